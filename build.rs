@@ -1,0 +1,25 @@
+//! Compiles `proto/` with protox, so that no system package is needed to build.
+
+use std::{env, error::Error, path::PathBuf};
+
+use prost::Message;
+
+/// Messages that carry records stay undecoded: their hand-written forms are in `src/proto/wire.rs`.
+const HAND_WRITTEN: [&str; 3] = ["AppendRequest", "AppendBatch", "ReadResponse"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = ["taffrail/v1/record.proto", "taffrail/v1/log.proto", "taffrail/v1/topics.proto"];
+    println!("cargo:rerun-if-changed=proto");
+
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    std::fs::write(out.join("taffrail_descriptor.bin"), descriptors.encode_to_vec())?;
+
+    let mut builder =
+        tonic_prost_build::configure().bytes(".taffrail.v1").btree_map(".taffrail.v1").build_transport(false);
+    for name in HAND_WRITTEN {
+        builder = builder.extern_path(format!(".taffrail.v1.{name}"), format!("crate::proto::wire::{name}"));
+    }
+    builder.compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! Taffrail: a log broker and an event store in one binary, durable when it answers.
+
+pub mod proto;
+pub mod types;

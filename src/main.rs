@@ -1,0 +1,3 @@
+//! The `taffrail` binary.
+
+fn main() {}

@@ -1,0 +1,19 @@
+//! The wire protocol, package `taffrail.v1`: generated from `proto/`, except for the messages that carry records.
+//!
+//! Records travel as bytes: [`wire`] holds the hand-written forms of the messages around them, which leave the records'
+//! encoding alone in both directions.
+
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated code, documented in the .proto files"
+)]
+
+pub mod wire;
+
+tonic::include_proto!("taffrail.v1");
+
+/// The compiled descriptors of every file, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/taffrail_descriptor.bin"));

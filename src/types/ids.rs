@@ -1,0 +1,51 @@
+//! Identities and offsets.
+
+use std::fmt;
+
+/// The place of a record in its partition's log: the first record has 0, and a place is never used twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    /// The first place in any log.
+    pub const ZERO: Self = Self(0);
+
+    /// The offset `count` places further on.
+    ///
+    /// # Panics
+    ///
+    /// Past 2^64, which no log reaches: at a billion records a second it would take 584 years.
+    #[must_use]
+    pub const fn plus(self, count: u64) -> Self {
+        match self.0.checked_add(count) {
+            Some(sum) => Self(sum),
+            None => panic!("an offset went past 2^64"),
+        }
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of a partition in its topic, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub u32);
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The identity of a topic, drawn at random: a topic created again under the same name has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub u64);
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

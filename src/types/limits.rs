@@ -1,0 +1,73 @@
+//! Every fixed bound in one place. What can be configured has its default here too; nothing grows without a line in
+//! this file.
+
+/// Longest topic name, in bytes; Kafka's rule, so that topics can be moved over.
+pub const MAX_TOPIC_NAME_BYTES: usize = 249;
+
+/// Most partitions of one topic.
+pub const MAX_PARTITIONS_PER_TOPIC: u32 = 10_000;
+
+/// Most partitions of one broker: each costs a few hundred bytes of memory and one open file while it is written to.
+pub const MAX_PARTITIONS: usize = 20_000;
+
+/// Longest key, in bytes.
+pub const MAX_KEY_BYTES: usize = 65_535;
+
+/// Longest event type and longest header name, in bytes.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// Longest event id, in bytes: a UUID as text has 36, a SHA-512 has 64.
+pub const MAX_EVENT_ID_BYTES: usize = 64;
+
+/// Most headers of one record.
+pub const MAX_HEADERS: usize = 64;
+
+/// Most batches in one append.
+pub const MAX_BATCHES_PER_APPEND: usize = 1_000;
+
+/// Most records in one append: the fields that the broker adds, 28 bytes at most, then add at most 7 MiB to a request.
+pub const MAX_RECORDS_PER_APPEND: usize = 262_144;
+
+/// Largest encoded append request. Its journal entry must fit one journal file.
+pub const MAX_REQUEST_BYTES: usize = 16 << 20;
+
+/// Most records bytes in one read response, unless a single record is larger. Below the 4 MiB that generated clients
+/// accept by default.
+pub const MAX_RESPONSE_BYTES: usize = 1 << 20;
+
+/// Most keys, and most types, in one filter.
+pub const MAX_FILTER_VALUES: usize = 1_000;
+
+/// Most topics in one page of a listing.
+pub const MAX_TOPICS_PER_PAGE: usize = 1_000;
+
+/// Bounds and default of a topic's `max.record.bytes`. Above 3 MiB a generated client must raise its own limit on
+/// received messages.
+pub const RECORD_BYTES: (u64, u64, u64) = (1 << 10, 1 << 20, 8 << 20);
+
+/// Bounds and default of a topic's `segment.bytes`. The index holds positions as 32-bit numbers.
+pub const SEGMENT_BYTES: (u64, u64, u64) = (64 << 10, 256 << 20, 1 << 30);
+
+/// Bounds and default of a topic's `segment.ms`: 1 s, 7 days, 100 years.
+pub const SEGMENT_MS: (u64, u64, u64) = (1_000, 7 * 86_400_000, 36_525 * 86_400_000);
+
+/// Default size of a journal file. The largest request with what the broker adds takes a third of it.
+pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
+
+/// Default for the most journal files: a start then replays at most 256 MiB.
+pub const JOURNAL_FILES: u32 = 4;
+
+/// Default for the most bytes appended and not yet in segments.
+pub const MEMORY_BYTES: usize = 128 << 20;
+
+/// Default for the most segments open at a time. The kernel allows 65,530 maps by default.
+pub const OPEN_SEGMENTS: usize = 1_024;
+
+/// Default for the room that is left free on the disk: appends are refused with less.
+pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
+
+/// Most bytes that one sync of the journal takes together, unless one entry is larger.
+pub const COMMIT_BYTES: usize = 8 << 20;
+
+/// Most requests waiting for the journal.
+pub const QUEUED_COMMITS: usize = 65_536;

@@ -1,0 +1,20 @@
+//! Values that every layer shares: identities, offsets, settings, limits, and the view of an encoded record.
+//!
+//! Nothing here does I/O, reads a clock or allocates for more than what it returns.
+
+mod ids;
+mod key_partition;
+pub mod limits;
+mod position;
+mod quantity;
+mod record;
+mod settings;
+mod topic_name;
+
+pub use ids::{Offset, PartitionId, TopicId};
+pub use key_partition::{murmur2, partition_of_key};
+pub use position::Position;
+pub use quantity::{QuantityError, parse_bytes, parse_millis};
+pub use record::{HeaderIter, MalformedRecord, RecordView, Records};
+pub use settings::{Durability, SettingError, TopicSettings};
+pub use topic_name::{TopicName, TopicNameError};

@@ -1,0 +1,50 @@
+//! The names of topics.
+
+use std::{fmt, sync::Arc};
+
+use super::limits::MAX_TOPIC_NAME_BYTES;
+
+/// A valid topic name: 1 to 249 characters out of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, and neither `.` nor `..`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName(Arc<str>);
+
+/// A string that cannot name a topic.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name:?} cannot name a topic: use 1 to {MAX_TOPIC_NAME_BYTES} characters out of A-Z, a-z, 0-9, '.', '_' and '-', \
+     other than \".\" and \"..\""
+)]
+pub struct TopicNameError {
+    /// The string, cut to what a valid name could hold.
+    pub name: String,
+}
+
+impl TopicName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    ///
+    /// If `name` breaks the rule.
+    pub fn new(name: &str) -> Result<Self, TopicNameError> {
+        let valid = (1..=MAX_TOPIC_NAME_BYTES).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && !matches!(name, "." | "..");
+        if valid {
+            Ok(Self(name.into()))
+        } else {
+            Err(TopicNameError { name: name.chars().take(MAX_TOPIC_NAME_BYTES + 1).collect() })
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
