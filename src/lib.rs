@@ -1,4 +1,5 @@
 //! Taffrail: a log broker and an event store in one binary, durable when it answers.
 
+mod env;
 pub mod proto;
 pub mod types;

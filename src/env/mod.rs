@@ -1,0 +1,161 @@
+//! The three doors to the world: files, time and chance.
+//!
+//! Every layer above reaches the operating system's files through [`FileSystem`], the time through [`Clock`] and random
+//! numbers through [`Random`], and through nothing else (`clippy.toml` bans the side doors). That is what lets the whole
+//! broker run on a disk that loses power at a chosen instruction.
+//!
+//! Reading order: this page, the contract; `disk.rs`, the real one; `sim.rs`, the simulated one. Both pass the same suite,
+//! `tests/conformance.rs`.
+//!
+//! # What we ask of a disk
+//!
+//! - A write is durable when a later [`File::sync_data`] on any handle of that file has returned. Before that, any subset
+//!   of its 512-byte sectors may survive a power cut, in any order.
+//! - A file's new length is durable with its data: after `sync_data`, reads return what was written.
+//! - A created, renamed or removed name is durable when a later [`FileSystem::sync_dir`] on its directory has returned,
+//!   and not before, whatever happens to the file's content. (Renaming over a file replaces it atomically.)
+//! - After a failed sync nothing is known about the data it covered; callers never try again (D8 of the design).
+//! - What is written is what is read, unless the disk is damaged, which callers detect by checksums.
+
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+mod aligned;
+mod disk;
+mod mmap;
+mod system;
+
+pub(crate) use aligned::AlignedBuffer;
+
+/// The world as the broker sees it.
+#[derive(Clone)]
+pub struct Env {
+    /// Where files are.
+    pub files: Arc<dyn FileSystem>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where random numbers come from.
+    pub random: Arc<dyn Random>,
+}
+
+impl Env {
+    /// The real world.
+    pub(crate) fn system() -> Self {
+        Self {
+            files: Arc::new(disk::Disk),
+            clock: Arc::new(system::SystemClock::new()),
+            random: Arc::new(system::SystemRandom),
+        }
+    }
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Env")
+    }
+}
+
+/// Addresses and lengths of direct reads and writes are multiples of this: the page size, which every disk accepts.
+pub const DIRECT_ALIGNMENT: usize = 4096;
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// An existing file, to read only.
+    Read,
+    /// An existing file, to read and write.
+    Write,
+    /// A new file, to read and write; `AlreadyExists` if there is one.
+    Create,
+    /// An existing file, to read and write past the operating system's cache where the file system can: offsets, lengths
+    /// and addresses must then be multiples of [`DIRECT_ALIGNMENT`].
+    Direct,
+}
+
+/// A place for files. Paths are absolute or relative to the process's directory; names are UTF-8.
+pub trait FileSystem: Send + Sync + 'static {
+    /// Opens a file. `NotFound` without one, `AlreadyExists` for [`Open::Create`] with one.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+
+    /// Maps a whole file for reading. The file must not be written to or made shorter as long as the bytes live;
+    /// removing it is fine. An empty file gives no bytes.
+    fn map(&self, path: &Path) -> io::Result<Bytes>;
+
+    /// Creates a directory; its parent must exist. `AlreadyExists` if the name is taken.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// What a directory holds, sorted by name. Names that are not UTF-8 are left out: none of ours is.
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// Whether there is a file or directory of this name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Gives a file another name in the same file system, replacing a file of that name atomically.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name. Open handles and maps go on working.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock on a file, which is created if need be, without waiting: `WouldBlock` if another process
+    /// or handle has it. Dropping the guard releases it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
+
+    /// How many bytes can still be written to the file system that holds `path`.
+    fn available_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// An open file. All calls are positioned; handles share nothing but the file.
+pub trait File: Send + Sync + 'static {
+    /// Reads exactly `into.len()` bytes at `position`; `UnexpectedEof` if the file ends before.
+    fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()>;
+
+    /// Writes all of the slices one behind the other at `position`, extending the file as needed. After an error any part may have been written.
+    fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Makes the file this long: cuts it, or extends it with zeros that need not have room on disk.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the file at least this long with room on disk for all of it, the new part zeros; `StorageFull` if there is
+    /// not enough.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Makes what was written, and the length, durable.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Holds a file lock until it is dropped.
+pub trait LockGuard: Send + Sync {}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// The name, without the directory's path.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// What time it is.
+pub trait Clock: Send + Sync + 'static {
+    /// Wall-clock time in milliseconds since 1970-01-01T00:00:00Z. May jump in either direction.
+    fn now_ms(&self) -> i64;
+
+    /// Time since some fixed moment; never goes back.
+    fn elapsed(&self) -> Duration;
+}
+
+/// Where random numbers come from.
+pub trait Random: Send + Sync + 'static {
+    /// 64 random bits.
+    fn next_u64(&self) -> u64;
+}
