@@ -2,4 +2,5 @@
 
 mod env;
 pub mod proto;
+mod storage;
 pub mod types;

@@ -1,0 +1,52 @@
+//! The checkpoint file, kept twice.
+//!
+//! Both copies are replaced one after the other, so one of them is whole at any time; the one that covers more counts. With
+//! both lost, the topics are found in their directories and the logs are scanned.
+
+use std::path::Path;
+
+use super::{
+    files::{FileError, read_file, replace_file},
+    format::checkpoint::Checkpoint,
+};
+use crate::env::FileSystem;
+
+/// What was found of a checkpoint.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// There is none: nothing was ever stored.
+    None,
+    /// The latest one.
+    Whole(Checkpoint),
+    /// There was one, and it cannot be read.
+    Damaged,
+}
+
+/// Replaces the checkpoint at `path`.
+pub(crate) fn store(files: &dyn FileSystem, path: &Path, checkpoint: &Checkpoint) -> Result<(), FileError> {
+    let bytes = checkpoint.encode();
+    replace_file(files, path, &bytes)?;
+    replace_file(files, &copy_of(path), &bytes)
+}
+
+/// Reads the checkpoint at `path`.
+pub(crate) fn load(files: &dyn FileSystem, path: &Path) -> Result<Found, FileError> {
+    let mut found = Found::None;
+    for path in [path.to_owned(), copy_of(path)] {
+        let Some(bytes) = read_file(files, &path)? else { continue };
+        match (Checkpoint::decode(&bytes), &found) {
+            (Some(new), Found::Whole(old)) if new.applied <= old.applied => {}
+            (Some(new), _) => found = Found::Whole(new),
+            (None, Found::None) => {
+                tracing::warn!(path = %path.display(), "a copy of the checkpoint is damaged");
+                found = Found::Damaged;
+            }
+            (None, _) => tracing::warn!(path = %path.display(), "a copy of the checkpoint is damaged"),
+        }
+    }
+    Ok(found)
+}
+
+fn copy_of(path: &Path) -> std::path::PathBuf {
+    path.with_extension("copy")
+}

@@ -1,0 +1,156 @@
+//! The data directory: whose it is, and who uses it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    files::{FileError, ensure_dir, read_file, replace_file, sync_parent},
+    format::{
+        VERSION,
+        identity::{Identity, Unreadable},
+    },
+};
+use crate::{
+    env::{Env, LockGuard},
+    types::TopicId,
+};
+
+/// A data directory, locked.
+pub(crate) struct DataDir {
+    root: PathBuf,
+    _lock: Box<dyn LockGuard>,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("data directory {} is in use by another broker; stop it or choose another directory", path.display())]
+    InUse { path: PathBuf },
+    #[error(
+        "data directory {} cannot be written to ({source}); give this user the right to write it, or choose another directory",
+        path.display()
+    )]
+    NotWritable { path: PathBuf, source: io::Error },
+    #[error(
+        "directory {} holds files but is not a taffrail data directory; choose an empty one, or the right one",
+        path.display()
+    )]
+    Foreign { path: PathBuf },
+    #[error(
+        "data directory {} has format version {version} and this broker reads up to {VERSION}; use a newer broker",
+        path.display()
+    )]
+    Newer { path: PathBuf, version: u32 },
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl DataDir {
+    /// Locks a directory for this broker, creating it and what is in it as needed.
+    pub(crate) fn open(env: &Env, root: &Path) -> Result<Self, Error> {
+        let files = &*env.files;
+        create_with_parents(env, root)?;
+        check_ours(env, root)?;
+        let lock = files.lock(&root.join("lock")).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => Error::InUse { path: root.to_owned() },
+            _ => Error::NotWritable { path: root.to_owned(), source },
+        })?;
+        let dir = Self { root: root.to_owned(), _lock: lock };
+        // Looked at again under the lock: another broker may have been faster.
+        if !check_ours(env, root)? {
+            let identity = Identity { id: env.random.next_u64() };
+            replace_file(files, &dir.identity(), &identity.encode()).map_err(|error| not_writable(root, error))?;
+        }
+        for inner in [dir.journal(), dir.topics()] {
+            ensure_dir(files, &inner).map_err(|error| not_writable(root, error))?;
+        }
+        sync_parent(files, &dir.journal())?;
+        Ok(dir)
+    }
+
+    fn identity(&self) -> PathBuf {
+        self.root.join("taffrail")
+    }
+
+    /// Where the checkpoint is.
+    pub(crate) fn checkpoint(&self) -> PathBuf {
+        self.root.join("checkpoint")
+    }
+
+    /// Where the journal's files are.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// Where bytes go that recovery cut off.
+    pub(crate) fn aside(&self) -> PathBuf {
+        self.root.join("aside")
+    }
+
+    /// Where the topics are.
+    pub(crate) fn topics(&self) -> PathBuf {
+        self.root.join("topics")
+    }
+
+    /// Where one topic is.
+    pub(crate) fn topic(&self, id: TopicId) -> PathBuf {
+        self.topics().join(id.to_string())
+    }
+
+    /// The name that a topic's directory has from its deletion until it is removed.
+    pub(crate) fn deleted_topic(&self, id: TopicId) -> PathBuf {
+        self.topics().join(format!("{id}.deleted"))
+    }
+}
+
+/// Checks that a directory is one of ours or may become one; returns whether it is one already.
+pub(crate) fn check_ours(env: &Env, root: &Path) -> Result<bool, Error> {
+    let path = root.to_owned();
+    if let Some(bytes) = read_file(&*env.files, &root.join("taffrail"))? {
+        return match Identity::decode(&bytes) {
+            Ok(_) => Ok(true),
+            Err(Unreadable::Newer { version }) => Err(Error::Newer { path, version }),
+            Err(Unreadable::Foreign) => Err(Error::Foreign { path }),
+            Err(Unreadable::Damaged) => {
+                tracing::warn!(path = %path.display(), "the file `taffrail` is damaged and is written anew");
+                Ok(false)
+            }
+        };
+    }
+    // Our own first start may have been cut off anywhere; its names are known.
+    let entries = env.files.read_dir(root).map_err(FileError::when("list", root))?;
+    let ours = ["lock", "taffrail.new", "lost+found"];
+    if entries.iter().all(|entry| ours.contains(&entry.name.as_str())) {
+        Ok(false)
+    } else {
+        Err(Error::Foreign { path })
+    }
+}
+
+fn create_with_parents(env: &Env, root: &Path) -> Result<(), Error> {
+    if root.as_os_str().is_empty() || env.files.exists(root).map_err(FileError::when("look for", root))? {
+        return Ok(());
+    }
+    if let Some(parent) = root.parent() {
+        create_with_parents(env, parent)?;
+    }
+    ensure_dir(&*env.files, root).map_err(|error| not_writable(root, error))?;
+    match root.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            env.files.sync_dir(parent).map_err(FileError::when(super::files::SYNC, parent))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn not_writable(root: &Path, error: FileError) -> Error {
+    match error.source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::NotWritable { path: root.to_owned(), source: error.source }
+        }
+        _ => Error::File(error),
+    }
+}

@@ -1,0 +1,136 @@
+//! The batch frame: the unit of append and of checksum in a segment.
+//!
+//! ```text
+//!  0  u32  length            of the whole frame, header included
+//!  4  u32  checksum          over everything behind it
+//!  8  u64  topic             identity: a frame in the wrong place is found out
+//! 16  u32  partition
+//! 20  u32  count             records in the frame
+//! 24  u64  base offset       of the first record
+//! 32  i64  append time       milliseconds since 1970, of all records
+//! 40  i64  latest timestamp  of the records, milliseconds since 1970
+//! 48  u64  producer id       0: none
+//! 56  u32  producer epoch
+//! 60  u32  sequence
+//! 64  u32  flags             0; others are refused
+//! 68  u32  span              how many offsets the frame covers, from the base offset on
+//! 72       records           each: tag, varint length, encoded `Record` (the wire form of a repeated field)
+//! ```
+
+use bytes::{Bytes, BytesMut};
+
+use super::{crc32, fields::Fields};
+use crate::types::{Offset, PartitionId, TopicId};
+
+/// The size of the header in bytes.
+pub(crate) const HEADER_BYTES: usize = 72;
+
+/// The largest frame that is believed when read: a request's records with what the broker adds to them.
+pub(crate) const MAX_FRAME_BYTES: usize = 64 << 20;
+
+/// What a frame says about its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionId,
+    pub(crate) count: u32,
+    pub(crate) base: Offset,
+    pub(crate) append_time_ms: i64,
+    pub(crate) latest_timestamp_ms: i64,
+    pub(crate) span: u32,
+}
+
+impl Header {
+    /// The offset behind the frame's last.
+    pub(crate) fn end(&self) -> Offset {
+        self.base.plus(u64::from(self.span))
+    }
+
+    fn encode(&self, length: u32, out: &mut [u8; HEADER_BYTES]) {
+        out[0..4].copy_from_slice(&length.to_le_bytes());
+        out[8..16].copy_from_slice(&self.topic.0.to_le_bytes());
+        out[16..20].copy_from_slice(&self.partition.0.to_le_bytes());
+        out[20..24].copy_from_slice(&self.count.to_le_bytes());
+        out[24..32].copy_from_slice(&self.base.0.to_le_bytes());
+        out[32..40].copy_from_slice(&self.append_time_ms.to_le_bytes());
+        out[40..48].copy_from_slice(&self.latest_timestamp_ms.to_le_bytes());
+        out[48..68].fill(0);
+        out[68..72].copy_from_slice(&self.span.to_le_bytes());
+    }
+
+    /// Reads the header's fields without checking the frame; with them, the frame's length.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<(usize, Self)> {
+        let mut fields = Fields(bytes.get(..HEADER_BYTES)?);
+        let length = usize::try_from(fields.u32()?).ok()?;
+        let _checksum = fields.u32()?;
+        let header = Self {
+            topic: TopicId(fields.u64()?),
+            partition: PartitionId(fields.u32()?),
+            count: fields.u32()?,
+            base: Offset(fields.u64()?),
+            append_time_ms: fields.i64()?,
+            latest_timestamp_ms: fields.i64()?,
+            span: {
+                let _producer = fields.array::<16>()?;
+                if fields.u32()? != 0 {
+                    return None;
+                }
+                fields.u32()?
+            },
+        };
+        let sound = (HEADER_BYTES..=MAX_FRAME_BYTES).contains(&length)
+            && header.count <= header.span
+            && header.base.0.checked_add(u64::from(header.span)).is_some();
+        sound.then_some((length, header))
+    }
+}
+
+/// A frame whose checksum has been found right, or that was built here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    header: Header,
+    bytes: Bytes,
+}
+
+impl Frame {
+    /// Completes a frame: `bytes` begin with room for the header, the records follow.
+    pub(crate) fn seal(header: Header, mut bytes: BytesMut) -> Self {
+        let length = u32::try_from(bytes.len()).expect("a request's records are bounded far below 4 GiB");
+        let (head, records) = bytes.split_first_chunk_mut().expect("room for the header was left");
+        header.encode(length, head);
+        let checksum = crc32(&[&head[8..], records]);
+        head[4..8].copy_from_slice(&checksum.to_le_bytes());
+        Self { header, bytes: bytes.freeze() }
+    }
+
+    /// Takes the frame at the front of `bytes`; none if there is none or its checksum is wrong.
+    pub(crate) fn decode(bytes: &Bytes) -> Option<Self> {
+        let (length, header) = Header::peek(bytes)?;
+        let frame = bytes.get(..length)?;
+        (crc32(&[&frame[8..]]) == stored_checksum(frame)).then(|| Self { header, bytes: bytes.slice(..length) })
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The whole frame as stored.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The records as stored: tag, length, record, again and again.
+    pub(crate) fn records(&self) -> Bytes {
+        self.bytes.slice(HEADER_BYTES..)
+    }
+
+    /// The checksum in the header.
+    pub(crate) fn checksum(&self) -> u32 {
+        stored_checksum(&self.bytes)
+    }
+}
+
+/// The checksum that a frame carries.
+fn stored_checksum(frame: &[u8]) -> u32 {
+    u32::from_le_bytes([frame[4], frame[5], frame[6], frame[7]])
+}

@@ -1,0 +1,58 @@
+//! The file `taffrail` at the top of a data directory: what the directory is.
+//!
+//! ```text
+//!  0  8 bytes "TFRLDATA"
+//!  8  u32  version of all formats in the directory
+//! 12  u32  checksum of version and id
+//! 16  u64  id of the directory
+//! ```
+//!
+//! The magic and the version keep their places for ever, so that every version can tell what it cannot read.
+
+use super::{VERSION, crc32, fields::Fields};
+
+const MAGIC: [u8; 8] = *b"TFRLDATA";
+
+/// A directory of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: u64,
+}
+
+/// Why a directory cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// It is not one of ours.
+    Foreign,
+    /// It was written by a later version.
+    Newer { version: u32 },
+    /// The file is damaged.
+    Damaged,
+}
+
+impl Identity {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (version, id) = (VERSION.to_le_bytes(), self.id.to_le_bytes());
+        let checksum = crc32(&[&version, &id]).to_le_bytes();
+        [&MAGIC[..], &version, &checksum, &id].concat()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let mut fields = Fields(bytes);
+        if fields.array() != Some(MAGIC) {
+            return Err(Unreadable::Foreign);
+        }
+        match fields.u32() {
+            Some(VERSION) => {}
+            Some(version) if version > VERSION => return Err(Unreadable::Newer { version }),
+            _ => return Err(Unreadable::Damaged),
+        }
+        let (Some(checksum), Some(id)) = (fields.u32(), fields.u64()) else {
+            return Err(Unreadable::Damaged);
+        };
+        if crc32(&[&VERSION.to_le_bytes(), &id.to_le_bytes()]) != checksum {
+            return Err(Unreadable::Damaged);
+        }
+        Ok(Self { id })
+    }
+}

@@ -1,0 +1,33 @@
+//! Bytes on disk: pure functions between slices and values.
+//!
+//! All numbers are little-endian. Every file starts with a magic number and [`VERSION`]; every checksum is CRC-32
+//! (IEEE 802.3, the polynomial of zlib and Ethernet). Decoding never panics, never trusts a length and never allocates
+//! from an unchecked size.
+//!
+//! ```text
+//! data directory
+//!   taffrail               identity.rs      what this directory is; its format version
+//!   lock                                    held by the broker that serves the directory
+//!   checkpoint             checkpoint.rs    up to which journal entry all is in segments
+//!   journal/N.journal      entry.rs         what is synced to acknowledge; a ring of preallocated files
+//!   topics/ID/topic        topic_file.rs    a topic's name, settings and log starts
+//!   topics/ID/P/O.log      segment_file.rs  frames (frame.rs) of partition P from offset O on
+//!   topics/ID/P/O.index    segment_file.rs  where in the segment which offsets and times are; derived
+//! ```
+//!
+//! Reading order: `frame.rs`, what a partition consists of; `entry.rs`, what a commit consists of; the rest as needed.
+
+pub(crate) mod change;
+pub(crate) mod checkpoint;
+mod checksum;
+pub(crate) mod entry;
+mod fields;
+pub(crate) mod frame;
+pub(crate) mod identity;
+pub(crate) mod segment_file;
+pub(crate) mod topic_file;
+
+/// The version of every format on disk. A broker refuses a directory of a newer version.
+pub(crate) const VERSION: u32 = 1;
+
+pub(crate) use checksum::crc32;

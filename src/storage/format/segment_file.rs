@@ -1,0 +1,101 @@
+//! Segment files and their indexes.
+//!
+//! ```text
+//! segment: a header of 64 bytes, then frames
+//!  0  8 bytes "TFRLSEGM"
+//!  8  u32  version
+//! 12  u32  checksum of the rest of the header
+//! 16  u64  topic
+//! 24  u32  partition
+//! 28  u32  0
+//! 32  u64  base offset: where the segment starts in the partition
+//! 40  i64  append time of its first frame, milliseconds since 1970
+//! 48  16 bytes of 0
+//!
+//! index: rows of 24 bytes, one for about every 64 KiB of the segment, in order
+//!  0  u32  offset, relative to the segment's base
+//!  4  u32  position of the frame that starts at this offset
+//!  8  i64  latest timestamp of all records before this frame, milliseconds since 1970
+//! 16  u32  checksum of the above
+//! 20  u32  0
+//! ```
+
+use super::{VERSION, crc32, fields::Fields};
+use crate::types::{Offset, PartitionId, TopicId};
+
+/// The size of a segment's header: where its first frame begins.
+pub(crate) const HEADER_BYTES: u64 = 64;
+
+/// A new row is added to the index once this many bytes lie behind the one before. At 256 MiB a segment's index then has
+/// 4,096 rows, and a look-up reads at most this much.
+pub(crate) const INDEX_INTERVAL_BYTES: u64 = 64 << 10;
+
+/// The size of an index row.
+pub(crate) const INDEX_ROW_BYTES: usize = 24;
+
+const MAGIC: [u8; 8] = *b"TFRLSEGM";
+
+/// Which part of which partition a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionId,
+    pub(crate) base: Offset,
+    pub(crate) first_append_time_ms: i64,
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> [u8; HEADER_BYTES as usize] {
+        let mut out = [0; HEADER_BYTES as usize];
+        out[0..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        out[16..24].copy_from_slice(&self.topic.0.to_le_bytes());
+        out[24..28].copy_from_slice(&self.partition.0.to_le_bytes());
+        out[32..40].copy_from_slice(&self.base.0.to_le_bytes());
+        out[40..48].copy_from_slice(&self.first_append_time_ms.to_le_bytes());
+        let checksum = crc32(&[&out[16..]]);
+        out[12..16].copy_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..HEADER_BYTES as usize)?;
+        let mut fields = Fields(bytes);
+        let magic: [u8; 8] = fields.array()?;
+        if magic != MAGIC || fields.u32()? != VERSION || fields.u32()? != crc32(&[&bytes[16..]]) {
+            return None;
+        }
+        let (topic, partition) = (TopicId(fields.u64()?), PartitionId(fields.u32()?));
+        let _reserved = fields.u32()?;
+        Some(Self { topic, partition, base: Offset(fields.u64()?), first_append_time_ms: fields.i64()? })
+    }
+}
+
+/// A row of an index: a frame's place, and what lies before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexRow {
+    /// The frame's base offset, relative to the segment's.
+    pub(crate) relative: u32,
+    /// Where the frame begins in the segment's file.
+    pub(crate) position: u32,
+    /// The latest timestamp of all records before the frame.
+    pub(crate) latest_before_ms: i64,
+}
+
+impl IndexRow {
+    pub(crate) fn encode(&self) -> [u8; INDEX_ROW_BYTES] {
+        let mut out = [0; INDEX_ROW_BYTES];
+        out[0..4].copy_from_slice(&self.relative.to_le_bytes());
+        out[4..8].copy_from_slice(&self.position.to_le_bytes());
+        out[8..16].copy_from_slice(&self.latest_before_ms.to_le_bytes());
+        let checksum = crc32(&[&out[..16]]);
+        out[16..20].copy_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes.get(..INDEX_ROW_BYTES)?);
+        let row = Self { relative: fields.u32()?, position: fields.u32()?, latest_before_ms: fields.i64()? };
+        (fields.u32()? == crc32(&[&bytes[..16]])).then_some(row)
+    }
+}

@@ -1,0 +1,61 @@
+//! The file `topic` in a topic's directory: what the topic is, should the checkpoint be lost.
+//!
+//! ```text
+//!  0  8 bytes "TFRLTOPC"
+//!  8  u32  version
+//! 12  u32  checksum of the rest
+//! 16  u64  id
+//! 24  string name, settings, u32 partitions, then of each: u64 start offset
+//! ```
+
+use super::{
+    VERSION,
+    change::{put_settings, take_settings},
+    crc32,
+    fields::{Fields, put_count, put_string},
+};
+use crate::types::{Offset, TopicId, TopicName, TopicSettings};
+
+const MAGIC: [u8; 8] = *b"TFRLTOPC";
+
+/// A topic as its directory describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicFile {
+    pub(crate) id: TopicId,
+    pub(crate) name: TopicName,
+    pub(crate) settings: TopicSettings,
+    /// Of each partition, the first offset that has not been trimmed.
+    pub(crate) starts: Vec<Offset>,
+}
+
+impl TopicFile {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        rest.extend_from_slice(&self.id.0.to_le_bytes());
+        put_string(&mut rest, self.name.as_str());
+        put_settings(&mut rest, &self.settings);
+        put_count(&mut rest, self.starts.len());
+        for start in &self.starts {
+            rest.extend_from_slice(&start.0.to_le_bytes());
+        }
+        let version = VERSION.to_le_bytes();
+        let checksum = crc32(&[&version, &rest]).to_le_bytes();
+        [&MAGIC[..], &version, &checksum, &rest].concat()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        let magic: [u8; 8] = fields.array()?;
+        let version: [u8; 4] = fields.array()?;
+        let checksum = fields.u32()?;
+        if magic != MAGIC || version != VERSION.to_le_bytes() || crc32(&[&version, fields.0]) != checksum {
+            return None;
+        }
+        let id = TopicId(fields.u64()?);
+        let name = TopicName::new(fields.string()?).ok()?;
+        let settings = take_settings(&mut fields)?;
+        let count = fields.count(8)?;
+        let starts = (0..count).map(|_| fields.u64().map(Offset)).collect::<Option<_>>()?;
+        fields.is_empty().then_some(Self { id, name, settings, starts })
+    }
+}

@@ -1,0 +1,189 @@
+//! The journal: the one thing that must be synced to acknowledge.
+//!
+//! A ring of preallocated files. A *write* is one or more entries, gathered, padded to whole blocks and synced once; it
+//! never spans two files. When a file is full the next one is taken: one that a checkpoint has released, or a new one as
+//! long as there are fewer than the most allowed. When neither is to be had, [`Error::Full`] says so, and nothing was
+//! written.
+//!
+//! Invariants:
+//! - Entries are numbered without gaps, and each carries the checksum of the one before it.
+//! - A block that holds an entry is not written again before a checkpoint has released its file.
+//! - After a failed write or sync the journal is not used again (the caller sees to that).
+//!
+//! Reading order: this page; `ring.rs`, which file is what; `replay.rs`, how it is read after a start.
+
+mod replay;
+mod ring;
+
+use std::{io, path::Path, sync::Arc};
+
+pub(crate) use replay::{Lost, Replay};
+pub(crate) use ring::Ring;
+
+use super::{
+    files::{FileError, SYNC},
+    format::entry::{self, BLOCK_BYTES, Item, Link},
+};
+use crate::env::{AlignedBuffer, Env};
+
+/// How many bytes are handed to the disk at once. Measured on the way to its limit: 1 MiB reaches 80 % of what 8 MiB does.
+const CHUNK_BYTES: usize = 2 << 20;
+
+/// How large the journal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// The size of each file in bytes: a multiple of 4,096. No entry can be larger than a file less one block.
+    pub(crate) file_bytes: u64,
+    /// Most files; at least 2.
+    pub(crate) files: u32,
+}
+
+/// Why a write was not made durable.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Every file holds entries that no checkpoint covers. Nothing was written.
+    #[error("the journal is full")]
+    Full,
+    /// The disk failed; what was written may be there or not.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The end of the journal, where entries are written.
+pub(crate) struct Journal {
+    ring: Arc<Ring>,
+    buffer: AlignedBuffer,
+    current: Option<Current>,
+    options: Options,
+    sequence: u64,
+    durable: u64,
+    previous: u32,
+}
+
+/// The file that entries go to.
+struct Current {
+    file: ring::RingFile,
+    position: u64,
+}
+
+/// Where the chain of entries ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tip {
+    /// The last entry's sequence; 0 before the first.
+    pub(crate) sequence: u64,
+    /// The last entry's checksum.
+    pub(crate) checksum: u32,
+}
+
+impl Journal {
+    /// A journal that goes on behind `tip`, in a file of its own.
+    pub(crate) fn new(ring: Arc<Ring>, options: Options, tip: Tip) -> Self {
+        Self {
+            ring,
+            buffer: AlignedBuffer::with_capacity(CHUNK_BYTES),
+            current: None,
+            options,
+            sequence: tip.sequence,
+            durable: tip.sequence,
+            previous: tip.checksum,
+        }
+    }
+
+    /// The sequence of the last entry written.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Writes one entry for each list of items, and syncs them if `sync` is set. One entry is always taken; `group` should
+    /// fit [`Options::capacity`] as a whole.
+    pub(crate) fn write(&mut self, group: &[&[Item]], sync: bool) -> Result<(), Error> {
+        let total: usize = group.iter().map(|items| entry::encoded_len(items)).sum();
+        let total = (total as u64).next_multiple_of(BLOCK_BYTES);
+        let mut current = self.room_for(total)?;
+        for items in group {
+            let link = Link {
+                salt: current.file.header.salt,
+                sequence: self.sequence + 1,
+                durable: self.durable,
+                previous: self.previous,
+            };
+            let encoded = entry::encode(link, items);
+            self.put(&mut current, &encoded.head)?;
+            for body in &encoded.bodies {
+                self.put(&mut current, body)?;
+            }
+            self.sequence += 1;
+            self.previous = encoded.checksum;
+        }
+        self.buffer.pad();
+        self.write_chunk(&mut current)?;
+        if sync {
+            current.file.handle.sync_data().map_err(FileError::when(SYNC, &current.file.path))?;
+            self.durable = self.sequence;
+        }
+        self.current = Some(current);
+        Ok(())
+    }
+
+    /// The current file if it has room, else the next one.
+    fn room_for(&mut self, bytes: u64) -> Result<Current, Error> {
+        assert!(bytes <= self.options.capacity(), "the caller keeps entries below the journal's capacity");
+        match self.current.take() {
+            Some(current) if current.position + bytes <= self.options.file_bytes => Ok(current),
+            full => {
+                // Without its sync a file's entries could be lost while the next file's survive.
+                if let Some(full) = &full
+                    && self.durable < self.sequence
+                {
+                    full.file.handle.sync_data().map_err(FileError::when(SYNC, &full.file.path))?;
+                    self.durable = self.sequence;
+                }
+                match self.ring.take_next(self.sequence + 1)? {
+                    Some(file) => Ok(Current { file, position: BLOCK_BYTES }),
+                    None => Err(Error::Full),
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, current: &mut Current, mut bytes: &[u8]) -> Result<(), FileError> {
+        while bytes.len() > self.buffer.room() {
+            let (now, later) = bytes.split_at(self.buffer.room());
+            self.buffer.extend(now);
+            self.write_chunk(current)?;
+            bytes = later;
+        }
+        self.buffer.extend(bytes);
+        Ok(())
+    }
+
+    /// Hands what is gathered, a whole number of blocks, to the disk.
+    fn write_chunk(&mut self, current: &mut Current) -> Result<(), FileError> {
+        let chunk = self.buffer.as_slice();
+        current
+            .file
+            .handle
+            .write_all_at(&[chunk], current.position)
+            .map_err(FileError::when("write", &current.file.path))?;
+        current.position += chunk.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Options {
+    /// The most that one write can take.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.file_bytes - BLOCK_BYTES
+    }
+}
+
+/// Opens what recovery found, and what can be written behind it.
+pub(crate) fn open(env: &Env, dir: &Path, options: Options) -> Result<Arc<Ring>, FileError> {
+    Ring::open(env, dir, options).map(Arc::new)
+}
+
+/// An I/O error that a direct read past the end gives; there is no entry there.
+fn is_end(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+}

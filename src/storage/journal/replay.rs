@@ -1,0 +1,281 @@
+//! Reading the journal after a start.
+//!
+//! [`Replay::survey`] walks the chain of entries and settles where it ends; [`Replay::entries`] then gives them out. Three
+//! things can stop the walk:
+//!
+//! - *The end.* Nothing follows that could belong to this use of the file.
+//! - *A torn tail.* The last write was not synced when the power went. Nobody was answered, so it is cut; what there is of
+//!   it is kept aside.
+//! - *Damage.* A later entry says that the missing one had been synced before. Then acknowledged entries are lost: they
+//!   are reported, and the walk goes on behind them.
+//!
+//! What is read is synced first: after a mere crash of the process it might be in the operating system's cache only, and
+//! nothing may be visible that a power cut could still take away.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use super::{Tip, ring::Ring};
+use crate::{
+    env::{Env, Open},
+    storage::{
+        files::{FileError, SYNC, ensure_dir, read_file, replace_file, sync_parent},
+        format::entry::{self, BLOCK_BYTES, Decoded, FileHeader},
+    },
+};
+
+/// The journal as it was found.
+pub(crate) struct Replay {
+    env: Env,
+    places: Vec<Place>,
+    lost: Vec<Lost>,
+    tip: Tip,
+    torn: Option<Torn>,
+    applied: u64,
+}
+
+/// Acknowledged entries that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) sequences: Range<u64>,
+}
+
+/// Where an entry is.
+struct Place {
+    path: Arc<Path>,
+    salt: u64,
+    position: u64,
+    length: usize,
+    link: entry::Link,
+    checksum: u32,
+    whole: bool,
+}
+
+/// A write that was never acknowledged.
+struct Torn {
+    path: Arc<Path>,
+    bytes: Range<u64>,
+}
+
+/// The walk along the chain.
+struct Walk {
+    /// The sequence that comes next; none until the first entry is found.
+    expected: Option<u64>,
+    /// The checksum of the entry before, where it is known.
+    previous: Option<u32>,
+    places: Vec<Place>,
+    lost: Vec<Lost>,
+    torn: Option<Torn>,
+}
+
+impl Replay {
+    /// Finds the entries in the files from number `from_file` on, of which those up to `applied` are not needed. Without
+    /// `applied` all there are.
+    pub(crate) fn survey(env: &Env, ring: &Ring, from_file: u64, applied: Option<u64>) -> Result<Self, FileError> {
+        let mut walk = Walk {
+            expected: applied.map(|applied| applied + 1),
+            previous: None,
+            places: Vec::new(),
+            lost: Vec::new(),
+            torn: None,
+        };
+        let mut first = true;
+        for (number, path) in ring.used() {
+            if number >= from_file {
+                walk.file(env, number, path, first && applied.is_some())?;
+                first = false;
+            }
+        }
+        Ok(walk.finish(env, applied))
+    }
+
+    /// Whether acknowledged entries are lost, in whole or in part.
+    pub(crate) fn is_damaged(&self) -> bool {
+        !self.lost.is_empty() || self.places.iter().any(|place| !place.whole && place.link.sequence > self.applied)
+    }
+
+    /// The acknowledged entries that are lost as a whole.
+    pub(crate) fn lost(&self) -> &[Lost] {
+        &self.lost
+    }
+
+    /// Where the chain ends.
+    pub(crate) fn tip(&self) -> Tip {
+        self.tip
+    }
+
+    /// The entries that are needed, in order. One file at a time is in memory.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Result<Decoded, FileError>> + '_ {
+        let mut loaded: Option<(Arc<Path>, Bytes)> = None;
+        self.places.iter().filter(|place| place.link.sequence > self.applied).map(move |place| {
+            let bytes = match &loaded {
+                Some((path, bytes)) if *path == place.path => bytes.clone(),
+                _ => {
+                    let bytes = load(&self.env, &place.path)?;
+                    loaded = Some((place.path.clone(), bytes.clone()));
+                    bytes
+                }
+            };
+            let at = usize::try_from(place.position).expect("a journal file fits memory");
+            Ok(entry::decode(&bytes.slice(at..at + place.length), place.salt)
+                .expect("the survey has decoded this entry, and nothing has written since"))
+        })
+    }
+
+    /// Keeps the bytes of a torn tail in a file in `dir`, for whoever wants to look; returns the file's path.
+    pub(crate) fn keep_torn(&self, dir: &Path) -> Result<Option<PathBuf>, FileError> {
+        let Some(torn) = &self.torn else { return Ok(None) };
+        let files = &*self.env.files;
+        if ensure_dir(files, dir)? {
+            sync_parent(files, dir)?;
+        }
+        let bytes = load(&self.env, &torn.path)?;
+        let at = |position: u64| usize::try_from(position).expect("a journal file fits memory").min(bytes.len());
+        let path = dir.join(format!("journal-after-{}.torn", self.tip.sequence));
+        replace_file(files, &path, &bytes[at(torn.bytes.start)..at(torn.bytes.end)])?;
+        Ok(Some(path))
+    }
+}
+
+impl Walk {
+    /// Walks through one file. In the first of a known start, entries from before the start are fine.
+    fn file(&mut self, env: &Env, number: u64, path: PathBuf, may_begin_before: bool) -> Result<(), FileError> {
+        let file = env.files.open(&path, Open::Write).map_err(FileError::when("open", &path))?;
+        file.sync_data().map_err(FileError::when(SYNC, &path))?;
+        let path: Arc<Path> = path.into();
+        let bytes = load(env, &path)?;
+        let Some(header) = FileHeader::decode(&bytes).filter(|header| header.number == number) else {
+            return Ok(());
+        };
+        let mut position = BLOCK_BYTES;
+        let mut chained = !may_begin_before;
+        while let Some((at, decoded)) = next_entry(&bytes, position, header.salt) {
+            let begins_before = !chained && self.expected.is_some_and(|expected| decoded.link.sequence <= expected);
+            if !begins_before && !self.follows(&decoded) {
+                break;
+            }
+            chained = true;
+            position = at + decoded.length as u64;
+            self.take(&path, at, decoded);
+        }
+        self.look_beyond(&path, &bytes, position, header.salt);
+        Ok(())
+    }
+
+    fn follows(&self, decoded: &Decoded) -> bool {
+        self.expected.is_none_or(|expected| decoded.link.sequence == expected)
+            && self.previous.is_none_or(|previous| decoded.link.previous == previous)
+    }
+
+    fn take(&mut self, path: &Arc<Path>, position: u64, decoded: Decoded) {
+        self.expected = Some(decoded.link.sequence + 1);
+        self.previous = Some(decoded.checksum);
+        self.torn = None;
+        self.places.push(Place {
+            path: path.clone(),
+            salt: decoded.link.salt,
+            position,
+            length: decoded.length,
+            link: decoded.link,
+            checksum: decoded.checksum,
+            whole: decoded.is_whole(),
+        });
+    }
+
+    /// Where the chain has broken: looks at the blocks behind for proof that what is missing had been synced.
+    fn look_beyond(&mut self, path: &Arc<Path>, bytes: &Bytes, mut position: u64, salt: u64) {
+        let broken = position;
+        let mut evidence_end = if starts_like_an_entry(bytes, broken, salt) { broken + BLOCK_BYTES } else { broken };
+        while position < bytes.len() as u64 {
+            let Some(decoded) = decode_at(bytes, position, salt) else {
+                position = (position + 1).next_multiple_of(BLOCK_BYTES);
+                continue;
+            };
+            let expected = self.expected.unwrap_or(decoded.link.sequence);
+            let proves = decoded.link.sequence >= expected && decoded.link.durable >= expected;
+            if proves || (decoded.link.sequence >= expected && self.follows_a_loss(&decoded)) {
+                let lost = expected..decoded.link.sequence;
+                if !lost.is_empty() {
+                    self.lost.push(Lost { sequences: lost });
+                }
+                position = self.resume(path, bytes, position, salt);
+                evidence_end = position;
+                continue;
+            }
+            evidence_end = position + decoded.length as u64;
+            position = evidence_end;
+        }
+        if evidence_end > broken && self.torn.is_none() {
+            self.torn = Some(Torn { path: path.clone(), bytes: broken..evidence_end });
+        }
+    }
+
+    /// Whether an entry goes on directly behind one that is known to be lost.
+    fn follows_a_loss(&self, decoded: &Decoded) -> bool {
+        self.previous.is_none() && self.expected == Some(decoded.link.sequence)
+    }
+
+    /// Goes on along the chain from an entry behind damage; returns where it stops.
+    fn resume(&mut self, path: &Arc<Path>, bytes: &Bytes, mut position: u64, salt: u64) -> u64 {
+        self.expected = None;
+        self.previous = None;
+        while let Some((at, decoded)) = next_entry(bytes, position, salt) {
+            if !self.follows(&decoded) {
+                break;
+            }
+            position = at + decoded.length as u64;
+            self.take(path, at, decoded);
+        }
+        position
+    }
+
+    /// Cuts where an entry that was never acknowledged is not whole.
+    fn finish(mut self, env: &Env, applied: Option<u64>) -> Replay {
+        let proven = self.places.iter().map(|place| place.link.durable).max().unwrap_or(0).max(applied.unwrap_or(0));
+        if let Some(cut) = self.places.iter().position(|place| !place.whole && place.link.sequence > proven) {
+            let first = &self.places[cut];
+            let end = self
+                .places
+                .iter()
+                .rfind(|place| place.path == first.path)
+                .map_or(0, |last| last.position + last.length as u64);
+            self.torn = Some(Torn { path: first.path.clone(), bytes: first.position..end });
+            self.places.truncate(cut);
+        }
+        let tip = self.places.last().map_or(Tip { sequence: applied.unwrap_or(0), checksum: 0 }, |last| Tip {
+            sequence: last.link.sequence,
+            checksum: last.checksum,
+        });
+        let applied = applied.unwrap_or(0);
+        let tip = Tip { sequence: tip.sequence.max(applied), ..tip };
+        Replay { env: env.clone(), places: self.places, lost: self.lost, tip, torn: self.torn, applied }
+    }
+}
+
+/// The entry at `position`, or at the next block: a write is padded to whole blocks.
+fn next_entry(bytes: &Bytes, position: u64, salt: u64) -> Option<(u64, Decoded)> {
+    let aligned = position.next_multiple_of(BLOCK_BYTES);
+    [position, aligned].into_iter().find_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)))
+}
+
+fn decode_at(bytes: &Bytes, position: u64, salt: u64) -> Option<Decoded> {
+    let at = usize::try_from(position).ok().filter(|at| *at < bytes.len())?;
+    entry::decode(&bytes.slice(at..), salt)
+}
+
+/// Whether the bytes at `position` are the beginning of an entry of this salt, sound or not.
+fn starts_like_an_entry(bytes: &Bytes, position: u64, salt: u64) -> bool {
+    let at = usize::try_from(position).unwrap_or(usize::MAX);
+    bytes.get(at..).is_some_and(|rest| entry::has_salt(rest, salt))
+}
+
+/// Reads a journal file.
+fn load(env: &Env, path: &Path) -> Result<Bytes, FileError> {
+    let read = read_file(&*env.files, path)?;
+    Ok(read.unwrap_or_default().into())
+}

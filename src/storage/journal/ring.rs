@@ -1,0 +1,240 @@
+//! Which journal file is what: in use, released, or not there yet.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::Options;
+use crate::{
+    env::{AlignedBuffer, Env, File, Open},
+    storage::{
+        files::{FileError, SYNC, remove_file, sync_parent},
+        format::entry::{BLOCK_BYTES, FileHeader},
+    },
+};
+
+/// The files of a journal. Shared by who writes entries and who releases files.
+pub(crate) struct Ring {
+    env: Env,
+    dir: PathBuf,
+    options: Options,
+    state: Mutex<State>,
+}
+
+/// A file ready to take entries.
+#[derive(Clone)]
+pub(crate) struct RingFile {
+    pub(crate) path: PathBuf,
+    pub(crate) handle: Arc<dyn File>,
+    pub(crate) header: FileHeader,
+}
+
+struct State {
+    /// The files with entries that no checkpoint covers, oldest first, with the sequence of the first entry of each.
+    used: Vec<(u64, u64, PathBuf)>,
+    /// Files whose entries are not needed any more.
+    free: Vec<PathBuf>,
+    /// The next file, prepared ahead.
+    next: Option<RingFile>,
+    next_number: u64,
+    created: u32,
+    /// The file in use takes no more entries: from this sequence on they go to the upcoming file.
+    given_up: Option<u64>,
+}
+
+impl Ring {
+    /// Finds the files of a journal.
+    pub(super) fn open(env: &Env, dir: &Path, options: Options) -> Result<Self, FileError> {
+        let mut state =
+            State { used: Vec::new(), free: Vec::new(), next: None, next_number: 1, created: 0, given_up: None };
+        for (path, header) in list(env, dir)? {
+            let slot = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or(0);
+            state.created = state.created.max(slot);
+            match header {
+                Some(header) => {
+                    state.next_number = state.next_number.max(header.number + 1);
+                    state.used.push((header.number, 0, path));
+                }
+                None => state.free.push(path),
+            }
+        }
+        state.used.sort();
+        Ok(Self { env: env.clone(), dir: dir.to_owned(), options, state: Mutex::new(state) })
+    }
+
+    /// The files with entries, oldest first, with their numbers.
+    pub(super) fn used(&self) -> Vec<(u64, PathBuf)> {
+        self.lock().used.iter().map(|(number, _, path)| (*number, path.clone())).collect()
+    }
+
+    /// How many files hold entries that no checkpoint covers, and how many there can be.
+    pub(crate) fn fill(&self) -> (usize, usize) {
+        (self.lock().used.len(), self.options.files as usize)
+    }
+
+    /// The number of the file that holds this entry, or will.
+    pub(crate) fn file_of(&self, sequence: u64) -> u64 {
+        let state = self.lock();
+        let holder = state.used.iter().rev().find(|(_, first, _)| *first <= sequence);
+        let holder = holder.filter(|_| state.given_up.is_none_or(|given_up| sequence < given_up));
+        let upcoming = state.next.as_ref().map_or(state.next_number, |next| next.header.number);
+        holder.map_or(upcoming, |(number, _, _)| *number)
+    }
+
+    /// The number of the next file to be taken into use; what was found at the start is older.
+    pub(crate) fn upcoming(&self) -> u64 {
+        let state = self.lock();
+        state.next.as_ref().map_or(state.next_number, |next| next.header.number)
+    }
+
+    /// Releases the files before this number: a durable checkpoint covers their entries.
+    pub(crate) fn release_before(&self, number: u64) {
+        let mut state = self.lock();
+        let keep = state.used.partition_point(|(used, _, _)| *used < number);
+        let released: Vec<_> = state.used.drain(..keep).map(|(_, _, path)| path).collect();
+        state.free.extend(released);
+    }
+
+    /// Makes sure that there is a second file, so that a full disk never keeps the journal from going on behind a checkpoint.
+    pub(crate) fn ensure_two(&self) -> Result<(), FileError> {
+        let mut state = self.lock();
+        while state.created < 2 {
+            let path = self.dir.join(format!("{}.journal", state.created + 1));
+            self.create(&path, Fill::Reserved)?;
+            state.created += 1;
+            state.free.push(path);
+        }
+        Ok(())
+    }
+
+    /// Prepares the next file, so that no append waits for it.
+    pub(crate) fn prepare_next(&self) -> Result<(), FileError> {
+        let mut state = self.lock();
+        if state.next.is_none() {
+            state.next = self.prepare(&mut state, Fill::Written)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next file into use, for entries from this sequence on; none if the journal is full. Then the file in use is
+    /// given up: nothing more may be written to it, and a checkpoint can release it.
+    pub(super) fn take_next(&self, first_sequence: u64) -> Result<Option<RingFile>, FileError> {
+        let mut state = self.lock();
+        let next = match state.next.take() {
+            Some(next) => Some(next),
+            None => self.prepare(&mut state, Fill::Reserved)?,
+        };
+        state.given_up = next.is_none().then_some(first_sequence);
+        if let Some(next) = &next {
+            state.used.push((next.header.number, first_sequence, next.path.clone()));
+        }
+        Ok(next)
+    }
+
+    fn prepare(&self, state: &mut State, fill: Fill) -> Result<Option<RingFile>, FileError> {
+        let path = match state.free.pop() {
+            Some(path) => path,
+            None if state.created < self.options.files => {
+                let path = self.dir.join(format!("{}.journal", state.created + 1));
+                match self.create(&path, fill) {
+                    // Another file will be released.
+                    Err(error) if error.is_disk_full() && state.created > 0 => return Ok(None),
+                    created => created?,
+                }
+                state.created += 1;
+                path
+            }
+            None => return Ok(None),
+        };
+        self.ensure_room(&path)?;
+        let handle = self.env.files.open(&path, Open::Direct).map_err(FileError::when("open", &path))?;
+        let header = FileHeader { number: state.next_number, salt: self.env.random.next_u64() };
+        let mut block = AlignedBuffer::with_capacity(BLOCK_BYTES as usize);
+        block.extend(&header.encode());
+        block.pad();
+        handle.write_all_at(&[block.as_slice()], 0).map_err(FileError::when("write", &path))?;
+        handle.sync_data().map_err(FileError::when(SYNC, &path))?;
+        state.next_number += 1;
+        Ok(Some(RingFile { path, handle, header }))
+    }
+
+    /// A start that was cut off, or other options, may have left a released file too short.
+    fn ensure_room(&self, path: &Path) -> Result<(), FileError> {
+        let file = self.env.files.open(path, Open::Write).map_err(FileError::when("open", path))?;
+        if file.len().map_err(FileError::when("read", path))? < self.options.file_bytes {
+            file.allocate(self.options.file_bytes).map_err(FileError::when("reserve room for", path))?;
+            file.sync_data().map_err(FileError::when(SYNC, path))?;
+        }
+        Ok(())
+    }
+
+    /// Creates a file with room on disk for all of it, and makes its name durable.
+    fn create(&self, path: &Path, fill: Fill) -> Result<(), FileError> {
+        let files = &*self.env.files;
+        let file = match files.open(path, Open::Create) {
+            Ok(file) => file,
+            // A start that was cut off left it.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                files.open(path, Open::Write).map_err(FileError::when("open", path))?
+            }
+            Err(error) => return Err(FileError::when("create", path)(error)),
+        };
+        let reserved = file.allocate(self.options.file_bytes).map_err(FileError::when("reserve room for", path));
+        if let Err(error) = reserved {
+            drop(file);
+            remove_file(files, path)?;
+            return Err(error);
+        }
+        if fill == Fill::Written {
+            let zeros = vec![0; 1 << 20];
+            let mut position = 0;
+            while position < self.options.file_bytes {
+                let len = (self.options.file_bytes - position).min(zeros.len() as u64);
+                let slice = &zeros[..usize::try_from(len).expect("at most a MiB")];
+                file.write_all_at(&[slice], position).map_err(FileError::when("write", path))?;
+                position += len;
+            }
+        }
+        file.sync_data().map_err(FileError::when(SYNC, path))?;
+        sync_parent(files, path)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a new file gets its room.
+///
+/// A sync into a file that was only reserved also records which parts are written now: measured, 140 us instead of 95. So
+/// a file that is prepared ahead is written with zeros; one that an append waits for is not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    Reserved,
+    Written,
+}
+
+/// The journal files of a directory, with their headers where they have one.
+fn list(env: &Env, dir: &Path) -> Result<Vec<(PathBuf, Option<FileHeader>)>, FileError> {
+    let mut found = Vec::new();
+    for entry in env.files.read_dir(dir).map_err(FileError::when("list", dir))? {
+        let is_number = entry.name.strip_suffix(".journal").is_some_and(|stem| stem.parse::<u32>().is_ok());
+        if entry.is_dir || !is_number {
+            continue;
+        }
+        let path = dir.join(&entry.name);
+        let file = env.files.open(&path, Open::Write).map_err(FileError::when("open", &path))?;
+        let mut block = vec![0; BLOCK_BYTES as usize];
+        let header = match file.read_exact_at(&mut block, 0) {
+            Ok(()) => FileHeader::decode(&block),
+            Err(error) if super::is_end(&error) => None,
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "a journal file's header cannot be read");
+                None
+            }
+        };
+        found.push((path, header));
+    }
+    Ok(found)
+}

@@ -1,0 +1,231 @@
+//! A partition's log: frames in offset order, the newest in memory, the rest in segments.
+//!
+//! ```text
+//!   start                                                             end = high watermark
+//!     |  sealed segment  |  sealed segment  |  active segment  |  tail  |
+//!        immutable, mapped for reading         positioned reads   memory
+//! ```
+//!
+//! A frame enters at the tail when its journal entry is durable ([`Log::apply`]); from then on it can be read. A
+//! [`Writer`] moves frames from the tail into the active segment, seals that when it is full or old, and syncs; nobody
+//! waits for it. What has been trimmed is removed once a checkpoint says so.
+//!
+//! Invariants:
+//! - Every offset from `start` to `end` is in exactly one place, and a frame in a segment is the frame that the journal had.
+//! - A segment's bytes never change; only the active one grows, at its end, and only through its [`Writer`].
+//! - A hole between two frames is damage, found by whoever reads across it.
+//!
+//! Reading order: this page, the state; `read.rs`; `writer.rs`; `open.rs`, what is done at a start; `segment.rs`.
+
+mod open;
+mod read;
+mod segment;
+mod walk;
+mod writer;
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub(crate) use read::{Cursor, LogReader, ReadError};
+pub(crate) use segment::OpenSegments;
+pub(crate) use writer::{Writer, remove_segments};
+
+use super::format::{
+    checkpoint,
+    frame::Frame,
+    segment_file::{self, IndexRow},
+};
+use crate::types::{Offset, PartitionId, TopicId};
+
+/// Which partition a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionId,
+}
+
+/// The state of a partition's log that readers see. Does no I/O: its owner guards it with a lock.
+pub(crate) struct Log {
+    identity: Identity,
+    dir: Arc<Path>,
+    start: Offset,
+    end: Offset,
+    sealed: Vec<Sealed>,
+    active: Option<Active>,
+    tail: VecDeque<Tailed>,
+    tail_bytes: usize,
+    last_append_time_ms: i64,
+    /// Sealed segments below the start, to be removed after the next checkpoint.
+    trimmed: Vec<Sealed>,
+}
+
+/// A sealed segment: from its base up to the next one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    base: Offset,
+    end: Offset,
+    bytes: u64,
+}
+
+/// The segment that grows.
+#[derive(Clone, Debug)]
+struct Active {
+    base: Offset,
+    /// Behind the last record in the file.
+    end: Offset,
+    /// Bytes of the file that hold header and frames.
+    bytes: u64,
+    rows: Vec<IndexRow>,
+    first_append_time_ms: i64,
+    latest_timestamp_ms: i64,
+}
+
+/// A frame in memory, with what is held as long as it is there.
+struct Tailed {
+    frame: Frame,
+    _charge: Charge,
+}
+
+/// Whatever pays for a frame's memory; dropped when the frame is in a segment.
+pub(crate) type Charge = Option<Arc<dyn Send + Sync>>;
+
+impl Log {
+    /// The log of a partition that has no records yet, to be kept in `dir`.
+    pub(crate) fn new(identity: Identity, dir: PathBuf) -> Self {
+        Self {
+            identity,
+            dir: dir.into(),
+            start: Offset::ZERO,
+            end: Offset::ZERO,
+            sealed: Vec::new(),
+            active: None,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            last_append_time_ms: i64::MIN,
+            trimmed: Vec::new(),
+        }
+    }
+
+    /// The first offset that has not been trimmed.
+    pub(crate) fn start(&self) -> Offset {
+        self.start
+    }
+
+    /// The high watermark: behind the last record.
+    pub(crate) fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// The append time of the last frame; the earliest there is if there is none.
+    pub(crate) fn last_append_time_ms(&self) -> i64 {
+        self.last_append_time_ms
+    }
+
+    /// Segments, and bytes in them and in memory.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let sealed: u64 = self.sealed.iter().map(|segment| segment.bytes).sum();
+        let active = self.active.as_ref().map_or(0, |active| active.bytes);
+        (self.sealed.len() + usize::from(self.active.is_some()), sealed + active + self.tail_bytes as u64)
+    }
+
+    /// Adds a frame whose journal entry is durable. One that is there already is passed over, so that entries can be
+    /// replayed over a log that has some of them.
+    pub(crate) fn apply(&mut self, frame: Frame, charge: Charge) {
+        let header = *frame.header();
+        if header.base < self.end {
+            return;
+        }
+        self.end = header.end();
+        self.last_append_time_ms = self.last_append_time_ms.max(header.append_time_ms);
+        self.tail_bytes += frame.bytes().len();
+        self.tail.push_back(Tailed { frame, _charge: charge });
+    }
+
+    /// Passes over offsets whose records are lost: reading them will say so.
+    pub(crate) fn apply_loss(&mut self, end: Offset) {
+        self.end = self.end.max(end);
+    }
+
+    /// Trims: the log starts at `before`, if it did not start further on already.
+    pub(crate) fn trim(&mut self, before: Offset) {
+        self.start = self.start.max(before.min(self.end));
+        let keep = self.sealed.partition_point(|segment| segment.end <= self.start);
+        self.trimmed.extend(self.sealed.drain(..keep));
+    }
+
+    /// Where the log stands, for a checkpoint; frames in the tail do not count.
+    pub(crate) fn checkpoint(&self) -> checkpoint::Partition {
+        checkpoint::Partition {
+            start: self.start,
+            end: self.written_end(),
+            last_append_time_ms: self.last_append_time_ms,
+            active: self.active.as_ref().map(|active| checkpoint::Active { base: active.base, len: active.bytes }),
+        }
+    }
+
+    /// Whether there are frames that no segment has.
+    pub(crate) fn has_tail(&self) -> bool {
+        !self.tail.is_empty()
+    }
+
+    /// Takes the segments that have been trimmed and are still on disk.
+    pub(crate) fn take_trimmed(&mut self) -> Vec<Sealed> {
+        std::mem::take(&mut self.trimmed)
+    }
+
+    /// Behind the last record, or the last lost one, that is not in the tail.
+    fn written_end(&self) -> Offset {
+        self.tail.front().map_or(self.end, |first| {
+            let written = self.active.as_ref().map(|active| active.end);
+            let sealed = self.sealed.last().map(|sealed| sealed.end);
+            written.or(sealed).unwrap_or(Offset::ZERO).max(self.start.min(first.frame.header().base))
+        })
+    }
+}
+
+impl Active {
+    fn new(base: Offset, first_append_time_ms: i64) -> Self {
+        Self {
+            base,
+            end: base,
+            bytes: segment_file::HEADER_BYTES,
+            rows: Vec::new(),
+            first_append_time_ms,
+            latest_timestamp_ms: i64::MIN,
+        }
+    }
+
+    /// Takes note of a frame that begins at the end of the file; returns the index row that it gets, if it gets one.
+    fn note(&mut self, frame: &super::format::frame::Header, length: usize) {
+        let behind = self.rows.last().map_or(segment_file::HEADER_BYTES, |row| u64::from(row.position));
+        if self.bytes - behind >= segment_file::INDEX_INTERVAL_BYTES {
+            self.rows.push(self.row(frame.base));
+        }
+        self.bytes += length as u64;
+        self.end = frame.end();
+        self.latest_timestamp_ms = self.latest_timestamp_ms.max(frame.latest_timestamp_ms);
+    }
+
+    /// The index row of a frame that begins at `offset`, at the end of the file.
+    fn row(&self, offset: Offset) -> IndexRow {
+        IndexRow {
+            relative: u32::try_from(offset.0 - self.base.0)
+                .expect("the writer rolls before a segment spans 2^32 offsets"),
+            position: u32::try_from(self.bytes).expect("a segment's size is bounded to 32 bits"),
+            latest_before_ms: self.latest_timestamp_ms,
+        }
+    }
+}
+
+/// The name of a segment's file.
+fn segment_path(dir: &Path, base: Offset) -> PathBuf {
+    dir.join(format!("{:020}.log", base.0))
+}
+
+/// The name of a segment's index.
+fn index_path(dir: &Path, base: Offset) -> PathBuf {
+    dir.join(format!("{:020}.index", base.0))
+}

@@ -1,0 +1,182 @@
+//! Opening a log after a start.
+//!
+//! With a checkpoint a log is *cut* back to it: what was written to segments since is in the journal too and comes back
+//! from there. Without one, or when the journal is damaged, it is *scanned*: a sound frame in a segment is always a frame
+//! that was acknowledged, since nothing is put there before it is durable in the journal.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Active, Identity, Log, OpenSegments, Sealed, index_path,
+    segment::load_rows_prefix,
+    segment_path,
+    walk::{Source, Walk},
+};
+use crate::{
+    env::Open,
+    storage::{
+        files::{FileError, SYNC, remove_file, sync_parent},
+        format::{checkpoint, segment_file},
+    },
+    types::Offset,
+};
+
+impl Log {
+    /// Opens a log as a checkpoint says, cutting off what came later.
+    pub(crate) fn cut(
+        identity: Identity,
+        dir: PathBuf,
+        at: checkpoint::Partition,
+        segments: &OpenSegments,
+    ) -> Result<Self, FileError> {
+        let mut log = Self::new(identity, dir);
+        (log.start, log.end, log.last_append_time_ms) = (at.start, at.end, at.last_append_time_ms);
+        let limit = at.active.map_or(at.end, |active| active.base);
+        for (base, bytes) in list(segments, &log.dir)? {
+            if at.active.is_some_and(|active| active.base == base) {
+                continue;
+            }
+            if base < limit {
+                log.sealed.push(Sealed { base, end: limit, bytes });
+            } else {
+                remove_file(&*segments.env.files, &segment_path(&log.dir, base))?;
+                remove_file(&*segments.env.files, &index_path(&log.dir, base))?;
+            }
+        }
+        log.close_gaps();
+        if let Some(active) = at.active {
+            log.cut_active(active, segments)?;
+        }
+        log.trim(at.start);
+        Ok(log)
+    }
+
+    fn cut_active(&mut self, at: checkpoint::Active, segments: &OpenSegments) -> Result<(), FileError> {
+        let path = segment_path(&self.dir, at.base);
+        let file = match segments.env.files.open(&path, Open::Write) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(path = %path.display(), "a segment is missing; reading its offsets gives DATA_LOSS");
+                self.sealed.push(Sealed { base: at.base, end: self.end, bytes: 0 });
+                return Ok(());
+            }
+            Err(error) => return Err(FileError::when("open", &path)(error)),
+        };
+        let found = file.len().map_err(FileError::when("read", &path))?;
+        if found < at.len {
+            tracing::error!(path = %path.display(), found, expected = at.len, "a segment is too short; reading what is \
+                missing gives DATA_LOSS");
+            self.sealed.push(Sealed { base: at.base, end: self.end, bytes: found });
+            return Ok(());
+        }
+        if found > at.len {
+            file.set_len(at.len).map_err(FileError::when("cut", &path))?;
+            file.sync_data().map_err(FileError::when(SYNC, &path))?;
+        }
+        let active = self.load_active(at.base, at.len, segments)?;
+        // The checkpoint knows the end also where damage hides it.
+        self.active = Some(Active { end: self.end, bytes: at.len, ..active });
+        Ok(())
+    }
+
+    /// Opens a log without a checkpoint: as far as its segments hold sound frames. What is found is made durable.
+    pub(crate) fn scan(
+        identity: Identity,
+        dir: PathBuf,
+        start: Offset,
+        segments: &OpenSegments,
+    ) -> Result<Self, FileError> {
+        let mut log = Self::new(identity, dir);
+        let found = list(segments, &log.dir)?;
+        for (at, (base, bytes)) in found.iter().enumerate() {
+            let path = segment_path(&log.dir, *base);
+            let file = segments.env.files.open(&path, Open::Write).map_err(FileError::when("open", &path))?;
+            if found.get(at + 1).is_some() {
+                file.sync_data().map_err(FileError::when(SYNC, &path))?;
+                log.sealed.push(Sealed { base: *base, end: *base, bytes: *bytes });
+                continue;
+            }
+            let active = log.load_active(*base, *bytes, segments)?;
+            if active.bytes < *bytes {
+                tracing::info!(path = %path.display(), kept = active.bytes, found = *bytes, "cut a segment behind its last \
+                    sound frame");
+                file.set_len(active.bytes).map_err(FileError::when("cut", &path))?;
+            }
+            file.sync_data().map_err(FileError::when(SYNC, &path))?;
+            log.end = active.end;
+            log.active = Some(active);
+        }
+        if let Some((last, _)) = found.last() {
+            segments.env.files.sync_dir(&log.dir).map_err(FileError::when(SYNC, &log.dir))?;
+            sync_parent(&*segments.env.files, &log.dir)?;
+            log.sealed.iter_mut().for_each(|segment| segment.end = *last);
+        }
+        log.close_gaps();
+        log.end = log.end.max(start);
+        log.trim(start);
+        Ok(log)
+    }
+
+    /// A sealed segment reaches up to the next one.
+    fn close_gaps(&mut self) {
+        for at in 1..self.sealed.len() {
+            self.sealed[at - 1].end = self.sealed[at].base;
+        }
+    }
+
+    /// The state of a segment's end, up to `bytes`: from its index as far as it goes, then from its frames.
+    fn load_active(&mut self, base: Offset, bytes: u64, segments: &OpenSegments) -> Result<Active, FileError> {
+        let path = segment_path(&self.dir, base);
+        let reading = |error| FileError::when("read", &path)(error);
+        let file = segments.active(&self.dir, base).map_err(reading)?;
+        let mut head = [0; segment_file::HEADER_BYTES as usize];
+        let header = match file.read_exact_at(&mut head, 0) {
+            Ok(()) => segment_file::Header::decode(&head),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            Err(error) => return Err(reading(error)),
+        };
+        let first_append_time_ms =
+            header.map_or_else(|| segments.env.clock.now_ms(), |header| header.first_append_time_ms);
+        let mut active = Active::new(base, first_append_time_ms);
+        active.rows = load_rows_prefix(&segments.env, &self.dir, base, bytes);
+        if let Some(last) = active.rows.last() {
+            active.bytes = u64::from(last.position);
+            active.end = base.plus(u64::from(last.relative));
+            active.latest_timestamp_ms = last.latest_before_ms;
+        }
+        let mut walk = Walk::new(Source::File(file), bytes, self.identity, active.bytes);
+        while !walk.at_end() {
+            let Some(frame) = walk.frame().map_err(reading)? else {
+                // Damage has sound frames behind it; a torn tail has none.
+                walk.resync().map_err(reading)?;
+                continue;
+            };
+            active.bytes = walk.position();
+            active.note(frame.header(), frame.bytes().len());
+            self.last_append_time_ms = self.last_append_time_ms.max(frame.header().append_time_ms);
+            walk.skip(frame.bytes().len());
+        }
+        Ok(active)
+    }
+}
+
+/// The segments in a log's directory with their sizes, in order of their bases. Other files are none of ours.
+fn list(segments: &OpenSegments, dir: &Path) -> Result<Vec<(Offset, u64)>, FileError> {
+    let files = &*segments.env.files;
+    if !files.exists(dir).map_err(FileError::when("look for", dir))? {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in files.read_dir(dir).map_err(FileError::when("list", dir))? {
+        let Some(base) = entry.name.strip_suffix(".log").filter(|stem| stem.len() == 20) else { continue };
+        let Ok(base) = base.parse() else { continue };
+        let path = dir.join(&entry.name);
+        let file = files.open(&path, Open::Read).map_err(FileError::when("open", &path))?;
+        found.push((Offset(base), file.len().map_err(FileError::when("read", &path))?));
+    }
+    found.sort_unstable();
+    Ok(found)
+}

@@ -1,0 +1,379 @@
+//! Reading a log: by offset, and by time.
+//!
+//! Under the log's lock only the place is looked up; bytes are fetched and checked without it.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    Active, Identity, Log, OpenSegments, Sealed,
+    segment::SealedSegment,
+    walk::{Source, Walk},
+};
+use crate::{
+    storage::format::{frame::Frame, segment_file::IndexRow},
+    types::{Offset, RecordView, Records},
+};
+
+/// Where a reader is in a log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor {
+    /// The offset to read next.
+    pub(crate) next: Offset,
+    /// The segment and the position in it where that offset's frame begins, if the reader came from the frame before.
+    hint: Option<(Offset, u64)>,
+}
+
+/// Why an offset cannot be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// It has been trimmed.
+    BelowStart,
+    /// The records from `from` up to `to` are damaged or missing.
+    Damaged { from: Offset, to: Offset, cause: String },
+}
+
+/// Reads a log.
+pub(crate) struct LogReader<'a> {
+    pub(crate) log: &'a Mutex<Log>,
+    pub(crate) segments: &'a OpenSegments,
+}
+
+/// Where an offset is.
+enum Place {
+    End,
+    Tail(Vec<Frame>),
+    Active(Segment, Vec<IndexRow>),
+    Sealed(Segment),
+}
+
+/// The part of the log that a segment file holds.
+struct Segment {
+    base: Offset,
+    end: Offset,
+    bytes: u64,
+}
+
+impl Cursor {
+    pub(crate) fn new(next: Offset) -> Self {
+        Self { next, hint: None }
+    }
+}
+
+impl LogReader<'_> {
+    /// The frames from the cursor on: at least one, unless the cursor is at the high watermark, and about `max_bytes`. The
+    /// first may begin before the cursor. Moves the cursor behind the last.
+    pub(crate) fn read(&self, cursor: &mut Cursor, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+        let place = lock(self.log).locate(cursor.next, max_bytes)?;
+        let frames = match place {
+            Place::End => Vec::new(),
+            Place::Tail(frames) => frames,
+            Place::Active(segment, rows) => self.read_active(cursor, &segment, &rows, max_bytes)?,
+            Place::Sealed(segment) => self.read_sealed(cursor, &segment, max_bytes)?,
+        };
+        if let Some(last) = frames.last() {
+            cursor.next = last.header().end();
+        }
+        Ok(frames)
+    }
+
+    fn read_active(
+        &self,
+        cursor: &mut Cursor,
+        segment: &Segment,
+        rows: &[IndexRow],
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, ReadError> {
+        let (identity, dir) = self.identity();
+        let file =
+            self.segments.active(&dir, segment.base).map_err(|error| self.unreadable(cursor, segment, &error))?;
+        self.collect(cursor, segment, rows, max_bytes, |position| {
+            Walk::new(Source::File(file.clone()), segment.bytes, identity, position)
+        })
+    }
+
+    fn read_sealed(&self, cursor: &mut Cursor, segment: &Segment, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+        let open = self.open_sealed(segment).map_err(|error| self.unreadable(cursor, segment, &error))?;
+        let rows = open.rows.as_deref().unwrap_or_default();
+        self.collect(cursor, segment, rows, max_bytes, |position| self.walk_sealed(&open, position))
+    }
+
+    /// Collects frames, beginning where the index says. An index is never trusted over the log: what seems damaged from there
+    /// is looked at from the segment's beginning.
+    fn collect(
+        &self,
+        cursor: &mut Cursor,
+        segment: &Segment,
+        rows: &[IndexRow],
+        max_bytes: usize,
+        walk_from: impl Fn(u64) -> Walk,
+    ) -> Result<Vec<Frame>, ReadError> {
+        let position = cursor.position(segment.base, rows);
+        match self.collect_from(cursor, segment, walk_from(position), max_bytes) {
+            Err(ReadError::Damaged { .. }) if position > 0 => {
+                self.collect_from(cursor, segment, walk_from(0), max_bytes)
+            }
+            collected => collected,
+        }
+    }
+
+    /// Collects the frames that the cursor wants; a hole or damage before the first of them is an error, behind it an end.
+    fn collect_from(
+        &self,
+        cursor: &mut Cursor,
+        segment: &Segment,
+        mut walk: Walk,
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, ReadError> {
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        let mut next = cursor.next;
+        while bytes < max_bytes && !walk.at_end() {
+            match take_frame(&mut walk, next) {
+                Ok(Some(frame)) if frame.header().base <= next => {
+                    next = frame.header().end();
+                    bytes += frame.bytes().len();
+                    frames.push(frame);
+                }
+                Ok(Some(frame)) if frames.is_empty() => {
+                    return Err(damaged(next, frame.header().base, "wrong checksum"));
+                }
+                Ok(_) => break,
+                Err(error) if frames.is_empty() => return Err(self.unreadable(cursor, segment, &error)),
+                Err(_) => break,
+            }
+        }
+        if frames.is_empty() {
+            return Err(damaged(next, segment.end, "wrong checksum or missing bytes"));
+        }
+        cursor.hint = Some((segment.base, walk.position()));
+        Ok(frames)
+    }
+
+    /// The first offset whose record has this timestamp or a later one; the high watermark if there is none. Damaged
+    /// records are passed over.
+    pub(crate) fn find_time(&self, timestamp_ms: i64) -> io::Result<Offset> {
+        let (start, end, sealed, active, tail) = lock(self.log).parts();
+        for segment in sealed {
+            let found = self.find_in_sealed(&segment, start, timestamp_ms);
+            match found {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(active) = active.filter(|active| active.latest_timestamp_ms >= timestamp_ms) {
+            let (identity, dir) = self.identity();
+            let file = self.segments.active(&dir, active.base)?;
+            let position = position_before(&active.rows, timestamp_ms);
+            let walk = Walk::new(Source::File(file), active.bytes, identity, position);
+            if let Some(found) = find_in_walk(walk, start, timestamp_ms)? {
+                return Ok(found);
+            }
+        }
+        Ok(tail.iter().find_map(|frame| find_in_frame(frame, start, timestamp_ms)).unwrap_or(end))
+    }
+
+    fn find_in_sealed(&self, segment: &Sealed, start: Offset, timestamp_ms: i64) -> io::Result<Option<Offset>> {
+        let segment = Segment { base: segment.base, end: segment.end, bytes: segment.bytes };
+        let open = self.open_sealed(&segment)?;
+        let rows = open.rows.as_deref().unwrap_or_default();
+        if rows.last().is_some_and(|last| last.latest_before_ms < timestamp_ms) {
+            return Ok(None);
+        }
+        let walk = self.walk_sealed(&open, position_before(rows, timestamp_ms));
+        find_in_walk(walk, start, timestamp_ms)
+    }
+
+    fn walk_sealed(&self, open: &SealedSegment, position: u64) -> Walk {
+        let (identity, _) = self.identity();
+        Walk::new(Source::Map(open.bytes.clone()), open.bytes.len() as u64, identity, position)
+    }
+
+    /// Opens a sealed segment, building its index if it has none.
+    fn open_sealed(&self, segment: &Segment) -> io::Result<Arc<SealedSegment>> {
+        let (_, dir) = self.identity();
+        let open = self.segments.sealed(&dir, segment.base)?;
+        if open.rows.is_some() {
+            return Ok(open);
+        }
+        let mut active = Active::new(segment.base, 0);
+        let mut walk = self.walk_sealed(&open, 0);
+        while !walk.at_end() {
+            match walk.frame()? {
+                Some(frame) => {
+                    active.bytes = walk.position();
+                    active.note(frame.header(), frame.bytes().len());
+                    walk.skip(frame.bytes().len());
+                }
+                None => walk.resync()?,
+            }
+        }
+        active.bytes = open.bytes.len() as u64;
+        let mut rows = active.rows.clone();
+        rows.push(active.row(active.end));
+        tracing::info!(directory = %dir.display(), base = segment.base.0, "the index of a segment was rebuilt");
+        self.segments.give_rows(&dir, segment.base, &open, rows);
+        self.segments.sealed(&dir, segment.base)
+    }
+
+    fn identity(&self) -> (Identity, Arc<std::path::Path>) {
+        let log = lock(self.log);
+        (log.identity, log.dir.clone())
+    }
+
+    /// What an I/O error means: the segment was trimmed meanwhile, or what it holds is lost.
+    fn unreadable(&self, cursor: &Cursor, segment: &Segment, error: &io::Error) -> ReadError {
+        if lock(self.log).start > cursor.next {
+            return ReadError::BelowStart;
+        }
+        damaged(cursor.next, segment.end, &error.to_string())
+    }
+}
+
+impl Cursor {
+    /// Where to begin looking in a segment.
+    fn position(&self, base: Offset, rows: &[IndexRow]) -> u64 {
+        if let Some((_, position)) = self.hint.filter(|(hinted, _)| *hinted == base) {
+            return position;
+        }
+        let relative = self.next.0.saturating_sub(base.0);
+        let behind = rows.partition_point(|row| u64::from(row.relative) <= relative);
+        behind.checked_sub(1).map_or(0, |at| u64::from(rows[at].position))
+    }
+}
+
+impl Log {
+    fn locate(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
+        if next < self.start {
+            return Err(ReadError::BelowStart);
+        }
+        if next >= self.end {
+            return Ok(Place::End);
+        }
+        if self.tail.front().is_some_and(|first| first.frame.header().base <= next) {
+            return self.locate_in_tail(next, max_bytes);
+        }
+        if let Some(active) = self.active.as_ref().filter(|active| active.base <= next) {
+            if next < active.end {
+                let segment = Segment { base: active.base, end: active.end, bytes: active.bytes };
+                return Ok(Place::Active(segment, active.rows_around(next)));
+            }
+            return Err(self.hole(next));
+        }
+        let at = self.sealed.partition_point(|segment| segment.end <= next);
+        match self.sealed.get(at) {
+            Some(sealed) if sealed.base <= next => {
+                Ok(Place::Sealed(Segment { base: sealed.base, end: sealed.end, bytes: sealed.bytes }))
+            }
+            _ => Err(self.hole(next)),
+        }
+    }
+
+    fn locate_in_tail(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
+        let at = self.tail.partition_point(|tailed| tailed.frame.header().end() <= next);
+        let mut frames = Vec::new();
+        let (mut bytes, mut expected) = (0, next);
+        for tailed in self.tail.range(at..) {
+            let header = tailed.frame.header();
+            if bytes >= max_bytes || header.base > expected {
+                break;
+            }
+            expected = header.end();
+            bytes += tailed.frame.bytes().len();
+            frames.push(tailed.frame.clone());
+        }
+        if frames.is_empty() { Err(self.hole(next)) } else { Ok(Place::Tail(frames)) }
+    }
+
+    /// The records from `next` to where the log goes on are lost.
+    fn hole(&self, next: Offset) -> ReadError {
+        let sealed = self.sealed.iter().map(|segment| segment.base);
+        let active = self.active.iter().map(|active| active.base);
+        let tail = self.tail.iter().map(|tailed| tailed.frame.header().base);
+        let to = sealed.chain(active).chain(tail).find(|base| *base > next).unwrap_or(self.end);
+        damaged(next, to, "missing")
+    }
+
+    /// What a search by time looks through, in order.
+    fn parts(&self) -> (Offset, Offset, Vec<Sealed>, Option<Active>, Vec<Frame>) {
+        let tail = self.tail.iter().map(|tailed| tailed.frame.clone()).collect();
+        (self.start, self.end, self.sealed.clone(), self.active.clone(), tail)
+    }
+}
+
+impl Active {
+    /// The index row to begin looking for an offset from.
+    fn rows_around(&self, offset: Offset) -> Vec<IndexRow> {
+        let relative = offset.0 - self.base.0;
+        let behind = self.rows.partition_point(|row| u64::from(row.relative) <= relative);
+        behind.checked_sub(1).map_or_else(Vec::new, |at| vec![self.rows[at]])
+    }
+}
+
+/// The next sound frame that reaches behind `next`, stepping over damage; none at the segment's end. A frame that begins
+/// behind `next` means that those before it are lost, and is not stepped over.
+fn take_frame(walk: &mut Walk, next: Offset) -> io::Result<Option<Frame>> {
+    while !walk.at_end() {
+        match walk.header()? {
+            Some((length, header)) if header.end() <= next => walk.skip(length),
+            Some((length, header)) => match walk.frame()? {
+                Some(frame) => {
+                    if header.base <= next {
+                        walk.skip(length);
+                    }
+                    return Ok(Some(frame));
+                }
+                None => walk.resync()?,
+            },
+            None => walk.resync()?,
+        }
+    }
+    Ok(None)
+}
+
+/// Where to begin looking for a timestamp: the last row with nothing as late before it.
+fn position_before(rows: &[IndexRow], timestamp_ms: i64) -> u64 {
+    let behind = rows.partition_point(|row| row.latest_before_ms < timestamp_ms);
+    behind.checked_sub(1).map_or(0, |at| u64::from(rows[at].position))
+}
+
+fn find_in_walk(mut walk: Walk, start: Offset, timestamp_ms: i64) -> io::Result<Option<Offset>> {
+    while !walk.at_end() {
+        match walk.header()? {
+            Some((length, header)) if header.latest_timestamp_ms < timestamp_ms || header.end() <= start => {
+                walk.skip(length);
+            }
+            Some((length, _)) => match walk.frame()? {
+                Some(frame) => {
+                    if let Some(found) = find_in_frame(&frame, start, timestamp_ms) {
+                        return Ok(Some(found));
+                    }
+                    walk.skip(length);
+                }
+                None => walk.resync()?,
+            },
+            None => walk.resync()?,
+        }
+    }
+    Ok(None)
+}
+
+fn find_in_frame(frame: &Frame, start: Offset, timestamp_ms: i64) -> Option<Offset> {
+    let records = frame.records();
+    Records::new(&records)
+        .filter_map(|record| RecordView::parse(record.ok()?.1).ok())
+        .filter(|record| record.timestamp_ms.is_some_and(|time| time >= timestamp_ms))
+        .filter_map(|record| record.offset.map(Offset))
+        .find(|offset| *offset >= start)
+}
+
+fn damaged(from: Offset, to: Offset, cause: &str) -> ReadError {
+    ReadError::Damaged { from, to, cause: cause.to_owned() }
+}
+
+fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,144 @@
+//! A walk over a segment's frames, with or without damage in it.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+
+use super::Identity;
+use crate::{
+    env::File,
+    storage::format::{
+        frame::{self, Frame, Header, MAX_FRAME_BYTES},
+        segment_file::HEADER_BYTES,
+    },
+};
+
+/// How much of a file is read at once.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// Where a segment's bytes come from.
+pub(super) enum Source {
+    /// A map of the whole file.
+    Map(Bytes),
+    /// The file, by positioned reads.
+    File(Arc<dyn File>),
+}
+
+/// A place in a segment.
+pub(super) struct Walk {
+    source: Source,
+    /// Where the segment's frames end.
+    len: u64,
+    identity: Identity,
+    position: u64,
+    /// What was read last, from `window_at` on.
+    window: Bytes,
+    window_at: u64,
+}
+
+impl Walk {
+    /// Starts at a position where a frame begins.
+    pub(super) fn new(source: Source, len: u64, identity: Identity, position: u64) -> Self {
+        let window = match &source {
+            Source::Map(bytes) => bytes.clone(),
+            Source::File(_) => Bytes::new(),
+        };
+        let len = if let Source::Map(bytes) = &source { len.min(bytes.len() as u64) } else { len };
+        Self { source, len, identity, position: position.max(HEADER_BYTES), window, window_at: 0 }
+    }
+
+    /// Where the walk is.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether the walk is at the end of the segment.
+    pub(super) fn at_end(&self) -> bool {
+        self.position >= self.len
+    }
+
+    /// The header of the frame here and the frame's length, without checking the frame; none if there is no frame of this
+    /// partition here.
+    pub(super) fn header(&mut self) -> io::Result<Option<(usize, Header)>> {
+        let head = self.bytes(self.position, frame::HEADER_BYTES)?;
+        Ok(Header::peek(&head).filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length)))
+    }
+
+    /// The frame here, checked; none if there is none or it is damaged.
+    pub(super) fn frame(&mut self) -> io::Result<Option<Frame>> {
+        let Some((length, _)) = self.header()? else { return Ok(None) };
+        Ok(Frame::decode(&self.bytes(self.position, length)?))
+    }
+
+    /// Steps over a frame of this length.
+    pub(super) fn skip(&mut self, length: usize) {
+        self.position += length as u64;
+    }
+
+    /// Steps over damage: to the next place where a sound frame of this partition begins, or to the end.
+    pub(super) fn resync(&mut self) -> io::Result<()> {
+        let topic = self.identity.topic.0.to_le_bytes();
+        let partition = self.identity.partition.0.to_le_bytes();
+        let mark = [&topic[..], &partition[..]].concat();
+        self.position += 1;
+        while !self.at_end() {
+            let window = self.bytes(self.position, WINDOW_BYTES)?;
+            let candidates = window.windows(mark.len()).enumerate().skip(MARK_AT);
+            for (at, _) in candidates.filter(|(_, bytes)| *bytes == mark) {
+                let start = self.position + (at - MARK_AT) as u64;
+                if self.frame_at(start)?.is_some() {
+                    self.position = start;
+                    return Ok(());
+                }
+            }
+            // The next window begins early enough to hold a mark that this one cut.
+            let seen = window.len().saturating_sub(MARK_AT + mark.len()).max(1);
+            self.position += seen as u64;
+            if window.len() < WINDOW_BYTES {
+                self.position = self.len;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame_at(&mut self, start: u64) -> io::Result<Option<Frame>> {
+        let here = std::mem::replace(&mut self.position, start);
+        let frame = self.frame();
+        self.position = here;
+        frame
+    }
+
+    fn is_ours(&self, header: &Header) -> bool {
+        header.topic == self.identity.topic && header.partition == self.identity.partition
+    }
+
+    fn fits(&self, position: u64, length: usize) -> bool {
+        position.checked_add(length as u64).is_some_and(|end| end <= self.len)
+    }
+
+    /// At most `wanted` bytes from `at` on; fewer at the segment's end.
+    fn bytes(&mut self, at: u64, wanted: usize) -> io::Result<Bytes> {
+        let wanted = wanted.min(MAX_FRAME_BYTES);
+        let end = self.len.min(at + wanted as u64).max(at);
+        if at < self.window_at || end > self.window_at + self.window.len() as u64 {
+            self.read_window(at, end)?;
+        }
+        let from = usize::try_from(at - self.window_at).expect("the window holds it");
+        let to = usize::try_from(end - self.window_at).expect("the window holds it");
+        Ok(self.window.slice(from.min(to)..to))
+    }
+
+    fn read_window(&mut self, at: u64, end: u64) -> io::Result<()> {
+        let Source::File(file) = &self.source else {
+            unreachable!("a map is one window, and reads are cut to its end");
+        };
+        let end = end.max(self.len.min(at + WINDOW_BYTES as u64));
+        let mut bytes = vec![0; usize::try_from(end - at).expect("at most a window or a frame")];
+        file.read_exact_at(&mut bytes, at)?;
+        (self.window, self.window_at) = (bytes.into(), at);
+        Ok(())
+    }
+}
+
+/// Where in a frame's header topic and partition stand.
+const MARK_AT: usize = 8;

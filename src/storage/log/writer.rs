@@ -1,0 +1,231 @@
+//! Moves frames from a log's tail into its segments.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Active, Log, OpenSegments, Sealed, index_path, segment::store_rows, segment_path};
+use crate::{
+    env::{File, Open},
+    storage::{
+        files::{FileError, SYNC, ensure_dir, remove_file, sync_parent},
+        format::{frame::Frame, segment_file::Header},
+    },
+    types::TopicSettings,
+};
+
+/// A segment is synced once this much of it is not: what is left to the operating system piles up and is then written
+/// all at once, in the way of the journal.
+const SYNC_STEP_BYTES: u64 = 8 << 20;
+
+/// Most bytes given to the operating system in one write.
+const WRITE_BYTES: usize = 4 << 20;
+
+/// The end of a log's active segment. There is one for each log, used by one thread at a time.
+#[derive(Default)]
+pub(crate) struct Writer {
+    unsynced: u64,
+    /// Index rows that are in the index file.
+    stored_rows: usize,
+    /// The segment's name is not durable yet, or its directory's is not.
+    new_names: bool,
+}
+
+impl Writer {
+    /// Moves the frames that are in the tail now into segments.
+    pub(crate) fn write_out(
+        &mut self,
+        log: &Mutex<Log>,
+        segments: &OpenSegments,
+        settings: &TopicSettings,
+    ) -> Result<(), FileError> {
+        loop {
+            let (batch, active) = next_batch(&lock(log), settings);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            match active {
+                Some(active) => self.append(log, segments, active, &batch)?,
+                None => self.roll(log, segments, &batch[0])?,
+            }
+        }
+    }
+
+    /// Appends frames to the active segment, then moves them there for readers.
+    fn append(
+        &mut self,
+        log: &Mutex<Log>,
+        segments: &OpenSegments,
+        mut active: Active,
+        batch: &[Frame],
+    ) -> Result<(), FileError> {
+        let dir = lock(log).dir.clone();
+        let path = segment_path(&dir, active.base);
+        let file = segments.active(&dir, active.base).map_err(FileError::when("open", &path))?;
+        let slices: Vec<&[u8]> = batch.iter().map(|frame| &frame.bytes()[..]).collect();
+        let position = active.bytes;
+        file.write_all_at(&slices, position).map_err(FileError::when("write", &path))?;
+        for frame in batch {
+            active.note(frame.header(), frame.bytes().len());
+        }
+        self.unsynced += active.bytes - position;
+        {
+            let mut log = lock(log);
+            log.active = Some(active);
+            for _ in batch {
+                let moved = log.tail.pop_front().expect("only the writer takes frames from the tail");
+                log.tail_bytes -= moved.frame.bytes().len();
+            }
+        }
+        if self.unsynced >= SYNC_STEP_BYTES { self.sync_file(&*file, &path) } else { Ok(()) }
+    }
+
+    /// Seals the active segment, if there is one, and starts the next with the frame that comes first.
+    fn roll(&mut self, log: &Mutex<Log>, segments: &OpenSegments, first: &Frame) -> Result<(), FileError> {
+        self.seal(log, segments)?;
+        let (identity, dir) = {
+            let log = lock(log);
+            (log.identity, log.dir.clone())
+        };
+        if ensure_dir(&*segments.env.files, &dir)? {
+            sync_parent(&*segments.env.files, &dir)?;
+        }
+        let header = Header {
+            topic: identity.topic,
+            partition: identity.partition,
+            base: first.header().base,
+            first_append_time_ms: first.header().append_time_ms,
+        };
+        let path = segment_path(&dir, header.base);
+        // A write that the disk had no room for may have left a beginning.
+        segments.forget(&dir, header.base);
+        remove_file(&*segments.env.files, &path)?;
+        let file = segments.env.files.open(&path, Open::Create).map_err(FileError::when("create", &path))?;
+        file.write_all_at(&[&header.encode()], 0).map_err(FileError::when("write", &path))?;
+        self.new_names = true;
+        self.stored_rows = 0;
+        let active = Active::new(header.base, header.first_append_time_ms);
+        self.unsynced = active.bytes;
+        lock(log).active = Some(active);
+        Ok(())
+    }
+
+    /// Seals the active segment if it is as old as a segment may become.
+    pub(crate) fn seal_if_old(
+        &mut self,
+        log: &Mutex<Log>,
+        segments: &OpenSegments,
+        settings: &TopicSettings,
+        now_ms: i64,
+    ) -> Result<(), FileError> {
+        let old = {
+            let log = lock(log);
+            log.tail.is_empty() && log.active.as_ref().is_some_and(|active| active.is_old(settings, now_ms))
+        };
+        if old { self.seal(log, segments) } else { Ok(()) }
+    }
+
+    /// Seals the active segment: syncs it and stores its index. From then on it does not change.
+    fn seal(&mut self, log: &Mutex<Log>, segments: &OpenSegments) -> Result<(), FileError> {
+        self.sync(log, segments)?;
+        let (dir, sealed) = {
+            let mut log = lock(log);
+            let Some(active) = log.active.take() else { return Ok(()) };
+            let mut rows = active.rows.clone();
+            rows.push(active.row(active.end));
+            // The offsets up to the tail are this segment's, also those that are lost.
+            let end = log.tail.front().map_or(log.end, |first| first.frame.header().base).max(active.end);
+            log.sealed.push(Sealed { base: active.base, end, bytes: active.bytes });
+            (log.dir.clone(), (active.base, rows))
+        };
+        store_rows(&segments.env, &dir, sealed.0, &sealed.1, 0);
+        segments.forget(&dir, sealed.0);
+        let mut log = lock(log);
+        let start = log.start;
+        log.trim(start);
+        Ok(())
+    }
+
+    /// Makes the active segment durable: its bytes, its length and its name.
+    pub(crate) fn sync(&mut self, log: &Mutex<Log>, segments: &OpenSegments) -> Result<(), FileError> {
+        let (dir, active) = {
+            let log = lock(log);
+            let Some(active) = log.active.clone() else { return Ok(()) };
+            (log.dir.clone(), active)
+        };
+        let path = segment_path(&dir, active.base);
+        if self.unsynced > 0 {
+            let file = segments.active(&dir, active.base).map_err(FileError::when("open", &path))?;
+            self.sync_file(&*file, &path)?;
+        }
+        if self.new_names {
+            sync_parent(&*segments.env.files, &path)?;
+            self.new_names = false;
+        }
+        if self.stored_rows < active.rows.len() {
+            store_rows(&segments.env, &dir, active.base, &active.rows, self.stored_rows);
+            self.stored_rows = active.rows.len();
+        }
+        Ok(())
+    }
+
+    /// Whether there is something to sync.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced > 0 || self.new_names
+    }
+
+    fn sync_file(&mut self, file: &dyn File, path: &std::path::Path) -> Result<(), FileError> {
+        file.sync_data().map_err(FileError::when(SYNC, path))?;
+        self.unsynced = 0;
+        Ok(())
+    }
+}
+
+/// Removes the files of segments that were trimmed; a durable checkpoint says that they were.
+pub(crate) fn remove_segments(log: &Mutex<Log>, segments: &OpenSegments, trimmed: &[Sealed]) -> Result<(), FileError> {
+    let dir = lock(log).dir.clone();
+    for segment in trimmed {
+        segments.forget(&dir, segment.base);
+        remove_file(&*segments.env.files, &segment_path(&dir, segment.base))?;
+        remove_file(&*segments.env.files, &index_path(&dir, segment.base))?;
+    }
+    Ok(())
+}
+
+/// The frames that the active segment takes next, with the segment; without it, the first frame for a new one.
+fn next_batch(log: &Log, settings: &TopicSettings) -> (Vec<Frame>, Option<Active>) {
+    let Some(first) = log.tail.front() else { return (Vec::new(), None) };
+    let Some(active) = log.active.as_ref().filter(|active| active.has_room_for(&first.frame, settings)) else {
+        return (vec![first.frame.clone()], None);
+    };
+    let mut bytes = 0;
+    let batch = log.tail.iter().map(|tailed| &tailed.frame).take_while(|frame| {
+        let fits = bytes == 0
+            || (bytes < WRITE_BYTES
+                && active.bytes + (bytes + frame.bytes().len()) as u64 <= settings.segment_bytes
+                && frame.header().append_time_ms - active.first_append_time_ms < millis(settings)
+                && frame.header().end().0 - active.base.0 < u64::from(u32::MAX));
+        bytes += frame.bytes().len();
+        fits
+    });
+    (batch.cloned().collect(), Some(active.clone()))
+}
+
+impl Active {
+    fn has_room_for(&self, frame: &Frame, settings: &TopicSettings) -> bool {
+        let empty = self.end == self.base;
+        let fits = self.bytes + frame.bytes().len() as u64 <= settings.segment_bytes
+            && frame.header().end().0 - self.base.0 < u64::from(u32::MAX);
+        empty || (fits && !self.is_old(settings, frame.header().append_time_ms))
+    }
+
+    fn is_old(&self, settings: &TopicSettings, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.first_append_time_ms) >= millis(settings)
+    }
+}
+
+fn millis(settings: &TopicSettings) -> i64 {
+    i64::try_from(settings.segment_ms).unwrap_or(i64::MAX)
+}
+
+fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,18 @@
+//! Bytes that stay: the journal, the partitions' logs, the checkpoint, and recovery from them.
+//!
+//! Synchronous and without threads of its own: the broker decides who calls what when, and a simulation calls everything from
+//! one thread.
+//!
+//! - `format` is bytes to values and back; it does no I/O.
+//! - `journal` is what is synced to acknowledge. An entry is one atomic commit.
+//! - `log` is a partition: a tail in memory and segments on disk, written from journal entries that are durable.
+//! - `checkpoint` says up to which journal entry all is in segments; `data_dir` guards the directory.
+//!
+//! Nothing in here acknowledges, waits for, or knows a client.
+
+pub(crate) mod checkpoint;
+pub(crate) mod data_dir;
+pub(crate) mod files;
+pub(crate) mod format;
+pub(crate) mod journal;
+pub(crate) mod log;
