@@ -1,0 +1,243 @@
+//! The queue to the journal and the thread at its end.
+//!
+//! What is queued is taken together, written and synced as one, applied in order, and answered. A commit that finds the
+//! journal full stays at the head of the queue until a checkpoint has released a file.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
+};
+
+use super::{
+    Broker, Error, Shared, lock,
+    state::{Logs, PartitionRef},
+};
+use crate::{
+    storage::{
+        format::entry::{self, Item},
+        journal::{self, Journal},
+        log::Charge,
+    },
+    types::limits,
+};
+
+/// One atomic commit, ready for the journal.
+pub(super) struct Commit {
+    /// None for a commit that only waits for those before it.
+    pub(super) items: Vec<Item>,
+    /// The partition of each frame among the items, in order.
+    pub(super) partitions: Vec<PartitionRef>,
+    /// Whether to sync before it is applied.
+    pub(super) sync: bool,
+    /// What pays for the frames' memory.
+    pub(super) charge: Charge,
+    /// Called when the commit has been applied, or dropped when it has not.
+    pub(super) done: Box<dyn FnOnce() + Send>,
+}
+
+/// Commits on their way to the journal. Bounded: appends by the memory they were admitted for, and all by their number.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    commits: VecDeque<Commit>,
+    /// Refuses more; what is queued is still committed.
+    closed: bool,
+}
+
+impl Queue {
+    /// Adds a commit at the end.
+    pub(super) fn push(&self, commit: Commit) -> Result<(), Error> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::ShuttingDown);
+        }
+        if state.commits.len() >= limits::QUEUED_COMMITS {
+            return Err(Error::Overloaded { retry_after_ms: 100 });
+        }
+        state.commits.push_back(commit);
+        if state.commits.len() == 1 {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Refuses what comes.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Refuses what comes and drops what is queued: its outcome is unknown.
+    pub(super) fn fail(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.commits);
+        drop(state);
+        drop(dropped);
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is a commit; false once it is closed and empty.
+    fn wait(&self) -> bool {
+        let state = self.lock();
+        let state = self.changed.wait_while(state, |state| state.commits.is_empty() && !state.closed);
+        !state.unwrap_or_else(PoisonError::into_inner).commits.is_empty()
+    }
+
+    /// Takes as many commits as go into one write of at most `most` bytes, and at least one.
+    fn take(&self, most: usize) -> Vec<Commit> {
+        let mut state = self.lock();
+        let mut bytes = 0;
+        let fits = state.commits.iter().take_while(|commit| {
+            bytes += entry::encoded_len(&commit.items);
+            bytes <= most
+        });
+        let count = fits.count().max(1).min(state.commits.len());
+        state.commits.drain(..count).collect()
+    }
+
+    /// Puts back what was taken.
+    fn put_back(&self, commits: Vec<Commit>) {
+        let mut state = self.lock();
+        for commit in commits.into_iter().rev() {
+            state.commits.push_front(commit);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes the journal and applies what was written.
+pub(super) struct Committer {
+    journal: Journal,
+}
+
+/// What a step of the committer came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Committed {
+    /// The commits taken are durable, applied and answered.
+    All,
+    /// The journal is full; nothing was taken.
+    JournalFull,
+}
+
+impl Committer {
+    pub(super) fn new(journal: Journal) -> Self {
+        Self { journal }
+    }
+
+    fn step(&mut self, shared: &Shared) -> Result<Committed, String> {
+        let most = limits::COMMIT_BYTES.min(usize::try_from(shared.options.journal().capacity()).unwrap_or(usize::MAX));
+        let commits = shared.queue.take(most);
+        let entries: Vec<&[Item]> =
+            commits.iter().map(|commit| &commit.items[..]).filter(|items| !items.is_empty()).collect();
+        let sync = commits.iter().any(|commit| commit.sync);
+        if !entries.is_empty() {
+            match self.journal.write(&entries, sync) {
+                Ok(()) => {}
+                Err(journal::Error::Full) => {
+                    shared.queue.put_back(commits);
+                    return Ok(Committed::JournalFull);
+                }
+                Err(journal::Error::File(error)) => return Err(error.to_string()),
+            }
+        }
+        if shared.has_failed() {
+            return Err("stopped before the write was applied".to_owned());
+        }
+        shared.apply(commits)?;
+        shared.applied.store(self.journal.sequence(), Ordering::Release);
+        Ok(Committed::All)
+    }
+}
+
+impl Shared {
+    /// Applies commits that are durable, in order, then wakes who waits for them.
+    fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
+        let mut done = Vec::with_capacity(commits.len());
+        let mut moved: Vec<PartitionRef> = Vec::new();
+        for commit in commits {
+            let mut partitions = commit.partitions.into_iter();
+            for item in commit.items {
+                match item {
+                    Item::Frame(frame) => {
+                        let partition = partitions.next().expect("every frame was queued with its partition");
+                        lock(&partition.partition().log).apply(frame, commit.charge.clone());
+                        self.mark_dirty(&partition);
+                        if moved.last().is_none_or(|last| !Arc::ptr_eq(&last.topic, &partition.topic)) {
+                            moved.push(partition);
+                        }
+                    }
+                    Item::Change(change) => self.apply_change(&change, Logs::New).map_err(|error| error.to_string())?,
+                }
+            }
+            done.push(commit.done);
+        }
+        for partition in moved {
+            partition.topic.moved.send_replace(());
+        }
+        done.into_iter().for_each(|done| done());
+        if self.memory.is_pressed() {
+            self.housekeeping.ring();
+        }
+        Ok(())
+    }
+}
+
+impl Broker {
+    /// The journal thread.
+    pub(super) fn commit_until_closed(&self) {
+        let mut full_before = false;
+        while self.shared.queue.wait() {
+            match self.commit_step() {
+                Some(Committed::All) => full_before = false,
+                // The disk is full as well, and a checkpoint cannot be written: it is tried again now and then.
+                Some(Committed::JournalFull) if full_before => std::thread::sleep(FULL_PAUSE),
+                Some(Committed::JournalFull) => full_before = true,
+                None => break,
+            }
+        }
+    }
+
+    /// Commits all that is queued, on this thread; what cannot be is dropped.
+    pub(super) fn commit_all(&self) {
+        let mut full_before = false;
+        while !lock(&self.shared.queue.state).commits.is_empty() {
+            match self.commit_step() {
+                Some(Committed::All) => full_before = false,
+                Some(Committed::JournalFull) if !full_before => full_before = true,
+                Some(Committed::JournalFull) | None => {
+                    self.shared.queue.fail();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Commits what is queued as one write. None once storage has failed.
+    fn commit_step(&self) -> Option<Committed> {
+        let shared = &self.shared;
+        let step = lock(&self.committer).step(shared);
+        match step {
+            Ok(Committed::All) => Some(Committed::All),
+            Ok(Committed::JournalFull) => {
+                self.wait_for_journal();
+                (!shared.has_failed()).then_some(Committed::JournalFull)
+            }
+            Err(reason) => {
+                shared.fail(reason);
+                None
+            }
+        }
+    }
+}
+
+/// How long the journal thread waits for a full disk to have room again, each time.
+const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

@@ -1,0 +1,371 @@
+//! Moving frames into segments, checkpoints, and the removal of what is not needed any more.
+//!
+//! The order of a checkpoint is what makes every crash harmless: deleted topics are renamed; then topics' files, frames
+//! and segments become durable; then the checkpoint says so; and only then are journal files released and the files of
+//! deleted topics and trimmed segments removed.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{
+    Broker, Error, Shared, lock,
+    state::{PartitionRef, Topic},
+};
+use crate::{
+    storage::{
+        checkpoint,
+        files::{FileError, SYNC, ensure_dir, remove_tree, replace_file},
+        format::{
+            checkpoint::{Checkpoint, Topic as CheckpointTopic},
+            topic_file::TopicFile,
+        },
+        log::{Sealed, remove_segments},
+    },
+    types::TopicId,
+};
+
+/// How often the housekeeping thread looks around when nobody calls it.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// An idle broker writes a checkpoint this long after the last one if something has been appended since. The last write
+/// to the journal is then not the only witness of what it says.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// Calls the housekeeping thread.
+#[derive(Default)]
+pub(super) struct Bell {
+    state: Mutex<BellState>,
+    rung: Condvar,
+    /// Somebody waits for a journal file, and here for the housekeeping thread to have tried.
+    tried: Condvar,
+}
+
+#[derive(Default)]
+struct BellState {
+    rung: bool,
+    closed: bool,
+    checkpoint_wanted: bool,
+    rounds: u64,
+}
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        self.lock().rung = true;
+        self.rung.notify_all();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.rung.notify_all();
+    }
+
+    /// Waits for a ring or the next round; whether to go on, and whether a checkpoint is wanted.
+    fn wait(&self) -> Option<bool> {
+        let quiet = |state: &mut BellState| !state.rung && !state.closed && !state.checkpoint_wanted;
+        let waited = self.rung.wait_timeout_while(self.lock(), ROUND, quiet);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.rung = false;
+        let wanted = std::mem::take(&mut state.checkpoint_wanted);
+        (!state.closed).then_some(wanted)
+    }
+
+    /// Asks for a checkpoint and waits until it has been tried; returns at once when closed.
+    fn want_checkpoint(&self) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        // The round under way may be past the point where it would see this.
+        let enough = state.rounds + 2;
+        while state.rounds < enough && !state.closed {
+            state.checkpoint_wanted = true;
+            self.rung.notify_all();
+            let rounds = state.rounds;
+            let waited = self.tried.wait_while(state, |state| state.rounds == rounds && !state.closed);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn round_done(&self) {
+        self.lock().rounds += 1;
+        self.tried.notify_all();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BellState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What housekeeping remembers from one round to the next.
+#[derive(Default)]
+pub(super) struct Housekeeper {
+    /// Partitions whose active segments are not durable to their end.
+    unsynced: Vec<PartitionRef>,
+    /// Deleted topics whose directories have been renamed and are to be removed.
+    renamed: Vec<TopicId>,
+    /// Segments that were trimmed before the checkpoint under way, and are to be removed after it.
+    trimmed: Vec<(PartitionRef, Vec<Sealed>)>,
+    /// When segments were last looked at for their age.
+    looked_at: Duration,
+    /// The last entry that the checkpoint on disk covers.
+    checkpointed: u64,
+    checkpointed_at: Duration,
+}
+
+impl Housekeeper {
+    /// With the topics whose removal an earlier start had begun.
+    pub(super) fn for_opened(renamed: Vec<TopicId>) -> Self {
+        Self { renamed, ..Self::default() }
+    }
+
+    fn round(&mut self, shared: &Shared, checkpoint_wanted: bool) -> Result<(), FileError> {
+        let now = shared.env.clock.elapsed();
+        let applied = shared.applied.load(Ordering::Acquire);
+        let (used, most) = shared.ring.fill();
+        let due = applied > self.checkpointed && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
+        if now.saturating_sub(self.looked_at) >= ROUND {
+            self.looked_at = now;
+            self.seal_old(shared)?;
+        }
+        if checkpoint_wanted || due || used * 2 > most {
+            self.checkpoint(shared)?;
+        } else if shared.memory.is_pressed() {
+            self.write_out(shared)?;
+        }
+        shared.ring.prepare_next()?;
+        shared.look_for_room()
+    }
+
+    /// Moves frames of all dirty partitions into segments.
+    pub(super) fn write_out(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let mut dirty = std::mem::take(&mut *lock(&shared.dirty));
+        while let Some(partition) = dirty.pop() {
+            if let Err(error) = self.write_out_partition(shared, &partition) {
+                partition.partition().is_dirty.store(true, Ordering::Release);
+                dirty.push(partition);
+                lock(&shared.dirty).append(&mut dirty);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_out_partition(&mut self, shared: &Shared, at: &PartitionRef) -> Result<(), FileError> {
+        let partition = at.partition();
+        partition.is_dirty.store(false, Ordering::Release);
+        if at.topic.deleted.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        ensure_dir(&*shared.env.files, &shared.dir.topic(at.topic.id))?;
+        let mut writer = lock(&partition.writer);
+        let was_synced = !writer.is_unsynced();
+        let written = writer.write_out(&partition.log, &shared.segments, &at.topic.settings());
+        if was_synced && writer.is_unsynced() {
+            self.unsynced.push(at.clone());
+        }
+        written
+    }
+
+    /// Seals segments that have been active for as long as their topics' settings allow.
+    fn seal_old(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let now = shared.env.clock.now_ms();
+        for topic in shared.all_topics() {
+            let settings = topic.settings();
+            for partition in &topic.partitions {
+                lock(&partition.writer).seal_if_old(&partition.log, &shared.segments, &settings, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings everything that has been applied into segments and writes a checkpoint that says so.
+    pub(super) fn checkpoint(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let files = &*shared.env.files;
+        let applied = shared.applied.load(Ordering::Acquire);
+        self.rename_deleted(shared)?;
+        store_topics(shared)?;
+        self.write_out(shared)?;
+        while let Some(at) = self.unsynced.last() {
+            let partition = at.partition();
+            if !at.topic.deleted.load(Ordering::Acquire) {
+                lock(&partition.writer).sync(&partition.log, &shared.segments)?;
+            }
+            self.unsynced.pop();
+        }
+        self.collect_trimmed(shared);
+        let content = Checkpoint {
+            applied,
+            journal_file: shared.ring.file_of(applied + 1),
+            topics: shared.all_topics().iter().map(|topic| describe(topic)).collect(),
+        };
+        checkpoint::store(files, &shared.dir.checkpoint(), &content)?;
+        self.checkpointed = applied;
+        self.checkpointed_at = shared.env.clock.elapsed();
+        shared.ring.release_before(content.journal_file);
+        self.remove_leftovers(shared)
+    }
+
+    /// Gives the directories of deleted topics names that say so. Their files go after the checkpoint.
+    fn rename_deleted(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let deleted = std::mem::take(&mut shared.topics_mut().deleted);
+        for (at, id) in deleted.iter().enumerate() {
+            if let Err(error) = rename_topic(shared, *id) {
+                shared.topics_mut().deleted.extend_from_slice(&deleted[at..]);
+                return Err(error);
+            }
+            self.renamed.push(*id);
+        }
+        if !deleted.is_empty() {
+            let topics = shared.dir.topics();
+            shared.env.files.sync_dir(&topics).map_err(FileError::when(SYNC, &topics))?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of segments that are trimmed now: what is trimmed later waits for the next checkpoint.
+    fn collect_trimmed(&mut self, shared: &Shared) {
+        for topic in shared.all_topics() {
+            for at in 0..topic.partitions.len() {
+                let trimmed = lock(&topic.partitions[at].log).take_trimmed();
+                if !trimmed.is_empty() {
+                    self.trimmed.push((PartitionRef { topic: Arc::clone(&topic), at }, trimmed));
+                }
+            }
+        }
+    }
+
+    /// Removes what the checkpoint on disk does not need.
+    fn remove_leftovers(&mut self, shared: &Shared) -> Result<(), FileError> {
+        while let Some((at, segments)) = self.trimmed.last() {
+            if !at.topic.deleted.load(Ordering::Acquire) {
+                remove_segments(&at.partition().log, &shared.segments, segments)?;
+            }
+            self.trimmed.pop();
+        }
+        while let Some(id) = self.renamed.last() {
+            remove_tree(&*shared.env.files, &shared.dir.deleted_topic(*id))?;
+            self.renamed.pop();
+        }
+        Ok(())
+    }
+}
+
+/// Renames a topic's directory if it has one under its own name.
+fn rename_topic(shared: &Shared, id: TopicId) -> Result<(), FileError> {
+    let (from, to) = (shared.dir.topic(id), shared.dir.deleted_topic(id));
+    if shared.env.files.exists(&from).map_err(FileError::when("look for", &from))? {
+        shared.env.files.rename(&from, &to).map_err(FileError::when("rename to", &to))?;
+    }
+    shared.segments.forget_below(&from);
+    Ok(())
+}
+
+/// Writes the files of topics that have changed.
+fn store_topics(shared: &Shared) -> Result<(), FileError> {
+    let files = &*shared.env.files;
+    let mut created = false;
+    for topic in shared.all_topics() {
+        if !topic.file_is_stale.swap(false, Ordering::AcqRel) {
+            continue;
+        }
+        let dir = shared.dir.topic(topic.id);
+        let content = TopicFile {
+            id: topic.id,
+            name: topic.name.clone(),
+            settings: topic.settings(),
+            starts: topic.partitions.iter().map(|partition| lock(&partition.log).start()).collect(),
+        };
+        // Also a directory that is there may have been created without having been made durable.
+        created = true;
+        let stored = ensure_dir(files, &dir).and_then(|_| replace_file(files, &dir.join("topic"), &content.encode()));
+        stored.inspect_err(|_| topic.file_is_stale.store(true, Ordering::Release))?;
+    }
+    if created {
+        let topics = shared.dir.topics();
+        files.sync_dir(&topics).map_err(FileError::when(SYNC, &topics))?;
+    }
+    Ok(())
+}
+
+fn describe(topic: &Topic) -> CheckpointTopic {
+    CheckpointTopic {
+        id: topic.id,
+        name: topic.name.clone(),
+        settings: topic.settings(),
+        partitions: topic.partitions.iter().map(|partition| lock(&partition.log).checkpoint()).collect(),
+    }
+}
+
+impl Shared {
+    fn all_topics(&self) -> Vec<Arc<Topic>> {
+        self.topics().by_name.values().cloned().collect()
+    }
+
+    /// Refuses appends while the disk has less room than is to be left on it.
+    fn look_for_room(&self) -> Result<(), FileError> {
+        let root = &self.options.data_dir;
+        let available = self.env.files.available_bytes(root).map_err(FileError::when("look for room in", root))?;
+        self.set_disk_full(available < self.options.disk_reserve_bytes);
+        Ok(())
+    }
+
+    fn set_disk_full(&self, full: bool) {
+        if self.disk_full.swap(full, Ordering::AcqRel) != full {
+            if full {
+                tracing::error!("the disk is full: appends are refused until there is room");
+            } else {
+                tracing::info!("there is room on the disk: appends are taken again");
+            }
+        }
+    }
+
+    /// What a round's error means: a full disk passes, anything else is final.
+    pub(super) fn settle(&self, round: Result<(), FileError>) {
+        match round {
+            Ok(()) => {}
+            Err(error) if error.is_disk_full() => self.set_disk_full(true),
+            Err(error) => self.fail(error.to_string()),
+        }
+    }
+}
+
+impl Broker {
+    /// The housekeeping thread.
+    pub(super) fn keep_house_until_closed(&self) {
+        while let Some(checkpoint_wanted) = self.shared.housekeeping.wait() {
+            if self.shared.has_failed() {
+                break;
+            }
+            self.shared.settle(lock(&self.housekeeper).round(&self.shared, checkpoint_wanted));
+            self.shared.housekeeping.round_done();
+        }
+        self.shared.housekeeping.close();
+        self.shared.housekeeping.round_done();
+    }
+
+    /// Waits until a checkpoint has been tried: by the housekeeping thread, or without one here.
+    pub(super) fn wait_for_journal(&self) {
+        if lock(&self.threads).is_empty() {
+            self.shared.settle(lock(&self.housekeeper).checkpoint(&self.shared));
+        } else {
+            self.shared.housekeeping.want_checkpoint();
+        }
+    }
+
+    /// Writes a checkpoint on this thread.
+    pub(super) fn checkpoint_now(&self) -> Result<(), Error> {
+        if self.shared.has_failed() {
+            return Err(Error::OutcomeUnknown);
+        }
+        let done = lock(&self.housekeeper).checkpoint(&self.shared);
+        let disk_full = done.as_ref().is_err_and(FileError::is_disk_full);
+        self.shared.settle(done);
+        match (disk_full, self.shared.has_failed()) {
+            (true, _) => Err(Error::DiskFull),
+            (_, true) => Err(Error::OutcomeUnknown),
+            _ => Ok(()),
+        }
+    }
+}

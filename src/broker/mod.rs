@@ -1,0 +1,206 @@
+//! The product's operations, on one data directory.
+//!
+//! Two threads do all writing. The *journal thread* takes what was queued, writes and syncs it as one, applies it and
+//! answers. The *housekeeping thread* moves applied frames into segments, writes checkpoints and removes what is not
+//! needed any more; nobody waits for it unless memory or the journal is full. Everything else runs on the caller's
+//! thread: an append is checked and built there, a read reads there.
+//!
+//! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and queues it; `commit.rs` makes it
+//! durable and applies it through `state.rs`; the [`Pending`] answer resolves. The way of a read: [`read`] follows a
+//! partition's log up to the high watermark, and again when that has moved.
+//!
+//! Invariants:
+//! - Whatever changes what clients see goes through the journal and is applied after it is durable; recovery applies the same
+//!   entries with the same code.
+//! - Offsets are given out and queued under one lock, so the journal has a partition's frames in order.
+//! - After a failed sync nothing is written, applied or answered with success any more.
+
+mod append;
+mod commit;
+mod error;
+mod housekeeping;
+mod memory;
+mod offsets;
+mod open;
+mod pending;
+mod read;
+mod state;
+mod topics;
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    thread,
+};
+
+use tokio::sync::watch;
+
+pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
+pub(crate) use error::{Error, Kind};
+pub(crate) use memory::Admission;
+pub(crate) use offsets::FoundOffset;
+pub(crate) use open::OpenError;
+pub(crate) use pending::Pending;
+pub(crate) use read::{Filter, Read, ReadBatch, Reader, Step};
+pub(crate) use topics::{PartitionDescription, TopicDescription};
+
+use crate::{
+    env::Env,
+    storage::{data_dir::DataDir, journal, log::OpenSegments},
+    types::limits,
+};
+
+/// How a broker uses memory and disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Where everything is kept.
+    pub(crate) data_dir: PathBuf,
+    /// The size of each journal file in bytes, a multiple of 4,096. No append's entry can be larger.
+    pub(crate) journal_file_bytes: u64,
+    /// Most journal files; at least 2. Half of them full is when a checkpoint is written.
+    pub(crate) journal_files: u32,
+    /// Most bytes appended and not yet in segments; appends wait beyond. At least twice the largest request.
+    pub(crate) memory_bytes: usize,
+    /// Most segments open at a time.
+    pub(crate) open_segments: usize,
+    /// With less room than this on the disk, appends are refused.
+    pub(crate) disk_reserve_bytes: u64,
+}
+
+impl Options {
+    /// The defaults, for a data directory.
+    pub(crate) fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            journal_file_bytes: limits::JOURNAL_FILE_BYTES,
+            journal_files: limits::JOURNAL_FILES,
+            memory_bytes: limits::MEMORY_BYTES,
+            open_segments: limits::OPEN_SEGMENTS,
+            disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
+        }
+    }
+
+    fn journal(&self) -> journal::Options {
+        journal::Options { file_bytes: self.journal_file_bytes, files: self.journal_files }
+    }
+}
+
+/// A broker on its data directory.
+pub(crate) struct Broker {
+    shared: Arc<Shared>,
+    committer: Mutex<commit::Committer>,
+    housekeeper: Mutex<housekeeping::Housekeeper>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+/// What all operations and both threads share.
+struct Shared {
+    env: Env,
+    options: Options,
+    dir: DataDir,
+    topics: RwLock<state::Topics>,
+    queue: commit::Queue,
+    ring: Arc<journal::Ring>,
+    segments: OpenSegments,
+    memory: memory::Memory,
+    /// Partitions with frames that no segment has.
+    dirty: Mutex<Vec<state::PartitionRef>>,
+    /// The last journal entry that has been applied.
+    applied: AtomicU64,
+    /// The disk had no room; appends are refused until there is some.
+    disk_full: AtomicBool,
+    housekeeping: housekeeping::Bell,
+    failure: watch::Sender<Option<String>>,
+}
+
+impl Broker {
+    /// Opens a data directory, recovers it, and starts to serve it.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be used; nothing of it is changed then.
+    pub(crate) fn open(env: Env, options: Options) -> Result<Arc<Self>, OpenError> {
+        let broker = Arc::new(Self::open_stepped(env, options)?);
+        let committing = Arc::clone(&broker);
+        let keeping = Arc::clone(&broker);
+        let threads = [
+            thread::Builder::new().name("journal".into()).spawn(move || committing.commit_until_closed()),
+            thread::Builder::new().name("housekeeping".into()).spawn(move || keeping.keep_house_until_closed()),
+        ];
+        for handle in threads {
+            lock(&broker.threads).push(handle.map_err(OpenError::Thread)?);
+        }
+        Ok(broker)
+    }
+
+    /// Finishes what is under way, refuses what comes, and leaves everything in segments, so that the next start has nothing to
+    /// replay. Blocks until it is done.
+    ///
+    /// # Errors
+    ///
+    /// If storage fails; then the next start recovers from the journal.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        self.stop_threads();
+        self.commit_all();
+        self.checkpoint_now()
+    }
+
+    /// Stops at once, as if the process had died: nothing more is written or answered.
+    pub(crate) fn abandon(&self) {
+        self.shared.fail("abandoned".to_owned());
+        self.stop_threads();
+    }
+
+    /// Resolves with the reason when storage has failed for good.
+    pub(crate) fn failed(&self) -> impl Future<Output = String> + Send + 'static {
+        let mut failure = self.shared.failure.subscribe();
+        async move {
+            let reason = failure.wait_for(Option::is_some).await.map(|reason| reason.clone()).ok().flatten();
+            match reason {
+                Some(reason) => reason,
+                // The broker is gone without having failed.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn stop_threads(&self) {
+        self.shared.queue.close();
+        self.shared.housekeeping.close();
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for handle in threads {
+            if handle.join().is_err() {
+                self.shared.fail("a thread of the broker has panicked".to_owned());
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Takes note that storage has failed: what waits is answered with an unknown outcome, what comes is refused.
+    fn fail(&self, reason: String) {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                *failure = Some(reason);
+            }
+            first
+        });
+        self.queue.fail();
+        self.housekeeping.ring();
+        self.memory.close();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+}
+
+/// Locks a mutex; a panic elsewhere has not left anything half done that matters after it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,240 @@
+//! Opening a data directory: the checkpoint, then the journal behind it, applied with the code that live commits use.
+
+use std::sync::{
+    Mutex, RwLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Broker, Options, Shared, commit, housekeeping, lock, memory,
+    state::{Logs, Topics},
+};
+use crate::{
+    env::Env,
+    storage::{
+        checkpoint::{self, Found},
+        data_dir::{self, DataDir},
+        files::{FileError, SYNC, read_file},
+        format::{
+            checkpoint::{Checkpoint, Topic as CheckpointTopic},
+            entry::{DamagedItem, Item},
+            topic_file::TopicFile,
+        },
+        journal::{self, Journal, Replay},
+        log::OpenSegments,
+    },
+    types::{Offset, TopicId},
+};
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// The data directory is not for us.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The operating system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// How the logs of topics are opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The journal is whole behind the checkpoint: logs are cut back to it.
+    Cut,
+    /// Something is lost: whatever sound frames the segments hold count.
+    Scan,
+}
+
+impl Broker {
+    /// Opens a data directory without starting threads: the caller takes the steps that they would.
+    pub(crate) fn open_stepped(env: Env, options: Options) -> Result<Self, OpenError> {
+        let dir = DataDir::open(&env, &options.data_dir)?;
+        let ring = journal::open(&env, &dir.journal(), options.journal())?;
+        let found = checkpoint::load(&*env.files, &dir.checkpoint())?;
+        let (checkpoint, known) = match found {
+            Found::Whole(checkpoint) => (checkpoint, true),
+            Found::None | Found::Damaged => (Checkpoint::default(), false),
+        };
+        let replay = Replay::survey(&env, &ring, checkpoint.journal_file, known.then_some(checkpoint.applied))?;
+        let mode = if known && !replay.is_damaged() { Mode::Cut } else { Mode::Scan };
+        let shared = std::sync::Arc::new(Shared {
+            segments: OpenSegments::new(env.clone(), options.open_segments),
+            memory: memory::Memory::new(options.memory_bytes),
+            topics: RwLock::new(Topics::default()),
+            queue: commit::Queue::default(),
+            dirty: Mutex::default(),
+            applied: AtomicU64::new(replay.tip().sequence),
+            disk_full: AtomicBool::new(false),
+            housekeeping: housekeeping::Bell::default(),
+            failure: watch::Sender::new(None),
+            env,
+            options,
+            dir,
+            ring,
+        });
+        let renamed = shared.open_topics(&checkpoint, known, mode)?;
+        let mut housekeeper = housekeeping::Housekeeper::for_opened(renamed);
+        shared.replay(&replay, mode, &mut housekeeper)?;
+        shared.count_partitions();
+
+        let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
+        let broker = Self {
+            shared,
+            committer: Mutex::new(commit::Committer::new(journal)),
+            housekeeper: Mutex::new(housekeeper),
+            threads: Mutex::default(),
+        };
+        broker.settle_recovery()?;
+        Ok(broker)
+    }
+
+    /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal goes on in a new file.
+    /// A full disk puts that off.
+    fn settle_recovery(&self) -> Result<(), OpenError> {
+        let mut housekeeper = lock(&self.housekeeper);
+        match housekeeper.checkpoint(&self.shared).and_then(|()| self.shared.ring.ensure_two()) {
+            Err(error) if error.is_disk_full() => self.shared.settle(Err(error)),
+            settled => settled?,
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Opens the topics that the checkpoint names, or without one, those that have directories. Returns those that were
+    /// being removed.
+    fn open_topics(&self, checkpoint: &Checkpoint, known: bool, mode: Mode) -> Result<Vec<TopicId>, FileError> {
+        let path = self.dir.topics();
+        let (mut present, mut removed) = (Vec::new(), Vec::new());
+        for entry in self.env.files.read_dir(&path).map_err(FileError::when("list", &path))? {
+            let (stem, list) = match entry.name.strip_suffix(".deleted") {
+                Some(stem) => (stem, &mut removed),
+                None => (&entry.name[..], &mut present),
+            };
+            if let Some(id) = parse_id(stem).filter(|_| entry.is_dir) {
+                list.push(id);
+            }
+        }
+        if known {
+            for topic in checkpoint.topics.iter().filter(|topic| !removed.contains(&topic.id)) {
+                self.open_known(topic, mode)?;
+            }
+        } else {
+            self.env.files.sync_dir(&path).map_err(FileError::when(SYNC, &path))?;
+            for id in present {
+                self.open_found(id)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn open_known(&self, topic: &CheckpointTopic, mode: Mode) -> Result<(), FileError> {
+        let count = u32::try_from(topic.partitions.len()).expect("bounded when the topic was created");
+        let starts: Vec<Offset> = topic.partitions.iter().map(|partition| partition.start).collect();
+        let logs = match mode {
+            Mode::Cut => Logs::Cut(&topic.partitions),
+            Mode::Scan => Logs::Scan(&starts),
+        };
+        self.add_topic(topic.id, &topic.name, count, &topic.settings, logs)?;
+        if let Some(opened) = self.topics().find_by_id(topic.id).filter(|_| mode == Mode::Scan) {
+            for (partition, known) in opened.partitions.iter().zip(&topic.partitions) {
+                lock(&partition.log).apply_loss(known.end);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_found(&self, id: TopicId) -> Result<(), FileError> {
+        let path = self.dir.topic(id).join("topic");
+        let file = read_file(&*self.env.files, &path)?.and_then(|bytes| TopicFile::decode(&bytes));
+        let Some(file) = file.filter(|file| file.id == id) else {
+            // If it was created behind the last checkpoint, the journal knows it.
+            tracing::warn!(path = %path.display(), "a topic's file is missing or damaged");
+            return Ok(());
+        };
+        let count = u32::try_from(file.starts.len()).expect("bounded when the topic was created");
+        self.add_topic(id, &file.name, count, &file.settings, Logs::Scan(&file.starts))
+    }
+
+    /// Applies the journal's entries.
+    fn replay(
+        &self,
+        replay: &Replay,
+        mode: Mode,
+        housekeeper: &mut housekeeping::Housekeeper,
+    ) -> Result<(), FileError> {
+        for lost in replay.lost() {
+            tracing::error!(
+                from = lost.sequences.start,
+                to = lost.sequences.end,
+                "journal entries are damaged; reading the records that were in them gives DATA_LOSS"
+            );
+        }
+        if let Some(path) = replay.keep_torn(&self.dir.aside())? {
+            tracing::info!(kept = %path.display(), "cut off the end of the journal, which was never acknowledged");
+        }
+        let logs = if mode == Mode::Cut { Logs::Cut(&[]) } else { Logs::Scan(&[]) };
+        let mut bytes = 0;
+        for entry in replay.entries() {
+            let entry = entry?;
+            bytes += entry.length;
+            for item in entry.items {
+                match item {
+                    Ok(Item::Change(change)) => self.apply_change(&change, logs)?,
+                    Ok(Item::Frame(frame)) => self.replay_frame(frame),
+                    Err(damaged) => self.replay_damage(&damaged, entry.link.sequence),
+                }
+            }
+            if bytes > self.options.memory_bytes / 2 {
+                housekeeper.write_out(self)?;
+                bytes = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_frame(&self, frame: crate::storage::format::frame::Frame) {
+        let header = *frame.header();
+        let topic = self.topics().find_by_id(header.topic).cloned();
+        // Frames of a topic that is deleted further on have nowhere to go.
+        let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else { return };
+        let partition = found.partition();
+        lock(&partition.log).apply(frame, None);
+        let mut next = lock(&partition.next);
+        next.offset = lock(&partition.log).end();
+        next.append_time_ms = next.append_time_ms.max(header.append_time_ms);
+        drop(next);
+        self.mark_dirty(&found);
+    }
+
+    fn replay_damage(&self, damaged: &DamagedItem, sequence: u64) {
+        let Some(header) = damaged.frame else {
+            tracing::error!(sequence, "a journal entry is damaged; what it said of a topic is lost");
+            return;
+        };
+        tracing::error!(sequence, topic = %header.topic, partition = header.partition.0, from = header.base.0, to = header.end().0,
+            "a journal entry is damaged");
+        let topic = self.topics().find_by_id(header.topic).cloned();
+        if let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) {
+            let partition = found.partition();
+            lock(&partition.log).apply_loss(header.end());
+            lock(&partition.next).offset = lock(&partition.log).end();
+        }
+    }
+
+    fn count_partitions(&self) {
+        let mut topics = self.topics_mut();
+        topics.partitions = topics.by_name.values().map(|topic| topic.partitions.len()).sum();
+    }
+}
+
+/// The id that a topic's directory is named after.
+fn parse_id(name: &str) -> Option<TopicId> {
+    (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten().map(TopicId)
+}

@@ -1,0 +1,336 @@
+//! Reads: finite and following are the same steps, repeated from where the last one stopped.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    Broker, Error, Shared, lock,
+    offsets::positions,
+    state::{PartitionRef, Topic},
+};
+use crate::{
+    storage::{
+        format::frame::Frame,
+        log::{Cursor, LogReader, ReadError},
+    },
+    types::{Offset, PartitionId, Position, RecordView, Records, limits},
+};
+
+/// What to read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) topic: String,
+    /// Where to start in partitions that have no position of their own.
+    pub(crate) start: Position,
+    /// Empty: all.
+    pub(crate) partitions: Vec<(PartitionId, Option<Position>)>,
+    pub(crate) follow: bool,
+    /// 0: no limit.
+    pub(crate) max_records: u64,
+    pub(crate) filter: Filter,
+}
+
+/// Which records to return; a record must match every list that is not empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) keys: Vec<Bytes>,
+    pub(crate) types: Vec<String>,
+}
+
+/// A read under way.
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    topic: Arc<Topic>,
+    moved: watch::Receiver<()>,
+    partitions: Vec<PartitionReader>,
+    /// Which partition comes first in the next step.
+    turn: usize,
+    follow: bool,
+    /// How many more records to return.
+    remaining: u64,
+    filter: Filter,
+}
+
+/// What a step of a read came to.
+pub(crate) enum Step {
+    /// Records of one partition, or how far the read has come in it.
+    Batch(ReadBatch),
+    /// There is nothing to return before this resolves.
+    Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// The read is complete.
+    End,
+}
+
+/// Records of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadBatch {
+    pub(crate) partition: PartitionId,
+    /// Where the next batch begins; everything before has been returned or did not match.
+    pub(crate) next_offset: Offset,
+    pub(crate) high_watermark: Offset,
+    /// Whether `next_offset` has reached the high watermark.
+    pub(crate) caught_up: bool,
+    /// The records in wire form: tag, length, record, again and again.
+    pub(crate) records: Vec<Bytes>,
+}
+
+/// A read of one partition.
+struct PartitionReader {
+    at: PartitionRef,
+    cursor: Cursor,
+    /// Where a finite read ends.
+    end: Option<Offset>,
+    /// Frames that have been fetched and not returned in full.
+    held: VecDeque<Held>,
+    next: Offset,
+    /// The high watermark that the client has been told it has caught up with.
+    told: Option<Offset>,
+}
+
+/// What is left of a frame.
+struct Held {
+    frame: Frame,
+    /// Records before this position have been dealt with.
+    position: usize,
+}
+
+/// Records chosen out of frames.
+#[derive(Default)]
+struct Chosen {
+    slices: Vec<Bytes>,
+    bytes: usize,
+    count: u64,
+}
+
+impl Broker {
+    /// Begins to read.
+    pub(crate) fn read(&self, read: Read) -> Result<Reader, Error> {
+        for (what, count) in [("filter keys", read.filter.keys.len()), ("filter types", read.filter.types.len())] {
+            if count > limits::MAX_FILTER_VALUES {
+                return Err(Error::RequestTooLarge { what, count, limit: limits::MAX_FILTER_VALUES });
+            }
+        }
+        let topic = self.shared.topics().find(&read.topic)?;
+        let moved = topic.moved.subscribe();
+        let positions = positions(&topic, read.start, &read.partitions)?;
+        let partitions = positions.into_iter().map(|(at, position)| {
+            let found = self.shared.find_offset(&at, position)?;
+            Ok::<_, Error>(PartitionReader {
+                at,
+                cursor: Cursor::new(found.offset),
+                end: (!read.follow).then_some(found.high_watermark),
+                held: VecDeque::new(),
+                next: found.offset,
+                told: None,
+            })
+        });
+        Ok(Reader {
+            shared: Arc::clone(&self.shared),
+            partitions: partitions.collect::<Result<_, _>>()?,
+            topic,
+            moved,
+            turn: 0,
+            follow: read.follow,
+            remaining: if read.max_records == 0 { u64::MAX } else { read.max_records },
+            filter: read.filter,
+        })
+    }
+}
+
+impl Reader {
+    /// The next batch. Partitions take turns. After an error the read is over.
+    pub(crate) fn step(&mut self) -> Result<Step, Error> {
+        if self.remaining == 0 {
+            return Ok(Step::End);
+        }
+        // Seen before the partitions are looked at: what moves after that resolves the wait.
+        self.moved.borrow_and_update();
+        for _ in 0..self.partitions.len() {
+            let at = self.turn;
+            self.turn = (self.turn + 1) % self.partitions.len();
+            if let Some(batch) = self.batch(at)? {
+                return Ok(Step::Batch(batch));
+            }
+        }
+        if self.topic.deleted.load(Ordering::Acquire) {
+            return Err(Error::UnknownTopic { topic: self.topic.name.to_string() });
+        }
+        if !self.follow {
+            return Ok(Step::End);
+        }
+        let mut moved = self.moved.clone();
+        Ok(Step::Wait(Box::pin(async move {
+            // Without a sender the topic is gone, and the next step says so.
+            drop(moved.changed().await);
+        })))
+    }
+
+    /// Where the read is in every partition, without records: a sign of life.
+    pub(crate) fn positions(&self) -> Vec<ReadBatch> {
+        self.partitions.iter().map(|partition| partition.position(Vec::new())).collect()
+    }
+
+    fn batch(&mut self, at: usize) -> Result<Option<ReadBatch>, Error> {
+        let partition = &mut self.partitions[at];
+        if partition.held.is_empty() {
+            partition.fetch(&self.shared)?;
+        }
+        if partition.held.is_empty() {
+            return Ok(partition.news_of_catching_up(self.follow));
+        }
+        let chosen = partition.choose(&self.filter, self.remaining);
+        self.remaining -= chosen.count;
+        let batch = partition.position(chosen.slices);
+        if batch.caught_up {
+            partition.told = Some(batch.high_watermark);
+        }
+        Ok(Some(batch))
+    }
+}
+
+impl PartitionReader {
+    /// Fetches frames, if there are any that the read wants.
+    fn fetch(&mut self, shared: &Shared) -> Result<(), Error> {
+        let partition = self.at.partition();
+        let limit = self.end.unwrap_or_else(|| lock(&partition.log).end());
+        if self.next >= limit {
+            return Ok(());
+        }
+        let reader = LogReader { log: &partition.log, segments: &shared.segments };
+        let frames = reader.read(&mut self.cursor, limits::MAX_RESPONSE_BYTES).map_err(|error| self.explain(error))?;
+        let wanted = frames.into_iter().filter(|frame| frame.header().base < limit);
+        self.held.extend(wanted.map(|frame| Held { frame, position: 0 }));
+        Ok(())
+    }
+
+    fn explain(&self, error: ReadError) -> Error {
+        let topic = self.at.topic.name.to_string();
+        if self.at.topic.deleted.load(Ordering::Acquire) {
+            return Error::UnknownTopic { topic };
+        }
+        let partition = self.at.partition().id;
+        match error {
+            ReadError::Damaged { from, to, cause } => {
+                tracing::error!(topic, partition = partition.0, from = from.0, to = to.0, cause, "records are damaged");
+                Error::DamagedRecords { topic, partition, from, to, cause }
+            }
+            ReadError::BelowStart => {
+                let (earliest, high_watermark) = self.at.range();
+                Error::OffsetOutOfRange { topic, partition, offset: self.next, earliest, high_watermark }
+            }
+        }
+    }
+
+    /// Takes records out of the frames that are held, up to one response.
+    fn choose(&mut self, filter: &Filter, most: u64) -> Chosen {
+        let mut chosen = Chosen::default();
+        while let Some(held) = self.held.front_mut() {
+            let header = *held.frame.header();
+            let whole = held.position == 0 && self.next <= header.base && filter.is_empty();
+            let bytes = held.frame.records().len();
+            if whole && chosen.fits(bytes) && u64::from(header.count) <= most - chosen.count {
+                chosen.add(held.frame.records(), u64::from(header.count));
+                self.next = header.end();
+            } else {
+                let finished = held.choose(&mut self.next, filter, most, &mut chosen);
+                if !finished {
+                    break;
+                }
+            }
+            self.held.pop_front();
+            if chosen.count == most || chosen.bytes >= limits::MAX_RESPONSE_BYTES {
+                break;
+            }
+        }
+        chosen
+    }
+
+    /// Tells a following reader, once, that it has caught up.
+    fn news_of_catching_up(&mut self, follow: bool) -> Option<ReadBatch> {
+        let position = self.position(Vec::new());
+        let news = follow && position.caught_up && self.told != Some(position.high_watermark);
+        news.then(|| {
+            self.told = Some(position.high_watermark);
+            position
+        })
+    }
+
+    fn position(&self, records: Vec<Bytes>) -> ReadBatch {
+        let (_, high_watermark) = self.at.range();
+        ReadBatch {
+            partition: self.at.partition().id,
+            next_offset: self.next,
+            high_watermark,
+            caught_up: self.next >= high_watermark,
+            records,
+        }
+    }
+}
+
+impl Held {
+    /// Takes records from this frame one by one; false if some are left because the response is full.
+    fn choose(&mut self, next: &mut Offset, filter: &Filter, most: u64, chosen: &mut Chosen) -> bool {
+        let records = self.frame.records();
+        let rest = records.slice(self.position..);
+        // Neighbours that are both chosen make one slice.
+        let mut run = 0..0;
+        let mut finished = true;
+        for element in Records::new(&rest) {
+            let (element, encoded) = element.expect("the frame's checksum was right, and the broker wrote it");
+            let record = RecordView::parse(encoded).expect("the frame's checksum was right, and the broker wrote it");
+            let offset = Offset(record.offset.expect("the broker gave every stored record its offset"));
+            if offset >= *next && filter.matches(&record) {
+                if chosen.count == most || !chosen.fits(run.len() + element.len()) {
+                    finished = false;
+                    break;
+                }
+                if run.end != element.start {
+                    chosen.add(rest.slice(run.clone()), 0);
+                    run = element.start..element.start;
+                }
+                run.end = element.end;
+                chosen.count += 1;
+            }
+            *next = (*next).max(offset.plus(1));
+            self.position = records.len() - rest.len() + element.end;
+        }
+        chosen.add(rest.slice(run), 0);
+        if finished {
+            *next = (*next).max(self.frame.header().end());
+        }
+        finished
+    }
+}
+
+impl Chosen {
+    /// Whether so many more bytes go into the response; one record always does.
+    fn fits(&self, bytes: usize) -> bool {
+        self.count == 0 || self.bytes + bytes <= limits::MAX_RESPONSE_BYTES
+    }
+
+    fn add(&mut self, slice: Bytes, count: u64) {
+        if !slice.is_empty() {
+            self.bytes += slice.len();
+            self.slices.push(slice);
+        }
+        self.count += count;
+    }
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.types.is_empty()
+    }
+
+    fn matches(&self, record: &RecordView<'_>) -> bool {
+        let key = self.keys.is_empty() || record.key.is_some_and(|key| self.keys.iter().any(|wanted| wanted == key));
+        key && (self.types.is_empty() || self.types.iter().any(|wanted| wanted == record.event_type))
+    }
+}

@@ -1,0 +1,241 @@
+//! Topics and partitions, and the one way in which they change.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+
+use super::{Error, Shared, lock};
+use crate::{
+    storage::{
+        files::FileError,
+        format::{change::Change, checkpoint},
+        log::{Identity, Log, Writer},
+    },
+    types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
+};
+
+/// All topics.
+#[derive(Default)]
+pub(super) struct Topics {
+    pub(super) by_name: BTreeMap<TopicName, Arc<Topic>>,
+    by_id: HashMap<TopicId, Arc<Topic>>,
+    /// Names whose creation is queued.
+    pub(super) reserved: HashSet<TopicName>,
+    /// Topics that were deleted since the last checkpoint.
+    pub(super) deleted: Vec<TopicId>,
+    /// All partitions of all topics, those to come included.
+    pub(super) partitions: usize,
+}
+
+/// A topic.
+pub(super) struct Topic {
+    pub(super) id: TopicId,
+    pub(super) name: TopicName,
+    pub(super) partitions: Box<[Partition]>,
+    settings: RwLock<TopicSettings>,
+    /// The settings with every change that is queued.
+    pub(super) planned: Mutex<TopicSettings>,
+    /// Whether the deletion of the topic is queued. Appends hold it while they assign offsets and queue, so that nothing is
+    /// queued behind the deletion.
+    pub(super) closing: RwLock<bool>,
+    /// Moved each time that records have become visible, and when the topic is deleted.
+    pub(super) moved: watch::Sender<()>,
+    pub(super) deleted: AtomicBool,
+    /// The file that describes the topic does not say all of this.
+    pub(super) file_is_stale: AtomicBool,
+    /// Where the next batch without keys goes.
+    pub(super) rotation: AtomicU32,
+}
+
+/// A partition.
+pub(super) struct Partition {
+    pub(super) id: PartitionId,
+    /// What the next append gets. Ahead of the log by what is queued.
+    pub(super) next: Mutex<Next>,
+    pub(super) log: Mutex<Log>,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) is_dirty: AtomicBool,
+}
+
+/// What the next append to a partition gets.
+pub(super) struct Next {
+    pub(super) offset: Offset,
+    /// Append times never go back.
+    pub(super) append_time_ms: i64,
+}
+
+/// A partition with its topic.
+#[derive(Clone)]
+pub(super) struct PartitionRef {
+    pub(super) topic: Arc<Topic>,
+    pub(super) at: usize,
+}
+
+/// Where the logs of a topic come from.
+#[derive(Clone, Copy)]
+pub(super) enum Logs<'a> {
+    /// There are none.
+    New,
+    /// Cut back to these places; those that are not listed, to nothing.
+    Cut(&'a [checkpoint::Partition]),
+    /// From their segments, beginning at these offsets.
+    Scan(&'a [Offset]),
+}
+
+impl PartitionRef {
+    pub(super) fn partition(&self) -> &Partition {
+        &self.topic.partitions[self.at]
+    }
+}
+
+impl Topic {
+    pub(super) fn settings(&self) -> TopicSettings {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The partition of this number.
+    pub(super) fn partition(self: &Arc<Self>, id: PartitionId) -> Result<PartitionRef, Error> {
+        let at = usize::try_from(id.0).unwrap_or(usize::MAX);
+        if at < self.partitions.len() {
+            return Ok(PartitionRef { topic: Arc::clone(self), at });
+        }
+        Err(Error::UnknownPartition { topic: self.name.to_string(), partition: id, partitions: self.partition_count() })
+    }
+
+    pub(super) fn partition_count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).expect("bounded when the topic is created")
+    }
+}
+
+impl Topics {
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Topic>, Error> {
+        let name = TopicName::new(name)?;
+        let found = self.by_name.get(&name).cloned();
+        found.ok_or_else(|| Error::UnknownTopic { topic: name.to_string() })
+    }
+
+    pub(super) fn find_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    fn insert(&mut self, topic: Arc<Topic>) {
+        self.reserved.remove(&topic.name);
+        self.by_name.insert(topic.name.clone(), Arc::clone(&topic));
+        self.by_id.insert(topic.id, topic);
+    }
+}
+
+impl Shared {
+    pub(super) fn topics(&self) -> std::sync::RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn topics_mut(&self) -> std::sync::RwLockWriteGuard<'_, Topics> {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a topic, unless it is there.
+    pub(super) fn add_topic(
+        &self,
+        id: TopicId,
+        name: &TopicName,
+        partitions: u32,
+        settings: &TopicSettings,
+        logs: Logs<'_>,
+    ) -> Result<(), FileError> {
+        if self.topics().find_by_id(id).is_some() {
+            return Ok(());
+        }
+        let partitions = (0..partitions).map(PartitionId).map(|partition| self.open_partition(id, partition, logs));
+        let topic = Arc::new(Topic {
+            id,
+            name: name.clone(),
+            partitions: partitions.collect::<Result<_, _>>()?,
+            settings: RwLock::new(settings.clone()),
+            planned: Mutex::new(settings.clone()),
+            closing: RwLock::new(false),
+            moved: watch::Sender::new(()),
+            deleted: AtomicBool::new(false),
+            file_is_stale: AtomicBool::new(true),
+            rotation: AtomicU32::new(0),
+        });
+        self.topics_mut().insert(topic);
+        Ok(())
+    }
+
+    fn open_partition(&self, topic: TopicId, id: PartitionId, logs: Logs<'_>) -> Result<Partition, FileError> {
+        let identity = Identity { topic, partition: id };
+        let dir = self.dir.topic(topic).join(id.to_string());
+        let at = usize::try_from(id.0).expect("bounded when the topic is created");
+        let log = match logs {
+            Logs::New => Log::new(identity, dir),
+            Logs::Cut(to) => {
+                let to = to.get(at).copied().unwrap_or(checkpoint::Partition::EMPTY);
+                Log::cut(identity, dir, to, &self.segments)?
+            }
+            Logs::Scan(starts) => {
+                Log::scan(identity, dir, starts.get(at).copied().unwrap_or_default(), &self.segments)?
+            }
+        };
+        let next = Next { offset: log.end(), append_time_ms: log.last_append_time_ms() };
+        Ok(Partition {
+            id,
+            next: Mutex::new(next),
+            log: Mutex::new(log),
+            writer: Mutex::default(),
+            is_dirty: AtomicBool::new(false),
+        })
+    }
+
+    /// Applies a durable change. The only way in which topics change, live and in recovery.
+    pub(super) fn apply_change(&self, change: &Change, logs: Logs<'_>) -> Result<(), FileError> {
+        match change {
+            Change::Create { topic, name, partitions, settings } => {
+                self.add_topic(*topic, name, *partitions, settings, logs)
+            }
+            Change::Delete { topic } => {
+                self.remove_topic(*topic);
+                Ok(())
+            }
+            Change::Alter { topic, settings } => {
+                if let Some(topic) = self.topics().find_by_id(*topic) {
+                    *topic.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
+                    topic.file_is_stale.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            Change::Trim { topic, partition, before } => {
+                let found = self.topics().find_by_id(*topic).map(|topic| topic.partition(*partition));
+                if let Some(Ok(found)) = found {
+                    lock(&found.partition().log).trim(*before);
+                    found.topic.file_is_stale.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn remove_topic(&self, id: TopicId) {
+        let mut topics = self.topics_mut();
+        topics.deleted.push(id);
+        if let Some(topic) = topics.by_id.remove(&id) {
+            topics.by_name.remove(&topic.name);
+            topics.partitions -= topic.partitions.len();
+            topic.deleted.store(true, Ordering::Release);
+            topic.moved.send_replace(());
+        }
+    }
+
+    /// Takes note that a partition has frames that no segment has.
+    pub(super) fn mark_dirty(&self, partition: &PartitionRef) {
+        if !partition.partition().is_dirty.swap(true, Ordering::AcqRel) {
+            lock(&self.dirty).push(partition.clone());
+        }
+    }
+}
