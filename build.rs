@@ -7,6 +7,10 @@ use prost::Message;
 /// Messages that carry records stay undecoded: their hand-written forms are in `src/proto/wire.rs`.
 const HAND_WRITTEN: [&str; 3] = ["AppendRequest", "AppendBatch", "ReadResponse"];
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this runs before there is a broker: cargo says where to write, in the environment"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     let files = ["taffrail/v1/record.proto", "taffrail/v1/log.proto", "taffrail/v1/topics.proto"];
     println!("cargo:rerun-if-changed=proto");
@@ -15,8 +19,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     std::fs::write(out.join("taffrail_descriptor.bin"), descriptors.encode_to_vec())?;
 
-    let mut builder =
-        tonic_prost_build::configure().bytes(".taffrail.v1").btree_map(".taffrail.v1").build_transport(false);
+    let mut builder = tonic_prost_build::configure()
+        .bytes(".taffrail.v1")
+        .btree_map(".taffrail.v1")
+        .build_transport(false)
+        .codec_path("crate::proto::codec::Codec");
     for name in HAND_WRITTEN {
         builder = builder.extern_path(format!(".taffrail.v1.{name}"), format!("crate::proto::wire::{name}"));
     }

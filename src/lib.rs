@@ -1,7 +1,12 @@
 //! Taffrail: a log broker and an event store in one binary, durable when it answers.
 
 mod broker;
+pub mod client;
+mod config;
 mod env;
 pub mod proto;
+mod server;
 mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod types;

@@ -146,13 +146,16 @@ impl Broker {
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_threads();
         self.commit_all();
-        self.checkpoint_now()
+        let closed = self.checkpoint_now();
+        self.shared.dir.release();
+        closed
     }
 
     /// Stops at once, as if the process had died: nothing more is written or answered.
     pub(crate) fn abandon(&self) {
         self.shared.fail("abandoned".to_owned());
         self.stop_threads();
+        self.shared.dir.release();
     }
 
     /// Resolves with the reason when storage has failed for good.

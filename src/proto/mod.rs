@@ -8,10 +8,17 @@
     unused_qualifications,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     reason = "generated code, documented in the .proto files"
 )]
 
+pub mod codec;
+mod received;
+#[cfg(test)]
+mod tests;
 pub mod wire;
+
+pub use received::{MalformedBatch, ReceivedBatch};
 
 tonic::include_proto!("taffrail.v1");
 

@@ -9,6 +9,8 @@ use prost::{
     encoding::{self, DecodeContext, WireType},
 };
 
+use crate::types::limits::MAX_BATCHES_PER_APPEND;
+
 /// The field number of `records` wherever records are carried: in `AppendBatch`, in `ReadResponse`, in stored frames.
 pub const RECORDS_FIELD: u32 = 15;
 
@@ -16,11 +18,55 @@ pub const RECORDS_FIELD: u32 = 15;
 pub const RECORD_TAG: u8 = (RECORDS_FIELD as u8) << 3 | 2;
 
 /// `taffrail.v1.AppendRequest`, its batches undecoded.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AppendRequest {
-    /// Each an encoded [`AppendBatch`].
-    #[prost(bytes = "bytes", repeated, tag = "1")]
+    /// Each an encoded [`AppendBatch`]. A received request has at most one more than is allowed, however many it came
+    /// with: 16 MiB have room for eight million empty ones.
     pub batches: Vec<Bytes>,
+}
+
+impl Message for AppendRequest {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        encoding::bytes::encode_repeated(1, &self.batches, buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        if tag != 1 {
+            return Err(unknown_field(tag));
+        }
+        let mut batch = Bytes::new();
+        encoding::bytes::merge(wire_type, &mut batch, buf, ctx).map_err(|mut error| {
+            error.push("AppendRequest", "batches");
+            error
+        })?;
+        if self.batches.len() <= MAX_BATCHES_PER_APPEND {
+            self.batches.push(batch);
+        }
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        encoding::bytes::encoded_len_repeated(1, &self.batches)
+    }
+
+    fn clear(&mut self) {
+        self.batches.clear();
+    }
+}
+
+/// What a newer client asks for in a field that this broker does not know, such as a condition, must not be left out.
+#[cold]
+fn unknown_field(tag: u32) -> DecodeError {
+    #[expect(deprecated, reason = "prost has no other way to say why a message is refused")]
+    DecodeError::new(format!(
+        "field {tag} of AppendRequest is unknown to this broker; the client's .proto files are newer"
+    ))
 }
 
 /// `taffrail.v1.AppendBatch` as a client builds it, its records encoded one by one.

@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use super::{
@@ -20,7 +21,7 @@ use crate::{
 /// A data directory, locked.
 pub(crate) struct DataDir {
     root: PathBuf,
-    _lock: Box<dyn LockGuard>,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
 /// Why a data directory cannot be used.
@@ -57,7 +58,7 @@ impl DataDir {
             io::ErrorKind::WouldBlock => Error::InUse { path: root.to_owned() },
             _ => Error::NotWritable { path: root.to_owned(), source },
         })?;
-        let dir = Self { root: root.to_owned(), _lock: lock };
+        let dir = Self { root: root.to_owned(), lock: Mutex::new(Some(lock)) };
         // Looked at again under the lock: another broker may have been faster.
         if !check_ours(env, root)? {
             let identity = Identity { id: env.random.next_u64() };
@@ -68,6 +69,11 @@ impl DataDir {
         }
         sync_parent(files, &dir.journal())?;
         Ok(dir)
+    }
+
+    /// Gives the directory free for another broker. Nothing may be written to it after this.
+    pub(crate) fn release(&self) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn identity(&self) -> PathBuf {

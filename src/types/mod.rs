@@ -11,6 +11,9 @@ mod record;
 mod settings;
 mod topic_name;
 
+#[cfg(test)]
+mod tests;
+
 pub use ids::{Offset, PartitionId, TopicId};
 pub use key_partition::{murmur2, partition_of_key};
 pub use position::Position;

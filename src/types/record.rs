@@ -51,15 +51,21 @@ pub enum MalformedRecord {
     #[error("{0} is empty; leave it out, or give it at least one byte")]
     Empty(&'static str),
     /// A field that is too long.
-    #[error("{what} has {len}, at most {max} are allowed")]
+    #[error("{what} has {len} bytes; at most {max} are allowed")]
     TooLong {
-        /// The field, with the unit counted.
+        /// The field.
         what: &'static str,
-        /// How much it has.
+        /// How many bytes it has.
         len: usize,
-        /// How much it may have.
+        /// How many bytes it may have.
         max: usize,
     },
+    /// More headers than a record may have.
+    #[error("it has more than {MAX_HEADERS} headers")]
+    TooManyHeaders,
+    /// A field of a header that `Header` does not have.
+    #[error("one of its headers has field {0}, which Header does not have")]
+    UnknownHeaderField(u32),
 }
 
 const VARINT: u32 = 0;
@@ -112,20 +118,19 @@ impl<'a> RecordView<'a> {
             return Err(MalformedRecord::WireType(field));
         }
         match field {
-            1 => self.key = Some(bounded(take_bytes(rest)?, "the key, in bytes,", 1, MAX_KEY_BYTES)?),
+            1 => self.key = Some(bounded(take_bytes(rest)?, "the key", 1, MAX_KEY_BYTES)?),
             2 => self.value = Some(take_bytes(rest)?),
-            3 => self.event_type = text(take_bytes(rest)?, "the type, in bytes,", 0)?,
+            3 => self.event_type = text(take_bytes(rest)?, "the type", 0)?,
             4 => {
                 check_header(take_bytes(rest)?)?;
                 self.header_count += 1;
                 if self.header_count > MAX_HEADERS {
-                    let len = self.header_count;
-                    return Err(MalformedRecord::TooLong { what: "the list of headers", len, max: MAX_HEADERS });
+                    return Err(MalformedRecord::TooManyHeaders);
                 }
             }
             #[expect(clippy::cast_possible_wrap, reason = "protobuf encodes int64 as the same bits, unsigned")]
             5 => self.timestamp_ms = Some(take_varint(rest)? as i64),
-            6 => self.event_id = bounded(take_bytes(rest)?, "the event id, in bytes,", 0, MAX_EVENT_ID_BYTES)?,
+            6 => self.event_id = bounded(take_bytes(rest)?, "the event id", 0, MAX_EVENT_ID_BYTES)?,
             12 => self.offset = Some(u64::from_le_bytes(take_fixed64(rest)?)),
             13 => self.version = Some(u64::from_le_bytes(take_fixed64(rest)?)),
             _ => self.append_time_ms = Some(i64::from_le_bytes(take_fixed64(rest)?)),
@@ -236,10 +241,10 @@ fn split_header(mut rest: &[u8]) -> Result<(&str, &[u8]), MalformedRecord> {
             (1, BYTES) => name = take_bytes(&mut rest)?,
             (2, BYTES) => value = take_bytes(&mut rest)?,
             (1 | 2, _) => return Err(MalformedRecord::WireType(4)),
-            _ => return Err(MalformedRecord::UnknownField(field)),
+            _ => return Err(MalformedRecord::UnknownHeaderField(field)),
         }
     }
-    Ok((text(name, "a header's name, in bytes,", 1)?, value))
+    Ok((text(name, "a header's name", 1)?, value))
 }
 
 fn text<'a>(bytes: &'a [u8], what: &'static str, min: usize) -> Result<&'a str, MalformedRecord> {

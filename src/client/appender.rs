@@ -1,0 +1,241 @@
+//! An append stream: many requests under way on one call, answered in order.
+//!
+//! Requests wait in a queue until the transport takes them. At that moment, and under one lock, a request joins the list of
+//! those sent; answers come in the order of that list. When the stream ends, everything on the list has the outcome that
+//! the end implies, and everything still in the queue was never sent.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::JoinHandle,
+};
+use tonic::{Status, transport::Channel};
+
+use super::{Append, Appended, Client, Error, status::AtStake};
+use crate::proto::{log_client::LogClient, wire::AppendRequest};
+
+/// How much an append stream has under way before [`Appender::append`] waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendWindow {
+    /// Requests, at least 1.
+    pub requests: usize,
+    /// Bytes; a larger request goes alone.
+    pub bytes: usize,
+}
+
+impl Default for AppendWindow {
+    /// 64 requests, 16 MiB: enough to keep a disk busy that takes a millisecond to sync.
+    fn default() -> Self {
+        Self { requests: 64, bytes: 16 << 20 }
+    }
+}
+
+/// Appends requests in order, without waiting for one to be durable before the next is sent.
+///
+/// Every request is one atomic commit. The stream ends at the first one that fails, and nothing after it is stored. If the
+/// appender is dropped, what has been queued is still sent.
+#[derive(Debug)]
+pub struct Appender {
+    queue: mpsc::Sender<Queued>,
+    requests: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    window: AppendWindow,
+    sent: Arc<Mutex<Sent>>,
+    driver: JoinHandle<Result<(), Error>>,
+}
+
+/// The answer to one request, when it comes: a future.
+#[derive(Debug)]
+#[must_use = "the append is sent without waiting for it, but only this says whether it was stored"]
+pub struct AppendHandle {
+    answer: oneshot::Receiver<Result<Appended, Error>>,
+    sent: Arc<Mutex<Sent>>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    request: AppendRequest,
+    pending: Pending,
+}
+
+/// A request that has no answer yet; dropping it makes room in the window.
+#[derive(Debug)]
+struct Pending {
+    answer: oneshot::Sender<Result<Appended, Error>>,
+    _room: [OwnedSemaphorePermit; 2],
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    pending: VecDeque<Pending>,
+    ended: Option<Error>,
+}
+
+impl Client {
+    /// Opens an append stream with the default window.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn append_stream(&self) -> Appender {
+        self.append_stream_with(AppendWindow::default())
+    }
+
+    /// Opens an append stream. If the broker cannot be reached, the first append says so.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn append_stream_with(&self, window: AppendWindow) -> Appender {
+        let window = AppendWindow {
+            requests: window.requests.clamp(1, Semaphore::MAX_PERMITS),
+            bytes: window.bytes.clamp(1, u32::MAX as usize),
+        };
+        let (queue, waiting) = mpsc::channel(window.requests);
+        let sent = Arc::new(Mutex::new(Sent::default()));
+        let outgoing = Outgoing { queue: waiting, sent: sent.clone() };
+        Appender {
+            queue,
+            requests: Arc::new(Semaphore::new(window.requests)),
+            bytes: Arc::new(Semaphore::new(window.bytes)),
+            window,
+            driver: tokio::spawn(drive(self.log.clone(), outgoing, sent.clone())),
+            sent,
+        }
+    }
+}
+
+impl Appender {
+    /// Queues an append when there is room in the window. Await the handle to know that it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StreamEnded`]: nothing of this append was stored; [`finish`](Self::finish) or an earlier handle says why.
+    pub async fn append(&self, append: impl Into<Append>) -> Result<AppendHandle, Error> {
+        let append = append.into();
+        let bytes = u32::try_from(append.bytes().min(self.window.bytes)).expect("the window has at most 2^32 bytes");
+        let (requests_room, bytes_room) = (self.requests.clone(), self.bytes.clone());
+        let room = [
+            requests_room.acquire_owned().await.expect("the window is never closed"),
+            bytes_room.acquire_many_owned(bytes).await.expect("the window is never closed"),
+        ];
+
+        let (answer, receiver) = oneshot::channel();
+        let queued = Queued { request: append.into_request(), pending: Pending { answer, _room: room } };
+        match self.queue.try_send(queued) {
+            Ok(()) => Ok(AppendHandle { answer: receiver, sent: self.sent.clone() }),
+            Err(_) => Err(lock(&self.sent).not_sent()),
+        }
+    }
+
+    /// Sends what is queued and waits until everything has been answered.
+    ///
+    /// # Errors
+    ///
+    /// What ended the stream, if it did not get so far.
+    pub async fn finish(self) -> Result<(), Error> {
+        drop(self.queue);
+        self.driver.await.unwrap_or_else(|_| Err(lock(&self.sent).not_sent()))
+    }
+}
+
+impl Future for AppendHandle {
+    type Output = Result<Appended, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        Poll::Ready(answer.unwrap_or_else(|_| Err(lock(&self.sent).not_sent())))
+    }
+}
+
+/// The requests on their way into the call.
+struct Outgoing {
+    queue: mpsc::Receiver<Queued>,
+    sent: Arc<Mutex<Sent>>,
+}
+
+impl Stream for Outgoing {
+    type Item = AppendRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<AppendRequest>> {
+        let Some(Queued { request, pending }) = ready!(self.queue.poll_recv(context)) else {
+            return Poll::Ready(None);
+        };
+        let mut sent = lock(&self.sent);
+        if sent.ended.is_some() {
+            return Poll::Ready(None);
+        }
+        sent.pending.push_back(pending);
+        Poll::Ready(Some(request))
+    }
+}
+
+async fn drive(mut log: LogClient<Channel>, outgoing: Outgoing, sent: Arc<Mutex<Sent>>) -> Result<(), Error> {
+    let end = match log.append_stream(outgoing).await {
+        Ok(response) => {
+            let mut answers = response.into_inner();
+            loop {
+                match answers.message().await {
+                    Ok(Some(answer)) => lock(&sent).answered(answer.into()),
+                    Ok(None) => break None,
+                    Err(status) => break Some(status),
+                }
+            }
+        }
+        Err(status) => Some(status),
+    };
+    lock(&sent).end(end.as_ref())
+}
+
+impl Sent {
+    fn answered(&mut self, appended: Appended) {
+        // A broker that answers more than it was asked is not worth an error: nobody waits for it.
+        if let Some(pending) = self.pending.pop_front() {
+            // The handle may have been dropped: the caller does not want to know.
+            let _ = pending.answer.send(Ok(appended));
+        }
+    }
+
+    /// Tells everything under way how the stream ended.
+    fn end(&mut self, status: Option<&Status>) -> Result<(), Error> {
+        let error = match status {
+            Some(status) => Error::from_status(status, AtStake::Change),
+            None => Error::OutcomeUnknown { message: "the broker ended the stream without an answer".to_owned() },
+        };
+        let clean = status.is_none() && self.pending.is_empty();
+        self.ended = Some(error.clone());
+
+        let mut pending = std::mem::take(&mut self.pending).into_iter();
+        if let Some(first) = pending.next() {
+            let _ = first.answer.send(Err(error.clone()));
+        }
+        for later in pending {
+            let later_error = match &error {
+                // The broker has refused the first of them, and so has stored none behind it.
+                Error::Refused(_) => self.not_sent(),
+                other => other.clone(),
+            };
+            let _ = later.answer.send(Err(later_error));
+        }
+        if clean { Ok(()) } else { Err(error) }
+    }
+
+    fn not_sent(&self) -> Error {
+        let cause = self.ended.as_ref().map_or_else(|| "the connection was lost".to_owned(), Error::to_string);
+        Error::StreamEnded { cause }
+    }
+}
+
+/// Nothing in here panics while it holds the lock, and if it did, the list would still be one.
+fn lock(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
+    sent.lock().unwrap_or_else(PoisonError::into_inner)
+}

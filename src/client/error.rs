@@ -1,0 +1,112 @@
+//! What can go wrong for a client, by what it should do about it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::types::{MalformedRecord, Offset, PartitionId};
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The broker's address is not one.
+    #[error("{server:?} is not a broker's address ({reason}); give one such as http://127.0.0.1:9640")]
+    InvalidServer {
+        /// The address given.
+        server: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The broker cannot be reached, is shutting down, or did not answer a question. Nothing was stored or changed by
+    /// this call; it can be made again.
+    #[error("the broker is not available: {message}")]
+    Unavailable {
+        /// What happened.
+        message: String,
+    },
+
+    /// The call was sent but its answer was lost, or the broker's storage failed: what it asked for has happened, or
+    /// not. Read to find out.
+    #[error("the outcome is unknown: {message}")]
+    OutcomeUnknown {
+        /// What happened.
+        message: String,
+    },
+
+    /// An append of a stream was not sent, or not taken, because the stream had ended before it. Nothing of it was
+    /// stored.
+    #[error("not appended, because the stream had ended before: {cause}")]
+    StreamEnded {
+        /// How the stream ended.
+        cause: String,
+    },
+
+    /// The broker refused. Nothing was stored or changed.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+
+    /// The place to read from is not in the log. Read from `earliest`, or from what was read last.
+    #[error("{message}")]
+    OffsetOutOfRange {
+        /// The broker's words.
+        message: String,
+        /// The partition, if the broker said.
+        partition: Option<PartitionId>,
+        /// The first offset that can be read.
+        earliest: Offset,
+        /// The offset that the next record will get.
+        high_watermark: Offset,
+    },
+
+    /// Some records are damaged on disk. Everything from `to` on can be read.
+    #[error("{message}")]
+    DamagedRecords {
+        /// The broker's words.
+        message: String,
+        /// The partition.
+        partition: PartitionId,
+        /// The first damaged offset.
+        from: Offset,
+        /// The offset behind the damage.
+        to: Offset,
+    },
+
+    /// A record that the broker sent cannot be understood: it is newer than this client, or not a broker.
+    #[error("the broker sent a record that this client does not understand: {0}")]
+    MalformedResponse(#[from] MalformedRecord),
+}
+
+/// What the broker said when it refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The gRPC status code's name, such as `NotFound`.
+    pub code: String,
+    /// The reason, for programs, such as `UNKNOWN_TOPIC`; empty if something between here and the broker answered.
+    pub reason: String,
+    /// The broker's words, for people.
+    pub message: String,
+    /// The values that the message mentions, by name.
+    pub metadata: BTreeMap<String, String>,
+    /// After which time to try again, where that makes sense.
+    pub retry_after: Option<Duration>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.message.is_empty() { write!(f, "refused ({})", self.code) } else { f.write_str(&self.message) }
+    }
+}
+
+impl Error {
+    /// The broker's reason, for programs, such as `UNKNOWN_TOPIC`; none if the error is not an answer of the broker.
+    /// The `.proto` files list them call by call.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refusal) => Some(&refusal.reason).filter(|reason| !reason.is_empty()).map(String::as_str),
+            Self::OffsetOutOfRange { .. } => Some("OFFSET_OUT_OF_RANGE"),
+            Self::DamagedRecords { .. } => Some("DAMAGED_RECORDS"),
+            _ => None,
+        }
+    }
+}

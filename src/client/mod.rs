@@ -1,0 +1,122 @@
+//! The Rust client.
+//!
+//! ```no_run
+//! use taffrail::client::{Batch, Client, NewTopic, Record};
+//!
+//! # async fn example() -> Result<(), taffrail::client::Error> {
+//! let client = Client::connect("http://127.0.0.1:9640").await?;
+//! client.topics().create(&NewTopic::new("orders").partitions(6)).await?;
+//!
+//! // When this returns, the record is synced to disk.
+//! let order = Record::new().key("order-4711").event_type("placed").value(r#"{"total":42}"#);
+//! let appended = client.append(Batch::of("orders", [order])).await?;
+//! println!("stored at {:?}", appended.ranges().next());
+//!
+//! let mut records = client.read("orders").open().await?;
+//! while let Some(record) = records.next_record().await? {
+//!     println!("{}/{}: {} bytes", record.partition, record.offset, record.value.map_or(0, |value| value.len()));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The ways in and out
+//!
+//! | To | Use | Because |
+//! |---|---|---|
+//! | append now and then | [`Client::append`] | one call, one answer |
+//! | append to several topics, all or nothing | [`Client::append`] with several [`Batch`]es | one call is one atomic commit |
+//! | append fast, in order | [`Client::append_stream`] | many requests under way, answered in order |
+//! | read conveniently | [`Reading::next_record`] | owned records |
+//! | read fast | [`Reading::next_batch`] | records borrowed from the received bytes |
+//!
+//! # Errors
+//!
+//! Every call says which of three things is true: the broker refused and nothing happened ([`Error::Refused`] and its
+//! precise forms), the broker was not reached and nothing happened ([`Error::Unavailable`]), or the connection broke after
+//! sending and the append is stored or is not ([`Error::OutcomeUnknown`]).
+//!
+//! A client is cheap to clone; clones share one connection, which is made again when it is lost. One connection is driven
+//! by one task, so that a program that has more cores than it fills should connect more than once.
+
+mod append;
+mod appender;
+mod batch;
+mod error;
+mod offsets;
+mod options;
+mod read;
+mod record;
+mod status;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tonic::transport::Channel;
+
+pub use append::{Append, Appended, AppendedRange};
+pub use appender::{AppendHandle, AppendWindow, Appender};
+pub use batch::Batch;
+pub use error::{Error, Refusal};
+pub use offsets::PartitionOffset;
+pub use options::Options;
+pub use read::{Read, ReadBatch, Reading, StoredRecord};
+pub use record::Record;
+pub use topics::{NewTopic, Partition, Topic, TopicPage, Topics};
+
+use crate::{
+    proto::{log_client::LogClient, topics_client::TopicsClient},
+    types::limits,
+};
+
+/// The most that is accepted in one message from the broker: a response with one record of the largest size allowed,
+/// with room for what is around it.
+const MAX_RECEIVED_BYTES: usize = limits::RECORD_BYTES.2 as usize + (1 << 20);
+
+/// A connection to a broker.
+#[derive(Clone, Debug)]
+pub struct Client {
+    log: LogClient<Channel>,
+    topics: TopicsClient<Channel>,
+    request_timeout: Duration,
+}
+
+impl Client {
+    /// Connects to a broker, such as `http://127.0.0.1:9640`, with the default [`Options`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidServer`] if this is not a URL, [`Error::Unavailable`] if nothing answers there.
+    pub async fn connect(server: &str) -> Result<Self, Error> {
+        Options::default().connect(server).await
+    }
+
+    /// Uses a connection that was made some other way, such as over an in-process pipe, with the default request timeout.
+    #[must_use]
+    pub fn from_channel(channel: Channel) -> Self {
+        Self::new(channel, Options::default().request_timeout)
+    }
+
+    fn new(channel: Channel, request_timeout: Duration) -> Self {
+        Self {
+            log: LogClient::new(channel.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            topics: TopicsClient::new(channel).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            request_timeout,
+        }
+    }
+
+    /// Creates and looks after topics.
+    #[must_use]
+    pub fn topics(&self) -> Topics {
+        Topics::new(self.topics.clone(), self.request_timeout)
+    }
+
+    /// Reads a topic: by default all that is there now, from the earliest record on. See [`Read`] for the choices.
+    #[must_use]
+    pub fn read(&self, topic: &str) -> Read {
+        Read::new(self.log.clone(), topic)
+    }
+}

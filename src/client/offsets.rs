@@ -1,0 +1,60 @@
+//! Finding offsets, and positions on the wire.
+
+use super::{Client, Error, status::AtStake};
+use crate::{
+    proto,
+    types::{Offset, PartitionId, Position},
+};
+
+/// An offset found in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionOffset {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The offset found, between the other two.
+    pub offset: Offset,
+    /// The first offset that has not been trimmed.
+    pub earliest: Offset,
+    /// The offset that the next record will get.
+    pub high_watermark: Offset,
+}
+
+impl Client {
+    /// Finds a position in every partition of a topic, by partition number.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`, or that the broker is not available.
+    pub async fn list_offsets(&self, topic: &str, position: Position) -> Result<Vec<PartitionOffset>, Error> {
+        let request = proto::ListOffsetsRequest {
+            topic: topic.to_owned(),
+            position: Some(to_wire(position)),
+            partitions: Vec::new(),
+        };
+        let mut log = self.log.clone();
+        let answer = tokio::time::timeout(self.request_timeout, log.list_offsets(request)).await;
+        let response = match answer {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Err(Error::from_status(&status, AtStake::Nothing)),
+            Err(_) => return Err(Error::timed_out(AtStake::Nothing)),
+        };
+        let found = response.offsets.into_iter().map(|found| PartitionOffset {
+            partition: PartitionId(found.partition),
+            offset: Offset(found.offset),
+            earliest: Offset(found.earliest),
+            high_watermark: Offset(found.high_watermark),
+        });
+        Ok(found.collect())
+    }
+}
+
+pub(super) fn to_wire(position: Position) -> proto::Position {
+    use proto::position::At;
+    let at = match position {
+        Position::Earliest => At::Edge(proto::Edge::Earliest.into()),
+        Position::Latest => At::Edge(proto::Edge::Latest.into()),
+        Position::Offset(offset) => At::Offset(offset.0),
+        Position::Timestamp(timestamp) => At::TimestampMs(timestamp),
+    };
+    proto::Position { at: Some(at) }
+}

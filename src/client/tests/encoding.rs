@@ -1,0 +1,104 @@
+//! The hand-written encoding gives the generated messages' bytes.
+
+use bytes::Bytes;
+use proptest::{collection::vec, option, prelude::*};
+use prost::Message;
+
+use crate::{
+    client::{Batch, Record},
+    proto,
+    types::{PartitionId, RecordView, Records},
+};
+
+/// The generated form of `AppendBatch`, which the crate itself does not use.
+#[derive(Clone, PartialEq, Message)]
+struct DecodedBatch {
+    #[prost(string, tag = "1")]
+    topic: String,
+    #[prost(uint32, optional, tag = "2")]
+    partition: Option<u32>,
+    #[prost(message, repeated, tag = "15")]
+    records: Vec<proto::Record>,
+}
+
+fn generated() -> impl Strategy<Value = proto::Record> {
+    let bytes = |max| vec(any::<u8>(), 0..max).prop_map(Bytes::from);
+    let header = ("[a-z]{1,20}", bytes(300)).prop_map(|(name, value)| proto::Header { name, value });
+    let fields = (
+        option::of(bytes(300)),
+        option::of(bytes(20_000)),
+        ".{0,40}",
+        vec(header, 0..4),
+        option::of(any::<i64>()),
+        bytes(64),
+    );
+    fields.prop_map(|(key, value, r#type, headers, timestamp_ms, event_id)| proto::Record {
+        key,
+        value,
+        r#type,
+        headers,
+        timestamp_ms,
+        event_id,
+        ..proto::Record::default()
+    })
+}
+
+fn ours(record: &proto::Record) -> Record<'_> {
+    let mut ours = if record.value.is_some() { Record::new() } else { Record::default() };
+    if let Some(key) = &record.key {
+        ours = ours.key(key);
+    }
+    if let Some(value) = &record.value {
+        ours = ours.value(value);
+    }
+    if let Some(timestamp) = record.timestamp_ms {
+        ours = ours.timestamp_ms(timestamp);
+    }
+    for header in &record.headers {
+        ours = ours.header(&header.name, &header.value);
+    }
+    ours.event_type(&record.r#type).event_id(&record.event_id)
+}
+
+proptest! {
+    #[test]
+    fn a_batch_decodes_to_the_records_pushed(records in vec(generated(), 0..8), partition in option::of(0u32..9)) {
+        let mut batch = match partition {
+            Some(partition) => Batch::to_partition("orders", PartitionId(partition)),
+            None => Batch::new("orders"),
+        };
+        for record in &records {
+            let promised = batch.bytes_with(&ours(record));
+            batch.push(&ours(record));
+            prop_assert_eq!(batch.bytes(), promised);
+        }
+        prop_assert_eq!(batch.len(), records.len());
+
+        let expected = DecodedBatch { topic: "orders".to_owned(), partition, records };
+        let encoded = batch.into_encoded();
+        prop_assert_eq!(DecodedBatch::decode(encoded.clone()).unwrap(), expected.clone());
+        prop_assert_eq!(encoded, expected.encode_to_vec());
+    }
+}
+
+#[test]
+fn the_client_builds_what_the_broker_accepts() {
+    let record =
+        Record::new().key("k").value("").event_type("placed").header("h", b"\xff").timestamp_ms(-1).event_id("e");
+    let mut run = Vec::new();
+    record.encode(&mut run);
+    let (_, encoded) = Records::new(&run).next().unwrap().unwrap();
+    let view = RecordView::parse_new(encoded).unwrap();
+    assert_eq!((view.key, view.value, view.event_type), (Some(&b"k"[..]), Some(&b""[..]), "placed"));
+    assert_eq!((view.timestamp_ms, view.event_id), (Some(-1), &b"e"[..]));
+    assert_eq!(view.headers().collect::<Vec<_>>(), [("h", &b"\xff"[..])]);
+}
+
+#[test]
+fn a_tombstone_has_a_key_and_no_value() {
+    let mut run = Vec::new();
+    Record::tombstone("gone").encode(&mut run);
+    let (_, encoded) = Records::new(&run).next().unwrap().unwrap();
+    let view = RecordView::parse_new(encoded).unwrap();
+    assert_eq!((view.key, view.value), (Some(&b"gone"[..]), None));
+}

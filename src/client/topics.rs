@@ -1,0 +1,210 @@
+//! Topics: create, delete, describe, list, alter, trim.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tonic::{Response, Status, transport::Channel};
+
+use super::{Error, status::AtStake};
+use crate::{
+    proto::{self, topics_client::TopicsClient},
+    types::{Offset, PartitionId},
+};
+
+/// Creates and looks after topics; see [`Client::topics`](super::Client::topics). Every change is durable when it is
+/// answered.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    calls: TopicsClient<Channel>,
+    timeout: Duration,
+}
+
+/// A topic to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct NewTopic {
+    name: String,
+    partitions: u32,
+    settings: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    /// A topic with one partition and default settings.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), partitions: 1, settings: BTreeMap::new() }
+    }
+
+    /// How many partitions it is to have: 1 to 10,000.
+    pub fn partitions(self, partitions: u32) -> Self {
+        Self { partitions, ..self }
+    }
+
+    /// Gives a setting a value, such as `segment.bytes` and `64MiB`.
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// The name.
+    pub name: String,
+    /// Identity: a topic created again under the same name has another.
+    pub id: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// Every setting by name: its value, and whether that is the default.
+    pub settings: BTreeMap<String, (String, bool)>,
+}
+
+/// A partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number.
+    pub partition: PartitionId,
+    /// The first offset that has not been trimmed.
+    pub earliest: Offset,
+    /// The offset that the next record will get.
+    pub high_watermark: Offset,
+    /// Segments on disk.
+    pub segments: u32,
+    /// Bytes in segments and on their way there.
+    pub bytes: u64,
+}
+
+/// Some topics of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPage {
+    /// The topics, by name.
+    pub topics: Vec<Topic>,
+    /// Whether there are more behind the last one.
+    pub more: bool,
+}
+
+impl Topics {
+    pub(super) fn new(calls: TopicsClient<Channel>, timeout: Duration) -> Self {
+        Self { calls, timeout }
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Errors
+    ///
+    /// `TOPIC_EXISTS`, `INVALID_TOPIC_NAME`, `INVALID_PARTITION_COUNT`, `INVALID_SETTING`, `TOO_MANY_PARTITIONS`,
+    /// `DISK_FULL`.
+    pub async fn create(&self, topic: &NewTopic) -> Result<Topic, Error> {
+        let NewTopic { name, partitions, settings } = topic.clone();
+        let request = proto::CreateTopicRequest { name, partitions, settings };
+        let answer = self.answer(AtStake::Change, self.calls.clone().create(request)).await?;
+        Ok(answer.topic.unwrap_or_default().into())
+    }
+
+    /// Deletes a topic with all its records.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        let request = proto::DeleteTopicRequest { name: name.to_owned() };
+        self.answer(AtStake::Change, self.calls.clone().delete(request)).await?;
+        Ok(())
+    }
+
+    /// Describes a topic and its partitions, by number.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`.
+    pub async fn describe(&self, name: &str) -> Result<(Topic, Vec<Partition>), Error> {
+        let request = proto::DescribeTopicRequest { name: name.to_owned() };
+        let answer = self.answer(AtStake::Nothing, self.calls.clone().describe(request)).await?;
+        let partitions = answer.partitions.into_iter().map(Partition::from).collect();
+        Ok((answer.topic.unwrap_or_default().into(), partitions))
+    }
+
+    /// Lists topics, all that there are.
+    ///
+    /// # Errors
+    ///
+    /// That the broker is not available.
+    pub async fn list(&self) -> Result<Vec<Topic>, Error> {
+        let mut topics: Vec<Topic> = Vec::new();
+        loop {
+            let after = topics.last().map(|topic| topic.name.clone()).unwrap_or_default();
+            let page = self.list_page("", &after, 0).await?;
+            topics.extend(page.topics);
+            if !page.more {
+                return Ok(topics);
+            }
+        }
+    }
+
+    /// Lists topics, at most `limit` (0: 1,000), whose name starts with `prefix` and sorts behind `after`.
+    ///
+    /// # Errors
+    ///
+    /// That the broker is not available.
+    pub async fn list_page(&self, prefix: &str, after: &str, limit: u32) -> Result<TopicPage, Error> {
+        let request = proto::ListTopicsRequest { prefix: prefix.to_owned(), page_size: limit, after: after.to_owned() };
+        let answer = self.answer(AtStake::Nothing, self.calls.clone().list(request)).await?;
+        Ok(TopicPage { topics: answer.topics.into_iter().map(Topic::from).collect(), more: answer.more })
+    }
+
+    /// Changes settings of a topic: gives those in `set` a value and those in `reset` their default, all or none.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`, `INVALID_SETTING`.
+    pub async fn alter(&self, name: &str, set: &[(&str, &str)], reset: &[&str]) -> Result<Topic, Error> {
+        let request = proto::AlterTopicRequest {
+            name: name.to_owned(),
+            set: set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            reset: reset.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let answer = self.answer(AtStake::Change, self.calls.clone().alter(request)).await?;
+        Ok(answer.topic.unwrap_or_default().into())
+    }
+
+    /// Deletes the records of a partition before an offset. Returns the partition's earliest offset.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`] above the high watermark.
+    pub async fn trim(&self, topic: &str, partition: PartitionId, before: Offset) -> Result<Offset, Error> {
+        let request = proto::TrimRequest { topic: topic.to_owned(), partition: partition.0, before_offset: before.0 };
+        let answer = self.answer(AtStake::Change, self.calls.clone().trim(request)).await?;
+        Ok(Offset(answer.earliest))
+    }
+
+    async fn answer<T>(
+        &self,
+        at_stake: AtStake,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(Error::from_status(&status, at_stake)),
+            Err(_) => Err(Error::timed_out(at_stake)),
+        }
+    }
+}
+
+impl From<proto::Topic> for Topic {
+    fn from(topic: proto::Topic) -> Self {
+        let settings = topic.settings.into_iter().map(|setting| (setting.name, (setting.value, setting.is_default)));
+        Self { name: topic.name, id: topic.id, partitions: topic.partitions, settings: settings.collect() }
+    }
+}
+
+impl From<proto::Partition> for Partition {
+    fn from(partition: proto::Partition) -> Self {
+        Self {
+            partition: PartitionId(partition.partition),
+            earliest: Offset(partition.earliest),
+            high_watermark: Offset(partition.high_watermark),
+            segments: partition.segments,
+            bytes: partition.bytes,
+        }
+    }
+}

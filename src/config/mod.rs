@@ -1,0 +1,114 @@
+//! The configuration of `taffrail serve`: defaults < file < environment < flags.
+//!
+//! A setting exists in one place, the table in `settings.rs`: its name, how it is read and how it is written. Every source
+//! goes through that table, so that a value means the same wherever it comes from and no source knows settings that
+//! another does not. Nothing here does I/O: the file's text and the environment are arguments.
+//!
+//! No layer sees [`Config`]; each is given its own options, which are made here.
+
+mod error;
+mod listen;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+pub(crate) use error::Error;
+pub(crate) use settings::LogFormat;
+
+use crate::broker;
+
+/// Every setting, each within its bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: String,
+    pub(crate) insecure: bool,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_level: String,
+    journal_file_bytes: u64,
+    journal_files: u32,
+    memory_bytes: usize,
+    open_segments: usize,
+    disk_reserve_bytes: u64,
+    max_connections: usize,
+    max_streams: u32,
+    max_request_bytes: usize,
+    stream_window_bytes: u32,
+    connection_window_bytes: u32,
+    max_frame_bytes: u32,
+    keep_alive_ms: u64,
+    drain_ms: u64,
+}
+
+/// The configuration, and what to tell the person who wrote it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// Environment variables that look like settings and are none. They are not refused, because others set variables
+    /// for us: Kubernetes gives every container some for a service that is called `taffrail`.
+    pub(crate) unknown_variables: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "./taffrail-data".into(),
+            listen: "127.0.0.1:9640".to_owned(),
+            insecure: false,
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+            journal_file_bytes: 64 << 20,
+            journal_files: 8,
+            memory_bytes: 128 << 20,
+            open_segments: 1024,
+            disk_reserve_bytes: 256 << 20,
+            max_connections: 1024,
+            max_streams: 256,
+            max_request_bytes: 16 << 20,
+            stream_window_bytes: 8 << 20,
+            connection_window_bytes: 16 << 20,
+            max_frame_bytes: 1 << 20,
+            keep_alive_ms: 20_000,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+impl Config {
+    /// Puts the sources on top of each other. `file` is its name and its text; `flags` are settings by name.
+    pub(crate) fn load(
+        file: Option<(&str, &str)>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[(&'static str, String)],
+    ) -> Result<Loaded, Error> {
+        let mut config = Self::default();
+        if let Some((name, text)) = file {
+            config.apply_file(name, text)?;
+        }
+        let unknown_variables = config.apply_environment(environment)?;
+        for (name, value) in flags {
+            config.set(name, value).map_err(|problem| problem.in_flag())?;
+        }
+        Ok(Loaded { config, unknown_variables })
+    }
+
+    /// The address to listen on, if it is one that is allowed.
+    pub(crate) fn listen_address(&self) -> Result<SocketAddr, Error> {
+        listen::resolve(&self.listen, self.insecure)
+    }
+
+    /// What the broker needs to know.
+    pub(crate) fn broker(&self) -> broker::Options {
+        broker::Options {
+            data_dir: self.data_dir.clone(),
+            journal_file_bytes: self.journal_file_bytes,
+            journal_files: self.journal_files,
+            memory_bytes: self.memory_bytes,
+            open_segments: self.open_segments,
+            disk_reserve_bytes: self.disk_reserve_bytes,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The table of settings, and the sources that go through it.
+
+use toml::{Table, Value};
+
+use super::{Config, Error, error::Problem};
+use crate::types::{limits, parse_bytes, parse_millis};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// One setting. `set` answers what it expected instead if the text is no value for it.
+pub(super) struct Setting {
+    /// The table's name and the key, as in `journal.file_bytes`.
+    pub(super) name: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR_MS: u64 = 3_600_000;
+
+/// The bounds are those that `config/taffrail.toml` gives with its reasons.
+pub(super) const SETTINGS: [Setting; 18] = [
+    Setting { name: "data_dir", set: |config, text| set(&mut config.data_dir, path(text)) },
+    Setting { name: "listen", set: |config, text| set(&mut config.listen, Ok(text.to_owned())) },
+    Setting { name: "insecure", set: |config, text| set(&mut config.insecure, boolean(text)) },
+    Setting { name: "log.format", set: |config, text| set(&mut config.log_format, log_format(text)) },
+    Setting { name: "log.level", set: |config, text| set(&mut config.log_level, Ok(text.to_owned())) },
+    Setting {
+        name: "journal.file_bytes",
+        set: |config, text| set(&mut config.journal_file_bytes, size(text, 32 * MIB, GIB)),
+    },
+    Setting { name: "journal.files", set: |config, text| set(&mut config.journal_files, number(text, 2, 64)) },
+    Setting { name: "memory.bytes", set: |config, text| set(&mut config.memory_bytes, size(text, 64 * MIB, 64 * GIB)) },
+    Setting {
+        name: "memory.open_segments",
+        set: |config, text| set(&mut config.open_segments, number(text, 16, 32_768)),
+    },
+    Setting {
+        name: "disk.reserve_bytes",
+        set: |config, text| set(&mut config.disk_reserve_bytes, size(text, 64 * MIB, u64::MAX)),
+    },
+    Setting {
+        name: "server.max_connections",
+        set: |config, text| set(&mut config.max_connections, number(text, 1, 100_000)),
+    },
+    Setting { name: "server.max_streams", set: |config, text| set(&mut config.max_streams, number(text, 1, 100_000)) },
+    Setting {
+        name: "server.max_request_bytes",
+        set: |config, text| set(&mut config.max_request_bytes, size(text, 64 * KIB, limits::MAX_REQUEST_BYTES as u64)),
+    },
+    Setting {
+        name: "server.stream_window_bytes",
+        set: |config, text| set(&mut config.stream_window_bytes, size(text, 64 * KIB, GIB)),
+    },
+    Setting {
+        name: "server.connection_window_bytes",
+        set: |config, text| set(&mut config.connection_window_bytes, size(text, 64 * KIB, GIB)),
+    },
+    Setting {
+        name: "server.max_frame_bytes",
+        set: |config, text| set(&mut config.max_frame_bytes, size(text, 16 * KIB, 16 * MIB - 1)),
+    },
+    Setting {
+        name: "server.keep_alive",
+        set: |config, text| set(&mut config.keep_alive_ms, duration(text, 1_000, HOUR_MS)),
+    },
+    Setting { name: "server.drain", set: |config, text| set(&mut config.drain_ms, duration(text, 0, HOUR_MS)) },
+];
+
+/// The variable that tells the other commands which broker to use; no setting of `serve`.
+const SERVER_VARIABLE: &str = "TAFFRAIL_SERVER";
+
+impl Setting {
+    /// The environment variable of this setting.
+    pub(super) fn variable(&self) -> String {
+        format!("TAFFRAIL_{}", self.name.replace('.', "_").to_uppercase())
+    }
+}
+
+impl Config {
+    /// Gives one setting a value.
+    pub(super) fn set(&mut self, name: &str, text: &str) -> Result<(), Problem> {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name);
+        let setting = setting.ok_or_else(|| Problem::Unknown { name: name.to_owned(), nearest: nearest(name) })?;
+        let value = || text.to_owned();
+        (setting.set)(self, text).map_err(|expected| Problem::Value { name: setting.name, value: value(), expected })
+    }
+
+    pub(super) fn apply_file(&mut self, file: &str, text: &str) -> Result<(), Error> {
+        let table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| Error::NotToml { file: file.to_owned(), problem: error.to_string() })?;
+        for (key, value) in &table {
+            match value {
+                Value::Table(section) if is_section(key) => {
+                    for (inner, value) in section {
+                        self.apply_value(&format!("{key}.{inner}"), value).map_err(|problem| problem.in_file(file))?;
+                    }
+                }
+                value => self.apply_value(key, value).map_err(|problem| problem.in_file(file))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_value(&mut self, name: &str, value: &Value) -> Result<(), Problem> {
+        match value {
+            Value::String(text) => self.set(name, text),
+            Value::Integer(number) => self.set(name, &number.to_string()),
+            Value::Boolean(boolean) => self.set(name, &boolean.to_string()),
+            Value::Float(_) | Value::Datetime(_) => self.set(name, &value.to_string()),
+            Value::Array(_) | Value::Table(_) => match SETTINGS.iter().any(|setting| setting.name == name) {
+                true => Err(Problem::NotAValue { name: name.to_owned() }),
+                false => Err(Problem::Unknown { name: name.to_owned(), nearest: nearest(name) }),
+            },
+        }
+    }
+
+    /// Returns the variables that look like settings and are none.
+    pub(super) fn apply_environment(
+        &mut self,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Vec<String>, Error> {
+        let mut unknown = Vec::new();
+        for (variable, value) in environment {
+            if !variable.starts_with("TAFFRAIL_") || variable == SERVER_VARIABLE {
+                continue;
+            }
+            match SETTINGS.iter().find(|setting| setting.variable() == variable) {
+                Some(setting) => self.set(setting.name, &value).map_err(|problem| problem.in_variable(&variable))?,
+                None => unknown.push(variable),
+            }
+        }
+        Ok(unknown)
+    }
+}
+
+fn is_section(key: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.name.split_once('.').is_some_and(|(section, _)| section == key))
+}
+
+/// The setting whose name takes the fewest edits to get to, if that is few enough to be a slip.
+fn nearest(name: &str) -> Option<&'static str> {
+    let key = |full: &'static str| full.rsplit('.').next().unwrap_or(full);
+    let distance = |setting: &Setting| edits(name, setting.name).min(edits(name, key(setting.name)));
+    let best = SETTINGS.iter().min_by_key(|setting| distance(setting))?;
+    (distance(best) <= name.len() / 3 + 1).then_some(best.name)
+}
+
+/// Levenshtein's distance: how many letters to add, remove or replace to get from one word to the other.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+fn path(text: &str) -> Result<std::path::PathBuf, String> {
+    if text.is_empty() { Err("it is a directory's path".to_owned()) } else { Ok(text.into()) }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "it is true or false".to_owned())
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("it is \"text\" or \"json\"".to_owned()),
+    }
+}
+
+fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| format!("it is a number from {min} to {max}"))
+}
+
+fn size<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
+    within(parse_bytes(text).map_err(|error| error.to_string())?, min, max, "bytes")
+}
+
+fn duration(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    within(parse_millis(text).map_err(|error| error.to_string())?, min, max, "milliseconds")
+}
+
+fn within<T: TryFrom<u64>>(value: u64, min: u64, max: u64, unit: &str) -> Result<T, String> {
+    let value = Some(value).filter(|value| (min..=max).contains(value));
+    value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| match max {
+        u64::MAX => format!("it is at least {min} {unit}"),
+        _ => format!("it is from {min} to {max} {unit}"),
+    })
+}

@@ -1,0 +1,154 @@
+//! An `AppendBatch` as it arrived: its records found, not taken apart.
+
+use bytes::{Bytes, BytesMut};
+
+use super::wire::{RECORD_TAG, RECORDS_FIELD};
+
+/// A received `taffrail.v1.AppendBatch`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReceivedBatch {
+    /// The topic's name, unchecked.
+    pub topic: String,
+    /// The partition to append to; none: the broker chooses.
+    pub partition: Option<u32>,
+    /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A slice of the message where
+    /// its records lie side by side, as every encoder puts them; a copy otherwise. What the bytes of a record say is
+    /// unchecked.
+    pub records: Bytes,
+}
+
+/// Why bytes are not an `AppendBatch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedBatch {
+    /// The bytes end within a field, or are no protobuf at all.
+    #[error("a batch is not valid protobuf, or was cut off")]
+    Encoding,
+    /// A field has another type than it should.
+    #[error("field {0} of a batch has the wrong wire type")]
+    WireType(u32),
+    /// A field that this broker does not know. Ignoring it could mean to append what the client made depend on it.
+    #[error("field {0} of a batch is unknown to this broker; the client's .proto files are newer")]
+    UnknownField(u32),
+    /// The topic's name is not text.
+    #[error("the topic's name of a batch is not UTF-8")]
+    Topic,
+    /// The partition's number has more than 32 bits.
+    #[error("the partition of a batch is not a 32-bit number")]
+    Partition,
+}
+
+const VARINT: u8 = 0;
+const LENGTH_DELIMITED: u8 = 2;
+
+impl ReceivedBatch {
+    /// Reads an encoded `AppendBatch`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it first.
+    pub fn decode(encoded: &Bytes) -> Result<Self, MalformedBatch> {
+        let mut batch = Self::default();
+        let mut runs = Runs::default();
+        let mut fields = Fields { encoded, at: 0 };
+        while fields.at < encoded.len() {
+            if encoded[fields.at] == RECORD_TAG {
+                let start = fields.at;
+                fields.skip_records()?;
+                runs.push(encoded.slice(start..fields.at));
+                continue;
+            }
+            match fields.tag()? {
+                (1, LENGTH_DELIMITED) => {
+                    let name = std::str::from_utf8(fields.bytes()?).map_err(|_| MalformedBatch::Topic)?;
+                    name.clone_into(&mut batch.topic);
+                }
+                (2, VARINT) => {
+                    let partition = fields.varint()?;
+                    batch.partition = Some(u32::try_from(partition).map_err(|_| MalformedBatch::Partition)?);
+                }
+                // Its tag in more bytes than it needs: valid protobuf, but not the form that is stored.
+                (RECORDS_FIELD, LENGTH_DELIMITED) => runs.push_framed(fields.bytes()?),
+                (field @ (1 | 2 | RECORDS_FIELD), _) => return Err(MalformedBatch::WireType(field)),
+                (field, _) => return Err(MalformedBatch::UnknownField(field)),
+            }
+        }
+        batch.records = runs.joined();
+        Ok(batch)
+    }
+}
+
+/// Runs of records as they lie in the message, nearly always one.
+#[derive(Default)]
+struct Runs {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Runs {
+    fn push(&mut self, run: Bytes) {
+        if self.first.is_empty() && self.joined.is_empty() {
+            self.first = run;
+        } else {
+            self.join();
+            self.joined.extend_from_slice(&run);
+        }
+    }
+
+    fn push_framed(&mut self, record: &[u8]) {
+        self.join();
+        prost::encoding::encode_key(RECORDS_FIELD, prost::encoding::WireType::LengthDelimited, &mut self.joined);
+        prost::encoding::encode_varint(record.len() as u64, &mut self.joined);
+        self.joined.extend_from_slice(record);
+    }
+
+    fn join(&mut self) {
+        let first = std::mem::take(&mut self.first);
+        self.joined.extend_from_slice(&first);
+    }
+
+    fn joined(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
+}
+
+/// A place in an encoded message.
+struct Fields<'a> {
+    encoded: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Goes over all records that follow each other from here on.
+    fn skip_records(&mut self) -> Result<(), MalformedBatch> {
+        while self.encoded.get(self.at) == Some(&RECORD_TAG) {
+            self.at += 1;
+            self.bytes()?;
+        }
+        Ok(())
+    }
+
+    /// A field's number and wire type.
+    fn tag(&mut self) -> Result<(u32, u8), MalformedBatch> {
+        let tag = u32::try_from(self.varint()?).map_err(|_| MalformedBatch::Encoding)?;
+        match tag >> 3 {
+            0 => Err(MalformedBatch::Encoding),
+            field => Ok((field, (tag & 7) as u8)),
+        }
+    }
+
+    fn varint(&mut self) -> Result<u64, MalformedBatch> {
+        let mut rest = &self.encoded[self.at..];
+        let before = rest.len();
+        let value = prost::encoding::decode_varint(&mut rest).map_err(|_| MalformedBatch::Encoding)?;
+        self.at += before - rest.len();
+        Ok(value)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], MalformedBatch> {
+        let len = usize::try_from(self.varint()?).map_err(|_| MalformedBatch::Encoding)?;
+        let end = self.at.checked_add(len).ok_or(MalformedBatch::Encoding)?;
+        let bytes = self.encoded.get(self.at..end).ok_or(MalformedBatch::Encoding)?;
+        self.at = end;
+        Ok(bytes)
+    }
+}

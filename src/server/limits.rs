@@ -1,0 +1,69 @@
+//! What a client may take of the server: every bound of the gRPC layer, and why it is what it is.
+
+use std::time::Duration;
+
+use crate::types::limits::MAX_REQUEST_BYTES;
+
+/// What can be set of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Most connections at a time; one more is told so and closed.
+    pub max_connections: usize,
+    /// How long calls under way may take to finish once the server is asked to stop.
+    pub drain: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_connections: 1_000, drain: Duration::from_secs(10) }
+    }
+}
+
+/// Bytes of one stream that a client may send before the server has taken them: on loopback, HTTP/2's own 64 KiB hold one
+/// connection at a third of what it can do.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+
+/// The same over all streams of a connection.
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// Largest HTTP/2 frame that a client may send. Each costs a header and a system call on either side.
+pub(super) const MAX_FRAME_BYTES: u32 = 1 << 20;
+
+/// Most calls under way on one connection. Nothing limits them unless told.
+pub(super) const MAX_STREAMS: u32 = 256;
+
+/// Most streams that a client has cancelled before the server came to serve them; one more ends the connection. More
+/// than this comes from an attack ("rapid reset").
+pub(super) const MAX_PENDING_RESETS: usize = 32;
+
+/// Most streams that the server has reset because of a client's errors; one more ends the connection.
+pub(super) const MAX_ERROR_RESETS: usize = 256;
+
+/// Largest headers of a call. Ours are below 1 KiB; the rest is for proxies and tokens.
+pub(super) const MAX_HEADER_BYTES: u32 = 16 << 10;
+
+/// A connection on which nothing was heard for this long is asked for a sign of life.
+pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A connection that does not answer within this time is closed.
+pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Largest request message, encoded.
+pub(super) const MAX_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES;
+
+/// Largest request message of the services that carry no records: enough for a filter of 1,000 keys of 4 KB.
+pub(super) const MAX_SMALL_MESSAGE_BYTES: usize = 4 << 20;
+
+/// Most requests of one `AppendStream` that wait for their answer. At the smallest sync a disk does, 50 us, and 20 of
+/// them overlapping with the way there and back, this is more than a client can fill.
+pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
+
+/// How often a following read says that it is alive while there is nothing to return; promised in the .proto file.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// Pause after a connection could not be accepted, usually because the process has too many files open.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection over the limit may take to hear that it is; and most that are being told at a time, beyond
+/// which they are closed without a word.
+pub(super) const TURN_AWAY: (Duration, usize) = (Duration::from_secs(1), 64);

@@ -1,0 +1,140 @@
+//! `Append` and `AppendStream`.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio_stream::Stream;
+use tonic::Status;
+
+use crate::{
+    broker::{Append, AppendBatch, Appended, Broker, Error, Pending},
+    proto::{AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest},
+    server::{
+        limits::{MAX_APPENDS_IN_FLIGHT, MAX_MESSAGE_BYTES},
+        status,
+        stop::Stopped,
+    },
+    types::PartitionId,
+};
+
+/// Hands a request to the broker: waits for room, then it has its place in the order. What comes back resolves when it is
+/// durable.
+pub(super) async fn take(broker: &Broker, request: AppendRequest) -> Result<Pending<Appended>, Error> {
+    let bytes = request.batches.iter().map(Bytes::len).sum();
+    let batches = request.batches.iter().map(batch).collect::<Result<_, _>>()?;
+    let admission = broker.admit(bytes).await?;
+    broker.append(Append { batches }, admission)
+}
+
+fn batch(encoded: &Bytes) -> Result<AppendBatch, Error> {
+    let batch =
+        ReceivedBatch::decode(encoded).map_err(|error| Error::MalformedRequest { reason: error.to_string() })?;
+    Ok(AppendBatch { topic: batch.topic, partition: batch.partition.map(PartitionId), records: batch.records })
+}
+
+pub(super) fn response(appended: Appended) -> AppendResponse {
+    let range = |range: crate::broker::AppendedRange| AppendedRange {
+        partition: range.partition.0,
+        first_offset: range.first_offset.0,
+        count: range.count,
+        append_time_ms: range.append_time_ms,
+    };
+    let batch = |ranges: Vec<_>| AppendedBatch { ranges: ranges.into_iter().map(range).collect() };
+    AppendResponse { batches: appended.batches.into_iter().map(batch).collect() }
+}
+
+type Taking = Pin<Box<dyn Future<Output = Result<Pending<Appended>, Error>> + Send>>;
+
+/// The answers of an `AppendStream`: the next requests are taken while earlier ones wait for the disk, and answered in
+/// their order.
+///
+/// Once a request is refused, none behind it is looked at; the ones before it still get their answers, then the stream
+/// ends with that request's status. Nothing runs when nobody asks for answers: a client that does not read them is not
+/// read from either.
+pub(crate) struct AppendAnswers<S> {
+    broker: Arc<Broker>,
+    requests: S,
+    /// The request that waits for room.
+    taking: Option<Taking>,
+    /// The requests that wait for the disk.
+    in_flight: VecDeque<Pending<Appended>>,
+    /// Why no more requests are taken.
+    end: Option<Result<(), Status>>,
+    stopped: Stopped,
+}
+
+impl<S> AppendAnswers<S>
+where
+    S: Stream<Item = Result<AppendRequest, Status>> + Unpin,
+{
+    pub(super) fn new(broker: Arc<Broker>, requests: S, stopped: Stopped) -> Self {
+        Self { broker, requests, taking: None, in_flight: VecDeque::new(), end: None, stopped }
+    }
+
+    /// Takes requests until there are none, the most that may wait do, or one is refused.
+    fn take_requests(&mut self, cx: &mut Context<'_>) {
+        while self.end.is_none() && self.in_flight.len() < MAX_APPENDS_IN_FLIGHT {
+            match self.poll_take(cx) {
+                Poll::Ready(Ok(Some(pending))) => self.in_flight.push_back(pending),
+                Poll::Ready(Ok(None)) => self.end = Some(Ok(())),
+                Poll::Ready(Err(status)) => self.end = Some(Err(status)),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Pending<Appended>>, Status>> {
+        if self.taking.is_none() {
+            if self.stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Error::ShuttingDown.into()));
+            }
+            match ready!(Pin::new(&mut self.requests).poll_next(cx)) {
+                None => return Poll::Ready(Ok(None)),
+                Some(Err(status)) => return Poll::Ready(Err(status::of_undecoded(status, MAX_MESSAGE_BYTES))),
+                Some(Ok(request)) => {
+                    let broker = Arc::clone(&self.broker);
+                    self.taking = Some(Box::pin(async move { take(&broker, request).await }));
+                }
+            }
+        }
+        let taking = self.taking.as_mut().expect("it was just filled");
+        let taken = ready!(taking.as_mut().poll(cx));
+        self.taking = None;
+        Poll::Ready(taken.map(Some).map_err(Status::from))
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<AppendResponse, Status>>> {
+        let Some(first) = self.in_flight.front_mut() else {
+            return match &mut self.end {
+                None => Poll::Pending,
+                // Asked again behind the status, it is over.
+                Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
+            };
+        };
+        let appended = ready!(Pin::new(first).poll(cx));
+        self.in_flight.pop_front();
+        Poll::Ready(Some(appended.map(response).map_err(|error| {
+            self.in_flight.clear();
+            self.taking = None;
+            self.end = Some(Ok(()));
+            error.into()
+        })))
+    }
+}
+
+impl<S> Stream for AppendAnswers<S>
+where
+    S: Stream<Item = Result<AppendRequest, Status>> + Unpin,
+{
+    type Item = Result<AppendResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.take_requests(cx);
+        self.poll_answer(cx)
+    }
+}

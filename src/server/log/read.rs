@@ -1,0 +1,129 @@
+//! `Read`.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_stream::Stream;
+use tonic::Status;
+
+use super::{
+    blocking,
+    position::{partitions, position},
+};
+use crate::{
+    broker::{Error, Filter, Read, ReadBatch, Reader, Step},
+    proto::{ReadRequest, wire::ReadResponse},
+    server::{limits::SIGN_OF_LIFE, stop::Stopped},
+};
+
+pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
+    let filter = request.filter.unwrap_or_default();
+    Ok(Read {
+        topic: request.topic,
+        start: position(request.start)?,
+        partitions: partitions(request.partitions)?,
+        follow: request.follow,
+        max_records: request.max_records,
+        filter: Filter { keys: filter.keys, types: filter.types },
+    })
+}
+
+fn response(batch: ReadBatch) -> ReadResponse {
+    ReadResponse {
+        partition: batch.partition.0,
+        next_offset: batch.next_offset.0,
+        high_watermark: batch.high_watermark.0,
+        caught_up: batch.caught_up,
+        records: batch.records,
+    }
+}
+
+/// The answers of a `Read`. The next step is taken when the connection has room for its answer, so a client that does
+/// not read holds one answer and no more.
+pub(crate) struct ReadAnswers {
+    reader: Option<Reader>,
+    /// What the reader waits for before its next step.
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Fires when it has waited long enough to say that it is alive.
+    sign_of_life: Pin<Box<Sleep>>,
+    /// Signs of life not yet sent, one a partition.
+    signs: VecDeque<ReadBatch>,
+    /// Only for a read that follows: one that does not ends by itself.
+    stopped: Option<Stopped>,
+}
+
+impl ReadAnswers {
+    pub(super) fn new(reader: Reader, stopped: Option<Stopped>) -> Self {
+        Self {
+            reader: Some(reader),
+            waiting: None,
+            sign_of_life: Box::pin(sleep(SIGN_OF_LIFE)),
+            signs: VecDeque::new(),
+            stopped,
+        }
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ReadBatch>, Error>> {
+        while self.reader.is_some() {
+            if self.stopped.as_mut().is_some_and(|stopped| stopped.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(Err(Error::ShuttingDown));
+            }
+            if let Some(sign) = self.signs.pop_front() {
+                return Poll::Ready(Ok(Some(sign)));
+            }
+            if self.waiting.is_some() {
+                ready!(self.poll_wait(cx));
+            } else if let Some(batch) = self.step()? {
+                return Poll::Ready(Ok(Some(batch)));
+            }
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    /// Ready when the wait is over, or has lasted so long that `signs` are due; then it goes on behind them.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waiting.as_mut().is_none_or(|waiting| waiting.as_mut().poll(cx).is_ready()) {
+            self.waiting = None;
+            return Poll::Ready(());
+        }
+        ready!(self.sign_of_life.as_mut().poll(cx));
+        self.restart_sign_of_life();
+        self.signs = self.reader.iter().flat_map(Reader::positions).collect();
+        Poll::Ready(())
+    }
+
+    fn step(&mut self) -> Result<Option<ReadBatch>, Error> {
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        match blocking(|| reader.step())? {
+            Step::Batch(batch) => return Ok(Some(batch)),
+            Step::Wait(wait) => {
+                self.waiting = Some(wait);
+                self.restart_sign_of_life();
+            }
+            Step::End => self.reader = None,
+        }
+        Ok(None)
+    }
+
+    fn restart_sign_of_life(&mut self) {
+        self.sign_of_life.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+    }
+}
+
+impl Stream for ReadAnswers {
+    type Item = Result<ReadResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_batch(cx).map(|next| match next {
+            Ok(batch) => batch.map(|batch| Ok(response(batch))),
+            Err(error) => {
+                self.reader = None;
+                Some(Err(error.into()))
+            }
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! The gRPC server: adapters that convert a request, call one operation of the broker and convert its answer.
+//!
+//! Nothing here decides anything about topics or records. Reading order: this page, the server's life; `limits.rs`, what a
+//! client may take; `log/` and `topics.rs`, the services; `status.rs`, how errors are told; `connections.rs`.
+
+mod connections;
+pub(crate) mod limits;
+mod log;
+mod status;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::{future::Future, io, sync::Arc};
+
+use http::Response;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::Stream;
+use tonic::{
+    Status,
+    body::Body,
+    service::{Routes, RoutesBuilder},
+    transport::server::{Connected, Server as Transport},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::util::MapResponseLayer;
+use tracing::{error, info, warn};
+
+use self::{connections::Door, log::LogService, stop::Stopping, topics::TopicsService};
+pub(crate) use self::{connections::tcp, limits::Options};
+use crate::{
+    broker::Broker,
+    proto::{DESCRIPTORS, log_server::LogServer, topics_server::TopicsServer},
+};
+
+/// The names that `grpc.health.v1` knows; the empty one stands for the whole server.
+const HEALTH_NAMES: [&str; 3] = ["", "taffrail.v1.Log", "taffrail.v1.Topics"];
+
+/// Serves a broker over gRPC.
+pub(crate) struct Server {
+    broker: Arc<Broker>,
+    options: Options,
+}
+
+impl Server {
+    pub(crate) fn new(broker: Arc<Broker>, options: Options) -> Self {
+        Self { broker, options }
+    }
+
+    /// Serves the connections that come in until `shutdown` resolves, then drains: no more connections are taken,
+    /// following reads are ended, other calls under way may finish within [`Options::drain`].
+    ///
+    /// Closing the broker is the caller's business. Dropping the future cuts every connection at once.
+    pub(crate) async fn run<IO>(
+        self,
+        incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
+        shutdown: impl Future<Output = ()>,
+    ) where
+        IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let (stop, stopping) = stop::channel();
+        let (cut, connections_cut) = stop::channel();
+        let health = HealthReporter::new();
+        report(&health, ServingStatus::Serving).await;
+
+        let door = Door::new(incoming, self.options.max_connections, connections_cut);
+        let serving = transport()
+            .layer(MapResponseLayer::new(explain_undecoded))
+            .add_routes(self.routes(&health, &stopping))
+            .serve_with_incoming_shutdown(door, stopping.stopped());
+
+        let life = async {
+            tokio::pin!(shutdown);
+            tokio::select! {
+                cause = self.broker.failed() => {
+                    error!(%cause, "storage has failed; the broker does not serve any more");
+                    report(&health, ServingStatus::NotServing).await;
+                    shutdown.await;
+                }
+                () = &mut shutdown => report(&health, ServingStatus::NotServing).await,
+            }
+            stop.give();
+            tokio::time::sleep(self.options.drain).await;
+            warn!("calls were still under way when the time to drain was over; they are cut off");
+            cut.give();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            result = serving => match result {
+                Ok(()) => info!("all connections are closed"),
+                Err(error) => error!(%error, "the server has ended"),
+            },
+            () = life => {}
+        }
+    }
+
+    fn routes(&self, health: &HealthReporter, stopping: &Stopping) -> Routes {
+        let log = LogService::new(Arc::clone(&self.broker), stopping.clone());
+        let topics = TopicsService::new(Arc::clone(&self.broker));
+        let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
+
+        let mut routes = RoutesBuilder::default();
+        routes
+            .add_service(LogServer::new(log).max_decoding_message_size(limits::MAX_MESSAGE_BYTES))
+            .add_service(TopicsServer::new(topics).max_decoding_message_size(limits::MAX_SMALL_MESSAGE_BYTES))
+            .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+            .add_service(reflection().build_v1().expect("our descriptors are valid"))
+            .add_service(reflection().build_v1alpha().expect("our descriptors are valid"));
+        routes.routes()
+    }
+}
+
+fn transport() -> Transport {
+    Transport::builder()
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_frame_size(limits::MAX_FRAME_BYTES)
+        .max_concurrent_streams(limits::MAX_STREAMS)
+        .http2_max_pending_accept_reset_streams(Some(limits::MAX_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(limits::MAX_ERROR_RESETS))
+        .http2_max_header_list_size(limits::MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+async fn report(health: &HealthReporter, status: ServingStatus) {
+    for name in HEALTH_NAMES {
+        health.set_service_status(name, status).await;
+    }
+}
+
+/// Says more precisely what was wrong with a request that the transport could not decode.
+fn explain_undecoded(response: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.details().is_empty() => {
+            status::of_undecoded(status, limits::MAX_MESSAGE_BYTES).into_http()
+        }
+        _ => response,
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the server's adapters; over real connections it is tested in `tests/it`.
+
+mod connections;
+mod status;

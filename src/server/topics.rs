@@ -1,0 +1,106 @@
+//! `taffrail.v1.Topics`.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::{
+    broker::{Broker, PartitionDescription, TopicDescription},
+    proto::{
+        AlterTopicRequest, AlterTopicResponse, CreateTopicRequest, CreateTopicResponse, DeleteTopicRequest,
+        DeleteTopicResponse, DescribeTopicRequest, DescribeTopicResponse, ListTopicsRequest, ListTopicsResponse,
+        Partition, Setting, Topic, TrimRequest, TrimResponse, topics_server::Topics,
+    },
+    types::{Offset, PartitionId, TopicSettings, limits::MAX_TOPICS_PER_PAGE},
+};
+
+pub(super) struct TopicsService {
+    broker: Arc<Broker>,
+}
+
+impl TopicsService {
+    pub(super) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+#[async_trait]
+impl Topics for TopicsService {
+    async fn create(&self, request: Request<CreateTopicRequest>) -> Result<Response<CreateTopicResponse>, Status> {
+        let CreateTopicRequest { name, partitions, settings } = request.into_inner();
+        let created = self.broker.create_topic(&name, partitions.max(1), &settings)?.await?;
+        Ok(Response::new(CreateTopicResponse { topic: Some(topic(&created)) }))
+    }
+
+    async fn delete(&self, request: Request<DeleteTopicRequest>) -> Result<Response<DeleteTopicResponse>, Status> {
+        self.broker.delete_topic(&request.into_inner().name)?.await?;
+        Ok(Response::new(DeleteTopicResponse {}))
+    }
+
+    async fn describe(
+        &self,
+        request: Request<DescribeTopicRequest>,
+    ) -> Result<Response<DescribeTopicResponse>, Status> {
+        let (described, partitions) = self.broker.describe_topic(&request.into_inner().name)?;
+        Ok(Response::new(DescribeTopicResponse {
+            topic: Some(topic(&described)),
+            partitions: partitions.iter().map(partition).collect(),
+        }))
+    }
+
+    async fn list(&self, request: Request<ListTopicsRequest>) -> Result<Response<ListTopicsResponse>, Status> {
+        let ListTopicsRequest { prefix, page_size, after } = request.into_inner();
+        let (topics, more) = self.broker.list_topics(&prefix, &after, page(page_size));
+        Ok(Response::new(ListTopicsResponse { topics: topics.iter().map(topic).collect(), more }))
+    }
+
+    async fn alter(&self, request: Request<AlterTopicRequest>) -> Result<Response<AlterTopicResponse>, Status> {
+        let AlterTopicRequest { name, set, reset } = request.into_inner();
+        let altered = self.broker.alter_topic(&name, &set, &reset)?.await?;
+        Ok(Response::new(AlterTopicResponse { topic: Some(topic(&altered)) }))
+    }
+
+    async fn trim(&self, request: Request<TrimRequest>) -> Result<Response<TrimResponse>, Status> {
+        let TrimRequest { topic, partition, before_offset } = request.into_inner();
+        let earliest = self.broker.trim(&topic, PartitionId(partition), Offset(before_offset))?.await?;
+        Ok(Response::new(TrimResponse { earliest: earliest.0 }))
+    }
+}
+
+fn page(size: u32) -> usize {
+    match usize::try_from(size) {
+        Ok(0) | Err(_) => MAX_TOPICS_PER_PAGE,
+        Ok(size) => size.min(MAX_TOPICS_PER_PAGE),
+    }
+}
+
+fn topic(described: &TopicDescription) -> Topic {
+    Topic {
+        name: described.name.to_string(),
+        id: described.id.to_string(),
+        partitions: described.partitions,
+        settings: settings(&described.settings),
+    }
+}
+
+fn settings(settings: &TopicSettings) -> Vec<Setting> {
+    let default = TopicSettings::default();
+    TopicSettings::NAMES
+        .iter()
+        .map(|name| {
+            let value = settings.get(name).expect("a listed setting exists");
+            let is_default = default.get(name).as_ref() == Some(&value);
+            Setting { name: (*name).to_owned(), value, is_default }
+        })
+        .collect()
+}
+
+fn partition(described: &PartitionDescription) -> Partition {
+    Partition {
+        partition: described.partition.0,
+        earliest: described.earliest.0,
+        high_watermark: described.high_watermark.0,
+        segments: described.segments,
+        bytes: described.bytes,
+    }
+}

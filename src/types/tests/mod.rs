@@ -1,0 +1,9 @@
+//! Tests of the values, one file for each kind.
+
+mod ids;
+mod key_partition;
+mod malformed_record;
+mod quantity;
+mod record;
+mod settings;
+mod topic_name;

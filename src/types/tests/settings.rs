@@ -1,0 +1,88 @@
+//! The settings of a topic.
+
+use crate::types::{
+    Durability, SettingError, TopicSettings,
+    limits::{RECORD_BYTES, SEGMENT_BYTES, SEGMENT_MS},
+};
+
+/// A value for every setting that differs from its default.
+const OTHERS: [(&str, &str); 4] =
+    [("durability", "os"), ("max.record.bytes", "2097152"), ("segment.bytes", "1048576"), ("segment.ms", "60000")];
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let defaults = TopicSettings::default();
+    assert_eq!(defaults.durability, Durability::Sync);
+    assert_eq!(defaults.max_record_bytes, 1 << 20);
+    assert_eq!(defaults.segment_bytes, 256 << 20);
+    assert_eq!(defaults.segment_ms, 7 * 24 * 60 * 60 * 1_000);
+}
+
+#[test]
+fn every_setting_can_be_set_read_back_and_reset() {
+    assert_eq!(OTHERS.map(|(name, _)| name), TopicSettings::NAMES, "a setting is missing from this test");
+    for (name, value) in OTHERS {
+        let mut settings = TopicSettings::default();
+        assert_ne!(settings.get(name).as_deref(), Some(value), "{name}");
+
+        settings.set(name, value).expect(name);
+        assert_eq!(settings.get(name).as_deref(), Some(value), "{name}");
+        let changed =
+            TopicSettings::NAMES.iter().filter(|n| settings.get(n) != TopicSettings::default().get(n)).count();
+        assert_eq!(changed, 1, "{name} changed another setting");
+
+        settings.reset(name).expect(name);
+        assert_eq!(settings, TopicSettings::default(), "{name}");
+    }
+}
+
+#[test]
+fn sizes_and_durations_may_have_units() {
+    let mut settings = TopicSettings::default();
+    settings.set("segment.bytes", "64MiB").expect("a size");
+    settings.set("segment.ms", "12h").expect("a duration");
+    assert_eq!((settings.segment_bytes, settings.segment_ms), (64 << 20, 43_200_000));
+}
+
+#[test]
+fn the_bounds_themselves_are_allowed_and_one_more_or_less_is_not() {
+    for (name, (min, default, max)) in
+        [("max.record.bytes", RECORD_BYTES), ("segment.bytes", SEGMENT_BYTES), ("segment.ms", SEGMENT_MS)]
+    {
+        assert!((min..=max).contains(&default), "{name}");
+        let mut settings = TopicSettings::default();
+        settings.set(name, &min.to_string()).expect(name);
+        settings.set(name, &max.to_string()).expect(name);
+        for value in [min - 1, max + 1] {
+            let before = settings.clone();
+            let error = settings.set(name, &value.to_string()).expect_err(name);
+            assert_eq!(error, SettingError::OutOfBounds { name, value, min, max });
+            assert_eq!(error.to_string(), format!("setting {name} cannot be {value}; it is between {min} and {max}"));
+            assert_eq!(settings, before, "a refused value must change nothing");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_setting_is_refused_with_those_that_exist() {
+    let mut settings = TopicSettings::default();
+    for error in
+        [settings.set("retention", "1").expect_err("unknown"), settings.reset("retention").expect_err("unknown")]
+    {
+        let names = "durability, max.record.bytes, segment.bytes, segment.ms";
+        assert_eq!(error.to_string(), format!("\"retention\" is not a topic setting; there are: {names}"));
+    }
+    assert_eq!(settings.get("retention"), None);
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_refused_with_what_would_do() {
+    let mut settings = TopicSettings::default();
+    let error = settings.set("durability", "maybe").expect_err("not a word");
+    assert_eq!(error.to_string(), "setting durability cannot be \"maybe\"; it is one of: sync, os");
+    let error = settings.set("segment.bytes", "big").expect_err("not a size");
+    assert!(error.to_string().starts_with("setting segment.bytes: \"big\" is not a size"), "{error}");
+    let error = settings.set("segment.ms", "").expect_err("not a duration");
+    assert!(error.to_string().starts_with("setting segment.ms: \"\" is not a duration"), "{error}");
+    assert_eq!(settings, TopicSettings::default());
+}
