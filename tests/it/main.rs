@@ -1,0 +1,3 @@
+//! The whole broker, over real gRPC.
+
+mod append_and_read;
