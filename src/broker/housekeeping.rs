@@ -338,11 +338,17 @@ impl Broker {
             if self.shared.has_failed() {
                 break;
             }
-            self.shared.settle(lock(&self.housekeeper).round(&self.shared, checkpoint_wanted));
+            self.keep_house(checkpoint_wanted);
             self.shared.housekeeping.round_done();
         }
         self.shared.housekeeping.close();
         self.shared.housekeeping.round_done();
+    }
+
+    /// One round of housekeeping, on this thread.
+    pub(super) fn keep_house(&self, checkpoint_wanted: bool) {
+        let round = lock(&self.housekeeper).round(&self.shared, checkpoint_wanted);
+        self.shared.settle(round);
     }
 
     /// Waits until a checkpoint has been tried: by the housekeeping thread, or without one here.

@@ -27,6 +27,9 @@ mod read;
 mod state;
 mod topics;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::Future,
     path::PathBuf,

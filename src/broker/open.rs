@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex, RwLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64},
 };
 
 use tokio::sync::watch;
@@ -81,7 +81,6 @@ impl Broker {
         let renamed = shared.open_topics(&checkpoint, known, mode)?;
         let mut housekeeper = housekeeping::Housekeeper::for_opened(renamed);
         shared.replay(&replay, mode, &mut housekeeper)?;
-        shared.count_partitions();
 
         let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
         let broker = Self {
@@ -226,11 +225,6 @@ impl Shared {
             lock(&partition.log).apply_loss(header.end());
             lock(&partition.next).offset = lock(&partition.log).end();
         }
-    }
-
-    fn count_partitions(&self) {
-        let mut topics = self.topics_mut();
-        topics.partitions = topics.by_name.values().map(|topic| topic.partitions.len()).sum();
     }
 }
 

@@ -125,7 +125,10 @@ impl Topics {
     }
 
     fn insert(&mut self, topic: Arc<Topic>) {
-        self.reserved.remove(&topic.name);
+        // A live creation has counted its partitions when it reserved the name.
+        if !self.reserved.remove(&topic.name) {
+            self.partitions += topic.partitions.len();
+        }
         self.by_name.insert(topic.name.clone(), Arc::clone(&topic));
         self.by_id.insert(topic.id, topic);
     }

@@ -24,7 +24,11 @@ use bytes::Bytes;
 mod aligned;
 mod disk;
 mod mmap;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
 mod system;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use aligned::AlignedBuffer;
 

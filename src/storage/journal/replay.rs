@@ -156,7 +156,7 @@ impl Walk {
         let mut chained = !may_begin_before;
         while let Some((at, decoded)) = next_entry(&bytes, position, header.salt) {
             let begins_before = !chained && self.expected.is_some_and(|expected| decoded.link.sequence <= expected);
-            if !begins_before && !self.follows(&decoded) {
+            if !begins_before && !self.follows(&decoded) && !(at == BLOCK_BYTES && self.goes_back(&decoded)) {
                 break;
             }
             chained = true;
@@ -170,6 +170,18 @@ impl Walk {
     fn follows(&self, decoded: &Decoded) -> bool {
         self.expected.is_none_or(|expected| decoded.link.sequence == expected)
             && self.previous.is_none_or(|previous| decoded.link.previous == previous)
+    }
+
+    /// Whether a file's first entry goes on from an earlier one than the last: a start has cut what came between, and gone
+    /// on in this file. What it has cut is dropped here as well.
+    fn goes_back(&mut self, decoded: &Decoded) -> bool {
+        let behind = self.places.iter().rposition(|place| {
+            place.link.sequence + 1 == decoded.link.sequence && place.checksum == decoded.link.previous
+        });
+        if let Some(last) = behind {
+            self.places.truncate(last + 1);
+        }
+        behind.is_some()
     }
 
     fn take(&mut self, path: &Arc<Path>, position: u64, decoded: Decoded) {

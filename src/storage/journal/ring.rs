@@ -82,18 +82,17 @@ impl Ring {
         holder.map_or(upcoming, |(number, _, _)| *number)
     }
 
-    /// The number of the next file to be taken into use; what was found at the start is older.
-    pub(crate) fn upcoming(&self) -> u64 {
-        let state = self.lock();
-        state.next.as_ref().map_or(state.next_number, |next| next.header.number)
-    }
-
     /// Releases the files before this number: a durable checkpoint covers their entries.
     pub(crate) fn release_before(&self, number: u64) {
         let mut state = self.lock();
         let keep = state.used.partition_point(|(used, _, _)| *used < number);
         let released: Vec<_> = state.used.drain(..keep).map(|(_, _, path)| path).collect();
         state.free.extend(released);
+    }
+
+    /// Gives up every file that was found: entries from this sequence on go to the upcoming one.
+    pub(crate) fn give_up_found(&self, sequence: u64) {
+        self.lock().given_up = Some(sequence);
     }
 
     /// Makes sure that there is a second file, so that a full disk never keeps the journal from going on behind a checkpoint.

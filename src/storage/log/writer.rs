@@ -27,6 +27,7 @@ pub(crate) struct Writer {
     stored_rows: usize,
     /// The segment's name is not durable yet, or its directory's is not.
     new_names: bool,
+    dir_is_durable: bool,
 }
 
 impl Writer {
@@ -85,8 +86,10 @@ impl Writer {
             let log = lock(log);
             (log.identity, log.dir.clone())
         };
-        if ensure_dir(&*segments.env.files, &dir)? {
+        // Also a directory that was there before a crash may not be durable.
+        if ensure_dir(&*segments.env.files, &dir)? || !self.dir_is_durable {
             sync_parent(&*segments.env.files, &dir)?;
+            self.dir_is_durable = true;
         }
         let header = Header {
             topic: identity.topic,

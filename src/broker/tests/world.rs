@@ -1,0 +1,95 @@
+//! A broker on a simulated disk.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    broker::{Append, AppendBatch, Broker, OpenError, Options, Read, Step},
+    env::{
+        Env, Random,
+        sim::{SimClock, SimDisk, SimRandom},
+    },
+    types::{Offset, PartitionId, Position, RecordView, Records},
+};
+
+/// Small enough that a short workload goes round all of it: journal files of 16 blocks, memory for a few segments.
+pub(super) fn options() -> Options {
+    Options {
+        journal_file_bytes: 96 << 10,
+        journal_files: 3,
+        memory_bytes: 512 << 10,
+        open_segments: 4,
+        disk_reserve_bytes: 0,
+        ..Options::new(PathBuf::from("/data"))
+    }
+}
+
+/// A world for a broker on this disk.
+pub(super) fn env(disk: &SimDisk, clock: &SimClock, random: &SimRandom) -> Env {
+    Env { files: Arc::new(disk.clone()), clock: Arc::new(clock.clone()), random: Arc::new(random.clone()) }
+}
+
+/// Opens a broker without threads, with a clock of its own.
+pub(super) fn open(disk: &SimDisk, seed: u64) -> Result<Broker, OpenError> {
+    let clock = SimClock::new(1_700_000_000_000);
+    Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed)), options())
+}
+
+/// A number below `bound`.
+pub(super) fn below(random: &SimRandom, bound: u64) -> u64 {
+    random.next_u64() % bound
+}
+
+/// A record whose value is `id`, padded with a byte that depends on it.
+pub(super) fn encode_record(id: u64, len: usize) -> Vec<u8> {
+    let mut value = id.to_le_bytes().to_vec();
+    value.resize(len.max(8), (id % 251) as u8);
+    let record = crate::proto::Record {
+        key: (!id.is_multiple_of(3)).then(|| format!("k{}", id % 7).into_bytes().into()),
+        value: Some(value.into()),
+        ..Default::default()
+    };
+    let mut out = Vec::new();
+    prost::encoding::message::encode(crate::proto::wire::RECORDS_FIELD, &record, &mut out);
+    out
+}
+
+/// The id in a value, which must be as [`encode_record`] made it.
+pub(super) fn id_of(value: &[u8]) -> u64 {
+    let (head, rest) = value.split_first_chunk::<8>().expect("a value begins with its id");
+    let id = u64::from_le_bytes(*head);
+    assert!(rest.iter().all(|byte| u64::from(*byte) == id % 251), "the value of record {id} has changed");
+    id
+}
+
+/// An append to one partition of a topic.
+pub(super) fn append_of(topic: &str, partition: Option<u32>, records: &[Vec<u8>]) -> Append {
+    let batch = AppendBatch {
+        topic: topic.to_owned(),
+        partition: partition.map(PartitionId),
+        records: records.concat().into(),
+    };
+    Append { batches: vec![batch] }
+}
+
+/// All records of a partition from its start: offset and id.
+pub(super) fn read_all(broker: &Broker, topic: &str, partition: PartitionId) -> Vec<(Offset, u64)> {
+    let read =
+        Read { topic: topic.to_owned(), partitions: vec![(partition, Some(Position::Earliest))], ..Read::default() };
+    let mut reader = broker.read(read).unwrap_or_else(|error| panic!("{topic}/{partition} cannot be read: {error}"));
+    let mut found = Vec::new();
+    loop {
+        match reader.step().unwrap_or_else(|error| panic!("{topic}/{partition} cannot be read on: {error}")) {
+            Step::Batch(batch) => {
+                for slice in &batch.records {
+                    for record in Records::new(slice) {
+                        let record = RecordView::parse(record.expect("a record").1).expect("a record");
+                        let offset = Offset(record.offset.expect("the broker's field"));
+                        found.push((offset, id_of(record.value.expect("a value"))));
+                    }
+                }
+            }
+            Step::Wait(_) => panic!("a finite read waits"),
+            Step::End => return found,
+        }
+    }
+}

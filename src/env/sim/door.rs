@@ -1,0 +1,382 @@
+//! The simulated disk as a [`FileSystem`]: every operation passes [`SimDisk::begin`], which decides whether it happens.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Machine, OpKind, SimDisk,
+    content::SECTOR,
+    crash::Fate,
+    fault::{Failure, Part},
+    names::NodeId,
+    random::Dice,
+};
+use crate::env::{DIRECT_ALIGNMENT, DirEntry, File, FileSystem, LockGuard, Open};
+
+/// An operation that happens, or fails in a way of its own.
+struct Started<'a> {
+    machine: MutexGuard<'a, Machine>,
+    /// Its number, if it is a mutating one.
+    number: u64,
+    failure: Option<Failure>,
+}
+
+impl SimDisk {
+    /// Lets an operation begin: waits for holds, checks the power, counts, and finds out whether it is to fail.
+    ///
+    /// An operation that fails without a trace fails here. A failed write may have been done in part and a failed sync
+    /// always has been; those come back with their failure.
+    fn begin(&self, kind: OpKind, path: &Path, details: fmt::Arguments<'_>) -> io::Result<Started<'_>> {
+        let mut machine = self.wait_for_holds(kind);
+        if !machine.powered {
+            machine.stats.power_off += 1;
+            return Err(power_is_off());
+        }
+        *machine.stats.operations.entry(kind).or_default() += 1;
+        if kind.is_mutating() {
+            machine.operations += 1;
+            let number = machine.operations;
+            if let Some(trace) = &mut machine.trace {
+                trace.push(format!("{number} {kind:?} {}{details}", path.display()));
+            }
+        }
+        let number = machine.operations;
+        let failure = machine.failure_of(kind, path);
+        if !machine.powered {
+            self.0.held.notify_all();
+        }
+        match failure {
+            Some(failure) if failure.part.is_none() && !(kind.is_sync() && machine.powered) => Err(failure.error),
+            failure => Ok(Started { machine, number, failure }),
+        }
+    }
+
+    fn wait_for_holds(&self, kind: OpKind) -> MutexGuard<'_, Machine> {
+        let mut machine = self.machine();
+        if !machine.is_held(kind) {
+            return machine;
+        }
+        machine.holds.entry(kind).or_default().waiting += 1;
+        self.0.held.notify_all();
+        let waited = self.0.held.wait_while(machine, |machine| machine.is_held(kind));
+        let mut machine = waited.unwrap_or_else(PoisonError::into_inner);
+        machine.holds.entry(kind).or_default().waiting -= 1;
+        machine
+    }
+
+    fn create(&self, path: &Path) -> io::Result<(MutexGuard<'_, Machine>, NodeId)> {
+        let Started { mut machine, number, .. } = self.begin(OpKind::Create, path, format_args!(""))?;
+        let created = machine.tree.create(number, path, false);
+        let node = machine.counting_full(created)?;
+        Ok((machine, node))
+    }
+
+    fn find_to_open(&self, path: &Path, how: Open) -> io::Result<(MutexGuard<'_, Machine>, NodeId)> {
+        let Started { machine, .. } = self.begin(OpKind::Open, path, format_args!(""))?;
+        let node = machine.tree.find_file(path)?;
+        if how != Open::Read && machine.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        Ok((machine, node))
+    }
+
+    fn find_to_lock(&self, path: &Path) -> io::Result<(MutexGuard<'_, Machine>, NodeId)> {
+        let Started { machine, .. } = self.begin(OpKind::Lock, path, format_args!(""))?;
+        match machine.tree.find_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                drop(machine);
+                self.create(path)
+            }
+            Ok(_) if machine.read_only => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            found => Ok((machine, found?)),
+        }
+    }
+}
+
+impl Machine {
+    fn is_held(&self, kind: OpKind) -> bool {
+        self.powered && self.holds.get(&kind).is_some_and(|held| held.holds > 0)
+    }
+
+    /// How the operation just counted is to fail, if it is.
+    fn failure_of(&mut self, kind: OpKind, path: &Path) -> Option<Failure> {
+        if kind.is_mutating() {
+            if let Some(crash) = self.crash.filter(|crash| crash.operation <= self.operations) {
+                self.powered = false;
+                let part = (crash.in_part && kind == OpKind::Write).then_some(Part::Sectors);
+                return Some(Failure { error: power_is_off(), part });
+            }
+            if self.read_only && !kind.is_sync() {
+                return Some(Failure { error: io::ErrorKind::ReadOnlyFilesystem.into(), part: None });
+            }
+        }
+        let failure = self.faults.iter_mut().find_map(|fault| fault.hit(kind, path))?;
+        *self.stats.faults.entry(kind).or_default() += 1;
+        Some(failure)
+    }
+
+    fn counting_full<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull) {
+            self.stats.disk_full += 1;
+        }
+        result
+    }
+}
+
+impl FileSystem for SimDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let (mut machine, node) = match how {
+            Open::Create => self.create(path)?,
+            Open::Read | Open::Write | Open::Direct => self.find_to_open(path, how)?,
+        };
+        machine.tree.opened(node);
+        Ok(Arc::new(SimFile { disk: self.clone(), node, how, path: path.to_owned() }))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Bytes> {
+        let Started { mut machine, .. } = self.begin(OpKind::Map, path, format_args!(""))?;
+        let node = machine.tree.find_file(path)?;
+        let bytes = machine.tree.file(node).visible().to_vec();
+        *machine.maps.entry(node).or_default() += 1;
+        drop(machine);
+        Ok(Bytes::from_owner(SimMap { disk: self.clone(), node, bytes }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let Started { mut machine, number, .. } = self.begin(OpKind::CreateDir, path, format_args!(""))?;
+        let created = machine.tree.create(number, path, true);
+        machine.counting_full(created).map(drop)
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let Started { machine, .. } = self.begin(OpKind::ReadDir, path, format_args!(""))?;
+        let entries = machine.tree.entries(path)?;
+        Ok(entries.into_iter().map(|(name, is_dir)| DirEntry { name, is_dir }).collect())
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let Started { machine, .. } = self.begin(OpKind::Ask, path, format_args!(""))?;
+        match machine.tree.find(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let Started { mut machine, number, .. } =
+            self.begin(OpKind::Rename, from, format_args!(" to {}", to.display()))?;
+        machine.tree.rename(number, from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let Started { mut machine, number, .. } = self.begin(OpKind::RemoveFile, path, format_args!(""))?;
+        machine.tree.remove_file(number, path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let Started { mut machine, number, .. } = self.begin(OpKind::RemoveDir, path, format_args!(""))?;
+        machine.tree.remove_dir(number, path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let Started { mut machine, failure, .. } = self.begin(OpKind::SyncDir, path, format_args!(""))?;
+        match failure {
+            None => machine.tree.sync_dir(path),
+            Some(failure) => {
+                machine.tree.fail_sync_dir(path)?;
+                Err(failure.error)
+            }
+        }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
+        let (mut machine, node) = self.find_to_lock(path)?;
+        if machine.locks.contains(&node) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        machine.locks.push(node);
+        drop(machine);
+        Ok(Box::new(SimLock { disk: self.clone(), node }))
+    }
+
+    fn available_bytes(&self, path: &Path) -> io::Result<u64> {
+        let Started { machine, .. } = self.begin(OpKind::Ask, path, format_args!(""))?;
+        machine.tree.find(path)?;
+        Ok(machine.tree.available())
+    }
+}
+
+/// An open file.
+struct SimFile {
+    disk: SimDisk,
+    node: NodeId,
+    how: Open,
+    /// The path that it was opened by.
+    path: PathBuf,
+}
+
+impl SimFile {
+    fn begin(&self, kind: OpKind, details: fmt::Arguments<'_>) -> io::Result<Started<'_>> {
+        if kind.is_mutating() && kind != OpKind::SyncData && self.how == Open::Read {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.disk.begin(kind, &self.path, details)
+    }
+
+    fn check_alignment(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        let aligned = position.is_multiple_of(DIRECT_ALIGNMENT as u64)
+            && bytes.len().is_multiple_of(DIRECT_ALIGNMENT)
+            && bytes.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT);
+        if self.how == Open::Direct && !aligned { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
+    }
+
+    /// # Panics
+    ///
+    /// If the file is mapped: on a real disk the map would change under its readers or kill the process.
+    fn check_unmapped(&self, machine: &Machine) {
+        let mapped = machine.maps.get(&self.node).is_some_and(|&maps| maps > 0);
+        assert!(!mapped, "{} is changed while it is mapped", self.path.display());
+    }
+}
+
+impl File for SimFile {
+    fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()> {
+        let Started { machine, .. } = self.begin(OpKind::Read, format_args!(""))?;
+        self.check_alignment(position, into)?;
+        let content = machine.tree.file(self.node).visible();
+        if position.checked_add(into.len() as u64).is_none_or(|end| end > content.len()) && !into.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        content.read(into, position);
+        Ok(())
+    }
+
+    fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
+        let Started { mut machine, number, failure } =
+            self.begin(OpKind::Write, format_args!(" at {position}: {}", Fingerprint(slices)))?;
+        let mut at = position;
+        for slice in slices {
+            self.check_alignment(at, slice)?;
+            at = at.saturating_add(slice.len() as u64);
+        }
+        self.check_unmapped(&machine);
+        let mut bytes = slices.concat();
+        if let Some(part) = failure.as_ref().and_then(|failure| failure.part) {
+            bytes.truncate(part.of_write(position, bytes.len(), &mut machine.dice));
+        }
+        let written = machine.tree.write(number, self.node, &bytes, position);
+        machine.counting_full(written)?;
+        failure.map_or(Ok(()), |failure| Err(failure.error))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let Started { machine, .. } = self.begin(OpKind::Ask, format_args!(""))?;
+        Ok(machine.tree.file(self.node).visible().len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let Started { mut machine, number, .. } = self.begin(OpKind::SetLen, format_args!(" to {len}"))?;
+        if len < machine.tree.file(self.node).visible().len() {
+            self.check_unmapped(&machine);
+        }
+        machine.tree.set_len(number, self.node, len);
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let Started { mut machine, number, .. } = self.begin(OpKind::Allocate, format_args!(" to {len}"))?;
+        let allocated = machine.tree.allocate(number, self.node, len);
+        machine.counting_full(allocated)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let Started { mut machine, failure, .. } = self.begin(OpKind::SyncData, format_args!(""))?;
+        match failure {
+            None => {
+                machine.tree.file_mut(self.node).sync();
+                Ok(())
+            }
+            Some(failure) => {
+                let mut fate = Fate::by_chance(Dice::new(machine.dice.next()));
+                machine.tree.file_mut(self.node).fail_sync(&mut fate);
+                Err(failure.error)
+            }
+        }
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.machine().tree.closed(self.node);
+    }
+}
+
+/// A mapped file, which is a copy: files that are mapped do not change.
+struct SimMap {
+    disk: SimDisk,
+    node: NodeId,
+    bytes: Vec<u8>,
+}
+
+impl AsRef<[u8]> for SimMap {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for SimMap {
+    fn drop(&mut self) {
+        if let Some(maps) = self.disk.machine().maps.get_mut(&self.node) {
+            *maps -= 1;
+        }
+    }
+}
+
+struct SimLock {
+    disk: SimDisk,
+    node: NodeId,
+}
+
+impl LockGuard for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.disk.machine().locks.retain(|&node| node != self.node);
+    }
+}
+
+impl Part {
+    /// How many bytes of a write are done.
+    fn of_write(self, position: u64, len: usize, dice: &mut Dice) -> usize {
+        let done = if len == 0 { 0 } else { dice.below(len as u64) };
+        match self {
+            Self::Bytes => done as usize,
+            Self::Sectors => ((position + done) / SECTOR * SECTOR).saturating_sub(position) as usize,
+        }
+    }
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::other("power is off")
+}
+
+/// Shows how many bytes are written and a hash of them (FNV-1a), so that equal traces mean equal writes.
+struct Fingerprint<'a>(&'a [&'a [u8]]);
+
+impl fmt::Display for Fingerprint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut len = 0;
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for &byte in self.0.iter().copied().flatten() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            len += 1;
+        }
+        write!(f, "{len} bytes, {hash:016x}")
+    }
+}

@@ -1,0 +1,136 @@
+//! Faults on request: which operation fails, where, when and how.
+
+use std::{io, path::Path};
+
+/// EIO, what a disk that cannot read or write answers. `std` has no portable name for it.
+const EIO: i32 = 5;
+
+/// A kind of operation on the simulated disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OpKind {
+    /// Opening an existing file.
+    Open,
+    /// Reading from a file.
+    Read,
+    /// Mapping a file.
+    Map,
+    /// Listing a directory.
+    ReadDir,
+    /// Taking a lock on an existing file.
+    Lock,
+    /// Asking whether a name exists, how long a file is, how much room there is.
+    Ask,
+    /// Creating a file.
+    Create,
+    /// Writing to a file.
+    Write,
+    /// Setting a file's length.
+    SetLen,
+    /// Reserving room for a file.
+    Allocate,
+    /// Syncing a file.
+    SyncData,
+    /// Renaming.
+    Rename,
+    /// Removing a file.
+    RemoveFile,
+    /// Creating a directory.
+    CreateDir,
+    /// Removing a directory.
+    RemoveDir,
+    /// Syncing a directory.
+    SyncDir,
+}
+
+impl OpKind {
+    /// Whether operations of this kind change what is on disk: only they have numbers and are points to crash at.
+    pub fn is_mutating(self) -> bool {
+        self >= Self::Create
+    }
+
+    pub(super) fn is_sync(self) -> bool {
+        matches!(self, Self::SyncData | Self::SyncDir)
+    }
+}
+
+/// A fault to inject: by default the next operation of the kind fails with EIO and does nothing.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    kind: OpKind,
+    path: Option<String>,
+    /// How many matching operations still go through first.
+    skip: u64,
+    /// How many matching operations fail then.
+    times: u64,
+    error: Option<io::ErrorKind>,
+    short: bool,
+}
+
+impl Fault {
+    /// The next operation of this kind fails. A sync that fails has stored some of what it was to store, and the rest
+    /// will not be stored by any later sync.
+    pub fn on(kind: OpKind) -> Self {
+        Self { kind, path: None, skip: 0, times: 1, error: None, short: false }
+    }
+
+    /// Only on paths that contain this text. An open file has the path it was opened by, also after a rename.
+    pub fn in_path(mut self, text: &str) -> Self {
+        self.path = Some(text.to_owned());
+        self
+    }
+
+    /// Not the next, but the `n`-th matching operation from now on; the next is the first.
+    pub fn nth(mut self, n: u64) -> Self {
+        self.skip = n.saturating_sub(1);
+        self
+    }
+
+    /// Also all matching operations after the first that fails.
+    pub fn for_ever(mut self) -> Self {
+        self.times = u64::MAX;
+        self
+    }
+
+    /// With this error in place of EIO.
+    pub fn error(mut self, error: io::ErrorKind) -> Self {
+        self.error = Some(error);
+        self
+    }
+
+    /// A write that fails writes a random part of its bytes first, from the front.
+    pub fn short(mut self) -> Self {
+        self.short = true;
+        self
+    }
+
+    /// The failure of an operation that this fault hits.
+    pub(super) fn hit(&mut self, kind: OpKind, path: &Path) -> Option<Failure> {
+        if self.kind != kind || self.path.as_ref().is_some_and(|text| !path.to_string_lossy().contains(text)) {
+            return None;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
+        self.times = self.times.checked_sub(1)?;
+        let error = self.error.map_or_else(|| io::Error::from_raw_os_error(EIO), io::Error::from);
+        Some(Failure { error, part: (self.short && kind == OpKind::Write).then_some(Part::Bytes) })
+    }
+}
+
+/// How an operation fails.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: io::Error,
+    /// What part of a write is done all the same.
+    pub(super) part: Option<Part>,
+}
+
+/// How a write is cut short.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    /// At any byte.
+    Bytes,
+    /// At the border of a sector.
+    Sectors,
+}

@@ -1,0 +1,305 @@
+//! The simulated world: a disk in memory that loses power, fills up and fails on request, a clock that tests set, and
+//! random numbers that a seed decides.
+//!
+//! [`SimDisk`] is built to be no kinder than disks are: what was not synced is lost by whole sectors and single names, in
+//! any order; a file whose directory was not synced is gone however well its data was; a sync that failed has lost for
+//! good what it did not store. Nor is it harsher: what was synced stays, and a rename happens or does not.
+//!
+//! Reading order: this page, what tests can do to a disk; `fault.rs` and `crash.rs`, their words; `door.rs`, how every
+//! operation passes faults and the crash point before it happens; `tree.rs`, `names.rs`, `node.rs` and `content.rs`, the
+//! disk itself.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+mod clock;
+mod content;
+mod crash;
+mod door;
+mod fault;
+mod names;
+mod node;
+mod random;
+mod stats;
+mod tree;
+
+pub use clock::SimClock;
+pub use crash::CrashMode;
+pub use fault::{Fault, OpKind};
+pub use random::SimRandom;
+pub use stats::{CutEffect, Stats};
+
+use {crash::Fate, names::NodeId, random::Dice, tree::Tree};
+
+/// How large a disk is unless a test makes it smaller: larger than any test fills.
+const DEFAULT_CAPACITY: u64 = 1 << 40;
+
+/// A disk in memory. Clones are handles to the same disk.
+#[derive(Clone)]
+pub struct SimDisk(Arc<Shared>);
+
+struct Shared {
+    machine: Mutex<Machine>,
+    /// Told when a held operation arrives or may go on.
+    held: Condvar,
+}
+
+/// The disk and everything that tests have arranged for it.
+struct Machine {
+    tree: Tree,
+    powered: bool,
+    read_only: bool,
+    /// How many mutating operations were begun.
+    operations: u64,
+    crash: Option<CrashPoint>,
+    faults: Vec<Fault>,
+    holds: BTreeMap<OpKind, Held>,
+    /// How many maps of each file are alive.
+    maps: BTreeMap<NodeId, u64>,
+    locks: Vec<NodeId>,
+    stats: Stats,
+    trace: Option<Vec<String>>,
+    dice: Dice,
+}
+
+#[derive(Clone, Copy)]
+struct CrashPoint {
+    operation: u64,
+    /// Whether a write at this point reaches the disk in part.
+    in_part: bool,
+}
+
+#[derive(Default)]
+struct Held {
+    holds: u64,
+    waiting: u64,
+}
+
+impl SimDisk {
+    /// An empty disk. The seed decides what is left to chance while it runs, such as where a short write stops.
+    pub fn new(seed: u64) -> Self {
+        Self::with_tree(Tree::new(DEFAULT_CAPACITY), seed)
+    }
+
+    fn with_tree(tree: Tree, seed: u64) -> Self {
+        let machine = Machine {
+            tree,
+            powered: true,
+            read_only: false,
+            operations: 0,
+            crash: None,
+            faults: Vec::new(),
+            holds: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            locks: Vec::new(),
+            stats: Stats::default(),
+            trace: None,
+            dice: Dice::new(seed),
+        };
+        Self(Arc::new(Shared { machine: Mutex::new(machine), held: Condvar::new() }))
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.0.machine()
+    }
+
+    // Crashes.
+
+    /// How many mutating operations were begun. The next one has this number plus one.
+    pub fn operations(&self) -> u64 {
+        self.machine().operations
+    }
+
+    /// Lets the power fail at mutating operation number `operation`: it and everything after it, reads too, fails with
+    /// the error "power is off" and changes nothing.
+    pub fn crash_at(&self, operation: u64) {
+        self.machine().crash = Some(CrashPoint { operation, in_part: false });
+    }
+
+    /// As [`Self::crash_at`], but a write at this point is done in part: from the front up to a random sector.
+    pub fn crash_within(&self, operation: u64) {
+        self.machine().crash = Some(CrashPoint { operation, in_part: true });
+    }
+
+    /// Switches the power off now.
+    pub fn power_off(&self) {
+        self.machine().powered = false;
+        self.0.held.notify_all();
+    }
+
+    /// Whether the power is still on.
+    pub fn is_on(&self) -> bool {
+        self.machine().powered
+    }
+
+    /// Switches the power off, if it is not yet, and returns the disk as the next process finds it: nothing open, no
+    /// locks, no faults, operations counted from 0. The old disk stays as it is, so that many ends of one run can be
+    /// tried. The same seed gives the same outcome.
+    pub fn power_cut(&self, seed: u64, mode: CrashMode) -> Self {
+        self.power_off();
+        let machine = self.machine();
+        let mut effect = CutEffect { cuts: 1, ..CutEffect::default() };
+        let tree = if mode == CrashMode::KeepAll {
+            machine.tree.after_kill()
+        } else {
+            let mut fate = Fate::of(mode, machine.tree.candidates(), Dice::new(seed));
+            machine.tree.after_cut(&mut fate, &mut effect)
+        };
+        let survived = Self::with_tree(tree, seed);
+        let mut next = survived.machine();
+        next.read_only = machine.read_only;
+        next.stats.cuts.insert(mode, effect);
+        drop(next);
+        survived
+    }
+
+    /// Another disk in the state that this one is in, synced or not, with nothing open. This one goes on.
+    pub fn fork(&self) -> Self {
+        let machine = self.machine();
+        let fork = Self::with_tree(machine.tree.after_kill(), 0);
+        let mut next = fork.machine();
+        next.read_only = machine.read_only;
+        next.dice = machine.dice.clone();
+        drop(next);
+        fork
+    }
+
+    // Faults.
+
+    /// Makes operations fail.
+    pub fn inject(&self, fault: Fault) {
+        self.machine().faults.push(fault);
+    }
+
+    /// Takes all injected faults back.
+    pub fn clear_faults(&self) {
+        self.machine().faults.clear();
+    }
+
+    /// Sets how many bytes the disk has room for. What is stored stays, even if it is more.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.machine().tree.set_capacity(bytes);
+    }
+
+    /// Makes the disk refuse every change, or accept changes again.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.machine().read_only = read_only;
+    }
+
+    /// Makes operations of this kind wait as long as the hold lives, as a hung disk does. The end of power ends the wait.
+    pub fn hold(&self, kind: OpKind) -> Hold {
+        self.machine().holds.entry(kind).or_default().holds += 1;
+        Hold { disk: self.clone(), kind }
+    }
+
+    // Damage. It is done to what is on disk as well as to what the process reads, and needs no power.
+
+    /// Flips one bit of a file.
+    pub fn flip_bit(&self, path: impl AsRef<Path>, position: u64, bit: u8) -> io::Result<()> {
+        let mut byte = [0];
+        let mut machine = self.machine();
+        let node = machine.tree.find_file(path.as_ref())?;
+        machine.tree.file(node).visible().read(&mut byte, position);
+        machine.tree.file_mut(node).damage(position, &[byte[0] ^ (1 << (bit % 8))]);
+        Ok(())
+    }
+
+    /// Makes a range of a file zeros.
+    pub fn zero(&self, path: impl AsRef<Path>, range: Range<u64>) -> io::Result<()> {
+        self.overwrite(path, range.start, &vec![0; (range.end - range.start) as usize])
+    }
+
+    /// Puts other bytes in a file, as a misdirected write does. The file does not grow.
+    pub fn overwrite(&self, path: impl AsRef<Path>, position: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut machine = self.machine();
+        let node = machine.tree.find_file(path.as_ref())?;
+        machine.tree.file_mut(node).damage(position, bytes);
+        Ok(())
+    }
+
+    // Looking at the disk from outside, which needs no power, counts as no operation and meets no fault.
+
+    /// What the process sees in a file.
+    pub fn content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+        let machine = self.machine();
+        Ok(machine.tree.file(machine.tree.find_file(path.as_ref())?).visible().to_vec())
+    }
+
+    /// What of a file's content is durable.
+    pub fn durable_content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+        let machine = self.machine();
+        Ok(machine.tree.file(machine.tree.find_file(path.as_ref())?).durable().to_vec())
+    }
+
+    /// The paths of all files that the process sees.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let machine = self.machine();
+        let mut files = Vec::new();
+        let mut dirs = vec![PathBuf::from("/")];
+        while let Some(dir) = dirs.pop() {
+            for (name, is_dir) in machine.tree.entries(&dir).expect("a directory that was just listed is there") {
+                if is_dir { &mut dirs } else { &mut files }.push(dir.join(name));
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// What the disk has been through.
+    pub fn stats(&self) -> Stats {
+        self.machine().stats.clone()
+    }
+
+    /// Starts to keep a line for each mutating operation.
+    pub fn record_trace(&self) {
+        self.machine().trace = Some(Vec::new());
+    }
+
+    /// The lines kept since [`Self::record_trace`].
+    pub fn trace(&self) -> Vec<String> {
+        self.machine().trace.clone().unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// A panic while the lock was held was an assertion about the caller, made before anything changed.
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimDisk").field("operations", &self.operations()).finish_non_exhaustive()
+    }
+}
+
+/// Keeps operations of one kind waiting until it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    disk: SimDisk,
+    kind: OpKind,
+}
+
+impl Hold {
+    /// Returns when so many operations are waiting.
+    pub fn wait_for(&self, operations: u64) {
+        let waits = |machine: &mut Machine| machine.holds.get(&self.kind).is_none_or(|held| held.waiting < operations);
+        let held = self.disk.0.held.wait_while(self.disk.machine(), waits);
+        drop(held.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(held) = self.disk.machine().holds.get_mut(&self.kind) {
+            held.holds -= 1;
+        }
+        self.disk.0.held.notify_all();
+    }
+}

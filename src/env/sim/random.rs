@@ -1,0 +1,67 @@
+//! Random numbers that a seed decides.
+//!
+//! The generator is SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): it is kept
+//! here, in ten lines, so that a seed written down in a bug report means the same run after any update of a dependency.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::env::Random;
+
+/// 2^64 divided by the golden ratio: the step of SplitMix64.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Random numbers that a seed decides. Clones draw from the same row.
+#[derive(Clone, Debug)]
+pub struct SimRandom(Arc<AtomicU64>);
+
+impl SimRandom {
+    /// The row of numbers of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(seed)))
+    }
+}
+
+impl Random for SimRandom {
+    fn next_u64(&self) -> u64 {
+        mix(self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP))
+    }
+}
+
+/// The simulated disk's own row of numbers; a clone goes its own way from where it was taken.
+#[derive(Clone, Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(STEP);
+        mix(self.0)
+    }
+
+    /// A number from 0 to `end`, `end` not included.
+    ///
+    /// # Panics
+    ///
+    /// If `end` is 0: there is no such number.
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        assert!(end > 0, "there is no number below 0");
+        self.next() % end
+    }
+
+    /// True in `eighths` of eight cases.
+    pub(super) fn chance(&mut self, eighths: u64) -> bool {
+        self.below(8) < eighths
+    }
+}

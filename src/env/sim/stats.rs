@@ -1,0 +1,70 @@
+//! What a simulated disk has been through, so that a suite can assert that it tested something.
+
+use std::collections::BTreeMap;
+
+use super::{CrashMode, OpKind};
+
+/// Counts of what happened on a simulated disk. [`Stats::add`] sums those of many disks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// How many operations of each kind were begun.
+    pub operations: BTreeMap<OpKind, u64>,
+    /// How many operations of each kind an injected fault made fail.
+    pub faults: BTreeMap<OpKind, u64>,
+    /// How many operations failed for want of room.
+    pub disk_full: u64,
+    /// How many operations failed because the power was off.
+    pub power_off: u64,
+    /// What the power cut that this disk comes from did, by its mode.
+    pub cuts: BTreeMap<CrashMode, CutEffect>,
+}
+
+/// What power cuts of one mode did to what had not been synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CutEffect {
+    /// How many cuts there were.
+    pub cuts: u64,
+    /// Unsynced sectors that are as the process last saw them.
+    pub sectors_kept: u64,
+    /// Unsynced sectors that are not.
+    pub sectors_lost: u64,
+    /// Files whose length is not the one that the process last saw.
+    pub lengths_lost: u64,
+    /// Unsynced creations, renames and removals that survived.
+    pub names_kept: u64,
+    /// Unsynced creations, renames and removals that did not.
+    pub names_lost: u64,
+}
+
+impl Stats {
+    /// Adds the counts of another disk.
+    pub fn add(&mut self, other: &Self) {
+        for (kind, count) in &other.operations {
+            *self.operations.entry(*kind).or_default() += count;
+        }
+        for (kind, count) in &other.faults {
+            *self.faults.entry(*kind).or_default() += count;
+        }
+        self.disk_full += other.disk_full;
+        self.power_off += other.power_off;
+        for (mode, effect) in &other.cuts {
+            self.cuts.entry(*mode).or_default().add(effect);
+        }
+    }
+}
+
+impl CutEffect {
+    /// Whether a cut lost anything at all.
+    pub fn lost_something(&self) -> bool {
+        self.sectors_lost + self.lengths_lost + self.names_lost > 0
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.cuts += other.cuts;
+        self.sectors_kept += other.sectors_kept;
+        self.sectors_lost += other.sectors_lost;
+        self.lengths_lost += other.lengths_lost;
+        self.names_kept += other.names_kept;
+        self.names_lost += other.names_lost;
+    }
+}
