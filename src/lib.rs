@@ -1,6 +1,9 @@
 //! Taffrail: a log broker and an event store in one binary, durable when it answers.
 
 mod broker;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod client;
 mod config;
 mod env;

@@ -1,3 +1,7 @@
 //! The `taffrail` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    taffrail::cli::main()
+}

@@ -73,7 +73,7 @@ impl<'a> Record<'a> {
 
     /// Adds the record to a run: tag, length and fields. The same bytes as the generated `Record` gives, in one pass and
     /// without copying the content into one first.
-    pub(super) fn encode(&self, run: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, run: &mut Vec<u8>) {
         let len = self.encoded_len();
         run.reserve(len + 11);
         run.push(RECORD_TAG);

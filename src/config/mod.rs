@@ -2,10 +2,11 @@
 //!
 //! A setting exists in one place, the table in `settings.rs`: its name, how it is read and how it is written. Every source
 //! goes through that table, so that a value means the same wherever it comes from and no source knows settings that
-//! another does not. Nothing here does I/O: the file's text and the environment are arguments.
+//! another does not. Nothing here does I/O: the file's text is an argument; `environment.rs` is the one place that looks at variables.
 //!
 //! No layer sees [`Config`]; each is given its own options, which are made here.
 
+mod environment;
 mod error;
 mod listen;
 mod settings;
@@ -13,12 +14,13 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub(crate) use environment::{server_variable, variables};
 pub(crate) use error::Error;
 pub(crate) use settings::LogFormat;
 
-use crate::broker;
+use crate::{broker, server, types::limits};
 
 /// Every setting, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +36,6 @@ pub(crate) struct Config {
     open_segments: usize,
     disk_reserve_bytes: u64,
     max_connections: usize,
-    max_streams: u32,
-    max_request_bytes: usize,
-    stream_window_bytes: u32,
-    connection_window_bytes: u32,
-    max_frame_bytes: u32,
-    keep_alive_ms: u64,
     drain_ms: u64,
 }
 
@@ -60,18 +56,12 @@ impl Default for Config {
             insecure: false,
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
-            journal_file_bytes: 64 << 20,
-            journal_files: 8,
-            memory_bytes: 128 << 20,
-            open_segments: 1024,
-            disk_reserve_bytes: 256 << 20,
-            max_connections: 1024,
-            max_streams: 256,
-            max_request_bytes: 16 << 20,
-            stream_window_bytes: 8 << 20,
-            connection_window_bytes: 16 << 20,
-            max_frame_bytes: 1 << 20,
-            keep_alive_ms: 20_000,
+            journal_file_bytes: limits::JOURNAL_FILE_BYTES,
+            journal_files: limits::JOURNAL_FILES,
+            memory_bytes: limits::MEMORY_BYTES,
+            open_segments: limits::OPEN_SEGMENTS,
+            disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
+            max_connections: 1_000,
             drain_ms: 10_000,
         }
     }
@@ -110,5 +100,10 @@ impl Config {
             open_segments: self.open_segments,
             disk_reserve_bytes: self.disk_reserve_bytes,
         }
+    }
+
+    /// What the server needs to know.
+    pub(crate) fn server(&self) -> server::Options {
+        server::Options { max_connections: self.max_connections, drain: Duration::from_millis(self.drain_ms) }
     }
 }

@@ -2,8 +2,8 @@
 
 use toml::{Table, Value};
 
-use super::{Config, Error, error::Problem};
-use crate::types::{limits, parse_bytes, parse_millis};
+use super::{Config, Error, environment::SERVER_VARIABLE, error::Problem};
+use crate::types::{parse_bytes, parse_millis};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,12 @@ pub(super) struct Setting {
     set: fn(&mut Config, &str) -> Result<(), String>,
 }
 
-const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const HOUR_MS: u64 = 3_600_000;
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 18] = [
+pub(super) const SETTINGS: [Setting; 12] = [
     Setting { name: "data_dir", set: |config, text| set(&mut config.data_dir, path(text)) },
     Setting { name: "listen", set: |config, text| set(&mut config.listen, Ok(text.to_owned())) },
     Setting { name: "insecure", set: |config, text| set(&mut config.insecure, boolean(text)) },
@@ -33,7 +32,7 @@ pub(super) const SETTINGS: [Setting; 18] = [
     Setting { name: "log.level", set: |config, text| set(&mut config.log_level, Ok(text.to_owned())) },
     Setting {
         name: "journal.file_bytes",
-        set: |config, text| set(&mut config.journal_file_bytes, size(text, 32 * MIB, GIB)),
+        set: |config, text| set(&mut config.journal_file_bytes, journal_file_size(text)),
     },
     Setting { name: "journal.files", set: |config, text| set(&mut config.journal_files, number(text, 2, 64)) },
     Setting { name: "memory.bytes", set: |config, text| set(&mut config.memory_bytes, size(text, 64 * MIB, 64 * GIB)) },
@@ -49,32 +48,8 @@ pub(super) const SETTINGS: [Setting; 18] = [
         name: "server.max_connections",
         set: |config, text| set(&mut config.max_connections, number(text, 1, 100_000)),
     },
-    Setting { name: "server.max_streams", set: |config, text| set(&mut config.max_streams, number(text, 1, 100_000)) },
-    Setting {
-        name: "server.max_request_bytes",
-        set: |config, text| set(&mut config.max_request_bytes, size(text, 64 * KIB, limits::MAX_REQUEST_BYTES as u64)),
-    },
-    Setting {
-        name: "server.stream_window_bytes",
-        set: |config, text| set(&mut config.stream_window_bytes, size(text, 64 * KIB, GIB)),
-    },
-    Setting {
-        name: "server.connection_window_bytes",
-        set: |config, text| set(&mut config.connection_window_bytes, size(text, 64 * KIB, GIB)),
-    },
-    Setting {
-        name: "server.max_frame_bytes",
-        set: |config, text| set(&mut config.max_frame_bytes, size(text, 16 * KIB, 16 * MIB - 1)),
-    },
-    Setting {
-        name: "server.keep_alive",
-        set: |config, text| set(&mut config.keep_alive_ms, duration(text, 1_000, HOUR_MS)),
-    },
     Setting { name: "server.drain", set: |config, text| set(&mut config.drain_ms, duration(text, 0, HOUR_MS)) },
 ];
-
-/// The variable that tells the other commands which broker to use; no setting of `serve`.
-const SERVER_VARIABLE: &str = "TAFFRAIL_SERVER";
 
 impl Setting {
     /// The environment variable of this setting.
@@ -193,6 +168,12 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
     let number = text.parse().ok().filter(|number| (min..=max).contains(number));
     number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| format!("it is a number from {min} to {max}"))
+}
+
+/// Direct I/O needs whole pages.
+fn journal_file_size(text: &str) -> Result<u64, String> {
+    let bytes: u64 = size(text, 64 * MIB, GIB)?;
+    if bytes.is_multiple_of(4096) { Ok(bytes) } else { Err("it is a multiple of 4096 bytes".to_owned()) }
 }
 
 fn size<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {

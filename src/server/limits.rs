@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::intake::Allowed;
 use crate::types::limits::MAX_REQUEST_BYTES;
 
 /// What can be set of the server.
@@ -48,11 +49,22 @@ pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// A connection that does not answer within this time is closed.
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Largest request message, encoded.
-pub(super) const MAX_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES;
+/// Most bytes of requests that are coming in or wait to be admitted, over all connections. Beyond, calls are refused as
+/// overloaded: eight of the largest requests fit, or thousands of the usual ones.
+pub(super) const INTAKE_BYTES: usize = 128 << 20;
 
-/// Largest request message of the services that carry no records: enough for a filter of 1,000 keys of 4 KB.
-pub(super) const MAX_SMALL_MESSAGE_BYTES: usize = 4 << 20;
+/// When a call that was refused for it should come back: about what it takes to write that many bytes.
+pub(super) const RETRY_AFTER_MS: u64 = 250;
+
+/// The messages that a call takes. What carries records may be large. The rest has to hold a filter of 1,000 keys of 4 KB,
+/// and takes several times its size when it is taken apart.
+pub(super) fn messages(path: &str) -> Allowed {
+    match path {
+        "/taffrail.v1.Log/Append" => Allowed { bytes: MAX_REQUEST_BYTES, many: false },
+        "/taffrail.v1.Log/AppendStream" => Allowed { bytes: MAX_REQUEST_BYTES, many: true },
+        _ => Allowed { bytes: 4 << 20, many: path.starts_with("/grpc.reflection.") },
+    }
+}
 
 /// Most requests of one `AppendStream` that wait for their answer. At the smallest sync a disk does, 50 us, and 20 of
 /// them overlapping with the way there and back, this is more than a client can fill.

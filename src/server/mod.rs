@@ -4,6 +4,7 @@
 //! client may take; `log/` and `topics.rs`, the services; `status.rs`, how errors are told; `connections.rs`.
 
 mod connections;
+mod intake;
 pub(crate) mod limits;
 mod log;
 mod status;
@@ -14,7 +15,7 @@ mod topics;
 
 use std::{future::Future, io, sync::Arc};
 
-use http::Response;
+use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::{
@@ -24,10 +25,10 @@ use tonic::{
     transport::server::{Connected, Server as Transport},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tower::util::MapResponseLayer;
+use tower::ServiceBuilder;
 use tracing::{error, info, warn};
 
-use self::{connections::Door, log::LogService, stop::Stopping, topics::TopicsService};
+use self::{connections::Door, intake::Intake, log::LogService, stop::Stopping, topics::TopicsService};
 pub(crate) use self::{connections::tcp, limits::Options};
 use crate::{
     broker::Broker,
@@ -65,8 +66,13 @@ impl Server {
         report(&health, ServingStatus::Serving).await;
 
         let door = Door::new(incoming, self.options.max_connections, connections_cut);
+        let intake = Intake::new(limits::INTAKE_BYTES);
         let serving = transport()
-            .layer(MapResponseLayer::new(explain_undecoded))
+            .layer(
+                ServiceBuilder::new()
+                    .map_response(explain_undecoded)
+                    .map_request(move |request: Request<Body>| intake.meter(request)),
+            )
             .add_routes(self.routes(&health, &stopping))
             .serve_with_incoming_shutdown(door, stopping.stopped());
 
@@ -81,6 +87,7 @@ impl Server {
                 () = &mut shutdown => report(&health, ServingStatus::NotServing).await,
             }
             stop.give();
+            end_watches(&health).await;
             tokio::time::sleep(self.options.drain).await;
             warn!("calls were still under way when the time to drain was over; they are cut off");
             cut.give();
@@ -102,8 +109,9 @@ impl Server {
 
         let mut routes = RoutesBuilder::default();
         routes
-            .add_service(LogServer::new(log).max_decoding_message_size(limits::MAX_MESSAGE_BYTES))
-            .add_service(TopicsServer::new(topics).max_decoding_message_size(limits::MAX_SMALL_MESSAGE_BYTES))
+            // The intake has looked at sizes already, call by call.
+            .add_service(LogServer::new(log).max_decoding_message_size(usize::MAX))
+            .add_service(TopicsServer::new(topics).max_decoding_message_size(usize::MAX))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1().expect("our descriptors are valid"))
             .add_service(reflection().build_v1alpha().expect("our descriptors are valid"));
@@ -136,12 +144,19 @@ async fn report(health: &HealthReporter, status: ServingStatus) {
     }
 }
 
+/// Ends the streams that watch the server's health, which would be waited for otherwise. They have been told the last
+/// status, and on a connection that is being drained nobody asks for another.
+async fn end_watches(health: &HealthReporter) {
+    let mut health = health.clone();
+    for name in HEALTH_NAMES {
+        health.clear_service_status(name).await;
+    }
+}
+
 /// Says more precisely what was wrong with a request that the transport could not decode.
 fn explain_undecoded(response: Response<Body>) -> Response<Body> {
     match Status::from_header_map(response.headers()) {
-        Some(status) if status.details().is_empty() => {
-            status::of_undecoded(status, limits::MAX_MESSAGE_BYTES).into_http()
-        }
+        Some(status) if status.details().is_empty() => status::of_undecoded(status).into_http(),
         _ => response,
     }
 }

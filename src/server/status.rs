@@ -33,22 +33,21 @@ impl From<Error> for Status {
 /// is about something else.
 ///
 /// Ours always have details, so one without comes from the transport, which says INTERNAL of a message that is no
-/// protobuf and OUT_OF_RANGE of one that is too large.
-pub(super) fn of_undecoded(status: Status, limit: usize) -> Status {
-    match status.code() {
-        _ if !status.details().is_empty() => status,
-        Code::Internal => Error::MalformedRequest { reason: status.message().to_owned() }.into(),
-        Code::OutOfRange => too_large(limit),
-        _ => status,
+/// protobuf.
+pub(super) fn of_undecoded(status: Status) -> Status {
+    if status.code() == Code::Internal && status.details().is_empty() {
+        return Error::MalformedRequest { reason: status.message().to_owned() }.into();
     }
+    status
 }
 
-fn too_large(limit: usize) -> Status {
-    let metadata = HashMap::from([("limit".to_owned(), limit.to_string())]);
+/// The status of a request message that is larger than its call allows.
+pub(super) fn too_large(bytes: usize, limit: usize) -> Status {
+    let metadata = [("what", "bytes".to_owned()), ("count", bytes.to_string()), ("limit", limit.to_string())];
     Status::with_error_details(
         Code::ResourceExhausted,
-        format!("the request is larger than {limit} bytes; split it"),
-        ErrorDetails::with_error_info("REQUEST_TOO_LARGE", DOMAIN, metadata),
+        format!("the request has {bytes} bytes, at most {limit} are allowed; split it"),
+        ErrorDetails::with_error_info("REQUEST_TOO_LARGE", DOMAIN, owned(metadata)),
     )
 }
 
@@ -75,7 +74,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
 
 /// What the error's text tells, by name. Names are part of the API.
 fn metadata(error: &Error) -> HashMap<String, String> {
-    let pairs: Vec<(&str, String)> = match error {
+    let pairs: Vec<(&'static str, String)> = match error {
         Error::InvalidTopicName(error) => vec![("topic", error.name.clone())],
         Error::UnknownTopic { topic } | Error::TopicExists { topic } => vec![("topic", topic.clone())],
         Error::UnknownPartition { topic, partition, partitions } => {
@@ -118,6 +117,10 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::ShuttingDown
         | Error::OutcomeUnknown => Vec::new(),
     };
+    owned(pairs)
+}
+
+fn owned(pairs: impl IntoIterator<Item = (&'static str, String)>) -> HashMap<String, String> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

@@ -2,12 +2,16 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use crate::env::Env;
+use crate::env::{
+    Env, Random,
+    sim::{CrashMode, SimClock, SimDisk, SimRandom},
+};
 
 /// Where a test broker keeps its data.
 #[derive(Debug)]
@@ -84,27 +88,45 @@ impl World {
     }
 }
 
-/// A disk, a clock and a source of random numbers in memory. To be plugged in: `env` has none yet.
+/// A disk, a clock and a source of random numbers in memory.
 #[derive(Debug)]
 struct Simulation {
-    seed: u64,
+    chance: SimRandom,
+    clock: SimClock,
+    disk: Mutex<SimDisk>,
 }
+
+/// When the clock of a simulation starts: 2024-01-01T00:00:00Z.
+const START_MS: i64 = 1_704_067_200_000;
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { chance: SimRandom::new(seed), clock: SimClock::new(START_MS), disk: Mutex::new(SimDisk::new(seed)) }
+    }
+
+    fn disk(&self) -> MutexGuard<'_, SimDisk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn env(&self) -> Env {
-        panic!("env has no simulated disk yet for seed {}", self.seed)
+        Env {
+            files: Arc::new(self.disk().clone()),
+            clock: Arc::new(self.clock.clone()),
+            random: Arc::new(self.chance.clone()),
+        }
     }
 
     fn advance_clock(&self, by: Duration) {
-        panic!("env has no simulated clock yet to advance by {by:?}")
+        self.clock.advance(by);
     }
 
     /// Loses what was not synced, as drawn from the seed. Handles of the broker that crashed get errors from here on.
     fn cut_power(&self) {
-        panic!("env has no simulated disk yet for seed {}", self.seed)
+        let seed = self.chance.next_u64();
+        let modes = CrashMode::ALL.len() as u64;
+        let mode = CrashMode::ALL[usize::try_from(seed % modes).expect("there are few modes")];
+        let mut disk = self.disk();
+        let survived = disk.power_cut(seed, mode);
+        *disk = survived;
     }
 }

@@ -1,7 +1,7 @@
 //! An encoded record, looked at in place.
 //!
-//! [`RecordView::parse`] is the one reader of a record's bytes: the broker checks an append with it, filters and look-ups
-//! by time use it, and the client hands it to users. It walks the protobuf fields once, borrows everything and
+//! [`RecordView::parse`] is the one reader of a record's bytes: the broker checks an append with it, filters and
+//! look-ups by time use it, and the client hands it to users. It walks the protobuf fields once, borrows everything and
 //! allocates nothing. The encoding is <https://protobuf.dev/programming-guides/encoding/>.
 
 use super::limits::{MAX_EVENT_ID_BYTES, MAX_HEADERS, MAX_KEY_BYTES, MAX_NAME_BYTES};

@@ -49,3 +49,24 @@ async fn a_following_read_gets_what_is_appended_later() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_power_cuts_on_a_simulated_disk() -> Outcome {
+    for seed in 0..8 {
+        let mut broker = TestBroker::builder().simulated(seed).start().await;
+        let client = broker.client();
+        client.topics().create(&NewTopic::new("t")).await?;
+        let mut expected = Vec::new();
+        for round in 0..4 {
+            for at in 0..5 {
+                let value = format!("{round}-{at}");
+                client.append(Batch::of("t", [Record::new().key("k").value(&value)])).await?;
+                expected.push(value);
+            }
+            broker.crash().await;
+            broker.restart().await;
+            assert_eq!(values(&client, "t").await?, expected, "seed {seed}");
+        }
+    }
+    Ok(())
+}

@@ -1,3 +1,4 @@
-//! The whole broker, over real gRPC.
+//! The broker as its clients see it, over gRPC.
 
 mod append_and_read;
+mod grpc;

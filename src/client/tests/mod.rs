@@ -1,2 +1,4 @@
+//! What is sent is what the protocol says, and every status is understood.
+
 mod encoding;
 mod errors;

@@ -14,11 +14,7 @@ use tonic::Status;
 use crate::{
     broker::{Append, AppendBatch, Appended, Broker, Error, Pending},
     proto::{AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest},
-    server::{
-        limits::{MAX_APPENDS_IN_FLIGHT, MAX_MESSAGE_BYTES},
-        status,
-        stop::Stopped,
-    },
+    server::{limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
     types::PartitionId,
 };
 
@@ -95,7 +91,7 @@ where
             }
             match ready!(Pin::new(&mut self.requests).poll_next(cx)) {
                 None => return Poll::Ready(Ok(None)),
-                Some(Err(status)) => return Poll::Ready(Err(status::of_undecoded(status, MAX_MESSAGE_BYTES))),
+                Some(Err(status)) => return Poll::Ready(Err(status::of_undecoded(status))),
                 Some(Ok(request)) => {
                     let broker = Arc::clone(&self.broker);
                     self.taking = Some(Box::pin(async move { take(&broker, request).await }));

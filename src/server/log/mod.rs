@@ -36,7 +36,10 @@ impl Log for LogService {
     type ReadStream = ReadAnswers;
 
     async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
-        let pending = append::take(&self.broker, request.into_inner()).await?;
+        let (_, extensions, message) = request.into_parts();
+        let pending = append::take(&self.broker, message).await?;
+        // From here on the broker counts the request's memory.
+        drop(extensions);
         Ok(Response::new(append::response(pending.await?)))
     }
 

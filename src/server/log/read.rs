@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -110,7 +110,7 @@ impl ReadAnswers {
     }
 
     fn restart_sign_of_life(&mut self) {
-        self.sign_of_life.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+        self.sign_of_life.set(sleep(SIGN_OF_LIFE));
     }
 }
 

@@ -1,4 +1,5 @@
 //! Tests of the server's adapters; over real connections it is tested in `tests/it`.
 
 mod connections;
+mod intake;
 mod status;

@@ -7,7 +7,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     broker::Error,
-    server::status::of_undecoded,
+    server::status::{of_undecoded, too_large},
     types::{MalformedRecord, Offset, PartitionId, TopicName, TopicSettings},
 };
 
@@ -119,7 +119,7 @@ fn a_client_is_told_when_to_come_back_where_coming_back_helps() {
 
 #[test]
 fn a_message_that_is_no_protobuf_is_the_clients_mistake() {
-    let status = of_undecoded(Status::internal("failed to decode Protobuf message: buffer underflow"), 16);
+    let status = of_undecoded(Status::internal("failed to decode Protobuf message: buffer underflow"));
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(status.get_details_error_info().unwrap().reason, "MALFORMED_REQUEST");
     assert!(status.message().contains("buffer underflow"), "{status}");
@@ -127,7 +127,7 @@ fn a_message_that_is_no_protobuf_is_the_clients_mistake() {
 
 #[test]
 fn a_message_that_is_too_large_is_refused_with_the_limit() {
-    let status = of_undecoded(Status::out_of_range("decoded message length too large"), 16);
+    let status = too_large(17, 16);
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert_eq!(status.get_details_error_info().unwrap().reason, "REQUEST_TOO_LARGE");
     assert_eq!(metadata(&status, "limit"), "16");
@@ -136,6 +136,6 @@ fn a_message_that_is_too_large_is_refused_with_the_limit() {
 #[test]
 fn our_own_status_is_left_alone() {
     let error = every_error().into_iter().find(|error| matches!(error, Error::OffsetOutOfRange { .. })).unwrap();
-    let status = of_undecoded(error.clone().into(), 16);
+    let status = of_undecoded(error.clone().into());
     assert_eq!(status.message(), error.to_string());
 }

@@ -32,7 +32,10 @@ fn a_key_goes_to_the_partition_that_kafka_would_choose() {
 
 proptest! {
     #[test]
-    fn a_key_always_has_one_of_the_partitions(key in prop::collection::vec(any::<u8>(), 0..40), partitions in 1u32..10_000) {
+    fn a_key_always_has_one_of_the_partitions(
+        key in prop::collection::vec(any::<u8>(), 0..40),
+        partitions in 1u32..10_000,
+    ) {
         let chosen = partition_of_key(&key, partitions);
         prop_assert!(chosen.0 < partitions);
         prop_assert_eq!(chosen, partition_of_key(&key, partitions));

@@ -101,7 +101,8 @@ fn each_bound_is_allowed_and_one_more_is_refused() {
     let of_event_id = |len| Record { event_id: vec![1; len].into(), ..Record::default() };
     let of_header_name =
         |len| Record { headers: vec![Header { name: "n".repeat(len), ..Header::default() }], ..Record::default() };
-    let cases: [(&'static str, usize, &dyn Fn(usize) -> Record); 4] = [
+    type Case<'a> = (&'static str, usize, &'a dyn Fn(usize) -> Record);
+    let cases: [Case<'_>; 4] = [
         ("the key", MAX_KEY_BYTES, &of_key),
         ("the type", MAX_NAME_BYTES, &of_type),
         ("the event id", MAX_EVENT_ID_BYTES, &of_event_id),

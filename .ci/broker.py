@@ -1,0 +1,86 @@
+"""Runs the binary: a broker on a port of its own, and commands against it."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+START_SECONDS = 30
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """A broker on one data directory and one port, through any number of starts."""
+
+    def __init__(self, binary, data_dir):
+        self.binary = str(pathlib.Path(binary).resolve())
+        self.data_dir = str(data_dir)
+        self.address = f"127.0.0.1:{free_port()}"
+        self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def start(self):
+        """Starts it and waits until it takes connections."""
+        self.process = subprocess.Popen(
+            [self.binary, "serve", "--data-dir", self.data_dir, "--listen", self.address],
+            stdout=subprocess.DEVNULL,
+        )
+        host, port = self.address.split(":")
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            check(self.process.poll() is None, f"the broker ended with code {self.process.poll()} instead of serving")
+            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+                return
+            time.sleep(0.01)
+        fail(f"the broker did not take connections within {START_SECONDS} s")
+
+    def kill(self):
+        """kill -9: nothing is drained, nothing is closed."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """SIGTERM, as an operator would."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=START_SECONDS)
+        check(code == 0, f"the broker ended with code {code} after SIGTERM")
+
+    def environment(self):
+        return {**os.environ, "TAFFRAIL_SERVER": f"http://{self.address}"}
+
+    def command(self, *arguments):
+        return [self.binary, *map(str, arguments), "--server", f"http://{self.address}"]
+
+    def run(self, *arguments):
+        """Runs a command against the broker and answers with what it printed, as bytes."""
+        return subprocess.run(self.command(*arguments), check=True, stdout=subprocess.PIPE).stdout
+
+
+def check(holds, otherwise):
+    if not holds:
+        fail(otherwise)
+
+
+def fail(message):
+    sys.exit(f"FAILED: {message}")
+
+
+def say(message):
+    print(f"   {message}", flush=True)

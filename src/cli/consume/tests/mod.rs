@@ -1,0 +1,113 @@
+//! What records look like, and what a consumer reads.
+
+use super::{plan::Plan, render::Format};
+use crate::{
+    client::Record,
+    proto,
+    types::{Offset, PartitionId, Position, RecordView},
+};
+use prost::Message;
+
+fn stored(record: proto::Record) -> Vec<u8> {
+    proto::Record { offset: Some(7), append_time_ms: Some(2000), ..record }.encode_to_vec()
+}
+
+fn render(format: Format, encoded: &[u8]) -> Option<String> {
+    let mut out = Vec::new();
+    let record = RecordView::parse(encoded).unwrap();
+    format.render(&mut out, PartitionId(3), &record).then(|| String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn json_has_text_where_bytes_are_text() {
+    let record = proto::Record {
+        key: Some("k\"ey".into()),
+        value: Some("va\nlue".into()),
+        r#type: "placed".to_owned(),
+        timestamp_ms: Some(-5),
+        headers: vec![proto::Header { name: "h".to_owned(), value: "x".into() }],
+        ..proto::Record::default()
+    };
+    assert_eq!(
+        render(Format::Json, &stored(record)).unwrap(),
+        concat!(
+            r#"{"partition":3,"offset":7,"key":"k\"ey","type":"placed","timestamp_ms":-5,"append_time_ms":2000,"#,
+            r#""headers":[{"name":"h","value":"x"}],"value":"va\nlue"}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn json_has_base64_where_bytes_are_not_text() {
+    let header = proto::Header { name: "h".to_owned(), value: b"\xfe"[..].into() };
+    let record = proto::Record {
+        key: Some(b"\xff"[..].into()),
+        value: Some(b"\x80\x81"[..].into()),
+        headers: vec![header],
+        ..proto::Record::default()
+    };
+    assert_eq!(
+        render(Format::Json, &stored(record)).unwrap(),
+        concat!(
+            r#"{"partition":3,"offset":7,"key_base64":"/w==","type":"","timestamp_ms":2000,"append_time_ms":2000,"#,
+            r#""headers":[{"name":"h","value_base64":"/g=="}],"value_base64":"gIE="}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn json_has_null_where_nothing_is() {
+    let json = render(Format::Json, &stored(proto::Record::default())).unwrap();
+    assert!(json.contains(r#""key":null"#) && json.contains(r#""value":null"#), "{json}");
+}
+
+#[test]
+fn values_are_written_byte_for_byte_and_tombstones_not_at_all() {
+    let mut out = Vec::new();
+    let mut print = |record: Record<'_>| {
+        let mut run = Vec::new();
+        record.encode(&mut run);
+        let (_, encoded) = crate::types::Records::new(&run).next().unwrap().unwrap();
+        Format::Value.render(&mut out, PartitionId(0), &RecordView::parse(encoded).unwrap())
+    };
+    assert!(print(Record::new().value(b"\xff\r")));
+    assert!(print(Record::new().value("")));
+    assert!(!print(Record::tombstone("gone")));
+    assert_eq!(out, b"\xff\r\n\n");
+}
+
+fn plan(ends: &[u64], from: Position, follow: bool, max: Option<u64>) -> Plan {
+    let ends = ends.iter().zip(0..).map(|(end, partition)| (PartitionId(partition), Offset(*end)));
+    Plan::of("orders", ends, from, follow, max)
+}
+
+#[test]
+fn a_finite_read_is_complete_at_the_ends_that_were_current_when_it_started() {
+    let mut plan = plan(&[3, 0, 5], Position::Earliest, false, None);
+    assert!(plan.take(PartitionId(0), 2) && !plan.take(PartitionId(0), 3));
+    plan.pass_over(PartitionId(0), Offset(9));
+    assert!(!plan.is_complete());
+    plan.pass_over(PartitionId(2), Offset(5));
+    assert!(plan.is_complete());
+}
+
+#[test]
+fn an_empty_topic_and_the_latest_position_have_nothing_to_read() {
+    assert!(plan(&[0, 0], Position::Earliest, false, None).is_complete());
+    assert!(plan(&[3, 8], Position::Latest, false, None).is_complete());
+    assert!(!plan(&[3, 8], Position::Latest, true, None).is_complete());
+}
+
+#[test]
+fn an_offset_past_the_end_is_left_for_the_broker_to_refuse() {
+    assert!(!plan(&[3], Position::Offset(Offset(4)), false, None).is_complete());
+}
+
+#[test]
+fn a_limit_counts_over_all_partitions() {
+    let mut plan = plan(&[3, 3], Position::Earliest, true, Some(2));
+    assert!(plan.take(PartitionId(0), 0) && plan.take(PartitionId(1), 0) && !plan.take(PartitionId(1), 1));
+    assert!(plan.is_complete());
+}

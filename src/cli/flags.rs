@@ -1,0 +1,210 @@
+//! What can be typed. Nothing here is checked beyond its form; each command gives its flags their meaning.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::failure::EXIT_CODES;
+
+/// Taffrail: a log broker and an event store in one binary, durable when it answers.
+#[derive(Debug, Parser)]
+#[command(name = "taffrail", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(super) struct Flags {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a broker
+    Serve(ServeFlags),
+    /// Create and look after topics
+    Topic(TopicFlags),
+    /// Append lines of a file, or of standard input, to a topic
+    Produce(ProduceFlags),
+    /// Read a topic and print its records
+    Consume(ConsumeFlags),
+    /// Show and verify the data directory of a broker that is not running
+    Inspect(InspectFlags),
+}
+
+/// Run a broker.
+///
+/// Without any flag it keeps its data in ./taffrail-data and listens on 127.0.0.1:9640. It prints one line with the address
+/// when it takes connections, and ends on SIGTERM or SIGINT when the calls under way are finished.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct ServeFlags {
+    /// Where the data is; created if missing [default: ./taffrail-data]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<String>,
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:9640]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) listen: Option<String>,
+    /// Settings to start from; config/taffrail.toml has them all with their defaults and reasons
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Listen where other machines reach it, without encryption and without asking who they are
+    #[arg(long)]
+    pub(super) insecure: bool,
+    /// How log lines look: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) log_format: Option<String>,
+    /// What to log: error, warn, info, debug, trace, or by module [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+}
+
+/// Which broker, and for whom to print.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ConnectionFlags {
+    /// The broker [default: $TAFFRAIL_SERVER, or http://127.0.0.1:9640]
+    #[arg(long, value_name = "URL", global = true)]
+    pub(super) server: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TopicFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+    #[command(subcommand)]
+    pub(super) command: TopicCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TopicCommand {
+    /// Create a topic
+    Create {
+        /// Its name: letters, digits, '.', '_' and '-'
+        name: String,
+        /// How many partitions
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        partitions: u32,
+        /// A setting, such as segment.bytes=64MiB; may be given again
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+    /// List topics
+    List,
+    /// Show a topic, its settings and its partitions
+    Describe {
+        /// Its name
+        name: String,
+    },
+    /// Change settings of a topic
+    Alter {
+        /// Its name
+        name: String,
+        /// A setting and its new value; may be given again
+        #[arg(long, value_name = "KEY=VALUE", required_unless_present = "reset")]
+        set: Vec<String>,
+        /// A setting that is to have its default again; may be given again
+        #[arg(long, value_name = "KEY")]
+        reset: Vec<String>,
+    },
+    /// Delete a topic with all its records
+    Delete {
+        /// Its name
+        name: String,
+    },
+    /// Delete the records of a partition before an offset
+    Trim {
+        /// The topic's name
+        name: String,
+        /// The partition
+        #[arg(long, value_name = "P")]
+        partition: u32,
+        /// The first offset to keep
+        #[arg(long, value_name = "OFFSET")]
+        before: u64,
+    },
+}
+
+/// Append lines of a file, or of standard input, to a topic.
+///
+/// Every line is one record; its value is the line's bytes without the newline. With --key-field, --type-field or
+/// --time-field each line must be a JSON object, from which key, type and time are taken; the value is still the whole line.
+///
+/// A line is stored exactly once, also when the broker is killed and started again in between: produce connects again,
+/// finds out what was stored and goes on behind it.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct ProduceFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+    /// The topic
+    pub(super) topic: String,
+    /// The file with the lines [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// The field whose content is the record's key; null or missing gives a record without one
+    #[arg(long, value_name = "F")]
+    pub(super) key_field: Option<String>,
+    /// The field whose content is the record's type
+    #[arg(long, value_name = "F")]
+    pub(super) type_field: Option<String>,
+    /// The field that says when it happened: RFC 3339, date and time in UTC, or milliseconds since 1970
+    #[arg(long, value_name = "F")]
+    pub(super) time_field: Option<String>,
+    /// The partition [default: that of the key; lines without a key go where the broker likes]
+    #[arg(long, value_name = "P")]
+    pub(super) partition: Option<u32>,
+    /// How long to try to reach a broker that has gone away
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub(super) retry_for: String,
+}
+
+/// Read a topic and print its records.
+///
+/// Records of one partition come in order. Without --follow it stops at the end that was current when it started.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct ConsumeFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+    /// The topic
+    pub(super) topic: String,
+    /// Where to start: earliest, latest, an offset, or a time such as 2013-01-01T05:17:00Z
+    #[arg(long, value_name = "PLACE", default_value = "earliest")]
+    pub(super) from: String,
+    /// The partition [default: all]
+    #[arg(long, value_name = "P")]
+    pub(super) partition: Option<u32>,
+    /// Stop after this many records
+    #[arg(long, value_name = "N")]
+    pub(super) max: Option<u64>,
+    /// Go on with records as they are appended
+    #[arg(long)]
+    pub(super) follow: bool,
+    /// What to print: each value and a newline, byte for byte, leaving out tombstones; or each record as JSON
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(super) format: Option<ConsumeFormat>,
+    /// How long to try to reach a broker that has gone away
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub(super) retry_for: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ConsumeFormat {
+    /// The value and a newline
+    Value,
+    /// One JSON object a line
+    Json,
+}
+
+/// Show and verify the data directory of a broker that is not running.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct InspectFlags {
+    /// The data directory
+    pub(super) dir: PathBuf,
+    /// Read everything and check every checksum
+    #[arg(long)]
+    pub(super) verify: bool,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(super) json: bool,
+}

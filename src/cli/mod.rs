@@ -1,0 +1,62 @@
+//! The command line: what was typed, turned into calls of the client or into a broker, and results into text.
+//!
+//! Reading order: `flags.rs` is what can be typed, as it is typed; each command's module gives it its meaning and carries it
+//! out; `failure.rs` says what went wrong and with which code the process ends; `output.rs` is the way out for results.
+//! Results go to standard output; progress, logs and errors to standard error.
+
+mod connection;
+mod consume;
+mod failure;
+mod flags;
+mod inspect;
+mod logging;
+mod output;
+mod produce;
+mod serve;
+mod time;
+mod topic;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+
+use crate::env::Env;
+use failure::Failure;
+use flags::{Command, Flags};
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Flags::parse().command {
+        Command::Serve(flags) => serve::run(&flags),
+        Command::Topic(flags) => run_async(topic::run(flags)),
+        Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
+        Command::Consume(flags) => run_async(consume::run(flags)),
+        Command::Inspect(flags) => inspect::run(&flags),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where standard error is closed there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "error: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// Two workers: one for the connection, one for the command, which may block on its input or output.
+fn run_async(command: impl Future<Output = Result<(), Failure>> + Send + 'static) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::General(format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(async { tokio::spawn(command).await.expect("a command does not panic") });
+    // A thread may still wait for input that never comes.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,74 @@
+//! What a run of `produce` has stored.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde_json::json;
+
+use super::requests::Request;
+use crate::{
+    cli::{Failure, output},
+    env::Clock,
+    types::PartitionId,
+};
+
+/// Counts what is stored.
+pub(super) struct Summary {
+    clock: Arc<dyn Clock>,
+    started: Duration,
+    records: u64,
+    bytes: u64,
+    last_line: u64,
+    partitions: BTreeMap<PartitionId, u64>,
+}
+
+impl Summary {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let started = clock.elapsed();
+        Self { clock, started, records: 0, bytes: 0, last_line: 0, partitions: BTreeMap::new() }
+    }
+
+    /// Counts a request, whose records went to these partitions.
+    pub(super) fn add(&mut self, request: &Request, partitions: impl Iterator<Item = (PartitionId, u64)>) {
+        self.records += request.records();
+        self.bytes += request.bytes;
+        self.last_line = request.lines.1;
+        for (partition, records) in partitions {
+            *self.partitions.entry(partition).or_default() += records;
+        }
+    }
+
+    /// How far it came, for an error message.
+    pub(super) fn stored(&self) -> String {
+        match self.last_line {
+            0 => "nothing was stored".to_owned(),
+            1 => "line 1 is stored".to_owned(),
+            last => format!("lines 1 to {last} are stored"),
+        }
+    }
+
+    pub(super) fn print(&self, topic: &str, json: bool) -> Result<(), Failure> {
+        let seconds = (self.clock.elapsed() - self.started).as_secs_f64();
+        if json {
+            let partitions = self.partitions.iter();
+            let partitions: Vec<_> = partitions
+                .map(|(partition, records)| json!({ "partition": partition.0, "records": records }))
+                .collect();
+            return Ok(output::json(&json!({
+                "topic": topic,
+                "records": self.records,
+                "bytes": self.bytes,
+                "seconds": seconds,
+                "partitions": partitions,
+            }))?);
+        }
+        output::line(format_args!(
+            "{} records, {}, in {seconds:.2} s to topic {topic}",
+            output::count(self.records),
+            output::bytes(self.bytes)
+        ))?;
+        for (partition, records) in &self.partitions {
+            output::line(format_args!("  partition {partition}: {}", output::count(*records)))?;
+        }
+        Ok(())
+    }
+}
