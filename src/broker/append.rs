@@ -90,6 +90,7 @@ impl Broker {
     }
 
     /// The same without waiting: refused with [`Error::Overloaded`] if there is no memory.
+    #[cfg(test)]
     pub(crate) fn try_admit(&self, bytes: usize) -> Result<Admission, Error> {
         self.shared.check_room()?;
         self.shared.memory.try_admit(bytes)

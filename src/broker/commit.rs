@@ -199,7 +199,7 @@ impl Broker {
             match self.commit_step() {
                 Some(Committed::All) => full_before = false,
                 // The disk is full as well, and a checkpoint cannot be written: it is tried again now and then.
-                Some(Committed::JournalFull) if full_before => std::thread::sleep(FULL_PAUSE),
+                Some(Committed::JournalFull) if full_before => self.shared.housekeeping.pause(),
                 Some(Committed::JournalFull) => full_before = true,
                 None => break,
             }
@@ -238,6 +238,3 @@ impl Broker {
         }
     }
 }
-
-/// How long the journal thread waits for a full disk to have room again, each time.
-const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

@@ -88,6 +88,14 @@ impl Bell {
         }
     }
 
+    /// Waits for the next round, which may find that a full disk has room again.
+    pub(super) fn pause(&self) {
+        let state = self.lock();
+        let rounds = state.rounds;
+        let waited = self.tried.wait_timeout_while(state, ROUND, |state| state.rounds == rounds && !state.closed);
+        drop(waited);
+    }
+
     fn round_done(&self) {
         self.lock().rounds += 1;
         self.tried.notify_all();

@@ -32,6 +32,7 @@ impl Memory {
     }
 
     /// The same without waiting.
+    #[cfg(test)]
     pub(super) fn try_admit(&self, bytes: usize) -> Result<Admission, Error> {
         let permits = Arc::clone(&self.permits).try_acquire_many_owned(self.price(bytes));
         permits.map(|permit| Admission { permit }).map_err(|_| Error::Overloaded { retry_after_ms: 100 })

@@ -32,6 +32,7 @@ impl<T> Answer<T> {
 
 impl<T> Pending<T> {
     /// The answer, if it is there.
+    #[cfg(test)]
     pub(crate) fn try_take(&mut self) -> Option<Result<T, Error>> {
         match self.0.try_recv() {
             Ok(answer) => Some(answer),

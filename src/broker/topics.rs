@@ -137,7 +137,7 @@ impl Broker {
             .by_name
             .values()
             .filter(|topic| topic.name.as_str() > after && topic.name.as_str().starts_with(prefix));
-        let page = matching.by_ref().take(limit).map(|topic| describe(topic)).collect();
+        let page = matching.by_ref().take(limit).map(describe).collect();
         (page, matching.next().is_some())
     }
 }

@@ -115,7 +115,6 @@ impl Client {
     }
 
     /// Reads a topic: by default all that is there now, from the earliest record on. See [`Read`] for the choices.
-    #[must_use]
     pub fn read(&self, topic: &str) -> Read {
         Read::new(self.log.clone(), topic)
     }

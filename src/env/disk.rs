@@ -3,6 +3,8 @@
 //! Nothing here retries anything but a call that a signal interrupted, nothing is cached, and errors come back as the
 //! operating system gave them; callers know which file and purpose to name.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the door that the bans lead to")]
+
 use std::{
     fs::{self, OpenOptions, TryLockError},
     io::{self, IoSlice},

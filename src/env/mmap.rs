@@ -4,6 +4,8 @@
 //! So a map is never writable, and [`super::FileSystem::map`] asks its callers to neither write to a mapped file nor make
 //! it shorter; they keep to it by mapping sealed files only.
 
+#![expect(clippy::disallowed_types, reason = "this is the door that the bans lead to")]
+
 use std::{fs::File, io};
 
 use bytes::Bytes;

@@ -25,7 +25,7 @@ mod aligned;
 mod disk;
 mod mmap;
 #[cfg(any(test, feature = "testing"))]
-pub mod sim;
+pub(crate) mod sim;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -34,13 +34,13 @@ pub(crate) use aligned::AlignedBuffer;
 
 /// The world as the broker sees it.
 #[derive(Clone)]
-pub struct Env {
+pub(crate) struct Env {
     /// Where files are.
-    pub files: Arc<dyn FileSystem>,
+    pub(crate) files: Arc<dyn FileSystem>,
     /// What time it is.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Where random numbers come from.
-    pub random: Arc<dyn Random>,
+    pub(crate) random: Arc<dyn Random>,
 }
 
 impl Env {
@@ -61,11 +61,11 @@ impl fmt::Debug for Env {
 }
 
 /// Addresses and lengths of direct reads and writes are multiples of this: the page size, which every disk accepts.
-pub const DIRECT_ALIGNMENT: usize = 4096;
+pub(crate) const DIRECT_ALIGNMENT: usize = 4096;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Open {
+pub(crate) enum Open {
     /// An existing file, to read only.
     Read,
     /// An existing file, to read and write.
@@ -78,7 +78,7 @@ pub enum Open {
 }
 
 /// A place for files. Paths are absolute or relative to the process's directory; names are UTF-8.
-pub trait FileSystem: Send + Sync + 'static {
+pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Opens a file. `NotFound` without one, `AlreadyExists` for [`Open::Create`] with one.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
 
@@ -116,7 +116,7 @@ pub trait FileSystem: Send + Sync + 'static {
 }
 
 /// An open file. All calls are positioned; handles share nothing but the file.
-pub trait File: Send + Sync + 'static {
+pub(crate) trait File: Send + Sync + 'static {
     /// Reads exactly `into.len()` bytes at `position`; `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()>;
 
@@ -138,19 +138,19 @@ pub trait File: Send + Sync + 'static {
 }
 
 /// Holds a file lock until it is dropped.
-pub trait LockGuard: Send + Sync {}
+pub(crate) trait LockGuard: Send + Sync {}
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DirEntry {
+pub(crate) struct DirEntry {
     /// The name, without the directory's path.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether it is a directory.
-    pub is_dir: bool,
+    pub(crate) is_dir: bool,
 }
 
 /// What time it is.
-pub trait Clock: Send + Sync + 'static {
+pub(crate) trait Clock: Send + Sync + 'static {
     /// Wall-clock time in milliseconds since 1970-01-01T00:00:00Z. May jump in either direction.
     fn now_ms(&self) -> i64;
 
@@ -159,7 +159,7 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// Where random numbers come from.
-pub trait Random: Send + Sync + 'static {
+pub(crate) trait Random: Send + Sync + 'static {
     /// 64 random bits.
     fn next_u64(&self) -> u64;
 }

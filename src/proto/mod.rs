@@ -8,6 +8,7 @@
     unused_qualifications,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     reason = "generated code, documented in the .proto files"
 )]
 

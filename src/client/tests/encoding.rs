@@ -76,7 +76,7 @@ proptest! {
 
         let expected = DecodedBatch { topic: "orders".to_owned(), partition, records };
         let encoded = batch.into_encoded();
-        prop_assert_eq!(DecodedBatch::decode(encoded.clone()).unwrap(), expected.clone());
+        prop_assert_eq!(DecodedBatch::decode(encoded.clone()).unwrap(), expected);
         prop_assert_eq!(encoded, expected.encode_to_vec());
     }
 }

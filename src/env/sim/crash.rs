@@ -2,11 +2,11 @@
 
 use super::{node::Change, random::Dice};
 
-pub use super::stats::CutEffect;
+pub(crate) use super::stats::CutEffect;
 
 /// What survives a power cut of what was not synced. What was synced survives every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CrashMode {
+pub(crate) enum CrashMode {
     /// Nothing.
     LoseUnsynced,
     /// Everything, as after `kill -9`: the process is gone and the operating system lives. What was not synced still is
@@ -28,7 +28,7 @@ pub enum CrashMode {
 
 impl CrashMode {
     /// Every mode, in the order of the declaration.
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::LoseUnsynced,
         Self::KeepAll,
         Self::KeepAllDurable,

@@ -7,7 +7,7 @@ const EIO: i32 = 5;
 
 /// A kind of operation on the simulated disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OpKind {
+pub(crate) enum OpKind {
     /// Opening an existing file.
     Open,
     /// Reading from a file.
@@ -44,7 +44,7 @@ pub enum OpKind {
 
 impl OpKind {
     /// Whether operations of this kind change what is on disk: only they have numbers and are points to crash at.
-    pub fn is_mutating(self) -> bool {
+    pub(crate) fn is_mutating(self) -> bool {
         self >= Self::Create
     }
 
@@ -55,7 +55,7 @@ impl OpKind {
 
 /// A fault to inject: by default the next operation of the kind fails with EIO and does nothing.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub(crate) struct Fault {
     kind: OpKind,
     path: Option<String>,
     /// How many matching operations still go through first.
@@ -69,36 +69,36 @@ pub struct Fault {
 impl Fault {
     /// The next operation of this kind fails. A sync that fails has stored some of what it was to store, and the rest
     /// will not be stored by any later sync.
-    pub fn on(kind: OpKind) -> Self {
+    pub(crate) fn on(kind: OpKind) -> Self {
         Self { kind, path: None, skip: 0, times: 1, error: None, short: false }
     }
 
     /// Only on paths that contain this text. An open file has the path it was opened by, also after a rename.
-    pub fn in_path(mut self, text: &str) -> Self {
+    pub(crate) fn in_path(mut self, text: &str) -> Self {
         self.path = Some(text.to_owned());
         self
     }
 
     /// Not the next, but the `n`-th matching operation from now on; the next is the first.
-    pub fn nth(mut self, n: u64) -> Self {
+    pub(crate) fn nth(mut self, n: u64) -> Self {
         self.skip = n.saturating_sub(1);
         self
     }
 
     /// Also all matching operations after the first that fails.
-    pub fn for_ever(mut self) -> Self {
+    pub(crate) fn for_ever(mut self) -> Self {
         self.times = u64::MAX;
         self
     }
 
     /// With this error in place of EIO.
-    pub fn error(mut self, error: io::ErrorKind) -> Self {
+    pub(crate) fn error(mut self, error: io::ErrorKind) -> Self {
         self.error = Some(error);
         self
     }
 
     /// A write that fails writes a random part of its bytes first, from the front.
-    pub fn short(mut self) -> Self {
+    pub(crate) fn short(mut self) -> Self {
         self.short = true;
         self
     }

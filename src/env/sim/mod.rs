@@ -9,6 +9,8 @@
 //! operation passes faults and the crash point before it happens; `tree.rs`, `names.rs`, `node.rs` and `content.rs`, the
 //! disk itself.
 
+#![cfg_attr(not(test), allow(dead_code, reason = "tests of users need less of a disk than our own"))]
+
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -28,11 +30,11 @@ mod random;
 mod stats;
 mod tree;
 
-pub use clock::SimClock;
-pub use crash::CrashMode;
-pub use fault::{Fault, OpKind};
-pub use random::SimRandom;
-pub use stats::{CutEffect, Stats};
+pub(crate) use clock::SimClock;
+pub(crate) use crash::CrashMode;
+pub(crate) use fault::{Fault, OpKind};
+pub(crate) use random::SimRandom;
+pub(crate) use stats::{CutEffect, Stats};
 
 use {crash::Fate, names::NodeId, random::Dice, tree::Tree};
 
@@ -41,7 +43,7 @@ const DEFAULT_CAPACITY: u64 = 1 << 40;
 
 /// A disk in memory. Clones are handles to the same disk.
 #[derive(Clone)]
-pub struct SimDisk(Arc<Shared>);
+pub(crate) struct SimDisk(Arc<Shared>);
 
 struct Shared {
     machine: Mutex<Machine>,
@@ -82,7 +84,7 @@ struct Held {
 
 impl SimDisk {
     /// An empty disk. The seed decides what is left to chance while it runs, such as where a short write stops.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self::with_tree(Tree::new(DEFAULT_CAPACITY), seed)
     }
 
@@ -111,36 +113,36 @@ impl SimDisk {
     // Crashes.
 
     /// How many mutating operations were begun. The next one has this number plus one.
-    pub fn operations(&self) -> u64 {
+    pub(crate) fn operations(&self) -> u64 {
         self.machine().operations
     }
 
     /// Lets the power fail at mutating operation number `operation`: it and everything after it, reads too, fails with
     /// the error "power is off" and changes nothing.
-    pub fn crash_at(&self, operation: u64) {
+    pub(crate) fn crash_at(&self, operation: u64) {
         self.machine().crash = Some(CrashPoint { operation, in_part: false });
     }
 
     /// As [`Self::crash_at`], but a write at this point is done in part: from the front up to a random sector.
-    pub fn crash_within(&self, operation: u64) {
+    pub(crate) fn crash_within(&self, operation: u64) {
         self.machine().crash = Some(CrashPoint { operation, in_part: true });
     }
 
     /// Switches the power off now.
-    pub fn power_off(&self) {
+    pub(crate) fn power_off(&self) {
         self.machine().powered = false;
         self.0.held.notify_all();
     }
 
     /// Whether the power is still on.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.machine().powered
     }
 
     /// Switches the power off, if it is not yet, and returns the disk as the next process finds it: nothing open, no
     /// locks, no faults, operations counted from 0. The old disk stays as it is, so that many ends of one run can be
     /// tried. The same seed gives the same outcome.
-    pub fn power_cut(&self, seed: u64, mode: CrashMode) -> Self {
+    pub(crate) fn power_cut(&self, seed: u64, mode: CrashMode) -> Self {
         self.power_off();
         let machine = self.machine();
         let mut effect = CutEffect { cuts: 1, ..CutEffect::default() };
@@ -159,7 +161,7 @@ impl SimDisk {
     }
 
     /// Another disk in the state that this one is in, synced or not, with nothing open. This one goes on.
-    pub fn fork(&self) -> Self {
+    pub(crate) fn fork(&self) -> Self {
         let machine = self.machine();
         let fork = Self::with_tree(machine.tree.after_kill(), 0);
         let mut next = fork.machine();
@@ -172,27 +174,27 @@ impl SimDisk {
     // Faults.
 
     /// Makes operations fail.
-    pub fn inject(&self, fault: Fault) {
+    pub(crate) fn inject(&self, fault: Fault) {
         self.machine().faults.push(fault);
     }
 
     /// Takes all injected faults back.
-    pub fn clear_faults(&self) {
+    pub(crate) fn clear_faults(&self) {
         self.machine().faults.clear();
     }
 
     /// Sets how many bytes the disk has room for. What is stored stays, even if it is more.
-    pub fn set_capacity(&self, bytes: u64) {
+    pub(crate) fn set_capacity(&self, bytes: u64) {
         self.machine().tree.set_capacity(bytes);
     }
 
     /// Makes the disk refuse every change, or accept changes again.
-    pub fn set_read_only(&self, read_only: bool) {
+    pub(crate) fn set_read_only(&self, read_only: bool) {
         self.machine().read_only = read_only;
     }
 
     /// Makes operations of this kind wait as long as the hold lives, as a hung disk does. The end of power ends the wait.
-    pub fn hold(&self, kind: OpKind) -> Hold {
+    pub(crate) fn hold(&self, kind: OpKind) -> Hold {
         self.machine().holds.entry(kind).or_default().holds += 1;
         Hold { disk: self.clone(), kind }
     }
@@ -200,7 +202,7 @@ impl SimDisk {
     // Damage. It is done to what is on disk as well as to what the process reads, and needs no power.
 
     /// Flips one bit of a file.
-    pub fn flip_bit(&self, path: impl AsRef<Path>, position: u64, bit: u8) -> io::Result<()> {
+    pub(crate) fn flip_bit(&self, path: impl AsRef<Path>, position: u64, bit: u8) -> io::Result<()> {
         let mut byte = [0];
         let mut machine = self.machine();
         let node = machine.tree.find_file(path.as_ref())?;
@@ -210,12 +212,12 @@ impl SimDisk {
     }
 
     /// Makes a range of a file zeros.
-    pub fn zero(&self, path: impl AsRef<Path>, range: Range<u64>) -> io::Result<()> {
+    pub(crate) fn zero(&self, path: impl AsRef<Path>, range: Range<u64>) -> io::Result<()> {
         self.overwrite(path, range.start, &vec![0; (range.end - range.start) as usize])
     }
 
     /// Puts other bytes in a file, as a misdirected write does. The file does not grow.
-    pub fn overwrite(&self, path: impl AsRef<Path>, position: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn overwrite(&self, path: impl AsRef<Path>, position: u64, bytes: &[u8]) -> io::Result<()> {
         let mut machine = self.machine();
         let node = machine.tree.find_file(path.as_ref())?;
         machine.tree.file_mut(node).damage(position, bytes);
@@ -225,19 +227,19 @@ impl SimDisk {
     // Looking at the disk from outside, which needs no power, counts as no operation and meets no fault.
 
     /// What the process sees in a file.
-    pub fn content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    pub(crate) fn content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         let machine = self.machine();
         Ok(machine.tree.file(machine.tree.find_file(path.as_ref())?).visible().to_vec())
     }
 
     /// What of a file's content is durable.
-    pub fn durable_content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    pub(crate) fn durable_content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         let machine = self.machine();
         Ok(machine.tree.file(machine.tree.find_file(path.as_ref())?).durable().to_vec())
     }
 
     /// The paths of all files that the process sees.
-    pub fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let machine = self.machine();
         let mut files = Vec::new();
         let mut dirs = vec![PathBuf::from("/")];
@@ -251,17 +253,17 @@ impl SimDisk {
     }
 
     /// What the disk has been through.
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         self.machine().stats.clone()
     }
 
     /// Starts to keep a line for each mutating operation.
-    pub fn record_trace(&self) {
+    pub(crate) fn record_trace(&self) {
         self.machine().trace = Some(Vec::new());
     }
 
     /// The lines kept since [`Self::record_trace`].
-    pub fn trace(&self) -> Vec<String> {
+    pub(crate) fn trace(&self) -> Vec<String> {
         self.machine().trace.clone().unwrap_or_default()
     }
 }
@@ -281,14 +283,14 @@ impl fmt::Debug for SimDisk {
 
 /// Keeps operations of one kind waiting until it is dropped.
 #[derive(Debug)]
-pub struct Hold {
+pub(crate) struct Hold {
     disk: SimDisk,
     kind: OpKind,
 }
 
 impl Hold {
     /// Returns when so many operations are waiting.
-    pub fn wait_for(&self, operations: u64) {
+    pub(crate) fn wait_for(&self, operations: u64) {
         let waits = |machine: &mut Machine| machine.holds.get(&self.kind).is_none_or(|held| held.waiting < operations);
         let held = self.disk.0.held.wait_while(self.disk.machine(), waits);
         drop(held.unwrap_or_else(PoisonError::into_inner));

@@ -21,11 +21,11 @@ fn mix(mut z: u64) -> u64 {
 
 /// Random numbers that a seed decides. Clones draw from the same row.
 #[derive(Clone, Debug)]
-pub struct SimRandom(Arc<AtomicU64>);
+pub(crate) struct SimRandom(Arc<AtomicU64>);
 
 impl SimRandom {
     /// The row of numbers of this seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(AtomicU64::new(seed)))
     }
 }

@@ -6,39 +6,39 @@ use super::{CrashMode, OpKind};
 
 /// Counts of what happened on a simulated disk. [`Stats::add`] sums those of many disks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// How many operations of each kind were begun.
-    pub operations: BTreeMap<OpKind, u64>,
+    pub(crate) operations: BTreeMap<OpKind, u64>,
     /// How many operations of each kind an injected fault made fail.
-    pub faults: BTreeMap<OpKind, u64>,
+    pub(crate) faults: BTreeMap<OpKind, u64>,
     /// How many operations failed for want of room.
-    pub disk_full: u64,
+    pub(crate) disk_full: u64,
     /// How many operations failed because the power was off.
-    pub power_off: u64,
+    pub(crate) power_off: u64,
     /// What the power cut that this disk comes from did, by its mode.
-    pub cuts: BTreeMap<CrashMode, CutEffect>,
+    pub(crate) cuts: BTreeMap<CrashMode, CutEffect>,
 }
 
 /// What power cuts of one mode did to what had not been synced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CutEffect {
+pub(crate) struct CutEffect {
     /// How many cuts there were.
-    pub cuts: u64,
+    pub(crate) cuts: u64,
     /// Unsynced sectors that are as the process last saw them.
-    pub sectors_kept: u64,
+    pub(crate) sectors_kept: u64,
     /// Unsynced sectors that are not.
-    pub sectors_lost: u64,
+    pub(crate) sectors_lost: u64,
     /// Files whose length is not the one that the process last saw.
-    pub lengths_lost: u64,
+    pub(crate) lengths_lost: u64,
     /// Unsynced creations, renames and removals that survived.
-    pub names_kept: u64,
+    pub(crate) names_kept: u64,
     /// Unsynced creations, renames and removals that did not.
-    pub names_lost: u64,
+    pub(crate) names_lost: u64,
 }
 
 impl Stats {
     /// Adds the counts of another disk.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (kind, count) in &other.operations {
             *self.operations.entry(*kind).or_default() += count;
         }
@@ -55,7 +55,7 @@ impl Stats {
 
 impl CutEffect {
     /// Whether a cut lost anything at all.
-    pub fn lost_something(&self) -> bool {
+    pub(crate) fn lost_something(&self) -> bool {
         self.sectors_lost + self.lengths_lost + self.names_lost > 0
     }
 

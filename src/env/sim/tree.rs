@@ -281,9 +281,9 @@ impl Tree {
             let changes = file.unsynced();
             // Of the lengths only the last can be lost without others.
             let last = changes.last().filter(|change| !change.is_write());
-            let writes = changes.iter().filter(|change| change.is_write());
+            let mut writes = changes.iter().filter(|change| change.is_write());
             candidates.single.extend(writes.clone().chain(last).map(|change| change.number));
-            if let Some(write) = writes.last()
+            if let Some(write) = writes.next_back()
                 && candidates.last_write.as_ref().is_none_or(|(number, _)| *number < write.number)
             {
                 candidates.last_write = Some((write.number, write.sectors()));

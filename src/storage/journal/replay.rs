@@ -156,7 +156,8 @@ impl Walk {
         let mut chained = !may_begin_before;
         while let Some((at, decoded)) = next_entry(&bytes, position, header.salt) {
             let begins_before = !chained && self.expected.is_some_and(|expected| decoded.link.sequence <= expected);
-            if !begins_before && !self.follows(&decoded) && !(at == BLOCK_BYTES && self.goes_back(&decoded)) {
+            let belongs = begins_before || self.follows(&decoded) || (at == BLOCK_BYTES && self.goes_back(&decoded));
+            if !belongs {
                 break;
             }
             chained = true;

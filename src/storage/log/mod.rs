@@ -166,11 +166,6 @@ impl Log {
         }
     }
 
-    /// Whether there are frames that no segment has.
-    pub(crate) fn has_tail(&self) -> bool {
-        !self.tail.is_empty()
-    }
-
     /// Takes the segments that have been trimmed and are still on disk.
     pub(crate) fn take_trimmed(&mut self) -> Vec<Sealed> {
         std::mem::take(&mut self.trimmed)
