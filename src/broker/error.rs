@@ -27,8 +27,8 @@ pub(crate) enum Error {
     #[error("record {index} for topic {topic:?} is malformed: {reason}")]
     MalformedRecord { topic: String, index: usize, reason: MalformedRecord },
     #[error(
-        "record {index} for topic {topic:?} would take {bytes} bytes; the topic's max.record.bytes is {limit}: send smaller \
-         records or raise it"
+        "record {index} for topic {topic:?} would take {bytes} bytes; the topic's max.record.bytes is {limit}: \
+         send smaller records or raise it"
     )]
     RecordTooLarge { topic: String, index: usize, bytes: u64, limit: u64 },
     #[error("the append has no records; send at least one")]
@@ -36,13 +36,13 @@ pub(crate) enum Error {
     #[error("the append has {count} {what}, at most {limit} are allowed; split it")]
     RequestTooLarge { what: &'static str, count: usize, limit: usize },
     #[error(
-        "offset {offset} is outside of partition {partition} of topic {topic:?}, which holds {earliest} up to {high_watermark}; \
-         read from earliest or latest instead"
+        "offset {offset} is outside of partition {partition} of topic {topic:?}, which holds {earliest} up to \
+         {high_watermark}; read from earliest or latest instead"
     )]
     OffsetOutOfRange { topic: String, partition: PartitionId, offset: Offset, earliest: Offset, high_watermark: Offset },
     #[error(
-        "offsets {from} up to {to} of partition {partition} of topic {topic:?} are damaged on disk ({cause}); what follows can be read \
-         from offset {to}"
+        "offsets {from} up to {to} of partition {partition} of topic {topic:?} are damaged on disk ({cause}); \
+         what follows can be read from offset {to}"
     )]
     DamagedRecords { topic: String, partition: PartitionId, from: Offset, to: Offset, cause: String },
     #[error("the disk is full: free some space, trim or delete topics; the broker goes on by itself")]
@@ -52,8 +52,8 @@ pub(crate) enum Error {
     #[error("the broker is shutting down; connect again when it is back")]
     ShuttingDown,
     #[error(
-        "the broker's storage failed after the request had begun to be written: it is stored, or not; read to find out, \
-         once the broker has been restarted"
+        "the broker's storage failed after the request had begun to be written: it is stored, or not; \
+         read to find out, once the broker has been restarted"
     )]
     OutcomeUnknown,
 }

@@ -5,13 +5,13 @@
 //! needed any more; nobody waits for it unless memory or the journal is full. Everything else runs on the caller's
 //! thread: an append is checked and built there, a read reads there.
 //!
-//! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and queues it; `commit.rs` makes it
-//! durable and applies it through `state.rs`; the [`Pending`] answer resolves. The way of a read: [`read`] follows a
-//! partition's log up to the high watermark, and again when that has moved.
+//! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and queues it; `commit.rs`
+//! makes it durable and applies it through `state.rs`; the [`Pending`] answer resolves. The way of a read: [`read`]
+//! follows a partition's log up to the high watermark, and again when that has moved.
 //!
 //! Invariants:
-//! - Whatever changes what clients see goes through the journal and is applied after it is durable; recovery applies the same
-//!   entries with the same code.
+//! - Whatever changes what clients see goes through the journal and is applied after it is durable; recovery applies
+//!   the same entries with the same code.
 //! - Offsets are given out and queued under one lock, so the journal has a partition's frames in order.
 //! - After a failed sync nothing is written, applied or answered with success any more.
 
@@ -140,8 +140,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Finishes what is under way, refuses what comes, and leaves everything in segments, so that the next start has nothing to
-    /// replay. Blocks until it is done.
+    /// Finishes what is under way, refuses what comes, and leaves everything in segments, so that the next start has
+    /// nothing to replay. Blocks until it is done.
     ///
     /// # Errors
     ///

@@ -93,8 +93,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal goes on in a new file.
-    /// A full disk puts that off.
+    /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal goes on in a new
+    /// file. A full disk puts that off.
     fn settle_recovery(&self) -> Result<(), OpenError> {
         let mut housekeeper = lock(&self.housekeeper);
         match housekeeper.checkpoint(&self.shared).and_then(|()| self.shared.ring.ensure_two()) {
@@ -217,7 +217,8 @@ impl Shared {
             tracing::error!(sequence, "a journal entry is damaged; what it said of a topic is lost");
             return;
         };
-        tracing::error!(sequence, topic = %header.topic, partition = header.partition.0, from = header.base.0, to = header.end().0,
+        let (partition, from, to) = (header.partition.0, header.base.0, header.end().0);
+        tracing::error!(sequence, topic = %header.topic, partition, from, to,
             "a journal entry is damaged");
         let topic = self.topics().find_by_id(header.topic).cloned();
         if let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) {

@@ -41,8 +41,8 @@ pub(super) struct Topic {
     settings: RwLock<TopicSettings>,
     /// The settings with every change that is queued.
     pub(super) planned: Mutex<TopicSettings>,
-    /// Whether the deletion of the topic is queued. Appends hold it while they assign offsets and queue, so that nothing is
-    /// queued behind the deletion.
+    /// Whether the deletion of the topic is queued. Appends hold it while they assign offsets and queue, so that
+    /// nothing is queued behind the deletion.
     pub(super) closing: RwLock<bool>,
     /// Moved each time that records have become visible, and when the topic is deleted.
     pub(super) moved: watch::Sender<()>,

@@ -130,7 +130,8 @@ impl Broker {
         Ok((describe(&topic), partitions.collect()))
     }
 
-    /// The topics whose names start with `prefix` and sort behind `after`, by name, at most `limit`; and whether there are more.
+    /// The topics whose names start with `prefix` and sort behind `after`, by name, at most `limit`; and whether there
+    /// are more.
     pub(crate) fn list_topics(&self, prefix: &str, after: &str, limit: usize) -> (Vec<TopicDescription>, bool) {
         let topics = self.shared.topics();
         let mut matching = topics

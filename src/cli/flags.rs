@@ -30,8 +30,8 @@ pub(super) enum Command {
 
 /// Run a broker.
 ///
-/// Without any flag it keeps its data in ./taffrail-data and listens on 127.0.0.1:9640. It prints one line with the address
-/// when it takes connections, and ends on SIGTERM or SIGINT when the calls under way are finished.
+/// Without any flag it keeps its data in ./taffrail-data and listens on 127.0.0.1:9640. It prints one line with the
+/// address when it takes connections, and ends on SIGTERM or SIGINT when the calls under way are finished.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ServeFlags {
@@ -126,7 +126,8 @@ pub(super) enum TopicCommand {
 /// Append lines of a file, or of standard input, to a topic.
 ///
 /// Every line is one record; its value is the line's bytes without the newline. With --key-field, --type-field or
-/// --time-field each line must be a JSON object, from which key, type and time are taken; the value is still the whole line.
+/// --time-field each line must be a JSON object, from which key, type and time are taken; the value is still the whole
+/// line.
 ///
 /// A line is stored exactly once, also when the broker is killed and started again in between: produce connects again,
 /// finds out what was stored and goes on behind it.

@@ -1,8 +1,8 @@
 //! The command line: what was typed, turned into calls of the client or into a broker, and results into text.
 //!
-//! Reading order: `flags.rs` is what can be typed, as it is typed; each command's module gives it its meaning and carries it
-//! out; `failure.rs` says what went wrong and with which code the process ends; `output.rs` is the way out for results.
-//! Results go to standard output; progress, logs and errors to standard error.
+//! Reading order: `flags.rs` is what can be typed, as it is typed; each command's module gives it its meaning and
+//! carries it out; `failure.rs` says what went wrong and with which code the process ends; `output.rs` is the way out
+//! for results. Results go to standard output; progress, logs and errors to standard error.
 
 mod connection;
 mod consume;

@@ -1,8 +1,8 @@
 //! An append stream: many requests under way on one call, answered in order.
 //!
-//! Requests wait in a queue until the transport takes them. At that moment, and under one lock, a request joins the list of
-//! those sent; answers come in the order of that list. When the stream ends, everything on the list has the outcome that
-//! the end implies, and everything still in the queue was never sent.
+//! Requests wait in a queue until the transport takes them. At that moment, and under one lock, a request joins the
+//! list of those sent; answers come in the order of that list. When the stream ends, everything on the list has the
+//! outcome that the end implies, and everything still in the queue was never sent.
 
 use std::{
     collections::VecDeque,
@@ -39,8 +39,8 @@ impl Default for AppendWindow {
 
 /// Appends requests in order, without waiting for one to be durable before the next is sent.
 ///
-/// Every request is one atomic commit. The stream ends at the first one that fails, and nothing after it is stored. If the
-/// appender is dropped, what has been queued is still sent.
+/// Every request is one atomic commit. The stream ends at the first one that fails, and nothing after it is stored. If
+/// the appender is dropped, what has been queued is still sent.
 #[derive(Debug)]
 pub struct Appender {
     queue: mpsc::Sender<Queued>,
@@ -119,7 +119,8 @@ impl Appender {
     ///
     /// # Errors
     ///
-    /// [`Error::StreamEnded`]: nothing of this append was stored; [`finish`](Self::finish) or an earlier handle says why.
+    /// [`Error::StreamEnded`]: nothing of this append was stored; [`finish`](Self::finish) or an earlier handle says
+    /// why.
     pub async fn append(&self, append: impl Into<Append>) -> Result<AppendHandle, Error> {
         let append = append.into();
         let bytes = u32::try_from(append.bytes().min(self.window.bytes)).expect("the window has at most 2^32 bytes");

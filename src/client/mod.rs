@@ -25,7 +25,7 @@
 //! | To | Use | Because |
 //! |---|---|---|
 //! | append now and then | [`Client::append`] | one call, one answer |
-//! | append to several topics, all or nothing | [`Client::append`] with several [`Batch`]es | one call is one atomic commit |
+//! | append to several topics, or not at all | [`Client::append`] with several [`Batch`]es | one atomic commit |
 //! | append fast, in order | [`Client::append_stream`] | many requests under way, answered in order |
 //! | read conveniently | [`Reading::next_record`] | owned records |
 //! | read fast | [`Reading::next_batch`] | records borrowed from the received bytes |
@@ -33,11 +33,11 @@
 //! # Errors
 //!
 //! Every call says which of three things is true: the broker refused and nothing happened ([`Error::Refused`] and its
-//! precise forms), the broker was not reached and nothing happened ([`Error::Unavailable`]), or the connection broke after
-//! sending and the append is stored or is not ([`Error::OutcomeUnknown`]).
+//! precise forms), the broker was not reached and nothing happened ([`Error::Unavailable`]), or the connection broke
+//! after sending and the append is stored or is not ([`Error::OutcomeUnknown`]).
 //!
-//! A client is cheap to clone; clones share one connection, which is made again when it is lost. One connection is driven
-//! by one task, so that a program that has more cores than it fills should connect more than once.
+//! A client is cheap to clone; clones share one connection, which is made again when it is lost. One connection is
+//! driven by one task, so that a program that has more cores than it fills should connect more than once.
 
 mod append;
 mod appender;
@@ -94,7 +94,8 @@ impl Client {
         Options::default().connect(server).await
     }
 
-    /// Uses a connection that was made some other way, such as over an in-process pipe, with the default request timeout.
+    /// Uses a connection that was made some other way, such as over an in-process pipe, with the default request
+    /// timeout.
     #[must_use]
     pub fn from_channel(channel: Channel) -> Self {
         Self::new(channel, Options::default().request_timeout)

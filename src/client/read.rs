@@ -76,8 +76,8 @@ impl Read {
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`], or that the broker is not available. The broker may
-    /// also say so on the first batch.
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`], or that the broker is not available. The
+    /// broker may also say so on the first batch.
     pub async fn open(mut self) -> Result<Reading, Error> {
         let responses = self.log.read(self.request).await;
         let responses = responses.map_err(|status| Error::from_status(&status, AtStake::Nothing))?.into_inner();

@@ -71,8 +71,8 @@ impl<'a> Record<'a> {
         1 + encoded_len_varint(len as u64) + len
     }
 
-    /// Adds the record to a run: tag, length and fields. The same bytes as the generated `Record` gives, in one pass and
-    /// without copying the content into one first.
+    /// Adds the record to a run: tag, length and fields. The same bytes as the generated `Record` gives, in one pass
+    /// and without copying the content into one first.
     pub(crate) fn encode(&self, run: &mut Vec<u8>) {
         let len = self.encoded_len();
         run.reserve(len + 11);

@@ -1,7 +1,8 @@
 //! The one mapping from gRPC status to [`Error`].
 //!
-//! A status that carries `google.rpc.ErrorInfo` is the broker's own answer, and its code can be trusted. Any other comes
-//! from the transport, or from something in between, and does not say whether a call that was sent has been carried out.
+//! A status that carries `google.rpc.ErrorInfo` is the broker's own answer, and its code can be trusted. Any other
+//! comes from the transport, or from something in between, and does not say whether a call that was sent has been
+//! carried out.
 
 use std::error::Error as _;
 

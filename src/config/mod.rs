@@ -1,8 +1,9 @@
 //! The configuration of `taffrail serve`: defaults < file < environment < flags.
 //!
-//! A setting exists in one place, the table in `settings.rs`: its name, how it is read and how it is written. Every source
-//! goes through that table, so that a value means the same wherever it comes from and no source knows settings that
-//! another does not. Nothing here does I/O: the file's text is an argument; `environment.rs` is the one place that looks at variables.
+//! A setting exists in one place, the table in `settings.rs`: its name, how it is read and how it is written. Every
+//! source goes through that table, so that a value means the same wherever it comes from and no source knows settings
+//! that another does not. Nothing here does I/O: the file's text is an argument; `environment.rs` is the one place that
+//! looks at variables.
 //!
 //! No layer sees [`Config`]; each is given its own options, which are made here.
 

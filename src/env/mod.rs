@@ -1,16 +1,16 @@
 //! The three doors to the world: files, time and chance.
 //!
 //! Every layer above reaches the operating system's files through [`FileSystem`], the time through [`Clock`] and random
-//! numbers through [`Random`], and through nothing else (`clippy.toml` bans the side doors). That is what lets the whole
-//! broker run on a disk that loses power at a chosen instruction.
+//! numbers through [`Random`], and through nothing else (`clippy.toml` bans the side doors). That is what lets the
+//! whole broker run on a disk that loses power at a chosen instruction.
 //!
-//! Reading order: this page, the contract; `disk.rs`, the real one; `sim.rs`, the simulated one. Both pass the same suite,
-//! `tests/conformance.rs`.
+//! Reading order: this page, the contract; `disk.rs`, the real one; `sim.rs`, the simulated one. Both pass the same
+//! suite, `tests/conformance.rs`.
 //!
 //! # What we ask of a disk
 //!
-//! - A write is durable when a later [`File::sync_data`] on any handle of that file has returned. Before that, any subset
-//!   of its 512-byte sectors may survive a power cut, in any order.
+//! - A write is durable when a later [`File::sync_data`] on any handle of that file has returned. Before that, any
+//!   subset of its 512-byte sectors may survive a power cut, in any order.
 //! - A file's new length is durable with its data: after `sync_data`, reads return what was written.
 //! - A created, renamed or removed name is durable when a later [`FileSystem::sync_dir`] on its directory has returned,
 //!   and not before, whatever happens to the file's content. (Renaming over a file replaces it atomically.)
@@ -72,8 +72,8 @@ pub(crate) enum Open {
     Write,
     /// A new file, to read and write; `AlreadyExists` if there is one.
     Create,
-    /// An existing file, to read and write past the operating system's cache where the file system can: offsets, lengths
-    /// and addresses must then be multiples of [`DIRECT_ALIGNMENT`].
+    /// An existing file, to read and write past the operating system's cache where the file system can: offsets,
+    /// lengths and addresses must then be multiples of [`DIRECT_ALIGNMENT`].
     Direct,
 }
 
@@ -107,8 +107,8 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the exclusive lock on a file, which is created if need be, without waiting: `WouldBlock` if another process
-    /// or handle has it. Dropping the guard releases it.
+    /// Takes the exclusive lock on a file, which is created if need be, without waiting: `WouldBlock` if another
+    /// process or handle has it. Dropping the guard releases it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
 
     /// How many bytes can still be written to the file system that holds `path`.
@@ -120,7 +120,8 @@ pub(crate) trait File: Send + Sync + 'static {
     /// Reads exactly `into.len()` bytes at `position`; `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()>;
 
-    /// Writes all of the slices one behind the other at `position`, extending the file as needed. After an error any part may have been written.
+    /// Writes all of the slices one behind the other at `position`, extending the file as needed. After an error any
+    /// part may have been written.
     fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()>;
 
     /// The file's length in bytes.

@@ -1,9 +1,9 @@
 //! What requests may take while they come in: each message its size, and all of them together their memory.
 //!
-//! The flow control of HTTP/2 does not bound this: a call's bytes are taken off the connection as they arrive, to be put
-//! together, and a thousand connections with 256 calls each may be sending 16 MiB. So every byte of an incomplete
-//! message is counted, until the broker has admitted the message, which counts it from then on. When too many are there,
-//! the call is refused; it does not wait, because the ones that would have to finish first could wait for bytes
+//! The flow control of HTTP/2 does not bound this: a call's bytes are taken off the connection as they arrive, to be
+//! put together, and a thousand connections with 256 calls each may be sending 16 MiB. So every byte of an incomplete
+//! message is counted, until the broker has admitted the message, which counts it from then on. When too many are
+//! there, the call is refused; it does not wait, because the ones that would have to finish first could wait for bytes
 //! themselves.
 
 use std::{

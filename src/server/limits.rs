@@ -20,8 +20,8 @@ impl Default for Options {
     }
 }
 
-/// Bytes of one stream that a client may send before the server has taken them: on loopback, HTTP/2's own 64 KiB hold one
-/// connection at a third of what it can do.
+/// Bytes of one stream that a client may send before the server has taken them: on loopback, HTTP/2's own 64 KiB hold
+/// one connection at a third of what it can do.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 
 /// The same over all streams of a connection.
@@ -56,8 +56,8 @@ pub(super) const INTAKE_BYTES: usize = 128 << 20;
 /// When a call that was refused for it should come back: about what it takes to write that many bytes.
 pub(super) const RETRY_AFTER_MS: u64 = 250;
 
-/// The messages that a call takes. What carries records may be large. The rest has to hold a filter of 1,000 keys of 4 KB,
-/// and takes several times its size when it is taken apart.
+/// The messages that a call takes. What carries records may be large. The rest has to hold a filter of 1,000 keys of 4
+/// KB, and takes several times its size when it is taken apart.
 pub(super) fn messages(path: &str) -> Allowed {
     match path {
         "/taffrail.v1.Log/Append" => Allowed { bytes: MAX_REQUEST_BYTES, many: false },

@@ -1,7 +1,7 @@
 //! The gRPC server: adapters that convert a request, call one operation of the broker and convert its answer.
 //!
-//! Nothing here decides anything about topics or records. Reading order: this page, the server's life; `limits.rs`, what a
-//! client may take; `log/` and `topics.rs`, the services; `status.rs`, how errors are told; `connections.rs`.
+//! Nothing here decides anything about topics or records. Reading order: this page, the server's life; `limits.rs`,
+//! what a client may take; `log/` and `topics.rs`, the services; `status.rs`, how errors are told; `connections.rs`.
 
 mod connections;
 mod intake;

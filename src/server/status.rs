@@ -1,7 +1,8 @@
 //! The one mapping from the broker's errors to gRPC status.
 //!
-//! The code says what the caller should do, the text what happened, `google.rpc.ErrorInfo` the same for programs (reason,
-//! and the values that a program would otherwise have to find in the text), `google.rpc.RetryInfo` when to try again.
+//! The code says what the caller should do, the text what happened, `google.rpc.ErrorInfo` the same for programs
+//! (reason, and the values that a program would otherwise have to find in the text), `google.rpc.RetryInfo` when to try
+//! again.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -1,7 +1,7 @@
 //! The checkpoint file, kept twice.
 //!
-//! Both copies are replaced one after the other, so one of them is whole at any time; the one that covers more counts. With
-//! both lost, the topics are found in their directories and the logs are scanned.
+//! Both copies are replaced one after the other, so one of them is whole at any time; the one that covers more counts.
+//! With both lost, the topics are found in their directories and the logs are scanned.
 
 use std::path::Path;
 

@@ -30,7 +30,8 @@ pub(crate) enum Error {
     #[error("data directory {} is in use by another broker; stop it or choose another directory", path.display())]
     InUse { path: PathBuf },
     #[error(
-        "data directory {} cannot be written to ({source}); give this user the right to write it, or choose another directory",
+        "data directory {} cannot be written to ({source}); give this user the right to write it, or choose \
+         another directory",
         path.display()
     )]
     NotWritable { path: PathBuf, source: io::Error },

@@ -1,7 +1,7 @@
 //! Bytes that stay: the journal, the partitions' logs, the checkpoint, and recovery from them.
 //!
-//! Synchronous and without threads of its own: the broker decides who calls what when, and a simulation calls everything from
-//! one thread.
+//! Synchronous and without threads of its own: the broker decides who calls what when, and a simulation calls
+//! everything from one thread.
 //!
 //! - `format` is bytes to values and back; it does no I/O.
 //! - `journal` is what is synced to acknowledge. An entry is one atomic commit.

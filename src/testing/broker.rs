@@ -104,9 +104,9 @@ impl TestBroker {
         self.world.advance_clock(by);
     }
 
-    /// Ends the broker at once: connections break, what is under way is not answered, nothing more is written. On a real
-    /// disk this is what kill -9 does; on a simulated one it is a power cut, which loses what was not synced, or parts
-    /// of it, as drawn from the seed.
+    /// Ends the broker at once: connections break, what is under way is not answered, nothing more is written. On a
+    /// real disk this is what kill -9 does; on a simulated one it is a power cut, which loses what was not synced, or
+    /// parts of it, as drawn from the seed.
     ///
     /// # Panics
     ///
@@ -118,8 +118,8 @@ impl TestBroker {
         running.crash().await;
     }
 
-    /// Stops the broker as its operator would: calls under way are finished, following reads are ended, everything is put
-    /// where the next start finds it at once. [`restart`](Self::restart) starts it again.
+    /// Stops the broker as its operator would: calls under way are finished, following reads are ended, everything is
+    /// put where the next start finds it at once. [`restart`](Self::restart) starts it again.
     ///
     /// # Panics
     ///
@@ -130,8 +130,8 @@ impl TestBroker {
         running.stop().await;
     }
 
-    /// Starts the broker again on what [`crash`](Self::crash) or [`stop`](Self::stop) left, after stopping it if need be.
-    /// Clients connect again by themselves.
+    /// Starts the broker again on what [`crash`](Self::crash) or [`stop`](Self::stop) left, after stopping it if need
+    /// be. Clients connect again by themselves.
     ///
     /// # Panics
     ///

@@ -52,9 +52,9 @@ impl Builder {
         self
     }
 
-    /// Runs on a disk and a clock that exist in memory only. What a [`crash`](TestBroker::crash) leaves of the data that
-    /// was not synced is drawn from the seed: the same seed and the same calls give the same result as far as the order of
-    /// the writes is the same.
+    /// Runs on a disk and a clock that exist in memory only. What a [`crash`](TestBroker::crash) leaves of the data
+    /// that was not synced is drawn from the seed: the same seed and the same calls give the same result as far as the
+    /// order of the writes is the same.
     pub fn simulated(mut self, seed: u64) -> Self {
         self.place = Place::Simulated { seed };
         self

@@ -24,12 +24,12 @@ use tonic_types::StatusExt;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn connect(broker: &TestBroker) -> Channel {
-    Channel::from_shared(broker.url()).unwrap().connect().await.unwrap()
+    Channel::from_shared(broker.url()).expect("a URL").connect().await.expect("the broker listens")
 }
 
 async fn create_topic(broker: &TestBroker, name: &str) {
     let request = CreateTopicRequest { name: name.to_owned(), ..CreateTopicRequest::default() };
-    TopicsClient::new(broker.channel()).create(request).await.unwrap();
+    TopicsClient::new(broker.channel()).create(request).await.expect("it is created");
 }
 
 fn append(topic: &str, value: &str) -> AppendRequest {
@@ -85,7 +85,7 @@ impl Decoder for Raw {
 
 async fn call(channel: &Channel, path: &'static str, message: impl Into<Bytes>) -> Result<Bytes, Status> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
-    grpc.ready().await.unwrap();
+    grpc.ready().await.expect("it is ready");
     let path = http::uri::PathAndQuery::from_static(path);
     grpc.unary(Request::new(message.into()), path, Raw).await.map(tonic::Response::into_inner)
 }

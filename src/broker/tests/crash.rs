@@ -1,8 +1,9 @@
 //! The power is cut at every change of the disk, in every way, and once more during or after recovery.
 //!
-//! For each seed a workload runs once to count its operations, then again up to each of them. From every point where the
-//! power fails, each [`CrashMode`] gives a disk; it is opened, checked against the ledger, appended to, cut again, opened
-//! and checked again. A failure names the seed, the operation and the mode, which are all it takes to see it again.
+//! For each seed a workload runs once to count its operations, then again up to each of them. From every point where
+//! the power fails, each [`CrashMode`] gives a disk; it is opened, checked against the ledger, appended to, cut again,
+//! opened and checked again. A failure names the seed, the operation and the mode, which are all it takes to see it
+//! again.
 
 use super::{
     ledger::{Ledger, Seen},

@@ -1,7 +1,7 @@
 //! `taffrail consume`: records of a topic to standard output.
 //!
-//! The read is opened as often as it takes: again from where it stopped when the connection is lost, and behind the damage
-//! where records are damaged. `plan.rs` knows what is left to read, `render.rs` what a record looks like.
+//! The read is opened as often as it takes: again from where it stopped when the connection is lost, and behind the
+//! damage where records are damaged. `plan.rs` knows what is left to read, `render.rs` what a record looks like.
 
 mod plan;
 mod render;

@@ -13,8 +13,8 @@ pub(super) enum Format {
     Json,
 }
 
-/// A record as JSON. Bytes that are not UTF-8 are in the `_base64` field instead of the plain one; a key or value that is
-/// absent is null.
+/// A record as JSON. Bytes that are not UTF-8 are in the `_base64` field instead of the plain one; a key or value that
+/// is absent is null.
 #[derive(Serialize)]
 struct JsonRecord<'a> {
     partition: u32,
@@ -53,7 +53,8 @@ struct JsonHeader<'a> {
 }
 
 impl Format {
-    /// Adds a record and a newline; answers whether there was something to add, which for a tombstone's value there is not.
+    /// Adds a record and a newline; answers whether there was something to add, which for a tombstone's value there is
+    /// not.
     pub(super) fn render(self, out: &mut Vec<u8>, partition: PartitionId, record: &RecordView<'_>) -> bool {
         match self {
             Self::Value => match record.value {

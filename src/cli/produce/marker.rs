@@ -1,8 +1,8 @@
 //! How a run of `produce` knows its own requests when it meets them in the log.
 //!
 //! The first record of a request with a key, and its first without one, carry the request's marker as their event id:
-//! the run's random identity and the request's number. A request is atomic, so that one marked record proves that all of it
-//! is stored; two records in a thousand keep the price low.
+//! the run's random identity and the request's number. A request is atomic, so that one marked record proves that all
+//! of it is stored; two records in a thousand keep the price low.
 
 /// The identity of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

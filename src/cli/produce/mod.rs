@@ -1,13 +1,13 @@
 //! `taffrail produce`: lines of a file or of standard input, each stored exactly once.
 //!
-//! A thread of its own reads lines and makes requests of them (`requests.rs`, `fields.rs`); the command sends them with many
-//! under way (`delivery.rs`). When the connection is lost, nobody knows which of the requests under way are stored. The
-//! broker keeps each of them whole or not at all, and each is marked (`marker.rs`), so that after connecting again the log
-//! itself says which are there (`recovery.rs`), and only the others are sent again. Order is kept: a stream's requests are
-//! stored in the order they are sent, up to the first that is not.
+//! A thread of its own reads lines and makes requests of them (`requests.rs`, `fields.rs`); the command sends them with
+//! many under way (`delivery.rs`). When the connection is lost, nobody knows which of the requests under way are
+//! stored. The broker keeps each of them whole or not at all, and each is marked (`marker.rs`), so that after
+//! connecting again the log itself says which are there (`recovery.rs`), and only the others are sent again. Order is
+//! kept: a stream's requests are stored in the order they are sent, up to the first that is not.
 //!
-//! What could still store a line twice is a broker that goes on working on a lost connection while its log is being read:
-//! that is why, unless the broker is seen to be gone in between, it is left alone for a moment first.
+//! What could still store a line twice is a broker that goes on working on a lost connection while its log is being
+//! read: that is why, unless the broker is seen to be gone in between, it is left alone for a moment first.
 
 mod delivery;
 mod fields;

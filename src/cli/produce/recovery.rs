@@ -11,8 +11,8 @@ use crate::{
     types::{Offset, PartitionId, Position},
 };
 
-/// How long to leave a broker alone that lost the connection and is still there, before its log is read: it may still be
-/// working on what it had received.
+/// How long to leave a broker alone that lost the connection and is still there, before its log is read: it may still
+/// be working on what it had received.
 pub(super) const SETTLING: Duration = Duration::from_secs(1);
 
 /// What the log holds.

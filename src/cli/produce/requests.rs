@@ -11,8 +11,8 @@ use crate::{
     types::{PartitionId, limits, partition_of_key},
 };
 
-/// How much goes into one request: enough that a request's own cost does not count, little enough that what is under way
-/// when a connection is lost is soon read again.
+/// How much goes into one request: enough that a request's own cost does not count, little enough that what is under
+/// way when a connection is lost is soon read again.
 const REQUEST_RECORDS: u64 = 1_000;
 const REQUEST_BYTES: usize = 1 << 20;
 

@@ -76,8 +76,8 @@ proptest! {
 
         let expected = DecodedBatch { topic: "orders".to_owned(), partition, records };
         let encoded = batch.into_encoded();
-        prop_assert_eq!(DecodedBatch::decode(encoded.clone()).unwrap(), expected);
-        prop_assert_eq!(encoded, expected.encode_to_vec());
+        prop_assert_eq!(&encoded, &expected.encode_to_vec());
+        prop_assert_eq!(DecodedBatch::decode(encoded).unwrap(), expected);
     }
 }
 

@@ -14,7 +14,8 @@ pub(crate) enum CrashMode {
     KeepAll,
     /// Everything, and it is durable: the disk was done just in time.
     KeepAllDurable,
-    /// Each sector, each change of a name, each file's length by chance; of a sector written more than once, any version.
+    /// Each sector, each change of a name, each file's length by chance; of a sector written more than once, any
+    /// version.
     RandomSubset,
     /// All but one write, length or change of a name (and the changes of names that need that one).
     LoseOne,

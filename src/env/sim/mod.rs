@@ -1,13 +1,13 @@
 //! The simulated world: a disk in memory that loses power, fills up and fails on request, a clock that tests set, and
 //! random numbers that a seed decides.
 //!
-//! [`SimDisk`] is built to be no kinder than disks are: what was not synced is lost by whole sectors and single names, in
-//! any order; a file whose directory was not synced is gone however well its data was; a sync that failed has lost for
-//! good what it did not store. Nor is it harsher: what was synced stays, and a rename happens or does not.
+//! [`SimDisk`] is built to be no kinder than disks are: what was not synced is lost by whole sectors and single names,
+//! in any order; a file whose directory was not synced is gone however well its data was; a sync that failed has lost
+//! for good what it did not store. Nor is it harsher: what was synced stays, and a rename happens or does not.
 //!
 //! Reading order: this page, what tests can do to a disk; `fault.rs` and `crash.rs`, their words; `door.rs`, how every
-//! operation passes faults and the crash point before it happens; `tree.rs`, `names.rs`, `node.rs` and `content.rs`, the
-//! disk itself.
+//! operation passes faults and the crash point before it happens; `tree.rs`, `names.rs`, `node.rs` and `content.rs`,
+//! the disk itself.
 
 #![cfg_attr(not(test), allow(dead_code, reason = "tests of users need less of a disk than our own"))]
 
@@ -193,7 +193,8 @@ impl SimDisk {
         self.machine().read_only = read_only;
     }
 
-    /// Makes operations of this kind wait as long as the hold lives, as a hung disk does. The end of power ends the wait.
+    /// Makes operations of this kind wait as long as the hold lives, as a hung disk does. The end of power ends the
+    /// wait.
     pub(crate) fn hold(&self, kind: OpKind) -> Hold {
         self.machine().holds.entry(kind).or_default().holds += 1;
         Hold { disk: self.clone(), kind }

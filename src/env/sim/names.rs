@@ -1,9 +1,10 @@
 //! The tree of names: what the process sees, what the disk has, and the changes between the two.
 //!
 //! Which unsynced changes may survive a power cut without the others is decided here too. A change needs every earlier
-//! unsynced change of the names it touches; those within a directory need its creation; the removal of a directory needs
-//! the removals in it; and a directory is moved only after the directories moved before it. Beyond that any subset may
-//! survive, which is more than a file system with one ordered journal would allow and no more than POSIX does.
+//! unsynced change of the names it touches; those within a directory need its creation; the removal of a directory
+//! needs the removals in it; and a directory is moved only after the directories moved before it. Beyond that any
+//! subset may survive, which is more than a file system with one ordered journal would allow and no more than POSIX
+//! does.
 
 use std::collections::{BTreeMap, BTreeSet};
 

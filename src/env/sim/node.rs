@@ -9,9 +9,9 @@ use super::{
 
 /// A file of the simulated disk.
 ///
-/// `durable` with all of `unsynced` applied is `visible`, unless a sync has failed or bytes were damaged: after a failed
-/// sync the process still sees what it wrote, the disk does not have it, and no later sync will bring it there. Kernels
-/// behave in just this way.
+/// `durable` with all of `unsynced` applied is `visible`, unless a sync has failed or bytes were damaged: after a
+/// failed sync the process still sees what it wrote, the disk does not have it, and no later sync will bring it there.
+/// Kernels behave in just this way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     visible: Content,

@@ -18,8 +18,8 @@ use crate::{
     types::PartitionId,
 };
 
-/// Hands a request to the broker: waits for room, then it has its place in the order. What comes back resolves when it is
-/// durable.
+/// Hands a request to the broker: waits for room, then it has its place in the order. What comes back resolves when it
+/// is durable.
 pub(super) async fn take(broker: &Broker, request: AppendRequest) -> Result<Pending<Appended>, Error> {
     let bytes = request.batches.iter().map(Bytes::len).sum();
     let batches = request.batches.iter().map(batch).collect::<Result<_, _>>()?;

@@ -10,7 +10,7 @@
 //!  8  u32  version                          4  u32  checksum of the rest of header and table
 //! 12  u32  checksum of the rest             8  u64  salt of the file
 //! 16  u64  file number                     16  u64  sequence: one more than the entry before
-//! 24  u64  salt                            24  u64  durable: entries up to this one were synced before this was written
+//! 24  u64  salt                            24  u64  durable: entries up to this one were synced before
 //!                                          32  u32  previous: checksum of the entry before
 //!                                          36  u32  length of the whole entry
 //!                                          40  u32  items
@@ -19,8 +19,8 @@
 //!                                              then the items' bytes
 //! ```
 //!
-//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever taken for one of this. The
-//! checksum of a frame is the frame's own: bytes are summed once.
+//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever taken for one of this.
+//! The checksum of a frame is the frame's own: bytes are summed once.
 
 use bytes::Bytes;
 

@@ -26,8 +26,8 @@ use crate::types::{Offset, PartitionId, TopicId};
 /// The size of a segment's header: where its first frame begins.
 pub(crate) const HEADER_BYTES: u64 = 64;
 
-/// A new row is added to the index once this many bytes lie behind the one before. At 256 MiB a segment's index then has
-/// 4,096 rows, and a look-up reads at most this much.
+/// A new row is added to the index once this many bytes lie behind the one before. At 256 MiB a segment's index then
+/// has 4,096 rows, and a look-up reads at most this much.
 pub(crate) const INDEX_INTERVAL_BYTES: u64 = 64 << 10;
 
 /// The size of an index row.

@@ -1,9 +1,9 @@
 //! The journal: the one thing that must be synced to acknowledge.
 //!
 //! A ring of preallocated files. A *write* is one or more entries, gathered, padded to whole blocks and synced once; it
-//! never spans two files. When a file is full the next one is taken: one that a checkpoint has released, or a new one as
-//! long as there are fewer than the most allowed. When neither is to be had, [`Error::Full`] says so, and nothing was
-//! written.
+//! never spans two files. When a file is full the next one is taken: one that a checkpoint has released, or a new one
+//! as long as there are fewer than the most allowed. When neither is to be had, [`Error::Full`] says so, and nothing
+//! was written.
 //!
 //! Invariants:
 //! - Entries are numbered without gaps, and each carries the checksum of the one before it.
@@ -26,7 +26,8 @@ use super::{
 };
 use crate::env::{AlignedBuffer, Env};
 
-/// How many bytes are handed to the disk at once. Measured on the way to its limit: 1 MiB reaches 80 % of what 8 MiB does.
+/// How many bytes are handed to the disk at once. Measured on the way to its limit: 1 MiB reaches 80 % of what 8 MiB
+/// does.
 const CHUNK_BYTES: usize = 2 << 20;
 
 /// How large the journal is.
@@ -95,8 +96,8 @@ impl Journal {
         self.sequence
     }
 
-    /// Writes one entry for each list of items, and syncs them if `sync` is set. One entry is always taken; `group` should
-    /// fit [`Options::capacity`] as a whole.
+    /// Writes one entry for each list of items, and syncs them if `sync` is set. One entry is always taken; `group`
+    /// should fit [`Options::capacity`] as a whole.
     pub(crate) fn write(&mut self, group: &[&[Item]], sync: bool) -> Result<(), Error> {
         let total: usize = group.iter().map(|items| entry::encoded_len(items)).sum();
         let total = (total as u64).next_multiple_of(BLOCK_BYTES);

@@ -1,16 +1,16 @@
 //! Reading the journal after a start.
 //!
-//! [`Replay::survey`] walks the chain of entries and settles where it ends; [`Replay::entries`] then gives them out. Three
-//! things can stop the walk:
+//! [`Replay::survey`] walks the chain of entries and settles where it ends; [`Replay::entries`] then gives them out.
+//! Three things can stop the walk:
 //!
 //! - *The end.* Nothing follows that could belong to this use of the file.
-//! - *A torn tail.* The last write was not synced when the power went. Nobody was answered, so it is cut; what there is of
-//!   it is kept aside.
+//! - *A torn tail.* The last write was not synced when the power went. Nobody was answered, so it is cut; what there is
+//!   of it is kept aside.
 //! - *Damage.* A later entry says that the missing one had been synced before. Then acknowledged entries are lost: they
 //!   are reported, and the walk goes on behind them.
 //!
-//! What is read is synced first: after a mere crash of the process it might be in the operating system's cache only, and
-//! nothing may be visible that a power cut could still take away.
+//! What is read is synced first: after a mere crash of the process it might be in the operating system's cache only,
+//! and nothing may be visible that a power cut could still take away.
 
 use std::{
     ops::Range,
@@ -74,8 +74,8 @@ struct Walk {
 }
 
 impl Replay {
-    /// Finds the entries in the files from number `from_file` on, of which those up to `applied` are not needed. Without
-    /// `applied` all there are.
+    /// Finds the entries in the files from number `from_file` on, of which those up to `applied` are not needed.
+    /// Without `applied` all there are.
     pub(crate) fn survey(env: &Env, ring: &Ring, from_file: u64, applied: Option<u64>) -> Result<Self, FileError> {
         let mut walk = Walk {
             expected: applied.map(|applied| applied + 1),
@@ -173,8 +173,8 @@ impl Walk {
             && self.previous.is_none_or(|previous| decoded.link.previous == previous)
     }
 
-    /// Whether a file's first entry goes on from an earlier one than the last: a start has cut what came between, and gone
-    /// on in this file. What it has cut is dropped here as well.
+    /// Whether a file's first entry goes on from an earlier one than the last: a start has cut what came between, and
+    /// gone on in this file. What it has cut is dropped here as well.
     fn goes_back(&mut self, decoded: &Decoded) -> bool {
         let behind = self.places.iter().rposition(|place| {
             place.link.sequence + 1 == decoded.link.sequence && place.checksum == decoded.link.previous

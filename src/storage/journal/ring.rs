@@ -95,7 +95,8 @@ impl Ring {
         self.lock().given_up = Some(sequence);
     }
 
-    /// Makes sure that there is a second file, so that a full disk never keeps the journal from going on behind a checkpoint.
+    /// Makes sure that there is a second file, so that a full disk never keeps the journal from going on behind a
+    /// checkpoint.
     pub(crate) fn ensure_two(&self) -> Result<(), FileError> {
         let mut state = self.lock();
         while state.created < 2 {
@@ -116,8 +117,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Takes the next file into use, for entries from this sequence on; none if the journal is full. Then the file in use is
-    /// given up: nothing more may be written to it, and a checkpoint can release it.
+    /// Takes the next file into use, for entries from this sequence on; none if the journal is full. Then the file in
+    /// use is given up: nothing more may be written to it, and a checkpoint can release it.
     pub(super) fn take_next(&self, first_sequence: u64) -> Result<Option<RingFile>, FileError> {
         let mut state = self.lock();
         let next = match state.next.take() {
@@ -206,8 +207,8 @@ impl Ring {
 
 /// How a new file gets its room.
 ///
-/// A sync into a file that was only reserved also records which parts are written now: measured, 140 us instead of 95. So
-/// a file that is prepared ahead is written with zeros; one that an append waits for is not.
+/// A sync into a file that was only reserved also records which parts are written now: measured, 140 us instead of 95.
+/// So a file that is prepared ahead is written with zeros; one that an append waits for is not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fill {
     Reserved,

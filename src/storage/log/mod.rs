@@ -11,7 +11,8 @@
 //! waits for it. What has been trimmed is removed once a checkpoint says so.
 //!
 //! Invariants:
-//! - Every offset from `start` to `end` is in exactly one place, and a frame in a segment is the frame that the journal had.
+//! - Every offset from `start` to `end` is in exactly one place, and a frame in a segment is the frame that the journal
+//!   had.
 //! - A segment's bytes never change; only the active one grows, at its end, and only through its [`Writer`].
 //! - A hole between two frames is damage, found by whoever reads across it.
 //!

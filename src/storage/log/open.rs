@@ -1,8 +1,8 @@
 //! Opening a log after a start.
 //!
 //! With a checkpoint a log is *cut* back to it: what was written to segments since is in the journal too and comes back
-//! from there. Without one, or when the journal is damaged, it is *scanned*: a sound frame in a segment is always a frame
-//! that was acknowledged, since nothing is put there before it is durable in the journal.
+//! from there. Without one, or when the journal is damaged, it is *scanned*: a sound frame in a segment is always a
+//! frame that was acknowledged, since nothing is put there before it is durable in the journal.
 
 use std::{
     io,
@@ -101,7 +101,7 @@ impl Log {
             }
             let active = log.load_active(*base, *bytes, segments)?;
             if active.bytes < *bytes {
-                tracing::info!(path = %path.display(), kept = active.bytes, found = *bytes, "cut a segment behind its last \
+                tracing::info!(path = %path.display(), kept = active.bytes, found = *bytes, "cut behind the last \
                     sound frame");
                 file.set_len(active.bytes).map_err(FileError::when("cut", &path))?;
             }

@@ -63,8 +63,8 @@ impl Cursor {
 }
 
 impl LogReader<'_> {
-    /// The frames from the cursor on: at least one, unless the cursor is at the high watermark, and about `max_bytes`. The
-    /// first may begin before the cursor. Moves the cursor behind the last.
+    /// The frames from the cursor on: at least one, unless the cursor is at the high watermark, and about `max_bytes`.
+    /// The first may begin before the cursor. Moves the cursor behind the last.
     pub(crate) fn read(&self, cursor: &mut Cursor, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
         let place = lock(self.log).locate(cursor.next, max_bytes)?;
         let frames = match place {
@@ -100,8 +100,8 @@ impl LogReader<'_> {
         self.collect(cursor, segment, rows, max_bytes, |position| self.walk_sealed(&open, position))
     }
 
-    /// Collects frames, beginning where the index says. An index is never trusted over the log: what seems damaged from there
-    /// is looked at from the segment's beginning.
+    /// Collects frames, beginning where the index says. An index is never trusted over the log: what seems damaged from
+    /// there is looked at from the segment's beginning.
     fn collect(
         &self,
         cursor: &mut Cursor,
@@ -119,7 +119,8 @@ impl LogReader<'_> {
         }
     }
 
-    /// Collects the frames that the cursor wants; a hole or damage before the first of them is an error, behind it an end.
+    /// Collects the frames that the cursor wants; a hole or damage before the first of them is an error, behind it an
+    /// end.
     fn collect_from(
         &self,
         cursor: &mut Cursor,
@@ -313,8 +314,8 @@ impl Active {
     }
 }
 
-/// The next sound frame that reaches behind `next`, stepping over damage; none at the segment's end. A frame that begins
-/// behind `next` means that those before it are lost, and is not stepped over.
+/// The next sound frame that reaches behind `next`, stepping over damage; none at the segment's end. A frame that
+/// begins behind `next` means that those before it are lost, and is not stepped over.
 fn take_frame(walk: &mut Walk, next: Offset) -> io::Result<Option<Frame>> {
     while !walk.at_end() {
         match walk.header()? {

@@ -57,8 +57,8 @@ impl Walk {
         self.position >= self.len
     }
 
-    /// The header of the frame here and the frame's length, without checking the frame; none if there is no frame of this
-    /// partition here.
+    /// The header of the frame here and the frame's length, without checking the frame; none if there is no frame of
+    /// this partition here.
     pub(super) fn header(&mut self) -> io::Result<Option<(usize, Header)>> {
         let head = self.bytes(self.position, frame::HEADER_BYTES)?;
         Ok(Header::peek(&head).filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length)))
