@@ -89,13 +89,6 @@ impl Broker {
         self.shared.memory.admit(bytes).await
     }
 
-    /// The same without waiting: refused with [`Error::Overloaded`] if there is no memory.
-    #[cfg(test)]
-    pub(crate) fn try_admit(&self, bytes: usize) -> Result<Admission, Error> {
-        self.shared.check_room()?;
-        self.shared.memory.try_admit(bytes)
-    }
-
     /// Checks an append, assigns its offsets and queues it for the journal. Refused whole, or taken whole.
     pub(crate) fn append(&self, append: Append, admission: Admission) -> Result<Pending<Appended>, Error> {
         let count = append.batches.len();

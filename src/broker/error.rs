@@ -39,7 +39,14 @@ pub(crate) enum Error {
         "offset {offset} is outside of partition {partition} of topic {topic:?}, which holds {earliest} up to \
          {high_watermark}; read from earliest or latest instead"
     )]
-    OffsetOutOfRange { topic: String, partition: PartitionId, offset: Offset, earliest: Offset, high_watermark: Offset },
+    OffsetOutOfRange {
+        topic: String,
+        partition: PartitionId,
+        offset: Offset,
+        // What the log holds.
+        earliest: Offset,
+        high_watermark: Offset,
+    },
     #[error(
         "offsets {from} up to {to} of partition {partition} of topic {topic:?} are damaged on disk ({cause}); \
          what follows can be read from offset {to}"

@@ -31,13 +31,6 @@ impl Memory {
         permits.map(|permit| Admission { permit }).map_err(|_| Error::ShuttingDown)
     }
 
-    /// The same without waiting.
-    #[cfg(test)]
-    pub(super) fn try_admit(&self, bytes: usize) -> Result<Admission, Error> {
-        let permits = Arc::clone(&self.permits).try_acquire_many_owned(self.price(bytes));
-        permits.map(|permit| Admission { permit }).map_err(|_| Error::Overloaded { retry_after_ms: 100 })
-    }
-
     /// Half as much again for what the broker adds to records, and never more than there is.
     fn price(&self, bytes: usize) -> u32 {
         let price = (bytes + bytes / 2 + REQUEST_BYTES).min(self.total);

@@ -30,18 +30,6 @@ impl<T> Answer<T> {
     }
 }
 
-impl<T> Pending<T> {
-    /// The answer, if it is there.
-    #[cfg(test)]
-    pub(crate) fn try_take(&mut self) -> Option<Result<T, Error>> {
-        match self.0.try_recv() {
-            Ok(answer) => Some(answer),
-            Err(oneshot::error::TryRecvError::Empty) => None,
-            Err(oneshot::error::TryRecvError::Closed) => Some(Err(Error::OutcomeUnknown)),
-        }
-    }
-}
-
 impl<T> Future for Pending<T> {
     type Output = Result<T, Error>;
 

@@ -32,8 +32,12 @@ impl Server {
     pub(super) fn new(flags: &ConnectionFlags) -> Self {
         let url = flags.server.clone().or_else(config::server_variable);
         let url = url.unwrap_or_else(|| "http://127.0.0.1:9640".to_owned());
-        let url = if url.contains("://") { url } else { format!("http://{url}") };
-        Self { url, retry_for: Duration::ZERO }
+        if url.contains("://") { Self::at(&url) } else { Self::at(&format!("http://{url}")) }
+    }
+
+    /// The broker at this address.
+    pub(super) fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), retry_for: Duration::ZERO }
     }
 
     /// Looks for a lost broker for as long as a flag says.

@@ -26,6 +26,8 @@ pub(super) enum Command {
     Consume(ConsumeFlags),
     /// Show and verify the data directory of a broker that is not running
     Inspect(InspectFlags),
+    /// Measure how fast a broker is, and the machine it runs on
+    Bench(BenchFlags),
 }
 
 /// Run a broker.
@@ -208,4 +210,83 @@ pub(super) struct InspectFlags {
     /// Print JSON, for scripts
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Measure how fast a broker is, and the machine it runs on.
+///
+/// Without --server it starts a broker of its own, a second process with its data in a directory that is removed
+/// afterwards. Everything that is appended is read back and compared. What the machine can do is measured in the same
+/// run: a synced sequential write, one small synced write, one TCP stream over loopback.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct BenchFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+    #[command(subcommand)]
+    pub(super) command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BenchCommand {
+    /// Append as fast as possible, with many requests under way
+    Produce {
+        #[command(flatten)]
+        load: LoadFlags,
+        /// Records in each request
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        records: u32,
+        /// Connections that append at the same time
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        producers: u32,
+        /// Bytes of values to append in all
+        #[arg(long, value_name = "SIZE", default_value = "2GB")]
+        bytes: String,
+    },
+    /// Read as fast as possible
+    Consume {
+        #[command(flatten)]
+        load: LoadFlags,
+        /// Records in each request that was appended
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        records: u32,
+        /// Connections that each read the whole topic at the same time
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        consumers: u32,
+        /// Bytes of values in the topic
+        #[arg(long, value_name = "SIZE", default_value = "2GB")]
+        bytes: String,
+    },
+    /// Append one request at a time, each when the one before is answered
+    Append {
+        #[command(flatten)]
+        load: LoadFlags,
+        /// Records in each request
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        records: u32,
+        /// Connections that append at the same time
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        producers: u32,
+        /// Requests of each connection
+        #[arg(long, value_name = "N", default_value_t = 5000)]
+        requests: u32,
+    },
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct LoadFlags {
+    /// Bytes of each value
+    #[arg(long, value_name = "SIZE", default_value = "1000")]
+    pub(super) record_bytes: String,
+    /// Partitions of the topic
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) partitions: u32,
+    /// A setting of the topic, such as durability=os; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// How often to measure; the medians count
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) runs: u32,
+    /// Where to make the directory for the files of this measurement: on the disk that is to be measured
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) dir: PathBuf,
 }

@@ -4,6 +4,7 @@
 //! carries it out; `failure.rs` says what went wrong and with which code the process ends; `output.rs` is the way out
 //! for results. Results go to standard output; progress, logs and errors to standard error.
 
+mod bench;
 mod connection;
 mod consume;
 mod failure;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
         Command::Consume(flags) => run_async(consume::run(flags)),
         Command::Inspect(flags) => inspect::run(&flags),
+        Command::Bench(flags) => run_async(bench::run(flags, Env::system())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -54,6 +54,11 @@ pub(super) fn count(number: u64) -> String {
     groups.join(",")
 }
 
+/// A number of things: `1 partition`, `53,402 records`.
+pub(super) fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A number of bytes for people: `6.3 MB`.
 pub(super) fn bytes(number: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "two digits are printed")]

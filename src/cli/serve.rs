@@ -112,8 +112,7 @@ async fn close(broker: Arc<Broker>) -> Result<(), Failure> {
 
 fn storage_failed(reason: &str) -> Failure {
     Failure::Storage(format!(
-        "storage has failed: {reason}; nothing that was acknowledged is lost: \
-         check the disk, then start again to recover"
+        "storage has failed: {reason}; what was acknowledged is on the disk: check it, then start again to recover"
     ))
 }
 

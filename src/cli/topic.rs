@@ -37,8 +37,11 @@ async fn create(topics: &Topics, name: &str, partitions: u32, set: &[String], js
     if json {
         return Ok(output::json(&topic_json(&topic))?);
     }
-    let s = if topic.partitions == 1 { "" } else { "s" };
-    Ok(output::line(format_args!("created topic {} with {} partition{s}", topic.name, topic.partitions))?)
+    Ok(output::line(format_args!(
+        "created topic {} with {}",
+        topic.name,
+        output::counted(topic.partitions.into(), "partition")
+    ))?)
 }
 
 async fn list(topics: &Topics, json: bool) -> Result<(), Failure> {
@@ -103,7 +106,7 @@ async fn trim(topics: &Topics, name: &str, partition: PartitionId, before: Offse
 }
 
 /// Takes `KEY=VALUE` apart.
-fn assignments(texts: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
+pub(super) fn assignments(texts: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
     let split = |text: &String| Failure::Usage(format!("--set {text:?} is not of the form KEY=VALUE"));
     texts.iter().map(|text| text.split_once('=').ok_or_else(|| split(text))).collect()
 }

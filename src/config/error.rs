@@ -10,8 +10,8 @@ pub(crate) enum Error {
     #[error("cannot listen on {listen:?}: {problem}; give an address and a port, such as 127.0.0.1:9640")]
     Listen { listen: String, problem: String },
     #[error(
-        "cannot listen on {listen:?} without encryption: other machines reach {address}, and anyone there could \
-         read and delete everything; listen on 127.0.0.1, or say --insecure if that is meant"
+        "cannot listen on {listen:?} without encryption: other machines reach {address}, and anyone there could read \
+         and delete everything; listen on 127.0.0.1, or say --insecure if that is meant"
     )]
     Exposed { listen: String, address: std::net::IpAddr },
 }

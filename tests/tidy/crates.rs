@@ -22,7 +22,7 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "cl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 27] = [
+const HOMES: [(&str, Home); 28] = [
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
     ("clap", In(&["cli/"])),
@@ -30,6 +30,7 @@ const HOMES: [(&str, Home); 27] = [
     ("futures-core", In(&["server/", "client/"])),
     ("hdrhistogram", In(&["cli/"])),
     ("http", In(&["server/", "client/", "testing/"])),
+    ("http-body", In(&["server/"])),
     ("hyper-util", In(&["server/", "client/", "testing/"])),
     ("indicatif", In(&["cli/"])),
     ("jiff", In(&["cli/"])),

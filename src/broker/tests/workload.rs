@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     ledger::{Known, Ledger},
-    world::{append_of, below, encode_record, env, options},
+    world::{append_of, below, encode_record, env, now, options},
 };
 use crate::{
     broker::{Appended, Broker, Pending, TopicDescription},
@@ -146,7 +146,7 @@ impl Life {
         let records: Vec<Vec<u8>> =
             ids.iter().map(|id| encode_record(*id, below(&self.chance, largest) as usize)).collect();
         let append = append_of(&topic.name, Some(partition), &records);
-        let admission = self.broker.try_admit(records.iter().map(Vec::len).sum());
+        let admission = now(self.broker.admit(records.iter().map(Vec::len).sum())).expect("there is memory");
         let asked = self.ledger.append_asked(key, ids);
         match admission.and_then(|admission| self.broker.append(append, admission)) {
             Ok(pending) => waiting.appends.push((asked, pending)),
@@ -156,14 +156,14 @@ impl Life {
 
     /// Takes note of the answers that have come.
     fn hear(&mut self, waiting: Waiting) {
-        for (key, mut pending) in waiting.creates {
-            if let Some(Ok(topic)) = pending.try_take() {
+        for (key, pending) in waiting.creates {
+            if let Some(Ok(topic)) = now(pending) {
                 self.ledger.create_answered(key, topic.id);
                 self.did.created += 1;
             }
         }
-        for (asked, mut pending) in waiting.appends {
-            match pending.try_take() {
+        for (asked, pending) in waiting.appends {
+            match now(pending) {
                 Some(Ok(appended)) => {
                     self.ledger.append_answered(asked, &appended);
                     self.did.appended += 1;
@@ -172,14 +172,14 @@ impl Life {
                 _ => {}
             }
         }
-        for (key, partition, mut pending) in waiting.trims {
-            if let Some(Ok(start)) = pending.try_take() {
+        for (key, partition, pending) in waiting.trims {
+            if let Some(Ok(start)) = now(pending) {
                 self.ledger.trim_answered(key, partition, start);
                 self.did.trimmed += 1;
             }
         }
-        for (key, mut pending) in waiting.deletes {
-            if let Some(Ok(())) = pending.try_take() {
+        for (key, pending) in waiting.deletes {
+            if let Some(Ok(())) = now(pending) {
                 self.ledger.topic(key).deleted = Some(Known::Yes);
                 self.did.deleted += 1;
             }

@@ -1,6 +1,12 @@
 //! A broker on a simulated disk.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    future::Future,
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use crate::{
     broker::{Append, AppendBatch, Broker, OpenError, Options, Read, Step},
@@ -91,5 +97,13 @@ pub(super) fn read_all(broker: &Broker, topic: &str, partition: PartitionId) -> 
             Step::Wait(_) => panic!("a finite read waits"),
             Step::End => return found,
         }
+    }
+}
+
+/// What a future has come to, without waiting for it.
+pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }

@@ -121,7 +121,8 @@ impl Consumer {
         match self.damaged {
             0 => Ok(()),
             ranges => Err(Failure::DataLoss(format!(
-                "{ranges} damaged ranges of records could not be read, see above; everything else was"
+                "{} of records could not be read, see above; everything else was",
+                output::counted(ranges, "damaged range")
             ))),
         }
     }

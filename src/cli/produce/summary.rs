@@ -62,8 +62,8 @@ impl Summary {
             }))?);
         }
         output::line(format_args!(
-            "{} records, {}, in {seconds:.2} s to topic {topic}",
-            output::count(self.records),
+            "{}, {}, in {seconds:.2} s to topic {topic}",
+            output::counted(self.records, "record"),
             output::bytes(self.bytes)
         ))?;
         for (partition, records) in &self.partitions {

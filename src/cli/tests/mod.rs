@@ -46,6 +46,8 @@ fn numbers_are_printed_for_people() {
     assert_eq!(output::count(999), "999");
     assert_eq!(output::count(53_402), "53,402");
     assert_eq!(output::count(1_000_000), "1,000,000");
+    assert_eq!(output::counted(1, "record"), "1 record");
+    assert_eq!(output::counted(2000, "record"), "2,000 records");
     assert_eq!(output::bytes(999), "999 B");
     assert_eq!(output::bytes(6_300_000), "6.3 MB");
 }

@@ -1,0 +1,77 @@
+//! What one run has measured.
+
+use std::{sync::Arc, time::Duration};
+
+use hdrhistogram::Histogram;
+
+use crate::env::Clock;
+
+/// The latencies of requests, in microseconds up to ten minutes, to three digits.
+#[derive(Clone, Debug)]
+pub(super) struct Latencies(Histogram<u64>);
+
+/// How many records went how fast.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) took: Duration,
+    pub(super) latencies: Latencies,
+}
+
+impl Latencies {
+    const LONGEST: Duration = Duration::from_secs(600);
+
+    pub(super) fn new() -> Self {
+        Self(Histogram::new_with_bounds(1, micros(Self::LONGEST), 3).expect("the bounds are valid"))
+    }
+
+    pub(super) fn record(&mut self, latency: Duration) {
+        self.0.saturating_record(micros(latency));
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
+    /// The latency that this part of all requests stays within.
+    pub(super) fn quantile(&self, part: f64) -> Duration {
+        Duration::from_micros(self.0.value_at_quantile(part))
+    }
+
+    pub(super) fn max(&self) -> Duration {
+        Duration::from_micros(self.0.max())
+    }
+}
+
+impl Run {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+    pub(super) fn records_per_second(&self) -> f64 {
+        self.records as f64 / self.took.as_secs_f64()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+    pub(super) fn megabytes_per_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.took.as_secs_f64()
+    }
+}
+
+/// Measures how long something takes.
+pub(super) struct Stopwatch {
+    clock: Arc<dyn Clock>,
+    started: Duration,
+}
+
+impl Stopwatch {
+    pub(super) fn start(clock: &Arc<dyn Clock>) -> Self {
+        Self { clock: Arc::clone(clock), started: clock.elapsed() }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.elapsed() - self.started
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
