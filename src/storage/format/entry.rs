@@ -1,6 +1,6 @@
 //! The journal's files and entries.
 //!
-//! A journal file is a header block of 4,096 bytes and then entries. Entries of one write lie one behind the other; a
+//! A journal file is a header block of 4,096 bytes, which holds the header twice, at 0 and at 2,048, and then entries. Entries of one write lie one behind the other; a
 //! write starts at a multiple of 4,096 and is filled up with zeros to the next, so a block that holds an
 //! acknowledged byte is never written again.
 //!
@@ -15,12 +15,14 @@
 //!                                          36  u32  length of the whole entry
 //!                                          40  u32  items
 //!                                          44  u32  0
-//!                                          48  table: per item u32 kind (1 frame, 2 change), u32 length, u32 checksum
+//!                                          48  table: per item u32 kind (1 frame, 2 change), u32 length, u32 checksum,
+//!                                              u32 checksum of a frame's header (0 for a change)
 //!                                              then the items' bytes
 //! ```
 //!
-//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever taken for one of this.
-//! The checksum of a frame is the frame's own: bytes are summed once.
+//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever taken for one of this. The
+//! checksum of a frame is the frame's own: records are summed once. A frame's header is summed on its own as well: when
+//! the records are damaged, it says which they were, and what it says moves the end of a partition.
 
 use bytes::Bytes;
 
@@ -32,9 +34,13 @@ pub(crate) const BLOCK_BYTES: u64 = 4096;
 const FILE_MAGIC: [u8; 8] = *b"TFRLJRNL";
 const ENTRY_MAGIC: u32 = u32::from_le_bytes(*b"TJE1");
 const ENTRY_HEADER_BYTES: usize = 48;
-const TABLE_ROW_BYTES: usize = 12;
+const TABLE_ROW_BYTES: usize = 16;
 const KIND_FRAME: u32 = 1;
 const KIND_CHANGE: u32 = 2;
+
+/// Where in a file's first block the second copy of its header is. A file whose header is lost is taken for a new one, and
+/// its entries with it, so no single sector may hold it.
+const HEADER_COPY_AT: usize = 2048;
 
 /// The first block of a journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +50,27 @@ pub(crate) struct FileHeader {
 }
 
 impl FileHeader {
+    /// The block, as far as it is not zeros.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut rest = Vec::with_capacity(16);
         rest.extend_from_slice(&self.number.to_le_bytes());
         rest.extend_from_slice(&self.salt.to_le_bytes());
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
-        [&FILE_MAGIC[..], &version, &checksum, &rest].concat()
+        let header = [&FILE_MAGIC[..], &version, &checksum, &rest].concat();
+        let mut block = header.clone();
+        block.resize(HEADER_COPY_AT, 0);
+        block.extend_from_slice(&header);
+        block
     }
 
-    /// None if the block was never written in full, or is damaged.
+    /// None if the block was never written, or both copies are damaged.
     pub(crate) fn decode(block: &[u8]) -> Option<Self> {
-        let mut fields = Fields(block);
+        Self::decode_copy(block).or_else(|| Self::decode_copy(block.get(HEADER_COPY_AT..)?))
+    }
+
+    fn decode_copy(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
         let magic: [u8; 8] = fields.array()?;
         let version: [u8; 4] = fields.array()?;
         let checksum = fields.u32()?;
@@ -117,7 +132,8 @@ pub(crate) fn encode(link: Link, items: &[Item]) -> Encoded {
                 (KIND_CHANGE, crc32(&[&body]), body.into())
             }
         };
-        for field in [kind, length32(body.len()), checksum] {
+        let head = if kind == KIND_FRAME { crc32(&[&body[..frame::HEADER_BYTES]]) } else { 0 };
+        for field in [kind, length32(body.len()), checksum, head] {
             table.extend_from_slice(&field.to_le_bytes());
         }
         bodies.push(body);
@@ -187,15 +203,16 @@ pub(crate) fn decode(bytes: &Bytes, salt: u64) -> Option<Decoded> {
     let mut items = Vec::with_capacity(count);
     let mut at = table_end;
     for _ in 0..count {
-        let (kind, len, checksum) = (fields.u32()?, usize::try_from(fields.u32()?).ok()?, fields.u32()?);
+        let (kind, len) = (fields.u32()?, usize::try_from(fields.u32()?).ok()?);
+        let (checksum, head) = (fields.u32()?, fields.u32()?);
         let end = at.checked_add(len).filter(|end| *end <= length)?;
-        items.push(decode_item(kind, checksum, bytes.slice(at..end)));
+        items.push(decode_item(kind, checksum, head, bytes.slice(at..end)));
         at = end;
     }
     (at == length).then_some(Decoded { link, checksum, length, items })
 }
 
-fn decode_item(kind: u32, checksum: u32, body: Bytes) -> Result<Item, DamagedItem> {
+fn decode_item(kind: u32, checksum: u32, head: u32, body: Bytes) -> Result<Item, DamagedItem> {
     let item = match kind {
         KIND_FRAME => Frame::decode(&body)
             .filter(|frame| frame.checksum() == checksum && frame.bytes().len() == body.len())
@@ -203,9 +220,13 @@ fn decode_item(kind: u32, checksum: u32, body: Bytes) -> Result<Item, DamagedIte
         KIND_CHANGE if crc32(&[&body]) == checksum => Change::decode(&body).map(Item::Change),
         _ => None,
     };
-    item.ok_or_else(|| DamagedItem {
-        frame: (kind == KIND_FRAME).then(|| frame::Header::peek(&body)).flatten().map(|(_, header)| header),
-    })
+    item.ok_or_else(|| DamagedItem { frame: (kind == KIND_FRAME).then(|| sound_header(&body, head)).flatten() })
+}
+
+/// The header at the front of a damaged frame, if it is not what is damaged.
+fn sound_header(frame: &[u8], checksum: u32) -> Option<frame::Header> {
+    let header = frame.get(..frame::HEADER_BYTES).filter(|header| crc32(&[header]) == checksum)?;
+    frame::Header::peek(header).map(|(_, header)| header)
 }
 
 /// Whether bytes begin like an entry of this salt, sound or not.

@@ -27,6 +27,9 @@ pub(crate) mod identity;
 pub(crate) mod segment_file;
 pub(crate) mod topic_file;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 /// The version of every format on disk. A broker refuses a directory of a newer version.
 pub(crate) const VERSION: u32 = 1;
 

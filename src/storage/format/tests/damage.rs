@@ -1,0 +1,269 @@
+//! Bytes that are cut off, flipped, forged or not ours at all.
+
+use bytes::Bytes;
+use proptest::{prelude::*, sample::Index};
+
+use super::samples::{golden, *};
+use crate::storage::format::{
+    change::Change,
+    checkpoint::Checkpoint,
+    crc32,
+    entry::{self, FileHeader},
+    frame::{Frame, Header, MAX_FRAME_BYTES},
+    identity::{Identity, Unreadable},
+    segment_file::{self, IndexRow},
+    topic_file::TopicFile,
+};
+
+/// Whether the bytes are decoded, by each format that is decoded as a whole.
+type Decoder = fn(&[u8]) -> bool;
+
+/// Every format in which each bit counts, with an encoded value.
+fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
+    vec![
+        ("frame", golden::frame().bytes().to_vec(), |bytes| Frame::decode(&Bytes::copy_from_slice(bytes)).is_some()),
+        ("checkpoint", golden::checkpoint().encode(), |bytes| Checkpoint::decode(bytes).is_some()),
+        ("topic file", golden::topic_file().encode(), |bytes| TopicFile::decode(bytes).is_some()),
+        ("identity", golden::identity().encode(), |bytes| Identity::decode(bytes).is_ok()),
+        ("segment header", golden::segment_header().encode().to_vec(), |bytes| {
+            segment_file::Header::decode(bytes).is_some()
+        }),
+        // The last four bytes are reserved: nothing is stored in them and nothing is read from them.
+        ("index row", golden::index_rows()[0].encode()[..20].to_vec(), |bytes| {
+            IndexRow::decode(&[bytes, &[0; 4]].concat()).is_some()
+        }),
+    ]
+}
+
+#[test]
+fn nothing_that_is_cut_off_anywhere_is_decoded() {
+    for (name, whole, decodes) in formats() {
+        assert!(decodes(&whole), "{name}");
+        for len in 0..whole.len() {
+            assert!(!decodes(&whole[..len]), "{name}, cut to {len} bytes");
+        }
+    }
+}
+
+#[test]
+fn nothing_with_a_flipped_bit_is_decoded() {
+    for (name, whole, decodes) in formats() {
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!decodes(&flipped), "{name}, bit {bit} flipped");
+        }
+    }
+}
+
+#[test]
+fn a_journal_file_is_known_as_long_as_one_copy_of_its_header_is_sound() {
+    let block = golden::file_header().encode();
+    for bit in 0..block.len() * 8 {
+        let mut flipped = block.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(FileHeader::decode(&flipped), Some(golden::file_header()), "bit {bit} flipped");
+    }
+    for sector in 0..block.len() / 512 {
+        let mut zeroed = block.clone();
+        zeroed[sector * 512..(sector + 1) * 512].fill(0);
+        assert_eq!(FileHeader::decode(&zeroed), Some(golden::file_header()), "sector {sector} zeroed");
+    }
+    let last = block.len() - 1;
+    let both = block.iter().enumerate().map(|(at, byte)| if at == 20 || at == last { byte ^ 1 } else { *byte });
+    assert_eq!(FileHeader::decode(&both.collect::<Vec<_>>()), None);
+}
+
+#[test]
+fn an_entry_that_is_cut_off_anywhere_is_none() {
+    let whole = concat(&entry::encode(golden::link(), &golden::items()));
+    for len in 0..whole.len() {
+        assert!(entry::decode(&whole.slice(..len), golden::link().salt).is_none(), "cut to {len} bytes");
+    }
+}
+
+#[test]
+fn a_flipped_bit_makes_an_entry_none_or_damages_the_one_item_that_it_is_in() {
+    let items = golden::items();
+    let encoded = entry::encode(golden::link(), &items);
+    let whole = concat(&encoded);
+    let mut item_of = vec![None; encoded.head.len()];
+    for (at, body) in encoded.bodies.iter().enumerate() {
+        item_of.resize(item_of.len() + body.len(), Some(at));
+    }
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let decoded = entry::decode(&flipped.into(), golden::link().salt);
+        let Some(damaged) = item_of[bit / 8] else {
+            assert!(decoded.is_none(), "bit {bit} of the header or the table flipped");
+            continue;
+        };
+        let decoded = decoded.expect("header and table are sound");
+        assert!(!decoded.is_whole(), "bit {bit} flipped");
+        for (at, (found, expected)) in decoded.items.iter().zip(&items).enumerate() {
+            match found {
+                Ok(found) => assert!(at != damaged && found == expected, "bit {bit} flipped"),
+                Err(_) => assert_eq!(at, damaged, "bit {bit} flipped"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_frame_in_an_entry_is_named_only_by_a_header_that_is_sound() {
+    let encoded = entry::encode(golden::link(), &golden::items());
+    let whole = concat(&encoded);
+    let frame_at = encoded.head.len();
+    for bit in 0..encoded.bodies[0].len() * 8 {
+        let mut flipped = whole.to_vec();
+        flipped[frame_at + bit / 8] ^= 1 << (bit % 8);
+        let decoded = entry::decode(&flipped.into(), golden::link().salt).expect("header and table are sound");
+        let damaged = decoded.items[0].as_ref().expect_err("the frame is damaged");
+        if let Some(header) = damaged.frame {
+            assert_eq!(header, *golden::frame().header(), "bit {bit} flipped");
+        }
+    }
+}
+
+#[test]
+fn an_identity_tells_foreign_newer_and_damaged_directories_apart() {
+    let ours = golden::identity().encode();
+    assert_eq!(Identity::decode(b""), Err(Unreadable::Foreign));
+    assert_eq!(Identity::decode(b"something else entirely"), Err(Unreadable::Foreign));
+    assert_eq!(Identity::decode(&ours[..20]), Err(Unreadable::Damaged));
+    // Whatever a later version has behind its number, the number is understood.
+    let newer = [&ours[..8], &7u32.to_le_bytes()[..], b"unknown"].concat();
+    assert_eq!(Identity::decode(&newer), Err(Unreadable::Newer { version: 7 }));
+}
+
+/// Replaces the 4 bytes at `at` and makes the checksum right again, so that only the number itself is wrong.
+fn forge(encoded: &[u8], at: usize, number: u32, checksum_at: usize, summed: &[std::ops::Range<usize>]) -> Vec<u8> {
+    let mut forged = encoded.to_vec();
+    forged[at..at + 4].copy_from_slice(&number.to_le_bytes());
+    let slices: Vec<&[u8]> = summed.iter().map(|range| &forged[range.clone()]).collect();
+    let checksum = crc32(&slices);
+    forged[checksum_at..checksum_at + 4].copy_from_slice(&checksum.to_le_bytes());
+    forged
+}
+
+const HUGE: [u32; 4] = [u32::MAX, u32::MAX / 2, 1 << 24, 100_000];
+
+#[test]
+fn forged_counts_and_lengths_with_a_right_checksum_are_refused_without_room_being_made_for_them() {
+    // Counts of topics, of settings' bytes and of names' bytes; any multiplied by what they count would be gigabytes.
+    let checkpoint = golden::checkpoint().encode();
+    for number in HUGE {
+        for at in [32, 44] {
+            let forged = forge(&checkpoint, at, number, 12, &[8..12, 16..checkpoint.len()]);
+            assert!(Checkpoint::decode(&forged).is_none(), "{number} at {at}");
+        }
+        let topic = golden::topic_file().encode();
+        let starts = topic.len() - 2 * 8 - 4;
+        for at in [24, starts] {
+            let forged = forge(&topic, at, number, 12, &[8..12, 16..topic.len()]);
+            assert!(TopicFile::decode(&forged).is_none(), "{number} at {at}");
+        }
+        let mut change = golden::changes()[2].encode();
+        change[9..13].copy_from_slice(&number.to_le_bytes());
+        assert!(Change::decode(&change).is_none(), "{number} settings");
+    }
+}
+
+#[test]
+fn forged_counts_and_lengths_in_an_entry_are_refused() {
+    let encoded = entry::encode(golden::link(), &golden::items());
+    let whole = concat(&encoded);
+    for number in HUGE.into_iter().chain([0, 1, 47, 48]) {
+        // Length, number of items, length of the first item.
+        for at in [36, 40, 52] {
+            let forged = forge(&whole, at, number, 4, &[8..encoded.head.len(), 0..0]);
+            assert!(entry::decode(&forged.into(), golden::link().salt).is_none(), "{number} at {at}");
+        }
+    }
+}
+
+#[test]
+fn forged_fields_of_a_frame_are_refused() {
+    let frame = golden::frame();
+    let sum = &[8..frame.bytes().len(), 0..0];
+    let too_long = u32::try_from(MAX_FRAME_BYTES + 1).expect("64 MiB");
+    for (what, at, number) in [
+        ("a length below the header's", 0, 71),
+        ("a length past the bound", 0, too_long),
+        ("a length past the end", 0, 100_000),
+        ("flags", 64, 1),
+        ("more records than offsets", 20, 3),
+    ] {
+        let forged = forge(frame.bytes(), at, number, 4, sum);
+        assert!(Frame::decode(&forged.into()).is_none(), "{what}");
+    }
+    // A base offset so high that the frame would end past 2^64.
+    let mut bytes = frame.bytes().to_vec();
+    bytes[24..32].fill(0xff);
+    let forged = forge(&bytes, 68, 2, 4, sum);
+    assert!(Header::peek(&forged).is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn arbitrary_bytes_never_make_a_decoder_panic(bytes: Vec<u8>, salt: u64) {
+        for (_, _, decodes) in formats() {
+            let _decoded = decodes(&bytes);
+        }
+        let _decoded = (Change::decode(&bytes), Header::peek(&bytes), entry::has_salt(&bytes, salt));
+        let _decoded = entry::decode(&bytes.into(), salt);
+    }
+
+    #[test]
+    fn changed_bytes_never_make_a_decoder_panic(
+        which: Index,
+        changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..8),
+    ) {
+        let formats = formats();
+        let (_, whole, decodes) = which.get(&formats);
+        let mut bytes = whole.clone();
+        for (at, byte) in changes {
+            *at.get_mut(&mut bytes) = byte;
+        }
+        prop_assert!(!decodes(&bytes) || bytes == *whole);
+    }
+
+    /// Changes have no checksum of their own, so decoding one is all that stands between forged bytes and the state.
+    #[test]
+    fn changed_bytes_of_a_change_are_refused_or_another_change(
+        change in any_change(),
+        at: Index,
+        byte: u8,
+        len: Index,
+    ) {
+        let mut bytes = change.encode();
+        prop_assert!(Change::decode(&bytes[..len.index(bytes.len())]).is_none());
+        *at.get_mut(&mut bytes) = byte;
+        if let Some(other) = Change::decode(&bytes) {
+            prop_assert_eq!(Change::decode(&other.encode()), Some(other));
+        }
+    }
+
+    /// With the table and its checksum forged as well, decoding takes whatever lengths they say.
+    #[test]
+    fn an_entry_with_forged_header_and_table_never_makes_the_decoder_panic(
+        items in any_items(),
+        link in any_link(),
+        changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..8),
+    ) {
+        let encoded = entry::encode(link, &items);
+        let mut bytes = concat(&encoded).to_vec();
+        for (at, byte) in changes {
+            *at.get_mut(&mut bytes[24..encoded.head.len()]) = byte;
+        }
+        let checksum = crc32(&[&bytes[8..encoded.head.len()]]);
+        bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+        let len = bytes.len();
+        if let Some(decoded) = entry::decode(&bytes.into(), link.salt) {
+            prop_assert!(decoded.length <= len);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Golden files: what version 1 wrote, this code still writes and reads.
+//!
+//! They lie in `tests/fixtures/v1`, as hexadecimal text, 16 bytes a line. A test that fails here says that data directories
+//! of users would not be read any more. If that is meant: raise `format::VERSION`, see to it that the old version is still
+//! read or refused with a clear message, and write the files of the new version with
+//!
+//! ```text
+//! cargo test --lib -- --ignored write_the_golden_files_of_a_new_version
+//! ```
+//!
+//! which never replaces a file that is there.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use super::samples::{concat, golden};
+use crate::{
+    env::{Env, Open},
+    storage::{
+        files::read_file,
+        format::{
+            VERSION,
+            change::Change,
+            checkpoint::Checkpoint,
+            entry::{self, FileHeader, Item},
+            frame::Frame,
+            identity::Identity,
+            segment_file::{self, INDEX_ROW_BYTES, IndexRow},
+            topic_file::TopicFile,
+        },
+    },
+};
+
+fn dir(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}"))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(16) {
+        let line: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(text, "{}", line.join(" ")).expect("a String takes everything");
+    }
+    text
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("two hexadecimal digits")).collect()
+}
+
+fn golden_file(version: u32, name: &str) -> Vec<u8> {
+    let path = dir(version).join(format!("{name}.hex"));
+    let found = read_file(&*Env::system().files, &path).expect("the file can be read");
+    let found = found.unwrap_or_else(|| {
+        panic!("there is no golden file {}: write those of version {version} (see golden.rs)", path.display())
+    });
+    from_hex(std::str::from_utf8(&found).expect("text"))
+}
+
+/// Checks what is encoded against the golden file and returns that.
+fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
+    let golden = golden_file(VERSION, name);
+    if golden != encoded {
+        let at = golden.iter().zip(encoded).take_while(|(golden, encoded)| golden == encoded).count();
+        panic!(
+            "the format of `{name}` has changed, from byte {at} on, but format::VERSION is still {VERSION}: existing data \
+             directories would not be read any more (see golden.rs for what to do)\n--- version {VERSION}\n{}--- this \
+             code\n{}",
+            to_hex(&golden),
+            to_hex(encoded),
+        );
+    }
+    golden.into()
+}
+
+fn index() -> Vec<u8> {
+    golden::index_rows().iter().flat_map(IndexRow::encode).collect()
+}
+
+fn change_names() -> [&'static str; 4] {
+    ["change-create", "change-delete", "change-alter", "change-trim"]
+}
+
+/// All formats by the names of their files.
+fn all() -> Vec<(&'static str, Vec<u8>)> {
+    let mut all = vec![
+        ("frame", golden::frame().bytes().to_vec()),
+        ("entry", concat(&entry::encode(golden::link(), &golden::items())).to_vec()),
+        ("journal-header", golden::file_header().encode()),
+        ("segment-header", golden::segment_header().encode().to_vec()),
+        ("index", index()),
+        ("checkpoint", golden::checkpoint().encode()),
+        ("topic", golden::topic_file().encode()),
+        ("identity", golden::identity().encode()),
+    ];
+    all.extend(change_names().into_iter().zip(golden::changes().map(|change| change.encode())));
+    all
+}
+
+#[test]
+fn a_frame_is_what_it_was() {
+    let stored = check("frame", golden::frame().bytes());
+    assert_eq!(Frame::decode(&stored), Some(golden::frame()));
+}
+
+#[test]
+fn every_kind_of_change_is_what_it_was() {
+    for (name, change) in change_names().into_iter().zip(golden::changes()) {
+        let stored = check(name, &change.encode());
+        assert_eq!(Change::decode(&stored), Some(change), "{name}");
+    }
+}
+
+#[test]
+fn a_journal_entry_is_what_it_was() {
+    let stored = check("entry", &concat(&entry::encode(golden::link(), &golden::items())));
+    let decoded = entry::decode(&stored, golden::link().salt).expect("the stored entry is sound");
+    assert_eq!(decoded.link, golden::link());
+    assert_eq!(decoded.length, stored.len());
+    let items: Vec<Item> = decoded.items.into_iter().map(|item| item.expect("a sound item")).collect();
+    assert_eq!(items, golden::items());
+}
+
+#[test]
+fn a_journal_file_begins_as_it_did() {
+    let stored = check("journal-header", &golden::file_header().encode());
+    assert_eq!(FileHeader::decode(&stored), Some(golden::file_header()));
+}
+
+#[test]
+fn a_segment_begins_as_it_did() {
+    let stored = check("segment-header", &golden::segment_header().encode());
+    assert_eq!(segment_file::Header::decode(&stored), Some(golden::segment_header()));
+}
+
+#[test]
+fn an_index_is_what_it_was() {
+    let stored = check("index", &index());
+    let rows: Option<Vec<IndexRow>> = stored.chunks(INDEX_ROW_BYTES).map(IndexRow::decode).collect();
+    assert_eq!(rows.as_deref(), Some(&golden::index_rows()[..]));
+}
+
+#[test]
+fn a_checkpoint_is_what_it_was() {
+    let stored = check("checkpoint", &golden::checkpoint().encode());
+    assert_eq!(Checkpoint::decode(&stored), Some(golden::checkpoint()));
+}
+
+#[test]
+fn a_topic_file_is_what_it_was() {
+    let stored = check("topic", &golden::topic_file().encode());
+    assert_eq!(TopicFile::decode(&stored), Some(golden::topic_file()));
+}
+
+#[test]
+fn the_identity_of_a_directory_is_what_it_was() {
+    let stored = check("identity", &golden::identity().encode());
+    assert_eq!(Identity::decode(&stored), Ok(golden::identity()));
+}
+
+#[test]
+fn every_golden_file_belongs_to_a_format() {
+    let known: Vec<String> = all().iter().map(|(name, _)| format!("{name}.hex")).collect();
+    let files = Env::system().files.read_dir(&dir(VERSION)).expect("the golden files' directory");
+    for file in files {
+        assert!(known.contains(&file.name), "{} is of no format", file.name);
+    }
+}
+
+#[test]
+#[ignore = "run once, when a format gets a new version; it writes files into the source"]
+fn write_the_golden_files_of_a_new_version() {
+    let files = Env::system().files;
+    match files.create_dir(&dir(VERSION)) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{error}"),
+        _ => {}
+    }
+    for (name, encoded) in all() {
+        let path = dir(VERSION).join(format!("{name}.hex"));
+        let file = match files.open(&path, Open::Create) {
+            Ok(file) => file,
+            // What a version wrote is never written anew.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            Err(error) => panic!("cannot create {}: {error}", path.display()),
+        };
+        file.write_all_at(&[to_hex(&encoded).as_bytes()], 0).expect("room for a few bytes");
+    }
+}

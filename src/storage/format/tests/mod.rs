@@ -1,0 +1,6 @@
+//! The formats: what they are byte for byte, and that no bytes are trusted.
+
+mod damage;
+mod golden;
+mod round_trip;
+pub(crate) mod samples;
