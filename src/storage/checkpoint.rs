@@ -3,7 +3,7 @@
 //! Both copies are replaced one after the other, so one of them is whole at any time; the one that covers more counts.
 //! With both lost, the topics are found in their directories and the logs are scanned.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
     files::{FileError, read_file, replace_file},
@@ -25,14 +25,13 @@ pub(crate) enum Found {
 /// Replaces the checkpoint at `path`.
 pub(crate) fn store(files: &dyn FileSystem, path: &Path, checkpoint: &Checkpoint) -> Result<(), FileError> {
     let bytes = checkpoint.encode();
-    replace_file(files, path, &bytes)?;
-    replace_file(files, &copy_of(path), &bytes)
+    copies(path).iter().try_for_each(|path| replace_file(files, path, &bytes))
 }
 
 /// Reads the checkpoint at `path`.
 pub(crate) fn load(files: &dyn FileSystem, path: &Path) -> Result<Found, FileError> {
     let mut found = Found::None;
-    for path in [path.to_owned(), copy_of(path)] {
+    for path in copies(path) {
         let Some(bytes) = read_file(files, &path)? else { continue };
         match (Checkpoint::decode(&bytes), &found) {
             (Some(new), Found::Whole(old)) if new.applied <= old.applied => {}
@@ -47,6 +46,7 @@ pub(crate) fn load(files: &dyn FileSystem, path: &Path) -> Result<Found, FileErr
     Ok(found)
 }
 
-fn copy_of(path: &Path) -> std::path::PathBuf {
-    path.with_extension("copy")
+/// The two files of the checkpoint at `path`.
+pub(super) fn copies(path: &Path) -> [PathBuf; 2] {
+    [path.to_owned(), path.with_extension("copy")]
 }

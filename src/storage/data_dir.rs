@@ -112,6 +112,11 @@ impl DataDir {
     }
 }
 
+/// The id of the topic that a directory is named after, as [`DataDir::topic`] names it.
+pub(crate) fn parse_topic(name: &str) -> Option<TopicId> {
+    (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten().map(TopicId)
+}
+
 /// Checks that a directory is one of ours or may become one; returns whether it is one already.
 pub(crate) fn check_ours(env: &Env, root: &Path) -> Result<bool, Error> {
     let path = root.to_owned();

@@ -7,6 +7,7 @@
 //! - `journal` is what is synced to acknowledge. An entry is one atomic commit.
 //! - `log` is a partition: a tail in memory and segments on disk, written from journal entries that are durable.
 //! - `checkpoint` says up to which journal entry all is in segments; `data_dir` guards the directory.
+//! - `inspect` says what a data directory holds, without changing it.
 //!
 //! Nothing in here acknowledges, waits for, or knows a client.
 
@@ -14,5 +15,6 @@ pub(crate) mod checkpoint;
 pub(crate) mod data_dir;
 pub(crate) mod files;
 pub(crate) mod format;
+pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod log;

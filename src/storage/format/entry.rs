@@ -234,3 +234,8 @@ pub(crate) fn has_salt(bytes: &[u8], salt: u64) -> bool {
     let mut fields = Fields(bytes);
     fields.u32() == Some(ENTRY_MAGIC) && fields.u32().is_some() && fields.u64() == Some(salt)
 }
+
+/// Whether bytes begin like an entry of any salt, sound or not.
+pub(crate) fn begins(bytes: &[u8]) -> bool {
+    Fields(bytes).u32() == Some(ENTRY_MAGIC)
+}

@@ -17,8 +17,8 @@ mod ring;
 
 use std::{io, path::Path, sync::Arc};
 
-pub(crate) use replay::Replay;
-pub(crate) use ring::Ring;
+pub(crate) use replay::{Lost, Replay};
+pub(crate) use ring::{Ring, list};
 
 use super::{
     files::{FileError, SYNC},

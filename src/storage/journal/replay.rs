@@ -77,6 +77,16 @@ impl Replay {
     /// Finds the entries in the files from number `from_file` on, of which those up to `applied` are not needed.
     /// Without `applied` all there are.
     pub(crate) fn survey(env: &Env, ring: &Ring, from_file: u64, applied: Option<u64>) -> Result<Self, FileError> {
+        let needed: Vec<_> = ring.used().into_iter().filter(|(number, _)| *number >= from_file).collect();
+        for (_, path) in &needed {
+            let file = env.files.open(path, Open::Write).map_err(FileError::when("open", path))?;
+            file.sync_data().map_err(FileError::when(SYNC, path))?;
+        }
+        Self::look(env, needed, applied)
+    }
+
+    /// As [`survey`](Self::survey) of these files, but nothing is made durable: for who only wants to know.
+    pub(crate) fn look(env: &Env, files: Vec<(u64, PathBuf)>, applied: Option<u64>) -> Result<Self, FileError> {
         let mut walk = Walk {
             expected: applied.map(|applied| applied + 1),
             previous: None,
@@ -84,12 +94,8 @@ impl Replay {
             lost: Vec::new(),
             torn: None,
         };
-        let mut first = true;
-        for (number, path) in ring.used() {
-            if number >= from_file {
-                walk.file(env, number, path, first && applied.is_some())?;
-                first = false;
-            }
+        for (at, (number, path)) in files.into_iter().enumerate() {
+            walk.file(env, number, path, at == 0 && applied.is_some())?;
         }
         Ok(walk.finish(env, applied))
     }
@@ -107,6 +113,16 @@ impl Replay {
     /// Where the chain ends.
     pub(crate) fn tip(&self) -> Tip {
         self.tip
+    }
+
+    /// Where a write that was never acknowledged has left bytes.
+    pub(crate) fn torn(&self) -> Option<(&Path, Range<u64>)> {
+        self.torn.as_ref().map(|torn| (&*torn.path, torn.bytes.clone()))
+    }
+
+    /// The file and the link of every entry that was found, needed or not, in order.
+    pub(crate) fn found(&self) -> impl Iterator<Item = (&Path, entry::Link)> {
+        self.places.iter().map(|place| (&*place.path, place.link))
     }
 
     /// The entries that are needed, in order. One file at a time is in memory.
@@ -145,8 +161,6 @@ impl Replay {
 impl Walk {
     /// Walks through one file. In the first of a known start, entries from before the start are fine.
     fn file(&mut self, env: &Env, number: u64, path: PathBuf, may_begin_before: bool) -> Result<(), FileError> {
-        let file = env.files.open(&path, Open::Write).map_err(FileError::when("open", &path))?;
-        file.sync_data().map_err(FileError::when(SYNC, &path))?;
         let path: Arc<Path> = path.into();
         let bytes = load(env, &path)?;
         let Some(header) = FileHeader::decode(&bytes).filter(|header| header.number == number) else {

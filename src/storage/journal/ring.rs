@@ -216,7 +216,7 @@ enum Fill {
 }
 
 /// The journal files of a directory, with their headers where they have one.
-fn list(env: &Env, dir: &Path) -> Result<Vec<(PathBuf, Option<FileHeader>)>, FileError> {
+pub(crate) fn list(env: &Env, dir: &Path) -> Result<Vec<(PathBuf, Option<FileHeader>)>, FileError> {
     let mut found = Vec::new();
     for entry in env.files.read_dir(dir).map_err(FileError::when("list", dir))? {
         let is_number = entry.name.strip_suffix(".journal").is_some_and(|stem| stem.parse::<u32>().is_ok());
@@ -224,7 +224,7 @@ fn list(env: &Env, dir: &Path) -> Result<Vec<(PathBuf, Option<FileHeader>)>, Fil
             continue;
         }
         let path = dir.join(&entry.name);
-        let file = env.files.open(&path, Open::Write).map_err(FileError::when("open", &path))?;
+        let file = env.files.open(&path, Open::Read).map_err(FileError::when("open", &path))?;
         let mut block = vec![0; BLOCK_BYTES as usize];
         let header = match file.read_exact_at(&mut block, 0) {
             Ok(()) => FileHeader::decode(&block),

@@ -30,8 +30,11 @@ use std::{
     sync::Arc,
 };
 
+pub(in crate::storage) use open::list;
 pub(crate) use read::{Cursor, LogReader, ReadError};
 pub(crate) use segment::OpenSegments;
+pub(in crate::storage) use segment::load_rows_prefix;
+pub(in crate::storage) use walk::{Source, Walk};
 pub(crate) use writer::{Writer, remove_segments};
 
 use super::format::{
@@ -217,11 +220,11 @@ impl Active {
 }
 
 /// The name of a segment's file.
-fn segment_path(dir: &Path, base: Offset) -> PathBuf {
+pub(in crate::storage) fn segment_path(dir: &Path, base: Offset) -> PathBuf {
     dir.join(format!("{:020}.log", base.0))
 }
 
 /// The name of a segment's index.
-fn index_path(dir: &Path, base: Offset) -> PathBuf {
+pub(in crate::storage) fn index_path(dir: &Path, base: Offset) -> PathBuf {
     dir.join(format!("{:020}.index", base.0))
 }

@@ -16,7 +16,7 @@ use super::{
     walk::{Source, Walk},
 };
 use crate::{
-    env::Open,
+    env::{FileSystem, Open},
     storage::{
         files::{FileError, SYNC, remove_file, sync_parent},
         format::{checkpoint, segment_file},
@@ -35,7 +35,7 @@ impl Log {
         let mut log = Self::new(identity, dir);
         (log.start, log.end, log.last_append_time_ms) = (at.start, at.end, at.last_append_time_ms);
         let limit = at.active.map_or(at.end, |active| active.base);
-        for (base, bytes) in list(segments, &log.dir)? {
+        for (base, bytes) in list(&*segments.env.files, &log.dir)? {
             if at.active.is_some_and(|active| active.base == base) {
                 continue;
             }
@@ -90,7 +90,7 @@ impl Log {
         segments: &OpenSegments,
     ) -> Result<Self, FileError> {
         let mut log = Self::new(identity, dir);
-        let found = list(segments, &log.dir)?;
+        let found = list(&*segments.env.files, &log.dir)?;
         for (at, (base, bytes)) in found.iter().enumerate() {
             let path = segment_path(&log.dir, *base);
             let file = segments.env.files.open(&path, Open::Write).map_err(FileError::when("open", &path))?;
@@ -147,7 +147,7 @@ impl Log {
             active.end = base.plus(u64::from(last.relative));
             active.latest_timestamp_ms = last.latest_before_ms;
         }
-        let mut walk = Walk::new(Source::File(file), bytes, self.identity, active.bytes);
+        let mut walk = Walk::new(Source::File(file), bytes, self.identity, base, active.bytes);
         while !walk.at_end() {
             let Some(frame) = walk.frame().map_err(reading)? else {
                 // Damage has sound frames behind it; a torn tail has none.
@@ -164,8 +164,7 @@ impl Log {
 }
 
 /// The segments in a log's directory with their sizes, in order of their bases. Other files are none of ours.
-fn list(segments: &OpenSegments, dir: &Path) -> Result<Vec<(Offset, u64)>, FileError> {
-    let files = &*segments.env.files;
+pub(in crate::storage) fn list(files: &dyn FileSystem, dir: &Path) -> Result<Vec<(Offset, u64)>, FileError> {
     if !files.exists(dir).map_err(FileError::when("look for", dir))? {
         return Ok(Vec::new());
     }

@@ -90,14 +90,14 @@ impl LogReader<'_> {
         let file =
             self.segments.active(&dir, segment.base).map_err(|error| self.unreadable(cursor, segment, &error))?;
         self.collect(cursor, segment, rows, max_bytes, |position| {
-            Walk::new(Source::File(file.clone()), segment.bytes, identity, position)
+            Walk::new(Source::File(file.clone()), segment.bytes, identity, segment.base, position)
         })
     }
 
     fn read_sealed(&self, cursor: &mut Cursor, segment: &Segment, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
         let open = self.open_sealed(segment).map_err(|error| self.unreadable(cursor, segment, &error))?;
         let rows = open.rows.as_deref().unwrap_or_default();
-        self.collect(cursor, segment, rows, max_bytes, |position| self.walk_sealed(&open, position))
+        self.collect(cursor, segment, rows, max_bytes, |position| self.walk_sealed(&open, segment.base, position))
     }
 
     /// Collects frames, beginning where the index says. An index is never trusted over the log: what seems damaged from
@@ -169,7 +169,7 @@ impl LogReader<'_> {
             let (identity, dir) = self.identity();
             let file = self.segments.active(&dir, active.base)?;
             let position = position_before(&active.rows, timestamp_ms);
-            let walk = Walk::new(Source::File(file), active.bytes, identity, position);
+            let walk = Walk::new(Source::File(file), active.bytes, identity, active.base, position);
             if let Some(found) = find_in_walk(walk, start, timestamp_ms)? {
                 return Ok(found);
             }
@@ -184,13 +184,13 @@ impl LogReader<'_> {
         if rows.last().is_some_and(|last| last.latest_before_ms < timestamp_ms) {
             return Ok(None);
         }
-        let walk = self.walk_sealed(&open, position_before(rows, timestamp_ms));
+        let walk = self.walk_sealed(&open, segment.base, position_before(rows, timestamp_ms));
         find_in_walk(walk, start, timestamp_ms)
     }
 
-    fn walk_sealed(&self, open: &SealedSegment, position: u64) -> Walk {
+    fn walk_sealed(&self, open: &SealedSegment, base: Offset, position: u64) -> Walk {
         let (identity, _) = self.identity();
-        Walk::new(Source::Map(open.bytes.clone()), open.bytes.len() as u64, identity, position)
+        Walk::new(Source::Map(open.bytes.clone()), open.bytes.len() as u64, identity, base, position)
     }
 
     /// Opens a sealed segment, building its index if it has none.
@@ -201,7 +201,7 @@ impl LogReader<'_> {
             return Ok(open);
         }
         let mut active = Active::new(segment.base, 0);
-        let mut walk = self.walk_sealed(&open, 0);
+        let mut walk = self.walk_sealed(&open, segment.base, 0);
         while !walk.at_end() {
             match walk.frame()? {
                 Some(frame) => {

@@ -121,7 +121,7 @@ impl OpenSegments {
 }
 
 /// The rows of an index file as far as they are sound: in order, and within the segment.
-pub(super) fn load_rows_prefix(env: &Env, dir: &Path, base: Offset, segment_bytes: u64) -> Vec<IndexRow> {
+pub(in crate::storage) fn load_rows_prefix(env: &Env, dir: &Path, base: Offset, segment_bytes: u64) -> Vec<IndexRow> {
     let bytes = match read_file(&*env.files, &index_path(dir, base)) {
         Ok(bytes) => bytes.unwrap_or_default(),
         Err(error) => {

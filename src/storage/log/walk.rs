@@ -11,13 +11,14 @@ use crate::{
         frame::{self, Frame, Header, MAX_FRAME_BYTES},
         segment_file::HEADER_BYTES,
     },
+    types::Offset,
 };
 
 /// How much of a file is read at once.
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// Where a segment's bytes come from.
-pub(super) enum Source {
+pub(in crate::storage) enum Source {
     /// A map of the whole file.
     Map(Bytes),
     /// The file, by positioned reads.
@@ -25,11 +26,13 @@ pub(super) enum Source {
 }
 
 /// A place in a segment.
-pub(super) struct Walk {
+pub(in crate::storage) struct Walk {
     source: Source,
     /// Where the segment's frames end.
     len: u64,
     identity: Identity,
+    /// Where the segment starts in the partition.
+    base: Offset,
     position: u64,
     /// What was read last, from `window_at` on.
     window: Bytes,
@@ -38,45 +41,45 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Starts at a position where a frame begins.
-    pub(super) fn new(source: Source, len: u64, identity: Identity, position: u64) -> Self {
+    pub(in crate::storage) fn new(source: Source, len: u64, identity: Identity, base: Offset, position: u64) -> Self {
         let window = match &source {
             Source::Map(bytes) => bytes.clone(),
             Source::File(_) => Bytes::new(),
         };
         let len = if let Source::Map(bytes) = &source { len.min(bytes.len() as u64) } else { len };
-        Self { source, len, identity, position: position.max(HEADER_BYTES), window, window_at: 0 }
+        Self { source, len, identity, base, position: position.max(HEADER_BYTES), window, window_at: 0 }
     }
 
     /// Where the walk is.
-    pub(super) fn position(&self) -> u64 {
+    pub(in crate::storage) fn position(&self) -> u64 {
         self.position
     }
 
     /// Whether the walk is at the end of the segment.
-    pub(super) fn at_end(&self) -> bool {
+    pub(in crate::storage) fn at_end(&self) -> bool {
         self.position >= self.len
     }
 
-    /// The header of the frame here and the frame's length, without checking the frame; none if there is no frame of
-    /// this partition here.
-    pub(super) fn header(&mut self) -> io::Result<Option<(usize, Header)>> {
+    /// The header of the frame here and the frame's length, without checking the frame; none if there is no frame of this
+    /// partition here.
+    pub(in crate::storage) fn header(&mut self) -> io::Result<Option<(usize, Header)>> {
         let head = self.bytes(self.position, frame::HEADER_BYTES)?;
         Ok(Header::peek(&head).filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length)))
     }
 
     /// The frame here, checked; none if there is none or it is damaged.
-    pub(super) fn frame(&mut self) -> io::Result<Option<Frame>> {
+    pub(in crate::storage) fn frame(&mut self) -> io::Result<Option<Frame>> {
         let Some((length, _)) = self.header()? else { return Ok(None) };
         Ok(Frame::decode(&self.bytes(self.position, length)?))
     }
 
     /// Steps over a frame of this length.
-    pub(super) fn skip(&mut self, length: usize) {
+    pub(in crate::storage) fn skip(&mut self, length: usize) {
         self.position += length as u64;
     }
 
     /// Steps over damage: to the next place where a sound frame of this partition begins, or to the end.
-    pub(super) fn resync(&mut self) -> io::Result<()> {
+    pub(in crate::storage) fn resync(&mut self) -> io::Result<()> {
         let topic = self.identity.topic.0.to_le_bytes();
         let partition = self.identity.partition.0.to_le_bytes();
         let mark = [&topic[..], &partition[..]].concat();
@@ -108,8 +111,12 @@ impl Walk {
         frame
     }
 
+    /// Whether a frame belongs here: a file may have been given another segment's name.
     fn is_ours(&self, header: &Header) -> bool {
-        header.topic == self.identity.topic && header.partition == self.identity.partition
+        header.topic == self.identity.topic
+            && header.partition == self.identity.partition
+            && header.base >= self.base
+            && header.end().0 - self.base.0 <= u64::from(u32::MAX)
     }
 
     fn fits(&self, position: u64, length: usize) -> bool {

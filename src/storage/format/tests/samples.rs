@@ -216,8 +216,11 @@ prop_compose! {
 pub(super) fn any_change() -> impl Strategy<Value = Change> {
     let create = (id(), name(), any::<u32>(), settings())
         .prop_map(|(topic, name, partitions, settings)| Change::Create { topic, name, partitions, settings });
-    let trim = (id(), any::<u32>(), offset())
-        .prop_map(|(topic, partition, before)| Change::Trim { topic, partition: PartitionId(partition), before });
+    let trim = (id(), any::<u32>(), offset()).prop_map(|(topic, partition, before)| Change::Trim {
+        topic,
+        partition: PartitionId(partition),
+        before,
+    });
     prop_oneof![
         create,
         id().prop_map(|topic| Change::Delete { topic }),

@@ -1,0 +1,162 @@
+//! The journal, and what it changes beyond the checkpoint.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use super::{Damage, DamageKind, Journal, JournalFile, Known, KnownPartition, Topics, Torn, data_dir};
+use crate::{
+    env::Env,
+    storage::{
+        files::FileError,
+        format::{
+            change::Change,
+            checkpoint::{Checkpoint, Partition as CheckpointPartition},
+            entry::{BLOCK_BYTES, Decoded, FileHeader, Item, begins},
+            frame::Header,
+        },
+        journal::{self, Replay},
+    },
+    types::Offset,
+};
+
+/// What the journal looks like.
+pub(super) struct Look {
+    pub(super) journal: Journal,
+    /// Acknowledged entries are lost: a start then goes by what segments hold rather than by the checkpoint.
+    pub(super) damaged: bool,
+}
+
+/// What the journal has of a partition beyond the checkpoint.
+#[derive(Default)]
+pub(super) struct Tail {
+    /// Offsets whose records are there, or are listed as damaged already; in order, without those that touch.
+    pub(super) offsets: Vec<Range<Offset>>,
+    pub(super) records: u64,
+}
+
+impl Tail {
+    fn add(&mut self, offsets: Range<Offset>) {
+        match self.offsets.last_mut() {
+            Some(last) if last.end >= offsets.start => last.end = last.end.max(offsets.end),
+            _ => self.offsets.push(offsets),
+        }
+    }
+}
+
+/// Looks at the journal in `dir` and applies what is behind the checkpoint to the topics.
+pub(super) fn look(
+    env: &Env,
+    dir: &Path,
+    checkpoint: Option<&Checkpoint>,
+    topics: &mut Topics,
+    damage: &mut Vec<Damage>,
+) -> Result<Look, data_dir::Error> {
+    let from_file = checkpoint.map_or(0, |checkpoint| checkpoint.journal_file);
+    let mut listed = if env.files.exists(dir).map_err(FileError::when("look for", dir))? {
+        journal::list(env, dir)?
+    } else {
+        Vec::new()
+    };
+    listed.sort_by_key(|(_, header)| header.map(|header| header.number));
+    let needed = listed.iter().filter_map(|(path, header)| Some((header.as_ref()?.number, path.clone())));
+    let needed: Vec<(u64, PathBuf)> = needed.filter(|(number, _)| *number >= from_file).collect();
+    let replay = Replay::look(env, needed, checkpoint.map(|checkpoint| checkpoint.applied))?;
+
+    let mut files = Vec::new();
+    for (path, header) in listed {
+        if header.is_none() && holds_an_entry(env, &path) {
+            damage.push(Damage::of_file(&path, DamageKind::JournalHeader));
+        }
+        files.push(describe(path, header, from_file, &replay));
+    }
+    for lost in replay.lost() {
+        let kind = DamageKind::JournalEntries { sequences: lost.sequences.clone() };
+        damage.push(Damage::of_file(dir, kind));
+    }
+    for entry in replay.entries() {
+        apply(entry?, dir, topics, damage);
+    }
+    let torn = replay.torn().map(|(path, bytes)| Torn { path: path.to_owned(), bytes });
+    Ok(Look { journal: Journal { files, end: replay.tip().sequence, torn }, damaged: replay.is_damaged() })
+}
+
+fn describe(path: PathBuf, header: Option<FileHeader>, from_file: u64, replay: &Replay) -> JournalFile {
+    let mut found = replay.found().filter(|(of, _)| *of == path).map(|(_, link)| link.sequence);
+    let first = found.next();
+    let (entries, last) = found.fold((u64::from(first.is_some()), first), |(count, _), last| (count + 1, Some(last)));
+    JournalFile {
+        number: header.map(|header| header.number),
+        salt: header.map(|header| header.salt),
+        needed: header.is_some_and(|header| header.number >= from_file),
+        entries,
+        sequences: first.unwrap_or(0)..last.map_or(0, |last| last + 1),
+        path,
+    }
+}
+
+/// Whether a file without a header looks like one that had one.
+fn holds_an_entry(env: &Env, path: &Path) -> bool {
+    let mut block = vec![0; BLOCK_BYTES as usize];
+    let read =
+        env.files.open(path, crate::env::Open::Read).and_then(|file| file.read_exact_at(&mut block, BLOCK_BYTES));
+    read.is_ok() && begins(&block)
+}
+
+fn apply(entry: Decoded, dir: &Path, topics: &mut Topics, damage: &mut Vec<Damage>) {
+    for item in entry.items {
+        match item {
+            Ok(Item::Change(change)) => apply_change(change, topics),
+            Ok(Item::Frame(frame)) => {
+                if let Some((_, partition)) = find(topics, frame.header()) {
+                    partition.tail.add(frame.header().base..frame.header().end());
+                    partition.tail.records += u64::from(frame.header().count);
+                }
+            }
+            Err(damaged) => {
+                let mut found = Damage::of_file(dir, DamageKind::JournalItem { sequence: entry.link.sequence });
+                if let Some(header) = damaged.frame
+                    && let Some((name, partition)) = find(topics, &header)
+                {
+                    partition.tail.add(header.base..header.end());
+                    found.topic = Some(name);
+                    found.partition = Some(header.partition);
+                    found.offsets = Some(header.base..header.end());
+                }
+                damage.push(found);
+            }
+        }
+    }
+}
+
+fn find<'a>(topics: &'a mut Topics, header: &Header) -> Option<(crate::types::TopicName, &'a mut KnownPartition)> {
+    let topic = topics.get_mut(&header.topic)?;
+    let at = usize::try_from(header.partition.0).ok()?;
+    Some((topic.name.clone(), topic.partitions.get_mut(at)?))
+}
+
+fn apply_change(change: Change, topics: &mut Topics) {
+    match change {
+        Change::Create { topic, name, partitions, settings } => {
+            let empty = || KnownPartition { at: CheckpointPartition::EMPTY, tail: Tail::default() };
+            let partitions = (0..partitions).map(|_| empty()).collect();
+            topics.entry(topic).or_insert(Known { name, settings, partitions });
+        }
+        Change::Delete { topic } => {
+            topics.remove(&topic);
+        }
+        Change::Alter { topic, settings } => {
+            if let Some(known) = topics.get_mut(&topic) {
+                known.settings = settings;
+            }
+        }
+        Change::Trim { topic, partition, before } => {
+            let known = topics.get_mut(&topic);
+            let at = usize::try_from(partition.0).unwrap_or(usize::MAX);
+            if let Some(partition) = known.and_then(|known| known.partitions.get_mut(at)) {
+                partition.at.start = partition.at.start.max(before);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a data directory holds, found out without writing to it or locking it.
+//!
+//! A look from outside: it opens files to read only, so it works on a read-only copy, and beside a broker that serves
+//! the directory. What that broker changes meanwhile may show as a torn end or as a file that has gone; for an answer that
+//! counts it must be stopped first.
+//!
+//! The state is what the next start would make of it: the checkpoint, then the journal behind it. Damage never ends the
+//! look; it is listed.
+//!
+//! Reading order: `report.rs`, the answer; this page; `journal.rs`; `partition.rs`.
+
+mod journal;
+mod partition;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+pub(crate) use report::*;
+
+use self::journal::Tail;
+use super::{
+    data_dir::{self, check_ours},
+    files::{FileError, read_file},
+    format::{
+        VERSION,
+        checkpoint::{self, Partition as CheckpointPartition},
+        identity::{Identity, Unreadable},
+        topic_file::TopicFile,
+    },
+    log,
+};
+use crate::{
+    env::Env,
+    types::{PartitionId, TopicId, TopicName, TopicSettings},
+};
+
+/// Why there is nothing to say about a directory.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("directory {} is empty: no broker has used it yet", path.display())]
+    Empty { path: PathBuf },
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+}
+
+/// A topic as checkpoint and journal know it.
+struct Known {
+    name: TopicName,
+    settings: TopicSettings,
+    partitions: Vec<KnownPartition>,
+}
+
+/// A partition as far as it is known without its segments.
+struct KnownPartition {
+    at: CheckpointPartition,
+    tail: journal::Tail,
+}
+
+type Topics = BTreeMap<TopicId, Known>;
+
+/// Looks at the data directory `dir`. With `verify`, every frame of every segment is checked; otherwise segments are looked at
+/// only as far as their indexes leave questions. The journal is checked in either case.
+pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
+    let mut damage = Vec::new();
+    let id = identify(env, dir, &mut damage)?;
+    let (checkpoint, found) = load_checkpoint(env, &dir.join("checkpoint"), &mut damage);
+    let dirs = TopicDirs::list(env, &dir.join("topics"))?;
+    let mut topics = match &found {
+        Some(found) => found.topics.iter().filter(|topic| !dirs.is_deleted(topic.id)).map(at_checkpoint).collect(),
+        None => dirs.present.iter().filter_map(|(id, dir)| of_file(env, *id, dir)).collect(),
+    };
+    let look = journal::look(env, &dir.join("journal"), found.as_ref(), &mut topics, &mut damage)?;
+
+    let whole = found.is_some() && !look.damaged;
+    let mut reports: Vec<Topic> = Vec::new();
+    for (id, known) in &topics {
+        let dir = dir.join("topics").join(id.to_string());
+        check_topic_file(env, *id, &known.name, &dir, &mut damage);
+        let mut partitions = Vec::new();
+        for (number, known_partition) in (0..).zip(&known.partitions) {
+            let identity = log::Identity { topic: *id, partition: PartitionId(number) };
+            let dir = dir.join(identity.partition.to_string());
+            let place = partition::Place { dir, identity, topic: &known.name, whole, verify };
+            partitions.push(partition::look(env, &place, known_partition, &mut damage));
+        }
+        reports.push(Topic { id: *id, name: known.name.clone(), settings: known.settings.clone(), partitions });
+    }
+    reports.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Report {
+        id,
+        version: VERSION,
+        checkpoint,
+        journal: look.journal,
+        topics: reports,
+        leftovers: dirs.leftovers(&topics),
+        damage,
+    })
+}
+
+/// Whose directory it is; refuses one that is not ours or of a later version.
+fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<u64>, Error> {
+    let file = dir.join("taffrail");
+    let path = dir.to_owned();
+    let Some(bytes) = read_file(&*env.files, &file).map_err(data_dir::Error::from)? else {
+        check_ours(env, dir)?;
+        return Err(Error::Empty { path });
+    };
+    match Identity::decode(&bytes) {
+        Ok(identity) => Ok(Some(identity.id)),
+        Err(Unreadable::Newer { version }) => Err(data_dir::Error::Newer { path, version }.into()),
+        Err(Unreadable::Foreign) => Err(data_dir::Error::Foreign { path }.into()),
+        Err(Unreadable::Damaged) => {
+            damage.push(Damage::of_file(&file, DamageKind::Identity));
+            Ok(None)
+        }
+    }
+}
+
+fn load_checkpoint(env: &Env, path: &Path, damage: &mut Vec<Damage>) -> (Checkpoint, Option<checkpoint::Checkpoint>) {
+    let mut latest: Option<checkpoint::Checkpoint> = None;
+    let mut copies = [CopyState::Missing; 2];
+    let paths = super::checkpoint::copies(path);
+    for (path, state) in paths.iter().zip(&mut copies) {
+        let Some(bytes) = read_or_list(env, path, damage) else { continue };
+        match checkpoint::Checkpoint::decode(&bytes) {
+            Some(found) => {
+                *state = CopyState::Whole { applied: found.applied };
+                if latest.as_ref().is_none_or(|latest| latest.applied < found.applied) {
+                    latest = Some(found);
+                }
+            }
+            None => *state = CopyState::Damaged,
+        }
+    }
+    let kind = if latest.is_some() { DamageKind::CheckpointCopy } else { DamageKind::Checkpoint };
+    let damaged = paths.iter().zip(&copies).filter(|(_, state)| **state == CopyState::Damaged);
+    damage.extend(damaged.map(|(path, _)| Damage::of_file(path, kind.clone())));
+    let applied = latest.as_ref().map(|latest| latest.applied);
+    let journal_file = latest.as_ref().map(|latest| latest.journal_file);
+    (Checkpoint { copies, applied, journal_file }, latest)
+}
+
+/// A file's content; what cannot be read is listed as damage and left out.
+fn read_or_list(env: &Env, path: &Path, damage: &mut Vec<Damage>) -> Option<Vec<u8>> {
+    read_file(&*env.files, path).unwrap_or_else(|error| {
+        damage.push(Damage::of_file(path, DamageKind::Unreadable { cause: error.source.to_string() }));
+        None
+    })
+}
+
+/// The directories of topics.
+struct TopicDirs {
+    present: Vec<(TopicId, PathBuf)>,
+    deleted: Vec<(TopicId, PathBuf)>,
+}
+
+impl TopicDirs {
+    fn list(env: &Env, path: &Path) -> Result<Self, data_dir::Error> {
+        let mut dirs = Self { present: Vec::new(), deleted: Vec::new() };
+        let there = env.files.exists(path).map_err(FileError::when("look for", path))?;
+        let entries = if there { env.files.read_dir(path) } else { Ok(Vec::new()) };
+        for entry in entries.map_err(FileError::when("list", path))? {
+            let (stem, list) = match entry.name.strip_suffix(".deleted") {
+                Some(stem) => (stem, &mut dirs.deleted),
+                None => (&entry.name[..], &mut dirs.present),
+            };
+            if let Some(id) = data_dir::parse_topic(stem).filter(|_| entry.is_dir) {
+                list.push((id, path.join(&entry.name)));
+            }
+        }
+        Ok(dirs)
+    }
+
+    fn is_deleted(&self, id: TopicId) -> bool {
+        self.deleted.iter().any(|(deleted, _)| *deleted == id)
+    }
+
+    fn leftovers(self, topics: &Topics) -> Vec<PathBuf> {
+        let unknown = self.present.into_iter().filter(|(id, _)| !topics.contains_key(id));
+        unknown.chain(self.deleted).map(|(_, path)| path).collect()
+    }
+}
+
+fn at_checkpoint(topic: &checkpoint::Topic) -> (TopicId, Known) {
+    let partitions = topic.partitions.iter().map(|at| KnownPartition { at: *at, tail: Tail::default() }).collect();
+    (topic.id, Known { name: topic.name.clone(), settings: topic.settings.clone(), partitions })
+}
+
+/// A topic as its own file describes it.
+fn of_file(env: &Env, id: TopicId, dir: &Path) -> Option<(TopicId, Known)> {
+    let bytes = read_file(&*env.files, &dir.join("topic")).ok()??;
+    let file = TopicFile::decode(&bytes).filter(|file| file.id == id)?;
+    let at = |start| CheckpointPartition { start, end: start, ..CheckpointPartition::EMPTY };
+    let partitions = file.starts.iter().map(|start| KnownPartition { at: at(*start), tail: Tail::default() });
+    Some((id, Known { name: file.name, settings: file.settings, partitions: partitions.collect() }))
+}
+
+/// Lists a topic's file that is not sound. A topic that was created behind the checkpoint need not have one.
+fn check_topic_file(env: &Env, id: TopicId, name: &TopicName, dir: &Path, damage: &mut Vec<Damage>) {
+    let path = dir.join("topic");
+    let Some(bytes) = read_or_list(env, &path, damage) else { return };
+    if TopicFile::decode(&bytes).is_none_or(|file| file.id != id) {
+        damage.push(Damage { topic: Some(name.clone()), ..Damage::of_file(&path, DamageKind::TopicFile) });
+    }
+}

@@ -1,0 +1,242 @@
+//! What is found in a data directory.
+
+use std::{
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicSettings};
+
+/// What a data directory holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The directory's identity; none if the file that says it is damaged.
+    pub(crate) id: Option<u64>,
+    /// The version of its formats.
+    pub(crate) version: u32,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) journal: Journal,
+    /// In order of their names.
+    pub(crate) topics: Vec<Topic>,
+    /// Directories of deleted topics, and of topics that nothing else knows of.
+    pub(crate) leftovers: Vec<PathBuf>,
+    /// In the order in which it was found: checkpoint, journal, then topic by topic.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// What was found of the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// The state of the file and of its copy.
+    pub(crate) copies: [CopyState; 2],
+    /// Entries up to this one are in segments.
+    pub(crate) applied: Option<u64>,
+    /// The journal file that a start reads first.
+    pub(crate) journal_file: Option<u64>,
+}
+
+/// The state of one of two copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyState {
+    Missing,
+    Damaged,
+    /// It is whole and covers entries up to this one.
+    Whole {
+        applied: u64,
+    },
+}
+
+/// The journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Journal {
+    /// In order of their numbers, those without one first.
+    pub(crate) files: Vec<JournalFile>,
+    /// The last entry's sequence: where the chain of entries ends.
+    pub(crate) end: u64,
+    /// A last write that was never acknowledged; the next start cuts it off. Not damage.
+    pub(crate) torn: Option<Torn>,
+}
+
+/// A file of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JournalFile {
+    pub(crate) path: PathBuf,
+    /// Number and salt; none if the file has not been used yet.
+    pub(crate) number: Option<u64>,
+    pub(crate) salt: Option<u64>,
+    /// Whether a start reads it; otherwise a checkpoint covers what is in it.
+    pub(crate) needed: bool,
+    /// How many entries were found. Files that are not needed are not looked into.
+    pub(crate) entries: u64,
+    /// Their sequences, from the first up to behind the last.
+    pub(crate) sequences: Range<u64>,
+}
+
+/// Bytes of a write that was never acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Torn {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Range<u64>,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) id: TopicId,
+    pub(crate) name: TopicName,
+    pub(crate) settings: TopicSettings,
+    pub(crate) partitions: Vec<Partition>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Partition {
+    pub(crate) id: PartitionId,
+    /// The first offset that has not been trimmed.
+    pub(crate) start: Offset,
+    /// The offset behind the last record.
+    pub(crate) end: Offset,
+    /// Sound records in the journal that are not in a segment yet, as far as a checkpoint says.
+    pub(crate) journal_records: u64,
+    /// In order of their bases.
+    pub(crate) segments: Vec<Segment>,
+}
+
+/// A segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    pub(crate) base: Offset,
+    /// The offset behind its last record.
+    pub(crate) end: Offset,
+    pub(crate) bytes: u64,
+    /// Sound records, if every frame was checked; otherwise as many as there are offsets.
+    pub(crate) records: u64,
+    pub(crate) state: SegmentState,
+    pub(crate) index: IndexState,
+}
+
+/// What a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentState {
+    /// It does not change any more.
+    Sealed,
+    /// The one that grows.
+    Active,
+    /// It was begun behind the checkpoint: a start writes it anew, from the journal.
+    BehindCheckpoint,
+}
+
+/// What a segment's index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexState {
+    /// An active segment has no index, or a part of one.
+    NotYet,
+    Sound,
+    Missing,
+    Damaged,
+}
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The topic and the partition, where it is known whose records are concerned.
+    pub(crate) topic: Option<TopicName>,
+    pub(crate) partition: Option<PartitionId>,
+    /// The records that cannot be read; none if that is not known, or if all can be.
+    pub(crate) offsets: Option<Range<Offset>>,
+    pub(crate) kind: DamageKind,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DamageKind {
+    /// The operating system does not give its bytes.
+    Unreadable { cause: String },
+    /// The file that says whose the directory is; written anew at the next start.
+    Identity,
+    /// A copy of the checkpoint; the other one is used.
+    CheckpointCopy,
+    /// The checkpoint: a start looks through all segments.
+    Checkpoint,
+    /// Acknowledged entries of the journal that are lost, from the first up to behind the last.
+    JournalEntries { sequences: Range<u64> },
+    /// A part of an entry.
+    JournalItem { sequence: u64 },
+    /// A journal file that holds an entry and does not say which file it is.
+    JournalHeader,
+    /// The file that says what a topic is; written anew at the next change.
+    TopicFile,
+    /// The first bytes of a segment. Its records can be read.
+    SegmentHeader,
+    /// Records in a segment are damaged.
+    Records,
+    /// Records are in no segment.
+    MissingRecords,
+    /// An index that does not fit its segment; built anew when it is needed.
+    Index,
+}
+
+impl Damage {
+    pub(super) fn of_file(path: &Path, kind: DamageKind) -> Self {
+        Self { path: path.to_owned(), topic: None, partition: None, offsets: None, kind }
+    }
+
+    /// Whether records are lost by it. What is not lost is mended by the next start, or when it is needed.
+    pub(crate) fn loses_records(&self) -> bool {
+        match &self.kind {
+            DamageKind::JournalEntries { .. }
+            | DamageKind::JournalItem { .. }
+            | DamageKind::JournalHeader
+            | DamageKind::Records
+            | DamageKind::MissingRecords => true,
+            DamageKind::Unreadable { .. } => self.offsets.is_some(),
+            DamageKind::Identity
+            | DamageKind::CheckpointCopy
+            | DamageKind::Checkpoint
+            | DamageKind::TopicFile
+            | DamageKind::SegmentHeader
+            | DamageKind::Index => false,
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.kind)?;
+        if let Some(topic) = &self.topic {
+            write!(f, "; topic {topic}")?;
+        }
+        if let Some(partition) = self.partition {
+            write!(f, ", partition {partition}")?;
+        }
+        if let Some(offsets) = &self.offsets {
+            write!(f, ", offsets {} up to {} cannot be read", offsets.start, offsets.end)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DamageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { cause } => write!(f, "cannot be read: {cause}"),
+            Self::Identity => f.write_str("is damaged; the next start writes it anew"),
+            Self::CheckpointCopy => f.write_str("is a damaged copy of the checkpoint; the other one is used"),
+            Self::Checkpoint => f.write_str("is damaged; the next start looks through all segments instead"),
+            Self::JournalEntries { sequences } => {
+                write!(f, "entries {} up to {} are damaged", sequences.start, sequences.end)
+            }
+            Self::JournalItem { sequence } => write!(f, "a part of entry {sequence} is damaged"),
+            Self::JournalHeader => f.write_str("its header is damaged, and with it all of its entries are lost"),
+            Self::TopicFile => f.write_str("is damaged; it is written anew when the topic changes"),
+            Self::SegmentHeader => f.write_str("its header is damaged or of another segment; its records can be read"),
+            Self::Records => f.write_str("records are damaged"),
+            Self::MissingRecords => f.write_str("records are missing"),
+            Self::Index => f.write_str("does not fit its segment; it is built anew when it is needed"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Looking at data directories, sound and damaged.
