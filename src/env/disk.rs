@@ -137,7 +137,8 @@ struct DiskLock {
 
 impl LockGuard for DiskLock {}
 
-struct DiskFile(fs::File);
+/// An open file of the operating system.
+pub(super) struct DiskFile(pub(super) fs::File);
 
 impl File for DiskFile {
     fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()> {
@@ -203,7 +204,8 @@ impl DiskFile {
         rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len))
     }
 
-    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+    /// Takes room where the file system cannot reserve it: by using it.
+    pub(super) fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
         // Aligned, because the handle may be a direct one.
         let mut zeros = AlignedBuffer::with_capacity(ZEROS_PER_WRITE);
         zeros.extend(&vec![0; ZEROS_PER_WRITE]);

@@ -4,7 +4,7 @@
 //! numbers through [`Random`], and through nothing else (`clippy.toml` bans the side doors). That is what lets the
 //! whole broker run on a disk that loses power at a chosen instruction.
 //!
-//! Reading order: this page, the contract; `disk.rs`, the real one; `sim.rs`, the simulated one. Both pass the same
+//! Reading order: this page, the contract; `disk.rs`, the real one; `sim/mod.rs`, the simulated one. Both pass the same
 //! suite, `tests/conformance.rs`.
 //!
 //! # What we ask of a disk
@@ -13,7 +13,8 @@
 //!   subset of its 512-byte sectors may survive a power cut, in any order.
 //! - A file's new length is durable with its data: after `sync_data`, reads return what was written.
 //! - A created, renamed or removed name is durable when a later [`FileSystem::sync_dir`] on its directory has returned,
-//!   and not before, whatever happens to the file's content. (Renaming over a file replaces it atomically.)
+//!   and not before, whatever happens to the file's content. Renaming over a file replaces it atomically; a rename from
+//!   one directory to another is durable when both are synced.
 //! - After a failed sync nothing is known about the data it covered; callers never try again (D8 of the design).
 //! - What is written is what is read, unless the disk is damaged, which callers detect by checksums.
 
@@ -82,8 +83,8 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Opens a file. `NotFound` without one, `AlreadyExists` for [`Open::Create`] with one.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
 
-    /// Maps a whole file for reading. The file must not be written to or made shorter as long as the bytes live;
-    /// removing it is fine. An empty file gives no bytes.
+    /// Maps a whole file for reading. The file must not be written to or made shorter as long as the bytes live, which
+    /// the simulated disk asserts; removing it is fine. An empty file gives no bytes.
     fn map(&self, path: &Path) -> io::Result<Bytes>;
 
     /// Creates a directory; its parent must exist. `AlreadyExists` if the name is taken.
@@ -95,7 +96,8 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Whether there is a file or directory of this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Gives a file another name in the same file system, replacing a file of that name atomically.
+    /// Gives a file another name in the same file system, replacing a file of that name atomically. A directory can be
+    /// moved to a name that is free.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name. Open handles and maps go on working.
@@ -131,7 +133,8 @@ pub(crate) trait File: Send + Sync + 'static {
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Makes the file at least this long with room on disk for all of it, the new part zeros; `StorageFull` if there is
-    /// not enough.
+    /// not enough, and then it is as long as before. What is reserved is not yet written: the first write to it costs
+    /// more to sync than writing again does.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// Makes what was written, and the length, durable.

@@ -2,8 +2,6 @@
 
 use super::{node::Change, random::Dice};
 
-pub(crate) use super::stats::CutEffect;
-
 /// What survives a power cut of what was not synced. What was synced survives every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CrashMode {

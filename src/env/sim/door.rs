@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, MutexGuard, PoisonError},
 };
 
@@ -10,20 +10,18 @@ use bytes::Bytes;
 
 use super::{
     Machine, OpKind, SimDisk,
-    content::SECTOR,
-    crash::Fate,
     fault::{Failure, Part},
+    handle::{SimFile, SimLock, SimMap},
     names::NodeId,
-    random::Dice,
 };
-use crate::env::{DIRECT_ALIGNMENT, DirEntry, File, FileSystem, LockGuard, Open};
+use crate::env::{DirEntry, File, FileSystem, LockGuard, Open};
 
 /// An operation that happens, or fails in a way of its own.
-struct Started<'a> {
-    machine: MutexGuard<'a, Machine>,
+pub(super) struct Started<'a> {
+    pub(super) machine: MutexGuard<'a, Machine>,
     /// Its number, if it is a mutating one.
-    number: u64,
-    failure: Option<Failure>,
+    pub(super) number: u64,
+    pub(super) failure: Option<Failure>,
 }
 
 impl SimDisk {
@@ -31,7 +29,7 @@ impl SimDisk {
     ///
     /// An operation that fails without a trace fails here. A failed write may have been done in part and a failed sync
     /// always has been; those come back with their failure.
-    fn begin(&self, kind: OpKind, path: &Path, details: fmt::Arguments<'_>) -> io::Result<Started<'_>> {
+    pub(super) fn begin(&self, kind: OpKind, path: &Path, details: fmt::Arguments<'_>) -> io::Result<Started<'_>> {
         let mut machine = self.wait_for_holds(kind);
         if !machine.powered {
             machine.stats.power_off += 1;
@@ -120,7 +118,7 @@ impl Machine {
         Some(failure)
     }
 
-    fn counting_full<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+    pub(super) fn counting_full<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::StorageFull) {
             self.stats.disk_full += 1;
         }
@@ -212,171 +210,6 @@ impl FileSystem for SimDisk {
     }
 }
 
-/// An open file.
-struct SimFile {
-    disk: SimDisk,
-    node: NodeId,
-    how: Open,
-    /// The path that it was opened by.
-    path: PathBuf,
-}
-
-impl SimFile {
-    fn begin(&self, kind: OpKind, details: fmt::Arguments<'_>) -> io::Result<Started<'_>> {
-        if kind.is_mutating() && kind != OpKind::SyncData && self.how == Open::Read {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        self.disk.begin(kind, &self.path, details)
-    }
-
-    fn check_alignment(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        let aligned = position.is_multiple_of(DIRECT_ALIGNMENT as u64)
-            && bytes.len().is_multiple_of(DIRECT_ALIGNMENT)
-            && bytes.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT);
-        if self.how == Open::Direct && !aligned { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
-    }
-
-    /// # Panics
-    ///
-    /// If the file is mapped: on a real disk the map would change under its readers or kill the process.
-    fn check_unmapped(&self, machine: &Machine) {
-        let mapped = machine.maps.get(&self.node).is_some_and(|&maps| maps > 0);
-        assert!(!mapped, "{} is changed while it is mapped", self.path.display());
-    }
-}
-
-impl File for SimFile {
-    fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()> {
-        let Started { machine, .. } = self.begin(OpKind::Read, format_args!(""))?;
-        self.check_alignment(position, into)?;
-        let content = machine.tree.file(self.node).visible();
-        if position.checked_add(into.len() as u64).is_none_or(|end| end > content.len()) && !into.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        content.read(into, position);
-        Ok(())
-    }
-
-    fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
-        let Started { mut machine, number, failure } =
-            self.begin(OpKind::Write, format_args!(" at {position}: {}", Fingerprint(slices)))?;
-        let mut at = position;
-        for slice in slices {
-            self.check_alignment(at, slice)?;
-            at = at.saturating_add(slice.len() as u64);
-        }
-        self.check_unmapped(&machine);
-        let mut bytes = slices.concat();
-        if let Some(part) = failure.as_ref().and_then(|failure| failure.part) {
-            bytes.truncate(part.of_write(position, bytes.len(), &mut machine.dice));
-        }
-        let written = machine.tree.write(number, self.node, &bytes, position);
-        machine.counting_full(written)?;
-        failure.map_or(Ok(()), |failure| Err(failure.error))
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let Started { machine, .. } = self.begin(OpKind::Ask, format_args!(""))?;
-        Ok(machine.tree.file(self.node).visible().len())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let Started { mut machine, number, .. } = self.begin(OpKind::SetLen, format_args!(" to {len}"))?;
-        if len < machine.tree.file(self.node).visible().len() {
-            self.check_unmapped(&machine);
-        }
-        machine.tree.set_len(number, self.node, len);
-        Ok(())
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        let Started { mut machine, number, .. } = self.begin(OpKind::Allocate, format_args!(" to {len}"))?;
-        let allocated = machine.tree.allocate(number, self.node, len);
-        machine.counting_full(allocated)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let Started { mut machine, failure, .. } = self.begin(OpKind::SyncData, format_args!(""))?;
-        match failure {
-            None => {
-                machine.tree.file_mut(self.node).sync();
-                Ok(())
-            }
-            Some(failure) => {
-                let mut fate = Fate::by_chance(Dice::new(machine.dice.next()));
-                machine.tree.file_mut(self.node).fail_sync(&mut fate);
-                Err(failure.error)
-            }
-        }
-    }
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        self.disk.machine().tree.closed(self.node);
-    }
-}
-
-/// A mapped file, which is a copy: files that are mapped do not change.
-struct SimMap {
-    disk: SimDisk,
-    node: NodeId,
-    bytes: Vec<u8>,
-}
-
-impl AsRef<[u8]> for SimMap {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for SimMap {
-    fn drop(&mut self) {
-        if let Some(maps) = self.disk.machine().maps.get_mut(&self.node) {
-            *maps -= 1;
-        }
-    }
-}
-
-struct SimLock {
-    disk: SimDisk,
-    node: NodeId,
-}
-
-impl LockGuard for SimLock {}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        self.disk.machine().locks.retain(|&node| node != self.node);
-    }
-}
-
-impl Part {
-    /// How many bytes of a write are done.
-    fn of_write(self, position: u64, len: usize, dice: &mut Dice) -> usize {
-        let done = if len == 0 { 0 } else { dice.below(len as u64) };
-        match self {
-            Self::Bytes => done as usize,
-            Self::Sectors => ((position + done) / SECTOR * SECTOR).saturating_sub(position) as usize,
-        }
-    }
-}
-
 fn power_is_off() -> io::Error {
     io::Error::other("power is off")
-}
-
-/// Shows how many bytes are written and a hash of them (FNV-1a), so that equal traces mean equal writes.
-struct Fingerprint<'a>(&'a [&'a [u8]]);
-
-impl fmt::Display for Fingerprint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut len = 0;
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for &byte in self.0.iter().copied().flatten() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            len += 1;
-        }
-        write!(f, "{len} bytes, {hash:016x}")
-    }
 }

@@ -6,8 +6,8 @@
 //! for good what it did not store. Nor is it harsher: what was synced stays, and a rename happens or does not.
 //!
 //! Reading order: this page, what tests can do to a disk; `fault.rs` and `crash.rs`, their words; `door.rs`, how every
-//! operation passes faults and the crash point before it happens; `tree.rs`, `names.rs`, `node.rs` and `content.rs`,
-//! the disk itself.
+//! operation passes faults and the crash point before it happens; `handle.rs`, open files; `tree.rs`, `names.rs`,
+//! `node.rs` and `content.rs`, the disk itself.
 
 #![cfg_attr(not(test), allow(dead_code, reason = "tests of users need less of a disk than our own"))]
 
@@ -24,6 +24,7 @@ mod content;
 mod crash;
 mod door;
 mod fault;
+mod handle;
 mod names;
 mod node;
 mod random;
@@ -141,7 +142,7 @@ impl SimDisk {
 
     /// Switches the power off, if it is not yet, and returns the disk as the next process finds it: nothing open, no
     /// locks, no faults, operations counted from 0. The old disk stays as it is, so that many ends of one run can be
-    /// tried. The same seed gives the same outcome.
+    /// tried. The same seed gives the same outcome. (`disk.fork().power_cut(…)` leaves the power of this one on.)
     pub(crate) fn power_cut(&self, seed: u64, mode: CrashMode) -> Self {
         self.power_off();
         let machine = self.machine();
@@ -231,12 +232,6 @@ impl SimDisk {
     pub(crate) fn content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         let machine = self.machine();
         Ok(machine.tree.file(machine.tree.find_file(path.as_ref())?).visible().to_vec())
-    }
-
-    /// What of a file's content is durable.
-    pub(crate) fn durable_content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-        let machine = self.machine();
-        Ok(machine.tree.file(machine.tree.find_file(path.as_ref())?).durable().to_vec())
     }
 
     /// The paths of all files that the process sees.

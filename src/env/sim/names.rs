@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::crash::{CutEffect, Fate};
+use super::{crash::Fate, stats::CutEffect};
 
 /// Names a file or directory whatever its path is.
 pub(super) type NodeId = u64;

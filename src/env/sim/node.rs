@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, mem, ops::Range, sync::Arc};
 
 use super::{
     content::{Content, PAGE, SECTOR},
-    crash::{CutEffect, Fate},
+    crash::Fate,
+    stats::CutEffect,
 };
 
 /// A file of the simulated disk.
@@ -62,6 +63,9 @@ impl Node {
 
     /// How many pages more it would take with these bytes written.
     pub(super) fn pages_to_write(&self, range: Range<u64>) -> u64 {
+        if range.is_empty() {
+            return 0;
+        }
         let first = (range.start / PAGE).max(self.reserved.div_ceil(PAGE));
         self.visible.holes(first..range.end.div_ceil(PAGE))
     }
@@ -175,13 +179,11 @@ impl Node {
             effect.lengths_lost += 1;
         }
         let sectors: BTreeSet<_> = self.unsynced.iter().flat_map(Change::sectors).collect();
+        let (mut seen, mut left) = ([0; SECTOR as usize], [0; SECTOR as usize]);
         for sector in sectors {
-            let range = sector * SECTOR..(sector + 1) * SECTOR;
-            if survived.sectors(range.clone()) == self.visible.sectors(range) {
-                effect.sectors_kept += 1;
-            } else {
-                effect.sectors_lost += 1;
-            }
+            self.visible.read(&mut seen, sector * SECTOR);
+            survived.read(&mut left, sector * SECTOR);
+            *if seen == left { &mut effect.sectors_kept } else { &mut effect.sectors_lost } += 1;
         }
     }
 }

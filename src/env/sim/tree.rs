@@ -9,9 +9,10 @@ use std::{
 
 use super::{
     content::PAGE,
-    crash::{Candidates, CutEffect, Fate},
+    crash::{Candidates, Fate},
     names::{Names, NodeId, ROOT, Slot},
     node::Node,
+    stats::CutEffect,
 };
 
 /// No file grows beyond this: a page has an entry in a table, and a mistaken position must not take all memory.

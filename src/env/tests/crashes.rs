@@ -36,14 +36,19 @@ fn disk_with(content: &[u8]) -> (SimDisk, Arc<dyn File>) {
     (disk, file)
 }
 
+/// What a power cut would leave, while the disk itself goes on.
+fn cut(disk: &SimDisk, seed: u64, mode: CrashMode) -> SimDisk {
+    disk.fork().power_cut(seed, mode)
+}
+
 /// The contents of the file after many power cuts.
 fn outcomes(disk: &SimDisk, mode: CrashMode) -> BTreeSet<Vec<u8>> {
-    (0..500).map(|seed| disk.power_cut(seed, mode).content(FILE).unwrap()).collect()
+    (0..500).map(|seed| cut(disk, seed, mode).content(FILE).unwrap()).collect()
 }
 
 /// The files there are after many power cuts.
 fn trees(disk: &SimDisk, mode: CrashMode) -> BTreeSet<Vec<PathBuf>> {
-    (0..500).map(|seed| disk.power_cut(seed, mode).files()).collect()
+    (0..500).map(|seed| cut(disk, seed, mode).files()).collect()
 }
 
 fn paths(names: &[&str]) -> Vec<PathBuf> {
@@ -69,7 +74,7 @@ fn a_sync_on_one_handle_covers_the_writes_of_all() {
     let other = disk.open(Path::new(FILE), Open::Write).unwrap();
     other.write_all_at(&[b"abc"], 0).unwrap();
     file.sync_data().unwrap();
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"abc");
+    assert_eq!(cut(&disk, 0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"abc");
 }
 
 #[test]
@@ -78,8 +83,8 @@ fn a_file_whose_directory_was_not_synced_is_lost_however_well_its_data_was() {
     let file = create(&disk, FILE);
     file.write_all_at(&[b"abc"], 0).unwrap();
     file.sync_data().unwrap();
-    assert!(disk.power_cut(0, CrashMode::LoseUnsynced).files().is_empty());
-    assert!(disk.power_cut(0, CrashMode::LoseDirEntries).files().is_empty());
+    assert!(cut(&disk, 0, CrashMode::LoseUnsynced).files().is_empty());
+    assert!(cut(&disk, 0, CrashMode::LoseDirEntries).files().is_empty());
     assert_eq!(trees(&disk, CrashMode::RandomSubset), BTreeSet::from([vec![], paths(&[FILE])]));
 }
 
@@ -88,8 +93,8 @@ fn a_name_that_was_synced_without_its_data_is_an_empty_file() {
     let disk = SimDisk::new(0);
     create(&disk, FILE).write_all_at(&[b"abc"], 0).unwrap();
     sync_root(&disk);
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"");
-    assert_eq!(disk.power_cut(0, CrashMode::LoseDirEntries).content(FILE).unwrap(), b"abc");
+    assert_eq!(cut(&disk, 0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"");
+    assert_eq!(cut(&disk, 0, CrashMode::LoseDirEntries).content(FILE).unwrap(), b"abc");
 }
 
 #[test]
@@ -98,9 +103,9 @@ fn a_directory_that_was_not_synced_into_its_parent_takes_all_that_is_in_it() {
     disk.create_dir(Path::new("/dir")).unwrap();
     create(&disk, "/dir/file").sync_data().unwrap();
     disk.sync_dir(Path::new("/dir")).unwrap();
-    assert!(disk.power_cut(0, CrashMode::LoseUnsynced).read_dir(Path::new("/")).unwrap().is_empty());
+    assert!(cut(&disk, 0, CrashMode::LoseUnsynced).read_dir(Path::new("/")).unwrap().is_empty());
     sync_root(&disk);
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).files(), paths(&["/dir/file"]));
+    assert_eq!(cut(&disk, 0, CrashMode::LoseUnsynced).files(), paths(&["/dir/file"]));
 }
 
 #[test]
@@ -126,7 +131,7 @@ fn a_rename_of_data_that_was_not_synced_can_replace_a_good_file_by_an_empty_one(
     create(&disk, "/new").write_all_at(&[b"new"], 0).unwrap();
     rename(&disk, "/new", FILE);
     sync_root(&disk);
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"");
+    assert_eq!(cut(&disk, 0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"");
 }
 
 #[test]
@@ -136,11 +141,11 @@ fn a_rename_between_directories_is_durable_when_both_are_synced() {
     sync_root(&disk);
     rename(&disk, FILE, "/dir/file");
     disk.sync_dir(Path::new("/dir")).unwrap();
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).files(), paths(&[FILE]));
+    assert_eq!(cut(&disk, 0, CrashMode::LoseUnsynced).files(), paths(&[FILE]));
     let either = BTreeSet::from([paths(&[FILE]), paths(&["/dir/file"])]);
     assert_eq!(trees(&disk, CrashMode::RandomSubset), either);
     sync_root(&disk);
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).files(), paths(&["/dir/file"]));
+    assert_eq!(cut(&disk, 0, CrashMode::LoseUnsynced).files(), paths(&["/dir/file"]));
 }
 
 #[test]
@@ -148,10 +153,10 @@ fn a_removed_file_returns_until_its_directory_is_synced() {
     let (disk, file) = disk_with(b"abc");
     drop(file);
     disk.remove_file(Path::new(FILE)).unwrap();
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"abc");
+    assert_eq!(cut(&disk, 0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"abc");
     assert_eq!(trees(&disk, CrashMode::RandomSubset), BTreeSet::from([vec![], paths(&[FILE])]));
     sync_root(&disk);
-    assert!(disk.power_cut(0, CrashMode::LoseUnsynced).files().is_empty());
+    assert!(cut(&disk, 0, CrashMode::LoseUnsynced).files().is_empty());
 }
 
 #[test]
@@ -162,7 +167,7 @@ fn a_name_used_again_has_one_of_the_files_it_had() {
     second.write_all_at(&[b"second"], 0).unwrap();
     second.sync_data().unwrap();
     let contents: BTreeSet<_> =
-        (0..500).map(|seed| disk.power_cut(seed, CrashMode::RandomSubset).content(FILE).ok()).collect();
+        (0..500).map(|seed| cut(&disk, seed, CrashMode::RandomSubset).content(FILE).ok()).collect();
     assert_eq!(contents, BTreeSet::from([None, Some(b"first".to_vec()), Some(b"second".to_vec())]));
 }
 
@@ -190,7 +195,7 @@ fn every_power_cut_leaves_a_tree_that_makes_sense() {
     dir("/a");
     rename(&disk, "/b", "/a/b");
     for seed in 0..2000 {
-        let survived = disk.power_cut(seed, CrashMode::RandomSubset);
+        let survived = cut(&disk, seed, CrashMode::RandomSubset);
         let files = survived.files();
         let names: BTreeSet<_> = files.iter().map(|path| path.file_name().unwrap()).collect();
         assert_eq!(names.len(), files.len(), "no file has two names: {files:?}");
@@ -240,12 +245,12 @@ fn a_lost_cut_brings_back_the_old_bytes_and_loses_what_was_written_after_it() {
     let (disk, file) = disk_with(&[1; 2 * SECTOR]);
     file.set_len(0).unwrap();
     file.write_all_at(&[&[2; 2 * SECTOR]], 0).unwrap();
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).content(FILE).unwrap(), [1; 2 * SECTOR]);
+    assert_eq!(cut(&disk, 0, CrashMode::LoseUnsynced).content(FILE).unwrap(), [1; 2 * SECTOR]);
     for content in outcomes(&disk, CrashMode::RandomSubset) {
         let old = content == [1; 2 * SECTOR];
         assert!(old || !content.contains(&1), "old bytes never mix with what came after the cut");
     }
-    assert_eq!(disk.power_cut(0, CrashMode::ZerosForData).content(FILE).unwrap(), [0; 2 * SECTOR]);
+    assert_eq!(cut(&disk, 0, CrashMode::ZerosForData).content(FILE).unwrap(), [0; 2 * SECTOR]);
 }
 
 #[test]
@@ -253,7 +258,7 @@ fn zeros_for_data_keeps_lengths_and_names_and_the_old_bytes_under_overwrites() {
     let (disk, file) = disk_with(&[1; SECTOR]);
     file.write_all_at(&[&[2; 2 * SECTOR]], 0).unwrap();
     create(&disk, "/new").write_all_at(&[b"abc"], 0).unwrap();
-    let survived = disk.power_cut(0, CrashMode::ZerosForData);
+    let survived = cut(&disk, 0, CrashMode::ZerosForData);
     let mut expected = vec![1; SECTOR];
     expected.extend([0; SECTOR]);
     assert_eq!(survived.content(FILE).unwrap(), expected);
@@ -274,7 +279,7 @@ fn a_torn_last_write_loses_one_end_of_it_and_nothing_else() {
         assert!(last.contains(&1));
         assert!(last.chunks(SECTOR).is_sorted() || last.chunks(SECTOR).rev().is_sorted());
     }
-    assert_eq!(disk.power_cut(0, CrashMode::TornLast).files().len(), 2);
+    assert_eq!(cut(&disk, 0, CrashMode::TornLast).files().len(), 2);
 }
 
 #[test]
@@ -286,7 +291,7 @@ fn lose_one_loses_exactly_one_change() {
     create(&disk, "/new");
     let mut lost = BTreeSet::new();
     for seed in 0..100 {
-        let survived = disk.power_cut(seed, CrashMode::LoseOne);
+        let survived = cut(&disk, seed, CrashMode::LoseOne);
         let content = survived.content(FILE).unwrap();
         let sectors = content.chunks(SECTOR).filter(|sector| *sector == [1; SECTOR]).count();
         let names = usize::from(survived.files().len() == 1);
@@ -301,13 +306,13 @@ fn after_a_kill_everything_is_seen_and_still_not_durable() {
     let (disk, file) = disk_with(b"old");
     file.write_all_at(&[b"new"], 0).unwrap();
     create(&disk, "/name");
-    let killed = disk.power_cut(0, CrashMode::KeepAll);
+    let killed = cut(&disk, 0, CrashMode::KeepAll);
     assert_eq!(killed.content(FILE).unwrap(), b"new");
     assert_eq!(killed.files().len(), 2);
-    let cut = killed.power_cut(0, CrashMode::LoseUnsynced);
-    assert_eq!(cut.content(FILE).unwrap(), b"old");
-    assert_eq!(cut.files().len(), 1);
-    let kept = disk.power_cut(0, CrashMode::KeepAllDurable).power_cut(0, CrashMode::LoseUnsynced);
+    let lost = cut(&killed, 0, CrashMode::LoseUnsynced);
+    assert_eq!(lost.content(FILE).unwrap(), b"old");
+    assert_eq!(lost.files().len(), 1);
+    let kept = cut(&cut(&disk, 0, CrashMode::KeepAllDurable), 0, CrashMode::LoseUnsynced);
     assert_eq!(kept.content(FILE).unwrap(), b"new");
     assert_eq!(kept.files().len(), 2);
 }
@@ -332,7 +337,7 @@ fn at_the_crash_point_and_after_it_everything_fails_and_nothing_changes() {
     assert!(!disk.is_on());
     assert_eq!(disk.content(FILE).unwrap(), before);
     assert_eq!(disk.files().len(), 1);
-    assert_eq!(disk.power_cut(0, CrashMode::KeepAllDurable).content(FILE).unwrap(), b"xbc");
+    assert_eq!(cut(&disk, 0, CrashMode::KeepAllDurable).content(FILE).unwrap(), b"xbc");
 }
 
 #[test]
@@ -343,7 +348,7 @@ fn a_write_at_the_crash_point_may_be_done_in_part() {
         let file = create(&disk, FILE);
         disk.crash_within(disk.operations() + 1);
         file.write_all_at(&[&[1; 4 * SECTOR]], 0).unwrap_err();
-        lengths.insert(disk.power_cut(0, CrashMode::KeepAll).content(FILE).unwrap().len());
+        lengths.insert(cut(&disk, 0, CrashMode::KeepAll).content(FILE).unwrap().len());
     }
     assert_eq!(lengths, BTreeSet::from([0, SECTOR, 2 * SECTOR, 3 * SECTOR]));
 }
@@ -353,7 +358,7 @@ fn a_crash_releases_locks_and_keeps_their_files() {
     let disk = SimDisk::new(0);
     let path = Path::new("/lock");
     let guard = disk.lock(path).unwrap();
-    let survived = disk.power_cut(0, CrashMode::KeepAll);
+    let survived = cut(&disk, 0, CrashMode::KeepAll);
     let _again = survived.lock(path).unwrap();
     drop(guard);
     assert!(survived.lock(path).is_err(), "a guard from before the crash has no part in it");
@@ -369,7 +374,7 @@ fn a_fork_goes_its_own_way() {
     file.write_all_at(&[b"y"], 1).unwrap();
     assert_eq!(disk.content(FILE).unwrap(), b"xyc");
     assert_eq!(fork.content(FILE).unwrap(), b"fork");
-    assert_eq!(fork.power_cut(0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"abc");
+    assert_eq!(cut(&fork, 0, CrashMode::LoseUnsynced).content(FILE).unwrap(), b"abc");
     assert!(disk.is_on());
 }
 
@@ -402,7 +407,7 @@ fn the_same_seed_gives_the_same_trace_and_the_same_outcome() {
     assert!(first.trace()[2].starts_with("3 Write /file at 0: 700 bytes, "), "{}", first.trace()[2]);
     for mode in CrashMode::ALL {
         for seed in 0..20 {
-            let cuts = [first.power_cut(seed, mode), first.power_cut(seed, mode), second.power_cut(seed, mode)];
+            let cuts = [cut(&first, seed, mode), cut(&first, seed, mode), cut(&second, seed, mode)];
             assert_eq!(contents(&cuts[0]), contents(&cuts[1]), "{mode:?}");
             assert_eq!(contents(&cuts[0]), contents(&cuts[2]), "{mode:?}");
             assert_eq!(cuts[0].stats(), cuts[2].stats(), "{mode:?}");
@@ -417,7 +422,7 @@ fn statistics_say_what_power_cuts_did() {
     total.add(&disk.stats());
     for mode in CrashMode::ALL {
         for seed in 0..10 {
-            total.add(&disk.power_cut(seed, mode).stats());
+            total.add(&cut(&disk, seed, mode).stats());
         }
     }
     assert_eq!(total.operations[&OpKind::Write], 20);

@@ -1,1 +1,8 @@
 //! What the doors to the world promise.
+
+mod aligned;
+mod conformance;
+mod crashes;
+mod disk;
+mod faults;
+mod system;

@@ -23,7 +23,7 @@ fn real_random_numbers_differ() {
 fn a_simulated_clock_stands_still_until_it_is_told_to_move() {
     let clock = SimClock::new(1000);
     assert_eq!((clock.now_ms(), clock.elapsed()), (1000, Duration::ZERO));
-    clock.clone().advance(Duration::from_millis(5));
+    clock.advance(Duration::from_millis(5));
     assert_eq!((clock.now_ms(), clock.elapsed()), (1005, Duration::from_millis(5)));
     clock.set_now_ms(3);
     assert_eq!((clock.now_ms(), clock.elapsed()), (3, Duration::from_millis(5)));

@@ -58,7 +58,7 @@ struct Known {
 /// A partition as far as it is known without its segments.
 struct KnownPartition {
     at: CheckpointPartition,
-    tail: journal::Tail,
+    tail: Tail,
 }
 
 type Topics = BTreeMap<TopicId, Known>;

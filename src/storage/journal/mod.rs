@@ -17,7 +17,7 @@ mod ring;
 
 use std::{io, path::Path, sync::Arc};
 
-pub(crate) use replay::{Lost, Replay};
+pub(crate) use replay::Replay;
 pub(crate) use ring::{Ring, list};
 
 use super::{
