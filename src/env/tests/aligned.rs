@@ -1,3 +1,5 @@
+//! The aligned buffer.
+
 use crate::env::{AlignedBuffer, DIRECT_ALIGNMENT};
 
 fn is_aligned(buffer: &AlignedBuffer) -> bool {

@@ -1,3 +1,5 @@
+//! The real clock and random numbers.
+
 use std::time::Duration;
 
 use crate::env::{
