@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    measure::{Latencies, Stopwatch},
+    measure::{Latencies, Stopwatch, median},
     scratch::Scratch,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How much is written in sequence, and in which steps: a step is what one sync takes.
-const SEQUENTIAL_BYTES: u64 = 1 << 30;
+const SEQUENTIAL_BYTES: u64 = 512 << 20;
 const STEP_BYTES: usize = 1 << 20;
 
 /// How many small synced writes, and of how many bytes.
@@ -26,7 +26,7 @@ const SMALL_WRITES: u64 = 1000;
 const SMALL_BYTES: usize = 4096;
 
 /// How much goes over loopback.
-const LOOPBACK_BYTES: u64 = 2 << 30;
+const LOOPBACK_BYTES: u64 = 1 << 30;
 
 /// The limits, in MB/s and as the time of one write and sync.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +51,17 @@ impl Machine {
         let loopback = measure_loopback(env)
             .map_err(|error| Failure::General(format!("cannot measure a connection over loopback: {error}")))?;
         Ok(Self { disk, disk_direct, small_sync, loopback })
+    }
+
+    /// Each limit's own median: it is measured anew before every run, because a machine that others use as well is not
+    /// the same a minute later.
+    pub(super) fn medians(machines: &[Self]) -> Self {
+        Self {
+            disk: median(machines, |machine| machine.disk),
+            disk_direct: median(machines, |machine| machine.disk_direct),
+            small_sync: median(machines, |machine| machine.small_sync),
+            loopback: median(machines, |machine| machine.loopback),
+        }
     }
 }
 

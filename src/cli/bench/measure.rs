@@ -72,6 +72,14 @@ impl Stopwatch {
     }
 }
 
+/// The middle one of a figure; of an even number, the lower one of the two in the middle.
+pub(super) fn median<F, T: PartialOrd>(figures: &[F], of: impl Fn(&F) -> T) -> T {
+    let mut values: Vec<T> = figures.iter().map(of).collect();
+    values.sort_by(|a, b| a.partial_cmp(b).expect("a figure is a number"));
+    let middle = (values.len() - 1) / 2;
+    values.swap_remove(middle)
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

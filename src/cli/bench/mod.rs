@@ -49,21 +49,22 @@ pub(super) async fn run(flags: BenchFlags, env: Env) -> Result<(), Failure> {
 async fn measure(flags: &BenchFlags, env: &Env) -> Result<Report, Failure> {
     let plan = Plan::new(&flags.command)?;
     let scratch = Arc::new(Scratch::create(env, &plan.dir)?);
-    let machine = {
-        let (env, scratch) = (env.clone(), Arc::clone(&scratch));
-        let measured = tokio::task::spawn_blocking(move || Machine::measure(&env, &scratch)).await;
-        measured.expect("measuring the machine does not panic")?
-    };
-
     let named = flags.connection.server.is_some() || crate::config::server_variable().is_some();
     let own = if named { None } else { Some(OwnBroker::start(&scratch).await?) };
     let server = own.as_ref().map_or_else(|| Server::new(&flags.connection), |own| Server::at(own.url()));
 
-    let mut runs = Vec::new();
+    let (mut machines, mut runs) = (Vec::new(), Vec::new());
     for _ in 0..plan.runs {
+        machines.push(measure_machine(env, &scratch).await?);
         runs.push(Bench::prepare(&plan, &server, env).await?.run().await?);
     }
-    Ok(Report { plan, machine, runs })
+    Ok(Report { plan, machine: Machine::medians(&machines), runs })
+}
+
+async fn measure_machine(env: &Env, scratch: &Arc<Scratch>) -> Result<Machine, Failure> {
+    let (env, scratch) = (env.clone(), Arc::clone(scratch));
+    let measured = tokio::task::spawn_blocking(move || Machine::measure(&env, &scratch)).await;
+    measured.expect("measuring the machine does not panic")
 }
 
 /// One measurement: a plan on a topic of its own.

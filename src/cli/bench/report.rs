@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     machine::Machine,
-    measure::Run,
+    measure::{Run, median},
     plan::{Load, Plan},
 };
 use crate::cli::{Failure, output};
@@ -74,14 +74,6 @@ impl Figures {
             "max_ms": self.max.as_secs_f64() * 1e3,
         })
     }
-}
-
-/// The middle one; of an even number, the lower one of the two in the middle.
-fn median<T: PartialOrd>(figures: &[Figures], of: impl Fn(&Figures) -> T) -> T {
-    let mut values: Vec<T> = figures.iter().map(of).collect();
-    values.sort_by(|a, b| a.partial_cmp(b).expect("a figure is a number"));
-    let middle = (values.len() - 1) / 2;
-    values.swap_remove(middle)
 }
 
 impl Report {
