@@ -229,10 +229,9 @@ fn sound_header(frame: &[u8], checksum: u32) -> Option<frame::Header> {
     frame::Header::peek(header).map(|(_, header)| header)
 }
 
-/// Whether bytes begin like an entry of this salt, sound or not.
+/// Whether bytes have this salt where an entry has it, sound or not.
 pub(crate) fn has_salt(bytes: &[u8], salt: u64) -> bool {
-    let mut fields = Fields(bytes);
-    fields.u32() == Some(ENTRY_MAGIC) && fields.u32().is_some() && fields.u64() == Some(salt)
+    bytes.get(8..16) == Some(&salt.to_le_bytes())
 }
 
 /// Whether bytes begin like an entry of any salt, sound or not.

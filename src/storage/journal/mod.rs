@@ -14,6 +14,8 @@
 
 mod replay;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::{io, path::Path, sync::Arc};
 

@@ -94,8 +94,8 @@ impl Replay {
             lost: Vec::new(),
             torn: None,
         };
-        for (at, (number, path)) in files.into_iter().enumerate() {
-            walk.file(env, number, path, at == 0 && applied.is_some())?;
+        for (number, path) in files {
+            walk.file(env, number, path)?;
         }
         Ok(walk.finish(env, applied))
     }
@@ -159,44 +159,58 @@ impl Replay {
 }
 
 impl Walk {
-    /// Walks through one file. In the first of a known start, entries from before the start are fine.
-    fn file(&mut self, env: &Env, number: u64, path: PathBuf, may_begin_before: bool) -> Result<(), FileError> {
+    /// Walks through one file.
+    fn file(&mut self, env: &Env, number: u64, path: PathBuf) -> Result<(), FileError> {
         let path: Arc<Path> = path.into();
         let bytes = load(env, &path)?;
         let Some(header) = FileHeader::decode(&bytes).filter(|header| header.number == number) else {
             return Ok(());
         };
+        let salt = header.salt;
         let mut position = BLOCK_BYTES;
-        let mut chained = !may_begin_before;
-        while let Some((at, decoded)) = next_entry(&bytes, position, header.salt) {
-            let begins_before = !chained && self.expected.is_some_and(|expected| decoded.link.sequence <= expected);
-            let belongs = begins_before || self.follows(&decoded) || (at == BLOCK_BYTES && self.goes_back(&decoded));
-            if !belongs {
-                break;
+        let mut first = true;
+        loop {
+            match next_entry(&bytes, position, salt) {
+                Some((at, decoded)) if self.follows(&decoded) || (first && self.starts_anew(&decoded)) => {
+                    position = at + decoded.length as u64;
+                    self.take(&path, at, decoded);
+                }
+                _ => {
+                    let beyond = self.find_beyond(&bytes, position, salt);
+                    let Some((at, decoded)) = beyond else {
+                        self.end(&path, &bytes, position, salt);
+                        return Ok(());
+                    };
+                    self.lose_up_to(decoded.link.sequence);
+                    position = at + decoded.length as u64;
+                    self.take(&path, at, decoded);
+                }
             }
-            chained = true;
-            position = at + decoded.length as u64;
-            self.take(&path, at, decoded);
+            first = false;
         }
-        self.look_beyond(&path, &bytes, position, header.salt);
-        Ok(())
     }
 
+    /// Whether an entry goes on with the chain.
     fn follows(&self, decoded: &Decoded) -> bool {
         self.expected.is_none_or(|expected| decoded.link.sequence == expected)
             && self.previous.is_none_or(|previous| decoded.link.previous == previous)
     }
 
-    /// Whether a file's first entry goes on from an earlier one than the last: a start has cut what came between, and
-    /// gone on in this file. What it has cut is dropped here as well.
-    fn goes_back(&mut self, decoded: &Decoded) -> bool {
-        let behind = self.places.iter().rposition(|place| {
-            place.link.sequence + 1 == decoded.link.sequence && place.checksum == decoded.link.previous
-        });
-        if let Some(last) = behind {
-            self.places.truncate(last + 1);
+    /// Whether the first entry of a file goes on from an earlier place. The first file of a known start may begin before it;
+    /// and behind a torn tail that a start has cut, the sequences that were cut are used again, in the next file.
+    fn starts_anew(&mut self, decoded: &Decoded) -> bool {
+        let (sequence, previous) = (decoded.link.sequence, decoded.link.previous);
+        let same = |place: &Place| place.link.sequence == sequence && place.link.previous == previous;
+        if let Some(cut) = self.places.iter().rposition(same) {
+            self.places.truncate(cut);
+            return true;
         }
-        behind.is_some()
+        self.may_begin_with(decoded)
+    }
+
+    /// Whether the walk has found nothing yet and can begin with this entry.
+    fn may_begin_with(&self, decoded: &Decoded) -> bool {
+        self.places.is_empty() && self.expected.is_none_or(|expected| decoded.link.sequence <= expected)
     }
 
     fn take(&mut self, path: &Arc<Path>, position: u64, decoded: Decoded) {
@@ -214,51 +228,43 @@ impl Walk {
         });
     }
 
-    /// Where the chain has broken: looks at the blocks behind for proof that what is missing had been synced.
-    fn look_beyond(&mut self, path: &Arc<Path>, bytes: &Bytes, mut position: u64, salt: u64) {
-        let broken = position;
-        let mut evidence_end = if starts_like_an_entry(bytes, broken, salt) { broken + BLOCK_BYTES } else { broken };
-        while position < bytes.len() as u64 {
-            let Some(decoded) = decode_at(bytes, position, salt) else {
-                position = (position + 1).next_multiple_of(BLOCK_BYTES);
-                continue;
-            };
-            let expected = self.expected.unwrap_or(decoded.link.sequence);
-            let proves = decoded.link.sequence >= expected && decoded.link.durable >= expected;
-            if proves || (decoded.link.sequence >= expected && self.follows_a_loss(&decoded)) {
-                let lost = expected..decoded.link.sequence;
-                if !lost.is_empty() {
-                    self.lost.push(Lost { sequences: lost });
-                }
-                position = self.resume(path, bytes, position, salt);
-                evidence_end = position;
-                continue;
-            }
-            evidence_end = position + decoded.length as u64;
-            position = evidence_end;
-        }
-        if evidence_end > broken && self.torn.is_none() {
-            self.torn = Some(Torn { path: path.clone(), bytes: broken..evidence_end });
+    /// Where the chain has broken: the next entry that counts, if there is proof that what is missing had been synced.
+    ///
+    /// The proof is an entry at the beginning of a later write. Before it, in the write of the missing entry, there may be
+    /// others, at any byte.
+    fn find_beyond(&self, bytes: &Bytes, broken: u64, salt: u64) -> Option<(u64, Decoded)> {
+        let blocks = (broken.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64).step_by(BLOCK_BYTES as usize);
+        let mut sound = blocks.filter_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)));
+        let proof = sound.find(|(_, decoded)| self.may_begin_with(decoded) || self.proves_a_loss(decoded))?;
+        let between = (broken + 1..proof.0).filter(|at| looks_like_an_entry(bytes, *at, salt));
+        let mut sound = between.filter_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)));
+        let first = self.expected.unwrap_or(0)..proof.1.link.sequence;
+        Some(sound.find(|(_, decoded)| first.contains(&decoded.link.sequence)).unwrap_or(proof))
+    }
+
+    /// Whether an entry says that the expected one was synced before it was written.
+    fn proves_a_loss(&self, decoded: &Decoded) -> bool {
+        self.expected.is_none_or(|expected| decoded.link.sequence >= expected && decoded.link.durable >= expected)
+    }
+
+    fn lose_up_to(&mut self, sequence: u64) {
+        let lost = self.expected.unwrap_or(sequence)..sequence;
+        if !lost.is_empty() {
+            self.lost.push(Lost { sequences: lost });
         }
     }
 
-    /// Whether an entry goes on directly behind one that is known to be lost.
-    fn follows_a_loss(&self, decoded: &Decoded) -> bool {
-        self.previous.is_none() && self.expected == Some(decoded.link.sequence)
-    }
-
-    /// Goes on along the chain from an entry behind damage; returns where it stops.
-    fn resume(&mut self, path: &Arc<Path>, bytes: &Bytes, mut position: u64, salt: u64) -> u64 {
-        self.expected = None;
-        self.previous = None;
-        while let Some((at, decoded)) = next_entry(bytes, position, salt) {
-            if !self.follows(&decoded) {
-                break;
-            }
-            position = at + decoded.length as u64;
-            self.take(path, at, decoded);
+    /// Takes note of what is left of a write behind the end of the chain.
+    fn end(&mut self, path: &Arc<Path>, bytes: &Bytes, end: u64, salt: u64) {
+        let blocks = (end.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64).step_by(BLOCK_BYTES as usize);
+        let ends = blocks.filter_map(|at| match decode_at(bytes, at, salt) {
+            Some(decoded) => Some(at + decoded.length as u64),
+            None => looks_like_an_entry(bytes, at, salt).then_some(at + BLOCK_BYTES),
+        });
+        let inside = looks_like_an_entry(bytes, end, salt).then(|| (end + 1).next_multiple_of(BLOCK_BYTES));
+        if let Some(last) = ends.chain(inside).max() {
+            self.torn = Some(Torn { path: path.clone(), bytes: end..last });
         }
-        position
     }
 
     /// Cuts where an entry that was never acknowledged is not whole.
@@ -279,6 +285,9 @@ impl Walk {
             checksum: last.checksum,
         });
         let applied = applied.unwrap_or(0);
+        // What a checkpoint covers is in segments.
+        self.lost.iter_mut().for_each(|lost| lost.sequences.start = lost.sequences.start.max(applied + 1));
+        self.lost.retain(|lost| !lost.sequences.is_empty());
         let tip = Tip { sequence: tip.sequence.max(applied), ..tip };
         Replay { env: env.clone(), places: self.places, lost: self.lost, tip, torn: self.torn, applied }
     }
@@ -295,8 +304,8 @@ fn decode_at(bytes: &Bytes, position: u64, salt: u64) -> Option<Decoded> {
     entry::decode(&bytes.slice(at..), salt)
 }
 
-/// Whether the bytes at `position` are the beginning of an entry of this salt, sound or not.
-fn starts_like_an_entry(bytes: &Bytes, position: u64, salt: u64) -> bool {
+/// Whether the bytes at `position` have this salt where an entry has it.
+fn looks_like_an_entry(bytes: &Bytes, position: u64, salt: u64) -> bool {
     let at = usize::try_from(position).unwrap_or(usize::MAX);
     bytes.get(at..).is_some_and(|rest| entry::has_salt(rest, salt))
 }

@@ -1,6 +1,7 @@
 //! Which journal file is what: in use, released, or not there yet.
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -33,8 +34,9 @@ pub(crate) struct RingFile {
 struct State {
     /// The files with entries that no checkpoint covers, oldest first, with the sequence of the first entry of each.
     used: Vec<(u64, u64, PathBuf)>,
-    /// Files whose entries are not needed any more.
-    free: Vec<PathBuf>,
+    /// Files whose entries are not needed any more. The oldest is used first: what is left of the journal then never has a
+    /// gap, and a start without a checkpoint does not see a topic created and not deleted.
+    free: VecDeque<PathBuf>,
     /// The next file, prepared ahead.
     next: Option<RingFile>,
     next_number: u64,
@@ -47,7 +49,7 @@ impl Ring {
     /// Finds the files of a journal.
     pub(super) fn open(env: &Env, dir: &Path, options: Options) -> Result<Self, FileError> {
         let mut state =
-            State { used: Vec::new(), free: Vec::new(), next: None, next_number: 1, created: 0, given_up: None };
+            State { used: Vec::new(), free: VecDeque::new(), next: None, next_number: 1, created: 0, given_up: None };
         for (path, header) in list(env, dir)? {
             let slot = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or(0);
             state.created = state.created.max(slot);
@@ -56,7 +58,7 @@ impl Ring {
                     state.next_number = state.next_number.max(header.number + 1);
                     state.used.push((header.number, 0, path));
                 }
-                None => state.free.push(path),
+                None => state.free.push_back(path),
             }
         }
         state.used.sort();
@@ -103,7 +105,7 @@ impl Ring {
             let path = self.dir.join(format!("{}.journal", state.created + 1));
             self.create(&path, Fill::Reserved)?;
             state.created += 1;
-            state.free.push(path);
+            state.free.push_back(path);
         }
         Ok(())
     }
@@ -133,7 +135,7 @@ impl Ring {
     }
 
     fn prepare(&self, state: &mut State, fill: Fill) -> Result<Option<RingFile>, FileError> {
-        let path = match state.free.pop() {
+        let path = match state.free.pop_front() {
             Some(path) => path,
             None if state.created < self.options.files => {
                 let path = self.dir.join(format!("{}.journal", state.created + 1));

@@ -21,6 +21,8 @@
 mod open;
 mod read;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod writer;
 

@@ -1,0 +1,128 @@
+//! Files that are used again.
+
+use super::*;
+
+#[test]
+fn a_journal_goes_on_in_the_next_file_when_one_is_full() {
+    let dir = Dir::new();
+    let (ring, mut journal) = dir.journal(Tip::default());
+    let written = write(&mut journal, 1..=30, 100);
+    assert_eq!(ring.fill(), (2, 2));
+    assert_eq!(dir.found(), sound(&written));
+    assert_eq!((ring.file_of(1), ring.file_of(15), ring.file_of(16), ring.file_of(30)), (1, 1, 2, 2));
+}
+
+#[test]
+fn a_full_journal_says_so_writes_nothing_and_goes_on_once_a_file_is_released() {
+    let dir = Dir::new();
+    let (ring, mut journal) = dir.journal(Tip::default());
+    let written = write(&mut journal, 1..=30, 100);
+    for _ in 0..2 {
+        assert!(matches!(journal.write(&[&items(31, 100)], true), Err(Error::Full)));
+        assert_eq!(journal.sequence(), 30);
+        assert_eq!(dir.found(), sound(&written));
+    }
+    // A checkpoint of everything releases both files: the second takes no more either.
+    assert_eq!(ring.file_of(31), 3);
+    ring.release_before(3);
+    let more = write(&mut journal, 31..=40, 100);
+    assert_eq!(found(&dir.replay(3, Some(30))), Found { tip: 40, ..sound(&more) });
+}
+
+#[test]
+fn entries_of_an_earlier_use_of_a_file_never_come_back() {
+    let dir = Dir::new();
+    let (ring, mut journal) = dir.journal(Tip::default());
+    write(&mut journal, 1..=30, 100);
+    ring.release_before(2);
+    // The first file is used again for a few entries; behind them lie those of its first use.
+    let mut expected = Vec::new();
+    for number in 31..=44 {
+        expected.extend(write(&mut journal, number..=number, 100));
+        assert_eq!(ring.file_of(31), 3);
+        let found = found(&dir.replay(3, Some(30)));
+        assert_eq!(found, sound(&expected));
+    }
+}
+
+#[test]
+fn without_a_checkpoint_what_is_left_of_the_journal_is_found() {
+    let dir = Dir::new();
+    let (ring, mut journal) = dir.journal(Tip::default());
+    let mut written = write(&mut journal, 1..=30, 100);
+    ring.release_before(2);
+    written.extend(write(&mut journal, 31..=35, 100));
+    assert_eq!(dir.found(), sound(&written[15..]));
+}
+
+/// Otherwise a start without a checkpoint would see the creation of a topic, and not its deletion.
+#[test]
+fn files_are_used_again_oldest_first() {
+    let dir = Dir::with_files(4);
+    let (ring, mut journal) = dir.journal(Tip::default());
+    let mut written = write(&mut journal, 1..=60, 100);
+    ring.release_before(4);
+    written.extend(write(&mut journal, 61..=75, 100));
+    // The first file has been overwritten, the second and third have not.
+    assert_eq!(dir.found(), sound(&written[15..]));
+}
+
+#[test]
+fn entries_that_a_checkpoint_covers_are_not_given_out() {
+    let dir = Dir::new();
+    let (ring, mut journal) = dir.journal(Tip::default());
+    let written = write(&mut journal, 1..=20, 100);
+    for applied in 0..=20 {
+        let replay = dir.replay(ring.file_of(applied + 1), Some(applied));
+        let needed = &written[usize::try_from(applied).expect("small")..];
+        assert_eq!(found(&replay), Found { tip: 20, ..sound(needed) }, "applied {applied}");
+    }
+}
+
+#[test]
+fn a_new_start_goes_on_in_a_file_of_its_own_with_the_chain_unbroken() {
+    let dir = Dir::with_files(8);
+    let mut written = Vec::new();
+    let mut tip = Tip::default();
+    for start in 0..4 {
+        let (_, mut journal) = dir.journal(tip);
+        written.extend(write(&mut journal, start * 3 + 1..=start * 3 + 3, 100));
+        let replay = dir.replay(0, None);
+        assert_eq!(found(&replay), sound(&written));
+        tip = replay.tip();
+    }
+    assert_eq!(dir.ring().fill().0, 4);
+}
+
+/// A checkpoint right after a start names the file that the next entry will go to, so that all older ones are released.
+#[test]
+fn after_a_start_the_next_entry_is_expected_in_a_new_file() {
+    let dir = Dir::with_files(4);
+    let (_, mut journal) = dir.journal(Tip::default());
+    write(&mut journal, 1..=20, 100);
+    let (ring, _journal) = dir.journal(dir.replay(0, None).tip());
+    assert_eq!(ring.file_of(21), 3);
+    ring.release_before(ring.file_of(21));
+    assert_eq!(ring.fill().0, 0);
+}
+
+#[test]
+fn a_prepared_file_without_entries_changes_nothing() {
+    let dir = Dir::with_files(3);
+    let (ring, mut journal) = dir.journal(Tip::default());
+    let mut written = write(&mut journal, 1..=3, 100);
+    ring.prepare_next().expect("room");
+    assert_eq!(dir.found(), sound(&written));
+    written.extend(write(&mut journal, 4..=20, 100));
+    assert_eq!(dir.found(), sound(&written));
+}
+
+#[test]
+fn a_file_that_is_too_short_or_empty_is_made_long_enough_before_it_is_used() {
+    let dir = Dir::new();
+    dir.env.files.open(&dir.file(1), Open::Create).expect("a new file");
+    let (ring, mut journal) = dir.journal(Tip::default());
+    let written = write(&mut journal, 1..=20, 100);
+    assert_eq!(ring.fill(), (2, 2));
+    assert_eq!(dir.found(), sound(&written));
+}
