@@ -206,7 +206,8 @@ impl Active {
             self.rows.push(self.row(frame.base));
         }
         self.bytes += length as u64;
-        self.end = frame.end();
+        // A stale frame that damage brought back does not take the end back.
+        self.end = self.end.max(frame.end());
         self.latest_timestamp_ms = self.latest_timestamp_ms.max(frame.latest_timestamp_ms);
     }
 

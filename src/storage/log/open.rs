@@ -142,12 +142,22 @@ impl Log {
             header.map_or_else(|| segments.env.clock.now_ms(), |header| header.first_append_time_ms);
         let mut active = Active::new(base, first_append_time_ms);
         active.rows = load_rows_prefix(&segments.env, &self.dir, base, bytes);
+        let walk_from = |position| Walk::new(Source::File(file.clone()), bytes, self.identity, base, position);
+        // The end of the log follows from the last row, so that is believed only if there is such a frame.
+        while let Some(last) = active.rows.last() {
+            let mut walk = walk_from(u64::from(last.position));
+            let frame = if walk.at_end() { None } else { walk.frame().map_err(reading)? };
+            if frame.is_some_and(|frame| frame.header().base == base.plus(u64::from(last.relative))) {
+                break;
+            }
+            active.rows.pop();
+        }
         if let Some(last) = active.rows.last() {
             active.bytes = u64::from(last.position);
             active.end = base.plus(u64::from(last.relative));
             active.latest_timestamp_ms = last.latest_before_ms;
         }
-        let mut walk = Walk::new(Source::File(file), bytes, self.identity, base, active.bytes);
+        let mut walk = walk_from(active.bytes);
         while !walk.at_end() {
             let Some(frame) = walk.frame().map_err(reading)? else {
                 // Damage has sound frames behind it; a torn tail has none.

@@ -60,16 +60,12 @@ impl Walk {
         self.position >= self.len
     }
 
-    /// The header of the frame here and the frame's length, without checking the frame; none if there is no frame of this
-    /// partition here.
-    pub(in crate::storage) fn header(&mut self) -> io::Result<Option<(usize, Header)>> {
-        let head = self.bytes(self.position, frame::HEADER_BYTES)?;
-        Ok(Header::peek(&head).filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length)))
-    }
-
-    /// The frame here, checked; none if there is none or it is damaged.
+    /// The frame here, checked; none if there is none of this partition or it is damaged.
     pub(in crate::storage) fn frame(&mut self) -> io::Result<Option<Frame>> {
-        let Some((length, _)) = self.header()? else { return Ok(None) };
+        let head = self.bytes(self.position, frame::HEADER_BYTES)?;
+        let peeked =
+            Header::peek(&head).filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length));
+        let Some((length, _)) = peeked else { return Ok(None) };
         Ok(Frame::decode(&self.bytes(self.position, length)?))
     }
 
