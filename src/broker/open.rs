@@ -110,6 +110,8 @@ impl Shared {
     /// being removed.
     fn open_topics(&self, checkpoint: &Checkpoint, known: bool, mode: Mode) -> Result<Vec<TopicId>, FileError> {
         let path = self.dir.topics();
+        // What a crash of the process left may have names that a power cut would still take, or bring back.
+        self.env.files.sync_dir(&path).map_err(FileError::when(SYNC, &path))?;
         let (mut present, mut removed) = (Vec::new(), Vec::new());
         for entry in self.env.files.read_dir(&path).map_err(FileError::when("list", &path))? {
             let (stem, list) = match entry.name.strip_suffix(".deleted") {
@@ -125,7 +127,6 @@ impl Shared {
                 self.open_known(topic, mode)?;
             }
         } else {
-            self.env.files.sync_dir(&path).map_err(FileError::when(SYNC, &path))?;
             for id in present {
                 self.open_found(id)?;
             }

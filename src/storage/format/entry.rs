@@ -1,8 +1,8 @@
 //! The journal's files and entries.
 //!
-//! A journal file is a header block of 4,096 bytes, which holds the header twice, at 0 and at 2,048, and then entries. Entries of one write lie one behind the other; a
-//! write starts at a multiple of 4,096 and is filled up with zeros to the next, so a block that holds an
-//! acknowledged byte is never written again.
+//! A journal file is a header block of 4,096 bytes, which holds the header twice, at 0 and at 2,048, and then entries.
+//! Entries of one write lie one behind the other; a write starts at a multiple of 4,096 and is filled up with zeros to
+//! the next, so a block that holds an acknowledged byte is never written again.
 //!
 //! ```text
 //! file header                              entry
@@ -20,9 +20,9 @@
 //!                                              then the items' bytes
 //! ```
 //!
-//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever taken for one of this. The
-//! checksum of a frame is the frame's own: records are summed once. A frame's header is summed on its own as well: when
-//! the records are damaged, it says which they were, and what it says moves the end of a partition.
+//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever taken for one of this.
+//! The checksum of a frame is the frame's own: records are summed once. A frame's header is summed on its own as well:
+//! when the records are damaged, it says which they were, and what it says moves the end of a partition.
 
 use bytes::Bytes;
 
@@ -38,8 +38,8 @@ const TABLE_ROW_BYTES: usize = 16;
 const KIND_FRAME: u32 = 1;
 const KIND_CHANGE: u32 = 2;
 
-/// Where in a file's first block the second copy of its header is. A file whose header is lost is taken for a new one, and
-/// its entries with it, so no single sector may hold it.
+/// Where in a file's first block the second copy of its header is. A file whose header is lost is taken for a new one,
+/// and its entries with it, so no single sector may hold it.
 const HEADER_COPY_AT: usize = 2048;
 
 /// The first block of a journal file.

@@ -1,8 +1,8 @@
 //! What a data directory holds, found out without writing to it or locking it.
 //!
 //! A look from outside: it opens files to read only, so it works on a read-only copy, and beside a broker that serves
-//! the directory. What that broker changes meanwhile may show as a torn end or as a file that has gone; for an answer that
-//! counts it must be stopped first.
+//! the directory. What that broker changes meanwhile may show as a torn end or as a file that has gone; for an answer
+//! that counts it must be stopped first.
 //!
 //! The state is what the next start would make of it: the checkpoint, then the journal behind it. Damage never ends the
 //! look; it is listed.
@@ -63,8 +63,8 @@ struct KnownPartition {
 
 type Topics = BTreeMap<TopicId, Known>;
 
-/// Looks at the data directory `dir`. With `verify`, every frame of every segment is checked; otherwise segments are looked at
-/// only as far as their indexes leave questions. The journal is checked in either case.
+/// Looks at the data directory `dir`. With `verify`, every frame of every segment is checked; otherwise segments are
+/// looked at only as far as their indexes leave questions. The journal is checked in either case.
 pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
     let mut damage = Vec::new();
     let id = identify(env, dir, &mut damage)?;

@@ -196,8 +196,9 @@ impl Walk {
             && self.previous.is_none_or(|previous| decoded.link.previous == previous)
     }
 
-    /// Whether the first entry of a file goes on from an earlier place. The first file of a known start may begin before it;
-    /// and behind a torn tail that a start has cut, the sequences that were cut are used again, in the next file.
+    /// Whether the first entry of a file goes on from an earlier place. The first file of a known start may begin
+    /// before it; and behind a torn tail that a start has cut, the sequences that were cut are used again, in the next
+    /// file.
     fn starts_anew(&mut self, decoded: &Decoded) -> bool {
         let (sequence, previous) = (decoded.link.sequence, decoded.link.previous);
         let same = |place: &Place| place.link.sequence == sequence && place.link.previous == previous;
@@ -230,8 +231,8 @@ impl Walk {
 
     /// Where the chain has broken: the next entry that counts, if there is proof that what is missing had been synced.
     ///
-    /// The proof is an entry at the beginning of a later write. Before it, in the write of the missing entry, there may be
-    /// others, at any byte.
+    /// The proof is an entry at the beginning of a later write. Before it, in the write of the missing entry, there may
+    /// be others, at any byte.
     fn find_beyond(&self, bytes: &Bytes, broken: u64, salt: u64) -> Option<(u64, Decoded)> {
         let blocks = (broken.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64).step_by(BLOCK_BYTES as usize);
         let mut sound = blocks.filter_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)));

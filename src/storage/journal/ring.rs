@@ -34,8 +34,8 @@ pub(crate) struct RingFile {
 struct State {
     /// The files with entries that no checkpoint covers, oldest first, with the sequence of the first entry of each.
     used: Vec<(u64, u64, PathBuf)>,
-    /// Files whose entries are not needed any more. The oldest is used first: what is left of the journal then never has a
-    /// gap, and a start without a checkpoint does not see a topic created and not deleted.
+    /// Files whose entries are not needed any more. The oldest is used first: what is left of the journal then never
+    /// has a gap, and a start without a checkpoint does not see a topic created and not deleted.
     free: VecDeque<PathBuf>,
     /// The next file, prepared ahead.
     next: Option<RingFile>,
@@ -48,6 +48,8 @@ struct State {
 impl Ring {
     /// Finds the files of a journal.
     pub(super) fn open(env: &Env, dir: &Path, options: Options) -> Result<Self, FileError> {
+        // After a mere crash of the process, files may be there whose names a power cut would take.
+        env.files.sync_dir(dir).map_err(FileError::when(SYNC, dir))?;
         let mut state =
             State { used: Vec::new(), free: VecDeque::new(), next: None, next_number: 1, created: 0, given_up: None };
         for (path, header) in list(env, dir)? {

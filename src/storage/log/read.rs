@@ -314,11 +314,11 @@ impl Active {
     }
 }
 
-/// The next sound frame that reaches behind `next`, stepping over damage; none at the segment's end. A frame that begins
-/// behind `next` means that those before it are lost, and is not stepped over.
+/// The next sound frame that reaches behind `next`, stepping over damage; none at the segment's end. A frame that
+/// begins behind `next` means that those before it are lost, and is not stepped over.
 ///
-/// Frames are checked also where they are only passed: a damaged length would lead past sound ones. With an index that is
-/// 64 KiB, some microseconds.
+/// Frames are checked also where they are only passed: a damaged length would lead past sound ones. With an index that
+/// is 64 KiB, some microseconds.
 fn take_frame(walk: &mut Walk, next: Offset) -> io::Result<Option<Frame>> {
     while !walk.at_end() {
         match walk.frame()? {

@@ -1,8 +1,8 @@
 //! Golden files: what version 1 wrote, this code still writes and reads.
 //!
-//! They lie in `tests/fixtures/v1`, as hexadecimal text, 16 bytes a line. A test that fails here says that data directories
-//! of users would not be read any more. If that is meant: raise `format::VERSION`, see to it that the old version is still
-//! read or refused with a clear message, and write the files of the new version with
+//! They lie in `tests/fixtures/v1`, as hexadecimal text, 16 bytes a line. A test that fails here says that data
+//! directories of users would not be read any more. If that is meant: raise `format::VERSION`, see to it that the old
+//! version is still read or refused with a clear message, and write the files of the new version with
 //!
 //! ```text
 //! cargo test --lib -- --ignored write_the_golden_files_of_a_new_version
@@ -65,7 +65,7 @@ fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
     if golden != encoded {
         let at = golden.iter().zip(encoded).take_while(|(golden, encoded)| golden == encoded).count();
         panic!(
-            "the format of `{name}` has changed, from byte {at} on, but format::VERSION is still {VERSION}: existing data \
+            "the format of `{name}` has changed, from byte {at} on, but format::VERSION is still {VERSION}: data \
              directories would not be read any more (see golden.rs for what to do)\n--- version {VERSION}\n{}--- this \
              code\n{}",
             to_hex(&golden),

@@ -63,8 +63,8 @@ impl Directory {
         Self { segments: OpenSegments::new(env.clone(), 8), temp, env, data, ring, journal, logs, settings }
     }
 
-    /// A topic whose partition 0 has five segments of four frames, all in a checkpoint, and three frames behind it; and whose
-    /// partition 1 is empty.
+    /// A topic whose partition 0 has five segments of four frames, all in a checkpoint, and three frames behind it; and
+    /// whose partition 1 is empty.
     fn filled() -> Self {
         let mut dir = Self::new();
         dir.create();

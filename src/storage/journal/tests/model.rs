@@ -93,8 +93,8 @@ proptest! {
         }
     }
 
-    /// Whatever single byte is damaged: no entry changes, none is missing without being reported or being the last write, and
-    /// none that is sound is missing beside it.
+    /// Whatever single byte is damaged: no entry changes, none is missing without being reported or being the last
+    /// write, and none that is sound is missing beside it.
     #[test]
     fn a_damaged_byte_anywhere_costs_one_entry_at_most(
         steps in prop::collection::vec(step(), 1..12),
@@ -116,9 +116,11 @@ proptest! {
 
         let found = found(&model.dir.replay(model.from_file, Some(model.applied)));
         prop_assert!(found.lost.iter().map(|lost| lost.end - lost.start).sum::<u64>() <= 1, "{:?}", found.lost);
-        let mut expected = needed.iter().map(|(sequence, items)| (*sequence, items.iter().map(|item| Some(sum(item))).collect::<Vec<_>>()));
+        let sums = |items: &[Item]| items.iter().map(|item| Some(sum(item))).collect::<Vec<_>>();
+        let mut expected = needed.iter().map(|(sequence, items)| (*sequence, sums(items)));
         for (sequence, items) in &found.entries {
-            let (_, written) = expected.find(|(expected, _)| expected == sequence).expect("it was written, in this order");
+            let next = expected.find(|(expected, _)| expected == sequence);
+            let (_, written) = next.expect("it was written, in this order");
             let damaged = items.iter().any(Option::is_none);
             prop_assert!(*items == written || (damaged && found.damaged));
         }

@@ -61,7 +61,8 @@ impl Bench {
         }
     }
 
-    /// With the frames of [`Bench::apply_all`] in segments of four frames each: offsets 0 to 40 in frames of two records.
+    /// With the frames of [`Bench::apply_all`] in segments of four frames each: offsets 0 to 40 in frames of two
+    /// records.
     fn filled() -> Self {
         let mut bench = Self::new(64 + 4 * frame(0).bytes().len() as u64);
         bench.apply_all(20);
