@@ -60,12 +60,11 @@ impl Consumer {
         loop {
             match self.read(&client).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Call(Error::DamagedRecords { message, partition, from, to })) => {
+                Err(Failure::Call(Error::DamagedRecords { message, partition, to, .. })) => {
                     self.plan.pass_over(partition, to);
                     self.damaged += 1;
                     // The command goes on, and its exit code tells again.
-                    let _ =
-                        writeln!(io::stderr(), "damaged: partition {partition}, offsets {from} up to {to}: {message}");
+                    let _ = writeln!(io::stderr(), "damaged: {message}");
                 }
                 Err(Failure::Call(error @ Error::Unavailable { .. })) => {
                     let again = server.reconnect().await;
