@@ -1,15 +1,30 @@
 //! Taffrail: a log broker and an event store in one binary, durable when it answers.
+//!
+//! For users there are [`client`], which talks to a broker, and, with the feature `testing`, `testing`, which runs one in
+//! the process of a test. [`types`] are the values of both, and [`proto`] is the protocol between them.
+//!
+//! The broker itself is here too, for the binary: `ARCHITECTURE.md` is its map.
 
+#[cfg(any(feature = "cli", feature = "testing"))]
 mod broker;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 pub mod client;
+#[cfg(feature = "cli")]
 mod config;
+#[cfg(any(feature = "cli", feature = "testing"))]
 mod env;
 pub mod proto;
+#[cfg(any(feature = "cli", feature = "testing"))]
 mod server;
+#[cfg(any(feature = "cli", feature = "testing"))]
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod types;
+
+/// The README's examples, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,6 +5,7 @@
 //! deleted topics and trimmed segments removed.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -142,6 +143,7 @@ impl Housekeeper {
         } else if shared.memory.is_pressed() {
             self.write_out(shared)?;
         }
+        shared.ring.ensure_two()?;
         shared.ring.prepare_next()?;
         shared.look_for_room()
     }
@@ -195,13 +197,7 @@ impl Housekeeper {
         self.rename_deleted(shared)?;
         store_topics(shared)?;
         self.write_out(shared)?;
-        while let Some(at) = self.unsynced.last() {
-            let partition = at.partition();
-            if !at.topic.deleted.load(Ordering::Acquire) {
-                lock(&partition.writer).sync(&partition.log, &shared.segments)?;
-            }
-            self.unsynced.pop();
-        }
+        self.sync(shared)?;
         self.collect_trimmed(shared);
         let content = Checkpoint {
             applied,
@@ -213,6 +209,27 @@ impl Housekeeper {
         self.checkpointed_at = shared.env.clock.elapsed();
         shared.ring.release_before(content.journal_file);
         self.remove_leftovers(shared)
+    }
+
+    /// Makes segments durable, and the directories that are new: each topic's once, however many partitions it has.
+    fn sync(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let mut topics = BTreeSet::new();
+        for at in &self.unsynced {
+            if !at.topic.deleted.load(Ordering::Acquire) {
+                let partition = at.partition();
+                let mut writer = lock(&partition.writer);
+                writer.sync(&partition.log, &shared.segments)?;
+                if !writer.take_dir_is_durable() {
+                    topics.insert(at.topic.id);
+                }
+            }
+        }
+        for id in topics {
+            let dir = shared.dir.topic(id);
+            shared.env.files.sync_dir(&dir).map_err(FileError::when(SYNC, &dir))?;
+        }
+        self.unsynced.clear();
+        Ok(())
     }
 
     /// Gives the directories of deleted topics names that say so. Their files go after the checkpoint.

@@ -22,7 +22,7 @@ use crate::{
             entry::{DamagedItem, Item},
             topic_file::TopicFile,
         },
-        journal::{self, Journal, Replay},
+        journal::{self, FirstOffsets, Journal, Replay},
         log::OpenSegments,
     },
     types::{Offset, TopicId},
@@ -43,12 +43,11 @@ pub(crate) enum OpenError {
 }
 
 /// How the logs of topics are opened.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// The journal is whole behind the checkpoint: logs are cut back to it.
     Cut,
     /// Something is lost: whatever sound frames the segments hold count.
-    Scan,
+    Scan { journaled: FirstOffsets },
 }
 
 impl Broker {
@@ -57,12 +56,16 @@ impl Broker {
         let dir = DataDir::open(&env, &options.data_dir)?;
         let ring = journal::open(&env, &dir.journal(), options.journal())?;
         let found = checkpoint::load(&*env.files, &dir.checkpoint())?;
+        let never_written = matches!(found, Found::None);
         let (checkpoint, known) = match found {
             Found::Whole(checkpoint) => (checkpoint, true),
             Found::None | Found::Damaged => (Checkpoint::default(), false),
         };
         let replay = Replay::survey(&env, &ring, checkpoint.journal_file, known.then_some(checkpoint.applied))?;
-        let mode = if known && !replay.is_damaged() { Mode::Cut } else { Mode::Scan };
+        let mode = match known && !replay.is_damaged() {
+            true => Mode::Cut,
+            false => Mode::Scan { journaled: replay.first_offsets()? },
+        };
         let shared = std::sync::Arc::new(Shared {
             segments: OpenSegments::new(env.clone(), options.open_segments),
             memory: memory::Memory::new(options.memory_bytes),
@@ -78,9 +81,9 @@ impl Broker {
             dir,
             ring,
         });
-        let renamed = shared.open_topics(&checkpoint, known, mode)?;
+        let renamed = shared.open_topics(&checkpoint, known, &mode)?;
         let mut housekeeper = housekeeping::Housekeeper::for_opened(renamed);
-        shared.replay(&replay, mode, &mut housekeeper)?;
+        shared.replay(&replay, &mode, &mut housekeeper)?;
 
         let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
         let broker = Self {
@@ -89,7 +92,11 @@ impl Broker {
             housekeeper: Mutex::new(housekeeper),
             threads: Mutex::default(),
         };
-        broker.settle_recovery()?;
+        // A clean stop, or a new directory, has left nothing to settle.
+        let is_new = never_written && broker.shared.topics().by_name.is_empty();
+        if !replay.is_empty() || (matches!(mode, Mode::Scan { .. }) && !is_new) {
+            broker.settle_recovery()?;
+        }
         Ok(broker)
     }
 
@@ -97,7 +104,7 @@ impl Broker {
     /// file. A full disk puts that off.
     fn settle_recovery(&self) -> Result<(), OpenError> {
         let mut housekeeper = lock(&self.housekeeper);
-        match housekeeper.checkpoint(&self.shared).and_then(|()| self.shared.ring.ensure_two()) {
+        match housekeeper.checkpoint(&self.shared) {
             Err(error) if error.is_disk_full() => self.shared.settle(Err(error)),
             settled => settled?,
         }
@@ -108,7 +115,7 @@ impl Broker {
 impl Shared {
     /// Opens the topics that the checkpoint names, or without one, those that have directories. Returns those that were
     /// being removed.
-    fn open_topics(&self, checkpoint: &Checkpoint, known: bool, mode: Mode) -> Result<Vec<TopicId>, FileError> {
+    fn open_topics(&self, checkpoint: &Checkpoint, known: bool, mode: &Mode) -> Result<Vec<TopicId>, FileError> {
         let path = self.dir.topics();
         // What a crash of the process left may have names that a power cut would still take, or bring back.
         self.env.files.sync_dir(&path).map_err(FileError::when(SYNC, &path))?;
@@ -128,21 +135,22 @@ impl Shared {
             }
         } else {
             for id in present {
-                self.open_found(id)?;
+                self.open_found(id, mode)?;
             }
         }
         Ok(removed)
     }
 
-    fn open_known(&self, topic: &CheckpointTopic, mode: Mode) -> Result<(), FileError> {
+    fn open_known(&self, topic: &CheckpointTopic, mode: &Mode) -> Result<(), FileError> {
         let count = u32::try_from(topic.partitions.len()).expect("bounded when the topic was created");
         let starts: Vec<Offset> = topic.partitions.iter().map(|partition| partition.start).collect();
+        let synced: Vec<Offset> = topic.partitions.iter().map(|partition| partition.end).collect();
         let logs = match mode {
             Mode::Cut => Logs::Cut(&topic.partitions),
-            Mode::Scan => Logs::Scan(&starts),
+            Mode::Scan { journaled } => Logs::Scan { starts: &starts, synced: &synced, journaled },
         };
         self.add_topic(topic.id, &topic.name, count, &topic.settings, logs)?;
-        if let Some(opened) = self.topics().find_by_id(topic.id).filter(|_| mode == Mode::Scan) {
+        if let Some(opened) = self.topics().find_by_id(topic.id).filter(|_| matches!(mode, Mode::Scan { .. })) {
             for (partition, known) in opened.partitions.iter().zip(&topic.partitions) {
                 lock(&partition.log).apply_loss(known.end);
             }
@@ -150,7 +158,8 @@ impl Shared {
         Ok(())
     }
 
-    fn open_found(&self, id: TopicId) -> Result<(), FileError> {
+    fn open_found(&self, id: TopicId, mode: &Mode) -> Result<(), FileError> {
+        let Mode::Scan { journaled } = mode else { return Ok(()) };
         let path = self.dir.topic(id).join("topic");
         let file = read_file(&*self.env.files, &path)?.and_then(|bytes| TopicFile::decode(&bytes));
         let Some(file) = file.filter(|file| file.id == id) else {
@@ -159,14 +168,20 @@ impl Shared {
             return Ok(());
         };
         let count = u32::try_from(file.starts.len()).expect("bounded when the topic was created");
-        self.add_topic(id, &file.name, count, &file.settings, Logs::Scan(&file.starts))
+        self.add_topic(
+            id,
+            &file.name,
+            count,
+            &file.settings,
+            Logs::Scan { starts: &file.starts, synced: &[], journaled },
+        )
     }
 
     /// Applies the journal's entries.
     fn replay(
         &self,
         replay: &Replay,
-        mode: Mode,
+        mode: &Mode,
         housekeeper: &mut housekeeping::Housekeeper,
     ) -> Result<(), FileError> {
         for lost in replay.lost() {
@@ -179,7 +194,10 @@ impl Shared {
         if let Some(path) = replay.keep_torn(&self.dir.aside())? {
             tracing::info!(kept = %path.display(), "cut off the end of the journal, which was never acknowledged");
         }
-        let logs = if mode == Mode::Cut { Logs::Cut(&[]) } else { Logs::Scan(&[]) };
+        let logs = match mode {
+            Mode::Cut => Logs::Cut(&[]),
+            Mode::Scan { journaled } => Logs::Scan { starts: &[], synced: &[], journaled },
+        };
         let mut bytes = 0;
         for entry in replay.entries() {
             let entry = entry?;

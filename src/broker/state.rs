@@ -15,6 +15,7 @@ use crate::{
     storage::{
         files::FileError,
         format::{change::Change, checkpoint},
+        journal::FirstOffsets,
         log::{Identity, Log, Writer},
     },
     types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
@@ -84,8 +85,9 @@ pub(super) enum Logs<'a> {
     New,
     /// Cut back to these places; those that are not listed, to nothing.
     Cut(&'a [checkpoint::Partition]),
-    /// From their segments, beginning at these offsets.
-    Scan(&'a [Offset]),
+    /// From their segments, beginning at `starts`. What is not sound from where the journal's frames begin is applied
+    /// from there, unless it is before `synced`.
+    Scan { starts: &'a [Offset], synced: &'a [Offset], journaled: &'a FirstOffsets },
 }
 
 impl PartitionRef {
@@ -182,8 +184,11 @@ impl Shared {
                 let to = to.get(at).copied().unwrap_or(checkpoint::Partition::EMPTY);
                 Log::cut(identity, dir, to, &self.segments)?
             }
-            Logs::Scan(starts) => {
-                Log::scan(identity, dir, starts.get(at).copied().unwrap_or_default(), &self.segments)?
+            Logs::Scan { starts, synced, journaled } => {
+                let start = starts.get(at).copied().unwrap_or_default();
+                let synced = synced.get(at).copied().unwrap_or_default();
+                let redo_from = journaled.get(&(topic, id)).map(|first| synced.max(*first));
+                Log::scan(identity, dir, start, redo_from, &self.segments)?
             }
         };
         let next = Next { offset: log.end(), append_time_ms: log.last_append_time_ms() };

@@ -37,6 +37,8 @@ pub(super) fn env(disk: &SimDisk, clock: &SimClock, random: &SimRandom) -> Env {
 /// Opens a broker without threads, with a clock of its own.
 pub(super) fn open(disk: &SimDisk, seed: u64) -> Result<Broker, OpenError> {
     let clock = SimClock::new(1_700_000_000_000);
+    // Two starts do not draw the same numbers: salts would repeat.
+    let seed = seed ^ disk.stats().operations.values().sum::<u64>() << 32 ^ disk.files().len() as u64;
     Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed)), options())
 }
 

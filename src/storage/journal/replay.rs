@@ -13,6 +13,7 @@
 //! and nothing may be visible that a power cut could still take away.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,8 +26,9 @@ use crate::{
     env::{Env, Open},
     storage::{
         files::{FileError, SYNC, ensure_dir, read_file, replace_file, sync_parent},
-        format::entry::{self, BLOCK_BYTES, Decoded, FileHeader},
+        format::entry::{self, BLOCK_BYTES, Decoded, FileHeader, Item},
     },
+    types::{Offset, PartitionId, TopicId},
 };
 
 /// The journal as it was found.
@@ -38,6 +40,9 @@ pub(crate) struct Replay {
     torn: Option<Torn>,
     applied: u64,
 }
+
+/// Of each partition, an offset.
+pub(crate) type FirstOffsets = BTreeMap<(TopicId, PartitionId), Offset>;
 
 /// Acknowledged entries that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +115,11 @@ impl Replay {
         &self.lost
     }
 
+    /// Whether there is nothing behind the checkpoint, not even a part of a write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.torn.is_none() && self.lost.is_empty() && self.tip.sequence == self.applied
+    }
+
     /// Where the chain ends.
     pub(crate) fn tip(&self) -> Tip {
         self.tip
@@ -141,6 +151,20 @@ impl Replay {
             Ok(entry::decode(&bytes.slice(at..at + place.length), place.salt)
                 .expect("the survey has decoded this entry, and nothing has written since"))
         })
+    }
+
+    /// Of each partition, where its frames in the needed entries begin.
+    pub(crate) fn first_offsets(&self) -> Result<FirstOffsets, FileError> {
+        let mut first = FirstOffsets::new();
+        for entry in self.entries() {
+            for item in entry?.items {
+                if let Ok(Item::Frame(frame)) = item {
+                    let header = frame.header();
+                    first.entry((header.topic, header.partition)).or_insert(header.base);
+                }
+            }
+        }
+        Ok(first)
     }
 
     /// Keeps the bytes of a torn tail in a file in `dir`, for whoever wants to look; returns the file's path.

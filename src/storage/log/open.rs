@@ -76,17 +76,22 @@ impl Log {
             file.set_len(at.len).map_err(FileError::when("cut", &path))?;
             file.sync_data().map_err(FileError::when(SYNC, &path))?;
         }
-        let active = self.load_active(at.base, at.len, segments)?;
+        let active = self.load_active(at.base, at.len, Trust::Index, segments)?;
         // The checkpoint knows the end also where damage hides it.
         self.active = Some(Active { end: self.end, bytes: at.len, ..active });
         Ok(())
     }
 
     /// Opens a log without a checkpoint: as far as its segments hold sound frames. What is found is made durable.
+    ///
+    /// The journal has the frames from `redo_from` on. There, what is not sound had not been synced: the log is cut, and
+    /// the journal's frames are applied again. Before, or without it, what is not sound is damage, and what is behind
+    /// it stays.
     pub(crate) fn scan(
         identity: Identity,
         dir: PathBuf,
         start: Offset,
+        redo_from: Option<Offset>,
         segments: &OpenSegments,
     ) -> Result<Self, FileError> {
         let mut log = Self::new(identity, dir);
@@ -99,7 +104,8 @@ impl Log {
                 log.sealed.push(Sealed { base: *base, end: *base, bytes: *bytes });
                 continue;
             }
-            let active = log.load_active(*base, *bytes, segments)?;
+            let redo_from = redo_from.unwrap_or(Offset(u64::MAX));
+            let active = log.load_active(*base, *bytes, Trust::Frames { redo_from }, segments)?;
             if active.bytes < *bytes {
                 tracing::info!(path = %path.display(), kept = active.bytes, found = *bytes, "cut behind the last \
                     sound frame");
@@ -127,8 +133,14 @@ impl Log {
         }
     }
 
-    /// The state of a segment's end, up to `bytes`: from its index as far as it goes, then from its frames.
-    fn load_active(&mut self, base: Offset, bytes: u64, segments: &OpenSegments) -> Result<Active, FileError> {
+    /// The state of a segment's end, up to `bytes`: from its index as far as that is trusted, then from its frames.
+    fn load_active(
+        &mut self,
+        base: Offset,
+        bytes: u64,
+        trust: Trust,
+        segments: &OpenSegments,
+    ) -> Result<Active, FileError> {
         let path = segment_path(&self.dir, base);
         let reading = |error| FileError::when("read", &path)(error);
         let file = segments.active(&self.dir, base).map_err(reading)?;
@@ -141,7 +153,9 @@ impl Log {
         let first_append_time_ms =
             header.map_or_else(|| segments.env.clock.now_ms(), |header| header.first_append_time_ms);
         let mut active = Active::new(base, first_append_time_ms);
-        active.rows = load_rows_prefix(&segments.env, &self.dir, base, bytes);
+        if trust == Trust::Index {
+            active.rows = load_rows_prefix(&segments.env, &self.dir, base, bytes);
+        }
         let walk_from = |position| Walk::new(Source::File(file.clone()), bytes, self.identity, base, position);
         // The end of the log follows from the last row, so that is believed only if there is such a frame.
         while let Some(last) = active.rows.last() {
@@ -160,6 +174,9 @@ impl Log {
         let mut walk = walk_from(active.bytes);
         while !walk.at_end() {
             let Some(frame) = walk.frame().map_err(reading)? else {
+                if matches!(trust, Trust::Frames { redo_from } if active.end >= redo_from) {
+                    break;
+                }
                 // Damage has sound frames behind it; a torn tail has none.
                 walk.resync().map_err(reading)?;
                 continue;
@@ -171,6 +188,15 @@ impl Log {
         }
         Ok(active)
     }
+}
+
+/// What of a segment's end can be believed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// All of it was synced, and the index may say where things are.
+    Index,
+    /// Only sound frames; from this offset on they may have been written without having been synced.
+    Frames { redo_from: Offset },
 }
 
 /// The segments in a log's directory with their sizes, in order of their bases. Other files are none of ours.

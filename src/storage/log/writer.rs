@@ -27,6 +27,7 @@ pub(crate) struct Writer {
     stored_rows: usize,
     /// The segment's name is not durable yet, or its directory's is not.
     new_names: bool,
+    /// The directory has been used since the start: its own name may not be durable.
     dir_is_durable: bool,
 }
 
@@ -86,11 +87,8 @@ impl Writer {
             let log = lock(log);
             (log.identity, log.dir.clone())
         };
-        // Also a directory that was there before a crash may not be durable.
-        if ensure_dir(&*segments.env.files, &dir)? || !self.dir_is_durable {
-            sync_parent(&*segments.env.files, &dir)?;
-            self.dir_is_durable = true;
-        }
+        // Its name becomes durable with the next checkpoint; so does one that was there before a crash.
+        ensure_dir(&*segments.env.files, &dir)?;
         let header = Header {
             topic: identity.topic,
             partition: identity.partition,
@@ -168,6 +166,12 @@ impl Writer {
             self.stored_rows = active.rows.len();
         }
         Ok(())
+    }
+
+    /// Whether the name of the log's directory is durable, as far as is known; from now on it is, because the caller
+    /// sees to that.
+    pub(crate) fn take_dir_is_durable(&mut self) -> bool {
+        std::mem::replace(&mut self.dir_is_durable, true)
     }
 
     /// Whether there is something to sync.

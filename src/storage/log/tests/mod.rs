@@ -104,7 +104,7 @@ impl Bench {
     /// Opens the log anew without a checkpoint.
     fn scan(&mut self, start: Offset) {
         self.segments = OpenSegments::new(self.env.clone(), 3);
-        let log = Log::scan(IDENTITY, self.dir.clone(), start, &self.segments).expect("the files can be read");
+        let log = Log::scan(IDENTITY, self.dir.clone(), start, None, &self.segments).expect("the files can be read");
         (self.log, self.writer) = (Mutex::new(log), Writer::default());
     }
 
