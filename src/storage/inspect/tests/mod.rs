@@ -32,6 +32,9 @@ use crate::{
     types::Offset,
 };
 
+/// A damage: the file's name, the offsets, the kind.
+type Listed = (String, Option<(u64, u64)>, DamageKind);
+
 /// A data directory with one topic of two partitions, made as a broker makes it.
 struct Directory {
     temp: TempDir,
@@ -131,7 +134,7 @@ impl Directory {
     }
 
     /// The damage that is found with all frames checked: file name, offsets, kind.
-    fn damage(&self) -> Vec<(String, Option<(u64, u64)>, DamageKind)> {
+    fn damage(&self) -> Vec<Listed> {
         names(&self.inspect(true).damage)
     }
 
@@ -164,7 +167,7 @@ impl Directory {
     }
 }
 
-fn names(damage: &[Damage]) -> Vec<(String, Option<(u64, u64)>, DamageKind)> {
+fn names(damage: &[Damage]) -> Vec<Listed> {
     let name = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let offsets = |damage: &Damage| damage.offsets.as_ref().map(|offsets| (offsets.start.0, offsets.end.0));
     damage.iter().map(|damage| (name(&damage.path), offsets(damage), damage.kind.clone())).collect()

@@ -10,7 +10,7 @@ fn a_damaged_entry_with_a_later_witness_is_reported_lost_and_the_replay_goes_on(
     dir.flip(1, block(3) + 20);
     let rest: Vec<_> = written.iter().filter(|(number, _)| *number != 3).cloned().collect();
     let found = dir.found();
-    assert_eq!(found, Found { lost: vec![3..4], damaged: true, ..sound(&rest) });
+    assert_eq!(found, Found { lost: vec![(3, 4)], damaged: true, ..sound(&rest) });
     assert_eq!(dir.found(), found);
 }
 
@@ -24,7 +24,7 @@ fn several_damaged_entries_are_each_reported() {
     }
     let rest: Vec<_> = written.iter().filter(|(number, _)| ![1, 4, 5].contains(number)).cloned().collect();
     let found = found(&dir.replay(1, Some(0)));
-    assert_eq!(found, Found { lost: vec![1..2, 4..6], damaged: true, ..sound(&rest) });
+    assert_eq!(found, Found { lost: vec![(1, 2), (4, 6)], damaged: true, ..sound(&rest) });
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn entries_of_a_write_behind_a_damaged_one_of_the_same_write_are_found() {
     let second = crate::storage::format::entry::encoded_len(&rest[0].1) as u64;
     dir.flip(1, block(1) + second + 30);
     rest.remove(1);
-    assert_eq!(dir.found(), Found { lost: vec![2..3], damaged: true, ..sound(&rest) });
+    assert_eq!(dir.found(), Found { lost: vec![(2, 3)], damaged: true, ..sound(&rest) });
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_file_without_its_header_is_reported_by_the_entries_behind_it() {
     let written = write(&mut journal, 1..=40, 100);
     dir.overwrite(2, 0, &[0; 4096]);
     let rest: Vec<_> = written.iter().filter(|(number, _)| !(16..=30).contains(number)).cloned().collect();
-    assert_eq!(dir.found(), Found { lost: vec![16..31], damaged: true, ..sound(&rest) });
+    assert_eq!(dir.found(), Found { lost: vec![(16, 31)], damaged: true, ..sound(&rest) });
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_missing_file_is_reported_by_the_entries_behind_it() {
     let written = write(&mut journal, 1..=40, 100);
     dir.env.files.remove_file(&dir.file(2)).expect("there is one");
     let rest: Vec<_> = written.iter().filter(|(number, _)| !(16..=30).contains(number)).cloned().collect();
-    assert_eq!(found(&dir.replay(1, Some(0))), Found { lost: vec![16..31], damaged: true, ..sound(&rest) });
+    assert_eq!(found(&dir.replay(1, Some(0))), Found { lost: vec![(16, 31)], damaged: true, ..sound(&rest) });
 }
 
 #[test]

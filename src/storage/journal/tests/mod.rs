@@ -52,7 +52,8 @@ impl Random for Counting {
 struct Found {
     /// Sequence and items of each entry, an item as the checksum of its bytes; none for a damaged one.
     entries: Vec<(u64, Vec<Option<u32>>)>,
-    lost: Vec<std::ops::Range<u64>>,
+    /// From the first lost sequence up to behind the last.
+    lost: Vec<(u64, u64)>,
     tip: u64,
     torn: bool,
     damaged: bool,
@@ -119,7 +120,7 @@ fn found(replay: &Replay) -> Found {
     });
     Found {
         entries: entries.collect(),
-        lost: replay.lost().iter().map(|lost| lost.sequences.clone()).collect(),
+        lost: replay.lost().iter().map(|lost| (lost.sequences.start, lost.sequences.end)).collect(),
         tip: replay.tip().sequence,
         torn: replay.torn().is_some(),
         damaged: replay.is_damaged(),
