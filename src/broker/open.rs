@@ -125,7 +125,7 @@ impl Shared {
                 Some(stem) => (stem, &mut removed),
                 None => (&entry.name[..], &mut present),
             };
-            if let Some(id) = parse_id(stem).filter(|_| entry.is_dir) {
+            if let Some(id) = data_dir::parse_topic(stem).filter(|_| entry.is_dir) {
                 list.push(id);
             }
         }
@@ -246,9 +246,4 @@ impl Shared {
             lock(&partition.next).offset = lock(&partition.log).end();
         }
     }
-}
-
-/// The id that a topic's directory is named after.
-fn parse_id(name: &str) -> Option<TopicId> {
-    (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten().map(TopicId)
 }

@@ -15,6 +15,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod data_dir;
 pub(crate) mod files;
 pub(crate) mod format;
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command line looks from outside"))]
 pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod log;

@@ -114,7 +114,7 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
 fn check_state(origin: Origin, disk: SimDisk, mut ledger: Ledger, coverage: &mut Coverage) {
     coverage.states += 1;
     let disk = crash_recovery(origin, disk, coverage);
-    let broker = open(&disk, origin.seed).unwrap_or_else(|error| panic!("cannot be opened: {error}"));
+    let broker = open(&disk, origin.seed + 200).unwrap_or_else(|error| panic!("cannot be opened: {error}"));
     coverage.add(ledger.check(&broker));
     coverage.kept_aside += u64::from(disk.files().iter().any(|path| path.starts_with("/data/aside")));
 
@@ -122,7 +122,7 @@ fn check_state(origin: Origin, disk: SimDisk, mut ledger: Ledger, coverage: &mut
     ledger.check(&broker);
     drop(broker);
     let again = disk.power_cut(origin.operation, CrashMode::LoseUnsynced);
-    let broker = open(&again, origin.seed).unwrap_or_else(|error| panic!("cannot be opened again: {error}"));
+    let broker = open(&again, origin.seed + 300).unwrap_or_else(|error| panic!("cannot be opened again: {error}"));
     ledger.check(&broker);
 }
 
@@ -132,7 +132,7 @@ fn crash_recovery(origin: Origin, disk: SimDisk, coverage: &mut Coverage) -> Sim
         return disk;
     }
     disk.crash_within(1 + origin.operation % 11);
-    if open(&disk, origin.seed).is_ok() {
+    if open(&disk, origin.seed + 100).is_ok() {
         // It took fewer operations than that.
         return disk.power_cut(origin.operation, CrashMode::KeepAll);
     }

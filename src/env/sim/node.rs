@@ -47,10 +47,6 @@ impl Node {
         &self.visible
     }
 
-    pub(super) fn durable(&self) -> &Content {
-        &self.durable
-    }
-
     pub(super) fn unsynced(&self) -> &[Change] {
         &self.unsynced
     }

@@ -84,9 +84,9 @@ impl Log {
 
     /// Opens a log without a checkpoint: as far as its segments hold sound frames. What is found is made durable.
     ///
-    /// The journal has the frames from `redo_from` on. There, what is not sound had not been synced: the log is cut, and
-    /// the journal's frames are applied again. Before, or without it, what is not sound is damage, and what is behind
-    /// it stays.
+    /// The journal has the frames from `redo_from` on. There, what is not sound had not been synced: the log is cut,
+    /// and the journal's frames are applied again. Before, or without it, what is not sound is damage, and what is
+    /// behind it stays.
     pub(crate) fn scan(
         identity: Identity,
         dir: PathBuf,
