@@ -62,7 +62,7 @@ fn read_config(files: &dyn FileSystem, path: &Path) -> Result<(String, String), 
     Ok((name, text))
 }
 
-async fn serve(config: Config, env: Env) -> Result<(), Failure> {
+pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
     let told_to_stop = told_to_stop()?;
     // The port is taken before the data is recovered, so that clients that come early wait instead of being refused.
     let address = config.listen_address()?;

@@ -4,6 +4,7 @@
 //! things at random; `crash.rs` cuts the power at every write and every sync of that.
 
 mod crash;
+mod damage;
 mod ledger;
 mod workload;
 mod world;
