@@ -35,7 +35,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
@@ -149,6 +149,7 @@ impl Broker {
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_threads();
         self.commit_all();
+        self.shared.ring.give_up(self.shared.applied.load(Ordering::Acquire) + 1);
         let closed = self.checkpoint_now();
         self.shared.dir.release();
         closed

@@ -81,7 +81,7 @@ pub(crate) struct Tip {
 impl Journal {
     /// A journal that goes on behind `tip`, in a file of its own.
     pub(crate) fn new(ring: Arc<Ring>, options: Options, tip: Tip) -> Self {
-        ring.give_up_found(tip.sequence + 1);
+        ring.give_up(tip.sequence + 1);
         Self {
             ring,
             buffer: AlignedBuffer::with_capacity(CHUNK_BYTES),

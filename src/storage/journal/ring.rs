@@ -37,8 +37,8 @@ struct State {
     /// Files whose entries are not needed any more. The oldest is used first: what is left of the journal then never
     /// has a gap, and a start without a checkpoint does not see a topic created and not deleted.
     free: VecDeque<PathBuf>,
-    /// The next file, prepared ahead.
-    next: Option<RingFile>,
+    /// Room for the next file, found ahead. Its header is written when it is taken into use.
+    next: Option<PathBuf>,
     next_number: u64,
     created: u32,
     /// The file in use takes no more entries: from this sequence on they go to the upcoming file.
@@ -82,8 +82,7 @@ impl Ring {
         let state = self.lock();
         let holder = state.used.iter().rev().find(|(_, first, _)| *first <= sequence);
         let holder = holder.filter(|_| state.given_up.is_none_or(|given_up| sequence < given_up));
-        let upcoming = state.next.as_ref().map_or(state.next_number, |next| next.header.number);
-        holder.map_or(upcoming, |(number, _, _)| *number)
+        holder.map_or(state.next_number, |(number, _, _)| *number)
     }
 
     /// Releases the files before this number: a durable checkpoint covers their entries.
@@ -94,8 +93,9 @@ impl Ring {
         state.free.extend(released);
     }
 
-    /// Gives up every file that was found: entries from this sequence on go to the upcoming one.
-    pub(crate) fn give_up_found(&self, sequence: u64) {
+    /// Gives up the files in use: entries from this sequence on go to the upcoming one. A checkpoint then covers the
+    /// whole of what was in use, and a start behind it has nothing to read.
+    pub(crate) fn give_up(&self, sequence: u64) {
         self.lock().given_up = Some(sequence);
     }
 
@@ -112,11 +112,11 @@ impl Ring {
         Ok(())
     }
 
-    /// Prepares the next file, so that no append waits for it.
+    /// Finds room for the next file, so that no append waits for that.
     pub(crate) fn prepare_next(&self) -> Result<(), FileError> {
         let mut state = self.lock();
         if state.next.is_none() {
-            state.next = self.prepare(&mut state, Fill::Written)?;
+            state.next = self.find_room(&mut state, Fill::Written)?;
         }
         Ok(())
     }
@@ -127,16 +127,23 @@ impl Ring {
         let mut state = self.lock();
         let next = match state.next.take() {
             Some(next) => Some(next),
-            None => self.prepare(&mut state, Fill::Reserved)?,
+            None => self.find_room(&mut state, Fill::Reserved)?,
         };
         state.given_up = next.is_none().then_some(first_sequence);
-        if let Some(next) = &next {
-            state.used.push((next.header.number, first_sequence, next.path.clone()));
-        }
-        Ok(next)
+        let Some(path) = next else { return Ok(None) };
+        let handle = self.env.files.open(&path, Open::Direct).map_err(FileError::when("open", &path))?;
+        let header = FileHeader { number: state.next_number, salt: self.env.random.next_u64() };
+        let mut block = AlignedBuffer::with_capacity(BLOCK_BYTES as usize);
+        block.extend(&header.encode());
+        block.pad();
+        handle.write_all_at(&[block.as_slice()], 0).map_err(FileError::when("write", &path))?;
+        handle.sync_data().map_err(FileError::when(SYNC, &path))?;
+        state.next_number += 1;
+        state.used.push((header.number, first_sequence, path.clone()));
+        Ok(Some(RingFile { path, handle, header }))
     }
 
-    fn prepare(&self, state: &mut State, fill: Fill) -> Result<Option<RingFile>, FileError> {
+    fn find_room(&self, state: &mut State, fill: Fill) -> Result<Option<PathBuf>, FileError> {
         let path = match state.free.pop_front() {
             Some(path) => path,
             None if state.created < self.options.files => {
@@ -152,15 +159,7 @@ impl Ring {
             None => return Ok(None),
         };
         self.ensure_room(&path)?;
-        let handle = self.env.files.open(&path, Open::Direct).map_err(FileError::when("open", &path))?;
-        let header = FileHeader { number: state.next_number, salt: self.env.random.next_u64() };
-        let mut block = AlignedBuffer::with_capacity(BLOCK_BYTES as usize);
-        block.extend(&header.encode());
-        block.pad();
-        handle.write_all_at(&[block.as_slice()], 0).map_err(FileError::when("write", &path))?;
-        handle.sync_data().map_err(FileError::when(SYNC, &path))?;
-        state.next_number += 1;
-        Ok(Some(RingFile { path, handle, header }))
+        Ok(Some(path))
     }
 
     /// A start that was cut off, or other options, may have left a released file too short.
