@@ -22,7 +22,7 @@ use crate::{
             entry::{DamagedItem, Item},
             topic_file::TopicFile,
         },
-        journal::{self, FirstOffsets, Journal, Replay},
+        journal::{self, FirstOffsets, Journal, Lost, Replay},
         log::OpenSegments,
     },
     types::{Offset, TopicId},
@@ -44,7 +44,7 @@ pub(crate) enum OpenError {
 
 /// How the logs of topics are opened.
 enum Mode {
-    /// The journal is whole behind the checkpoint: logs are cut back to it.
+    /// The journal is whole behind the checkpoint, or from its beginning: logs are cut back to that.
     Cut,
     /// Something is lost: whatever sound frames the segments hold count.
     Scan { journaled: FirstOffsets },
@@ -62,7 +62,9 @@ impl Broker {
             Found::None | Found::Damaged => (Checkpoint::default(), false),
         };
         let replay = Replay::survey(&env, &ring, checkpoint.journal_file, known.then_some(checkpoint.applied))?;
-        let mode = match known && !replay.is_damaged() {
+        // A whole journal needs no checkpoint. Segments that no checkpoint covers may have failed to be synced without
+        // it being seen, so they are written anew.
+        let mode = match replay.is_complete() || (known && !replay.is_damaged()) {
             true => Mode::Cut,
             false => Mode::Scan { journaled: replay.first_offsets()? },
         };
@@ -199,8 +201,12 @@ impl Shared {
             Mode::Scan { journaled } => Logs::Scan { starts: &[], synced: &[], journaled },
         };
         let mut bytes = 0;
+        let mut lost = replay.lost().iter().peekable();
         for entry in replay.entries() {
             let entry = entry?;
+            while let Some(lost) = lost.next_if(|lost| lost.sequences.end <= entry.link.sequence) {
+                self.replay_loss(lost);
+            }
             bytes += entry.length;
             for item in entry.items {
                 match item {
@@ -229,6 +235,21 @@ impl Shared {
         next.append_time_ms = next.append_time_ms.max(header.append_time_ms);
         drop(next);
         self.mark_dirty(&found);
+    }
+
+    /// Passes over the records that were in lost entries, as far as their frames say.
+    fn replay_loss(&self, lost: &Lost) {
+        for header in &lost.frames {
+            let topic = self.topics().find_by_id(header.topic).cloned();
+            let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else { continue };
+            let partition = found.partition();
+            // What only looks like a frame, such as a record's value, must not move the log's end anywhere.
+            let behind = lock(&partition.log).end();
+            if header.end().0.saturating_sub(behind.0) <= lost.bytes {
+                lock(&partition.log).apply_loss(header.end());
+                lock(&partition.next).offset = lock(&partition.log).end();
+            }
+        }
     }
 
     fn replay_damage(&self, damaged: &DamagedItem, sequence: u64) {

@@ -5,6 +5,7 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod ledger;
 mod workload;
 mod world;

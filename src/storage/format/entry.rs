@@ -223,10 +223,22 @@ fn decode_item(kind: u32, checksum: u32, head: u32, body: Bytes) -> Result<Item,
     item.ok_or_else(|| DamagedItem { frame: (kind == KIND_FRAME).then(|| sound_header(&body, head)).flatten() })
 }
 
-/// The header at the front of a damaged frame, if it is not what is damaged.
+/// The header at the front of a damaged frame, if it is not what is damaged, or only in one bit: that is found by its
+/// checksum. Without it nobody would know which records are lost.
 fn sound_header(frame: &[u8], checksum: u32) -> Option<frame::Header> {
-    let header = frame.get(..frame::HEADER_BYTES).filter(|header| crc32(&[header]) == checksum)?;
-    frame::Header::peek(header).map(|(_, header)| header)
+    let mut header: [u8; frame::HEADER_BYTES] = *frame.first_chunk()?;
+    let mut flip_if_sound = |bit: usize| {
+        header[bit / 8] ^= 1 << (bit % 8);
+        let sound = crc32(&[&header]) == checksum;
+        if !sound {
+            header[bit / 8] ^= 1 << (bit % 8);
+        }
+        sound
+    };
+    if crc32(&[&frame[..frame::HEADER_BYTES]]) != checksum {
+        (0..frame::HEADER_BYTES * 8).find(|bit| flip_if_sound(*bit))?;
+    }
+    frame::Header::peek(&header).map(|(_, header)| header)
 }
 
 /// Whether bytes have this salt where an entry has it, sound or not.

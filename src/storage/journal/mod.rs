@@ -19,7 +19,7 @@ mod tests;
 
 use std::{io, path::Path, sync::Arc};
 
-pub(crate) use replay::{FirstOffsets, Replay};
+pub(crate) use replay::{FirstOffsets, Lost, Replay};
 pub(crate) use ring::{Ring, list};
 
 use super::{

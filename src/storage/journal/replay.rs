@@ -26,7 +26,10 @@ use crate::{
     env::{Env, Open},
     storage::{
         files::{FileError, SYNC, ensure_dir, read_file, replace_file, sync_parent},
-        format::entry::{self, BLOCK_BYTES, Decoded, FileHeader, Item},
+        format::{
+            entry::{self, BLOCK_BYTES, Decoded, FileHeader, Item},
+            frame::{self, Frame},
+        },
     },
     types::{Offset, PartitionId, TopicId},
 };
@@ -48,6 +51,11 @@ pub(crate) type FirstOffsets = BTreeMap<(TopicId, PartitionId), Offset>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
     pub(crate) sequences: Range<u64>,
+    /// The sound frames among what is left of them. Whether they were all is not known, so they are not served, but
+    /// they say which records are lost.
+    pub(crate) frames: Vec<frame::Header>,
+    /// How many bytes they took: no partition can have lost more records than that.
+    pub(crate) bytes: u64,
 }
 
 /// Where an entry is.
@@ -110,7 +118,12 @@ impl Replay {
         !self.lost.is_empty() || self.places.iter().any(|place| !place.whole && place.link.sequence > self.applied)
     }
 
-    /// The acknowledged entries that are lost as a whole.
+    /// Whether every entry that there ever was has been found.
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.is_damaged() && self.places.first().is_some_and(|first| first.link.sequence == 1)
+    }
+
+    /// The acknowledged entries that are lost as a whole, in order. Behind each of them there is an entry that is not.
     pub(crate) fn lost(&self) -> &[Lost] {
         &self.lost
     }
@@ -205,7 +218,7 @@ impl Walk {
                         self.end(&path, &bytes, position, salt);
                         return Ok(());
                     };
-                    self.lose_up_to(decoded.link.sequence);
+                    self.lose_up_to(decoded.link.sequence, &bytes, position..at);
                     position = at + decoded.length as u64;
                     self.take(&path, at, decoded);
                 }
@@ -272,10 +285,12 @@ impl Walk {
         self.expected.is_none_or(|expected| decoded.link.sequence >= expected && decoded.link.durable >= expected)
     }
 
-    fn lose_up_to(&mut self, sequence: u64) {
+    /// Takes note that the entries before `sequence` are lost, which took this range of the file.
+    fn lose_up_to(&mut self, sequence: u64, bytes: &Bytes, range: Range<u64>) {
         let lost = self.expected.unwrap_or(sequence)..sequence;
         if !lost.is_empty() {
-            self.lost.push(Lost { sequences: lost });
+            let len = range.end - range.start;
+            self.lost.push(Lost { sequences: lost, frames: frames_in(bytes, range), bytes: len });
         }
     }
 
@@ -327,6 +342,21 @@ fn next_entry(bytes: &Bytes, position: u64, salt: u64) -> Option<(u64, Decoded)>
 fn decode_at(bytes: &Bytes, position: u64, salt: u64) -> Option<Decoded> {
     let at = usize::try_from(position).ok().filter(|at| *at < bytes.len())?;
     entry::decode(&bytes.slice(at..), salt)
+}
+
+/// The headers of the sound frames in a range of a file. All of the range was written in this use of the file: writes
+/// lie one behind the other, and a later one is sound.
+fn frames_in(bytes: &Bytes, range: Range<u64>) -> Vec<frame::Header> {
+    let at = |position: u64| usize::try_from(position).expect("a journal file fits memory").min(bytes.len());
+    let mut rest = bytes.slice(at(range.start)..at(range.end));
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let frame = Frame::decode(&rest);
+        let step = frame.as_ref().map_or(1, |frame| frame.bytes().len());
+        found.extend(frame.map(|frame| *frame.header()));
+        rest = rest.slice(step..);
+    }
+    found
 }
 
 /// Whether the bytes at `position` have this salt where an entry has it.

@@ -201,8 +201,11 @@ impl Active {
 
     /// Takes note of a frame that begins at the end of the file; returns the index row that it gets, if it gets one.
     fn note(&mut self, frame: &super::format::frame::Header, length: usize) {
-        let behind = self.rows.last().map_or(segment_file::HEADER_BYTES, |row| u64::from(row.position));
-        if self.bytes - behind >= segment_file::INDEX_INTERVAL_BYTES {
+        let (behind, before) = self.rows.last().map_or((segment_file::HEADER_BYTES, self.base), |row| {
+            (u64::from(row.position), self.base.plus(u64::from(row.relative)))
+        });
+        // Rows are in order, also where damage has brought a frame out of its place.
+        if self.bytes - behind >= segment_file::INDEX_INTERVAL_BYTES && frame.base > before {
             self.rows.push(self.row(frame.base));
         }
         self.bytes += length as u64;

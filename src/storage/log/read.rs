@@ -137,9 +137,15 @@ impl LogReader<'_> {
                     bytes += frame.bytes().len();
                     frames.push(frame);
                 }
-                Ok(Some(frame)) if frames.is_empty() => {
-                    return Err(damaged(next, frame.header().base, "wrong checksum"));
-                }
+                Ok(Some(frame)) if frames.is_empty() => match closest_frame(&mut walk, next, frame) {
+                    Ok(frame) if frame.header().base <= next => {
+                        next = frame.header().end();
+                        bytes += frame.bytes().len();
+                        frames.push(frame);
+                    }
+                    Ok(frame) => return Err(damaged(next, frame.header().base, "wrong checksum")),
+                    Err(error) => return Err(self.unreadable(cursor, segment, &error)),
+                },
                 Ok(_) => break,
                 Err(error) if frames.is_empty() => return Err(self.unreadable(cursor, segment, &error)),
                 Err(_) => break,
@@ -333,6 +339,25 @@ fn take_frame(walk: &mut Walk, next: Offset) -> io::Result<Option<Frame>> {
         }
     }
     Ok(None)
+}
+
+/// The sound frame with `next`, or the one that comes closest behind it, from here to the segment's end. `beyond`,
+/// which is here and lies further on, may be out of its place: a misdirected write puts it before frames that are
+/// intact.
+fn closest_frame(walk: &mut Walk, next: Offset, beyond: Frame) -> io::Result<Frame> {
+    let mut closest = beyond;
+    while closest.header().base > next && !walk.at_end() {
+        match walk.frame()? {
+            Some(frame) => {
+                walk.skip(frame.bytes().len());
+                if frame.header().end() > next && frame.header().base < closest.header().base {
+                    closest = frame;
+                }
+            }
+            None => walk.resync()?,
+        }
+    }
+    Ok(closest)
 }
 
 /// Where to begin looking for a timestamp: the last row with nothing as late before it.

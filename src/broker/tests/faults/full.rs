@@ -1,0 +1,275 @@
+//! No room on the disk: appends are refused before anything is written, all else works, and it passes by itself.
+
+use std::io::ErrorKind;
+
+use super::{Broker, SimDisk, append, ask, create, fill, ids, now, open_with, opened, options};
+use crate::{
+    broker::{Error, Options},
+    env::{
+        FileSystem,
+        sim::{CrashMode, Fault, OpKind},
+    },
+    types::{Offset, PartitionId},
+};
+
+/// A broker that leaves some room on the disk.
+const RESERVE_BYTES: u64 = 128 << 10;
+
+fn with_reserve() -> Options {
+    Options { disk_reserve_bytes: RESERVE_BYTES, ..options() }
+}
+
+/// Takes all room but this much.
+fn leave(disk: &SimDisk, bytes: u64) {
+    let available = disk.available_bytes("/data".as_ref()).expect("the power is on");
+    // The capacity is not to be asked for: it is found by making the disk so small that just this much is left.
+    disk.set_capacity(0);
+    let mut low = 0;
+    let mut high = 1_u64 << 40;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        disk.set_capacity(middle);
+        if disk.available_bytes("/data".as_ref()).expect("the power is on") < bytes {
+            low = middle + 1
+        } else {
+            high = middle
+        }
+    }
+    disk.set_capacity(low);
+    assert!(disk.available_bytes("/data".as_ref()).expect("the power is on") <= available.max(bytes) + 4096);
+}
+
+fn give_room(disk: &SimDisk) {
+    disk.set_capacity(1 << 40);
+}
+
+/// What must work on a full disk.
+fn assert_serves(broker: &Broker, disk: &SimDisk, count: u64) {
+    let operations = disk.operations();
+    assert_eq!(append(broker, 0, count).err(), Some(Error::DiskFull));
+    assert_eq!(broker.create_topic("v", 1, &[].into()).err(), Some(Error::DiskFull));
+    assert_eq!(disk.operations(), operations, "refused before anything is written");
+    assert_eq!(ids(broker, 0).len() as u64, count);
+    assert_eq!(broker.describe_topic("t").expect("it is there").1[0].high_watermark, Offset(count));
+    assert!(now(broker.failed()).is_none(), "a full disk is no failure");
+}
+
+#[test]
+fn with_less_room_than_the_reserve_appends_are_refused_until_there_is_more() {
+    let disk = SimDisk::new(1);
+    let broker = open_with(&disk, 1, with_reserve()).expect("nothing fails");
+    create(&broker, "t", 1);
+    fill(&broker, 0, 100);
+    broker.keep_house(true);
+    leave(&disk, RESERVE_BYTES - 4096);
+    broker.keep_house(false);
+    assert_serves(&broker, &disk, 100);
+
+    give_room(&disk);
+    broker.keep_house(false);
+    fill(&broker, 100, 110);
+    create(&broker, "v", 1);
+}
+
+#[test]
+fn a_trim_or_a_deletion_makes_room_and_appends_go_on_by_themselves() {
+    for delete in [false, true] {
+        let disk = SimDisk::new(1);
+        let broker = open_with(&disk, 1, with_reserve()).expect("nothing fails");
+        create(&broker, "t", 1);
+        create(&broker, "u", 1);
+        broker.keep_house(true);
+        // Room for the journal and a few segments, which the broker fills itself.
+        leave(&disk, RESERVE_BYTES + (600 << 10));
+        let mut count = 0;
+        let error = loop {
+            match append(&broker, 0, count) {
+                Ok(_) => count += 1,
+                Err(error) => break error,
+            }
+            broker.keep_house(count % 20 == 0);
+            assert!(count < 5_000, "the disk is never full");
+        };
+        assert_eq!(error, Error::DiskFull);
+        assert!(count > 100);
+        assert_serves(&broker, &disk, count);
+
+        if delete {
+            let deleted = broker.delete_topic("t").expect("a full disk does not keep topics");
+            broker.commit_all();
+            now(deleted).expect("an answer").expect("it is deleted");
+        } else {
+            let trimmed = broker.trim("t", PartitionId(0), Offset(count)).expect("a full disk does not keep records");
+            broker.commit_all();
+            assert_eq!(now(trimmed).expect("an answer"), Ok(Offset(count)));
+        }
+        broker.keep_house(true);
+        if delete {
+            create(&broker, "t", 1);
+            fill(&broker, 0, 10);
+        } else {
+            assert_eq!(append(&broker, 0, count), Ok(Offset(count)), "there is room again");
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_others_have_filled_to_the_last_byte_is_survived_and_loses_nothing() {
+    let disk = SimDisk::new(1);
+    let broker = opened(&disk, 1);
+    create(&broker, "t", 1);
+    fill(&broker, 0, 20);
+    leave(&disk, 0);
+    assert_eq!(broker.checkpoint_now(), Err(Error::DiskFull));
+    assert_serves(&broker, &disk, 20);
+
+    // What is in the journal survives there, also when a start finds no room either.
+    drop(broker);
+    for (start, mode) in CrashMode::ALL.into_iter().enumerate() {
+        let survived = disk.power_cut(start as u64, mode);
+        leave(&survived, 0);
+        let broker = opened(&survived, 2 + start as u64);
+        assert_serves(&broker, &survived, 20);
+        give_room(&survived);
+        broker.keep_house(true);
+        fill(&broker, 20, 25);
+        drop(broker);
+        let survived = survived.power_cut(9, CrashMode::LoseUnsynced);
+        assert_eq!(ids(&opened(&survived, 20), 0).len(), 25, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_with_a_long_journal_serves_what_is_in_it() {
+    let disk = SimDisk::new(1);
+    let broker = opened(&disk, 1);
+    create(&broker, "t", 1);
+    let mut count = 0;
+    // Until half of the memory that replay may take is used, and more.
+    while count < 400 && disk.files().iter().all(|path| path.extension().is_none_or(|ending| ending != "log")) {
+        let pending = (0..40).map(|more| ask(&broker, 0, count + more).expect("there is memory"));
+        let pending: Vec<_> = pending.collect();
+        broker.commit_all();
+        assert!(pending.into_iter().all(|pending| matches!(now(pending), Some(Ok(_)))));
+        count += 40;
+    }
+    drop(broker);
+    let survived = disk.power_cut(1, CrashMode::KeepAllDurable);
+    leave(&survived, 0);
+    let small = Options { memory_bytes: 128 << 10, ..options() };
+    let broker = open_with(&survived, 2, small).unwrap_or_else(|error| panic!("it starts while full: {error}"));
+    assert_serves(&broker, &survived, count);
+    give_room(&survived);
+    broker.keep_house(true);
+    fill(&broker, count, count + 5);
+}
+
+#[test]
+fn a_start_on_a_full_disk_with_a_torn_tail_or_without_a_checkpoint_serves_all_the_same() {
+    let disk = SimDisk::new(1);
+    let broker = opened(&disk, 1);
+    create(&broker, "t", 1);
+    fill(&broker, 0, 30);
+    broker.checkpoint_now().expect("nothing fails");
+    fill(&broker, 30, 40);
+    disk.inject(Fault::on(OpKind::SyncData).in_path("journal"));
+    drop(ask(&broker, 0, 40));
+    broker.commit_all();
+    drop(broker);
+    let torn = disk.power_cut(3, CrashMode::TornLast);
+    let damaged = disk.power_cut(3, CrashMode::LoseUnsynced);
+    for copy in ["/data/checkpoint", "/data/checkpoint.copy"] {
+        damaged.flip_bit(copy, 40, 1).expect("it is that long");
+    }
+    for (disk, what) in [(torn, "a torn tail"), (damaged, "no checkpoint")] {
+        leave(&disk, 0);
+        let broker = open_with(&disk, 2, options()).unwrap_or_else(|error| panic!("{what}: it starts: {error}"));
+        let count = ids(&broker, 0).len() as u64;
+        assert!((40..=41).contains(&count), "{what}: {count} records");
+        give_room(&disk);
+        broker.keep_house(true);
+        fill(&broker, count, count + 5);
+    }
+}
+
+#[test]
+fn wherever_room_runs_out_behind_the_journal_it_is_only_put_off() {
+    let full = |kind| Fault::on(kind).error(ErrorKind::StorageFull);
+    for (what, fault) in [
+        ("a segment is created", full(OpKind::Create).in_path(".log")),
+        ("a segment is written", full(OpKind::Write).in_path(".log").nth(2)),
+        ("a segment is written in part", full(OpKind::Write).in_path(".log").nth(2).short()),
+        ("a segment's header is written in part", full(OpKind::Write).in_path(".log").short()),
+        ("a directory is created", full(OpKind::CreateDir).in_path("topics/")),
+        ("a topic's file is created", full(OpKind::Create).in_path("topic.new")),
+        ("a topic's file is written in part", full(OpKind::Write).in_path("topic.new").short()),
+        ("the checkpoint is created", full(OpKind::Create).in_path("checkpoint.new")),
+        ("the checkpoint is written in part", full(OpKind::Write).in_path("checkpoint.new").short()),
+        ("the checkpoint's copy is written", full(OpKind::Write).in_path("checkpoint.new").nth(2)),
+        ("the checkpoint is renamed", full(OpKind::Rename).in_path("checkpoint.new")),
+        ("a quota is reached", Fault::on(OpKind::Write).error(ErrorKind::QuotaExceeded).in_path(".log")),
+    ] {
+        let disk = SimDisk::new(1);
+        let broker = opened(&disk, 1);
+        create(&broker, "t", 1);
+        fill(&broker, 0, 15);
+        disk.inject(fault);
+        assert_eq!(broker.checkpoint_now(), Err(Error::DiskFull), "{what}");
+        assert_eq!(append(&broker, 0, 15).err(), Some(Error::DiskFull), "{what}");
+        assert_eq!(ids(&broker, 0).len(), 15, "{what}");
+        let killed = disk.fork().power_cut(1, CrashMode::LoseUnsynced);
+        assert_eq!(ids(&opened(&killed, 2), 0).len(), 15, "{what}: killed while full");
+
+        broker.keep_house(true);
+        fill(&broker, 15, 20);
+        broker.checkpoint_now().expect("there is room");
+        drop(broker);
+        let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
+        assert_eq!(ids(&opened(&survived, 3), 0), (0..20).collect::<Vec<_>>(), "{what}");
+    }
+}
+
+#[test]
+fn a_journal_that_goes_round_on_a_full_disk_keeps_what_no_checkpoint_covers() {
+    for (what, fault) in [
+        ("no segment", Fault::on(OpKind::Write).in_path(".log")),
+        ("no checkpoint", Fault::on(OpKind::Create).in_path("checkpoint.new")),
+        ("no copy of the checkpoint", Fault::on(OpKind::Rename).in_path("checkpoint.new").nth(2)),
+    ] {
+        let disk = SimDisk::new(1);
+        let broker = opened(&disk, 1);
+        create(&broker, "t", 1);
+        fill(&broker, 0, 15);
+        disk.inject(fault.error(ErrorKind::StorageFull).for_ever());
+        // Trims are taken on a full disk, until the journal is full as well.
+        let mut trims = 0;
+        loop {
+            let Ok(trim) = broker.trim("t", PartitionId(0), Offset(1)) else { break };
+            broker.commit_all();
+            if now(trim).expect("an answer").is_err() {
+                break;
+            }
+            trims += 1;
+            assert!(trims < 200, "{what}: entries that no checkpoint covers are written over");
+        }
+        assert!(trims > 20, "{what}: {trims} trims");
+        drop(broker);
+        let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
+        assert_eq!(ids(&opened(&survived, 2), 0), (1..15).collect::<Vec<_>>(), "{what}");
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_grow_goes_round_what_it_has() {
+    let disk = SimDisk::new(1);
+    disk.inject(Fault::on(OpKind::Allocate).in_path("3.journal").error(ErrorKind::StorageFull).for_ever());
+    let broker = opened(&disk, 1);
+    create(&broker, "t", 1);
+    for id in 0..300 {
+        assert_eq!(append(&broker, 0, id), Ok(Offset(id)), "two files are enough");
+        if id % 10 == 0 {
+            broker.keep_house(false);
+        }
+    }
+    assert_eq!(ids(&broker, 0).len(), 300);
+}
