@@ -30,9 +30,9 @@ fn leave(disk: &SimDisk, bytes: u64) {
         let middle = low + (high - low) / 2;
         disk.set_capacity(middle);
         if disk.available_bytes("/data".as_ref()).expect("the power is on") < bytes {
-            low = middle + 1
+            low = middle + 1;
         } else {
-            high = middle
+            high = middle;
         }
     }
     disk.set_capacity(low);

@@ -23,14 +23,13 @@ fn assert_lost(disk: &SimDisk, count: u64, expected: &[(u64, u64)], context: &st
     let good = |end: u64| -> Vec<u64> {
         (0..end).filter(|offset| !expected.iter().any(|(from, to)| (from..to).contains(&offset))).collect()
     };
-    let mut end = count;
     for start in 1..5 {
+        let end = count + start - 1;
         let broker = opened(disk, start);
         assert_eq!(read_around(&broker, 0), (good(end), expected.to_vec()), "{context}, start {start}");
-        assert_eq!(ids(&broker, 1).len() as u64, count + start - 1, "{context}: the other partition");
+        assert_eq!(ids(&broker, 1).len() as u64, end, "{context}: the other partition");
         assert_eq!(append(&broker, 0, end), Ok(Offset(end)), "{context}: no offset is given out again");
         append(&broker, 1, count).expect("the other partition is sound");
-        end += 1;
         match start {
             1 => broker.close().expect("damage does not keep a broker from closing"),
             2 => broker.checkpoint_now().expect("damage does not keep a broker from a checkpoint"),

@@ -95,7 +95,7 @@ fn read_around(broker: &Broker, partition: u32) -> (Vec<u64>, Vec<(u64, u64)>) {
         let mut reader = broker.read(wanted).expect("the offset is in the log");
         let gap = loop {
             match reader.step() {
-                Ok(Step::Batch(batch)) => read.extend(batch.records.iter().flat_map(|records| offsets(records))),
+                Ok(Step::Batch(batch)) => read.extend(batch.records.iter().flat_map(offsets)),
                 Ok(Step::Wait(_)) => panic!("a finite read waits"),
                 Ok(Step::End) => return (read, damaged),
                 Err(Error::DamagedRecords { from, to, .. }) => break (from, to),
