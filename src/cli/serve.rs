@@ -17,7 +17,7 @@ use super::{Failure, flags::ServeFlags, logging, output};
 use crate::{
     broker::Broker,
     config::{self, Config},
-    env::{Env, FileSystem},
+    env::{Env, FileSystem, raise_open_files_limit},
     server::{self, Server},
     storage::files::read_file,
 };
@@ -29,6 +29,15 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     logging::start(&config)?;
     for variable in loaded.unknown_variables {
         warn!("environment variable {variable} is not a setting and has no effect");
+    }
+
+    let open_files = raise_open_files_limit();
+    let needed = config.open_files();
+    if open_files < needed {
+        warn!(
+            "this process may open {open_files} files and could need {needed}; raise the limit (ulimit -n), or lower \
+            memory.open_segments and server.max_connections"
+        );
     }
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

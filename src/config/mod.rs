@@ -103,6 +103,11 @@ impl Config {
         }
     }
 
+    /// How many files the process may have open at a time: segments, connections, and a few.
+    pub(crate) fn open_files(&self) -> u64 {
+        (self.open_segments + self.max_connections) as u64 + 64
+    }
+
     /// What the server needs to know.
     pub(crate) fn server(&self) -> server::Options {
         server::Options { max_connections: self.max_connections, drain: Duration::from_millis(self.drain_ms) }

@@ -32,6 +32,8 @@ mod system;
 mod tests;
 
 pub(crate) use aligned::AlignedBuffer;
+#[cfg(feature = "cli")]
+pub(crate) use system::raise_open_files_limit;
 
 /// The world as the broker sees it.
 #[derive(Clone)]
