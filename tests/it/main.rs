@@ -2,4 +2,5 @@
 
 mod append_and_read;
 mod bad_input;
+mod cli;
 mod grpc;
