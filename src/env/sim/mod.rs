@@ -285,6 +285,11 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
+    /// How many operations are waiting now.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.disk.machine().holds.get(&self.kind).map_or(0, |held| held.waiting)
+    }
+
     /// Returns when so many operations are waiting.
     pub(crate) fn wait_for(&self, operations: u64) {
         let waits = |machine: &mut Machine| machine.holds.get(&self.kind).is_none_or(|held| held.waiting < operations);

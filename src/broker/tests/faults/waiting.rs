@@ -5,9 +5,17 @@ use std::collections::BTreeMap;
 use super::{Broker, SimDisk, ask, create, fill, ids, now, opened, options, world};
 use crate::{
     broker::{Error, Read, Step},
-    env::sim::OpKind,
+    env::sim::{Hold, OpKind},
     types::{Durability, Offset, PartitionId, limits},
 };
+
+/// Waits until a sync is held, which must be before something is answered.
+fn until_held(hold: &Hold, mut is_answered: impl FnMut() -> bool) {
+    while hold.waiting() == 0 {
+        assert!(!is_answered(), "it is answered before it is synced");
+        std::thread::yield_now();
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_visible_and_nothing_is_answered_before_it_is_synced() {
@@ -24,7 +32,7 @@ async fn nothing_is_visible_and_nothing_is_answered_before_it_is_synced() {
     let Ok(Step::Wait(mut moved)) = follow.step() else { panic!("there is nothing to read") };
     let mut appended = ask(&broker, 0, 0).expect("it is queued");
     let mut second = broker.create_topic("u", 1, &BTreeMap::new()).expect("it is a good name");
-    hold.wait_for(1);
+    until_held(&hold, || now(&mut appended).is_some());
 
     assert_eq!(ids(&broker, 0), [0_u64; 0], "a reader sees nothing");
     assert_eq!(broker.describe_topic("t").expect("it is there").1[0].high_watermark, Offset::ZERO);
@@ -53,7 +61,7 @@ async fn a_refusal_because_of_something_that_is_not_durable_waits_for_it_too() {
     let hold = disk.hold(OpKind::SyncData);
     let created = broker.create_topic("t", 1, &BTreeMap::new()).expect("it is a good name");
     let mut refused = broker.create_topic("t", 1, &BTreeMap::new()).expect("it may still come to nothing");
-    hold.wait_for(1);
+    until_held(&hold, || now(&mut refused).is_some());
     assert!(now(&mut refused).is_none(), "that the topic exists could still turn out wrong");
     drop(hold);
     created.await.expect("nothing fails");
