@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::atomic::{AtomicU8, Ordering},
     thread,
 };
 
@@ -123,10 +124,18 @@ fn temporary() -> TempDir {
     tempfile::tempdir().expect("there is room for a directory")
 }
 
+/// A free port of a loopback address of its own: a broker that is killed and started again must find its port still
+/// free, and neither another test nor a client that tries to connect, which takes ports of 127.0.0.1, may get it
+/// meanwhile.
+fn free_port() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(2);
+    format!("127.0.0.{}:0", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A broker on a directory of its own.
 fn started() -> (TempDir, Serve) {
     let dir = temporary();
-    let broker = Serve::start(dir.path(), "127.0.0.1:0");
+    let broker = Serve::start(dir.path(), &free_port());
     (dir, broker)
 }
 
@@ -249,7 +258,7 @@ fn what_was_produced_is_there_after_a_kill_and_after_a_clean_stop() {
     let broker = Serve::start(dir.path(), &listen);
     broker.succeed(&["produce", "t", "--partition", "0"], b"two\n");
     assert_eq!(broker.stop(), Some(0));
-    let broker = Serve::start(dir.path(), "127.0.0.1:0");
+    let broker = Serve::start(dir.path(), &free_port());
     assert_eq!(text(&broker.succeed(&["consume", "t"], b"")), "one\ntwo\n");
 }
 
@@ -305,7 +314,7 @@ fn damaged_records_are_told_and_all_others_are_printed() {
     let verified = run(&["inspect", dir.path().to_str().expect("UTF-8"), "--verify"], b"");
     assert_eq!(verified.status.code(), Some(6), "{}", text(&verified.stderr));
     for _ in 0..2 {
-        let broker = Serve::start(dir.path(), "127.0.0.1:0");
+        let broker = Serve::start(dir.path(), &free_port());
         let output = broker.run(&["consume", "t"]);
         assert_fails(&output, 6, &["offsets 1 up to 2", "partition 0", "\"t\""]);
         assert_eq!(text(&output.stdout), "one\nthree\n");

@@ -133,6 +133,24 @@ fn a_segment_that_is_cut_short_is_reported_from_where_it_was_cut() {
 }
 
 #[test]
+fn bytes_behind_what_the_checkpoint_covers_are_cut_off() {
+    let disk = stopped_cleanly(100);
+    let segments = files(&disk, ".log");
+    let active = segments.last().expect("there are some");
+    let whole = disk.content(active).expect("it is there");
+    for more in [&b"a torn frame"[..], &[0; 5_000], &whole[64..]] {
+        let disk = disk.fork();
+        let file = disk.open(active, Open::Write).expect("it is there");
+        file.write_all_at(&[more], whole.len() as u64).expect("there is room");
+        drop(file);
+        let broker = opened(&disk, 1);
+        assert_eq!(disk.content(active).expect("it is there"), whole);
+        drop(broker);
+        assert_lost(&disk, 100, &[], "more bytes");
+    }
+}
+
+#[test]
 fn a_segment_that_cannot_be_read_is_reported_and_comes_back_when_it_can() {
     let disk = stopped_cleanly(200);
     let segments = files(&disk, ".log");
@@ -346,4 +364,37 @@ fn a_topics_directory_that_is_missing_is_reported_as_all_it_held() {
     assert_eq!(super::now(trimmed).expect("an answer"), Ok(Offset(100)), "what is lost can be trimmed");
     assert_eq!(read_around(&broker, 0), (vec![100], vec![]));
     assert_eq!(broker.close(), Ok::<(), Error>(()));
+}
+
+#[test]
+fn a_deleted_topic_does_not_return_when_every_checkpoint_is_lost() {
+    let disk = SimDisk::new(1);
+    let broker = opened(&disk, 1);
+    create(&broker, "gone", 2);
+    create(&broker, "t", 1);
+    let record = [super::encode_record(0, 100)];
+    let admission = super::now(broker.admit(100)).expect("there is memory").expect("there is room");
+    drop(broker.append(super::append_of("gone", Some(0), &record), admission).expect("it is there"));
+    broker.commit_all();
+    broker.checkpoint_now().expect("nothing fails");
+    let deleted = broker.delete_topic("gone").expect("it is there");
+    broker.commit_all();
+    assert_eq!(super::now(deleted).expect("an answer"), Ok(()));
+    // Until the journal has gone round and does not know of the deletion any more.
+    fill(&broker, 0, 200);
+    broker.checkpoint_now().expect("nothing fails");
+    drop(broker);
+    for mode in CrashMode::ALL {
+        let survived = disk.power_cut(1, mode);
+        for copy in ["/data/checkpoint", "/data/checkpoint.copy"] {
+            survived.flip_bit(copy, 40, 1).expect("it is that long");
+        }
+        for start in 2..4 {
+            let broker = opened(&survived, start);
+            let (topics, _) = broker.list_topics("", "", 10);
+            let names: Vec<_> = topics.iter().map(|topic| topic.name.to_string()).collect();
+            assert_eq!(names, ["t"], "{mode:?}");
+            assert_eq!(ids(&broker, 0).len(), 200, "{mode:?}");
+        }
+    }
 }
