@@ -20,9 +20,9 @@ fn env(disk: &SimDisk) -> Env {
     }
 }
 
-/// A configuration for a free port, and its URL.
+/// A configuration for a free port, and its URL. Clients take ports of 127.0.0.1; this address has none of theirs.
 fn configuration() -> (Config, String) {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let free = TcpListener::bind("127.0.0.200:0").expect("a free port");
     let listen = free.local_addr().expect("it is bound").to_string();
     let flags = [("data_dir", "/data".to_owned()), ("listen", listen.clone())];
     let loaded = Config::load(None, std::iter::empty(), &flags).expect("the flags are right");
