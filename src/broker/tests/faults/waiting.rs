@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Broker, SimDisk, ask, create, fill, ids, now, opened, options, world};
 use crate::{
     broker::{Error, Read, Step},
-    env::sim::{Hold, OpKind},
+    env::sim::{CrashMode, Hold, OpKind},
     types::{Durability, Offset, PartitionId, limits},
 };
 
@@ -85,8 +85,34 @@ fn with_durability_os_nothing_is_synced_and_a_later_sync_covers_it() {
     create(&broker, "u", 1);
     assert_eq!(syncs(&disk), before + 1, "one sync covers all that was written");
     drop(broker);
-    let survived = disk.power_cut(1, crate::env::sim::CrashMode::LoseUnsynced);
+    let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
     assert_eq!(ids(&opened(&survived, 2), 0), [0, 1, 2]);
+}
+
+#[test]
+fn a_synced_append_makes_durable_what_was_left_unsynced_in_an_earlier_journal_file() {
+    let disk = SimDisk::new(1);
+    let broker = opened(&disk, 1);
+    create(&broker, "t", 1);
+    let settings = BTreeMap::from([("durability".to_owned(), "os".to_owned())]);
+    let created = broker.create_topic("os", 1, &settings).expect("it is a good name");
+    broker.commit_all();
+    now(created).expect("an answer").expect("nothing fails");
+    // More than one journal file takes, a block each.
+    for id in 0..30 {
+        let admission = now(broker.admit(100)).expect("there is memory").expect("there is room");
+        let append = super::append_of("os", Some(0), &[super::encode_record(id, 100)]);
+        let pending = broker.append(append, admission).expect("it is a good append");
+        broker.commit_all();
+        now(pending).expect("an answer").expect("nothing fails");
+    }
+    fill(&broker, 0, 1);
+    drop(broker);
+    for mode in CrashMode::ALL {
+        let broker = opened(&disk.power_cut(1, mode), 2);
+        assert_eq!(ids(&broker, 0), [0], "{mode:?}");
+        assert_eq!(super::read_all(&broker, "os", PartitionId(0)).len(), 30, "{mode:?}");
+    }
 }
 
 #[test]
