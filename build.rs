@@ -5,14 +5,15 @@ use std::{env, error::Error, path::PathBuf};
 use prost::Message;
 
 /// Messages that carry records stay undecoded: their hand-written forms are in `src/proto/wire.rs`.
-const HAND_WRITTEN: [&str; 3] = ["AppendRequest", "AppendBatch", "ReadResponse"];
+const HAND_WRITTEN: [&str; 5] = ["AppendRequest", "AppendBatch", "ReadResponse", "ReadKeyResponse", "LatestRecord"];
 
 #[expect(
     clippy::disallowed_methods,
     reason = "this runs before there is a broker: cargo says where to write, in the environment"
 )]
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["taffrail/v1/record.proto", "taffrail/v1/log.proto", "taffrail/v1/topics.proto"];
+    let files =
+        ["taffrail/v1/record.proto", "taffrail/v1/log.proto", "taffrail/v1/topics.proto", "taffrail/v1/entities.proto"];
     println!("cargo:rerun-if-changed=proto");
 
     let descriptors = protox::compile(files, ["proto"])?;

@@ -15,6 +15,8 @@ pub mod client;
 mod config;
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod env;
+#[cfg(any(feature = "cli", feature = "testing"))]
+mod producers;
 pub mod proto;
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod server;

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     storage::{
+        files::FileError,
         format::entry::{self, Item},
         journal::{self, Journal},
         log::Charge,
@@ -45,6 +46,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct QueueState {
     commits: VecDeque<Commit>,
+    /// How many have been promised room.
+    reserved: usize,
     /// Refuses more; what is queued is still committed.
     closed: bool,
 }
@@ -52,12 +55,29 @@ struct QueueState {
 impl Queue {
     /// Adds a commit at the end.
     pub(super) fn push(&self, commit: Commit) -> Result<(), Error> {
+        let room = self.reserve()?;
+        self.push_reserved(room, commit)
+    }
+
+    /// Makes sure that there is room for a commit: with it, only a broker that goes down refuses the commit.
+    pub(super) fn reserve(&self) -> Result<Room<'_>, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::ShuttingDown);
         }
-        if state.commits.len() >= limits::QUEUED_COMMITS {
+        if state.commits.len() + state.reserved >= limits::QUEUED_COMMITS {
             return Err(Error::Overloaded { retry_after_ms: 100 });
+        }
+        state.reserved += 1;
+        Ok(Room(self))
+    }
+
+    /// Adds a commit at the end, where room was reserved for it.
+    pub(super) fn push_reserved(&self, room: Room<'_>, commit: Commit) -> Result<(), Error> {
+        drop(room);
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::ShuttingDown);
         }
         state.commits.push_back(commit);
         if state.commits.len() == 1 {
@@ -114,6 +134,15 @@ impl Queue {
     }
 }
 
+/// Room for one commit, given back when it is dropped.
+pub(super) struct Room<'a>(&'a Queue);
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.0.lock().reserved -= 1;
+    }
+}
+
 /// Writes the journal and applies what was written.
 pub(super) struct Committer {
     journal: Journal,
@@ -133,6 +162,11 @@ impl Committer {
         Self { journal }
     }
 
+    /// Lets the journal go on in another file. Everything written is applied.
+    pub(super) fn leave_journal_file(&mut self) -> Result<(), FileError> {
+        self.journal.leave_file()
+    }
+
     fn step(&mut self, shared: &Shared) -> Result<Committed, String> {
         let most = limits::COMMIT_BYTES.min(usize::try_from(shared.options.journal().capacity()).unwrap_or(usize::MAX));
         let commits = shared.queue.take(most);
@@ -148,6 +182,9 @@ impl Committer {
                 }
                 Err(journal::Error::File(error)) => return Err(error.to_string()),
             }
+        } else if sync {
+            // What an answer tells may have been written without a sync.
+            self.journal.sync().map_err(|error| error.to_string())?;
         }
         if shared.has_failed() {
             return Err("stopped before the write was applied".to_owned());
@@ -162,6 +199,7 @@ impl Shared {
     /// Applies commits that are durable, in order, then wakes who waits for them.
     fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
         let mut done = Vec::with_capacity(commits.len());
+        let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let mut moved: Vec<PartitionRef> = Vec::new();
         for commit in commits {
             let mut partitions = commit.partitions.into_iter();
@@ -169,6 +207,7 @@ impl Shared {
                 match item {
                     Item::Frame(frame) => {
                         let partition = partitions.next().expect("every frame was queued with its partition");
+                        self.apply_batch(frame.header());
                         lock(&partition.partition().log).apply(frame, commit.charge.clone());
                         self.mark_dirty(&partition);
                         if moved.last().is_none_or(|last| !Arc::ptr_eq(&last.topic, &partition.topic)) {
@@ -180,6 +219,7 @@ impl Shared {
             }
             done.push(commit.done);
         }
+        drop(gate);
         for partition in moved {
             partition.topic.moved.send_replace(());
         }

@@ -1,6 +1,7 @@
 //! What can go wrong with a request, and what the caller should do about it.
 
-use crate::types::{MalformedRecord, Offset, PartitionId, SettingError, TopicNameError, limits};
+use super::{Actual, Expected, FailedCondition};
+use crate::types::{MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicNameError, limits};
 
 /// Why a request was not carried out. The text names the thing and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,38 @@ pub(crate) enum Error {
          send smaller records or raise it"
     )]
     RecordTooLarge { topic: String, index: usize, bytes: u64, limit: u64 },
+    #[error(
+        "record {index} for topic {topic:?} has a key that belongs in partition {belongs}, not {partition}; leave the \
+         partition out, or name that one"
+    )]
+    WrongPartition { topic: String, index: usize, partition: PartitionId, belongs: PartitionId },
+    #[error("topic {topic:?} has keys=plain, and so no entities; use a topic with keys=versioned")]
+    PlainTopic { topic: String },
+    #[error("condition {index} is malformed: {reason}")]
+    MalformedCondition { index: usize, reason: &'static str },
+    #[error("{}", conflict(failed))]
+    Conflict { failed: Vec<FailedCondition> },
+    #[error("this broker does not know producer {id}: it was never opened here, or is forgotten; open one")]
+    UnknownProducer { id: ProducerId },
+    #[error("producer {id} has been opened again and has epoch {current} now; epoch {epoch} may append no more")]
+    Fenced { id: ProducerId, epoch: u32, current: u32 },
+    #[error(
+        "batch {sequence} of producer {id} for partition {partition} of topic {topic:?} comes where {expected} should; \
+         send what is missing first"
+    )]
+    OutOfSequence { id: ProducerId, topic: String, partition: PartitionId, sequence: u64, expected: u64 },
+    #[error(
+        "this broker knows {} producers and no more; those that are idle are forgotten in time",
+        limits::MAX_PRODUCERS
+    )]
+    TooManyProducers,
+    #[error(
+        "{} erasures are waiting for their bytes to be removed; try again when some are complete",
+        limits::MAX_ERASURES
+    )]
+    TooManyErasures,
+    #[error("there is no erasure {id:016x}, or it was complete so long ago that it is forgotten")]
+    UnknownErasure { id: u64 },
     #[error("the append has no records; send at least one")]
     EmptyAppend,
     #[error("the append has {count} {what}, at most {limit} are allowed; split it")]
@@ -74,6 +107,10 @@ pub(crate) enum Kind {
     NotFound,
     /// Use what is there, or another name.
     AlreadyExists,
+    /// Look at what is there now, decide again.
+    Conflict,
+    /// Do something else first.
+    FailedPrecondition,
     /// Read elsewhere.
     OutOfRange,
     /// Report the damage; read on behind it.
@@ -96,12 +133,22 @@ impl Error {
             | Self::MalformedRequest { .. }
             | Self::MalformedRecord { .. }
             | Self::RecordTooLarge { .. }
+            | Self::WrongPartition { .. }
+            | Self::PlainTopic { .. }
+            | Self::MalformedCondition { .. }
             | Self::EmptyAppend => Kind::InvalidArgument,
-            Self::UnknownTopic { .. } | Self::UnknownPartition { .. } => Kind::NotFound,
+            Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::UnknownProducer { .. }
+            | Self::UnknownErasure { .. } => Kind::NotFound,
+            Self::Conflict { .. } => Kind::Conflict,
+            Self::Fenced { .. } | Self::OutOfSequence { .. } => Kind::FailedPrecondition,
             Self::TopicExists { .. } => Kind::AlreadyExists,
             Self::OffsetOutOfRange { .. } => Kind::OutOfRange,
             Self::DamagedRecords { .. } => Kind::DataLoss,
             Self::TooManyPartitions { .. }
+            | Self::TooManyProducers
+            | Self::TooManyErasures
             | Self::RequestTooLarge { .. }
             | Self::DiskFull
             | Self::Overloaded { .. } => Kind::ResourceExhausted,
@@ -123,6 +170,16 @@ impl Error {
             Self::MalformedRequest { .. } => "MALFORMED_REQUEST",
             Self::MalformedRecord { .. } => "MALFORMED_RECORD",
             Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
+            Self::WrongPartition { .. } => "WRONG_PARTITION",
+            Self::PlainTopic { .. } => "PLAIN_TOPIC",
+            Self::MalformedCondition { .. } => "MALFORMED_CONDITION",
+            Self::Conflict { .. } => "CONFLICT",
+            Self::UnknownProducer { .. } => "UNKNOWN_PRODUCER",
+            Self::Fenced { .. } => "FENCED",
+            Self::OutOfSequence { .. } => "OUT_OF_SEQUENCE",
+            Self::TooManyProducers => "TOO_MANY_PRODUCERS",
+            Self::TooManyErasures => "TOO_MANY_ERASURES",
+            Self::UnknownErasure { .. } => "UNKNOWN_ERASURE",
             Self::EmptyAppend => "EMPTY_APPEND",
             Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
@@ -133,4 +190,33 @@ impl Error {
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
         }
     }
+}
+
+/// Most conditions that the text of a conflict names; the typed detail has them all.
+const CONDITIONS_NAMED: usize = 3;
+
+fn conflict(failed: &[FailedCondition]) -> String {
+    let one = |failed: &FailedCondition| {
+        let topic = &failed.condition.topic;
+        let expected = match &failed.condition.expected {
+            Expected::KeyAbsent { key } => format!("key \"{}\" of topic {topic:?} to be absent", key.escape_ascii()),
+            Expected::KeyExists { key } => format!("key \"{}\" of topic {topic:?} to exist", key.escape_ascii()),
+            Expected::KeyAt { key, version } => {
+                format!("key \"{}\" of topic {topic:?} at version {version}", key.escape_ascii())
+            }
+            Expected::PartitionAt { partition, next } => {
+                format!("partition {partition} of topic {topic:?} at next offset {next}")
+            }
+        };
+        match failed.actual {
+            Actual::Version(version) => format!("expected {expected}, it is at version {version}"),
+            Actual::NextOffset(next) => format!("expected {expected}, it is at next offset {next}"),
+        }
+    };
+    let named: Vec<String> = failed.iter().take(CONDITIONS_NAMED).map(one).collect();
+    let more = match failed.len().saturating_sub(CONDITIONS_NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("nothing was appended: {}{more}", named.join("; "))
 }

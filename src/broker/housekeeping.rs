@@ -5,13 +5,15 @@
 //! deleted topics and trimmed segments removed.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use super::{
-    Broker, Error, Shared, lock,
+    Broker, Error, Shared,
+    keys::Freeze,
+    lock,
     state::{PartitionRef, Topic},
 };
 use crate::{
@@ -121,6 +123,10 @@ pub(super) struct Housekeeper {
     /// The last entry that the checkpoint on disk covers.
     checkpointed: u64,
     checkpointed_at: Duration,
+    /// The files of retired facts that the checkpoint on disk names, where there are any.
+    retired: BTreeMap<(TopicId, usize), u64>,
+    /// Up to when time has passed for producers.
+    ticked_at: Duration,
 }
 
 impl Housekeeper {
@@ -134,12 +140,14 @@ impl Housekeeper {
         let applied = shared.applied.load(Ordering::Acquire);
         let (used, most) = shared.ring.fill();
         let due = applied > self.checkpointed && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
+        let due = due || shared.key_memory.is_pressed();
+        shared.tick_producers(now.saturating_sub(std::mem::replace(&mut self.ticked_at, now)));
         if now.saturating_sub(self.looked_at) >= ROUND {
             self.looked_at = now;
             self.seal_old(shared)?;
         }
         if checkpoint_wanted || due || used * 2 > most {
-            self.checkpoint(shared)?;
+            self.checkpoint(shared, Freeze::Due)?;
         } else if shared.memory.is_pressed() {
             self.write_out(shared)?;
         }
@@ -191,9 +199,10 @@ impl Housekeeper {
     }
 
     /// Brings everything that has been applied into segments and writes a checkpoint that says so.
-    pub(super) fn checkpoint(&mut self, shared: &Shared) -> Result<(), FileError> {
+    pub(super) fn checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         let files = &*shared.env.files;
         let applied = shared.applied.load(Ordering::Acquire);
+        shared.freeze_tables(freeze);
         self.rename_deleted(shared)?;
         store_topics(shared)?;
         self.write_out(shared)?;
@@ -203,12 +212,32 @@ impl Housekeeper {
             applied,
             journal_file: shared.ring.file_of(applied + 1),
             topics: shared.all_topics().iter().map(|topic| describe(topic)).collect(),
+            producers: shared.known_producers(),
+            erasures: shared.known_erasures(),
         };
         checkpoint::store(files, &shared.dir.checkpoint(), &content)?;
         self.checkpointed = applied;
         self.checkpointed_at = shared.env.clock.elapsed();
         shared.ring.release_before(content.journal_file);
+        shared.note_checkpoint(&content);
+        self.remove_old_retired(shared, &content)?;
         self.remove_leftovers(shared)
+    }
+
+    /// Removes files of retired facts that the checkpoint on disk does not name, where it names another than the last.
+    fn remove_old_retired(&mut self, shared: &Shared, checkpoint: &Checkpoint) -> Result<(), FileError> {
+        for known in &checkpoint.topics {
+            let Some(topic) = shared.topics().find_by_id(known.id).cloned() else { continue };
+            for (at, known) in known.partitions.iter().enumerate() {
+                let last = self.retired.get(&(topic.id, at)).copied().unwrap_or_default();
+                if known.retired != last {
+                    shared.remove_old_retired(&PartitionRef { topic: Arc::clone(&topic), at }, known.retired)?;
+                    self.retired.insert((topic.id, at), known.retired);
+                }
+            }
+        }
+        self.retired.retain(|(id, _), _| checkpoint.topics.iter().any(|topic| topic.id == *id));
+        Ok(())
     }
 
     /// Makes segments durable, and the directories that are new: each topic's once, however many partitions it has.
@@ -253,7 +282,7 @@ impl Housekeeper {
     fn collect_trimmed(&mut self, shared: &Shared) {
         for topic in shared.all_topics() {
             for at in 0..topic.partitions.len() {
-                let trimmed = lock(&topic.partitions[at].log).take_trimmed();
+                let trimmed = lock(&topic.partitions[at].log).take_retired();
                 if !trimmed.is_empty() {
                     self.trimmed.push((PartitionRef { topic: Arc::clone(&topic), at }, trimmed));
                 }
@@ -298,9 +327,11 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
         let dir = shared.dir.topic(topic.id);
         let content = TopicFile {
             id: topic.id,
+            seed: topic.seed,
             name: topic.name.clone(),
             settings: topic.settings(),
             starts: topic.partitions.iter().map(|partition| lock(&partition.log).start()).collect(),
+            erasures: shared.waiting_erasures(topic.id),
         };
         // Also a directory that is there may have been created without having been made durable.
         created = true;
@@ -317,6 +348,7 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
 fn describe(topic: &Topic) -> CheckpointTopic {
     CheckpointTopic {
         id: topic.id,
+        seed: topic.seed,
         name: topic.name.clone(),
         settings: topic.settings(),
         partitions: topic.partitions.iter().map(|partition| lock(&partition.log).checkpoint()).collect(),
@@ -324,7 +356,17 @@ fn describe(topic: &Topic) -> CheckpointTopic {
 }
 
 impl Shared {
-    fn all_topics(&self) -> Vec<Arc<Topic>> {
+    /// Takes note of what a checkpoint covers.
+    fn note_checkpoint(&self, checkpoint: &Checkpoint) {
+        for known in &checkpoint.topics {
+            let Some(topic) = self.topics().find_by_id(known.id).cloned() else { continue };
+            for (partition, known) in topic.partitions.iter().zip(&known.partitions) {
+                partition.checkpointed.store(known.end.0, Ordering::Release);
+            }
+        }
+    }
+
+    pub(super) fn all_topics(&self) -> Vec<Arc<Topic>> {
         self.topics().by_name.values().cloned().collect()
     }
 
@@ -370,16 +412,34 @@ impl Broker {
         self.shared.housekeeping.round_done();
     }
 
+    /// The indexing thread.
+    pub(super) fn keep_indexes_until_closed(&self) {
+        while self.shared.indexing.wait().is_some() && !self.shared.has_failed() {
+            self.shared.settle(self.shared.keep_indexes());
+            self.shared.settle(self.scrub());
+        }
+    }
+
     /// One round of housekeeping, on this thread.
     pub(super) fn keep_house(&self, checkpoint_wanted: bool) {
+        let is_stepped = lock(&self.threads).is_empty();
+        if is_stepped {
+            self.shared.settle(self.shared.keep_indexes());
+        }
         let round = lock(&self.housekeeper).round(&self.shared, checkpoint_wanted);
         self.shared.settle(round);
+        if is_stepped {
+            self.shared.settle(self.shared.keep_indexes());
+            self.shared.settle(self.scrub());
+        } else {
+            self.shared.indexing.ring();
+        }
     }
 
     /// Waits until a checkpoint has been tried: by the housekeeping thread, or without one here.
     pub(super) fn wait_for_journal(&self) {
         if lock(&self.threads).is_empty() {
-            self.shared.settle(lock(&self.housekeeper).checkpoint(&self.shared));
+            self.shared.settle(lock(&self.housekeeper).checkpoint(&self.shared, Freeze::Due));
         } else {
             self.shared.housekeeping.want_checkpoint();
         }
@@ -390,7 +450,8 @@ impl Broker {
         if self.shared.has_failed() {
             return Err(Error::OutcomeUnknown);
         }
-        let done = lock(&self.housekeeper).checkpoint(&self.shared);
+        let done = lock(&self.housekeeper).checkpoint(&self.shared, Freeze::All);
+        let done = done.and_then(|()| self.shared.keep_indexes());
         let disk_full = done.as_ref().is_err_and(FileError::is_disk_full);
         self.shared.settle(done);
         match (disk_full, self.shared.has_failed()) {

@@ -17,12 +17,17 @@
 
 mod append;
 mod commit;
+mod conditions;
+mod entities;
+mod erasure;
 mod error;
 mod housekeeping;
+mod keys;
 mod memory;
 mod offsets;
 mod open;
 mod pending;
+mod producers;
 mod read;
 mod state;
 mod topics;
@@ -38,21 +43,27 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
+pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};
+pub(crate) use entities::{KeyReader, Latest, ReadKey};
+pub(crate) use erasure::{ErasedEntity, Erasure};
 pub(crate) use error::{Error, Kind};
 pub(crate) use memory::Admission;
 pub(crate) use offsets::FoundOffset;
 pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;
+pub(crate) use producers::Producer;
 pub(crate) use read::{Filter, Read, ReadBatch, Reader, Step};
 pub(crate) use topics::{PartitionDescription, TopicDescription};
 
 use crate::{
     env::Env,
+    producers::Producers,
     storage::{data_dir::DataDir, journal, log::OpenSegments},
     types::limits,
 };
@@ -68,6 +79,12 @@ pub(crate) struct Options {
     pub(crate) journal_files: u32,
     /// Most bytes appended and not yet in segments; appends wait beyond. At least twice the largest request.
     pub(crate) memory_bytes: usize,
+    /// Most bytes of the newest parts of key indexes; appends wait beyond.
+    pub(crate) key_memory_bytes: usize,
+    /// How long a producer that does nothing is remembered, while the broker runs.
+    pub(crate) producer_idle: Duration,
+    /// How long an erasure may take until the bytes are gone.
+    pub(crate) erasure_deadline: Duration,
     /// Most segments open at a time.
     pub(crate) open_segments: usize,
     /// With less room than this on the disk, appends are refused.
@@ -82,6 +99,9 @@ impl Options {
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
             journal_files: limits::JOURNAL_FILES,
             memory_bytes: limits::MEMORY_BYTES,
+            key_memory_bytes: limits::KEY_INDEX_BYTES,
+            producer_idle: Duration::from_millis(limits::PRODUCER_IDLE_MS),
+            erasure_deadline: Duration::from_millis(limits::ERASURE_DEADLINE_MS),
             open_segments: limits::OPEN_SEGMENTS,
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
         }
@@ -110,6 +130,14 @@ struct Shared {
     ring: Arc<journal::Ring>,
     segments: OpenSegments,
     memory: memory::Memory,
+    /// Held while commits are applied, and by who needs several partitions as they are at one moment.
+    gate: RwLock<()>,
+    /// What producers have sent, also what is under way: it decides.
+    producers: Mutex<Producers>,
+    /// What of that is durable.
+    applied_producers: Mutex<Producers>,
+    key_memory: keys::KeyMemory,
+    erasures: Mutex<erasure::Erasures>,
     /// Partitions with frames that no segment has.
     dirty: Mutex<Vec<state::PartitionRef>>,
     /// The last journal entry that has been applied.
@@ -117,6 +145,7 @@ struct Shared {
     /// The disk had no room; appends are refused until there is some.
     disk_full: AtomicBool,
     housekeeping: housekeeping::Bell,
+    indexing: housekeeping::Bell,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -130,9 +159,11 @@ impl Broker {
         let broker = Arc::new(Self::open_stepped(env, options)?);
         let committing = Arc::clone(&broker);
         let keeping = Arc::clone(&broker);
+        let indexing = Arc::clone(&broker);
         let threads = [
             thread::Builder::new().name("journal".into()).spawn(move || committing.commit_until_closed()),
             thread::Builder::new().name("housekeeping".into()).spawn(move || keeping.keep_house_until_closed()),
+            thread::Builder::new().name("indexing".into()).spawn(move || indexing.keep_indexes_until_closed()),
         ];
         for handle in threads {
             lock(&broker.threads).push(handle.map_err(OpenError::Thread)?);
@@ -150,7 +181,8 @@ impl Broker {
         self.stop_threads();
         self.commit_all();
         self.shared.ring.give_up(self.shared.applied.load(Ordering::Acquire) + 1);
-        let closed = self.checkpoint_now();
+        // The second writes out what the first has frozen behind what had been frozen before.
+        let closed = self.checkpoint_now().and_then(|()| self.checkpoint_now());
         self.shared.dir.release();
         closed
     }
@@ -178,6 +210,7 @@ impl Broker {
     fn stop_threads(&self) {
         self.shared.queue.close();
         self.shared.housekeeping.close();
+        self.shared.indexing.close();
         let threads = std::mem::take(&mut *lock(&self.threads));
         for handle in threads {
             if handle.join().is_err() {
@@ -199,7 +232,9 @@ impl Shared {
         });
         self.queue.fail();
         self.housekeeping.ring();
+        self.indexing.ring();
         self.memory.close();
+        self.key_memory.close();
     }
 
     fn has_failed(&self) -> bool {

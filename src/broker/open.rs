@@ -8,7 +8,9 @@ use std::sync::{
 use tokio::sync::watch;
 
 use super::{
-    Broker, Options, Shared, commit, housekeeping, lock, memory,
+    Broker, Options, Shared, commit, housekeeping,
+    keys::{Freeze, KeyMemory},
+    lock, memory, producers,
     state::{Logs, Topics},
 };
 use crate::{
@@ -69,6 +71,11 @@ impl Broker {
             false => Mode::Scan { journaled: replay.first_offsets()? },
         };
         let shared = std::sync::Arc::new(Shared {
+            gate: RwLock::default(),
+            producers: Mutex::default(),
+            applied_producers: Mutex::new(producers::restore(&checkpoint)),
+            erasures: Mutex::default(),
+            key_memory: KeyMemory::new(options.key_memory_bytes),
             segments: OpenSegments::new(env.clone(), options.open_segments),
             memory: memory::Memory::new(options.memory_bytes),
             topics: RwLock::new(Topics::default()),
@@ -77,6 +84,7 @@ impl Broker {
             applied: AtomicU64::new(replay.tip().sequence),
             disk_full: AtomicBool::new(false),
             housekeeping: housekeeping::Bell::default(),
+            indexing: housekeeping::Bell::default(),
             failure: watch::Sender::new(None),
             env,
             options,
@@ -84,8 +92,11 @@ impl Broker {
             ring,
         });
         let renamed = shared.open_topics(&checkpoint, known, &mode)?;
+        shared.restore_erasures(&checkpoint.erasures)?;
         let mut housekeeper = housekeeping::Housekeeper::for_opened(renamed);
         shared.replay(&replay, &mode, &mut housekeeper)?;
+        let recovered = lock(&shared.applied_producers).clone();
+        *lock(&shared.producers) = recovered;
 
         let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
         let broker = Self {
@@ -106,7 +117,7 @@ impl Broker {
     /// file. A full disk puts that off.
     fn settle_recovery(&self) -> Result<(), OpenError> {
         let mut housekeeper = lock(&self.housekeeper);
-        match housekeeper.checkpoint(&self.shared) {
+        match housekeeper.checkpoint(&self.shared, Freeze::Due) {
             Err(error) if error.is_disk_full() => self.shared.settle(Err(error)),
             settled => settled?,
         }
@@ -151,10 +162,11 @@ impl Shared {
             Mode::Cut => Logs::Cut(&topic.partitions),
             Mode::Scan { journaled } => Logs::Scan { starts: &starts, synced: &synced, journaled },
         };
-        self.add_topic(topic.id, &topic.name, count, &topic.settings, logs)?;
+        self.add_topic(topic.id, topic.seed, &topic.name, count, &topic.settings, logs)?;
         if let Some(opened) = self.topics().find_by_id(topic.id).filter(|_| matches!(mode, Mode::Scan { .. })) {
             for (partition, known) in opened.partitions.iter().zip(&topic.partitions) {
                 lock(&partition.log).apply_loss(known.end);
+                lock(&partition.next).offset = lock(&partition.log).end();
             }
         }
         Ok(())
@@ -172,11 +184,14 @@ impl Shared {
         let count = u32::try_from(file.starts.len()).expect("bounded when the topic was created");
         self.add_topic(
             id,
+            file.seed,
             &file.name,
             count,
             &file.settings,
             Logs::Scan { starts: &file.starts, synced: &[], journaled },
-        )
+        )?;
+        file.erasures.iter().for_each(|erasure| self.apply_erasure(id, erasure));
+        Ok(())
     }
 
     /// Applies the journal's entries.
@@ -229,11 +244,15 @@ impl Shared {
         // Frames of a topic that is deleted further on have nowhere to go.
         let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else { return };
         let partition = found.partition();
-        lock(&partition.log).apply(frame, None);
         let mut next = lock(&partition.next);
+        if header.base >= next.offset {
+            next.keys.add_again(&found.topic, &frame);
+        }
+        lock(&partition.log).apply(frame, None);
         next.offset = lock(&partition.log).end();
         next.append_time_ms = next.append_time_ms.max(header.append_time_ms);
         drop(next);
+        self.apply_batch(&header);
         self.mark_dirty(&found);
     }
 

@@ -1,9 +1,10 @@
 //! Answers that come when something is durable.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::sync::oneshot;
@@ -12,15 +13,21 @@ use super::Error;
 
 /// The answer to a request that has been queued. Resolves when the request is durable and applied, or with
 /// [`Error::OutcomeUnknown`] if storage failed before.
-#[derive(Debug)]
-pub(crate) struct Pending<T>(oneshot::Receiver<Result<T, Error>>);
+pub(crate) struct Pending<T> {
+    answer: oneshot::Receiver<Result<T, Error>>,
+    /// What makes the answer of it, on the thread of who waits for it; may read files.
+    then: Option<Then<T>>,
+    is_unsettled: bool,
+}
+
+type Then<T> = Box<dyn FnOnce(Result<T, Error>) -> Result<T, Error> + Send>;
 
 /// The other end of a [`Pending`]. Dropped without an answer, it leaves the outcome unknown.
 pub(super) struct Answer<T>(oneshot::Sender<Result<T, Error>>);
 
 pub(super) fn pending<T>() -> (Answer<T>, Pending<T>) {
     let (sender, receiver) = oneshot::channel();
-    (Answer(sender), Pending(receiver))
+    (Answer(sender), Pending { answer: receiver, then: None, is_unsettled: false })
 }
 
 impl<T> Answer<T> {
@@ -30,10 +37,38 @@ impl<T> Answer<T> {
     }
 }
 
+impl<T> Pending<T> {
+    /// Lets `then` make something else of the answer.
+    pub(super) fn then(self, then: impl FnOnce(Result<T, Error>) -> Result<T, Error> + Send + 'static) -> Self {
+        Self { then: Some(Box::new(then)), is_unsettled: true, ..self }
+    }
+
+    /// The same, of a request that is refused already: only the answer waits, for what it tells to be durable.
+    pub(super) fn refused(self) -> Self {
+        Self { is_unsettled: true, ..self }
+    }
+
+    /// Whether the answer may be a refusal although storage works: nothing that depends on the request should be taken
+    /// before that is known.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.is_unsettled
+    }
+}
+
 impl<T> Future for Pending<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(Error::OutcomeUnknown)))
+        let answer = ready!(Pin::new(&mut self.answer).poll(context)).unwrap_or(Err(Error::OutcomeUnknown));
+        Poll::Ready(match self.then.take() {
+            Some(then) => then(answer),
+            None => answer,
+        })
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
     }
 }

@@ -1,4 +1,8 @@
 //! Reads: finite and following are the same steps, repeated from where the last one stopped.
+//!
+//! A read goes up to *limits*, the high watermarks of its partitions as they were at one moment; a read that follows
+//! takes them anew when it has reached one of them. So where it has come to all of them, it has every atomic append as
+//! a whole.
 
 use std::{
     collections::VecDeque,
@@ -11,15 +15,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    Broker, Error, Shared, lock,
+    Broker, ErasedEntity, Error, Shared,
+    erasure::Masks,
     offsets::positions,
     state::{PartitionRef, Topic},
 };
 use crate::{
-    storage::{
-        format::frame::Frame,
-        log::{Cursor, LogReader, ReadError},
-    },
+    storage::{format::frame::Frame, log::Cursor},
     types::{Offset, PartitionId, Position, RecordView, Records, limits},
 };
 
@@ -49,6 +51,10 @@ pub(crate) struct Reader {
     shared: Arc<Shared>,
     topic: Arc<Topic>,
     moved: watch::Receiver<()>,
+    /// Something may have moved since the limits were taken.
+    limits_are_old: bool,
+    /// How many notices of erasures the reader has been told, or began behind.
+    told: u64,
     partitions: Vec<PartitionReader>,
     /// Which partition comes first in the next step.
     turn: usize,
@@ -77,6 +83,8 @@ pub(crate) struct ReadBatch {
     pub(crate) high_watermark: Offset,
     /// Whether `next_offset` has reached the high watermark.
     pub(crate) caught_up: bool,
+    /// Entities that have been erased since the read began.
+    pub(crate) erased: Vec<ErasedEntity>,
     /// The records in wire form: tag, length, record, again and again.
     pub(crate) records: Vec<Bytes>,
 }
@@ -85,10 +93,12 @@ pub(crate) struct ReadBatch {
 struct PartitionReader {
     at: PartitionRef,
     cursor: Cursor,
-    /// Where a finite read ends.
-    end: Option<Offset>,
+    /// The high watermark up to which the read goes, taken together with those of the other partitions.
+    limit: Offset,
     /// Frames that have been fetched and not returned in full.
     held: VecDeque<Held>,
+    /// What was hidden in them.
+    erased: Masks,
     next: Offset,
     /// The high watermark that the client has been told it has caught up with.
     told: Option<Offset>,
@@ -119,15 +129,23 @@ impl Broker {
         }
         let topic = self.shared.topics().find(&read.topic)?;
         let moved = topic.moved.subscribe();
+        let told = topic.notices.count();
         let positions = positions(&topic, read.start, &read.partitions)?;
+        // Taken before positions are: no position is behind its limit then, but for the latest, which is the limit.
+        let limits = self.shared.ends_at_one_moment(positions.iter().map(|(at, _)| at));
         let partitions = positions.into_iter().map(|(at, position)| {
-            let found = self.shared.find_offset(&at, position)?;
+            let limit = limits[&at.partition().id];
+            let offset = match position {
+                Position::Latest => limit,
+                position => self.shared.find_offset(&at, position)?.offset.min(limit),
+            };
             Ok::<_, Error>(PartitionReader {
+                erased: at.partition().erased(),
                 at,
-                cursor: Cursor::new(found.offset),
-                end: (!read.follow).then_some(found.high_watermark),
+                cursor: Cursor::new(offset),
+                limit,
                 held: VecDeque::new(),
-                next: found.offset,
+                next: offset,
                 told: None,
             })
         });
@@ -136,6 +154,8 @@ impl Broker {
             partitions: partitions.collect::<Result<_, _>>()?,
             topic,
             moved,
+            limits_are_old: false,
+            told,
             turn: 0,
             follow: read.follow,
             remaining: if read.max_records == 0 { u64::MAX } else { read.max_records },
@@ -150,14 +170,14 @@ impl Reader {
         if self.remaining == 0 {
             return Ok(Step::End);
         }
-        // Seen before the partitions are looked at: what moves after that resolves the wait.
+        if let Some(notice) = self.notice() {
+            return Ok(Step::Batch(notice));
+        }
+        // Seen before the limits are taken: what moves after that resolves the wait.
+        self.limits_are_old |= self.moved.has_changed().unwrap_or(false);
         self.moved.borrow_and_update();
-        for _ in 0..self.partitions.len() {
-            let at = self.turn;
-            self.turn = (self.turn + 1) % self.partitions.len();
-            if let Some(batch) = self.batch(at)? {
-                return Ok(Step::Batch(batch));
-            }
+        if let Some(batch) = self.next_batch()? {
+            return Ok(Step::Batch(batch));
         }
         if self.topic.deleted.load(Ordering::Acquire) {
             return Err(Error::UnknownTopic { topic: self.topic.name.to_string() });
@@ -172,6 +192,40 @@ impl Reader {
         })))
     }
 
+    /// The next batch of any partition. A read that has come to a limit takes new ones first, if it follows.
+    fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
+        for _ in 0..self.partitions.len() {
+            let at = self.turn;
+            self.turn = (self.turn + 1) % self.partitions.len();
+            if self.follow && self.limits_are_old && self.partitions[at].is_at_limit() {
+                self.take_limits();
+            }
+            if let Some(batch) = self.batch(at)? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_limits(&mut self) {
+        let limits = self.shared.ends_at_one_moment(self.partitions.iter().map(|partition| &partition.at));
+        for partition in &mut self.partitions {
+            partition.limit = limits[&partition.at.partition().id];
+        }
+        self.limits_are_old = false;
+    }
+
+    /// A notice of an erasure that the reader has not been told.
+    fn notice(&mut self) -> Option<ReadBatch> {
+        while let Some((id, erased)) = self.topic.notices.next(&mut self.told).filter(|_| self.follow) {
+            let of_partition = |partition: &&PartitionReader| partition.at.partition().id == id;
+            if let Some(partition) = self.partitions.iter().find(of_partition) {
+                return Some(ReadBatch { erased: vec![erased], ..partition.position(Vec::new()) });
+            }
+        }
+        None
+    }
+
     /// Where the read is in every partition, without records: a sign of life.
     pub(crate) fn positions(&self) -> Vec<ReadBatch> {
         self.partitions.iter().map(|partition| partition.position(Vec::new())).collect()
@@ -179,7 +233,8 @@ impl Reader {
 
     fn batch(&mut self, at: usize) -> Result<Option<ReadBatch>, Error> {
         let partition = &mut self.partitions[at];
-        if partition.held.is_empty() {
+        partition.drop_what_shows_erased();
+        while partition.held.is_empty() && !partition.is_at_limit() {
             partition.fetch(&self.shared)?;
         }
         if partition.held.is_empty() {
@@ -199,32 +254,32 @@ impl PartitionReader {
     /// Fetches frames, if there are any that the read wants.
     fn fetch(&mut self, shared: &Shared) -> Result<(), Error> {
         let partition = self.at.partition();
-        let limit = self.end.unwrap_or_else(|| lock(&partition.log).end());
-        if self.next >= limit {
-            return Ok(());
+        self.erased = partition.erased();
+        let reader = shared.reader(&self.at);
+        let read = reader.read(&mut self.cursor, limits::MAX_RESPONSE_BYTES);
+        let frames = read.map_err(|error| shared.explain_at(&self.at, self.next, error))?;
+        let hasher = &self.at.topic.hasher;
+        for frame in frames {
+            if frame.header().base >= self.limit {
+                // It has become visible behind the limit, and is read when there is another.
+                self.cursor = Cursor::new(frame.header().base);
+                break;
+            }
+            self.held.push_back(Held { frame: self.erased.hide_in(hasher, frame), position: 0 });
         }
-        let reader = LogReader { log: &partition.log, segments: &shared.segments };
-        let frames = reader.read(&mut self.cursor, limits::MAX_RESPONSE_BYTES).map_err(|error| self.explain(error))?;
-        let wanted = frames.into_iter().filter(|frame| frame.header().base < limit);
-        self.held.extend(wanted.map(|frame| Held { frame, position: 0 }));
+        self.drop_what_shows_erased();
         Ok(())
     }
 
-    fn explain(&self, error: ReadError) -> Error {
-        let topic = self.at.topic.name.to_string();
-        if self.at.topic.deleted.load(Ordering::Acquire) {
-            return Error::UnknownTopic { topic };
-        }
-        let partition = self.at.partition().id;
-        match error {
-            ReadError::Damaged { from, to, cause } => {
-                tracing::error!(topic, partition = partition.0, from = from.0, to = to.0, cause, "records are damaged");
-                Error::DamagedRecords { topic, partition, from, to, cause }
-            }
-            ReadError::BelowStart => {
-                let (earliest, high_watermark) = self.at.range();
-                Error::OffsetOutOfRange { topic, partition, offset: self.next, earliest, high_watermark }
-            }
+    fn is_at_limit(&self) -> bool {
+        self.next >= self.limit
+    }
+
+    /// Lets go of frames that were fetched before something was erased, or its bytes were gone: they are fetched again.
+    fn drop_what_shows_erased(&mut self) {
+        if !self.held.is_empty() && !self.at.partition().erased().is_same(&self.erased) {
+            self.held.clear();
+            self.cursor = Cursor::new(self.next);
         }
     }
 
@@ -263,12 +318,12 @@ impl PartitionReader {
     }
 
     fn position(&self, records: Vec<Bytes>) -> ReadBatch {
-        let (_, high_watermark) = self.at.range();
         ReadBatch {
             partition: self.at.partition().id,
             next_offset: self.next,
-            high_watermark,
-            caught_up: self.next >= high_watermark,
+            high_watermark: self.limit,
+            caught_up: self.is_at_limit(),
+            erased: Vec::new(),
             records,
         }
     }

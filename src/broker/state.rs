@@ -4,18 +4,24 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use tokio::sync::watch;
 
-use super::{Error, Shared, lock};
+use super::{
+    Error, Shared,
+    erasure::{Masks, Notices},
+    keys::{Files, KeyIndex},
+    lock,
+};
 use crate::{
     storage::{
         files::FileError,
         format::{change::Change, checkpoint},
         journal::FirstOffsets,
+        keys::hash::KeyHasher,
         log::{Identity, Log, Writer},
     },
     types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
@@ -37,6 +43,9 @@ pub(super) struct Topics {
 /// A topic.
 pub(super) struct Topic {
     pub(super) id: TopicId,
+    /// Of the hashes in its key indexes: known to nobody who chooses keys.
+    pub(super) seed: u64,
+    pub(super) hasher: KeyHasher,
     pub(super) name: TopicName,
     pub(super) partitions: Box<[Partition]>,
     settings: RwLock<TopicSettings>,
@@ -47,6 +56,8 @@ pub(super) struct Topic {
     pub(super) closing: RwLock<bool>,
     /// Moved each time that records have become visible, and when the topic is deleted.
     pub(super) moved: watch::Sender<()>,
+    /// What readers that follow are told of erasures.
+    pub(super) notices: Notices,
     pub(super) deleted: AtomicBool,
     /// The file that describes the topic does not say all of this.
     pub(super) file_is_stale: AtomicBool,
@@ -61,12 +72,20 @@ pub(super) struct Partition {
     pub(super) next: Mutex<Next>,
     pub(super) log: Mutex<Log>,
     pub(super) writer: Mutex<Writer>,
+    /// Held by who changes the files of the key index.
+    pub(super) upkeep: Mutex<()>,
+    /// What readers are not shown although files have it.
+    pub(super) masks: RwLock<Masks>,
+    /// What lies before this offset is in segments, and a checkpoint says so.
+    pub(super) checkpointed: AtomicU64,
     pub(super) is_dirty: AtomicBool,
 }
 
 /// What the next append to a partition gets.
 pub(super) struct Next {
     pub(super) offset: Offset,
+    /// The versions that keys are at, and who has which offsets.
+    pub(super) keys: KeyIndex,
     /// Append times never go back.
     pub(super) append_time_ms: i64,
 }
@@ -149,6 +168,7 @@ impl Shared {
     pub(super) fn add_topic(
         &self,
         id: TopicId,
+        seed: u64,
         name: &TopicName,
         partitions: u32,
         settings: &TopicSettings,
@@ -157,15 +177,20 @@ impl Shared {
         if self.topics().find_by_id(id).is_some() {
             return Ok(());
         }
-        let partitions = (0..partitions).map(PartitionId).map(|partition| self.open_partition(id, partition, logs));
+        let hasher = KeyHasher::new(id, seed);
+        let partitions = (0..partitions).map(PartitionId);
+        let partitions = partitions.map(|partition| self.open_partition(id, partition, &hasher, logs));
         let topic = Arc::new(Topic {
             id,
+            seed,
+            hasher,
             name: name.clone(),
             partitions: partitions.collect::<Result<_, _>>()?,
             settings: RwLock::new(settings.clone()),
             planned: Mutex::new(settings.clone()),
             closing: RwLock::new(false),
             moved: watch::Sender::new(()),
+            notices: Notices::default(),
             deleted: AtomicBool::new(false),
             file_is_stale: AtomicBool::new(true),
             rotation: AtomicU32::new(0),
@@ -174,7 +199,13 @@ impl Shared {
         Ok(())
     }
 
-    fn open_partition(&self, topic: TopicId, id: PartitionId, logs: Logs<'_>) -> Result<Partition, FileError> {
+    fn open_partition(
+        &self,
+        topic: TopicId,
+        id: PartitionId,
+        hasher: &KeyHasher,
+        logs: Logs<'_>,
+    ) -> Result<Partition, FileError> {
         let identity = Identity { topic, partition: id };
         let dir = self.dir.topic(topic).join(id.to_string());
         let at = usize::try_from(id.0).expect("bounded when the topic is created");
@@ -188,15 +219,26 @@ impl Shared {
                 let start = starts.get(at).copied().unwrap_or_default();
                 let synced = synced.get(at).copied().unwrap_or_default();
                 let redo_from = journaled.get(&(topic, id)).map(|first| synced.max(*first));
-                Log::scan(identity, dir, start, redo_from, &self.segments)?
+                let mut log = Log::scan(identity, dir, start, redo_from, &self.segments)?;
+                let retired = self.whole_retired(&log, hasher)?;
+                log.set_retired_file(retired);
+                log
             }
         };
-        let next = Next { offset: log.end(), append_time_ms: log.last_append_time_ms() };
+        let files = match logs {
+            Logs::New => Files::NONE,
+            Logs::Cut(_) | Logs::Scan { .. } => Files::open(&*self.env.files, &log, hasher)?,
+        };
+        let keys = KeyIndex::new(log.end(), files);
+        let next = Next { offset: log.end(), keys, append_time_ms: log.last_append_time_ms() };
         Ok(Partition {
             id,
             next: Mutex::new(next),
+            checkpointed: AtomicU64::new(log.end().0),
             log: Mutex::new(log),
             writer: Mutex::default(),
+            upkeep: Mutex::default(),
+            masks: RwLock::default(),
             is_dirty: AtomicBool::new(false),
         })
     }
@@ -204,8 +246,8 @@ impl Shared {
     /// Applies a durable change. The only way in which topics change, live and in recovery.
     pub(super) fn apply_change(&self, change: &Change, logs: Logs<'_>) -> Result<(), FileError> {
         match change {
-            Change::Create { topic, name, partitions, settings } => {
-                self.add_topic(*topic, name, *partitions, settings, logs)
+            Change::Create { topic, seed, name, partitions, settings } => {
+                self.add_topic(*topic, *seed, name, *partitions, settings, logs)
             }
             Change::Delete { topic } => {
                 self.remove_topic(*topic);
@@ -226,6 +268,22 @@ impl Shared {
                 }
                 Ok(())
             }
+            Change::OpenProducer { producer, epoch, name } => {
+                lock(&self.applied_producers).apply_open(*producer, *epoch, name);
+                Ok(())
+            }
+            Change::ForgetProducer { producer } => {
+                lock(&self.applied_producers).apply_forget(*producer);
+                Ok(())
+            }
+            Change::Erase { topic, erasure } => {
+                self.apply_erasure(*topic, erasure);
+                Ok(())
+            }
+            Change::ErasureComplete { id } => {
+                self.apply_erasure_complete(*id);
+                Ok(())
+            }
         }
     }
 
@@ -237,6 +295,9 @@ impl Shared {
             topics.partitions -= topic.partitions.len();
             topic.deleted.store(true, Ordering::Release);
             topic.moved.send_replace(());
+            lock(&self.applied_producers).forget_topic(id);
+            lock(&self.producers).forget_topic(id);
+            lock(&self.erasures).forget_topic(id);
         }
     }
 

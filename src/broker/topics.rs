@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     storage::format::{change::Change, entry::Item},
-    types::{Offset, PartitionId, TopicId, TopicName, TopicSettings, limits},
+    types::{Offset, PartitionId, SettingError, TopicId, TopicName, TopicSettings, limits},
 };
 
 /// A topic as it is now.
@@ -55,7 +55,8 @@ impl Broker {
             return self.shared.refuse_durably(Error::TopicExists { topic: name.to_string() });
         }
         let id = TopicId(self.shared.env.random.next_u64());
-        let change = Change::Create { topic: id, name: name.clone(), partitions, settings: settings.clone() };
+        let seed = self.shared.env.random.next_u64();
+        let change = Change::Create { topic: id, seed, name: name.clone(), partitions, settings: settings.clone() };
         let created = TopicDescription { name: name.clone(), id, partitions, settings };
         let queued = self.shared.queue_change(change, move || Ok(created));
         if queued.is_err() {
@@ -94,6 +95,9 @@ impl Broker {
         }
         let mut planned = lock(&topic.planned);
         let settings = with(planned.clone(), set, reset)?;
+        if settings.keys != planned.keys {
+            return Err(SettingError::Fixed { name: "keys" }.into());
+        }
         let described = TopicDescription { settings: settings.clone(), ..describe(&topic) };
         let change = Change::Alter { topic: topic.id, settings: settings.clone() };
         let queued = self.shared.queue_change(change, move || Ok(described))?;
@@ -175,7 +179,7 @@ impl Shared {
     }
 
     /// Queues a change; answers when it is durable and applied.
-    fn queue_change<T: Send + 'static>(
+    pub(super) fn queue_change<T: Send + 'static>(
         &self,
         change: Change,
         answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -185,10 +189,10 @@ impl Shared {
 
     /// Refuses a request because of something that may not be durable yet: the refusal waits for it.
     pub(super) fn refuse_durably<T: Send + 'static>(&self, error: Error) -> Result<Pending<T>, Error> {
-        self.queue_items(Vec::new(), move || Err(error))
+        self.queue_items(Vec::new(), move || Err(error)).map(Pending::refused)
     }
 
-    fn queue_items<T: Send + 'static>(
+    pub(super) fn queue_items<T: Send + 'static>(
         &self,
         items: Vec<Item>,
         answer: impl FnOnce() -> Result<T, Error> + Send + 'static,

@@ -19,14 +19,6 @@ pub(super) struct Server {
     retry_for: Duration,
 }
 
-/// A connection that was made again.
-#[derive(Debug)]
-pub(super) struct Reconnected {
-    pub(super) client: Client,
-    /// Whether nobody listened in between: then the broker that had gone away has ended, and does nothing any more.
-    pub(super) was_gone: bool,
-}
-
 impl Server {
     /// The broker that the flags name, or the environment, or the default one.
     pub(super) fn new(flags: &ConnectionFlags) -> Self {
@@ -57,16 +49,19 @@ impl Server {
         })
     }
 
+    /// How long to look for a broker that has gone away.
+    pub(super) fn retry_for(&self) -> Duration {
+        self.retry_for
+    }
+
     /// Connects again, for as long as it takes or is allowed.
-    pub(super) async fn reconnect(&self) -> Result<Reconnected, client::Error> {
+    pub(super) async fn reconnect(&self) -> Result<Client, client::Error> {
         let (mut wait, longest) = BACKOFF;
-        let mut was_gone = false;
         let attempts = async {
             loop {
                 tokio::time::sleep(wait).await;
-                match Client::connect(&self.url).await {
-                    Ok(client) => return Reconnected { client, was_gone },
-                    Err(_) => was_gone = true,
+                if let Ok(client) = Client::connect(&self.url).await {
+                    return client;
                 }
                 wait = (wait * 2).min(longest);
             }

@@ -10,7 +10,7 @@ Exit codes:
   0   done
   1   failed: input that cannot be read or is malformed, output that cannot be written
   2   the command line is wrong
-  3   reserved for conflicts
+  3   a condition of an append does not hold, such as --expect-version; nothing was stored
   4   the broker refused; nothing of the refused request was stored or changed
   5   the broker cannot be reached, or the outcome of a change is unknown
   6   some records are damaged on disk; everything else was read
@@ -40,6 +40,9 @@ pub(super) enum Failure {
         /// What happened, for the exit code.
         source: client::Error,
     },
+    /// The broker does not have what was named.
+    #[error("{0}")]
+    Missing(String),
     /// Records could not be read.
     #[error("{0}")]
     DataLoss(String),
@@ -66,6 +69,7 @@ impl Failure {
             Self::General(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::Call(error) | Self::CallIn { source: error, .. } => call_code(error),
+            Self::Missing(_) => 4,
             Self::DataLoss(_) => 6,
             Self::Storage(_) => 74,
             Self::Unusable(_) => 78,
@@ -76,6 +80,7 @@ impl Failure {
 fn call_code(error: &client::Error) -> u8 {
     match error {
         client::Error::InvalidServer { .. } => 2,
+        client::Error::Conflict { .. } => 3,
         client::Error::Refused(_) | client::Error::OffsetOutOfRange { .. } => 4,
         client::Error::DamagedRecords { .. } => 6,
         client::Error::MalformedResponse(_) => 1,

@@ -1,6 +1,6 @@
 //! What can be typed. Nothing here is checked beyond its form; each command gives its flags their meaning.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -24,6 +24,8 @@ pub(super) enum Command {
     Produce(ProduceFlags),
     /// Read a topic and print its records
     Consume(ConsumeFlags),
+    /// Read, look at and erase entities
+    Entity(EntityFlags),
     /// Show and verify the data directory of a broker that is not running
     Inspect(InspectFlags),
     /// Measure how fast a broker is, and the machine it runs on
@@ -131,8 +133,11 @@ pub(super) enum TopicCommand {
 /// --time-field each line must be a JSON object, from which key, type and time are taken; the value is still the whole
 /// line.
 ///
-/// A line is stored exactly once, also when the broker is killed and started again in between: produce connects again,
-/// finds out what was stored and goes on behind it.
+/// A line is stored exactly once, also when the broker is killed and started again in between: produce connects again
+/// and sends what was not answered, and the broker knows what it has already.
+///
+/// With --expect-version all lines are one append: all are stored, or, if the entity is at another version, none, and
+/// the exit code is 3.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ProduceFlags {
@@ -143,8 +148,14 @@ pub(super) struct ProduceFlags {
     /// The file with the lines [default: standard input]
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
+    /// The key of all lines
+    #[arg(long, value_name = "K")]
+    pub(super) key: Option<OsString>,
+    /// Append only if the entity of --key is at this version; 0: if it never had a record
+    #[arg(long, value_name = "N", requires = "key", conflicts_with = "partition")]
+    pub(super) expect_version: Option<u64>,
     /// The field whose content is the record's key; null or missing gives a record without one
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", conflicts_with = "key")]
     pub(super) key_field: Option<String>,
     /// The field whose content is the record's type
     #[arg(long, value_name = "F")]
@@ -155,14 +166,15 @@ pub(super) struct ProduceFlags {
     /// The partition [default: that of the key; lines without a key go where the broker likes]
     #[arg(long, value_name = "P")]
     pub(super) partition: Option<u32>,
-    /// How long to try to reach a broker that has gone away
+    /// How long the broker may be away, or make no progress
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub(super) retry_for: String,
 }
 
 /// Read a topic and print its records.
 ///
-/// Records of one partition come in order. Without --follow it stops at the end that was current when it started.
+/// Records of one partition come in order. Without --follow it stops at the end that was current when it started. With
+/// --follow it tells on standard error when an entity is erased.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ConsumeFlags {
@@ -196,6 +208,57 @@ pub(super) enum ConsumeFormat {
     Value,
     /// One JSON object a line
     Json,
+}
+
+/// Read, look at and erase entities: all records of one key in one topic, by version.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct EntityFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+    #[command(subcommand)]
+    pub(super) command: EntityCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EntityCommand {
+    /// Print the records of an entity, one a line, in the order of their versions
+    Read {
+        /// The topic
+        topic: String,
+        /// The entity's key
+        key: OsString,
+        /// The version to start at [default: the first; with --backward the last]
+        #[arg(long, value_name = "N")]
+        from_version: Option<u64>,
+        /// Stop after this many records
+        #[arg(long, value_name = "N")]
+        max: Option<u64>,
+        /// From the latest version to the first
+        #[arg(long)]
+        backward: bool,
+    },
+    /// Show the version and the latest record of entities, all as they are at one moment
+    Latest {
+        /// The topic
+        topic: String,
+        /// Their keys
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<OsString>,
+    },
+    /// Erase an entity: no read returns its keys, values and headers any more
+    ///
+    /// Its bytes are then removed from every file, in the background. Offsets, versions, types and times stay. Records
+    /// that are appended afterwards get the versions that follow. To erase again what is erased is harmless.
+    Erase {
+        /// The topic
+        topic: String,
+        /// The entity's key
+        key: OsString,
+        /// Wait until the bytes are gone from every file
+        #[arg(long)]
+        wait: bool,
+    },
 }
 
 /// Show and verify the data directory of a broker that is not running.

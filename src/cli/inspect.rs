@@ -6,7 +6,8 @@ use super::{Failure, flags::InspectFlags, output};
 use crate::{
     env::Env,
     storage::inspect::{
-        self, CopyState, Damage, IndexState, JournalFile, Partition, Report, Segment, SegmentState, Topic,
+        self, CopyState, Damage, Erasure, IndexState, JournalFile, KeyFileState, KeyRun, Partition, Report, Retired,
+        Segment, SegmentState, Topic,
     },
     types::TopicSettings,
 };
@@ -40,11 +41,18 @@ fn print(report: &Report, verified: bool) -> Result<(), Failure> {
     }
     let rows: Vec<[String; 4]> = report.journal.files.iter().map(journal_row).collect();
     output::table(["JOURNAL FILE", "NUMBER", "ENTRIES", "SEQUENCES"], &rows)?;
+    output::line(format_args!("producers: {}", output::count(report.producers)))?;
+    for erasure in &report.erasures {
+        let (id, topic, partition) = (erasure.id, &erasure.topic, erasure.partition);
+        output::line(format_args!("erasure {id:016x} in topic {topic}, partition {partition}, is not complete"))?;
+    }
     let topics = &report.topics;
-    let rows: Vec<[String; 7]> =
+    let rows: Vec<[String; 9]> =
         topics.iter().flat_map(|topic| topic.partitions.iter().map(|partition| row(topic, partition))).collect();
     output::line("")?;
-    output::table(["TOPIC", "PARTITION", "START", "END", "SEGMENTS", "BYTES", "IN JOURNAL"], &rows)?;
+    let headings =
+        ["TOPIC", "PARTITION", "START", "END", "SEGMENTS", "BYTES", "IN JOURNAL", "KEY RUNS", "RETIRED FACTS"];
+    output::table(headings, &rows)?;
     for leftover in &report.leftovers {
         output::line(format_args!("left over: {}", leftover.display()))?;
     }
@@ -73,8 +81,10 @@ fn journal_row(file: &JournalFile) -> [String; 4] {
     [file.path.display().to_string(), number, file.entries.to_string(), sequences]
 }
 
-fn row(topic: &Topic, partition: &Partition) -> [String; 7] {
+fn row(topic: &Topic, partition: &Partition) -> [String; 9] {
     let bytes: u64 = partition.segments.iter().map(|segment| segment.bytes).sum();
+    let runs = partition.key_runs.iter().filter(|run| run.state != KeyFileState::LeftOver).count();
+    let retired = partition.retired.iter().filter(|file| file.state != KeyFileState::LeftOver);
     [
         topic.name.to_string(),
         partition.id.to_string(),
@@ -83,6 +93,8 @@ fn row(topic: &Topic, partition: &Partition) -> [String; 7] {
         partition.segments.len().to_string(),
         bytes.to_string(),
         partition.journal_records.to_string(),
+        runs.to_string(),
+        retired.map(|file| file.facts).sum::<u64>().to_string(),
     ]
 }
 
@@ -107,6 +119,8 @@ fn report_json(report: &Report) -> Value {
             "journal_file": report.checkpoint.journal_file,
         },
         "journal": { "end": report.journal.end, "torn": torn, "files": files.collect::<Vec<_>>() },
+        "producers": report.producers,
+        "erasures": report.erasures.iter().map(erasure_json).collect::<Vec<_>>(),
         "topics": report.topics.iter().map(topic_json).collect::<Vec<_>>(),
         "leftovers": report.leftovers,
         "damage": report.damage.iter().map(damage_json).collect::<Vec<_>>(),
@@ -119,6 +133,13 @@ fn copy_json(copy: CopyState) -> Value {
         CopyState::Damaged => json!({ "state": "damaged" }),
         CopyState::Whole { applied } => json!({ "state": "whole", "applied": applied }),
     }
+}
+
+fn erasure_json(erasure: &Erasure) -> Value {
+    json!({
+        "id": format!("{:016x}", erasure.id), "topic": erasure.topic.as_str(), "partition": erasure.partition.0,
+        "requested_ms": erasure.requested_ms,
+    })
 }
 
 fn topic_json(topic: &Topic) -> Value {
@@ -136,7 +157,31 @@ fn partition_json(partition: &Partition) -> Value {
         "partition": partition.id.0, "start": partition.start.0, "end": partition.end.0,
         "journal_records": partition.journal_records,
         "segments": partition.segments.iter().map(segment_json).collect::<Vec<_>>(),
+        "key_runs": partition.key_runs.iter().map(key_run_json).collect::<Vec<_>>(),
+        "retired": partition.retired.iter().map(retired_json).collect::<Vec<_>>(),
     })
+}
+
+fn key_run_json(run: &KeyRun) -> Value {
+    json!({
+        "path": run.path, "from": run.offsets.start.0, "to": run.offsets.end.0, "rows": run.rows, "bytes": run.bytes,
+        "state": key_file_state(run.state),
+    })
+}
+
+fn retired_json(file: &Retired) -> Value {
+    json!({
+        "path": file.path, "number": file.number, "facts": file.facts, "bytes": file.bytes,
+        "state": key_file_state(file.state),
+    })
+}
+
+fn key_file_state(state: KeyFileState) -> &'static str {
+    match state {
+        KeyFileState::Sound => "sound",
+        KeyFileState::Damaged => "damaged",
+        KeyFileState::LeftOver => "left_over",
+    }
 }
 
 fn segment_json(segment: &Segment) -> Value {

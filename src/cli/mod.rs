@@ -7,12 +7,14 @@
 mod bench;
 mod connection;
 mod consume;
+mod entity;
 mod failure;
 mod flags;
 mod inspect;
 mod logging;
 mod output;
 mod produce;
+mod record;
 mod serve;
 mod time;
 mod topic;
@@ -39,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Topic(flags) => run_async(topic::run(flags)),
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
         Command::Consume(flags) => run_async(consume::run(flags)),
+        Command::Entity(flags) => run_async(entity::run(flags)),
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Bench(flags) => run_async(bench::run(flags, Env::system())),
     };

@@ -28,3 +28,9 @@ pub(super) fn parse_position(text: &str) -> Result<Position, String> {
         format!("{text:?} is neither earliest, latest, an offset, nor a time such as 2013-01-01T05:17:00Z")
     })
 }
+
+/// Writes milliseconds since 1970-01-01T00:00:00Z as RFC 3339 in UTC; as they are, where no year of four digits has
+/// them.
+pub(super) fn format_time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.3}"))
+}

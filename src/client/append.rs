@@ -1,43 +1,76 @@
 //! Appends: what is asked for, what is answered, and the single call.
 
 use bytes::Bytes;
+use prost::encoding;
 
-use super::{Batch, Client, Error, status::AtStake};
+use super::{
+    Batch, Client, Error,
+    status::{AtStake, answer},
+};
 use crate::{
-    proto::{AppendResponse, wire::AppendRequest},
-    types::{Offset, PartitionId},
+    proto::{self, AppendResponse, wire::AppendRequest},
+    types::{Offset, PartitionId, Version},
 };
 
-/// One atomic commit: one [`Batch`], or several for any number of topics. All of it is stored, or nothing.
+/// One atomic commit: one [`Batch`], or several for any number of topics. All of it is stored, or nothing; with
+/// conditions, only if all of them hold.
+///
+/// ```
+/// use taffrail::{
+///     client::{Append, Batch, Record},
+///     types::Version,
+/// };
+///
+/// let withdrawal = Batch::of("accounts", [Record::new().key("alice").event_type("withdrawn").value("42")]);
+/// let append = Append::from(withdrawal).expect_version("accounts", "alice", Version(3));
+/// ```
 ///
 /// A clone shares the encoded records, so that keeping one to send it again is cheap.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Append {
     /// Each an encoded `AppendBatch`.
     batches: Vec<Bytes>,
+    pub(super) conditions: Vec<proto::Condition>,
+    producer: Option<proto::Producer>,
+    return_versions: bool,
 }
 
 impl Append {
-    /// How many bytes the batches take.
+    /// How many bytes the batches and the conditions take. A request may have 16 MiB.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.batches.iter().map(Bytes::len).sum()
+        let batches: usize = self.batches.iter().map(Bytes::len).sum();
+        batches + encoding::message::encoded_len_repeated(2, &self.conditions)
+    }
+
+    /// Asks for the version of every record to be in the answer: [`AppendedRange::versions`].
+    pub fn return_versions(mut self) -> Self {
+        self.return_versions = true;
+        self
+    }
+
+    /// An append of batches that are encoded already, each with its sequence, as this producer.
+    pub(super) fn of_producer(batches: Vec<Bytes>, producer: proto::Producer) -> Self {
+        Self { batches, conditions: Vec::new(), producer: Some(producer), return_versions: false }
     }
 
     pub(super) fn into_request(self) -> AppendRequest {
-        AppendRequest { batches: self.batches }
+        let Self { batches, conditions, producer, return_versions } = self;
+        AppendRequest { batches, conditions, producer, return_versions }
     }
 }
 
 impl From<Batch> for Append {
     fn from(batch: Batch) -> Self {
-        Self { batches: vec![batch.into_encoded()] }
+        vec![batch].into()
     }
 }
 
 impl From<Vec<Batch>> for Append {
     fn from(batches: Vec<Batch>) -> Self {
-        Self { batches: batches.into_iter().map(Batch::into_encoded).collect() }
+        let batches = batches.into_iter().map(Batch::into_encoded).collect();
+        Self { batches, conditions: Vec::new(), producer: None, return_versions: false }
     }
 }
 
@@ -63,7 +96,7 @@ impl Appended {
 }
 
 /// A run of records in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendedRange {
     /// The partition.
     pub partition: PartitionId,
@@ -73,6 +106,9 @@ pub struct AppendedRange {
     pub count: u32,
     /// When the broker took them, in milliseconds since 1970-01-01T00:00:00Z.
     pub append_time_ms: i64,
+    /// The version of each record, in order, if the append [asked for them](Append::return_versions);
+    /// [`Version::NONE`] for one without a key, and for all in topics with `keys=plain`.
+    pub versions: Vec<Version>,
 }
 
 impl AppendedRange {
@@ -85,11 +121,12 @@ impl AppendedRange {
 
 impl From<AppendResponse> for Appended {
     fn from(response: AppendResponse) -> Self {
-        let range = |range: crate::proto::AppendedRange| AppendedRange {
+        let range = |range: proto::AppendedRange| AppendedRange {
             partition: PartitionId(range.partition),
             first_offset: Offset(range.first_offset),
             count: range.count,
             append_time_ms: range.append_time_ms,
+            versions: range.versions.into_iter().map(Version).collect(),
         };
         let batches = response.batches.into_iter();
         Self { batches: batches.map(|batch| batch.ranges.into_iter().map(range).collect()).collect() }
@@ -101,16 +138,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] and [`Error::Unavailable`]: nothing was stored. [`Error::OutcomeUnknown`]: all was stored, or
-    /// nothing.
+    /// [`Error::Conflict`]: a condition does not hold. It, [`Error::Refused`] and [`Error::Unavailable`]: nothing was
+    /// stored. [`Error::OutcomeUnknown`]: all was stored, or nothing.
     pub async fn append(&self, append: impl Into<Append>) -> Result<Appended, Error> {
         let request = append.into().into_request();
         let mut log = self.log.clone();
-        let answer = tokio::time::timeout(self.request_timeout, log.append(request)).await;
-        match answer {
-            Ok(Ok(response)) => Ok(response.into_inner().into()),
-            Ok(Err(status)) => Err(Error::from_status(&status, AtStake::Change)),
-            Err(_) => Err(Error::timed_out(AtStake::Change)),
-        }
+        answer(self.request_timeout, AtStake::Change, log.append(request)).await.map(Appended::from)
     }
 }

@@ -138,6 +138,11 @@ impl Appender {
         }
     }
 
+    /// Ends the call at once: what has been sent is not waited for, what is queued is not sent.
+    pub(super) fn abandon(self) {
+        self.driver.abort();
+    }
+
     /// Sends what is queued and waits until everything has been answered.
     ///
     /// # Errors
@@ -222,7 +227,7 @@ impl Sent {
         for later in pending {
             let later_error = match &error {
                 // The broker has refused the first of them, and so has stored none behind it.
-                Error::Refused(_) => self.not_sent(),
+                Error::Refused(_) | Error::Conflict { .. } => self.not_sent(),
                 other => other.clone(),
             };
             let _ = later.answer.send(Err(later_error));

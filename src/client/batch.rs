@@ -33,6 +33,13 @@ impl Batch {
         batch
     }
 
+    /// An empty batch for one partition, with its number among its producer's.
+    pub(super) fn numbered(topic: &str, partition: PartitionId, sequence: u64) -> Self {
+        let mut batch = Self::to_partition(topic, partition);
+        encoding::uint64::encode(3, &sequence, &mut batch.encoded);
+        batch
+    }
+
     /// A batch of these records; the broker chooses the partition.
     pub fn of<'a>(topic: &str, records: impl IntoIterator<Item = Record<'a>>) -> Self {
         let mut batch = Self::new(topic);
@@ -49,6 +56,12 @@ impl Batch {
     pub fn push(&mut self, record: &Record<'_>) {
         record.encode(&mut self.encoded);
         self.records += 1;
+    }
+
+    /// Adds records that are encoded already, each with its tag and length.
+    pub(super) fn push_encoded(&mut self, run: &[u8], records: usize) {
+        self.encoded.extend_from_slice(run);
+        self.records += records;
     }
 
     /// How many bytes the batch would take with this record added.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::FailedCondition;
 use crate::types::{MalformedRecord, Offset, PartitionId};
 
 /// Why a call did not succeed.
@@ -44,6 +45,15 @@ pub enum Error {
     /// The broker refused. Nothing was stored or changed.
     #[error("{0}")]
     Refused(Box<Refusal>),
+
+    /// A condition of the append does not hold. Nothing was stored. Look at what is there now, and decide again.
+    #[error("{message}")]
+    Conflict {
+        /// The broker's words.
+        message: String,
+        /// What of the conditions does not hold, in their order: the first 256.
+        failed: Vec<FailedCondition>,
+    },
 
     /// The place to read from is not in the log. Read from `earliest`, or from what was read last.
     #[error("{message}")]
@@ -104,6 +114,7 @@ impl Error {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Refused(refusal) => Some(&refusal.reason).filter(|reason| !reason.is_empty()).map(String::as_str),
+            Self::Conflict { .. } => Some("CONFLICT"),
             Self::OffsetOutOfRange { .. } => Some("OFFSET_OUT_OF_RANGE"),
             Self::DamagedRecords { .. } => Some("DAMAGED_RECORDS"),
             _ => None,

@@ -26,9 +26,13 @@
 //! |---|---|---|
 //! | append now and then | [`Client::append`] | one call, one answer |
 //! | append to several topics, or not at all | [`Client::append`] with several [`Batch`]es | one atomic commit |
+//! | append only if nobody was faster | [`Append::expect_version`] | compared with what is stored when it is appended |
+//! | append records one by one, each exactly once | [`Client::producer`] | batches, retries, no duplicates |
 //! | append fast, in order | [`Client::append_stream`] | many requests under way, answered in order |
 //! | read conveniently | [`Reading::next_record`] | owned records |
 //! | read fast | [`Reading::next_batch`] | records borrowed from the received bytes |
+//! | read one entity | [`Entities::read`] | its records by version, without looking at any other |
+//! | see how entities are now | [`Entities::latest`] | the last record of up to 1,000, at one moment |
 //!
 //! # Errors
 //!
@@ -42,12 +46,16 @@
 mod append;
 mod appender;
 mod batch;
+mod conditions;
+mod entities;
 mod error;
 mod offsets;
 mod options;
+pub mod producer;
 mod read;
 mod record;
 mod status;
+mod stored;
 mod topics;
 
 #[cfg(test)]
@@ -60,15 +68,19 @@ use tonic::transport::Channel;
 pub use append::{Append, Appended, AppendedRange};
 pub use appender::{AppendHandle, AppendWindow, Appender};
 pub use batch::Batch;
+pub use conditions::{Actual, FailedCondition};
+pub use entities::{Entities, EntityBatch, EntityReading, Erasure, LatestRecord, ReadEntity};
 pub use error::{Error, Refusal};
 pub use offsets::PartitionOffset;
 pub use options::Options;
-pub use read::{Read, ReadBatch, Reading, StoredRecord};
+pub use producer::{NewProducer, Producer, Sent, SentRecord};
+pub use read::{ErasedEntity, Read, ReadBatch, Reading};
 pub use record::Record;
+pub use stored::StoredRecord;
 pub use topics::{NewTopic, Partition, Topic, TopicPage, Topics};
 
 use crate::{
-    proto::{log_client::LogClient, topics_client::TopicsClient},
+    proto::{entities_client::EntitiesClient, log_client::LogClient, topics_client::TopicsClient},
     types::limits,
 };
 
@@ -81,6 +93,7 @@ const MAX_RECEIVED_BYTES: usize = limits::RECORD_BYTES.2 as usize + (1 << 20);
 pub struct Client {
     log: LogClient<Channel>,
     topics: TopicsClient<Channel>,
+    entities: EntitiesClient<Channel>,
     request_timeout: Duration,
 }
 
@@ -104,6 +117,7 @@ impl Client {
     fn new(channel: Channel, request_timeout: Duration) -> Self {
         Self {
             log: LogClient::new(channel.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            entities: EntitiesClient::new(channel.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
             topics: TopicsClient::new(channel).max_decoding_message_size(MAX_RECEIVED_BYTES),
             request_timeout,
         }
@@ -113,6 +127,12 @@ impl Client {
     #[must_use]
     pub fn topics(&self) -> Topics {
         Topics::new(self.topics.clone(), self.request_timeout)
+    }
+
+    /// Reads and erases entities.
+    #[must_use]
+    pub fn entities(&self) -> Entities {
+        Entities::new(self.entities.clone(), self.request_timeout)
     }
 
     /// Reads a topic: by default all that is there now, from the earliest record on. See [`Read`] for the choices.

@@ -1,6 +1,9 @@
 //! Finding offsets, and positions on the wire.
 
-use super::{Client, Error, status::AtStake};
+use super::{
+    Client, Error,
+    status::{AtStake, answer},
+};
 use crate::{
     proto,
     types::{Offset, PartitionId, Position},
@@ -32,12 +35,7 @@ impl Client {
             partitions: Vec::new(),
         };
         let mut log = self.log.clone();
-        let answer = tokio::time::timeout(self.request_timeout, log.list_offsets(request)).await;
-        let response = match answer {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(Error::from_status(&status, AtStake::Nothing)),
-            Err(_) => return Err(Error::timed_out(AtStake::Nothing)),
-        };
+        let response = answer(self.request_timeout, AtStake::Nothing, log.list_offsets(request)).await?;
         let found = response.offsets.into_iter().map(|found| PartitionOffset {
             partition: PartitionId(found.partition),
             offset: Offset(found.offset),

@@ -1,14 +1,14 @@
-//! Reads: what to read, the stream of batches, and the records in them.
+//! Reads: what to read, and the stream of batches.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Error, Record, offsets::to_wire, status::AtStake};
+use super::{Error, StoredRecord, offsets::to_wire, status::AtStake, stored::Runs};
 use crate::{
     proto::{self, log_client::LogClient, wire::ReadResponse},
-    types::{MalformedRecord, Offset, PartitionId, Position, RecordView, Records},
+    types::{MalformedRecord, Offset, PartitionId, Position, RecordView, Version},
 };
 
 /// What to read; see [`Client::read`](super::Client::read).
@@ -113,7 +113,8 @@ impl Reading {
         }
     }
 
-    /// The next record, by itself. None at the end. Use either this or [`next_batch`](Self::next_batch).
+    /// The next record, by itself. None at the end. Use either this or [`next_batch`](Self::next_batch), which is the
+    /// one that tells of erased entities.
     ///
     /// # Errors
     ///
@@ -149,7 +150,8 @@ pub struct ReadBatch {
     pub high_watermark: Offset,
     /// Whether `next_offset` has reached the high watermark.
     pub caught_up: bool,
-    runs: Vec<Bytes>,
+    erased: Vec<ErasedEntity>,
+    runs: Runs,
 }
 
 impl ReadBatch {
@@ -159,84 +161,50 @@ impl ReadBatch {
             next_offset: Offset(response.next_offset),
             high_watermark: Offset(response.high_watermark),
             caught_up: response.caught_up,
-            runs: response.records,
+            erased: response.erased.iter().filter_map(ErasedEntity::new).collect(),
+            runs: Runs(response.records),
         }
     }
 
     /// The records in offset order, borrowed from the received bytes: nothing is allocated.
     pub fn records(&self) -> impl Iterator<Item = Result<RecordView<'_>, MalformedRecord>> {
-        self.runs.iter().flat_map(|run| Records::new(run)).map(|element| RecordView::parse(element?.1))
+        self.runs.records()
     }
 
     /// The records in offset order, each with its own hold on the received bytes.
     pub fn owned_records(&self) -> impl Iterator<Item = Result<StoredRecord, MalformedRecord>> {
-        let elements = self.runs.iter().flat_map(|run| Records::new(run).map(move |element| (run, element)));
-        elements.map(|(run, element)| {
-            let view = RecordView::parse(element?.1)?;
-            Ok(StoredRecord::new(self.partition, run, &view))
-        })
+        self.runs.owned_records(self.partition)
+    }
+
+    /// Entities that were erased since the read began: what was derived from their records should be erased too. Only
+    /// a read that [follows](Read::follow) is told.
+    #[must_use]
+    pub fn erased(&self) -> &[ErasedEntity] {
+        &self.erased
     }
 
     /// How many bytes of records there are.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.runs.iter().map(Bytes::len).sum()
+        self.runs.bytes()
     }
 }
 
-/// A record as the broker stores it. Keeping one keeps the batch that it came with in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredRecord {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Its place in the partition.
-    pub offset: Offset,
-    /// What it is about.
-    pub key: Option<Bytes>,
-    /// The content; none is a tombstone.
-    pub value: Option<Bytes>,
-    /// The type of the event.
-    pub event_type: String,
-    /// The headers, in order.
-    pub headers: Vec<(String, Bytes)>,
-    /// When it happened, in milliseconds since 1970-01-01T00:00:00Z.
-    pub timestamp_ms: i64,
-    /// When the broker took it, in milliseconds since 1970-01-01T00:00:00Z.
-    pub append_time_ms: i64,
-    /// The producer's identity for the event; empty for none.
-    pub event_id: Bytes,
-    /// Its number among its entity's records, in topics that count versions.
-    pub version: Option<u64>,
+/// The notice that an entity was erased. It does not have the key, only what is needed to know it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErasedEntity {
+    /// SHA-256 of the key.
+    pub key_sha256: [u8; 32],
+    /// The version of the last record that was erased: it and all before it were.
+    pub through: Version,
+    /// The offset behind that record.
+    pub end: Offset,
 }
 
-impl StoredRecord {
-    fn new(partition: PartitionId, run: &Bytes, view: &RecordView<'_>) -> Self {
-        let append_time_ms = view.append_time_ms.unwrap_or_default();
-        Self {
-            partition,
-            offset: Offset(view.offset.unwrap_or_default()),
-            key: view.key.map(|key| run.slice_ref(key)),
-            value: view.value.map(|value| run.slice_ref(value)),
-            event_type: view.event_type.to_owned(),
-            headers: view.headers().map(|(name, value)| (name.to_owned(), run.slice_ref(value))).collect(),
-            timestamp_ms: view.timestamp_ms.unwrap_or(append_time_ms),
-            append_time_ms,
-            event_id: run.slice_ref(view.event_id),
-            version: view.version,
-        }
-    }
-
-    /// The same record, to append it elsewhere.
-    pub fn to_record(&self) -> Record<'_> {
-        let mut record = match (&self.key, &self.value) {
-            (Some(key), None) => Record::tombstone(key),
-            (None, None) => Record::default(),
-            (Some(key), Some(value)) => Record::new().key(key).value(value),
-            (None, Some(value)) => Record::new().value(value),
-        };
-        for (name, value) in &self.headers {
-            record = record.header(name, value);
-        }
-        record.event_type(&self.event_type).timestamp_ms(self.timestamp_ms).event_id(&self.event_id)
+impl ErasedEntity {
+    /// None if there is no whole hash, which says of nobody that they were erased.
+    fn new(notice: &proto::ErasedEntity) -> Option<Self> {
+        let key_sha256 = notice.key_sha256.as_ref().try_into().ok()?;
+        Some(Self { key_sha256, through: Version(notice.through_version), end: Offset(notice.end_offset) })
     }
 }

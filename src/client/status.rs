@@ -4,13 +4,16 @@
 //! comes from the transport, or from something in between, and does not say whether a call that was sent has been
 //! carried out.
 
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Response, Status};
 use tonic_types::{ErrorInfo, StatusExt};
 
-use super::{Error, Refusal};
-use crate::types::{Offset, PartitionId};
+use super::{Error, FailedCondition, Refusal};
+use crate::{
+    proto::Conflict,
+    types::{Offset, PartitionId},
+};
 
 /// What a lost answer leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,19 @@ pub(super) enum AtStake {
     Nothing,
     /// Whether a change was made.
     Change,
+}
+
+/// The answer to a call, waited for so long.
+pub(super) async fn answer<T>(
+    timeout: Duration,
+    at_stake: AtStake,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(timeout, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(Error::from_status(&status, at_stake)),
+        Err(_) => Err(Error::timed_out(at_stake)),
+    }
 }
 
 impl Error {
@@ -45,6 +61,10 @@ fn from_broker(status: &Status, info: ErrorInfo) -> Error {
     match status.code() {
         Code::Unknown => return Error::OutcomeUnknown { message },
         Code::Unavailable => return Error::Unavailable { message },
+        Code::Aborted if info.reason == "CONFLICT" => {
+            let failed = Conflict::from_details(status.details()).unwrap_or_default().failed;
+            return Error::Conflict { message, failed: failed.into_iter().filter_map(FailedCondition::new).collect() };
+        }
         Code::OutOfRange => {
             if let (Some(earliest), Some(high)) = (number("earliest"), number("high_watermark")) {
                 let (earliest, high_watermark) = (Offset(earliest), Offset(high));

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tonic::{Response, Status, transport::Channel};
 
-use super::{Error, status::AtStake};
+use super::{
+    Error,
+    status::{self, AtStake},
+};
 use crate::{
     proto::{self, topics_client::TopicsClient},
     types::{Offset, PartitionId},
@@ -182,11 +185,7 @@ impl Topics {
         at_stake: AtStake,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(Error::from_status(&status, at_stake)),
-            Err(_) => Err(Error::timed_out(at_stake)),
-        }
+        status::answer(self.timeout, at_stake, call).await
     }
 }
 

@@ -22,9 +22,10 @@ pub(super) struct Setting {
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const HOUR_MS: u64 = 3_600_000;
+const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 12] = [
+pub(super) const SETTINGS: [Setting; 15] = [
     Setting { name: "data_dir", set: |config, text| set(&mut config.data_dir, path(text)) },
     Setting { name: "listen", set: |config, text| set(&mut config.listen, Ok(text.to_owned())) },
     Setting { name: "insecure", set: |config, text| set(&mut config.insecure, boolean(text)) },
@@ -41,8 +42,20 @@ pub(super) const SETTINGS: [Setting; 12] = [
         set: |config, text| set(&mut config.open_segments, number(text, 16, 32_768)),
     },
     Setting {
+        name: "memory.key_index_bytes",
+        set: |config, text| set(&mut config.key_index_bytes, size(text, 16 * MIB, 64 * GIB)),
+    },
+    Setting {
         name: "disk.reserve_bytes",
         set: |config, text| set(&mut config.disk_reserve_bytes, size(text, 64 * MIB, u64::MAX)),
+    },
+    Setting {
+        name: "producers.idle",
+        set: |config, text| set(&mut config.producer_idle_ms, duration(text, HOUR_MS, YEAR_MS)),
+    },
+    Setting {
+        name: "erasure.deadline",
+        set: |config, text| set(&mut config.erasure_deadline_ms, duration(text, 60_000, YEAR_MS)),
     },
     Setting {
         name: "server.max_connections",

@@ -87,7 +87,7 @@ impl FileSystem for Disk {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(DiskLock { _file: file })),
+            Ok(()) => Ok(Box::new(DiskLock(file))),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -130,12 +130,18 @@ fn with_flags(flags: OFlags) -> OpenOptions {
     options
 }
 
-/// The file holds the lock; closing it gives the lock back.
-struct DiskLock {
-    _file: fs::File,
-}
+/// The file holds the lock, and so does every copy of it that a process has while it is being started by this one:
+/// closing it would give the lock back only when that has let go of it too.
+struct DiskLock(fs::File);
 
 impl LockGuard for DiskLock {}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        // If this fails, closing the file is what is left.
+        self.0.unlock().ok();
+    }
+}
 
 /// An open file of the operating system.
 pub(super) struct DiskFile(pub(super) fs::File);

@@ -13,11 +13,13 @@
 )]
 
 pub mod codec;
+mod conflict;
 mod received;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
+pub use conflict::MAX_FAILED_CONDITIONS;
 pub use received::{MalformedBatch, ReceivedBatch};
 
 tonic::include_proto!("taffrail.v1");

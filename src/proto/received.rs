@@ -11,6 +11,8 @@ pub struct ReceivedBatch {
     pub topic: String,
     /// The partition to append to; none: the broker chooses.
     pub partition: Option<u32>,
+    /// The batch's number among its producer's for this topic and partition.
+    pub sequence: Option<u64>,
     /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A slice of the message where
     /// its records lie side by side, as every encoder puts them; a copy otherwise. What the bytes of a record say is
     /// unchecked.
@@ -66,9 +68,10 @@ impl ReceivedBatch {
                     let partition = fields.varint()?;
                     batch.partition = Some(u32::try_from(partition).map_err(|_| MalformedBatch::Partition)?);
                 }
+                (3, VARINT) => batch.sequence = Some(fields.varint()?),
                 // Its tag in more bytes than it needs: valid protobuf, but not the form that is stored.
                 (RECORDS_FIELD, LENGTH_DELIMITED) => runs.push_framed(fields.bytes()?),
-                (field @ (1 | 2 | RECORDS_FIELD), _) => return Err(MalformedBatch::WireType(field)),
+                (field @ (1..=3 | RECORDS_FIELD), _) => return Err(MalformedBatch::WireType(field)),
                 (field, _) => return Err(MalformedBatch::UnknownField(field)),
             }
         }

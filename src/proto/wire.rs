@@ -1,7 +1,8 @@
 //! The messages around records, with the records left as they are encoded.
 //!
-//! `AppendRequest` and `AppendBatch` keep each batch, and [`ReadResponse`] its records, as one slice of the received
-//! message: taking apart a thousand records into a thousand values would cost more than storing them.
+//! `AppendRequest` and `AppendBatch` keep each batch, [`ReadResponse`] and [`ReadKeyResponse`] their records, as one
+//! slice of the received message: taking apart a thousand records into a thousand values would cost more than storing
+//! them.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
@@ -9,7 +10,8 @@ use prost::{
     encoding::{self, DecodeContext, WireType},
 };
 
-use crate::types::limits::MAX_BATCHES_PER_APPEND;
+use super::{Condition, ErasedEntity, Producer};
+use crate::types::limits::{MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND};
 
 /// The field number of `records` wherever records are carried: in `AppendBatch`, in `ReadResponse`, in stored frames.
 pub const RECORDS_FIELD: u32 = 15;
@@ -23,11 +25,22 @@ pub struct AppendRequest {
     /// Each an encoded [`AppendBatch`]. A received request has at most one more than is allowed, however many it came
     /// with: 16 MiB have room for eight million empty ones.
     pub batches: Vec<Bytes>,
+    /// What must hold for the append to happen; bounded as the batches are.
+    pub conditions: Vec<Condition>,
+    /// Who appends, for exactly-once.
+    pub producer: Option<Producer>,
+    /// Whether to answer with the version of every record.
+    pub return_versions: bool,
 }
 
 impl Message for AppendRequest {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         encoding::bytes::encode_repeated(1, &self.batches, buf);
+        encoding::message::encode_repeated(2, &self.conditions, buf);
+        if let Some(producer) = &self.producer {
+            encoding::message::encode(3, producer, buf);
+        }
+        encode_nonzero(4, u64::from(self.return_versions), buf);
     }
 
     fn merge_field(
@@ -37,27 +50,50 @@ impl Message for AppendRequest {
         buf: &mut impl Buf,
         ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
-        if tag != 1 {
-            return Err(unknown_field(tag));
-        }
-        let mut batch = Bytes::new();
-        encoding::bytes::merge(wire_type, &mut batch, buf, ctx).map_err(|mut error| {
-            error.push("AppendRequest", "batches");
+        let merged = match tag {
+            1 => merge_bounded(wire_type, &mut self.batches, MAX_BATCHES_PER_APPEND, buf, |value, buf| {
+                encoding::bytes::merge(wire_type, value, buf, ctx)
+            }),
+            2 => merge_bounded(wire_type, &mut self.conditions, MAX_CONDITIONS_PER_APPEND, buf, |value, buf| {
+                encoding::message::merge(wire_type, value, buf, ctx)
+            }),
+            3 => encoding::message::merge(wire_type, self.producer.get_or_insert_default(), buf, ctx),
+            4 => encoding::bool::merge(wire_type, &mut self.return_versions, buf, ctx),
+            _ => return Err(unknown_field(tag)),
+        };
+        merged.map_err(|mut error| {
+            error.push("AppendRequest", ["batches", "conditions", "producer", "return_versions"][tag as usize - 1]);
             error
-        })?;
-        if self.batches.len() <= MAX_BATCHES_PER_APPEND {
-            self.batches.push(batch);
-        }
-        Ok(())
+        })
     }
 
     fn encoded_len(&self) -> usize {
         encoding::bytes::encoded_len_repeated(1, &self.batches)
+            + encoding::message::encoded_len_repeated(2, &self.conditions)
+            + self.producer.as_ref().map_or(0, |producer| encoding::message::encoded_len(3, producer))
+            + nonzero_len(4, u64::from(self.return_versions))
     }
 
     fn clear(&mut self) {
-        self.batches.clear();
+        *self = Self::default();
     }
+}
+
+/// Takes an element of a repeated field, and keeps it unless there is one more than allowed already.
+fn merge_bounded<T: Default, B: Buf>(
+    wire_type: WireType,
+    values: &mut Vec<T>,
+    most: usize,
+    buf: &mut B,
+    merge: impl FnOnce(&mut T, &mut B) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    encoding::check_wire_type(WireType::LengthDelimited, wire_type)?;
+    let mut value = T::default();
+    merge(&mut value, buf)?;
+    if values.len() <= most {
+        values.push(value);
+    }
+    Ok(())
 }
 
 /// What a newer client asks for in a field that this broker does not know, such as a condition, must not be left out.
@@ -78,6 +114,9 @@ pub struct AppendBatch {
     /// The partition to append to; none: the broker chooses.
     #[prost(uint32, optional, tag = "2")]
     pub partition: Option<u32>,
+    /// The batch's number among its producer's for this topic and partition.
+    #[prost(uint64, optional, tag = "3")]
+    pub sequence: Option<u64>,
     /// Each an encoded `Record`.
     #[prost(bytes = "bytes", repeated, tag = "15")]
     pub records: Vec<Bytes>,
@@ -94,6 +133,8 @@ pub struct ReadResponse {
     pub high_watermark: u64,
     /// Whether `next_offset` has reached the high watermark.
     pub caught_up: bool,
+    /// Entities that have been erased since the read began.
+    pub erased: Vec<ErasedEntity>,
     /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A stored frame's payload and
     /// the end of an encoded `ReadResponse` both have this form, which is why neither side copies record by record.
     pub records: Vec<Bytes>,
@@ -105,6 +146,7 @@ impl Message for ReadResponse {
         encode_nonzero(2, self.next_offset, buf);
         encode_nonzero(3, self.high_watermark, buf);
         encode_nonzero(4, u64::from(self.caught_up), buf);
+        encoding::message::encode_repeated(5, &self.erased, buf);
         for slice in &self.records {
             buf.put_slice(slice);
         }
@@ -122,30 +164,17 @@ impl Message for ReadResponse {
             2 => encoding::uint64::merge(wire_type, &mut self.next_offset, buf, ctx),
             3 => encoding::uint64::merge(wire_type, &mut self.high_watermark, buf, ctx),
             4 => encoding::bool::merge(wire_type, &mut self.caught_up, buf, ctx),
-            RECORDS_FIELD => {
-                let mut record = Bytes::new();
-                encoding::bytes::merge(wire_type, &mut record, buf, ctx)?;
-                let mut framed = Vec::with_capacity(record.len() + 6);
-                encoding::bytes::encode(RECORDS_FIELD, &record, &mut framed);
-                self.records.push(framed.into());
-                Ok(())
-            }
+            5 => encoding::message::merge_repeated(wire_type, &mut self.erased, buf, ctx),
+            RECORDS_FIELD => merge_record(wire_type, &mut self.records, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }
 
     /// Takes the run of records at the end of the message as one slice, without looking at them.
-    fn decode(mut buf: impl Buf) -> Result<Self, DecodeError> {
-        let mut bytes = buf.copy_to_bytes(buf.remaining());
+    fn decode(buf: impl Buf) -> Result<Self, DecodeError> {
         let mut response = Self::default();
-        while bytes.has_remaining() {
-            if bytes[0] == RECORD_TAG {
-                response.records.push(bytes);
-                break;
-            }
-            let (tag, wire_type) = encoding::decode_key(&mut bytes)?;
-            response.merge_field(tag, wire_type, &mut bytes, DecodeContext::default())?;
-        }
+        let run = decode_up_to_records(&mut response, buf)?;
+        response.records.extend(run);
         Ok(response)
     }
 
@@ -154,12 +183,109 @@ impl Message for ReadResponse {
             + nonzero_len(2, self.next_offset)
             + nonzero_len(3, self.high_watermark)
             + nonzero_len(4, u64::from(self.caught_up))
+            + encoding::message::encoded_len_repeated(5, &self.erased)
             + self.records.iter().map(Bytes::len).sum::<usize>()
     }
 
     fn clear(&mut self) {
         *self = Self::default();
     }
+}
+
+/// `taffrail.v1.ReadKeyResponse`, its records in their encoded form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReadKeyResponse {
+    /// The entity's latest version when the read began.
+    pub latest_version: u64,
+    /// The partition that the entity's records are in.
+    pub partition: u32,
+    /// The records, as in [`ReadResponse`].
+    pub records: Vec<Bytes>,
+}
+
+impl Message for ReadKeyResponse {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        encode_nonzero(1, self.latest_version, buf);
+        encode_nonzero(2, u64::from(self.partition), buf);
+        for slice in &self.records {
+            buf.put_slice(slice);
+        }
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            1 => encoding::uint64::merge(wire_type, &mut self.latest_version, buf, ctx),
+            2 => encoding::uint32::merge(wire_type, &mut self.partition, buf, ctx),
+            RECORDS_FIELD => merge_record(wire_type, &mut self.records, buf, ctx),
+            _ => encoding::skip_field(wire_type, tag, buf, ctx),
+        }
+    }
+
+    /// Takes the run of records at the end of the message as one slice, without looking at them.
+    fn decode(buf: impl Buf) -> Result<Self, DecodeError> {
+        let mut response = Self::default();
+        let run = decode_up_to_records(&mut response, buf)?;
+        response.records.extend(run);
+        Ok(response)
+    }
+
+    fn encoded_len(&self) -> usize {
+        nonzero_len(1, self.latest_version)
+            + nonzero_len(2, u64::from(self.partition))
+            + self.records.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// `taffrail.v1.LatestRecord`, its record in its encoded form.
+#[derive(Clone, PartialEq, Message)]
+pub struct LatestRecord {
+    /// The version of the entity's latest record.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// The encoded record.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub record: Option<Bytes>,
+    /// The partition that the entity's records are in, or would be.
+    #[prost(uint32, tag = "3")]
+    pub partition: u32,
+}
+
+/// Takes one record, and puts it back into the form in which records lie side by side.
+fn merge_record(
+    wire_type: WireType,
+    records: &mut Vec<Bytes>,
+    buf: &mut impl Buf,
+    ctx: DecodeContext,
+) -> Result<(), DecodeError> {
+    let mut record = Bytes::new();
+    encoding::bytes::merge(wire_type, &mut record, buf, ctx)?;
+    let mut framed = Vec::with_capacity(record.len() + 6);
+    encoding::bytes::encode(RECORDS_FIELD, &record, &mut framed);
+    records.push(framed.into());
+    Ok(())
+}
+
+/// Decodes the fields before a message's records; returns those as they lie, if there are any.
+fn decode_up_to_records(message: &mut impl Message, mut buf: impl Buf) -> Result<Option<Bytes>, DecodeError> {
+    let mut bytes = buf.copy_to_bytes(buf.remaining());
+    while bytes.has_remaining() {
+        if bytes[0] == RECORD_TAG {
+            return Ok(Some(bytes));
+        }
+        let (tag, wire_type) = encoding::decode_key(&mut bytes)?;
+        message.merge_field(tag, wire_type, &mut bytes, DecodeContext::default())?;
+    }
+    Ok(None)
 }
 
 fn encode_nonzero(tag: u32, value: u64, buf: &mut impl BufMut) {

@@ -43,6 +43,10 @@ pub(super) const MAX_ERROR_RESETS: usize = 256;
 /// Largest headers of a call. Ours are below 1 KiB; the rest is for proxies and tokens.
 pub(super) const MAX_HEADER_BYTES: u32 = 16 << 10;
 
+/// Longest text of a status. It travels twice in the trailers of a call, which a client takes up to as many bytes as we
+/// do of headers.
+pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 10;
+
 /// A connection on which nothing was heard for this long is asked for a sign of life.
 pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 

@@ -1,9 +1,12 @@
 //! The gRPC server: adapters that convert a request, call one operation of the broker and convert its answer.
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's life; `limits.rs`,
-//! what a client may take; `log/` and `topics.rs`, the services; `status.rs`, how errors are told; `connections.rs`.
+//! what a client may take; `log/`, `entities/` and `topics.rs`, the services; `status.rs`, how errors are told;
+//! `connections.rs`.
 
+mod blocking;
 mod connections;
+mod entities;
 mod intake;
 pub(crate) mod limits;
 mod log;
@@ -28,15 +31,18 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
 use tracing::{error, info, warn};
 
-use self::{connections::Door, intake::Intake, log::LogService, stop::Stopping, topics::TopicsService};
+use self::{
+    connections::Door, entities::EntitiesService, intake::Intake, log::LogService, stop::Stopping,
+    topics::TopicsService,
+};
 pub(crate) use self::{connections::tcp, limits::Options};
 use crate::{
     broker::Broker,
-    proto::{DESCRIPTORS, log_server::LogServer, topics_server::TopicsServer},
+    proto::{DESCRIPTORS, entities_server::EntitiesServer, log_server::LogServer, topics_server::TopicsServer},
 };
 
 /// The names that `grpc.health.v1` knows; the empty one stands for the whole server.
-const HEALTH_NAMES: [&str; 3] = ["", "taffrail.v1.Log", "taffrail.v1.Topics"];
+const HEALTH_NAMES: [&str; 4] = ["", "taffrail.v1.Log", "taffrail.v1.Topics", "taffrail.v1.Entities"];
 
 /// Serves a broker over gRPC.
 pub(crate) struct Server {
@@ -105,6 +111,7 @@ impl Server {
     fn routes(&self, health: &HealthReporter, stopping: &Stopping) -> Routes {
         let log = LogService::new(Arc::clone(&self.broker), stopping.clone());
         let topics = TopicsService::new(Arc::clone(&self.broker));
+        let entities = EntitiesService::new(Arc::clone(&self.broker));
         let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
 
         let mut routes = RoutesBuilder::default();
@@ -112,6 +119,7 @@ impl Server {
             // The intake has looked at sizes already, call by call.
             .add_service(LogServer::new(log).max_decoding_message_size(usize::MAX))
             .add_service(TopicsServer::new(topics).max_decoding_message_size(usize::MAX))
+            .add_service(EntitiesServer::new(entities).max_decoding_message_size(usize::MAX))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1().expect("our descriptors are valid"))
             .add_service(reflection().build_v1alpha().expect("our descriptors are valid"));

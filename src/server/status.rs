@@ -2,15 +2,17 @@
 //!
 //! The code says what the caller should do, the text what happened, `google.rpc.ErrorInfo` the same for programs
 //! (reason, and the values that a program would otherwise have to find in the text), `google.rpc.RetryInfo` when to try
-//! again.
+//! again, and `taffrail.v1.Conflict` what does not hold.
 
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::limits::MAX_MESSAGE_BYTES;
 use crate::{
-    broker::{Error, Kind},
+    broker::{Actual, Error, FailedCondition, Kind},
+    proto::{self, Conflict},
     types::SettingError,
 };
 
@@ -26,8 +28,35 @@ impl From<Error> for Status {
         if let Some(delay) = retry_after(&error) {
             details.set_retry_info(Some(delay));
         }
-        Self::with_error_details(code(error.kind()), error.to_string(), details)
+        let status = Self::with_error_details(code(error.kind()), message(&error), details);
+        match error {
+            Error::Conflict { failed } => with_conflict(&status, &failed),
+            _ => status,
+        }
     }
+}
+
+/// The error's text. Keys can make it longer than the headers that it travels in may be.
+fn message(error: &Error) -> String {
+    let mut message = error.to_string();
+    if message.len() > MAX_MESSAGE_BYTES {
+        let end = (0..=MAX_MESSAGE_BYTES).rev().find(|end| message.is_char_boundary(*end));
+        message.truncate(end.unwrap_or_default());
+        message.push_str("...");
+    }
+    message
+}
+
+fn with_conflict(status: &Status, failed: &[FailedCondition]) -> Status {
+    let failed = failed.iter().map(|failed| proto::FailedCondition {
+        index: u32::try_from(failed.index).expect("a request has 1,000 conditions at most"),
+        actual: Some(match failed.actual {
+            Actual::Version(version) => proto::failed_condition::Actual::Version(version.0),
+            Actual::NextOffset(next) => proto::failed_condition::Actual::NextOffset(next.0),
+        }),
+    });
+    let details = Conflict { failed: failed.collect() }.add_to_details(status.details());
+    Status::with_details(status.code(), status.message(), details)
 }
 
 /// The status of a request that could not be decoded, out of the one that the transport has for it, or that one if it
@@ -57,6 +86,8 @@ fn code(kind: Kind) -> Code {
         Kind::InvalidArgument => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
         Kind::AlreadyExists => Code::AlreadyExists,
+        Kind::Conflict => Code::Aborted,
+        Kind::FailedPrecondition => Code::FailedPrecondition,
         Kind::OutOfRange => Code::OutOfRange,
         Kind::DataLoss => Code::DataLoss,
         Kind::ResourceExhausted => Code::ResourceExhausted,
@@ -111,7 +142,30 @@ fn metadata(error: &Error) -> HashMap<String, String> {
             ("from_offset", from.to_string()),
             ("to_offset", to.to_string()),
         ],
+        Error::WrongPartition { topic, index, partition, belongs } => vec![
+            ("topic", topic.clone()),
+            ("index", index.to_string()),
+            ("partition", partition.to_string()),
+            ("belongs", belongs.to_string()),
+        ],
+        Error::PlainTopic { topic } => vec![("topic", topic.clone())],
+        Error::MalformedCondition { index, .. } => vec![("index", index.to_string())],
+        Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
+        Error::UnknownProducer { id } => vec![("producer", id.to_string())],
+        Error::Fenced { id, epoch, current } => {
+            vec![("producer", id.to_string()), ("epoch", epoch.to_string()), ("current", current.to_string())]
+        }
+        Error::OutOfSequence { id, topic, partition, sequence, expected } => vec![
+            ("producer", id.to_string()),
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("sequence", sequence.to_string()),
+            ("expected", expected.to_string()),
+        ],
+        Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
         Error::MalformedRequest { .. }
+        | Error::TooManyProducers
+        | Error::TooManyErasures
         | Error::EmptyAppend
         | Error::DiskFull
         | Error::Overloaded { .. }
@@ -130,6 +184,7 @@ fn setting(error: &SettingError) -> &str {
         SettingError::Unknown { name } => name,
         SettingError::NotAWord { name, .. }
         | SettingError::NotAQuantity { name, .. }
+        | SettingError::Fixed { name }
         | SettingError::OutOfBounds { name, .. } => name,
     }
 }

@@ -41,10 +41,11 @@ pub(crate) enum Error {
     )]
     Foreign { path: PathBuf },
     #[error(
-        "data directory {} has format version {version} and this broker reads up to {VERSION}; use a newer broker",
+        "data directory {} has format version {version} and this broker reads {VERSION}; use the broker that \
+         wrote it, or another directory",
         path.display()
     )]
-    Newer { path: PathBuf, version: u32 },
+    OtherVersion { path: PathBuf, version: u32 },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -123,7 +124,7 @@ pub(crate) fn check_ours(env: &Env, root: &Path) -> Result<bool, Error> {
     if let Some(bytes) = read_file(&*env.files, &root.join("taffrail"))? {
         return match Identity::decode(&bytes) {
             Ok(_) => Ok(true),
-            Err(Unreadable::Newer { version }) => Err(Error::Newer { path, version }),
+            Err(Unreadable::OtherVersion { version }) => Err(Error::OtherVersion { path, version }),
             Err(Unreadable::Foreign) => Err(Error::Foreign { path }),
             Err(Unreadable::Damaged) => {
                 tracing::warn!(path = %path.display(), "the file `taffrail` is damaged and is written anew");

@@ -1,6 +1,9 @@
 //! How a test broker differs from the usual one.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
 
 use super::{
     TestBroker,
@@ -21,7 +24,7 @@ const MEMORY_BYTES: usize = 32 << 20;
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     place: Place,
-    tcp: bool,
+    listen: Option<IpAddr>,
     journal_file_bytes: Option<u64>,
     memory_bytes: usize,
     max_connections: Option<usize>,
@@ -31,7 +34,7 @@ impl Builder {
     pub(super) fn new() -> Self {
         Self {
             place: Place::Temporary,
-            tcp: false,
+            listen: None,
             journal_file_bytes: None,
             memory_bytes: MEMORY_BYTES,
             max_connections: None,
@@ -40,8 +43,14 @@ impl Builder {
 
     /// Listens on a free port of 127.0.0.1, for clients in other languages or processes; see
     /// [`TestBroker::url`]. It keeps the port when it is restarted.
-    pub fn tcp(mut self) -> Self {
-        self.tcp = true;
+    pub fn tcp(self) -> Self {
+        self.listen(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Listens on a free port of this address. While the broker is down its port must stay free for it, and that
+    /// clients that connect take ports of 127.0.0.1 speaks for another one of 127.0.0.0/8 if it is restarted.
+    pub fn listen(mut self, address: IpAddr) -> Self {
+        self.listen = Some(address);
         self
     }
 
@@ -100,7 +109,10 @@ impl Builder {
             server.max_connections = connections;
         }
 
-        let network = if self.tcp { Network::tcp().await } else { Network::in_process() };
+        let network = match self.listen {
+            Some(address) => Network::tcp(address).await,
+            None => Network::in_process(),
+        };
         TestBroker::start_with(world, network, Settings { broker, server }).await
     }
 }

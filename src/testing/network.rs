@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -41,8 +41,8 @@ impl Network {
         Self::InProcess(Switchboard::default())
     }
 
-    pub(super) async fn tcp() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the loopback interface has a free port");
+    pub(super) async fn tcp(address: IpAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.expect("the interface has a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         Self::Tcp { address, listener: Some(listener) }
     }

@@ -49,3 +49,47 @@ impl fmt::Display for TopicId {
         write!(f, "{:016x}", self.0)
     }
 }
+
+/// The number of a record among those of its entity, from 1. 0 stands for none: an entity that never had a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// Before the first record.
+    pub const NONE: Self = Self(0);
+
+    /// The version `count` records later.
+    ///
+    /// # Panics
+    ///
+    /// Past 2^64, which no entity reaches.
+    #[must_use]
+    pub const fn plus(self, count: u64) -> Self {
+        match self.0.checked_add(count) {
+            Some(sum) => Self(sum),
+            None => panic!("a version went past 2^64"),
+        }
+    }
+
+    /// The version of the next record.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        self.plus(1)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The identity of a producer, drawn at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerId(pub u64);
+
+impl fmt::Display for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

@@ -25,7 +25,34 @@ pub const MAX_HEADERS: usize = 64;
 /// Most batches in one append.
 pub const MAX_BATCHES_PER_APPEND: usize = 1_000;
 
-/// Most records in one append: the fields that the broker adds, 28 bytes at most, then add at most 7 MiB to a request.
+/// Most conditions in one append.
+pub const MAX_CONDITIONS_PER_APPEND: usize = 1_000;
+
+/// Most keys in one `GetLatest`.
+pub const MAX_LATEST_KEYS: usize = 1_000;
+
+/// Longest name of a producer, in bytes.
+pub const MAX_PRODUCER_NAME_BYTES: usize = 255;
+
+/// Most producers that are known at a time; each costs about 100 bytes of memory, and its name.
+pub const MAX_PRODUCERS: usize = 100_000;
+
+/// Most partitions that all producers together have appended to; each costs about 100 bytes of memory.
+pub const MAX_PRODUCER_SEQUENCES: usize = 500_000;
+
+/// Default for how long a producer that does nothing is remembered, in milliseconds: 7 days while the broker runs.
+pub const PRODUCER_IDLE_MS: u64 = 7 * 86_400_000;
+
+/// Most erasures that wait for their bytes to be removed, and most that are remembered when they are complete.
+pub const MAX_ERASURES: usize = 10_000;
+
+/// Default for how long an erasure may take until the bytes are gone, in milliseconds: 1 h.
+pub const ERASURE_DEADLINE_MS: u64 = 3_600_000;
+
+/// Default for the memory of the key indexes' newest parts, in bytes.
+pub const KEY_INDEX_BYTES: usize = 128 << 20;
+
+/// Most records in one append: the fields that the broker adds, 37 bytes at most, then add at most 10 MiB to a request.
 pub const MAX_RECORDS_PER_APPEND: usize = 262_144;
 
 /// Largest encoded append request. Its journal entry must fit one journal file.

@@ -14,10 +14,10 @@ mod topic_name;
 #[cfg(test)]
 mod tests;
 
-pub use ids::{Offset, PartitionId, TopicId};
+pub use ids::{Offset, PartitionId, ProducerId, TopicId, Version};
 pub use key_partition::{murmur2, partition_of_key};
 pub use position::Position;
 pub use quantity::{QuantityError, parse_bytes, parse_millis};
 pub use record::{HeaderIter, MalformedRecord, RecordView, Records};
-pub use settings::{Durability, SettingError, TopicSettings};
+pub use settings::{Durability, Keys, SettingError, TopicSettings};
 pub use topic_name::{TopicName, TopicNameError};

@@ -25,6 +25,8 @@ pub struct RecordView<'a> {
     pub version: Option<u64>,
     /// The broker's: when it took the record, in milliseconds since 1970-01-01T00:00:00Z.
     pub append_time_ms: Option<i64>,
+    /// The broker's: the record's entity was erased, and key, value, headers and event id with it.
+    pub erased: Option<&'a [u8]>,
     encoded: &'a [u8],
     header_count: usize,
 }
@@ -89,6 +91,9 @@ impl<'a> RecordView<'a> {
         if record.append_time_ms.is_some() {
             return Err(MalformedRecord::BrokerField("append_time_ms"));
         }
+        if record.erased.is_some() {
+            return Err(MalformedRecord::BrokerField("erased"));
+        }
         Ok(record)
     }
 
@@ -109,7 +114,7 @@ impl<'a> RecordView<'a> {
 
     fn take_field(&mut self, field: u32, wire: u32, rest: &mut &'a [u8]) -> Result<(), MalformedRecord> {
         let expected = match field {
-            1..=4 | 6 => BYTES,
+            1..=4 | 6 | 15 => BYTES,
             5 => VARINT,
             12..=14 => FIXED64,
             _ => return Err(MalformedRecord::UnknownField(field)),
@@ -133,7 +138,8 @@ impl<'a> RecordView<'a> {
             6 => self.event_id = bounded(take_bytes(rest)?, "the event id", 0, MAX_EVENT_ID_BYTES)?,
             12 => self.offset = Some(u64::from_le_bytes(take_fixed64(rest)?)),
             13 => self.version = Some(u64::from_le_bytes(take_fixed64(rest)?)),
-            _ => self.append_time_ms = Some(i64::from_le_bytes(take_fixed64(rest)?)),
+            14 => self.append_time_ms = Some(i64::from_le_bytes(take_fixed64(rest)?)),
+            _ => self.erased = Some(take_bytes(rest)?),
         }
         Ok(())
     }

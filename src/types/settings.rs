@@ -15,9 +15,21 @@ pub enum Durability {
     Os,
 }
 
+/// Whether the records of a key are counted and can be found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// They are: each has its version, and an index finds them.
+    #[default]
+    Versioned,
+    /// They are not.
+    Plain,
+}
+
 /// The settings of a topic, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
+    /// `keys`, which is settled when the topic is created.
+    pub keys: Keys,
     /// `durability`.
     pub durability: Durability,
     /// `max.record.bytes`: the largest encoded record, with the broker's fields.
@@ -38,14 +50,14 @@ pub enum SettingError {
         name: String,
     },
     /// The value is none of the words the setting knows.
-    #[error("setting {name} cannot be {value:?}; it is one of: {allowed}")]
+    #[error("setting {name} cannot be {value:?}; it is one of: {}", allowed.join(", "))]
     NotAWord {
         /// The setting.
         name: &'static str,
         /// The value given.
         value: String,
         /// The words it may be.
-        allowed: &'static str,
+        allowed: [&'static str; 2],
     },
     /// The value is not a size or duration.
     #[error("setting {name}: {source}")]
@@ -54,6 +66,12 @@ pub enum SettingError {
         name: &'static str,
         /// What is wrong with the value.
         source: QuantityError,
+    },
+    /// The setting was settled when the topic was created.
+    #[error("setting {name} cannot be changed; create another topic with it")]
+    Fixed {
+        /// The setting.
+        name: &'static str,
     },
     /// The value is too small or too large.
     #[error("setting {name} cannot be {value}; it is between {min} and {max}")]
@@ -72,6 +90,7 @@ pub enum SettingError {
 impl Default for TopicSettings {
     fn default() -> Self {
         Self {
+            keys: Keys::default(),
             durability: Durability::default(),
             max_record_bytes: RECORD_BYTES.1,
             segment_bytes: SEGMENT_BYTES.1,
@@ -82,7 +101,7 @@ impl Default for TopicSettings {
 
 impl TopicSettings {
     /// The names of all settings.
-    pub const NAMES: [&'static str; 4] = ["durability", "max.record.bytes", "segment.bytes", "segment.ms"];
+    pub const NAMES: [&'static str; 5] = ["keys", "durability", "max.record.bytes", "segment.bytes", "segment.ms"];
 
     /// Gives one setting a value.
     ///
@@ -91,7 +110,10 @@ impl TopicSettings {
     /// If there is no such setting or it cannot have this value; nothing is changed then.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         match name {
-            "durability" => self.durability = durability(value)?,
+            "keys" => self.keys = word("keys", value, [("versioned", Keys::Versioned), ("plain", Keys::Plain)])?,
+            "durability" => {
+                self.durability = word("durability", value, [("sync", Durability::Sync), ("os", Durability::Os)])?;
+            }
             "max.record.bytes" => self.max_record_bytes = size("max.record.bytes", value, RECORD_BYTES)?,
             "segment.bytes" => self.segment_bytes = size("segment.bytes", value, SEGMENT_BYTES)?,
             "segment.ms" => self.segment_ms = duration("segment.ms", value, SEGMENT_MS)?,
@@ -115,6 +137,10 @@ impl TopicSettings {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         Some(match name {
+            "keys" => match self.keys {
+                Keys::Versioned => "versioned".to_owned(),
+                Keys::Plain => "plain".to_owned(),
+            },
             "durability" => match self.durability {
                 Durability::Sync => "sync".to_owned(),
                 Durability::Os => "os".to_owned(),
@@ -127,16 +153,14 @@ impl TopicSettings {
     }
 }
 
-fn durability(value: &str) -> Result<Durability, SettingError> {
-    match value {
-        "sync" => Ok(Durability::Sync),
-        "os" => Ok(Durability::Os),
-        _ => Err(SettingError::NotAWord {
-            name: "durability",
-            value: value.chars().take(64).collect(),
-            allowed: "sync, os",
-        }),
-    }
+/// One of two words.
+fn word<T: Copy>(name: &'static str, value: &str, words: [(&'static str, T); 2]) -> Result<T, SettingError> {
+    let found = words.iter().find(|(word, _)| *word == value);
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| SettingError::NotAWord {
+        name,
+        value: value.chars().take(64).collect(),
+        allowed: words.map(|(word, _)| word),
+    })
 }
 
 fn size(name: &'static str, value: &str, bounds: (u64, u64, u64)) -> Result<u64, SettingError> {

@@ -12,7 +12,8 @@ type Outcome = Result<(), Error>;
 async fn started() -> Result<(TestBroker, Client), Error> {
     let broker = TestBroker::start().await;
     let client = broker.client();
-    client.topics().create(&NewTopic::new("t").partitions(2)).await?;
+    // Plain, so that a record with a key may be in any partition.
+    client.topics().create(&NewTopic::new("t").partitions(2).setting("keys", "plain")).await?;
     Ok((broker, client))
 }
 

@@ -280,6 +280,9 @@ fn a_command_says_with_its_code_what_kind_of_failure_it_was_and_names_the_thing(
 
     assert_fails(&broker.run_with(&["produce", "nowhere"], b"x\n"), 4, &["nowhere", "create it first"]);
     assert_fails(&broker.run(&["consume", "nowhere"]), 4, &["nowhere"]);
+    assert_fails(&broker.run(&["consume", "t", "--partition", "7"]), 4, &["no partition 7", "it has 1"]);
+    assert_fails(&broker.run(&["entity", "read", "nowhere", "k"]), 4, &["nowhere"]);
+    assert_fails(&broker.run(&["topic", "alter", "t", "--set", "keys=plain"]), 4, &["keys"]);
     assert_fails(&broker.run(&["topic", "delete", "nowhere"]), 4, &["nowhere"]);
     assert_fails(&broker.run(&["topic", "create", "t"]), 4, &["\"t\" exists"]);
     assert_fails(&broker.run(&["topic", "create", "a b"]), 4, &["a b"]);
@@ -320,6 +323,111 @@ fn damaged_records_are_told_and_all_others_are_printed() {
         assert_eq!(text(&output.stdout), "one\nthree\n");
         assert_eq!(broker.stop(), Some(0));
     }
+}
+
+/// Lines of JSON.
+fn objects(output: &[u8]) -> Vec<Value> {
+    text(output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn an_entity_is_read_looked_at_and_erased_by_its_key() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t", "--partitions", "3"], b"");
+    let lines = b"{\"k\":\"a\",\"n\":1}\n{\"k\":\"b\",\"n\":1}\n{\"k\":\"a\",\"n\":2}\n{\"k\":\"a\",\"n\":3}\n";
+    broker.succeed(&["produce", "t", "--key-field", "k"], lines);
+
+    let versions = |args: &[&str]| -> Vec<u64> {
+        let records = objects(&broker.succeed(&[&["entity", "read", "t", "a", "--json"], args].concat(), b""));
+        assert!(records.iter().all(|record| record["key"] == "a" && record["erased"] == false), "{records:?}");
+        records.iter().map(|record| record["version"].as_u64().expect("a number")).collect()
+    };
+    assert_eq!(versions(&[]), [1, 2, 3]);
+    assert_eq!(versions(&["--from-version", "2"]), [2, 3]);
+    assert_eq!(versions(&["--backward", "--max", "2"]), [3, 2]);
+    assert!(versions(&["--max", "0"]).is_empty());
+    let printed = text(&broker.succeed(&["entity", "read", "t", "b"], b""));
+    assert!(printed.starts_with("1  ") && printed.ends_with("  {\"k\":\"b\",\"n\":1}\n"), "{printed}");
+    let nobody = broker.run(&["entity", "read", "t", "nobody"]);
+    assert_eq!((nobody.status.code(), text(&nobody.stdout)), (Some(0), String::new()));
+    assert!(text(&nobody.stderr).contains("\"nobody\" of topic \"t\" has no records"), "{}", text(&nobody.stderr));
+
+    let latest = objects(&broker.succeed(&["entity", "latest", "t", "b", "nobody", "a", "--json"], b""));
+    let latest: Vec<_> = latest.iter().map(|entry| (&entry["key"], &entry["version"], &entry["record"])).collect();
+    assert_eq!(latest[1], (&"nobody".into(), &0.into(), &Value::Null));
+    assert_eq!(
+        (latest[0].0, latest[0].1, &latest[2].2["value"]),
+        (&"b".into(), &1.into(), &"{\"k\":\"a\",\"n\":3}".into())
+    );
+    assert!(text(&broker.succeed(&["entity", "latest", "t", "a"], b"")).contains("{\"k\":\"a\",\"n\":3}"));
+
+    let erased = broker.json(&["entity", "erase", "t", "a", "--wait"]);
+    assert_eq!((&erased["complete"], &erased["through_version"]), (&true.into(), &3.into()), "{erased}");
+    let consumed = broker.run(&["consume", "t"]);
+    assert_eq!(text(&consumed.stdout), "{\"k\":\"b\",\"n\":1}\n");
+    assert!(text(&consumed.stderr).contains("3 erased records"), "{}", text(&consumed.stderr));
+    let left = objects(&broker.succeed(&["consume", "t", "--json"], b""));
+    let marked = left.iter().filter(|record| record["erased"] == true && record["key"].is_null());
+    assert_eq!((left.len(), marked.count()), (4, 3));
+    let again = text(&broker.succeed(&["entity", "erase", "t", "a"], b""));
+    assert!(again.contains("up to version 3"), "to erase again is harmless: {again}");
+    assert!(text(&broker.succeed(&["entity", "erase", "t", "nobody"], b"")).contains("nothing was erased"));
+}
+
+#[test]
+fn a_consumer_that_follows_is_told_of_an_erasure() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t", "--key-field", "k"], b"{\"k\":\"a\"}\n");
+    let mut following = binary()
+        .args(["consume", "t", "--follow", "--json", "--server", &broker.url])
+        .spawn()
+        .expect("the binary is there");
+    let mut records = BufReader::new(following.stdout.take().expect("it is piped"));
+    let mut notices = BufReader::new(following.stderr.take().expect("it is piped"));
+    let mut line = String::new();
+    records.read_line(&mut line).expect("it prints what is there");
+    broker.succeed(&["entity", "erase", "t", "a"], b"");
+    line.clear();
+    notices.read_line(&mut line).expect("it tells of the erasure");
+    let notice: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?} is not JSON"));
+    let sha256_of_a = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
+    assert_eq!(notice["erased"]["key_sha256"], sha256_of_a);
+    assert_eq!((&notice["erased"]["through_version"], &notice["erased"]["end_offset"]), (&1.into(), &1.into()));
+    following.kill().expect("it runs");
+    following.wait().expect("it was started here");
+}
+
+#[test]
+fn lines_are_appended_to_an_entity_only_at_the_version_that_is_expected() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t", "--partitions", "3"], b"");
+    let at = |version: &'static str| ["produce", "t", "--key", "a", "--expect-version", version];
+    let printed = text(&broker.succeed(&at("0"), b"one\ntwo\n"));
+    assert!(printed.contains("2 records") && printed.contains("entity \"a\" is at version 2"), "{printed}");
+    assert_fails(&broker.run_with(&at("0"), b"three\n"), 3, &["\"a\" of topic \"t\" is at version 2, not 0"]);
+
+    let conflict = broker.run_with(&[&at("7")[..], &["--json"]].concat(), b"three\n");
+    assert_fails(&conflict, 3, &["version 2, not 7"]);
+    let conflict: Value = serde_json::from_slice(&conflict.stdout).expect("it is an object");
+    let conflict = &conflict["conflict"];
+    assert_eq!((&conflict["topic"], &conflict["key"]), (&"t".into(), &"a".into()));
+    assert_eq!((&conflict["expected_version"], &conflict["actual_version"]), (&7.into(), &2.into()));
+
+    let stored = broker.succeed(&[&at("2")[..], &["--json"]].concat(), b"three\n");
+    let stored: Value = serde_json::from_slice(&stored).expect("it is an object");
+    assert_eq!((&stored["records"], &stored["entity"]["version"]), (&1.into(), &3.into()));
+    broker.succeed(&["produce", "t", "--key", "a"], b"four\n");
+    let records = objects(&broker.succeed(&["entity", "read", "t", "a", "--json"], b""));
+    let values: Vec<_> = records.iter().map(|record| record["value"].as_str().expect("text")).collect();
+    assert_eq!(values, ["one", "two", "three", "four"]);
+
+    let more_than_a_request = vec![b'\n'; 262_145];
+    assert_fails(&broker.run_with(&at("4"), &more_than_a_request), 1, &["262144 records", "nothing was stored"]);
+    assert_fails(&broker.run(&["produce", "t", "--expect-version", "4"]), 2, &["--key"]);
+    broker.succeed(&["topic", "create", "plain", "--set", "keys=plain"], b"");
+    assert_fails(&broker.run_with(&["produce", "plain", "--key", "a", "--expect-version", "0"], b"x\n"), 4, &["plain"]);
+    assert_eq!(broker.json(&["entity", "latest", "t", "a"])["version"], 4, "of what was refused nothing is stored");
 }
 
 /// The one file below a directory with this ending.
@@ -372,5 +480,5 @@ fn serve_ends_with_its_own_code_when_it_cannot_use_what_it_is_given() {
     let mut bytes = fs::read(&identity).expect("it is there");
     bytes[8] += 1;
     fs::write(&identity, bytes).expect("there is room");
-    refused(&mut serve(dir.path(), "127.0.0.1:0"), &["format version", "use a newer broker"]);
+    refused(&mut serve(dir.path(), "127.0.0.1:0"), &["format version", "use the broker that wrote it"]);
 }

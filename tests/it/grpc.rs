@@ -37,8 +37,9 @@ fn append(topic: &str, value: &str) -> AppendRequest {
         value: Some(Bytes::copy_from_slice(value.as_bytes())),
         ..taffrail::proto::Record::default()
     };
-    let batch = AppendBatch { topic: topic.to_owned(), partition: None, records: vec![record.encode_to_vec().into()] };
-    AppendRequest { batches: vec![batch.encode_to_vec().into()] }
+    let records = vec![record.encode_to_vec().into()];
+    let batch = AppendBatch { topic: topic.to_owned(), records, ..AppendBatch::default() };
+    AppendRequest { batches: vec![batch.encode_to_vec().into()], ..AppendRequest::default() }
 }
 
 fn reason(status: &Status) -> String {
@@ -93,7 +94,12 @@ async fn call(channel: &Channel, path: &'static str, message: impl Into<Bytes>) 
 #[tokio::test]
 async fn a_message_that_is_no_protobuf_is_refused_as_the_clients_mistake() {
     let broker = TestBroker::start().await;
-    for path in ["/taffrail.v1.Log/Append", "/taffrail.v1.Log/ListOffsets", "/taffrail.v1.Topics/Create"] {
+    for path in [
+        "/taffrail.v1.Log/Append",
+        "/taffrail.v1.Log/ListOffsets",
+        "/taffrail.v1.Topics/Create",
+        "/taffrail.v1.Entities/ReadKey",
+    ] {
         let status = call(&broker.channel(), path, &b"\x0a\xff"[..]).await.unwrap_err();
         assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "MALFORMED_REQUEST"), "{path}");
     }
@@ -271,7 +277,7 @@ async fn health_and_reflection_are_served() {
         panic!("no list of services");
     };
     let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
-    for name in ["taffrail.v1.Log", "taffrail.v1.Topics", "grpc.health.v1.Health"] {
+    for name in ["taffrail.v1.Log", "taffrail.v1.Topics", "taffrail.v1.Entities", "grpc.health.v1.Health"] {
         assert!(names.iter().any(|listed| listed == name), "{name} in {names:?}");
     }
 

@@ -22,12 +22,13 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "cl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 28] = [
+const HOMES: [(&str, Home); 31] = [
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
     ("clap", In(&["cli/"])),
     ("crc32fast", In(&["storage/format/checksum.rs"])),
     ("futures-core", In(&["server/", "client/"])),
+    ("hashbrown", In(&["storage/keys/table.rs"])),
     ("hdrhistogram", In(&["cli/"])),
     ("http", In(&["server/", "client/", "testing/"])),
     ("http-body", In(&["server/"])),
@@ -42,6 +43,8 @@ const HOMES: [(&str, Home); 28] = [
     // The command line prints JSON.
     ("serde", In(&["config/", "cli/"])),
     ("serde_json", In(&["cli/"])),
+    ("sha2", In(&["storage/format/erasure.rs"])),
+    ("siphasher", In(&["storage/keys/hash.rs"])),
     ("tempfile", In(&["testing/"])),
     ("thiserror", Anywhere),
     ("tokio", ASYNCHRONOUS),

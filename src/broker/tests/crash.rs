@@ -8,7 +8,7 @@
 use super::{
     ledger::{Ledger, Seen},
     workload::{Did, Life},
-    world::{append_of, encode_record, now, open},
+    world::{append_of, encode_keyed, now, open},
 };
 use crate::{
     broker::Broker,
@@ -150,7 +150,7 @@ fn append_everywhere(broker: &Broker, ledger: &mut Ledger) {
         for partition in 0..topic.partitions {
             let id = ledger.fresh_id();
             let asked = ledger.append_asked(key, vec![id]);
-            let append = append_of(&topic.name, Some(partition), &[encode_record(id, 100)]);
+            let append = append_of(&topic.name, Some(partition), &[encode_keyed(id, 100, partition, topic.partitions)]);
             let admission = now(broker.admit(100)).expect("there is memory").expect("there is room");
             let pending = broker.append(append, admission).expect("the topic is there");
             broker.commit_all();

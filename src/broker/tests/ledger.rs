@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::world::read_all;
+use super::world::{Found, read_whole};
 use crate::{
     broker::{Appended, Broker},
     types::{Offset, PartitionId, TopicId},
@@ -38,6 +38,8 @@ pub(super) struct TopicEntry {
     starts: BTreeMap<u32, (u64, u64)>,
     /// What was acknowledged or seen: record ids by partition and offset.
     found: HashMap<(u32, u64), u64>,
+    /// The record that was seen with each version of each key.
+    versions: BTreeMap<(Vec<u8>, u64), u64>,
 }
 
 /// An append that was asked for.
@@ -76,6 +78,7 @@ impl Ledger {
                 id: None,
                 starts: BTreeMap::new(),
                 found: HashMap::new(),
+                versions: BTreeMap::new(),
             },
         );
         key
@@ -205,13 +208,35 @@ impl Ledger {
                 topic.name
             );
             self.topic(key).starts.insert(partition.0, (start, start));
-            let records = read_all(broker, &topic.name, partition);
+            let records = read_whole(broker, &topic.name, partition);
+            self.check_versions(key, partition, start, &records);
+            let records: Vec<(Offset, u64)> = records.iter().map(|found| (found.offset, found.id)).collect();
             self.check_records(key, partition, start, described.high_watermark.0, &records);
             for (_, id) in records {
                 assert!(present.insert(id), "record {id} is there twice");
             }
         }
         present
+    }
+
+    /// Every record with a key has a version, without gaps, and behind what was seen before it was trimmed.
+    fn check_versions(&mut self, key: u64, partition: PartitionId, start: u64, records: &[Found]) {
+        let topic = self.topic(key);
+        let mut here: BTreeMap<&[u8], u64> = BTreeMap::new();
+        for found in records {
+            let Some(key) = &found.key else {
+                assert_eq!(found.version, None, "a record without a key has a version: {found:?}");
+                continue;
+            };
+            let version = found.version.unwrap_or_else(|| panic!("a record has no version: {found:?}")).0;
+            let follows = match here.insert(key, version) {
+                Some(before) => version == before + 1,
+                None => version == 1 || start > 0,
+            };
+            assert!(follows, "{}/{partition}: {found:?} has a gap before it", topic.name);
+            let id = *topic.versions.entry((key.clone(), version)).or_insert(found.id);
+            assert_eq!(id, found.id, "{}/{partition}: {found:?} has a version that another record had", topic.name);
+        }
     }
 
     fn check_records(&mut self, key: u64, partition: PartitionId, start: u64, end: u64, records: &[(Offset, u64)]) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     ledger::{Known, Ledger},
-    world::{append_of, below, encode_record, env, now, options},
+    world::{append_of, below, encode_keyed, env, now, options},
 };
 use crate::{
     broker::{Appended, Broker, Pending, TopicDescription},
@@ -143,8 +143,10 @@ impl Life {
         let count = 1 + below(&self.chance, 4);
         let largest = [40, 700, 9_000][below(&self.chance, 3) as usize];
         let ids: Vec<u64> = (0..count).map(|_| self.ledger.fresh_id()).collect();
-        let records: Vec<Vec<u8>> =
-            ids.iter().map(|id| encode_record(*id, below(&self.chance, largest) as usize)).collect();
+        let records: Vec<Vec<u8>> = ids
+            .iter()
+            .map(|id| encode_keyed(*id, below(&self.chance, largest) as usize, partition, topic.partitions))
+            .collect();
         let append = append_of(&topic.name, Some(partition), &records);
         let admission = now(self.broker.admit(records.iter().map(Vec::len).sum())).expect("there is memory");
         let asked = self.ledger.append_asked(key, ids);

@@ -14,7 +14,7 @@ use crate::{
         Env, Random,
         sim::{SimClock, SimDisk, SimRandom},
     },
-    types::{Offset, PartitionId, Position, RecordView, Records},
+    types::{Offset, PartitionId, Position, RecordView, Records, Version, partition_of_key},
 };
 
 /// Small enough that a short workload goes round all of it: journal files of 16 blocks, memory for a few segments.
@@ -46,15 +46,28 @@ pub(super) fn below(random: &SimRandom, bound: u64) -> u64 {
     random.next_u64() % bound
 }
 
-/// A record whose value is `id`, padded with a byte that depends on it.
+/// A record without a key whose value is `id`, padded with a byte that depends on it.
 pub(super) fn encode_record(id: u64, len: usize) -> Vec<u8> {
+    encode(id, len, None)
+}
+
+/// As [`encode_record`], two out of three with one of a few keys that belong in a partition.
+pub(super) fn encode_keyed(id: u64, len: usize, partition: u32, partitions: u32) -> Vec<u8> {
+    let key = (!id.is_multiple_of(3)).then(|| key_in(id % 7, partition, partitions));
+    encode(id, len, key)
+}
+
+/// One of the keys that belong in a partition.
+pub(super) fn key_in(which: u64, partition: u32, partitions: u32) -> Vec<u8> {
+    let keys = (0u64..).map(|nth| format!("k{nth}").into_bytes());
+    let mut keys = keys.filter(|key| partition_of_key(key, partitions) == PartitionId(partition));
+    keys.nth(which as usize).expect("there are keys for every partition")
+}
+
+fn encode(id: u64, len: usize, key: Option<Vec<u8>>) -> Vec<u8> {
     let mut value = id.to_le_bytes().to_vec();
     value.resize(len.max(8), (id % 251) as u8);
-    let record = crate::proto::Record {
-        key: (!id.is_multiple_of(3)).then(|| format!("k{}", id % 7).into_bytes().into()),
-        value: Some(value.into()),
-        ..Default::default()
-    };
+    let record = crate::proto::Record { key: key.map(Into::into), value: Some(value.into()), ..Default::default() };
     let mut out = Vec::new();
     prost::encoding::message::encode(crate::proto::wire::RECORDS_FIELD, &record, &mut out);
     out
@@ -73,13 +86,28 @@ pub(super) fn append_of(topic: &str, partition: Option<u32>, records: &[Vec<u8>]
     let batch = AppendBatch {
         topic: topic.to_owned(),
         partition: partition.map(PartitionId),
+        sequence: None,
         records: records.concat().into(),
     };
-    Append { batches: vec![batch] }
+    Append { batches: vec![batch], ..Append::default() }
 }
 
 /// All records of a partition from its start: offset and id.
 pub(super) fn read_all(broker: &Broker, topic: &str, partition: PartitionId) -> Vec<(Offset, u64)> {
+    read_whole(broker, topic, partition).into_iter().map(|found| (found.offset, found.id)).collect()
+}
+
+/// A record as a reader got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) offset: Offset,
+    pub(super) id: u64,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) version: Option<Version>,
+}
+
+/// All records of a partition from its start.
+pub(super) fn read_whole(broker: &Broker, topic: &str, partition: PartitionId) -> Vec<Found> {
     let read =
         Read { topic: topic.to_owned(), partitions: vec![(partition, Some(Position::Earliest))], ..Read::default() };
     let mut reader = broker.read(read).unwrap_or_else(|error| panic!("{topic}/{partition} cannot be read: {error}"));
@@ -90,8 +118,12 @@ pub(super) fn read_all(broker: &Broker, topic: &str, partition: PartitionId) -> 
                 for slice in &batch.records {
                     for record in Records::new(slice) {
                         let record = RecordView::parse(record.expect("a record").1).expect("a record");
-                        let offset = Offset(record.offset.expect("the broker's field"));
-                        found.push((offset, id_of(record.value.expect("a value"))));
+                        found.push(Found {
+                            offset: Offset(record.offset.expect("the broker's field")),
+                            id: id_of(record.value.expect("a value")),
+                            key: record.key.map(<[u8]>::to_vec),
+                            version: record.version.map(Version),
+                        });
                     }
                 }
             }

@@ -1,29 +1,30 @@
 //! `taffrail consume`: records of a topic to standard output.
 //!
 //! The read is opened as often as it takes: again from where it stopped when the connection is lost, and behind the
-//! damage where records are damaged. `plan.rs` knows what is left to read, `render.rs` what a record looks like.
+//! damage where records are damaged. `plan.rs` knows what is left to read.
 
 mod plan;
-mod render;
 
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};
 
+use serde_json::json;
+
 use super::{
     Failure,
     connection::Server,
     flags::{ConsumeFlags, ConsumeFormat},
     output,
+    record::Format,
     time::parse_position,
 };
 use crate::{
-    client::{Client, Error, ReadBatch},
+    client::{Client, ErasedEntity, Error, ReadBatch},
     types::{PartitionId, Position},
 };
 use plan::Plan;
-use render::Format;
 
 pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
     let server = Server::new(&flags.connection).retrying(&flags.retry_for)?;
@@ -39,7 +40,7 @@ pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
     let client = server.connect().await?;
     let partition = flags.partition.map(PartitionId);
     let plan = Plan::new(&client, &flags.topic, partition, from, flags.follow, flags.max).await?;
-    let mut consumer = Consumer { plan, format, tombstones: 0, damaged: 0, out: Vec::new() };
+    let mut consumer = Consumer { plan, format, without_value: WithoutValue::default(), damaged: 0, out: Vec::new() };
     consumer.consume(client, &server).await?;
     consumer.conclude()
 }
@@ -47,12 +48,18 @@ pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
 struct Consumer {
     plan: Plan,
     format: Format,
-    /// Records left out because they have no value to print.
-    tombstones: u64,
+    without_value: WithoutValue,
     /// Damaged ranges that were passed over.
     damaged: u64,
     /// What one batch looks like: written at once, because standard output is slow for small pieces.
     out: Vec<u8>,
+}
+
+/// Records left out because they have no value to print.
+#[derive(Default)]
+struct WithoutValue {
+    tombstones: u64,
+    erased: u64,
 }
 
 impl Consumer {
@@ -68,7 +75,7 @@ impl Consumer {
                 }
                 Err(Failure::Call(error @ Error::Unavailable { .. })) => {
                     let again = server.reconnect().await;
-                    client = again.map_err(|_| Failure::Call(error))?.client;
+                    client = again.map_err(|_| Failure::Call(error))?;
                 }
                 Err(failure) => return Err(failure),
             }
@@ -97,9 +104,11 @@ impl Consumer {
                 break;
             }
             if !self.format.render(&mut self.out, batch.partition, &record) {
-                self.tombstones += 1;
+                let kind = &mut self.without_value;
+                *if record.erased.is_some() { &mut kind.erased } else { &mut kind.tombstones } += 1;
             }
         }
+        self.tell_erased(batch);
         let out = &self.out;
         // The connection goes on receiving meanwhile, on another thread.
         tokio::task::block_in_place(|| {
@@ -110,12 +119,29 @@ impl Consumer {
         Ok(())
     }
 
+    /// Tells on standard error of entities that have been erased meanwhile: results that were derived from what was
+    /// printed should be erased too.
+    fn tell_erased(&self, batch: &ReadBatch) {
+        for erased in batch.erased() {
+            let notice = match self.format {
+                Format::Json => notice_json(batch.partition, erased).to_string(),
+                Format::Value => notice_text(batch.partition, erased),
+            };
+            // A remark that nobody reads is no failure, here and below.
+            let _ = writeln!(io::stderr(), "{notice}");
+        }
+    }
+
     fn conclude(&self) -> Result<(), Failure> {
-        if self.tombstones > 0 {
-            let count = output::count(self.tombstones);
-            // A remark that nobody reads is no failure.
-            let _ =
-                writeln!(io::stderr(), "{count} tombstones have no value and were left out; --format json shows them");
+        let WithoutValue { tombstones, erased } = self.without_value;
+        for (records, why) in [
+            (tombstones, "tombstones have no value and were left out"),
+            (erased, "erased records have no value any more and were left out"),
+        ] {
+            if records > 0 {
+                let count = output::count(records);
+                let _ = writeln!(io::stderr(), "{count} {why}; --format json shows them");
+            }
         }
         match self.damaged {
             0 => Ok(()),
@@ -143,9 +169,32 @@ impl Plan {
             if ends.is_empty() {
                 let problem =
                     format!("topic {topic:?} has no partition {wanted}; it has {partitions}, numbered from 0");
-                return Err(Failure::General(problem));
+                return Err(Failure::Missing(problem));
             }
         }
         Ok(Self::of(topic, ends.iter().map(|end| (end.partition, end.high_watermark)), from, follow, max))
     }
+}
+
+fn notice_text(partition: PartitionId, erased: &ErasedEntity) -> String {
+    format!(
+        "erased: the entity whose key has the SHA-256 {} in partition {partition}, its records before offset {}, up to \
+         version {}",
+        hex(&erased.key_sha256),
+        erased.end,
+        erased.through
+    )
+}
+
+fn notice_json(partition: PartitionId, erased: &ErasedEntity) -> serde_json::Value {
+    json!({ "erased": {
+        "partition": partition.0,
+        "key_sha256": hex(&erased.key_sha256),
+        "through_version": erased.through.0,
+        "end_offset": erased.end.0,
+    }})
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,227 +1,165 @@
-//! Sends requests, many at a time, until each is stored.
+//! Hands lines to a producer, and collects what became of them.
+//!
+//! Answers come in the order of the lines. The first failure ends it: what comes behind it was not stored, unless the
+//! producer says that it does not know.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    future::poll_fn,
-    pin::Pin,
-    time::Duration,
-};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    recovery,
-    requests::{BadLine, Request},
+    Source,
+    lines::{BadLine, Line},
     summary::Summary,
 };
-use crate::{
-    cli::{Failure, connection::Server},
-    client::{AppendHandle, AppendWindow, Appended, Appender, Client, Error, Topic},
-    types::{Offset, PartitionId, Position},
-};
+use crate::client::{Error, Producer, Sent};
 
-/// How many requests are under way: of 1 MiB, as many as a connection takes without waiting for a slow sync.
-const UNDER_WAY: usize = 32;
+/// Chunks of lines that wait for their answers. More than fit the producer's window: the window is what limits.
+const CHUNKS_UNDER_WAY: usize = 1_024;
 
-/// Waited before a request that the broker had no room for is sent again, if the broker does not say.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(100);
+/// When nothing is answered for so long, the progress says what is waited for.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// Why not all was delivered.
 #[derive(Debug)]
 pub(super) enum Stopped {
     /// The input ended at a bad line. Everything before it is stored.
     BadLine(BadLine),
-    /// The broker refused these lines. Everything before them is stored, and nothing behind.
+    /// These lines were refused. Everything before them is stored, and nothing behind.
     Refused { lines: (u64, u64), error: Error },
     /// The broker did not come back. These lines are stored, or not; nothing behind them is.
     Lost { lines: Option<(u64, u64)>, error: Error },
 }
 
-/// The way of requests to a topic.
-pub(super) struct Delivery {
-    server: Server,
-    client: Client,
-    topic: Topic,
-    progress: ProgressBar,
+/// A line on its way.
+struct Waiting {
+    number: u64,
+    bytes: u64,
+    sent: Sent,
+}
+
+/// Delivers everything the source has, with this key, if one is given. Answers what is stored, and why not all.
+pub(super) async fn deliver(
+    producer: Producer,
+    key: Option<&[u8]>,
+    source: Source,
     summary: Summary,
-    /// Sent or to be sent again, in order, and not known to be stored.
-    under_way: VecDeque<UnderWay>,
-    /// By partition, an offset that everything under way lies behind, if it is stored.
-    behind: BTreeMap<PartitionId, Offset>,
+    progress: ProgressBar,
+) -> (Summary, Result<(), Stopped>) {
+    let (waiting, answers) = mpsc::channel(CHUNKS_UNDER_WAY);
+    let collecting = tokio::spawn(collect(answers, summary, progress));
+    let read = send(&producer, key, source, waiting).await;
+    let finished = producer.finish().await.map_err(|error| Stopped::Lost { lines: None, error });
+    let (summary, answered) = collecting.await.expect("collecting answers does not panic");
+    // In the order of the lines that they are about.
+    (summary, answered.and(read).and(finished))
 }
 
-struct UnderWay {
-    request: Request,
-    /// The answer to come, if it has been sent on this connection.
-    answer: Option<AppendHandle>,
-}
-
-type Source = mpsc::Receiver<Result<Request, BadLine>>;
-
-/// How a connection's use ended.
-enum End {
-    /// All that could be read is stored.
-    Complete,
-    /// The same, and the input ended at a bad line.
-    BadLine(BadLine),
-}
-
-impl Delivery {
-    /// Looks where the topic ends now: everything that is delivered will be behind.
-    pub(super) async fn start(
-        server: Server,
-        client: Client,
-        topic: Topic,
-        progress: ProgressBar,
-        summary: Summary,
-    ) -> Result<Self, Failure> {
-        let ends = client.list_offsets(&topic.name, Position::Latest).await?;
-        let behind = ends.iter().map(|end| (end.partition, end.high_watermark)).collect();
-        let under_way = VecDeque::new();
-        Ok(Self { server, client, topic, progress, summary, under_way, behind })
-    }
-
-    pub(super) fn summary(&self) -> &Summary {
-        &self.summary
-    }
-
-    /// Delivers everything the source has.
-    pub(super) async fn deliver(&mut self, mut source: Source) -> Result<(), Stopped> {
-        loop {
-            let error = match self.use_connection(&mut source).await {
-                Ok(End::Complete) => return Ok(()),
-                Ok(End::BadLine(bad)) => return Err(Stopped::BadLine(bad)),
-                Err(error) => error,
-            };
-            match error {
-                Error::Unavailable { .. } | Error::OutcomeUnknown { .. } | Error::StreamEnded { .. } => {
-                    self.progress.set_message("connection lost, trying again");
-                    self.recover().await?;
-                    self.progress.set_message("");
-                }
-                Error::Refused(refusal) if refusal.reason == "OVERLOADED" => {
-                    tokio::time::sleep(refusal.retry_after.unwrap_or(OVERLOAD_PAUSE)).await;
-                }
-                error => return Err(self.refused(error)),
-            }
+/// Sends until the source has no more, a line cannot be sent, or an answer is a failure.
+async fn send(
+    producer: &Producer,
+    key: Option<&[u8]>,
+    mut source: Source,
+    waiting: mpsc::Sender<Vec<Waiting>>,
+) -> Result<(), Stopped> {
+    loop {
+        let lines = tokio::select! {
+            lines = source.recv() => lines,
+            () = waiting.closed() => return Ok(()),
+        };
+        let lines = match lines {
+            None => return Ok(()),
+            Some(lines) => lines.map_err(Stopped::BadLine)?,
+        };
+        let mut under_way = Vec::with_capacity(lines.len());
+        let sent = send_lines(producer, key, &lines, &mut under_way).await;
+        // When nobody waits any more, an answer was a failure.
+        if waiting.send(under_way).await.is_err() {
+            return Ok(());
         }
-    }
-
-    /// Sends what is under way, then what the source has, until all is stored or something fails.
-    async fn use_connection(&mut self, source: &mut Source) -> Result<End, Error> {
-        let window = AppendWindow { requests: UNDER_WAY, ..AppendWindow::default() };
-        let appender = self.client.append_stream_with(window);
-        for waiting in &mut self.under_way {
-            waiting.answer = None;
-        }
-        let mut unsent = 0;
-        let mut end = None;
-        loop {
-            // A request that cannot be sent stays without an answer, and the stream's end says why.
-            if let Some(waiting) = self.under_way.get_mut(unsent) {
-                match appender.append(waiting.request.append.clone()).await {
-                    Ok(answer) => waiting.answer = Some(answer),
-                    Err(_) => return Err(self.why_it_ended(appender).await),
-                }
-                unsent += 1;
-                continue;
-            }
-            if self.under_way.is_empty() && end.is_some() {
-                break;
-            }
-            tokio::select! {
-                answered = first_answer(&mut self.under_way), if !self.under_way.is_empty() => {
-                    self.stored(&answered?);
-                    unsent -= 1;
-                }
-                next = source.recv(), if self.under_way.len() < UNDER_WAY && end.is_none() => match next {
-                    Some(Ok(request)) => self.under_way.push_back(UnderWay { request, answer: None }),
-                    Some(Err(bad)) => end = Some(End::BadLine(bad)),
-                    None => end = Some(End::Complete),
-                },
-            }
-        }
-        // Everything has been answered, so that there is nothing left to fail.
-        let _ = appender.finish().await;
-        Ok(end.unwrap_or(End::Complete))
-    }
-
-    /// The first answer under way that is a failure, or else what the stream itself says.
-    async fn why_it_ended(&mut self, appender: Appender) -> Error {
-        while self.under_way.front().is_some_and(|first| first.answer.is_some()) {
-            match first_answer(&mut self.under_way).await {
-                Ok(appended) => self.stored(&appended),
-                Err(error) => return error,
-            }
-        }
-        let ended = appender.finish().await.err();
-        ended.unwrap_or_else(|| Error::Unavailable { message: "the broker ended the stream".to_owned() })
-    }
-
-    /// The first request under way is stored.
-    fn stored(&mut self, appended: &Appended) {
-        let Some(UnderWay { request, .. }) = self.under_way.pop_front() else { return };
-        for range in appended.ranges() {
-            self.behind.insert(range.partition, range.end());
-        }
-        self.progress.inc(request.bytes);
-        self.summary.add(&request, appended.ranges().map(|range| (range.partition, u64::from(range.count))));
-    }
-
-    /// Connects again and takes out of what is under way all that the log holds.
-    async fn recover(&mut self) -> Result<(), Stopped> {
-        loop {
-            let lost = |this: &Self, error| Err(Stopped::Lost { lines: this.lines_under_way(), error });
-            match self.server.reconnect().await {
-                Ok(again) => {
-                    self.client = again.client;
-                    if !again.was_gone && !self.under_way.is_empty() {
-                        tokio::time::sleep(recovery::SETTLING).await;
-                    }
-                }
-                Err(error) => return lost(self, error),
-            }
-            let markers = self.under_way.iter().map(|waiting| waiting.request.marker).collect();
-            match recovery::find(&self.client, &self.topic, &self.behind, markers).await {
-                Ok(found) => {
-                    self.take_found(found);
-                    return Ok(());
-                }
-                Err(Error::Unavailable { .. }) => {}
-                Err(error) => return lost(self, error),
-            }
-        }
-    }
-
-    fn take_found(&mut self, found: recovery::Found) {
-        self.behind.extend(found.behind);
-        let (progress, summary) = (&self.progress, &mut self.summary);
-        self.under_way.retain(|UnderWay { request, .. }| {
-            let Some(keyless_in) = found.stored.get(&request.marker) else { return true };
-            let keyed = request.keyed.iter().map(|(partition, records)| (*partition, *records));
-            progress.inc(request.bytes);
-            summary.add(request, keyed.chain(keyless_in.map(|partition| (partition, request.keyless))));
-            false
-        });
-    }
-
-    fn refused(&self, error: Error) -> Stopped {
-        match self.under_way.front() {
-            Some(first) => Stopped::Refused { lines: first.request.lines, error },
-            None => Stopped::Lost { lines: None, error },
-        }
-    }
-
-    fn lines_under_way(&self) -> Option<(u64, u64)> {
-        let (first, last) = (self.under_way.front()?, self.under_way.back()?);
-        Some((first.request.lines.0, last.request.lines.1))
+        sent?;
     }
 }
 
-/// Waits for the answer to the first request under way. May be dropped and called again.
-async fn first_answer(under_way: &mut VecDeque<UnderWay>) -> Result<Appended, Error> {
-    let first = under_way.front_mut().and_then(|first| first.answer.as_mut());
-    let answer = first.expect("the first request has been sent");
-    poll_fn(|context| Pin::new(&mut *answer).poll(context)).await
+async fn send_lines(
+    producer: &Producer,
+    key: Option<&[u8]>,
+    lines: &[Line],
+    under_way: &mut Vec<Waiting>,
+) -> Result<(), Stopped> {
+    for line in lines {
+        match producer.send(line.record(key)).await {
+            Ok(sent) => under_way.push(Waiting { number: line.number, bytes: line.bytes, sent }),
+            // The answer that ended it says why, or else the producer's end does.
+            Err(Error::StreamEnded { .. }) => return Ok(()),
+            Err(error) => return Err(Stopped::Refused { lines: (line.number, line.number), error }),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the answers, in order. After a failure it takes no more, and looks at what is left.
+async fn collect(
+    mut answers: mpsc::Receiver<Vec<Waiting>>,
+    mut summary: Summary,
+    progress: ProgressBar,
+) -> (Summary, Result<(), Stopped>) {
+    let mut failed = Failed::default();
+    while let Some(chunk) = answers.recv().await {
+        let mut stored = 0;
+        for Waiting { number, bytes, sent } in chunk {
+            match answer(sent, &progress).await {
+                Ok(place) => {
+                    summary.add(number, bytes, place.partition, 1);
+                    stored += bytes;
+                }
+                Err(error) => {
+                    answers.close();
+                    failed.add(number, error);
+                }
+            }
+        }
+        progress.inc(stored);
+    }
+    (summary, failed.outcome())
+}
+
+async fn answer(mut sent: Sent, progress: &ProgressBar) -> <Sent as Future>::Output {
+    if let Ok(answer) = timeout(SLOW, &mut sent).await {
+        return answer;
+    }
+    progress.set_message("waiting for the broker");
+    let answer = sent.await;
+    progress.set_message("");
+    answer
+}
+
+/// The lines that are not stored, or not known to be.
+#[derive(Debug, Default)]
+struct Failed {
+    refused: Option<((u64, u64), Error)>,
+    unknown: Option<((u64, u64), Error)>,
+}
+
+impl Failed {
+    fn add(&mut self, number: u64, error: Error) {
+        let kind = match error {
+            // It was never sent.
+            Error::StreamEnded { .. } => return,
+            Error::OutcomeUnknown { .. } => &mut self.unknown,
+            _ => &mut self.refused,
+        };
+        kind.get_or_insert(((number, number), error)).0.1 = number;
+    }
+
+    fn outcome(self) -> Result<(), Stopped> {
+        match (self.unknown, self.refused) {
+            (Some((lines, error)), _) => Err(Stopped::Lost { lines: Some(lines), error }),
+            // Everything that was ever sent was answered.
+            (None, Some((_, error @ Error::Unavailable { .. }))) => Err(Stopped::Lost { lines: None, error }),
+            (None, Some((lines, error))) => Err(Stopped::Refused { lines, error }),
+            (None, None) => Ok(()),
+        }
+    }
 }

@@ -1,19 +1,13 @@
 //! `taffrail produce`: lines of a file or of standard input, each stored exactly once.
 //!
-//! A thread of its own reads lines and makes requests of them (`requests.rs`, `fields.rs`); the command sends them with
-//! many under way (`delivery.rs`). When the connection is lost, nobody knows which of the requests under way are
-//! stored. The broker keeps each of them whole or not at all, and each is marked (`marker.rs`), so that after
-//! connecting again the log itself says which are there (`recovery.rs`), and only the others are sent again. Order is
-//! kept: a stream's requests are stored in the order they are sent, up to the first that is not.
-//!
-//! What could still store a line twice is a broker that goes on working on a lost connection while its log is being
-//! read: that is why, unless the broker is seen to be gone in between, it is left alone for a moment first.
+//! A thread of its own reads lines (`lines.rs`, `fields.rs`). The client's producer delivers them (`delivery.rs`): it
+//! is what makes requests of them, sends them again when the connection is lost, and keeps their order. With a
+//! condition on the entity's version they are a single append instead (`conditional.rs`).
 
+mod conditional;
 mod delivery;
 mod fields;
-mod marker;
-mod recovery;
-mod requests;
+mod lines;
 mod summary;
 
 #[cfg(test)]
@@ -28,16 +22,27 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::{Failure, connection::Server, flags::ProduceFlags};
-use crate::{env::Env, types::PartitionId};
-use delivery::{Delivery, Stopped};
+use super::{Failure, connection::Server, flags::ProduceFlags, output};
+use crate::{
+    client::{Client, Producer},
+    env::Env,
+    types::{PartitionId, Version},
+};
+use conditional::Conditional;
+use delivery::{Stopped, deliver};
 use fields::Fields;
-use marker::Marker;
-use requests::{BadLine, Request, Requests, Target};
+use lines::{BadLine, Line, Lines};
 use summary::Summary;
 
-/// Requests that are made before the connection has taken those before them.
-const REQUESTS_AHEAD: usize = 4;
+/// Chunks of lines that are read before those before them are taken.
+const CHUNKS_AHEAD: usize = 4;
+
+/// The producer gives up when nothing is answered for so long, however short a time it is told: a broker that works may
+/// take this long.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Lines, until the input ends or has a bad one.
+type Source = mpsc::Receiver<Result<Vec<Line>, BadLine>>;
 
 pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     let server = Server::new(&flags.connection).retrying(&flags.retry_for)?;
@@ -46,28 +51,46 @@ pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     // The file is opened first: a name that is mistyped should not need a broker to be noticed.
     let input = Input::open(flags.file.as_deref()).await?;
     let progress = progress(input.len);
-
     let client = server.connect().await?;
-    let (topic, _) = client.topics().describe(&flags.topic).await?;
-    let partition = flags.partition.map(PartitionId);
-    let target = Target { topic: flags.topic.clone(), partitions: topic.partitions, partition };
-    let marker = Marker::before_first(env.random.next_u64());
-    let requests = read_requests(Requests::new(input.bytes, &input.name, fields, target, marker));
+    let json = flags.connection.json;
 
-    let mut delivery = Delivery::start(server, client, topic, progress.clone(), Summary::new(env.clock)).await?;
-    let outcome = delivery.deliver(requests).await;
+    if let (Some(key), Some(expected)) = (&flags.key, flags.expect_version) {
+        let conditional = Conditional { topic: flags.topic, key: key.clone(), expected: Version(expected) };
+        let source = read_lines(Lines::new(input.bytes, &input.name, fields));
+        let appended =
+            conditional.append(&server, client, source, env.random.next_u64(), Summary::new(env.clock), json).await;
+        progress.finish_and_clear();
+        return appended;
+    }
+
+    let producer = open(&client, &flags, &server).await?;
+    let source = read_lines(Lines::new(input.bytes, &input.name, fields));
+    let key = flags.key.as_ref().map(|key| key.as_encoded_bytes());
+    let (summary, outcome) = deliver(producer, key, source, Summary::new(env.clock), progress.clone()).await;
     progress.finish_and_clear();
-    delivery.summary().print(&flags.topic, flags.connection.json)?;
-    outcome.map_err(|stopped| stopped.into_failure(delivery.summary()))
+    if json {
+        output::json(&summary.json(&flags.topic))?;
+    } else {
+        summary.print(&flags.topic)?;
+    }
+    outcome.map_err(|stopped| stopped.into_failure(&summary))
 }
 
-/// Makes requests on a thread of its own, which may wait for input.
-fn read_requests(mut requests: Requests<impl Read + Send + 'static>) -> mpsc::Receiver<Result<Request, BadLine>> {
-    let (sender, receiver) = mpsc::channel(REQUESTS_AHEAD);
+async fn open(client: &Client, flags: &ProduceFlags, server: &Server) -> Result<Producer, Failure> {
+    let mut producer = client.producer(&flags.topic).give_up_after(server.retry_for().max(LEAST_PATIENCE));
+    if let Some(partition) = flags.partition {
+        producer = producer.partition(PartitionId(partition));
+    }
+    Ok(producer.open().await?)
+}
+
+/// Reads on a thread of its own, which may wait for input.
+fn read_lines(mut lines: Lines<impl Read + Send + 'static>) -> Source {
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
-        while let Some(request) = requests.next().transpose() {
+        while let Some(lines) = lines.next().transpose() {
             // Nobody receives when the command has already failed.
-            if sender.blocking_send(request).is_err() {
+            if sender.blocking_send(lines).is_err() {
                 break;
             }
         }
@@ -121,10 +144,13 @@ impl Stopped {
         let stored = summary.stored();
         match self {
             Self::BadLine(bad) => Failure::General(format!("{bad}; {stored}")),
-            Self::Refused { lines: (first, last), error } => Failure::CallIn {
-                message: format!("lines {first} to {last} were refused: {error}; {stored}"),
-                source: error,
-            },
+            Self::Refused { lines, error } => {
+                let (lines, were) = match lines {
+                    (first, last) if first == last => (format!("line {first}"), "was"),
+                    (first, last) => (format!("lines {first} to {last}"), "were"),
+                };
+                Failure::CallIn { message: format!("{lines} {were} refused: {error}; {stored}"), source: error }
+            }
             Self::Lost { lines: Some((first, last)), error } => Failure::CallIn {
                 message: format!("it is not known whether lines {first} to {last} are stored: {error}; {stored}"),
                 source: error,

@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::requests::Request;
 use crate::{
     cli::{Failure, output},
     env::Clock,
@@ -27,14 +26,12 @@ impl Summary {
         Self { clock, started, records: 0, bytes: 0, last_line: 0, partitions: BTreeMap::new() }
     }
 
-    /// Counts a request, whose records went to these partitions.
-    pub(super) fn add(&mut self, request: &Request, partitions: impl Iterator<Item = (PartitionId, u64)>) {
-        self.records += request.records();
-        self.bytes += request.bytes;
-        self.last_line = request.lines.1;
-        for (partition, records) in partitions {
-            *self.partitions.entry(partition).or_default() += records;
-        }
+    /// Counts what lines up to this one became.
+    pub(super) fn add(&mut self, last_line: u64, bytes: u64, partition: PartitionId, records: u64) {
+        self.last_line = last_line;
+        self.bytes += bytes;
+        self.records += records;
+        *self.partitions.entry(partition).or_default() += records;
     }
 
     /// How far it came, for an error message.
@@ -46,29 +43,33 @@ impl Summary {
         }
     }
 
-    pub(super) fn print(&self, topic: &str, json: bool) -> Result<(), Failure> {
-        let seconds = (self.clock.elapsed() - self.started).as_secs_f64();
-        if json {
-            let partitions = self.partitions.iter();
-            let partitions: Vec<_> = partitions
-                .map(|(partition, records)| json!({ "partition": partition.0, "records": records }))
-                .collect();
-            return Ok(output::json(&json!({
-                "topic": topic,
-                "records": self.records,
-                "bytes": self.bytes,
-                "seconds": seconds,
-                "partitions": partitions,
-            }))?);
-        }
+    pub(super) fn json(&self, topic: &str) -> Value {
+        let partitions = self.partitions.iter();
+        let partitions: Vec<_> =
+            partitions.map(|(partition, records)| json!({ "partition": partition.0, "records": records })).collect();
+        json!({
+            "topic": topic,
+            "records": self.records,
+            "bytes": self.bytes,
+            "seconds": self.seconds(),
+            "partitions": partitions,
+        })
+    }
+
+    pub(super) fn print(&self, topic: &str) -> Result<(), Failure> {
         output::line(format_args!(
-            "{}, {}, in {seconds:.2} s to topic {topic}",
+            "{}, {}, in {:.2} s to topic {topic}",
             output::counted(self.records, "record"),
-            output::bytes(self.bytes)
+            output::bytes(self.bytes),
+            self.seconds()
         ))?;
         for (partition, records) in &self.partitions {
             output::line(format_args!("  partition {partition}: {}", output::count(*records)))?;
         }
         Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        (self.clock.elapsed() - self.started).as_secs_f64()
     }
 }

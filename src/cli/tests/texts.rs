@@ -31,6 +31,12 @@ fn a_time_is_read_with_a_zone_or_as_utc() {
 }
 
 #[test]
+fn a_time_is_written_to_the_millisecond() {
+    assert_eq!(time::format_time(1_357_017_420_250), "2013-01-01T05:17:00.250Z");
+    assert_eq!(time::format_time(i64::MAX), i64::MAX.to_string());
+}
+
+#[test]
 fn a_place_is_an_edge_an_offset_or_a_time() {
     assert_eq!(time::parse_position("earliest"), Ok(Position::Earliest));
     assert_eq!(time::parse_position("latest"), Ok(Position::Latest));
@@ -65,6 +71,9 @@ fn the_exit_code_says_what_is_true() {
     assert_eq!(Failure::General(String::new()).code(), 1);
     assert_eq!(Failure::Usage(String::new()).code(), 2);
     assert_eq!(Failure::Call(Error::Refused(Box::new(refused))).code(), 4);
+    let conflict = Error::Conflict { message: String::new(), failed: Vec::new() };
+    assert_eq!(Failure::Call(conflict).code(), 3);
+    assert_eq!(Failure::Missing(String::new()).code(), 4);
     assert_eq!(Failure::Call(unavailable()).code(), 5);
     assert_eq!(Failure::CallIn { message: String::new(), source: unavailable() }.code(), 5);
     assert_eq!(Failure::DataLoss(String::new()).code(), 6);

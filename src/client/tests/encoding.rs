@@ -5,9 +5,9 @@ use proptest::{collection::vec, option, prelude::*};
 use prost::Message;
 
 use crate::{
-    client::{Batch, Record},
-    proto,
-    types::{PartitionId, RecordView, Records},
+    client::{Append, Batch, Record},
+    proto::{self, condition::About, key_condition::State},
+    types::{Offset, PartitionId, RecordView, Records, Version},
 };
 
 /// The generated form of `AppendBatch`, which the crate itself does not use.
@@ -101,4 +101,31 @@ fn a_tombstone_has_a_key_and_no_value() {
     let (_, encoded) = Records::new(&run).next().unwrap().unwrap();
     let view = RecordView::parse_new(encoded).unwrap();
     assert_eq!((view.key, view.value), (Some(&b"gone"[..]), None));
+}
+
+#[test]
+fn an_append_says_what_it_expects_in_the_order_it_was_told() {
+    let append = Append::from(Batch::of("transfers", [Record::new().key("t1").value("42")]))
+        .expect_version("accounts", "alice", Version(3))
+        .expect_absent("transfers", "t1")
+        .expect_exists("accounts", b"bob")
+        .expect_next_offset("accounts", PartitionId(2), Offset(40))
+        .return_versions();
+    let bytes = append.bytes();
+    let request = append.into_request();
+    assert!(request.return_versions);
+    assert_eq!(request.encoded_len(), bytes + 2 + 2, "the tag and length of a batch, and the flag");
+
+    let of_key = |key: &'static str, state| {
+        Some(About::Key(proto::KeyCondition { key: Bytes::from_static(key.as_bytes()), state: Some(state) }))
+    };
+    let partition = proto::PartitionCondition { partition: 2, next_offset: 40 };
+    let expected = [
+        ("accounts", of_key("alice", State::Version(3))),
+        ("transfers", of_key("t1", State::Absent(true))),
+        ("accounts", of_key("bob", State::Exists(true))),
+        ("accounts", Some(About::Partition(partition))),
+    ];
+    let expected = expected.map(|(topic, about)| proto::Condition { topic: topic.to_owned(), about });
+    assert_eq!(request.conditions, expected);
 }

@@ -6,8 +6,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    client::{Error, status::AtStake},
-    types::{Offset, PartitionId},
+    client::{Actual, Error, FailedCondition, status::AtStake},
+    proto::{self, Conflict, failed_condition},
+    types::{Offset, PartitionId, Version},
 };
 
 fn from_broker(code: Code, reason: &str, metadata: &[(&str, &str)]) -> Status {
@@ -65,4 +66,25 @@ fn only_the_broker_can_say_that_an_append_was_not_stored() {
 fn a_lost_question_can_be_asked_again() {
     let error = Error::from_status(&Status::new(Code::Unknown, "lost"), AtStake::Nothing);
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+}
+
+#[test]
+fn a_conflict_has_what_is_there_instead() {
+    let status = from_broker(Code::Aborted, "CONFLICT", &[("failed", "2")]);
+    let failed = [(2, failed_condition::Actual::Version(5)), (4, failed_condition::Actual::NextOffset(9))];
+    let failed = failed.map(|(index, actual)| proto::FailedCondition { index, actual: Some(actual) });
+    let details = Conflict { failed: failed.to_vec() }.add_to_details(status.details());
+    let status = Status::with_details(status.code(), status.message(), details);
+
+    let error = Error::from_status(&status, AtStake::Change);
+    assert_eq!((error.reason(), &*error.to_string()), (Some("CONFLICT"), "the message"));
+    let Error::Conflict { failed, .. } = error else { panic!("{error:?}") };
+    let expected = [(2, Actual::Version(Version(5))), (4, Actual::NextOffset(Offset(9)))];
+    assert_eq!(failed, expected.map(|(index, actual)| FailedCondition { index, actual }));
+}
+
+#[test]
+fn an_abort_that_is_not_the_brokers_leaves_the_outcome_open() {
+    let error = Error::from_status(&Status::new(Code::Aborted, "a proxy"), AtStake::Change);
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
 }

@@ -23,9 +23,10 @@ prop_compose! {
     fn any_batch()(
         topic in ".{0,20}",
         partition in proptest::option::of(any::<u32>()),
+        sequence in proptest::option::of(any::<u64>()),
         records in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..20),
     ) -> AppendBatch {
-        AppendBatch { topic, partition, records: records.into_iter().map(Bytes::from).collect() }
+        AppendBatch { topic, partition, sequence, records: records.into_iter().map(Bytes::from).collect() }
     }
 }
 
@@ -35,7 +36,8 @@ fn any_scattered() -> impl Strategy<Value = (AppendBatch, Vec<u8>)> {
         let mut pieces: Vec<(Option<usize>, Vec<u8>)> = Vec::new();
         let topic = AppendBatch { topic: batch.topic.clone(), ..AppendBatch::default() };
         let partition = AppendBatch { partition: batch.partition, ..AppendBatch::default() };
-        pieces.extend([(None, topic.encode_to_vec()), (None, partition.encode_to_vec())]);
+        let sequence = AppendBatch { sequence: batch.sequence, ..AppendBatch::default() };
+        pieces.extend([topic, partition, sequence].map(|piece| (None, piece.encode_to_vec())));
         for (i, record) in batch.records.iter().enumerate() {
             pieces.push((Some(i), framed(std::slice::from_ref(record))));
         }
@@ -54,7 +56,7 @@ proptest! {
         let received = decode(&batch.encode_to_vec()).unwrap();
         prop_assert_eq!(&received.records[..], framed(&batch.records));
         prop_assert_eq!(received.topic, batch.topic);
-        prop_assert_eq!(received.partition, batch.partition);
+        prop_assert_eq!((received.partition, received.sequence), (batch.partition, batch.sequence));
     }
 
     #[test]
@@ -94,7 +96,8 @@ proptest! {
 #[test]
 fn records_side_by_side_are_one_slice_of_the_message() {
     let records = vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")];
-    let encoded = Bytes::from(AppendBatch { topic: "t".into(), partition: Some(1), records }.encode_to_vec());
+    let batch = AppendBatch { topic: "t".into(), partition: Some(1), sequence: Some(0), records };
+    let encoded = Bytes::from(batch.encode_to_vec());
     let received = ReceivedBatch::decode(&encoded).unwrap();
     assert!(encoded.as_ptr_range().contains(&received.records.as_ptr()));
 }
@@ -110,9 +113,11 @@ fn what_is_wrong_with_a_batch_is_named() {
     let mut partition_of_33_bits = Vec::new();
     encoding::uint64::encode(2, &(1 << 32), &mut partition_of_33_bits);
     let mut newer = AppendBatch { topic: "t".into(), ..AppendBatch::default() }.encode_to_vec();
-    encoding::uint64::encode(3, &7, &mut newer);
+    encoding::uint64::encode(4, &7, &mut newer);
     let mut partition_as_text = Vec::new();
     encoding::string::encode(2, &"7".to_owned(), &mut partition_as_text);
+    let mut sequence_as_text = Vec::new();
+    encoding::string::encode(3, &"7".to_owned(), &mut sequence_as_text);
     let mut cut_off = framed(&[Bytes::from_static(b"one")]);
     cut_off.pop();
     let mut endless = vec![crate::proto::wire::RECORD_TAG];
@@ -120,8 +125,9 @@ fn what_is_wrong_with_a_batch_is_named() {
     endless.put_u8(1);
 
     assert_eq!(decode(&partition_of_33_bits), Err(MalformedBatch::Partition));
-    assert_eq!(decode(&newer), Err(MalformedBatch::UnknownField(3)));
+    assert_eq!(decode(&newer), Err(MalformedBatch::UnknownField(4)));
     assert_eq!(decode(&partition_as_text), Err(MalformedBatch::WireType(2)));
+    assert_eq!(decode(&sequence_as_text), Err(MalformedBatch::WireType(3)));
     assert_eq!(decode(&[0x0a, 1, 0xff]), Err(MalformedBatch::Topic));
     assert_eq!(decode(&cut_off), Err(MalformedBatch::Encoding));
     assert_eq!(decode(&endless), Err(MalformedBatch::Encoding));

@@ -11,26 +11,37 @@ use bytes::Bytes;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use super::conditions::{self, conditions};
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Error, Pending},
-    proto::{AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest},
+    broker::{Append, AppendBatch, Appended, Broker, Error, Pending, Producer},
+    proto::{self, AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest},
     server::{limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
-    types::PartitionId,
+    types::{PartitionId, ProducerId},
 };
 
 /// Hands a request to the broker: waits for room, then it has its place in the order. What comes back resolves when it
 /// is durable.
 pub(super) async fn take(broker: &Broker, request: AppendRequest) -> Result<Pending<Appended>, Error> {
-    let bytes = request.batches.iter().map(Bytes::len).sum();
-    let batches = request.batches.iter().map(batch).collect::<Result<_, _>>()?;
+    let bytes = request.batches.iter().map(Bytes::len).sum::<usize>() + conditions::bytes(&request.conditions);
+    let append = Append {
+        batches: request.batches.iter().map(batch).collect::<Result<_, _>>()?,
+        conditions: conditions(request.conditions)?,
+        producer: request.producer.map(producer),
+        return_versions: request.return_versions,
+    };
     let admission = broker.admit(bytes).await?;
-    broker.append(Append { batches }, admission)
+    broker.append(append, admission)
+}
+
+fn producer(producer: proto::Producer) -> Producer {
+    Producer { id: ProducerId(producer.id), epoch: producer.epoch }
 }
 
 fn batch(encoded: &Bytes) -> Result<AppendBatch, Error> {
     let batch =
         ReceivedBatch::decode(encoded).map_err(|error| Error::MalformedRequest { reason: error.to_string() })?;
-    Ok(AppendBatch { topic: batch.topic, partition: batch.partition.map(PartitionId), records: batch.records })
+    let ReceivedBatch { topic, partition, sequence, records } = batch;
+    Ok(AppendBatch { topic, partition: partition.map(PartitionId), sequence, records })
 }
 
 pub(super) fn response(appended: Appended) -> AppendResponse {
@@ -39,6 +50,7 @@ pub(super) fn response(appended: Appended) -> AppendResponse {
         first_offset: range.first_offset.0,
         count: range.count,
         append_time_ms: range.append_time_ms,
+        versions: range.versions.into_iter().map(|version| version.0).collect(),
     };
     let batch = |ranges: Vec<_>| AppendedBatch { ranges: ranges.into_iter().map(range).collect() };
     AppendResponse { batches: appended.batches.into_iter().map(batch).collect() }
@@ -74,7 +86,7 @@ where
 
     /// Takes requests until there are none, the most that may wait do, or one is refused.
     fn take_requests(&mut self, cx: &mut Context<'_>) {
-        while self.end.is_none() && self.in_flight.len() < MAX_APPENDS_IN_FLIGHT {
+        while self.end.is_none() && self.may_take() {
             match self.poll_take(cx) {
                 Poll::Ready(Ok(Some(pending))) => self.in_flight.push_back(pending),
                 Poll::Ready(Ok(None)) => self.end = Some(Ok(())),
@@ -82,6 +94,12 @@ where
                 Poll::Pending => return,
             }
         }
+    }
+
+    /// Whether the next request may be taken: not while the one before may turn out to be refused. Its answer may be
+    /// known and wait for what it tells to be durable.
+    fn may_take(&self) -> bool {
+        self.in_flight.len() < MAX_APPENDS_IN_FLIGHT && !self.in_flight.back().is_some_and(Pending::is_unsettled)
     }
 
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Pending<Appended>>, Status>> {

@@ -1,21 +1,22 @@
 //! `taffrail.v1.Log`.
 
 mod append;
+pub(super) mod conditions;
 mod offsets;
 mod position;
 mod read;
 
 use std::sync::Arc;
 
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use self::{append::AppendAnswers, read::ReadAnswers};
-use super::stop::Stopping;
+use super::{blocking::blocking, stop::Stopping};
 use crate::{
     broker::Broker,
     proto::{
-        AppendResponse, ListOffsetsRequest, ListOffsetsResponse, ReadRequest, log_server::Log, wire::AppendRequest,
+        AppendResponse, ListOffsetsRequest, ListOffsetsResponse, OpenProducerRequest, OpenProducerResponse, Producer,
+        ReadRequest, log_server::Log, wire::AppendRequest,
     },
 };
 
@@ -51,6 +52,15 @@ impl Log for LogService {
         Ok(Response::new(answers))
     }
 
+    async fn open_producer(
+        &self,
+        request: Request<OpenProducerRequest>,
+    ) -> Result<Response<OpenProducerResponse>, Status> {
+        let producer = self.broker.open_producer(&request.into_inner().name)?.await?;
+        let producer = Producer { id: producer.id.0, epoch: producer.epoch };
+        Ok(Response::new(OpenProducerResponse { producer: Some(producer) }))
+    }
+
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let read = read::request(request.into_inner())?;
         let stopped = read.follow.then(|| self.stopping.stopped());
@@ -64,14 +74,5 @@ impl Log for LogService {
     ) -> Result<Response<ListOffsetsResponse>, Status> {
         let found = blocking(|| offsets::find(&self.broker, request.into_inner()))?;
         Ok(Response::new(found))
-    }
-}
-
-/// Runs what may wait for a file to be read. Other calls go on meanwhile, on another thread; a runtime with one thread
-/// has none and waits.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }

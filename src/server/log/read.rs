@@ -6,18 +6,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{
-    blocking,
-    position::{partitions, position},
-};
+use super::position::{partitions, position};
 use crate::{
-    broker::{Error, Filter, Read, ReadBatch, Reader, Step},
-    proto::{ReadRequest, wire::ReadResponse},
-    server::{limits::SIGN_OF_LIFE, stop::Stopped},
+    broker::{ErasedEntity, Error, Filter, Read, ReadBatch, Reader, Step},
+    proto::{self, ReadRequest, wire::ReadResponse},
+    server::{blocking::blocking, limits::SIGN_OF_LIFE, stop::Stopped},
 };
 
 pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
@@ -38,7 +36,16 @@ fn response(batch: ReadBatch) -> ReadResponse {
         next_offset: batch.next_offset.0,
         high_watermark: batch.high_watermark.0,
         caught_up: batch.caught_up,
+        erased: batch.erased.iter().map(erased).collect(),
         records: batch.records,
+    }
+}
+
+fn erased(entity: &ErasedEntity) -> proto::ErasedEntity {
+    proto::ErasedEntity {
+        key_sha256: Bytes::copy_from_slice(&entity.key_sha256),
+        through_version: entity.through.0,
+        end_offset: entity.end.0,
     }
 }
 

@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
-    broker::Error,
-    server::status::{of_undecoded, too_large},
-    types::{MalformedRecord, Offset, PartitionId, TopicName, TopicSettings},
+    broker::{Actual, Condition, Error, Expected, FailedCondition},
+    proto::{Conflict, failed_condition},
+    server::{
+        limits::MAX_HEADER_BYTES,
+        status::{of_undecoded, too_large},
+    },
+    types::{MalformedRecord, Offset, PartitionId, ProducerId, TopicName, TopicSettings, Version},
 };
 
 /// One of each. The match makes sure that a new one is added here.
 fn every_error() -> Vec<Error> {
     let topic = || "flights".to_owned();
     let (partition, offset) = (PartitionId(3), Offset(40));
+    let id = ProducerId(0xfeed);
     let setting_error = TopicSettings::default().set("colour", "red").unwrap_err();
     let errors = vec![
         Error::InvalidTopicName(TopicName::new("no spaces").unwrap_err()),
@@ -27,6 +33,16 @@ fn every_error() -> Vec<Error> {
         Error::MalformedRequest { reason: "why".to_owned() },
         Error::MalformedRecord { topic: topic(), index: 7, reason: MalformedRecord::Encoding },
         Error::RecordTooLarge { topic: topic(), index: 7, bytes: 11, limit: 10 },
+        Error::WrongPartition { topic: topic(), index: 7, partition, belongs: PartitionId(1) },
+        Error::PlainTopic { topic: topic() },
+        Error::MalformedCondition { index: 7, reason: "why" },
+        Error::Conflict { failed: vec![failed(0, b"alice")] },
+        Error::UnknownProducer { id },
+        Error::Fenced { id, epoch: 1, current: 2 },
+        Error::OutOfSequence { id, topic: topic(), partition, sequence: 9, expected: 8 },
+        Error::TooManyProducers,
+        Error::TooManyErasures,
+        Error::UnknownErasure { id: 0xe },
         Error::EmptyAppend,
         Error::RequestTooLarge { what: "batches", count: 1_001, limit: 1_000 },
         Error::OffsetOutOfRange { topic: topic(), partition, offset, earliest: Offset(50), high_watermark: Offset(60) },
@@ -48,6 +64,16 @@ fn every_error() -> Vec<Error> {
             | Error::MalformedRequest { .. }
             | Error::MalformedRecord { .. }
             | Error::RecordTooLarge { .. }
+            | Error::WrongPartition { .. }
+            | Error::PlainTopic { .. }
+            | Error::MalformedCondition { .. }
+            | Error::Conflict { .. }
+            | Error::UnknownProducer { .. }
+            | Error::Fenced { .. }
+            | Error::OutOfSequence { .. }
+            | Error::TooManyProducers
+            | Error::TooManyErasures
+            | Error::UnknownErasure { .. }
             | Error::EmptyAppend
             | Error::RequestTooLarge { .. }
             | Error::OffsetOutOfRange { .. }
@@ -59,6 +85,12 @@ fn every_error() -> Vec<Error> {
         }
     }
     errors
+}
+
+fn failed(index: usize, key: &'static [u8]) -> FailedCondition {
+    let expected = Expected::KeyAt { key: Bytes::from_static(key), version: Version(3) };
+    let condition = Condition { topic: "accounts".to_owned(), expected };
+    FailedCondition { index, condition, actual: Actual::Version(Version(5)) }
 }
 
 fn metadata(status: &Status, name: &str) -> String {
@@ -138,4 +170,36 @@ fn our_own_status_is_left_alone() {
     let error = every_error().into_iter().find(|error| matches!(error, Error::OffsetOutOfRange { .. })).unwrap();
     let status = of_undecoded(error.clone().into());
     assert_eq!(status.message(), error.to_string());
+}
+
+#[test]
+fn a_conflict_says_what_does_not_hold_and_what_is_the_case_instead() {
+    let mut of_partition = failed(4, b"");
+    of_partition.condition.expected = Expected::PartitionAt { partition: PartitionId(1), next: Offset(7) };
+    of_partition.actual = Actual::NextOffset(Offset(9));
+    let status = Status::from(Error::Conflict { failed: vec![failed(2, b"alice"), of_partition] });
+    assert_eq!(status.code(), Code::Aborted);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "CONFLICT");
+    assert_eq!(metadata(&status, "failed"), "2");
+    let conflict = Conflict::from_details(status.details()).expect("the typed detail");
+    let failed: Vec<_> = conflict.failed.iter().map(|failed| (failed.index, failed.actual)).collect();
+    let actual = (failed_condition::Actual::Version(5), failed_condition::Actual::NextOffset(9));
+    assert_eq!(failed, [(2, Some(actual.0)), (4, Some(actual.1))]);
+}
+
+#[test]
+fn the_largest_conflict_fits_into_the_headers_that_a_client_takes() {
+    static KEY: [u8; 65_535] = [0xff; 65_535];
+    let mut largest: Vec<_> = (0..1_000).map(|index| failed(index, &KEY)).collect();
+    for failed in &mut largest {
+        failed.actual = Actual::Version(Version(u64::MAX));
+    }
+    let status = Status::from(Error::Conflict { failed: largest });
+    assert_eq!(metadata(&status, "failed"), "1000");
+    assert_eq!(Conflict::from_details(status.details()).unwrap().failed.len(), 256);
+
+    let headers = status.into_http::<tonic::body::Body>().headers().clone();
+    // What HTTP/2 counts: https://www.rfc-editor.org/rfc/rfc9113#name-defined-settings
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    assert!(bytes < MAX_HEADER_BYTES as usize, "{bytes} bytes of headers");
 }

@@ -1,51 +1,76 @@
-//! What a journal entry says about topics, as opposed to the frames it carries.
+//! What a journal entry says, as opposed to the frames it carries.
 //!
 //! ```text
-//!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim
-//!  u64  topic
+//!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete
+//!  u64  topic; or the producer (5, 6); or the erasure (8)
 //!  then, by kind:
-//!    create  u32 partitions, string name, settings
+//!    create  u64 seed, u32 partitions, string name, settings
 //!    alter   settings
 //!    trim    u32 partition, u64 offset
+//!    open    u32 epoch, string name
+//!    erase   an erasure, see `erasure.rs`
 //! settings: u32 count, then (string name, string value) of each
 //! ```
 
-use super::fields::{Fields, put_count, put_string};
-use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicSettings};
+use super::{
+    erasure::Erasure,
+    fields::{Fields, put_count, put_string},
+};
+use crate::types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
 
-/// A durable fact about topics.
+/// A durable fact about topics, producers and entities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// There is a new topic.
-    Create { topic: TopicId, name: TopicName, partitions: u32, settings: TopicSettings },
+    Create { topic: TopicId, seed: u64, name: TopicName, partitions: u32, settings: TopicSettings },
     /// A topic and its records are gone.
     Delete { topic: TopicId },
     /// A topic has these settings now.
     Alter { topic: TopicId, settings: TopicSettings },
     /// A partition's log starts here, if it did not start further on already.
     Trim { topic: TopicId, partition: PartitionId, before: Offset },
+    /// A producer has this epoch now; an earlier one appends no more.
+    OpenProducer { producer: ProducerId, epoch: u32, name: String },
+    /// A producer is not known any more.
+    ForgetProducer { producer: ProducerId },
+    /// An entity's records are erased for every reader; their bytes are to be removed.
+    Erase { topic: TopicId, erasure: Erasure },
+    /// The bytes are removed.
+    ErasureComplete { id: u64 },
 }
 
 impl Change {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Self::Create { topic, name, partitions, settings } => {
-                put_kind(&mut out, 1, *topic);
+            Self::Create { topic, seed, name, partitions, settings } => {
+                put_kind(&mut out, 1, topic.0);
+                out.extend_from_slice(&seed.to_le_bytes());
                 out.extend_from_slice(&partitions.to_le_bytes());
                 put_string(&mut out, name.as_str());
                 put_settings(&mut out, settings);
             }
-            Self::Delete { topic } => put_kind(&mut out, 2, *topic),
+            Self::Delete { topic } => put_kind(&mut out, 2, topic.0),
             Self::Alter { topic, settings } => {
-                put_kind(&mut out, 3, *topic);
+                put_kind(&mut out, 3, topic.0);
                 put_settings(&mut out, settings);
             }
             Self::Trim { topic, partition, before } => {
-                put_kind(&mut out, 4, *topic);
+                put_kind(&mut out, 4, topic.0);
                 out.extend_from_slice(&partition.0.to_le_bytes());
                 out.extend_from_slice(&before.0.to_le_bytes());
             }
+            Self::OpenProducer { producer, epoch, name } => {
+                put_kind(&mut out, 5, producer.0);
+                out.extend_from_slice(&epoch.to_le_bytes());
+                put_string(&mut out, name);
+            }
+            Self::ForgetProducer { producer } => put_kind(&mut out, 6, producer.0),
+            Self::Erase { topic, erasure } => {
+                put_kind(&mut out, 7, topic.0);
+                erasure.put(&mut out);
+            }
+            Self::ErasureComplete { id } => put_kind(&mut out, 8, *id),
         }
         out
     }
@@ -53,25 +78,34 @@ impl Change {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         let [kind] = fields.array()?;
-        let topic = TopicId(fields.u64()?);
+        let subject = fields.u64()?;
+        let topic = TopicId(subject);
         let change = match kind {
             1 => {
+                let seed = fields.u64()?;
                 let partitions = fields.u32()?;
                 let name = TopicName::new(fields.string()?).ok()?;
-                Self::Create { topic, name, partitions, settings: take_settings(&mut fields)? }
+                Self::Create { topic, seed, name, partitions, settings: take_settings(&mut fields)? }
             }
             2 => Self::Delete { topic },
             3 => Self::Alter { topic, settings: take_settings(&mut fields)? },
             4 => Self::Trim { topic, partition: PartitionId(fields.u32()?), before: Offset(fields.u64()?) },
+            5 => {
+                let (epoch, name) = (fields.u32()?, fields.string()?.to_owned());
+                Self::OpenProducer { producer: ProducerId(subject), epoch, name }
+            }
+            6 => Self::ForgetProducer { producer: ProducerId(subject) },
+            7 => Self::Erase { topic, erasure: Erasure::take(&mut fields)? },
+            8 => Self::ErasureComplete { id: subject },
             _ => return None,
         };
         fields.is_empty().then_some(change)
     }
 }
 
-fn put_kind(out: &mut Vec<u8>, kind: u8, topic: TopicId) {
+fn put_kind(out: &mut Vec<u8>, kind: u8, subject: u64) {
     out.push(kind);
-    out.extend_from_slice(&topic.0.to_le_bytes());
+    out.extend_from_slice(&subject.to_le_bytes());
 }
 
 /// Settings by name, so that a later version can add one.

@@ -6,23 +6,29 @@
 //! 12  u32  checksum of the rest
 //! 16  u64  applied: entries up to this sequence are in segments
 //! 24  u64  journal file to start replaying from
-//! 32  u32  topics, then of each: u64 id, string name, settings, u32 partitions, then of each partition:
+//! 32  u32  topics, then of each: u64 id, u64 seed, string name, settings, u32 partitions, then of each partition:
 //!          u64 start, u64 end, i64 last append time, u64 base offset of the active segment (all ones: none),
-//!          u64 its length in bytes
+//!          u64 its length in bytes, u64 number of the file of retired facts (0: none)
+//!     u32  producers, then of each: u64 id, u32 epoch, u64 idle milliseconds, string name,
+//!          u32 sequences, then of each: u64 topic, u32 partition, u64 next sequence
+//!     u32  erasures, then of each: u64 topic, u32 1 if complete, an erasure (`erasure.rs`)
 //! ```
 
 use super::{
     VERSION,
     change::{put_settings, take_settings},
     crc32,
+    erasure::{ERASURE_BYTES, Erasure},
     fields::{Fields, put_count, put_string},
 };
-use crate::types::{Offset, TopicId, TopicName, TopicSettings};
+use crate::types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
 
 const MAGIC: [u8; 8] = *b"TFRLCHKP";
 const NO_SEGMENT: u64 = u64::MAX;
-const PARTITION_BYTES: usize = 40;
-const MIN_TOPIC_BYTES: usize = 20;
+const PARTITION_BYTES: usize = 48;
+const MIN_TOPIC_BYTES: usize = 28;
+const MIN_PRODUCER_BYTES: usize = 28;
+const SEQUENCE_BYTES: usize = 20;
 
 /// A checkpoint's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,12 +38,37 @@ pub(crate) struct Checkpoint {
     /// The number of the journal file that holds the entry behind it, or will.
     pub(crate) journal_file: u64,
     pub(crate) topics: Vec<Topic>,
+    pub(crate) producers: Vec<Producer>,
+    pub(crate) erasures: Vec<KnownErasure>,
+}
+
+/// A producer at the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Producer {
+    pub(crate) id: ProducerId,
+    pub(crate) epoch: u32,
+    /// For how long it has done nothing, counted while a broker ran.
+    pub(crate) idle_ms: u64,
+    /// Empty for none.
+    pub(crate) name: String,
+    /// The sequence of its next batch, by topic and partition.
+    pub(crate) next: Vec<(TopicId, PartitionId, u64)>,
+}
+
+/// An erasure at the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownErasure {
+    pub(crate) topic: TopicId,
+    pub(crate) complete: bool,
+    pub(crate) erasure: Erasure,
 }
 
 /// A topic at the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topic {
     pub(crate) id: TopicId,
+    /// Of the hashes in its key indexes.
+    pub(crate) seed: u64,
     pub(crate) name: TopicName,
     pub(crate) settings: TopicSettings,
     pub(crate) partitions: Vec<Partition>,
@@ -54,6 +85,8 @@ pub(crate) struct Partition {
     pub(crate) last_append_time_ms: i64,
     /// The active segment, if there is one.
     pub(crate) active: Option<Active>,
+    /// The number of the last file with facts whose records are gone; 0 for none.
+    pub(crate) retired: u64,
 }
 
 /// How far the active segment reaches.
@@ -67,7 +100,7 @@ pub(crate) struct Active {
 impl Partition {
     /// A partition without records.
     pub(crate) const EMPTY: Self =
-        Self { start: Offset::ZERO, end: Offset::ZERO, last_append_time_ms: i64::MIN, active: None };
+        Self { start: Offset::ZERO, end: Offset::ZERO, last_append_time_ms: i64::MIN, active: None, retired: 0 };
 }
 
 impl Checkpoint {
@@ -76,21 +109,14 @@ impl Checkpoint {
         rest.extend_from_slice(&self.applied.to_le_bytes());
         rest.extend_from_slice(&self.journal_file.to_le_bytes());
         put_count(&mut rest, self.topics.len());
-        for topic in &self.topics {
-            rest.extend_from_slice(&topic.id.0.to_le_bytes());
-            put_string(&mut rest, topic.name.as_str());
-            put_settings(&mut rest, &topic.settings);
-            put_count(&mut rest, topic.partitions.len());
-            for partition in &topic.partitions {
-                let (base, len) = partition.active.map_or((NO_SEGMENT, 0), |active| (active.base.0, active.len));
-                for field in [partition.start.0, partition.end.0] {
-                    rest.extend_from_slice(&field.to_le_bytes());
-                }
-                rest.extend_from_slice(&partition.last_append_time_ms.to_le_bytes());
-                for field in [base, len] {
-                    rest.extend_from_slice(&field.to_le_bytes());
-                }
-            }
+        self.topics.iter().for_each(|topic| put_topic(&mut rest, topic));
+        put_count(&mut rest, self.producers.len());
+        self.producers.iter().for_each(|producer| put_producer(&mut rest, producer));
+        put_count(&mut rest, self.erasures.len());
+        for known in &self.erasures {
+            rest.extend_from_slice(&known.topic.0.to_le_bytes());
+            rest.extend_from_slice(&u32::from(known.complete).to_le_bytes());
+            known.erasure.put(&mut rest);
         }
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
@@ -108,17 +134,53 @@ impl Checkpoint {
         let (applied, journal_file) = (fields.u64()?, fields.u64()?);
         let count = fields.count(MIN_TOPIC_BYTES)?;
         let topics = (0..count).map(|_| decode_topic(&mut fields)).collect::<Option<_>>()?;
-        fields.is_empty().then_some(Self { applied, journal_file, topics })
+        let count = fields.count(MIN_PRODUCER_BYTES)?;
+        let producers = (0..count).map(|_| decode_producer(&mut fields)).collect::<Option<_>>()?;
+        let count = fields.count(12 + ERASURE_BYTES)?;
+        let erasures = (0..count).map(|_| decode_erasure(&mut fields)).collect::<Option<_>>()?;
+        fields.is_empty().then_some(Self { applied, journal_file, topics, producers, erasures })
+    }
+}
+
+fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
+    out.extend_from_slice(&topic.id.0.to_le_bytes());
+    out.extend_from_slice(&topic.seed.to_le_bytes());
+    put_string(out, topic.name.as_str());
+    put_settings(out, &topic.settings);
+    put_count(out, topic.partitions.len());
+    for partition in &topic.partitions {
+        let (base, len) = partition.active.map_or((NO_SEGMENT, 0), |active| (active.base.0, active.len));
+        for field in [partition.start.0, partition.end.0] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        out.extend_from_slice(&partition.last_append_time_ms.to_le_bytes());
+        for field in [base, len] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        out.extend_from_slice(&partition.retired.to_le_bytes());
+    }
+}
+
+fn put_producer(out: &mut Vec<u8>, producer: &Producer) {
+    out.extend_from_slice(&producer.id.0.to_le_bytes());
+    out.extend_from_slice(&producer.epoch.to_le_bytes());
+    out.extend_from_slice(&producer.idle_ms.to_le_bytes());
+    put_string(out, &producer.name);
+    put_count(out, producer.next.len());
+    for (topic, partition, next) in &producer.next {
+        out.extend_from_slice(&topic.0.to_le_bytes());
+        out.extend_from_slice(&partition.0.to_le_bytes());
+        out.extend_from_slice(&next.to_le_bytes());
     }
 }
 
 fn decode_topic(fields: &mut Fields<'_>) -> Option<Topic> {
-    let id = TopicId(fields.u64()?);
+    let (id, seed) = (TopicId(fields.u64()?), fields.u64()?);
     let name = TopicName::new(fields.string()?).ok()?;
     let settings = take_settings(fields)?;
     let count = fields.count(PARTITION_BYTES)?;
     let partitions = (0..count).map(|_| decode_partition(fields)).collect::<Option<_>>()?;
-    Some(Topic { id, name, settings, partitions })
+    Some(Topic { id, seed, name, settings, partitions })
 }
 
 fn decode_partition(fields: &mut Fields<'_>) -> Option<Partition> {
@@ -126,5 +188,19 @@ fn decode_partition(fields: &mut Fields<'_>) -> Option<Partition> {
     let last_append_time_ms = fields.i64()?;
     let (base, len) = (fields.u64()?, fields.u64()?);
     let active = (base != NO_SEGMENT).then_some(Active { base: Offset(base), len });
-    Some(Partition { start, end, last_append_time_ms, active })
+    Some(Partition { start, end, last_append_time_ms, active, retired: fields.u64()? })
+}
+
+fn decode_producer(fields: &mut Fields<'_>) -> Option<Producer> {
+    let (id, epoch, idle_ms) = (ProducerId(fields.u64()?), fields.u32()?, fields.u64()?);
+    let name = fields.string()?.to_owned();
+    let count = fields.count(SEQUENCE_BYTES)?;
+    let sequence = |_| Some((TopicId(fields.u64()?), PartitionId(fields.u32()?), fields.u64()?));
+    let next = (0..count).map(sequence).collect::<Option<_>>()?;
+    Some(Producer { id, epoch, idle_ms, name, next })
+}
+
+fn decode_erasure(fields: &mut Fields<'_>) -> Option<KnownErasure> {
+    let (topic, complete) = (TopicId(fields.u64()?), fields.u32()? != 0);
+    Some(KnownErasure { topic, complete, erasure: Erasure::take(fields)? })
 }

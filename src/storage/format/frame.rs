@@ -10,20 +10,20 @@
 //! 32  i64  append time       milliseconds since 1970, of all records
 //! 40  i64  latest timestamp  of the records, milliseconds since 1970
 //! 48  u64  producer id       0: none
-//! 56  u32  producer epoch
-//! 60  u32  sequence
-//! 64  u32  flags             0; others are refused
-//! 68  u32  span              how many offsets the frame covers, from the base offset on
-//! 72       records           each: tag, varint length, encoded `Record` (the wire form of a repeated field)
+//! 56  u64  sequence          of the batch among the producer's for the partition
+//! 64  u32  producer epoch
+//! 68  u32  flags             0; others are refused
+//! 72  u32  span              how many offsets the frame covers, from the base offset on
+//! 76       records           each: tag, varint length, encoded `Record` (the wire form of a repeated field)
 //! ```
 
 use bytes::{Bytes, BytesMut};
 
 use super::{crc32, fields::Fields};
-use crate::types::{Offset, PartitionId, TopicId};
+use crate::types::{Offset, PartitionId, ProducerId, TopicId};
 
 /// The size of the header in bytes.
-pub(crate) const HEADER_BYTES: usize = 72;
+pub(crate) const HEADER_BYTES: usize = 76;
 
 /// The largest frame that is believed when read: a request's records with what the broker adds to them.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 << 20;
@@ -37,7 +37,18 @@ pub(crate) struct Header {
     pub(crate) base: Offset,
     pub(crate) append_time_ms: i64,
     pub(crate) latest_timestamp_ms: i64,
+    /// Whose batch it is, if it is to be stored exactly once.
+    pub(crate) batch: Option<Batch>,
     pub(crate) span: u32,
+}
+
+/// A producer's batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Not 0.
+    pub(crate) producer: ProducerId,
+    pub(crate) epoch: u32,
+    pub(crate) sequence: u64,
 }
 
 impl Header {
@@ -54,8 +65,13 @@ impl Header {
         out[24..32].copy_from_slice(&self.base.0.to_le_bytes());
         out[32..40].copy_from_slice(&self.append_time_ms.to_le_bytes());
         out[40..48].copy_from_slice(&self.latest_timestamp_ms.to_le_bytes());
-        out[48..68].fill(0);
-        out[68..72].copy_from_slice(&self.span.to_le_bytes());
+        let (producer, epoch, sequence) =
+            self.batch.map_or((0, 0, 0), |batch| (batch.producer.0, batch.epoch, batch.sequence));
+        out[48..56].copy_from_slice(&producer.to_le_bytes());
+        out[56..64].copy_from_slice(&sequence.to_le_bytes());
+        out[64..68].copy_from_slice(&epoch.to_le_bytes());
+        out[68..72].fill(0);
+        out[72..76].copy_from_slice(&self.span.to_le_bytes());
     }
 
     /// Reads the header's fields without checking the frame; with them, the frame's length.
@@ -70,8 +86,11 @@ impl Header {
             base: Offset(fields.u64()?),
             append_time_ms: fields.i64()?,
             latest_timestamp_ms: fields.i64()?,
+            batch: {
+                let (producer, sequence, epoch) = (ProducerId(fields.u64()?), fields.u64()?, fields.u32()?);
+                (producer.0 != 0).then_some(Batch { producer, epoch, sequence })
+            },
             span: {
-                let _producer = fields.array::<16>()?;
                 if fields.u32()? != 0 {
                     return None;
                 }

@@ -24,8 +24,8 @@ pub(crate) struct Identity {
 pub(crate) enum Unreadable {
     /// It is not one of ours.
     Foreign,
-    /// It was written by a later version.
-    Newer { version: u32 },
+    /// It was written by another version, later or earlier.
+    OtherVersion { version: u32 },
     /// The file is damaged.
     Damaged,
 }
@@ -44,8 +44,9 @@ impl Identity {
         }
         match fields.u32() {
             Some(VERSION) => {}
-            Some(version) if version > VERSION => return Err(Unreadable::Newer { version }),
-            _ => return Err(Unreadable::Damaged),
+            Some(version) if version > VERSION => return Err(Unreadable::OtherVersion { version }),
+            Some(version) => return Err(Self::of_earlier(version, fields)),
+            None => return Err(Unreadable::Damaged),
         }
         let (Some(checksum), Some(id)) = (fields.u32(), fields.u64()) else {
             return Err(Unreadable::Damaged);
@@ -54,5 +55,15 @@ impl Identity {
             return Err(Unreadable::Damaged);
         }
         Ok(Self { id })
+    }
+
+    /// An earlier version is believed only with its checksum: a damaged number is no reason to refuse.
+    fn of_earlier(version: u32, mut fields: Fields<'_>) -> Unreadable {
+        match (fields.u32(), fields.u64()) {
+            (Some(checksum), Some(id)) if crc32(&[&version.to_le_bytes(), &id.to_le_bytes()]) == checksum => {
+                Unreadable::OtherVersion { version }
+            }
+            _ => Unreadable::Damaged,
+        }
     }
 }

@@ -13,6 +13,8 @@
 //!   topics/ID/topic        topic_file.rs    a topic's name, settings and log starts
 //!   topics/ID/P/O.log      segment_file.rs  frames (frame.rs) of partition P from offset O on
 //!   topics/ID/P/O.index    segment_file.rs  where in the segment which offsets and times are; derived
+//!   topics/ID/P/A-B.keys   key_run.rs       records from offset A to B by key and producer; derived
+//!   topics/ID/P/*.retired  retired.rs       what outlives records that are gone
 //! ```
 //!
 //! Reading order: `frame.rs`, what a partition consists of; `entry.rs`, what a commit consists of; the rest as needed.
@@ -21,16 +23,22 @@ pub(crate) mod change;
 pub(crate) mod checkpoint;
 mod checksum;
 pub(crate) mod entry;
+pub(crate) mod erasure;
 mod fields;
+pub(crate) mod filter;
 pub(crate) mod frame;
 pub(crate) mod identity;
+pub(crate) mod key_run;
+pub(crate) mod page;
+pub(crate) mod retired;
 pub(crate) mod segment_file;
 pub(crate) mod topic_file;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// The version of every format on disk. A broker refuses a directory of a newer version.
-pub(crate) const VERSION: u32 = 1;
+/// The version of every format on disk. A broker refuses a directory of another version: version 1 was
+/// never released.
+pub(crate) const VERSION: u32 = 2;
 
 pub(crate) use checksum::crc32;

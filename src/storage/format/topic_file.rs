@@ -5,13 +5,16 @@
 //!  8  u32  version
 //! 12  u32  checksum of the rest
 //! 16  u64  id
-//! 24  string name, settings, u32 partitions, then of each: u64 start offset
+//! 24  u64  seed of the hashes in its key indexes
+//! 32  string name, settings, u32 partitions, then of each: u64 start offset
+//!     u32 erasures that are not complete, then of each: an erasure (`erasure.rs`)
 //! ```
 
 use super::{
     VERSION,
     change::{put_settings, take_settings},
     crc32,
+    erasure::{ERASURE_BYTES, Erasure},
     fields::{Fields, put_count, put_string},
 };
 use crate::types::{Offset, TopicId, TopicName, TopicSettings};
@@ -22,22 +25,29 @@ const MAGIC: [u8; 8] = *b"TFRLTOPC";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopicFile {
     pub(crate) id: TopicId,
+    /// Of the hashes in its key indexes.
+    pub(crate) seed: u64,
     pub(crate) name: TopicName,
     pub(crate) settings: TopicSettings,
     /// Of each partition, the first offset that has not been trimmed.
     pub(crate) starts: Vec<Offset>,
+    /// Those that are not complete: readers must not see what a lost checkpoint would bring back.
+    pub(crate) erasures: Vec<Erasure>,
 }
 
 impl TopicFile {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut rest = Vec::new();
         rest.extend_from_slice(&self.id.0.to_le_bytes());
+        rest.extend_from_slice(&self.seed.to_le_bytes());
         put_string(&mut rest, self.name.as_str());
         put_settings(&mut rest, &self.settings);
         put_count(&mut rest, self.starts.len());
         for start in &self.starts {
             rest.extend_from_slice(&start.0.to_le_bytes());
         }
+        put_count(&mut rest, self.erasures.len());
+        self.erasures.iter().for_each(|erasure| erasure.put(&mut rest));
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
         [&MAGIC[..], &version, &checksum, &rest].concat()
@@ -51,11 +61,13 @@ impl TopicFile {
         if magic != MAGIC || version != VERSION.to_le_bytes() || crc32(&[&version, fields.0]) != checksum {
             return None;
         }
-        let id = TopicId(fields.u64()?);
+        let (id, seed) = (TopicId(fields.u64()?), fields.u64()?);
         let name = TopicName::new(fields.string()?).ok()?;
         let settings = take_settings(&mut fields)?;
         let count = fields.count(8)?;
         let starts = (0..count).map(|_| fields.u64().map(Offset)).collect::<Option<_>>()?;
-        fields.is_empty().then_some(Self { id, name, settings, starts })
+        let count = fields.count(ERASURE_BYTES)?;
+        let erasures = (0..count).map(|_| Erasure::take(&mut fields)).collect::<Option<_>>()?;
+        fields.is_empty().then_some(Self { id, seed, name, settings, starts, erasures })
     }
 }

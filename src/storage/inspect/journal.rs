@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Damage, DamageKind, Journal, JournalFile, Known, KnownPartition, Topics, Torn, data_dir};
+use super::{Damage, DamageKind, Journal, JournalFile, Known, KnownPartition, State, Topics, Torn, data_dir};
 use crate::{
     env::Env,
     storage::{
@@ -45,12 +45,12 @@ impl Tail {
     }
 }
 
-/// Looks at the journal in `dir` and applies what is behind the checkpoint to the topics.
+/// Looks at the journal in `dir` and applies what is behind the checkpoint to the state.
 pub(super) fn look(
     env: &Env,
     dir: &Path,
     checkpoint: Option<&Checkpoint>,
-    topics: &mut Topics,
+    state: &mut State,
     damage: &mut Vec<Damage>,
 ) -> Result<Look, data_dir::Error> {
     let from_file = checkpoint.map_or(0, |checkpoint| checkpoint.journal_file);
@@ -76,7 +76,7 @@ pub(super) fn look(
         damage.push(Damage::of_file(dir, kind));
     }
     for entry in replay.entries() {
-        apply(entry?, dir, topics, damage);
+        apply(entry?, dir, state, damage);
     }
     let torn = replay.torn().map(|(path, bytes)| Torn { path: path.to_owned(), bytes });
     Ok(Look { journal: Journal { files, end: replay.tip().sequence, torn }, damaged: replay.is_damaged() })
@@ -104,12 +104,12 @@ fn holds_an_entry(env: &Env, path: &Path) -> bool {
     read.is_ok() && begins(&block)
 }
 
-fn apply(entry: Decoded, dir: &Path, topics: &mut Topics, damage: &mut Vec<Damage>) {
+fn apply(entry: Decoded, dir: &Path, state: &mut State, damage: &mut Vec<Damage>) {
     for item in entry.items {
         match item {
-            Ok(Item::Change(change)) => apply_change(change, topics),
+            Ok(Item::Change(change)) => apply_change(change, state),
             Ok(Item::Frame(frame)) => {
-                if let Some((_, partition)) = find(topics, frame.header()) {
+                if let Some((_, partition)) = find(&mut state.topics, frame.header()) {
                     partition.tail.add(frame.header().base..frame.header().end());
                     partition.tail.records += u64::from(frame.header().count);
                 }
@@ -117,7 +117,7 @@ fn apply(entry: Decoded, dir: &Path, topics: &mut Topics, damage: &mut Vec<Damag
             Err(damaged) => {
                 let mut found = Damage::of_file(dir, DamageKind::JournalItem { sequence: entry.link.sequence });
                 if let Some(header) = damaged.frame
-                    && let Some((name, partition)) = find(topics, &header)
+                    && let Some((name, partition)) = find(&mut state.topics, &header)
                 {
                     partition.tail.add(header.base..header.end());
                     found.topic = Some(name);
@@ -136,12 +136,13 @@ fn find<'a>(topics: &'a mut Topics, header: &Header) -> Option<(crate::types::To
     Some((topic.name.clone(), topic.partitions.get_mut(at)?))
 }
 
-fn apply_change(change: Change, topics: &mut Topics) {
+fn apply_change(change: Change, state: &mut State) {
+    let topics = &mut state.topics;
     match change {
-        Change::Create { topic, name, partitions, settings } => {
+        Change::Create { topic, seed, name, partitions, settings } => {
             let empty = || KnownPartition { at: CheckpointPartition::EMPTY, tail: Tail::default() };
             let partitions = (0..partitions).map(|_| empty()).collect();
-            topics.entry(topic).or_insert(Known { name, settings, partitions });
+            topics.entry(topic).or_insert(Known { seed, name, settings, partitions });
         }
         Change::Delete { topic } => {
             topics.remove(&topic);
@@ -158,5 +159,18 @@ fn apply_change(change: Change, topics: &mut Topics) {
                 partition.at.start = partition.at.start.max(before);
             }
         }
+        Change::OpenProducer { producer, .. } => {
+            state.producers.insert(producer);
+        }
+        Change::ForgetProducer { producer } => {
+            state.producers.remove(&producer);
+        }
+        Change::Erase { topic, erasure } => {
+            // A topic's own file, where that stands in for the checkpoint, may know of it already.
+            if state.erasures.iter().all(|(_, known)| known.id != erasure.id) {
+                state.erasures.push((topic, erasure));
+            }
+        }
+        Change::ErasureComplete { id } => state.erasures.retain(|(_, erasure)| erasure.id != id),
     }
 }

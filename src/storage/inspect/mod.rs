@@ -7,16 +7,17 @@
 //! The state is what the next start would make of it: the checkpoint, then the journal behind it. Damage never ends the
 //! look; it is listed.
 //!
-//! Reading order: `report.rs`, the answer; this page; `journal.rs`; `partition.rs`.
+//! Reading order: `report.rs`, the answer; this page; `journal.rs`; `partition.rs`; `keys.rs`.
 
 mod journal;
+mod keys;
 mod partition;
 mod report;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -29,14 +30,16 @@ use super::{
     format::{
         VERSION,
         checkpoint::{self, Partition as CheckpointPartition},
+        erasure,
         identity::{Identity, Unreadable},
         topic_file::TopicFile,
     },
+    keys::hash::KeyHasher,
     log,
 };
 use crate::{
     env::Env,
-    types::{PartitionId, TopicId, TopicName, TopicSettings},
+    types::{PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
 };
 
 /// Why there is nothing to say about a directory.
@@ -50,6 +53,8 @@ pub(crate) enum Error {
 
 /// A topic as checkpoint and journal know it.
 struct Known {
+    /// Of the hashes in its key indexes.
+    seed: u64,
     name: TopicName,
     settings: TopicSettings,
     partitions: Vec<KnownPartition>,
@@ -63,6 +68,56 @@ struct KnownPartition {
 
 type Topics = BTreeMap<TopicId, Known>;
 
+/// What checkpoint and journal say.
+#[derive(Default)]
+struct State {
+    topics: Topics,
+    producers: BTreeSet<ProducerId>,
+    /// Those that are not complete.
+    erasures: Vec<(TopicId, erasure::Erasure)>,
+}
+
+impl State {
+    /// Of the checkpoint, or of the topics' own files if there is none.
+    fn load(env: &Env, checkpoint: Option<&checkpoint::Checkpoint>, dirs: &TopicDirs) -> Self {
+        let mut state = Self::default();
+        let Some(checkpoint) = checkpoint else {
+            dirs.present.iter().for_each(|(id, dir)| state.load_file(env, *id, dir));
+            return state;
+        };
+        let topics = checkpoint.topics.iter().filter(|topic| !dirs.is_deleted(topic.id));
+        state.topics = topics.map(at_checkpoint).collect();
+        state.producers = checkpoint.producers.iter().map(|producer| producer.id).collect();
+        let erasures = checkpoint.erasures.iter().filter(|known| !known.complete);
+        state.erasures = erasures.map(|known| (known.topic, known.erasure.clone())).collect();
+        state
+    }
+
+    /// A topic as its own file describes it.
+    fn load_file(&mut self, env: &Env, id: TopicId, dir: &Path) {
+        let Ok(Some(bytes)) = read_file(&*env.files, &dir.join("topic")) else { return };
+        let Some(file) = TopicFile::decode(&bytes).filter(|file| file.id == id) else { return };
+        let at = |start| CheckpointPartition { start, end: start, ..CheckpointPartition::EMPTY };
+        let partitions = file.starts.iter().map(|start| KnownPartition { at: at(*start), tail: Tail::default() });
+        let partitions = partitions.collect();
+        self.topics.insert(id, Known { seed: file.seed, name: file.name, settings: file.settings, partitions });
+        self.erasures.extend(file.erasures.into_iter().map(|erasure| (id, erasure)));
+    }
+
+    /// The erasures of topics that are there.
+    fn erasures(&self) -> Vec<Erasure> {
+        let described = |(topic, erasure): &(TopicId, erasure::Erasure)| {
+            Some(Erasure {
+                id: erasure.id,
+                topic: self.topics.get(topic)?.name.clone(),
+                partition: erasure.partition,
+                requested_ms: erasure.requested_ms,
+            })
+        };
+        self.erasures.iter().filter_map(described).collect()
+    }
+}
+
 /// Looks at the data directory `dir`. With `verify`, every frame of every segment is checked; otherwise segments are
 /// looked at only as far as their indexes leave questions. The journal is checked in either case.
 pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
@@ -70,22 +125,20 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
     let id = identify(env, dir, &mut damage)?;
     let (checkpoint, found) = load_checkpoint(env, &dir.join("checkpoint"), &mut damage);
     let dirs = TopicDirs::list(env, &dir.join("topics"))?;
-    let mut topics = match &found {
-        Some(found) => found.topics.iter().filter(|topic| !dirs.is_deleted(topic.id)).map(at_checkpoint).collect(),
-        None => dirs.present.iter().filter_map(|(id, dir)| of_file(env, *id, dir)).collect(),
-    };
-    let look = journal::look(env, &dir.join("journal"), found.as_ref(), &mut topics, &mut damage)?;
+    let mut state = State::load(env, found.as_ref(), &dirs);
+    let look = journal::look(env, &dir.join("journal"), found.as_ref(), &mut state, &mut damage)?;
 
     let whole = found.is_some() && !look.damaged;
     let mut reports: Vec<Topic> = Vec::new();
-    for (id, known) in &topics {
+    for (id, known) in &state.topics {
         let dir = dir.join("topics").join(id.to_string());
         check_topic_file(env, *id, &known.name, &dir, &mut damage);
         let mut partitions = Vec::new();
         for (number, known_partition) in (0..).zip(&known.partitions) {
             let identity = log::Identity { topic: *id, partition: PartitionId(number) };
             let dir = dir.join(identity.partition.to_string());
-            let place = partition::Place { dir, identity, topic: &known.name, whole, verify };
+            let fingerprint = KeyHasher::new(*id, known.seed).fingerprint();
+            let place = partition::Place { dir, identity, topic: &known.name, fingerprint, whole, verify };
             partitions.push(partition::look(env, &place, known_partition, &mut damage));
         }
         reports.push(Topic { id: *id, name: known.name.clone(), settings: known.settings.clone(), partitions });
@@ -96,13 +149,15 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
         version: VERSION,
         checkpoint,
         journal: look.journal,
+        producers: state.producers.len() as u64,
+        erasures: state.erasures(),
         topics: reports,
-        leftovers: dirs.leftovers(&topics),
+        leftovers: dirs.leftovers(&state.topics),
         damage,
     })
 }
 
-/// Whose directory it is; refuses one that is not ours or of a later version.
+/// Whose directory it is; refuses one that is not ours or of another version.
 fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<u64>, Error> {
     let file = dir.join("taffrail");
     let path = dir.to_owned();
@@ -112,7 +167,7 @@ fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<u6
     };
     match Identity::decode(&bytes) {
         Ok(identity) => Ok(Some(identity.id)),
-        Err(Unreadable::Newer { version }) => Err(data_dir::Error::Newer { path, version }.into()),
+        Err(Unreadable::OtherVersion { version }) => Err(data_dir::Error::OtherVersion { path, version }.into()),
         Err(Unreadable::Foreign) => Err(data_dir::Error::Foreign { path }.into()),
         Err(Unreadable::Damaged) => {
             damage.push(Damage::of_file(&file, DamageKind::Identity));
@@ -188,16 +243,7 @@ impl TopicDirs {
 
 fn at_checkpoint(topic: &checkpoint::Topic) -> (TopicId, Known) {
     let partitions = topic.partitions.iter().map(|at| KnownPartition { at: *at, tail: Tail::default() }).collect();
-    (topic.id, Known { name: topic.name.clone(), settings: topic.settings.clone(), partitions })
-}
-
-/// A topic as its own file describes it.
-fn of_file(env: &Env, id: TopicId, dir: &Path) -> Option<(TopicId, Known)> {
-    let bytes = read_file(&*env.files, &dir.join("topic")).ok()??;
-    let file = TopicFile::decode(&bytes).filter(|file| file.id == id)?;
-    let at = |start| CheckpointPartition { start, end: start, ..CheckpointPartition::EMPTY };
-    let partitions = file.starts.iter().map(|start| KnownPartition { at: at(*start), tail: Tail::default() });
-    Some((id, Known { name: file.name, settings: file.settings, partitions: partitions.collect() }))
+    (topic.id, Known { seed: topic.seed, name: topic.name.clone(), settings: topic.settings.clone(), partitions })
 }
 
 /// Lists a topic's file that is not sound. A topic that was created behind the checkpoint need not have one.

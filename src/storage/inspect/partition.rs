@@ -2,7 +2,7 @@
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
-use super::{Damage, DamageKind, IndexState, KnownPartition, Partition, Segment, SegmentState};
+use super::{Damage, DamageKind, IndexState, KnownPartition, Partition, Segment, SegmentState, keys};
 use crate::{
     env::{Env, File, Open},
     storage::{
@@ -22,6 +22,8 @@ pub(super) struct Place<'a> {
     pub(super) dir: PathBuf,
     pub(super) identity: Identity,
     pub(super) topic: &'a TopicName,
+    /// Of the hashes in its key index.
+    pub(super) fingerprint: u64,
     /// Checkpoint and journal are whole: what segments hold behind the checkpoint does not count.
     pub(super) whole: bool,
     pub(super) verify: bool,
@@ -52,7 +54,7 @@ struct Frames {
 }
 
 impl Place<'_> {
-    fn damage(&self, path: PathBuf, offsets: Option<Range<Offset>>, kind: DamageKind) -> Damage {
+    pub(super) fn damage(&self, path: PathBuf, offsets: Option<Range<Offset>>, kind: DamageKind) -> Damage {
         let partition = Some(self.identity.partition);
         Damage { path, topic: Some(self.topic.clone()), partition, offsets, kind }
     }
@@ -93,12 +95,15 @@ pub(super) fn look(env: &Env, place: &Place<'_>, known: &KnownPartition, damage:
         }
         reached = reached.max(offsets.end);
     }
+    let (key_runs, retired) = keys::look(env, place, known.at.retired, reached, damage);
     Partition {
         id: place.identity.partition,
         start: known.at.start,
         end: reached,
         journal_records: known.tail.records,
         segments,
+        key_runs,
+        retired,
     }
 }
 

@@ -17,6 +17,10 @@ pub(crate) struct Report {
     pub(crate) version: u32,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) journal: Journal,
+    /// How many producers are known.
+    pub(crate) producers: u64,
+    /// Those that are not complete: bytes of the entity may be anywhere.
+    pub(crate) erasures: Vec<Erasure>,
     /// In order of their names.
     pub(crate) topics: Vec<Topic>,
     /// Directories of deleted topics, and of topics that nothing else knows of.
@@ -80,6 +84,16 @@ pub(crate) struct Torn {
     pub(crate) bytes: Range<u64>,
 }
 
+/// An erasure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Erasure {
+    pub(crate) id: u64,
+    pub(crate) topic: TopicName,
+    pub(crate) partition: PartitionId,
+    /// Since 1970.
+    pub(crate) requested_ms: i64,
+}
+
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Topic {
@@ -101,6 +115,44 @@ pub(crate) struct Partition {
     pub(crate) journal_records: u64,
     /// In order of their bases.
     pub(crate) segments: Vec<Segment>,
+    /// The key index, in order of the offsets. What no run covers is looked for in the log, so that nothing is lost.
+    pub(crate) key_runs: Vec<KeyRun>,
+    /// What outlives records that are gone, in order of the files' numbers: the file in use, and leftovers of others.
+    /// Without a whole checkpoint and journal, all of them are in use.
+    pub(crate) retired: Vec<Retired>,
+}
+
+/// A file of a key index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRun {
+    pub(crate) path: PathBuf,
+    /// What it covers.
+    pub(crate) offsets: Range<Offset>,
+    /// As its header says.
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) state: KeyFileState,
+}
+
+/// A file of facts about records that are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retired {
+    pub(crate) path: PathBuf,
+    pub(crate) number: u64,
+    /// As its header says.
+    pub(crate) facts: u64,
+    pub(crate) bytes: u64,
+    pub(crate) state: KeyFileState,
+}
+
+/// What a file of a key index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyFileState {
+    /// As far as it was checked.
+    Sound,
+    Damaged,
+    /// Another took its place, or it is ahead of the log: a start removes it.
+    LeftOver,
 }
 
 /// A segment.
@@ -178,6 +230,10 @@ pub(crate) enum DamageKind {
     MissingRecords,
     /// An index that does not fit its segment; built anew when it is needed.
     Index,
+    /// A file of a key index; built anew from the log.
+    KeyRun,
+    /// The file with what outlives records that are gone, or it is missing.
+    Retired,
 }
 
 impl Damage {
@@ -185,21 +241,24 @@ impl Damage {
         Self { path: path.to_owned(), topic: None, partition: None, offsets: None, kind }
     }
 
-    /// Whether records are lost by it. What is not lost is mended by the next start, or when it is needed.
+    /// Whether records are lost by it, or what is known of those that are gone. What is not lost is mended by the next
+    /// start, or when it is needed.
     pub(crate) fn loses_records(&self) -> bool {
         match &self.kind {
             DamageKind::JournalEntries { .. }
             | DamageKind::JournalItem { .. }
             | DamageKind::JournalHeader
             | DamageKind::Records
-            | DamageKind::MissingRecords => true,
+            | DamageKind::MissingRecords
+            | DamageKind::Retired => true,
             DamageKind::Unreadable { .. } => self.offsets.is_some(),
             DamageKind::Identity
             | DamageKind::CheckpointCopy
             | DamageKind::Checkpoint
             | DamageKind::TopicFile
             | DamageKind::SegmentHeader
-            | DamageKind::Index => false,
+            | DamageKind::Index
+            | DamageKind::KeyRun => false,
         }
     }
 }
@@ -237,6 +296,10 @@ impl fmt::Display for DamageKind {
             Self::Records => f.write_str("records are damaged"),
             Self::MissingRecords => f.write_str("records are missing"),
             Self::Index => f.write_str("does not fit its segment; it is built anew when it is needed"),
+            Self::KeyRun => f.write_str("is damaged or of another partition; it is built anew from the log"),
+            Self::Retired => f.write_str(
+                "is damaged or missing; what entities and producers had in records that are gone is not known any more",
+            ),
         }
     }
 }

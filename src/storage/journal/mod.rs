@@ -129,6 +129,25 @@ impl Journal {
         Ok(())
     }
 
+    /// Syncs what was written without.
+    pub(crate) fn sync(&mut self) -> Result<(), FileError> {
+        if let Some(current) = &self.current
+            && self.durable < self.sequence
+        {
+            current.file.handle.sync_data().map_err(FileError::when(SYNC, &current.file.path))?;
+            self.durable = self.sequence;
+        }
+        Ok(())
+    }
+
+    /// Leaves the file in use: entries go on in another, and a checkpoint of all there are releases this one.
+    pub(crate) fn leave_file(&mut self) -> Result<(), FileError> {
+        self.sync()?;
+        self.current = None;
+        self.ring.give_up(self.sequence + 1);
+        Ok(())
+    }
+
     /// The current file if it has room, else the next one.
     fn room_for(&mut self, bytes: u64) -> Result<Current, Error> {
         assert!(bytes <= self.options.capacity(), "the caller keeps entries below the journal's capacity");

@@ -37,6 +37,9 @@ struct State {
     /// Files whose entries are not needed any more. The oldest is used first: what is left of the journal then never
     /// has a gap, and a start without a checkpoint does not see a topic created and not deleted.
     free: VecDeque<PathBuf>,
+    /// Files whose entries are not needed, and must be gone before the file is used.
+    unscrubbed: VecDeque<PathBuf>,
+    is_scrubbing: bool,
     /// Room for the next file, found ahead. Its header is written when it is taken into use.
     next: Option<PathBuf>,
     next_number: u64,
@@ -50,8 +53,16 @@ impl Ring {
     pub(super) fn open(env: &Env, dir: &Path, options: Options) -> Result<Self, FileError> {
         // After a mere crash of the process, files may be there whose names a power cut would take.
         env.files.sync_dir(dir).map_err(FileError::when(SYNC, dir))?;
-        let mut state =
-            State { used: Vec::new(), free: VecDeque::new(), next: None, next_number: 1, created: 0, given_up: None };
+        let mut state = State {
+            used: Vec::new(),
+            free: VecDeque::new(),
+            unscrubbed: VecDeque::new(),
+            is_scrubbing: false,
+            next: None,
+            next_number: 1,
+            created: 0,
+            given_up: None,
+        };
         for (path, header) in list(env, dir)? {
             let slot = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or(0);
             state.created = state.created.max(slot);
@@ -90,7 +101,11 @@ impl Ring {
         let mut state = self.lock();
         let keep = state.used.partition_point(|(used, _, _)| *used < number);
         let released: Vec<_> = state.used.drain(..keep).map(|(_, _, path)| path).collect();
-        state.free.extend(released);
+        if state.is_scrubbing {
+            state.unscrubbed.extend(released);
+        } else {
+            state.free.extend(released);
+        }
     }
 
     /// Gives up the files in use: entries from this sequence on go to the upcoming one. A checkpoint then covers the
@@ -110,6 +125,40 @@ impl Ring {
             state.free.push_back(path);
         }
         Ok(())
+    }
+
+    /// From now on files that are not in use, and those that are released, are not taken into use before they are
+    /// scrubbed.
+    pub(crate) fn begin_scrub(&self) {
+        let state = &mut *self.lock();
+        state.is_scrubbing = true;
+        state.unscrubbed.extend(state.next.take());
+        state.unscrubbed.append(&mut state.free);
+    }
+
+    /// Writes zeros over everything in files that are not in use.
+    pub(crate) fn scrub(&self) -> Result<(), FileError> {
+        loop {
+            let path = {
+                let mut state = self.lock();
+                let Some(path) = state.unscrubbed.front().cloned() else {
+                    state.is_scrubbing = false;
+                    return Ok(());
+                };
+                path
+            };
+            self.write_zeros(&path)?;
+            let mut state = self.lock();
+            let scrubbed = state.unscrubbed.pop_front();
+            state.free.extend(scrubbed);
+        }
+    }
+
+    fn write_zeros(&self, path: &Path) -> Result<(), FileError> {
+        let file = self.env.files.open(path, Open::Write).map_err(FileError::when("open", path))?;
+        let len = file.len().map_err(FileError::when("read", path))?;
+        put_zeros(&*file, len).map_err(FileError::when("write", path))?;
+        file.sync_data().map_err(FileError::when(SYNC, path))
     }
 
     /// Finds room for the next file, so that no append waits for that.
@@ -190,14 +239,7 @@ impl Ring {
             return Err(error);
         }
         if fill == Fill::Written {
-            let zeros = vec![0; 1 << 20];
-            let mut position = 0;
-            while position < self.options.file_bytes {
-                let len = (self.options.file_bytes - position).min(zeros.len() as u64);
-                let slice = &zeros[..usize::try_from(len).expect("at most a MiB")];
-                file.write_all_at(&[slice], position).map_err(FileError::when("write", path))?;
-                position += len;
-            }
+            put_zeros(&*file, self.options.file_bytes).map_err(FileError::when("write", path))?;
         }
         file.sync_data().map_err(FileError::when(SYNC, path))?;
         sync_parent(files, path)
@@ -206,6 +248,18 @@ impl Ring {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes zeros over a file.
+fn put_zeros(file: &dyn File, len: u64) -> std::io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut position = 0;
+    while position < len {
+        let now = (len - position).min(zeros.len() as u64);
+        file.write_all_at(&[&zeros[..usize::try_from(now).expect("at most a MiB")]], position)?;
+        position += now;
+    }
+    Ok(())
 }
 
 /// How a new file gets its room.

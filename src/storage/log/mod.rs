@@ -19,7 +19,9 @@
 //! Reading order: this page, the state; `read.rs`; `writer.rs`; `open.rs`, what is done at a start; `segment.rs`.
 
 mod open;
+mod point;
 mod read;
+mod rewrite;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,9 @@ use std::{
 };
 
 pub(in crate::storage) use open::list;
+pub(crate) use point::FoundRecord;
 pub(crate) use read::{Cursor, LogReader, ReadError};
+pub(crate) use rewrite::rewrite_segment;
 pub(crate) use segment::OpenSegments;
 pub(in crate::storage) use segment::load_rows_prefix;
 pub(in crate::storage) use walk::{Source, Walk};
@@ -64,8 +68,12 @@ pub(crate) struct Log {
     tail: VecDeque<Tailed>,
     tail_bytes: usize,
     last_append_time_ms: i64,
-    /// Sealed segments below the start, to be removed after the next checkpoint.
+    /// Sealed segments below the start, of whose records something must be kept.
     trimmed: Vec<Sealed>,
+    /// Those of which that has been done, to be removed after the next checkpoint.
+    retired: Vec<Sealed>,
+    /// The number of the file that has what was kept; 0 for none.
+    retired_file: u64,
 }
 
 /// A sealed segment: from its base up to the next one's.
@@ -112,7 +120,14 @@ impl Log {
             tail_bytes: 0,
             last_append_time_ms: i64::MIN,
             trimmed: Vec::new(),
+            retired: Vec::new(),
+            retired_file: 0,
         }
+    }
+
+    /// Which partition it is.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// The first offset that has not been trimmed.
@@ -169,12 +184,57 @@ impl Log {
             end: self.written_end(),
             last_append_time_ms: self.last_append_time_ms,
             active: self.active.as_ref().map(|active| checkpoint::Active { base: active.base, len: active.bytes }),
+            retired: self.retired_file,
         }
     }
 
-    /// Takes the segments that have been trimmed and are still on disk.
-    pub(crate) fn take_trimmed(&mut self) -> Vec<Sealed> {
-        std::mem::take(&mut self.trimmed)
+    /// The first offset of which there is a record, trimmed or not.
+    pub(crate) fn first_kept(&self) -> Offset {
+        let sealed = self.trimmed.first().or(self.sealed.first()).map(|segment| segment.base);
+        let active = self.active.as_ref().map(|active| active.base);
+        let tail = self.tail.front().map(|first| first.frame.header().base);
+        sealed.or(active).or(tail).unwrap_or(self.end)
+    }
+
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> Arc<Path> {
+        self.dir.clone()
+    }
+
+    /// The offsets of segments that are trimmed as a whole; none if there are no such.
+    pub(crate) fn trimmed(&self) -> Option<std::ops::Range<Offset>> {
+        Some(self.trimmed.first()?.base..self.trimmed.last()?.end)
+    }
+
+    /// Takes note that what must be kept of trimmed segments up to `end` is in a file: they can be removed.
+    pub(crate) fn retire(&mut self, end: Offset, file: u64) {
+        let keep = self.trimmed.partition_point(|segment| segment.end <= end);
+        self.retired.extend(self.trimmed.drain(..keep));
+        self.retired_file = file;
+    }
+
+    /// The number of the file that has what was kept of removed segments; 0 for none.
+    pub(crate) fn retired_file(&self) -> u64 {
+        self.retired_file
+    }
+
+    /// As [`retire`](Self::retire), when nothing is trimmed and the file was written anew.
+    pub(crate) fn set_retired_file(&mut self, file: u64) {
+        self.retired_file = file;
+    }
+
+    /// The base of the sealed segment that has this offset, trimmed or not.
+    pub(crate) fn sealed_base(&self, offset: Offset) -> Option<Offset> {
+        let segments = self.retired.iter().chain(&self.trimmed).chain(&self.sealed);
+        segments
+            .map(|segment| (segment.base, segment.end))
+            .find(|(base, end)| (*base..*end).contains(&offset))
+            .map(|(base, _)| base)
+    }
+
+    /// Takes the segments that can be removed and are still on disk.
+    pub(crate) fn take_retired(&mut self) -> Vec<Sealed> {
+        std::mem::take(&mut self.retired)
     }
 
     /// Behind the last record, or the last lost one, that is not in the tail.

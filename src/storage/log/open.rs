@@ -34,6 +34,7 @@ impl Log {
     ) -> Result<Self, FileError> {
         let mut log = Self::new(identity, dir);
         (log.start, log.end, log.last_append_time_ms) = (at.start, at.end, at.last_append_time_ms);
+        log.retired_file = at.retired;
         let limit = at.active.map_or(at.end, |active| active.base);
         for (base, bytes) in list(&*segments.env.files, &log.dir)? {
             if at.active.is_some_and(|active| active.base == base) {

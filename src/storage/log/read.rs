@@ -42,7 +42,7 @@ pub(crate) struct LogReader<'a> {
 }
 
 /// Where an offset is.
-enum Place {
+pub(super) enum Place {
     End,
     Tail(Vec<Frame>),
     Active(Segment, Vec<IndexRow>),
@@ -50,10 +50,10 @@ enum Place {
 }
 
 /// The part of the log that a segment file holds.
-struct Segment {
-    base: Offset,
+pub(super) struct Segment {
+    pub(super) base: Offset,
     end: Offset,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 impl Cursor {
@@ -66,6 +66,19 @@ impl LogReader<'_> {
     /// The frames from the cursor on: at least one, unless the cursor is at the high watermark, and about `max_bytes`.
     /// The first may begin before the cursor. Moves the cursor behind the last.
     pub(crate) fn read(&self, cursor: &mut Cursor, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+        if cursor.next < lock(self.log).start {
+            return Err(ReadError::BelowStart);
+        }
+        let next = cursor.next;
+        self.read_trimmed(cursor, max_bytes).map_err(|error| match error {
+            // Trimmed meanwhile.
+            _ if next < lock(self.log).start => ReadError::BelowStart,
+            error => error,
+        })
+    }
+
+    /// As [`read`](Self::read), also what has been trimmed and not removed yet: for who keeps the books of the log.
+    pub(crate) fn read_trimmed(&self, cursor: &mut Cursor, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
         let place = lock(self.log).locate(cursor.next, max_bytes)?;
         let frames = match place {
             Place::End => Vec::new(),
@@ -200,7 +213,7 @@ impl LogReader<'_> {
     }
 
     /// Opens a sealed segment, building its index if it has none.
-    fn open_sealed(&self, segment: &Segment) -> io::Result<Arc<SealedSegment>> {
+    pub(super) fn open_sealed(&self, segment: &Segment) -> io::Result<Arc<SealedSegment>> {
         let (_, dir) = self.identity();
         let open = self.segments.sealed(&dir, segment.base)?;
         if open.rows.is_some() {
@@ -226,14 +239,14 @@ impl LogReader<'_> {
         self.segments.sealed(&dir, segment.base)
     }
 
-    fn identity(&self) -> (Identity, Arc<std::path::Path>) {
+    pub(super) fn identity(&self) -> (Identity, Arc<std::path::Path>) {
         let log = lock(self.log);
         (log.identity, log.dir.clone())
     }
 
     /// What an I/O error means: the segment was trimmed meanwhile, or what it holds is lost.
     fn unreadable(&self, cursor: &Cursor, segment: &Segment, error: &io::Error) -> ReadError {
-        if lock(self.log).start > cursor.next {
+        if lock(self.log).first_kept() > cursor.next {
             return ReadError::BelowStart;
         }
         damaged(cursor.next, segment.end, &error.to_string())
@@ -253,10 +266,7 @@ impl Cursor {
 }
 
 impl Log {
-    fn locate(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
-        if next < self.start {
-            return Err(ReadError::BelowStart);
-        }
+    pub(super) fn locate(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
         if next >= self.end {
             return Ok(Place::End);
         }
@@ -270,13 +280,21 @@ impl Log {
             }
             return Err(self.hole(next));
         }
-        let at = self.sealed.partition_point(|segment| segment.end <= next);
-        match self.sealed.get(at) {
-            Some(sealed) if sealed.base <= next => {
-                Ok(Place::Sealed(Segment { base: sealed.base, end: sealed.end, bytes: sealed.bytes }))
-            }
-            _ => Err(self.hole(next)),
+        let sealed = if next < self.start { self.trimmed_at(next) } else { None }.or_else(|| self.sealed_at(next));
+        match sealed {
+            Some(sealed) => Ok(Place::Sealed(Segment { base: sealed.base, end: sealed.end, bytes: sealed.bytes })),
+            None if next < self.start => Err(ReadError::BelowStart),
+            None => Err(self.hole(next)),
         }
+    }
+
+    fn sealed_at(&self, offset: Offset) -> Option<Sealed> {
+        let at = self.sealed.partition_point(|segment| segment.end <= offset);
+        self.sealed.get(at).copied().filter(|sealed| sealed.base <= offset)
+    }
+
+    fn trimmed_at(&self, offset: Offset) -> Option<Sealed> {
+        self.trimmed.iter().copied().find(|segment| segment.base <= offset && offset < segment.end)
     }
 
     fn locate_in_tail(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
@@ -396,6 +414,6 @@ fn damaged(from: Offset, to: Offset, cause: &str) -> ReadError {
     ReadError::Damaged { from, to, cause: cause.to_owned() }
 }
 
-fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+pub(super) fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }

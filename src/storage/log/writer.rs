@@ -9,7 +9,7 @@ use crate::{
         files::{FileError, SYNC, ensure_dir, remove_file, sync_parent},
         format::{frame::Frame, segment_file::Header},
     },
-    types::TopicSettings,
+    types::{Offset, TopicSettings},
 };
 
 /// A segment is synced once this much of it is not: what is left to the operating system piles up and is then written
@@ -122,6 +122,17 @@ impl Writer {
             log.tail.is_empty() && log.active.as_ref().is_some_and(|active| active.is_old(settings, now_ms))
         };
         if old { self.seal(log, segments) } else { Ok(()) }
+    }
+
+    /// Seals the active segment if it has records before this offset.
+    pub(crate) fn seal_before(
+        &mut self,
+        log: &Mutex<Log>,
+        segments: &OpenSegments,
+        end: Offset,
+    ) -> Result<(), FileError> {
+        let has = lock(log).active.as_ref().is_some_and(|active| active.base < end && active.base < active.end);
+        if has { self.seal(log, segments) } else { Ok(()) }
     }
 
     /// Seals the active segment: syncs it and stores its index. From then on it does not change.

@@ -1,6 +1,6 @@
 //! Offsets and identities.
 
-use crate::types::{Offset, PartitionId, TopicId};
+use crate::types::{Offset, PartitionId, ProducerId, TopicId, Version};
 
 #[test]
 fn offsets_are_ordered_by_place_and_count_from_zero() {
@@ -16,8 +16,23 @@ fn an_offset_never_wraps() {
 }
 
 #[test]
+fn versions_count_from_one() {
+    assert_eq!(Version::NONE.next(), Version(1));
+    assert_eq!(Version(2).plus(3), Version(5));
+    assert_eq!(Version::default(), Version::NONE);
+}
+
+#[test]
+#[should_panic(expected = "a version went past 2^64")]
+fn a_version_never_wraps() {
+    let _ = Version(u64::MAX).next();
+}
+
+#[test]
 fn identities_print_as_people_and_the_api_name_them() {
     assert_eq!(Offset(12).to_string(), "12");
     assert_eq!(PartitionId(7).to_string(), "7");
+    assert_eq!(Version(7).to_string(), "7");
+    assert_eq!(ProducerId(0xab).to_string(), "00000000000000ab", "always 16 digits");
     assert_eq!(TopicId(0xab).to_string(), "00000000000000ab", "always 16 digits");
 }

@@ -50,7 +50,7 @@ fn an_encoding_that_ends_early_or_lies_about_a_length_is_refused() {
 #[test]
 fn a_field_that_a_record_does_not_have_is_refused_by_its_number() {
     assert_eq!(refusal(&[7 << 3, 0]), MalformedRecord::UnknownField(7));
-    assert_eq!(refusal(&[15 << 3 | 2, 0]), MalformedRecord::UnknownField(15));
+    assert_eq!(refusal(&[0x82, 0x01, 0]), MalformedRecord::UnknownField(16));
     assert_eq!(refusal(&[0xf8, 0xff, 0xff, 0xff, 0x0f, 0]), MalformedRecord::UnknownField((1 << 29) - 1));
     assert_eq!(refusal(&[HEADER, 2, 3 << 3, 0]), MalformedRecord::UnknownHeaderField(3));
 }
@@ -62,6 +62,7 @@ fn a_field_of_the_wrong_wire_type_is_refused_by_its_number() {
     }
     assert_eq!(refusal(&[5 << 3 | 2, 0]), MalformedRecord::WireType(5));
     assert_eq!(refusal(&[12 << 3, 0]), MalformedRecord::WireType(12));
+    assert_eq!(refusal(&[15 << 3 | 1, 0, 0, 0, 0, 0, 0, 0, 0]), MalformedRecord::WireType(15));
     // Groups and 32-bit fields, which no field of a record is.
     for wire in [3u8, 4, 5, 6, 7] {
         assert_eq!(refusal(&[1 << 3 | wire]), MalformedRecord::WireType(1));
@@ -74,6 +75,9 @@ fn a_field_that_only_the_broker_sets_is_refused_by_its_name() {
     let zero = Some(0);
     assert_eq!(refusal_of(&Record { offset: zero, ..Record::default() }), MalformedRecord::BrokerField("offset"));
     assert_eq!(refusal_of(&Record { version: zero, ..Record::default() }), MalformedRecord::BrokerField("version"));
+    let erased = Some(vec![1; 32].into());
+    assert_eq!(refusal_of(&Record { erased, ..Record::default() }), MalformedRecord::BrokerField("erased"));
+    assert_eq!(refusal(&[15 << 3 | 2, 0]), MalformedRecord::BrokerField("erased"), "present, though empty");
     let error = refusal_of(&Record { append_time_ms: Some(0), ..Record::default() });
     assert_eq!(error.to_string(), "append_time_ms is set by the broker; leave it out");
 }

@@ -40,8 +40,20 @@ pub(super) fn new_record() -> impl Strategy<Value = Record> {
 
 /// Any record as it is stored.
 pub(super) fn stored_record() -> impl Strategy<Value = Record> {
-    (new_record(), option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<i64>()))
-        .prop_map(|(record, offset, version, append_time_ms)| Record { offset, version, append_time_ms, ..record })
+    (
+        new_record(),
+        option::of(any::<u64>()),
+        option::of(any::<u64>()),
+        option::of(any::<i64>()),
+        option::of(bytes(0..40)),
+    )
+        .prop_map(|(record, offset, version, append_time_ms, erased)| Record {
+            offset,
+            version,
+            append_time_ms,
+            erased,
+            ..record
+        })
 }
 
 fn assert_same(view: &RecordView<'_>, record: &Record) {
@@ -53,6 +65,7 @@ fn assert_same(view: &RecordView<'_>, record: &Record) {
     assert_eq!(view.offset, record.offset);
     assert_eq!(view.version, record.version);
     assert_eq!(view.append_time_ms, record.append_time_ms);
+    assert_eq!(view.erased, record.erased.as_deref());
     let headers: Vec<Header> =
         view.headers().map(|(name, value)| Header { name: name.to_owned(), value: value.to_vec().into() }).collect();
     assert_eq!(headers, record.headers);
@@ -69,7 +82,8 @@ proptest! {
 
     #[test]
     fn a_record_without_the_brokers_fields_is_taken_and_one_with_any_is_not(record in stored_record()) {
-        let theirs = record.offset.is_some() || record.version.is_some() || record.append_time_ms.is_some();
+        let theirs = record.offset.is_some() || record.version.is_some() || record.append_time_ms.is_some()
+            || record.erased.is_some();
         prop_assert_eq!(RecordView::parse_new(&record.encode_to_vec()).is_err(), theirs);
     }
 

@@ -1,17 +1,23 @@
 //! The settings of a topic.
 
 use crate::types::{
-    Durability, SettingError, TopicSettings,
+    Durability, Keys, SettingError, TopicSettings,
     limits::{RECORD_BYTES, SEGMENT_BYTES, SEGMENT_MS},
 };
 
 /// A value for every setting that differs from its default.
-const OTHERS: [(&str, &str); 4] =
-    [("durability", "os"), ("max.record.bytes", "2097152"), ("segment.bytes", "1048576"), ("segment.ms", "60000")];
+const OTHERS: [(&str, &str); 5] = [
+    ("keys", "plain"),
+    ("durability", "os"),
+    ("max.record.bytes", "2097152"),
+    ("segment.bytes", "1048576"),
+    ("segment.ms", "60000"),
+];
 
 #[test]
 fn the_defaults_are_the_documented_ones() {
     let defaults = TopicSettings::default();
+    assert_eq!(defaults.keys, Keys::Versioned);
     assert_eq!(defaults.durability, Durability::Sync);
     assert_eq!(defaults.max_record_bytes, 1 << 20);
     assert_eq!(defaults.segment_bytes, 256 << 20);
@@ -69,7 +75,7 @@ fn an_unknown_setting_is_refused_with_those_that_exist() {
     for error in
         [settings.set("retention", "1").expect_err("unknown"), settings.reset("retention").expect_err("unknown")]
     {
-        let names = "durability, max.record.bytes, segment.bytes, segment.ms";
+        let names = "keys, durability, max.record.bytes, segment.bytes, segment.ms";
         assert_eq!(error.to_string(), format!("\"retention\" is not a topic setting; there are: {names}"));
     }
     assert_eq!(settings.get("retention"), None);
@@ -80,9 +86,17 @@ fn a_value_of_the_wrong_kind_is_refused_with_what_would_do() {
     let mut settings = TopicSettings::default();
     let error = settings.set("durability", "maybe").expect_err("not a word");
     assert_eq!(error.to_string(), "setting durability cannot be \"maybe\"; it is one of: sync, os");
+    let error = settings.set("keys", "Plain").expect_err("not a word");
+    assert_eq!(error.to_string(), "setting keys cannot be \"Plain\"; it is one of: versioned, plain");
     let error = settings.set("segment.bytes", "big").expect_err("not a size");
     assert!(error.to_string().starts_with("setting segment.bytes: \"big\" is not a size"), "{error}");
     let error = settings.set("segment.ms", "").expect_err("not a duration");
     assert!(error.to_string().starts_with("setting segment.ms: \"\" is not a duration"), "{error}");
     assert_eq!(settings, TopicSettings::default());
+}
+
+#[test]
+fn a_setting_that_is_settled_for_good_is_refused_with_what_can_be_done() {
+    let error = SettingError::Fixed { name: "keys" }.to_string();
+    assert_eq!(error, "setting keys cannot be changed; create another topic with it");
 }

@@ -3,7 +3,10 @@
 use super::{Broker, SimDisk, create, fill, ids, open_with, opened, options, put, stopped_cleanly, tree};
 use crate::{
     env::{FileSystem, sim::CrashMode},
-    storage::{data_dir, format::VERSION},
+    storage::{
+        data_dir,
+        format::{VERSION, crc32},
+    },
 };
 
 /// Tries to open a directory that must be refused: what is said. Nothing may be written.
@@ -42,12 +45,17 @@ fn a_directory_that_cannot_be_written_is_refused() {
 }
 
 #[test]
-fn a_directory_of_a_newer_format_is_refused() {
-    let disk = stopped_cleanly(3);
-    disk.overwrite("/data/taffrail", 8, &(VERSION + 1).to_le_bytes()).expect("it is that long");
-    let error = refused(&disk);
-    let newer = format!("format version {} and this broker reads up to {VERSION}", VERSION + 1);
-    assert!(error.contains(&newer) && error.contains("use a newer broker"), "{error}");
+fn a_directory_of_another_format_version_is_refused() {
+    for version in [1, VERSION + 1] {
+        let (number, id) = (version.to_le_bytes(), 7u64.to_le_bytes());
+        let checksum = crc32(&[&number, &id]).to_le_bytes();
+        let disk = stopped_cleanly(3);
+        let identity = [&b"TFRLDATA"[..], &number, &checksum, &id].concat();
+        disk.overwrite("/data/taffrail", 0, &identity).expect("it is that long");
+        let error = refused(&disk);
+        let other = format!("format version {version} and this broker reads {VERSION}");
+        assert!(error.contains(&other) && error.contains("use the broker that wrote it"), "{error}");
+    }
 }
 
 #[test]

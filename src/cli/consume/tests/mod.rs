@@ -1,7 +1,8 @@
 //! What records look like, and what a consumer reads.
 
-use super::{plan::Plan, render::Format};
+use super::plan::Plan;
 use crate::{
+    cli::record::Format,
     client::Record,
     proto,
     types::{Offset, PartitionId, Position, RecordView},
@@ -31,7 +32,8 @@ fn json_has_text_where_bytes_are_text() {
     assert_eq!(
         render(Format::Json, &stored(record)).unwrap(),
         concat!(
-            r#"{"partition":3,"offset":7,"key":"k\"ey","type":"placed","timestamp_ms":-5,"append_time_ms":2000,"#,
+            r#"{"partition":3,"offset":7,"version":null,"erased":false,"key":"k\"ey","type":"placed","#,
+            r#""timestamp_ms":-5,"append_time_ms":2000,"#,
             r#""headers":[{"name":"h","value":"x"}],"value":"va\nlue"}"#,
             "\n"
         )
@@ -50,7 +52,9 @@ fn json_has_base64_where_bytes_are_not_text() {
     assert_eq!(
         render(Format::Json, &stored(record)).unwrap(),
         concat!(
-            r#"{"partition":3,"offset":7,"key_base64":"/w==","type":"","timestamp_ms":2000,"append_time_ms":2000,"#,
+            r#"{"partition":3,"offset":7,"version":null,"erased":false,"key_base64":"/w==","type":"","#,
+            r#""timestamp_ms":2000,"#,
+            r#""append_time_ms":2000,"#,
             r#""headers":[{"name":"h","value_base64":"/g=="}],"value_base64":"gIE="}"#,
             "\n"
         )
@@ -61,6 +65,14 @@ fn json_has_base64_where_bytes_are_not_text() {
 fn json_has_null_where_nothing_is() {
     let json = render(Format::Json, &stored(proto::Record::default())).unwrap();
     assert!(json.contains(r#""key":null"#) && json.contains(r#""value":null"#), "{json}");
+}
+
+#[test]
+fn json_has_the_version_and_says_what_was_erased() {
+    let record = proto::Record { version: Some(12), erased: Some(vec![9; 32].into()), ..proto::Record::default() };
+    let json = render(Format::Json, &stored(record.clone())).unwrap();
+    assert!(json.contains(r#""version":12,"erased":true,"key":null"#), "{json}");
+    assert_eq!(render(Format::Value, &stored(record)), None, "there is nothing left to print");
 }
 
 #[test]

@@ -2,4 +2,4 @@
 
 mod delivery;
 mod fields;
-mod requests;
+mod lines;

@@ -11,6 +11,7 @@ use crate::storage::format::{
     entry::{self, FileHeader},
     frame::{Frame, Header, MAX_FRAME_BYTES},
     identity::{Identity, Unreadable},
+    key_run, page, retired,
     segment_file::{self, IndexRow},
     topic_file::TopicFile,
 };
@@ -22,11 +23,28 @@ type Decoder = fn(&[u8]) -> bool;
 fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
     vec![
         ("frame", golden::frame().bytes().to_vec(), |bytes| Frame::decode(&Bytes::copy_from_slice(bytes)).is_some()),
+        ("erased frame", golden::erased_frame().bytes().to_vec(), |bytes| {
+            Frame::decode(&Bytes::copy_from_slice(bytes)).is_some()
+        }),
         ("checkpoint", golden::checkpoint().encode(), |bytes| Checkpoint::decode(bytes).is_some()),
         ("topic file", golden::topic_file().encode(), |bytes| TopicFile::decode(bytes).is_some()),
         ("identity", golden::identity().encode(), |bytes| Identity::decode(bytes).is_ok()),
         ("segment header", golden::segment_header().encode().to_vec(), |bytes| {
             segment_file::Header::decode(bytes).is_some()
+        }),
+        ("header of a key run", golden::key_run_header().encode()[..80].to_vec(), |bytes| {
+            key_run::Header::decode(bytes).is_some()
+        }),
+        ("page of a key run", golden::key_page().to_vec(), |bytes| {
+            let header = golden::key_run_header();
+            bytes.try_into().is_ok_and(|page| page::is_sound(page, header.salt(), header.first_row_page()))
+        }),
+        ("header of retired facts", golden::retired_header().encode()[..80].to_vec(), |bytes| {
+            retired::Header::decode(bytes).is_some()
+        }),
+        ("block of retired facts", golden::retired_block().to_vec(), |bytes| {
+            let header = golden::retired_header();
+            retired::open_block(&Bytes::copy_from_slice(bytes), header.salt(), header.first_block_at()).is_some()
         }),
         // The last four bytes are reserved: nothing is stored in them and nothing is read from them.
         ("index row", golden::index_rows()[0].encode()[..20].to_vec(), |bytes| {
@@ -127,14 +145,43 @@ fn a_damaged_frame_in_an_entry_is_named_only_by_a_header_that_is_sound() {
 }
 
 #[test]
-fn an_identity_tells_foreign_newer_and_damaged_directories_apart() {
+fn an_identity_tells_directories_that_are_foreign_damaged_or_of_another_version_apart() {
     let ours = golden::identity().encode();
     assert_eq!(Identity::decode(b""), Err(Unreadable::Foreign));
     assert_eq!(Identity::decode(b"something else entirely"), Err(Unreadable::Foreign));
     assert_eq!(Identity::decode(&ours[..20]), Err(Unreadable::Damaged));
     // Whatever a later version has behind its number, the number is understood.
     let newer = [&ours[..8], &7u32.to_le_bytes()[..], b"unknown"].concat();
-    assert_eq!(Identity::decode(&newer), Err(Unreadable::Newer { version: 7 }));
+    assert_eq!(Identity::decode(&newer), Err(Unreadable::OtherVersion { version: 7 }));
+    // The earlier one had its checksum where it is now; a number that fell to it by damage does not match that.
+    let older = forge(&ours, 8, 1, 12, &[8..12, 16..24]);
+    assert_eq!(Identity::decode(&older), Err(Unreadable::OtherVersion { version: 1 }));
+    let fallen = [&ours[..8], &1u32.to_le_bytes()[..], &ours[12..]].concat();
+    assert_eq!(Identity::decode(&fallen), Err(Unreadable::Damaged));
+}
+
+#[test]
+fn a_page_or_a_block_in_another_place_or_file_is_not_taken_for_the_one_that_belongs_there() {
+    let (run, page) = (golden::key_run_header(), golden::key_page());
+    assert!(!page::is_sound(&page, run.salt(), run.first_row_page() + 1));
+    let other = key_run::Header { to: run.to.plus(1), ..run };
+    assert!(!page::is_sound(&page, other.salt(), run.first_row_page()));
+    let (header, block) = (golden::retired_header(), golden::retired_block());
+    assert!(retired::open_block(&block, header.salt(), header.first_block_at() + 8).is_none());
+    let other = retired::Header { number: header.number + 1, ..header };
+    assert!(retired::open_block(&block, other.salt(), header.first_block_at()).is_none());
+}
+
+#[test]
+fn a_fact_that_is_cut_off_anywhere_is_none_and_nothing_is_taken() {
+    for fact in golden::retired_facts() {
+        let mut whole = Vec::new();
+        fact.encode(&mut whole);
+        for len in 0..whole.len() {
+            let mut cut = Bytes::copy_from_slice(&whole[..len]);
+            assert_eq!((retired::Retired::take(&mut cut), cut.len()), (None, len), "{fact:?}");
+        }
+    }
 }
 
 /// Replaces the 4 bytes at `at` and makes the checksum right again, so that only the number itself is wrong.
@@ -151,22 +198,27 @@ const HUGE: [u32; 4] = [u32::MAX, u32::MAX / 2, 1 << 24, 100_000];
 
 #[test]
 fn forged_counts_and_lengths_with_a_right_checksum_are_refused_without_room_being_made_for_them() {
-    // Counts of topics, of settings' bytes and of names' bytes; any multiplied by what they count would be gigabytes.
+    // Counts and lengths that, multiplied by what they count, would be gigabytes.
     let checkpoint = golden::checkpoint().encode();
+    let erasures = checkpoint.len() - 2 * (12 + 68) - 4;
+    let sequences = erasures - 2 * 20 - 4;
+    let producer_name = sequences - "gate".len() - 4;
+    let topic = golden::topic_file().encode();
+    let starts = topic.len() - (4 + 68) - 2 * 8 - 4;
     for number in HUGE {
-        for at in [32, 44] {
+        for at in [32, 52, producer_name, sequences, erasures] {
             let forged = forge(&checkpoint, at, number, 12, &[8..12, 16..checkpoint.len()]);
             assert!(Checkpoint::decode(&forged).is_none(), "{number} at {at}");
         }
-        let topic = golden::topic_file().encode();
-        let starts = topic.len() - 2 * 8 - 4;
-        for at in [24, starts] {
+        for at in [32, starts, topic.len() - 68 - 4] {
             let forged = forge(&topic, at, number, 12, &[8..12, 16..topic.len()]);
             assert!(TopicFile::decode(&forged).is_none(), "{number} at {at}");
         }
-        let mut change = golden::changes()[2].encode();
-        change[9..13].copy_from_slice(&number.to_le_bytes());
-        assert!(Change::decode(&change).is_none(), "{number} settings");
+        for (what, change, at) in [("settings", 2, 9), ("bytes of a name", 4, 13)] {
+            let mut change = golden::changes()[change].encode();
+            change[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            assert!(Change::decode(&change).is_none(), "{number} {what}");
+        }
     }
 }
 
@@ -189,10 +241,10 @@ fn forged_fields_of_a_frame_are_refused() {
     let sum = &[8..frame.bytes().len(), 0..0];
     let too_long = u32::try_from(MAX_FRAME_BYTES + 1).expect("64 MiB");
     for (what, at, number) in [
-        ("a length below the header's", 0, 71),
+        ("a length below the header's", 0, 75),
         ("a length past the bound", 0, too_long),
         ("a length past the end", 0, 100_000),
-        ("flags", 64, 1),
+        ("flags", 68, 1),
         ("more records than offsets", 20, 3),
     ] {
         let forged = forge(frame.bytes(), at, number, 4, sum);
@@ -201,7 +253,7 @@ fn forged_fields_of_a_frame_are_refused() {
     // A base offset so high that the frame would end past 2^64.
     let mut bytes = frame.bytes().to_vec();
     bytes[24..32].fill(0xff);
-    let forged = forge(&bytes, 68, 2, 4, sum);
+    let forged = forge(&bytes, 72, 2, 4, sum);
     assert!(Header::peek(&forged).is_none());
 }
 

@@ -1,6 +1,7 @@
 //! What is encoded is decoded as it was.
 
-use proptest::prelude::*;
+use bytes::Bytes;
+use proptest::{collection::vec, prelude::*};
 
 use super::samples::*;
 use crate::storage::format::{
@@ -9,9 +10,13 @@ use crate::storage::format::{
     entry::{self, BLOCK_BYTES, FileHeader, Item},
     frame::Frame,
     identity::Identity,
+    key_run::{self, KeyHash, ROWS_PER_PAGE, Row},
+    page::{self, PAGE_BYTES},
+    retired::{self, BLOCK_HEAD_BYTES, Retired, open_block, seal_block},
     segment_file::{self, IndexRow},
     topic_file::TopicFile,
 };
+use crate::types::{Offset, Version};
 
 proptest! {
     #[test]
@@ -70,6 +75,53 @@ proptest! {
     #[test]
     fn an_index_row_comes_back(row in any_index_row()) {
         prop_assert_eq!(IndexRow::decode(&row.encode()), Some(row));
+    }
+
+    #[test]
+    fn the_headers_of_runs_and_retired_files_come_back(run in any_key_run_header(), retired in any_retired_header()) {
+        prop_assert_eq!(key_run::Header::decode(&run.encode()), Some(run));
+        prop_assert_eq!(retired::Header::decode(&retired.encode()), Some(retired));
+    }
+
+    #[test]
+    fn a_row_comes_back_from_its_place_in_a_page(
+        rows in vec(any::<[u64; 3]>(), 0..=ROWS_PER_PAGE as usize),
+        salt: u32,
+        number: u64,
+    ) {
+        let mut page = [0; PAGE_BYTES];
+        let rows = rows.into_iter().map(|[hash, version, offset]| Row {
+            hash: KeyHash(hash),
+            version: Version(version),
+            offset: Offset(offset),
+        });
+        let rows: Vec<Row> = rows.collect();
+        rows.iter().enumerate().for_each(|(nth, row)| row.put(&mut page, nth));
+        page::seal(&mut page, salt, number);
+        prop_assert!(page::is_sound(&page, salt, number));
+        prop_assert!(!page::is_sound(&page, salt ^ 1, number) && !page::is_sound(&page, salt, number ^ 1));
+        prop_assert!(rows.iter().enumerate().all(|(nth, row)| Row::at(&page, nth) == *row));
+    }
+
+    #[test]
+    fn a_block_of_facts_comes_back_with_what_follows_it_left_alone(
+        facts in vec(any_retired(), 0..8),
+        behind: Vec<u8>,
+        salt: u32,
+        position: u64,
+    ) {
+        let mut block = vec![0; BLOCK_HEAD_BYTES];
+        facts.iter().for_each(|fact| fact.encode(&mut block));
+        seal_block(&mut block, salt, position);
+        let bytes = Bytes::from([block, behind].concat());
+        prop_assert_eq!(open_block(&bytes, salt ^ 1, position), None);
+        prop_assert_eq!(open_block(&bytes, salt, position ^ 1), None);
+        let mut rest = open_block(&bytes, salt, position).expect("a sound block");
+        for fact in facts {
+            prop_assert_eq!(Retired::take(&mut rest), Some(fact));
+        }
+        prop_assert_eq!(Retired::take(&mut rest), None);
+        prop_assert!(rest.is_empty());
     }
 
     #[test]

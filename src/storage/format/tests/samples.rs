@@ -8,14 +8,17 @@ use crate::{
     proto::Record,
     storage::format::{
         change::Change,
-        checkpoint::{Active, Checkpoint, Partition, Topic},
+        checkpoint::{Active, Checkpoint, KnownErasure, Partition, Producer, Topic},
         entry::{Encoded, FileHeader, Item, Link},
-        frame::{self, Frame},
+        erasure::{Erasure, Token},
+        frame::{self, Batch, Frame},
         identity::Identity,
+        key_run::{self, KeyHash},
+        retired::{self, Retired},
         segment_file::{self, IndexRow},
         topic_file::TopicFile,
     },
-    types::{Durability, Offset, PartitionId, TopicId, TopicName, TopicSettings},
+    types::{Durability, Keys, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings, Version},
 };
 
 /// The topic of most samples.
@@ -34,6 +37,18 @@ pub(crate) fn frame_of_topic(
     append_time_ms: i64,
     records: &[Record],
 ) -> Frame {
+    frame_of_batch(topic, partition, base, append_time_ms, None, records)
+}
+
+/// As [`frame_of_topic`], of a producer's batch.
+pub(crate) fn frame_of_batch(
+    topic: TopicId,
+    partition: PartitionId,
+    base: Offset,
+    append_time_ms: i64,
+    batch: Option<Batch>,
+    records: &[Record],
+) -> Frame {
     let mut bytes = BytesMut::zeroed(frame::HEADER_BYTES);
     for (record, offset) in records.iter().zip(base.0..) {
         let stored = Record { offset: Some(offset), append_time_ms: Some(append_time_ms), ..record.clone() };
@@ -49,6 +64,7 @@ pub(crate) fn frame_of_topic(
         base,
         append_time_ms,
         latest_timestamp_ms: latest.unwrap_or(append_time_ms),
+        batch,
         span: count,
     };
     Frame::seal(header, bytes)
@@ -66,106 +82,7 @@ pub(crate) fn concat(encoded: &Encoded) -> Bytes {
     bytes.into()
 }
 
-/// The values of the golden files.
-pub(super) mod golden {
-    use super::*;
-    use crate::proto::Header;
-
-    pub(in super::super) fn settings() -> TopicSettings {
-        TopicSettings {
-            durability: Durability::Os,
-            max_record_bytes: 2 << 20,
-            segment_bytes: 64 << 20,
-            segment_ms: 3_600_000,
-        }
-    }
-
-    pub(in super::super) fn name() -> TopicName {
-        TopicName::new("flights.2013-01").expect("a valid name")
-    }
-
-    pub(in super::super) fn frame() -> Frame {
-        let full = Record {
-            key: Some("N14228".into()),
-            value: Some(r#"{"dep":"EWR"}"#.into()),
-            r#type: "departed".into(),
-            headers: vec![Header { name: "source".into(), value: "gate".into() }],
-            timestamp_ms: Some(1_357_034_220_000),
-            event_id: vec![1, 2, 3].into(),
-            version: Some(7),
-            ..Record::default()
-        };
-        let tombstone =
-            Record { key: Some("N24211".into()), timestamp_ms: Some(1_357_034_100_000), ..Record::default() };
-        frame_of(PartitionId(3), Offset(1000), 1_357_034_225_000, &[full, tombstone])
-    }
-
-    pub(in super::super) fn changes() -> [Change; 4] {
-        [
-            Change::Create { topic: TOPIC, name: name(), partitions: 6, settings: settings() },
-            Change::Delete { topic: TOPIC },
-            Change::Alter { topic: TOPIC, settings: TopicSettings::default() },
-            Change::Trim { topic: TOPIC, partition: PartitionId(3), before: Offset(900) },
-        ]
-    }
-
-    pub(in super::super) fn link() -> Link {
-        Link { salt: 0xfeed_beef_0bad_cafe, sequence: 42, durable: 40, previous: 0x1234_5678 }
-    }
-
-    pub(in super::super) fn items() -> Vec<Item> {
-        let changes = changes().into_iter().map(Item::Change);
-        [Item::Frame(frame())].into_iter().chain(changes).collect()
-    }
-
-    pub(in super::super) fn file_header() -> FileHeader {
-        FileHeader { number: 9, salt: link().salt }
-    }
-
-    pub(in super::super) fn segment_header() -> segment_file::Header {
-        segment_file::Header {
-            topic: TOPIC,
-            partition: PartitionId(3),
-            base: Offset(1000),
-            first_append_time_ms: 1_357_034_225_000,
-        }
-    }
-
-    pub(in super::super) fn index_rows() -> [IndexRow; 3] {
-        [
-            IndexRow { relative: 500, position: 66_000, latest_before_ms: 1_357_034_220_000 },
-            IndexRow { relative: 990, position: 131_700, latest_before_ms: 1_357_034_220_000 },
-            IndexRow { relative: 1_200, position: 150_000, latest_before_ms: 1_357_040_000_000 },
-        ]
-    }
-
-    pub(in super::super) fn checkpoint() -> Checkpoint {
-        let written = Partition {
-            start: Offset(900),
-            end: Offset(1002),
-            last_append_time_ms: 1_357_034_225_000,
-            active: Some(Active { base: Offset(1000), len: 260 }),
-        };
-        let topics = vec![
-            Topic { id: TOPIC, name: name(), settings: settings(), partitions: vec![Partition::EMPTY, written] },
-            Topic {
-                id: TopicId(2),
-                name: TopicName::new("empty").expect("a valid name"),
-                settings: TopicSettings::default(),
-                partitions: vec![],
-            },
-        ];
-        Checkpoint { applied: 41, journal_file: 9, topics }
-    }
-
-    pub(in super::super) fn topic_file() -> TopicFile {
-        TopicFile { id: TOPIC, name: name(), settings: settings(), starts: vec![Offset(0), Offset(900)] }
-    }
-
-    pub(in super::super) fn identity() -> Identity {
-        Identity { id: 0x00c0_ffee_00c0_ffee }
-    }
-}
+pub(super) mod golden;
 
 fn id() -> impl Strategy<Value = TopicId> {
     any::<u64>().prop_map(TopicId)
@@ -180,9 +97,11 @@ fn name() -> impl Strategy<Value = TopicName> {
 }
 
 fn settings() -> impl Strategy<Value = TopicSettings> {
+    let keys = prop_oneof![Just(Keys::Versioned), Just(Keys::Plain)];
     let durability = prop_oneof![Just(Durability::Sync), Just(Durability::Os)];
-    (durability, 1024u64..8 << 20, 65_536u64..1 << 30, 1_000u64..1 << 40).prop_map(
-        |(durability, max_record_bytes, segment_bytes, segment_ms)| TopicSettings {
+    (keys, durability, 1024u64..8 << 20, 65_536u64..1 << 30, 1_000u64..1 << 40).prop_map(
+        |(keys, durability, max_record_bytes, segment_bytes, segment_ms)| TopicSettings {
+            keys,
             durability,
             max_record_bytes,
             segment_bytes,
@@ -207,25 +126,57 @@ prop_compose! {
         partition in any::<u32>(),
         base in 0..u64::MAX / 2,
         time in any::<i64>(),
+        batch in option::of(any_batch()),
         records in vec(any_record(), 1..6),
     ) -> Frame {
-        frame_of_topic(topic, PartitionId(partition), Offset(base), time, &records)
+        frame_of_batch(topic, PartitionId(partition), Offset(base), time, batch, &records)
+    }
+}
+
+prop_compose! {
+    fn any_batch()(producer in 1..=u64::MAX, epoch in any::<u32>(), sequence in any::<u64>()) -> Batch {
+        Batch { producer: ProducerId(producer), epoch, sequence }
+    }
+}
+
+prop_compose! {
+    fn any_erasure()(
+        id in any::<u64>(),
+        partition in any::<u32>(),
+        token in any::<[u8; Token::BYTES]>(),
+        end in offset(),
+        through in any::<u64>(),
+        requested_ms in any::<i64>(),
+    ) -> Erasure {
+        let (partition, through) = (PartitionId(partition), Version(through));
+        Erasure { id, partition, token: Token(token), end, through, requested_ms }
     }
 }
 
 pub(super) fn any_change() -> impl Strategy<Value = Change> {
-    let create = (id(), name(), any::<u32>(), settings())
-        .prop_map(|(topic, name, partitions, settings)| Change::Create { topic, name, partitions, settings });
+    let create =
+        (id(), any::<u64>(), name(), any::<u32>(), settings()).prop_map(|(topic, seed, name, partitions, settings)| {
+            Change::Create { topic, seed, name, partitions, settings }
+        });
     let trim = (id(), any::<u32>(), offset()).prop_map(|(topic, partition, before)| Change::Trim {
         topic,
         partition: PartitionId(partition),
         before,
+    });
+    let open = (any::<u64>(), any::<u32>(), "\\PC{0,30}").prop_map(|(id, epoch, name)| Change::OpenProducer {
+        producer: ProducerId(id),
+        epoch,
+        name,
     });
     prop_oneof![
         create,
         id().prop_map(|topic| Change::Delete { topic }),
         (id(), settings()).prop_map(|(topic, settings)| Change::Alter { topic, settings }),
         trim,
+        open,
+        any::<u64>().prop_map(|id| Change::ForgetProducer { producer: ProducerId(id) }),
+        (id(), any_erasure()).prop_map(|(topic, erasure)| Change::Erase { topic, erasure }),
+        any::<u64>().prop_map(|id| Change::ErasureComplete { id }),
     ]
 }
 
@@ -246,31 +197,58 @@ prop_compose! {
 
 fn any_partition() -> impl Strategy<Value = Partition> {
     let active = option::of((0..u64::MAX, any::<u64>()).prop_map(|(base, len)| Active { base: Offset(base), len }));
-    (offset(), offset(), any::<i64>(), active).prop_map(|(start, end, last_append_time_ms, active)| Partition {
-        start,
-        end,
-        last_append_time_ms,
-        active,
-    })
+    (offset(), offset(), any::<i64>(), active, any::<u64>()).prop_map(
+        |(start, end, last_append_time_ms, active, retired)| Partition {
+            start,
+            end,
+            last_append_time_ms,
+            active,
+            retired,
+        },
+    )
 }
 
-pub(super) fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
-    let topic = (id(), name(), settings(), vec(any_partition(), 0..4))
-        .prop_map(|(id, name, settings, partitions)| Topic { id, name, settings, partitions });
-    (any::<u64>(), any::<u64>(), vec(topic, 0..4)).prop_map(|(applied, journal_file, topics)| Checkpoint {
-        applied,
-        journal_file,
-        topics,
-    })
+fn any_topic() -> impl Strategy<Value = Topic> {
+    (id(), any::<u64>(), name(), settings(), vec(any_partition(), 0..4))
+        .prop_map(|(id, seed, name, settings, partitions)| Topic { id, seed, name, settings, partitions })
 }
 
-pub(super) fn any_topic_file() -> impl Strategy<Value = TopicFile> {
-    (id(), name(), settings(), vec(offset(), 0..10)).prop_map(|(id, name, settings, starts)| TopicFile {
-        id,
-        name,
-        settings,
-        starts,
-    })
+prop_compose! {
+    fn any_producer()(
+        id in any::<u64>(),
+        epoch in any::<u32>(),
+        idle_ms in any::<u64>(),
+        name in "\\PC{0,30}",
+        next in vec((id(), any::<u32>().prop_map(PartitionId), any::<u64>()), 0..4),
+    ) -> Producer {
+        Producer { id: ProducerId(id), epoch, idle_ms, name, next }
+    }
+}
+
+prop_compose! {
+    pub(super) fn any_checkpoint()(
+        applied in any::<u64>(),
+        journal_file in any::<u64>(),
+        topics in vec(any_topic(), 0..4),
+        producers in vec(any_producer(), 0..4),
+        erasures in vec((id(), any::<bool>(), any_erasure()), 0..4),
+    ) -> Checkpoint {
+        let erasures = erasures.into_iter().map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
+        Checkpoint { applied, journal_file, topics, producers, erasures: erasures.collect() }
+    }
+}
+
+prop_compose! {
+    pub(super) fn any_topic_file()(
+        id in id(),
+        seed in any::<u64>(),
+        name in name(),
+        settings in settings(),
+        starts in vec(offset(), 0..10),
+        erasures in vec(any_erasure(), 0..4),
+    ) -> TopicFile {
+        TopicFile { id, seed, name, settings, starts, erasures }
+    }
 }
 
 prop_compose! {
@@ -292,4 +270,54 @@ prop_compose! {
     ) -> IndexRow {
         IndexRow { relative, position, latest_before_ms }
     }
+}
+
+prop_compose! {
+    pub(super) fn any_key_run_header()(
+        topic in id(),
+        partition in any::<u32>(),
+        (from, len) in (0..u64::MAX / 2, 1..u64::MAX / 2),
+        (rows, hashes) in (0u64..1 << 39).prop_flat_map(|rows| (Just(rows), 0..=rows)),
+        fence_bits in 0u32..=32,
+        filter_blocks in 1u64..1 << 40,
+        fingerprint in any::<u64>(),
+    ) -> key_run::Header {
+        let (partition, from, to) = (PartitionId(partition), Offset(from), Offset(from + len));
+        key_run::Header { topic, partition, from, to, rows, hashes, fence_bits, filter_blocks, fingerprint }
+    }
+}
+
+prop_compose! {
+    pub(super) fn any_retired_header()(
+        topic in id(),
+        partition in any::<u32>(),
+        number in any::<u64>(),
+        facts in any::<u64>(),
+        filter_blocks in 1u64..1 << 40,
+        blocks in 0u64..1 << 48,
+        fence_pages in 1u64 << 40..1 << 48,
+        fingerprint in any::<u64>(),
+    ) -> retired::Header {
+        let (partition, fence_at) = (PartitionId(partition), fence_pages * 4096);
+        retired::Header { topic, partition, number, facts, filter_blocks, blocks, fence_at, fingerprint }
+    }
+}
+
+pub(super) fn any_retired() -> impl Strategy<Value = Retired> {
+    let batch = (any::<u64>(), any::<u32>(), offset(), any::<u32>(), any::<i64>()).prop_map(
+        |(producer, epoch, base, count, append_time_ms)| {
+            let producer = ProducerId(producer);
+            retired::Identity::Batch { producer, epoch, base, count, append_time_ms }
+        },
+    );
+    let identity = prop_oneof![
+        vec(any::<u8>(), 0..50).prop_map(|key| retired::Identity::Entity { key: key.into() }),
+        any::<[u8; 32]>().prop_map(|token| retired::Identity::Erased { token }),
+        batch,
+    ];
+    (any::<u64>(), any::<u64>(), identity).prop_map(|(hash, version, identity)| Retired {
+        hash: KeyHash(hash),
+        version: Version(version),
+        identity,
+    })
 }

@@ -1,6 +1,7 @@
 //! Looking at data directories, sound and damaged.
 
 mod damaged;
+mod keys;
 mod refused;
 mod sound;
 
@@ -79,12 +80,13 @@ impl Directory {
 
     fn create(&mut self) {
         let (topic, name) = (TOPIC, name());
-        let change = Change::Create { topic, name: name.clone(), partitions: 2, settings: TopicSettings::default() };
+        let change =
+            Change::Create { topic, seed: 0, name: name.clone(), partitions: 2, settings: TopicSettings::default() };
         self.commit(vec![Item::Change(change)]);
         let path = self.data.topic(TOPIC);
         self.env.files.create_dir(&path).expect("a new topic");
         let starts = vec![Offset(0); 2];
-        let file = TopicFile { id: TOPIC, name, settings: TopicSettings::default(), starts };
+        let file = TopicFile { id: TOPIC, seed: 0, name, settings: TopicSettings::default(), starts, erasures: vec![] };
         replace_file(&*self.env.files, &path.join("topic"), &file.encode()).expect("room");
     }
 
@@ -119,8 +121,14 @@ impl Directory {
         self.write_out();
         let applied = self.journal.sequence();
         let partitions = self.logs.iter().map(|(log, _)| log.lock().unwrap().checkpoint()).collect();
-        let topic = CheckpointTopic { id: TOPIC, name: name(), settings: TopicSettings::default(), partitions };
-        let content = Content { applied, journal_file: self.ring.file_of(applied + 1), topics: vec![topic] };
+        let topic =
+            CheckpointTopic { id: TOPIC, seed: 0, name: name(), settings: TopicSettings::default(), partitions };
+        let content = Content {
+            applied,
+            journal_file: self.ring.file_of(applied + 1),
+            topics: vec![topic],
+            ..Content::default()
+        };
         checkpoint_file::store(&*self.env.files, &self.data.checkpoint(), &content).expect("room");
         self.ring.release_before(content.journal_file);
     }

@@ -73,7 +73,13 @@ fn changes_behind_the_checkpoint_are_seen() {
     let altered = TopicSettings { segment_ms: 77_000, ..TopicSettings::default() };
     dir.commit(vec![Item::Change(Change::Alter { topic: TOPIC, settings: altered.clone() })]);
     let (topic, name) = (TopicId(9), TopicName::new("another").expect("a valid name"));
-    dir.commit(vec![Item::Change(Change::Create { topic, name, partitions: 1, settings: TopicSettings::default() })]);
+    dir.commit(vec![Item::Change(Change::Create {
+        topic,
+        seed: 0,
+        name,
+        partitions: 1,
+        settings: TopicSettings::default(),
+    })]);
     let report = dir.inspect(true);
     assert_eq!(report.damage, []);
     let names: Vec<&str> = report.topics.iter().map(|topic| topic.name.as_str()).collect();

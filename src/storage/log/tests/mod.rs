@@ -120,6 +120,15 @@ impl Bench {
         self.log.lock().unwrap().end()
     }
 
+    /// Takes the segments that were trimmed, as if what must be kept of them had been.
+    fn take_trimmed(&self) -> Vec<super::Sealed> {
+        let mut log = self.log.lock().unwrap();
+        if let Some(trimmed) = log.trimmed() {
+            log.retire(trimmed.end, 0);
+        }
+        log.take_retired()
+    }
+
     fn segment_count(&self) -> usize {
         self.log.lock().unwrap().size().0
     }

@@ -69,7 +69,7 @@ impl Model {
             }
             Step::Checkpoint => {
                 self.checkpoint = self.bench.checkpoint();
-                let trimmed = self.bench.log.lock().unwrap().take_trimmed();
+                let trimmed = self.bench.take_trimmed();
                 remove_segments(&self.bench.log, &self.bench.segments, &trimmed).expect("the files can be removed");
             }
             Step::Restart => {

@@ -71,7 +71,7 @@ fn trimmed_segments_are_removed_only_when_they_are_taken() {
     assert_eq!(bench.segment_count(), 3);
     assert!(bench.exists(&bench.segment(0)));
     let at = bench.checkpoint();
-    let trimmed = bench.log.lock().unwrap().take_trimmed();
+    let trimmed = bench.take_trimmed();
     remove_segments(&bench.log, &bench.segments, &trimmed).expect("the files can be removed");
     for (base, there) in [(0, false), (8, false), (16, true), (24, true)] {
         assert_eq!(bench.exists(&bench.segment(base)), there, "segment {base}");
@@ -88,7 +88,7 @@ fn a_start_finds_trimmed_segments_that_were_not_removed_yet() {
     bench.log.lock().unwrap().trim(Offset(17));
     let at = bench.checkpoint();
     bench.reopen(at);
-    assert_eq!(bench.log.lock().unwrap().take_trimmed().len(), 2);
+    assert_eq!(bench.take_trimmed().len(), 2);
     assert_eq!(bench.segment_count(), 3);
 }
 

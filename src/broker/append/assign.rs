@@ -1,0 +1,326 @@
+//! Giving an append its place, under the locks of every partition that it writes or has a condition on.
+//!
+//! First everything is looked up and compared, which changes nothing that anybody can see; then, with nothing left that
+//! could fail, offsets, versions and sequences are given out, and the frames are queued. What is compared are facts
+//! that may still be on their way to the disk; an answer that tells them waits until they are there.
+
+use std::sync::{Arc, MutexGuard, PoisonError, RwLockReadGuard};
+
+use super::{
+    Appended, AppendedRange, Checked, CheckedBatch,
+    frame::{self, Assigned},
+    runs,
+};
+use crate::{
+    broker::{
+        Actual, Admission, Broker, Error, Expected, FailedCondition, Pending, Shared,
+        commit::Commit,
+        keys::{Looked, Wanted},
+        lock,
+        pending::pending,
+        state::{Next, PartitionRef},
+    },
+    producers::{Decision, Producers},
+    storage::{
+        format::{
+            entry::{self, Item},
+            frame::{Batch, Frame},
+        },
+        keys::table::{EntryId, Subject},
+    },
+    types::{Durability, Offset, PartitionId, TopicId, Version},
+};
+
+/// What an append needs of the partitions, in the order in which everybody locks them.
+struct Place {
+    partitions: Vec<PartitionRef>,
+}
+
+/// What came of comparing.
+enum Compared {
+    /// All of it may happen; the entries of all keys that are wanted.
+    New(Vec<EntryId>),
+    /// The producer's batches are stored already.
+    Repeated,
+    /// Some conditions do not hold.
+    Conflict(Vec<FailedCondition>),
+    /// It cannot happen, because of something that may not be durable yet.
+    Refused(Error),
+    /// For these of the wanted keys files must be read first.
+    Unknown(Vec<usize>),
+}
+
+impl Broker {
+    /// Assigns offsets, versions and sequences, and queues the frames.
+    pub(super) fn assign(&self, append: Checked, admission: Admission) -> Result<Pending<Appended>, Error> {
+        let shared = &self.shared;
+        let place = Place::of(&append)?;
+        let open = match hold_open(&place.partitions) {
+            Ok(open) => open,
+            Err(closing) => return shared.refuse_durably(closing),
+        };
+        let wanted = place.wanted(&append);
+        let mut looked = Looked::default();
+        loop {
+            let mut next = place.lock();
+            let mut producers = append.producer.map(|_| lock(&shared.producers));
+            let compared = place.compare(&append, &wanted, &mut next, producers.as_deref(), &looked);
+            next.iter_mut().for_each(|next| next.keys.count_memory(&shared.key_memory));
+            match compared {
+                Compared::New(entries) => {
+                    let queued = place.take(shared, &append, &entries, &mut next, producers.as_deref_mut(), admission);
+                    next.iter_mut().for_each(|next| next.keys.count_memory(&shared.key_memory));
+                    return queued;
+                }
+                Compared::Unknown(unknown) => {
+                    drop((next, producers));
+                    looked.look_up(shared, &place.partitions, &wanted, &unknown)?;
+                }
+                Compared::Repeated => {
+                    drop((next, producers, wanted, open));
+                    return self.answer_again(append);
+                }
+                Compared::Conflict(failed) => {
+                    drop((next, producers, wanted, open));
+                    return self.answer_again_or_refuse(append, failed);
+                }
+                Compared::Refused(error) => return shared.refuse_durably(error),
+            }
+        }
+    }
+}
+
+impl Place {
+    fn of(append: &Checked) -> Result<Self, Error> {
+        let mut partitions = Vec::new();
+        for batch in &append.batches {
+            for run in runs(&batch.plan) {
+                partitions.push(batch.topic.partition(run[0].partition)?);
+            }
+        }
+        for condition in &append.conditions {
+            partitions.push(condition.topic.partition(condition.partition)?);
+        }
+        partitions.sort_by_key(key);
+        partitions.dedup_by_key(|partition| key(partition));
+        Ok(Self { partitions })
+    }
+
+    /// Which of the partitions this is.
+    fn at(&self, topic: TopicId, partition: PartitionId) -> usize {
+        self.partitions.binary_search_by_key(&(topic, partition), key).expect("all of the append were collected")
+    }
+
+    /// The keys whose versions matter: of every record, in the order of batches and plans, then of every condition.
+    fn wanted<'a>(&self, append: &'a Checked) -> Vec<Wanted<'a>> {
+        let mut wanted = Vec::new();
+        for batch in &append.batches {
+            for run in runs(&batch.plan) {
+                let at = self.at(batch.topic.id, run[0].partition);
+                let keyed = run.iter().filter_map(|record| record.key);
+                wanted.extend(keyed.map(|(key, hash)| Wanted { at, hash, key: key.in_bytes(&batch.records) }));
+            }
+        }
+        for condition in &append.conditions {
+            let at = self.at(condition.topic.id, condition.partition);
+            let key = condition.condition.expected.key();
+            wanted.extend(key.zip(condition.hash).map(|(key, hash)| Wanted { at, hash, key }));
+        }
+        wanted
+    }
+
+    fn lock(&self) -> Vec<MutexGuard<'_, Next>> {
+        self.partitions.iter().map(|partition| lock(&partition.partition().next)).collect()
+    }
+
+    /// Compares the append with what is stored and under way. Adds to the key tables what is found out about keys,
+    /// which is true whatever becomes of the append.
+    fn compare(
+        &self,
+        append: &Checked,
+        wanted: &[Wanted<'_>],
+        next: &mut [MutexGuard<'_, Next>],
+        producers: Option<&Producers>,
+        looked: &Looked,
+    ) -> Compared {
+        if let Some(producers) = producers {
+            match decide(append, producers) {
+                Ok(Decision::New) => {}
+                Ok(Decision::Duplicate) => return Compared::Repeated,
+                Err(error) => return Compared::Refused(error),
+            }
+        }
+        let entries = match looked.entries(wanted, next) {
+            Ok(entries) => entries,
+            Err(unknown) => return Compared::Unknown(unknown),
+        };
+        let failed = self.failed(append, wanted.len(), &entries, next);
+        if failed.is_empty() { Compared::New(entries) } else { Compared::Conflict(failed) }
+    }
+
+    /// The conditions that do not hold.
+    fn failed(
+        &self,
+        append: &Checked,
+        wanted: usize,
+        entries: &[EntryId],
+        next: &[MutexGuard<'_, Next>],
+    ) -> Vec<FailedCondition> {
+        let about_keys = append.conditions.iter().filter(|condition| condition.hash.is_some()).count();
+        let mut keys = entries[wanted - about_keys..].iter();
+        let mut failed = Vec::new();
+        for (index, checked) in append.conditions.iter().enumerate() {
+            let at = &next[self.at(checked.topic.id, checked.partition)];
+            let actual = match checked.hash {
+                Some(_) => {
+                    let entry = keys.next().expect("every key of a condition was wanted");
+                    Actual::Version(at.keys.table.version(*entry))
+                }
+                None => Actual::NextOffset(at.offset),
+            };
+            if !checked.condition.expected.holds(actual) {
+                failed.push(FailedCondition { index, condition: checked.condition.clone(), actual });
+            }
+        }
+        failed
+    }
+
+    /// Gives out offsets, versions and sequences, and queues the frames.
+    fn take(
+        &self,
+        shared: &Shared,
+        append: &Checked,
+        entries: &[EntryId],
+        next: &mut [MutexGuard<'_, Next>],
+        mut producers: Option<&mut Producers>,
+        admission: Admission,
+    ) -> Result<Pending<Appended>, Error> {
+        // Behind this nothing fails but a broker that is going down.
+        let room = shared.queue.reserve()?;
+        let now = shared.env.clock.now_ms();
+        let mut entries = entries.iter();
+        let (mut items, mut owners) = (Vec::new(), Vec::new());
+        let mut answer = Appended { batches: Vec::with_capacity(append.batches.len()) };
+        for batch in &append.batches {
+            let mut ranges = Vec::new();
+            for run in runs(&batch.plan) {
+                let at = self.at(batch.topic.id, run[0].partition);
+                let next = &mut *next[at];
+                next.append_time_ms = next.append_time_ms.max(now);
+                let (versions, frame) = take_run(append, batch, run, next, &mut entries);
+                next.keys.lag += frame.bytes().len() as u64;
+                if let (Some(producers), Some(of)) = (producers.as_deref_mut(), frame.header().batch) {
+                    producers.apply_batch(of.producer, of.epoch, batch.topic.id, run[0].partition, of.sequence);
+                }
+                ranges.push(AppendedRange {
+                    partition: run[0].partition,
+                    first_offset: frame.header().base,
+                    count: frame.header().count,
+                    append_time_ms: next.append_time_ms,
+                    versions: if append.return_versions { versions } else { Vec::new() },
+                });
+                items.push(Item::Frame(frame));
+                owners.push(self.partitions[at].clone());
+            }
+            answer.batches.push(ranges);
+        }
+
+        debug_assert!(entry::encoded_len(&items) as u64 <= shared.options.journal().capacity());
+        let sync = owners.iter().any(|owner| owner.topic.settings().durability == Durability::Sync);
+        let (giver, pending) = pending();
+        let done = Box::new(move || giver.give(Ok(answer)));
+        let commit = Commit { items, partitions: owners, sync, charge: admission.into_charge(), done };
+        shared.queue.push_reserved(room, commit)?;
+        Ok(pending)
+    }
+}
+
+/// Gives a run of records what is next in its partition, and builds its frame.
+fn take_run<'a>(
+    append: &Checked,
+    batch: &CheckedBatch,
+    run: &[super::Planned],
+    next: &mut Next,
+    entries: &mut impl Iterator<Item = &'a EntryId>,
+) -> (Vec<Version>, Frame) {
+    let base = next.offset;
+    let versions: Vec<Version> = run
+        .iter()
+        .zip(base.0..)
+        .map(|(record, offset)| match record.key {
+            Some(_) => {
+                let entry = entries.next().expect("every key of a record was wanted");
+                next.keys.table.push(*entry, Offset(offset))
+            }
+            None => Version::NONE,
+        })
+        .collect();
+    let of = append.producer.zip(batch.sequence).map(|(producer, sequence)| Batch {
+        producer: producer.id,
+        epoch: producer.epoch,
+        sequence,
+    });
+    if let Some(of) = of {
+        let hash = batch.topic.hasher.producer(of.producer, of.epoch);
+        let subject = Subject::Producer { id: of.producer, epoch: of.epoch };
+        let table = &mut next.keys.table;
+        let entry = table.find(hash, subject).unwrap_or_else(|| table.insert(hash, subject, Version(of.sequence)));
+        table.push(entry, base);
+    }
+    let assigned = Assigned { base, append_time_ms: next.append_time_ms, versions: &versions, batch: of };
+    let frame = frame::build(batch, run, &assigned);
+    next.offset = frame.header().end();
+    (versions, frame)
+}
+
+/// Whether the batches of a producer are new.
+fn decide(append: &Checked, producers: &Producers) -> Result<Decision, Error> {
+    let Some(producer) = append.producer else { return Ok(Decision::New) };
+    let batches: Vec<(TopicId, PartitionId, u64)> = append
+        .batches
+        .iter()
+        .filter_map(|batch| Some((batch.topic.id, batch.plan.first()?.partition, batch.sequence?)))
+        .collect();
+    producers.decide_append(producer.id, producer.epoch, &batches).map_err(|refused| {
+        let topic = |at: usize| append.batches[at].topic.name.to_string();
+        Error::of_producer(producer, refused, |at| (topic(at), batches[at].1, batches[at].2))
+    })
+}
+
+/// What partitions are locked in the order of.
+fn key(partition: &PartitionRef) -> (TopicId, PartitionId) {
+    (partition.topic.id, partition.partition().id)
+}
+
+/// Keeps the topics from being deleted until the append is queued.
+fn hold_open(partitions: &[PartitionRef]) -> Result<Vec<RwLockReadGuard<'_, bool>>, Error> {
+    let mut held = Vec::new();
+    for partition in partitions.chunk_by(|one, other| Arc::ptr_eq(&one.topic, &other.topic)).map(|of_one| &of_one[0]) {
+        let closing = partition.topic.closing.read().unwrap_or_else(PoisonError::into_inner);
+        if *closing {
+            return Err(Error::UnknownTopic { topic: partition.topic.name.to_string() });
+        }
+        held.push(closing);
+    }
+    Ok(held)
+}
+
+impl Expected {
+    /// The key that it is about, if it is about one.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::KeyAbsent { key } | Self::KeyExists { key } | Self::KeyAt { key, .. } => Some(key),
+            Self::PartitionAt { .. } => None,
+        }
+    }
+
+    fn holds(&self, actual: Actual) -> bool {
+        match (self, actual) {
+            (Self::KeyAbsent { .. }, Actual::Version(actual)) => actual == Version::NONE,
+            (Self::KeyExists { .. }, Actual::Version(actual)) => actual != Version::NONE,
+            (Self::KeyAt { version, .. }, Actual::Version(actual)) => *version == actual,
+            (Self::PartitionAt { next, .. }, Actual::NextOffset(actual)) => *next == actual,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How records become a frame: the client's bytes, and behind each record what the broker assigns.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{CheckedBatch, Planned};
+use crate::{
+    storage::format::frame::{self, Batch, Frame},
+    types::{Offset, RecordView, Version},
+};
+
+/// The broker's fields in every record: tag and eight bytes for the offset, and for the append time.
+const OFFSET_AND_TIME_BYTES: usize = 18;
+/// The same for a version.
+const VERSION_BYTES: usize = 9;
+/// A timestamp that the client left out: tag and varint, at most.
+const TIMESTAMP_BYTES: usize = 11;
+/// The most that the broker adds to a record.
+pub(super) const MOST_ADDED_BYTES: usize = OFFSET_AND_TIME_BYTES + VERSION_BYTES + TIMESTAMP_BYTES;
+
+const TIMESTAMP_TAG: u8 = 5 << 3;
+const OFFSET_TAG: u8 = 12 << 3 | 1;
+const VERSION_TAG: u8 = 13 << 3 | 1;
+const APPEND_TIME_TAG: u8 = 14 << 3 | 1;
+const ELEMENT_TAG: u8 = 15 << 3 | 2;
+
+/// What a run of records is given.
+pub(super) struct Assigned<'a> {
+    pub(super) base: Offset,
+    pub(super) append_time_ms: i64,
+    /// One for each record; [`Version::NONE`] where versions are not counted.
+    pub(super) versions: &'a [Version],
+    pub(super) batch: Option<Batch>,
+}
+
+/// The most that the broker adds to this record.
+pub(super) fn added_len(record: &RecordView<'_>) -> usize {
+    let version = if record.key.is_some() { VERSION_BYTES } else { 0 };
+    OFFSET_AND_TIME_BYTES + version + if record.timestamp_ms.is_some() { 0 } else { TIMESTAMP_BYTES }
+}
+
+/// Builds the frame of a run.
+pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'_>) -> Frame {
+    let Assigned { base, append_time_ms, .. } = *assigned;
+    let bytes: usize = run.iter().map(|record| record.encoded.len as usize).sum();
+    let mut out = BytesMut::with_capacity(frame::HEADER_BYTES + bytes + run.len() * (6 + MOST_ADDED_BYTES));
+    out.put_bytes(0, frame::HEADER_BYTES);
+    let mut latest_timestamp_ms = i64::MIN;
+    let mut offset = base;
+    for (record, version) in run.iter().zip(assigned.versions) {
+        let timestamp = record.timestamp_ms.map_or_else(|| timestamp_len(append_time_ms), |_| 0);
+        let version_bytes = if *version == Version::NONE { 0 } else { VERSION_BYTES };
+        out.put_u8(ELEMENT_TAG);
+        put_varint(&mut out, (record.encoded.len as usize + OFFSET_AND_TIME_BYTES + version_bytes + timestamp) as u64);
+        out.put_slice(record.encoded.in_bytes(&batch.records));
+        if record.timestamp_ms.is_none() {
+            out.put_u8(TIMESTAMP_TAG);
+            put_varint(&mut out, append_time_ms.cast_unsigned());
+        }
+        out.put_u8(OFFSET_TAG);
+        out.put_u64_le(offset.0);
+        if *version != Version::NONE {
+            out.put_u8(VERSION_TAG);
+            out.put_u64_le(version.0);
+        }
+        out.put_u8(APPEND_TIME_TAG);
+        out.put_i64_le(append_time_ms);
+        latest_timestamp_ms = latest_timestamp_ms.max(record.timestamp_ms.unwrap_or(append_time_ms));
+        offset = offset.plus(1);
+    }
+    let count = u32::try_from(run.len()).expect("bounded by MAX_RECORDS_PER_APPEND");
+    let header = frame::Header {
+        topic: batch.topic.id,
+        partition: run[0].partition,
+        count,
+        base,
+        append_time_ms,
+        latest_timestamp_ms,
+        batch: assigned.batch,
+        span: count,
+    };
+    Frame::seal(header, out)
+}
+
+fn timestamp_len(timestamp_ms: i64) -> usize {
+    let bits = 64 - (timestamp_ms.cast_unsigned() | 1).leading_zeros() as usize;
+    1 + bits.div_ceil(7)
+}
+
+fn put_varint(out: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        out.put_u8((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}

@@ -1,0 +1,268 @@
+//! Appends: what is asked for, what is answered, and the checks that need no lock.
+//!
+//! Reading order: this page; `assign.rs`, what happens under the partitions' locks; `frame.rs`, how records become a
+//! frame; `repeated.rs`, the answer to what is stored already.
+
+mod assign;
+mod frame;
+mod repeated;
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+
+use super::{Admission, Broker, Condition, Error, Expected, Pending, Producer, state::Topic};
+use crate::{
+    storage::{format::frame::HEADER_BYTES, keys::hash::KeyHash},
+    types::{Keys, Offset, PartitionId, RecordView, Records, Version, limits, partition_of_key},
+};
+
+/// One atomic commit, as the client sent it.
+#[derive(Debug, Default)]
+pub(crate) struct Append {
+    pub(crate) batches: Vec<AppendBatch>,
+    /// What must hold for it to happen.
+    pub(crate) conditions: Vec<Condition>,
+    /// For exactly-once; then every batch has a sequence.
+    pub(crate) producer: Option<Producer>,
+    /// Whether the answer has the version of every record.
+    pub(crate) return_versions: bool,
+}
+
+/// Records for one topic.
+#[derive(Debug)]
+pub(crate) struct AppendBatch {
+    pub(crate) topic: String,
+    /// None: by key, or by turns.
+    pub(crate) partition: Option<PartitionId>,
+    /// The number of this batch among the producer's for its topic and partition.
+    pub(crate) sequence: Option<u64>,
+    /// The records in wire form, unchecked: tag, length, record, again and again.
+    pub(crate) records: Bytes,
+}
+
+/// Where an append's records are: for each batch, the ranges by partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) batches: Vec<Vec<AppendedRange>>,
+}
+
+/// A run of records in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AppendedRange {
+    pub(crate) partition: PartitionId,
+    pub(crate) first_offset: Offset,
+    pub(crate) count: u32,
+    pub(crate) append_time_ms: i64,
+    /// Of each record, in order, if it was asked for.
+    pub(crate) versions: Vec<Version>,
+}
+
+/// An append that has been checked as far as it can be without a lock.
+struct Checked {
+    batches: Vec<CheckedBatch>,
+    conditions: Vec<CheckedCondition>,
+    producer: Option<Producer>,
+    return_versions: bool,
+}
+
+/// A batch that has been checked.
+struct CheckedBatch {
+    topic: Arc<Topic>,
+    sequence: Option<u64>,
+    records: Bytes,
+    /// The records by partition, in each in the order they came.
+    plan: Vec<Planned>,
+}
+
+/// What is known of a record before its offset is.
+struct Planned {
+    partition: PartitionId,
+    /// The record's encoding, in the batch's bytes.
+    encoded: Span,
+    /// Its key, if its versions are counted, with the key's hash.
+    key: Option<(Span, KeyHash)>,
+    /// The client's timestamp; the append time stands in for it.
+    timestamp_ms: Option<i64>,
+}
+
+/// A part of a batch's bytes. A request is far below 4 GiB.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+/// A condition that makes sense.
+struct CheckedCondition {
+    topic: Arc<Topic>,
+    partition: PartitionId,
+    /// Of the key, if it is about one.
+    hash: Option<KeyHash>,
+    condition: Condition,
+}
+
+impl Span {
+    /// The place of a slice of `bytes` in it.
+    fn of(slice: &[u8], bytes: &[u8]) -> Self {
+        let start = slice.as_ptr().addr() - bytes.as_ptr().addr();
+        let short = |number: usize| u32::try_from(number).expect("a request is far below 4 GiB");
+        Self { start: short(start), len: short(slice.len()) }
+    }
+
+    fn in_bytes(self, bytes: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        &bytes[start..start + self.len as usize]
+    }
+}
+
+impl Broker {
+    /// Waits until there is memory for a request of this many bytes.
+    pub(crate) async fn admit(&self, bytes: usize) -> Result<Admission, Error> {
+        self.shared.check_room()?;
+        if self.shared.memory.is_pressed() {
+            self.shared.housekeeping.ring();
+        }
+        self.shared.wait_for_key_memory().await?;
+        self.shared.memory.admit(bytes).await
+    }
+
+    /// Checks an append, gives its records their offsets and versions, and queues it for the journal. Refused whole, or
+    /// taken whole.
+    pub(crate) fn append(&self, append: Append, admission: Admission) -> Result<Pending<Appended>, Error> {
+        let counts = [
+            ("batches", append.batches.len(), limits::MAX_BATCHES_PER_APPEND),
+            ("conditions", append.conditions.len(), limits::MAX_CONDITIONS_PER_APPEND),
+        ];
+        if let Some((what, count, limit)) = counts.into_iter().find(|(_, count, limit)| count > limit) {
+            return Err(Error::RequestTooLarge { what, count, limit });
+        }
+        check_sequences(&append)?;
+        let conditions = append.conditions.into_iter().enumerate();
+        let checked = Checked {
+            batches: append.batches.into_iter().map(|batch| self.check(batch)).collect::<Result<_, _>>()?,
+            conditions: conditions
+                .map(|(at, condition)| self.check_condition(at, condition))
+                .collect::<Result<_, _>>()?,
+            producer: append.producer,
+            return_versions: append.return_versions,
+        };
+        self.check_size(&checked)?;
+        self.assign(checked, admission)
+    }
+
+    /// Checks the records of a batch and settles where each goes.
+    fn check(&self, batch: AppendBatch) -> Result<CheckedBatch, Error> {
+        let topic = self.shared.topics().find(&batch.topic)?;
+        if let Some(partition) = batch.partition {
+            topic.partition(partition)?;
+        }
+        let turn = PartitionId(topic.rotation.load(Ordering::Relaxed) % topic.partition_count());
+        let mut uses_turn = false;
+        let settings = topic.settings();
+        let malformed = |index, reason| Error::MalformedRecord { topic: batch.topic.clone(), index, reason };
+        let mut plan = Vec::new();
+        for (index, element) in Records::new(&batch.records).enumerate() {
+            let (_, encoded) = element.map_err(|reason| malformed(index, reason))?;
+            let record = RecordView::parse_new(encoded).map_err(|reason| malformed(index, reason))?;
+            let (bytes, limit) = ((encoded.len() + frame::added_len(&record)) as u64, settings.max_record_bytes);
+            if bytes > limit {
+                return Err(Error::RecordTooLarge { topic: batch.topic.clone(), index, bytes, limit });
+            }
+            let versioned = record.key.filter(|_| settings.keys == Keys::Versioned);
+            let by_key = |key| partition_of_key(key, topic.partition_count());
+            let partition = match (batch.partition, versioned) {
+                (Some(partition), Some(key)) if partition != by_key(key) => {
+                    let (topic, belongs) = (batch.topic.clone(), by_key(key));
+                    return Err(Error::WrongPartition { topic, index, partition, belongs });
+                }
+                (Some(partition), _) => partition,
+                (None, _) => record.key.map_or_else(
+                    || {
+                        uses_turn = true;
+                        turn
+                    },
+                    by_key,
+                ),
+            };
+            let key = versioned.map(|key| (Span::of(key, &batch.records), topic.hasher.key(key)));
+            let encoded = Span::of(encoded, &batch.records);
+            plan.push(Planned { partition, encoded, key, timestamp_ms: record.timestamp_ms });
+        }
+        if uses_turn {
+            topic.rotation.fetch_add(1, Ordering::Relaxed);
+        }
+        // Stable: within a partition the order is the request's.
+        plan.sort_by_key(|record| record.partition);
+        Ok(CheckedBatch { topic, sequence: batch.sequence, records: batch.records, plan })
+    }
+
+    fn check_condition(&self, index: usize, condition: Condition) -> Result<CheckedCondition, Error> {
+        let topic = self.shared.topics().find(&condition.topic)?;
+        let (partition, hash) = match &condition.expected {
+            Expected::PartitionAt { partition, .. } => (topic.partition(*partition)?.partition().id, None),
+            Expected::KeyAbsent { key } | Expected::KeyExists { key } | Expected::KeyAt { key, .. } => {
+                if key.is_empty() || key.len() > limits::MAX_KEY_BYTES {
+                    let reason = "its key does not have 1 to 65,535 bytes";
+                    return Err(Error::MalformedCondition { index, reason });
+                }
+                topic.check_versioned()?;
+                (partition_of_key(key, topic.partition_count()), Some(topic.hasher.key(key)))
+            }
+        };
+        Ok(CheckedCondition { topic, partition, hash, condition })
+    }
+
+    fn check_size(&self, checked: &Checked) -> Result<(), Error> {
+        let count = checked.batches.iter().map(|batch| batch.plan.len()).sum::<usize>();
+        if count == 0 {
+            return Err(Error::EmptyAppend);
+        }
+        if count > limits::MAX_RECORDS_PER_APPEND {
+            return Err(Error::RequestTooLarge { what: "records", count, limit: limits::MAX_RECORDS_PER_APPEND });
+        }
+        let records: usize = checked.batches.iter().map(|batch| batch.records.len()).sum();
+        let frames: usize = checked.batches.iter().map(|batch| runs(&batch.plan).count()).sum();
+        // Five bytes for a length that grows, a table row beside each header.
+        let most = records + count * (frame::MOST_ADDED_BYTES + 5) + frames * (HEADER_BYTES + 16) + 64;
+        let capacity = usize::try_from(self.shared.options.journal().capacity()).unwrap_or(usize::MAX);
+        if most > capacity {
+            return Err(Error::RequestTooLarge { what: "bytes", count: most, limit: capacity });
+        }
+        Ok(())
+    }
+}
+
+impl Topic {
+    /// Refuses what needs entities where there are none.
+    pub(super) fn check_versioned(&self) -> Result<(), Error> {
+        match self.settings().keys {
+            Keys::Versioned => Ok(()),
+            Keys::Plain => Err(Error::PlainTopic { topic: self.name.to_string() }),
+        }
+    }
+}
+
+/// A producer's batches are numbered, each for one partition; others are not.
+fn check_sequences(append: &Append) -> Result<(), Error> {
+    let malformed = |reason: &str| Err(Error::MalformedRequest { reason: reason.to_owned() });
+    let numbered = append.batches.iter().filter(|batch| batch.sequence.is_some()).count();
+    match append.producer {
+        None if numbered > 0 => malformed("a batch has a sequence, but the request has no producer"),
+        Some(_) if numbered < append.batches.len() => {
+            malformed("the request has a producer, but a batch has no sequence")
+        }
+        Some(_) if append.batches.iter().any(|batch| batch.partition.is_none()) => {
+            malformed("a batch with a sequence must name its partition: sequences are counted in it")
+        }
+        Some(_) if append.batches.iter().any(|batch| batch.records.is_empty()) => {
+            malformed("a batch with a sequence must have records")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The runs of a plan that go to one partition each.
+fn runs(plan: &[Planned]) -> impl Iterator<Item = &[Planned]> {
+    plan.chunk_by(|one, other| one.partition == other.partition)
+}

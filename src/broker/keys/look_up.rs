@@ -1,0 +1,315 @@
+//! What version a key is at.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, MutexGuard, atomic::Ordering},
+};
+
+use super::{Files, KeyIndex};
+use crate::{
+    broker::{
+        AppendedRange, Error, Producer, Shared, lock,
+        state::{Next, PartitionRef},
+    },
+    storage::{
+        format::{erasure::Token, key_run::Row},
+        keys::{
+            Damaged,
+            hash::KeyHash,
+            retired::Identity,
+            run::Run,
+            table::{EntryId, Subject},
+        },
+        log::{LogReader, ReadError},
+    },
+    types::{Offset, RecordView, Version},
+};
+
+/// A key whose version an append needs, in one of its partitions.
+#[derive(Clone, Copy)]
+pub(in crate::broker) struct Wanted<'a> {
+    /// Which of the append's partitions.
+    pub(in crate::broker) at: usize,
+    pub(in crate::broker) hash: KeyHash,
+    pub(in crate::broker) key: &'a [u8],
+}
+
+/// What was read from files, by the place of the key among those wanted. It is true as long as the files are the same:
+/// what they say of a key is overtaken by a table first.
+#[derive(Default)]
+pub(in crate::broker) struct Looked {
+    found: HashMap<usize, (Arc<Files>, Version)>,
+}
+
+/// Why files do not tell a version.
+pub(super) enum Unknown {
+    /// A part of the index is damaged: it can be written again.
+    Run(Arc<Run>, Damaged),
+    /// Facts that cannot be had from anywhere else are damaged.
+    Retired(Damaged),
+    /// A record that has to be compared cannot be read.
+    Record(ReadError),
+}
+
+/// The latest row of a subject in files.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) version: Version,
+    /// Where its record is; none if it is gone.
+    pub(super) offset: Option<Offset>,
+}
+
+impl Looked {
+    /// The table entries of all keys, in order, made where there are none; or the places of those that files must be
+    /// read for.
+    pub(in crate::broker) fn entries(
+        &self,
+        wanted: &[Wanted<'_>],
+        next: &mut [MutexGuard<'_, Next>],
+    ) -> Result<Vec<EntryId>, Vec<usize>> {
+        let find = |wanted: &Wanted<'_>, next: &[MutexGuard<'_, Next>]| {
+            next[wanted.at].keys.table.find(wanted.hash, Subject::Key(wanted.key))
+        };
+        let found: Vec<Option<EntryId>> = wanted.iter().map(|wanted| find(wanted, next)).collect();
+        let missing: Vec<usize> = (0..wanted.len()).filter(|place| found[*place].is_none()).collect();
+        let mut unknown = Vec::new();
+        for of_one in missing.chunk_by(|one, other| wanted[*one].at == wanted[*other].at) {
+            let keys = &mut next[wanted[of_one[0]].at].keys;
+            unknown.extend(self.add_entries(wanted, of_one, keys));
+        }
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
+        let entry = |(place, found): (usize, Option<EntryId>)| {
+            found.unwrap_or_else(|| find(&wanted[place], next).expect("entries for all that were missing were made"))
+        };
+        Ok(found.into_iter().enumerate().map(entry).collect())
+    }
+
+    /// Makes entries for keys that have none; returns the places of those that files must be read for.
+    fn add_entries(&self, wanted: &[Wanted<'_>], places: &[usize], keys: &mut KeyIndex) -> Vec<usize> {
+        let hashes: Vec<KeyHash> = places.iter().map(|place| wanted[*place].hash).collect();
+        let mut maybe = vec![false; hashes.len()];
+        keys.files.may_know_each(&hashes, &mut maybe);
+        let mut unknown = Vec::new();
+        for (place, maybe) in places.iter().zip(maybe) {
+            let Wanted { hash, key, .. } = wanted[*place];
+            let subject = Subject::Key(key);
+            // The same key may have come before in this append.
+            if keys.table.find(hash, subject).is_some() {
+                continue;
+            }
+            let looked = self.found.get(place).filter(|(files, _)| Arc::ptr_eq(files, &keys.files));
+            match keys.known(hash, subject).or(looked.map(|(_, version)| *version)) {
+                Some(version) => drop(keys.table.insert(hash, subject, version)),
+                None if maybe => unknown.push(*place),
+                None => drop(keys.table.insert(hash, subject, Version::NONE)),
+            }
+        }
+        unknown
+    }
+
+    /// Reads files for the keys at these places.
+    pub(in crate::broker) fn look_up(
+        &mut self,
+        shared: &Shared,
+        partitions: &[PartitionRef],
+        wanted: &[Wanted<'_>],
+        places: &[usize],
+    ) -> Result<(), Error> {
+        for place in places {
+            let Wanted { at, hash, key } = wanted[*place];
+            let (files, found) = shared.latest_in_files(&partitions[at], hash, Subject::Key(key))?;
+            self.found.insert(*place, (files, found.map_or(Version::NONE, |found| found.version)));
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The latest row of a subject in a partition's files, with the files that say so. Reads records, and repairs the
+    /// files if need be.
+    pub(super) fn latest_in_files(
+        &self,
+        partition: &PartitionRef,
+        hash: KeyHash,
+        subject: Subject<'_>,
+    ) -> Result<(Arc<Files>, Option<Found>), Error> {
+        loop {
+            let files = self.whole_files(partition)?;
+            match files.latest(&self.reader(partition), hash, subject, Offset(u64::MAX)) {
+                Ok(found) => return Ok((files, found)),
+                Err(unknown) => self.repair(partition, unknown)?,
+            }
+        }
+    }
+
+    /// A partition's files, without gaps.
+    pub(super) fn whole_files(&self, partition: &PartitionRef) -> Result<Arc<Files>, Error> {
+        loop {
+            let files = lock(&partition.partition().next).keys.files.clone();
+            if files.gaps.is_empty() {
+                return Ok(files);
+            }
+            self.fill_gaps(partition)?;
+        }
+    }
+
+    /// Makes good what kept files from telling a version, or says why that cannot be.
+    pub(super) fn repair(&self, partition: &PartitionRef, unknown: Unknown) -> Result<(), Error> {
+        let (topic, id) = (partition.topic.name.to_string(), partition.partition().id);
+        match unknown {
+            Unknown::Run(run, damaged) => {
+                tracing::warn!(topic, partition = id.0, %damaged, "a part of a key index is damaged and is rebuilt");
+                self.make_gap(partition, &run);
+                Ok(())
+            }
+            Unknown::Retired(damaged) => {
+                let to = partition.range().0;
+                tracing::error!(topic, partition = id.0, %damaged, "what is known of trimmed records is damaged");
+                let cause = damaged.to_string();
+                Err(Error::DamagedRecords { topic, partition: id, from: Offset::ZERO, to, cause })
+            }
+            Unknown::Record(error) => Err(self.explain(partition, error)),
+        }
+    }
+
+    /// What it means that a record cannot be read.
+    pub(in crate::broker) fn explain(&self, partition: &PartitionRef, error: ReadError) -> Error {
+        self.explain_at(partition, partition.range().0, error)
+    }
+
+    /// As [`explain`](Self::explain), of who reads at an offset.
+    pub(in crate::broker) fn explain_at(&self, partition: &PartitionRef, offset: Offset, error: ReadError) -> Error {
+        let (topic, id) = (partition.topic.name.to_string(), partition.partition().id);
+        if partition.topic.deleted.load(Ordering::Acquire) {
+            return Error::UnknownTopic { topic };
+        }
+        match error {
+            ReadError::Damaged { from, to, cause } => {
+                tracing::error!(topic, partition = id.0, from = from.0, to = to.0, cause, "records are damaged");
+                Error::DamagedRecords { topic, partition: id, from, to, cause }
+            }
+            ReadError::BelowStart => {
+                let (earliest, high_watermark) = partition.range();
+                Error::OffsetOutOfRange { topic, partition: id, offset, earliest, high_watermark }
+            }
+        }
+    }
+
+    /// What a producer was told of a batch whose records are gone.
+    pub(in crate::broker) fn first_range_retired(
+        &self,
+        partition: &PartitionRef,
+        producer: Producer,
+        version: Version,
+    ) -> Result<AppendedRange, Error> {
+        let files = self.whole_files(partition)?;
+        let hash = partition.topic.hasher.producer(producer.id, producer.epoch);
+        let damaged = |damaged| self.repair(partition, Unknown::Retired(damaged));
+        let facts = files.retired.as_ref().map(|retired| retired.facts(hash, version)).transpose();
+        let facts = match facts {
+            Ok(facts) => facts.into_iter().flatten(),
+            Err(error) => return damaged(error).and(Err(Error::OutcomeUnknown)),
+        };
+        for fact in facts.map_while(Result::ok).take_while(|fact| fact.version == version) {
+            match fact.identity {
+                Identity::Batch { producer: id, epoch, base, count, append_time_ms }
+                    if id == producer.id && epoch == producer.epoch =>
+                {
+                    let (partition, first_offset) = (partition.partition().id, base);
+                    return Ok(AppendedRange { partition, first_offset, count, append_time_ms, versions: Vec::new() });
+                }
+                _ => {}
+            }
+        }
+        let (earliest, high_watermark) = partition.range();
+        let cause = "the batch is stored, and its frame cannot be found".to_owned();
+        Err(self.explain(partition, ReadError::Damaged { from: earliest, to: high_watermark, cause }))
+    }
+
+    pub(in crate::broker) fn reader<'a>(&'a self, partition: &'a PartitionRef) -> LogReader<'a> {
+        LogReader { log: &partition.partition().log, segments: &self.segments }
+    }
+}
+
+impl Files {
+    /// The latest row of a subject with an offset below `limit`.
+    pub(super) fn latest(
+        &self,
+        reader: &LogReader<'_>,
+        hash: KeyHash,
+        subject: Subject<'_>,
+        limit: Offset,
+    ) -> Result<Option<Found>, Unknown> {
+        for run in self.runs.iter().rev() {
+            let damaged = |damaged| Unknown::Run(run.clone(), damaged);
+            if !run.may_have(hash).map_err(damaged)? {
+                continue;
+            }
+            let group = run.group(hash).map_err(damaged)?;
+            if group.is_empty() {
+                continue;
+            }
+            // Rows of other subjects with the same hash may lie between; they are few.
+            let mut latest: Option<Found> = None;
+            for at in (0..group.len()).rev() {
+                let row = group.row(at).map_err(damaged)?;
+                if latest.is_some_and(|latest| latest.version >= row.version) {
+                    break;
+                }
+                if row.offset < limit && is_of(reader, subject, &row).map_err(Unknown::Record)? {
+                    latest = Some(Found { version: row.version, offset: Some(row.offset) });
+                }
+            }
+            if latest.is_some() {
+                return Ok(latest);
+            }
+        }
+        self.latest_retired(hash, subject).map_err(Unknown::Retired)
+    }
+
+    /// What is known of a subject whose records are gone.
+    fn latest_retired(&self, hash: KeyHash, subject: Subject<'_>) -> Result<Option<Found>, Damaged> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.clone());
+        }
+        let Some(retired) = &self.retired else { return Ok(None) };
+        let mut latest = None;
+        for fact in retired.facts(hash, Version::NONE)? {
+            let fact = fact?;
+            let is_it = match (&fact.identity, subject) {
+                (Identity::Entity { key }, Subject::Key(wanted)) => key == wanted,
+                (Identity::Erased { token }, Subject::Key(wanted)) => Token(*token).is_of(wanted),
+                (Identity::Batch { producer, epoch, .. }, Subject::Producer { id, epoch: wanted }) => {
+                    *producer == id && *epoch == wanted
+                }
+                _ => false,
+            };
+            if is_it {
+                latest = latest.max(Some(fact.version));
+            }
+        }
+        Ok(latest.map(|version| Found { version, offset: None }))
+    }
+}
+
+/// Whether a row is of a subject, which the log says. A record that is gone is nobody's.
+pub(super) fn is_of(reader: &LogReader<'_>, subject: Subject<'_>, row: &Row) -> Result<bool, ReadError> {
+    match subject {
+        Subject::Key(key) => Ok(reader.record_at(row.offset)?.is_some_and(|record| is_of_key(&record.view(), key))),
+        Subject::Producer { id, epoch } => {
+            let frame = reader.frame_at(row.offset)?;
+            let batch = frame.and_then(|frame| frame.header().batch);
+            Ok(batch.is_some_and(|batch| batch.producer == id && batch.epoch == epoch))
+        }
+    }
+}
+
+/// Whether a record is of the entity with this key, erased or not.
+pub(in crate::broker) fn is_of_key(record: &RecordView<'_>, key: &[u8]) -> bool {
+    match record.erased {
+        Some(token) => Token::decode(token).is_some_and(|token| token.is_of(key)),
+        None => record.key == Some(key),
+    }
+}

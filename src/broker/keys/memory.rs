@@ -1,0 +1,62 @@
+//! The budget for the parts of key indexes that are in memory.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::broker::{Error, Shared};
+
+/// Counts the memory of all key tables.
+pub(in crate::broker) struct KeyMemory {
+    used: AtomicUsize,
+    total: usize,
+    freed: Notify,
+}
+
+impl KeyMemory {
+    pub(in crate::broker) fn new(total: usize) -> Self {
+        Self { used: AtomicUsize::new(0), total, freed: Notify::new() }
+    }
+
+    /// Takes note that what took `before` bytes takes `now`.
+    pub(super) fn change(&self, before: usize, now: usize) {
+        if now >= before {
+            self.used.fetch_add(now - before, Ordering::AcqRel);
+        } else {
+            self.used.fetch_sub(before - now, Ordering::AcqRel);
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Whether so much is used that tables should be written out: half.
+    pub(in crate::broker) fn is_pressed(&self) -> bool {
+        self.used.load(Ordering::Acquire) > self.total / 2
+    }
+
+    fn is_full(&self) -> bool {
+        self.used.load(Ordering::Acquire) > self.total
+    }
+
+    /// Lets go all who wait: storage has failed.
+    pub(in crate::broker) fn close(&self) {
+        self.freed.notify_waiters();
+    }
+}
+
+impl Shared {
+    /// Waits until the key tables have room again. What an append adds is counted when it is there: what is over the
+    /// budget is at most what is admitted to [`Memory`](crate::broker::memory::Memory) at a time.
+    pub(in crate::broker) async fn wait_for_key_memory(&self) -> Result<(), Error> {
+        while self.key_memory.is_full() {
+            let freed = self.key_memory.freed.notified();
+            self.housekeeping.ring();
+            if self.has_failed() {
+                return Err(Error::ShuttingDown);
+            }
+            if self.key_memory.is_full() {
+                freed.await;
+            }
+        }
+        Ok(())
+    }
+}

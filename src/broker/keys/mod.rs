@@ -1,0 +1,154 @@
+//! The key index of a partition in use: its newest part under the lock of appends, its files shared by who looks up.
+//!
+//! ```text
+//!   files: runs, with gaps where one is missing        | frozen table    | table
+//!   and retired facts                                  | being written   | grows with every append
+//! ```
+//!
+//! Appends look keys up in the table, then in the frozen one, then ask the filters of the files. Nearly always that
+//! tells the version without reading a file. Where it does not, the locks are released, the files are read, and what
+//! was found is true as long as the files are the same (`look_up.rs`). Who looks for records takes offsets from all
+//! parts in the order of versions (`rows.rs`). `upkeep.rs` freezes tables, writes and merges runs, and fills gaps from
+//! the log; `retire.rs` keeps what must outlive records that are removed.
+//!
+//! Invariants:
+//! - Files, frozen table and table cover adjacent offsets. They change places under the lock of appends only, and files
+//!   only by who holds the partition's upkeep.
+//! - A table's facts are true of everything that has been given a place, durable or not. Who reads looks no further
+//!   than the high watermark.
+//! - A run is written when what it covers is in segments and a checkpoint says so.
+
+mod look_up;
+mod memory;
+mod retire;
+mod rows;
+mod upkeep;
+
+use std::{ops::Range, path::Path, sync::Arc};
+
+pub(in crate::broker) use look_up::{Looked, Wanted, is_of_key};
+pub(in crate::broker) use memory::KeyMemory;
+pub(in crate::broker) use rows::Rows;
+pub(in crate::broker) use upkeep::Freeze;
+
+use crate::{
+    env::FileSystem,
+    storage::{
+        files::FileError,
+        keys::{
+            Damaged,
+            hash::{KeyHash, KeyHasher},
+            retired::{RetiredFile, retired_path},
+            run::Run,
+            set,
+            table::{Subject, Table},
+        },
+        log::{Identity, Log},
+    },
+    types::{Offset, Version},
+};
+
+/// The key index of a partition, as far as appends change it.
+pub(in crate::broker) struct KeyIndex {
+    pub(in crate::broker) table: Table,
+    frozen: Option<Arc<Table>>,
+    files: Arc<Files>,
+    /// The memory that is counted for the tables.
+    counted: usize,
+    /// Bytes of the log since the table was begun: what a start may have to read again.
+    pub(in crate::broker) lag: u64,
+}
+
+/// The files of a partition's key index, as they are at one moment.
+pub(in crate::broker) struct Files {
+    /// In the order of their offsets.
+    runs: Vec<Arc<Run>>,
+    /// Offsets that no run covers, and that must be looked for in the log.
+    gaps: Vec<Range<Offset>>,
+    /// What is known of records that are gone.
+    retired: Option<Arc<RetiredFile>>,
+    /// Something is known, and cannot be read.
+    lost: Option<Damaged>,
+}
+
+impl KeyIndex {
+    /// The index of a partition with these files, whose next record gets the offset `from`.
+    pub(in crate::broker) fn new(from: Offset, files: Files) -> Self {
+        Self { table: Table::new(from), frozen: None, files: Arc::new(files), counted: 0, lag: 0 }
+    }
+
+    /// A subject's version, if the tables know it.
+    fn known(&self, hash: KeyHash, subject: Subject<'_>) -> Option<Version> {
+        let tables = [Some(&self.table), self.frozen.as_deref()];
+        tables.into_iter().flatten().find_map(|table| table.find(hash, subject).map(|entry| table.version(entry)))
+    }
+
+    /// The number of the file of retired facts; 0 if there is none.
+    pub(in crate::broker) fn retired_number(&self) -> u64 {
+        self.files.retired.as_ref().map_or(0, |file| file.number())
+    }
+
+    /// Counts the tables' memory as it is now.
+    pub(in crate::broker) fn count_memory(&mut self, memory: &KeyMemory) {
+        let now = self.table.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
+        memory.change(self.counted, now);
+        self.counted = now;
+    }
+}
+
+impl Files {
+    /// Of a partition without any.
+    pub(in crate::broker) const NONE: Self = Self { runs: Vec::new(), gaps: Vec::new(), retired: None, lost: None };
+
+    /// The files that a log has beside it. Those that may not be used any more are removed.
+    pub(in crate::broker) fn open(files: &dyn FileSystem, log: &Log, hasher: &KeyHasher) -> Result<Self, FileError> {
+        let (dir, identity, fingerprint) = (log.dir(), log.identity(), hasher.fingerprint());
+        let found = set::list(files, &dir, identity, fingerprint, log.first_kept()..log.end())?;
+        set::remove(files, &dir, &found.stale)?;
+        let (retired, lost) = match log.retired_file() {
+            0 => (None, None),
+            number => open_retired(files, &retired_path(&dir, number), identity, fingerprint),
+        };
+        Ok(Self { runs: found.runs, gaps: found.gaps, retired, lost })
+    }
+
+    /// Sets those of `maybe` that belong to hashes the files may know: all, where files are missing or damaged.
+    fn may_know_each(&self, hashes: &[KeyHash], maybe: &mut [bool]) {
+        if !self.gaps.is_empty() || self.lost.is_some() {
+            maybe.fill(true);
+            return;
+        }
+        let mut found = vec![false; hashes.len()];
+        for run in &self.runs {
+            if run.may_have_each(hashes, &mut found).is_err() {
+                maybe.fill(true);
+                return;
+            }
+            maybe.iter_mut().zip(&found).for_each(|(maybe, found)| *maybe |= *found);
+        }
+        if let Some(retired) = &self.retired {
+            for (hash, maybe) in hashes.iter().zip(maybe) {
+                *maybe |= retired.may_have(*hash).unwrap_or(true);
+            }
+        }
+    }
+}
+
+/// Opens a file of retired facts, or says how it is damaged.
+fn open_retired(
+    files: &dyn FileSystem,
+    path: &Path,
+    identity: Identity,
+    fingerprint: u64,
+) -> (Option<Arc<RetiredFile>>, Option<Damaged>) {
+    match RetiredFile::open(files, path, identity, fingerprint) {
+        Ok(file) => (Some(Arc::new(file)), None),
+        Err(error) => {
+            tracing::error!(
+                %error,
+                "what is known of trimmed records cannot be read; appends to entities without other records are refused"
+            );
+            (None, Some(Damaged { path: path.to_owned(), position: 0 }))
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Keeping what must outlive records that are removed: the last version of every entity, and what producers were told
+//! of their batches.
+//!
+//! A trimmed segment is removed in four steps: what its records say is written to a file of retired facts; appends look
+//! there; a checkpoint names the file; the segment goes. A crash between any two of them repeats the first.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Files,
+    upkeep::{for_each_erased, for_each_subject},
+};
+use crate::{
+    broker::{Shared, lock, state::PartitionRef},
+    storage::{
+        files::{FileError, ensure_dir},
+        format::frame::Frame,
+        keys::{
+            hash::{KeyHash, KeyHasher},
+            merge,
+            retired::{self, Content, Identity, Retired, RetiredFile},
+            set,
+            table::Subject,
+        },
+        log::{self, Cursor, Log, ReadError},
+    },
+    types::{Version, limits},
+};
+
+/// Most facts that are gathered before they are written: they are in memory until then.
+const MOST_FACTS: usize = 1 << 20;
+
+/// Facts that are being gathered: of an entity only the highest version counts.
+#[derive(Default)]
+struct Gathered {
+    entities: BTreeMap<(KeyHash, Bytes), Version>,
+    erased: BTreeMap<[u8; 32], Version>,
+    batches: Vec<Retired>,
+}
+
+impl Shared {
+    /// Writes what the trimmed segments of a partition say, and lets the next checkpoint remove them.
+    pub(super) fn retire_trimmed(&self, partition: &PartitionRef) -> Result<(), FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        let trimmed = lock(&partition.partition().log).trimmed();
+        let Some(trimmed) = trimmed else { return Ok(()) };
+        let reader = self.reader(partition);
+        let mut cursor = Cursor::new(trimmed.start);
+        while cursor.next < trimmed.end {
+            let mut gathered = Gathered::default();
+            while cursor.next < trimmed.end && gathered.len() < MOST_FACTS {
+                match reader.read_trimmed(&mut cursor, limits::MAX_RESPONSE_BYTES) {
+                    Ok(frames) if frames.is_empty() => cursor = Cursor::new(trimmed.end),
+                    Ok(frames) => frames.iter().for_each(|frame| self.gather(partition, frame, &mut gathered)),
+                    // What is damaged was reported to its readers, and is removed with the rest.
+                    Err(ReadError::Damaged { to, .. }) => cursor = Cursor::new(to.max(cursor.next.plus(1))),
+                    Err(ReadError::BelowStart) => cursor = Cursor::new(trimmed.end),
+                }
+            }
+            if gathered.len() > 0 && !self.write_retired(partition, gathered.facts(), Some)? {
+                return Ok(());
+            }
+        }
+        let number = lock(&partition.partition().next).keys.retired_number();
+        lock(&partition.partition().log).retire(trimmed.end, number);
+        Ok(())
+    }
+
+    fn gather(&self, partition: &PartitionRef, frame: &Frame, gathered: &mut Gathered) {
+        let hasher = &partition.topic.hasher;
+        let header = *frame.header();
+        for_each_subject(&partition.topic, frame, |subject, _, version| match subject {
+            Subject::Key(key) => {
+                let latest = gathered.entities.entry((hasher.key(key), Bytes::copy_from_slice(key))).or_insert(version);
+                *latest = version.max(*latest);
+            }
+            Subject::Producer { id, epoch } if lock(&self.producers).is_known(id, epoch) => {
+                let identity = Identity::Batch {
+                    producer: id,
+                    epoch,
+                    base: header.base,
+                    count: header.count,
+                    append_time_ms: header.append_time_ms,
+                };
+                gathered.batches.push(Retired { hash: hasher.producer(id, epoch), version, identity });
+            }
+            Subject::Producer { .. } => {}
+        });
+        for_each_erased(frame, |token, _, version| {
+            let latest = gathered.erased.entry(token.0).or_insert(version);
+            *latest = version.max(*latest);
+        });
+    }
+
+    /// Puts a file with these facts, and those there are, in the place of the partition's file of retired facts; false
+    /// if that one is damaged. The caller holds the upkeep.
+    pub(in crate::broker) fn write_retired(
+        &self,
+        partition: &PartitionRef,
+        facts: Vec<Retired>,
+        edit: impl FnMut(Retired) -> Option<Retired>,
+    ) -> Result<bool, FileError> {
+        let now = lock(&partition.partition().next).keys.files.clone();
+        if now.lost.is_some() {
+            return Ok(false);
+        }
+        let old = now.retired.clone();
+        let dir = lock(&partition.partition().log).dir();
+        let files = &*self.env.files;
+        ensure_dir(files, &self.dir.topic(partition.topic.id))?;
+        ensure_dir(files, &dir)?;
+        // What a crash left behind is written over: no checkpoint names it.
+        let number = old.as_ref().map_or(0, |file| file.number()) + 1;
+        let content = |number, expected_facts| Content {
+            identity: log::Identity { topic: partition.topic.id, partition: partition.partition().id },
+            fingerprint: partition.topic.hasher.fingerprint(),
+            number,
+            expected_facts,
+        };
+        let mut inputs: Vec<Arc<RetiredFile>> = old.into_iter().collect();
+        if !facts.is_empty() {
+            let count = facts.len() as u64;
+            inputs.push(Arc::new(RetiredFile::write(files, &dir, &content(number, count), &facts)?));
+        }
+        let number = number + 1;
+        let expected = inputs.iter().map(|file| file.len()).sum();
+        let merged = retired::merge(files, &dir, &content(number, expected), &inputs, edit);
+        let merged = match merged {
+            Ok(merged) => Arc::new(merged),
+            Err(merge::Error::File(error)) => return Err(error),
+            Err(merge::Error::Damaged(damaged)) => {
+                // It stays as it is, damage and all: what it knew must not be taken for never known.
+                tracing::error!(%damaged, "what is known of trimmed records is damaged; trimmed segments are kept");
+                return Ok(false);
+            }
+        };
+        let (path, bytes) = (merged.path().display(), merged.bytes());
+        tracing::debug!(%path, bytes, facts = merged.len(), "retired facts were written");
+        let mut next = lock(&partition.partition().next);
+        let (runs, gaps) = (next.keys.files.runs.clone(), next.keys.files.gaps.clone());
+        next.keys.files = Arc::new(Files { runs, gaps, retired: Some(merged), lost: None });
+        Ok(true)
+    }
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.entities.len() + self.erased.len() + self.batches.len()
+    }
+
+    fn facts(self) -> Vec<Retired> {
+        let entities = self.entities.into_iter();
+        let entities = entities.map(|((hash, key), version)| (hash, version, Identity::Entity { key }));
+        let erased = self.erased.into_iter().map(|(token, version)| {
+            let hash = KeyHash(crate::storage::format::erasure::Token(token).hash());
+            (hash, version, Identity::Erased { token })
+        });
+        let mut facts: Vec<Retired> =
+            entities.chain(erased).map(|(hash, version, identity)| Retired { hash, version, identity }).collect();
+        facts.extend(self.batches);
+        facts.sort_by_key(Retired::order);
+        facts
+    }
+}
+
+impl Shared {
+    /// Without a checkpoint that names one: makes one file of all there are of a log; its number, or 0.
+    pub(in crate::broker) fn whole_retired(&self, log: &Log, hasher: &KeyHasher) -> Result<u64, FileError> {
+        let (dir, identity, fingerprint) = (log.dir(), log.identity(), hasher.fingerprint());
+        let found = retired::list(&*self.env.files, &dir)?.files;
+        let Some((last, _)) = found.last().filter(|_| found.len() > 1) else {
+            return Ok(found.first().map_or(0, |(number, _)| *number));
+        };
+        // What a crash has left behind says nothing that is not true.
+        let open = |(_, path): &(u64, std::path::PathBuf)| {
+            RetiredFile::open(&*self.env.files, path, identity, fingerprint).ok()
+        };
+        let inputs: Vec<_> = found.iter().filter_map(open).map(Arc::new).collect();
+        let number = last + 1;
+        let expected_facts = inputs.iter().map(|file| file.len()).sum();
+        let content = Content { identity, fingerprint, number, expected_facts };
+        match retired::merge(&*self.env.files, &dir, &content, &inputs, Some) {
+            Ok(_) => Ok(number),
+            Err(merge::Error::File(error)) => Err(error),
+            Err(merge::Error::Damaged(damaged)) => {
+                tracing::error!(%damaged, "what is known of trimmed records is damaged");
+                Ok(*last)
+            }
+        }
+    }
+
+    /// Removes the files of retired facts of a partition that are not the one with this number: a checkpoint names
+    /// that.
+    pub(in crate::broker) fn remove_old_retired(&self, partition: &PartitionRef, number: u64) -> Result<(), FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        let dir = lock(&partition.partition().log).dir();
+        let found = retired::list(&*self.env.files, &dir)?;
+        let now = lock(&partition.partition().next).keys.retired_number();
+        let old =
+            found.files.iter().filter(|(other, _)| *other != number && *other != now).map(|(_, path)| path.clone());
+        let old: Vec<_> = old.chain(found.unfinished).collect();
+        set::remove(&*self.env.files, &dir, &old)
+    }
+}

@@ -1,0 +1,208 @@
+//! Where the records of a subject are, in the order of versions.
+
+use std::sync::Arc;
+
+use super::{
+    Files,
+    look_up::{Found, Unknown},
+};
+use crate::{
+    broker::{Error, Shared, lock, state::PartitionRef},
+    storage::{
+        format::key_run::Row,
+        keys::{
+            hash::KeyHash,
+            table::{EntryId, Subject, Table},
+        },
+    },
+    types::{Offset, Version},
+};
+
+/// Which rows are wanted.
+#[derive(Clone, Copy)]
+pub(in crate::broker) struct Rows<'a> {
+    pub(in crate::broker) hash: KeyHash,
+    /// None for all that have the hash.
+    pub(in crate::broker) subject: Option<Subject<'a>>,
+    /// The version to begin at.
+    pub(in crate::broker) from: Version,
+    /// Down from there instead of up.
+    pub(in crate::broker) backward: bool,
+    /// About how many.
+    pub(in crate::broker) most: usize,
+    /// Records from this offset on are not to be seen.
+    pub(in crate::broker) limit: Offset,
+}
+
+/// What the tables know, as they were at one moment.
+struct Known {
+    /// Of the table itself, which goes on changing.
+    newest: Vec<(Version, Offset)>,
+    frozen: Option<Arc<Table>>,
+    files: Arc<Files>,
+}
+
+impl Shared {
+    /// Versions and the offsets of their records, in the order asked for. Some may be of other subjects with the same
+    /// hash, and some of records that are gone: the log says.
+    pub(in crate::broker) fn rows_of(
+        &self,
+        partition: &PartitionRef,
+        wanted: &Rows<'_>,
+    ) -> Result<Vec<(Version, Offset)>, Error> {
+        loop {
+            self.whole_files(partition)?;
+            let known = self.known(partition, wanted);
+            let frozen = known.frozen.as_deref().map(|table| wanted.in_table(table)).unwrap_or_default();
+            let files = match wanted.in_files(&known.files) {
+                Ok(rows) => rows,
+                Err(unknown) => {
+                    self.repair(partition, unknown)?;
+                    continue;
+                }
+            };
+            let mut rows = Vec::new();
+            let parts = [files, frozen, known.newest];
+            let mut add = |part: Vec<(Version, Offset)>| {
+                if rows.len() < wanted.most {
+                    rows.extend(part);
+                }
+            };
+            if wanted.backward {
+                parts.into_iter().rev().for_each(&mut add);
+            } else {
+                parts.into_iter().for_each(&mut add);
+            }
+            return Ok(rows);
+        }
+    }
+
+    /// The latest row of a subject with an offset below the limit.
+    pub(in crate::broker) fn latest_below(
+        &self,
+        partition: &PartitionRef,
+        hash: KeyHash,
+        subject: Subject<'_>,
+        limit: Offset,
+    ) -> Result<(Version, Option<Offset>), Error> {
+        let newest = Rows { hash, subject: Some(subject), from: Version(u64::MAX), backward: true, most: 1, limit };
+        loop {
+            self.whole_files(partition)?;
+            let known = self.known(partition, &newest);
+            let frozen = || known.frozen.as_deref().and_then(|table| newest.in_table(table).first().copied());
+            if let Some((version, offset)) = known.newest.first().copied().or_else(frozen) {
+                return Ok((version, Some(offset)));
+            }
+            match known.files.latest(&self.reader(partition), hash, subject, limit) {
+                Ok(Some(Found { version, offset })) => return Ok((version, offset)),
+                Ok(None) => return Ok((Version::NONE, None)),
+                Err(unknown) => self.repair(partition, unknown)?,
+            }
+        }
+    }
+
+    /// Calls for the offset of every row of a hash below a limit, in any order; some may be of other subjects.
+    pub(in crate::broker) fn for_each_offset(
+        &self,
+        partition: &PartitionRef,
+        hash: KeyHash,
+        limit: Offset,
+        mut each: impl FnMut(Offset),
+    ) -> Result<(), Error> {
+        let all = Rows { hash, subject: None, from: Version(1), backward: false, most: usize::MAX, limit };
+        loop {
+            self.whole_files(partition)?;
+            let known = self.known(partition, &all);
+            let frozen = known.frozen.as_deref().map(|table| all.in_table(table)).unwrap_or_default();
+            known.newest.iter().chain(&frozen).for_each(|(_, offset)| each(*offset));
+            match known.files.for_each_offset(hash, limit, &mut each) {
+                Ok(()) => return Ok(()),
+                Err(unknown) => self.repair(partition, unknown)?,
+            }
+        }
+    }
+
+    fn known(&self, partition: &PartitionRef, wanted: &Rows<'_>) -> Known {
+        let next = lock(&partition.partition().next);
+        let keys = &next.keys;
+        Known { newest: wanted.in_table(&keys.table), frozen: keys.frozen.clone(), files: keys.files.clone() }
+    }
+}
+
+impl Files {
+    fn for_each_offset(&self, hash: KeyHash, limit: Offset, mut each: impl FnMut(Offset)) -> Result<(), Unknown> {
+        for run in &self.runs {
+            let damaged = |damaged| Unknown::Run(run.clone(), damaged);
+            if !run.may_have(hash).map_err(damaged)? {
+                continue;
+            }
+            let group = run.group(hash).map_err(damaged)?;
+            for at in 0..group.len() {
+                let row = group.row(at).map_err(damaged)?;
+                if row.offset < limit {
+                    each(row.offset);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rows<'_> {
+    fn in_table(&self, table: &Table) -> Vec<(Version, Offset)> {
+        match self.subject {
+            Some(subject) => {
+                table.find(self.hash, subject).map(|entry| self.of_entry(table, entry)).unwrap_or_default()
+            }
+            None => table.find_all(self.hash).flat_map(|entry| self.of_entry(table, entry)).collect(),
+        }
+    }
+
+    fn of_entry(&self, table: &Table, entry: EntryId) -> Vec<(Version, Offset)> {
+        let (before, last) = table.versions(entry);
+        let row = |version: u64| table.offset_of(entry, Version(version)).map(|offset| (Version(version), offset));
+        let seen = |(_, offset): &(Version, Offset)| *offset < self.limit;
+        if self.backward {
+            let versions = (before.0 + 1..=last.0.min(self.from.0)).rev();
+            versions.filter_map(row).filter(seen).take(self.most).collect()
+        } else {
+            let versions = self.from.0.max(before.0 + 1)..=last.0;
+            versions.filter_map(row).take_while(seen).take(self.most).collect()
+        }
+    }
+
+    fn in_files(&self, files: &Files) -> Result<Vec<(Version, Offset)>, Unknown> {
+        let mut rows: Vec<Row> = Vec::new();
+        let count = files.runs.len();
+        for nth in 0..count {
+            if rows.len() >= self.most {
+                break;
+            }
+            let run = &files.runs[if self.backward { count - 1 - nth } else { nth }];
+            let damaged = |damaged| Unknown::Run(run.clone(), damaged);
+            if !run.may_have(self.hash).map_err(damaged)? {
+                continue;
+            }
+            let group = run.group(self.hash).map_err(damaged)?;
+            let first = if self.backward { Version(self.from.0.saturating_add(1)) } else { self.from };
+            let bound = group.lower_bound(first).map_err(damaged)?;
+            let mut at = bound;
+            while (self.backward && at > 0) || (!self.backward && at < group.len()) {
+                let row = group.row(if self.backward { at - 1 } else { at }).map_err(damaged)?;
+                // What has the same version is of another subject, and would be missed by who goes on behind it.
+                if rows.len() >= self.most && rows.last().is_some_and(|last| last.version != row.version) {
+                    break;
+                }
+                if row.offset < self.limit {
+                    rows.push(row);
+                }
+                if self.backward {
+                    at -= 1;
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        Ok(rows.into_iter().map(|row| (row.version, row.offset)).collect())
+    }
+}

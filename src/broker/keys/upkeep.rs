@@ -1,0 +1,339 @@
+//! Freezing tables, writing and merging runs, and filling gaps from the log.
+//!
+//! A table is frozen before a checkpoint and written out behind it: what a run covers is then in segments, and no start
+//! goes back before it. One thread at a time changes a partition's files: who holds its upkeep.
+
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{Files, KeyIndex};
+use crate::{
+    broker::{
+        Error, Shared, lock,
+        state::{PartitionRef, Topic},
+    },
+    storage::{
+        files::FileError,
+        format::{erasure::Token, frame::Frame, key_run::Row},
+        keys::{
+            hash::KeyHasher,
+            merge,
+            run::Run,
+            run_writer::Content,
+            set,
+            table::{Subject, Table},
+        },
+        log::{Cursor, Identity, ReadError},
+    },
+    types::{Keys, Offset, RecordView, Records, Version, limits},
+};
+
+/// Most rows of a run that is built from the log: while it is sorted, they are in memory.
+const GAP_ROWS: usize = 4 << 20;
+
+/// Which tables to freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::broker) enum Freeze {
+    /// Those that are large, or that a start would take long to make again.
+    Due,
+    /// All that hold something: the broker is being closed.
+    All,
+}
+
+impl Shared {
+    /// Freezes tables, for the checkpoint that is about to be written.
+    pub(in crate::broker) fn freeze_tables(&self, which: Freeze) {
+        for topic in self.all_topics() {
+            let versioned = topic.settings().keys == Keys::Versioned;
+            for partition in &topic.partitions {
+                let next = &mut *lock(&partition.next);
+                if next.keys.is_due(next.offset, self, which, versioned) {
+                    next.keys.freeze(next.offset);
+                }
+            }
+        }
+    }
+
+    /// Writes, merges and retires what is due in all partitions. A full disk keeps one from nothing that another can
+    /// do: retiring makes room.
+    pub(in crate::broker) fn keep_indexes(&self) -> Result<(), FileError> {
+        let mut full = Ok(());
+        for topic in self.all_topics() {
+            for at in 0..topic.partitions.len() {
+                if topic.deleted.load(Ordering::Acquire) {
+                    break;
+                }
+                let partition = PartitionRef { topic: Arc::clone(&topic), at };
+                for kept in [self.retire_trimmed(&partition), self.keep_index(&partition)] {
+                    match kept {
+                        Err(error) if error.is_disk_full() => full = Err(error),
+                        kept => kept?,
+                    }
+                }
+            }
+        }
+        full
+    }
+
+    fn keep_index(&self, partition: &PartitionRef) -> Result<(), FileError> {
+        self.write_frozen(partition)?;
+        self.merge_runs(partition)?;
+        if partition.topic.settings().keys == Keys::Versioned {
+            self.fill_gaps_quietly(partition)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a partition's frozen table as a run, if the last checkpoint covers it.
+    pub(in crate::broker) fn write_frozen(&self, partition: &PartitionRef) -> Result<(), FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        let (frozen, to) = {
+            let next = lock(&partition.partition().next);
+            (next.keys.frozen.clone(), next.keys.table.from())
+        };
+        let Some(frozen) = frozen else { return Ok(()) };
+        if to.0 > partition.partition().checkpointed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let run = self.write_run(partition, frozen.from()..to, frozen.rows())?;
+        let (path, bytes, subjects) = (run.path().display(), run.bytes(), frozen.len_subjects());
+        tracing::debug!(%path, bytes, subjects, "a key table was written");
+        self.change_files(partition, |keys| {
+            keys.frozen = None;
+            let mut runs = keys.files.runs.clone();
+            runs.push(Arc::new(run));
+            (runs, keys.files.gaps.clone())
+        });
+        Ok(())
+    }
+
+    fn merge_runs(&self, partition: &PartitionRef) -> Result<(), FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        loop {
+            let files = lock(&partition.partition().next).keys.files.clone();
+            let rows: Vec<u64> = files.runs.iter().map(|run| run.rows()).collect();
+            let Some(range) = merge::plan(&rows).filter(|_| files.gaps.is_empty()) else { return Ok(()) };
+            let inputs = &files.runs[range.clone()];
+            let (keep_from, dir) = {
+                let log = lock(&partition.partition().log);
+                (log.first_kept(), log.dir())
+            };
+            match merge::merge(&*self.env.files, &dir, inputs, keep_from) {
+                Ok(merged) => {
+                    let merged = Arc::new(merged);
+                    self.change_files(partition, |keys| {
+                        let mut runs = keys.files.runs.clone();
+                        runs.splice(range.clone(), [merged.clone()]);
+                        (runs, keys.files.gaps.clone())
+                    });
+                    set::remove_merged(&*self.env.files, &dir, inputs, &merged)?;
+                }
+                Err(merge::Error::File(error)) => return Err(error),
+                Err(merge::Error::Damaged(damaged)) => {
+                    tracing::warn!(%damaged, "a part of a key index is damaged and is rebuilt");
+                    let run = inputs.iter().find(|run| *run.path() == damaged.path).expect("one of those merged");
+                    self.leave_gap(partition, run);
+                }
+            }
+        }
+    }
+
+    /// Gives up a damaged run: what it covers is looked for in the log again.
+    pub(super) fn make_gap(&self, partition: &PartitionRef, run: &Arc<Run>) {
+        let _upkeep = lock(&partition.partition().upkeep);
+        self.leave_gap(partition, run);
+    }
+
+    /// As [`make_gap`](Self::make_gap), for who holds the upkeep.
+    fn leave_gap(&self, partition: &PartitionRef, run: &Arc<Run>) {
+        self.change_files(partition, |keys| {
+            let runs: Vec<_> = keys.files.runs.iter().filter(|other| !Arc::ptr_eq(other, run)).cloned().collect();
+            let mut gaps = keys.files.gaps.clone();
+            if runs.len() < keys.files.runs.len() {
+                gaps.push(run.from()..run.to());
+                gaps.sort_by_key(|gap| gap.start);
+            }
+            (runs, gaps)
+        });
+    }
+
+    /// Makes a partition's files whole from the log.
+    pub(super) fn fill_gaps(&self, partition: &PartitionRef) -> Result<(), Error> {
+        let filled = self.fill_gaps_quietly(partition);
+        filled.map_err(|error| if error.is_disk_full() { Error::DiskFull } else { self.index_failed(&error) })
+    }
+
+    fn index_failed(&self, error: &FileError) -> Error {
+        self.fail(error.to_string());
+        Error::ShuttingDown
+    }
+
+    fn fill_gaps_quietly(&self, partition: &PartitionRef) -> Result<(), FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        loop {
+            let gap = lock(&partition.partition().next).keys.files.gaps.first().cloned();
+            let Some(gap) = gap else { return Ok(()) };
+            let first_kept = lock(&partition.partition().log).first_kept();
+            let wanted = gap.start.max(first_kept)..gap.end;
+            let (rows, reached) =
+                if wanted.is_empty() { (Vec::new(), gap.end) } else { self.rows_in_log(partition, wanted.clone()) };
+            let run = if rows.is_empty() && reached == wanted.start {
+                None
+            } else {
+                Some(Arc::new(self.write_run(partition, gap.start..reached, rows)?))
+            };
+            self.change_files(partition, |keys| {
+                let mut runs = keys.files.runs.clone();
+                runs.extend(run.clone());
+                runs.sort_by_key(|run| run.from());
+                let mut gaps = keys.files.gaps.clone();
+                gaps[0].start = reached;
+                gaps.retain(|gap| gap.start < gap.end);
+                (runs, gaps)
+            });
+        }
+    }
+
+    /// The rows of a part of the log, sorted, and how far it was read. Damaged records are passed over: what reads them
+    /// says so.
+    fn rows_in_log(&self, partition: &PartitionRef, range: Range<Offset>) -> (Vec<Row>, Offset) {
+        tracing::info!(
+            topic = %partition.topic.name,
+            partition = partition.partition().id.0,
+            from = range.start.0,
+            to = range.end.0,
+            "a part of the key index is built from the log"
+        );
+        let reader = self.reader(partition);
+        let mut cursor = Cursor::new(range.start);
+        let mut rows = Vec::new();
+        while cursor.next < range.end && rows.len() < GAP_ROWS {
+            match reader.read_trimmed(&mut cursor, limits::MAX_RESPONSE_BYTES) {
+                Ok(frames) if frames.is_empty() => break,
+                Ok(frames) => frames.iter().for_each(|frame| add_rows(&partition.topic, frame, &mut rows)),
+                Err(ReadError::Damaged { to, .. }) => cursor = Cursor::new(to.max(cursor.next.plus(1))),
+                // Removed meanwhile.
+                Err(ReadError::BelowStart) => {
+                    cursor = Cursor::new(cursor.next.plus(1).max(lock(&partition.partition().log).first_kept()));
+                }
+            }
+        }
+        let reached = if cursor.next >= range.end || rows.len() < GAP_ROWS { range.end } else { cursor.next };
+        rows.retain(|row| range.contains(&row.offset) && row.offset < reached);
+        rows.sort_unstable();
+        (rows, reached)
+    }
+
+    fn write_run(&self, partition: &PartitionRef, range: Range<Offset>, rows: Vec<Row>) -> Result<Run, FileError> {
+        let content = Content {
+            identity: Identity { topic: partition.topic.id, partition: partition.partition().id },
+            fingerprint: partition.topic.hasher.fingerprint(),
+            from: range.start,
+            to: range.end,
+            expected_rows: rows.len() as u64,
+            expected_hashes: rows.chunk_by(|one, other| one.hash == other.hash).count() as u64,
+        };
+        let dir = lock(&partition.partition().log).dir();
+        crate::storage::files::ensure_dir(&*self.env.files, &self.dir.topic(partition.topic.id))?;
+        crate::storage::files::ensure_dir(&*self.env.files, &dir)?;
+        Run::write(&*self.env.files, &dir, &content, rows)
+    }
+
+    /// Puts other files in the place of those that appends look into. The caller holds the upkeep.
+    fn change_files(
+        &self,
+        partition: &PartitionRef,
+        change: impl FnOnce(&mut KeyIndex) -> (Vec<Arc<Run>>, Vec<Range<Offset>>),
+    ) {
+        let mut next = lock(&partition.partition().next);
+        let (runs, gaps) = change(&mut next.keys);
+        let (retired, lost) = (next.keys.files.retired.clone(), next.keys.files.lost.clone());
+        next.keys.files = Arc::new(Files { runs, gaps, retired, lost });
+        next.keys.count_memory(&self.key_memory);
+    }
+}
+
+impl KeyIndex {
+    fn is_due(&self, next: Offset, shared: &Shared, which: Freeze, versioned: bool) -> bool {
+        let pressed = shared.key_memory.is_pressed();
+        let holds = self.table.len_rows() > 0;
+        let large = self.table.bytes() >= shared.options.key_memory_bytes / if pressed { 1024 } else { 16 };
+        let behind = self.lag >= shared.options.journal_file_bytes && (holds || versioned);
+        let only_looked_up = large && self.lag == 0;
+        let cramped = !self.table.has_room(next.plus(1 << 31));
+        self.frozen.is_none() && ((holds && (which == Freeze::All || large || cramped)) || behind || only_looked_up)
+    }
+
+    /// Sets the table aside to be written out; appends go on in an empty one, from this offset on.
+    fn freeze(&mut self, next: Offset) {
+        if self.lag == 0 && self.table.len_rows() == 0 {
+            // Nothing but what was looked up, which files know.
+            self.table = Table::new(self.table.from());
+            return;
+        }
+        let table = std::mem::replace(&mut self.table, Table::new(next));
+        self.lag = 0;
+        self.frozen = Some(Arc::new(table));
+    }
+
+    /// Adds the rows of a frame that is read again after a start.
+    pub(in crate::broker) fn add_again(&mut self, topic: &Topic, frame: &Frame) {
+        let hasher = &topic.hasher;
+        for_each_subject(topic, frame, |subject, offset, version| {
+            let hash = match subject {
+                Subject::Key(key) => hasher.key(key),
+                Subject::Producer { id, epoch } => hasher.producer(id, epoch),
+            };
+            let before = || Version(version.0 - 1);
+            let entry = self.table.find(hash, subject).unwrap_or_else(|| self.table.insert(hash, subject, before()));
+            self.table.push_at(entry, offset, version);
+        });
+        self.lag += frame.bytes().len() as u64;
+    }
+}
+
+/// Adds the rows of a frame's records, and of the frame itself if a producer numbered it.
+fn add_rows(topic: &Topic, frame: &Frame, rows: &mut Vec<Row>) {
+    let hasher: &KeyHasher = &topic.hasher;
+    for_each_subject(topic, frame, |subject, offset, version| {
+        let hash = match subject {
+            Subject::Key(key) => hasher.key(key),
+            Subject::Producer { id, epoch } => hasher.producer(id, epoch),
+        };
+        rows.push(Row { hash, version, offset });
+    });
+    for_each_erased(frame, |token, offset, version| {
+        rows.push(Row { hash: crate::storage::keys::hash::KeyHash(token.hash()), version, offset });
+    });
+}
+
+/// Calls for each keyed record that has a version, and for the frame if a producer numbered it.
+pub(super) fn for_each_subject(topic: &Topic, frame: &Frame, mut each: impl FnMut(Subject<'_>, Offset, Version)) {
+    let header = frame.header();
+    if let Some(batch) = header.batch {
+        let subject = Subject::Producer { id: batch.producer, epoch: batch.epoch };
+        each(subject, header.base, Version(batch.sequence).next());
+    }
+    if topic.settings().keys == Keys::Plain {
+        return;
+    }
+    let records = frame.records();
+    for record in Records::new(&records).filter_map(|record| RecordView::parse(record.ok()?.1).ok()) {
+        if let (Some(key), Some(version), Some(offset)) = (record.key, record.version, record.offset) {
+            each(Subject::Key(key), Offset(offset), Version(version));
+        }
+    }
+}
+
+/// Calls for each erased record.
+pub(super) fn for_each_erased(frame: &Frame, mut each: impl FnMut(Token, Offset, Version)) {
+    let records = frame.records();
+    for record in Records::new(&records).filter_map(|record| RecordView::parse(record.ok()?.1).ok()) {
+        let token = record.erased.and_then(Token::decode);
+        if let (Some(token), Some(version), Some(offset)) = (token, record.version, record.offset) {
+            each(token, Offset(offset), Version(version));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Appends with event ids that come again.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::world::{now, open};
+use crate::{
+    broker::{Append, AppendBatch, Appended, Broker, Condition, Error, Expected},
+    env::sim::SimDisk,
+    proto,
+    types::Version,
+};
+
+fn broker() -> Broker {
+    let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
+    let created = broker.create_topic("t", 1, &BTreeMap::new()).expect("it is a good name");
+    broker.commit_all();
+    now(created).expect("an answer").expect("nothing fails");
+    broker
+}
+
+/// One record of a key, with an event id, if these keys are at these versions.
+fn append_if(key: &str, event_id: &str, conditions: &[(&str, u64)]) -> Append {
+    let record = proto::Record {
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        value: Some(Bytes::from_static(b"value")),
+        event_id: Bytes::copy_from_slice(event_id.as_bytes()),
+        ..Default::default()
+    };
+    let mut records = Vec::new();
+    prost::encoding::message::encode(proto::wire::RECORDS_FIELD, &record, &mut records);
+    let batch = AppendBatch { topic: "t".into(), partition: None, sequence: None, records: records.into() };
+    let condition = |(key, version): &(&str, u64)| Condition {
+        topic: "t".into(),
+        expected: Expected::KeyAt { key: Bytes::copy_from_slice(key.as_bytes()), version: Version(*version) },
+    };
+    Append { batches: vec![batch], conditions: conditions.iter().map(condition).collect(), ..Append::default() }
+}
+
+fn send(broker: &Broker, append: Append) -> Result<Appended, Error> {
+    let admission = now(broker.admit(100)).expect("there is memory")?;
+    let pending = broker.append(append, admission)?;
+    broker.commit_all();
+    now(pending).expect("what was committed is answered")
+}
+
+#[test]
+fn a_stored_append_is_answered_again_whatever_has_become_of_entities_it_had_only_a_condition_on() {
+    let broker = broker();
+    let transfer = || append_if("to", "event 1", &[("to", 0), ("limit", 0)]);
+    let first = send(&broker, transfer()).expect("the conditions hold");
+    send(&broker, append_if("limit", "event 2", &[("limit", 0)])).expect("the condition holds");
+    assert_eq!(send(&broker, transfer()), Ok(first), "it was stored");
+
+    let other = append_if("to", "event 3", &[("to", 0), ("limit", 0)]);
+    let Err(Error::Conflict { failed }) = send(&broker, other) else { panic!("another append is in conflict") };
+    assert_eq!(failed.iter().map(|failed| failed.index).collect::<Vec<_>>(), [0, 1]);
+}

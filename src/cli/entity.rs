@@ -1,0 +1,197 @@
+//! `taffrail entity …`: one entity by its key.
+
+use std::{
+    ffi::OsStr,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde_json::{Value, json};
+
+use super::{
+    Failure,
+    connection::Server,
+    flags::{EntityCommand, EntityFlags},
+    output,
+    record::{Format, JsonRecord, Key},
+    time,
+};
+use crate::{
+    client::{Entities, EntityBatch, Erasure, Error, LatestRecord, ReadEntity, StoredRecord},
+    types::Version,
+};
+
+/// How often to ask whether an erasure is complete. It takes the broker seconds, if not minutes.
+const ERASURE_POLL: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
+    let entities = Server::new(&flags.connection).connect().await?.entities();
+    let json = flags.connection.json;
+    match flags.command {
+        EntityCommand::Read { max: Some(0), .. } => Ok(()),
+        EntityCommand::Read { topic, key, from_version, max, backward } => {
+            let mut read = entities.read(&topic, key.as_encoded_bytes()).max_records(max.unwrap_or(0));
+            if let Some(version) = from_version {
+                read = read.from_version(Version(version));
+            }
+            let read = if backward { read.backward() } else { read };
+            print_records(read, &format!("entity {} of topic {topic:?}", shown(&key)), json).await
+        }
+        EntityCommand::Latest { topic, keys } => {
+            let latest = entities.latest(&topic, keys.iter().map(|key| key.as_encoded_bytes())).await?;
+            let entries: Vec<_> = keys.iter().map(|key| &**key).zip(latest).collect();
+            if json { print_latest_json(&entries) } else { print_latest(&entries) }
+        }
+        EntityCommand::Erase { topic, key, wait } => {
+            let mut erasure = entities.erase(&topic, key.as_encoded_bytes()).await?;
+            if wait {
+                erasure = wait_until_complete(&entities, erasure).await?;
+            }
+            if json {
+                return Ok(output::json(&erasure_json(&topic, &key, &erasure))?);
+            }
+            Ok(output::line(erasure_text(&shown(&key), &erasure))?)
+        }
+    }
+}
+
+/// Prints the records as they come.
+async fn print_records(read: ReadEntity, entity: &str, json: bool) -> Result<(), Failure> {
+    let mut reading = read.open().await?;
+    if reading.latest_version() == Version::NONE {
+        // A remark that nobody reads is no failure.
+        let _ = writeln!(io::stderr(), "{entity} has no records");
+    }
+    while let Some(batch) = reading.next_batch().await? {
+        let mut out = Vec::new();
+        if json {
+            render_json(&mut out, &batch)?;
+        } else {
+            render_lines(&mut out, &batch)?;
+        }
+        // The connection goes on receiving meanwhile, on another thread.
+        tokio::task::block_in_place(|| io::stdout().write_all(&out))?;
+    }
+    Ok(())
+}
+
+fn render_json(out: &mut Vec<u8>, batch: &EntityBatch) -> Result<(), Failure> {
+    for record in batch.records() {
+        Format::Json.render(out, batch.partition, &record.map_err(Error::from)?);
+    }
+    Ok(())
+}
+
+/// One line for each record: version, time, type, value.
+fn render_lines(out: &mut Vec<u8>, batch: &EntityBatch) -> Result<(), Failure> {
+    for record in batch.owned_records() {
+        let record = record.map_err(Error::from)?;
+        let version = record.version.unwrap_or(Version::NONE);
+        let cells = [version.to_string(), time::format_time(record.timestamp_ms), event_type(&record), value(&record)];
+        writeln!(out, "{}", cells.join("  "))?;
+    }
+    Ok(())
+}
+
+fn print_latest(entries: &[(&OsStr, LatestRecord)]) -> Result<(), Failure> {
+    let row = |(key, latest): &(&OsStr, LatestRecord)| {
+        let [time, event_type, value] = match &latest.record {
+            Some(record) => [time::format_time(record.timestamp_ms), event_type(record), value(record)],
+            None if latest.version == Version::NONE => ["-", "-", "(never had a record)"].map(str::to_owned),
+            None => ["-", "-", "(trimmed)"].map(str::to_owned),
+        };
+        [one_line(key.as_encoded_bytes()), latest.version.to_string(), time, event_type, value]
+    };
+    let rows: Vec<[String; 5]> = entries.iter().map(row).collect();
+    Ok(output::table(["KEY", "VERSION", "TIME", "TYPE", "VALUE"], &rows)?)
+}
+
+/// One object a line, in the order of the keys.
+fn print_latest_json(entries: &[(&OsStr, LatestRecord)]) -> Result<(), Failure> {
+    for (key, latest) in entries {
+        let mut entry = key_json(key);
+        entry["version"] = json!(latest.version.0);
+        entry["record"] = json!(latest.record.as_ref().map(JsonRecord::from));
+        output::json(&entry)?;
+    }
+    Ok(())
+}
+
+/// Asks until the bytes are gone. A broker that goes away in between fails the command, not the erasure.
+async fn wait_until_complete(entities: &Entities, mut erasure: Erasure) -> Result<Erasure, Failure> {
+    let waiting = ProgressBar::new_spinner().with_message("erased for every reader; waiting until the bytes are gone");
+    if !io::stderr().is_terminal() {
+        waiting.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    waiting.enable_steady_tick(ERASURE_POLL);
+    while !erasure.complete {
+        tokio::time::sleep(ERASURE_POLL).await;
+        erasure = entities.erasure(erasure.id).await.map_err(|source| Failure::CallIn {
+            message: format!("the entity is erased, but not known to be gone from every file: {source}; ask again"),
+            source,
+        })?;
+    }
+    waiting.finish_and_clear();
+    Ok(erasure)
+}
+
+fn erasure_text(key: &str, erasure: &Erasure) -> String {
+    let Erasure { complete, through, deadline_ms, .. } = *erasure;
+    if through == Version::NONE {
+        return format!("{key} has no records; nothing was erased");
+    }
+    match complete {
+        true => format!("erased {key} up to version {through}; its bytes are gone from every file"),
+        false => format!(
+            "erased {key} up to version {through}; its bytes will be gone from every file by {}",
+            time::format_time(deadline_ms)
+        ),
+    }
+}
+
+fn erasure_json(topic: &str, key: &OsStr, erasure: &Erasure) -> Value {
+    let mut value = key_json(key);
+    value["topic"] = json!(topic);
+    // As hexadecimal digits: many readers of JSON take numbers for floating point.
+    value["id"] = json!(format!("{:016x}", erasure.id));
+    value["complete"] = json!(erasure.complete);
+    value["requested_ms"] = json!(erasure.requested_ms);
+    value["deadline_ms"] = json!(erasure.deadline_ms);
+    value["through_version"] = json!(erasure.through.0);
+    value
+}
+
+/// An object with the key, as records have it.
+pub(super) fn key_json(key: &OsStr) -> Value {
+    json!(Key::new(Some(key.as_encoded_bytes())))
+}
+
+/// A key for a message.
+pub(super) fn shown(key: &OsStr) -> String {
+    format!("\"{}\"", one_line(key.as_encoded_bytes()))
+}
+
+fn event_type(record: &StoredRecord) -> String {
+    if record.event_type.is_empty() { "-".to_owned() } else { one_line(record.event_type.as_bytes()) }
+}
+
+fn value(record: &StoredRecord) -> String {
+    match &record.value {
+        _ if record.erased => "(erased)".to_owned(),
+        Some(value) => one_line(value),
+        None => "(tombstone)".to_owned(),
+    }
+}
+
+/// Bytes as text that stays on its line and does nothing to a terminal. What is not UTF-8 is lost; JSON has it.
+fn one_line(bytes: &[u8]) -> String {
+    let mut line = String::new();
+    for character in String::from_utf8_lossy(bytes).chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
+}

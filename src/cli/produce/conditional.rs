@@ -1,0 +1,170 @@
+//! `taffrail produce --expect-version`: all lines in one append, if the entity is at that version.
+//!
+//! Every record has an event id, so that an append whose answer was lost can be sent again: if it was stored, the
+//! condition does not hold any more, but the broker knows the records and answers as it did the first time.
+
+use std::{ffi::OsString, time::Duration};
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{Source, summary::Summary};
+use crate::{
+    cli::{
+        Failure,
+        connection::Server,
+        entity::{key_json, shown},
+        output,
+    },
+    client::{Actual, Append, Appended, Batch, Client, Error},
+    types::{
+        Version,
+        limits::{MAX_RECORDS_PER_APPEND, MAX_REQUEST_BYTES},
+    },
+};
+
+/// Waited before the append is sent again, if the broker does not say how long.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An entity, and the version that it is to be at.
+pub(super) struct Conditional {
+    pub(super) topic: String,
+    pub(super) key: OsString,
+    /// [`Version::NONE`]: it never had a record.
+    pub(super) expected: Version,
+}
+
+impl Conditional {
+    /// Reads all lines and appends them. `run` is random, and makes this run's event ids its own.
+    pub(super) async fn append(
+        &self,
+        server: &Server,
+        client: Client,
+        source: Source,
+        run: u64,
+        mut summary: Summary,
+        json: bool,
+    ) -> Result<(), Failure> {
+        let (batch, bytes) = self.read(source, run).await?;
+        let lines = batch.len() as u64;
+        let append = Append::from(batch).expect_version(&self.topic, self.key.as_encoded_bytes(), self.expected);
+        if append.bytes() > MAX_REQUEST_BYTES {
+            return Err(too_much());
+        }
+        let appended = match send(server, client, &append.return_versions()).await {
+            Ok(appended) => appended,
+            Err(error) => return Err(self.failed(error, json)?),
+        };
+        // They have one key, and therefore one place.
+        if let Some(range) = appended.ranges().next() {
+            summary.add(lines, bytes, range.partition, range.count.into());
+        }
+        let versions = appended.ranges().flat_map(|range| &range.versions);
+        let version = versions.max().copied().unwrap_or(self.expected);
+        if json {
+            let mut value = summary.json(&self.topic);
+            value["entity"] = key_json(&self.key);
+            value["entity"]["version"] = json!(version.0);
+            return Ok(output::json(&value)?);
+        }
+        summary.print(&self.topic)?;
+        Ok(output::line(format_args!("  entity {} is at version {version}", shown(&self.key)))?)
+    }
+
+    /// All lines as one batch, and how many bytes they had.
+    async fn read(&self, mut source: Source, run: u64) -> Result<(Batch, u64), Failure> {
+        let mut batch = Batch::new(&self.topic);
+        let mut bytes = 0;
+        while let Some(lines) = source.recv().await {
+            for line in lines.map_err(|bad| Failure::General(format!("{bad}; nothing was stored")))? {
+                let event_id = [run.to_be_bytes(), line.number.to_be_bytes()].concat();
+                batch.push(&line.record(Some(self.key.as_encoded_bytes())).event_id(&event_id));
+                bytes += line.bytes;
+            }
+            if batch.bytes() > MAX_REQUEST_BYTES || batch.len() > MAX_RECORDS_PER_APPEND {
+                return Err(too_much());
+            }
+        }
+        Ok((batch, bytes))
+    }
+
+    /// What a failure means; a conflict is also a result, for scripts.
+    fn failed(&self, error: Error, json: bool) -> Result<Failure, Failure> {
+        let Error::Conflict { failed, .. } = &error else {
+            let message = match &error {
+                Error::OutcomeUnknown { .. } => format!("it is not known whether the lines are stored: {error}"),
+                _ => format!("{error}; nothing was stored"),
+            };
+            return Ok(Failure::CallIn { message, source: error });
+        };
+        let Some(Actual::Version(actual)) = failed.first().map(|failed| failed.actual) else {
+            return Ok(Failure::Call(error));
+        };
+        if json {
+            let mut conflict = key_json(&self.key);
+            conflict["topic"] = json!(self.topic);
+            conflict["expected_version"] = json!(self.expected.0);
+            conflict["actual_version"] = json!(actual.0);
+            output::json(&json!({ "conflict": conflict }))?;
+        }
+        let message = format!(
+            "conflict: entity {} of topic {:?} is at version {actual}, not {}; nothing was stored; look at what is there \
+             now with taffrail entity read, and decide again",
+            shown(&self.key),
+            self.topic,
+            self.expected
+        );
+        Ok(Failure::CallIn { message, source: error })
+    }
+}
+
+/// Sends the append until it is answered, for as long as a lost broker is to be looked for.
+async fn send(server: &Server, mut client: Client, append: &Append) -> Result<Appended, Error> {
+    let mut last = match client.append(append.clone()).await {
+        Err(error) if is_worth_another_try(&error) => error,
+        answer => return answer,
+    };
+    let mut is_in_doubt = matches!(last, Error::OutcomeUnknown { .. });
+    let attempts = async {
+        loop {
+            match &last {
+                Error::Refused(refusal) => tokio::time::sleep(refusal.retry_after.unwrap_or(PAUSE)).await,
+                _ => client = server.reconnect().await?,
+            }
+            match client.append(append.clone()).await {
+                Err(error) if is_worth_another_try(&error) => last = error,
+                answer => return answer,
+            }
+            is_in_doubt |= matches!(last, Error::OutcomeUnknown { .. });
+        }
+    };
+    match timeout(server.retry_for(), attempts).await {
+        Ok(answer @ (Ok(_) | Err(Error::Conflict { .. }))) => answer,
+        Ok(Err(error)) => Err(if is_in_doubt { in_doubt(&error) } else { error }),
+        Err(_) => Err(if is_in_doubt { in_doubt(&last) } else { last }),
+    }
+}
+
+fn is_worth_another_try(error: &Error) -> bool {
+    match error {
+        Error::Unavailable { .. } | Error::OutcomeUnknown { .. } => true,
+        Error::Refused(refusal) => matches!(&*refusal.reason, "OVERLOADED" | "DISK_FULL"),
+        _ => false,
+    }
+}
+
+/// What was sent once and not answered may be stored, whatever is said of it later, unless it is a conflict or the
+/// answer.
+fn in_doubt(last: &Error) -> Error {
+    match last {
+        Error::OutcomeUnknown { .. } => last.clone(),
+        _ => Error::OutcomeUnknown { message: format!("it was sent and not answered; then: {last}") },
+    }
+}
+
+fn too_much() -> Failure {
+    Failure::General(format!(
+        "with --expect-version all lines go into one request, which has room for {MAX_RECORDS_PER_APPEND} records and \
+         {MAX_REQUEST_BYTES} bytes, and there are more; nothing was stored"
+    ))
+}

@@ -1,0 +1,299 @@
+//! The task that owns a producer's requests: fills them, sends them, keeps them until they are answered, and sends them
+//! again.
+//!
+//! On every stream, all that is under way is sent before anything else, in order. Not more than the window allows is
+//! under way; what comes meanwhile fills the next request.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::{Sleep, sleep},
+};
+
+use super::{
+    filling::Filling,
+    not_sent,
+    options::Options,
+    request::Queued,
+    retry::{Backoff, Patience, Verdict, verdict},
+    under_way::UnderWay,
+};
+use crate::{
+    client::{AppendWindow, Appended, Client, Error},
+    proto,
+};
+
+/// What a [`Producer`](super::Producer) asks for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Append(Queued),
+    /// Say when everything before is stored.
+    Flush(oneshot::Sender<Result<(), Error>>),
+}
+
+/// The owner of everything between the queue and the broker.
+pub(super) struct Delivery {
+    client: Client,
+    options: Options,
+    producer: proto::Producer,
+    /// The window of all records that have been taken and not been answered.
+    window: Arc<Semaphore>,
+    filling: Filling,
+    /// A record that does not fit into the request that is being filled.
+    held: Option<Queued>,
+    /// The request that is being filled is to be sent as it is.
+    due: bool,
+    linger: Pin<Box<Sleep>>,
+    under_way: UnderWay,
+    /// No more commands come.
+    closed: bool,
+    patience: Patience,
+    backoff: Backoff,
+}
+
+enum Event {
+    Answered(Result<Appended, Error>),
+    Command(Option<Command>),
+    Lingered,
+    /// The stream gives no answers.
+    Stalled,
+    GaveUp,
+}
+
+/// Why a stream is not used any more.
+enum Ended {
+    /// Everything is stored, and no more comes.
+    Complete,
+    Failed(Error),
+    GaveUp(Error),
+}
+
+impl Delivery {
+    pub(super) fn new(
+        client: Client,
+        topic: &str,
+        partitions: u32,
+        producer: proto::Producer,
+        options: Options,
+        window: Arc<Semaphore>,
+    ) -> Self {
+        Self {
+            filling: Filling::new(topic, partitions, &options),
+            patience: Patience::new(client.request_timeout, options.give_up_after),
+            client,
+            options,
+            producer,
+            window,
+            held: None,
+            due: false,
+            linger: Box::pin(sleep(Duration::ZERO)),
+            under_way: UnderWay::default(),
+            closed: false,
+            backoff: Backoff::new(),
+        }
+    }
+
+    /// Delivers until no more comes, or something cannot be delivered.
+    pub(super) async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Command>,
+        ended: Arc<OnceLock<Error>>,
+    ) -> Result<(), Error> {
+        loop {
+            let result = match self.use_stream(&mut queue).await {
+                Ended::Complete => return Ok(()),
+                Ended::GaveUp(error) => Err(error),
+                Ended::Failed(error) => self.recover(error).await,
+            };
+            if let Err(error) = result {
+                let error = ended.get_or_init(|| error).clone();
+                self.end(&error, &not_sent(&ended), queue);
+                return Err(error);
+            }
+        }
+    }
+
+    /// Sends what is under way, and then what comes, until the stream ends.
+    async fn use_stream(&mut self, queue: &mut mpsc::Receiver<Command>) -> Ended {
+        // One more than is let in, for the request that is closed when the producer is opened again.
+        let window = AppendWindow { requests: self.options.in_flight + 1, bytes: usize::MAX };
+        let appender = self.client.append_stream_with(window);
+        self.patience.restart_stream();
+        loop {
+            while self.due && self.under_way.len() < self.options.in_flight {
+                self.close_request();
+                self.fill_held();
+            }
+            if self.under_way.send(&appender, self.producer, self.options.return_versions).await.is_err() {
+                return Ended::Failed(self.under_way.why_it_ended(appender).await);
+            }
+            if self.closed && self.under_way.is_empty() && self.filling.is_empty() {
+                // Everything has been answered, so that there is nothing left to fail.
+                drop(appender.finish().await);
+                return Ended::Complete;
+            }
+            match self.next_event(queue).await {
+                Event::Answered(Ok(appended)) => self.answered(&appended),
+                Event::Answered(Err(error)) => {
+                    self.under_way.failed(&error).await;
+                    return Ended::Failed(error);
+                }
+                Event::Command(command) => self.take(command, queue),
+                Event::Lingered => self.due = true,
+                Event::Stalled => return Ended::Failed(self.under_way.abandon(appender)),
+                Event::GaveUp => return Ended::GaveUp(gave_up(&self.under_way.abandon(appender))),
+            }
+        }
+    }
+
+    async fn next_event(&mut self, queue: &mut mpsc::Receiver<Command>) -> Event {
+        let waiting = !self.under_way.is_empty();
+        let lingered = lingered(&mut self.linger, self.options.linger);
+        tokio::select! {
+            biased;
+            answer = self.under_way.first_answer(), if waiting => Event::Answered(answer),
+            command = queue.recv(), if !self.closed && self.held.is_none() => Event::Command(command),
+            () = lingered, if !self.due && !self.filling.is_empty() => Event::Lingered,
+            () = &mut self.patience.stream, if waiting => Event::Stalled,
+            () = &mut self.patience.all, if waiting => Event::GaveUp,
+        }
+    }
+
+    /// Takes a command, and what else is there already.
+    fn take(&mut self, first: Option<Command>, queue: &mut mpsc::Receiver<Command>) {
+        let mut next = first;
+        loop {
+            match next {
+                Some(Command::Append(record)) => self.fill(record),
+                Some(Command::Flush(done)) => {
+                    self.due = true;
+                    self.under_way.flush(!self.filling.is_empty(), done);
+                }
+                None => self.closed = true,
+            }
+            if self.closed || self.held.is_some() {
+                break;
+            }
+            match queue.try_recv() {
+                Ok(command) => next = Some(command),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => next = None,
+            }
+        }
+        self.due |= self.is_urgent();
+        self.due &= !self.filling.is_empty();
+    }
+
+    /// Whether requests do not wait for more records. When the window is filling up, whoever waits for room in it could
+    /// be waiting for this request.
+    fn is_urgent(&self) -> bool {
+        self.closed || self.window.available_permits() <= self.options.window_bytes / 2
+    }
+
+    fn fill(&mut self, record: Queued) {
+        if !self.filling.fits(&record) {
+            self.held = Some(record);
+            self.due = true;
+            return;
+        }
+        if self.filling.is_empty() {
+            self.linger.set(sleep(self.options.linger));
+        }
+        self.filling.push(record);
+    }
+
+    /// The record that did not fit goes first into the next request.
+    fn fill_held(&mut self) {
+        if let Some(record) = self.held.take() {
+            self.fill(record);
+            self.due |= self.is_urgent();
+        }
+    }
+
+    fn close_request(&mut self) {
+        self.due = false;
+        if let Some(request) = self.filling.take() {
+            if self.under_way.is_empty() {
+                self.patience.restart();
+            }
+            self.under_way.push(request);
+        }
+    }
+
+    fn answered(&mut self, appended: &Appended) {
+        self.under_way.answered(appended);
+        self.patience.restart();
+        self.backoff.reset();
+    }
+
+    /// Waits until it is time to send again, or says that this would not help.
+    async fn recover(&mut self, error: Error) -> Result<(), Error> {
+        match verdict(&error) {
+            Verdict::SendAgain(after) => self.pause(after, &error).await,
+            Verdict::Forgotten => self.open_again(error).await,
+            Verdict::End => Err(error),
+        }
+    }
+
+    async fn pause(&mut self, after: Option<Duration>, error: &Error) -> Result<(), Error> {
+        tokio::select! {
+            () = &mut self.patience.all, if !self.under_way.is_empty() => Err(gave_up(error)),
+            () = sleep(self.backoff.next(after)) => Ok(()),
+        }
+    }
+
+    /// Opens another producer, which counts from 0. Only where nothing is in doubt: the broker does not know any more
+    /// what it has stored. And not with a name: another process may have taken it over, and would be fenced.
+    async fn open_again(&mut self, forgotten: Error) -> Result<(), Error> {
+        if !self.options.name.is_empty() || self.under_way.is_any_in_doubt() {
+            return Err(forgotten);
+        }
+        self.producer = loop {
+            match self.client.open_producer(&self.options.name).await {
+                Ok(producer) => break producer,
+                Err(error) => match verdict(&error) {
+                    Verdict::SendAgain(after) => self.pause(after, &error).await?,
+                    Verdict::Forgotten | Verdict::End => return Err(error),
+                },
+            }
+        };
+        // Its batches have numbers already.
+        self.close_request();
+        self.under_way.renumber(&mut self.filling);
+        self.fill_held();
+        Ok(())
+    }
+
+    /// Tells everybody who waits how it ended: `later` for what was not sent.
+    fn end(self, error: &Error, later: &Error, mut queue: mpsc::Receiver<Command>) {
+        self.under_way.fail(error, later);
+        self.filling.fail(later);
+        if let Some(held) = self.held {
+            held.answer.give(Err(later.clone()));
+        }
+        queue.close();
+        while let Ok(command) = queue.try_recv() {
+            match command {
+                Command::Append(record) => record.answer.give(Err(later.clone())),
+                Command::Flush(done) => drop(done.send(Err(error.clone()))),
+            }
+        }
+    }
+}
+
+/// Resolves when a request has waited for more records. A timer takes a millisecond even for no time at all.
+async fn lingered(linger: &mut Pin<Box<Sleep>>, time: Duration) {
+    if !time.is_zero() {
+        linger.await;
+    }
+}
+
+/// Nothing more is tried.
+fn gave_up(last: &Error) -> Error {
+    Error::Unavailable { message: format!("gave up for want of progress: {last}") }
+}

@@ -1,0 +1,125 @@
+//! The request that is being filled.
+//!
+//! Each partition that has records gets one batch, with the number that follows its last one: requests are sent in the
+//! order in which they are filled, so that the numbers are right from the first record on.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+};
+
+use super::{
+    options::Options,
+    request::{Answer, NumberedBatch, Queued, Request},
+};
+use crate::{
+    client::{Batch, Error},
+    types::{PartitionId, limits::MAX_BATCHES_PER_APPEND},
+};
+
+/// Fills requests, one after the other.
+#[derive(Debug)]
+pub(super) struct Filling {
+    topic: String,
+    partitions: u32,
+    max_bytes: usize,
+    max_records: usize,
+    /// The number of the next batch, where it is not 0.
+    sequences: BTreeMap<PartitionId, u64>,
+    /// Where records without a key go, for this request.
+    keyless: PartitionId,
+    batches: BTreeMap<PartitionId, FillingBatch>,
+    bytes: usize,
+    records: usize,
+}
+
+#[derive(Debug)]
+struct FillingBatch {
+    batch: Batch,
+    /// Where the records begin in it.
+    records_at: usize,
+    answers: Vec<Answer>,
+}
+
+impl Filling {
+    pub(super) fn new(topic: &str, partitions: u32, options: &Options) -> Self {
+        // Producers that start together should not all begin with the same partition.
+        let first = RandomState::new().hash_one(topic) % u64::from(partitions);
+        Self {
+            topic: topic.to_owned(),
+            partitions,
+            max_bytes: options.request_bytes,
+            max_records: options.request_records,
+            sequences: BTreeMap::new(),
+            keyless: PartitionId(u32::try_from(first).expect("it is less than the number of partitions")),
+            batches: BTreeMap::new(),
+            bytes: 0,
+            records: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Whether the record has room in the request; the first one always has.
+    pub(super) fn fits(&self, record: &Queued) -> bool {
+        let partition = record.partition.unwrap_or(self.keyless);
+        self.is_empty()
+            || self.bytes + record.encoded.len() <= self.max_bytes
+                && self.records < self.max_records
+                && (self.batches.len() < MAX_BATCHES_PER_APPEND || self.batches.contains_key(&partition))
+    }
+
+    pub(super) fn push(&mut self, record: Queued) {
+        let partition = record.partition.unwrap_or(self.keyless);
+        let sequence = self.sequences.get(&partition).copied().unwrap_or_default();
+        let filling = self.batches.entry(partition).or_insert_with(|| {
+            let batch = Batch::numbered(&self.topic, partition, sequence);
+            FillingBatch { records_at: batch.bytes(), batch, answers: Vec::new() }
+        });
+        filling.batch.push_encoded(&record.encoded, 1);
+        filling.answers.push(record.answer);
+        self.bytes += record.encoded.len();
+        self.records += 1;
+    }
+
+    /// Closes the request, if it has records, and begins the next.
+    pub(super) fn take(&mut self) -> Option<Request> {
+        let batches = std::mem::take(&mut self.batches);
+        if batches.is_empty() {
+            return None;
+        }
+        (self.bytes, self.records) = (0, 0);
+        self.keyless = PartitionId((self.keyless.0 + 1) % self.partitions);
+        let batches = batches.into_iter().map(|(partition, filling)| {
+            next(&mut self.sequences, partition);
+            NumberedBatch::new(partition, filling.batch, filling.records_at, filling.answers)
+        });
+        Some(Request::new(batches.collect()))
+    }
+
+    /// Begins to count anew, for another producer, with requests that have been closed and not been stored. The one
+    /// that is being filled must be among them.
+    pub(super) fn restart<'a>(&mut self, closed: impl IntoIterator<Item = &'a mut Request>) {
+        debug_assert!(self.batches.is_empty(), "its batches have numbers");
+        self.sequences.clear();
+        for request in closed {
+            request.renumber(&self.topic, |partition| next(&mut self.sequences, partition));
+        }
+    }
+
+    /// Tells everybody who waits that it failed.
+    pub(super) fn fail(mut self, error: &Error) {
+        if let Some(request) = self.take() {
+            request.fail(error);
+        }
+    }
+}
+
+/// Takes the next number of a partition.
+fn next(sequences: &mut BTreeMap<PartitionId, u64>, partition: PartitionId) -> u64 {
+    let next = sequences.entry(partition).or_default();
+    *next += 1;
+    *next - 1
+}

@@ -1,0 +1,246 @@
+//! A producer: records go in one by one, and each is stored exactly once.
+//!
+//! The broker knows a producer by its id, and counts its requests' batches per partition. What was sent and not
+//! answered, because the connection broke or the broker was restarted, is sent again as it was: same batches, same
+//! numbers, same order. The broker answers what it has as it did the first time, so that nothing is stored twice and
+//! nothing is left out.
+//!
+//! # The ways in and out
+//!
+//! | What happens | The producer | Its records get |
+//! |---|---|---|
+//! | the broker answers | goes on | [`SentRecord`] |
+//! | the connection breaks, or gives no answers | connects, sends again | their answer, later |
+//! | the broker is restarted, overloaded, or its disk full | waits, sends again | their answer, later |
+//! | it has forgotten the producer, which was idle | opens another, goes on; with a name, ends | their answer |
+//! | it has forgotten the producer, and something is in doubt | ends | see below |
+//! | it has opened the producer's name again: `FENCED` | ends | see below |
+//! | it refuses anything else | ends | see below |
+//! | no progress for [`give_up_after`](NewProducer::give_up_after) | ends | see below |
+//! | a record is malformed or too large | refuses it, goes on | [`Error::Refused`] from [`Producer::send`] |
+//!
+//! When a producer ends, everything that was answered is stored. Of the rest, what was ever sent without an answer is
+//! in doubt, and gets [`Error::OutcomeUnknown`]; what was not is not stored: its first request gets the error that
+//! ended the producer, and everything behind that [`Error::StreamEnded`].
+//!
+//! # Inside
+//!
+//! [`Producer::send`] encodes the record and puts it into a bounded queue. One task owns everything behind it
+//! (`delivery.rs`): it fills requests (`filling.rs`, `request.rs`), sends them over an append stream, keeps them until
+//! they are answered (`under_way.rs`), and when the stream ends decides how to go on (`retry.rs`). The bytes of a
+//! record count against the window from `send` to its answer.
+
+mod delivery;
+mod filling;
+mod options;
+mod request;
+pub(super) mod retry;
+mod under_way;
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    task::JoinHandle,
+};
+
+pub use self::options::NewProducer;
+use self::{
+    delivery::{Command, Delivery},
+    request::{Answer, Queued},
+};
+use super::{
+    Client, Error, Record, Refusal, Topic,
+    status::{AtStake, answer},
+};
+use crate::{
+    proto,
+    types::{Offset, PartitionId, RecordView, Records, Version, limits::RECORD_BYTES, partition_of_key},
+};
+
+/// What a record costs in the window beside its bytes: its place in queues, its answer.
+const RECORD_COST: usize = 128;
+
+/// Records that wait to be put into a request.
+const QUEUED: usize = 1_024;
+
+/// Appends records to a topic, each exactly once; see the [module](self) for what happens when something goes wrong.
+///
+/// Records with a key go to the partition of their key, in the order in which they were sent; those without go to one
+/// that changes from request to request. If the producer is dropped, what has been sent is still delivered, as long as
+/// the runtime lives.
+#[derive(Debug)]
+pub struct Producer {
+    queue: mpsc::Sender<Command>,
+    window: Arc<Semaphore>,
+    window_bytes: usize,
+    topic: String,
+    partitions: u32,
+    /// Of all records, if it was named.
+    partition: Option<PartitionId>,
+    max_record_bytes: usize,
+    ended: Arc<OnceLock<Error>>,
+    delivery: JoinHandle<Result<(), Error>>,
+}
+
+/// Where a record is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentRecord {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// Its number among its entity's records, if the producer [asks for it](NewProducer::return_versions) and the
+    /// record has one.
+    pub version: Option<Version>,
+}
+
+/// Where the record will be stored: a future. It need not be awaited for the record to be delivered;
+/// [`Producer::flush`] says whether all have been.
+#[derive(Debug)]
+#[must_use = "the record is delivered without waiting for it, but only this, `flush` and `finish` say that it was"]
+pub struct Sent {
+    answer: oneshot::Receiver<Result<SentRecord, Error>>,
+}
+
+impl Client {
+    /// Appends records one by one, each exactly once, whatever happens to the connection and the broker meanwhile. See
+    /// [`NewProducer`] for the choices.
+    pub fn producer(&self, topic: &str) -> NewProducer {
+        NewProducer::new(self.clone(), topic)
+    }
+
+    async fn open_producer(&self, name: &str) -> Result<proto::Producer, Error> {
+        let request = proto::OpenProducerRequest { name: name.to_owned() };
+        // A producer that was opened and is not known to anybody does no harm.
+        let response = answer(self.request_timeout, AtStake::Nothing, self.log.clone().open_producer(request)).await?;
+        Ok(response.producer.unwrap_or_default())
+    }
+}
+
+impl Producer {
+    async fn open(new: NewProducer) -> Result<Self, Error> {
+        let NewProducer { client, topic, options } = new;
+        let (Topic { partitions, settings, .. }, _) = client.topics().describe(&topic).await?;
+        let identity = client.open_producer(&options.name).await?;
+        let max_record_bytes = settings.get("max.record.bytes").and_then(|(bytes, _)| bytes.parse().ok());
+
+        let (queue, commands) = mpsc::channel(QUEUED);
+        let ended = Arc::new(OnceLock::new());
+        let (window, window_bytes) = (Arc::new(Semaphore::new(options.window_bytes)), options.window_bytes);
+        let partition = options.partition;
+        // No topic has none; a broker that says so is not worth a panic.
+        let partitions = partitions.max(1);
+        let delivery = Delivery::new(client, &topic, partitions, identity, options, window.clone());
+        Ok(Self {
+            queue,
+            window,
+            window_bytes,
+            topic,
+            partitions,
+            partition,
+            max_record_bytes: max_record_bytes.unwrap_or(RECORD_BYTES.2 as usize),
+            ended: ended.clone(),
+            delivery: tokio::spawn(delivery.run(commands, ended)),
+        })
+    }
+
+    /// Takes a record when there is room in the window. What is returned resolves when it is durable.
+    ///
+    /// Dropped before it returns, the record is not sent.
+    ///
+    /// # Errors
+    ///
+    /// `MALFORMED_RECORD`, and `RECORD_TOO_LARGE` by the size that the topic allowed when the producer was opened: the
+    /// record is refused, the producer goes on. [`Error::StreamEnded`]: the producer has ended;
+    /// [`finish`](Self::finish) or an earlier record says why.
+    pub async fn send(&self, record: Record<'_>) -> Result<Sent, Error> {
+        let mut encoded = Vec::new();
+        record.encode(&mut encoded);
+        let partition = self.check(&encoded)?;
+
+        let cost = (encoded.len() + RECORD_COST).min(self.window_bytes);
+        let cost = u32::try_from(cost).expect("the window has less than 2^32 bytes");
+        let room = self.window.clone().acquire_many_owned(cost).await.expect("the window is never closed");
+        let (answer, receiver) = oneshot::channel();
+        let queued = Queued { partition, encoded, answer: Answer::new(answer, room) };
+        match self.queue.send(Command::Append(queued)).await {
+            Ok(()) => Ok(Sent { answer: receiver }),
+            Err(_) => Err(not_sent(&self.ended)),
+        }
+    }
+
+    /// Sends what has been taken without lingering, and waits until all of it is durable.
+    ///
+    /// # Errors
+    ///
+    /// What ended the producer.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let (done, flushed) = oneshot::channel();
+        let ended = || self.ended.get().cloned().unwrap_or_else(vanished);
+        self.queue.send(Command::Flush(done)).await.map_err(|_| ended())?;
+        flushed.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Waits until everything is durable, and ends the producer.
+    ///
+    /// # Errors
+    ///
+    /// What ended the producer, if it did not get so far.
+    pub async fn finish(self) -> Result<(), Error> {
+        drop(self.queue);
+        self.delivery.await.unwrap_or_else(|_| Err(vanished()))
+    }
+
+    /// Refuses what the broker would refuse, and finds the partition of the record if it has a key.
+    fn check(&self, encoded: &[u8]) -> Result<Option<PartitionId>, Error> {
+        let element = Records::new(encoded).next().expect("there is one record");
+        let checked = element.and_then(|(_, record)| Ok((record.len(), RecordView::parse_new(record)?)));
+        let (bytes, record) = checked.map_err(|error| {
+            self.refusal("MALFORMED_RECORD", format!("the record for topic {:?} is malformed: {error}", self.topic))
+        })?;
+        if bytes > self.max_record_bytes {
+            let message = format!(
+                "the record for topic {:?} takes {bytes} bytes; the topic's max.record.bytes is {}: send smaller \
+                 records or raise it",
+                self.topic, self.max_record_bytes
+            );
+            return Err(self.refusal("RECORD_TOO_LARGE", message));
+        }
+        Ok(self.partition.or_else(|| record.key.map(|key| partition_of_key(key, self.partitions))))
+    }
+
+    fn refusal(&self, reason: &str, message: String) -> Error {
+        Error::Refused(Box::new(Refusal {
+            code: "InvalidArgument".to_owned(),
+            reason: reason.to_owned(),
+            message,
+            metadata: BTreeMap::from([("topic".to_owned(), self.topic.clone())]),
+            retry_after: None,
+        }))
+    }
+}
+
+impl Future for Sent {
+    type Output = Result<SentRecord, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        Poll::Ready(answer.unwrap_or_else(|_| Err(vanished())))
+    }
+}
+
+fn not_sent(ended: &OnceLock<Error>) -> Error {
+    let cause = ended.get().map_or_else(|| "the producer is gone".to_owned(), Error::to_string);
+    Error::StreamEnded { cause }
+}
+
+/// The task that delivers is gone without a word, as when the runtime was shut down.
+fn vanished() -> Error {
+    Error::OutcomeUnknown { message: "the producer was stopped in the middle of its work".to_owned() }
+}

@@ -1,0 +1,123 @@
+//! A request of a producer: numbered batches, and who waits for each record.
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::SentRecord;
+use crate::{
+    client::{Append, AppendHandle, Appended, AppendedRange, Batch, Error},
+    proto,
+    types::{PartitionId, Version},
+};
+
+/// A record on its way into a request.
+#[derive(Debug)]
+pub(super) struct Queued {
+    /// None: any.
+    pub(super) partition: Option<PartitionId>,
+    /// With its tag and length.
+    pub(super) encoded: Vec<u8>,
+    pub(super) answer: Answer,
+}
+
+/// Who waits for a record. Dropping it makes room in the window.
+#[derive(Debug)]
+pub(super) struct Answer {
+    to: oneshot::Sender<Result<SentRecord, Error>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Answer {
+    pub(super) fn new(to: oneshot::Sender<Result<SentRecord, Error>>, room: OwnedSemaphorePermit) -> Self {
+        Self { to, _room: room }
+    }
+
+    pub(super) fn give(self, answer: Result<SentRecord, Error>) {
+        // The sender may not want to know.
+        drop(self.to.send(answer));
+    }
+}
+
+/// Records of one partition, with their number among the producer's batches for it.
+#[derive(Debug)]
+pub(super) struct NumberedBatch {
+    partition: PartitionId,
+    /// An encoded `AppendBatch`.
+    encoded: Bytes,
+    /// Where the records begin in it.
+    records_at: usize,
+    answers: Vec<Answer>,
+}
+
+/// One atomic commit. It is sent as often as need be, always the same.
+#[derive(Debug)]
+pub(super) struct Request {
+    batches: Vec<NumberedBatch>,
+    /// The answer to come, if it has been sent on the current stream.
+    pub(super) handle: Option<AppendHandle>,
+    /// It was sent, and nobody said what became of it.
+    pub(super) in_doubt: bool,
+}
+
+impl NumberedBatch {
+    pub(super) fn new(partition: PartitionId, batch: Batch, records_at: usize, answers: Vec<Answer>) -> Self {
+        Self { partition, encoded: batch.into_encoded(), records_at, answers }
+    }
+
+    /// The same records with another number, for another producer.
+    fn renumber(&mut self, topic: &str, sequence: u64) {
+        let mut batch = Batch::numbered(topic, self.partition, sequence);
+        let records_at = batch.bytes();
+        batch.push_encoded(&self.encoded[self.records_at..], self.answers.len());
+        (self.encoded, self.records_at) = (batch.into_encoded(), records_at);
+    }
+
+    /// Tells everybody where their record is.
+    fn answer(self, ranges: &[AppendedRange]) {
+        let mut places = ranges.iter().flat_map(places);
+        for answer in self.answers {
+            answer.give(places.next().ok_or_else(|| Error::OutcomeUnknown {
+                message: "the broker's answer has fewer records than it was sent".to_owned(),
+            }));
+        }
+    }
+}
+
+/// Where the records of a run are.
+fn places(range: &AppendedRange) -> impl Iterator<Item = SentRecord> + '_ {
+    (0..range.count).map(|at| SentRecord {
+        partition: range.partition,
+        offset: range.first_offset.plus(u64::from(at)),
+        version: range.versions.get(at as usize).copied().filter(|version| *version != Version::NONE),
+    })
+}
+
+impl Request {
+    pub(super) fn new(batches: Vec<NumberedBatch>) -> Self {
+        Self { batches, handle: None, in_doubt: false }
+    }
+
+    /// What to send; the records are shared, not copied.
+    pub(super) fn append(&self, producer: proto::Producer) -> Append {
+        Append::of_producer(self.batches.iter().map(|batch| batch.encoded.clone()).collect(), producer)
+    }
+
+    /// Gives every batch a new number, for another producer.
+    pub(super) fn renumber(&mut self, topic: &str, mut sequence: impl FnMut(PartitionId) -> u64) {
+        for batch in &mut self.batches {
+            batch.renumber(topic, sequence(batch.partition));
+        }
+    }
+
+    pub(super) fn answer(self, appended: &Appended) {
+        for (at, batch) in self.batches.into_iter().enumerate() {
+            batch.answer(appended.batches.get(at).map_or(&[], Vec::as_slice));
+        }
+    }
+
+    pub(super) fn fail(self, error: &Error) {
+        for answer in self.batches.into_iter().flat_map(|batch| batch.answers) {
+            answer.give(Err(error.clone()));
+        }
+    }
+}

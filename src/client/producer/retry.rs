@@ -1,0 +1,98 @@
+//! What to do when a stream of appends has ended: whether to try again, and when.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    pin::Pin,
+    time::Duration,
+};
+
+use tokio::time::{Sleep, sleep};
+
+use crate::client::Error;
+
+/// What an error means for a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client) enum Verdict {
+    /// Send again what was not answered; after this time, if the broker said.
+    SendAgain(Option<Duration>),
+    /// The broker does not know the producer any more.
+    Forgotten,
+    /// Nothing that is tried again would help.
+    End,
+}
+
+pub(in crate::client) fn verdict(error: &Error) -> Verdict {
+    match error {
+        Error::Unavailable { .. } | Error::OutcomeUnknown { .. } | Error::StreamEnded { .. } => {
+            Verdict::SendAgain(None)
+        }
+        Error::Refused(refusal) => match &*refusal.reason {
+            "OVERLOADED" | "DISK_FULL" => Verdict::SendAgain(refusal.retry_after),
+            "UNKNOWN_PRODUCER" => Verdict::Forgotten,
+            _ => Verdict::End,
+        },
+        _ => Verdict::End,
+    }
+}
+
+/// Pauses that double, so that a broker in trouble is left alone, and that differ from each other, so that its
+/// producers do not all come back at once.
+#[derive(Debug)]
+pub(in crate::client) struct Backoff {
+    longest: Duration,
+}
+
+/// The first pause is between half of this and this.
+const FIRST: Duration = Duration::from_millis(20);
+
+/// The last ones likewise.
+const LAST: Duration = Duration::from_secs(5);
+
+impl Backoff {
+    pub(in crate::client) fn new() -> Self {
+        Self { longest: FIRST }
+    }
+
+    /// How long to wait; not less than the broker asked for.
+    pub(in crate::client) fn next(&mut self, asked: Option<Duration>) -> Duration {
+        let (longest, half) = (self.longest, self.longest / 2);
+        self.longest = (longest * 2).min(LAST);
+        // The seeds of two hashers differ, which is all the chance it takes.
+        let chance = RandomState::new().hash_one(longest).to_be_bytes()[0];
+        let pause = half + half * u32::from(chance) / u32::from(u8::MAX);
+        pause.max(asked.unwrap_or_default())
+    }
+
+    /// Something has worked.
+    pub(in crate::client) fn reset(&mut self) {
+        self.longest = FIRST;
+    }
+}
+
+/// How long nothing has been answered while something was under way.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// Fires when the stream is to be given up.
+    pub(super) stream: Pin<Box<Sleep>>,
+    stream_time: Duration,
+    /// Fires when all is to be given up.
+    pub(super) all: Pin<Box<Sleep>>,
+    all_time: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(stream_time: Duration, all_time: Duration) -> Self {
+        Self { stream: Box::pin(sleep(stream_time)), stream_time, all: Box::pin(sleep(all_time)), all_time }
+    }
+
+    /// Something was answered, or nothing was under way.
+    pub(super) fn restart(&mut self) {
+        self.restart_stream();
+        self.all.set(sleep(self.all_time));
+    }
+
+    /// There is another stream.
+    pub(super) fn restart_stream(&mut self) {
+        self.stream.set(sleep(self.stream_time));
+    }
+}

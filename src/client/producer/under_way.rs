@@ -1,0 +1,144 @@
+//! The requests that have been closed and not been answered, in order.
+//!
+//! A request is in doubt from the first time that its outcome was unknown. It may be stored then, whatever is said of
+//! it later, unless that is its answer.
+
+use std::{collections::VecDeque, future::poll_fn, pin::Pin};
+
+use tokio::sync::oneshot;
+
+use super::{filling::Filling, request::Request};
+use crate::{
+    client::{Appended, Appender, Error},
+    proto,
+};
+
+/// A queue of requests.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    requests: VecDeque<Request>,
+    /// How many have been answered, from the first one on.
+    answered: u64,
+    /// Who waits for how many to be answered.
+    flushes: Vec<(u64, oneshot::Sender<Result<(), Error>>)>,
+}
+
+impl UnderWay {
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    pub(super) fn is_any_in_doubt(&self) -> bool {
+        self.requests.iter().any(|request| request.in_doubt)
+    }
+
+    pub(super) fn push(&mut self, request: Request) {
+        self.requests.push_back(request);
+    }
+
+    /// Sends all that have not been sent on this stream; fails if it has ended.
+    pub(super) async fn send(
+        &mut self,
+        appender: &Appender,
+        producer: proto::Producer,
+        return_versions: bool,
+    ) -> Result<(), Error> {
+        for request in self.requests.iter_mut().filter(|request| request.handle.is_none()) {
+            let append = request.append(producer);
+            let append = if return_versions { append.return_versions() } else { append };
+            request.handle = Some(appender.append(append).await?);
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer to the first request. May be dropped and called again.
+    pub(super) async fn first_answer(&mut self) -> Result<Appended, Error> {
+        let first = self.requests.front_mut().and_then(|first| first.handle.as_mut());
+        let answer = first.expect("what is under way has been sent");
+        poll_fn(|context| Pin::new(&mut *answer).poll(context)).await
+    }
+
+    /// The first request is stored.
+    pub(super) fn answered(&mut self, appended: &Appended) {
+        if let Some(request) = self.requests.pop_front() {
+            request.answer(appended);
+        }
+        self.answered += 1;
+        self.tell_flushed();
+    }
+
+    /// What ended a stream that takes no more: the first answer that is a failure, or else what the stream says itself.
+    /// Everything before it is answered.
+    pub(super) async fn why_it_ended(&mut self, appender: Appender) -> Error {
+        while self.requests.front().is_some_and(|first| first.handle.is_some()) {
+            match self.first_answer().await {
+                Ok(appended) => self.answered(&appended),
+                Err(error) => {
+                    self.failed(&error).await;
+                    return error;
+                }
+            }
+        }
+        let ended = appender.finish().await.err();
+        ended.unwrap_or_else(|| Error::Unavailable { message: "the broker ended the stream".to_owned() })
+    }
+
+    /// The first request's answer was a failure, which ended the stream: finds out which may have been stored.
+    pub(super) async fn failed(&mut self, first: &Error) {
+        for (at, request) in self.requests.iter_mut().enumerate() {
+            let Some(handle) = request.handle.take() else { continue };
+            // The first one's handle has given its answer away.
+            let error = if at == 0 { Some(first.clone()) } else { handle.await.err() };
+            request.in_doubt |= matches!(error, Some(Error::OutcomeUnknown { .. }));
+        }
+    }
+
+    /// Gives a stream up that does not answer.
+    pub(super) fn abandon(&mut self, appender: Appender) -> Error {
+        appender.abandon();
+        for request in &mut self.requests {
+            request.in_doubt |= request.handle.take().is_some();
+        }
+        Error::OutcomeUnknown { message: "the broker did not answer in time".to_owned() }
+    }
+
+    /// Numbers everything anew, for another producer.
+    pub(super) fn renumber(&mut self, filling: &mut Filling) {
+        filling.restart(&mut self.requests);
+    }
+
+    /// Says when everything that is here is answered, and, if `filling`, the next request too.
+    pub(super) fn flush(&mut self, filling: bool, done: oneshot::Sender<Result<(), Error>>) {
+        let last = self.answered + self.requests.len() as u64 + u64::from(filling);
+        self.flushes.push((last, done));
+        self.tell_flushed();
+    }
+
+    fn tell_flushed(&mut self) {
+        let answered = self.answered;
+        for (_, done) in self.flushes.extract_if(.., |(last, _)| *last <= answered) {
+            drop(done.send(Ok(())));
+        }
+    }
+
+    /// Tells everybody who waits how it ended. The error is about the first request that is not in doubt; `later` is
+    /// for those behind it.
+    pub(super) fn fail(self, error: &Error, later: &Error) {
+        let unknown = Error::OutcomeUnknown { message: format!("it was sent and not answered; then: {error}") };
+        let mut first = Some(error);
+        for request in self.requests {
+            if request.in_doubt {
+                request.fail(&unknown);
+            } else {
+                request.fail(first.take().unwrap_or(later));
+            }
+        }
+        for (_, done) in self.flushes {
+            drop(done.send(Err(error.clone())));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Durable facts about producers, applied: the only way in which they change.
+//!
+//! Recovery may come by a fact that is applied already, in a frame that is in a segment and in the journal. Epochs and
+//! sequences therefore only go up, and applying all facts from some point on again changes nothing.
+
+use std::time::Duration;
+
+use super::{Incarnation, Known, Place, Producers};
+use crate::types::{
+    PartitionId, ProducerId, TopicId,
+    limits::{MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS},
+};
+
+impl Producers {
+    /// What a snapshot was taken of. Idle times go on from where they were.
+    pub(crate) fn restore(snapshot: impl IntoIterator<Item = Known>) -> Self {
+        let snapshot: Vec<Known> = snapshot.into_iter().collect();
+        let now = snapshot.iter().map(|known| known.idle).max().unwrap_or_default();
+        let mut restored = Self { now, ..Self::default() };
+        for known in snapshot {
+            restored.apply_open(known.id, known.epoch, &known.name);
+            for (topic, partition, next) in known.next {
+                restored.raise(known.id, topic, partition, next);
+            }
+            if let Some(incarnation) = restored.known.get_mut(&known.id) {
+                incarnation.used = now.saturating_sub(known.idle);
+            }
+        }
+        restored
+    }
+
+    /// A producer has this epoch, with which every sequence begins at 0.
+    pub(crate) fn apply_open(&mut self, id: ProducerId, epoch: u32, name: &str) {
+        if self.known.get(&id).is_some_and(|incarnation| incarnation.epoch >= epoch) {
+            return self.apply_use(id);
+        }
+        self.apply_forget(id);
+        if let Some(&other) = self.by_name.get(name) {
+            self.apply_forget(other);
+        }
+        if self.known.len() >= MAX_PRODUCERS {
+            return;
+        }
+        if !name.is_empty() {
+            self.by_name.insert(name.into(), id);
+        }
+        self.known.insert(id, Incarnation { epoch, name: name.into(), used: self.now });
+    }
+
+    /// A batch of a producer is stored. Nothing, if the producer is not known or has a newer epoch.
+    pub(crate) fn apply_batch(
+        &mut self,
+        id: ProducerId,
+        epoch: u32,
+        topic: TopicId,
+        partition: PartitionId,
+        sequence: u64,
+    ) {
+        let Some(incarnation) = self.known.get_mut(&id).filter(|incarnation| incarnation.epoch <= epoch) else {
+            return;
+        };
+        incarnation.used = self.now;
+        if incarnation.epoch < epoch {
+            // The change that opened this epoch is lost to damage; the epoch before must stay fenced.
+            incarnation.epoch = epoch;
+            self.forget_places(id);
+        }
+        // After damage what is before this batch may be missing; the producer has gone on behind it.
+        self.raise(id, topic, partition, sequence.saturating_add(1));
+    }
+
+    /// A producer did something that changes nothing, such as an append that is stored already.
+    pub(crate) fn apply_use(&mut self, id: ProducerId) {
+        if let Some(incarnation) = self.known.get_mut(&id) {
+            incarnation.used = self.now;
+        }
+    }
+
+    /// A producer is forgotten, and its name with it.
+    pub(crate) fn apply_forget(&mut self, id: ProducerId) {
+        let Some(incarnation) = self.known.remove(&id) else { return };
+        self.by_name.remove(&incarnation.name);
+        self.forget_places(id);
+    }
+
+    /// A topic is deleted. A topic created again has another id, so its sequences are not asked about any more.
+    pub(crate) fn forget_topic(&mut self, deleted: TopicId) {
+        self.next.retain(|&(_, topic, _), _| topic != deleted);
+    }
+
+    /// Time passes, while the broker runs.
+    pub(crate) fn tick(&mut self, elapsed: Duration) {
+        self.now = self.now.saturating_add(elapsed);
+    }
+
+    /// Sees to it that a producer's next batch for a partition has this sequence at least.
+    fn raise(&mut self, id: ProducerId, topic: TopicId, partition: PartitionId, next: u64) {
+        let place = (id, topic, partition);
+        if let Some(known) = self.next.get_mut(&place) {
+            *known = next.max(*known);
+        } else if self.next.len() < MAX_PRODUCER_SEQUENCES {
+            self.next.insert(place, next);
+        } else {
+            self.apply_forget(id);
+        }
+    }
+
+    fn forget_places(&mut self, id: ProducerId) {
+        let places: Vec<Place> = self.places(id).map(|(place, _)| *place).collect();
+        for place in places {
+            self.next.remove(&place);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The state machine against a model that remembers every batch there ever was, as two instances as the broker keeps
+//! them: what is planned decides and is ahead, what is applied follows, is stored, restored and replayed.
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
+
+use super::without_idleness;
+use crate::{
+    producers::{Decision, Opened, Producers, Refused},
+    types::{PartitionId, ProducerId, TopicId},
+};
+
+const NAMES: [&str; 3] = ["", "a", "b"];
+
+/// A step of the world. Producers, topics and names are few, so that steps meet.
+#[derive(Clone, Debug)]
+enum Step {
+    Open {
+        name: usize,
+    },
+    /// An append by one of the producers there ever were, in its current epoch but for `older`; each batch is for a
+    /// topic and partition, with a sequence so far from the one that is next.
+    Append {
+        producer: usize,
+        older: u32,
+        batches: Vec<(u64, u32, i64)>,
+    },
+    Forget {
+        producer: usize,
+    },
+    DeleteTopic {
+        topic: u64,
+    },
+    /// So many of the facts under way become durable.
+    Apply {
+        facts: usize,
+    },
+    /// A power cut: what is under way is lost or not, the checkpoint is restored, and of the facts since then all are
+    /// replayed, behind so many that it has already.
+    Crash {
+        lost: bool,
+        again: usize,
+    },
+}
+
+/// A durable fact.
+#[derive(Clone, Debug)]
+enum Fact {
+    Open(ProducerId, u32, &'static str),
+    Batch(ProducerId, u32, TopicId, PartitionId, u64),
+    Forget(ProducerId),
+    DeleteTopic(TopicId),
+}
+
+fn apply(producers: &mut Producers, fact: &Fact) {
+    match *fact {
+        Fact::Open(id, epoch, name) => producers.apply_open(id, epoch, name),
+        Fact::Batch(id, epoch, topic, partition, sequence) => {
+            producers.apply_batch(id, epoch, topic, partition, sequence);
+        }
+        Fact::Forget(id) => producers.apply_forget(id),
+        Fact::DeleteTopic(topic) => producers.forget_topic(topic),
+    }
+}
+
+/// All batches of the latest epoch of every producer, one by one.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    known: BTreeMap<ProducerId, Remembered>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Remembered {
+    epoch: u32,
+    name: &'static str,
+    stored: Vec<(TopicId, PartitionId, u64)>,
+}
+
+impl Model {
+    fn new(facts: &[Fact]) -> Self {
+        let mut model = Self::default();
+        for fact in facts {
+            match *fact {
+                Fact::Open(id, epoch, name) => {
+                    model.known.insert(id, Remembered { epoch, name, stored: Vec::new() });
+                }
+                Fact::Batch(id, _, topic, partition, sequence) => {
+                    let known = model.known.get_mut(&id).expect("only known producers append");
+                    known.stored.push((topic, partition, sequence));
+                }
+                Fact::Forget(id) => drop(model.known.remove(&id)),
+                Fact::DeleteTopic(deleted) => {
+                    for known in model.known.values_mut() {
+                        known.stored.retain(|(topic, _, _)| *topic != deleted);
+                    }
+                }
+            }
+        }
+        model
+    }
+
+    fn open(&self, name: &str, fresh: ProducerId) -> Opened {
+        let known = self.known.iter().find(|(_, known)| !name.is_empty() && known.name == name);
+        known.map_or(Opened { id: fresh, epoch: 1 }, |(id, known)| Opened { id: *id, epoch: known.epoch + 1 })
+    }
+
+    /// Stores the batches one after the other where each is the next, and looks what came of it.
+    fn append(&self, id: ProducerId, epoch: u32, batches: &[(TopicId, PartitionId, u64)]) -> Result<Decision, Refused> {
+        let Some(known) = self.known.get(&id) else { return Err(Refused::Unknown) };
+        if epoch < known.epoch {
+            return Err(Refused::Fenced { current: known.epoch });
+        }
+        let mut stored = known.stored.clone();
+        let mut repeated = None;
+        for (at, batch) in batches.iter().enumerate() {
+            let expected =
+                stored.iter().filter(|(topic, partition, _)| (*topic, *partition) == (batch.0, batch.1)).count();
+            let expected = expected as u64;
+            if known.stored.contains(batch) {
+                repeated = repeated.or(Some(Refused::OutOfSequence { at, expected }));
+            } else if batch.2 == expected {
+                stored.push(*batch);
+            } else {
+                return Err(Refused::OutOfSequence { at, expected });
+            }
+        }
+        match repeated {
+            None => Ok(Decision::New),
+            Some(_) if stored.len() == known.stored.len() => Ok(Decision::Duplicate),
+            Some(refused) => Err(refused),
+        }
+    }
+}
+
+/// The broker's two instances, and the journal between them.
+#[derive(Default)]
+struct World {
+    journal: Vec<Fact>,
+    planned: Producers,
+    applied: Producers,
+    /// How many facts are durable.
+    durable: usize,
+    /// The checkpoint, and how many facts are in it.
+    checkpoint: (usize, Vec<crate::producers::Known>),
+    /// Every producer there ever was.
+    ids: Vec<ProducerId>,
+    decisions: [usize; 3],
+}
+
+impl World {
+    fn plan(&mut self, fact: Fact) {
+        apply(&mut self.planned, &fact);
+        self.journal.push(fact);
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Open { name } => self.open(NAMES[name]),
+            Step::Append { producer, older, batches } => self.append(producer, older, &batches),
+            Step::Forget { producer } => {
+                let known = without_idleness(&self.planned);
+                if let Some(known) = known.get(producer) {
+                    self.plan(Fact::Forget(known.id));
+                }
+            }
+            Step::DeleteTopic { topic } => self.plan(Fact::DeleteTopic(TopicId(topic))),
+            Step::Apply { facts } => self.apply_durable(facts),
+            Step::Crash { lost, again } => self.crash(lost, again),
+        }
+    }
+
+    fn open(&mut self, name: &'static str) {
+        let fresh = ProducerId(self.ids.len() as u64 + 1);
+        let opened = self.planned.decide_open(name, fresh).expect("room for a few");
+        assert_eq!(opened, Model::new(&self.journal).open(name, fresh));
+        if opened.id == fresh {
+            self.ids.push(fresh);
+        }
+        self.plan(Fact::Open(opened.id, opened.epoch, name));
+    }
+
+    fn append(&mut self, producer: usize, older: u32, batches: &[(u64, u32, i64)]) {
+        let Some(&id) = self.ids.get(producer % self.ids.len().max(1)) else { return };
+        let known = self.planned.snapshot().into_iter().find(|known| known.id == id);
+        let epoch = known.as_ref().map_or(1, |known| known.epoch).saturating_sub(older);
+        let mut next: BTreeMap<(TopicId, PartitionId), u64> = BTreeMap::new();
+        for (topic, partition, next_sequence) in known.map(|known| known.next).unwrap_or_default() {
+            next.insert((topic, partition), next_sequence);
+        }
+        let mut asked = Vec::new();
+        for &(topic, partition, off) in batches {
+            let next = next.entry((TopicId(topic), PartitionId(partition))).or_default();
+            asked.push((TopicId(topic), PartitionId(partition), next.saturating_add_signed(off)));
+            *next += 1;
+        }
+        let decision = self.planned.decide_append(id, epoch, &asked);
+        assert_eq!(decision, Model::new(&self.journal).append(id, epoch, &asked));
+        let kind = match decision {
+            Ok(Decision::New) => 0,
+            Ok(Decision::Duplicate) => 1,
+            Err(_) => 2,
+        };
+        self.decisions[kind] += 1;
+        if decision == Ok(Decision::New) {
+            for (topic, partition, sequence) in asked {
+                self.plan(Fact::Batch(id, epoch, topic, partition, sequence));
+            }
+        }
+    }
+
+    fn apply_durable(&mut self, facts: usize) {
+        let end = self.journal.len().min(self.durable.saturating_add(facts));
+        for fact in &self.journal[self.durable..end] {
+            apply(&mut self.applied, fact);
+        }
+        self.durable = end;
+        // Now and then, as a housekeeper would.
+        if end.is_multiple_of(5) {
+            self.checkpoint = (end, self.applied.snapshot());
+        }
+    }
+
+    fn crash(&mut self, lost: bool, again: usize) {
+        if lost {
+            self.journal.truncate(self.durable);
+        }
+        let (in_checkpoint, snapshot) = self.checkpoint.clone();
+        let mut recovered = Producers::restore(snapshot);
+        for fact in &self.journal[in_checkpoint.saturating_sub(again)..] {
+            apply(&mut recovered, fact);
+        }
+        self.durable = self.journal.len();
+        self.planned = recovered.clone();
+        self.applied = recovered;
+        self.check_agreement();
+    }
+
+    /// What is planned and what is applied are one when nothing is under way, and are what a single run over the
+    /// journal makes.
+    fn check_agreement(&self) {
+        let mut replayed = Producers::default();
+        self.journal.iter().for_each(|fact| apply(&mut replayed, fact));
+        assert_eq!(without_idleness(&self.planned), without_idleness(&replayed));
+        assert_eq!(without_idleness(&self.applied), without_idleness(&replayed));
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let off = prop_oneof![6 => Just(0i64), 1 => Just(-1i64), 1 => -3..4i64];
+    let same = vec((0..2u64, 0..2u32, off), 1..4);
+    // All of them stored already, as a client sends them again.
+    let repeated = (vec((0..2u64, 0..2u32), 1..3), 1..4i64)
+        .prop_map(|(places, back)| places.into_iter().map(|(topic, partition)| (topic, partition, -back)).collect());
+    let batches = prop_oneof![2 => same, 1 => repeated];
+    let older = prop_oneof![6 => Just(0u32), 1 => Just(1u32)];
+    let step = prop_oneof![
+        3 => (0..NAMES.len()).prop_map(|name| Step::Open { name }),
+        12 => (0..8usize, older, batches)
+            .prop_map(|(producer, older, batches)| Step::Append { producer, older, batches }),
+        1 => (0..8usize).prop_map(|producer| Step::Forget { producer }),
+        1 => (0..2u64).prop_map(|topic| Step::DeleteTopic { topic }),
+        6 => (1..6usize).prop_map(|facts| Step::Apply { facts }),
+        2 => (any::<bool>(), 0..12usize).prop_map(|(lost, again)| Step::Crash { lost, again }),
+    ];
+    vec(step, 1..80)
+}
+
+#[test]
+fn every_decision_is_the_models_and_what_is_applied_arrives_at_what_was_planned() {
+    let mut runner = TestRunner::deterministic();
+    let mut decisions = [0; 3];
+    for _ in 0..2_000 {
+        let steps = steps().new_tree(&mut runner).expect("no filters").current();
+        let mut world = World::default();
+        steps.into_iter().for_each(|step| world.step(step));
+        world.apply_durable(usize::MAX);
+        world.check_agreement();
+        decisions.iter_mut().zip(world.decisions).for_each(|(sum, one)| *sum += one);
+    }
+    assert!(decisions.iter().all(|&count| count > 1_000), "new, duplicate and refused appends: {decisions:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_agrees_with_the_model(steps in steps()) {
+        let mut world = World::default();
+        steps.into_iter().for_each(|step| world.step(step));
+        world.apply_durable(usize::MAX);
+        world.check_agreement();
+    }
+}

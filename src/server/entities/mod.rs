@@ -1,0 +1,70 @@
+//! `taffrail.v1.Entities`.
+
+pub(super) mod latest;
+mod read_key;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, async_trait};
+
+use self::{latest::LatestAnswers, read_key::KeyAnswers};
+use super::blocking::blocking;
+use crate::{
+    broker::{Broker, Erasure},
+    proto::{
+        self, DescribeErasureRequest, DescribeErasureResponse, EraseKeyRequest, EraseKeyResponse, GetLatestRequest,
+        ReadKeyRequest, entities_server::Entities,
+    },
+};
+
+pub(super) struct EntitiesService {
+    broker: Arc<Broker>,
+}
+
+impl EntitiesService {
+    pub(super) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+#[async_trait]
+impl Entities for EntitiesService {
+    type ReadKeyStream = KeyAnswers;
+    type GetLatestStream = LatestAnswers;
+
+    async fn read_key(&self, request: Request<ReadKeyRequest>) -> Result<Response<KeyAnswers>, Status> {
+        let read = read_key::request(request.into_inner());
+        let reader = blocking(|| self.broker.read_key(read))?;
+        Ok(Response::new(KeyAnswers::new(reader)))
+    }
+
+    async fn get_latest(&self, request: Request<GetLatestRequest>) -> Result<Response<LatestAnswers>, Status> {
+        let GetLatestRequest { topic, keys } = request.into_inner();
+        let latest = blocking(|| self.broker.get_latest(&topic, &keys))?;
+        Ok(Response::new(LatestAnswers::new(latest)))
+    }
+
+    async fn erase_key(&self, request: Request<EraseKeyRequest>) -> Result<Response<EraseKeyResponse>, Status> {
+        let EraseKeyRequest { topic, key } = request.into_inner();
+        let erasing = blocking(|| self.broker.erase_key(&topic, &key))?;
+        Ok(Response::new(EraseKeyResponse { erasure: Some(erasure(&erasing.await?)) }))
+    }
+
+    async fn describe_erasure(
+        &self,
+        request: Request<DescribeErasureRequest>,
+    ) -> Result<Response<DescribeErasureResponse>, Status> {
+        let found = self.broker.describe_erasure(request.into_inner().id)?;
+        Ok(Response::new(DescribeErasureResponse { erasure: Some(erasure(&found)) }))
+    }
+}
+
+fn erasure(erasure: &Erasure) -> proto::Erasure {
+    proto::Erasure {
+        id: erasure.id,
+        complete: erasure.complete,
+        requested_ms: erasure.requested_ms,
+        deadline_ms: erasure.deadline_ms,
+        through_version: erasure.through.0,
+    }
+}

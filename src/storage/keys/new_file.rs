@@ -1,0 +1,137 @@
+//! Writing an immutable file: under another name until it is whole.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    env::{File, FileSystem, Open},
+    storage::{
+        files::{FileError, SYNC, remove_file, sync_parent},
+        format::page::{self, PAGE_BYTES, Page},
+    },
+};
+
+/// The extension of a file that is not whole yet.
+pub(super) const NEW: &str = "new";
+
+/// A sync stores all that has been written so far; with so little at once it does not hold up the journal's syncs.
+const SYNC_BYTES: u64 = 32 << 20;
+
+/// How much is gathered for one write.
+const WRITE_BYTES: usize = 64 * PAGE_BYTES;
+
+/// A file on its way to its name. Dropped before it is finished, it is removed.
+pub(super) struct NewFile<'a> {
+    files: &'a dyn FileSystem,
+    file: Arc<dyn File>,
+    new: PathBuf,
+    path: PathBuf,
+    unsynced: u64,
+    finished: bool,
+}
+
+impl<'a> NewFile<'a> {
+    /// Begins the file that is to be at `path`. Leftovers of an earlier attempt are removed.
+    pub(super) fn create(files: &'a dyn FileSystem, path: PathBuf) -> Result<Self, FileError> {
+        let new = path.with_extension(NEW);
+        remove_file(files, &new)?;
+        let file = files.open(&new, Open::Create).map_err(FileError::when("create", &new))?;
+        Ok(Self { files, file, new, path, unsynced: 0, finished: false })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8], position: u64) -> Result<(), FileError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(&[bytes], position).map_err(FileError::when("write", &self.new))?;
+        self.unsynced += bytes.len() as u64;
+        if self.unsynced >= SYNC_BYTES {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the content durable, then gives the file its name.
+    pub(super) fn finish(mut self) -> Result<(), FileError> {
+        self.sync()?;
+        self.files.rename(&self.new, &self.path).map_err(FileError::when("rename to", &self.path))?;
+        self.finished = true;
+        sync_parent(self.files, &self.path)
+    }
+
+    fn sync(&mut self) -> Result<(), FileError> {
+        self.file.sync_data().map_err(FileError::when(SYNC, &self.new))?;
+        self.unsynced = 0;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        // Whoever writes reports what went wrong before; a leftover costs room until the next start, and no more.
+        if let Err(error) = remove_file(self.files, &self.new) {
+            tracing::warn!(%error, "what was written of an index stays");
+        }
+    }
+}
+
+/// Pages that are written one behind the other to one part of a file.
+pub(super) struct PageStream {
+    salt: u32,
+    /// The number of the page that is being filled.
+    number: u64,
+    page: Box<Page>,
+    /// Sealed pages before it that are not yet written.
+    sealed: Vec<u8>,
+}
+
+impl PageStream {
+    /// The pages from this number on.
+    pub(super) fn new(salt: u32, number: u64) -> Self {
+        Self { salt, number, page: Box::new([0; PAGE_BYTES]), sealed: Vec::with_capacity(WRITE_BYTES) }
+    }
+
+    /// The number of the page that is being filled.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The page that is being filled, zeros at first.
+    pub(super) fn page(&mut self) -> &mut Page {
+        &mut self.page
+    }
+
+    /// Goes on to the next page.
+    pub(super) fn turn(&mut self, out: &mut NewFile<'_>) -> Result<(), FileError> {
+        page::seal(&mut self.page, self.salt, self.number);
+        self.sealed.extend_from_slice(&self.page[..]);
+        self.page.fill(0);
+        self.number += 1;
+        if self.sealed.len() >= WRITE_BYTES { self.flush(out) } else { Ok(()) }
+    }
+
+    /// Goes on to the page of this number, unless that has been reached.
+    pub(super) fn turn_to(&mut self, number: u64, out: &mut NewFile<'_>) -> Result<(), FileError> {
+        while self.number < number {
+            self.turn(out)?;
+        }
+        Ok(())
+    }
+
+    /// Writes out the pages before the one that is being filled.
+    pub(super) fn flush(&mut self, out: &mut NewFile<'_>) -> Result<(), FileError> {
+        let position = self.number * PAGE_BYTES as u64 - self.sealed.len() as u64;
+        out.write(&self.sealed, position)?;
+        self.sealed.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! The newest rows of a partition, in memory.
+//!
+//! Every keyed append passes here, so nothing is allocated for a record by itself: keys lie one behind the other in one
+//! buffer, entries in one vector, and a hash table has the entries' numbers. The first row of an entry is part of it;
+//! further rows have a vector of their own, for the few keys that have many.
+
+use hashbrown::HashTable;
+
+use super::hash::{KeyHash, producer_bytes};
+use crate::{
+    storage::format::key_run::Row,
+    types::{Offset, ProducerId, Version},
+};
+
+/// What rows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject<'a> {
+    /// The entity with this key.
+    Key(&'a [u8]),
+    /// An incarnation of a producer.
+    Producer { id: ProducerId, epoch: u32 },
+}
+
+/// A subject's place in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EntryId(u32);
+
+/// In place of the offset of a record that is lost.
+const LOST: u32 = u32::MAX;
+
+/// In place of a key's length: the bytes are those of a producer.
+const PRODUCER: u32 = u32::MAX;
+
+/// In place of the number of a vector of rows: there is none.
+const NONE: u32 = u32::MAX;
+
+/// How much the bytes of keys may grow between one [`Table::has_room`] and the next: far more than a request has.
+const KEY_BYTES_AHEAD: usize = 1 << 30;
+
+/// As [`KEY_BYTES_AHEAD`], of entries.
+const ENTRIES_AHEAD: usize = 1 << 30;
+
+/// A subject with its rows. Offsets are relative to where the table starts.
+#[derive(Debug)]
+struct Entry {
+    hash: KeyHash,
+    /// The version before that of the first row.
+    base: Version,
+    /// Where the subject's bytes begin.
+    bytes_at: u32,
+    /// How many there are, or [`PRODUCER`].
+    bytes_len: u32,
+    /// How many rows, with lost ones.
+    rows: u32,
+    first: u32,
+    /// Which of [`Table::more`] has the other rows.
+    more: u32,
+}
+
+const _: () = assert!(size_of::<Entry>() == 40, "an entry is to stay within a cache line");
+
+/// The rows of a partition from some offset on.
+#[derive(Debug)]
+pub(crate) struct Table {
+    from: Offset,
+    numbers: HashTable<u32>,
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
+    more: Vec<Vec<u32>>,
+    /// What all of `more` have room for.
+    more_capacity: usize,
+    rows: usize,
+}
+
+impl Table {
+    /// An empty table for rows from this offset on.
+    pub(crate) fn new(from: Offset) -> Self {
+        Self {
+            from,
+            numbers: HashTable::new(),
+            entries: Vec::new(),
+            bytes: Vec::new(),
+            more: Vec::new(),
+            more_capacity: 0,
+            rows: 0,
+        }
+    }
+
+    /// The first offset that the table can have rows of.
+    pub(crate) fn from(&self) -> Offset {
+        self.from
+    }
+
+    /// The entry of a subject, if it has one.
+    #[inline]
+    pub(crate) fn find(&self, hash: KeyHash, subject: Subject<'_>) -> Option<EntryId> {
+        let is_subject = |&number: &u32| {
+            let entry = &self.entries[number as usize];
+            entry.hash == hash && self.is_of(entry, subject)
+        };
+        self.numbers.find(hash.0, is_subject).map(|&number| EntryId(number))
+    }
+
+    /// The entries of all subjects with a hash.
+    pub(crate) fn find_all(&self, hash: KeyHash) -> impl Iterator<Item = EntryId> {
+        let of_hash = move |number: &u32| self.entries[*number as usize].hash == hash;
+        self.numbers.iter_hash(hash.0).copied().filter(of_hash).map(EntryId)
+    }
+
+    /// Adds a subject that has no entry, with the version it had before any row of this table.
+    pub(crate) fn insert(&mut self, hash: KeyHash, subject: Subject<'_>, version: Version) -> EntryId {
+        debug_assert!(self.find(hash, subject).is_none(), "a subject has one entry");
+        let number = u32::try_from(self.entries.len()).expect(NO_ROOM);
+        let bytes_at = u32::try_from(self.bytes.len()).expect(NO_ROOM);
+        let bytes_len = match subject {
+            Subject::Key(key) => {
+                self.bytes.extend_from_slice(key);
+                u32::try_from(key.len()).expect(NO_ROOM)
+            }
+            Subject::Producer { id, epoch } => {
+                self.bytes.extend_from_slice(&producer_bytes(id, epoch));
+                PRODUCER
+            }
+        };
+        self.entries.push(Entry { hash, base: version, bytes_at, bytes_len, rows: 0, first: LOST, more: NONE });
+        let entries = &self.entries;
+        self.numbers.insert_unique(hash.0, number, |&number| entries[number as usize].hash.0);
+        EntryId(number)
+    }
+
+    /// A subject's latest version.
+    #[inline]
+    pub(crate) fn version(&self, id: EntryId) -> Version {
+        self.entry(id).version()
+    }
+
+    /// Adds a subject's next row; offsets grow from call to call. Returns the row's version.
+    #[inline]
+    pub(crate) fn push(&mut self, id: EntryId, offset: Offset) -> Version {
+        let relative = self.relative(offset);
+        self.push_relative(id, relative);
+        self.rows += 1;
+        self.version(id)
+    }
+
+    /// Adds a row whose version is known, from a record that is read again. Versions that are left out are those of
+    /// records that are lost. A version that the subject is already at, or past, changes nothing.
+    ///
+    /// What is left out before the first row of a subject is not taken for lost: those records are older than the
+    /// table, or unknown to whoever said at which version the subject was.
+    pub(crate) fn push_at(&mut self, id: EntryId, offset: Offset, version: Version) {
+        let latest = self.version(id);
+        if version <= latest {
+            return;
+        }
+        let missing = version.0 - latest.0 - 1;
+        if missing > 0 {
+            let room = match self.entry(id).rows {
+                0 => 0,
+                _ => self.relative(offset).saturating_sub(self.last(id)).saturating_sub(1),
+            };
+            if missing <= u64::from(room) {
+                (0..missing).for_each(|_| self.push_relative(id, LOST));
+            } else {
+                self.restart(id, Version(version.0 - 1));
+            }
+        }
+        self.push(id, offset);
+    }
+
+    /// Where a version's record is; none if it is lost, or its row is not in this table.
+    #[inline]
+    pub(crate) fn offset_of(&self, id: EntryId, version: Version) -> Option<Offset> {
+        let entry = self.entry(id);
+        let nth = version.0.checked_sub(entry.base.0)?.checked_sub(1)?;
+        let relative = match nth {
+            0 if entry.rows > 0 => entry.first,
+            _ => *self.more.get(entry.more as usize)?.get(usize::try_from(nth).ok()?.checked_sub(1)?)?,
+        };
+        (relative != LOST).then(|| self.from.plus(u64::from(relative)))
+    }
+
+    /// The versions that this table knows of a subject: those behind the first of the two, up to the second.
+    pub(crate) fn versions(&self, id: EntryId) -> (Version, Version) {
+        (self.entry(id).base, self.version(id))
+    }
+
+    /// About how much memory the table takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.numbers.allocation_size()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.bytes.capacity()
+            + self.more.capacity() * size_of::<Vec<u32>>()
+            + self.more_capacity * size_of::<u32>()
+    }
+
+    /// How many rows there are.
+    pub(crate) fn len_rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many subjects there are, with rows or without.
+    pub(crate) fn len_subjects(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether a request's records at offsets below `until` are sure to fit. A table without room is to be written out.
+    pub(crate) fn has_room(&self, until: Offset) -> bool {
+        until.0.saturating_sub(self.from.0) <= u64::from(LOST)
+            && self.bytes.len() <= u32::MAX as usize - KEY_BYTES_AHEAD
+            && self.entries.len() <= u32::MAX as usize - ENTRIES_AHEAD
+    }
+
+    /// All rows as a run has them: by hash, then version, then offset.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let mut order: Vec<u32> = (0..).take(self.entries.len()).collect();
+        order.sort_unstable_by_key(|&number| self.entries[number as usize].hash);
+        let mut rows = Vec::with_capacity(self.rows);
+        for same_hash in order.chunk_by(|&a, &b| self.entries[a as usize].hash == self.entries[b as usize].hash) {
+            let first = rows.len();
+            for &number in same_hash {
+                self.put_rows(&self.entries[number as usize], &mut rows);
+            }
+            if same_hash.len() > 1 {
+                rows[first..].sort_unstable();
+            }
+        }
+        rows
+    }
+
+    fn put_rows(&self, entry: &Entry, rows: &mut Vec<Row>) {
+        let more = self.more.get(entry.more as usize).map_or(&[][..], Vec::as_slice);
+        let relatives = [entry.first].into_iter().take(entry.rows as usize).chain(more.iter().copied());
+        for (nth, relative) in (1..).zip(relatives).filter(|(_, relative)| *relative != LOST) {
+            let offset = self.from.plus(u64::from(relative));
+            rows.push(Row { hash: entry.hash, version: entry.base.plus(nth), offset });
+        }
+    }
+
+    fn entry(&self, id: EntryId) -> &Entry {
+        &self.entries[id.0 as usize]
+    }
+
+    fn is_of(&self, entry: &Entry, subject: Subject<'_>) -> bool {
+        let bytes = &self.bytes[entry.bytes_at as usize..];
+        match subject {
+            Subject::Key(key) => entry.bytes_len as usize == key.len() && bytes.starts_with(key),
+            Subject::Producer { id, epoch } => {
+                entry.bytes_len == PRODUCER && bytes.starts_with(&producer_bytes(id, epoch))
+            }
+        }
+    }
+
+    fn relative(&self, offset: Offset) -> u32 {
+        let relative = offset.0.checked_sub(self.from.0).expect("a table has no rows from before its start");
+        u32::try_from(relative).ok().filter(|relative| *relative != LOST).expect(NO_ROOM)
+    }
+
+    #[inline]
+    fn push_relative(&mut self, id: EntryId, relative: u32) {
+        let entry = &mut self.entries[id.0 as usize];
+        entry.rows += 1;
+        if entry.rows == 1 {
+            entry.first = relative;
+            return;
+        }
+        if entry.more == NONE {
+            entry.more = u32::try_from(self.more.len()).expect("fewer than entries");
+            self.more.push(Vec::new());
+        }
+        let more = &mut self.more[entry.more as usize];
+        let before = more.capacity();
+        more.push(relative);
+        self.more_capacity += more.capacity() - before;
+    }
+
+    /// The offset of the last row of a subject that has one. It is never a lost one: a row always follows those.
+    fn last(&self, id: EntryId) -> u32 {
+        let entry = self.entry(id);
+        self.more.get(entry.more as usize).and_then(|more| more.last()).copied().unwrap_or(entry.first)
+    }
+
+    /// Forgets a subject's rows, if there are any, and lets the next have the version behind `version`: more versions
+    /// are missing than there are offsets for their records, so that the rows before are of another history.
+    fn restart(&mut self, id: EntryId, version: Version) {
+        let entry = &mut self.entries[id.0 as usize];
+        let more = self.more.get_mut(entry.more as usize);
+        let others = more.map_or(0, |more| more.drain(..).filter(|relative| *relative != LOST).count());
+        self.rows -= others + usize::from(entry.rows > 0);
+        (entry.base, entry.rows, entry.first) = (version, 0, LOST);
+    }
+}
+
+const NO_ROOM: &str = "whoever adds to a table has asked whether it has room";
+
+impl Entry {
+    fn version(&self) -> Version {
+        self.base.plus(u64::from(self.rows))
+    }
+}

@@ -1,0 +1,67 @@
+//! Which runs are merged.
+
+use super::*;
+use crate::storage::keys::merge::plan;
+
+/// Adds runs of these many rows one by one, merging as planned after each. Returns the most runs there ever were and
+/// how many rows were written, with those that merges wrote.
+fn grow(sizes: impl IntoIterator<Item = u64>) -> (usize, u64) {
+    let (mut runs, mut most, mut written) = (Vec::new(), 0, 0);
+    for size in sizes {
+        runs.push(size);
+        written += size;
+        while let Some(range) = plan(&runs) {
+            assert!(range.len() >= 2, "{range:?} of {runs:?}");
+            let merged = runs[range.clone()].iter().sum();
+            assert!(runs[range.clone()].iter().all(|rows| *rows < 1 << 26), "a large run is merged");
+            runs.splice(range, [merged]);
+            written += merged;
+        }
+        most = most.max(runs.len());
+    }
+    (most, written)
+}
+
+#[test]
+fn runs_of_one_size_stay_few_and_each_row_is_written_a_few_times() {
+    for size in [1, 1_000, 100_000, 500_000, 3_000_000, 20_000_000] {
+        let count = (400_000_000 / size).min(5_000);
+        let (most, written) = grow((0..count).map(|_| size));
+        let large = (size * count) >> 26;
+        assert!(most as u64 <= 16 + large, "{most} runs of {size} rows");
+        if size >= 100_000 {
+            assert!(written <= 6 * size * count, "{written} rows written for {count} runs of {size}");
+        }
+    }
+}
+
+#[test]
+fn runs_of_any_sizes_stay_few() {
+    for seed in 0..20 {
+        let sizes: Vec<u64> = (0..2_000).map(|at| 1 << (drawn(seed * 10_000 + at) % 24)).collect();
+        let rows: u64 = sizes.iter().sum();
+        let (most, written) = grow(sizes);
+        assert!(most as u64 <= 16 + (rows >> 26) * 2, "{most} runs");
+        assert!(written <= 10 * rows, "{written} rows written for {rows}");
+    }
+}
+
+#[test]
+fn few_runs_and_large_runs_are_left_alone() {
+    let large = 1 << 26;
+    assert_eq!(plan(&[]), None);
+    assert_eq!(plan(&[10, 10, 10]), None);
+    assert_eq!(plan(&[large; 10]), None);
+    assert_eq!(plan(&[large, 10, 10, large, 10, large]), None);
+    // To merge these would write the first again for next to nothing.
+    assert_eq!(plan(&[30_000_000, 10, 10, 10]), None);
+}
+
+#[test]
+fn small_neighbours_are_merged_first() {
+    let large = 1 << 26;
+    assert_eq!(plan(&[10, 10, 10, 10]), Some(0..4));
+    assert_eq!(plan(&[large, 10, 10, 10, 10, 10]), Some(1..6));
+    assert_eq!(plan(&[500_000, 500_000, 500_000, 500_000, 10, 10, 10, 10]), Some(4..8));
+    assert_eq!(plan(&[500_000, 500_000, 500_000, 500_000]), Some(0..4));
+}

@@ -1,0 +1,195 @@
+//! The table against a map, with hashes that few or all subjects share.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    storage::keys::table::{Subject, Table},
+    types::ProducerId,
+};
+
+const FROM: u64 = 1_000_000_000_000;
+
+/// Subjects whose bytes are each other's beginnings, or the same but for their kind.
+const SUBJECTS: [Subject<'static>; 8] = [
+    Subject::Key(b"a"),
+    Subject::Key(b"ab"),
+    Subject::Key(b"abc"),
+    Subject::Key(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]),
+    Subject::Key(&[1, 0, 0, 0, 0, 0, 0, 0]),
+    Subject::Producer { id: ProducerId(1), epoch: 2 },
+    Subject::Producer { id: ProducerId(1), epoch: 3 },
+    Subject::Producer { id: ProducerId(2), epoch: 2 },
+];
+
+fn hash_of(hasher: &KeyHasher, subject: Subject<'_>) -> KeyHash {
+    match subject {
+        Subject::Key(key) => hasher.key(key),
+        Subject::Producer { id, epoch } => hasher.producer(id, epoch),
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// The next record of a subject.
+    Push { subject: usize },
+    /// A record is read again: of the latest version plus this.
+    PushAt { subject: usize, ahead: i64 },
+    /// So many records without a key.
+    Skip(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let subject = 0..SUBJECTS.len();
+    prop_oneof![
+        4 => subject.clone().prop_map(|subject| Step::Push { subject }),
+        2 => (subject, prop_oneof![Just(1), -3i64..20, Just(1i64 << 50)])
+            .prop_map(|(subject, ahead)| Step::PushAt { subject, ahead }),
+        1 => (0u64..50).prop_map(Step::Skip),
+    ]
+}
+
+/// What the table should know of a subject.
+#[derive(Clone, Debug)]
+struct Known {
+    base: u64,
+    rows: BTreeMap<u64, u64>,
+}
+
+impl Known {
+    fn latest(&self) -> u64 {
+        self.rows.last_key_value().map_or(self.base, |(version, _)| *version)
+    }
+
+    /// A leap over more versions than there were offsets says that what came before is of another history.
+    fn push_at(&mut self, version: u64, offset: u64) {
+        let latest = self.latest();
+        if version <= latest {
+            return;
+        }
+        let lost = version - latest - 1;
+        let places = self.rows.last_key_value().map_or(0, |(_, last)| offset - last - 1);
+        if lost > places {
+            (self.base, self.rows) = (version - 1, BTreeMap::new());
+        }
+        self.rows.insert(version, offset);
+    }
+}
+
+fn check(hasher: &KeyHasher, table: &Table, model: &BTreeMap<usize, Known>) {
+    let mut rows = Vec::new();
+    for (number, subject) in SUBJECTS.into_iter().enumerate() {
+        let hash = hash_of(hasher, subject);
+        let Some(known) = model.get(&number) else {
+            assert_eq!(table.find(hash, subject), None, "{subject:?}");
+            continue;
+        };
+        let id = table.find(hash, subject).expect("it was inserted");
+        assert_eq!(table.versions(id), (Version(known.base), Version(known.latest())), "{subject:?}");
+        assert_eq!(table.version(id), Version(known.latest()), "{subject:?}");
+        for version in known.base.saturating_sub(2)..known.latest() + 3 {
+            let expected = known.rows.get(&version).copied().map(Offset);
+            assert_eq!(table.offset_of(id, Version(version)), expected, "{subject:?}, version {version}");
+        }
+        assert_eq!(table.offset_of(id, Version(u64::MAX)), None);
+        rows.extend(known.rows.iter().map(|(version, offset)| Row {
+            hash,
+            version: Version(*version),
+            offset: Offset(*offset),
+        }));
+    }
+    rows.sort_unstable();
+    assert_eq!(table.rows(), rows);
+    assert_eq!(table.len_rows(), rows.len());
+    assert_eq!(table.len_subjects(), model.len());
+}
+
+proptest! {
+    #[test]
+    fn a_table_knows_what_was_put_in_whatever_the_hashes(
+        mask in prop_oneof![Just(0), Just(1), Just(3 << 62), Just(u64::MAX)],
+        steps in prop::collection::vec(step(), 0..120),
+        first in prop_oneof![Just(0u64), 1u64..100],
+    ) {
+        let hasher = KeyHasher::with_mask(TOPIC, 5, mask);
+        let (mut table, mut model) = (Table::new(Offset(FROM)), BTreeMap::new());
+        let mut offset = FROM;
+        for step in steps {
+            let (Step::Push { subject: number } | Step::PushAt { subject: number, .. }) = step else {
+                if let Step::Skip(count) = step {
+                    offset += count;
+                }
+                continue;
+            };
+            let (subject, hash) = (SUBJECTS[number], hash_of(&hasher, SUBJECTS[number]));
+            let id = table.find(hash, subject).unwrap_or_else(|| table.insert(hash, subject, Version(first)));
+            let known = model.entry(number).or_insert(Known { base: first, rows: BTreeMap::new() });
+            if let Step::PushAt { ahead, .. } = step {
+                let version = known.latest().saturating_add_signed(ahead);
+                table.push_at(id, Offset(offset), Version(version));
+                known.push_at(version, offset);
+            } else {
+                let version = known.latest() + 1;
+                prop_assert_eq!(table.push(id, Offset(offset)), Version(version));
+                known.rows.insert(version, offset);
+            }
+            offset += 1;
+        }
+        check(&hasher, &table, &model);
+    }
+}
+
+#[test]
+fn a_subject_without_rows_has_the_version_it_was_inserted_with() {
+    let hasher = KeyHasher::new(TOPIC, 5);
+    let mut table = Table::new(Offset(10));
+    let id = table.insert(hasher.key(b"a"), Subject::Key(b"a"), Version(7));
+    assert_eq!((table.version(id), table.versions(id)), (Version(7), (Version(7), Version(7))));
+    assert_eq!(table.offset_of(id, Version(7)), None);
+    assert_eq!((table.rows(), table.len_rows(), table.len_subjects()), (vec![], 0, 1));
+    assert_eq!(table.push(id, Offset(10)), Version(8));
+    assert_eq!(table.offset_of(id, Version(8)), Some(Offset(10)));
+    assert_eq!(table.from(), Offset(10));
+}
+
+#[test]
+fn many_keys_with_many_rows_are_found_and_their_memory_is_counted() {
+    let hasher = KeyHasher::new(TOPIC, 5);
+    let mut table = Table::new(Offset::ZERO);
+    let empty = table.bytes();
+    for offset in 0..100_000u64 {
+        let key = (offset % 20_000).to_be_bytes();
+        let (hash, subject) = (hasher.key(&key), Subject::Key(&key));
+        let id = table.find(hash, subject).unwrap_or_else(|| table.insert(hash, subject, Version::NONE));
+        assert_eq!(table.push(id, Offset(offset)), Version(1 + offset / 20_000));
+    }
+    for offset in 0..100_000u64 {
+        let key = (offset % 20_000).to_be_bytes();
+        let id = table.find(hasher.key(&key), Subject::Key(&key)).expect("it was inserted");
+        assert_eq!(table.offset_of(id, Version(1 + offset / 20_000)), Some(Offset(offset)));
+    }
+    assert_eq!(table.len_rows(), 100_000);
+    // An entry, its key, its number in the hash table, and a vector of four rows.
+    let least = 20_000 * (40 + 8 + 5 + 24 + 16);
+    assert!(empty < 100 && (least..3 * least).contains(&table.bytes()), "{empty}, then {} bytes", table.bytes());
+}
+
+#[test]
+fn a_table_has_room_for_offsets_of_32_bits() {
+    let table = Table::new(Offset(100));
+    assert!(table.has_room(Offset(50)));
+    assert!(table.has_room(Offset(100 + u64::from(u32::MAX))));
+    assert!(!table.has_room(Offset(101 + u64::from(u32::MAX))));
+}
+
+#[test]
+fn the_last_offset_that_there_is_room_for_is_not_taken_for_lost() {
+    let hasher = KeyHasher::new(TOPIC, 5);
+    let mut table = Table::new(Offset(100));
+    let id = table.insert(hasher.key(b"a"), Subject::Key(b"a"), Version::NONE);
+    let last = Offset(99 + u64::from(u32::MAX));
+    table.push(id, last);
+    assert_eq!(table.offset_of(id, Version(1)), Some(last));
+}

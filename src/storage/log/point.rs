@@ -1,0 +1,159 @@
+//! Reading the frame of one offset.
+//!
+//! A read in order checks every frame that it passes. A look-up of one record cannot afford that: from the index row
+//! before it, up to 64 KiB of frames, it goes by the frames' lengths and checks only the frame that it came for. If
+//! that is not found so, the careful way through the segment says what is the matter.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Cursor, Identity, LogReader, ReadError,
+    read::{Place, Segment, lock},
+};
+use crate::{
+    env::File,
+    storage::format::{
+        frame::{self, Frame, Header},
+        segment_file::{HEADER_BYTES, INDEX_INTERVAL_BYTES, IndexRow},
+    },
+    types::{Offset, RecordView, Records},
+};
+
+/// How much is read of an active segment at once: what lies between two index rows, and a small frame.
+const WINDOW_BYTES: u64 = INDEX_INTERVAL_BYTES + (4 << 10);
+
+/// A frame and one of its records.
+pub(crate) struct FoundRecord {
+    frame: Bytes,
+    /// From the record's tag on.
+    element: std::ops::Range<usize>,
+    /// Where in the element the record's own encoding begins.
+    encoded_at: usize,
+}
+
+impl FoundRecord {
+    /// A record that lies by itself: tag, length, record.
+    pub(crate) fn from_element(element: Vec<u8>) -> Self {
+        let encoded = Records::new(&element).next().and_then(Result::ok).map_or(0, |(_, encoded)| encoded.len());
+        Self { element: 0..element.len(), encoded_at: element.len() - encoded, frame: element.into() }
+    }
+
+    /// The record as one of a run: tag, length, record.
+    pub(crate) fn element(&self) -> Bytes {
+        self.frame.slice(self.element.clone())
+    }
+
+    /// The record's encoding.
+    pub(crate) fn encoded(&self) -> Bytes {
+        self.frame.slice(self.encoded_at..self.element.end)
+    }
+
+    /// The record.
+    pub(crate) fn view(&self) -> RecordView<'_> {
+        RecordView::parse(&self.frame[self.encoded_at..self.element.end])
+            .expect("the frame's checksum was right, and the broker wrote it")
+    }
+}
+
+impl LogReader<'_> {
+    /// The record at an offset, trimmed or not; none if its segment has been removed, or it is not in its frame.
+    pub(crate) fn record_at(&self, offset: Offset) -> Result<Option<FoundRecord>, ReadError> {
+        Ok(self.frame_at(offset)?.and_then(|frame| find_record(&frame, offset)))
+    }
+
+    /// The frame that holds an offset, trimmed or not; none if its segment has been removed.
+    pub(crate) fn frame_at(&self, offset: Offset) -> Result<Option<Frame>, ReadError> {
+        let place = lock(self.log).locate(offset, 1);
+        let quick = match place {
+            Ok(Place::Tail(frames)) => return Ok(frames.into_iter().next()),
+            Ok(Place::Active(segment, rows)) => self.hop_active(&segment, &rows, offset),
+            Ok(Place::Sealed(segment)) => self.hop_sealed(&segment, offset),
+            Ok(Place::End) | Err(ReadError::BelowStart) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if let Ok(Some(frame)) = quick {
+            return Ok(Some(frame));
+        }
+        match self.read_trimmed(&mut Cursor::new(offset), 1) {
+            Ok(frames) => Ok(frames.into_iter().next()),
+            Err(ReadError::BelowStart) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn hop_sealed(&self, segment: &Segment, offset: Offset) -> io::Result<Option<Frame>> {
+        let open = self.open_sealed(segment)?;
+        let position = row_before(open.rows.as_deref().unwrap_or_default(), segment.base, offset);
+        let (identity, _) = self.identity();
+        let from = usize::try_from(position).unwrap_or(usize::MAX).min(open.bytes.len());
+        Ok(hop(&open.bytes.slice(from..), identity, offset).and_then(|(frame, _)| Frame::decode(&frame)))
+    }
+
+    fn hop_active(&self, segment: &Segment, rows: &[IndexRow], offset: Offset) -> io::Result<Option<Frame>> {
+        let (identity, dir) = self.identity();
+        let file = self.segments.active(&dir, segment.base)?;
+        let position = row_before(rows, segment.base, offset);
+        let window = read_up_to(&file, position, WINDOW_BYTES, segment.bytes)?;
+        let Some((frame, length)) = hop(&window, identity, offset) else { return Ok(None) };
+        if frame.len() == length {
+            return Ok(Frame::decode(&frame));
+        }
+        // The frame goes on behind the window.
+        let at = position + (window.len() - frame.len()) as u64;
+        Ok(Frame::decode(&read_up_to(&file, at, length as u64, segment.bytes)?))
+    }
+}
+
+/// Where the frames begin that the last index row before an offset speaks of.
+fn row_before(rows: &[IndexRow], base: Offset, offset: Offset) -> u64 {
+    let relative = offset.0.saturating_sub(base.0);
+    let behind = rows.partition_point(|row| u64::from(row.relative) <= relative);
+    behind.checked_sub(1).map_or(HEADER_BYTES, |at| u64::from(rows[at].position))
+}
+
+/// Goes from frame to frame by their lengths, up to the one with this offset: as much of it as is there, and its
+/// length.
+fn hop(bytes: &Bytes, identity: Identity, offset: Offset) -> Option<(Bytes, usize)> {
+    let mut at = 0;
+    loop {
+        let (length, header) = Header::peek(bytes.get(at..)?)?;
+        if header.topic != identity.topic || header.partition != identity.partition || header.base > offset {
+            return None;
+        }
+        if offset < header.end() {
+            return Some((bytes.slice(at..bytes.len().min(at + length)), length));
+        }
+        at += length;
+    }
+}
+
+/// The record at an offset within a frame.
+pub(crate) fn find_record(frame: &Frame, offset: Offset) -> Option<FoundRecord> {
+    let header = frame.header();
+    let records = frame.records();
+    let found = |(element, encoded): (std::ops::Range<usize>, &[u8])| {
+        let at = |position: usize| frame::HEADER_BYTES + position;
+        FoundRecord {
+            frame: frame.bytes().clone(),
+            encoded_at: at(element.end) - encoded.len(),
+            element: at(element.start)..at(element.end),
+        }
+    };
+    let mut elements = Records::new(&records).map_while(Result::ok);
+    if header.count == header.span {
+        let nth = usize::try_from(offset.0.checked_sub(header.base.0)?).ok()?;
+        return elements.nth(nth).map(found);
+    }
+    let is_it =
+        |(_, encoded): &(_, &[u8])| RecordView::parse(encoded).is_ok_and(|record| record.offset == Some(offset.0));
+    elements.find(is_it).map(found)
+}
+
+fn read_up_to(file: &Arc<dyn File>, position: u64, wanted: u64, end: u64) -> io::Result<Bytes> {
+    let len = wanted.min(end.saturating_sub(position));
+    let mut bytes = vec![0; usize::try_from(len).expect("a window or a frame")];
+    file.read_exact_at(&mut bytes, position)?;
+    Ok(bytes.into())
+}
