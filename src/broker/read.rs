@@ -81,7 +81,8 @@ pub(crate) struct ReadBatch {
     /// Where the next batch begins; everything before has been returned or did not match.
     pub(crate) next_offset: Offset,
     pub(crate) high_watermark: Offset,
-    /// Whether `next_offset` has reached the high watermark.
+    /// Whether `next_offset` has reached the high watermark; of a read that follows, in all its partitions: where the
+    /// last batch of each has said so, every atomic append has been returned as a whole or not at all.
     pub(crate) caught_up: bool,
     /// Entities that have been erased since the read began.
     pub(crate) erased: Vec<ErasedEntity>,
@@ -194,14 +195,21 @@ impl Reader {
 
     /// The next batch of any partition. A read that has come to a limit takes new ones first, if it follows.
     fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
+        let mut at_all_limits = self.is_at_all_limits();
         for _ in 0..self.partitions.len() {
             let at = self.turn;
             self.turn = (self.turn + 1) % self.partitions.len();
             if self.follow && self.limits_are_old && self.partitions[at].is_at_limit() {
                 self.take_limits();
+                at_all_limits = self.is_at_all_limits();
             }
-            if let Some(batch) = self.batch(at)? {
-                return Ok(Some(batch));
+            let batch = self.batch(at)?;
+            if batch.is_some() {
+                return Ok(batch);
+            }
+            // Told once.
+            if self.follow && at_all_limits && self.partitions[at].told != Some(self.partitions[at].limit) {
+                return Ok(Some(self.tell_position(at, Vec::new())));
             }
         }
         Ok(None)
@@ -218,9 +226,9 @@ impl Reader {
     /// A notice of an erasure that the reader has not been told.
     fn notice(&mut self) -> Option<ReadBatch> {
         while let Some((id, erased)) = self.topic.notices.next(&mut self.told).filter(|_| self.follow) {
-            let of_partition = |partition: &&PartitionReader| partition.at.partition().id == id;
-            if let Some(partition) = self.partitions.iter().find(of_partition) {
-                return Some(ReadBatch { erased: vec![erased], ..partition.position(Vec::new()) });
+            let of_partition = |partition: &PartitionReader| partition.at.partition().id == id;
+            if let Some(at) = self.partitions.iter().position(of_partition) {
+                return Some(ReadBatch { erased: vec![erased], ..self.tell_position(at, Vec::new()) });
             }
         }
         None
@@ -228,7 +236,7 @@ impl Reader {
 
     /// Where the read is in every partition, without records: a sign of life.
     pub(crate) fn positions(&self) -> Vec<ReadBatch> {
-        self.partitions.iter().map(|partition| partition.position(Vec::new())).collect()
+        (0..self.partitions.len()).map(|at| self.position(at, Vec::new())).collect()
     }
 
     fn batch(&mut self, at: usize) -> Result<Option<ReadBatch>, Error> {
@@ -238,15 +246,39 @@ impl Reader {
             partition.fetch(&self.shared)?;
         }
         if partition.held.is_empty() {
-            return Ok(partition.news_of_catching_up(self.follow));
+            return Ok(None);
         }
         let chosen = partition.choose(&self.filter, self.remaining);
         self.remaining -= chosen.count;
-        let batch = partition.position(chosen.slices);
-        if batch.caught_up {
-            partition.told = Some(batch.high_watermark);
+        Ok(Some(self.tell_position(at, chosen.slices)))
+    }
+
+    fn tell_position(&mut self, at: usize, records: Vec<Bytes>) -> ReadBatch {
+        let batch = self.position(at, records);
+        self.partitions[at].told = batch.caught_up.then_some(batch.high_watermark);
+        batch
+    }
+
+    fn position(&self, at: usize, records: Vec<Bytes>) -> ReadBatch {
+        let partition = &self.partitions[at];
+        ReadBatch {
+            partition: partition.at.partition().id,
+            next_offset: partition.next,
+            high_watermark: partition.limit,
+            caught_up: self.has_caught_up(at),
+            erased: Vec::new(),
+            records,
         }
-        Ok(Some(batch))
+    }
+
+    /// Whether the read has caught up in a partition. One that follows has done so in all or in none: when others are
+    /// behind the limits that it last took, it may have a part of an append only.
+    fn has_caught_up(&self, at: usize) -> bool {
+        self.partitions[at].is_at_limit() && (!self.follow || self.is_at_all_limits())
+    }
+
+    fn is_at_all_limits(&self) -> bool {
+        self.partitions.iter().all(PartitionReader::is_at_limit)
     }
 }
 
@@ -258,15 +290,13 @@ impl PartitionReader {
         let reader = shared.reader(&self.at);
         let read = reader.read(&mut self.cursor, limits::MAX_RESPONSE_BYTES);
         let frames = read.map_err(|error| shared.explain_at(&self.at, self.next, error))?;
-        let hasher = &self.at.topic.hasher;
-        for frame in frames {
-            if frame.header().base >= self.limit {
-                // It has become visible behind the limit, and is read when there is another.
-                self.cursor = Cursor::new(frame.header().base);
-                break;
-            }
-            self.held.push_back(Held { frame: self.erased.hide_in(hasher, frame), position: 0 });
+        let (limit, hasher) = (self.limit, &self.at.topic.hasher);
+        if self.cursor.next > limit {
+            // What has come since the limit was taken is fetched again when the next one is.
+            self.cursor = Cursor::new(limit);
         }
+        let wanted = frames.into_iter().filter(|frame| frame.header().base < limit);
+        self.held.extend(wanted.map(|frame| Held { frame: self.erased.hide_in(hasher, frame), position: 0 }));
         self.drop_what_shows_erased();
         Ok(())
     }
@@ -305,27 +335,6 @@ impl PartitionReader {
             }
         }
         chosen
-    }
-
-    /// Tells a following reader, once, that it has caught up.
-    fn news_of_catching_up(&mut self, follow: bool) -> Option<ReadBatch> {
-        let position = self.position(Vec::new());
-        let news = follow && position.caught_up && self.told != Some(position.high_watermark);
-        news.then(|| {
-            self.told = Some(position.high_watermark);
-            position
-        })
-    }
-
-    fn position(&self, records: Vec<Bytes>) -> ReadBatch {
-        ReadBatch {
-            partition: self.at.partition().id,
-            next_offset: self.next,
-            high_watermark: self.limit,
-            caught_up: self.is_at_limit(),
-            erased: Vec::new(),
-            records,
-        }
     }
 }
 

@@ -124,6 +124,21 @@ fn open_direct(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
+/// Lets the operating system forget what it keeps of a file in memory, as far as no process has it mapped: the next
+/// read comes from the disk.
+#[cfg(all(feature = "cli", target_os = "linux"))]
+pub(crate) fn drop_from_cache(path: &Path) -> io::Result<()> {
+    let file = open_to_read(path)?;
+    // Only what is on the disk already can be dropped.
+    file.sync_all()?;
+    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+#[cfg(all(feature = "cli", not(target_os = "linux")))]
+pub(crate) fn drop_from_cache(_: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 fn with_flags(flags: OFlags) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags(flags.bits().cast_signed());

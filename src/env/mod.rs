@@ -33,7 +33,9 @@ mod tests;
 
 pub(crate) use aligned::AlignedBuffer;
 #[cfg(feature = "cli")]
-pub(crate) use system::raise_open_files_limit;
+pub(crate) use disk::drop_from_cache;
+#[cfg(feature = "cli")]
+pub(crate) use system::{ask_to_stop, raise_open_files_limit};
 
 /// The world as the broker sees it.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::Rng;
 #[cfg(feature = "cli")]
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 use super::{Clock, Random};
 
@@ -58,4 +58,10 @@ pub(crate) fn raise_open_files_limit() -> u64 {
     let raised = Rlimit { current: limit.maximum, ..limit };
     let now = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
     now.unwrap_or(u64::MAX)
+}
+
+/// Asks a process to end, as its operator would: SIGTERM.
+#[cfg(feature = "cli")]
+pub(crate) fn ask_to_stop(process: &std::process::Child) -> std::io::Result<()> {
+    Ok(kill_process(Pid::from_child(process), Signal::TERM)?)
 }

@@ -273,7 +273,8 @@ impl KeyIndex {
             self.table = Table::new(self.table.from());
             return;
         }
-        let table = std::mem::replace(&mut self.table, Table::new(next));
+        let successor = self.table.successor(next);
+        let table = std::mem::replace(&mut self.table, successor);
         self.lag = 0;
         self.frozen = Some(Arc::new(table));
     }

@@ -1,12 +1,10 @@
 //! Appends with event ids that come again.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
-use super::world::{now, open};
+use super::world::{create, encode_proto, open, send};
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Condition, Error, Expected},
+    broker::{Append, AppendBatch, Broker, Condition, Error, Expected},
     env::sim::SimDisk,
     proto,
     types::Version,
@@ -14,9 +12,7 @@ use crate::{
 
 fn broker() -> Broker {
     let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
-    let created = broker.create_topic("t", 1, &BTreeMap::new()).expect("it is a good name");
-    broker.commit_all();
-    now(created).expect("an answer").expect("nothing fails");
+    create(&broker, "t", 1);
     broker
 }
 
@@ -28,21 +24,13 @@ fn append_if(key: &str, event_id: &str, conditions: &[(&str, u64)]) -> Append {
         event_id: Bytes::copy_from_slice(event_id.as_bytes()),
         ..Default::default()
     };
-    let mut records = Vec::new();
-    prost::encoding::message::encode(proto::wire::RECORDS_FIELD, &record, &mut records);
-    let batch = AppendBatch { topic: "t".into(), partition: None, sequence: None, records: records.into() };
+    let records = encode_proto(&record).into();
+    let batch = AppendBatch { topic: "t".into(), partition: None, sequence: None, records };
     let condition = |(key, version): &(&str, u64)| Condition {
         topic: "t".into(),
         expected: Expected::KeyAt { key: Bytes::copy_from_slice(key.as_bytes()), version: Version(*version) },
     };
     Append { batches: vec![batch], conditions: conditions.iter().map(condition).collect(), ..Append::default() }
-}
-
-fn send(broker: &Broker, append: Append) -> Result<Appended, Error> {
-    let admission = now(broker.admit(100)).expect("there is memory")?;
-    let pending = broker.append(append, admission)?;
-    broker.commit_all();
-    now(pending).expect("what was committed is answered")
 }
 
 #[test]

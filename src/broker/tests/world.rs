@@ -1,6 +1,7 @@
 //! A broker on a simulated disk.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     path::PathBuf,
     pin::pin,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    broker::{Append, AppendBatch, Broker, OpenError, Options, Read, Step},
+    broker::{Append, AppendBatch, Appended, Broker, Error, OpenError, Options, Read, Step},
     env::{
         Env, Random,
         sim::{SimClock, SimDisk, SimRandom},
@@ -67,9 +68,13 @@ pub(super) fn key_in(which: u64, partition: u32, partitions: u32) -> Vec<u8> {
 fn encode(id: u64, len: usize, key: Option<Vec<u8>>) -> Vec<u8> {
     let mut value = id.to_le_bytes().to_vec();
     value.resize(len.max(8), (id % 251) as u8);
-    let record = crate::proto::Record { key: key.map(Into::into), value: Some(value.into()), ..Default::default() };
+    encode_proto(&crate::proto::Record { key: key.map(Into::into), value: Some(value.into()), ..Default::default() })
+}
+
+/// A record in wire form.
+pub(super) fn encode_proto(record: &crate::proto::Record) -> Vec<u8> {
     let mut out = Vec::new();
-    prost::encoding::message::encode(crate::proto::wire::RECORDS_FIELD, &record, &mut out);
+    prost::encoding::message::encode(crate::proto::wire::RECORDS_FIELD, record, &mut out);
     out
 }
 
@@ -90,6 +95,23 @@ pub(super) fn append_of(topic: &str, partition: Option<u32>, records: &[Vec<u8>]
         records: records.concat().into(),
     };
     Append { batches: vec![batch], ..Append::default() }
+}
+
+/// Creates a topic with the smallest segments.
+pub(super) fn create(broker: &Broker, topic: &str, partitions: u32) {
+    let settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
+    let created = broker.create_topic(topic, partitions, &settings).expect("it is a good name");
+    broker.commit_all();
+    now(created).expect("an answer").expect("nothing fails");
+}
+
+/// Appends, and waits for the answer.
+pub(super) fn send(broker: &Broker, append: Append) -> Result<Appended, Error> {
+    let bytes = append.batches.iter().map(|batch| batch.records.len()).sum();
+    let admission = now(broker.admit(bytes)).expect("there is memory")?;
+    let pending = broker.append(append, admission)?;
+    broker.commit_all();
+    now(pending).expect("what was committed is answered")
 }
 
 /// All records of a partition from its start: offset and id.

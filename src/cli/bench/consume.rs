@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     cli::Failure,
-    client::{Client, Error},
+    client::{Error, Read},
     env::Clock,
+    types::{Offset, PartitionId, Position},
 };
 
 pub(super) async fn run(bench: &Bench<'_>, consumers: u32) -> Result<Run, Failure> {
@@ -18,7 +19,7 @@ pub(super) async fn run(bench: &Bench<'_>, consumers: u32) -> Result<Run, Failur
     for _ in 0..consumers {
         let client = bench.server.connect().await?;
         let (payload, clock) = (Arc::clone(&bench.payload), Arc::clone(&bench.env.clock));
-        reads.push(read(client, bench.topic.clone(), payload, clock));
+        reads.push(read(client.read(&bench.topic), bench.preloaded.clone(), payload, clock));
     }
 
     let watch = Stopwatch::start(&bench.env.clock);
@@ -29,7 +30,7 @@ pub(super) async fn run(bench: &Bench<'_>, consumers: u32) -> Result<Run, Failur
     }
     let consumers = u64::from(consumers);
     let (records, bytes) = (bench.plan.all_records() * consumers, bench.plan.bytes() * consumers);
-    Ok(Run { records, bytes, took: watch.elapsed(), latencies })
+    Ok(Run { records, bytes, took: watch.elapsed(), latencies, round_trip: None })
 }
 
 /// Reads the topic once, without measuring.
@@ -37,17 +38,20 @@ pub(super) async fn check(bench: &Bench<'_>) -> Result<(), Failure> {
     run(bench, 1).await.map(drop)
 }
 
-/// Reads and compares everything; the latencies are how long each batch was waited for.
+/// Reads and compares everything that was measured; the latencies are how long each batch was waited for.
 async fn read(
-    client: Client,
-    topic: String,
+    mut read: Read,
+    preloaded: Vec<(PartitionId, Offset)>,
     payload: Arc<Payload>,
     clock: Arc<dyn Clock>,
 ) -> Result<Latencies, Failure> {
     let wrong = |problem: String| Failure::General(format!("what was appended did not come back: {problem}"));
     let mut latencies = Latencies::new();
     let mut check = payload.check();
-    let mut reading = client.read(&topic).open().await?;
+    for (partition, end) in preloaded {
+        read = read.partition_from(partition, Position::Offset(end));
+    }
+    let mut reading = read.open().await?;
     loop {
         let watch = Stopwatch::start(&clock);
         let Some(batch) = reading.next_batch().await? else { break };
@@ -55,7 +59,7 @@ async fn read(
         for record in batch.records() {
             let record = record.map_err(Error::from)?;
             let value = record.value.ok_or_else(|| wrong("a record has no value".to_owned()))?;
-            check.record(batch.partition, value).map_err(wrong)?;
+            check.record(batch.partition, record.key, value).map_err(wrong)?;
         }
     }
     check.finish().map_err(wrong)?;

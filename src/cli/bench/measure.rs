@@ -16,7 +16,10 @@ pub(super) struct Run {
     pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) took: Duration,
+    /// Of requests, or, for a read of a topic, of batches.
     pub(super) latencies: Latencies,
+    /// What an empty call takes, where that is the measure.
+    pub(super) round_trip: Option<Duration>,
 }
 
 impl Latencies {
@@ -39,6 +42,10 @@ impl Latencies {
         Duration::from_micros(self.0.value_at_quantile(part))
     }
 
+    pub(super) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     pub(super) fn max(&self) -> Duration {
         Duration::from_micros(self.0.max())
     }
@@ -48,6 +55,11 @@ impl Run {
     #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
     pub(super) fn records_per_second(&self) -> f64 {
         self.records as f64 / self.took.as_secs_f64()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+    pub(super) fn requests_per_second(&self) -> f64 {
+        self.latencies.count() as f64 / self.took.as_secs_f64()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]

@@ -1,24 +1,31 @@
-//! Values that say which record they are, and the check that every one has come back.
+//! Records that say which one they are, and the check that every one has come back.
 
-use super::plan::Plan;
-use crate::types::PartitionId;
+use std::io::Write;
 
-/// The stamp at the start of a value: the producer in 4 bytes, the number of its record in 8.
+use super::plan::{Keys, Plan};
+use crate::types::{PartitionId, partition_of_key};
+
+/// The stamp at the start of a value: the client in 4 bytes, the number of its record in 8.
 const STAMP: usize = 12;
 
 /// Values start at any byte of the pool but the last ones.
 const STARTS: usize = 1 << 20;
 
+/// How many keys are hot.
+const HOT_KEYS: u64 = 1_000;
+
 /// Makes values and knows them again. A value is its stamp and then a part of a pool of random bytes, which the stamp
-/// determines, so that the check compares every byte. A value too short for its stamp has the end of it.
+/// determines, so that the check compares every byte. A value too short for its stamp has the end of it. The key and
+/// the partition of a record follow from its client and number as well.
 #[derive(Debug)]
 pub(super) struct Payload {
     pool: Vec<u8>,
     record_bytes: usize,
     records: u64,
-    partitions: u64,
-    producers: u32,
-    records_of_producer: u64,
+    partitions: u32,
+    clients: u32,
+    records_of_client: u64,
+    keys: Keys,
 }
 
 impl Payload {
@@ -27,51 +34,87 @@ impl Payload {
             pool: random_bytes(STARTS + plan.record_bytes, seed),
             record_bytes: plan.record_bytes,
             records: plan.records.into(),
-            partitions: plan.partitions.into(),
-            producers: plan.producers,
-            records_of_producer: plan.records_of_producer(),
+            partitions: plan.partitions,
+            clients: plan.clients,
+            records_of_client: plan.records_of_client(),
+            keys: plan.keys,
         }
     }
 
-    /// Puts the value of a producer's record into a buffer.
-    pub(super) fn write(&self, value: &mut Vec<u8>, producer: u32, number: u64) {
-        let stamp = stamp(producer, number);
+    /// Puts the value of a client's record into a buffer.
+    pub(super) fn write(&self, value: &mut Vec<u8>, client: u32, number: u64) {
+        let stamp = stamp(client, number);
         value.clear();
         value.extend_from_slice(&stamp[STAMP - self.record_bytes.min(STAMP)..]);
-        value.extend_from_slice(self.filling(producer, number));
+        value.extend_from_slice(self.filling(client, number));
     }
 
-    /// The partition of a producer's record: request after request goes to the next one.
-    pub(super) fn partition(&self, number: u64) -> PartitionId {
-        let partition = number / self.records % self.partitions;
+    /// Whether records have keys.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.keys != Keys::None
+    }
+
+    /// Puts the key of a client's record into a buffer, which is left empty if it has none.
+    pub(super) fn write_key(&self, key: &mut Vec<u8>, client: u32, number: u64) {
+        key.clear();
+        let written = match self.keys {
+            Keys::None => Ok(()),
+            Keys::Hot => write!(key, "hot-{:04}", mixed(stamped(client, number)) % HOT_KEYS),
+            Keys::New => write!(key, "new-{client:04x}-{number:012x}"),
+            Keys::OfClient(entities) => {
+                let entity = self.entity_of_request(number / self.records, client, entities);
+                write!(key, "entity-{client:04x}-{entity:08}")
+            }
+        };
+        written.expect("a vector takes everything");
+    }
+
+    /// Which of the client's own entities a request is about.
+    pub(super) fn entity_of_request(&self, request: u64, client: u32, entities: u64) -> u64 {
+        mixed(stamped(client, request)) % entities
+    }
+
+    /// The partition of a client's record: that of its key, or, without keys, request after request the next one.
+    pub(super) fn partition(&self, key: &[u8], number: u64) -> PartitionId {
+        if self.is_keyed() {
+            return partition_of_key(key, self.partitions);
+        }
+        let partition = number / self.records % u64::from(self.partitions);
         PartitionId(u32::try_from(partition).expect("there are at most 2^32 partitions"))
     }
 
-    fn filling(&self, producer: u32, number: u64) -> &[u8] {
-        let mixed = (number.wrapping_mul(2_654_435_761) ^ u64::from(producer).wrapping_mul(40_503)) % STARTS as u64;
+    fn filling(&self, client: u32, number: u64) -> &[u8] {
+        let mixed = (number.wrapping_mul(2_654_435_761) ^ u64::from(client).wrapping_mul(40_503)) % STARTS as u64;
         let start = usize::try_from(mixed).expect("it is below 2^20");
         &self.pool[start..start + self.record_bytes.saturating_sub(STAMP)]
     }
 
     /// Starts a check of all that was appended.
     pub(super) fn check(&self) -> Check<'_> {
-        let lanes = usize::try_from(u64::from(self.producers) * self.partitions).expect("it fits memory");
-        Check { payload: self, next: vec![None; lanes], seen: 0 }
+        let lanes = u64::from(self.clients) * u64::from(self.partitions);
+        let lanes = usize::try_from(lanes).expect("it fits memory");
+        Check { payload: self, next: vec![0; lanes], seen: 0, key: Vec::new() }
     }
 }
 
-/// Follows each producer's records through each partition: none is missing, doubled, out of order or changed.
+/// Follows each client's records through each partition: none is missing, doubled, out of order, in another place or
+/// changed.
+///
+/// A record can be in one partition only, and comes behind those of its client with smaller numbers there. So none
+/// comes twice, and if as many have come as were appended, none is missing.
 #[derive(Debug)]
 pub(super) struct Check<'a> {
     payload: &'a Payload,
-    /// The number of the record that comes next, by producer and partition; none before the first.
-    next: Vec<Option<u64>>,
+    /// The least number that may come next, by client and partition.
+    next: Vec<u64>,
     seen: u64,
+    /// Where keys are put together.
+    key: Vec<u8>,
 }
 
 impl Check<'_> {
     /// Looks at the next record of a partition; says what is wrong with it.
-    pub(super) fn record(&mut self, partition: PartitionId, value: &[u8]) -> Result<(), String> {
+    pub(super) fn record(&mut self, partition: PartitionId, key: Option<&[u8]>, value: &[u8]) -> Result<(), String> {
         let payload = self.payload;
         self.seen += 1;
         if value.len() != payload.record_bytes {
@@ -82,50 +125,64 @@ impl Check<'_> {
             return Ok(());
         }
         let (stamp, filling) = value.split_at(STAMP);
-        let (producer, number) = read_stamp(stamp);
-        if producer >= payload.producers || number >= payload.records_of_producer {
-            return Err(format!("record {number} of producer {producer} was never appended"));
+        let (client, number) = read_stamp(stamp);
+        if client >= payload.clients || number >= payload.records_of_client {
+            return Err(format!("record {number} of client {client} was never appended"));
         }
-        let expected = self.expect_next(producer, partition);
-        if number != expected {
-            return Err(format!("record {number} of producer {producer} comes where record {expected} should"));
+        payload.write_key(&mut self.key, client, number);
+        if key.unwrap_or_default() != self.key {
+            return Err(format!("record {number} of client {client} has another key than it was appended with"));
         }
-        if filling != payload.filling(producer, number) {
-            return Err(format!("record {number} of producer {producer} has other bytes than were appended"));
+        if partition != payload.partition(&self.key, number) {
+            return Err(format!("record {number} of client {client} is in partition {partition}"));
+        }
+        let next = &mut self.next[lane(payload, client, partition)];
+        if number < *next {
+            return Err(format!("record {number} of client {client} comes again, or behind record {}", *next - 1));
+        }
+        *next = number + 1;
+        if filling != payload.filling(client, number) {
+            return Err(format!("record {number} of client {client} has other bytes than were appended"));
         }
         Ok(())
     }
 
-    fn expect_next(&mut self, producer: u32, partition: PartitionId) -> u64 {
-        let payload = self.payload;
-        let lane = u64::from(producer) * payload.partitions + u64::from(partition.0);
-        let lane = usize::try_from(lane).expect("there are as many lanes as fit memory");
-        let first = u64::from(partition.0) * payload.records;
-        let expected = self.next[lane].unwrap_or(first);
-        let ends_request = (expected + 1).is_multiple_of(payload.records);
-        let gap = if ends_request { (payload.partitions - 1) * payload.records } else { 0 };
-        self.next[lane] = Some(expected + 1 + gap);
-        expected
-    }
-
     /// Whether everything has been seen; each record on its own being right, the number says so.
     pub(super) fn finish(&self) -> Result<(), String> {
-        let expected = u64::from(self.payload.producers) * self.payload.records_of_producer;
+        let expected = u64::from(self.payload.clients) * self.payload.records_of_client;
         if self.seen == expected { Ok(()) } else { Err(format!("{} records came back of {expected}", self.seen)) }
     }
 }
 
-fn stamp(producer: u32, number: u64) -> [u8; STAMP] {
+fn lane(payload: &Payload, client: u32, partition: PartitionId) -> usize {
+    let lane = u64::from(client) * u64::from(payload.partitions) + u64::from(partition.0);
+    usize::try_from(lane).expect("there are as many lanes as fit memory")
+}
+
+/// A number that a client and one of its numbers share with no other.
+fn stamped(client: u32, number: u64) -> u64 {
+    u64::from(client) << 40 ^ number
+}
+
+/// Mixes the bits of a number: the finalizer of splitmix64.
+pub(super) fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ mixed >> 31
+}
+
+fn stamp(client: u32, number: u64) -> [u8; STAMP] {
     let mut stamp = [0; STAMP];
-    stamp[..4].copy_from_slice(&producer.to_be_bytes());
+    stamp[..4].copy_from_slice(&client.to_be_bytes());
     stamp[4..].copy_from_slice(&number.to_be_bytes());
     stamp
 }
 
 fn read_stamp(stamp: &[u8]) -> (u32, u64) {
-    let (producer, number) = stamp.split_at(4);
-    let producer = u32::from_be_bytes(producer.try_into().expect("it has 4 bytes"));
-    (producer, u64::from_be_bytes(number.try_into().expect("it has 8 bytes")))
+    let (client, number) = stamp.split_at(4);
+    let client = u32::from_be_bytes(client.try_into().expect("it has 4 bytes"));
+    (client, u64::from_be_bytes(number.try_into().expect("it has 8 bytes")))
 }
 
 /// Bytes that do not compress, by Marsaglia's xorshift.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     cli::{
         Failure,
-        flags::{BenchCommand, LoadFlags},
+        flags::{BenchCommand, BenchKeys, LoadFlags},
         topic::assignments,
     },
     types::parse_bytes,
@@ -19,9 +19,13 @@ pub(super) struct Plan {
     pub(super) record_bytes: usize,
     /// Records of each request.
     pub(super) records: u32,
-    pub(super) producers: u32,
-    /// Requests of each producer.
+    /// Connections that append, or, for entities, read.
+    pub(super) clients: u32,
+    /// Requests of each client.
     pub(super) requests: u32,
+    pub(super) keys: Keys,
+    /// Records that are in the topic before.
+    pub(super) preload: u64,
     pub(super) partitions: u32,
     pub(super) settings: Vec<(String, String)>,
     pub(super) runs: u32,
@@ -33,7 +37,27 @@ pub(super) struct Plan {
 pub(super) enum Load {
     Produce,
     Consume { consumers: u32 },
-    Append,
+    Append { expect_version: bool, streamed: bool },
+    Entity(EntityReads),
+}
+
+/// Entities of which each has the same number of records, and how they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EntityReads {
+    pub(super) entities: u64,
+    pub(super) records_per_entity: u32,
+    pub(super) max: u32,
+    pub(super) cold: bool,
+}
+
+/// The keys of appended records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keys {
+    None,
+    Hot,
+    New,
+    /// All records of a request have the same key, out of so many that only one client uses.
+    OfClient(u64),
 }
 
 /// Appends the topic of `bench consume`, whose own making is not measured.
@@ -42,43 +66,64 @@ const PRODUCERS_TO_CONSUME: u32 = 2;
 impl Plan {
     pub(super) fn new(command: &BenchCommand) -> Result<Self, Failure> {
         match command {
-            BenchCommand::Produce { load, records, producers, bytes } => {
-                Self::of_bytes(Load::Produce, load, *records, *producers, bytes)
+            BenchCommand::Produce { load, records, producers, bytes, keys, preload } => {
+                let producers = at_least_one("--producers", *producers)?;
+                let keys = match keys {
+                    BenchKeys::None => Keys::None,
+                    BenchKeys::Hot => Keys::Hot,
+                    BenchKeys::New => Keys::New,
+                };
+                let plan = Self { keys, preload: *preload, ..Self::common(Load::Produce, load)? };
+                Self { records: at_least_one("--records", *records)?, clients: producers, ..plan }.of_bytes(bytes)
             }
             BenchCommand::Consume { load, records, consumers, bytes } => {
                 let consumers = at_least_one("--consumers", *consumers)?;
-                Self::of_bytes(Load::Consume { consumers }, load, *records, PRODUCERS_TO_CONSUME, bytes)
+                let plan = Self::common(Load::Consume { consumers }, load)?;
+                let records = at_least_one("--records", *records)?;
+                Self { records, clients: PRODUCERS_TO_CONSUME, ..plan }.of_bytes(bytes)
             }
-            BenchCommand::Append { load, records, producers, requests } => {
-                Self::of_requests(Load::Append, load, *records, *producers, *requests)
+            BenchCommand::Append { load, records, clients, requests, entities, expect_version, streamed } => {
+                let clients = at_least_one("--clients", *clients)?;
+                Ok(Self {
+                    records: at_least_one("--records", *records)?,
+                    clients,
+                    requests: at_least_one("--requests", *requests)?,
+                    keys: entities.map_or(Ok(Keys::None), |entities| entities_of_client(entities, clients))?,
+                    ..Self::common(Load::Append { expect_version: *expect_version, streamed: *streamed }, load)?
+                })
+            }
+            BenchCommand::Entity { load, entities, records_per_entity, records, max, clients, reads, cold } => {
+                let reading = EntityReads {
+                    entities: *entities,
+                    records_per_entity: at_least_one("--records-per-entity", *records_per_entity)?,
+                    max: at_least_one("--max", *max)?,
+                    cold: *cold,
+                };
+                if *entities == 0 {
+                    return Err(Failure::Usage("--entities must be at least 1".to_owned()));
+                }
+                Ok(Self {
+                    records: at_least_one("--records", *records)?,
+                    clients: at_least_one("--clients", *clients)?,
+                    requests: at_least_one("--reads", *reads)?,
+                    ..Self::common(Load::Entity(reading), load)?
+                })
             }
         }
     }
 
-    /// As many requests as it takes for this many bytes.
-    fn of_bytes(load: Load, flags: &LoadFlags, records: u32, producers: u32, bytes: &str) -> Result<Self, Failure> {
-        let plan = Self::of_requests(load, flags, records, producers, 1)?;
-        let bytes = size("--bytes", bytes)?;
-        let requests = bytes.div_ceil(plan.bytes()).max(1);
-        let requests = u32::try_from(requests).map_err(|_| Failure::Usage("--bytes is too much".to_owned()))?;
-        Ok(Self { requests, ..plan })
-    }
-
-    fn of_requests(
-        load: Load,
-        flags: &LoadFlags,
-        records: u32,
-        producers: u32,
-        requests: u32,
-    ) -> Result<Self, Failure> {
+    /// What every measurement has, with one client, which makes one request of one record.
+    fn common(load: Load, flags: &LoadFlags) -> Result<Self, Failure> {
         let record_bytes = size("--record-bytes", &flags.record_bytes)?;
         let settings = assignments(&flags.set)?;
         Ok(Self {
             load,
             record_bytes: usize::try_from(record_bytes).map_err(|_| too_large("--record-bytes"))?.max(1),
-            records: at_least_one("--records", records)?,
-            producers: at_least_one("--producers", producers)?,
-            requests: at_least_one("--requests", requests)?,
+            records: 1,
+            clients: 1,
+            requests: 1,
+            keys: Keys::None,
+            preload: 0,
             partitions: at_least_one("--partitions", flags.partitions)?,
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             runs: at_least_one("--runs", flags.runs)?,
@@ -86,19 +131,34 @@ impl Plan {
         })
     }
 
-    /// Records of one producer.
-    pub(super) fn records_of_producer(&self) -> u64 {
+    /// As many requests as it takes for this many bytes.
+    fn of_bytes(self, bytes: &str) -> Result<Self, Failure> {
+        let bytes = size("--bytes", bytes)?;
+        let requests = bytes.div_ceil(self.bytes()).max(1);
+        let requests = u32::try_from(requests).map_err(|_| too_large("--bytes"))?;
+        Ok(Self { requests, ..self })
+    }
+
+    /// Records that one client appends.
+    pub(super) fn records_of_client(&self) -> u64 {
         u64::from(self.records) * u64::from(self.requests)
     }
 
-    /// All records.
+    /// All records that are appended and measured.
     pub(super) fn all_records(&self) -> u64 {
-        self.records_of_producer() * u64::from(self.producers)
+        self.records_of_client() * u64::from(self.clients)
     }
 
-    /// Bytes of all values.
+    /// Bytes of all their values.
     pub(super) fn bytes(&self) -> u64 {
         self.all_records() * self.record_bytes as u64
+    }
+}
+
+fn entities_of_client(entities: u64, clients: u32) -> Result<Keys, Failure> {
+    match entities / u64::from(clients) {
+        0 => Err(Failure::Usage(format!("--entities must be at least --clients, which is {clients}"))),
+        of_client => Ok(Keys::OfClient(of_client)),
     }
 }
 

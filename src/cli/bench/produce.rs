@@ -1,4 +1,4 @@
-//! The load of `bench produce`: every producer keeps its window full.
+//! Clients that append: one request after the other (`bench append`), or with a full window (`bench produce`).
 
 use std::sync::Arc;
 
@@ -8,37 +8,35 @@ use super::{
     Bench,
     measure::{Latencies, Run, Stopwatch},
     payload::Payload,
+    plan::{Keys, Load},
 };
 use crate::{
     cli::Failure,
-    client::{AppendHandle, Batch, Client, Record},
+    client::{Append, AppendHandle, Batch, Client, Record},
     env::Clock,
+    types::Version,
 };
 
 /// More than fit the window: the window is what limits.
 const HANDLES: usize = 1024;
 
+/// Lets all clients of a plan append at the same time, with many requests under way.
 pub(super) async fn run(bench: &Bench<'_>) -> Result<Run, Failure> {
-    run_producers(bench, Producer::produce).await
+    run_producers(bench, Producer::stream).await
 }
 
-/// Lets all producers of a plan carry out a load at the same time.
-pub(super) async fn run_producers<L>(bench: &Bench<'_>, load: fn(Producer) -> L) -> Result<Run, Failure>
+/// The same, each request when the one before is answered.
+pub(super) async fn run_one_by_one(bench: &Bench<'_>) -> Result<Run, Failure> {
+    run_producers(bench, Producer::append_one_by_one).await
+}
+
+async fn run_producers<L>(bench: &Bench<'_>, load: fn(Producer) -> L) -> Result<Run, Failure>
 where
     L: Future<Output = Result<Latencies, Failure>> + Send + 'static,
 {
     let mut producers = Vec::new();
-    for number in 0..bench.plan.producers {
-        producers.push(Producer {
-            client: bench.server.connect().await?,
-            topic: bench.topic.clone(),
-            payload: Arc::clone(&bench.payload),
-            clock: Arc::clone(&bench.env.clock),
-            number,
-            records: bench.plan.records.into(),
-            requests: bench.plan.requests,
-            value: Vec::new(),
-        });
+    for number in 0..bench.plan.clients {
+        producers.push(Producer::new(bench, number).await?);
     }
 
     let watch = Stopwatch::start(&bench.env.clock);
@@ -47,31 +45,71 @@ where
     for producer in running {
         latencies.add(&producer.await.expect("a producer does not panic")?);
     }
-    Ok(Run { records: bench.plan.all_records(), bytes: bench.plan.bytes(), took: watch.elapsed(), latencies })
+    let (records, bytes) = (bench.plan.all_records(), bench.plan.bytes());
+    Ok(Run { records, bytes, took: watch.elapsed(), latencies, round_trip: None })
 }
 
-/// One producer, on a connection of its own.
-pub(super) struct Producer {
-    pub(super) client: Client,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) requests: u32,
+/// One client, on a connection of its own.
+struct Producer {
+    client: Client,
+    clock: Arc<dyn Clock>,
     topic: String,
     payload: Arc<Payload>,
     number: u32,
-    records: u64,
-    /// Where values are put together.
+    requests: u32,
+    records: u32,
+    /// The version of each of its own entities, if it is to be expected.
+    versions: Option<Vec<Version>>,
+    /// Where values and keys are put together.
     value: Vec<u8>,
+    key: Vec<u8>,
 }
 
 impl Producer {
-    async fn produce(mut self) -> Result<Latencies, Failure> {
+    async fn new(bench: &Bench<'_>, number: u32) -> Result<Self, Failure> {
+        let plan = bench.plan;
+        let versions = match (plan.load, plan.keys) {
+            (Load::Append { expect_version: true, .. }, Keys::OfClient(entities)) => {
+                let entities = usize::try_from(entities).map_err(|_| {
+                    Failure::Usage("--entities is more than this machine can keep the versions of".to_owned())
+                })?;
+                Some(vec![Version::NONE; entities])
+            }
+            _ => None,
+        };
+        Ok(Self {
+            client: bench.server.connect().await?,
+            clock: Arc::clone(&bench.env.clock),
+            topic: bench.topic.clone(),
+            payload: Arc::clone(&bench.payload),
+            number,
+            requests: plan.requests,
+            records: plan.records,
+            versions,
+            value: Vec::new(),
+            key: Vec::new(),
+        })
+    }
+
+    async fn append_one_by_one(mut self) -> Result<Latencies, Failure> {
+        let mut latencies = Latencies::new();
+        for request in 0..self.requests {
+            let append = self.append(request);
+            let watch = Stopwatch::start(&self.clock);
+            self.client.append(append).await?;
+            latencies.record(watch.elapsed());
+        }
+        Ok(latencies)
+    }
+
+    async fn stream(mut self) -> Result<Latencies, Failure> {
         let appender = self.client.append_stream();
         let (sender, handles) = mpsc::channel(HANDLES);
         let answers = tokio::spawn(collect(handles));
         for request in 0..self.requests {
-            let batch = self.batch(request);
+            let append = self.append(request);
             let watch = Stopwatch::start(&self.clock);
-            let sent = match appender.append(batch).await {
+            let sent = match appender.append(append).await {
                 Ok(handle) => sender.send((watch, handle)).await.is_ok(),
                 Err(_) => false,
             };
@@ -86,16 +124,33 @@ impl Producer {
         Ok(latencies)
     }
 
-    /// The records of a request.
-    pub(super) fn batch(&mut self, request: u32) -> Batch {
-        let first = u64::from(request) * self.records;
-        let mut batch = Batch::to_partition(&self.topic, self.payload.partition(first));
-        for number in first..first + self.records {
+    /// A request: its records, and what it expects of their entity.
+    fn append(&mut self, request: u32) -> Append {
+        let append = Append::from(self.batch(request));
+        let Some(versions) = &mut self.versions else { return append };
+        let entity = self.payload.entity_of_request(request.into(), self.number, versions.len() as u64);
+        let version = &mut versions[usize::try_from(entity).expect("it is one of them")];
+        let append = append.expect_version(&self.topic, &self.key, *version);
+        // Nobody else appends to it, and what is under way in a stream counts as well.
+        version.0 += u64::from(self.records);
+        append
+    }
+
+    fn batch(&mut self, request: u32) -> Batch {
+        let records = u64::from(self.records);
+        let first = u64::from(request) * records;
+        let mut batch = match self.payload.is_keyed() {
+            true => Batch::new(&self.topic),
+            false => Batch::to_partition(&self.topic, self.payload.partition(&[], first)),
+        };
+        for number in first..first + records {
             self.payload.write(&mut self.value, self.number, number);
+            self.payload.write_key(&mut self.key, self.number, number);
             let record = Record::new().value(&self.value);
+            let record = if self.key.is_empty() { record } else { record.key(&self.key) };
             if number == first {
                 let one = batch.bytes_with(&record);
-                batch.reserve(one * usize::try_from(self.records).unwrap_or(1));
+                batch.reserve(one * usize::try_from(records).unwrap_or(1));
             }
             batch.push(&record);
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     machine::Machine,
     measure::{Run, median},
-    plan::{Load, Plan},
+    plan::{Keys, Load, Plan},
 };
 use crate::cli::{Failure, output};
 
@@ -20,6 +20,7 @@ pub(super) struct Report {
 /// The figures of a run, or the medians of all.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Figures {
+    pub(super) requests_per_second: f64,
     pub(super) records_per_second: f64,
     pub(super) megabytes_per_second: f64,
     pub(super) p50: Duration,
@@ -31,6 +32,7 @@ pub(super) struct Figures {
 impl Figures {
     fn of(run: &Run) -> Self {
         Self {
+            requests_per_second: run.requests_per_second(),
             records_per_second: run.records_per_second(),
             megabytes_per_second: run.megabytes_per_second(),
             p50: run.latencies.quantile(0.5),
@@ -43,6 +45,7 @@ impl Figures {
     /// Each figure's own median: they need not come from the same run.
     pub(super) fn medians(figures: &[Self]) -> Self {
         Self {
+            requests_per_second: median(figures, |figures| figures.requests_per_second),
             records_per_second: median(figures, |figures| figures.records_per_second),
             megabytes_per_second: median(figures, |figures| figures.megabytes_per_second),
             p50: median(figures, |figures| figures.p50),
@@ -52,9 +55,10 @@ impl Figures {
         }
     }
 
-    fn row(&self, name: String) -> [String; 7] {
+    fn row(&self, name: String) -> [String; 8] {
         [
             name,
+            format!("{:.0}", self.requests_per_second),
             format!("{:.0}", self.records_per_second),
             format!("{:.1}", self.megabytes_per_second),
             millis(self.p50),
@@ -66,6 +70,7 @@ impl Figures {
 
     fn json(&self) -> Value {
         json!({
+            "requests_per_second": self.requests_per_second,
             "records_per_second": self.records_per_second,
             "megabytes_per_second": self.megabytes_per_second,
             "p50_ms": self.p50.as_secs_f64() * 1e3,
@@ -87,71 +92,124 @@ impl Report {
         output::line(format_args!("{}\n", self.headline()))?;
         let mut rows: Vec<_> = figures.iter().zip(1..).map(|(run, number)| run.row(format!("run {number}"))).collect();
         rows.push(medians.row("median".to_owned()));
-        let headings = ["", "RECORDS/S", "MB/S", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS"];
+        let headings = ["", self.of_what(), "RECORDS/S", "MB/S", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS"];
         output::table(headings, if figures.len() == 1 { &rows[..1] } else { &rows })?;
 
-        let machine = self.machine;
-        output::line("\nthis machine, in the same run")?;
-        let limits = [
-            ["synced sequential write, preallocated, 1 MiB steps", &megabytes(machine.disk)],
-            ["the same, direct, into a recycled file", &megabytes(machine.disk_direct)],
-            ["one write of 4 KiB and sync, p50", &format!("{} ms", millis(machine.small_sync))],
-            ["one TCP stream over loopback", &megabytes(machine.loopback)],
-        ];
-        for [name, limit] in limits {
-            output::line(format_args!("  {name:<52}{limit:>12}"))?;
-        }
+        self.print_machine()?;
         let (name, ratio) = self.ratio(&medians);
         Ok(output::line(format_args!("\n{name}: {ratio:.2}"))?)
     }
 
+    fn print_machine(&self) -> Result<(), Failure> {
+        let machine = self.machine;
+        output::line("\nthis machine, in the same run")?;
+        let mut limits = vec![
+            ("synced sequential write, preallocated, 1 MiB steps", megabytes(machine.disk)),
+            ("the same, direct, into a recycled file", megabytes(machine.disk_direct)),
+            ("one write of 4 KiB and sync, p50", format!("{} ms", millis(machine.small_sync))),
+            ("one TCP stream over loopback", megabytes(machine.loopback)),
+        ];
+        if let Some(round_trip) = self.round_trip() {
+            limits.push(("one call that does next to nothing, p50", format!("{} ms", millis(round_trip))));
+        }
+        for (name, limit) in limits {
+            output::line(format_args!("  {name:<52}{limit:>12}"))?;
+        }
+        Ok(())
+    }
+
+    /// What the latencies are of.
+    fn of_what(&self) -> &'static str {
+        match self.plan.load {
+            Load::Consume { .. } => "BATCHES/S",
+            Load::Entity(_) => "READS/S",
+            Load::Produce | Load::Append { .. } => "REQUESTS/S",
+        }
+    }
+
     fn headline(&self) -> String {
         let plan = &self.plan;
-        let producers = output::counted(plan.producers.into(), "producer");
-        let who = match plan.load {
-            Load::Produce => format!("produce: {producers}"),
-            Load::Consume { consumers } => format!("consume: {}", output::counted(consumers.into(), "consumer")),
-            Load::Append => format!("append, one request at a time: {producers}"),
-        };
+        let clients = |what: &str| output::counted(plan.clients.into(), what);
         let set: Vec<String> = plan.settings.iter().map(|(name, value)| format!(", {name}={value}")).collect();
+        let set = set.concat();
+        let partitions = output::counted(plan.partitions.into(), "partition");
+        let who = match plan.load {
+            Load::Produce => format!("produce: {}", clients("producer")),
+            Load::Consume { consumers } => format!("consume: {}", output::counted(consumers.into(), "consumer")),
+            Load::Append { streamed: true, .. } => format!("append, streamed: {}", clients("client")),
+            Load::Append { streamed: false, .. } => format!("append, one request at a time: {}", clients("client")),
+            Load::Entity(reads) => {
+                return format!(
+                    "entity: {}, {} of {} entities, {}, each of {}, {} of {} B at most a read, {partitions}, \
+                     all compared{set}",
+                    clients("client"),
+                    output::counted(plan.requests.into(), "read"),
+                    output::count(reads.entities),
+                    if reads.cold { "cold" } else { "warm" },
+                    output::counted(reads.records_per_entity.into(), "record"),
+                    output::count(reads.max.into()),
+                    plan.record_bytes,
+                );
+            }
+        };
         format!(
-            "{who}, {} of {} B a request, {}, {} in all, all compared{}",
+            "{who}, {} of {} B a request, {partitions}, {} in all, all compared{}{set}",
             output::counted(plan.records.into(), "record"),
             plan.record_bytes,
-            output::counted(plan.partitions.into(), "partition"),
             output::bytes(plan.bytes()),
-            set.concat()
+            self.keys(),
         )
+    }
+
+    fn keys(&self) -> String {
+        let keys = match self.plan.keys {
+            Keys::None => String::new(),
+            Keys::Hot => ", 1,000 hot keys".to_owned(),
+            Keys::New => ", every record of a new key".to_owned(),
+            Keys::OfClient(entities) => format!(
+                ", {} entities{}",
+                output::count(entities * u64::from(self.plan.clients)),
+                match self.plan.load {
+                    Load::Append { expect_version: true, .. } => ", each at the version that is expected",
+                    _ => "",
+                }
+            ),
+        };
+        match self.plan.preload {
+            0 => keys,
+            records => format!("{keys}, behind {} others", output::count(records)),
+        }
     }
 
     /// The figure that counts, beside the limit that it has.
     fn ratio(&self, medians: &Figures) -> (&'static str, f64) {
-        match self.plan.load {
-            Load::Produce => ("of the synced sequential write", medians.megabytes_per_second / self.machine.disk),
-            Load::Consume { .. } => ("of one TCP stream", medians.megabytes_per_second / self.machine.loopback),
-            Load::Append => {
-                ("times one write and sync", medians.p50.as_secs_f64() / self.machine.small_sync.as_secs_f64())
-            }
+        let of = |limit: Duration| medians.p50.as_secs_f64() / limit.as_secs_f64();
+        match (self.plan.load, self.round_trip()) {
+            (Load::Produce, _) => ("of the synced sequential write", medians.megabytes_per_second / self.machine.disk),
+            (Load::Consume { .. }, _) => ("of one TCP stream", medians.megabytes_per_second / self.machine.loopback),
+            (Load::Entity(_), Some(round_trip)) => ("times one call that does next to nothing", of(round_trip)),
+            (Load::Append { .. } | Load::Entity(_), _) => ("times one write and sync", of(self.machine.small_sync)),
         }
     }
 
+    /// The median of the runs, where it was measured.
+    fn round_trip(&self) -> Option<Duration> {
+        let measured: Vec<Duration> = self.runs.iter().filter_map(|run| run.round_trip).collect();
+        if measured.is_empty() { None } else { Some(median(&measured, |round_trip| *round_trip)) }
+    }
+
     fn json(&self, figures: &[Figures], medians: &Figures) -> Value {
-        let (load, consumers) = match self.plan.load {
-            Load::Produce => ("produce", None),
-            Load::Consume { consumers } => ("consume", Some(consumers)),
-            Load::Append => ("append", None),
-        };
         let machine = self.machine;
-        json!({
-            "load": load,
+        let mut json = json!({
             "record_bytes": self.plan.record_bytes,
             "records_per_request": self.plan.records,
-            "producers": self.plan.producers,
-            "consumers": consumers,
+            "producers": self.plan.clients,
             "partitions": self.plan.partitions,
-            "records": self.plan.all_records(),
-            "bytes": self.plan.bytes(),
+            "records": self.runs.first().map_or(0, |run| run.records),
+            "bytes": self.runs.first().map_or(0, |run| run.bytes),
             "compared": true,
+            "preloaded": self.plan.preload,
+            "settings": self.plan.settings.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
             "runs": figures.iter().map(Figures::json).collect::<Vec<_>>(),
             "median": medians.json(),
             "machine": {
@@ -159,9 +217,41 @@ impl Report {
                 "synced_direct_write_megabytes_per_second": machine.disk_direct,
                 "write_and_sync_4k_p50_ms": machine.small_sync.as_secs_f64() * 1e3,
                 "loopback_megabytes_per_second": machine.loopback,
+                "call_p50_ms": self.round_trip().map(|round_trip| round_trip.as_secs_f64() * 1e3),
             },
             "ratio": { "of": self.ratio(medians).0, "value": self.ratio(medians).1 },
-        })
+        });
+        for (name, value) in self.json_load() {
+            json[name] = value;
+        }
+        json
+    }
+
+    /// What only some loads have.
+    fn json_load(&self) -> Vec<(&'static str, Value)> {
+        let keys = match self.plan.keys {
+            Keys::None => json!("none"),
+            Keys::Hot => json!("hot"),
+            Keys::New => json!("new"),
+            Keys::OfClient(entities) => json!({ "entities_of_client": entities }),
+        };
+        match self.plan.load {
+            Load::Produce => vec![("load", json!("produce")), ("keys", keys)],
+            Load::Consume { consumers } => vec![("load", json!("consume")), ("consumers", json!(consumers))],
+            Load::Append { expect_version, streamed } => vec![
+                ("load", json!("append")),
+                ("keys", keys),
+                ("expect_version", json!(expect_version)),
+                ("streamed", json!(streamed)),
+            ],
+            Load::Entity(reads) => vec![
+                ("load", json!("entity")),
+                ("entities", json!(reads.entities)),
+                ("records_per_entity", json!(reads.records_per_entity)),
+                ("max", json!(reads.max)),
+                ("cold", json!(reads.cold)),
+            ],
+        }
     }
 }
 

@@ -108,8 +108,8 @@ impl Conditional {
             output::json(&json!({ "conflict": conflict }))?;
         }
         let message = format!(
-            "conflict: entity {} of topic {:?} is at version {actual}, not {}; nothing was stored; look at what is there \
-             now with taffrail entity read, and decide again",
+            "conflict: entity {} of topic {:?} is at version {actual}, not {}; nothing was stored; look at what is \
+             there now with taffrail entity read, and decide again",
             shown(&self.key),
             self.topic,
             self.expected

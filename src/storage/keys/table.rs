@@ -40,6 +40,12 @@ const KEY_BYTES_AHEAD: usize = 1 << 30;
 /// As [`KEY_BYTES_AHEAD`], of entries.
 const ENTRIES_AHEAD: usize = 1 << 30;
 
+/// A subject with so many rows is hot.
+const HOT_ROWS: u32 = 8;
+
+/// Most hot subjects that a table hands on: some megabytes.
+const MOST_HOT: usize = 1 << 16;
+
 /// A subject with its rows. Offsets are relative to where the table starts.
 #[derive(Debug)]
 struct Entry {
@@ -84,6 +90,23 @@ impl Table {
             more_capacity: 0,
             rows: 0,
         }
+    }
+
+    /// An empty table for rows from this offset on, behind this one, that knows the versions of its hot subjects: they
+    /// come again at once, and would have to be looked for in files.
+    pub(crate) fn successor(&self, from: Offset) -> Self {
+        let mut next = Self::new(from);
+        for entry in self.entries.iter().filter(|entry| entry.rows >= HOT_ROWS).take(MOST_HOT) {
+            let number = u32::try_from(next.entries.len()).expect(NO_ROOM);
+            let bytes_at = u32::try_from(next.bytes.len()).expect(NO_ROOM);
+            next.bytes.extend_from_slice(self.bytes_of(entry));
+            let (hash, bytes_len) = (entry.hash, entry.bytes_len);
+            let base = entry.version();
+            next.entries.push(Entry { hash, base, bytes_at, bytes_len, rows: 0, first: LOST, more: NONE });
+            let entries = &next.entries;
+            next.numbers.insert_unique(hash.0, number, |&number| entries[number as usize].hash.0);
+        }
+        next
     }
 
     /// The first offset that the table can have rows of.
@@ -235,6 +258,12 @@ impl Table {
             let offset = self.from.plus(u64::from(relative));
             rows.push(Row { hash: entry.hash, version: entry.base.plus(nth), offset });
         }
+    }
+
+    fn bytes_of(&self, entry: &Entry) -> &[u8] {
+        let len =
+            if entry.bytes_len == PRODUCER { producer_bytes(ProducerId(0), 0).len() } else { entry.bytes_len as usize };
+        &self.bytes[entry.bytes_at as usize..][..len]
     }
 
     fn entry(&self, id: EntryId) -> &Entry {

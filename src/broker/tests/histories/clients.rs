@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{
-    super::world::{below, now},
+    super::world::{below, encode_proto, id_of, now},
     entity::{Answer, Expected, Key, Op},
     recorder::{CallId, Recorder},
 };
@@ -336,19 +336,16 @@ fn encode(key: Key, id: u64) -> Vec<u8> {
     let mut value = id.to_le_bytes().to_vec();
     let most = VALUE_BYTES[(id.wrapping_mul(0x9e37_79b9) >> 5) as usize % VALUE_BYTES.len()];
     value.resize(8 + (id * 7_919 % most) as usize, (id % 251) as u8);
-    let record = proto::Record {
+    encode_proto(&proto::Record {
         key: Some(key_of(key)),
         value: Some(value.into()),
         event_id: id.to_be_bytes().to_vec().into(),
         ..Default::default()
-    };
-    let mut out = Vec::new();
-    prost::encoding::message::encode(proto::wire::RECORDS_FIELD, &record, &mut out);
-    out
+    })
 }
 
 fn id_in(record: &RecordView<'_>) -> u64 {
-    let id = super::super::world::id_of(record.value.expect("a value"));
+    let id = id_of(record.value.expect("a value"));
     assert_eq!(record.event_id, id.to_be_bytes(), "the event id of record {id} has changed");
     id
 }

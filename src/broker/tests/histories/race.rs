@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::world::{below, env, now, options, read_whole},
+    super::world::{below, create, env, options, read_whole},
     clients::{COLD, Client, HOT, Met, Scene, TOPICS, key_of, read_out, topic_of},
     entity::Key,
     history::{Accepted, History},
@@ -152,12 +152,8 @@ impl Race {
             coverage: Coverage::default(),
         };
         race.open().expect("nothing fails");
-        let settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
         for (topic, partitions) in TOPICS {
-            let broker = race.broker();
-            let created = broker.create_topic(topic, partitions, &settings).expect("it is a good name");
-            broker.commit_all();
-            now(created).expect("an answer").expect("nothing fails");
+            create(race.broker(), topic, partitions);
         }
         race
     }

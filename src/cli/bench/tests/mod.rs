@@ -4,18 +4,20 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     payload::Payload,
-    plan::{Load, Plan},
+    plan::{Keys, Load, Plan},
     report::Figures,
 };
 use crate::types::PartitionId;
 
-fn plan(record_bytes: usize) -> Plan {
+fn plan(record_bytes: usize, keys: Keys) -> Plan {
     Plan {
         load: Load::Produce,
         record_bytes,
         records: 3,
-        producers: 2,
+        clients: 2,
         requests: 4,
+        keys,
+        preload: 0,
         partitions: 3,
         settings: Vec::new(),
         runs: 1,
@@ -23,63 +25,117 @@ fn plan(record_bytes: usize) -> Plan {
     }
 }
 
-/// Everything that the plan appends, by partition, the producers taking turns.
-fn appended(payload: &Payload) -> Vec<(PartitionId, Vec<u8>)> {
+const KEYS: [Keys; 4] = [Keys::None, Keys::Hot, Keys::New, Keys::OfClient(2)];
+
+#[derive(Clone)]
+struct Appended {
+    partition: PartitionId,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// Everything that the plan appends, by partition, the clients taking turns.
+fn appended(payload: &Payload) -> Vec<Appended> {
     let mut all = Vec::new();
     for number in 0..12 {
-        for producer in 0..2 {
-            let mut value = Vec::new();
-            payload.write(&mut value, producer, number);
-            all.push((payload.partition(number), value));
+        for client in 0..2 {
+            let (mut key, mut value) = (Vec::new(), Vec::new());
+            payload.write_key(&mut key, client, number);
+            payload.write(&mut value, client, number);
+            all.push(Appended { partition: payload.partition(&key, number), key, value });
         }
     }
     all
 }
 
-fn check(payload: &Payload, records: &[(PartitionId, Vec<u8>)]) -> Result<(), String> {
+fn check(payload: &Payload, records: &[Appended]) -> Result<(), String> {
     let mut check = payload.check();
-    records.iter().try_for_each(|(partition, value)| check.record(*partition, value))?;
+    for Appended { partition, key, value } in records {
+        let key = Some(&key[..]).filter(|key| !key.is_empty());
+        check.record(*partition, key, value)?;
+    }
     check.finish()
 }
 
 #[test]
 fn what_was_appended_passes_the_check() {
-    for record_bytes in [1, 11, 12, 13, 1000] {
-        let payload = Payload::new(&plan(record_bytes), 5);
+    for (record_bytes, keys) in [1, 11, 12, 13, 1000].into_iter().flat_map(|bytes| KEYS.map(|keys| (bytes, keys))) {
+        let payload = Payload::new(&plan(record_bytes, keys), 5);
         let records = appended(&payload);
-        assert!(records.iter().all(|(_, value)| value.len() == record_bytes));
+        assert!(records.iter().all(|record| record.value.len() == record_bytes));
+        assert!(records.iter().all(|record| record.key.is_empty() == (keys == Keys::None)));
         assert_eq!(check(&payload, &records), Ok(()));
     }
 }
 
 #[test]
 fn a_record_that_is_missing_doubled_moved_or_changed_is_found() {
-    let payload = Payload::new(&plan(100), 5);
-    let records = appended(&payload);
-    for at in 0..records.len() {
-        let mut missing = records.clone();
-        missing.remove(at);
-        assert!(check(&payload, &missing).is_err());
+    for keys in KEYS {
+        let payload = Payload::new(&plan(100, keys), 5);
+        let records = appended(&payload);
+        for at in 0..records.len() {
+            let mut missing = records.clone();
+            missing.remove(at);
+            assert!(check(&payload, &missing).is_err());
 
-        let mut doubled = records.clone();
-        doubled.insert(at, records[at].clone());
-        assert!(check(&payload, &doubled).is_err());
+            let mut doubled = records.clone();
+            doubled.insert(at, records[at].clone());
+            assert!(check(&payload, &doubled).is_err());
+            doubled.remove((at + 2) % doubled.len());
+            assert!(check(&payload, &doubled).is_err(), "also where the number is right");
 
-        let mut moved = records.clone();
-        moved[at].0 = PartitionId((moved[at].0.0 + 1) % 3);
-        assert!(check(&payload, &moved).is_err());
+            let mut moved = records.clone();
+            moved[at].partition.0 = (moved[at].partition.0 + 1) % 3;
+            assert!(check(&payload, &moved).is_err());
 
-        for byte in [0, 11, 12, 99] {
-            let mut changed = records.clone();
-            changed[at].1[byte] ^= 1;
-            assert!(check(&payload, &changed).is_err());
+            let mut other_key = records.clone();
+            other_key[at].key.push(b'x');
+            assert!(check(&payload, &other_key).is_err());
+
+            for byte in [0, 11, 12, 99] {
+                let mut changed = records.clone();
+                changed[at].value[byte] ^= 1;
+                assert!(check(&payload, &changed).is_err());
+            }
         }
+    }
+}
+
+#[test]
+fn records_of_one_client_and_partition_that_change_places_are_found() {
+    for keys in KEYS {
+        let payload = Payload::new(&plan(100, keys), 5);
+        let records = appended(&payload);
+        for at in 0..records.len() {
+            let same_lane = |later: &usize| {
+                *later % 2 == at % 2 && *later > at && records[*later].partition == records[at].partition
+            };
+            let Some(later) = (0..records.len()).find(same_lane) else { continue };
+            let mut swapped = records.clone();
+            swapped.swap(at, later);
+            assert!(check(&payload, &swapped).is_err());
+        }
+    }
+}
+
+#[test]
+fn every_record_of_a_request_is_about_the_same_entity_and_clients_share_none() {
+    let payload = Payload::new(&plan(100, Keys::OfClient(2)), 5);
+    let key = |client, number| {
+        let mut key = Vec::new();
+        payload.write_key(&mut key, client, number);
+        key
+    };
+    for request in 0..4 {
+        assert!(key(0, 3 * request) == key(0, 3 * request + 2), "three records make up a request");
+        assert!((0..12).all(|number| key(0, 3 * request) != key(1, number)));
     }
 }
 
 #[test]
 fn the_median_is_taken_of_each_figure() {
     let figures = |speed: f64, p50: u64| Figures {
+        requests_per_second: speed,
         records_per_second: speed,
         megabytes_per_second: speed,
         p50: Duration::from_millis(p50),

@@ -193,3 +193,28 @@ fn the_last_offset_that_there_is_room_for_is_not_taken_for_lost() {
     table.push(id, last);
     assert_eq!(table.offset_of(id, Version(1)), Some(last));
 }
+
+#[test]
+fn a_successor_knows_the_versions_of_hot_subjects_and_of_no_others() {
+    let mut table = Table::new(Offset(0));
+    let producer = Subject::Producer { id: ProducerId(7), epoch: 2 };
+    let subjects = [(Subject::Key(b"hot"), 20), (Subject::Key(b"cold"), 2), (producer, 9)];
+    let hash = KeyHash(1);
+    let mut offset = 0;
+    for (subject, rows) in subjects {
+        let entry = table.insert(hash, subject, Version(100));
+        for _ in 0..rows {
+            table.push(entry, Offset(offset));
+            offset += 1;
+        }
+    }
+    let mut next = table.successor(Offset(offset));
+    assert_eq!((next.from(), next.len_rows(), next.rows()), (Offset(offset), 0, vec![]));
+    assert_eq!(next.find(hash, Subject::Key(b"cold")), None);
+    for (subject, rows) in [subjects[0], subjects[2]] {
+        let entry = next.find(hash, subject).expect("it is hot");
+        assert_eq!(next.version(entry), Version(100 + rows));
+        assert_eq!(next.push(entry, Offset(offset)), Version(101 + rows));
+        assert_eq!(next.offset_of(entry, Version(101 + rows)), Some(Offset(offset)));
+    }
+}
