@@ -93,9 +93,9 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
     for operation in from + 1..=last {
         let disk = SimDisk::new(seed);
         if operation.is_multiple_of(2) {
-            disk.crash_within(operation)
+            disk.crash_within(operation);
         } else {
-            disk.crash_at(operation)
+            disk.crash_at(operation);
         }
         let mut life = Life::begin(&disk, seed).expect("the power fails later");
         life.live();
@@ -339,7 +339,7 @@ fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_o
     let writers: Vec<_> = (0..2)
         .map(|writer| {
             let broker = Arc::clone(&broker);
-            std::thread::spawn(move || {
+            let work = move || {
                 let wait = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
                 for number in writer * APPENDS..(writer + 1) * APPENDS {
                     let batch = |(partition, id)| AppendBatch {
@@ -353,7 +353,8 @@ fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_o
                     let appended = async { broker.append(append, broker.admit(600).await?)?.await };
                     wait.block_on(appended).expect("nothing fails");
                 }
-            })
+            };
+            std::thread::Builder::new().name(format!("writer {writer}")).spawn(work).expect("a thread")
         })
         .collect();
 

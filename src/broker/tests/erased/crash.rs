@@ -55,9 +55,9 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
         let mut run = Run::prepare(seed);
         let disk = run.world.disk.clone();
         if operation.is_multiple_of(2) {
-            disk.crash_within(operation)
+            disk.crash_within(operation);
         } else {
-            disk.crash_at(operation)
+            disk.crash_at(operation);
         }
         run.go();
         assert!(!disk.is_on(), "operation {operation} of seed {seed} was not reached the second time");

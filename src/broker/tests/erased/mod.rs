@@ -265,6 +265,7 @@ fn elements(slice: &Bytes) -> Vec<Vec<u8>> {
 }
 
 /// Version, whether it is erased, and the encoding.
+#[expect(clippy::type_complexity, reason = "taken apart at once")]
 fn parsed(slice: &Bytes) -> Vec<((Option<u64>, bool), Vec<u8>)> {
     let one = |encoded: Vec<u8>| {
         let record = RecordView::parse(&encoded).expect("a record");

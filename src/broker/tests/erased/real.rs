@@ -60,12 +60,12 @@ fn erased_bytes_are_gone_from_every_file_of_a_real_directory() {
         broker.commit_all();
     });
     assert!(broker.describe_erasure(erasure.id).expect("it is remembered").complete);
-    assert_eq!(files_with(&secret, &*disk, &dir), [PathBuf::new(); 0]);
+    assert_eq!(files_with(&secret, &*disk, &dir), Vec::<PathBuf>::new());
     assert_only_the_secret_is_gone(&secret, &before, &everything(&broker));
     broker.close().expect("nothing fails");
     drop(broker);
 
-    assert_eq!(files_with(&secret, &*disk, &dir), [PathBuf::new(); 0]);
+    assert_eq!(files_with(&secret, &*disk, &dir), Vec::<PathBuf>::new());
     let broker = Broker::open_stepped(Env::system(), options).expect("it can be opened");
     assert_only_the_secret_is_gone(&secret, &before, &everything(&broker));
     assert_eq!(secret.append_at(&broker, 16, b"new"), Ok(Version(17)));

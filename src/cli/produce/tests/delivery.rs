@@ -28,6 +28,7 @@ async fn values(client: &Client, topic: &str) -> Vec<String> {
 }
 
 /// Starts to deliver lines to topic `orders`, as fast as they are taken. Says when each chunk was.
+#[expect(clippy::type_complexity, reason = "taken apart at once")]
 fn start(
     client: &Client,
     input: String,
