@@ -320,7 +320,9 @@ impl PartitionReader {
             let header = *held.frame.header();
             let whole = held.position == 0 && self.next <= header.base && filter.is_empty();
             let bytes = held.frame.records().len();
-            if whole && chosen.fits(bytes) && u64::from(header.count) <= most - chosen.count {
+            // One that alone is larger than a response is taken apart.
+            let fits = chosen.fits(bytes) && (bytes <= limits::MAX_RESPONSE_BYTES || header.count == 1);
+            if whole && fits && u64::from(header.count) <= most - chosen.count {
                 chosen.add(held.frame.records(), u64::from(header.count));
                 self.next = header.end();
             } else {
