@@ -36,11 +36,8 @@ fn open(disk: &SimDisk, seed: u64) -> Broker {
 }
 
 fn append_of(key: &Bytes, id: u64, condition: Option<Version>) -> Append {
-    let record = proto::Record {
-        key: Some(key.clone()),
-        value: Some(id.to_le_bytes().to_vec().into()),
-        ..Default::default()
-    };
+    let record =
+        proto::Record { key: Some(key.clone()), value: Some(id.to_le_bytes().to_vec().into()), ..Default::default() };
     let records = encode_proto(&record).into();
     let batch = AppendBatch { topic: "t".into(), partition: None, sequence: None, records };
     let at = |version| Condition { topic: "t".into(), expected: Expected::KeyAt { key: key.clone(), version } };
@@ -240,7 +237,8 @@ fn trimmed(seed: u64) -> (SimDisk, Model) {
     drop(broker);
     let clock = SimClock::new(1_700_000_100_000);
     let disk = disk.fork();
-    let broker = Broker::open_stepped(env(&disk, &clock, &SimRandom::new(60)), small_tables()).expect("it can be opened");
+    let broker =
+        Broker::open_stepped(env(&disk, &clock, &SimRandom::new(60)), small_tables()).expect("it can be opened");
     for _ in 0..4 {
         clock.advance(std::time::Duration::from_secs(5));
         broker.keep_house(true);
