@@ -4,23 +4,23 @@
 //! call whose answer it does not get it gives up, or makes again: with the same event ids, where these let the broker
 //! know it again, so that it takes effect once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Mutex};
 
 use bytes::Bytes;
 
 use super::{
-    super::world::{below, encode_proto, id_of, now},
+    super::world::{below, encode_proto, id_of, now, read_whole},
     entity::{Answer, Expected, Key, Op},
     recorder::{CallId, Recorder},
 };
 use crate::{
     broker::{
         Actual, Append, AppendBatch, Appended, Broker, Condition, Error, Expected as Condition_, FailedCondition,
-        KeyReader, Pending, ReadKey,
+        KeyReader, Pending, ReadKey, lock,
     },
     env::sim::SimRandom,
     proto,
-    types::{RecordView, Records, Version},
+    types::{PartitionId, RecordView, Records, Version, partition_of_key},
 };
 
 /// The topics of a race, each with its partitions.
@@ -79,7 +79,7 @@ pub(super) struct Met {
 pub(super) struct Scene<'a> {
     pub(super) broker: &'a Broker,
     pub(super) chance: &'a SimRandom,
-    pub(super) recorder: &'a mut Recorder,
+    pub(super) recorder: &'a Mutex<Recorder>,
     pub(super) met: &'a mut Met,
 }
 
@@ -90,7 +90,7 @@ impl Client {
             Some(call) => call,
             None => {
                 let op = self.any_op(scene);
-                UnderWay { id: scene.recorder.invoke(number, op.clone()), op, asked: None }
+                UnderWay { id: lock(scene.recorder).invoke(number, op.clone()), op, asked: None }
             }
         };
         let told = match call.asked.take() {
@@ -106,7 +106,7 @@ impl Client {
             Told::Wait(asked) => self.call = Some(UnderWay { asked: Some(asked), ..call }),
             Told::Answer(answer) => {
                 self.learn(&call.op, &answer);
-                scene.recorder.answered(call.id, answer);
+                lock(scene.recorder).answered(call.id, answer);
             }
             Told::Refused => {
                 scene.met.refused += 1;
@@ -115,6 +115,11 @@ impl Client {
             }
             Told::Failed => self.call = Some(call),
         }
+    }
+
+    /// Whether it has no call under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.call.is_none()
     }
 
     /// The broker is gone, and the call will be made again of the one that comes.
@@ -137,7 +142,7 @@ impl Client {
         match scene.hear(Asked::Append(pending), &op) {
             Told::Answer(answer) => {
                 self.learn(&op, &answer);
-                scene.recorder.answered(id, answer);
+                lock(scene.recorder).answered(id, answer);
             }
             _ => self.call = Some(UnderWay { id, op, asked: None }),
         }
@@ -161,8 +166,9 @@ impl Client {
         }
     }
 
-    fn any_op(&self, scene: &mut Scene<'_>) -> Op {
-        let Scene { chance, recorder, .. } = scene;
+    fn any_op(&self, scene: &Scene<'_>) -> Op {
+        let chance = scene.chance;
+        let fresh_ids = |count| lock(scene.recorder).fresh_ids(count);
         let count = 1 + below(chance, 2);
         let (one, other) = two_keys(chance);
         match below(chance, 16) {
@@ -174,25 +180,22 @@ impl Client {
                 backward: one_in(chance, 2),
                 max: below(chance, 4),
             },
-            3 => Op::append(one, None, &recorder.fresh_ids(count)),
+            3 => Op::append(one, None, &fresh_ids(count)),
             // A condition on an entity that is not written.
             4 => Op::Append {
                 conditions: vec![(other, self.any_expected(chance, other)), (one, self.any_expected(chance, one))],
-                records: vec![(one, recorder.fresh_ids(count))],
+                records: vec![(one, fresh_ids(count))],
             },
             5 | 6 => Op::Append {
                 conditions: vec![(one, self.any_expected(chance, one)), (other, self.any_expected(chance, other))],
-                records: vec![(one, recorder.fresh_ids(count)), (other, recorder.fresh_ids(1))],
+                records: vec![(one, fresh_ids(count)), (other, fresh_ids(1))],
             },
-            7 => Op::Append {
-                conditions: Vec::new(),
-                records: vec![(one, recorder.fresh_ids(1)), (other, recorder.fresh_ids(1))],
-            },
+            7 => Op::Append { conditions: Vec::new(), records: vec![(one, fresh_ids(1)), (other, fresh_ids(1))] },
             8 | 9 => {
                 let cold = Key(HOT + below(chance, u64::from(COLD)) as u32);
-                Op::append(cold, Some(self.any_expected(chance, cold)), &recorder.fresh_ids(count))
+                Op::append(cold, Some(self.any_expected(chance, cold)), &fresh_ids(count))
             }
-            _ => Op::append(one, Some(self.any_expected(chance, one)), &recorder.fresh_ids(count)),
+            _ => Op::append(one, Some(self.any_expected(chance, one)), &fresh_ids(count)),
         }
     }
 
@@ -382,4 +385,33 @@ pub(super) fn read_out(mut reader: KeyReader) -> Result<Vec<(u64, u64)>, Error> 
         }
     }
     Ok(records)
+}
+
+/// The ids of every entity of a broker at rest. What the index finds of each is what the logs have of it.
+pub(super) fn ends_of(broker: &Broker) -> BTreeMap<Key, Vec<u64>> {
+    let ends: BTreeMap<Key, Vec<u64>> = (0..HOT + COLD).map(|key| (Key(key), end_of(broker, Key(key)))).collect();
+    for (topic, partitions) in TOPICS {
+        for partition in (0..partitions).map(PartitionId) {
+            let found = read_whole(broker, topic, partition);
+            let is_here = |key: Key| topic_of(key) == topic && partition_of_key(&key_of(key), partitions) == partition;
+            let mut records = 0;
+            for (key, end) in ends.iter().filter(|(key, _)| is_here(**key)) {
+                let of_key = found.iter().filter(|found| found.key.as_deref() == Some(&key_of(*key)[..]));
+                let in_log: Vec<(u64, Option<Version>)> = of_key.map(|found| (found.id, found.version)).collect();
+                let by_index: Vec<(u64, Option<Version>)> =
+                    end.iter().zip(1..).map(|(id, version)| (*id, Some(Version(version)))).collect();
+                assert_eq!(in_log, by_index, "{key:?} of {topic}/{partition}");
+                records += in_log.len();
+            }
+            assert_eq!(found.len(), records, "{topic}/{partition} has records that nobody appended");
+        }
+    }
+    ends
+}
+
+fn end_of(broker: &Broker, key: Key) -> Vec<u64> {
+    let read = ReadKey { topic: topic_of(key), key: key_of(key), ..ReadKey::default() };
+    let records = read_out(broker.read_key(read).expect("it can be read")).expect("it can be read");
+    assert!(records.iter().zip(1..).all(|((version, _), expected)| *version == expected), "{records:?}");
+    records.into_iter().map(|(_, id)| id).collect()
 }

@@ -4,8 +4,8 @@
 //! calls by time. `entity.rs` is the model of entities, `history.rs` what is checked and why little of it has to be
 //! tried, `recorder.rs` how a run is written down.
 //!
-//! `race.rs` writes such histories of the broker and wants them accepted; `clients.rs` are the clients
-//! of these.
+//! `race.rs`, on one thread, and `threads.rs`, on many, write such histories of the broker and want them accepted;
+//! `clients.rs` are the clients of these.
 //!
 //! The rest tests the checker: `plain.rs` is a second, slow and obvious model; `random.rs` makes histories of it, which
 //! `accepted.rs` wants accepted; `rejected.rs` has what must be refused, case by case; `exhaustive.rs` compares with
@@ -22,4 +22,5 @@ mod race;
 mod random;
 mod recorder;
 mod rejected;
+mod threads;
 mod timeline;
