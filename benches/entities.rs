@@ -40,8 +40,8 @@ const RECORDS_OF_ENTITY: u64 = 10;
 /// Records of a request that loads.
 const LOADED_AT_ONCE: u64 = 1_000;
 /// Records of one measurement of `versions`, and how often it is repeated.
-const MEASURED: u64 = 1_000_000;
-const ROUNDS: usize = 3;
+const MEASURED: u64 = 4_000_000;
+const ROUNDS: usize = 7;
 /// Keys that are hot.
 const HOT_KEYS: u64 = 1_000;
 const VALUE: [u8; 100] = [b'v'; 100];

@@ -33,6 +33,11 @@ use crate::{
 /// Most rows of a run that is built from the log: while it is sorted, they are in memory.
 const GAP_ROWS: usize = 4 << 20;
 
+/// How far a table may be behind the log before it is written out, in journal files: what a start reads again. Tables of
+/// few hot keys are small for what they cover; written out at every file, their runs and the merging of these cost a
+/// fifth of an append.
+const LAG_JOURNAL_FILES: u64 = 4;
+
 /// Which tables to freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::broker) enum Freeze {
@@ -260,7 +265,7 @@ impl KeyIndex {
         let pressed = shared.key_memory.is_pressed();
         let holds = self.table.len_rows() > 0;
         let large = self.table.bytes() >= shared.options.key_memory_bytes / if pressed { 1024 } else { 16 };
-        let behind = self.lag >= shared.options.journal_file_bytes && (holds || versioned);
+        let behind = self.lag >= LAG_JOURNAL_FILES * shared.options.journal_file_bytes && (holds || versioned);
         let only_looked_up = large && self.lag == 0;
         let cramped = !self.table.has_room(next.plus(1 << 31));
         self.frozen.is_none() && ((holds && (which == Freeze::All || large || cramped)) || behind || only_looked_up)
