@@ -140,7 +140,7 @@ impl Broker {
         check_sequences(&append)?;
         let conditions = append.conditions.into_iter().enumerate();
         let checked = Checked {
-            batches: append.batches.into_iter().map(|batch| self.check(batch)).collect::<Result<_, _>>()?,
+            batches: self.check_batches(append.batches)?,
             conditions: conditions
                 .map(|(at, condition)| self.check_condition(at, condition))
                 .collect::<Result<_, _>>()?,
@@ -151,8 +151,19 @@ impl Broker {
         self.assign(checked, admission)
     }
 
-    /// Checks the records of a batch and settles where each goes.
-    fn check(&self, batch: AppendBatch) -> Result<CheckedBatch, Error> {
+    fn check_batches(&self, batches: Vec<AppendBatch>) -> Result<Vec<CheckedBatch>, Error> {
+        let mut checked = Vec::with_capacity(batches.len());
+        let mut room = limits::MAX_RECORDS_PER_APPEND;
+        for batch in batches {
+            let batch = self.check(batch, room)?;
+            room -= batch.plan.len();
+            checked.push(batch);
+        }
+        Ok(checked)
+    }
+
+    /// Checks the records of a batch, which may be so many, and settles where each goes.
+    fn check(&self, batch: AppendBatch, room: usize) -> Result<CheckedBatch, Error> {
         let topic = self.shared.topics().find(&batch.topic)?;
         if let Some(partition) = batch.partition {
             topic.partition(partition)?;
@@ -163,6 +174,10 @@ impl Broker {
         let malformed = |index, reason| Error::MalformedRecord { topic: batch.topic.clone(), index, reason };
         let mut plan = Vec::new();
         for (index, element) in Records::new(&batch.records).enumerate() {
+            if index == room {
+                let limit = limits::MAX_RECORDS_PER_APPEND;
+                return Err(Error::RequestTooLarge { what: "records", count: limit + 1, limit });
+            }
             let (_, encoded) = element.map_err(|reason| malformed(index, reason))?;
             let record = RecordView::parse_new(encoded).map_err(|reason| malformed(index, reason))?;
             let (bytes, limit) = ((encoded.len() + frame::added_len(&record)) as u64, settings.max_record_bytes);
@@ -217,9 +232,6 @@ impl Broker {
         let count = checked.batches.iter().map(|batch| batch.plan.len()).sum::<usize>();
         if count == 0 {
             return Err(Error::EmptyAppend);
-        }
-        if count > limits::MAX_RECORDS_PER_APPEND {
-            return Err(Error::RequestTooLarge { what: "records", count, limit: limits::MAX_RECORDS_PER_APPEND });
         }
         let records: usize = checked.batches.iter().map(|batch| batch.records.len()).sum();
         let frames: usize = checked.batches.iter().map(|batch| runs(&batch.plan).count()).sum();

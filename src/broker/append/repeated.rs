@@ -144,7 +144,9 @@ impl Shared {
                 for record in run {
                     let Some((_, hash)) = record.key else { return Ok(None) };
                     let Some(version) = before.get_mut(&(batch.topic.id, hash)) else { return Ok(None) };
-                    *version = version.next();
+                    // No record has a version behind the last that there can be.
+                    let Some(next) = version.0.checked_add(1) else { return Ok(None) };
+                    *version = Version(next);
                     let found = self.find_by_event_id(&partition, batch, record, *version)?;
                     let Some(found) = found else { return Ok(None) };
                     if !extend(&mut range, &partition, &found, *version) {

@@ -28,6 +28,11 @@ impl KeyMemory {
         }
     }
 
+    /// How much is used, in bytes.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
     /// Whether so much is used that tables should be written out: half.
     pub(in crate::broker) fn is_pressed(&self) -> bool {
         self.used.load(Ordering::Acquire) > self.total / 2

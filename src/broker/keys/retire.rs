@@ -4,7 +4,10 @@
 //! A trimmed segment is removed in four steps: what its records say is written to a file of retired facts; appends look
 //! there; a checkpoint names the file; the segment goes. A crash between any two of them repeats the first.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -26,11 +29,13 @@ use crate::{
         },
         log::{self, Cursor, Log, ReadError},
     },
-    types::{Version, limits},
+    types::{ProducerId, Version, limits},
 };
 
-/// Most facts that are gathered before they are written: they are in memory until then.
+/// Most facts that are gathered before they are written, and most bytes that their keys have: they are in memory until
+/// then.
 const MOST_FACTS: usize = 1 << 20;
+const MOST_KEY_BYTES: usize = 64 << 20;
 
 /// Facts that are being gathered: of an entity only the highest version counts.
 #[derive(Default)]
@@ -38,6 +43,7 @@ struct Gathered {
     entities: BTreeMap<(KeyHash, Bytes), Version>,
     erased: BTreeMap<[u8; 32], Version>,
     batches: Vec<Retired>,
+    key_bytes: usize,
 }
 
 impl Shared {
@@ -50,7 +56,7 @@ impl Shared {
         let mut cursor = Cursor::new(trimmed.start);
         while cursor.next < trimmed.end {
             let mut gathered = Gathered::default();
-            while cursor.next < trimmed.end && gathered.len() < MOST_FACTS {
+            while cursor.next < trimmed.end && !gathered.is_full() {
                 match reader.read_trimmed(&mut cursor, limits::MAX_RESPONSE_BYTES) {
                     Ok(frames) if frames.is_empty() => cursor = Cursor::new(trimmed.end),
                     Ok(frames) => frames.iter().for_each(|frame| self.gather(partition, frame, &mut gathered)),
@@ -59,7 +65,13 @@ impl Shared {
                     Err(ReadError::BelowStart) => cursor = Cursor::new(trimmed.end),
                 }
             }
-            if gathered.len() > 0 && !self.write_retired(partition, gathered.facts(), Some)? {
+            let facts = gathered.facts();
+            // Nobody asks for what a forgotten producer was told.
+            let still_wanted = |fact: Retired| match fact.identity {
+                Identity::Batch { producer, epoch, .. } => self.is_known(producer, epoch).then_some(fact),
+                _ => Some(fact),
+            };
+            if !facts.is_empty() && !self.write_retired(partition, facts, still_wanted)? {
                 return Ok(());
             }
         }
@@ -73,10 +85,16 @@ impl Shared {
         let header = *frame.header();
         for_each_subject(&partition.topic, frame, |subject, _, version| match subject {
             Subject::Key(key) => {
-                let latest = gathered.entities.entry((hasher.key(key), Bytes::copy_from_slice(key))).or_insert(version);
-                *latest = version.max(*latest);
+                let of_key = (hasher.key(key), Bytes::copy_from_slice(key));
+                match gathered.entities.entry(of_key) {
+                    Entry::Vacant(vacant) => {
+                        vacant.insert(version);
+                        gathered.key_bytes += key.len();
+                    }
+                    Entry::Occupied(mut latest) => *latest.get_mut() = version.max(*latest.get()),
+                }
             }
-            Subject::Producer { id, epoch } if lock(&self.producers).is_known(id, epoch) => {
+            Subject::Producer { id, epoch } if self.is_known(id, epoch) => {
                 let identity = Identity::Batch {
                     producer: id,
                     epoch,
@@ -92,6 +110,11 @@ impl Shared {
             let latest = gathered.erased.entry(token.0).or_insert(version);
             *latest = version.max(*latest);
         });
+    }
+
+    /// Whether an incarnation of a producer may ask again what it was told: as long as it is not forgotten for good.
+    fn is_known(&self, producer: ProducerId, epoch: u32) -> bool {
+        lock(&self.applied_producers).is_known(producer, epoch)
     }
 
     /// Puts a file with these facts, and those there are, in the place of the partition's file of retired facts; false
@@ -146,8 +169,8 @@ impl Shared {
 }
 
 impl Gathered {
-    fn len(&self) -> usize {
-        self.entities.len() + self.erased.len() + self.batches.len()
+    fn is_full(&self) -> bool {
+        self.entities.len() + self.erased.len() + self.batches.len() >= MOST_FACTS || self.key_bytes >= MOST_KEY_BYTES
     }
 
     fn facts(self) -> Vec<Retired> {

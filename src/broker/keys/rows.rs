@@ -51,8 +51,7 @@ impl Shared {
         wanted: &Rows<'_>,
     ) -> Result<Vec<(Version, Offset)>, Error> {
         loop {
-            self.whole_files(partition)?;
-            let known = self.known(partition, wanted);
+            let known = self.known(partition, wanted)?;
             let frozen = known.frozen.as_deref().map(|table| wanted.in_table(table)).unwrap_or_default();
             let files = match wanted.in_files(&known.files) {
                 Ok(rows) => rows,
@@ -87,14 +86,16 @@ impl Shared {
     ) -> Result<(Version, Option<Offset>), Error> {
         let newest = Rows { hash, subject: Some(subject), from: Version(u64::MAX), backward: true, most: 1, limit };
         loop {
-            self.whole_files(partition)?;
-            let known = self.known(partition, &newest);
+            let known = self.known(partition, &newest)?;
             let frozen = || known.frozen.as_deref().and_then(|table| newest.in_table(table).first().copied());
             if let Some((version, offset)) = known.newest.first().copied().or_else(frozen) {
                 return Ok((version, Some(offset)));
             }
             match known.files.latest(&self.reader(partition), hash, subject, limit) {
-                Ok(Some(Found { version, offset })) => return Ok((version, offset)),
+                Ok(Some(Found { version, offset: Some(offset) })) => return Ok((version, Some(offset))),
+                // The record may have been removed meanwhile; what was kept of it is then in other files.
+                Ok(_) if !self.are_current(partition, &known.files) => {}
+                Ok(Some(Found { version, offset: None })) => return Ok((version, None)),
                 Ok(None) => return Ok((Version::NONE, None)),
                 Err(unknown) => self.repair(partition, unknown)?,
             }
@@ -111,8 +112,7 @@ impl Shared {
     ) -> Result<(), Error> {
         let all = Rows { hash, subject: None, from: Version(1), backward: false, most: usize::MAX, limit };
         loop {
-            self.whole_files(partition)?;
-            let known = self.known(partition, &all);
+            let known = self.known(partition, &all)?;
             let frozen = known.frozen.as_deref().map(|table| all.in_table(table)).unwrap_or_default();
             known.newest.iter().chain(&frozen).for_each(|(_, offset)| each(*offset));
             match known.files.for_each_offset(hash, limit, &mut each) {
@@ -122,10 +122,23 @@ impl Shared {
         }
     }
 
-    fn known(&self, partition: &PartitionRef, wanted: &Rows<'_>) -> Known {
-        let next = lock(&partition.partition().next);
-        let keys = &next.keys;
-        Known { newest: wanted.in_table(&keys.table), frozen: keys.frozen.clone(), files: keys.files.clone() }
+    /// What the tables know, with files that have no gaps.
+    fn known(&self, partition: &PartitionRef, wanted: &Rows<'_>) -> Result<Known, Error> {
+        loop {
+            {
+                let keys = &lock(&partition.partition().next).keys;
+                if keys.files.gaps.is_empty() {
+                    let newest = wanted.in_table(&keys.table);
+                    return Ok(Known { newest, frozen: keys.frozen.clone(), files: keys.files.clone() });
+                }
+            }
+            self.fill_gaps(partition)?;
+        }
+    }
+
+    /// Whether no other files have come into the place of these.
+    fn are_current(&self, partition: &PartitionRef, files: &Arc<Files>) -> bool {
+        Arc::ptr_eq(&lock(&partition.partition().next).keys.files, files)
     }
 }
 

@@ -50,15 +50,27 @@ pub(in crate::broker) enum Freeze {
 impl Shared {
     /// Freezes tables, for the checkpoint that is about to be written.
     pub(in crate::broker) fn freeze_tables(&self, which: Freeze) {
+        let large = self.large_table_bytes();
         for topic in self.all_topics() {
             let versioned = topic.settings().keys == Keys::Versioned;
             for partition in &topic.partitions {
                 let next = &mut *lock(&partition.next);
-                if next.keys.is_due(next.offset, self, which, versioned) {
+                if next.keys.is_due(next.offset, self, which, versioned, large) {
                     next.keys.freeze(next.offset);
                 }
             }
         }
+    }
+
+    /// How large a table is to be written out for that alone. Where memory runs out this is at most half of what tables
+    /// have on average: those below have less than half of all.
+    fn large_table_bytes(&self) -> usize {
+        let most = self.options.key_memory_bytes;
+        if !self.key_memory.is_pressed() {
+            return most / 16;
+        }
+        let tables: usize = self.all_topics().iter().map(|topic| topic.partitions.len()).sum();
+        (most / 1024).min(self.key_memory.used() / (2 * tables.max(1)))
     }
 
     /// Writes, merges and retires what is due in all partitions. A full disk keeps one from nothing that another can
@@ -261,14 +273,13 @@ impl Shared {
 }
 
 impl KeyIndex {
-    fn is_due(&self, next: Offset, shared: &Shared, which: Freeze, versioned: bool) -> bool {
-        let pressed = shared.key_memory.is_pressed();
+    fn is_due(&self, next: Offset, shared: &Shared, which: Freeze, versioned: bool, large: usize) -> bool {
         let holds = self.table.len_rows() > 0;
-        let large = self.table.bytes() >= shared.options.key_memory_bytes / if pressed { 1024 } else { 16 };
+        let large = self.table.bytes() >= large && self.table.len_subjects() > 0;
         let behind = self.lag >= LAG_JOURNAL_FILES * shared.options.journal_file_bytes && (holds || versioned);
-        let only_looked_up = large && self.lag == 0;
         let cramped = !self.table.has_room(next.plus(1 << 31));
-        self.frozen.is_none() && ((holds && (which == Freeze::All || large || cramped)) || behind || only_looked_up)
+        // Also what was only looked up takes memory.
+        self.frozen.is_none() && (large || behind || (holds && (which == Freeze::All || cramped)))
     }
 
     /// Sets the table aside to be written out; appends go on in an empty one, from this offset on.

@@ -13,7 +13,7 @@ use crate::{
     broker::{Actual, Append, AppendBatch, Broker, Condition, Error, Expected, Options, ReadKey},
     env::{
         FileSystem,
-        sim::{SimClock, SimDisk, SimRandom},
+        sim::{CrashMode, SimClock, SimDisk, SimRandom},
     },
     proto,
     types::{PartitionId, RecordView, Records, Version},
@@ -219,9 +219,8 @@ fn without_any_run_all_is_found_again() {
     go_on(&broker, &model);
 }
 
-/// A disk on which all records are trimmed and gone.
-fn trimmed(seed: u64) -> (SimDisk, Model) {
-    let (disk, broker, model) = filled(seed);
+/// Trims all that there is, and lets what is trimmed be sealed soon.
+fn trim_all(broker: &Broker) {
     for partition in (0..PARTITIONS).map(PartitionId) {
         let end = broker.describe_topic("t").expect("it is there").1[partition.0 as usize].high_watermark;
         let trimmed = broker.trim("t", partition, end).expect("it is in the log");
@@ -233,6 +232,12 @@ fn trimmed(seed: u64) -> (SimDisk, Model) {
     let altered = broker.alter_topic("t", &set, &[]).expect("it is a setting");
     broker.commit_all();
     now(altered).expect("an answer").expect("nothing fails");
+}
+
+/// A disk on which all records are trimmed and gone.
+fn trimmed(seed: u64) -> (SimDisk, Model) {
+    let (disk, broker, model) = filled(seed);
+    trim_all(&broker);
     broker.close().expect("nothing fails");
     drop(broker);
     let clock = SimClock::new(1_700_000_100_000);
@@ -247,6 +252,61 @@ fn trimmed(seed: u64) -> (SimDisk, Model) {
     check(&broker, &model, true);
     broker.close().expect("nothing fails");
     (disk.fork(), model)
+}
+
+/// Lets records go while others come, until the power fails at the disk's operation `at`, if that is reached.
+fn crash_while_records_go(disk: &SimDisk, at: u64, filler: u64) -> bool {
+    let clock = SimClock::new(1_700_000_100_000);
+    let environment = env(disk, &clock, &SimRandom::new(at));
+    disk.crash_within(disk.operations() + at);
+    if let Ok(broker) = Broker::open_stepped(environment, small_tables()) {
+        for round in 0..4 {
+            for number in 0..filler {
+                let _ = send(&broker, append_of(&format!("filler {number}").into(), round, None));
+            }
+            clock.advance(std::time::Duration::from_secs(5));
+            broker.keep_house(true);
+        }
+        broker.abandon();
+    }
+    !disk.is_on()
+}
+
+#[test]
+fn versions_go_on_whenever_the_power_fails_while_their_records_are_removed() {
+    let mut crashes = 0;
+    for runs_before in 0..4 {
+        let (disk, broker, model) = filled(7 + runs_before);
+        for round in 0..runs_before {
+            for number in 0..20 {
+                send(&broker, append_of(&format!("filler {number}").into(), round, None)).expect("nothing fails");
+            }
+            broker.checkpoint_now().expect("nothing fails");
+        }
+        trim_all(&broker);
+        drop(broker);
+        let disk = disk.fork();
+        for without_runs in [false, true] {
+            if without_runs {
+                files(&disk, "keys").iter().for_each(|path| remove(&disk, path));
+            }
+            for at in 0.. {
+                let disk = disk.fork();
+                if !crash_while_records_go(&disk, at, 20) {
+                    break;
+                }
+                crashes += 1;
+                let mode = if at % 2 == 0 { CrashMode::LoseUnsynced } else { CrashMode::RandomSubset };
+                let broker = open(&disk.power_cut(at, mode), 90);
+                for (key, ids) in &model {
+                    let appended = send(&broker, append_of(key, 0, None)).expect("nothing fails");
+                    let version = Version(ids.len() as u64 + 1);
+                    assert_eq!(appended.batches[0][0].versions, [version], "{key:?}, cut at {at}");
+                }
+            }
+        }
+    }
+    assert!(crashes > 500, "{crashes} crashes");
 }
 
 #[test]

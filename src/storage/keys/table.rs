@@ -43,8 +43,9 @@ const ENTRIES_AHEAD: usize = 1 << 30;
 /// A subject with so many rows is hot.
 const HOT_ROWS: u32 = 8;
 
-/// Most hot subjects that a table hands on: some megabytes.
+/// Most hot subjects that a table hands on, and most bytes that these have: some megabytes in all.
 const MOST_HOT: usize = 1 << 16;
+const MOST_HOT_BYTES: usize = 4 << 20;
 
 /// A subject with its rows. Offsets are relative to where the table starts.
 #[derive(Debug)]
@@ -97,6 +98,9 @@ impl Table {
     pub(crate) fn successor(&self, from: Offset) -> Self {
         let mut next = Self::new(from);
         for entry in self.entries.iter().filter(|entry| entry.rows >= HOT_ROWS).take(MOST_HOT) {
+            if next.bytes.len() >= MOST_HOT_BYTES {
+                break;
+            }
             let number = u32::try_from(next.entries.len()).expect(NO_ROOM);
             let bytes_at = u32::try_from(next.bytes.len()).expect(NO_ROOM);
             next.bytes.extend_from_slice(self.bytes_of(entry));

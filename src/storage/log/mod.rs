@@ -72,6 +72,8 @@ pub(crate) struct Log {
     trimmed: Vec<Sealed>,
     /// Those of which that has been done, to be removed after the next checkpoint.
     retired: Vec<Sealed>,
+    /// How many of these the checkpoint under way lets go.
+    leaving: usize,
     /// The number of the file that has what was kept; 0 for none.
     retired_file: u64,
 }
@@ -121,6 +123,7 @@ impl Log {
             last_append_time_ms: i64::MIN,
             trimmed: Vec::new(),
             retired: Vec::new(),
+            leaving: 0,
             retired_file: 0,
         }
     }
@@ -188,9 +191,10 @@ impl Log {
         }
     }
 
-    /// The first offset of which there is a record, trimmed or not.
+    /// The first offset of which there is a record, trimmed or not. A segment counts until it is being removed: before
+    /// that, a crash may bring it back as one whose records are not in any file of retired facts.
     pub(crate) fn first_kept(&self) -> Offset {
-        let sealed = self.trimmed.first().or(self.sealed.first()).map(|segment| segment.base);
+        let sealed = self.retired.iter().chain(&self.trimmed).chain(&self.sealed).map(|segment| segment.base).next();
         let active = self.active.as_ref().map(|active| active.base);
         let tail = self.tail.front().map(|first| first.frame.header().base);
         sealed.or(active).or(tail).unwrap_or(self.end)
@@ -232,9 +236,19 @@ impl Log {
             .map(|(base, _)| base)
     }
 
-    /// Takes the segments that can be removed and are still on disk.
+    /// The segments that can be removed once a checkpoint names the file of retired facts, without those that were told
+    /// before.
     pub(crate) fn take_retired(&mut self) -> Vec<Sealed> {
-        std::mem::take(&mut self.retired)
+        let taken = self.retired[self.leaving..].to_vec();
+        self.leaving = self.retired.len();
+        taken
+    }
+
+    /// Takes note that these segments, which were taken, are being removed.
+    fn leave(&mut self, segments: &[Sealed]) {
+        let before = self.retired.len();
+        self.retired.retain(|retired| segments.iter().all(|segment| segment.base != retired.base));
+        self.leaving -= before - self.retired.len();
     }
 
     /// Behind the last record, or the last lost one, that is not in the tail.

@@ -294,7 +294,7 @@ impl Log {
     }
 
     fn trimmed_at(&self, offset: Offset) -> Option<Sealed> {
-        self.trimmed.iter().copied().find(|segment| segment.base <= offset && offset < segment.end)
+        self.retired.iter().chain(&self.trimmed).copied().find(|segment| segment.base <= offset && offset < segment.end)
     }
 
     fn locate_in_tail(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {

@@ -199,7 +199,11 @@ impl Writer {
 
 /// Removes the files of segments that were trimmed; a durable checkpoint says that they were.
 pub(crate) fn remove_segments(log: &Mutex<Log>, segments: &OpenSegments, trimmed: &[Sealed]) -> Result<(), FileError> {
-    let dir = lock(log).dir.clone();
+    let dir = {
+        let mut log = lock(log);
+        log.leave(trimmed);
+        log.dir.clone()
+    };
     for segment in trimmed {
         segments.forget(&dir, segment.base);
         remove_file(&*segments.env.files, &segment_path(&dir, segment.base))?;
