@@ -57,6 +57,7 @@ impl Shared {
                 let next = &mut *lock(&partition.next);
                 if next.keys.is_due(next.offset, self, which, versioned, large) {
                     next.keys.freeze(next.offset);
+                    next.keys.count_memory(&self.key_memory);
                 }
             }
         }
@@ -77,13 +78,14 @@ impl Shared {
     /// do: retiring makes room.
     pub(in crate::broker) fn keep_indexes(&self) -> Result<(), FileError> {
         let mut full = Ok(());
+        let few_runs = self.len_runs() > merge::MOST_RUNS;
         for topic in self.all_topics() {
             for at in 0..topic.partitions.len() {
                 if topic.deleted.load(Ordering::Acquire) {
                     break;
                 }
                 let partition = PartitionRef { topic: Arc::clone(&topic), at };
-                for kept in [self.retire_trimmed(&partition), self.keep_index(&partition)] {
+                for kept in [self.retire_trimmed(&partition), self.keep_index(&partition, few_runs)] {
                     match kept {
                         Err(error) if error.is_disk_full() => full = Err(error),
                         kept => kept?,
@@ -94,9 +96,16 @@ impl Shared {
         full
     }
 
-    fn keep_index(&self, partition: &PartitionRef) -> Result<(), FileError> {
+    fn len_runs(&self) -> usize {
+        let of_topic = |topic: &Topic| -> usize {
+            topic.partitions.iter().map(|partition| lock(&partition.next).keys.files.runs.len()).sum()
+        };
+        self.all_topics().iter().map(|topic| of_topic(topic)).sum()
+    }
+
+    fn keep_index(&self, partition: &PartitionRef, few_runs: bool) -> Result<(), FileError> {
         self.write_frozen(partition)?;
-        self.merge_runs(partition)?;
+        self.merge_runs(partition, few_runs)?;
         if partition.topic.settings().keys == Keys::Versioned {
             self.fill_gaps_quietly(partition)?;
         }
@@ -126,12 +135,12 @@ impl Shared {
         Ok(())
     }
 
-    fn merge_runs(&self, partition: &PartitionRef) -> Result<(), FileError> {
+    fn merge_runs(&self, partition: &PartitionRef, few_runs: bool) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         loop {
             let files = lock(&partition.partition().next).keys.files.clone();
             let rows: Vec<u64> = files.runs.iter().map(|run| run.rows()).collect();
-            let Some(range) = merge::plan(&rows).filter(|_| files.gaps.is_empty()) else { return Ok(()) };
+            let Some(range) = merge::plan(&rows, few_runs).filter(|_| files.gaps.is_empty()) else { return Ok(()) };
             let inputs = &files.runs[range.clone()];
             let (keep_from, dir) = {
                 let log = lock(&partition.partition().log);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::world::{create, encode_proto, open, send};
 use crate::{
-    broker::{Append, AppendBatch, Broker, Condition, Error, Expected},
+    broker::{Actual, Append, AppendBatch, Broker, Condition, Error, Expected},
     env::sim::SimDisk,
     proto,
     types::Version,
@@ -44,4 +44,12 @@ fn a_stored_append_is_answered_again_whatever_has_become_of_entities_it_had_only
     let other = append_if("to", "event 3", &[("to", 0), ("limit", 0)]);
     let Err(Error::Conflict { failed }) = send(&broker, other) else { panic!("another append is in conflict") };
     assert_eq!(failed.iter().map(|failed| failed.index).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn an_append_at_the_highest_version_there_can_be_is_in_conflict_as_any_other() {
+    let Err(Error::Conflict { failed }) = send(&broker(), append_if("key", "event", &[("key", u64::MAX)])) else {
+        panic!("the key has no record")
+    };
+    assert_eq!(failed[0].actual, Actual::Version(Version::NONE));
 }

@@ -35,16 +35,22 @@ const HIGHEST: u32 = 4;
 /// fit.
 const MOST: usize = 3 * (HIGHEST as usize + 1);
 
-/// Which of the runs, given by their rows and in the order of their offsets, to merge into one.
-pub(crate) fn plan(rows: &[u64]) -> Option<Range<usize>> {
-    (0..=HIGHEST).find_map(|tier| plan_tier(rows, tier)).or_else(|| plan_crowded(rows))
+/// How many runs there should be in all partitions. Each is a mapping of the process, of which Linux allows 65,530; a
+/// partition has another for its retired facts.
+pub(crate) const MOST_RUNS: usize = 30_000;
+
+/// Which of the runs, given by their rows and in the order of their offsets, to merge into one. Where there are to be
+/// `few`, small ones are merged as soon as there are two.
+pub(crate) fn plan(rows: &[u64], few: bool) -> Option<Range<usize>> {
+    let small = if few { 2 } else { RADIX as usize };
+    let mut tiers = (0..=HIGHEST).map(|tier| (tier, if tier == 0 { small } else { RADIX as usize }));
+    tiers.find_map(|(tier, count)| plan_tier(rows, tier, count)).or_else(|| plan_crowded(rows))
 }
 
-/// Adjacent runs of a tier or lower that together are of a higher one.
-fn plan_tier(rows: &[u64], tier: u32) -> Option<Range<usize>> {
+/// So many adjacent runs, or more, of a tier or lower that together are of a higher one.
+fn plan_tier(rows: &[u64], tier: u32, count: usize) -> Option<Range<usize>> {
     let enough = if tier == 0 { 0 } else { SMALL * RADIX.pow(tier) };
-    stretches(rows, tier)
-        .find(|stretch| stretch.len() >= RADIX as usize && rows[stretch.clone()].iter().sum::<u64>() >= enough)
+    stretches(rows, tier).find(|stretch| stretch.len() >= count && rows[stretch.clone()].iter().sum::<u64>() >= enough)
 }
 
 /// The cheapest neighbours where there are too many runs of sizes that do not fit.

@@ -10,7 +10,7 @@ fn grow(sizes: impl IntoIterator<Item = u64>) -> (usize, u64) {
     for size in sizes {
         runs.push(size);
         written += size;
-        while let Some(range) = plan(&runs) {
+        while let Some(range) = plan(&runs, false) {
             assert!(range.len() >= 2, "{range:?} of {runs:?}");
             let merged = runs[range.clone()].iter().sum();
             assert!(runs[range.clone()].iter().all(|rows| *rows < 1 << 26), "a large run is merged");
@@ -49,19 +49,28 @@ fn runs_of_any_sizes_stay_few() {
 #[test]
 fn few_runs_and_large_runs_are_left_alone() {
     let large = 1 << 26;
-    assert_eq!(plan(&[]), None);
-    assert_eq!(plan(&[10, 10, 10]), None);
-    assert_eq!(plan(&[large; 10]), None);
-    assert_eq!(plan(&[large, 10, 10, large, 10, large]), None);
+    assert_eq!(plan(&[], false), None);
+    assert_eq!(plan(&[10, 10, 10], false), None);
+    assert_eq!(plan(&[large; 10], false), None);
+    assert_eq!(plan(&[large, 10, 10, large, 10, large], false), None);
     // To merge these would write the first again for next to nothing.
-    assert_eq!(plan(&[30_000_000, 10, 10, 10]), None);
+    assert_eq!(plan(&[30_000_000, 10, 10, 10], false), None);
 }
 
 #[test]
 fn small_neighbours_are_merged_first() {
     let large = 1 << 26;
-    assert_eq!(plan(&[10, 10, 10, 10]), Some(0..4));
-    assert_eq!(plan(&[large, 10, 10, 10, 10, 10]), Some(1..6));
-    assert_eq!(plan(&[500_000, 500_000, 500_000, 500_000, 10, 10, 10, 10]), Some(4..8));
-    assert_eq!(plan(&[500_000, 500_000, 500_000, 500_000]), Some(0..4));
+    assert_eq!(plan(&[10, 10, 10, 10], false), Some(0..4));
+    assert_eq!(plan(&[large, 10, 10, 10, 10, 10], false), Some(1..6));
+    assert_eq!(plan(&[500_000, 500_000, 500_000, 500_000, 10, 10, 10, 10], false), Some(4..8));
+    assert_eq!(plan(&[500_000, 500_000, 500_000, 500_000], false), Some(0..4));
+}
+
+#[test]
+fn where_there_are_to_be_few_small_ones_are_merged_as_soon_as_there_are_two() {
+    let large = 1 << 26;
+    assert_eq!(plan(&[10, 10], true), Some(0..2));
+    assert_eq!(plan(&[large, 500_000, 10, 10], true), Some(2..4));
+    assert_eq!(plan(&[large, 500_000, 500_000, 10], true), None);
+    assert_eq!(plan(&[10], true), None);
 }
