@@ -450,7 +450,7 @@ impl Broker {
         if self.shared.has_failed() {
             return Err(Error::OutcomeUnknown);
         }
-        let done = lock(&self.housekeeper).checkpoint(&self.shared, Freeze::All);
+        let done = lock(&self.housekeeper).checkpoint(&self.shared, Freeze::ForClose);
         let done = done.and_then(|()| self.shared.keep_indexes());
         let disk_full = done.as_ref().is_err_and(FileError::is_disk_full);
         self.shared.settle(done);

@@ -1,5 +1,7 @@
 //! Producers: opening them, and what is kept of them.
 
+use std::time::Duration;
+
 use super::{Broker, Error, Pending, Shared, lock};
 use crate::{
     producers::{Known, Opened, Producers, Refused},
@@ -60,11 +62,15 @@ impl Shared {
     }
 
     /// Lets time pass for producers, and forgets those that have been idle for too long.
-    pub(super) fn tick_producers(&self, elapsed: std::time::Duration) {
+    pub(super) fn tick_producers(&self, elapsed: Duration) {
         lock(&self.applied_producers).tick(elapsed);
         let mut producers = lock(&self.producers);
         producers.tick(elapsed);
-        for id in producers.idle_for(self.options.producer_idle) {
+        let in_a_crowd = producers.idle_in_a_crowd(Duration::from_millis(limits::CROWDED_PRODUCER_IDLE_MS));
+        for id in producers.idle_for(self.options.producer_idle).into_iter().chain(in_a_crowd) {
+            if !producers.knows(id) {
+                continue;
+            }
             // Refused when the broker goes down; then it is idle at the next start as well.
             if self.queue_change(Change::ForgetProducer { producer: id }, || Ok(())).is_ok() {
                 tracing::info!(producer = %id, "a producer was idle for so long that it is forgotten");
@@ -79,7 +85,7 @@ pub(super) fn restore(checkpoint: &checkpoint::Checkpoint) -> Producers {
     let known = |stored: &checkpoint::Producer| Known {
         id: stored.id,
         epoch: stored.epoch,
-        idle: std::time::Duration::from_millis(stored.idle_ms),
+        idle: Duration::from_millis(stored.idle_ms),
         name: stored.name.clone(),
         next: stored.next.clone(),
     };

@@ -23,9 +23,12 @@ mod decide;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-use crate::types::{PartitionId, ProducerId, TopicId};
+use crate::types::{
+    PartitionId, ProducerId, TopicId,
+    limits::{MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS},
+};
 
 /// The producers that are known.
 #[derive(Clone, Debug, Default)]
@@ -99,10 +102,40 @@ impl Producers {
         self.known.get(&id).is_some_and(|incarnation| incarnation.epoch == epoch)
     }
 
+    /// Whether this producer is known, in whatever incarnation.
+    pub(crate) fn knows(&self, id: ProducerId) -> bool {
+        self.known.contains_key(&id)
+    }
+
     /// The producers that have done nothing for `horizon` or longer. Forgetting one is a durable change like any other.
     pub(crate) fn idle_for(&self, horizon: Duration) -> Vec<ProducerId> {
         let idle = self.known.iter().filter(|(_, incarnation)| self.idleness(incarnation) >= horizon);
         idle.map(|(id, _)| *id).collect()
+    }
+
+    /// The producers to forget early, because an eighth of the room for producers or for their sequences, or less, is
+    /// left: those without a name that have done nothing for `horizon` or longer, the longest first, until an eighth of
+    /// the room for both is free. A name is a promise to come back; without one a producer that is gone is gone.
+    pub(crate) fn idle_in_a_crowd(&self, horizon: Duration) -> Vec<ProducerId> {
+        let over = |count: usize, most: usize| count.saturating_sub(most - most / 8);
+        let mut producers_over = over(self.known.len(), MAX_PRODUCERS);
+        let mut sequences_over = over(self.next.len(), MAX_PRODUCER_SEQUENCES);
+        if producers_over == 0 && sequences_over == 0 {
+            return Vec::new();
+        }
+        let idle = self.known.iter().map(|(id, incarnation)| (self.idleness(incarnation), *id, incarnation));
+        let mut idle: Vec<_> = idle.filter(|(idle, _, one)| one.name.is_empty() && *idle >= horizon).collect();
+        idle.sort_unstable_by_key(|(idle, id, _)| (Reverse(*idle), *id));
+        let mut forgotten = Vec::new();
+        for (_, id, _) in idle {
+            if producers_over == 0 && sequences_over == 0 {
+                break;
+            }
+            producers_over = producers_over.saturating_sub(1);
+            sequences_over = sequences_over.saturating_sub(self.places(id).count());
+            forgotten.push(id);
+        }
+        forgotten
     }
 
     /// All that is known, in the order of the ids.

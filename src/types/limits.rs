@@ -43,6 +43,9 @@ pub const MAX_PRODUCER_SEQUENCES: usize = 500_000;
 /// Default for how long a producer that does nothing is remembered, in milliseconds: 7 days while the broker runs.
 pub const PRODUCER_IDLE_MS: u64 = 7 * 86_400_000;
 
+/// The same for producers without a name where the room for producers is nearly used up: 1 hour.
+pub const CROWDED_PRODUCER_IDLE_MS: u64 = 3_600_000;
+
 /// Most erasures that wait for their bytes to be removed, and most that are remembered when they are complete.
 pub const MAX_ERASURES: usize = 10_000;
 

@@ -38,29 +38,63 @@ const GAP_ROWS: usize = 4 << 20;
 /// fifth of an append.
 const LAG_JOURNAL_FILES: u64 = 4;
 
+/// Most tables that are written out for a close. Each takes two syncs, one after the other; what is left is read from
+/// the log when it is first asked for, as after a crash.
+const MOST_AT_CLOSE: usize = 64;
+
 /// Which tables to freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::broker) enum Freeze {
     /// Those that are large, or that a start would take long to make again.
     Due,
-    /// All that hold something: the broker is being closed.
-    All,
+    /// Also those of [`MOST_AT_CLOSE`] partitions that are furthest behind the log: the broker is being closed, and the
+    /// next start has less to read again.
+    ForClose,
+}
+
+/// From where on a table is due.
+struct Due {
+    /// Its size in memory.
+    bytes: usize,
+    /// How far it is behind the log, in bytes.
+    lag: u64,
+    /// The same if it has rows.
+    lag_of_rows: u64,
 }
 
 impl Shared {
     /// Freezes tables, for the checkpoint that is about to be written.
     pub(in crate::broker) fn freeze_tables(&self, which: Freeze) {
-        let large = self.large_table_bytes();
+        let due = Due {
+            bytes: self.large_table_bytes(),
+            lag: LAG_JOURNAL_FILES * self.options.journal_file_bytes,
+            lag_of_rows: match which {
+                Freeze::Due => u64::MAX,
+                Freeze::ForClose => self.lag_for_close(),
+            },
+        };
         for topic in self.all_topics() {
             let versioned = topic.settings().keys == Keys::Versioned;
             for partition in &topic.partitions {
                 let next = &mut *lock(&partition.next);
-                if next.keys.is_due(next.offset, self, which, versioned, large) {
+                if next.keys.is_due(next.offset, &due, versioned) {
                     next.keys.freeze(next.offset);
                     next.keys.count_memory(&self.key_memory);
                 }
             }
         }
+    }
+
+    /// How far behind a table is that is among those to be written out for a close.
+    fn lag_for_close(&self) -> u64 {
+        let mut lags: Vec<u64> = Vec::new();
+        for topic in self.all_topics() {
+            let tables = topic.partitions.iter().map(|partition| lock(&partition.next));
+            lags.extend(tables.filter(|next| next.keys.table.len_rows() > 0).map(|next| next.keys.lag));
+        }
+        lags.sort_unstable_by(|one, other| other.cmp(one));
+        // Of many with the same lag none more than these are taken.
+        lags.get(MOST_AT_CLOSE).map_or(0, |lag| lag + 1)
     }
 
     /// How large a table is to be written out for that alone. Where memory runs out this is at most half of what tables
@@ -282,13 +316,13 @@ impl Shared {
 }
 
 impl KeyIndex {
-    fn is_due(&self, next: Offset, shared: &Shared, which: Freeze, versioned: bool, large: usize) -> bool {
+    fn is_due(&self, next: Offset, due: &Due, versioned: bool) -> bool {
         let holds = self.table.len_rows() > 0;
-        let large = self.table.bytes() >= large && self.table.len_subjects() > 0;
-        let behind = self.lag >= LAG_JOURNAL_FILES * shared.options.journal_file_bytes && (holds || versioned);
-        let cramped = !self.table.has_room(next.plus(1 << 31));
         // Also what was only looked up takes memory.
-        self.frozen.is_none() && (large || behind || (holds && (which == Freeze::All || cramped)))
+        let large = self.table.bytes() >= due.bytes && self.table.len_subjects() > 0;
+        let behind = self.lag >= due.lag && (holds || versioned);
+        let cramped = !self.table.has_room(next.plus(1 << 31));
+        self.frozen.is_none() && (large || behind || (holds && (cramped || self.lag >= due.lag_of_rows)))
     }
 
     /// Sets the table aside to be written out; appends go on in an empty one, from this offset on.

@@ -151,10 +151,13 @@ impl Stopped {
                 };
                 Failure::CallIn { message: format!("{lines} {were} refused: {error}; {stored}"), source: error }
             }
-            Self::Lost { lines: Some((first, last)), error } => Failure::CallIn {
-                message: format!("it is not known whether lines {first} to {last} are stored: {error}; {stored}"),
-                source: error,
-            },
+            Self::Lost { lines: Some((first, last)), error } => {
+                let lines =
+                    if first == last { format!("line {first} is") } else { format!("lines {first} to {last} are") };
+                let before = if summary.is_empty() { String::new() } else { format!("; {stored}") };
+                let message = format!("it is not known whether {lines} stored: {error}{before}");
+                Failure::CallIn { message, source: error }
+            }
             Self::Lost { lines: None, error } => {
                 Failure::CallIn { message: format!("{error}; {stored}"), source: error }
             }

@@ -34,6 +34,11 @@ impl Summary {
         *self.partitions.entry(partition).or_default() += records;
     }
 
+    /// Whether nothing is known to be stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.last_line == 0
+    }
+
     /// How far it came, for an error message.
     pub(super) fn stored(&self) -> String {
         match self.last_line {

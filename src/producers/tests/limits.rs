@@ -1,5 +1,7 @@
 //! Memory is bounded: what does not fit is refused, or forgotten as a whole.
 
+use std::time::Duration;
+
 use super::{P0, TOPIC, id};
 use crate::{
     producers::{Decision, Opened, Producers, Refused},
@@ -65,4 +67,29 @@ fn a_sequence_too_many_in_the_log_makes_its_producer_unknown_rather_than_its_bat
     producers.apply_batch(id(2), 1, TOPIC, new, 0);
     assert_eq!(producers.decide_append(id(2), 1, &[(TOPIC, new, 0)]), Err(Refused::Unknown));
     assert!(producers.is_known(id(1), 1));
+}
+
+#[test]
+fn where_room_runs_out_those_without_a_name_that_were_idle_longest_are_forgotten_first() {
+    let hour = Duration::from_secs(3_600);
+    let mut producers = full_of_producers();
+    assert_eq!(producers.idle_in_a_crowd(hour), [], "none has been idle for an hour");
+    producers.tick(hour);
+    producers.apply_batch(id(3), 1, TOPIC, P0, 0);
+    let forgotten = producers.idle_in_a_crowd(hour);
+    assert_eq!(forgotten.len(), MAX_PRODUCERS / 8);
+    assert_eq!(forgotten[..3], [id(2), id(4), id(5)], "1 has a name and 3 was not idle");
+    forgotten.into_iter().for_each(|id| producers.apply_forget(id));
+    assert_eq!(producers.idle_in_a_crowd(hour), [], "there is room");
+}
+
+#[test]
+fn where_room_for_sequences_runs_out_producers_are_forgotten_as_well() {
+    let mut producers = full_of_sequences();
+    let hour = Duration::from_secs(3_600);
+    producers.tick(hour);
+    producers.apply_open(id(3), 1, "");
+    assert_eq!(producers.idle_in_a_crowd(hour), [id(1)], "it had nearly all of them");
+    producers.apply_forget(id(1));
+    assert_eq!(producers.idle_in_a_crowd(hour), []);
 }
