@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
+    ops::Range,
     sync::Arc,
 };
 
@@ -19,7 +20,7 @@ use crate::{
     broker::{Shared, lock, state::PartitionRef},
     storage::{
         files::{FileError, ensure_dir},
-        format::frame::Frame,
+        format::{frame::Frame, key_run::Row},
         keys::{
             hash::{KeyHash, KeyHasher},
             merge,
@@ -29,7 +30,7 @@ use crate::{
         },
         log::{self, Cursor, Log, ReadError},
     },
-    types::{ProducerId, Version, limits},
+    types::{Offset, ProducerId, Version, limits},
 };
 
 /// Most facts that are gathered before they are written, and most bytes that their keys have: they are in memory until
@@ -42,6 +43,8 @@ const MOST_KEY_BYTES: usize = 64 << 20;
 struct Gathered {
     entities: BTreeMap<(KeyHash, Bytes), Version>,
     erased: BTreeMap<[u8; 32], Version>,
+    /// Of records that cannot be read.
+    unreadable: BTreeMap<KeyHash, Version>,
     batches: Vec<Retired>,
     key_bytes: usize,
 }
@@ -61,7 +64,11 @@ impl Shared {
                     Ok(frames) if frames.is_empty() => cursor = Cursor::new(trimmed.end),
                     Ok(frames) => frames.iter().for_each(|frame| self.gather(partition, frame, &mut gathered)),
                     // What is damaged was reported to its readers, and is removed with the rest.
-                    Err(ReadError::Damaged { to, .. }) => cursor = Cursor::new(to.max(cursor.next.plus(1))),
+                    Err(ReadError::Damaged { to, .. }) => {
+                        let to = to.max(cursor.next.plus(1)).min(trimmed.end);
+                        self.gather_unreadable(partition, cursor.next..to, &mut gathered);
+                        cursor = Cursor::new(to);
+                    }
                     Err(ReadError::BelowStart) => cursor = Cursor::new(trimmed.end),
                 }
             }
@@ -110,6 +117,24 @@ impl Shared {
             let latest = gathered.erased.entry(token.0).or_insert(version);
             *latest = version.max(*latest);
         });
+    }
+
+    /// Of records that cannot be read, the index knows hash and version.
+    fn gather_unreadable(&self, partition: &PartitionRef, offsets: Range<Offset>, gathered: &mut Gathered) {
+        let mut rows = Vec::new();
+        let (frozen, files) = {
+            let keys = &lock(&partition.partition().next).keys;
+            rows.extend(keys.table.rows());
+            (keys.frozen.clone(), keys.files.clone())
+        };
+        rows.extend(frozen.iter().flat_map(|table| table.rows()));
+        let is_here = |row: &Row| offsets.contains(&row.offset);
+        let runs = files.runs.iter().filter(|run| run.from() < offsets.end && offsets.start < run.to());
+        let in_runs = runs.flat_map(|run| run.scan()).filter_map(Result::ok);
+        for Row { hash, version, .. } in rows.into_iter().chain(in_runs).filter(is_here) {
+            let latest = gathered.unreadable.entry(hash).or_insert(version);
+            *latest = version.max(*latest);
+        }
     }
 
     /// Whether an incarnation of a producer may ask again what it was told: as long as it is not forgotten for good.
@@ -170,7 +195,8 @@ impl Shared {
 
 impl Gathered {
     fn is_full(&self) -> bool {
-        self.entities.len() + self.erased.len() + self.batches.len() >= MOST_FACTS || self.key_bytes >= MOST_KEY_BYTES
+        let facts = [self.entities.len(), self.erased.len(), self.batches.len(), self.unreadable.len()];
+        facts.iter().sum::<usize>() >= MOST_FACTS || self.key_bytes >= MOST_KEY_BYTES
     }
 
     fn facts(self) -> Vec<Retired> {
@@ -182,6 +208,8 @@ impl Gathered {
         });
         let mut facts: Vec<Retired> =
             entities.chain(erased).map(|(hash, version, identity)| Retired { hash, version, identity }).collect();
+        let unreadable = self.unreadable.into_iter();
+        facts.extend(unreadable.map(|(hash, version)| Retired { hash, version, identity: Identity::Unreadable }));
         facts.extend(self.batches);
         facts.sort_by_key(Retired::order);
         facts

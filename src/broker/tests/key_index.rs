@@ -244,14 +244,49 @@ fn trimmed(seed: u64) -> (SimDisk, Model) {
     let disk = disk.fork();
     let broker =
         Broker::open_stepped(env(&disk, &clock, &SimRandom::new(60)), small_tables()).expect("it can be opened");
-    for _ in 0..4 {
-        clock.advance(std::time::Duration::from_secs(5));
-        broker.keep_house(true);
-    }
+    keep_house_for_long(&broker, &clock);
     assert_eq!(files(&disk, "log"), [PathBuf::new(); 0], "all segments are gone");
     check(&broker, &model, true);
     broker.close().expect("nothing fails");
     (disk.fork(), model)
+}
+
+/// Rounds of housekeeping, long after everything was appended.
+fn keep_house_for_long(broker: &Broker, clock: &SimClock) {
+    for _ in 0..4 {
+        clock.advance(std::time::Duration::from_secs(5));
+        broker.keep_house(true);
+    }
+}
+
+#[test]
+fn versions_go_on_when_records_that_could_not_be_read_are_trimmed() {
+    let (disk, broker, model) = filled(8);
+    broker.close().expect("nothing fails");
+    drop(broker);
+    let disk = disk.fork();
+    for path in files(&disk, "log") {
+        let len = disk.content(&path).expect("it is there").len() as u64;
+        disk.zero(&path, len / 4..len).expect("it is that long");
+    }
+    let clock = SimClock::new(1_700_000_100_000);
+    let broker =
+        Broker::open_stepped(env(&disk, &clock, &SimRandom::new(61)), small_tables()).expect("it can be opened");
+    let refused = model.iter().filter(|(key, ids)| {
+        let appended = send(&broker, append_of(key, 0, Some(Version(ids.len() as u64 + 1))));
+        matches!(appended, Err(Error::DamagedRecords { .. }))
+    });
+    assert_eq!(refused.count(), model.len(), "while its record is there and cannot be read, it is not known whose it is");
+    trim_all(&broker);
+    keep_house_for_long(&broker, &clock);
+    assert_eq!(files(&disk, "log"), [PathBuf::new(); 0], "all segments are gone");
+    check(&broker, &model, true);
+    broker.close().expect("nothing fails");
+    let disk = disk.fork();
+    files(&disk, "keys").iter().for_each(|path| remove(&disk, path));
+    let broker = open(&disk, 62);
+    check(&broker, &model, true);
+    go_on(&broker, &model);
 }
 
 /// Other keys that come while records go, enough for a table to be due.

@@ -30,6 +30,7 @@
 //!          0  an entity: u32 bytes of the key, the key
 //!          1  an erased entity: 32 bytes, the token
 //!          2  a batch: u64 producer, u32 epoch, u64 base offset, u32 count, i64 append time, milliseconds since 1970
+//!          3  of a record that could not be read: nothing
 //!
 //! fence: for each block, 170 in a page
 //!  0  u64  hash of its first fact
@@ -64,6 +65,7 @@ const MOST_BLOCKS: u64 = 1 << 48;
 const ENTITY: u8 = 0;
 const ERASED: u8 = 1;
 const BATCH: u8 = 2;
+const UNREADABLE: u8 = 3;
 
 /// A fact about a subject that is kept although its records are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub(crate) enum Identity {
     Erased { token: [u8; 32] },
     /// What the producer was told of the batch with sequence `version - 1`.
     Batch { producer: ProducerId, epoch: u32, base: Offset, count: u32, append_time_ms: i64 },
+    /// The last record of the hash that is gone and could not be read had this version; the key index said so.
+    Unreadable,
 }
 
 impl Retired {
@@ -111,6 +115,7 @@ impl Retired {
                 out.extend_from_slice(&count.to_le_bytes());
                 out.extend_from_slice(&append_time_ms.to_le_bytes());
             }
+            Identity::Unreadable => out.push(UNREADABLE),
         }
     }
 
@@ -131,6 +136,7 @@ impl Retired {
                 count: fields.u32()?,
                 append_time_ms: fields.i64()?,
             },
+            [UNREADABLE] => Identity::Unreadable,
             _ => return None,
         };
         *bytes = bytes.slice_ref(fields.0);

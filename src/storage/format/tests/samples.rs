@@ -313,6 +313,7 @@ pub(super) fn any_retired() -> impl Strategy<Value = Retired> {
     let identity = prop_oneof![
         vec(any::<u8>(), 0..50).prop_map(|key| retired::Identity::Entity { key: key.into() }),
         any::<[u8; 32]>().prop_map(|token| retired::Identity::Erased { token }),
+        Just(retired::Identity::Unreadable),
         batch,
     ];
     (any::<u64>(), any::<u64>(), identity).prop_map(|(hash, version, identity)| Retired {
