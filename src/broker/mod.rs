@@ -50,7 +50,7 @@ use tokio::sync::watch;
 
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
 pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};
-pub(crate) use entities::{KeyReader, Latest, ReadKey};
+pub(crate) use entities::{KeyReader, Latest, LatestReader, ReadKey};
 pub(crate) use erasure::{ErasedEntity, Erasure};
 pub(crate) use error::{Error, Kind};
 pub(crate) use memory::Admission;

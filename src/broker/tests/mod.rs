@@ -14,6 +14,7 @@ mod exactly_once;
 mod faults;
 mod histories;
 mod key_index;
+mod latest;
 mod ledger;
 mod repeated;
 mod responses;

@@ -3,5 +3,4 @@
 mod conditions;
 mod connections;
 mod intake;
-mod latest;
 mod status;
