@@ -112,6 +112,13 @@ impl Options {
     }
 }
 
+/// How work is done that reads files, on the thread that calls: that one may have to let others go on first. What it is
+/// given it calls once.
+pub(crate) type Reading<'a> = &'a dyn Fn(&mut dyn FnMut());
+
+/// Just so: for who has a thread of its own.
+pub(crate) const DIRECTLY: Reading<'static> = &|read| read();
+
 /// A broker on its data directory.
 pub(crate) struct Broker {
     shared: Arc<Shared>,

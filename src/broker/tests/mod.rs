@@ -16,6 +16,7 @@ mod histories;
 mod key_index;
 mod latest;
 mod ledger;
+mod reading;
 mod repeated;
 mod responses;
 mod workload;

@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Error, Latest, OpenError, Options, Read, Step},
+    broker::{
+        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Latest, OpenError, Options, Pending, Read,
+        Step,
+    },
     env::{
         Env, Random,
         sim::{SimClock, SimDisk, SimRandom},
@@ -166,6 +169,11 @@ pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
 }
 
 impl Broker {
+    /// As [`Broker::append_reading`], on this thread.
+    pub(super) fn append(&self, append: Append, admission: Admission) -> Result<Pending<Appended>, Error> {
+        self.append_reading(append, admission, DIRECTLY)
+    }
+
     /// The latest record of each of these entities, read to the end.
     pub(super) fn get_latest(&self, topic: &str, keys: &[Bytes]) -> Result<Vec<Latest>, Error> {
         let mut reader = self.read_latest(topic, keys)?;

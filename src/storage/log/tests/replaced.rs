@@ -188,4 +188,6 @@ fn who_finds_the_active_segment_sealed_and_replaced_reads_it_as_it_is_now() {
     assert_eq!(frames, [shorter(frames[0].header().base)]);
     assert!(disk.next.lock().unwrap().before_open.is_none(), "it was interrupted");
     shared.assert_shows_only_what_is_new(last.0);
+    // The directory goes with it.
+    drop(bench);
 }
