@@ -50,7 +50,7 @@ use tokio::sync::watch;
 
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
 pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};
-pub(crate) use entities::{KeyReader, Latest, ReadKey};
+pub(crate) use entities::{KeyReader, Latest, LatestReader, ReadKey};
 pub(crate) use erasure::{ErasedEntity, Erasure};
 pub(crate) use error::{Error, Kind};
 pub(crate) use memory::Admission;
@@ -111,6 +111,13 @@ impl Options {
         journal::Options { file_bytes: self.journal_file_bytes, files: self.journal_files }
     }
 }
+
+/// How work is done that reads files, on the thread that calls: that one may have to let others go on first. What it is
+/// given it calls once.
+pub(crate) type Reading<'a> = &'a dyn Fn(&mut dyn FnMut());
+
+/// Just so: for who has a thread of its own.
+pub(crate) const DIRECTLY: Reading<'static> = &|read| read();
 
 /// A broker on its data directory.
 pub(crate) struct Broker {

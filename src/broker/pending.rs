@@ -9,13 +9,13 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::Error;
+use super::{DIRECTLY, Error, Reading};
 
 /// The answer to a request that has been queued. Resolves when the request is durable and applied, or with
 /// [`Error::OutcomeUnknown`] if storage failed before.
 pub(crate) struct Pending<T> {
     answer: oneshot::Receiver<Result<T, Error>>,
-    /// What makes the answer of it, on the thread of who waits for it; may read files.
+    /// What makes the answer of it, on the thread of who waits for it. Reads files.
     then: Option<Then<T>>,
     is_unsettled: bool,
 }
@@ -48,6 +48,19 @@ impl<T> Pending<T> {
         Self { is_unsettled: true, ..self }
     }
 
+    /// Polls for the answer. What is read to make it is read as `reading` does that.
+    pub(crate) fn poll_reading(&mut self, context: &mut Context<'_>, reading: Reading<'_>) -> Poll<Result<T, Error>> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context)).unwrap_or(Err(Error::OutcomeUnknown));
+        let Some(then) = self.then.take() else { return Poll::Ready(answer) };
+        let (mut unmade, mut made) = (Some((then, answer)), Err(Error::OutcomeUnknown));
+        reading(&mut || {
+            if let Some((then, answer)) = unmade.take() {
+                made = then(answer);
+            }
+        });
+        Poll::Ready(made)
+    }
+
     /// Whether the answer may be a refusal although storage works: nothing that depends on the request should be taken
     /// before that is known.
     pub(crate) fn is_unsettled(&self) -> bool {
@@ -59,11 +72,7 @@ impl<T> Future for Pending<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context)).unwrap_or(Err(Error::OutcomeUnknown));
-        Poll::Ready(match self.then.take() {
-            Some(then) => then(answer),
-            None => answer,
-        })
+        self.poll_reading(context, DIRECTLY)
     }
 }
 

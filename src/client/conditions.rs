@@ -4,9 +4,7 @@ use bytes::Bytes;
 
 use super::Append;
 use crate::{
-    proto::{
-        self, Condition, KeyCondition, PartitionCondition, condition::About, failed_condition, key_condition::State,
-    },
+    proto::{self, Condition, KeyCondition, PartitionCondition, condition::About, key_condition::State},
     types::{Offset, PartitionId, Version},
 };
 
@@ -65,9 +63,9 @@ pub enum Actual {
 
 impl FailedCondition {
     pub(super) fn new(failed: proto::FailedCondition) -> Option<Self> {
-        let actual = match failed.actual? {
-            failed_condition::Actual::Version(version) => Actual::Version(Version(version)),
-            failed_condition::Actual::NextOffset(next) => Actual::NextOffset(Offset(next)),
+        let actual = match failed.actual {
+            proto::Actual::Version(version) => Actual::Version(Version(version)),
+            proto::Actual::NextOffset(next) => Actual::NextOffset(Offset(next)),
         };
         Some(Self { index: usize::try_from(failed.index).ok()?, actual })
     }

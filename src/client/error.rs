@@ -51,7 +51,8 @@ pub enum Error {
     Conflict {
         /// The broker's words.
         message: String,
-        /// What of the conditions does not hold, in their order: the first 256.
+        /// What of the conditions does not hold, in their order. All of them, or the first 369 and more if their
+        /// versions and offsets are so large (2^21 and up) that not all find room in a status.
         failed: Vec<FailedCondition>,
     },
 

@@ -62,7 +62,7 @@ fn from_broker(status: &Status, info: ErrorInfo) -> Error {
         Code::Unknown => return Error::OutcomeUnknown { message },
         Code::Unavailable => return Error::Unavailable { message },
         Code::Aborted if info.reason == "CONFLICT" => {
-            let failed = Conflict::from_details(status.details()).unwrap_or_default().failed;
+            let failed = Conflict::from_details(status.details()).unwrap_or_default().failed();
             return Error::Conflict { message, failed: failed.into_iter().filter_map(FailedCondition::new).collect() };
         }
         Code::OutOfRange => {

@@ -19,7 +19,7 @@ mod received;
 mod tests;
 pub mod wire;
 
-pub use conflict::MAX_FAILED_CONDITIONS;
+pub use conflict::{Actual, CONFLICT_DETAIL_BYTES, FailedCondition};
 pub use received::{MalformedBatch, ReceivedBatch};
 
 tonic::include_proto!("taffrail.v1");

@@ -93,6 +93,12 @@ pub const MEMORY_BYTES: usize = 128 << 20;
 /// Default for the most segments open at a time. The kernel allows 65,530 maps by default.
 pub const OPEN_SEGMENTS: usize = 1_024;
 
+/// Frames from this size on are kept when a record was looked up in them: what is read at once of a segment.
+pub const LARGE_FRAME_BYTES: usize = 64 << 10;
+
+/// Most bytes of them: the largest frame fits, or two of 16 MiB with the places of their records.
+pub const KEPT_FRAMES_BYTES: usize = 34 << 20;
+
 /// Default for the room that is left free on the disk: appends are refused with less.
 pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 

@@ -356,15 +356,20 @@ async fn conditions_and_records_over_the_limits_are_refused_and_up_to_them_taken
 }
 
 #[tokio::test]
-async fn a_conflict_of_many_conditions_names_the_first_and_says_how_many_there_are() -> Outcome {
-    let (broker, _client) = started().await?;
+async fn a_conflict_of_a_thousand_conditions_names_them_all_however_long_the_keys_are() -> Outcome {
+    let (broker, client) = started().await?;
     let key = |at: usize| [&at.to_le_bytes()[..], &[0xff; 5_000]].concat();
     let conditions = (0..1_000).map(|at| raw::of_key("accounts", &key(at), State::Version(u64::MAX)));
     let request = raw::only_if(conditions, [raw::batch("accounts", &[raw::keyed("alice", "v")])]);
     let status = raw::log(&broker).append(request).await.unwrap_err();
     assert_eq!((status.code(), &*raw::reason(&status)), (Code::Aborted, "CONFLICT"));
     assert_eq!(raw::info(&status).metadata["failed"], "1000");
-    let indexes: Vec<u32> = raw::conflict(&status).failed.iter().map(|failed| failed.index).collect();
-    assert_eq!(indexes, (0..256).collect::<Vec<_>>());
+    let conflict = raw::conflict(&status);
+    let indexes: Vec<u32> = conflict.failed().iter().map(|failed| failed.index).collect();
+    assert_eq!((conflict.count, indexes), (1_000, (0..1_000).collect()));
+
+    let failing =
+        (0..1_000).fold(one("accounts", "alice"), |append, at| append.expect_version("accounts", key(at), Version(7)));
+    assert_eq!(failed(client.append(failing).await), (0..1_000).map(|at| at_version(at, 0)).collect::<Vec<_>>());
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Actual, Admission, Broker, Error, Expected, FailedCondition, Pending, Shared,
+        Actual, Admission, Broker, Error, Expected, FailedCondition, Pending, Reading, Shared,
         commit::Commit,
         keys::{Looked, Wanted},
         lock,
@@ -52,7 +52,12 @@ enum Compared {
 
 impl Broker {
     /// Assigns offsets, versions and sequences, and queues the frames.
-    pub(super) fn assign(&self, append: Checked, admission: Admission) -> Result<Pending<Appended>, Error> {
+    pub(super) fn assign(
+        &self,
+        append: Checked,
+        admission: Admission,
+        reading: Reading<'_>,
+    ) -> Result<Pending<Appended>, Error> {
         let shared = &self.shared;
         let place = Place::of(&append)?;
         let open = match hold_open(&place.partitions) {
@@ -74,7 +79,9 @@ impl Broker {
                 }
                 Compared::Unknown(unknown) => {
                     drop((next, producers));
-                    looked.look_up(shared, &place.partitions, &wanted, &unknown)?;
+                    let mut read = Ok(());
+                    reading(&mut || read = looked.look_up(shared, &place.partitions, &wanted, &unknown));
+                    read?;
                 }
                 Compared::Repeated => {
                     drop((next, producers, wanted, open));

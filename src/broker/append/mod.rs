@@ -11,7 +11,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 
-use super::{Admission, Broker, Condition, Error, Expected, Pending, Producer, state::Topic};
+use super::{Admission, Broker, Condition, Error, Expected, Pending, Producer, Reading, state::Topic};
 use crate::{
     storage::{format::frame::HEADER_BYTES, keys::hash::KeyHash},
     types::{Keys, Offset, PartitionId, RecordView, Records, Version, limits, partition_of_key},
@@ -128,8 +128,14 @@ impl Broker {
     }
 
     /// Checks an append, gives its records their offsets and versions, and queues it for the journal. Refused whole, or
-    /// taken whole.
-    pub(crate) fn append(&self, append: Append, admission: Admission) -> Result<Pending<Appended>, Error> {
+    /// taken whole. Nearly always that is done in memory; where a key can only be found in files, they are read as
+    /// `reading` does that.
+    pub(crate) fn append_reading(
+        &self,
+        append: Append,
+        admission: Admission,
+        reading: Reading<'_>,
+    ) -> Result<Pending<Appended>, Error> {
         let counts = [
             ("batches", append.batches.len(), limits::MAX_BATCHES_PER_APPEND),
             ("conditions", append.conditions.len(), limits::MAX_CONDITIONS_PER_APPEND),
@@ -148,7 +154,7 @@ impl Broker {
             return_versions: append.return_versions,
         };
         self.check_size(&checked)?;
-        self.assign(checked, admission)
+        self.assign(checked, admission, reading)
     }
 
     fn check_batches(&self, batches: Vec<AppendBatch>) -> Result<Vec<CheckedBatch>, Error> {

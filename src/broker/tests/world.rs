@@ -9,8 +9,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use bytes::Bytes;
+
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Error, OpenError, Options, Read, Step},
+    broker::{
+        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Latest, OpenError, Options, Pending, Read,
+        Step,
+    },
     env::{
         Env, Random,
         sim::{SimClock, SimDisk, SimRandom},
@@ -160,5 +165,22 @@ pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
+    }
+}
+
+impl Broker {
+    /// As [`Broker::append_reading`], on this thread.
+    pub(super) fn append(&self, append: Append, admission: Admission) -> Result<Pending<Appended>, Error> {
+        self.append_reading(append, admission, DIRECTLY)
+    }
+
+    /// The latest record of each of these entities, read to the end.
+    pub(super) fn get_latest(&self, topic: &str, keys: &[Bytes]) -> Result<Vec<Latest>, Error> {
+        let mut reader = self.read_latest(topic, keys)?;
+        let mut latest = Vec::new();
+        while let Some(next) = reader.step()? {
+            latest.extend(next);
+        }
+        Ok(latest)
     }
 }

@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     client::{Actual, Error, FailedCondition, status::AtStake},
-    proto::{self, Conflict, failed_condition},
+    proto::{self, Conflict},
     types::{Offset, PartitionId, Version},
 };
 
@@ -71,9 +71,9 @@ fn a_lost_question_can_be_asked_again() {
 #[test]
 fn a_conflict_has_what_is_there_instead() {
     let status = from_broker(Code::Aborted, "CONFLICT", &[("failed", "2")]);
-    let failed = [(2, failed_condition::Actual::Version(5)), (4, failed_condition::Actual::NextOffset(9))];
-    let failed = failed.map(|(index, actual)| proto::FailedCondition { index, actual: Some(actual) });
-    let details = Conflict { failed: failed.to_vec() }.add_to_details(status.details());
+    let failed = [(2, proto::Actual::Version(5)), (4, proto::Actual::NextOffset(9))];
+    let failed = failed.map(|(index, actual)| proto::FailedCondition { index, actual });
+    let details = Conflict::of(&failed, 1_000).add_to_details(status.details());
     let status = Status::with_details(status.code(), status.message(), details);
 
     let error = Error::from_status(&status, AtStake::Change);

@@ -2,11 +2,14 @@
 
 use prost::Message;
 
-use crate::proto::{Conflict, FailedCondition, MAX_FAILED_CONDITIONS, failed_condition::Actual};
+use crate::proto::{Actual, CONFLICT_DETAIL_BYTES, Conflict, FailedCondition, FailedConditions};
 
-fn conflict(failed: u32) -> Conflict {
-    let one = |index| FailedCondition { index, actual: Some(Actual::Version(u64::from(index) + 1)) };
-    Conflict { failed: (0..failed).map(one).collect() }
+fn failed(count: u32) -> Vec<FailedCondition> {
+    (0..count).map(|index| FailedCondition { index, actual: Actual::Version(u64::from(index) + 1) }).collect()
+}
+
+fn conflict(count: u32) -> Conflict {
+    Conflict::of(&failed(count), usize::MAX)
 }
 
 /// A `google.rpc.Status` with a detail of another type.
@@ -35,13 +38,54 @@ fn details_without_it_have_none() {
 }
 
 #[test]
-fn it_names_as_many_conditions_as_there_is_room_for() {
-    let details = conflict(1_000).add_to_details(&other_details());
-    let named = Conflict::from_details(&details).unwrap();
-    assert_eq!(named.failed, conflict(256).failed);
-    assert_eq!(MAX_FAILED_CONDITIONS, 256);
+fn it_names_the_conditions_of_both_kinds_in_the_requests_order() {
+    let kinds = |index: u32| match index % 3 {
+        0 => Actual::NextOffset(u64::from(index) * 1_000_000_007),
+        _ => Actual::Version(u64::from(index)),
+    };
+    let every_seventh = (5..1_000).step_by(7);
+    let failed: Vec<_> = every_seventh.map(|index| FailedCondition { index, actual: kinds(index) }).collect();
+    let conflict = Conflict::of(&failed, usize::MAX);
+    assert_eq!(conflict.count as usize, failed.len());
+    assert_eq!(Conflict::decode(&*conflict.encode_to_vec()).unwrap().failed(), failed);
+    assert_eq!(Conflict::of(&[], 0).failed(), []);
+}
 
-    let largest = FailedCondition { index: 999, actual: Some(Actual::NextOffset(u64::MAX)) };
-    let largest = Conflict { failed: vec![largest; MAX_FAILED_CONDITIONS] };
-    assert_eq!(largest.encoded_len(), 4 << 10);
+#[test]
+fn it_names_as_many_of_the_first_as_it_has_room_for_and_says_how_many_there_are() {
+    let all = failed(1_000);
+    for most in 22..3_100 {
+        let conflict = Conflict::of(&all, most);
+        let named = conflict.failed();
+        assert_eq!((conflict.count, &*named), (1_000, &all[..named.len()]));
+        let bytes = conflict.encoded_len();
+        assert!(bytes <= most, "{bytes} of {most}");
+        assert!(named.len() == 1_000 || bytes + 3 + 22 > most, "{} in {most}", named.len());
+    }
+    assert_eq!(Conflict::of(&all, 3_100).failed(), all);
+}
+
+#[test]
+fn a_thousand_take_a_byte_and_their_version_each() {
+    for (version, bytes) in [(100, 2), (10_000, 3), (2_000_000, 4), (200_000_000, 5), (u64::MAX, 11)] {
+        let failed: Vec<_> =
+            (0..1_000).map(|index| FailedCondition { index, actual: Actual::Version(version) }).collect();
+        let conflict = Conflict::of(&failed, usize::MAX);
+        assert!(conflict.encoded_len() <= 1_000 * bytes + 22, "{} for {version}", conflict.encoded_len());
+        let details = conflict.add_to_details(&[]);
+        assert!(details.len() <= conflict.encoded_len() + CONFLICT_DETAIL_BYTES);
+    }
+}
+
+#[test]
+fn lists_that_make_no_sense_end_where_they_do_not() {
+    let list = |skipped: &[u32], actual: &[u64]| {
+        let list = FailedConditions { skipped: skipped.to_vec(), actual: actual.to_vec() };
+        let indexes = Conflict { count: 9, keys: Some(list), partitions: None }.failed();
+        indexes.iter().map(|failed| failed.index).collect::<Vec<_>>()
+    };
+    assert_eq!(list(&[3, 0, 1], &[1, 1]), [3, 4]);
+    assert_eq!(list(&[1], &[1, 1]), [1]);
+    assert_eq!(list(&[2, u32::MAX, 0], &[1, 1, 1]), [2]);
+    assert_eq!(list(&[u32::MAX, 0], &[1, 1]), [u32::MAX]);
 }

@@ -1,47 +1,35 @@
 //! `GetLatest`.
 
 use std::{
-    iter::Peekable,
     pin::Pin,
     task::{Context, Poll},
-    vec,
 };
 
-use bytes::Bytes;
 use tokio_stream::Stream;
 use tonic::Status;
 
 use crate::{
-    broker::Latest,
+    broker::{Error, Latest, LatestReader},
     proto::{GetLatestResponse, wire::LatestRecord},
-    types::limits::MAX_RESPONSE_BYTES,
+    server::blocking::blocking,
 };
 
-/// The answers of a `GetLatest`: what the broker has found, a response's worth at a time.
+/// The answers of a `GetLatest`. The next step is taken when the connection has room for its answer, so a client that
+/// does not read holds one answer and no more.
 pub(crate) struct LatestAnswers {
-    found: Peekable<vec::IntoIter<Latest>>,
+    reader: Option<LatestReader>,
 }
 
 impl LatestAnswers {
-    pub(in crate::server) fn new(found: Vec<Latest>) -> Self {
-        Self { found: found.into_iter().peekable() }
+    pub(super) fn new(reader: LatestReader) -> Self {
+        Self { reader: Some(reader) }
     }
 
-    /// As many as fit; one always does.
-    fn next(&mut self) -> Option<GetLatestResponse> {
-        let first = self.found.next()?;
-        let mut bytes = bytes(&first);
-        let mut latest = vec![record(first)];
-        while let Some(next) = self.found.next_if(|next| bytes + self::bytes(next) <= MAX_RESPONSE_BYTES) {
-            bytes += self::bytes(&next);
-            latest.push(record(next));
-        }
-        Some(GetLatestResponse { latest })
+    fn next(&mut self) -> Result<Option<GetLatestResponse>, Error> {
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let found = blocking(|| reader.step())?;
+        Ok(found.map(|found| GetLatestResponse { latest: found.into_iter().map(record).collect() }))
     }
-}
-
-fn bytes(latest: &Latest) -> usize {
-    latest.record.as_ref().map_or(0, Bytes::len)
 }
 
 fn record(latest: Latest) -> LatestRecord {
@@ -52,6 +40,12 @@ impl Stream for LatestAnswers {
     type Item = Result<GetLatestResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.next().map(Ok))
+        Poll::Ready(match self.next() {
+            Ok(response) => response.map(Ok),
+            Err(error) => {
+                self.reader = None;
+                Some(Err(error.into()))
+            }
+        })
     }
 }

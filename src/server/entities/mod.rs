@@ -1,6 +1,6 @@
 //! `taffrail.v1.Entities`.
 
-pub(super) mod latest;
+mod latest;
 mod read_key;
 
 use std::sync::Arc;
@@ -40,8 +40,8 @@ impl Entities for EntitiesService {
 
     async fn get_latest(&self, request: Request<GetLatestRequest>) -> Result<Response<LatestAnswers>, Status> {
         let GetLatestRequest { topic, keys } = request.into_inner();
-        let latest = blocking(|| self.broker.get_latest(&topic, &keys))?;
-        Ok(Response::new(LatestAnswers::new(latest)))
+        let reader = blocking(|| self.broker.read_latest(&topic, &keys))?;
+        Ok(Response::new(LatestAnswers::new(reader)))
     }
 
     async fn erase_key(&self, request: Request<EraseKeyRequest>) -> Result<Response<EraseKeyResponse>, Status> {

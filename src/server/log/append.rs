@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,15 +14,18 @@ use tonic::Status;
 
 use super::conditions::{self, conditions};
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Error, Pending, Producer},
+    broker::{Append, AppendBatch, Appended, Broker, Error, Pending, Producer, Reading},
     proto::{self, AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest},
-    server::{limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
+    server::{blocking::blocking, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
     types::{PartitionId, ProducerId},
 };
 
+/// Few appends need a file, and those that do give up their place among the calls while they read.
+const READING: Reading<'static> = &|read| blocking(read);
+
 /// Hands a request to the broker: waits for room, then it has its place in the order. What comes back resolves when it
 /// is durable.
-pub(super) async fn take(broker: &Broker, request: AppendRequest) -> Result<Pending<Appended>, Error> {
+pub(in crate::server) async fn take(broker: &Broker, request: AppendRequest) -> Result<Pending<Appended>, Error> {
     let bytes = request.batches.iter().map(Bytes::len).sum::<usize>() + conditions::bytes(&request.conditions);
     let append = Append {
         batches: request.batches.iter().map(batch).collect::<Result<_, _>>()?,
@@ -30,7 +34,12 @@ pub(super) async fn take(broker: &Broker, request: AppendRequest) -> Result<Pend
         return_versions: request.return_versions,
     };
     let admission = broker.admit(bytes).await?;
-    broker.append(append, admission)
+    broker.append_reading(append, admission, READING)
+}
+
+/// Waits for the answer.
+pub(in crate::server) async fn answer(mut pending: Pending<Appended>) -> Result<AppendResponse, Error> {
+    poll_fn(|cx| pending.poll_reading(cx, READING)).await.map(response)
 }
 
 fn producer(producer: proto::Producer) -> Producer {
@@ -44,7 +53,7 @@ fn batch(encoded: &Bytes) -> Result<AppendBatch, Error> {
     Ok(AppendBatch { topic, partition: partition.map(PartitionId), sequence, records })
 }
 
-pub(super) fn response(appended: Appended) -> AppendResponse {
+fn response(appended: Appended) -> AppendResponse {
     let range = |range: crate::broker::AppendedRange| AppendedRange {
         partition: range.partition.0,
         first_offset: range.first_offset.0,
@@ -130,7 +139,7 @@ where
                 Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
             };
         };
-        let appended = ready!(Pin::new(first).poll(cx));
+        let appended = ready!(first.poll_reading(cx, READING));
         self.in_flight.pop_front();
         Poll::Ready(Some(appended.map(response).map_err(|error| {
             self.in_flight.clear();

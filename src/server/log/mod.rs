@@ -1,6 +1,6 @@
 //! `taffrail.v1.Log`.
 
-mod append;
+pub(super) mod append;
 pub(super) mod conditions;
 mod offsets;
 mod position;
@@ -41,7 +41,7 @@ impl Log for LogService {
         let pending = append::take(&self.broker, message).await?;
         // From here on the broker counts the request's memory.
         drop(extensions);
-        Ok(Response::new(append::response(pending.await?)))
+        Ok(Response::new(append::answer(pending).await?))
     }
 
     async fn append_stream(

@@ -8,11 +8,8 @@ use tonic_types::StatusExt;
 
 use crate::{
     broker::{Actual, Condition, Error, Expected, FailedCondition},
-    proto::{Conflict, failed_condition},
-    server::{
-        limits::MAX_HEADER_BYTES,
-        status::{of_undecoded, too_large},
-    },
+    proto::{self, Conflict},
+    server::status::{of_undecoded, too_large},
     types::{MalformedRecord, Offset, PartitionId, ProducerId, TopicName, TopicSettings, Version},
 };
 
@@ -182,24 +179,43 @@ fn a_conflict_says_what_does_not_hold_and_what_is_the_case_instead() {
     assert_eq!(status.get_details_error_info().unwrap().reason, "CONFLICT");
     assert_eq!(metadata(&status, "failed"), "2");
     let conflict = Conflict::from_details(status.details()).expect("the typed detail");
-    let failed: Vec<_> = conflict.failed.iter().map(|failed| (failed.index, failed.actual)).collect();
-    let actual = (failed_condition::Actual::Version(5), failed_condition::Actual::NextOffset(9));
-    assert_eq!(failed, [(2, Some(actual.0)), (4, Some(actual.1))]);
+    let failed: Vec<_> = conflict.failed().iter().map(|failed| (failed.index, failed.actual)).collect();
+    assert_eq!(failed, [(2, proto::Actual::Version(5)), (4, proto::Actual::NextOffset(9))]);
+    assert_eq!(conflict.count, 2);
 }
 
-#[test]
-fn the_largest_conflict_fits_into_the_headers_that_a_client_takes() {
-    static KEY: [u8; 65_535] = [0xff; 65_535];
-    let mut largest: Vec<_> = (0..1_000).map(|index| failed(index, &KEY)).collect();
-    for failed in &mut largest {
-        failed.actual = Actual::Version(Version(u64::MAX));
-    }
-    let status = Status::from(Error::Conflict { failed: largest });
+/// How many conditions the status of a conflict of a thousand names, when it has what is the case for all of them.
+fn named_of_a_thousand(key: &'static [u8], actual: impl Fn(usize) -> Actual) -> usize {
+    let one = |index| FailedCondition { actual: actual(index), ..failed(index, key) };
+    let all: Vec<_> = (0..1_000).map(one).collect();
+    let status = Status::from(Error::Conflict { failed: all });
     assert_eq!(metadata(&status, "failed"), "1000");
-    assert_eq!(Conflict::from_details(status.details()).unwrap().failed.len(), 256);
+    let conflict = Conflict::from_details(status.details()).expect("the typed detail");
+    let named = conflict.failed();
+    assert_eq!(conflict.count, 1_000);
+    assert!(named.iter().zip(0..).all(|(failed, index)| failed.index == index), "the first ones are named");
 
     let headers = status.into_http::<tonic::body::Body>().headers().clone();
     // What HTTP/2 counts: https://www.rfc-editor.org/rfc/rfc9113#name-defined-settings
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-    assert!(bytes < MAX_HEADER_BYTES as usize, "{bytes} bytes of headers");
+    // `:status` and `date` come with the response.
+    let bytes = bytes + 7 + 3 + 32 + 4 + 29 + 32;
+    assert!(bytes <= 8 << 10, "{bytes} bytes of headers");
+    named.len()
+}
+
+#[test]
+fn a_conflict_of_a_thousand_conditions_fits_into_the_headers_that_a_client_takes() {
+    // What is escaped in the message takes most room there.
+    static KEY: [u8; 65_535] = [b'"'; 65_535];
+    let version = |version| move |_| Actual::Version(Version(version));
+    assert_eq!(named_of_a_thousand(&KEY, version((1 << 21) - 1)), 1_000);
+    assert_eq!(named_of_a_thousand(b"account 4711", version((1 << 28) - 1)), 1_000);
+    let of_both = |index| match index % 2 {
+        0 => Actual::Version(Version(4711)),
+        _ => Actual::NextOffset(Offset(1_000_000)),
+    };
+    assert_eq!(named_of_a_thousand(&KEY, of_both), 1_000);
+    let fewest = named_of_a_thousand(&KEY, version(u64::MAX));
+    assert!((369..1_000).contains(&fewest), "{fewest} are named");
 }

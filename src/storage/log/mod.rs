@@ -18,6 +18,7 @@
 //!
 //! Reading order: this page, the state; `read.rs`; `writer.rs`; `open.rs`, what is done at a start; `segment.rs`.
 
+mod kept;
 mod open;
 mod point;
 mod read;

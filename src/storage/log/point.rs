@@ -2,7 +2,8 @@
 //!
 //! A read in order checks every frame that it passes. A look-up of one record cannot afford that: from the index row
 //! before it, up to 64 KiB of frames, it goes by the frames' lengths and checks only the frame that it came for. If
-//! that is not found so, the careful way through the segment says what is the matter.
+//! that is not found so, the careful way through the segment says what is the matter. A frame that is large is kept for
+//! the look-ups that follow (`kept.rs`).
 
 use std::{io, sync::Arc};
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 
 use super::{
     Cursor, Identity, LogReader, ReadError,
+    kept::KeptFrame,
     read::{Place, Segment, lock},
 };
 use crate::{
@@ -40,6 +42,27 @@ impl FoundRecord {
         Self { element: 0..element.len(), encoded_at: element.len() - encoded, frame: element.into() }
     }
 
+    /// The record of a frame that has this element.
+    pub(super) fn in_frame(frame: &Frame, element: std::ops::Range<usize>) -> Self {
+        let bytes = frame.bytes();
+        let mut records = Records::new(&bytes[element.clone()]);
+        let encoded = records.next().and_then(Result::ok).map_or(0, |(_, encoded)| encoded.len());
+        Self { frame: bytes.clone(), encoded_at: element.end - encoded, element }
+    }
+
+    /// The same, without its frame, unless that is little more than the record: a slice of a frame keeps all of it, 16
+    /// MiB for some bytes.
+    pub(crate) fn by_itself(self) -> Self {
+        if self.element.len() > self.frame.len() / 2 {
+            return self;
+        }
+        Self {
+            frame: Bytes::copy_from_slice(&self.frame[self.element.clone()]),
+            encoded_at: self.encoded_at - self.element.start,
+            element: 0..self.element.len(),
+        }
+    }
+
     /// The record as one of a run: tag, length, record.
     pub(crate) fn element(&self) -> Bytes {
         self.frame.slice(self.element.clone())
@@ -60,11 +83,27 @@ impl FoundRecord {
 impl LogReader<'_> {
     /// The record at an offset, trimmed or not; none if its segment has been removed, or it is not in its frame.
     pub(crate) fn record_at(&self, offset: Offset) -> Result<Option<FoundRecord>, ReadError> {
-        Ok(self.frame_at(offset)?.and_then(|frame| find_record(&frame, offset)))
+        let (identity, dir) = self.identity();
+        if let Some(kept) = self.segments.kept_frame(identity, offset) {
+            return Ok(kept.record(offset));
+        }
+        let changes = self.segments.changes();
+        let Some(frame) = self.find_frame(offset)? else { return Ok(None) };
+        let Some(large) = KeptFrame::of_large(&frame) else { return Ok(find_record(&frame, offset)) };
+        self.segments.keep_frame(&dir, &large, changes);
+        Ok(large.record(offset))
     }
 
     /// The frame that holds an offset, trimmed or not; none if its segment has been removed.
     pub(crate) fn frame_at(&self, offset: Offset) -> Result<Option<Frame>, ReadError> {
+        let (identity, _) = self.identity();
+        match self.segments.kept_frame(identity, offset) {
+            Some(kept) => Ok(Some(kept.frame().clone())),
+            None => self.find_frame(offset),
+        }
+    }
+
+    fn find_frame(&self, offset: Offset) -> Result<Option<Frame>, ReadError> {
         let place = lock(self.log).locate(offset, 1);
         let quick = match place {
             Ok(Place::Tail(frames)) => return Ok(frames.into_iter().next()),
@@ -133,13 +172,8 @@ fn hop(bytes: &Bytes, identity: Identity, offset: Offset) -> Option<(Bytes, usiz
 pub(crate) fn find_record(frame: &Frame, offset: Offset) -> Option<FoundRecord> {
     let header = frame.header();
     let records = frame.records();
-    let found = |(element, encoded): (std::ops::Range<usize>, &[u8])| {
-        let at = |position: usize| frame::HEADER_BYTES + position;
-        FoundRecord {
-            frame: frame.bytes().clone(),
-            encoded_at: at(element.end) - encoded.len(),
-            element: at(element.start)..at(element.end),
-        }
+    let found = |(element, _): (std::ops::Range<usize>, &[u8])| {
+        FoundRecord::in_frame(frame, frame::HEADER_BYTES + element.start..frame::HEADER_BYTES + element.end)
     };
     let mut elements = Records::new(&records).map_while(Result::ok);
     if header.count == header.span {

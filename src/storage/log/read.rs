@@ -83,7 +83,13 @@ impl LogReader<'_> {
         let frames = match place {
             Place::End => Vec::new(),
             Place::Tail(frames) => frames,
-            Place::Active(segment, rows) => self.read_active(cursor, &segment, &rows, max_bytes)?,
+            Place::Active(segment, rows) => match self.read_active(cursor, &segment, &rows, max_bytes) {
+                // Sealed meanwhile: it may have been written anew.
+                Err(ReadError::Damaged { .. }) if !lock(self.log).is_active(segment.base) => {
+                    return self.read_trimmed(cursor, max_bytes);
+                }
+                read => read?,
+            },
             Place::Sealed(segment) => self.read_sealed(cursor, &segment, max_bytes)?,
         };
         if let Some(last) = frames.last() {
@@ -215,12 +221,22 @@ impl LogReader<'_> {
     /// Opens a sealed segment, building its index if it has none.
     pub(super) fn open_sealed(&self, segment: &Segment) -> io::Result<Arc<SealedSegment>> {
         let (_, dir) = self.identity();
-        let open = self.segments.sealed(&dir, segment.base)?;
-        if open.rows.is_some() {
-            return Ok(open);
+        loop {
+            let open = self.segments.sealed(&dir, segment.base)?;
+            if open.rows.is_some() {
+                return Ok(open);
+            }
+            let rows = self.build_rows(&open, segment.base)?;
+            if let Some(open) = self.segments.give_rows(&dir, segment.base, &open, rows) {
+                tracing::info!(directory = %dir.display(), base = segment.base.0, "the index of a segment was rebuilt");
+                return Ok(open);
+            }
         }
-        let mut active = Active::new(segment.base, 0);
-        let mut walk = self.walk_sealed(&open, segment.base, 0);
+    }
+
+    pub(super) fn build_rows(&self, open: &SealedSegment, base: Offset) -> io::Result<Vec<IndexRow>> {
+        let mut active = Active::new(base, 0);
+        let mut walk = self.walk_sealed(open, base, 0);
         while !walk.at_end() {
             match walk.frame()? {
                 Some(frame) => {
@@ -234,9 +250,7 @@ impl LogReader<'_> {
         active.bytes = open.bytes.len() as u64;
         let mut rows = active.rows.clone();
         rows.push(active.row(active.end));
-        tracing::info!(directory = %dir.display(), base = segment.base.0, "the index of a segment was rebuilt");
-        self.segments.give_rows(&dir, segment.base, &open, rows);
-        self.segments.sealed(&dir, segment.base)
+        Ok(rows)
     }
 
     pub(super) fn identity(&self) -> (Identity, Arc<std::path::Path>) {
@@ -286,6 +300,10 @@ impl Log {
             None if next < self.start => Err(ReadError::BelowStart),
             None => Err(self.hole(next)),
         }
+    }
+
+    fn is_active(&self, base: Offset) -> bool {
+        self.active.as_ref().is_some_and(|active| active.base == base)
     }
 
     fn sealed_at(&self, offset: Offset) -> Option<Sealed> {

@@ -74,12 +74,12 @@ pub(crate) fn rewrite_segment(
     active.bytes = out.len();
     new.sync_data().map_err(FileError::when(SYNC, &new_path))?;
 
+    let _replacing = segments.replacing(&dir, base);
     // An index of the old file must not be taken for one of the new.
     remove_file(files, &super::index_path(&dir, base))?;
     sync_parent(files, &path)?;
     files.rename(&new_path, &path).map_err(FileError::when("rename to", &path))?;
     sync_parent(files, &path)?;
-    segments.forget(&dir, base);
     let mut rows = active.rows.clone();
     rows.push(active.row(active.end));
     store_rows(&segments.env, &dir, base, &rows, 0);

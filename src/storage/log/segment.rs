@@ -1,15 +1,23 @@
 //! Segments opened for reading, and how many are kept open.
+//!
+//! A segment's name comes to stand for another file when it is written anew. What was opened before must not be used
+//! for who comes after, because it may have what has been erased. So whatever opens a file, outside the lock, keeps it
+//! only if no name has changed meanwhile.
 
 use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 
-use super::{index_path, segment_path};
+use super::{
+    Identity, index_path,
+    kept::{KeptFrame, KeptFrames},
+    segment_path,
+};
 use crate::{
     env::{Env, File, Open},
     storage::{
@@ -25,12 +33,29 @@ pub(crate) struct OpenSegments {
     pub(super) env: Env,
     most: usize,
     open: Mutex<Open_>,
+    /// Held by who writes a sealed segment anew, and by who writes an index for one: the index of an old file must not
+    /// be left beside a new one.
+    writing: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Open_ {
     segments: HashMap<PathBuf, (u64, OpenSegment)>,
+    frames: KeptFrames,
     uses: u64,
+    changes: Changes,
+}
+
+/// How often a name has come to stand for another file, or for none.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(super) struct Changes(u64);
+
+/// The replacement of a sealed segment's file under way. When it is dropped, the old file is not used any more.
+pub(super) struct Replacing<'a> {
+    segments: &'a OpenSegments,
+    dir: &'a Path,
+    base: Offset,
+    _alone: MutexGuard<'a, ()>,
 }
 
 /// A segment opened for reading.
@@ -45,78 +70,148 @@ pub(super) struct SealedSegment {
     pub(super) bytes: Bytes,
     /// Rows in order; the last stands for the segment's end. None if there is no sound index.
     pub(super) rows: Option<Vec<IndexRow>>,
+    /// When it was opened.
+    changes: Changes,
 }
 
 impl OpenSegments {
     /// Keeps at most `most` segments open.
     pub(crate) fn new(env: Env, most: usize) -> Self {
-        Self { env, most: most.max(1), open: Mutex::default() }
+        Self { env, most: most.max(1), open: Mutex::default(), writing: Mutex::default() }
     }
 
     /// The bytes and the index of a sealed segment.
     pub(super) fn sealed(&self, dir: &Path, base: Offset) -> io::Result<Arc<SealedSegment>> {
         let path = segment_path(dir, base);
-        if let Some(OpenSegment::Sealed(segment)) = self.look_up(&path) {
-            return Ok(segment);
+        loop {
+            let (found, changes) = self.look_up(&path);
+            if let Some(OpenSegment::Sealed(segment)) = found {
+                return Ok(segment);
+            }
+            let bytes = self.env.files.map(&path)?;
+            let rows = load_rows(&self.env, dir, base, bytes.len() as u64);
+            let segment = Arc::new(SealedSegment { bytes, rows, changes });
+            if self.keep(&path, OpenSegment::Sealed(segment.clone()), changes) {
+                return Ok(segment);
+            }
         }
-        let bytes = self.env.files.map(&path)?;
-        let rows = load_rows(&self.env, dir, base, bytes.len() as u64);
-        let segment = Arc::new(SealedSegment { bytes, rows });
-        self.keep(path, OpenSegment::Sealed(segment.clone()));
-        Ok(segment)
     }
 
     /// The file of the active segment.
     pub(super) fn active(&self, dir: &Path, base: Offset) -> io::Result<Arc<dyn File>> {
         let path = segment_path(dir, base);
-        if let Some(OpenSegment::Active(file)) = self.look_up(&path) {
-            return Ok(file);
+        loop {
+            let (found, changes) = self.look_up(&path);
+            if let Some(OpenSegment::Active(file)) = found {
+                return Ok(file);
+            }
+            let file = self.env.files.open(&path, Open::Write)?;
+            if self.keep(&path, OpenSegment::Active(file.clone()), changes) {
+                return Ok(file);
+            }
         }
-        let file = self.env.files.open(&path, Open::Write)?;
-        self.keep(path, OpenSegment::Active(file.clone()));
-        Ok(file)
     }
 
     /// Gives the rows of a segment that had no sound index; they are written for the next time if the disk takes them.
-    pub(super) fn give_rows(&self, dir: &Path, base: Offset, segment: &SealedSegment, rows: Vec<IndexRow>) {
+    /// None if the segment may not be the one that was opened any more: then it is to be opened again.
+    pub(super) fn give_rows(
+        &self,
+        dir: &Path,
+        base: Offset,
+        segment: &SealedSegment,
+        rows: Vec<IndexRow>,
+    ) -> Option<Arc<SealedSegment>> {
+        let _alone = self.writing();
+        if self.changes() != segment.changes {
+            return None;
+        }
         store_rows(&self.env, dir, base, &rows, 0);
-        let segment = SealedSegment { bytes: segment.bytes.clone(), rows: Some(rows) };
-        self.keep(segment_path(dir, base), OpenSegment::Sealed(Arc::new(segment)));
+        let changes = segment.changes;
+        let segment = Arc::new(SealedSegment { bytes: segment.bytes.clone(), rows: Some(rows), changes });
+        self.keep(&segment_path(dir, base), OpenSegment::Sealed(segment.clone()), changes).then_some(segment)
     }
 
-    /// Closes a segment: it has been sealed, or removed.
+    /// To be held while a sealed segment's file and index are replaced.
+    pub(super) fn replacing<'a>(&'a self, dir: &'a Path, base: Offset) -> Replacing<'a> {
+        Replacing { segments: self, dir, base, _alone: self.writing() }
+    }
+
+    /// Closes a segment: it has been sealed, replaced or removed.
     pub(super) fn forget(&self, dir: &Path, base: Offset) {
-        self.lock().segments.remove(&segment_path(dir, base));
+        let mut open = self.lock();
+        open.changes.0 += 1;
+        open.segments.remove(&segment_path(dir, base));
+        open.frames.forget(|of| of == dir);
     }
 
     /// Closes every segment below a directory.
     pub(crate) fn forget_below(&self, dir: &Path) {
-        self.lock().segments.retain(|path, _| !path.starts_with(dir));
+        let mut open = self.lock();
+        open.changes.0 += 1;
+        open.segments.retain(|path, _| !path.starts_with(dir));
+        open.frames.forget(|of| of.starts_with(dir));
     }
 
-    fn look_up(&self, path: &Path) -> Option<OpenSegment> {
-        let mut open = self.lock();
-        open.uses += 1;
-        let now = open.uses;
-        let (used, segment) = open.segments.get_mut(path)?;
-        *used = now;
-        Some(segment.clone())
+    /// What is kept to be handed to [`keep_frame`](Self::keep_frame), before a frame is looked for.
+    pub(super) fn changes(&self) -> Changes {
+        self.lock().changes
     }
 
-    fn keep(&self, path: PathBuf, segment: OpenSegment) {
+    /// The frame with this offset, if it is one that is kept.
+    pub(super) fn kept_frame(&self, identity: Identity, offset: Offset) -> Option<Arc<KeptFrame>> {
+        self.lock().frames.find(identity, offset)
+    }
+
+    /// Keeps a frame for the next look-up, if it is as it was found.
+    pub(super) fn keep_frame(&self, dir: &Arc<Path>, frame: &Arc<KeptFrame>, changes: Changes) {
+        let mut open = self.lock();
+        if open.changes == changes {
+            open.frames.keep(dir, frame);
+        }
+    }
+
+    /// What is open under a name; or none, as of so many changes.
+    fn look_up(&self, path: &Path) -> (Option<OpenSegment>, Changes) {
         let mut open = self.lock();
         open.uses += 1;
+        let (now, changes) = (open.uses, open.changes);
+        let found = open.segments.get_mut(path).map(|(used, segment)| {
+            *used = now;
+            segment.clone()
+        });
+        (found, changes)
+    }
+
+    /// Keeps what was opened, unless a name has changed since it was looked up: it could be this one.
+    fn keep(&self, path: &Path, segment: OpenSegment, changes: Changes) -> bool {
+        let mut open = self.lock();
+        if open.changes != changes {
+            return false;
+        }
+        open.uses += 1;
         let now = open.uses;
-        open.segments.insert(path, (now, segment));
+        open.segments.insert(path.to_owned(), (now, segment));
         if open.segments.len() > self.most {
             // Finding the oldest looks at all; an opened file costs far more than that.
             let oldest = open.segments.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
             oldest.and_then(|path| open.segments.remove(&path));
         }
+        true
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Open_> {
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open_> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Replacing<'_> {
+    /// Also after an error: the file may have its new name although nobody could make sure of it.
+    fn drop(&mut self) {
+        self.segments.forget(self.dir, self.base);
     }
 }
 

@@ -205,7 +205,7 @@ pub(crate) fn remove_segments(log: &Mutex<Log>, segments: &OpenSegments, trimmed
         log.dir.clone()
     };
     for segment in trimmed {
-        segments.forget(&dir, segment.base);
+        let _replacing = segments.replacing(&dir, segment.base);
         remove_file(&*segments.env.files, &segment_path(&dir, segment.base))?;
         remove_file(&*segments.env.files, &index_path(&dir, segment.base))?;
     }

@@ -3,9 +3,11 @@
 mod damage;
 mod find_time;
 mod index;
+mod kept;
 mod model;
 mod opening;
 mod reading;
+mod replaced;
 mod rolling;
 
 use std::{path::PathBuf, sync::Mutex};

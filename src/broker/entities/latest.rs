@@ -1,0 +1,154 @@
+//! The latest records of many entities, as they were at one moment.
+//!
+//! Which records these are is looked up when the read begins; the records themselves are read step by step, as the
+//! client takes them, so that a thousand large ones are never in memory together. They do not change meanwhile. One
+//! that is trimmed before it is returned is answered like one that was trimmed before: with its version.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::entity;
+use crate::{
+    broker::{Broker, Error, Shared, erasure::Masks, state::PartitionRef},
+    storage::keys::{hash::KeyHash, table::Subject},
+    types::{Offset, PartitionId, Version, limits},
+};
+
+/// A read of the latest records under way.
+pub(crate) struct LatestReader {
+    shared: Arc<Shared>,
+    /// What there is to return, in the order asked for.
+    rows: Vec<Row>,
+    /// How many have been returned.
+    returned: usize,
+    /// How many to look at in the next step.
+    ahead: usize,
+}
+
+/// The latest record of an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Latest {
+    /// Where its records are, or would be.
+    pub(crate) partition: PartitionId,
+    /// Of its latest record; [`Version::NONE`] if it never had one.
+    pub(crate) version: Version,
+    /// Encoded. None if there never was one, or it was trimmed.
+    pub(crate) record: Option<Bytes>,
+}
+
+/// Where the latest record of an entity is.
+struct Row {
+    partition: PartitionRef,
+    version: Version,
+    /// None if there is no record.
+    offset: Option<Offset>,
+}
+
+/// How many records are looked at in the first step.
+const FIRST_AHEAD: usize = 64;
+
+impl Broker {
+    /// Begins to read the latest record of each of these entities, as they are at one moment. May read files.
+    pub(crate) fn read_latest(&self, topic: &str, keys: &[Bytes]) -> Result<LatestReader, Error> {
+        if keys.len() > limits::MAX_LATEST_KEYS {
+            return Err(Error::RequestTooLarge { what: "keys", count: keys.len(), limit: limits::MAX_LATEST_KEYS });
+        }
+        let topic = self.shared.topics().find(topic)?;
+        let entities = keys.iter().map(|key| entity(&topic, key)).collect::<Result<Vec<_>, _>>()?;
+        let ends = self.shared.ends_at_one_moment(entities.iter().map(|(partition, _)| partition));
+        let row = |(key, (partition, hash)): (&Bytes, (PartitionRef, KeyHash))| {
+            let limit = ends[&partition.partition().id];
+            let (version, offset) = self.shared.latest_below(&partition, hash, Subject::Key(key), limit)?;
+            Ok::<_, Error>(Row { partition, version, offset })
+        };
+        Ok(LatestReader {
+            shared: Arc::clone(&self.shared),
+            rows: keys.iter().zip(entities).map(row).collect::<Result<_, _>>()?,
+            returned: 0,
+            ahead: FIRST_AHEAD,
+        })
+    }
+}
+
+impl Shared {
+    /// The latest record of an entity below an offset. Reads files.
+    pub(in crate::broker) fn latest_record(
+        &self,
+        partition: &PartitionRef,
+        hash: KeyHash,
+        key: &[u8],
+        limit: Offset,
+    ) -> Result<Latest, Error> {
+        let (version, offset) = self.latest_below(partition, hash, Subject::Key(key), limit)?;
+        Row { partition: partition.clone(), version, offset }.read(self)
+    }
+}
+
+impl LatestReader {
+    /// The next entities in the order asked for, at most one response's worth; none when all have been returned. May
+    /// read files.
+    pub(crate) fn step(&mut self) -> Result<Option<Vec<Latest>>, Error> {
+        let ahead = self.ahead.min(self.rows.len() - self.returned);
+        if ahead == 0 {
+            return Ok(None);
+        }
+        let rows = &self.rows[self.returned..self.returned + ahead];
+        let latest = loop {
+            let erased: Vec<Masks> = rows.iter().map(Row::erased).collect();
+            let latest = self.read(rows)?;
+            // What was erased meanwhile must not be shown.
+            if rows.iter().zip(&erased).all(|(row, erased)| row.erased().is_same(erased)) {
+                break latest;
+            }
+        };
+        self.returned += latest.len();
+        // Where records are large, few are read to be dropped again.
+        self.ahead = if latest.len() == ahead { 2 * self.ahead } else { latest.len() };
+        Ok(Some(latest))
+    }
+
+    /// As many of the first of these as fit a response; one always does.
+    fn read(&self, rows: &[Row]) -> Result<Vec<Latest>, Error> {
+        // In the order in which they lie, so that a frame with several of them is read once.
+        let mut by_place: Vec<usize> = (0..rows.len()).collect();
+        by_place.sort_by_key(|at| (rows[*at].partition.partition().id, rows[*at].offset));
+        let mut found: BTreeMap<usize, Latest> = BTreeMap::new();
+        let (mut fit, mut bytes) = (rows.len(), 0);
+        for at in by_place {
+            if at >= fit {
+                continue;
+            }
+            let latest = rows[at].read(&self.shared)?;
+            bytes += latest.bytes();
+            found.insert(at, latest);
+            while bytes > limits::MAX_RESPONSE_BYTES && found.len() > 1 {
+                let Some((last, dropped)) = found.pop_last() else { break };
+                bytes -= dropped.bytes();
+                fit = last;
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+impl Row {
+    fn read(&self, shared: &Shared) -> Result<Latest, Error> {
+        let record = self.offset.map(|offset| shared.read_record(&self.partition, offset)).transpose()?.flatten();
+        Ok(Latest {
+            partition: self.partition.partition().id,
+            version: self.version,
+            record: record.map(|record| record.encoded()),
+        })
+    }
+
+    fn erased(&self) -> Masks {
+        self.partition.partition().erased()
+    }
+}
+
+impl Latest {
+    fn bytes(&self) -> usize {
+        self.record.as_ref().map_or(0, Bytes::len)
+    }
+}

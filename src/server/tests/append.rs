@@ -1,0 +1,93 @@
+//! Appends that need a file do not keep other calls from going on.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    broker::{Broker, Options},
+    env::{
+        Env,
+        sim::{OpKind, SimClock, SimDisk, SimRandom},
+    },
+    proto::{Record, wire},
+    server::log::append::{answer, take},
+};
+
+const KEYS: u64 = 500;
+
+/// A runtime in which one call at a time is worked on.
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("there are threads")
+}
+
+/// A broker that writes its key tables out soon.
+fn open(disk: &SimDisk, seed: u64) -> Arc<Broker> {
+    let env = Env {
+        files: Arc::new(disk.clone()),
+        clock: Arc::new(SimClock::new(1_700_000_000_000)),
+        random: Arc::new(SimRandom::new(seed)),
+    };
+    let small = Options {
+        key_memory_bytes: 8 << 10,
+        journal_file_bytes: 96 << 10,
+        journal_files: 3,
+        memory_bytes: 512 << 10,
+        disk_reserve_bytes: 0,
+        ..Options::new(PathBuf::from("/data"))
+    };
+    Broker::open(env, small).expect("nothing fails")
+}
+
+fn request(number: u64) -> wire::AppendRequest {
+    let record = Record { key: Some(format!("key {number}").into()), ..Record::default() };
+    let batch = wire::AppendBatch {
+        topic: "t".into(),
+        partition: None,
+        sequence: None,
+        records: vec![prost::Message::encode_to_vec(&record).into()],
+    };
+    let batches = vec![Bytes::from(prost::Message::encode_to_vec(&batch))];
+    wire::AppendRequest { batches, return_versions: true, ..wire::AppendRequest::default() }
+}
+
+/// Appends a record to an entity; its version.
+async fn append(broker: &Broker, number: u64) -> u64 {
+    let pending = take(broker, request(number)).await.expect("it is queued");
+    answer(pending).await.expect("nothing fails").batches[0].ranges[0].versions[0]
+}
+
+#[test]
+fn a_call_goes_on_while_an_append_waits_for_a_file() {
+    let disk = SimDisk::new(1);
+    let (runtime, broker) = (runtime(), open(&disk, 1));
+    runtime.block_on(async {
+        broker.create_topic("t", 1, &BTreeMap::new()).expect("a good name").await.expect("nothing fails");
+        for number in 0..KEYS {
+            assert_eq!(append(&broker, number).await, 1);
+        }
+    });
+    broker.close().expect("nothing fails");
+
+    // The first of so many keys is in no table any more: its record is read.
+    let broker = open(&disk, 2);
+    let hold = disk.hold(OpKind::Read);
+    let (cold, of) = (Arc::clone(&broker), runtime.handle().clone());
+    let appended = of.spawn(async move { append(&cold, 0).await });
+    while hold.waiting() == 0 {
+        assert!(!appended.is_finished(), "it needs no file");
+        std::thread::yield_now();
+    }
+    let (sender, other) = mpsc::sync_channel(1);
+    runtime.spawn(async move { sender.send(()).expect("somebody waits") });
+    other.recv_timeout(Duration::from_secs(60)).expect("no other call goes on");
+    drop(hold);
+    assert_eq!(runtime.block_on(appended).expect("it does not panic"), 2);
+    broker.close().expect("nothing fails");
+}
