@@ -280,9 +280,9 @@ fn every_batch_is_stored_once_whenever_the_power_fails() {
             let disk = SimDisk::new(seed);
             let mut run = Run::begin(&disk, seed);
             if operation.is_multiple_of(2) {
-                disk.crash_within(operation)
+                disk.crash_within(operation);
             } else {
-                disk.crash_at(operation)
+                disk.crash_at(operation);
             }
             run.live();
             assert!(!disk.is_on(), "operation {operation} of seed {seed} was not reached the second time");

@@ -58,7 +58,10 @@ fn race(seed: u64) -> Accepted {
         .map(|number| {
             let (broker, recorder, clock) = (Arc::clone(&broker), Arc::clone(&recorder), clock.clone());
             let chance = SimRandom::new(seed * 1_000 + u64::from(number));
-            std::thread::spawn(move || act(number, &broker, &recorder, &chance, &clock))
+            std::thread::Builder::new()
+                .name(format!("client {number}"))
+                .spawn(move || act(number, &broker, &recorder, &chance, &clock))
+                .expect("there is room for a thread")
         })
         .collect();
     clients.into_iter().for_each(|client| client.join().expect("no client has failed"));
