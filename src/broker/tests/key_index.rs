@@ -276,7 +276,11 @@ fn versions_go_on_when_records_that_could_not_be_read_are_trimmed() {
         let appended = send(&broker, append_of(key, 0, Some(Version(ids.len() as u64 + 1))));
         matches!(appended, Err(Error::DamagedRecords { .. }))
     });
-    assert_eq!(refused.count(), model.len(), "while its record is there and cannot be read, it is not known whose it is");
+    assert_eq!(
+        refused.count(),
+        model.len(),
+        "while its record is there and cannot be read, it is not known whose it is"
+    );
     trim_all(&broker);
     keep_house_for_long(&broker, &clock);
     assert_eq!(files(&disk, "log"), [PathBuf::new(); 0], "all segments are gone");
