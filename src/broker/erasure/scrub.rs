@@ -176,9 +176,9 @@ impl Shared {
     fn scrub_retired(&self, partition: &PartitionRef, erasures: &[Erasure]) -> Result<(), FileError> {
         let token_of = |fact: &Retired| {
             let Identity::Entity { key } = &fact.identity else { return None };
-            let of_hash = erasures.iter().filter(|erasure| erasure.token.hash() == fact.hash.0);
+            let mut of_hash = erasures.iter().filter(|erasure| erasure.token.hash() == fact.hash.0);
             let is_it = |erasure: &&Erasure| fact.version <= erasure.through && erasure.token.is_of(key);
-            of_hash.map(|erasure| erasure).find(is_it).map(|erasure| erasure.token)
+            of_hash.find(is_it).map(|erasure| erasure.token)
         };
         let hashes = erasures.iter().map(|erasure| KeyHash(erasure.token.hash()));
         self.edit_retired(partition, hashes, |fact| match token_of(&fact) {
