@@ -64,6 +64,10 @@ impl Bell {
         self.rung.notify_all();
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Waits for a ring or the next round; whether to go on, and whether a checkpoint is wanted.
     fn wait(&self) -> Option<bool> {
         let quiet = |state: &mut BellState| !state.rung && !state.closed && !state.checkpoint_wanted;

@@ -113,6 +113,11 @@ impl PartitionRef {
     pub(super) fn partition(&self) -> &Partition {
         &self.topic.partitions[self.at]
     }
+
+    /// Whether its topic was deleted.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.topic.deleted.load(Ordering::Acquire)
+    }
 }
 
 impl Topic {

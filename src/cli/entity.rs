@@ -131,19 +131,25 @@ async fn wait_until_complete(entities: &Entities, mut erasure: Erasure) -> Resul
             message: format!("the entity is erased, but not known to be gone from every file: {source}; ask again"),
             source,
         })?;
+        if let Some(problem) = &erasure.problem {
+            waiting.set_message(format!("erased for every reader; the bytes are not gone yet, because {problem}"));
+        }
     }
     waiting.finish_and_clear();
     Ok(erasure)
 }
 
 fn erasure_text(key: &str, erasure: &Erasure) -> String {
-    let Erasure { complete, through, deadline_ms, .. } = *erasure;
+    let Erasure { complete, through, deadline_ms, ref problem, .. } = *erasure;
     if through == Version::NONE {
         return format!("{key} has no records; nothing was erased");
     }
-    match complete {
-        true => format!("erased {key} up to version {through}; its bytes are gone from every file"),
-        false => format!(
+    match (complete, problem) {
+        (true, _) => format!("erased {key} up to version {through}; its bytes are gone from every file"),
+        (false, Some(problem)) => {
+            format!("erased {key} up to version {through}; its bytes are not gone from every file yet: {problem}")
+        }
+        (false, None) => format!(
             "erased {key} up to version {through}; its bytes will be gone from every file by {}",
             time::format_time(deadline_ms)
         ),
@@ -159,6 +165,7 @@ fn erasure_json(topic: &str, key: &OsStr, erasure: &Erasure) -> Value {
     value["requested_ms"] = json!(erasure.requested_ms);
     value["deadline_ms"] = json!(erasure.deadline_ms);
     value["through_version"] = json!(erasure.through.0);
+    value["problem"] = json!(erasure.problem);
     value
 }
 

@@ -2,15 +2,20 @@
 //!
 //! To erase is one journal entry. When it is applied, readers are shown nothing of the entity's records any more
 //! (`masks.rs`), and those that follow are told (`notices.rs`); then the call is answered. The bytes are removed in the
-//! background (`scrub.rs`): from segments, by writing them anew; from the journal, by going on in another file and
-//! writing zeros over the ones before; from retired facts. A last journal entry says that they are gone, and the masks
-//! go.
+//! background (`scrub.rs`): from the journal, by going on in another file and writing zeros over the ones before; from
+//! segments (`places.rs` says which), by writing them anew; from retired facts. A last journal entry says that they are
+//! gone, and the masks go. What keeps them from being gone is told to whoever asks (`progress.rs`).
+//!
+//! Damage does not keep bytes. Nobody can tell what a damaged part of a segment or of a file of retired facts has, so
+//! where it may be of an erased entity its bytes go, and it is reported as damaged as before.
 //!
 //! An erased record keeps a token instead of its key, by which the broker knows the entity again when somebody names
 //! the key: its versions go on.
 
 mod masks;
 mod notices;
+mod places;
+mod progress;
 mod scrub;
 
 use std::{
@@ -54,6 +59,8 @@ pub(crate) struct Erasure {
     pub(crate) deadline_ms: i64,
     /// The version of the last record that was erased.
     pub(crate) through: Version,
+    /// Why they were not when that was tried last.
+    pub(crate) problem: Option<String>,
 }
 
 /// What a reader that follows is told of an erasure.
@@ -70,6 +77,8 @@ pub(super) struct Erasures {
     known: BTreeMap<u64, KnownErasure>,
     /// Those that are complete, in the order in which they became so.
     complete: VecDeque<u64>,
+    /// What has been done about the others.
+    progress: BTreeMap<u64, progress::Progress>,
 }
 
 impl Broker {
@@ -172,6 +181,7 @@ impl Shared {
             requested_ms: known.erasure.requested_ms,
             deadline_ms: known.erasure.requested_ms.saturating_add(deadline),
             through: known.erasure.through,
+            problem: lock(&self.erasures).problem(known.erasure.id),
         }
     }
 
@@ -233,6 +243,7 @@ impl Erasures {
 
     fn complete(&mut self, id: u64) -> Option<KnownErasure> {
         let known = self.known.get_mut(&id).filter(|known| !known.complete)?;
+        self.progress.remove(&id);
         known.complete = true;
         let known = known.clone();
         self.remember(id);
@@ -252,5 +263,6 @@ impl Erasures {
         self.known.retain(|_, known| known.topic != topic);
         let known = &self.known;
         self.complete.retain(|id| known.contains_key(id));
+        self.progress.retain(|id, _| known.contains_key(id));
     }
 }

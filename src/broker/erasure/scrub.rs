@@ -1,150 +1,189 @@
 //! Removing the bytes of erased entities from every file.
 //!
 //! The order is what makes it complete: first nothing that is erased is left in memory or in a segment that grows; then
-//! the journal goes on in another file, and a checkpoint covers the ones before; then segments are written anew,
-//! retired facts too, and zeros over what the journal has given back. Each step can be repeated, and after a crash is:
-//! the erasure is not complete before all are done.
+//! the journal goes on in another file, a checkpoint covers the ones before, and zeros are written over these, so that
+//! they can be used again; then segments are written anew, and retired facts. Each step can be repeated, and after a
+//! crash is: the erasure is not complete before all are done.
+//!
+//! Nobody waits for it. Housekeeping is kept out for no longer than a checkpoint takes, or giving a file its name; and
+//! between two segments the key indexes, which this thread also keeps, get what they need.
+//!
+//! What keeps the erasures of one partition from being complete, such as a full disk, does not stop those of others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::{Masks, progress::Problem};
 use crate::{
-    broker::{Broker, Error, Shared, keys::Freeze, lock, state::PartitionRef},
+    broker::{Broker, Shared, keys::Freeze, lock, state::PartitionRef},
     storage::{
         files::{FileError, SYNC, remove_tree},
         format::{
             change::Change,
-            erasure::{Erasure, Token, erase_in},
+            erasure::{Erasure, Token},
         },
         keys::{
             hash::KeyHash,
             retired::{Identity, Retired},
         },
-        log::rewrite_segment,
+        log::{Rewrite, remove_unfinished},
     },
-    types::{Offset, Version},
+    types::Offset,
 };
+
+/// Why the erasures of a partition are not complete.
+enum Incomplete {
+    /// It is tried again later.
+    Problem(Problem),
+    /// The broker is being closed: the next start does it.
+    Closing,
+    File(FileError),
+}
+
+impl From<FileError> for Incomplete {
+    fn from(error: FileError) -> Self {
+        if error.is_disk_full() { Self::Problem(Problem::DiskFull) } else { Self::File(error) }
+    }
+}
 
 impl Broker {
     /// Removes the bytes of all erasures that wait for it.
     pub(in crate::broker) fn scrub(&self) -> Result<(), FileError> {
         let shared = &self.shared;
-        let waiting = shared.partitions_to_scrub();
-        if waiting.is_empty() {
+        let due = shared.partitions_to_scrub();
+        if due.is_empty() {
             return Ok(());
         }
-        {
-            let mut housekeeper = lock(&self.housekeeper);
-            housekeeper.write_out(shared)?;
-            for (partition, erasures) in &waiting {
-                let end = erasures.iter().map(|erasure| erasure.end).max().unwrap_or_default();
-                let mut writer = lock(&partition.partition().writer);
-                writer.seal_before(&partition.partition().log, &shared.segments, end)?;
-            }
-            shared.ring.begin_scrub();
-            lock(&self.committer).leave_journal_file()?;
-            housekeeper.checkpoint(shared, Freeze::Due)?;
+        if !shared.are_in_sealed_segments(&due) {
+            self.scrub_journal(&due)?;
         }
-        for (partition, erasures) in &waiting {
-            if let Err(error) = self.scrub_partition(partition, erasures)? {
-                tracing::error!(%error, topic = %partition.topic.name, "an erasure cannot go on");
-                return Ok(());
+        let mut gone = Vec::new();
+        for (partition, erasures) in due {
+            match self.scrub_partition(&partition, &erasures) {
+                Ok(()) => gone.push((partition, erasures)),
+                Err(Incomplete::Problem(problem)) => shared.note_problem(&partition, &erasures, &problem),
+                Err(Incomplete::Closing) => return Ok(()),
+                // Its files are being removed.
+                Err(Incomplete::File(_)) if partition.is_deleted() => {}
+                Err(Incomplete::File(error)) => return Err(error),
             }
         }
+        if gone.is_empty() { Ok(()) } else { self.complete(&gone) }
+    }
+
+    /// Leaves nothing of these erasures in memory, in the journal, or in segments that grow.
+    ///
+    /// What is appended from here on has nothing in it that is erased: the erasures have been applied, and so has all
+    /// that was queued before them.
+    fn scrub_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
+        let shared = &self.shared;
+        shared.ring.begin_scrub()?;
+        let left = self.leave_journal(due);
+        // Also after an error: appends need the files.
+        shared.ring.scrub()?;
+        left?;
+        shared.note_in_sealed_segments(due);
+        Ok(())
+    }
+
+    /// Seals the segments that have something of these erasures, and lets a checkpoint release the journal files that
+    /// do.
+    fn leave_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
+        let shared = &self.shared;
+        let mut housekeeper = lock(&self.housekeeper);
+        housekeeper.write_out(shared)?;
+        for (partition, erasures) in due {
+            let end = erasures.iter().map(|erasure| erasure.end).max().unwrap_or_default();
+            let mut writer = lock(&partition.partition().writer);
+            writer.seal_before(&partition.partition().log, &shared.segments, end)?;
+        }
+        lock(&self.committer).leave_journal_file()?;
+        housekeeper.checkpoint(shared, Freeze::Due)
+    }
+
+    /// Writes anew what a partition's segments and retired facts have of erased entities.
+    fn scrub_partition(&self, partition: &PartitionRef, erasures: &[Erasure]) -> Result<(), Incomplete> {
+        let shared = &self.shared;
+        let dir = lock(&partition.partition().log).dir();
+        remove_unfinished(&*shared.env.files, &dir)?;
+        let mut segments = BTreeSet::new();
+        for erasure in erasures {
+            let found = shared.segments_with(partition, erasure);
+            segments.extend(found.map_err(|error| Incomplete::Problem(Problem::Unfindable(error)))?);
+        }
+        let masks = Masks::of(erasures);
+        for base in segments {
+            self.scrub_segment(partition, base, &masks)?;
+            shared.settle(shared.keep_indexes());
+            if shared.indexing.is_closed() || shared.has_failed() {
+                return Err(Incomplete::Closing);
+            }
+        }
+        Ok(shared.scrub_retired(partition, erasures)?)
+    }
+
+    fn scrub_segment(&self, partition: &PartitionRef, base: Offset, masks: &Masks) -> Result<(), Incomplete> {
+        let (shared, log) = (&self.shared, &partition.partition().log);
+        let edit = |frame: &_| masks.erase_in(&partition.topic.hasher, frame);
+        let Some(rewrite) = Rewrite::of(log, &shared.segments, base)? else { return Ok(()) };
+        if !rewrite.is_needed(edit)? {
+            return Ok(());
+        }
+        shared.check_room_beside(rewrite.bytes())?;
+        let rewritten = rewrite.write(edit)?;
+        // Who holds this removes segments, and renames the directories of deleted topics.
+        let _housekeeper = lock(&self.housekeeper);
+        Ok(rewritten.install(log)?)
+    }
+
+    /// Says that the bytes of these erasures are gone, once they are.
+    fn complete(&self, gone: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
+        let shared = &self.shared;
         // Names the files of retired facts that were written anew, and lets the old ones go.
         lock(&self.housekeeper).checkpoint(shared, Freeze::Due)?;
-        shared.ring.scrub()?;
+        for (partition, _) in gone.iter().filter(|(partition, _)| !partition.is_deleted()) {
+            // Also those that no checkpoint has ever named, because of a crash.
+            let number = lock(&partition.partition().log).retired_file();
+            match shared.remove_old_retired(partition, number) {
+                Err(_) if partition.is_deleted() => {}
+                removed => removed?,
+            }
+        }
         // What recovery has cut off and kept may have anything in it.
         remove_tree(&*shared.env.files, &shared.dir.aside())?;
         let root = &shared.options.data_dir;
         shared.env.files.sync_dir(root).map_err(FileError::when(SYNC, root))?;
-        for erasure in waiting.iter().flat_map(|(_, erasures)| erasures) {
+        for erasure in gone.iter().flat_map(|(_, erasures)| erasures) {
             // Refused when the broker goes down; the next start does it again.
             drop(shared.queue_change(Change::ErasureComplete { id: erasure.id }, || Ok(())));
         }
         Ok(())
     }
-
-    /// Writes anew what a partition's segments and retired facts have of erased entities. The inner result: why records
-    /// cannot be found.
-    fn scrub_partition(&self, partition: &PartitionRef, erasures: &[Erasure]) -> Result<Result<(), Error>, FileError> {
-        let shared = &self.shared;
-        let mut segments = BTreeSet::new();
-        for erasure in erasures {
-            match shared.segments_of(partition, erasure) {
-                Ok(found) => segments.extend(found),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        for base in segments {
-            // Trimmed segments are removed by who holds this.
-            let _housekeeper = lock(&self.housekeeper);
-            rewrite_segment(&partition.partition().log, &shared.segments, base, |frame| {
-                erase_in(frame, |record| {
-                    let (key, offset) = (record.key?, Offset(record.offset?));
-                    let erased = |erasure: &&Erasure| offset < erasure.end && erasure.token.is_of(key);
-                    erasures.iter().find(erased).map(|erasure| erasure.token)
-                })
-            })?;
-        }
-        shared.scrub_retired(partition, erasures).map(Ok)
-    }
 }
 
 impl Shared {
-    /// The erasures that wait, by partition.
-    fn partitions_to_scrub(&self) -> Vec<(PartitionRef, Vec<Erasure>)> {
-        let mut waiting: BTreeMap<_, Vec<Erasure>> = BTreeMap::new();
-        for known in lock(&self.erasures).waiting() {
-            waiting.entry((known.topic, known.erasure.partition)).or_default().push(known.erasure.clone());
+    /// Makes sure that the disk has room for another file of this size, and for what is to be left there: a file that
+    /// fills the disk for a moment would have appends refused.
+    fn check_room_beside(&self, bytes: u64) -> Result<(), Incomplete> {
+        let root = &self.options.data_dir;
+        let available = self.env.files.available_bytes(root).map_err(FileError::when("look for room in", root))?;
+        if available < bytes.saturating_add(self.options.disk_reserve_bytes) {
+            return Err(Incomplete::Problem(Problem::NoRoom { bytes }));
         }
-        let late = |erasure: &Erasure| {
-            let waited = self.env.clock.now_ms().saturating_sub(erasure.requested_ms);
-            u128::try_from(waited).is_ok_and(|waited| waited > self.options.erasure_deadline.as_millis())
-        };
-        let found = waiting.into_iter().filter_map(|((topic, partition), erasures)| {
-            for erasure in erasures.iter().filter(|erasure| late(erasure)) {
-                tracing::error!(erasure = format!("{:016x}", erasure.id), "an erasure is late; it is being worked on");
-            }
-            let partition = self.topics().find_by_id(topic)?.partition(partition).ok()?;
-            Some((partition, erasures))
-        });
-        found.collect()
-    }
-
-    /// The bases of the segments that have records of an erased entity, as its rows say.
-    fn segments_of(&self, partition: &PartitionRef, erasure: &Erasure) -> Result<BTreeSet<Offset>, Error> {
-        let mut segments = BTreeSet::new();
-        let log = &partition.partition().log;
-        self.for_each_offset(partition, KeyHash(erasure.token.hash()), erasure.end, |offset| {
-            segments.extend(lock(log).sealed_base(offset));
-        })?;
-        Ok(segments)
+        Ok(())
     }
 
     /// Puts tokens in the place of keys in retired facts.
     fn scrub_retired(&self, partition: &PartitionRef, erasures: &[Erasure]) -> Result<(), FileError> {
-        let _upkeep = lock(&partition.partition().upkeep);
-        if lock(&partition.partition().next).keys.retired_number() == 0 {
-            return Ok(());
-        }
-        let token_of = |key: &[u8], version: Version| {
-            let is_it = |erasure: &&Erasure| version <= erasure.through && erasure.token.is_of(key);
-            erasures.iter().find(is_it).map(|erasure| erasure.token)
+        let token_of = |fact: &Retired| {
+            let Identity::Entity { key } = &fact.identity else { return None };
+            let mut of_hash = erasures.iter().filter(|erasure| erasure.token.hash() == fact.hash.0);
+            let is_it = |erasure: &&Erasure| fact.version <= erasure.through && erasure.token.is_of(key);
+            of_hash.find(is_it).map(|erasure| erasure.token)
         };
-        let edit = |fact: Retired| {
-            let token = match &fact.identity {
-                Identity::Entity { key } => token_of(key, fact.version),
-                _ => None,
-            };
-            Some(match token {
-                Some(Token(token)) => Retired { identity: Identity::Erased { token }, ..fact },
-                None => fact,
-            })
-        };
-        if self.write_retired(partition, Vec::new(), edit)? {
-            let number = lock(&partition.partition().next).keys.retired_number();
-            lock(&partition.partition().log).set_retired_file(number);
-        }
-        Ok(())
+        let hashes = erasures.iter().map(|erasure| KeyHash(erasure.token.hash()));
+        self.edit_retired(partition, hashes, |fact| match token_of(&fact) {
+            Some(Token(token)) => Retired { identity: Identity::Erased { token }, ..fact },
+            None => fact,
+        })
     }
 }

@@ -9,7 +9,7 @@
 //! tells the version without reading a file. Where it does not, the locks are released, the files are read, and what
 //! was found is true as long as the files are the same (`look_up.rs`). Who looks for records takes offsets from all
 //! parts in the order of versions (`rows.rs`). `upkeep.rs` freezes tables, writes and merges runs, and fills gaps from
-//! the log; `retire.rs` keeps what must outlive records that are removed.
+//! the log; `retire.rs` keeps what must outlive records that are removed; `edited.rs` lets erased keys go from there.
 //!
 //! Invariants:
 //! - Files, frozen table and table cover adjacent offsets. They change places under the lock of appends only, and files
@@ -18,6 +18,7 @@
 //!   than the high watermark.
 //! - A run is written when what it covers is in segments and a checkpoint says so.
 
+mod edited;
 mod look_up;
 mod memory;
 mod retire;

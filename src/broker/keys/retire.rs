@@ -83,7 +83,11 @@ impl Shared {
             }
         }
         let number = lock(&partition.partition().next).keys.retired_number();
-        lock(&partition.partition().log).retire(trimmed.end, number);
+        let mut log = lock(&partition.partition().log);
+        // A file that cannot be opened has no number here. The checkpoint goes on naming it: what it knew is lost, and
+        // not unknown.
+        let number = number.max(log.retired_file());
+        log.retire(trimmed.end, number);
         Ok(())
     }
 
@@ -176,7 +180,7 @@ impl Shared {
         let expected = inputs.iter().map(|file| file.len()).sum();
         let merged = retired::merge(files, &dir, &content(number, expected), &inputs, edit);
         let merged = match merged {
-            Ok(merged) => Arc::new(merged),
+            Ok(merged) => merged,
             Err(merge::Error::File(error)) => return Err(error),
             Err(merge::Error::Damaged(damaged)) => {
                 // It stays as it is, damage and all: what it knew must not be taken for never known.
@@ -186,10 +190,15 @@ impl Shared {
         };
         let (path, bytes) = (merged.path().display(), merged.bytes());
         tracing::debug!(%path, bytes, facts = merged.len(), "retired facts were written");
+        self.change_retired(partition, merged);
+        Ok(true)
+    }
+
+    /// Puts this file in the place of the one that appends look into. The caller holds the upkeep.
+    pub(super) fn change_retired(&self, partition: &PartitionRef, retired: RetiredFile) {
         let mut next = lock(&partition.partition().next);
         let (runs, gaps) = (next.keys.files.runs.clone(), next.keys.files.gaps.clone());
-        next.keys.files = Arc::new(Files { runs, gaps, retired: Some(merged), lost: None });
-        Ok(true)
+        next.keys.files = Arc::new(Files { runs, gaps, retired: Some(Arc::new(retired)), lost: None });
     }
 }
 

@@ -102,21 +102,24 @@ impl Shared {
         }
     }
 
-    /// Calls for the offset of every row of a hash below a limit, in any order; some may be of other subjects.
-    pub(in crate::broker) fn for_each_offset(
+    /// Calls for every row of a hash with an offset below a limit: those of one subject in order, those of others with
+    /// the same hash among them. Begins again if what it looks into is damaged and has to be made anew.
+    pub(in crate::broker) fn for_each_row(
         &self,
         partition: &PartitionRef,
         hash: KeyHash,
         limit: Offset,
-        mut each: impl FnMut(Offset),
+        mut each: impl FnMut(Version, Offset),
     ) -> Result<(), Error> {
         let all = Rows { hash, subject: None, from: Version(1), backward: false, most: usize::MAX, limit };
         loop {
             let known = self.known(partition, &all)?;
-            let frozen = known.frozen.as_deref().map(|table| all.in_table(table)).unwrap_or_default();
-            known.newest.iter().chain(&frozen).for_each(|(_, offset)| each(*offset));
-            match known.files.for_each_offset(hash, limit, &mut each) {
-                Ok(()) => return Ok(()),
+            match known.files.for_each_row(hash, limit, &mut each) {
+                Ok(()) => {
+                    let frozen = known.frozen.as_deref().map(|table| all.in_table(table)).unwrap_or_default();
+                    frozen.iter().chain(&known.newest).for_each(|(version, offset)| each(*version, *offset));
+                    return Ok(());
+                }
                 Err(unknown) => self.repair(partition, unknown)?,
             }
         }
@@ -143,7 +146,7 @@ impl Shared {
 }
 
 impl Files {
-    fn for_each_offset(&self, hash: KeyHash, limit: Offset, mut each: impl FnMut(Offset)) -> Result<(), Unknown> {
+    fn for_each_row(&self, hash: KeyHash, limit: Offset, mut each: impl FnMut(Version, Offset)) -> Result<(), Unknown> {
         for run in &self.runs {
             let damaged = |damaged| Unknown::Run(run.clone(), damaged);
             if !run.may_have(hash).map_err(damaged)? {
@@ -153,7 +156,7 @@ impl Files {
             for at in 0..group.len() {
                 let row = group.row(at).map_err(damaged)?;
                 if row.offset < limit {
-                    each(row.offset);
+                    each(row.version, row.offset);
                 }
             }
         }

@@ -34,7 +34,7 @@ pub struct LatestRecord {
 }
 
 /// The removal of an entity's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Erasure {
     /// Its identity, for [`Entities::erasure`].
     pub id: u64,
@@ -46,6 +46,8 @@ pub struct Erasure {
     pub deadline_ms: i64,
     /// The version of the last record that was erased; [`Version::NONE`]: there was nothing to erase.
     pub through: Version,
+    /// Why it could not be completed when that was tried last, for people to read. The broker tries again.
+    pub problem: Option<String>,
 }
 
 impl Entities {
@@ -130,6 +132,7 @@ impl From<proto::Erasure> for Erasure {
             requested_ms: erasure.requested_ms,
             deadline_ms: erasure.deadline_ms,
             through: Version(erasure.through_version),
+            problem: (!erasure.problem.is_empty()).then_some(erasure.problem),
         }
     }
 }

@@ -66,5 +66,6 @@ fn erasure(erasure: &Erasure) -> proto::Erasure {
         requested_ms: erasure.requested_ms,
         deadline_ms: erasure.deadline_ms,
         through_version: erasure.through.0,
+        problem: erasure.problem.clone().unwrap_or_default(),
     }
 }

@@ -17,6 +17,9 @@ pub(crate) const BLOCK_BYTES: usize = 64;
 /// How many blocks are in a page.
 const BLOCKS_PER_PAGE: u64 = 63;
 
+/// How many bytes of a page blocks take.
+pub(crate) const BLOCKS_IN_PAGE_BYTES: usize = BLOCKS_PER_PAGE as usize * BLOCK_BYTES;
+
 const BITS_PER_HASH: u64 = 12;
 const BITS_PER_BLOCK: u64 = BLOCK_BYTES as u64 * 8;
 const BITS_SET_PER_HASH: u32 = 7;
@@ -29,6 +32,11 @@ pub(crate) type Block = [u8; BLOCK_BYTES];
 /// How many blocks a filter over so many hashes takes; at least one.
 pub(crate) fn blocks_for(hashes: u64) -> u64 {
     hashes.saturating_mul(BITS_PER_HASH).div_ceil(BITS_PER_BLOCK).max(1)
+}
+
+/// How many hashes a filter of so many blocks is for.
+pub(crate) fn hashes_for(blocks: u64) -> u64 {
+    blocks.saturating_mul(BITS_PER_BLOCK) / BITS_PER_HASH
 }
 
 /// How many pages a filter of so many blocks takes.

@@ -1,7 +1,8 @@
 //! Which journal file is what: in use, released, or not there yet.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -39,7 +40,10 @@ struct State {
     free: VecDeque<PathBuf>,
     /// Files whose entries are not needed, and must be gone before the file is used.
     unscrubbed: VecDeque<PathBuf>,
+    /// Only blank files may be taken into use.
     is_scrubbing: bool,
+    /// Files not in use that have been written with zeros, and with nothing since.
+    blank: BTreeSet<PathBuf>,
     /// Room for the next file, found ahead. Its header is written when it is taken into use.
     next: Option<PathBuf>,
     next_number: u64,
@@ -58,6 +62,7 @@ impl Ring {
             free: VecDeque::new(),
             unscrubbed: VecDeque::new(),
             is_scrubbing: false,
+            blank: BTreeSet::new(),
             next: None,
             next_number: 1,
             created: 0,
@@ -127,16 +132,39 @@ impl Ring {
         Ok(())
     }
 
-    /// From now on files that are not in use, and those that are released, are not taken into use before they are
-    /// scrubbed.
-    pub(crate) fn begin_scrub(&self) {
+    /// Begins to remove what released files still have: everything of which a checkpoint says that it is in segments.
+    /// From here to the end of [`scrub`](Self::scrub), only files that hold nothing are taken into use.
+    ///
+    /// Zeros over the files not in use come first, one file at a time, so that there is one to go on in as long as there
+    /// are others.
+    pub(crate) fn begin_scrub(&self) -> Result<(), FileError> {
+        // While one is written, a round of housekeeping may release others; not for ever, as every one is then blank.
+        for _ in 0..=2 * self.options.files {
+            let Some(path) = self.take_unused() else { break };
+            let written = self.write_zeros(&path);
+            let state = &mut *self.lock();
+            match written {
+                Ok(()) => {
+                    state.blank.insert(path.clone());
+                    state.free.push_back(path);
+                }
+                Err(error) => {
+                    state.free.push_front(path);
+                    return Err(error);
+                }
+            }
+        }
         let state = &mut *self.lock();
         state.is_scrubbing = true;
-        state.unscrubbed.extend(state.next.take());
-        state.unscrubbed.append(&mut state.free);
+        let unused = state.next.take().into_iter().chain(state.free.drain(..));
+        let (blank, written) = unused.partition::<Vec<_>, _>(|path| state.blank.contains(path));
+        state.free.extend(blank);
+        state.unscrubbed.extend(written);
+        Ok(())
     }
 
-    /// Writes zeros over everything in files that are not in use.
+    /// Writes zeros over everything in files that have been released, and lets them be used again. Also after an error
+    /// since [`begin_scrub`](Self::begin_scrub): the journal is short of the files until then.
     pub(crate) fn scrub(&self) -> Result<(), FileError> {
         loop {
             let path = {
@@ -148,17 +176,36 @@ impl Ring {
                 path
             };
             self.write_zeros(&path)?;
-            let mut state = self.lock();
-            let scrubbed = state.unscrubbed.pop_front();
-            state.free.extend(scrubbed);
+            let state = &mut *self.lock();
+            state.unscrubbed.pop_front();
+            state.blank.insert(path.clone());
+            state.free.push_back(path);
         }
     }
 
+    /// Takes the oldest file that is not in use and not blank, so that nobody else does.
+    fn take_unused(&self) -> Option<PathBuf> {
+        let state = &mut *self.lock();
+        if let Some(next) = state.next.take() {
+            if !state.blank.contains(&next) {
+                return Some(next);
+            }
+            state.next = Some(next);
+        }
+        let oldest = state.free.iter().position(|path| !state.blank.contains(path))?;
+        state.free.remove(oldest)
+    }
+
+    /// Makes a file blank. Its header goes first: of a file that was written over in part, a start must not see the
+    /// rest.
     fn write_zeros(&self, path: &Path) -> Result<(), FileError> {
         let file = self.env.files.open(path, Open::Write).map_err(FileError::when("open", path))?;
         let len = file.len().map_err(FileError::when("read", path))?;
-        put_zeros(&*file, len).map_err(FileError::when("write", path))?;
-        file.sync_data().map_err(FileError::when(SYNC, path))
+        for zeros in [0..len.min(BLOCK_BYTES), len.min(BLOCK_BYTES)..len] {
+            put_zeros(&*file, zeros).map_err(FileError::when("write", path))?;
+            file.sync_data().map_err(FileError::when(SYNC, path))?;
+        }
+        Ok(())
     }
 
     /// Finds room for the next file, so that no append waits for that.
@@ -180,6 +227,7 @@ impl Ring {
         };
         state.given_up = next.is_none().then_some(first_sequence);
         let Some(path) = next else { return Ok(None) };
+        state.blank.remove(&path);
         let handle = self.env.files.open(&path, Open::Direct).map_err(FileError::when("open", &path))?;
         let header = FileHeader { number: state.next_number, salt: self.env.random.next_u64() };
         let mut block = AlignedBuffer::with_capacity(BLOCK_BYTES as usize);
@@ -239,7 +287,7 @@ impl Ring {
             return Err(error);
         }
         if fill == Fill::Written {
-            put_zeros(&*file, self.options.file_bytes).map_err(FileError::when("write", path))?;
+            put_zeros(&*file, 0..self.options.file_bytes).map_err(FileError::when("write", path))?;
         }
         file.sync_data().map_err(FileError::when(SYNC, path))?;
         sync_parent(files, path)
@@ -250,12 +298,12 @@ impl Ring {
     }
 }
 
-/// Writes zeros over a file.
-fn put_zeros(file: &dyn File, len: u64) -> std::io::Result<()> {
+/// Writes zeros over a range of a file.
+fn put_zeros(file: &dyn File, range: Range<u64>) -> std::io::Result<()> {
     let zeros = vec![0; 1 << 20];
-    let mut position = 0;
-    while position < len {
-        let now = (len - position).min(zeros.len() as u64);
+    let mut position = range.start;
+    while position < range.end {
+        let now = (range.end - position).min(zeros.len() as u64);
         file.write_all_at(&[&zeros[..usize::try_from(now).expect("at most a MiB")]], position)?;
         position += now;
     }

@@ -20,7 +20,7 @@
 //! Nothing here decides when to write, merge or remove, and nothing reads the log.
 //!
 //! Reading order: this page; `table.rs`; `run.rs` and what writes one, `run_writer.rs`; `merge.rs`; `set.rs`, what is
-//! found at a start; `retired.rs`. Underneath: `hash.rs`, `new_file.rs`, `paged.rs`.
+//! found at a start; `retired.rs`, `salvage.rs`. Underneath: `hash.rs`, `new_file.rs`, `paged.rs`.
 
 pub(crate) mod hash;
 pub(crate) mod merge;
@@ -30,6 +30,7 @@ pub(crate) mod retired;
 mod retired_writer;
 pub(crate) mod run;
 pub(crate) mod run_writer;
+pub(crate) mod salvage;
 pub(crate) mod set;
 pub(crate) mod table;
 #[cfg(test)]

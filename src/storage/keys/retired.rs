@@ -19,7 +19,7 @@ use crate::{
         files::{FileError, SYNC},
         format::{
             filter::{self, BLOCK_BYTES},
-            page::PAGE_BYTES,
+            page::{PAGE_BYTES, Page},
             retired::{BLOCK_HEAD_BYTES, FenceRow, Header, open_block},
         },
         log,
@@ -93,6 +93,21 @@ impl RetiredFile {
         self.header.facts
     }
 
+    /// How many blocks of facts it has.
+    pub(super) fn blocks(&self) -> u64 {
+        self.header.blocks
+    }
+
+    /// How many blocks its filter has.
+    pub(super) fn filter_blocks(&self) -> u64 {
+        self.header.filter_blocks
+    }
+
+    /// A page of the filter.
+    pub(super) fn filter_page(&self, number: u64) -> Result<&Page, Damaged> {
+        self.file.kept_page(number)
+    }
+
     /// How many bytes the file has.
     pub(crate) fn bytes(&self) -> u64 {
         self.header.file_bytes()
@@ -101,7 +116,7 @@ impl RetiredFile {
     /// Whether there may be facts of a hash. Of a hundred that are not there, fewer than one may be.
     pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Damaged> {
         let (number, at) = self.header.filter_place(hash);
-        let page = self.file.kept_page(number)?;
+        let page = self.filter_page(number)?;
         let block = page[at..].first_chunk::<BLOCK_BYTES>().expect("blocks lie within a page");
         Ok(filter::may_have(block, hash.0))
     }
@@ -140,13 +155,13 @@ impl RetiredFile {
         Ok(low.saturating_sub(1))
     }
 
-    fn fence(&self, block: u64) -> Result<FenceRow, Damaged> {
+    pub(super) fn fence(&self, block: u64) -> Result<FenceRow, Damaged> {
         let (page, at) = self.header.fence_place(block);
         Ok(FenceRow::at(self.file.kept_page(page)?, at))
     }
 
     /// The position of a block and its facts, checked.
-    fn block(&self, number: u64) -> Result<(u64, Bytes), Damaged> {
+    pub(super) fn block(&self, number: u64) -> Result<(u64, Bytes), Damaged> {
         let position = self.fence(number)?.position;
         let bytes = self.file.bytes();
         let range = usize::try_from(position).ok().zip(usize::try_from(self.header.fence_at).ok());

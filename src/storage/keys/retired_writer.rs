@@ -11,7 +11,7 @@ use crate::{
     storage::{
         files::FileError,
         format::{
-            filter::{self, BLOCK_BYTES},
+            filter::{self, BLOCK_BYTES, BLOCKS_IN_PAGE_BYTES},
             key_run::KeyHash,
             page::PAGE_BYTES,
             retired::{BLOCK_HEAD_BYTES, FenceRow, Header, Retired, seal_block},
@@ -87,6 +87,39 @@ impl<'a> RetiredWriter<'a> {
         self.header.facts += 1;
         self.last = Some(fact.order());
         if self.block.len() >= FULL_BLOCK_BYTES { self.end_block() } else { Ok(()) }
+    }
+
+    /// Adds a block that cannot be read, in the place of facts of `old` that are lost: from this one on, and up to some
+    /// of the hash `to`. What comes next must not lie before them. The filter is to be as large as that of `old`, which
+    /// knows of what hashes the facts were.
+    pub(super) fn push_lost(
+        &mut self,
+        from: (KeyHash, Version),
+        to: KeyHash,
+        old: &RetiredFile,
+    ) -> Result<(), FileError> {
+        debug_assert!(self.last.is_none_or(|last| last <= from) && from.0 <= to, "facts come in order");
+        if self.block.len() > BLOCK_HEAD_BYTES {
+            self.end_block()?;
+        }
+        self.fence.push(FenceRow { hash: from.0, version: from.1, position: self.block_at });
+        let mut unreadable = [0; BLOCK_HEAD_BYTES];
+        seal_block(&mut unreadable, self.header.salt(), self.block_at);
+        unreadable[BLOCK_HEAD_BYTES - 1] ^= 0xff;
+        self.out.write(&unreadable, self.block_at)?;
+        self.block_at += BLOCK_HEAD_BYTES as u64;
+        let ((first, begin), (last, end)) = (self.header.filter_place(from.0), self.header.filter_place(to));
+        for number in first..=last {
+            self.filter.turn_to(number, &mut self.out)?;
+            let begin = if number == first { begin } else { 0 };
+            let end = if number == last { end + BLOCK_BYTES } else { BLOCKS_IN_PAGE_BYTES };
+            let blocks = &mut self.filter.page()[begin..end];
+            match old.filter_page(number) {
+                Ok(known) => blocks.iter_mut().zip(&known[begin..end]).for_each(|(byte, known)| *byte |= known),
+                Err(_) => blocks.fill(0xff),
+            }
+        }
+        Ok(())
     }
 
     /// Writes the rest and gives the file its name; when this returns, it is durable.

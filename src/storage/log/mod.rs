@@ -13,7 +13,8 @@
 //! Invariants:
 //! - Every offset from `start` to `end` is in exactly one place, and a frame in a segment is the frame that the journal
 //!   had.
-//! - A segment's bytes never change; only the active one grows, at its end, and only through its [`Writer`].
+//! - A segment's bytes never change; only the active one grows, at its end, and only through its [`Writer`]. When its
+//!   records are erased, a sealed one gives way to another file (`rewrite.rs`).
 //! - A hole between two frames is damage, found by whoever reads across it.
 //!
 //! Reading order: this page, the state; `read.rs`; `writer.rs`; `open.rs`, what is done at a start; `segment.rs`.
@@ -38,7 +39,7 @@ use std::{
 pub(in crate::storage) use open::list;
 pub(crate) use point::FoundRecord;
 pub(crate) use read::{Cursor, LogReader, ReadError};
-pub(crate) use rewrite::rewrite_segment;
+pub(crate) use rewrite::{Rewrite, remove_unfinished};
 pub(crate) use segment::OpenSegments;
 pub(in crate::storage) use segment::load_rows_prefix;
 pub(in crate::storage) use walk::{Source, Walk};
@@ -226,15 +227,6 @@ impl Log {
     /// As [`retire`](Self::retire), when nothing is trimmed and the file was written anew.
     pub(crate) fn set_retired_file(&mut self, file: u64) {
         self.retired_file = file;
-    }
-
-    /// The base of the sealed segment that has this offset, trimmed or not.
-    pub(crate) fn sealed_base(&self, offset: Offset) -> Option<Offset> {
-        let segments = self.retired.iter().chain(&self.trimmed).chain(&self.sealed);
-        segments
-            .map(|segment| (segment.base, segment.end))
-            .find(|(base, end)| (*base..*end).contains(&offset))
-            .map(|(base, _)| base)
     }
 
     /// The segments that can be removed once a checkpoint names the file of retired facts, without those that were told

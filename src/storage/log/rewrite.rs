@@ -1,22 +1,36 @@
 //! Writing a sealed segment anew, with some of its frames changed.
 //!
 //! The new file takes the name of the old one atomically; who has the old one mapped goes on reading it. Frames keep
-//! their offsets. What is damaged is taken over as it is: it is reported as before.
+//! their offsets. Of what is damaged nobody can tell what it holds, so zeros take its place: it is as long as before,
+//! and is reported as before.
+//!
+//! A segment may be trimmed and removed while it is being written anew. So that it does not come back, who installs the
+//! new file keeps segments from being removed for that moment, and nothing is installed for one that is gone.
 
-use std::sync::Mutex;
+use std::{
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
 
 use super::{
-    Active, Log, LogReader, OpenSegments,
+    Active, Identity, Log, LogReader, OpenSegments,
     read::lock,
     segment::store_rows,
     segment_path,
     walk::{Source, Walk},
 };
 use crate::{
-    env::{File, Open},
+    env::{File, FileSystem, Open},
     storage::{
         files::{FileError, SYNC, remove_file, sync_parent},
-        format::{frame::Frame, segment_file::HEADER_BYTES},
+        format::{
+            frame::Frame,
+            segment_file::{HEADER_BYTES, Header},
+        },
     },
     types::Offset,
 };
@@ -24,99 +38,227 @@ use crate::{
 /// How much is gathered for one write.
 const WRITE_BYTES: usize = 4 << 20;
 
-/// Changes the frames of the sealed segment at `base` that `edit` has another one for. The caller keeps the segment
-/// from being removed meanwhile. One that is gone already is left alone.
-pub(crate) fn rewrite_segment(
-    log: &Mutex<Log>,
-    segments: &OpenSegments,
+/// A sync stores all that has been written so far; with so little at once it does not hold up the journal's syncs.
+const SYNC_BYTES: u64 = 32 << 20;
+
+/// What a file is called that is not a segment yet: no other kind of file ends so.
+const UNFINISHED: &str = ".log.new";
+
+/// A sealed segment that is to be written anew.
+pub(crate) struct Rewrite<'a> {
+    segments: &'a OpenSegments,
+    identity: Identity,
+    dir: Arc<Path>,
     base: Offset,
-    edit: impl Fn(&Frame) -> Option<Frame>,
-) -> Result<(), FileError> {
-    let files = &*segments.env.files;
-    let (identity, dir) = LogReader { log, segments }.identity();
-    let path = segment_path(&dir, base);
-    if !files.exists(&path).map_err(FileError::when("look for", &path))? {
+    old: Bytes,
+}
+
+/// A segment that has been written anew, and is not in the place of the old one yet. Dropped, nothing is left of it.
+pub(crate) struct Rewritten<'a> {
+    segments: &'a OpenSegments,
+    dir: Arc<Path>,
+    new_path: PathBuf,
+    /// Base, length and index rows.
+    active: Active,
+}
+
+impl<'a> Rewrite<'a> {
+    /// The sealed segment at `base`; none if it is gone already.
+    pub(crate) fn of(log: &'a Mutex<Log>, segments: &'a OpenSegments, base: Offset) -> Result<Option<Self>, FileError> {
+        let (identity, dir) = LogReader { log, segments }.identity();
+        let path = segment_path(&dir, base);
+        match segments.env.files.map(&path) {
+            Ok(old) => Ok(Some(Self { segments, identity, dir, base, old })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::when("map", &path)(error)),
+        }
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.old.len() as u64
+    }
+
+    /// Whether there is a frame that `edit` has another one for, or damage.
+    pub(crate) fn is_needed(&self, edit: impl Fn(&Frame) -> Option<Frame>) -> Result<bool, FileError> {
+        if self.header() != self.old.slice(..self.header().len()) {
+            return Ok(true);
+        }
+        let mut walk = self.walk();
+        while !walk.at_end() {
+            let needed = match self.next(&mut walk)? {
+                Part::Frame(frame) => edit(&frame).is_some(),
+                Part::Damaged(damaged) => self.old[damaged].iter().any(|byte| *byte != 0),
+            };
+            if needed {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes it to another file, with the frames that `edit` has for some of its own.
+    pub(crate) fn write(self, edit: impl Fn(&Frame) -> Option<Frame>) -> Result<Rewritten<'a>, FileError> {
+        let files = &*self.segments.env.files;
+        let new_path = self.dir.join(format!("{:020}{UNFINISHED}", self.base.0));
+        remove_file(files, &new_path)?;
+        let new = files.open(&new_path, Open::Create).map_err(FileError::when("create", &new_path))?;
+        let active = Active::new(self.base, 0);
+        // From here on the file is removed if anything fails: a full disk must not be kept full by it.
+        let mut rewritten =
+            Rewritten { segments: self.segments, dir: self.dir.clone(), new_path: new_path.clone(), active };
+        let active = &mut rewritten.active;
+        let mut out = Output { file: &*new, path: &new_path, buffer: Vec::new(), position: 0, unsynced: 0 };
+
+        out.put(&self.header())?;
+        let mut walk = self.walk();
+        while !walk.at_end() {
+            match self.next(&mut walk)? {
+                Part::Frame(frame) => {
+                    let frame = edit(&frame).unwrap_or(frame);
+                    active.bytes = out.len();
+                    active.note(frame.header(), frame.bytes().len());
+                    out.put(frame.bytes())?;
+                }
+                Part::Damaged(damaged) => out.put_zeros(damaged.len())?,
+            }
+        }
+        out.flush()?;
+        out.sync()?;
+        active.bytes = out.len();
+        Ok(rewritten)
+    }
+
+    /// The segment's header; zeros for one that is damaged.
+    fn header(&self) -> Bytes {
+        let header = self.old.slice(..self.old.len().min(HEADER_BYTES as usize));
+        if Header::decode(&header).is_some() { header } else { vec![0; header.len()].into() }
+    }
+
+    fn walk(&self) -> Walk {
+        Walk::new(Source::Map(self.old.clone()), self.old.len() as u64, self.identity, self.base, 0)
+    }
+
+    /// What comes next, which the walk steps over.
+    fn next(&self, walk: &mut Walk) -> Result<Part, FileError> {
+        let path = segment_path(&self.dir, self.base);
+        let reading = |error| FileError::when("read", &path)(error);
+        let from = walk.position();
+        if let Some(frame) = walk.frame().map_err(reading)? {
+            walk.skip(frame.bytes().len());
+            return Ok(Part::Frame(frame));
+        }
+        walk.resync().map_err(reading)?;
+        let at = |position: u64| {
+            usize::try_from(position).expect("a mapped file fits the address space").min(self.old.len())
+        };
+        Ok(Part::Damaged(at(from)..at(walk.position())))
+    }
+}
+
+impl Rewritten<'_> {
+    /// Puts it in the place of the old one, if that is still there. The caller keeps segments from being removed
+    /// meanwhile.
+    pub(crate) fn install(self, log: &Mutex<Log>) -> Result<(), FileError> {
+        let (files, dir, base) = (&*self.segments.env.files, &self.dir, self.active.base);
+        let path = segment_path(dir, base);
+        if !files.exists(&path).map_err(FileError::when("look for", &path))? {
+            return Ok(());
+        }
+        let _replacing = self.segments.replacing(dir, base);
+        // An index of the old file must not be taken for one of the new.
+        remove_file(files, &super::index_path(dir, base))?;
+        sync_parent(files, &path)?;
+        files.rename(&self.new_path, &path).map_err(FileError::when("rename to", &path))?;
+        sync_parent(files, &path)?;
+        let mut rows = self.active.rows.clone();
+        rows.push(self.active.row(self.active.end));
+        store_rows(&self.segments.env, dir, base, &rows, 0);
+        lock(log).resize_sealed(base, self.active.bytes);
+        Ok(())
+    }
+}
+
+impl Drop for Rewritten<'_> {
+    fn drop(&mut self) {
+        // Whoever writes reports what went wrong before. Installed, it has another name.
+        if let Err(error) = remove_file(&*self.segments.env.files, &self.new_path) {
+            tracing::warn!(%error, "what was written of a segment stays until the next erasure");
+        }
+    }
+}
+
+/// Removes what a crash has left of segments that were being written anew.
+pub(crate) fn remove_unfinished(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
+    if !files.exists(dir).map_err(FileError::when("look for", dir))? {
         return Ok(());
     }
-    let old = files.map(&path).map_err(FileError::when("map", &path))?;
-    let new_path = path.with_extension("new");
-    remove_file(files, &new_path)?;
-    let new = files.open(&new_path, Open::Create).map_err(FileError::when("create", &new_path))?;
-    let mut out = Output { file: &*new, buffer: Vec::new(), position: 0 };
-    let writing = |error| FileError::when("write", &new_path)(error);
-
-    let header_end = old.len().min(HEADER_BYTES as usize);
-    out.put(&old[..header_end]).map_err(writing)?;
-    let mut active = Active::new(base, 0);
-    let mut walk = Walk::new(Source::Map(old.clone()), old.len() as u64, identity, base, 0);
-    let mut changed = false;
-    while !walk.at_end() {
-        let before = walk.position();
-        let reading = |error| FileError::when("read", &path)(error);
-        let Some(frame) = walk.frame().map_err(reading)? else {
-            walk.resync().map_err(reading)?;
-            let damaged = &old[at(before)..at(walk.position()).min(old.len())];
-            out.put(damaged).map_err(writing)?;
-            continue;
-        };
-        walk.skip(frame.bytes().len());
-        let edited = edit(&frame);
-        changed |= edited.is_some();
-        let frame = edited.unwrap_or(frame);
-        active.bytes = out.len();
-        active.note(frame.header(), frame.bytes().len());
-        out.put(frame.bytes()).map_err(writing)?;
+    let entries = files.read_dir(dir).map_err(FileError::when("list", dir))?;
+    let unfinished: Vec<_> = entries.into_iter().filter(|entry| entry.name.ends_with(UNFINISHED)).collect();
+    if unfinished.is_empty() {
+        return Ok(());
     }
-    if !changed {
-        return remove_file(files, &new_path);
-    }
-    out.flush().map_err(writing)?;
-    active.bytes = out.len();
-    new.sync_data().map_err(FileError::when(SYNC, &new_path))?;
-
-    let _replacing = segments.replacing(&dir, base);
-    // An index of the old file must not be taken for one of the new.
-    remove_file(files, &super::index_path(&dir, base))?;
-    sync_parent(files, &path)?;
-    files.rename(&new_path, &path).map_err(FileError::when("rename to", &path))?;
-    sync_parent(files, &path)?;
-    let mut rows = active.rows.clone();
-    rows.push(active.row(active.end));
-    store_rows(&segments.env, &dir, base, &rows, 0);
-    lock(log).resize_sealed(base, active.bytes);
-    Ok(())
+    unfinished.iter().try_for_each(|entry| remove_file(files, &dir.join(&entry.name)))?;
+    files.sync_dir(dir).map_err(FileError::when(SYNC, dir))
 }
 
 impl Log {
+    /// The offsets of each sealed segment, trimmed or not, in order.
+    pub(crate) fn sealed_ranges(&self) -> Vec<Range<Offset>> {
+        let segments = self.retired.iter().chain(&self.trimmed).chain(&self.sealed);
+        segments.map(|segment| segment.base..segment.end).collect()
+    }
+
     fn resize_sealed(&mut self, base: Offset, bytes: u64) {
         let segments = self.retired.iter_mut().chain(&mut self.trimmed).chain(&mut self.sealed);
         segments.filter(|segment| segment.base == base).for_each(|segment| segment.bytes = bytes);
     }
 }
 
-fn at(position: u64) -> usize {
-    usize::try_from(position).expect("a mapped file fits the address space")
+/// What a segment is made of.
+enum Part {
+    Frame(Frame),
+    /// Bytes that are no sound frame of the partition.
+    Damaged(Range<usize>),
 }
 
 /// A file that is written from its beginning.
 struct Output<'a> {
     file: &'a dyn File,
+    path: &'a Path,
     buffer: Vec<u8>,
     /// Where the buffer goes.
     position: u64,
+    unsynced: u64,
 }
 
 impl Output<'_> {
-    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.write_all_at(&[&self.buffer], self.position)?;
-        self.position += self.buffer.len() as u64;
-        self.buffer.clear();
+    fn put_zeros(&mut self, mut len: usize) -> Result<(), FileError> {
+        while len > 0 {
+            let now = len.min(WRITE_BYTES);
+            self.buffer.resize(self.buffer.len() + now, 0);
+            self.flush()?;
+            len -= now;
+        }
         Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), FileError> {
+        self.file.write_all_at(&[&self.buffer], self.position).map_err(FileError::when("write", self.path))?;
+        self.position += self.buffer.len() as u64;
+        self.unsynced += self.buffer.len() as u64;
+        self.buffer.clear();
+        if self.unsynced >= SYNC_BYTES { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> Result<(), FileError> {
+        self.unsynced = 0;
+        self.file.sync_data().map_err(FileError::when(SYNC, self.path))
     }
 
     fn len(&self) -> u64 {

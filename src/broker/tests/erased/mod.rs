@@ -1,10 +1,13 @@
 //! Erased entities: what they held cannot be read any more at once, and in time is in no file.
 //!
 //! What is to be erased has distinctive bytes in its key, value, headers and event ids, which are looked for.
-//! `places.rs` puts them wherever records can be; `reads.rs` reads in every way there is; `crash.rs` cuts the power at
+//! `places.rs` puts them wherever records can be; `reads.rs` reads in every way there is; `damaged.rs`
+//! damages files; `hindered.rs` is about what goes on meanwhile; `crash.rs` cuts the power at
 //! every operation of an erasure; `real.rs` does it on a real disk.
 
 mod crash;
+mod damaged;
+mod hindered;
 mod places;
 mod reads;
 mod real;

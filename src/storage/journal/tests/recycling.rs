@@ -126,3 +126,59 @@ fn a_file_that_is_too_short_or_empty_is_made_long_enough_before_it_is_used() {
     assert_eq!(ring.fill(), (2, 2));
     assert_eq!(dir.found(), sound(&written));
 }
+
+/// Asserts that a file has nothing in it.
+fn assert_blank(dir: &Dir, number: u32) {
+    assert!(dir.bytes(number).iter().all(|byte| *byte == 0), "file {number} is not blank");
+}
+
+#[test]
+fn a_scrub_leaves_a_file_to_go_on_in_while_those_released_are_still_to_be_written_over() {
+    let dir = Dir::with_files(4);
+    let (ring, mut journal) = dir.journal(Tip::default());
+    write(&mut journal, 1..=60, 100);
+    ring.release_before(3);
+    ring.begin_scrub().expect("the disk takes it");
+    (1..=2).for_each(|number| assert_blank(&dir, number));
+    journal.leave_file().expect("the disk takes it");
+    ring.release_before(5);
+    let written = write(&mut journal, 61..=90, 100);
+    assert!(matches!(journal.write(&[&items(91, 100)], true), Err(Error::Full)), "the others have old entries");
+    ring.scrub().expect("the disk takes it");
+    (3..=4).for_each(|number| assert_blank(&dir, number));
+    assert_eq!(found(&dir.replay(5, Some(60))), Found { tip: 90, ..sound(&written) });
+    write(&mut journal, 91..=120, 100);
+    assert_eq!(ring.fill(), (4, 4));
+}
+
+#[test]
+fn files_that_were_used_again_since_the_last_scrub_are_written_over_by_the_next() {
+    let dir = Dir::with_files(3);
+    let (ring, mut journal) = dir.journal(Tip::default());
+    write(&mut journal, 1..=45, 100);
+    for round in 0..3 {
+        journal.leave_file().expect("the disk takes it");
+        ring.release_before(ring.file_of(journal.sequence() + 1));
+        ring.prepare_next().expect("the disk takes it");
+        ring.begin_scrub().expect("the disk takes it");
+        ring.scrub().expect("the disk takes it");
+        (1..=3).for_each(|number| assert_blank(&dir, number));
+        let next = journal.sequence() + 1;
+        write(&mut journal, next..=next + 10 * round, 100);
+    }
+}
+
+#[test]
+fn a_scrub_that_failed_gives_files_back_when_it_is_tried_again() {
+    let dir = Dir::with_files(2);
+    let (ring, mut journal) = dir.journal(Tip::default());
+    write(&mut journal, 1..=15, 100);
+    ring.begin_scrub().expect("the disk takes it");
+    journal.leave_file().expect("the disk takes it");
+    // No checkpoint could be written, so nothing is released.
+    ring.scrub().expect("the disk takes it");
+    write(&mut journal, 16..=30, 100);
+    assert!(matches!(journal.write(&[&items(31, 100)], true), Err(Error::Full)));
+    ring.release_before(2);
+    write(&mut journal, 31..=40, 100);
+}

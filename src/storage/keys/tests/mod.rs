@@ -7,6 +7,7 @@ mod merge;
 mod plan;
 mod retired;
 mod run;
+mod salvage;
 mod set;
 mod table;
 

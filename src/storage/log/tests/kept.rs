@@ -14,7 +14,6 @@ use crate::{
             FoundRecord,
             kept::{KeptFrame, KeptFrames},
             point::find_record,
-            rewrite_segment,
         },
     },
     types::limits::{KEPT_FRAMES_BYTES, LARGE_FRAME_BYTES},

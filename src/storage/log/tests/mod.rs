@@ -8,18 +8,19 @@ mod model;
 mod opening;
 mod reading;
 mod replaced;
+mod rewriting;
 mod rolling;
 
 use std::{path::PathBuf, sync::Mutex};
 
 use tempfile::TempDir;
 
-use super::{Cursor, Identity, Log, LogReader, OpenSegments, ReadError, Writer, index_path, segment_path};
+use super::{Cursor, Identity, Log, LogReader, OpenSegments, ReadError, Rewrite, Writer, index_path, segment_path};
 use crate::{
     env::{Env, Open},
     proto::Record,
     storage::{
-        files::{read_file, remove_file},
+        files::{FileError, read_file, remove_file},
         format::{
             checkpoint,
             frame::Frame,
@@ -30,6 +31,17 @@ use crate::{
 };
 
 const IDENTITY: Identity = Identity { topic: TOPIC, partition: PartitionId(0) };
+
+/// Writes a sealed segment anew, if it is there and needs that.
+fn rewrite_segment(
+    log: &Mutex<Log>,
+    segments: &OpenSegments,
+    base: Offset,
+    edit: impl Fn(&Frame) -> Option<Frame>,
+) -> Result<(), FileError> {
+    let Some(rewrite) = Rewrite::of(log, segments, base)? else { return Ok(()) };
+    if rewrite.is_needed(&edit)? { rewrite.write(&edit)?.install(log) } else { Ok(()) }
+}
 
 /// A log with what belongs to it, over the real disk.
 struct Bench {

@@ -9,10 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::*;
-use crate::{
-    env::{DirEntry, File, FileSystem, LockGuard},
-    storage::log::rewrite_segment,
-};
+use crate::env::{DirEntry, File, FileSystem, LockGuard};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 

@@ -1,0 +1,63 @@
+//! Where the records of an erased entity are.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use crate::{
+    broker::{Error, Shared, lock, state::PartitionRef},
+    storage::{format::erasure::Erasure, keys::hash::KeyHash},
+    types::{Offset, Version},
+};
+
+/// A walk through the rows of an entity.
+struct Places {
+    /// The offsets of the sealed segments, in order.
+    sealed: Vec<Range<Offset>>,
+    /// The bases of those that have records of the entity, or may have.
+    found: BTreeSet<Offset>,
+    /// The last version of which it is known where its record is, or that it is gone.
+    last: Version,
+    /// Where the record of the version behind it may be.
+    behind: Offset,
+}
+
+impl Shared {
+    /// The bases of the sealed segments that have records of an erased entity, or may have.
+    ///
+    /// The rows of its hash say where its records are, but for those that were damaged already when their rows were
+    /// made from the log. Versions have no gaps: if one is in no row and was not trimmed, its record is in what is
+    /// damaged of the segments between those of its neighbours.
+    pub(super) fn segments_with(&self, partition: &PartitionRef, erasure: &Erasure) -> Result<BTreeSet<Offset>, Error> {
+        let hash = KeyHash(erasure.token.hash());
+        let last = self.retired_version(partition, hash, erasure.through);
+        let (sealed, behind) = {
+            let log = lock(&partition.partition().log);
+            (log.sealed_ranges(), log.first_kept())
+        };
+        let mut places = Places { sealed, found: BTreeSet::new(), last, behind };
+        self.for_each_row(partition, hash, erasure.end, |version, offset| places.take(version, offset))?;
+        if places.last < erasure.through {
+            places.add(places.behind..erasure.end);
+        }
+        Ok(places.found)
+    }
+}
+
+impl Places {
+    /// Takes note of a row.
+    fn take(&mut self, version: Version, offset: Offset) {
+        if version > self.last.next() {
+            self.add(self.behind..offset);
+        }
+        if version > self.last {
+            (self.last, self.behind) = (version, offset.plus(1));
+        }
+        self.add(offset..offset.plus(1));
+    }
+
+    /// Adds the segments that have some of these offsets.
+    fn add(&mut self, offsets: Range<Offset>) {
+        let first = self.sealed.partition_point(|segment| segment.end <= offsets.start);
+        let with = self.sealed[first..].iter().take_while(|segment| segment.start < offsets.end);
+        self.found.extend(with.map(|segment| segment.start));
+    }
+}

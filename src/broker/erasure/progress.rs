@@ -1,0 +1,103 @@
+//! How far the removal of erased bytes has come, and what is in its way. Known since the start only: a new one begins
+//! again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::Erasures;
+use crate::{
+    broker::{Shared, lock, state::PartitionRef},
+    storage::format::erasure::Erasure,
+};
+
+/// How long an erasure that could not be completed waits until it is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// What keeps erased bytes in a file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    /// A segment is written anew beside the old one, and would leave less room on the disk than is to be left there.
+    #[error("the disk has no room to write a segment of {bytes} bytes anew")]
+    NoRoom { bytes: u64 },
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("what it has in files cannot be found: {0}")]
+    Unfindable(crate::broker::Error),
+}
+
+/// What has been done about an erasure.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Nothing of it is in memory, in the journal, or in a segment that grows.
+    is_in_sealed_segments: bool,
+    /// What kept it from being complete, and when.
+    problem: Option<(Duration, String)>,
+}
+
+impl Erasures {
+    fn progress(&mut self, id: u64) -> &mut Progress {
+        self.progress.entry(id).or_default()
+    }
+
+    /// Why an erasure could not be completed when that was tried last.
+    pub(super) fn problem(&self, id: u64) -> Option<String> {
+        let (_, problem) = self.progress.get(&id)?.problem.as_ref()?;
+        Some(problem.clone())
+    }
+}
+
+impl Shared {
+    /// The erasures that are to be worked on, by partition.
+    pub(super) fn partitions_to_scrub(&self) -> Vec<(PartitionRef, Vec<Erasure>)> {
+        let now = self.env.clock.elapsed();
+        let mut due: BTreeMap<_, Vec<Erasure>> = BTreeMap::new();
+        {
+            let erasures = lock(&self.erasures);
+            for known in erasures.waiting() {
+                let problem = erasures.progress.get(&known.erasure.id).and_then(|progress| progress.problem.as_ref());
+                if problem.is_none_or(|(tried, _)| now.saturating_sub(*tried) >= TRY_AGAIN) {
+                    due.entry((known.topic, known.erasure.partition)).or_default().push(known.erasure.clone());
+                }
+            }
+        }
+        let found = due.into_iter().filter_map(|((topic, partition), erasures)| {
+            for erasure in erasures.iter().filter(|erasure| self.is_late(erasure)) {
+                tracing::error!(erasure = format!("{:016x}", erasure.id), "an erasure is late; it is being worked on");
+            }
+            let partition = self.topics().find_by_id(topic)?.partition(partition).ok()?;
+            Some((partition, erasures))
+        });
+        found.collect()
+    }
+
+    fn is_late(&self, erasure: &Erasure) -> bool {
+        let waited = self.env.clock.now_ms().saturating_sub(erasure.requested_ms);
+        u128::try_from(waited).is_ok_and(|waited| waited > self.options.erasure_deadline.as_millis())
+    }
+
+    /// Whether nothing of these is anywhere but in sealed segments and in what is derived from them.
+    pub(super) fn are_in_sealed_segments(&self, partitions: &[(PartitionRef, Vec<Erasure>)]) -> bool {
+        let erasures = lock(&self.erasures);
+        let is = |erasure: &Erasure| {
+            erasures.progress.get(&erasure.id).is_some_and(|progress| progress.is_in_sealed_segments)
+        };
+        partitions.iter().flat_map(|(_, erasures)| erasures).all(is)
+    }
+
+    pub(super) fn note_in_sealed_segments(&self, partitions: &[(PartitionRef, Vec<Erasure>)]) {
+        let mut all = lock(&self.erasures);
+        for erasure in partitions.iter().flat_map(|(_, erasures)| erasures) {
+            all.progress(erasure.id).is_in_sealed_segments = true;
+        }
+    }
+
+    /// Takes note of what keeps the erasures of a partition from being complete.
+    pub(super) fn note_problem(&self, partition: &PartitionRef, erasures: &[Erasure], problem: &Problem) {
+        let (topic, id) = (&partition.topic.name, partition.partition().id.0);
+        tracing::warn!(%topic, partition = id, %problem, "erased bytes cannot be removed yet; it is tried again");
+        let now = self.env.clock.elapsed();
+        let mut all = lock(&self.erasures);
+        for erasure in erasures {
+            all.progress(erasure.id).problem = Some((now, problem.to_string()));
+        }
+    }
+}
