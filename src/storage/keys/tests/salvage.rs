@@ -43,7 +43,7 @@ fn what_can_be_read_is_kept_and_what_cannot_is_never_taken_for_unknown() {
         for fact in facts.iter().step_by(7) {
             match (look_up(&old, fact.hash), look_up(&reopened, fact.hash)) {
                 (_, Ok(found)) => {
-                    assert_eq!(found, [fact.clone()], "page {page}");
+                    assert_eq!(found, std::slice::from_ref(fact), "page {page}");
                     kept += 1;
                 }
                 (Err(_), Err(_)) => lost += 1,
