@@ -60,7 +60,7 @@ impl Shared {
             Err(Unusable::File(error)) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(Unusable::File(error)) => Err(error),
             Err(error) => {
-                tracing::error!(%error, "what is known of trimmed records cannot be read, and is removed for an erasure");
+                tracing::error!(%error, "what is known of trimmed records cannot be read; it goes with an erasure");
                 replace_file(files, &lost.path, &[])
             }
         }

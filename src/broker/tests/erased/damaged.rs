@@ -27,7 +27,7 @@ fn marks(secret: &Secret, disk: &SimDisk, path: &PathBuf) -> Vec<u64> {
     marked.map(|(at, _)| at as u64).collect()
 }
 
-/// A world that begins with `before`, then changes to the disk as it is when the broker is closed.
+/// Closes the broker, damages the disk, and starts another.
 fn damage_and_restart(world: World, damage: impl FnOnce(&SimDisk)) -> World {
     world.broker.close().expect("nothing fails");
     damage(&world.disk);
