@@ -135,8 +135,8 @@ impl Ring {
     /// Begins to remove what released files still have: everything of which a checkpoint says that it is in segments.
     /// From here to the end of [`scrub`](Self::scrub), only files that hold nothing are taken into use.
     ///
-    /// Zeros over the files not in use come first, one file at a time, so that there is one to go on in as long as there
-    /// are others.
+    /// Zeros over the files not in use come first, one file at a time, so that there is one to go on in as long as
+    /// there are others.
     pub(crate) fn begin_scrub(&self) -> Result<(), FileError> {
         // While one is written, a round of housekeeping may release others; not for ever, as every one is then blank.
         for _ in 0..=2 * self.options.files {
