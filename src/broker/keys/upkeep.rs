@@ -33,8 +33,8 @@ use crate::{
 /// Most rows of a run that is built from the log: while it is sorted, they are in memory.
 const GAP_ROWS: usize = 4 << 20;
 
-/// How far a table may be behind the log before it is written out, in journal files: what a start reads again. Tables of
-/// few hot keys are small for what they cover; written out at every file, their runs and the merging of these cost a
+/// How far a table may be behind the log before it is written out, in journal files: what a start reads again. Tables
+/// of few hot keys are small for what they cover; written out at every file, their runs and the merging of these cost a
 /// fifth of an append.
 const LAG_JOURNAL_FILES: u64 = 4;
 

@@ -1,5 +1,6 @@
-//! Clients that race on threads of their own, beside the threads of the broker: for what one thread cannot interleave, such
-//! as a look-up in files while a merge changes them. Whatever order the threads come in, the history must be accepted.
+//! Clients that race on threads of their own, beside the threads of the broker: for what one thread cannot interleave,
+//! such as a look-up in files while a merge changes them. Whatever order the threads come in, the history must be
+//! accepted.
 
 use std::{
     collections::BTreeMap,
