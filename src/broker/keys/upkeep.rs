@@ -173,8 +173,8 @@ impl Shared {
         let _upkeep = lock(&partition.partition().upkeep);
         loop {
             let files = lock(&partition.partition().next).keys.files.clone();
-            let rows: Vec<u64> = files.runs.iter().map(|run| run.rows()).collect();
-            let Some(range) = merge::plan(&rows, few_runs).filter(|_| files.gaps.is_empty()) else { return Ok(()) };
+            let sizes: Vec<merge::Size> = files.runs.iter().map(|run| run.size()).collect();
+            let Some(range) = merge::plan(&sizes, few_runs).filter(|_| files.gaps.is_empty()) else { return Ok(()) };
             let inputs = &files.runs[range.clone()];
             let (keep_from, dir) = {
                 let log = lock(&partition.partition().log);

@@ -84,6 +84,15 @@ struct Walk {
     places: Vec<Place>,
     lost: Vec<Lost>,
     torn: Option<Torn>,
+    /// Where the chain breaks in the file walked through last.
+    broken: Option<Broken>,
+}
+
+/// A place in a file from where on no entry goes on with the chain, with what is left of a write there.
+struct Broken {
+    path: Arc<Path>,
+    salt: u64,
+    bytes: Range<u64>,
 }
 
 impl Replay {
@@ -106,6 +115,7 @@ impl Replay {
             places: Vec::new(),
             lost: Vec::new(),
             torn: None,
+            broken: None,
         };
         for (number, path) in files {
             walk.file(env, number, path)?;
@@ -204,6 +214,9 @@ impl Walk {
             return Ok(());
         };
         let salt = header.salt;
+        if let Some(decoded) = decode_at(&bytes, BLOCK_BYTES, salt).filter(|decoded| self.proves_a_loss(decoded)) {
+            self.look_back(env, decoded.link.sequence)?;
+        }
         let mut position = BLOCK_BYTES;
         let mut first = true;
         loop {
@@ -254,7 +267,7 @@ impl Walk {
     fn take(&mut self, path: &Arc<Path>, position: u64, decoded: Decoded) {
         self.expected = Some(decoded.link.sequence + 1);
         self.previous = Some(decoded.checksum);
-        self.torn = None;
+        (self.torn, self.broken) = (None, None);
         self.places.push(Place {
             path: path.clone(),
             salt: decoded.link.salt,
@@ -280,6 +293,32 @@ impl Walk {
         Some(sound.find(|(_, decoded)| first.contains(&decoded.link.sequence)).unwrap_or(proof))
     }
 
+    /// The chain broke in the file before, and the next one begins with an entry that says that what is missing had been
+    /// synced: all of it is in that file, and what is sound of it counts. Sequences that a start has cut, and that are
+    /// used again, are never below that of a file's first entry.
+    fn look_back(&mut self, env: &Env, until: u64) -> Result<(), FileError> {
+        let Some(Broken { path, salt, bytes: broken }) = self.broken.take() else { return Ok(()) };
+        let bytes = load(env, &path)?;
+        let mut position = broken.start;
+        loop {
+            let first = self.expected.unwrap_or(0);
+            let sound = (position..bytes.len() as u64)
+                .filter(|at| looks_like_an_entry(&bytes, *at, salt))
+                .filter_map(|at| decode_at(&bytes, at, salt).map(|decoded| (at, decoded)))
+                .find(|(_, decoded)| (first..until).contains(&decoded.link.sequence));
+            let Some((at, decoded)) = sound else {
+                if self.expected.is_some_and(|expected| expected < until) {
+                    self.lose_up_to(until, &bytes, position..broken.end.max(position));
+                    (self.expected, self.previous) = (Some(until), None);
+                }
+                return Ok(());
+            };
+            self.lose_up_to(decoded.link.sequence, &bytes, position..at);
+            position = at + decoded.length as u64;
+            self.take(&path, at, decoded);
+        }
+    }
+
     /// Whether an entry says that the expected one was synced before it was written.
     fn proves_a_loss(&self, decoded: &Decoded) -> bool {
         self.expected.is_none_or(|expected| decoded.link.sequence >= expected && decoded.link.durable >= expected)
@@ -302,7 +341,9 @@ impl Walk {
             None => looks_like_an_entry(bytes, at, salt).then_some(at + BLOCK_BYTES),
         });
         let inside = looks_like_an_entry(bytes, end, salt).then(|| (end + 1).next_multiple_of(BLOCK_BYTES));
-        if let Some(last) = ends.chain(inside).max() {
+        let last = ends.chain(inside).max();
+        self.broken = Some(Broken { path: path.clone(), salt, bytes: end..last.unwrap_or(bytes.len() as u64) });
+        if let Some(last) = last {
             self.torn = Some(Torn { path: path.clone(), bytes: end..last });
         }
     }

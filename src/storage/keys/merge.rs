@@ -2,7 +2,7 @@
 //!
 //! Runs are of *tiers* by their rows, each four times as large as the one before. Adjacent runs are merged when the
 //! result is of a higher tier than each of them. So a row is written at most once per tier, and as long as runs come
-//! from tables of about one size, each tier has fewer than four.
+//! from tables of about one size, each tier has fewer than four. Runs of hot subjects wait for more of them.
 
 use std::{
     cmp::Reverse,
@@ -25,49 +25,79 @@ use crate::{
 /// How many runs of a tier are merged, and how much larger the next tier is.
 const RADIX: u64 = 4;
 
+/// The same of runs of hot subjects. Merging these buys little: such subjects are found in tables, and others are told
+/// apart by filters that are small enough to stay in a processor's cache.
+const HOT_RADIX: usize = 16;
+
+/// Runs with so many rows of each subject, on average, are of hot subjects.
+const HOT_ROWS: u64 = 8;
+
 /// Runs below this many rows (6 MiB) are of the lowest tier: they are merged whatever comes of it.
 const SMALL: u64 = 1 << 18;
 
 /// The tier of the largest runs that are merged. The next begins at 2^18 · 4^4 = 2^26 rows, 1.6 GB.
 const HIGHEST: u32 = 4;
 
-/// More runs than this between two that are left alone, three of each tier, are merged even where their sizes do not
-/// fit.
+/// More runs than this between two that are left alone, three of each tier and more of hot ones, are merged even where
+/// their sizes do not fit.
 const MOST: usize = 3 * (HIGHEST as usize + 1);
+const MOST_HOT: usize = 2 * HOT_RADIX;
 
 /// How many runs there should be in all partitions. Each is a mapping of the process, of which Linux allows 65,530; a
 /// partition has another for its retired facts.
 pub(crate) const MOST_RUNS: usize = 30_000;
 
-/// Which of the runs, given by their rows and in the order of their offsets, to merge into one. Where there are to be
-/// `few`, small ones are merged as soon as there are two.
-pub(crate) fn plan(rows: &[u64], few: bool) -> Option<Range<usize>> {
-    let small = if few { 2 } else { RADIX as usize };
-    let mut tiers = (0..=HIGHEST).map(|tier| (tier, if tier == 0 { small } else { RADIX as usize }));
-    tiers.find_map(|(tier, count)| plan_tier(rows, tier, count)).or_else(|| plan_crowded(rows))
+/// How large a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) rows: u64,
+    /// Different ones, of its rows.
+    pub(crate) hashes: u64,
 }
 
-/// So many adjacent runs, or more, of a tier or lower that together are of a higher one.
-fn plan_tier(rows: &[u64], tier: u32, count: usize) -> Option<Range<usize>> {
+/// Which of the runs, given by their sizes and in the order of their offsets, to merge into one. Where there are to be
+/// `few`, small ones are merged as soon as there are two.
+pub(crate) fn plan(runs: &[Size], few: bool) -> Option<Range<usize>> {
+    (0..=HIGHEST).find_map(|tier| plan_tier(runs, tier, few)).or_else(|| plan_crowded(runs))
+}
+
+/// Adjacent runs of a tier or lower that together are of a higher one.
+fn plan_tier(runs: &[Size], tier: u32, few: bool) -> Option<Range<usize>> {
     let enough = if tier == 0 { 0 } else { SMALL * RADIX.pow(tier) };
-    stretches(rows, tier).find(|stretch| stretch.len() >= count && rows[stretch.clone()].iter().sum::<u64>() >= enough)
+    stretches(runs, tier).find(|stretch| {
+        let count = match tier {
+            0 if few => 2,
+            1.. if are_hot(&runs[stretch.clone()]) => HOT_RADIX,
+            _ => RADIX as usize,
+        };
+        stretch.len() >= count && rows_of(&runs[stretch.clone()]) >= enough
+    })
 }
 
 /// The cheapest neighbours where there are too many runs of sizes that do not fit.
-fn plan_crowded(rows: &[u64]) -> Option<Range<usize>> {
-    let crowded = stretches(rows, HIGHEST).find(|stretch| stretch.len() > MOST)?;
-    let windows = crowded.clone().zip(rows[crowded].windows(RADIX as usize));
-    windows.min_by_key(|(_, window)| window.iter().sum::<u64>()).map(|(first, window)| first..first + window.len())
+fn plan_crowded(runs: &[Size]) -> Option<Range<usize>> {
+    let most = |stretch: &Range<usize>| if are_hot(&runs[stretch.clone()]) { MOST_HOT } else { MOST };
+    let crowded = stretches(runs, HIGHEST).find(|stretch| stretch.len() > most(stretch))?;
+    let windows = crowded.clone().zip(runs[crowded].windows(RADIX as usize));
+    windows.min_by_key(|(_, window)| rows_of(window)).map(|(first, window)| first..first + window.len())
 }
 
 /// The longest stretches of adjacent runs of at most this tier.
-fn stretches(rows: &[u64], tier: u32) -> impl Iterator<Item = Range<usize>> {
+fn stretches(runs: &[Size], tier: u32) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
-    rows.chunk_by(move |a, b| (tier_of(*a) <= tier) == (tier_of(*b) <= tier)).filter_map(move |chunk| {
+    runs.chunk_by(move |a, b| (tier_of(a.rows) <= tier) == (tier_of(b.rows) <= tier)).filter_map(move |chunk| {
         let stretch = at..at + chunk.len();
         at = stretch.end;
-        (tier_of(chunk[0]) <= tier).then_some(stretch)
+        (tier_of(chunk[0].rows) <= tier).then_some(stretch)
     })
+}
+
+fn rows_of(runs: &[Size]) -> u64 {
+    runs.iter().map(|run| run.rows).sum()
+}
+
+fn are_hot(runs: &[Size]) -> bool {
+    runs.iter().all(|run| run.rows >= HOT_ROWS * run.hashes)
 }
 
 fn tier_of(rows: u64) -> u32 {

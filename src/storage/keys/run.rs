@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 
 pub(crate) use super::run_writer::{Content, RunWriter};
-use super::{Damaged, Unusable, hash::KeyHash, paged::Paged};
+use super::{Damaged, Unusable, hash::KeyHash, merge::Size, paged::Paged};
 pub(crate) use crate::storage::format::key_run::Row;
 use crate::{
     env::FileSystem,
@@ -98,6 +98,11 @@ impl Run {
     /// How many rows it has.
     pub(crate) fn rows(&self) -> u64 {
         self.header.rows
+    }
+
+    /// How large it is, for who merges.
+    pub(crate) fn size(&self) -> Size {
+        Size { rows: self.header.rows, hashes: self.header.hashes }
     }
 
     /// How many bytes the file has.

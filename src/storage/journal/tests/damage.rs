@@ -42,6 +42,33 @@ fn entries_of_a_write_behind_a_damaged_one_of_the_same_write_are_found() {
 }
 
 #[test]
+fn damage_to_the_last_write_of_a_file_costs_no_more_when_the_witness_is_in_the_next() {
+    let group: Vec<Vec<Item>> = (1..=6).map(|number| items(number, 300)).collect();
+    let starts = group.iter().scan(block(1), |at, items| {
+        let start = *at;
+        *at += crate::storage::format::entry::encoded_len(items) as u64;
+        Some(start)
+    });
+    for (damaged, start) in (1..).zip(starts.collect::<Vec<_>>()) {
+        let dir = Dir::new();
+        let (_, mut journal) = dir.journal(Tip::default());
+        journal.write(&group.iter().map(|items| &items[..]).collect::<Vec<_>>(), true).expect("the journal has room");
+        journal.leave_file().expect("there is another");
+        let mut rest: Vec<_> = (1..).zip(group.clone()).collect();
+        rest.extend(write(&mut journal, 7..=8, 100));
+        // Where it says that it is an entry of this use of the file.
+        dir.flip(1, start + 10);
+        rest.remove(damaged - 1);
+        let lost = damaged as u64;
+        let replay = dir.replay(1, Some(0));
+        assert_eq!(found(&replay), Found { lost: vec![(lost, lost + 1)], damaged: true, ..sound(&rest) });
+        let offsets: Vec<_> = replay.lost()[0].frames.iter().map(|frame| frame.base).collect();
+        let Item::Frame(frame) = &group[damaged - 1][0] else { panic!("they are frames") };
+        assert!(offsets.contains(&frame.header().base), "entry {damaged}: its records are known to be lost");
+    }
+}
+
+#[test]
 fn a_damaged_entry_that_a_checkpoint_covers_is_not_reported() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());

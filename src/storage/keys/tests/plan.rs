@@ -1,7 +1,13 @@
 //! Which runs are merged.
 
 use super::*;
-use crate::storage::keys::merge::plan;
+use crate::storage::keys::merge::{self, Size};
+
+/// Of runs with so many rows, each of another subject.
+fn plan(rows: &[u64], few: bool) -> Option<std::ops::Range<usize>> {
+    let sizes: Vec<Size> = rows.iter().map(|rows| Size { rows: *rows, hashes: *rows }).collect();
+    merge::plan(&sizes, few)
+}
 
 /// Adds runs of these many rows one by one, merging as planned after each. Returns the most runs there ever were and
 /// how many rows were written, with those that merges wrote.
@@ -73,4 +79,29 @@ fn where_there_are_to_be_few_small_ones_are_merged_as_soon_as_there_are_two() {
     assert_eq!(plan(&[large, 500_000, 10, 10], true), Some(2..4));
     assert_eq!(plan(&[large, 500_000, 500_000, 10], true), None);
     assert_eq!(plan(&[10], true), None);
+}
+
+#[test]
+fn runs_of_hot_subjects_wait_for_more_of_them() {
+    let hot = Size { rows: 1_700_000, hashes: 1_000 };
+    assert_eq!(merge::plan(&[hot; 15], false), None);
+    assert_eq!(merge::plan(&[hot; 16], false), Some(0..16));
+    let small = Size { rows: 10_000, hashes: 10 };
+    assert_eq!(merge::plan(&[small; 4], false), Some(0..4), "small ones do not");
+    let mixed = Size { rows: 1_700_000, hashes: 1_000_000 };
+    assert_eq!(merge::plan(&[hot, hot, hot, mixed], false), Some(0..4), "nor does what is mixed with others");
+    // However they come, they do not become many.
+    let (mut runs, mut most, mut written) = (Vec::new(), 0, 0);
+    for _ in 0..1_000 {
+        runs.push(hot);
+        written += hot.rows;
+        while let Some(range) = merge::plan(&runs, false) {
+            let rows = runs[range.clone()].iter().map(|run| run.rows).sum();
+            runs.splice(range, [Size { rows, hashes: 1_000 }]);
+            written += rows;
+        }
+        most = most.max(runs.len());
+    }
+    assert!(most as u64 <= 32 + ((1_000 * hot.rows) >> 24), "{most} runs");
+    assert!(written <= 4 * 1_000 * hot.rows, "{written} rows written");
 }
