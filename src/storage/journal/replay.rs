@@ -293,9 +293,9 @@ impl Walk {
         Some(sound.find(|(_, decoded)| first.contains(&decoded.link.sequence)).unwrap_or(proof))
     }
 
-    /// The chain broke in the file before, and the next one begins with an entry that says that what is missing had been
-    /// synced: all of it is in that file, and what is sound of it counts. Sequences that a start has cut, and that are
-    /// used again, are never below that of a file's first entry.
+    /// The chain broke in the file before, and the next one begins with an entry that says that what is missing had
+    /// been synced: all of it is in that file, and what is sound of it counts. Sequences that a start has cut, and that
+    /// are used again, are never below that of a file's first entry.
     fn look_back(&mut self, env: &Env, until: u64) -> Result<(), FileError> {
         let Some(Broken { path, salt, bytes: broken }) = self.broken.take() else { return Ok(()) };
         let bytes = load(env, &path)?;
