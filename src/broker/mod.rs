@@ -156,6 +156,17 @@ struct Shared {
     failure: watch::Sender<Option<String>>,
 }
 
+/// What a thread of the broker has of it. The broker does not go on without the thread.
+struct Watched(Arc<Broker>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.shared.fail(format!("the thread {} has panicked", thread::current().name().unwrap_or_default()));
+        }
+    }
+}
+
 impl Broker {
     /// Opens a data directory, recovers it, and starts to serve it.
     ///
@@ -164,15 +175,14 @@ impl Broker {
     /// If the directory cannot be used; nothing of it is changed then.
     pub(crate) fn open(env: Env, options: Options) -> Result<Arc<Self>, OpenError> {
         let broker = Arc::new(Self::open_stepped(env, options)?);
-        let committing = Arc::clone(&broker);
-        let keeping = Arc::clone(&broker);
-        let indexing = Arc::clone(&broker);
-        let threads = [
-            thread::Builder::new().name("journal".into()).spawn(move || committing.commit_until_closed()),
-            thread::Builder::new().name("housekeeping".into()).spawn(move || keeping.keep_house_until_closed()),
-            thread::Builder::new().name("indexing".into()).spawn(move || indexing.keep_indexes_until_closed()),
+        let threads: [(&str, fn(&Self)); 3] = [
+            ("journal", Self::commit_until_closed),
+            ("housekeeping", Self::keep_house_until_closed),
+            ("indexing", Self::keep_indexes_until_closed),
         ];
-        for handle in threads {
+        for (name, work) in threads {
+            let watched = Watched(Arc::clone(&broker));
+            let handle = thread::Builder::new().name(name.into()).spawn(move || work(&watched.0));
             lock(&broker.threads).push(handle.map_err(OpenError::Thread)?);
         }
         Ok(broker)

@@ -91,7 +91,8 @@ impl Broker {
         let shared = &self.shared;
         let mut housekeeper = lock(&self.housekeeper);
         housekeeper.write_out(shared)?;
-        for (partition, erasures) in due {
+        // Who holds the housekeeper renames the directories of deleted topics.
+        for (partition, erasures) in due.iter().filter(|(partition, _)| !partition.is_deleted()) {
             let end = erasures.iter().map(|erasure| erasure.end).max().unwrap_or_default();
             let mut writer = lock(&partition.partition().writer);
             writer.seal_before(&partition.partition().log, &shared.segments, end)?;

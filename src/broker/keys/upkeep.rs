@@ -121,6 +121,8 @@ impl Shared {
                 let partition = PartitionRef { topic: Arc::clone(&topic), at };
                 for kept in [self.retire_trimmed(&partition), self.keep_index(&partition, few_runs)] {
                     match kept {
+                        // Its files are being removed.
+                        Err(_) if partition.is_deleted() => {}
                         Err(error) if error.is_disk_full() => full = Err(error),
                         kept => kept?,
                     }
@@ -222,7 +224,15 @@ impl Shared {
     /// Makes a partition's files whole from the log.
     pub(super) fn fill_gaps(&self, partition: &PartitionRef) -> Result<(), Error> {
         let filled = self.fill_gaps_quietly(partition);
-        filled.map_err(|error| if error.is_disk_full() { Error::DiskFull } else { self.index_failed(&error) })
+        filled.map_err(|error| {
+            if partition.is_deleted() {
+                Error::UnknownTopic { topic: partition.topic.name.to_string() }
+            } else if error.is_disk_full() {
+                Error::DiskFull
+            } else {
+                self.index_failed(&error)
+            }
+        })
     }
 
     fn index_failed(&self, error: &FileError) -> Error {
@@ -239,14 +249,11 @@ impl Shared {
             let wanted = gap.start.max(first_kept)..gap.end;
             let (rows, reached) =
                 if wanted.is_empty() { (Vec::new(), gap.end) } else { self.rows_in_log(partition, wanted.clone()) };
-            let run = if rows.is_empty() && reached == wanted.start {
-                None
-            } else {
-                Some(Arc::new(self.write_run(partition, gap.start..reached, rows)?))
-            };
+            // Also one without rows: runs lie one behind the other.
+            let run = Arc::new(self.write_run(partition, gap.start..reached, rows)?);
             self.change_files(partition, |keys| {
                 let mut runs = keys.files.runs.clone();
-                runs.extend(run.clone());
+                runs.push(run.clone());
                 runs.sort_by_key(|run| run.from());
                 let mut gaps = keys.files.gaps.clone();
                 gaps[0].start = reached;

@@ -293,6 +293,34 @@ fn versions_go_on_when_records_that_could_not_be_read_are_trimmed() {
     go_on(&broker, &model);
 }
 
+#[test]
+fn what_is_missing_between_runs_of_records_that_are_gone_is_in_nobodys_way() {
+    let (disk, model) = trimmed(9);
+    let append_fillers = |broker: &Broker| {
+        for number in 0..FILLERS {
+            send(broker, append_of(&format!("filler {number}").into(), 0, None)).expect("nothing fails");
+        }
+        broker.checkpoint_now().expect("nothing fails");
+    };
+    let clock = SimClock::new(1_700_000_200_000);
+    let broker =
+        Broker::open_stepped(env(&disk, &clock, &SimRandom::new(63)), small_tables()).expect("it can be opened");
+    append_fillers(&broker);
+    trim_all(&broker);
+    keep_house_for_long(&broker, &clock);
+    drop(broker);
+    // As after a crash: what is missing was in a table, and its records were removed before that was written out.
+    let disk = disk.fork();
+    let runs = files(&disk, "keys");
+    let second = runs.iter().filter(|path| !path.to_string_lossy().contains("/00000000000000000000-"));
+    second.for_each(|path| remove(&disk, path));
+    let broker = open(&disk, 64);
+    check(&broker, &model, true);
+    (0..6).for_each(|_| append_fillers(&broker));
+    check(&broker, &model, true);
+    go_on(&broker, &model);
+}
+
 /// Other keys that come while records go, enough for a table to be due.
 const FILLERS: u64 = 60;
 

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct Found {
     /// Runs in the order of their offsets, no two of which overlap.
     pub(crate) runs: Vec<Arc<Run>>,
-    /// The offsets of the log that they do not cover.
+    /// The offsets that they do not cover: of the log, and between runs of what was before it.
     pub(crate) gaps: Vec<Range<Offset>>,
     /// What must be removed ([`remove`]) before the log goes on.
     pub(crate) stale: Vec<PathBuf>,
@@ -106,9 +106,10 @@ fn names(files: &dyn FileSystem, dir: &Path) -> Result<(Vec<Named>, Vec<PathBuf>
     Ok((named, unfinished))
 }
 
-/// The parts of a range of offsets that runs, which are in order, do not cover.
+/// The parts of a range of offsets that runs, which are in order, do not cover; also before it, from the first run on:
+/// runs are merged with their neighbours, and no two may have anything between them.
 fn gaps(runs: &[Arc<Run>], log: Range<Offset>) -> Vec<Range<Offset>> {
-    let (mut gaps, mut covered) = (Vec::new(), log.start);
+    let (mut gaps, mut covered) = (Vec::new(), runs.first().map_or(log.start, |first| first.from().min(log.start)));
     for run in runs {
         if run.from() > covered {
             gaps.push(covered..run.from());

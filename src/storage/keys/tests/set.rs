@@ -53,9 +53,14 @@ fn runs_are_found_in_order_with_the_gaps_between_them() {
     assert_eq!(covered(&found), [(10, 20), (20, 30), (100, 200)]);
     assert_eq!(gaps(&found), [(0, 10), (30, 100), (200, 250)]);
     assert_eq!(found.stale, [] as [PathBuf; 0]);
-    // What lies below the log's start is kept, and is no gap where it is missing.
+    // What lies below the log's start is kept, and is no gap where it is missing in front of that.
     let found = list(&disk, 25..200);
     assert_eq!((covered(&found).len(), gaps(&found)), (3, vec![(30, 100)]));
+    // Behind it is one, also below the log's start: runs are merged with their neighbours.
+    let found = list(&disk, 150..250);
+    assert_eq!((covered(&found).len(), gaps(&found)), (3, vec![(30, 100), (200, 250)]));
+    let found = list(&disk, 240..250);
+    assert_eq!((covered(&found).len(), gaps(&found)), (3, vec![(30, 100), (200, 250)]));
 }
 
 #[test]
