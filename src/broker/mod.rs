@@ -156,6 +156,9 @@ struct Shared {
     failure: watch::Sender<Option<String>>,
 }
 
+/// What a thread of the broker does.
+type Work = fn(&Broker);
+
 /// What a thread of the broker has of it. The broker does not go on without the thread.
 struct Watched(Arc<Broker>);
 
@@ -175,7 +178,7 @@ impl Broker {
     /// If the directory cannot be used; nothing of it is changed then.
     pub(crate) fn open(env: Env, options: Options) -> Result<Arc<Self>, OpenError> {
         let broker = Arc::new(Self::open_stepped(env, options)?);
-        let threads: [(&str, fn(&Self)); 3] = [
+        let threads: [(&str, Work); 3] = [
             ("journal", Self::commit_until_closed),
             ("housekeeping", Self::keep_house_until_closed),
             ("indexing", Self::keep_indexes_until_closed),
