@@ -1,4 +1,5 @@
-//! What entities cost: conditional appends, reads of one entity, and versions against none. Every append is synced.
+//! What entities cost: conditional appends, reads of one entity, and versions against none. Every
+//! append is synced.
 //!
 //! ```text
 //! cargo bench --bench entities -- appends
@@ -6,13 +7,14 @@
 //! cargo bench --bench entities -- versions RECORDS
 //! ```
 //!
-//! `appends`: one record a request, each on the condition of its entity's version, from 1 to 256 clients, one request
-//! at a time and streamed. `reads`: ten records of one entity out of so many, cold (after a restart, and with the
-//! operating system's cache dropped where that is allowed) and warm. `versions`: records of a 1,000 keys, and of
-//! ever-new keys, into a topic with versions and one without, when the first holds so many records of different keys
-//! already.
+//! `appends`: one record a request, each on the condition of its entity's version, from 1 to 256
+//! clients, one request at a time and streamed. `reads`: ten records of one entity out of so many,
+//! cold (after a restart, and with the operating system's cache dropped where that is allowed) and
+//! warm. `versions`: records of a 1,000 keys, and of ever-new keys, into a topic with versions and
+//! one without, when the first holds so many records of different keys already.
 //!
-//! Broker and clients share a process and its machine. The disk is the one that holds the target directory.
+//! Broker and clients share a process and its machine. The disk is the one that holds the target
+//! directory.
 
 use std::{
     error::Error,
@@ -31,7 +33,8 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Each client has as many entities, and goes round them.
 const ENTITIES_OF_CLIENT: u64 = 16;
-/// Requests under way of a client that streams; a divisor of the entities would make every one wait for the last.
+/// Requests under way of a client that streams; a divisor of the entities would make every one wait
+/// for the last.
 const UNDER_WAY: usize = 16;
 /// Entities that are read, of all that there are.
 const SAMPLED: u64 = 2_000;
@@ -48,7 +51,10 @@ const VALUE: [u8; 100] = [b'v'; 100];
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     let number = arguments.get(1).and_then(|number| number.parse().ok());
     let done = match (arguments.first().map(String::as_str), number) {
         (Some("appends"), _) => appends().await,
@@ -67,18 +73,39 @@ async fn main() -> ExitCode {
 
 async fn start(directory: &tempfile::TempDir) -> TestBroker {
     let data_dir = directory.path().join("data");
-    TestBroker::builder().tcp().data_dir(data_dir).memory_bytes(128 << 20).start().await
+    TestBroker::builder()
+        .tcp()
+        .data_dir(data_dir)
+        .memory_bytes(128 << 20)
+        .start()
+        .await
 }
 
 /// Conditional appends, one record a request.
 async fn appends() -> Outcome<()> {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let broker = start(&directory).await;
-    broker.client().topics().create(&NewTopic::new("bench")).await?;
-    writeln!(io::stdout(), "{:>8} {:>10} {:>12} {:>10} {:>10}", "CLIENTS", "", "APPENDS/S", "P50 MS", "P99 MS")?;
+    broker
+        .client()
+        .topics()
+        .create(&NewTopic::new("bench"))
+        .await?;
+    writeln!(
+        io::stdout(),
+        "{:>8} {:>10} {:>12} {:>10} {:>10}",
+        "CLIENTS",
+        "",
+        "APPENDS/S",
+        "P50 MS",
+        "P99 MS"
+    )?;
     for clients in [1u64, 8, 64, 256] {
         for streamed in [false, true] {
-            let requests = if clients == 1 && !streamed { 4_000 } else { (200_000 / clients).min(20_000) };
+            let requests = if clients == 1 && !streamed {
+                4_000
+            } else {
+                (200_000 / clients).min(20_000)
+            };
             let mut running = Vec::new();
             let started = now();
             for number in 0..clients {
@@ -100,7 +127,10 @@ async fn appends() -> Outcome<()> {
             latencies.sort_unstable();
             let how = if streamed { "streamed" } else { "unary" };
             let (p50, p99) = (quantile(&latencies, 0.5), quantile(&latencies, 0.99));
-            writeln!(io::stdout(), "{clients:>8} {how:>10} {rate:>12.0} {p50:>10.3} {p99:>10.3}")?;
+            writeln!(
+                io::stdout(),
+                "{clients:>8} {how:>10} {rate:>12.0} {p50:>10.3} {p99:>10.3}"
+            )?;
         }
     }
     Ok(())
@@ -108,7 +138,10 @@ async fn appends() -> Outcome<()> {
 
 fn conditional(name: &str, request: u64) -> Append {
     let key = format!("{name}-{}", request % ENTITIES_OF_CLIENT);
-    let batch = Batch::of("bench", [Record::new().key(&key).event_type("changed").value(&VALUE)]);
+    let batch = Batch::of(
+        "bench",
+        [Record::new().key(&key).event_type("changed").value(&VALUE)],
+    );
     Append::from(batch).expect_version("bench", &key, Version(request / ENTITIES_OF_CLIENT))
 }
 
@@ -123,10 +156,17 @@ async fn append_unary(client: Client, name: String, requests: u64) -> Outcome<Ve
 }
 
 async fn append_streamed(client: Client, name: String, requests: u64) -> Outcome<Vec<Duration>> {
-    let appender = client.append_stream_with(AppendWindow { requests: UNDER_WAY, bytes: 16 << 20 });
+    let appender = client.append_stream_with(AppendWindow {
+        requests: UNDER_WAY,
+        bytes: 16 << 20,
+    });
     let (mut latencies, mut under_way) = (Vec::new(), std::collections::VecDeque::new());
     for request in 0..requests {
-        let oldest = if under_way.len() < UNDER_WAY { None } else { under_way.pop_front() };
+        let oldest = if under_way.len() < UNDER_WAY {
+            None
+        } else {
+            under_way.pop_front()
+        };
         if let Some((started, handle)) = oldest {
             finished(handle, started, &mut latencies).await?;
         }
@@ -139,7 +179,11 @@ async fn append_streamed(client: Client, name: String, requests: u64) -> Outcome
     Ok(latencies)
 }
 
-async fn finished(handle: AppendHandle, started: Duration, latencies: &mut Vec<Duration>) -> Outcome<()> {
+async fn finished(
+    handle: AppendHandle,
+    started: Duration,
+    latencies: &mut Vec<Duration>,
+) -> Outcome<()> {
     handle.await?;
     latencies.push(now() - started);
     Ok(())
@@ -155,9 +199,16 @@ async fn reads(entities: u64) -> Outcome<()> {
     let started = now();
     load(&client, "bench", 0..entities, key).await?;
     for _ in 1..RECORDS_OF_ENTITY {
-        load(&client, "bench", 0..SAMPLED.min(entities), |number| key(number * every)).await?;
+        load(&client, "bench", 0..SAMPLED.min(entities), |number| {
+            key(number * every)
+        })
+        .await?;
     }
-    writeln!(io::stdout(), "{entities} entities, loaded in {:.1} s", (now() - started).as_secs_f64())?;
+    writeln!(
+        io::stdout(),
+        "{entities} entities, loaded in {:.1} s",
+        (now() - started).as_secs_f64()
+    )?;
     broker.stop().await;
     drop_cache();
     broker.restart().await;
@@ -174,7 +225,11 @@ async fn reads(entities: u64) -> Outcome<()> {
             while let Some(record) = reading.next_record().await? {
                 records += 1;
                 if record.version != Some(Version(records)) {
-                    return Err(format!("record {records} of {key} has version {:?}", record.version).into());
+                    return Err(format!(
+                        "record {records} of {key} has version {:?}",
+                        record.version
+                    )
+                    .into());
                 }
             }
             if records != RECORDS_OF_ENTITY {
@@ -185,7 +240,10 @@ async fn reads(entities: u64) -> Outcome<()> {
         let rate = latencies.len() as f64 / (now() - started).as_secs_f64();
         latencies.sort_unstable();
         let (p50, p99) = (quantile(&latencies, 0.5), quantile(&latencies, 0.99));
-        writeln!(io::stdout(), "{how}  {rate:>8.0} reads/s, p50 {p50:.3} ms, p99 {p99:.3} ms")?;
+        writeln!(
+            io::stdout(),
+            "{how}  {rate:>8.0} reads/s, p50 {p50:.3} ms, p99 {p99:.3} ms"
+        )?;
     }
     Ok(())
 }
@@ -196,21 +254,36 @@ async fn versions(records: u64) -> Outcome<()> {
     let broker = start(&directory).await;
     let client = broker.client();
     client.topics().create(&NewTopic::new("versioned")).await?;
-    client.topics().create(&NewTopic::new("plain").setting("keys", "plain")).await?;
+    client
+        .topics()
+        .create(&NewTopic::new("plain").setting("keys", "plain"))
+        .await?;
     let started = now();
     load(&client, "versioned", 0..records, key).await?;
     let took = (now() - started).as_secs_f64();
-    writeln!(io::stdout(), "{records} records of different keys, loaded in {took:.1} s")?;
+    writeln!(
+        io::stdout(),
+        "{records} records of different keys, loaded in {took:.1} s"
+    )?;
 
     let mut new = records;
     let mut rates = [const { Vec::new() }; 4];
     for round in 0..=ROUNDS {
-        for (at, (topic, hot)) in
-            [("plain", true), ("versioned", true), ("plain", false), ("versioned", false)].into_iter().enumerate()
+        for (at, (topic, hot)) in [
+            ("plain", true),
+            ("versioned", true),
+            ("plain", false),
+            ("versioned", false),
+        ]
+        .into_iter()
+        .enumerate()
         {
             let started = now();
             if hot {
-                load(&client, topic, 0..MEASURED, |number| format!("hot-{}", number % HOT_KEYS)).await?;
+                load(&client, topic, 0..MEASURED, |number| {
+                    format!("hot-{}", number % HOT_KEYS)
+                })
+                .await?;
             } else {
                 load(&client, topic, new..new + MEASURED, key).await?;
             }
@@ -222,7 +295,10 @@ async fn versions(records: u64) -> Outcome<()> {
         new += MEASURED;
     }
     let [plain_hot, versioned_hot, plain_new, versioned_new] = rates.map(median);
-    for (keys, plain, versioned) in [("hot", plain_hot, versioned_hot), ("new", plain_new, versioned_new)] {
+    for (keys, plain, versioned) in [
+        ("hot", plain_hot, versioned_hot),
+        ("new", plain_new, versioned_new),
+    ] {
         let ratio = versioned / plain;
         writeln!(
             io::stdout(),
@@ -233,7 +309,12 @@ async fn versions(records: u64) -> Outcome<()> {
 }
 
 /// Appends a record of each number's key, many in a request, many requests under way.
-async fn load(client: &Client, topic: &str, numbers: std::ops::Range<u64>, key: impl Fn(u64) -> String) -> Outcome<()> {
+async fn load(
+    client: &Client,
+    topic: &str,
+    numbers: std::ops::Range<u64>,
+    key: impl Fn(u64) -> String,
+) -> Outcome<()> {
     let appender = client.append_stream();
     let mut handles = std::collections::VecDeque::new();
     let mut next = numbers.start;
@@ -260,12 +341,18 @@ fn key(number: u64) -> String {
 }
 
 /// Empties the operating system's cache, where this user may.
-#[expect(clippy::disallowed_methods, reason = "this is the system's switch, and none of the broker's files")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the system's switch, and none of the broker's files"
+)]
 fn drop_cache() {
-    let dropped =
-        std::process::Command::new("sync").status().is_ok() && std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok();
+    let dropped = std::process::Command::new("sync").status().is_ok()
+        && std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok();
     if !dropped {
-        let _ = writeln!(io::stdout(), "the operating system's cache could not be dropped: cold is a restart only");
+        let _ = writeln!(
+            io::stdout(),
+            "the operating system's cache could not be dropped: cold is a restart only"
+        );
     }
 }
 
@@ -281,7 +368,10 @@ fn median(mut rates: Vec<f64>) -> f64 {
 }
 
 /// Time since some fixed moment.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures the time that passes")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures the time that passes"
+)]
 fn now() -> Duration {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     START.get_or_init(std::time::Instant::now).elapsed()

@@ -1,8 +1,8 @@
-//! Does the number of partitions cost anything? The same load, first all to one partition, then to 1,000 at once, every
-//! append synced. `cargo bench --bench partitions`
+//! Does the number of partitions cost anything? The same load, first all to one partition, then to
+//! 1,000 at once, every append synced. `cargo bench --bench partitions`
 //!
-//! Four connections keep 250 requests each under way, so that in the second case every partition has one under way all
-//! the time. The disk is the one that holds the target directory.
+//! Four connections keep 250 requests each under way, so that in the second case every partition
+//! has one under way all the time. The disk is the one that holds the target directory.
 
 use std::{
     io::{self, Write},
@@ -23,8 +23,8 @@ const REQUESTS: u32 = 10_000;
 const RECORDS: u32 = 100;
 const VALUE: [u8; 100] = [b'v'; 100];
 
-/// Requests of each connection before it is measured: five for every partition. A partition's first records create its
-/// files, once; what is compared is how fast partitions are that exist.
+/// Requests of each connection before it is measured: five for every partition. A partition's first
+/// records create its files, once; what is compared is how fast partitions are that exist.
 const REQUESTS_BEFORE: u32 = 1250;
 
 /// Each way is measured this often, in turns; the medians count.
@@ -48,7 +48,12 @@ async fn main() -> ExitCode {
 async fn compare() -> Result<f64, Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let data_dir = directory.path().join("data");
-    let broker = TestBroker::builder().tcp().data_dir(data_dir).memory_bytes(128 << 20).start().await;
+    let broker = TestBroker::builder()
+        .tcp()
+        .data_dir(data_dir)
+        .memory_bytes(128 << 20)
+        .start()
+        .await;
     let (mut one, mut many) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         one.push(records_per_second(&broker, 1).await?);
@@ -57,14 +62,25 @@ async fn compare() -> Result<f64, Box<dyn std::error::Error>> {
     let (one, many) = (median(one), median(many));
     let ratio = many / one;
     writeln!(io::stdout(), "1 partition       {one:>12.0} records/s")?;
-    writeln!(io::stdout(), "{PARTITIONS} partitions   {many:>12.0} records/s")?;
-    writeln!(io::stdout(), "ratio             {ratio:>12.2} (at least {FLOOR})")?;
+    writeln!(
+        io::stdout(),
+        "{PARTITIONS} partitions   {many:>12.0} records/s"
+    )?;
+    writeln!(
+        io::stdout(),
+        "ratio             {ratio:>12.2} (at least {FLOOR})"
+    )?;
     Ok(ratio)
 }
 
-async fn records_per_second(broker: &TestBroker, partitions: u32) -> Result<f64, Box<dyn std::error::Error>> {
+async fn records_per_second(
+    broker: &TestBroker,
+    partitions: u32,
+) -> Result<f64, Box<dyn std::error::Error>> {
     let topics = broker.client().topics();
-    topics.create(&NewTopic::new("bench").partitions(partitions)).await?;
+    topics
+        .create(&NewTopic::new("bench").partitions(partitions))
+        .await?;
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
         clients.push(Client::connect(&broker.url()).await?);
@@ -76,7 +92,10 @@ async fn records_per_second(broker: &TestBroker, partitions: u32) -> Result<f64,
     let took = now() - started;
 
     let (_, described) = topics.describe("bench").await?;
-    let stored: u64 = described.iter().map(|partition| partition.high_watermark.0).sum();
+    let stored: u64 = described
+        .iter()
+        .map(|partition| partition.high_watermark.0)
+        .sum();
     let expected = u64::from(CONNECTIONS * (REQUESTS_BEFORE + REQUESTS) * RECORDS);
     if stored != expected {
         return Err(format!("{stored} records are stored of {expected}").into());
@@ -85,9 +104,14 @@ async fn records_per_second(broker: &TestBroker, partitions: u32) -> Result<f64,
     Ok(f64::from(CONNECTIONS * REQUESTS * RECORDS) / took.as_secs_f64())
 }
 
-async fn append_all(clients: &[Client], partitions: u32, requests: u32) -> Result<(), Box<dyn std::error::Error>> {
+async fn append_all(
+    clients: &[Client],
+    partitions: u32,
+    requests: u32,
+) -> Result<(), Box<dyn std::error::Error>> {
     let appending = (0..).zip(clients.iter().cloned());
-    let appending = appending.map(|(number, client)| tokio::spawn(append(client, number, partitions, requests)));
+    let appending = appending
+        .map(|(number, client)| tokio::spawn(append(client, number, partitions, requests)));
     for connection in appending.collect::<Vec<_>>() {
         connection.await??;
     }
@@ -95,8 +119,16 @@ async fn append_all(clients: &[Client], partitions: u32, requests: u32) -> Resul
 }
 
 /// Appends request after request, each to the next of the partitions that are this connection's.
-async fn append(client: Client, connection: u32, partitions: u32, requests: u32) -> Result<(), Error> {
-    let appender = client.append_stream_with(AppendWindow { requests: UNDER_WAY, bytes: 64 << 20 });
+async fn append(
+    client: Client,
+    connection: u32,
+    partitions: u32,
+    requests: u32,
+) -> Result<(), Error> {
+    let appender = client.append_stream_with(AppendWindow {
+        requests: UNDER_WAY,
+        bytes: 64 << 20,
+    });
     let mut handles = Vec::new();
     for request in 0..requests {
         let partition = PartitionId((request * CONNECTIONS + connection) % partitions);
@@ -118,7 +150,10 @@ fn median(mut rates: Vec<f64>) -> f64 {
 }
 
 /// Time since some fixed moment.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures the time that passes")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures the time that passes"
+)]
 fn now() -> Duration {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     START.get_or_init(std::time::Instant::now).elapsed()

@@ -1,11 +1,12 @@
 //! A bank that keeps events instead of balances.
 //!
-//! An account is an entity: all records of one key, numbered by version. A transfer is two records, one for each
-//! account, appended together or not at all, and only if both accounts are still as they were when it was decided. A
-//! balance is what an account's events add up to.
+//! An account is an entity: all records of one key, numbered by version. A transfer is two records,
+//! one for each account, appended together or not at all, and only if both accounts are still as
+//! they were when it was decided. A balance is what an account's events add up to.
 //!
-//! Run it with `cargo run --example bank`. It starts a broker of its own; with `TAFFRAIL_SERVER=http://127.0.0.1:9640`
-//! the accounts are on that one, and `taffrail entity read accounts alice` shows what has happened to one of them.
+//! Run it with `cargo run --example bank`. It starts a broker of its own; with
+//! `TAFFRAIL_SERVER=http://127.0.0.1:9640` the accounts are on that one, and `taffrail entity read
+//! accounts alice` shows what has happened to one of them.
 
 #![expect(clippy::print_stdout, reason = "an example says what it does")]
 
@@ -25,7 +26,8 @@ use tokio::sync::oneshot;
 
 const TOPIC: &str = "accounts";
 
-/// What happened to an account: the value of its records. What kind of event it was is the record's type.
+/// What happened to an account: the value of its records. What kind of event it was is the record's
+/// type.
 #[derive(Serialize, Deserialize)]
 struct Event {
     /// What came in, or, if negative, went out.
@@ -42,7 +44,11 @@ pub(crate) enum BankError {
     #[error("{owner} has no account")]
     NoAccount { owner: String },
     #[error("{owner} has {balance}, not {amount}")]
-    InsufficientFunds { owner: String, balance: i64, amount: i64 },
+    InsufficientFunds {
+        owner: String,
+        balance: i64,
+        amount: i64,
+    },
     #[error("a record of the topic is no event of an account: {0}")]
     NotAnEvent(#[from] serde_json::Error),
     #[error(transparent)]
@@ -65,7 +71,11 @@ pub(crate) struct Bank {
 impl Bank {
     /// A bank on a broker, with a topic for the accounts if it has none.
     pub(crate) async fn new(client: Client) -> Result<Self, BankError> {
-        match client.topics().create(&NewTopic::new(TOPIC).partitions(4)).await {
+        match client
+            .topics()
+            .create(&NewTopic::new(TOPIC).partitions(4))
+            .await
+        {
             Err(error) if error.reason() != Some("TOPIC_EXISTS") => Err(error.into()),
             _ => Ok(Self { client }),
         }
@@ -73,15 +83,34 @@ impl Bank {
 
     /// Opens an account, unless there is one.
     pub(crate) async fn open(&self, owner: &str, deposit: i64) -> Result<(), BankError> {
-        let opened = event(owner, "opened", &Event { amount: deposit, balance: deposit, transfer: None }, owner)?;
-        match self.append(Append::from(opened).expect_absent(TOPIC, owner)).await {
+        let opened = event(
+            owner,
+            "opened",
+            &Event {
+                amount: deposit,
+                balance: deposit,
+                transfer: None,
+            },
+            owner,
+        )?;
+        match self
+            .append(Append::from(opened).expect_absent(TOPIC, owner))
+            .await
+        {
             Err(Error::Conflict { .. }) => Ok(()),
             answer => Ok(answer?),
         }
     }
 
-    /// Moves money from one account to another. `id` is a name for this transfer that no other one has.
-    pub(crate) async fn transfer(&self, id: &str, from: &str, to: &str, amount: i64) -> Result<(), BankError> {
+    /// Moves money from one account to another. `id` is a name for this transfer that no other one
+    /// has.
+    pub(crate) async fn transfer(
+        &self,
+        id: &str,
+        from: &str,
+        to: &str,
+        amount: i64,
+    ) -> Result<(), BankError> {
         if from == to {
             return Ok(());
         }
@@ -91,18 +120,36 @@ impl Bank {
             let (payer, payee) = (self.account(from).await?, self.account(to).await?);
             if payer.balance < amount {
                 let owner = from.to_owned();
-                return Err(BankError::InsufficientFunds { owner, balance: payer.balance, amount });
+                return Err(BankError::InsufficientFunds {
+                    owner,
+                    balance: payer.balance,
+                    amount,
+                });
             }
             let transfer = Some(id.to_owned());
-            let sent = Event { amount: -amount, balance: payer.balance - amount, transfer: transfer.clone() };
-            let received = Event { amount, balance: payee.balance + amount, transfer };
+            let sent = Event {
+                amount: -amount,
+                balance: payer.balance - amount,
+                transfer: transfer.clone(),
+            };
+            let received = Event {
+                amount,
+                balance: payee.balance + amount,
+                transfer,
+            };
 
-            // ... and append it only if that is still what is there. Both records are stored, or neither.
-            let both = [event(from, "sent", &sent, id)?, event(to, "received", &received, id)?];
-            let append =
-                Append::from(both).expect_version(TOPIC, from, payer.version).expect_version(TOPIC, to, payee.version);
+            // ... and append it only if that is still what is there. Both records are stored, or
+            // neither.
+            let both = [
+                event(from, "sent", &sent, id)?,
+                event(to, "received", &received, id)?,
+            ];
+            let append = Append::from(both)
+                .expect_version(TOPIC, from, payer.version)
+                .expect_version(TOPIC, to, payee.version);
             match self.append(append).await {
-                // Somebody was faster: nothing was stored, and with what is there now the decision may be another.
+                // Somebody was faster: nothing was stored, and with what is there now the decision
+                // may be another.
                 Err(Error::Conflict { .. }) => backoff.pause().await,
                 answer => return Ok(answer?),
             }
@@ -125,7 +172,9 @@ impl Bank {
             account.version = record.version.unwrap_or_default();
         }
         if account.version == Version::NONE {
-            Err(BankError::NoAccount { owner: owner.to_owned() })
+            Err(BankError::NoAccount {
+                owner: owner.to_owned(),
+            })
         } else {
             Ok(account)
         }
@@ -133,32 +182,43 @@ impl Bank {
 
     /// What all these accounts have together at one moment: no transfer is seen by half.
     pub(crate) async fn total(&self, owners: &[&str]) -> Result<i64, BankError> {
-        let latest = until_answered(|| async { self.client.entities().latest(TOPIC, owners).await }).await?;
+        let latest =
+            until_answered(|| async { self.client.entities().latest(TOPIC, owners).await }).await?;
         let records = latest.iter().filter_map(|latest| latest.record.as_ref());
         records.map(|record| Ok(event_of(record)?.balance)).sum()
     }
 
-    /// Appends, and asks again for as long as it takes to know whether it is stored. The event ids are what makes that
-    /// safe: if it was stored the first time, the conditions do not hold any more, but the broker finds the very
-    /// records that it is sent, and answers as it did then.
+    /// Appends, and asks again for as long as it takes to know whether it is stored. The event ids
+    /// are what makes that safe: if it was stored the first time, the conditions do not hold any
+    /// more, but the broker finds the very records that it is sent, and answers as it did then.
     async fn append(&self, append: Append) -> Result<(), Error> {
-        until_answered(|| self.client.append(append.clone())).await.map(drop)
+        until_answered(|| self.client.append(append.clone()))
+            .await
+            .map(drop)
     }
 }
 
 /// A record about an account.
 fn event(owner: &str, event_type: &str, event: &Event, id: &str) -> Result<Batch, BankError> {
     let (value, event_id) = (serde_json::to_vec(event)?, format!("{id}/{event_type}"));
-    let record = Record::new().key(owner).event_type(event_type).value(&value).event_id(&event_id);
+    let record = Record::new()
+        .key(owner)
+        .event_type(event_type)
+        .value(&value)
+        .event_id(&event_id);
     Ok(Batch::of(TOPIC, [record]))
 }
 
 fn event_of(record: &StoredRecord) -> Result<Event, BankError> {
-    Ok(serde_json::from_slice(record.value.as_deref().unwrap_or_default())?)
+    Ok(serde_json::from_slice(
+        record.value.as_deref().unwrap_or_default(),
+    )?)
 }
 
 /// Makes a call again while the broker is away, and while it is not known what became of it.
-async fn until_answered<T, F: Future<Output = Result<T, Error>>>(call: impl Fn() -> F) -> Result<T, Error> {
+async fn until_answered<T, F: Future<Output = Result<T, Error>>>(
+    call: impl Fn() -> F,
+) -> Result<T, Error> {
     let mut backoff = Backoff::default();
     loop {
         match call().await {
@@ -185,8 +245,8 @@ impl Backoff {
 
 /// All balances, as a service of its own would keep them: by following the topic.
 ///
-/// The two halves of a transfer may be in different partitions, which are read one independently of the other. It
-/// counts when both have come.
+/// The two halves of a transfer may be in different partitions, which are read one independently of
+/// the other. It counts when both have come.
 #[derive(Default)]
 pub(crate) struct Balances {
     balances: BTreeMap<String, i64>,
@@ -224,8 +284,13 @@ impl Balances {
 
     async fn read(&mut self, client: &Client, follow: bool) -> Result<(), BankError> {
         let mut read = client.read(TOPIC);
-        for PartitionOffset { partition, .. } in client.list_offsets(TOPIC, Position::Earliest).await? {
-            let next = self.positions.get(&partition).map_or(Position::Earliest, |next| Position::Offset(*next));
+        for PartitionOffset { partition, .. } in
+            client.list_offsets(TOPIC, Position::Earliest).await?
+        {
+            let next = self
+                .positions
+                .get(&partition)
+                .map_or(Position::Earliest, |next| Position::Offset(*next));
             read = read.partition_from(partition, next);
         }
         let mut reading = if follow { read.follow() } else { read }.open().await?;
@@ -255,7 +320,11 @@ impl Balances {
                 }
             },
         }
-        assert_eq!(self.total(), self.paid_in, "money has come from nowhere, or gone there");
+        assert_eq!(
+            self.total(),
+            self.paid_in,
+            "money has come from nowhere, or gone there"
+        );
         Ok(())
     }
 
@@ -271,16 +340,25 @@ impl Balances {
 }
 
 /// A customer who makes transfers at random; answers how many were carried out.
-pub(crate) async fn customer(bank: Bank, owners: Vec<&str>, transfers: usize) -> Result<usize, BankError> {
+pub(crate) async fn customer(
+    bank: Bank,
+    owners: Vec<&str>,
+    transfers: usize,
+) -> Result<usize, BankError> {
     let chance = RandomState::new();
     let mut carried_out = 0;
     for number in 0..transfers {
         let drawn = chance.hash_one(number);
-        let below = |end: usize, drawn: u64| usize::try_from(drawn % end as u64).expect("it is below a usize");
+        let below = |end: usize, drawn: u64| {
+            usize::try_from(drawn % end as u64).expect("it is below a usize")
+        };
         let from = below(owners.len(), drawn);
         let to = (from + 1 + below(owners.len() - 1, drawn >> 16)) % owners.len();
         let amount = 1 + i64::try_from((drawn >> 32) % 80).expect("it is below 80");
-        match bank.transfer(&format!("{drawn:016x}"), owners[from], owners[to], amount).await {
+        match bank
+            .transfer(&format!("{drawn:016x}"), owners[from], owners[to], amount)
+            .await
+        {
             Ok(()) => carried_out += 1,
             Err(BankError::InsufficientFunds { .. }) => {}
             Err(error) => return Err(error),
@@ -309,24 +387,39 @@ async fn main() -> Result<(), BankError> {
     for owner in OWNERS {
         bank.open(owner, 100).await?;
     }
-    println!("{} accounts with {} in all", OWNERS.len(), bank.total(&OWNERS).await?);
+    println!(
+        "{} accounts with {} in all",
+        OWNERS.len(),
+        bank.total(&OWNERS).await?
+    );
 
     let (complete, completed) = oneshot::channel();
     let balances = tokio::spawn(Balances::default().follow(client, completed));
-    let customers: Vec<_> =
-        (0..CUSTOMERS).map(|_| tokio::spawn(customer(bank.clone(), OWNERS.to_vec(), TRANSFERS))).collect();
+    let customers: Vec<_> = (0..CUSTOMERS)
+        .map(|_| tokio::spawn(customer(bank.clone(), OWNERS.to_vec(), TRANSFERS)))
+        .collect();
     let mut carried_out = 0;
     for customer in customers {
         carried_out += customer.await.expect("a customer does not panic")?;
-        println!("at this moment the accounts have {} in all", bank.total(&OWNERS).await?);
+        println!(
+            "at this moment the accounts have {} in all",
+            bank.total(&OWNERS).await?
+        );
     }
-    println!("{carried_out} of {} transfers were carried out, the others not covered", CUSTOMERS * TRANSFERS);
+    println!(
+        "{carried_out} of {} transfers were carried out, the others not covered",
+        CUSTOMERS * TRANSFERS
+    );
 
     drop(complete);
     let balances = balances.await.expect("the projection does not panic")?;
     for (owner, balance) in &balances.balances {
         println!("{balance:>6} {owner}");
     }
-    println!("{:>6} as the projection has it, after {} transfers", balances.total(), balances.transfers().0);
+    println!(
+        "{:>6} as the projection has it, after {} transfers",
+        balances.total(),
+        balances.transfers().0
+    );
     Ok(())
 }

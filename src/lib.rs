@@ -1,7 +1,8 @@
 //! Taffrail: a log broker and an event store in one binary, durable when it answers.
 //!
-//! For users there are [`client`], which talks to a broker, and, with the feature `testing`, `testing`, which runs one
-//! in the process of a test. [`types`] are the values of both, and [`proto`] is the protocol between them.
+//! For users there are [`client`], which talks to a broker, and, with the feature `testing`,
+//! `testing`, which runs one in the process of a test. [`types`] are the values of both, and
+//! [`proto`] is the protocol between them.
 //!
 //! The broker itself is here too, for the binary: `ARCHITECTURE.md` is its map.
 

@@ -1,7 +1,8 @@
 //! The queue to the journal and the thread at its end.
 //!
-//! What is queued is taken together, written and synced as one, applied in order, and answered. A commit that finds the
-//! journal full stays at the head of the queue until a checkpoint has released a file.
+//! What is queued is taken together, written and synced as one, applied in order, and answered. A
+//! commit that finds the journal full stays at the head of the queue until a checkpoint has
+//! released a file.
 
 use std::{
     collections::VecDeque,
@@ -36,7 +37,8 @@ pub(super) struct Commit {
     pub(super) done: Box<dyn FnOnce() + Send>,
 }
 
-/// Commits on their way to the journal. Bounded: appends by the memory they were admitted for, and all by their number.
+/// Commits on their way to the journal. Bounded: appends by the memory they were admitted for, and
+/// all by their number.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<QueueState>,
@@ -59,14 +61,17 @@ impl Queue {
         self.push_reserved(room, commit)
     }
 
-    /// Makes sure that there is room for a commit: with it, only a broker that goes down refuses the commit.
+    /// Makes sure that there is room for a commit: with it, only a broker that goes down refuses
+    /// the commit.
     pub(super) fn reserve(&self) -> Result<Room<'_>, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::ShuttingDown);
         }
         if state.commits.len() + state.reserved >= limits::QUEUED_COMMITS {
-            return Err(Error::Overloaded { retry_after_ms: 100 });
+            return Err(Error::Overloaded {
+                retry_after_ms: 100,
+            });
         }
         state.reserved += 1;
         Ok(Room(self))
@@ -105,8 +110,13 @@ impl Queue {
     /// Waits until there is a commit; false once it is closed and empty.
     fn wait(&self) -> bool {
         let state = self.lock();
-        let state = self.changed.wait_while(state, |state| state.commits.is_empty() && !state.closed);
-        !state.unwrap_or_else(PoisonError::into_inner).commits.is_empty()
+        let state = self
+            .changed
+            .wait_while(state, |state| state.commits.is_empty() && !state.closed);
+        !state
+            .unwrap_or_else(PoisonError::into_inner)
+            .commits
+            .is_empty()
     }
 
     /// Takes as many commits as go into one write of at most `most` bytes, and at least one.
@@ -168,10 +178,14 @@ impl Committer {
     }
 
     fn step(&mut self, shared: &Shared) -> Result<Committed, String> {
-        let most = limits::COMMIT_BYTES.min(usize::try_from(shared.options.journal().capacity()).unwrap_or(usize::MAX));
+        let most = limits::COMMIT_BYTES
+            .min(usize::try_from(shared.options.journal().capacity()).unwrap_or(usize::MAX));
         let commits = shared.queue.take(most);
-        let entries: Vec<&[Item]> =
-            commits.iter().map(|commit| &commit.items[..]).filter(|items| !items.is_empty()).collect();
+        let entries: Vec<&[Item]> = commits
+            .iter()
+            .map(|commit| &commit.items[..])
+            .filter(|items| !items.is_empty())
+            .collect();
         let sync = commits.iter().any(|commit| commit.sync);
         if !entries.is_empty() {
             match self.journal.write(&entries, sync) {
@@ -190,7 +204,9 @@ impl Committer {
             return Err("stopped before the write was applied".to_owned());
         }
         shared.apply(commits)?;
-        shared.applied.store(self.journal.sequence(), Ordering::Release);
+        shared
+            .applied
+            .store(self.journal.sequence(), Ordering::Release);
         Ok(Committed::All)
     }
 }
@@ -206,15 +222,22 @@ impl Shared {
             for item in commit.items {
                 match item {
                     Item::Frame(frame) => {
-                        let partition = partitions.next().expect("every frame was queued with its partition");
+                        let partition = partitions
+                            .next()
+                            .expect("every frame was queued with its partition");
                         self.apply_batch(frame.header());
                         lock(&partition.partition().log).apply(frame, commit.charge.clone());
                         self.mark_dirty(&partition);
-                        if moved.last().is_none_or(|last| !Arc::ptr_eq(&last.topic, &partition.topic)) {
+                        if moved
+                            .last()
+                            .is_none_or(|last| !Arc::ptr_eq(&last.topic, &partition.topic))
+                        {
                             moved.push(partition);
                         }
                     }
-                    Item::Change(change) => self.apply_change(&change, Logs::New).map_err(|error| error.to_string())?,
+                    Item::Change(change) => self
+                        .apply_change(&change, Logs::New)
+                        .map_err(|error| error.to_string())?,
                 }
             }
             done.push(commit.done);
@@ -238,7 +261,8 @@ impl Broker {
         while self.shared.queue.wait() {
             match self.commit_step() {
                 Some(Committed::All) => full_before = false,
-                // The disk is full as well, and a checkpoint cannot be written: it is tried again now and then.
+                // The disk is full as well, and a checkpoint cannot be written: it is tried again
+                // now and then.
                 Some(Committed::JournalFull) if full_before => self.shared.housekeeping.pause(),
                 Some(Committed::JournalFull) => full_before = true,
                 None => break,

@@ -21,7 +21,10 @@ pub(crate) enum Expected {
     /// The entity's latest record has this version.
     KeyAt { key: Bytes, version: Version },
     /// The partition's next record gets this offset.
-    PartitionAt { partition: PartitionId, next: Offset },
+    PartitionAt {
+        partition: PartitionId,
+        next: Offset,
+    },
 }
 
 /// A condition that does not hold.

@@ -1,7 +1,9 @@
 //! What can go wrong with a request, and what the caller should do about it.
 
 use super::{Actual, Expected, FailedCondition};
-use crate::types::{MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicNameError, limits};
+use crate::types::{
+    MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicNameError, limits,
+};
 
 /// Why a request was not carried out. The text names the thing and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,10 +13,17 @@ pub(crate) enum Error {
     #[error("there is no topic {topic:?}; create it first")]
     UnknownTopic { topic: String },
     #[error("topic {topic:?} has no partition {partition}; it has {partitions}, numbered from 0")]
-    UnknownPartition { topic: String, partition: PartitionId, partitions: u32 },
+    UnknownPartition {
+        topic: String,
+        partition: PartitionId,
+        partitions: u32,
+    },
     #[error("topic {topic:?} exists already")]
     TopicExists { topic: String },
-    #[error("a topic cannot have {partitions} partitions; it has 1 to {}", limits::MAX_PARTITIONS_PER_TOPIC)]
+    #[error(
+        "a topic cannot have {partitions} partitions; it has 1 to {}",
+        limits::MAX_PARTITIONS_PER_TOPIC
+    )]
     InvalidPartitionCount { partitions: u32 },
     #[error(
         "this broker has {existing} partitions and holds at most {}; {asked} more do not fit",
@@ -26,32 +35,60 @@ pub(crate) enum Error {
     #[error("the request is malformed: {reason}")]
     MalformedRequest { reason: String },
     #[error("record {index} for topic {topic:?} is malformed: {reason}")]
-    MalformedRecord { topic: String, index: usize, reason: MalformedRecord },
+    MalformedRecord {
+        topic: String,
+        index: usize,
+        reason: MalformedRecord,
+    },
     #[error(
         "record {index} for topic {topic:?} would take {bytes} bytes; the topic's max.record.bytes is {limit}: \
          send smaller records or raise it"
     )]
-    RecordTooLarge { topic: String, index: usize, bytes: u64, limit: u64 },
+    RecordTooLarge {
+        topic: String,
+        index: usize,
+        bytes: u64,
+        limit: u64,
+    },
     #[error(
         "record {index} for topic {topic:?} has a key that belongs in partition {belongs}, not {partition}; leave the \
          partition out, or name that one"
     )]
-    WrongPartition { topic: String, index: usize, partition: PartitionId, belongs: PartitionId },
+    WrongPartition {
+        topic: String,
+        index: usize,
+        partition: PartitionId,
+        belongs: PartitionId,
+    },
     #[error("topic {topic:?} has keys=plain, and so no entities; use a topic with keys=versioned")]
     PlainTopic { topic: String },
     #[error("condition {index} is malformed: {reason}")]
     MalformedCondition { index: usize, reason: &'static str },
     #[error("{}", conflict(failed))]
     Conflict { failed: Vec<FailedCondition> },
-    #[error("this broker does not know producer {id}: it was never opened here, or is forgotten; open one")]
+    #[error(
+        "this broker does not know producer {id}: it was never opened here, or is forgotten; open one"
+    )]
     UnknownProducer { id: ProducerId },
-    #[error("producer {id} has been opened again and has epoch {current} now; epoch {epoch} may append no more")]
-    Fenced { id: ProducerId, epoch: u32, current: u32 },
+    #[error(
+        "producer {id} has been opened again and has epoch {current} now; epoch {epoch} may append no more"
+    )]
+    Fenced {
+        id: ProducerId,
+        epoch: u32,
+        current: u32,
+    },
     #[error(
         "batch {sequence} of producer {id} for partition {partition} of topic {topic:?} comes where {expected} should; \
          send what is missing first"
     )]
-    OutOfSequence { id: ProducerId, topic: String, partition: PartitionId, sequence: u64, expected: u64 },
+    OutOfSequence {
+        id: ProducerId,
+        topic: String,
+        partition: PartitionId,
+        sequence: u64,
+        expected: u64,
+    },
     #[error(
         "this broker knows {} producers and no more; those that are idle are forgotten in time",
         limits::MAX_PRODUCERS
@@ -67,7 +104,11 @@ pub(crate) enum Error {
     #[error("the append has no records; send at least one")]
     EmptyAppend,
     #[error("the append has {count} {what}, at most {limit} are allowed; split it")]
-    RequestTooLarge { what: &'static str, count: usize, limit: usize },
+    RequestTooLarge {
+        what: &'static str,
+        count: usize,
+        limit: usize,
+    },
     #[error(
         "offset {offset} is outside of partition {partition} of topic {topic:?}, which holds {earliest} up to \
          {high_watermark}; read from earliest or latest instead"
@@ -84,8 +125,16 @@ pub(crate) enum Error {
         "offsets {from} up to {to} of partition {partition} of topic {topic:?} are damaged on disk ({cause}); \
          what follows can be read from offset {to}"
     )]
-    DamagedRecords { topic: String, partition: PartitionId, from: Offset, to: Offset, cause: String },
-    #[error("the disk is full: free some space, trim or delete topics; the broker goes on by itself")]
+    DamagedRecords {
+        topic: String,
+        partition: PartitionId,
+        from: Offset,
+        to: Offset,
+        cause: String,
+    },
+    #[error(
+        "the disk is full: free some space, trim or delete topics; the broker goes on by itself"
+    )]
     DiskFull,
     #[error("the broker has too much work waiting; try again in {retry_after_ms} ms")]
     Overloaded { retry_after_ms: u64 },
@@ -199,10 +248,18 @@ fn conflict(failed: &[FailedCondition]) -> String {
     let one = |failed: &FailedCondition| {
         let topic = &failed.condition.topic;
         let expected = match &failed.condition.expected {
-            Expected::KeyAbsent { key } => format!("key \"{}\" of topic {topic:?} to be absent", key.escape_ascii()),
-            Expected::KeyExists { key } => format!("key \"{}\" of topic {topic:?} to exist", key.escape_ascii()),
+            Expected::KeyAbsent { key } => format!(
+                "key \"{}\" of topic {topic:?} to be absent",
+                key.escape_ascii()
+            ),
+            Expected::KeyExists { key } => {
+                format!("key \"{}\" of topic {topic:?} to exist", key.escape_ascii())
+            }
             Expected::KeyAt { key, version } => {
-                format!("key \"{}\" of topic {topic:?} at version {version}", key.escape_ascii())
+                format!(
+                    "key \"{}\" of topic {topic:?} at version {version}",
+                    key.escape_ascii()
+                )
             }
             Expected::PartitionAt { partition, next } => {
                 format!("partition {partition} of topic {topic:?} at next offset {next}")

@@ -1,8 +1,8 @@
 //! Moving frames into segments, checkpoints, and the removal of what is not needed any more.
 //!
-//! The order of a checkpoint is what makes every crash harmless: deleted topics are renamed; then topics' files, frames
-//! and segments become durable; then the checkpoint says so; and only then are journal files released and the files of
-//! deleted topics and trimmed segments removed.
+//! The order of a checkpoint is what makes every crash harmless: deleted topics are renamed; then
+//! topics' files, frames and segments become durable; then the checkpoint says so; and only then
+//! are journal files released and the files of deleted topics and trimmed segments removed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,8 +32,8 @@ use crate::{
 /// How often the housekeeping thread looks around when nobody calls it.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// An idle broker writes a checkpoint this long after the last one if something has been appended since. The last write
-/// to the journal is then not the only witness of what it says.
+/// An idle broker writes a checkpoint this long after the last one if something has been appended
+/// since. The last write to the journal is then not the only witness of what it says.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Calls the housekeeping thread.
@@ -70,7 +70,8 @@ impl Bell {
 
     /// Waits for a ring or the next round; whether to go on, and whether a checkpoint is wanted.
     fn wait(&self) -> Option<bool> {
-        let quiet = |state: &mut BellState| !state.rung && !state.closed && !state.checkpoint_wanted;
+        let quiet =
+            |state: &mut BellState| !state.rung && !state.closed && !state.checkpoint_wanted;
         let waited = self.rung.wait_timeout_while(self.lock(), ROUND, quiet);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.rung = false;
@@ -90,7 +91,9 @@ impl Bell {
             state.checkpoint_wanted = true;
             self.rung.notify_all();
             let rounds = state.rounds;
-            let waited = self.tried.wait_while(state, |state| state.rounds == rounds && !state.closed);
+            let waited = self
+                .tried
+                .wait_while(state, |state| state.rounds == rounds && !state.closed);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -99,7 +102,9 @@ impl Bell {
     pub(super) fn pause(&self) {
         let state = self.lock();
         let rounds = state.rounds;
-        let waited = self.tried.wait_timeout_while(state, ROUND, |state| state.rounds == rounds && !state.closed);
+        let waited = self.tried.wait_timeout_while(state, ROUND, |state| {
+            state.rounds == rounds && !state.closed
+        });
         drop(waited);
     }
 
@@ -136,14 +141,18 @@ pub(super) struct Housekeeper {
 impl Housekeeper {
     /// With the topics whose removal an earlier start had begun.
     pub(super) fn for_opened(renamed: Vec<TopicId>) -> Self {
-        Self { renamed, ..Self::default() }
+        Self {
+            renamed,
+            ..Self::default()
+        }
     }
 
     fn round(&mut self, shared: &Shared, checkpoint_wanted: bool) -> Result<(), FileError> {
         let now = shared.env.clock.elapsed();
         let applied = shared.applied.load(Ordering::Acquire);
         let (used, most) = shared.ring.fill();
-        let due = applied > self.checkpointed && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
+        let due = applied > self.checkpointed
+            && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
         let due = due || shared.key_memory.is_pressed();
         shared.tick_producers(now.saturating_sub(std::mem::replace(&mut self.ticked_at, now)));
         if now.saturating_sub(self.looked_at) >= ROUND {
@@ -165,7 +174,10 @@ impl Housekeeper {
         let mut dirty = std::mem::take(&mut *lock(&shared.dirty));
         while let Some(partition) = dirty.pop() {
             if let Err(error) = self.write_out_partition(shared, &partition) {
-                partition.partition().is_dirty.store(true, Ordering::Release);
+                partition
+                    .partition()
+                    .is_dirty
+                    .store(true, Ordering::Release);
                 dirty.push(partition);
                 lock(&shared.dirty).append(&mut dirty);
                 return Err(error);
@@ -196,7 +208,12 @@ impl Housekeeper {
         for topic in shared.all_topics() {
             let settings = topic.settings();
             for partition in &topic.partitions {
-                lock(&partition.writer).seal_if_old(&partition.log, &shared.segments, &settings, now)?;
+                lock(&partition.writer).seal_if_old(
+                    &partition.log,
+                    &shared.segments,
+                    &settings,
+                    now,
+                )?;
             }
         }
         Ok(())
@@ -215,7 +232,11 @@ impl Housekeeper {
         let content = Checkpoint {
             applied,
             journal_file: shared.ring.file_of(applied + 1),
-            topics: shared.all_topics().iter().map(|topic| describe(topic)).collect(),
+            topics: shared
+                .all_topics()
+                .iter()
+                .map(|topic| describe(topic))
+                .collect(),
             producers: shared.known_producers(),
             erasures: shared.known_erasures(),
         };
@@ -228,23 +249,42 @@ impl Housekeeper {
         self.remove_leftovers(shared)
     }
 
-    /// Removes files of retired facts that the checkpoint on disk does not name, where it names another than the last.
-    fn remove_old_retired(&mut self, shared: &Shared, checkpoint: &Checkpoint) -> Result<(), FileError> {
+    /// Removes files of retired facts that the checkpoint on disk does not name, where it names
+    /// another than the last.
+    fn remove_old_retired(
+        &mut self,
+        shared: &Shared,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), FileError> {
         for known in &checkpoint.topics {
-            let Some(topic) = shared.topics().find_by_id(known.id).cloned() else { continue };
+            let Some(topic) = shared.topics().find_by_id(known.id).cloned() else {
+                continue;
+            };
             for (at, known) in known.partitions.iter().enumerate() {
-                let last = self.retired.get(&(topic.id, at)).copied().unwrap_or_default();
+                let last = self
+                    .retired
+                    .get(&(topic.id, at))
+                    .copied()
+                    .unwrap_or_default();
                 if known.retired != last {
-                    shared.remove_old_retired(&PartitionRef { topic: Arc::clone(&topic), at }, known.retired)?;
+                    shared.remove_old_retired(
+                        &PartitionRef {
+                            topic: Arc::clone(&topic),
+                            at,
+                        },
+                        known.retired,
+                    )?;
                     self.retired.insert((topic.id, at), known.retired);
                 }
             }
         }
-        self.retired.retain(|(id, _), _| checkpoint.topics.iter().any(|topic| topic.id == *id));
+        self.retired
+            .retain(|(id, _), _| checkpoint.topics.iter().any(|topic| topic.id == *id));
         Ok(())
     }
 
-    /// Makes segments durable, and the directories that are new: each topic's once, however many partitions it has.
+    /// Makes segments durable, and the directories that are new: each topic's once, however many
+    /// partitions it has.
     fn sync(&mut self, shared: &Shared) -> Result<(), FileError> {
         let mut topics = BTreeSet::new();
         for at in &self.unsynced {
@@ -259,36 +299,55 @@ impl Housekeeper {
         }
         for id in topics {
             let dir = shared.dir.topic(id);
-            shared.env.files.sync_dir(&dir).map_err(FileError::when(SYNC, &dir))?;
+            shared
+                .env
+                .files
+                .sync_dir(&dir)
+                .map_err(FileError::when(SYNC, &dir))?;
         }
         self.unsynced.clear();
         Ok(())
     }
 
-    /// Gives the directories of deleted topics names that say so. Their files go after the checkpoint.
+    /// Gives the directories of deleted topics names that say so. Their files go after the
+    /// checkpoint.
     fn rename_deleted(&mut self, shared: &Shared) -> Result<(), FileError> {
         let deleted = std::mem::take(&mut shared.topics_mut().deleted);
         for (at, id) in deleted.iter().enumerate() {
             if let Err(error) = rename_topic(shared, *id) {
-                shared.topics_mut().deleted.extend_from_slice(&deleted[at..]);
+                shared
+                    .topics_mut()
+                    .deleted
+                    .extend_from_slice(&deleted[at..]);
                 return Err(error);
             }
             self.renamed.push(*id);
         }
         if !deleted.is_empty() {
             let topics = shared.dir.topics();
-            shared.env.files.sync_dir(&topics).map_err(FileError::when(SYNC, &topics))?;
+            shared
+                .env
+                .files
+                .sync_dir(&topics)
+                .map_err(FileError::when(SYNC, &topics))?;
         }
         Ok(())
     }
 
-    /// Takes note of segments that are trimmed now: what is trimmed later waits for the next checkpoint.
+    /// Takes note of segments that are trimmed now: what is trimmed later waits for the next
+    /// checkpoint.
     fn collect_trimmed(&mut self, shared: &Shared) {
         for topic in shared.all_topics() {
             for at in 0..topic.partitions.len() {
                 let trimmed = lock(&topic.partitions[at].log).take_retired();
                 if !trimmed.is_empty() {
-                    self.trimmed.push((PartitionRef { topic: Arc::clone(&topic), at }, trimmed));
+                    self.trimmed.push((
+                        PartitionRef {
+                            topic: Arc::clone(&topic),
+                            at,
+                        },
+                        trimmed,
+                    ));
                 }
             }
         }
@@ -313,8 +372,17 @@ impl Housekeeper {
 /// Renames a topic's directory if it has one under its own name.
 fn rename_topic(shared: &Shared, id: TopicId) -> Result<(), FileError> {
     let (from, to) = (shared.dir.topic(id), shared.dir.deleted_topic(id));
-    if shared.env.files.exists(&from).map_err(FileError::when("look for", &from))? {
-        shared.env.files.rename(&from, &to).map_err(FileError::when("rename to", &to))?;
+    if shared
+        .env
+        .files
+        .exists(&from)
+        .map_err(FileError::when("look for", &from))?
+    {
+        shared
+            .env
+            .files
+            .rename(&from, &to)
+            .map_err(FileError::when("rename to", &to))?;
     }
     shared.segments.forget_below(&from);
     Ok(())
@@ -334,17 +402,24 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
             seed: topic.seed,
             name: topic.name.clone(),
             settings: topic.settings(),
-            starts: topic.partitions.iter().map(|partition| lock(&partition.log).start()).collect(),
+            starts: topic
+                .partitions
+                .iter()
+                .map(|partition| lock(&partition.log).start())
+                .collect(),
             erasures: shared.waiting_erasures(topic.id),
         };
         // Also a directory that is there may have been created without having been made durable.
         created = true;
-        let stored = ensure_dir(files, &dir).and_then(|_| replace_file(files, &dir.join("topic"), &content.encode()));
+        let stored = ensure_dir(files, &dir)
+            .and_then(|_| replace_file(files, &dir.join("topic"), &content.encode()));
         stored.inspect_err(|_| topic.file_is_stale.store(true, Ordering::Release))?;
     }
     if created {
         let topics = shared.dir.topics();
-        files.sync_dir(&topics).map_err(FileError::when(SYNC, &topics))?;
+        files
+            .sync_dir(&topics)
+            .map_err(FileError::when(SYNC, &topics))?;
     }
     Ok(())
 }
@@ -355,7 +430,11 @@ fn describe(topic: &Topic) -> CheckpointTopic {
         seed: topic.seed,
         name: topic.name.clone(),
         settings: topic.settings(),
-        partitions: topic.partitions.iter().map(|partition| lock(&partition.log).checkpoint()).collect(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| lock(&partition.log).checkpoint())
+            .collect(),
     }
 }
 
@@ -363,7 +442,9 @@ impl Shared {
     /// Takes note of what a checkpoint covers.
     fn note_checkpoint(&self, checkpoint: &Checkpoint) {
         for known in &checkpoint.topics {
-            let Some(topic) = self.topics().find_by_id(known.id).cloned() else { continue };
+            let Some(topic) = self.topics().find_by_id(known.id).cloned() else {
+                continue;
+            };
             for (partition, known) in topic.partitions.iter().zip(&known.partitions) {
                 partition.checkpointed.store(known.end.0, Ordering::Release);
             }
@@ -377,7 +458,11 @@ impl Shared {
     /// Refuses appends while the disk has less room than is to be left on it.
     fn look_for_room(&self) -> Result<(), FileError> {
         let root = &self.options.data_dir;
-        let available = self.env.files.available_bytes(root).map_err(FileError::when("look for room in", root))?;
+        let available = self
+            .env
+            .files
+            .available_bytes(root)
+            .map_err(FileError::when("look for room in", root))?;
         self.set_disk_full(available < self.options.disk_reserve_bytes);
         Ok(())
     }
@@ -443,7 +528,8 @@ impl Broker {
     /// Waits until a checkpoint has been tried: by the housekeeping thread, or without one here.
     pub(super) fn wait_for_journal(&self) {
         if lock(&self.threads).is_empty() {
-            self.shared.settle(lock(&self.housekeeper).checkpoint(&self.shared, Freeze::Due));
+            self.shared
+                .settle(lock(&self.housekeeper).checkpoint(&self.shared, Freeze::Due));
         } else {
             self.shared.housekeeping.want_checkpoint();
         }

@@ -22,13 +22,20 @@ pub(crate) struct Admission {
 
 impl Memory {
     pub(super) fn new(total: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(total)), total }
+        Self {
+            permits: Arc::new(Semaphore::new(total)),
+            total,
+        }
     }
 
     /// Waits until there is room for a request of this many bytes, in the order asked.
     pub(super) async fn admit(&self, bytes: usize) -> Result<Admission, Error> {
-        let permits = Arc::clone(&self.permits).acquire_many_owned(self.price(bytes)).await;
-        permits.map(|permit| Admission { permit }).map_err(|_| Error::ShuttingDown)
+        let permits = Arc::clone(&self.permits)
+            .acquire_many_owned(self.price(bytes))
+            .await;
+        permits
+            .map(|permit| Admission { permit })
+            .map_err(|_| Error::ShuttingDown)
     }
 
     /// Half as much again for what the broker adds to records, and never more than there is.

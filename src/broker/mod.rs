@@ -1,18 +1,21 @@
 //! The product's operations, on one data directory.
 //!
-//! Two threads do all writing. The *journal thread* takes what was queued, writes and syncs it as one, applies it and
-//! answers. The *housekeeping thread* moves applied frames into segments, writes checkpoints and removes what is not
-//! needed any more; nobody waits for it unless memory or the journal is full. Everything else runs on the caller's
-//! thread: an append is checked and built there, a read reads there.
+//! Two threads do all writing. The *journal thread* takes what was queued, writes and syncs it as
+//! one, applies it and answers. The *housekeeping thread* moves applied frames into segments,
+//! writes checkpoints and removes what is not needed any more; nobody waits for it unless memory or
+//! the journal is full. Everything else runs on the caller's thread: an append is checked and built
+//! there, a read reads there.
 //!
-//! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and queues it; `commit.rs`
-//! makes it durable and applies it through `state.rs`; the [`Pending`] answer resolves. The way of a read: [`read`]
-//! follows a partition's log up to the high watermark, and again when that has moved.
+//! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and
+//! queues it; `commit.rs` makes it durable and applies it through `state.rs`; the [`Pending`]
+//! answer resolves. The way of a read: [`read`] follows a partition's log up to the high watermark,
+//! and again when that has moved.
 //!
 //! Invariants:
-//! - Whatever changes what clients see goes through the journal and is applied after it is durable; recovery applies
-//!   the same entries with the same code.
-//! - Offsets are given out and queued under one lock, so the journal has a partition's frames in order.
+//! - Whatever changes what clients see goes through the journal and is applied after it is durable;
+//!   recovery applies the same entries with the same code.
+//! - Offsets are given out and queued under one lock, so the journal has a partition's frames in
+//!   order.
 //! - After a failed sync nothing is written, applied or answered with success any more.
 
 mod append;
@@ -73,11 +76,13 @@ use crate::{
 pub(crate) struct Options {
     /// Where everything is kept.
     pub(crate) data_dir: PathBuf,
-    /// The size of each journal file in bytes, a multiple of 4,096. No append's entry can be larger.
+    /// The size of each journal file in bytes, a multiple of 4,096. No append's entry can be
+    /// larger.
     pub(crate) journal_file_bytes: u64,
     /// Most journal files; at least 2. Half of them full is when a checkpoint is written.
     pub(crate) journal_files: u32,
-    /// Most bytes appended and not yet in segments; appends wait beyond. At least twice the largest request.
+    /// Most bytes appended and not yet in segments; appends wait beyond. At least twice the largest
+    /// request.
     pub(crate) memory_bytes: usize,
     /// Most bytes of the newest parts of key indexes; appends wait beyond.
     pub(crate) key_memory_bytes: usize,
@@ -108,12 +113,15 @@ impl Options {
     }
 
     fn journal(&self) -> journal::Options {
-        journal::Options { file_bytes: self.journal_file_bytes, files: self.journal_files }
+        journal::Options {
+            file_bytes: self.journal_file_bytes,
+            files: self.journal_files,
+        }
     }
 }
 
-/// How work is done that reads files, on the thread that calls: that one may have to let others go on first. What it is
-/// given it calls once.
+/// How work is done that reads files, on the thread that calls: that one may have to let others go
+/// on first. What it is given it calls once.
 pub(crate) type Reading<'a> = &'a dyn Fn(&mut dyn FnMut());
 
 /// Just so: for who has a thread of its own.
@@ -137,7 +145,8 @@ struct Shared {
     ring: Arc<journal::Ring>,
     segments: OpenSegments,
     memory: memory::Memory,
-    /// Held while commits are applied, and by who needs several partitions as they are at one moment.
+    /// Held while commits are applied, and by who needs several partitions as they are at one
+    /// moment.
     gate: RwLock<()>,
     /// What producers have sent, also what is under way: it decides.
     producers: Mutex<Producers>,
@@ -165,7 +174,10 @@ struct Watched(Arc<Broker>);
 impl Drop for Watched {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.shared.fail(format!("the thread {} has panicked", thread::current().name().unwrap_or_default()));
+            self.0.shared.fail(format!(
+                "the thread {} has panicked",
+                thread::current().name().unwrap_or_default()
+            ));
         }
     }
 }
@@ -185,14 +197,16 @@ impl Broker {
         ];
         for (name, work) in threads {
             let watched = Watched(Arc::clone(&broker));
-            let handle = thread::Builder::new().name(name.into()).spawn(move || work(&watched.0));
+            let handle = thread::Builder::new()
+                .name(name.into())
+                .spawn(move || work(&watched.0));
             lock(&broker.threads).push(handle.map_err(OpenError::Thread)?);
         }
         Ok(broker)
     }
 
-    /// Finishes what is under way, refuses what comes, and leaves everything in segments, so that the next start has
-    /// nothing to replay. Blocks until it is done.
+    /// Finishes what is under way, refuses what comes, and leaves everything in segments, so that
+    /// the next start has nothing to replay. Blocks until it is done.
     ///
     /// # Errors
     ///
@@ -200,7 +214,9 @@ impl Broker {
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_threads();
         self.commit_all();
-        self.shared.ring.give_up(self.shared.applied.load(Ordering::Acquire) + 1);
+        self.shared
+            .ring
+            .give_up(self.shared.applied.load(Ordering::Acquire) + 1);
         // The second writes out what the first has frozen behind what had been frozen before.
         let closed = self.checkpoint_now().and_then(|()| self.checkpoint_now());
         self.shared.dir.release();
@@ -218,7 +234,12 @@ impl Broker {
     pub(crate) fn failed(&self) -> impl Future<Output = String> + Send + 'static {
         let mut failure = self.shared.failure.subscribe();
         async move {
-            let reason = failure.wait_for(Option::is_some).await.map(|reason| reason.clone()).ok().flatten();
+            let reason = failure
+                .wait_for(Option::is_some)
+                .await
+                .map(|reason| reason.clone())
+                .ok()
+                .flatten();
             match reason {
                 Some(reason) => reason,
                 // The broker is gone without having failed.
@@ -234,14 +255,16 @@ impl Broker {
         let threads = std::mem::take(&mut *lock(&self.threads));
         for handle in threads {
             if handle.join().is_err() {
-                self.shared.fail("a thread of the broker has panicked".to_owned());
+                self.shared
+                    .fail("a thread of the broker has panicked".to_owned());
             }
         }
     }
 }
 
 impl Shared {
-    /// Takes note that storage has failed: what waits is answered with an unknown outcome, what comes is refused.
+    /// Takes note that storage has failed: what waits is answered with an unknown outcome, what
+    /// comes is refused.
     fn fail(&self, reason: String) {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();

@@ -30,7 +30,10 @@ impl Broker {
     ) -> Result<Vec<FoundOffset>, Error> {
         let topic = self.shared.topics().find(topic)?;
         let positions = positions(&topic, position, partitions)?;
-        positions.into_iter().map(|(partition, position)| self.shared.find_offset(&partition, position)).collect()
+        positions
+            .into_iter()
+            .map(|(partition, position)| self.shared.find_offset(&partition, position))
+            .collect()
     }
 }
 
@@ -41,19 +44,30 @@ pub(super) fn positions(
     partitions: &[(PartitionId, Option<Position>)],
 ) -> Result<Vec<(PartitionRef, Position)>, Error> {
     if partitions.is_empty() {
-        return (0..topic.partition_count()).map(|id| Ok((topic.partition(PartitionId(id))?, position))).collect();
+        return (0..topic.partition_count())
+            .map(|id| Ok((topic.partition(PartitionId(id))?, position)))
+            .collect();
     }
     let mut seen: Vec<PartitionId> = partitions.iter().map(|(id, _)| *id).collect();
     seen.sort_unstable();
     if let Some(twice) = seen.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Error::MalformedRequest { reason: format!("partition {} is named twice", twice[0]) });
+        return Err(Error::MalformedRequest {
+            reason: format!("partition {} is named twice", twice[0]),
+        });
     }
-    partitions.iter().map(|(id, own)| Ok((topic.partition(*id)?, own.unwrap_or(position)))).collect()
+    partitions
+        .iter()
+        .map(|(id, own)| Ok((topic.partition(*id)?, own.unwrap_or(position))))
+        .collect()
 }
 
 impl Shared {
     /// The offset of a position, which must lie in the log.
-    pub(super) fn find_offset(&self, at: &PartitionRef, position: Position) -> Result<FoundOffset, Error> {
+    pub(super) fn find_offset(
+        &self,
+        at: &PartitionRef,
+        position: Position,
+    ) -> Result<FoundOffset, Error> {
         let partition = at.partition();
         let (earliest, high_watermark) = at.range();
         let topic = || at.topic.name.to_string();
@@ -63,19 +77,35 @@ impl Shared {
             Position::Offset(offset) if (earliest..=high_watermark).contains(&offset) => offset,
             Position::Offset(offset) => {
                 let partition = partition.id;
-                return Err(Error::OffsetOutOfRange { topic: topic(), partition, offset, earliest, high_watermark });
+                return Err(Error::OffsetOutOfRange {
+                    topic: topic(),
+                    partition,
+                    offset,
+                    earliest,
+                    high_watermark,
+                });
             }
             Position::Timestamp(timestamp_ms) => {
-                let reader = LogReader { log: &partition.log, segments: &self.segments };
-                reader.find_time(timestamp_ms).map_err(|error| Error::DamagedRecords {
-                    topic: topic(),
-                    partition: partition.id,
-                    from: earliest,
-                    to: high_watermark,
-                    cause: error.to_string(),
-                })?
+                let reader = LogReader {
+                    log: &partition.log,
+                    segments: &self.segments,
+                };
+                reader
+                    .find_time(timestamp_ms)
+                    .map_err(|error| Error::DamagedRecords {
+                        topic: topic(),
+                        partition: partition.id,
+                        from: earliest,
+                        to: high_watermark,
+                        cause: error.to_string(),
+                    })?
             }
         };
-        Ok(FoundOffset { partition: partition.id, offset, earliest, high_watermark })
+        Ok(FoundOffset {
+            partition: partition.id,
+            offset,
+            earliest,
+            high_watermark,
+        })
     }
 }

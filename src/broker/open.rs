@@ -1,4 +1,5 @@
-//! Opening a data directory: the checkpoint, then the journal behind it, applied with the code that live commits use.
+//! Opening a data directory: the checkpoint, then the journal behind it, applied with the code that
+//! live commits use.
 
 use std::sync::{
     Mutex, RwLock,
@@ -46,7 +47,8 @@ pub(crate) enum OpenError {
 
 /// How the logs of topics are opened.
 enum Mode {
-    /// The journal is whole behind the checkpoint, or from its beginning: logs are cut back to that.
+    /// The journal is whole behind the checkpoint, or from its beginning: logs are cut back to
+    /// that.
     Cut,
     /// Something is lost: whatever sound frames the segments hold count.
     Scan { journaled: FirstOffsets },
@@ -63,12 +65,19 @@ impl Broker {
             Found::Whole(checkpoint) => (checkpoint, true),
             Found::None | Found::Damaged => (Checkpoint::default(), false),
         };
-        let replay = Replay::survey(&env, &ring, checkpoint.journal_file, known.then_some(checkpoint.applied))?;
-        // A whole journal needs no checkpoint. Segments that no checkpoint covers may have failed to be synced without
-        // it being seen, so they are written anew.
+        let replay = Replay::survey(
+            &env,
+            &ring,
+            checkpoint.journal_file,
+            known.then_some(checkpoint.applied),
+        )?;
+        // A whole journal needs no checkpoint. Segments that no checkpoint covers may have failed
+        // to be synced without it being seen, so they are written anew.
         let mode = match replay.is_complete() || (known && !replay.is_damaged()) {
             true => Mode::Cut,
-            false => Mode::Scan { journaled: replay.first_offsets()? },
+            false => Mode::Scan {
+                journaled: replay.first_offsets()?,
+            },
         };
         let shared = std::sync::Arc::new(Shared {
             gate: RwLock::default(),
@@ -113,8 +122,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal goes on in a new
-    /// file. A full disk puts that off.
+    /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal
+    /// goes on in a new file. A full disk puts that off.
     fn settle_recovery(&self) -> Result<(), OpenError> {
         let mut housekeeper = lock(&self.housekeeper);
         match housekeeper.checkpoint(&self.shared, Freeze::Due) {
@@ -126,14 +135,28 @@ impl Broker {
 }
 
 impl Shared {
-    /// Opens the topics that the checkpoint names, or without one, those that have directories. Returns those that were
-    /// being removed.
-    fn open_topics(&self, checkpoint: &Checkpoint, known: bool, mode: &Mode) -> Result<Vec<TopicId>, FileError> {
+    /// Opens the topics that the checkpoint names, or without one, those that have directories.
+    /// Returns those that were being removed.
+    fn open_topics(
+        &self,
+        checkpoint: &Checkpoint,
+        known: bool,
+        mode: &Mode,
+    ) -> Result<Vec<TopicId>, FileError> {
         let path = self.dir.topics();
-        // What a crash of the process left may have names that a power cut would still take, or bring back.
-        self.env.files.sync_dir(&path).map_err(FileError::when(SYNC, &path))?;
+        // What a crash of the process left may have names that a power cut would still take, or
+        // bring back.
+        self.env
+            .files
+            .sync_dir(&path)
+            .map_err(FileError::when(SYNC, &path))?;
         let (mut present, mut removed) = (Vec::new(), Vec::new());
-        for entry in self.env.files.read_dir(&path).map_err(FileError::when("list", &path))? {
+        for entry in self
+            .env
+            .files
+            .read_dir(&path)
+            .map_err(FileError::when("list", &path))?
+        {
             let (stem, list) = match entry.name.strip_suffix(".deleted") {
                 Some(stem) => (stem, &mut removed),
                 None => (&entry.name[..], &mut present),
@@ -143,7 +166,11 @@ impl Shared {
             }
         }
         if known {
-            for topic in checkpoint.topics.iter().filter(|topic| !removed.contains(&topic.id)) {
+            for topic in checkpoint
+                .topics
+                .iter()
+                .filter(|topic| !removed.contains(&topic.id))
+            {
                 self.open_known(topic, mode)?;
             }
         } else {
@@ -155,15 +182,39 @@ impl Shared {
     }
 
     fn open_known(&self, topic: &CheckpointTopic, mode: &Mode) -> Result<(), FileError> {
-        let count = u32::try_from(topic.partitions.len()).expect("bounded when the topic was created");
-        let starts: Vec<Offset> = topic.partitions.iter().map(|partition| partition.start).collect();
-        let synced: Vec<Offset> = topic.partitions.iter().map(|partition| partition.end).collect();
+        let count =
+            u32::try_from(topic.partitions.len()).expect("bounded when the topic was created");
+        let starts: Vec<Offset> = topic
+            .partitions
+            .iter()
+            .map(|partition| partition.start)
+            .collect();
+        let synced: Vec<Offset> = topic
+            .partitions
+            .iter()
+            .map(|partition| partition.end)
+            .collect();
         let logs = match mode {
             Mode::Cut => Logs::Cut(&topic.partitions),
-            Mode::Scan { journaled } => Logs::Scan { starts: &starts, synced: &synced, journaled },
+            Mode::Scan { journaled } => Logs::Scan {
+                starts: &starts,
+                synced: &synced,
+                journaled,
+            },
         };
-        self.add_topic(topic.id, topic.seed, &topic.name, count, &topic.settings, logs)?;
-        if let Some(opened) = self.topics().find_by_id(topic.id).filter(|_| matches!(mode, Mode::Scan { .. })) {
+        self.add_topic(
+            topic.id,
+            topic.seed,
+            &topic.name,
+            count,
+            &topic.settings,
+            logs,
+        )?;
+        if let Some(opened) = self
+            .topics()
+            .find_by_id(topic.id)
+            .filter(|_| matches!(mode, Mode::Scan { .. }))
+        {
             for (partition, known) in opened.partitions.iter().zip(&topic.partitions) {
                 lock(&partition.log).apply_loss(known.end);
                 lock(&partition.next).offset = lock(&partition.log).end();
@@ -173,7 +224,9 @@ impl Shared {
     }
 
     fn open_found(&self, id: TopicId, mode: &Mode) -> Result<(), FileError> {
-        let Mode::Scan { journaled } = mode else { return Ok(()) };
+        let Mode::Scan { journaled } = mode else {
+            return Ok(());
+        };
         let path = self.dir.topic(id).join("topic");
         let file = read_file(&*self.env.files, &path)?.and_then(|bytes| TopicFile::decode(&bytes));
         let Some(file) = file.filter(|file| file.id == id) else {
@@ -188,9 +241,15 @@ impl Shared {
             &file.name,
             count,
             &file.settings,
-            Logs::Scan { starts: &file.starts, synced: &[], journaled },
+            Logs::Scan {
+                starts: &file.starts,
+                synced: &[],
+                journaled,
+            },
         )?;
-        file.erasures.iter().for_each(|erasure| self.apply_erasure(id, erasure));
+        file.erasures
+            .iter()
+            .for_each(|erasure| self.apply_erasure(id, erasure));
         Ok(())
     }
 
@@ -213,7 +272,11 @@ impl Shared {
         }
         let logs = match mode {
             Mode::Cut => Logs::Cut(&[]),
-            Mode::Scan { journaled } => Logs::Scan { starts: &[], synced: &[], journaled },
+            Mode::Scan { journaled } => Logs::Scan {
+                starts: &[],
+                synced: &[],
+                journaled,
+            },
         };
         let mut bytes = 0;
         let mut lost = replay.lost().iter().peekable();
@@ -242,7 +305,9 @@ impl Shared {
         let header = *frame.header();
         let topic = self.topics().find_by_id(header.topic).cloned();
         // Frames of a topic that is deleted further on have nowhere to go.
-        let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else { return };
+        let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else {
+            return;
+        };
         let partition = found.partition();
         let mut next = lock(&partition.next);
         if header.base >= next.offset {
@@ -260,9 +325,12 @@ impl Shared {
     fn replay_loss(&self, lost: &Lost) {
         for header in &lost.frames {
             let topic = self.topics().find_by_id(header.topic).cloned();
-            let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else { continue };
+            let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else {
+                continue;
+            };
             let partition = found.partition();
-            // What only looks like a frame, such as a record's value, must not move the log's end anywhere.
+            // What only looks like a frame, such as a record's value, must not move the log's end
+            // anywhere.
             let behind = lock(&partition.log).end();
             if header.end().0.saturating_sub(behind.0) <= lost.bytes {
                 lock(&partition.log).apply_loss(header.end());
@@ -273,7 +341,10 @@ impl Shared {
 
     fn replay_damage(&self, damaged: &DamagedItem, sequence: u64) {
         let Some(header) = damaged.frame else {
-            tracing::error!(sequence, "a journal entry is damaged; what it said of a topic is lost");
+            tracing::error!(
+                sequence,
+                "a journal entry is damaged; what it said of a topic is lost"
+            );
             return;
         };
         let (partition, from, to) = (header.partition.0, header.base.0, header.end().0);

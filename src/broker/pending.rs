@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use super::{DIRECTLY, Error, Reading};
 
-/// The answer to a request that has been queued. Resolves when the request is durable and applied, or with
-/// [`Error::OutcomeUnknown`] if storage failed before.
+/// The answer to a request that has been queued. Resolves when the request is durable and applied,
+/// or with [`Error::OutcomeUnknown`] if storage failed before.
 pub(crate) struct Pending<T> {
     answer: oneshot::Receiver<Result<T, Error>>,
     /// What makes the answer of it, on the thread of who waits for it. Reads files.
@@ -27,7 +27,14 @@ pub(super) struct Answer<T>(oneshot::Sender<Result<T, Error>>);
 
 pub(super) fn pending<T>() -> (Answer<T>, Pending<T>) {
     let (sender, receiver) = oneshot::channel();
-    (Answer(sender), Pending { answer: receiver, then: None, is_unsettled: false })
+    (
+        Answer(sender),
+        Pending {
+            answer: receiver,
+            then: None,
+            is_unsettled: false,
+        },
+    )
 }
 
 impl<T> Answer<T> {
@@ -39,19 +46,37 @@ impl<T> Answer<T> {
 
 impl<T> Pending<T> {
     /// Lets `then` make something else of the answer.
-    pub(super) fn then(self, then: impl FnOnce(Result<T, Error>) -> Result<T, Error> + Send + 'static) -> Self {
-        Self { then: Some(Box::new(then)), is_unsettled: true, ..self }
+    pub(super) fn then(
+        self,
+        then: impl FnOnce(Result<T, Error>) -> Result<T, Error> + Send + 'static,
+    ) -> Self {
+        Self {
+            then: Some(Box::new(then)),
+            is_unsettled: true,
+            ..self
+        }
     }
 
-    /// The same, of a request that is refused already: only the answer waits, for what it tells to be durable.
+    /// The same, of a request that is refused already: only the answer waits, for what it tells to
+    /// be durable.
     pub(super) fn refused(self) -> Self {
-        Self { is_unsettled: true, ..self }
+        Self {
+            is_unsettled: true,
+            ..self
+        }
     }
 
     /// Polls for the answer. What is read to make it is read as `reading` does that.
-    pub(crate) fn poll_reading(&mut self, context: &mut Context<'_>, reading: Reading<'_>) -> Poll<Result<T, Error>> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context)).unwrap_or(Err(Error::OutcomeUnknown));
-        let Some(then) = self.then.take() else { return Poll::Ready(answer) };
+    pub(crate) fn poll_reading(
+        &mut self,
+        context: &mut Context<'_>,
+        reading: Reading<'_>,
+    ) -> Poll<Result<T, Error>> {
+        let answer =
+            ready!(Pin::new(&mut self.answer).poll(context)).unwrap_or(Err(Error::OutcomeUnknown));
+        let Some(then) = self.then.take() else {
+            return Poll::Ready(answer);
+        };
         let (mut unmade, mut made) = (Some((then, answer)), Err(Error::OutcomeUnknown));
         reading(&mut || {
             if let Some((then, answer)) = unmade.take() {
@@ -61,8 +86,8 @@ impl<T> Pending<T> {
         Poll::Ready(made)
     }
 
-    /// Whether the answer may be a refusal although storage works: nothing that depends on the request should be taken
-    /// before that is known.
+    /// Whether the answer may be a refusal although storage works: nothing that depends on the
+    /// request should be taken before that is known.
     pub(crate) fn is_unsettled(&self) -> bool {
         self.is_unsettled
     }

@@ -22,7 +22,10 @@ impl Broker {
         let shared = &self.shared;
         if name.len() > limits::MAX_PRODUCER_NAME_BYTES {
             let most = limits::MAX_PRODUCER_NAME_BYTES;
-            let reason = format!("the producer's name has {} bytes; at most {most} are allowed", name.len());
+            let reason = format!(
+                "the producer's name has {} bytes; at most {most} are allowed",
+                name.len()
+            );
             return Err(Error::MalformedRequest { reason });
         }
         shared.check_room()?;
@@ -33,7 +36,11 @@ impl Broker {
             drop(producers);
             return shared.refuse_durably(Error::TooManyProducers);
         };
-        let change = Change::OpenProducer { producer: id, epoch, name: name.to_owned() };
+        let change = Change::OpenProducer {
+            producer: id,
+            epoch,
+            name: name.to_owned(),
+        };
         let queued = shared.queue_change(change, move || Ok(Producer { id, epoch }))?;
         producers.apply_open(id, epoch, name);
         Ok(queued)
@@ -45,7 +52,13 @@ impl Shared {
     pub(super) fn apply_batch(&self, header: &frame::Header) {
         if let Some(batch) = header.batch {
             let mut producers = lock(&self.applied_producers);
-            producers.apply_batch(batch.producer, batch.epoch, header.topic, header.partition, batch.sequence);
+            producers.apply_batch(
+                batch.producer,
+                batch.epoch,
+                header.topic,
+                header.partition,
+                batch.sequence,
+            );
         }
     }
 
@@ -58,7 +71,11 @@ impl Shared {
             name: known.name,
             next: known.next,
         };
-        lock(&self.applied_producers).snapshot().into_iter().map(store).collect()
+        lock(&self.applied_producers)
+            .snapshot()
+            .into_iter()
+            .map(store)
+            .collect()
     }
 
     /// Lets time pass for producers, and forgets those that have been idle for too long.
@@ -66,13 +83,21 @@ impl Shared {
         lock(&self.applied_producers).tick(elapsed);
         let mut producers = lock(&self.producers);
         producers.tick(elapsed);
-        let in_a_crowd = producers.idle_in_a_crowd(Duration::from_millis(limits::CROWDED_PRODUCER_IDLE_MS));
-        for id in producers.idle_for(self.options.producer_idle).into_iter().chain(in_a_crowd) {
+        let in_a_crowd =
+            producers.idle_in_a_crowd(Duration::from_millis(limits::CROWDED_PRODUCER_IDLE_MS));
+        for id in producers
+            .idle_for(self.options.producer_idle)
+            .into_iter()
+            .chain(in_a_crowd)
+        {
             if !producers.knows(id) {
                 continue;
             }
             // Refused when the broker goes down; then it is idle at the next start as well.
-            if self.queue_change(Change::ForgetProducer { producer: id }, || Ok(())).is_ok() {
+            if self
+                .queue_change(Change::ForgetProducer { producer: id }, || Ok(()))
+                .is_ok()
+            {
                 tracing::info!(producer = %id, "a producer was idle for so long that it is forgotten");
                 producers.apply_forget(id);
             }
@@ -102,10 +127,20 @@ impl Error {
         let id = producer.id;
         match refused {
             Refused::Unknown => Self::UnknownProducer { id },
-            Refused::Fenced { current } => Self::Fenced { id, epoch: producer.epoch, current },
+            Refused::Fenced { current } => Self::Fenced {
+                id,
+                epoch: producer.epoch,
+                current,
+            },
             Refused::OutOfSequence { at, expected } => {
                 let (topic, partition, sequence) = batch(at);
-                Self::OutOfSequence { id, topic, partition, sequence, expected }
+                Self::OutOfSequence {
+                    id,
+                    topic,
+                    partition,
+                    sequence,
+                    expected,
+                }
             }
             Refused::TooMany => Self::TooManyProducers,
         }

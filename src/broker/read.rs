@@ -1,8 +1,8 @@
 //! Reads: finite and following are the same steps, repeated from where the last one stopped.
 //!
-//! A read goes up to *limits*, the high watermarks of its partitions as they were at one moment; a read that follows
-//! takes them anew when it has reached one of them. So where it has come to all of them, it has every atomic append as
-//! a whole.
+//! A read goes up to *limits*, the high watermarks of its partitions as they were at one moment; a
+//! read that follows takes them anew when it has reached one of them. So where it has come to all
+//! of them, it has every atomic append as a whole.
 
 use std::{
     collections::VecDeque,
@@ -81,8 +81,9 @@ pub(crate) struct ReadBatch {
     /// Where the next batch begins; everything before has been returned or did not match.
     pub(crate) next_offset: Offset,
     pub(crate) high_watermark: Offset,
-    /// Whether `next_offset` has reached the high watermark; of a read that follows, in all its partitions: where the
-    /// last batch of each has said so, every atomic append has been returned as a whole or not at all.
+    /// Whether `next_offset` has reached the high watermark; of a read that follows, in all its
+    /// partitions: where the last batch of each has said so, every atomic append has been returned
+    /// as a whole or not at all.
     pub(crate) caught_up: bool,
     /// Entities that have been erased since the read began.
     pub(crate) erased: Vec<ErasedEntity>,
@@ -94,7 +95,8 @@ pub(crate) struct ReadBatch {
 struct PartitionReader {
     at: PartitionRef,
     cursor: Cursor,
-    /// The high watermark up to which the read goes, taken together with those of the other partitions.
+    /// The high watermark up to which the read goes, taken together with those of the other
+    /// partitions.
     limit: Offset,
     /// Frames that have been fetched and not returned in full.
     held: VecDeque<Held>,
@@ -123,17 +125,27 @@ struct Chosen {
 impl Broker {
     /// Begins to read.
     pub(crate) fn read(&self, read: Read) -> Result<Reader, Error> {
-        for (what, count) in [("filter keys", read.filter.keys.len()), ("filter types", read.filter.types.len())] {
+        for (what, count) in [
+            ("filter keys", read.filter.keys.len()),
+            ("filter types", read.filter.types.len()),
+        ] {
             if count > limits::MAX_FILTER_VALUES {
-                return Err(Error::RequestTooLarge { what, count, limit: limits::MAX_FILTER_VALUES });
+                return Err(Error::RequestTooLarge {
+                    what,
+                    count,
+                    limit: limits::MAX_FILTER_VALUES,
+                });
             }
         }
         let topic = self.shared.topics().find(&read.topic)?;
         let moved = topic.moved.subscribe();
         let told = topic.notices.count();
         let positions = positions(&topic, read.start, &read.partitions)?;
-        // Taken before positions are: no position is behind its limit then, but for the latest, which is the limit.
-        let limits = self.shared.ends_at_one_moment(positions.iter().map(|(at, _)| at));
+        // Taken before positions are: no position is behind its limit then, but for the latest,
+        // which is the limit.
+        let limits = self
+            .shared
+            .ends_at_one_moment(positions.iter().map(|(at, _)| at));
         let partitions = positions.into_iter().map(|(at, position)| {
             let limit = limits[&at.partition().id];
             let offset = match position {
@@ -159,7 +171,11 @@ impl Broker {
             told,
             turn: 0,
             follow: read.follow,
-            remaining: if read.max_records == 0 { u64::MAX } else { read.max_records },
+            remaining: if read.max_records == 0 {
+                u64::MAX
+            } else {
+                read.max_records
+            },
             filter: read.filter,
         })
     }
@@ -181,7 +197,9 @@ impl Reader {
             return Ok(Step::Batch(batch));
         }
         if self.topic.deleted.load(Ordering::Acquire) {
-            return Err(Error::UnknownTopic { topic: self.topic.name.to_string() });
+            return Err(Error::UnknownTopic {
+                topic: self.topic.name.to_string(),
+            });
         }
         if !self.follow {
             return Ok(Step::End);
@@ -193,7 +211,8 @@ impl Reader {
         })))
     }
 
-    /// The next batch of any partition. A read that has come to a limit takes new ones first, if it follows.
+    /// The next batch of any partition. A read that has come to a limit takes new ones first, if it
+    /// follows.
     fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
         let mut at_all_limits = self.is_at_all_limits();
         for _ in 0..self.partitions.len() {
@@ -208,7 +227,10 @@ impl Reader {
                 return Ok(batch);
             }
             // Told once.
-            if self.follow && at_all_limits && self.partitions[at].told != Some(self.partitions[at].limit) {
+            if self.follow
+                && at_all_limits
+                && self.partitions[at].told != Some(self.partitions[at].limit)
+            {
                 return Ok(Some(self.tell_position(at, Vec::new())));
             }
         }
@@ -216,7 +238,9 @@ impl Reader {
     }
 
     fn take_limits(&mut self) {
-        let limits = self.shared.ends_at_one_moment(self.partitions.iter().map(|partition| &partition.at));
+        let limits = self
+            .shared
+            .ends_at_one_moment(self.partitions.iter().map(|partition| &partition.at));
         for partition in &mut self.partitions {
             partition.limit = limits[&partition.at.partition().id];
         }
@@ -225,10 +249,18 @@ impl Reader {
 
     /// A notice of an erasure that the reader has not been told.
     fn notice(&mut self) -> Option<ReadBatch> {
-        while let Some((id, erased)) = self.topic.notices.next(&mut self.told).filter(|_| self.follow) {
+        while let Some((id, erased)) = self
+            .topic
+            .notices
+            .next(&mut self.told)
+            .filter(|_| self.follow)
+        {
             let of_partition = |partition: &PartitionReader| partition.at.partition().id == id;
             if let Some(at) = self.partitions.iter().position(of_partition) {
-                return Some(ReadBatch { erased: vec![erased], ..self.tell_position(at, Vec::new()) });
+                return Some(ReadBatch {
+                    erased: vec![erased],
+                    ..self.tell_position(at, Vec::new())
+                });
             }
         }
         None
@@ -236,7 +268,9 @@ impl Reader {
 
     /// Where the read is in every partition, without records: a sign of life.
     pub(crate) fn positions(&self) -> Vec<ReadBatch> {
-        (0..self.partitions.len()).map(|at| self.position(at, Vec::new())).collect()
+        (0..self.partitions.len())
+            .map(|at| self.position(at, Vec::new()))
+            .collect()
     }
 
     fn batch(&mut self, at: usize) -> Result<Option<ReadBatch>, Error> {
@@ -271,8 +305,9 @@ impl Reader {
         }
     }
 
-    /// Whether the read has caught up in a partition. One that follows has done so in all or in none: when others are
-    /// behind the limits that it last took, it may have a part of an append only.
+    /// Whether the read has caught up in a partition. One that follows has done so in all or in
+    /// none: when others are behind the limits that it last took, it may have a part of an append
+    /// only.
     fn has_caught_up(&self, at: usize) -> bool {
         self.partitions[at].is_at_limit() && (!self.follow || self.is_at_all_limits())
     }
@@ -295,8 +330,13 @@ impl PartitionReader {
             // What has come since the limit was taken is fetched again when the next one is.
             self.cursor = Cursor::new(limit);
         }
-        let wanted = frames.into_iter().filter(|frame| frame.header().base < limit);
-        self.held.extend(wanted.map(|frame| Held { frame: self.erased.hide_in(hasher, frame), position: 0 }));
+        let wanted = frames
+            .into_iter()
+            .filter(|frame| frame.header().base < limit);
+        self.held.extend(wanted.map(|frame| Held {
+            frame: self.erased.hide_in(hasher, frame),
+            position: 0,
+        }));
         self.drop_what_shows_erased();
         Ok(())
     }
@@ -305,7 +345,8 @@ impl PartitionReader {
         self.next >= self.limit
     }
 
-    /// Lets go of frames that were fetched before something was erased, or its bytes were gone: they are fetched again.
+    /// Lets go of frames that were fetched before something was erased, or its bytes were gone:
+    /// they are fetched again.
     fn drop_what_shows_erased(&mut self) {
         if !self.held.is_empty() && !self.at.partition().erased().is_same(&self.erased) {
             self.held.clear();
@@ -321,7 +362,8 @@ impl PartitionReader {
             let whole = held.position == 0 && self.next <= header.base && filter.is_empty();
             let bytes = held.frame.records().len();
             // One that alone is larger than a response is taken apart.
-            let fits = chosen.fits(bytes) && (bytes <= limits::MAX_RESPONSE_BYTES || header.count == 1);
+            let fits =
+                chosen.fits(bytes) && (bytes <= limits::MAX_RESPONSE_BYTES || header.count == 1);
             if whole && fits && u64::from(header.count) <= most - chosen.count {
                 chosen.add(held.frame.records(), u64::from(header.count));
                 self.next = header.end();
@@ -341,17 +383,30 @@ impl PartitionReader {
 }
 
 impl Held {
-    /// Takes records from this frame one by one; false if some are left because the response is full.
-    fn choose(&mut self, next: &mut Offset, filter: &Filter, most: u64, chosen: &mut Chosen) -> bool {
+    /// Takes records from this frame one by one; false if some are left because the response is
+    /// full.
+    fn choose(
+        &mut self,
+        next: &mut Offset,
+        filter: &Filter,
+        most: u64,
+        chosen: &mut Chosen,
+    ) -> bool {
         let records = self.frame.records();
         let rest = records.slice(self.position..);
         // Neighbours that are both chosen make one slice.
         let mut run = 0..0;
         let mut finished = true;
         for element in Records::new(&rest) {
-            let (element, encoded) = element.expect("the frame's checksum was right, and the broker wrote it");
-            let record = RecordView::parse(encoded).expect("the frame's checksum was right, and the broker wrote it");
-            let offset = Offset(record.offset.expect("the broker gave every stored record its offset"));
+            let (element, encoded) =
+                element.expect("the frame's checksum was right, and the broker wrote it");
+            let record = RecordView::parse(encoded)
+                .expect("the frame's checksum was right, and the broker wrote it");
+            let offset = Offset(
+                record
+                    .offset
+                    .expect("the broker gave every stored record its offset"),
+            );
             if offset >= *next && filter.matches(&record) {
                 if chosen.count == most || !chosen.fits(run.len() + element.len()) {
                     finished = false;
@@ -396,7 +451,11 @@ impl Filter {
     }
 
     fn matches(&self, record: &RecordView<'_>) -> bool {
-        let key = self.keys.is_empty() || record.key.is_some_and(|key| self.keys.iter().any(|wanted| wanted == key));
-        key && (self.types.is_empty() || self.types.iter().any(|wanted| wanted == record.event_type))
+        let key = self.keys.is_empty()
+            || record
+                .key
+                .is_some_and(|key| self.keys.iter().any(|wanted| wanted == key));
+        key && (self.types.is_empty()
+            || self.types.iter().any(|wanted| wanted == record.event_type))
     }
 }

@@ -51,8 +51,8 @@ pub(super) struct Topic {
     settings: RwLock<TopicSettings>,
     /// The settings with every change that is queued.
     pub(super) planned: Mutex<TopicSettings>,
-    /// Whether the deletion of the topic is queued. Appends hold it while they assign offsets and queue, so that
-    /// nothing is queued behind the deletion.
+    /// Whether the deletion of the topic is queued. Appends hold it while they assign offsets and
+    /// queue, so that nothing is queued behind the deletion.
     pub(super) closing: RwLock<bool>,
     /// Moved each time that records have become visible, and when the topic is deleted.
     pub(super) moved: watch::Sender<()>,
@@ -104,9 +104,13 @@ pub(super) enum Logs<'a> {
     New,
     /// Cut back to these places; those that are not listed, to nothing.
     Cut(&'a [checkpoint::Partition]),
-    /// From their segments, beginning at `starts`. What is not sound from where the journal's frames begin is applied
-    /// from there, unless it is before `synced`.
-    Scan { starts: &'a [Offset], synced: &'a [Offset], journaled: &'a FirstOffsets },
+    /// From their segments, beginning at `starts`. What is not sound from where the journal's
+    /// frames begin is applied from there, unless it is before `synced`.
+    Scan {
+        starts: &'a [Offset],
+        synced: &'a [Offset],
+        journaled: &'a FirstOffsets,
+    },
 }
 
 impl PartitionRef {
@@ -122,16 +126,26 @@ impl PartitionRef {
 
 impl Topic {
     pub(super) fn settings(&self) -> TopicSettings {
-        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The partition of this number.
     pub(super) fn partition(self: &Arc<Self>, id: PartitionId) -> Result<PartitionRef, Error> {
         let at = usize::try_from(id.0).unwrap_or(usize::MAX);
         if at < self.partitions.len() {
-            return Ok(PartitionRef { topic: Arc::clone(self), at });
+            return Ok(PartitionRef {
+                topic: Arc::clone(self),
+                at,
+            });
         }
-        Err(Error::UnknownPartition { topic: self.name.to_string(), partition: id, partitions: self.partition_count() })
+        Err(Error::UnknownPartition {
+            topic: self.name.to_string(),
+            partition: id,
+            partitions: self.partition_count(),
+        })
     }
 
     pub(super) fn partition_count(&self) -> u32 {
@@ -143,7 +157,9 @@ impl Topics {
     pub(super) fn find(&self, name: &str) -> Result<Arc<Topic>, Error> {
         let name = TopicName::new(name)?;
         let found = self.by_name.get(&name).cloned();
-        found.ok_or_else(|| Error::UnknownTopic { topic: name.to_string() })
+        found.ok_or_else(|| Error::UnknownTopic {
+            topic: name.to_string(),
+        })
     }
 
     pub(super) fn find_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
@@ -184,7 +200,8 @@ impl Shared {
         }
         let hasher = KeyHasher::new(id, seed);
         let partitions = (0..partitions).map(PartitionId);
-        let partitions = partitions.map(|partition| self.open_partition(id, partition, &hasher, logs));
+        let partitions =
+            partitions.map(|partition| self.open_partition(id, partition, &hasher, logs));
         let topic = Arc::new(Topic {
             id,
             seed,
@@ -211,7 +228,10 @@ impl Shared {
         hasher: &KeyHasher,
         logs: Logs<'_>,
     ) -> Result<Partition, FileError> {
-        let identity = Identity { topic, partition: id };
+        let identity = Identity {
+            topic,
+            partition: id,
+        };
         let dir = self.dir.topic(topic).join(id.to_string());
         let at = usize::try_from(id.0).expect("bounded when the topic is created");
         let log = match logs {
@@ -220,7 +240,11 @@ impl Shared {
                 let to = to.get(at).copied().unwrap_or(checkpoint::Partition::EMPTY);
                 Log::cut(identity, dir, to, &self.segments)?
             }
-            Logs::Scan { starts, synced, journaled } => {
+            Logs::Scan {
+                starts,
+                synced,
+                journaled,
+            } => {
                 let start = starts.get(at).copied().unwrap_or_default();
                 let synced = synced.get(at).copied().unwrap_or_default();
                 let redo_from = journaled.get(&(topic, id)).map(|first| synced.max(*first));
@@ -235,7 +259,11 @@ impl Shared {
             Logs::Cut(_) | Logs::Scan { .. } => Files::open(&*self.env.files, &log, hasher)?,
         };
         let keys = KeyIndex::new(log.end(), files);
-        let next = Next { offset: log.end(), keys, append_time_ms: log.last_append_time_ms() };
+        let next = Next {
+            offset: log.end(),
+            keys,
+            append_time_ms: log.last_append_time_ms(),
+        };
         Ok(Partition {
             id,
             next: Mutex::new(next),
@@ -251,29 +279,47 @@ impl Shared {
     /// Applies a durable change. The only way in which topics change, live and in recovery.
     pub(super) fn apply_change(&self, change: &Change, logs: Logs<'_>) -> Result<(), FileError> {
         match change {
-            Change::Create { topic, seed, name, partitions, settings } => {
-                self.add_topic(*topic, *seed, name, *partitions, settings, logs)
-            }
+            Change::Create {
+                topic,
+                seed,
+                name,
+                partitions,
+                settings,
+            } => self.add_topic(*topic, *seed, name, *partitions, settings, logs),
             Change::Delete { topic } => {
                 self.remove_topic(*topic);
                 Ok(())
             }
             Change::Alter { topic, settings } => {
                 if let Some(topic) = self.topics().find_by_id(*topic) {
-                    *topic.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
+                    *topic
+                        .settings
+                        .write()
+                        .unwrap_or_else(PoisonError::into_inner) = settings.clone();
                     topic.file_is_stale.store(true, Ordering::Relaxed);
                 }
                 Ok(())
             }
-            Change::Trim { topic, partition, before } => {
-                let found = self.topics().find_by_id(*topic).map(|topic| topic.partition(*partition));
+            Change::Trim {
+                topic,
+                partition,
+                before,
+            } => {
+                let found = self
+                    .topics()
+                    .find_by_id(*topic)
+                    .map(|topic| topic.partition(*partition));
                 if let Some(Ok(found)) = found {
                     lock(&found.partition().log).trim(*before);
                     found.topic.file_is_stale.store(true, Ordering::Relaxed);
                 }
                 Ok(())
             }
-            Change::OpenProducer { producer, epoch, name } => {
+            Change::OpenProducer {
+                producer,
+                epoch,
+                name,
+            } => {
                 lock(&self.applied_producers).apply_open(*producer, *epoch, name);
                 Ok(())
             }

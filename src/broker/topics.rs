@@ -52,12 +52,25 @@ impl Broker {
         let settings = with(TopicSettings::default(), settings, &[])?;
         self.shared.check_room()?;
         if !self.shared.reserve(&name, partitions)? {
-            return self.shared.refuse_durably(Error::TopicExists { topic: name.to_string() });
+            return self.shared.refuse_durably(Error::TopicExists {
+                topic: name.to_string(),
+            });
         }
         let id = TopicId(self.shared.env.random.next_u64());
         let seed = self.shared.env.random.next_u64();
-        let change = Change::Create { topic: id, seed, name: name.clone(), partitions, settings: settings.clone() };
-        let created = TopicDescription { name: name.clone(), id, partitions, settings };
+        let change = Change::Create {
+            topic: id,
+            seed,
+            name: name.clone(),
+            partitions,
+            settings: settings.clone(),
+        };
+        let created = TopicDescription {
+            name: name.clone(),
+            id,
+            partitions,
+            settings,
+        };
         let queued = self.shared.queue_change(change, move || Ok(created));
         if queued.is_err() {
             self.shared.release(&name, partitions);
@@ -68,11 +81,18 @@ impl Broker {
     /// Deletes a topic and all its records.
     pub(crate) fn delete_topic(&self, name: &str) -> Result<Pending<()>, Error> {
         let topic = self.shared.topics().find(name)?;
-        let mut closing = topic.closing.write().unwrap_or_else(PoisonError::into_inner);
+        let mut closing = topic
+            .closing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if *closing {
-            return self.shared.refuse_durably(Error::UnknownTopic { topic: name.to_owned() });
+            return self.shared.refuse_durably(Error::UnknownTopic {
+                topic: name.to_owned(),
+            });
         }
-        let queued = self.shared.queue_change(Change::Delete { topic: topic.id }, || Ok(()));
+        let queued = self
+            .shared
+            .queue_change(Change::Delete { topic: topic.id }, || Ok(()));
         *closing = queued.is_ok();
         queued
     }
@@ -91,34 +111,61 @@ impl Broker {
         }
         let closing = topic.closing.read().unwrap_or_else(PoisonError::into_inner);
         if *closing {
-            return self.shared.refuse_durably(Error::UnknownTopic { topic: name.to_owned() });
+            return self.shared.refuse_durably(Error::UnknownTopic {
+                topic: name.to_owned(),
+            });
         }
         let mut planned = lock(&topic.planned);
         let settings = with(planned.clone(), set, reset)?;
         if settings.keys != planned.keys {
             return Err(SettingError::Fixed { name: "keys" }.into());
         }
-        let described = TopicDescription { settings: settings.clone(), ..describe(&topic) };
-        let change = Change::Alter { topic: topic.id, settings: settings.clone() };
+        let described = TopicDescription {
+            settings: settings.clone(),
+            ..describe(&topic)
+        };
+        let change = Change::Alter {
+            topic: topic.id,
+            settings: settings.clone(),
+        };
         let queued = self.shared.queue_change(change, move || Ok(described))?;
         *planned = settings;
         Ok(queued)
     }
 
     /// Deletes the records of a partition before an offset; answers with the log's start.
-    pub(crate) fn trim(&self, topic: &str, partition: PartitionId, before: Offset) -> Result<Pending<Offset>, Error> {
+    pub(crate) fn trim(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Pending<Offset>, Error> {
         let found = self.shared.topics().find(topic)?.partition(partition)?;
         let (earliest, high_watermark) = found.range();
         if before > high_watermark {
             let topic = topic.to_owned();
-            return Err(Error::OffsetOutOfRange { topic, partition, offset: before, earliest, high_watermark });
+            return Err(Error::OffsetOutOfRange {
+                topic,
+                partition,
+                offset: before,
+                earliest,
+                high_watermark,
+            });
         }
-        let change = Change::Trim { topic: found.topic.id, partition, before };
-        self.shared.queue_change(change, move || Ok(lock(&found.partition().log).start()))
+        let change = Change::Trim {
+            topic: found.topic.id,
+            partition,
+            before,
+        };
+        self.shared
+            .queue_change(change, move || Ok(lock(&found.partition().log).start()))
     }
 
     /// Describes a topic and its partitions.
-    pub(crate) fn describe_topic(&self, name: &str) -> Result<(TopicDescription, Vec<PartitionDescription>), Error> {
+    pub(crate) fn describe_topic(
+        &self,
+        name: &str,
+    ) -> Result<(TopicDescription, Vec<PartitionDescription>), Error> {
         let topic = self.shared.topics().find(name)?;
         let partitions = topic.partitions.iter().map(|partition| {
             let log = lock(&partition.log);
@@ -134,9 +181,14 @@ impl Broker {
         Ok((describe(&topic), partitions.collect()))
     }
 
-    /// The topics whose names start with `prefix` and sort behind `after`, by name, at most `limit`; and whether there
-    /// are more.
-    pub(crate) fn list_topics(&self, prefix: &str, after: &str, limit: usize) -> (Vec<TopicDescription>, bool) {
+    /// The topics whose names start with `prefix` and sort behind `after`, by name, at most
+    /// `limit`; and whether there are more.
+    pub(crate) fn list_topics(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> (Vec<TopicDescription>, bool) {
         let topics = self.shared.topics();
         let mut matching = topics
             .by_name
@@ -165,7 +217,10 @@ impl Shared {
         let existing = topics.partitions;
         let count = usize::try_from(partitions).unwrap_or(usize::MAX);
         if existing.saturating_add(count) > limits::MAX_PARTITIONS {
-            return Err(Error::TooManyPartitions { existing, asked: partitions });
+            return Err(Error::TooManyPartitions {
+                existing,
+                asked: partitions,
+            });
         }
         topics.partitions += count;
         topics.reserved.insert(name.clone());
@@ -187,9 +242,14 @@ impl Shared {
         self.queue_items(vec![Item::Change(change)], answer)
     }
 
-    /// Refuses a request because of something that may not be durable yet: the refusal waits for it.
-    pub(super) fn refuse_durably<T: Send + 'static>(&self, error: Error) -> Result<Pending<T>, Error> {
-        self.queue_items(Vec::new(), move || Err(error)).map(Pending::refused)
+    /// Refuses a request because of something that may not be durable yet: the refusal waits for
+    /// it.
+    pub(super) fn refuse_durably<T: Send + 'static>(
+        &self,
+        error: Error,
+    ) -> Result<Pending<T>, Error> {
+        self.queue_items(Vec::new(), move || Err(error))
+            .map(Pending::refused)
     }
 
     pub(super) fn queue_items<T: Send + 'static>(
@@ -199,7 +259,13 @@ impl Shared {
     ) -> Result<Pending<T>, Error> {
         let (giver, pending) = pending();
         let done = Box::new(move || giver.give(answer()));
-        self.queue.push(Commit { items, partitions: Vec::new(), sync: true, charge: None, done })?;
+        self.queue.push(Commit {
+            items,
+            partitions: Vec::new(),
+            sync: true,
+            charge: None,
+            done,
+        })?;
         Ok(pending)
     }
 
@@ -208,7 +274,11 @@ impl Shared {
         if self.has_failed() {
             return Err(Error::ShuttingDown);
         }
-        if self.disk_full.load(Ordering::Acquire) { Err(Error::DiskFull) } else { Ok(()) }
+        if self.disk_full.load(Ordering::Acquire) {
+            Err(Error::DiskFull)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -221,7 +291,11 @@ fn describe(topic: &Arc<Topic>) -> TopicDescription {
     }
 }
 
-fn with(mut settings: TopicSettings, set: &BTreeMap<String, String>, reset: &[String]) -> Result<TopicSettings, Error> {
+fn with(
+    mut settings: TopicSettings,
+    set: &BTreeMap<String, String>,
+    reset: &[String],
+) -> Result<TopicSettings, Error> {
     for (name, value) in set {
         settings.set(name, value)?;
     }

@@ -24,28 +24,44 @@ impl Server {
     pub(super) fn new(flags: &ConnectionFlags) -> Self {
         let url = flags.server.clone().or_else(config::server_variable);
         let url = url.unwrap_or_else(|| "http://127.0.0.1:9640".to_owned());
-        if url.contains("://") { Self::at(&url) } else { Self::at(&format!("http://{url}")) }
+        if url.contains("://") {
+            Self::at(&url)
+        } else {
+            Self::at(&format!("http://{url}"))
+        }
     }
 
     /// The broker at this address.
     pub(super) fn at(url: &str) -> Self {
-        Self { url: url.to_owned(), retry_for: Duration::ZERO }
+        Self {
+            url: url.to_owned(),
+            retry_for: Duration::ZERO,
+        }
     }
 
     /// Looks for a lost broker for as long as a flag says.
     pub(super) fn retrying(self, retry_for: &str) -> Result<Self, Failure> {
-        let millis = parse_millis(retry_for).map_err(|error| Failure::Usage(format!("--retry-for: {error}")))?;
-        Ok(Self { retry_for: Duration::from_millis(millis), ..self })
+        let millis = parse_millis(retry_for)
+            .map_err(|error| Failure::Usage(format!("--retry-for: {error}")))?;
+        Ok(Self {
+            retry_for: Duration::from_millis(millis),
+            ..self
+        })
     }
 
     /// Connects once: a first connection that fails is most likely a wrong address.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         Client::connect(&self.url).await.map_err(|source| {
             let hint = match &source {
-                client::Error::Unavailable { .. } => "; is it running? start one with: taffrail serve",
+                client::Error::Unavailable { .. } => {
+                    "; is it running? start one with: taffrail serve"
+                }
                 _ => "",
             };
-            Failure::CallIn { message: format!("{source}{hint}"), source }
+            Failure::CallIn {
+                message: format!("{source}{hint}"),
+                source,
+            }
         })
     }
 
@@ -66,8 +82,10 @@ impl Server {
                 wait = (wait * 2).min(longest);
             }
         };
-        tokio::time::timeout(self.retry_for, attempts).await.map_err(|_| client::Error::Unavailable {
-            message: format!("{} could not be reached for {:?}", self.url, self.retry_for),
-        })
+        tokio::time::timeout(self.retry_for, attempts)
+            .await
+            .map_err(|_| client::Error::Unavailable {
+                message: format!("{} could not be reached for {:?}", self.url, self.retry_for),
+            })
     }
 }

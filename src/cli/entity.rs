@@ -30,18 +30,37 @@ pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
     let json = flags.connection.json;
     match flags.command {
         EntityCommand::Read { max: Some(0), .. } => Ok(()),
-        EntityCommand::Read { topic, key, from_version, max, backward } => {
-            let mut read = entities.read(&topic, key.as_encoded_bytes()).max_records(max.unwrap_or(0));
+        EntityCommand::Read {
+            topic,
+            key,
+            from_version,
+            max,
+            backward,
+        } => {
+            let mut read = entities
+                .read(&topic, key.as_encoded_bytes())
+                .max_records(max.unwrap_or(0));
             if let Some(version) = from_version {
                 read = read.from_version(Version(version));
             }
             let read = if backward { read.backward() } else { read };
-            print_records(read, &format!("entity {} of topic {topic:?}", shown(&key)), json).await
+            print_records(
+                read,
+                &format!("entity {} of topic {topic:?}", shown(&key)),
+                json,
+            )
+            .await
         }
         EntityCommand::Latest { topic, keys } => {
-            let latest = entities.latest(&topic, keys.iter().map(|key| key.as_encoded_bytes())).await?;
+            let latest = entities
+                .latest(&topic, keys.iter().map(|key| key.as_encoded_bytes()))
+                .await?;
             let entries: Vec<_> = keys.iter().map(|key| &**key).zip(latest).collect();
-            if json { print_latest_json(&entries) } else { print_latest(&entries) }
+            if json {
+                print_latest_json(&entries)
+            } else {
+                print_latest(&entries)
+            }
         }
         EntityCommand::Erase { topic, key, wait } => {
             let mut erasure = entities.erase(&topic, key.as_encoded_bytes()).await?;
@@ -88,7 +107,12 @@ fn render_lines(out: &mut Vec<u8>, batch: &EntityBatch) -> Result<(), Failure> {
     for record in batch.owned_records() {
         let record = record.map_err(Error::from)?;
         let version = record.version.unwrap_or(Version::NONE);
-        let cells = [version.to_string(), time::format_time(record.timestamp_ms), event_type(&record), value(&record)];
+        let cells = [
+            version.to_string(),
+            time::format_time(record.timestamp_ms),
+            event_type(&record),
+            value(&record),
+        ];
         writeln!(out, "{}", cells.join("  "))?;
     }
     Ok(())
@@ -97,14 +121,29 @@ fn render_lines(out: &mut Vec<u8>, batch: &EntityBatch) -> Result<(), Failure> {
 fn print_latest(entries: &[(&OsStr, LatestRecord)]) -> Result<(), Failure> {
     let row = |(key, latest): &(&OsStr, LatestRecord)| {
         let [time, event_type, value] = match &latest.record {
-            Some(record) => [time::format_time(record.timestamp_ms), event_type(record), value(record)],
-            None if latest.version == Version::NONE => ["-", "-", "(never had a record)"].map(str::to_owned),
+            Some(record) => [
+                time::format_time(record.timestamp_ms),
+                event_type(record),
+                value(record),
+            ],
+            None if latest.version == Version::NONE => {
+                ["-", "-", "(never had a record)"].map(str::to_owned)
+            }
             None => ["-", "-", "(trimmed)"].map(str::to_owned),
         };
-        [one_line(key.as_encoded_bytes()), latest.version.to_string(), time, event_type, value]
+        [
+            one_line(key.as_encoded_bytes()),
+            latest.version.to_string(),
+            time,
+            event_type,
+            value,
+        ]
     };
     let rows: Vec<[String; 5]> = entries.iter().map(row).collect();
-    Ok(output::table(["KEY", "VERSION", "TIME", "TYPE", "VALUE"], &rows)?)
+    Ok(output::table(
+        ["KEY", "VERSION", "TIME", "TYPE", "VALUE"],
+        &rows,
+    )?)
 }
 
 /// One object a line, in the order of the keys.
@@ -118,9 +157,14 @@ fn print_latest_json(entries: &[(&OsStr, LatestRecord)]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Asks until the bytes are gone. A broker that goes away in between fails the command, not the erasure.
-async fn wait_until_complete(entities: &Entities, mut erasure: Erasure) -> Result<Erasure, Failure> {
-    let waiting = ProgressBar::new_spinner().with_message("erased for every reader; waiting until the bytes are gone");
+/// Asks until the bytes are gone. A broker that goes away in between fails the command, not the
+/// erasure.
+async fn wait_until_complete(
+    entities: &Entities,
+    mut erasure: Erasure,
+) -> Result<Erasure, Failure> {
+    let waiting = ProgressBar::new_spinner()
+        .with_message("erased for every reader; waiting until the bytes are gone");
     if !io::stderr().is_terminal() {
         waiting.set_draw_target(ProgressDrawTarget::hidden());
     }
@@ -132,7 +176,9 @@ async fn wait_until_complete(entities: &Entities, mut erasure: Erasure) -> Resul
             source,
         })?;
         if let Some(problem) = &erasure.problem {
-            waiting.set_message(format!("erased for every reader; the bytes are not gone yet, because {problem}"));
+            waiting.set_message(format!(
+                "erased for every reader; the bytes are not gone yet, because {problem}"
+            ));
         }
     }
     waiting.finish_and_clear();
@@ -140,14 +186,24 @@ async fn wait_until_complete(entities: &Entities, mut erasure: Erasure) -> Resul
 }
 
 fn erasure_text(key: &str, erasure: &Erasure) -> String {
-    let Erasure { complete, through, deadline_ms, ref problem, .. } = *erasure;
+    let Erasure {
+        complete,
+        through,
+        deadline_ms,
+        ref problem,
+        ..
+    } = *erasure;
     if through == Version::NONE {
         return format!("{key} has no records; nothing was erased");
     }
     match (complete, problem) {
-        (true, _) => format!("erased {key} up to version {through}; its bytes are gone from every file"),
+        (true, _) => {
+            format!("erased {key} up to version {through}; its bytes are gone from every file")
+        }
         (false, Some(problem)) => {
-            format!("erased {key} up to version {through}; its bytes are not gone from every file yet: {problem}")
+            format!(
+                "erased {key} up to version {through}; its bytes are not gone from every file yet: {problem}"
+            )
         }
         (false, None) => format!(
             "erased {key} up to version {through}; its bytes will be gone from every file by {}",
@@ -180,7 +236,11 @@ pub(super) fn shown(key: &OsStr) -> String {
 }
 
 fn event_type(record: &StoredRecord) -> String {
-    if record.event_type.is_empty() { "-".to_owned() } else { one_line(record.event_type.as_bytes()) }
+    if record.event_type.is_empty() {
+        "-".to_owned()
+    } else {
+        one_line(record.event_type.as_bytes())
+    }
 }
 
 fn value(record: &StoredRecord) -> String {
@@ -191,7 +251,8 @@ fn value(record: &StoredRecord) -> String {
     }
 }
 
-/// Bytes as text that stays on its line and does nothing to a terminal. What is not UTF-8 is lost; JSON has it.
+/// Bytes as text that stays on its line and does nothing to a terminal. What is not UTF-8 is lost;
+/// JSON has it.
 fn one_line(bytes: &[u8]) -> String {
     let mut line = String::new();
     for character in String::from_utf8_lossy(bytes).chars() {

@@ -1,4 +1,5 @@
-//! What can be typed. Nothing here is checked beyond its form; each command gives its flags their meaning.
+//! What can be typed. Nothing here is checked beyond its form; each command gives its flags their
+//! meaning.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -34,8 +35,9 @@ pub(super) enum Command {
 
 /// Run a broker.
 ///
-/// Without any flag it keeps its data in ./taffrail-data and listens on 127.0.0.1:9640. It prints one line with the
-/// address when it takes connections, and ends on SIGTERM or SIGINT when the calls under way are finished.
+/// Without any flag it keeps its data in ./taffrail-data and listens on 127.0.0.1:9640. It prints
+/// one line with the address when it takes connections, and ends on SIGTERM or SIGINT when the
+/// calls under way are finished.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ServeFlags {
@@ -129,15 +131,16 @@ pub(super) enum TopicCommand {
 
 /// Append lines of a file, or of standard input, to a topic.
 ///
-/// Every line is one record; its value is the line's bytes without the newline. With --key-field, --type-field or
-/// --time-field each line must be a JSON object, from which key, type and time are taken; the value is still the whole
-/// line.
+/// Every line is one record; its value is the line's bytes without the newline. With --key-field,
+/// --type-field or --time-field each line must be a JSON object, from which key, type and time are
+/// taken; the value is still the whole line.
 ///
-/// A line is stored exactly once, also when the broker is killed and started again in between: produce connects again
-/// and sends what was not answered, and the broker knows what it has already.
+/// A line is stored exactly once, also when the broker is killed and started again in between:
+/// produce connects again and sends what was not answered, and the broker knows what it has
+/// already.
 ///
-/// With --expect-version all lines are one append: all are stored, or, if the entity is at another version, none, and
-/// the exit code is 3.
+/// With --expect-version all lines are one append: all are stored, or, if the entity is at another
+/// version, none, and the exit code is 3.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ProduceFlags {
@@ -160,7 +163,8 @@ pub(super) struct ProduceFlags {
     /// The field whose content is the record's type
     #[arg(long, value_name = "F")]
     pub(super) type_field: Option<String>,
-    /// The field that says when it happened: RFC 3339, date and time in UTC, or milliseconds since 1970
+    /// The field that says when it happened: RFC 3339, date and time in UTC, or milliseconds since
+    /// 1970
     #[arg(long, value_name = "F")]
     pub(super) time_field: Option<String>,
     /// The partition [default: that of the key; lines without a key go where the broker likes]
@@ -173,8 +177,8 @@ pub(super) struct ProduceFlags {
 
 /// Read a topic and print its records.
 ///
-/// Records of one partition come in order. Without --follow it stops at the end that was current when it started. With
-/// --follow it tells on standard error when an entity is erased.
+/// Records of one partition come in order. Without --follow it stops at the end that was current
+/// when it started. With --follow it tells on standard error when an entity is erased.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ConsumeFlags {
@@ -194,7 +198,8 @@ pub(super) struct ConsumeFlags {
     /// Go on with records as they are appended
     #[arg(long)]
     pub(super) follow: bool,
-    /// What to print: each value and a newline, byte for byte, leaving out tombstones; or each record as JSON
+    /// What to print: each value and a newline, byte for byte, leaving out tombstones; or each
+    /// record as JSON
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(super) format: Option<ConsumeFormat>,
     /// How long to try to reach a broker that has gone away
@@ -248,8 +253,9 @@ pub(super) enum EntityCommand {
     },
     /// Erase an entity: no read returns its keys, values and headers any more
     ///
-    /// Its bytes are then removed from every file, in the background. Offsets, versions, types and times stay. Records
-    /// that are appended afterwards get the versions that follow. To erase again what is erased is harmless.
+    /// Its bytes are then removed from every file, in the background. Offsets, versions, types and
+    /// times stay. Records that are appended afterwards get the versions that follow. To erase
+    /// again what is erased is harmless.
     Erase {
         /// The topic
         topic: String,
@@ -277,9 +283,10 @@ pub(super) struct InspectFlags {
 
 /// Measure how fast a broker is, and the machine it runs on.
 ///
-/// Without --server it starts a broker of its own, a second process with its data in a directory that is removed
-/// afterwards. Everything that is appended is read back and compared. What the machine can do is measured in the same
-/// run: a synced sequential write, one small synced write, one TCP stream over loopback.
+/// Without --server it starts a broker of its own, a second process with its data in a directory
+/// that is removed afterwards. Everything that is appended is read back and compared. What the
+/// machine can do is measured in the same run: a synced sequential write, one small synced write,
+/// one TCP stream over loopback.
 ///
 /// Compare keys=versioned, which is the default, with --set keys=plain.
 #[derive(Args, Debug)]
@@ -309,7 +316,8 @@ pub(super) enum BenchCommand {
         /// The records' keys
         #[arg(long, value_enum, value_name = "KEYS", default_value_t = BenchKeys::None)]
         keys: BenchKeys,
-        /// Records that are in the topic before, each with a key of its own and a value of 8 bytes; not measured
+        /// Records that are in the topic before, each with a key of its own and a value of 8 bytes;
+        /// not measured
         #[arg(long, value_name = "N", default_value_t = 0)]
         preload: u64,
     },
@@ -340,7 +348,8 @@ pub(super) enum BenchCommand {
         /// Requests of each client
         #[arg(long, value_name = "N", default_value_t = 5000)]
         requests: u32,
-        /// Each request is about one of so many entities, at random; every client has its own ones of them
+        /// Each request is about one of so many entities, at random; every client has its own ones
+        /// of them
         #[arg(long, value_name = "N")]
         entities: Option<u64>,
         /// Each request expects its entity at the version that it has
@@ -360,7 +369,8 @@ pub(super) enum BenchCommand {
         /// Records of each entity, spread over the whole log
         #[arg(long, value_name = "N", default_value_t = 10)]
         records_per_entity: u32,
-        /// Records of each request that was appended; they are stored together, and each is of another entity
+        /// Records of each request that was appended; they are stored together, and each is of
+        /// another entity
         #[arg(long, value_name = "N", default_value_t = 100)]
         records: u32,
         /// Records to read of an entity, from its first one on
@@ -402,7 +412,8 @@ pub(super) struct LoadFlags {
     /// How often to measure; the medians count
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) runs: u32,
-    /// Where to make the directory for the files of this measurement: on the disk that is to be measured
+    /// Where to make the directory for the files of this measurement: on the disk that is to be
+    /// measured
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(super) dir: PathBuf,
 }

@@ -6,8 +6,8 @@ use super::{Failure, flags::InspectFlags, output};
 use crate::{
     env::Env,
     storage::inspect::{
-        self, CopyState, Damage, Erasure, IndexState, JournalFile, KeyFileState, KeyRun, Partition, Report, Retired,
-        Segment, SegmentState, Topic,
+        self, CopyState, Damage, Erasure, IndexState, JournalFile, KeyFileState, KeyRun, Partition,
+        Report, Retired, Segment, SegmentState, Topic,
     },
     types::TopicSettings,
 };
@@ -20,38 +20,76 @@ pub(super) fn run(flags: &InspectFlags) -> Result<(), Failure> {
     } else {
         print(&report, flags.verify)?;
     }
-    let lost = report.damage.iter().filter(|damage| damage.loses_records()).count() as u64;
+    let lost = report
+        .damage
+        .iter()
+        .filter(|damage| damage.loses_records())
+        .count() as u64;
     if lost > 0 {
         let places = output::counted(lost, "place");
-        return Err(Failure::DataLoss(format!("records are damaged in {places}; everything else can be read")));
+        return Err(Failure::DataLoss(format!(
+            "records are damaged in {places}; everything else can be read"
+        )));
     }
     Ok(())
 }
 
 fn print(report: &Report, verified: bool) -> Result<(), Failure> {
-    let id = report.id.map_or_else(|| "unknown".to_owned(), |id| format!("{id:016x}"));
-    output::line(format_args!("data directory {id}, format version {}", report.version))?;
+    let id = report
+        .id
+        .map_or_else(|| "unknown".to_owned(), |id| format!("{id:016x}"));
+    output::line(format_args!(
+        "data directory {id}, format version {}",
+        report.version
+    ))?;
     let [first, second] = report.checkpoint.copies.map(copy_text);
     output::line(format_args!("checkpoint: {first}; its copy: {second}"))?;
-    output::line(format_args!("journal: ends at entry {}", output::count(report.journal.end)))?;
+    output::line(format_args!(
+        "journal: ends at entry {}",
+        output::count(report.journal.end)
+    ))?;
     if let Some(torn) = &report.journal.torn {
         let (path, bytes) = (torn.path.display(), &torn.bytes);
         let said = "holds a write that was never acknowledged";
-        output::line(format_args!("  {path} {said}, at {} up to {}", bytes.start, bytes.end))?;
+        output::line(format_args!(
+            "  {path} {said}, at {} up to {}",
+            bytes.start, bytes.end
+        ))?;
     }
     let rows: Vec<[String; 4]> = report.journal.files.iter().map(journal_row).collect();
     output::table(["JOURNAL FILE", "NUMBER", "ENTRIES", "SEQUENCES"], &rows)?;
-    output::line(format_args!("producers: {}", output::count(report.producers)))?;
+    output::line(format_args!(
+        "producers: {}",
+        output::count(report.producers)
+    ))?;
     for erasure in &report.erasures {
         let (id, topic, partition) = (erasure.id, &erasure.topic, erasure.partition);
-        output::line(format_args!("erasure {id:016x} in topic {topic}, partition {partition}, is not complete"))?;
+        output::line(format_args!(
+            "erasure {id:016x} in topic {topic}, partition {partition}, is not complete"
+        ))?;
     }
     let topics = &report.topics;
-    let rows: Vec<[String; 9]> =
-        topics.iter().flat_map(|topic| topic.partitions.iter().map(|partition| row(topic, partition))).collect();
+    let rows: Vec<[String; 9]> = topics
+        .iter()
+        .flat_map(|topic| {
+            topic
+                .partitions
+                .iter()
+                .map(|partition| row(topic, partition))
+        })
+        .collect();
     output::line("")?;
-    let headings =
-        ["TOPIC", "PARTITION", "START", "END", "SEGMENTS", "BYTES", "IN JOURNAL", "KEY RUNS", "RETIRED FACTS"];
+    let headings = [
+        "TOPIC",
+        "PARTITION",
+        "START",
+        "END",
+        "SEGMENTS",
+        "BYTES",
+        "IN JOURNAL",
+        "KEY RUNS",
+        "RETIRED FACTS",
+    ];
     output::table(headings, &rows)?;
     for leftover in &report.leftovers {
         output::line(format_args!("left over: {}", leftover.display()))?;
@@ -59,8 +97,15 @@ fn print(report: &Report, verified: bool) -> Result<(), Failure> {
     for damage in &report.damage {
         output::line(format_args!("damage: {damage}"))?;
     }
-    let checked = if verified { "every frame was checked" } else { "frames were not checked; --verify does" };
-    Ok(output::line(format_args!("{}; {checked}", output::counted(report.damage.len() as u64, "damaged place")))?)
+    let checked = if verified {
+        "every frame was checked"
+    } else {
+        "frames were not checked; --verify does"
+    };
+    Ok(output::line(format_args!(
+        "{}; {checked}",
+        output::counted(report.damage.len() as u64, "damaged place")
+    ))?)
 }
 
 fn copy_text(copy: CopyState) -> String {
@@ -77,14 +122,28 @@ fn journal_row(file: &JournalFile) -> [String; 4] {
         (true, 0) => "none".to_owned(),
         _ => format!("{} up to {}", file.sequences.start, file.sequences.end),
     };
-    let number = file.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-    [file.path.display().to_string(), number, file.entries.to_string(), sequences]
+    let number = file
+        .number
+        .map_or_else(|| "-".to_owned(), |number| number.to_string());
+    [
+        file.path.display().to_string(),
+        number,
+        file.entries.to_string(),
+        sequences,
+    ]
 }
 
 fn row(topic: &Topic, partition: &Partition) -> [String; 9] {
     let bytes: u64 = partition.segments.iter().map(|segment| segment.bytes).sum();
-    let runs = partition.key_runs.iter().filter(|run| run.state != KeyFileState::LeftOver).count();
-    let retired = partition.retired.iter().filter(|file| file.state != KeyFileState::LeftOver);
+    let runs = partition
+        .key_runs
+        .iter()
+        .filter(|run| run.state != KeyFileState::LeftOver)
+        .count();
+    let retired = partition
+        .retired
+        .iter()
+        .filter(|file| file.state != KeyFileState::LeftOver);
     [
         topic.name.to_string(),
         partition.id.to_string(),
@@ -143,7 +202,9 @@ fn erasure_json(erasure: &Erasure) -> Value {
 }
 
 fn topic_json(topic: &Topic) -> Value {
-    let settings = TopicSettings::NAMES.iter().map(|name| ((*name).to_owned(), topic.settings.get(name).into()));
+    let settings = TopicSettings::NAMES
+        .iter()
+        .map(|name| ((*name).to_owned(), topic.settings.get(name).into()));
     json!({
         "name": topic.name.as_str(),
         "id": topic.id.to_string(),

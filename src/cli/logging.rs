@@ -9,12 +9,21 @@ use crate::config::{Config, LogFormat};
 
 /// Starts logging as configured.
 pub(super) fn start(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log_level)
-        .map_err(|error| Failure::Unusable(format!("log.level cannot be {:?}: {error}", config.log_level)))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
+        Failure::Unusable(format!(
+            "log.level cannot be {:?}: {error}",
+            config.log_level
+        ))
+    })?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     match config.log_format {
         LogFormat::Json => lines.json().flatten_event(true).init(),
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Text => lines
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .init(),
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! The command line: what was typed, turned into calls of the client or into a broker, and results into text.
+//! The command line: what was typed, turned into calls of the client or into a broker, and results
+//! into text.
 //!
-//! Reading order: `flags.rs` is what can be typed, as it is typed; each command's module gives it its meaning and
-//! carries it out; `failure.rs` says what went wrong and with which code the process ends; `output.rs` is the way out
-//! for results. Results go to standard output; progress, logs and errors to standard error.
+//! Reading order: `flags.rs` is what can be typed, as it is typed; each command's module gives it
+//! its meaning and carries it out; `failure.rs` says what went wrong and with which code the
+//! process ends; `output.rs` is the way out for results. Results go to standard output; progress,
+//! logs and errors to standard error.
 
 mod bench;
 mod connection;
@@ -56,11 +58,22 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Two workers: one for the connection, one for the command, which may block on its input or output.
-fn run_async(command: impl Future<Output = Result<(), Failure>> + Send + 'static) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::General(format!("cannot start threads: {error}")))?;
-    let result = runtime.block_on(async { tokio::spawn(command).await.expect("a command does not panic") });
+/// Two workers: one for the connection, one for the command, which may block on its input or
+/// output.
+fn run_async(
+    command: impl Future<Output = Result<(), Failure>> + Send + 'static,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime =
+        runtime.map_err(|error| Failure::General(format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(async {
+        tokio::spawn(command)
+            .await
+            .expect("a command does not panic")
+    });
     // A thread may still wait for input that never comes.
     runtime.shutdown_background();
     result

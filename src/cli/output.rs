@@ -16,14 +16,17 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     io::stdout().write_all(&text)
 }
 
-/// Prints rows under headings, each column as wide as its widest cell; numbers are aligned to the right.
+/// Prints rows under headings, each column as wide as its widest cell; numbers are aligned to the
+/// right.
 pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([headings[column].len()]).max().unwrap_or(0)
     };
-    let numeric = |column: usize| !rows.is_empty() && rows.iter().all(|row| is_number(&row[column]));
-    let columns: [(usize, bool); N] = std::array::from_fn(|column| (width(column), numeric(column)));
+    let numeric =
+        |column: usize| !rows.is_empty() && rows.iter().all(|row| is_number(&row[column]));
+    let columns: [(usize, bool); N] =
+        std::array::from_fn(|column| (width(column), numeric(column)));
 
     let mut out = Vec::new();
     write_row(&mut out, &headings, &columns)?;
@@ -34,10 +37,13 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
 }
 
 fn write_row(out: &mut Vec<u8>, cells: &[&str], columns: &[(usize, bool)]) -> io::Result<()> {
-    let padded = cells.iter().zip(columns).map(|(cell, &(width, numeric))| match numeric {
-        true => format!("{cell:>width$}"),
-        false => format!("{cell:<width$}"),
-    });
+    let padded = cells
+        .iter()
+        .zip(columns)
+        .map(|(cell, &(width, numeric))| match numeric {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
     let row: Vec<String> = padded.collect();
     writeln!(out, "{}", row.join("  ").trim_end())
 }
@@ -49,14 +55,22 @@ fn is_number(text: &str) -> bool {
 /// A number with its thousands set apart: `53,402`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits are ASCII")).collect();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
+        .collect();
     groups.join(",")
 }
 
 /// A number of things: `1 partition`, `53,402 records`.
 pub(super) fn counted(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+    format!(
+        "{} {thing}{}",
+        count(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 /// A number of bytes for people: `6.3 MB`.
@@ -70,5 +84,9 @@ pub(super) fn bytes(number: u64) -> String {
         }
         (value, unit) = (value / 1000.0, larger);
     }
-    if unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") }
+    if unit == "B" {
+        format!("{number} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }

@@ -16,8 +16,8 @@ pub(super) enum Format {
     Json,
 }
 
-/// A record as JSON. Bytes that are not UTF-8 are in the `_base64` field instead of the plain one; a key, version or
-/// value that is absent is null.
+/// A record as JSON. Bytes that are not UTF-8 are in the `_base64` field instead of the plain one;
+/// a key, version or value that is absent is null.
 #[derive(Serialize)]
 pub(super) struct JsonRecord<'a> {
     partition: u32,
@@ -59,9 +59,14 @@ struct JsonHeader<'a> {
 }
 
 impl Format {
-    /// Adds a record and a newline; answers whether there was something to add, which for the value of a tombstone or
-    /// of an erased record there is not.
-    pub(super) fn render(self, out: &mut Vec<u8>, partition: PartitionId, record: &RecordView<'_>) -> bool {
+    /// Adds a record and a newline; answers whether there was something to add, which for the value
+    /// of a tombstone or of an erased record there is not.
+    pub(super) fn render(
+        self,
+        out: &mut Vec<u8>,
+        partition: PartitionId,
+        record: &RecordView<'_>,
+    ) -> bool {
         match self {
             Self::Value => match record.value {
                 Some(value) => out.extend_from_slice(value),
@@ -69,7 +74,8 @@ impl Format {
             },
             Self::Json => {
                 let json = JsonRecord::new(partition, record);
-                serde_json::to_writer(&mut *out, &json).expect("a vector takes everything, and the keys are strings");
+                serde_json::to_writer(&mut *out, &json)
+                    .expect("a vector takes everything, and the keys are strings");
             }
         }
         out.push(b'\n');
@@ -106,7 +112,11 @@ impl<'a> From<&'a StoredRecord> for JsonRecord<'a> {
             r#type: &record.event_type,
             timestamp_ms: record.timestamp_ms,
             append_time_ms: record.append_time_ms,
-            headers: record.headers.iter().map(|(name, value)| JsonHeader::new((name, value))).collect(),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| JsonHeader::new((name, value)))
+                .collect(),
             value: Value::new(record.value.as_deref()),
         }
     }
@@ -126,10 +136,15 @@ impl<'a> Value<'a> {
 
 impl<'a> JsonHeader<'a> {
     fn new((name, value): (&'a str, &'a [u8])) -> Self {
-        Self { name, value: Value::new(Some(value)) }
+        Self {
+            name,
+            value: Value::new(Some(value)),
+        }
     }
 }
 
 fn text_or_base64(bytes: Option<&[u8]>) -> Result<Option<&str>, String> {
-    bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| STANDARD.encode(bytes))).transpose()
+    bytes
+        .map(|bytes| std::str::from_utf8(bytes).map_err(|_| STANDARD.encode(bytes)))
+        .transpose()
 }

@@ -40,8 +40,11 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
         );
     }
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime =
+        runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(serve(config, env));
     // A read of a slow disk that nobody waits for any more is not waited for either.
     runtime.shutdown_background();
@@ -49,8 +52,14 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
 }
 
 fn load(flags: &ServeFlags, files: &dyn FileSystem) -> Result<config::Loaded, Failure> {
-    let file = flags.config.as_deref().map(|path| read_config(files, path)).transpose()?;
-    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let file = flags
+        .config
+        .as_deref()
+        .map(|path| read_config(files, path))
+        .transpose()?;
+    let file = file
+        .as_ref()
+        .map(|(name, text)| (name.as_str(), text.as_str()));
     let given = [
         ("data_dir", flags.data_dir.clone()),
         ("listen", flags.listen.clone()),
@@ -58,13 +67,18 @@ fn load(flags: &ServeFlags, files: &dyn FileSystem) -> Result<config::Loaded, Fa
         ("log.format", flags.log_format.clone()),
         ("log.level", flags.log_level.clone()),
     ];
-    let given: Vec<_> = given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let given: Vec<_> = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
     Ok(Config::load(file, config::variables(), &given)?)
 }
 
 fn read_config(files: &dyn FileSystem, path: &Path) -> Result<(String, String), Failure> {
     let name = path.display().to_string();
-    let problem = |problem: &str| Failure::Unusable(format!("cannot read the configuration {name}: {problem}"));
+    let problem = |problem: &str| {
+        Failure::Unusable(format!("cannot read the configuration {name}: {problem}"))
+    };
     let bytes = read_file(files, path).map_err(|error| problem(&error.source.to_string()))?;
     let bytes = bytes.ok_or_else(|| problem("there is no such file"))?;
     let text = String::from_utf8(bytes).map_err(|_| problem("it is not UTF-8"))?;
@@ -73,7 +87,8 @@ fn read_config(files: &dyn FileSystem, path: &Path) -> Result<(String, String), 
 
 pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
     let told_to_stop = told_to_stop()?;
-    // The port is taken before the data is recovered, so that clients that come early wait instead of being refused.
+    // The port is taken before the data is recovered, so that clients that come early wait instead
+    // of being refused.
     let address = config.listen_address()?;
     let cannot_listen = |error: io::Error| {
         Failure::Unusable(format!(
@@ -94,7 +109,9 @@ pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
             () = told_to_stop => info!("told to stop; finishing what is under way"),
         }
     };
-    Server::new(Arc::clone(&broker), config.server()).run(server::tcp(listener), ending).await;
+    Server::new(Arc::clone(&broker), config.server())
+        .run(server::tcp(listener), ending)
+        .await;
     match failure {
         None => close(broker).await,
         Some(reason) => Err(storage_failed(&reason)),
@@ -103,7 +120,9 @@ pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
 
 async fn open(options: crate::broker::Options, env: Env) -> Result<Arc<Broker>, Failure> {
     let opened = tokio::task::spawn_blocking(move || Broker::open(env, options)).await;
-    let opened = opened.map_err(|panic| Failure::Unusable(format!("the data directory cannot be opened: {panic}")))?;
+    let opened = opened.map_err(|panic| {
+        Failure::Unusable(format!("the data directory cannot be opened: {panic}"))
+    })?;
     opened.map_err(|error| Failure::Unusable(error.to_string()))
 }
 
@@ -125,18 +144,27 @@ fn storage_failed(reason: &str) -> Failure {
     ))
 }
 
-/// Says where the broker is: one line on standard output, which whoever started this process can wait for.
+/// Says where the broker is: one line on standard output, which whoever started this process can
+/// wait for.
 fn announce(url: &str, data_dir: &Path) {
     info!("listening on {url}");
     let data_dir: PathBuf = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     // A broker that nobody listens to serves all the same.
-    let _ = output::line(format_args!("taffrail is listening on {url} with its data in {}", data_dir.display()));
+    let _ = output::line(format_args!(
+        "taffrail is listening on {url} with its data in {}",
+        data_dir.display()
+    ));
 }
 
 /// Resolves on SIGTERM or SIGINT.
 fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::Unusable(format!("cannot wait for signals: {error}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let listen = |kind| {
+        signal(kind).map_err(|error| Failure::Unusable(format!("cannot wait for signals: {error}")))
+    };
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -4,11 +4,17 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 use crate::types::{Offset, Position};
 
-/// Reads a time as milliseconds since 1970-01-01T00:00:00Z: RFC 3339, or a date and time without a zone, taken as UTC.
+/// Reads a time as milliseconds since 1970-01-01T00:00:00Z: RFC 3339, or a date and time without a
+/// zone, taken as UTC.
 pub(super) fn parse_time(text: &str) -> Option<i64> {
     let timestamp = match text.parse::<Timestamp>() {
         Ok(timestamp) => timestamp,
-        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+        Err(_) => text
+            .parse::<DateTime>()
+            .ok()?
+            .to_zoned(TimeZone::UTC)
+            .ok()?
+            .timestamp(),
     };
     Some(timestamp.as_millisecond())
 }
@@ -21,7 +27,9 @@ pub(super) fn parse_position(text: &str) -> Result<Position, String> {
         _ => {}
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let offset = text.parse().map_err(|_| format!("{text} is too large for an offset"))?;
+        let offset = text
+            .parse()
+            .map_err(|_| format!("{text} is too large for an offset"))?;
         return Ok(Position::Offset(Offset(offset)));
     }
     parse_time(text).map(Position::Timestamp).ok_or_else(|| {
@@ -29,8 +37,8 @@ pub(super) fn parse_position(text: &str) -> Result<Position, String> {
     })
 }
 
-/// Writes milliseconds since 1970-01-01T00:00:00Z as RFC 3339 in UTC; as they are, where no year of four digits has
-/// them.
+/// Writes milliseconds since 1970-01-01T00:00:00Z as RFC 3339 in UTC; as they are, where no year of
+/// four digits has them.
 pub(super) fn format_time(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.3}"))
 }

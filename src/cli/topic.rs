@@ -17,18 +17,30 @@ pub(super) async fn run(flags: TopicFlags) -> Result<(), Failure> {
     let topics = Server::new(&flags.connection).connect().await?.topics();
     let json = flags.connection.json;
     match flags.command {
-        TopicCommand::Create { name, partitions, set } => create(&topics, &name, partitions, &set, json).await,
+        TopicCommand::Create {
+            name,
+            partitions,
+            set,
+        } => create(&topics, &name, partitions, &set, json).await,
         TopicCommand::List => list(&topics, json).await,
         TopicCommand::Describe { name } => describe(&topics, &name, json).await,
         TopicCommand::Alter { name, set, reset } => alter(&topics, &name, &set, &reset, json).await,
         TopicCommand::Delete { name } => delete(&topics, &name, json).await,
-        TopicCommand::Trim { name, partition, before } => {
-            trim(&topics, &name, PartitionId(partition), Offset(before), json).await
-        }
+        TopicCommand::Trim {
+            name,
+            partition,
+            before,
+        } => trim(&topics, &name, PartitionId(partition), Offset(before), json).await,
     }
 }
 
-async fn create(topics: &Topics, name: &str, partitions: u32, set: &[String], json: bool) -> Result<(), Failure> {
+async fn create(
+    topics: &Topics,
+    name: &str,
+    partitions: u32,
+    set: &[String],
+    json: bool,
+) -> Result<(), Failure> {
     let mut topic = NewTopic::new(name).partitions(partitions);
     for (setting, value) in assignments(set)? {
         topic = topic.setting(setting, value);
@@ -50,7 +62,13 @@ async fn list(topics: &Topics, json: bool) -> Result<(), Failure> {
         let topics: Vec<Value> = topics.iter().map(topic_json).collect();
         return Ok(output::json(&json!({ "topics": topics }))?);
     }
-    let row = |topic: &Topic| [topic.name.clone(), topic.partitions.to_string(), changed_settings(topic)];
+    let row = |topic: &Topic| {
+        [
+            topic.name.clone(),
+            topic.partitions.to_string(),
+            changed_settings(topic),
+        ]
+    };
     let rows: Vec<[String; 3]> = topics.iter().map(row).collect();
     Ok(output::table(["TOPIC", "PARTITIONS", "SETTINGS"], &rows)?)
 }
@@ -75,10 +93,25 @@ async fn describe(topics: &Topics, name: &str, json: bool) -> Result<(), Failure
         ]
     };
     let rows: Vec<[String; 5]> = partitions.iter().map(row).collect();
-    Ok(output::table(["PARTITION", "EARLIEST", "HIGH WATERMARK", "SEGMENTS", "SIZE"], &rows)?)
+    Ok(output::table(
+        [
+            "PARTITION",
+            "EARLIEST",
+            "HIGH WATERMARK",
+            "SEGMENTS",
+            "SIZE",
+        ],
+        &rows,
+    )?)
 }
 
-async fn alter(topics: &Topics, name: &str, set: &[String], reset: &[String], json: bool) -> Result<(), Failure> {
+async fn alter(
+    topics: &Topics,
+    name: &str,
+    set: &[String],
+    reset: &[String],
+    json: bool,
+) -> Result<(), Failure> {
     let reset: Vec<&str> = reset.iter().map(String::as_str).collect();
     let topic = topics.alter(name, &assignments(set)?, &reset).await?;
     if json {
@@ -96,37 +129,66 @@ async fn delete(topics: &Topics, name: &str, json: bool) -> Result<(), Failure> 
     Ok(output::line(format_args!("deleted topic {name}"))?)
 }
 
-async fn trim(topics: &Topics, name: &str, partition: PartitionId, before: Offset, json: bool) -> Result<(), Failure> {
+async fn trim(
+    topics: &Topics,
+    name: &str,
+    partition: PartitionId,
+    before: Offset,
+    json: bool,
+) -> Result<(), Failure> {
     let earliest = topics.trim(name, partition, before).await?;
     if json {
         let trimmed = json!({ "topic": name, "partition": partition.0, "earliest": earliest.0 });
         return Ok(output::json(&trimmed)?);
     }
-    Ok(output::line(format_args!("partition {partition} of topic {name} starts at offset {earliest}"))?)
+    Ok(output::line(format_args!(
+        "partition {partition} of topic {name} starts at offset {earliest}"
+    ))?)
 }
 
 /// Takes `KEY=VALUE` apart.
 pub(super) fn assignments(texts: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
-    let split = |text: &String| Failure::Usage(format!("--set {text:?} is not of the form KEY=VALUE"));
-    texts.iter().map(|text| text.split_once('=').ok_or_else(|| split(text))).collect()
+    let split =
+        |text: &String| Failure::Usage(format!("--set {text:?} is not of the form KEY=VALUE"));
+    texts
+        .iter()
+        .map(|text| text.split_once('=').ok_or_else(|| split(text)))
+        .collect()
 }
 
 fn settings_table(topic: &Topic) -> Result<(), Failure> {
     let row = |(name, (value, is_default)): (&String, &(String, bool))| {
-        [name.clone(), value.clone(), if *is_default { "default".to_owned() } else { String::new() }]
+        [
+            name.clone(),
+            value.clone(),
+            if *is_default {
+                "default".to_owned()
+            } else {
+                String::new()
+            },
+        ]
     };
     let rows: Vec<[String; 3]> = topic.settings.iter().map(row).collect();
     Ok(output::table(["SETTING", "VALUE", ""], &rows)?)
 }
 
 fn changed_settings(topic: &Topic) -> String {
-    let changed = topic.settings.iter().filter(|(_, (_, is_default))| !is_default);
-    changed.map(|(name, (value, _))| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    let changed = topic
+        .settings
+        .iter()
+        .filter(|(_, (_, is_default))| !is_default);
+    changed
+        .map(|(name, (value, _))| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn topic_json(topic: &Topic) -> Value {
-    let settings: serde_json::Map<String, Value> =
-        topic.settings.iter().map(|(name, (value, _))| (name.clone(), json!(value))).collect();
+    let settings: serde_json::Map<String, Value> = topic
+        .settings
+        .iter()
+        .map(|(name, (value, _))| (name.clone(), json!(value)))
+        .collect();
     json!({ "name": topic.name, "id": topic.id, "partitions": topic.partitions, "settings": settings })
 }
 

@@ -12,8 +12,8 @@ use crate::{
     types::{Offset, PartitionId, Version},
 };
 
-/// One atomic commit: one [`Batch`], or several for any number of topics. All of it is stored, or nothing; with
-/// conditions, only if all of them hold.
+/// One atomic commit: one [`Batch`], or several for any number of topics. All of it is stored, or
+/// nothing; with conditions, only if all of them hold.
 ///
 /// ```
 /// use taffrail::{
@@ -52,12 +52,27 @@ impl Append {
 
     /// An append of batches that are encoded already, each with its sequence, as this producer.
     pub(super) fn of_producer(batches: Vec<Bytes>, producer: proto::Producer) -> Self {
-        Self { batches, conditions: Vec::new(), producer: Some(producer), return_versions: false }
+        Self {
+            batches,
+            conditions: Vec::new(),
+            producer: Some(producer),
+            return_versions: false,
+        }
     }
 
     pub(super) fn into_request(self) -> AppendRequest {
-        let Self { batches, conditions, producer, return_versions } = self;
-        AppendRequest { batches, conditions, producer, return_versions }
+        let Self {
+            batches,
+            conditions,
+            producer,
+            return_versions,
+        } = self;
+        AppendRequest {
+            batches,
+            conditions,
+            producer,
+            return_versions,
+        }
     }
 }
 
@@ -70,7 +85,12 @@ impl From<Batch> for Append {
 impl From<Vec<Batch>> for Append {
     fn from(batches: Vec<Batch>) -> Self {
         let batches = batches.into_iter().map(Batch::into_encoded).collect();
-        Self { batches, conditions: Vec::new(), producer: None, return_versions: false }
+        Self {
+            batches,
+            conditions: Vec::new(),
+            producer: None,
+            return_versions: false,
+        }
     }
 }
 
@@ -83,8 +103,8 @@ impl<const N: usize> From<[Batch; N]> for Append {
 /// Where the records of an append are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// For each batch of the append, in order: the runs that its records make up, by partition number. The records of a
-    /// partition are in the order they had in the batch.
+    /// For each batch of the append, in order: the runs that its records make up, by partition
+    /// number. The records of a partition are in the order they had in the batch.
     pub batches: Vec<Vec<AppendedRange>>,
 }
 
@@ -106,8 +126,9 @@ pub struct AppendedRange {
     pub count: u32,
     /// When the broker took them, in milliseconds since 1970-01-01T00:00:00Z.
     pub append_time_ms: i64,
-    /// The version of each record, in order, if the append [asked for them](Append::return_versions);
-    /// [`Version::NONE`] for one without a key, and for all in topics with `keys=plain`.
+    /// The version of each record, in order, if the append [asked for
+    /// them](Append::return_versions); [`Version::NONE`] for one without a key, and for all in
+    /// topics with `keys=plain`.
     pub versions: Vec<Version>,
 }
 
@@ -129,7 +150,11 @@ impl From<AppendResponse> for Appended {
             versions: range.versions.into_iter().map(Version).collect(),
         };
         let batches = response.batches.into_iter();
-        Self { batches: batches.map(|batch| batch.ranges.into_iter().map(range).collect()).collect() }
+        Self {
+            batches: batches
+                .map(|batch| batch.ranges.into_iter().map(range).collect())
+                .collect(),
+        }
     }
 }
 
@@ -138,11 +163,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`]: a condition does not hold. It, [`Error::Refused`] and [`Error::Unavailable`]: nothing was
-    /// stored. [`Error::OutcomeUnknown`]: all was stored, or nothing.
+    /// [`Error::Conflict`]: a condition does not hold. It, [`Error::Refused`] and
+    /// [`Error::Unavailable`]: nothing was stored. [`Error::OutcomeUnknown`]: all was stored, or
+    /// nothing.
     pub async fn append(&self, append: impl Into<Append>) -> Result<Appended, Error> {
         let request = append.into().into_request();
         let mut log = self.log.clone();
-        answer(self.request_timeout, AtStake::Change, log.append(request)).await.map(Appended::from)
+        answer(self.request_timeout, AtStake::Change, log.append(request))
+            .await
+            .map(Appended::from)
     }
 }

@@ -1,8 +1,9 @@
 //! An append stream: many requests under way on one call, answered in order.
 //!
-//! Requests wait in a queue until the transport takes them. At that moment, and under one lock, a request joins the
-//! list of those sent; answers come in the order of that list. When the stream ends, everything on the list has the
-//! outcome that the end implies, and everything still in the queue was never sent.
+//! Requests wait in a queue until the transport takes them. At that moment, and under one lock, a
+//! request joins the list of those sent; answers come in the order of that list. When the stream
+//! ends, everything on the list has the outcome that the end implies, and everything still in the
+//! queue was never sent.
 
 use std::{
     collections::VecDeque,
@@ -33,14 +34,17 @@ pub struct AppendWindow {
 impl Default for AppendWindow {
     /// 64 requests, 16 MiB: enough to keep a disk busy that takes a millisecond to sync.
     fn default() -> Self {
-        Self { requests: 64, bytes: 16 << 20 }
+        Self {
+            requests: 64,
+            bytes: 16 << 20,
+        }
     }
 }
 
 /// Appends requests in order, without waiting for one to be durable before the next is sent.
 ///
-/// Every request is one atomic commit. The stream ends at the first one that fails, and nothing after it is stored. If
-/// the appender is dropped, what has been queued is still sent.
+/// Every request is one atomic commit. The stream ends at the first one that fails, and nothing
+/// after it is stored. If the appender is dropped, what has been queued is still sent.
 #[derive(Debug)]
 pub struct Appender {
     queue: mpsc::Sender<Queued>,
@@ -102,7 +106,10 @@ impl Client {
         };
         let (queue, waiting) = mpsc::channel(window.requests);
         let sent = Arc::new(Mutex::new(Sent::default()));
-        let outgoing = Outgoing { queue: waiting, sent: sent.clone() };
+        let outgoing = Outgoing {
+            queue: waiting,
+            sent: sent.clone(),
+        };
         Appender {
             queue,
             requests: Arc::new(Semaphore::new(window.requests)),
@@ -115,25 +122,42 @@ impl Client {
 }
 
 impl Appender {
-    /// Queues an append when there is room in the window. Await the handle to know that it is durable.
+    /// Queues an append when there is room in the window. Await the handle to know that it is
+    /// durable.
     ///
     /// # Errors
     ///
-    /// [`Error::StreamEnded`]: nothing of this append was stored; [`finish`](Self::finish) or an earlier handle says
-    /// why.
+    /// [`Error::StreamEnded`]: nothing of this append was stored; [`finish`](Self::finish) or an
+    /// earlier handle says why.
     pub async fn append(&self, append: impl Into<Append>) -> Result<AppendHandle, Error> {
         let append = append.into();
-        let bytes = u32::try_from(append.bytes().min(self.window.bytes)).expect("the window has at most 2^32 bytes");
+        let bytes = u32::try_from(append.bytes().min(self.window.bytes))
+            .expect("the window has at most 2^32 bytes");
         let (requests_room, bytes_room) = (self.requests.clone(), self.bytes.clone());
         let room = [
-            requests_room.acquire_owned().await.expect("the window is never closed"),
-            bytes_room.acquire_many_owned(bytes).await.expect("the window is never closed"),
+            requests_room
+                .acquire_owned()
+                .await
+                .expect("the window is never closed"),
+            bytes_room
+                .acquire_many_owned(bytes)
+                .await
+                .expect("the window is never closed"),
         ];
 
         let (answer, receiver) = oneshot::channel();
-        let queued = Queued { request: append.into_request(), pending: Pending { answer, _room: room } };
+        let queued = Queued {
+            request: append.into_request(),
+            pending: Pending {
+                answer,
+                _room: room,
+            },
+        };
         match self.queue.try_send(queued) {
-            Ok(()) => Ok(AppendHandle { answer: receiver, sent: self.sent.clone() }),
+            Ok(()) => Ok(AppendHandle {
+                answer: receiver,
+                sent: self.sent.clone(),
+            }),
             Err(_) => Err(lock(&self.sent).not_sent()),
         }
     }
@@ -150,7 +174,9 @@ impl Appender {
     /// What ended the stream, if it did not get so far.
     pub async fn finish(self) -> Result<(), Error> {
         drop(self.queue);
-        self.driver.await.unwrap_or_else(|_| Err(lock(&self.sent).not_sent()))
+        self.driver
+            .await
+            .unwrap_or_else(|_| Err(lock(&self.sent).not_sent()))
     }
 }
 
@@ -172,7 +198,10 @@ struct Outgoing {
 impl Stream for Outgoing {
     type Item = AppendRequest;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<AppendRequest>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<AppendRequest>> {
         let Some(Queued { request, pending }) = ready!(self.queue.poll_recv(context)) else {
             return Poll::Ready(None);
         };
@@ -185,7 +214,11 @@ impl Stream for Outgoing {
     }
 }
 
-async fn drive(mut log: LogClient<Channel>, outgoing: Outgoing, sent: Arc<Mutex<Sent>>) -> Result<(), Error> {
+async fn drive(
+    mut log: LogClient<Channel>,
+    outgoing: Outgoing,
+    sent: Arc<Mutex<Sent>>,
+) -> Result<(), Error> {
     let end = match log.append_stream(outgoing).await {
         Ok(response) => {
             let mut answers = response.into_inner();
@@ -215,7 +248,9 @@ impl Sent {
     fn end(&mut self, status: Option<&Status>) -> Result<(), Error> {
         let error = match status {
             Some(status) => Error::from_status(status, AtStake::Change),
-            None => Error::OutcomeUnknown { message: "the broker ended the stream without an answer".to_owned() },
+            None => Error::OutcomeUnknown {
+                message: "the broker ended the stream without an answer".to_owned(),
+            },
         };
         let clean = status.is_none() && self.pending.is_empty();
         self.ended = Some(error.clone());
@@ -236,7 +271,10 @@ impl Sent {
     }
 
     fn not_sent(&self) -> Error {
-        let cause = self.ended.as_ref().map_or_else(|| "the connection was lost".to_owned(), Error::to_string);
+        let cause = self
+            .ended
+            .as_ref()
+            .map_or_else(|| "the connection was lost".to_owned(), Error::to_string);
         Error::StreamEnded { cause }
     }
 }

@@ -8,8 +8,8 @@ use crate::types::PartitionId;
 
 /// Records for one topic, encoded into one buffer as they are added, which is sent as it is.
 ///
-/// Without a partition, each record with a key goes to the partition of its key, and those without go together to one
-/// that rotates from batch to batch.
+/// Without a partition, each record with a key goes to the partition of its key, and those without
+/// go together to one that rotates from batch to batch.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Batch {
@@ -23,7 +23,10 @@ impl Batch {
     pub fn new(topic: &str) -> Self {
         let mut encoded = Vec::new();
         encoding::string::encode(1, &topic.to_owned(), &mut encoded);
-        Self { encoded, records: 0 }
+        Self {
+            encoded,
+            records: 0,
+        }
     }
 
     /// An empty batch for one partition of a topic.

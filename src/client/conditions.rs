@@ -4,20 +4,23 @@ use bytes::Bytes;
 
 use super::Append;
 use crate::{
-    proto::{self, Condition, KeyCondition, PartitionCondition, condition::About, key_condition::State},
+    proto::{
+        self, Condition, KeyCondition, PartitionCondition, condition::About, key_condition::State,
+    },
     types::{Offset, PartitionId, Version},
 };
 
-/// What is appended only if something holds. Conditions may be about entities and topics that are not written; a
-/// request may have 1,000 of them.
+/// What is appended only if something holds. Conditions may be about entities and topics that are
+/// not written; a request may have 1,000 of them.
 impl Append {
-    /// Only if the entity's latest record has this version; [`Version::NONE`]: if it has never had a record.
+    /// Only if the entity's latest record has this version; [`Version::NONE`]: if it has never had
+    /// a record.
     pub fn expect_version(self, topic: &str, key: impl AsRef<[u8]>, version: Version) -> Self {
         self.expect_key(topic, key.as_ref(), State::Version(version.0))
     }
 
-    /// Only if the entity has never had a record. One that has been erased or trimmed, or ended by a tombstone, had
-    /// some.
+    /// Only if the entity has never had a record. One that has been erased or trimmed, or ended by
+    /// a tombstone, had some.
     pub fn expect_absent(self, topic: &str, key: impl AsRef<[u8]>) -> Self {
         self.expect_key(topic, key.as_ref(), State::Absent(true))
     }
@@ -29,16 +32,28 @@ impl Append {
 
     /// Only if this is the offset that the partition's next record gets.
     pub fn expect_next_offset(self, topic: &str, partition: PartitionId, offset: Offset) -> Self {
-        let condition = PartitionCondition { partition: partition.0, next_offset: offset.0 };
+        let condition = PartitionCondition {
+            partition: partition.0,
+            next_offset: offset.0,
+        };
         self.expect(topic, About::Partition(condition))
     }
 
     fn expect_key(self, topic: &str, key: &[u8], state: State) -> Self {
-        self.expect(topic, About::Key(KeyCondition { key: Bytes::copy_from_slice(key), state: Some(state) }))
+        self.expect(
+            topic,
+            About::Key(KeyCondition {
+                key: Bytes::copy_from_slice(key),
+                state: Some(state),
+            }),
+        )
     }
 
     fn expect(mut self, topic: &str, about: About) -> Self {
-        self.conditions.push(Condition { topic: topic.to_owned(), about: Some(about) });
+        self.conditions.push(Condition {
+            topic: topic.to_owned(),
+            about: Some(about),
+        });
         self
     }
 }
@@ -67,6 +82,9 @@ impl FailedCondition {
             proto::Actual::Version(version) => Actual::Version(Version(version)),
             proto::Actual::NextOffset(next) => Actual::NextOffset(Offset(next)),
         };
-        Some(Self { index: usize::try_from(failed.index).ok()?, actual })
+        Some(Self {
+            index: usize::try_from(failed.index).ok()?,
+            actual,
+        })
     }
 }

@@ -10,7 +10,9 @@ use crate::types::{MalformedRecord, Offset, PartitionId};
 #[non_exhaustive]
 pub enum Error {
     /// The broker's address is not one.
-    #[error("{server:?} is not a broker's address ({reason}); give one such as http://127.0.0.1:9640")]
+    #[error(
+        "{server:?} is not a broker's address ({reason}); give one such as http://127.0.0.1:9640"
+    )]
     InvalidServer {
         /// The address given.
         server: String,
@@ -18,24 +20,24 @@ pub enum Error {
         reason: String,
     },
 
-    /// The broker cannot be reached, is shutting down, or did not answer a question. Nothing was stored or changed by
-    /// this call; it can be made again.
+    /// The broker cannot be reached, is shutting down, or did not answer a question. Nothing was
+    /// stored or changed by this call; it can be made again.
     #[error("the broker is not available: {message}")]
     Unavailable {
         /// What happened.
         message: String,
     },
 
-    /// The call was sent but its answer was lost, or the broker's storage failed: what it asked for has happened, or
-    /// not. Read to find out.
+    /// The call was sent but its answer was lost, or the broker's storage failed: what it asked for
+    /// has happened, or not. Read to find out.
     #[error("the outcome is unknown: {message}")]
     OutcomeUnknown {
         /// What happened.
         message: String,
     },
 
-    /// An append of a stream was not sent, or not taken, because the stream had ended before it. Nothing of it was
-    /// stored.
+    /// An append of a stream was not sent, or not taken, because the stream had ended before it.
+    /// Nothing of it was stored.
     #[error("not appended, because the stream had ended before: {cause}")]
     StreamEnded {
         /// How the stream ended.
@@ -46,13 +48,15 @@ pub enum Error {
     #[error("{0}")]
     Refused(Box<Refusal>),
 
-    /// A condition of the append does not hold. Nothing was stored. Look at what is there now, and decide again.
+    /// A condition of the append does not hold. Nothing was stored. Look at what is there now, and
+    /// decide again.
     #[error("{message}")]
     Conflict {
         /// The broker's words.
         message: String,
-        /// What of the conditions does not hold, in their order. All of them, or the first 369 and more if their
-        /// versions and offsets are so large (2^21 and up) that not all find room in a status.
+        /// What of the conditions does not hold, in their order. All of them, or the first 369 and
+        /// more if their versions and offsets are so large (2^21 and up) that not all find room in
+        /// a status.
         failed: Vec<FailedCondition>,
     },
 
@@ -82,7 +86,8 @@ pub enum Error {
         to: Offset,
     },
 
-    /// A record that the broker sent cannot be understood: it is newer than this client, or not a broker.
+    /// A record that the broker sent cannot be understood: it is newer than this client, or not a
+    /// broker.
     #[error("the broker sent a record that this client does not understand: {0}")]
     MalformedResponse(#[from] MalformedRecord),
 }
@@ -92,7 +97,8 @@ pub enum Error {
 pub struct Refusal {
     /// The gRPC status code's name, such as `NotFound`.
     pub code: String,
-    /// The reason, for programs, such as `UNKNOWN_TOPIC`; empty if something between here and the broker answered.
+    /// The reason, for programs, such as `UNKNOWN_TOPIC`; empty if something between here and the
+    /// broker answered.
     pub reason: String,
     /// The broker's words, for people.
     pub message: String,
@@ -104,17 +110,23 @@ pub struct Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.message.is_empty() { write!(f, "refused ({})", self.code) } else { f.write_str(&self.message) }
+        if self.message.is_empty() {
+            write!(f, "refused ({})", self.code)
+        } else {
+            f.write_str(&self.message)
+        }
     }
 }
 
 impl Error {
-    /// The broker's reason, for programs, such as `UNKNOWN_TOPIC`; none if the error is not an answer of the broker.
-    /// The `.proto` files list them call by call.
+    /// The broker's reason, for programs, such as `UNKNOWN_TOPIC`; none if the error is not an
+    /// answer of the broker. The `.proto` files list them call by call.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Refused(refusal) => Some(&refusal.reason).filter(|reason| !reason.is_empty()).map(String::as_str),
+            Self::Refused(refusal) => Some(&refusal.reason)
+                .filter(|reason| !reason.is_empty())
+                .map(String::as_str),
             Self::Conflict { .. } => Some("CONFLICT"),
             Self::OffsetOutOfRange { .. } => Some("OFFSET_OUT_OF_RANGE"),
             Self::DamagedRecords { .. } => Some("DAMAGED_RECORDS"),

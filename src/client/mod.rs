@@ -36,12 +36,14 @@
 //!
 //! # Errors
 //!
-//! Every call says which of three things is true: the broker refused and nothing happened ([`Error::Refused`] and its
-//! precise forms), the broker was not reached and nothing happened ([`Error::Unavailable`]), or the connection broke
-//! after sending and the append is stored or is not ([`Error::OutcomeUnknown`]).
+//! Every call says which of three things is true: the broker refused and nothing happened
+//! ([`Error::Refused`] and its precise forms), the broker was not reached and nothing happened
+//! ([`Error::Unavailable`]), or the connection broke after sending and the append is stored or is
+//! not ([`Error::OutcomeUnknown`]).
 //!
-//! A client is cheap to clone; clones share one connection, which is made again when it is lost. One connection is
-//! driven by one task, so that a program that has more cores than it fills should connect more than once.
+//! A client is cheap to clone; clones share one connection, which is made again when it is lost.
+//! One connection is driven by one task, so that a program that has more cores than it fills should
+//! connect more than once.
 
 mod append;
 mod appender;
@@ -84,8 +86,8 @@ use crate::{
     types::limits,
 };
 
-/// The most that is accepted in one message from the broker: a response with one record of the largest size allowed,
-/// with room for what is around it.
+/// The most that is accepted in one message from the broker: a response with one record of the
+/// largest size allowed, with room for what is around it.
 const MAX_RECEIVED_BYTES: usize = limits::RECORD_BYTES.2 as usize + (1 << 20);
 
 /// A connection to a broker.
@@ -102,13 +104,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidServer`] if this is not a URL, [`Error::Unavailable`] if nothing answers there.
+    /// [`Error::InvalidServer`] if this is not a URL, [`Error::Unavailable`] if nothing answers
+    /// there.
     pub async fn connect(server: &str) -> Result<Self, Error> {
         Options::default().connect(server).await
     }
 
-    /// Uses a connection that was made some other way, such as over an in-process pipe, with the default request
-    /// timeout.
+    /// Uses a connection that was made some other way, such as over an in-process pipe, with the
+    /// default request timeout.
     #[must_use]
     pub fn from_channel(channel: Channel) -> Self {
         Self::new(channel, Options::default().request_timeout)
@@ -117,7 +120,8 @@ impl Client {
     fn new(channel: Channel, request_timeout: Duration) -> Self {
         Self {
             log: LogClient::new(channel.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
-            entities: EntitiesClient::new(channel.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            entities: EntitiesClient::new(channel.clone())
+                .max_decoding_message_size(MAX_RECEIVED_BYTES),
             topics: TopicsClient::new(channel).max_decoding_message_size(MAX_RECEIVED_BYTES),
             request_timeout,
         }
@@ -135,7 +139,8 @@ impl Client {
         Entities::new(self.entities.clone(), self.request_timeout)
     }
 
-    /// Reads a topic: by default all that is there now, from the earliest record on. See [`Read`] for the choices.
+    /// Reads a topic: by default all that is there now, from the earliest record on. See [`Read`]
+    /// for the choices.
     pub fn read(&self, topic: &str) -> Read {
         Read::new(self.log.clone(), topic)
     }

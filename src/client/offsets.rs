@@ -28,14 +28,23 @@ impl Client {
     /// # Errors
     ///
     /// `UNKNOWN_TOPIC`, or that the broker is not available.
-    pub async fn list_offsets(&self, topic: &str, position: Position) -> Result<Vec<PartitionOffset>, Error> {
+    pub async fn list_offsets(
+        &self,
+        topic: &str,
+        position: Position,
+    ) -> Result<Vec<PartitionOffset>, Error> {
         let request = proto::ListOffsetsRequest {
             topic: topic.to_owned(),
             position: Some(to_wire(position)),
             partitions: Vec::new(),
         };
         let mut log = self.log.clone();
-        let response = answer(self.request_timeout, AtStake::Nothing, log.list_offsets(request)).await?;
+        let response = answer(
+            self.request_timeout,
+            AtStake::Nothing,
+            log.list_offsets(request),
+        )
+        .await?;
         let found = response.offsets.into_iter().map(|found| PartitionOffset {
             partition: PartitionId(found.partition),
             offset: Offset(found.offset),

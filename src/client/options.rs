@@ -6,23 +6,26 @@ use tonic::transport::Endpoint;
 
 use super::{Client, Error};
 
-/// How a [`Client`] connects. The defaults suit a broker on the same machine or in the same network.
+/// How a [`Client`] connects. The defaults suit a broker on the same machine or in the same
+/// network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
-    /// How long to wait for the answer to a call; reads and append streams, which go on, are not limited by it.
+    /// How long to wait for the answer to a call; reads and append streams, which go on, are not
+    /// limited by it.
     pub request_timeout: Duration,
     /// How many bytes the broker may send ahead of what a reader has taken, for each read.
     ///
-    /// HTTP/2's own default, 64 KiB, and its frames of 16 KiB hold one connection to 0.6 GB/s on loopback; with these
-    /// defaults it reaches 1.9 GB/s.
+    /// HTTP/2's own default, 64 KiB, and its frames of 16 KiB hold one connection to 0.6 GB/s on
+    /// loopback; with these defaults it reaches 1.9 GB/s.
     pub stream_window_bytes: u32,
     /// The same for all reads of the connection together.
     pub connection_window_bytes: u32,
     /// The largest HTTP/2 frame to accept: 16 KiB up to 16 MiB less one byte.
     pub max_frame_bytes: u32,
-    /// How often to ask an idle connection whether the broker is still there; it is given up after as long again.
+    /// How often to ask an idle connection whether the broker is still there; it is given up after
+    /// as long again.
     pub keep_alive: Duration,
 }
 
@@ -44,21 +47,31 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidServer`] if this is not a URL, [`Error::Unavailable`] if nothing answers there.
+    /// [`Error::InvalidServer`] if this is not a URL, [`Error::Unavailable`] if nothing answers
+    /// there.
     pub async fn connect(&self, server: &str) -> Result<Client, Error> {
-        let channel = self.endpoint(server)?.connect().await.map_err(|error| Error::connect(server, &error))?;
+        let channel = self
+            .endpoint(server)?
+            .connect()
+            .await
+            .map_err(|error| Error::connect(server, &error))?;
         Ok(self.client(channel))
     }
 
-    /// A client over a connection that was made from this [`endpoint`](Self::endpoint) some other way.
+    /// A client over a connection that was made from this [`endpoint`](Self::endpoint) some other
+    /// way.
     pub(crate) fn client(&self, channel: tonic::transport::Channel) -> Client {
         Client::new(channel, self.request_timeout)
     }
 
     /// Where and how to connect, for tonic.
     pub(crate) fn endpoint(&self, server: &str) -> Result<Endpoint, Error> {
-        let invalid = |reason: String| Error::InvalidServer { server: server.to_owned(), reason };
-        let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|error| invalid(error.to_string()))?;
+        let invalid = |reason: String| Error::InvalidServer {
+            server: server.to_owned(),
+            reason,
+        };
+        let endpoint =
+            Endpoint::from_shared(server.to_owned()).map_err(|error| invalid(error.to_string()))?;
         match endpoint.uri().scheme_str() {
             Some("http") => {}
             Some(scheme) => return Err(invalid(format!("{scheme}:// is not supported"))),

@@ -21,7 +21,10 @@ pub struct Read {
 
 impl Read {
     pub(super) fn new(log: LogClient<Channel>, topic: &str) -> Self {
-        let request = proto::ReadRequest { topic: topic.to_owned(), ..proto::ReadRequest::default() };
+        let request = proto::ReadRequest {
+            topic: topic.to_owned(),
+            ..proto::ReadRequest::default()
+        };
         Self { log, request }
     }
 
@@ -33,14 +36,20 @@ impl Read {
 
     /// Reads this partition, beside the others that are named.
     pub fn partition(mut self, partition: PartitionId) -> Self {
-        self.request.partitions.push(proto::PartitionPosition { partition: partition.0, position: None });
+        self.request.partitions.push(proto::PartitionPosition {
+            partition: partition.0,
+            position: None,
+        });
         self
     }
 
     /// Reads this partition from a place of its own.
     pub fn partition_from(mut self, partition: PartitionId, start: Position) -> Self {
         let position = Some(to_wire(start));
-        self.request.partitions.push(proto::PartitionPosition { partition: partition.0, position });
+        self.request.partitions.push(proto::PartitionPosition {
+            partition: partition.0,
+            position,
+        });
         self
     }
 
@@ -58,7 +67,9 @@ impl Read {
 
     /// Only records with this key, or another one that is named. At most 1,000.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
-        self.filter().keys.push(Bytes::copy_from_slice(key.as_ref()));
+        self.filter()
+            .keys
+            .push(Bytes::copy_from_slice(key.as_ref()));
         self
     }
 
@@ -76,12 +87,18 @@ impl Read {
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`], or that the broker is not available. The
-    /// broker may also say so on the first batch.
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`], or that the broker is not
+    /// available. The broker may also say so on the first batch.
     pub async fn open(mut self) -> Result<Reading, Error> {
         let responses = self.log.read(self.request).await;
-        let responses = responses.map_err(|status| Error::from_status(&status, AtStake::Nothing))?.into_inner();
-        Ok(Reading { responses, positions: BTreeMap::new(), records: VecDeque::new() })
+        let responses = responses
+            .map_err(|status| Error::from_status(&status, AtStake::Nothing))?
+            .into_inner();
+        Ok(Reading {
+            responses,
+            positions: BTreeMap::new(),
+            records: VecDeque::new(),
+        })
     }
 }
 
@@ -95,12 +112,14 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The next batch: some records of one partition, or news about how far the read has come. None at the end.
+    /// The next batch: some records of one partition, or news about how far the read has come. None
+    /// at the end.
     ///
     /// # Errors
     ///
-    /// [`Error::DamagedRecords`] at a damaged range: read on behind it with a new read. [`Error::Unavailable`] when the
-    /// connection is lost: read on from [`positions`](Self::positions). `UNKNOWN_TOPIC` if it has been deleted.
+    /// [`Error::DamagedRecords`] at a damaged range: read on behind it with a new read.
+    /// [`Error::Unavailable`] when the connection is lost: read on from
+    /// [`positions`](Self::positions). `UNKNOWN_TOPIC` if it has been deleted.
     pub async fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
         match self.responses.message().await {
             Ok(Some(response)) => {
@@ -113,8 +132,8 @@ impl Reading {
         }
     }
 
-    /// The next record, by itself. None at the end. Use either this or [`next_batch`](Self::next_batch), which is the
-    /// one that tells of erased entities.
+    /// The next record, by itself. None at the end. Use either this or
+    /// [`next_batch`](Self::next_batch), which is the one that tells of erased entities.
     ///
     /// # Errors
     ///
@@ -124,15 +143,17 @@ impl Reading {
             if let Some(record) = self.records.pop_front() {
                 return Ok(Some(record));
             }
-            let Some(batch) = self.next_batch().await? else { return Ok(None) };
+            let Some(batch) = self.next_batch().await? else {
+                return Ok(None);
+            };
             for record in batch.owned_records() {
                 self.records.push_back(record?);
             }
         }
     }
 
-    /// Where the next batch of each partition begins, as far as the broker has said: a read that broke off goes on from
-    /// here.
+    /// Where the next batch of each partition begins, as far as the broker has said: a read that
+    /// broke off goes on from here.
     #[must_use]
     pub fn positions(&self) -> &BTreeMap<PartitionId, Offset> {
         &self.positions
@@ -144,7 +165,8 @@ impl Reading {
 pub struct ReadBatch {
     /// The partition.
     pub partition: PartitionId,
-    /// Where its next batch begins: everything before has been returned or did not match the filter.
+    /// Where its next batch begins: everything before has been returned or did not match the
+    /// filter.
     pub next_offset: Offset,
     /// The offset that the partition's next record will get.
     pub high_watermark: Offset,
@@ -161,7 +183,11 @@ impl ReadBatch {
             next_offset: Offset(response.next_offset),
             high_watermark: Offset(response.high_watermark),
             caught_up: response.caught_up,
-            erased: response.erased.iter().filter_map(ErasedEntity::new).collect(),
+            erased: response
+                .erased
+                .iter()
+                .filter_map(ErasedEntity::new)
+                .collect(),
             runs: Runs(response.records),
         }
     }
@@ -176,8 +202,8 @@ impl ReadBatch {
         self.runs.owned_records(self.partition)
     }
 
-    /// Entities that were erased since the read began: what was derived from their records should be erased too. Only
-    /// a read that [follows](Read::follow) is told.
+    /// Entities that were erased since the read began: what was derived from their records should
+    /// be erased too. Only a read that [follows](Read::follow) is told.
     #[must_use]
     pub fn erased(&self) -> &[ErasedEntity] {
         &self.erased
@@ -190,7 +216,8 @@ impl ReadBatch {
     }
 }
 
-/// The notice that an entity was erased. It does not have the key, only what is needed to know it again.
+/// The notice that an entity was erased. It does not have the key, only what is needed to know it
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErasedEntity {
     /// SHA-256 of the key.
@@ -205,6 +232,10 @@ impl ErasedEntity {
     /// None if there is no whole hash, which says of nobody that they were erased.
     fn new(notice: &proto::ErasedEntity) -> Option<Self> {
         let key_sha256 = notice.key_sha256.as_ref().try_into().ok()?;
-        Some(Self { key_sha256, through: Version(notice.through_version), end: Offset(notice.end_offset) })
+        Some(Self {
+            key_sha256,
+            through: Version(notice.through_version),
+            end: Offset(notice.end_offset),
+        })
     }
 }

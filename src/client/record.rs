@@ -4,7 +4,8 @@ use prost::encoding::encoded_len_varint;
 
 use crate::proto::wire::RECORD_TAG;
 
-/// A record to append. It borrows what it is given; [`Batch::push`](super::Batch::push) encodes it on the spot.
+/// A record to append. It borrows what it is given; [`Batch::push`](super::Batch::push) encodes it
+/// on the spot.
 ///
 /// ```
 /// use taffrail::client::Record;
@@ -26,22 +27,35 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// A record without a key and with an empty value.
     pub fn new() -> Self {
-        Self { value: Some(&[]), ..Self::default() }
+        Self {
+            value: Some(&[]),
+            ..Self::default()
+        }
     }
 
     /// A record without a value: it says that the entity of this key has ended.
     pub fn tombstone<K: AsRef<[u8]> + ?Sized>(key: &'a K) -> Self {
-        Self { key: Some(key.as_ref()), ..Self::default() }
+        Self {
+            key: Some(key.as_ref()),
+            ..Self::default()
+        }
     }
 
-    /// What the record is about: records with the same key are in the same partition, in order. 1 to 65,535 bytes.
+    /// What the record is about: records with the same key are in the same partition, in order. 1
+    /// to 65,535 bytes.
     pub fn key<K: AsRef<[u8]> + ?Sized>(self, key: &'a K) -> Self {
-        Self { key: Some(key.as_ref()), ..self }
+        Self {
+            key: Some(key.as_ref()),
+            ..self
+        }
     }
 
     /// The content.
     pub fn value<V: AsRef<[u8]> + ?Sized>(self, value: &'a V) -> Self {
-        Self { value: Some(value.as_ref()), ..self }
+        Self {
+            value: Some(value.as_ref()),
+            ..self
+        }
     }
 
     /// The type of the event, as filters name it. At most 255 bytes.
@@ -55,14 +69,21 @@ impl<'a> Record<'a> {
         self
     }
 
-    /// When the event happened, in milliseconds since 1970-01-01T00:00:00Z. Without it the broker sets the append time.
+    /// When the event happened, in milliseconds since 1970-01-01T00:00:00Z. Without it the broker
+    /// sets the append time.
     pub fn timestamp_ms(self, timestamp_ms: i64) -> Self {
-        Self { timestamp_ms: Some(timestamp_ms), ..self }
+        Self {
+            timestamp_ms: Some(timestamp_ms),
+            ..self
+        }
     }
 
     /// Your identity for this event. At most 64 bytes.
     pub fn event_id<I: AsRef<[u8]> + ?Sized>(self, event_id: &'a I) -> Self {
-        Self { event_id: event_id.as_ref(), ..self }
+        Self {
+            event_id: event_id.as_ref(),
+            ..self
+        }
     }
 
     /// How many bytes the record takes as one of a run: with its tag and length.
@@ -71,8 +92,8 @@ impl<'a> Record<'a> {
         1 + encoded_len_varint(len as u64) + len
     }
 
-    /// Adds the record to a run: tag, length and fields. The same bytes as the generated `Record` gives, in one pass
-    /// and without copying the content into one first.
+    /// Adds the record to a run: tag, length and fields. The same bytes as the generated `Record`
+    /// gives, in one pass and without copying the content into one first.
     pub(crate) fn encode(&self, run: &mut Vec<u8>) {
         let len = self.encoded_len();
         run.reserve(len + 11);
@@ -104,8 +125,14 @@ impl<'a> Record<'a> {
         self.key.map_or(0, bytes_len)
             + self.value.map_or(0, bytes_len)
             + nonempty_len(self.event_type.as_bytes())
-            + self.headers.iter().map(|(name, value)| delimited_len(header_len(name, value))).sum::<usize>()
-            + self.timestamp_ms.map_or(0, |timestamp| 1 + encoded_len_varint(timestamp.cast_unsigned()))
+            + self
+                .headers
+                .iter()
+                .map(|(name, value)| delimited_len(header_len(name, value)))
+                .sum::<usize>()
+            + self.timestamp_ms.map_or(0, |timestamp| {
+                1 + encoded_len_varint(timestamp.cast_unsigned())
+            })
             + nonempty_len(self.event_id)
     }
 }
@@ -127,7 +154,11 @@ fn bytes_len(bytes: &[u8]) -> usize {
 }
 
 fn nonempty_len(bytes: &[u8]) -> usize {
-    if bytes.is_empty() { 0 } else { bytes_len(bytes) }
+    if bytes.is_empty() {
+        0
+    } else {
+        bytes_len(bytes)
+    }
 }
 
 fn delimited_len(len: usize) -> usize {

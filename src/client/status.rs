@@ -1,8 +1,8 @@
 //! The one mapping from gRPC status to [`Error`].
 //!
-//! A status that carries `google.rpc.ErrorInfo` is the broker's own answer, and its code can be trusted. Any other
-//! comes from the transport, or from something in between, and does not say whether a call that was sent has been
-//! carried out.
+//! A status that carries `google.rpc.ErrorInfo` is the broker's own answer, and its code can be
+//! trusted. Any other comes from the transport, or from something in between, and does not say
+//! whether a call that was sent has been carried out.
 
 use std::{error::Error as _, time::Duration};
 
@@ -39,7 +39,9 @@ pub(super) async fn answer<T>(
 
 impl Error {
     pub(super) fn connect(server: &str, error: &tonic::transport::Error) -> Self {
-        Self::Unavailable { message: format!("cannot connect to {server}: {}", innermost(error)) }
+        Self::Unavailable {
+            message: format!("cannot connect to {server}: {}", innermost(error)),
+        }
     }
 
     pub(super) fn from_status(status: &Status, at_stake: AtStake) -> Self {
@@ -55,25 +57,51 @@ impl Error {
 }
 
 fn from_broker(status: &Status, info: ErrorInfo) -> Error {
-    let number = |name: &str| info.metadata.get(name).and_then(|text| text.parse::<u64>().ok());
-    let partition = number("partition").and_then(|number| u32::try_from(number).ok()).map(PartitionId);
+    let number = |name: &str| {
+        info.metadata
+            .get(name)
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let partition = number("partition")
+        .and_then(|number| u32::try_from(number).ok())
+        .map(PartitionId);
     let message = status.message().to_owned();
     match status.code() {
         Code::Unknown => return Error::OutcomeUnknown { message },
         Code::Unavailable => return Error::Unavailable { message },
         Code::Aborted if info.reason == "CONFLICT" => {
-            let failed = Conflict::from_details(status.details()).unwrap_or_default().failed();
-            return Error::Conflict { message, failed: failed.into_iter().filter_map(FailedCondition::new).collect() };
+            let failed = Conflict::from_details(status.details())
+                .unwrap_or_default()
+                .failed();
+            return Error::Conflict {
+                message,
+                failed: failed
+                    .into_iter()
+                    .filter_map(FailedCondition::new)
+                    .collect(),
+            };
         }
         Code::OutOfRange => {
             if let (Some(earliest), Some(high)) = (number("earliest"), number("high_watermark")) {
                 let (earliest, high_watermark) = (Offset(earliest), Offset(high));
-                return Error::OffsetOutOfRange { message, partition, earliest, high_watermark };
+                return Error::OffsetOutOfRange {
+                    message,
+                    partition,
+                    earliest,
+                    high_watermark,
+                };
             }
         }
         Code::DataLoss => {
-            if let (Some(partition), Some(from), Some(to)) = (partition, number("from_offset"), number("to_offset")) {
-                return Error::DamagedRecords { message, partition, from: Offset(from), to: Offset(to) };
+            if let (Some(partition), Some(from), Some(to)) =
+                (partition, number("from_offset"), number("to_offset"))
+            {
+                return Error::DamagedRecords {
+                    message,
+                    partition,
+                    from: Offset(from),
+                    to: Offset(to),
+                };
             }
         }
         _ => {}
@@ -83,7 +111,9 @@ fn from_broker(status: &Status, info: ErrorInfo) -> Error {
 
 fn from_transport(status: &Status, at_stake: AtStake) -> Error {
     if never_connected(status) {
-        return Error::Unavailable { message: describe(status) };
+        return Error::Unavailable {
+            message: describe(status),
+        };
     }
     match status.code() {
         Code::InvalidArgument
@@ -106,13 +136,17 @@ fn lost(message: String, at_stake: AtStake) -> Error {
 }
 
 fn refused(status: &Status, info: Option<ErrorInfo>) -> Error {
-    let (reason, metadata) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
+    let (reason, metadata) = info
+        .map(|info| (info.reason, info.metadata))
+        .unwrap_or_default();
     Error::Refused(Box::new(Refusal {
         code: format!("{:?}", status.code()),
         reason,
         message: status.message().to_owned(),
         metadata: metadata.into_iter().collect(),
-        retry_after: status.get_details_retry_info().and_then(|info| info.retry_delay),
+        retry_after: status
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay),
     }))
 }
 

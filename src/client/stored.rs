@@ -11,14 +11,20 @@ pub(super) struct Runs(pub(super) Vec<Bytes>);
 
 impl Runs {
     pub(super) fn records(&self) -> impl Iterator<Item = Result<RecordView<'_>, MalformedRecord>> {
-        self.0.iter().flat_map(|run| Records::new(run)).map(|element| RecordView::parse(element?.1))
+        self.0
+            .iter()
+            .flat_map(|run| Records::new(run))
+            .map(|element| RecordView::parse(element?.1))
     }
 
     pub(super) fn owned_records(
         &self,
         partition: PartitionId,
     ) -> impl Iterator<Item = Result<StoredRecord, MalformedRecord>> {
-        let elements = self.0.iter().flat_map(|run| Records::new(run).map(move |element| (run, element)));
+        let elements = self
+            .0
+            .iter()
+            .flat_map(|run| Records::new(run).map(move |element| (run, element)));
         elements.map(move |(run, element)| {
             let view = RecordView::parse(element?.1)?;
             Ok(StoredRecord::new(partition, run, &view))
@@ -67,7 +73,10 @@ impl StoredRecord {
             key: view.key.map(|key| run.slice_ref(key)),
             value: view.value.map(|value| run.slice_ref(value)),
             event_type: view.event_type.to_owned(),
-            headers: view.headers().map(|(name, value)| (name.to_owned(), run.slice_ref(value))).collect(),
+            headers: view
+                .headers()
+                .map(|(name, value)| (name.to_owned(), run.slice_ref(value)))
+                .collect(),
             timestamp_ms: view.timestamp_ms.unwrap_or(append_time_ms),
             append_time_ms,
             event_id: run.slice_ref(view.event_id),
@@ -87,6 +96,9 @@ impl StoredRecord {
         for (name, value) in &self.headers {
             record = record.header(name, value);
         }
-        record.event_type(&self.event_type).timestamp_ms(self.timestamp_ms).event_id(&self.event_id)
+        record
+            .event_type(&self.event_type)
+            .timestamp_ms(self.timestamp_ms)
+            .event_id(&self.event_id)
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-/// Creates and looks after topics; see [`Client::topics`](super::Client::topics). Every change is durable when it is
-/// answered.
+/// Creates and looks after topics; see [`Client::topics`](super::Client::topics). Every change is
+/// durable when it is answered.
 #[derive(Clone, Debug)]
 pub struct Topics {
     calls: TopicsClient<Channel>,
@@ -33,7 +33,11 @@ pub struct NewTopic {
 impl NewTopic {
     /// A topic with one partition and default settings.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), partitions: 1, settings: BTreeMap::new() }
+        Self {
+            name: name.to_owned(),
+            partitions: 1,
+            settings: BTreeMap::new(),
+        }
     }
 
     /// How many partitions it is to have: 1 to 10,000.
@@ -94,12 +98,22 @@ impl Topics {
     ///
     /// # Errors
     ///
-    /// `TOPIC_EXISTS`, `INVALID_TOPIC_NAME`, `INVALID_PARTITION_COUNT`, `INVALID_SETTING`, `TOO_MANY_PARTITIONS`,
-    /// `DISK_FULL`.
+    /// `TOPIC_EXISTS`, `INVALID_TOPIC_NAME`, `INVALID_PARTITION_COUNT`, `INVALID_SETTING`,
+    /// `TOO_MANY_PARTITIONS`, `DISK_FULL`.
     pub async fn create(&self, topic: &NewTopic) -> Result<Topic, Error> {
-        let NewTopic { name, partitions, settings } = topic.clone();
-        let request = proto::CreateTopicRequest { name, partitions, settings };
-        let answer = self.answer(AtStake::Change, self.calls.clone().create(request)).await?;
+        let NewTopic {
+            name,
+            partitions,
+            settings,
+        } = topic.clone();
+        let request = proto::CreateTopicRequest {
+            name,
+            partitions,
+            settings,
+        };
+        let answer = self
+            .answer(AtStake::Change, self.calls.clone().create(request))
+            .await?;
         Ok(answer.topic.unwrap_or_default().into())
     }
 
@@ -109,8 +123,11 @@ impl Topics {
     ///
     /// `UNKNOWN_TOPIC`.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        let request = proto::DeleteTopicRequest { name: name.to_owned() };
-        self.answer(AtStake::Change, self.calls.clone().delete(request)).await?;
+        let request = proto::DeleteTopicRequest {
+            name: name.to_owned(),
+        };
+        self.answer(AtStake::Change, self.calls.clone().delete(request))
+            .await?;
         Ok(())
     }
 
@@ -120,8 +137,12 @@ impl Topics {
     ///
     /// `UNKNOWN_TOPIC`.
     pub async fn describe(&self, name: &str) -> Result<(Topic, Vec<Partition>), Error> {
-        let request = proto::DescribeTopicRequest { name: name.to_owned() };
-        let answer = self.answer(AtStake::Nothing, self.calls.clone().describe(request)).await?;
+        let request = proto::DescribeTopicRequest {
+            name: name.to_owned(),
+        };
+        let answer = self
+            .answer(AtStake::Nothing, self.calls.clone().describe(request))
+            .await?;
         let partitions = answer.partitions.into_iter().map(Partition::from).collect();
         Ok((answer.topic.unwrap_or_default().into(), partitions))
     }
@@ -134,7 +155,10 @@ impl Topics {
     pub async fn list(&self) -> Result<Vec<Topic>, Error> {
         let mut topics: Vec<Topic> = Vec::new();
         loop {
-            let after = topics.last().map(|topic| topic.name.clone()).unwrap_or_default();
+            let after = topics
+                .last()
+                .map(|topic| topic.name.clone())
+                .unwrap_or_default();
             let page = self.list_page("", &after, 0).await?;
             topics.extend(page.topics);
             if !page.more {
@@ -143,40 +167,78 @@ impl Topics {
         }
     }
 
-    /// Lists topics, at most `limit` (0: 1,000), whose name starts with `prefix` and sorts behind `after`.
+    /// Lists topics, at most `limit` (0: 1,000), whose name starts with `prefix` and sorts behind
+    /// `after`.
     ///
     /// # Errors
     ///
     /// That the broker is not available.
-    pub async fn list_page(&self, prefix: &str, after: &str, limit: u32) -> Result<TopicPage, Error> {
-        let request = proto::ListTopicsRequest { prefix: prefix.to_owned(), page_size: limit, after: after.to_owned() };
-        let answer = self.answer(AtStake::Nothing, self.calls.clone().list(request)).await?;
-        Ok(TopicPage { topics: answer.topics.into_iter().map(Topic::from).collect(), more: answer.more })
+    pub async fn list_page(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<TopicPage, Error> {
+        let request = proto::ListTopicsRequest {
+            prefix: prefix.to_owned(),
+            page_size: limit,
+            after: after.to_owned(),
+        };
+        let answer = self
+            .answer(AtStake::Nothing, self.calls.clone().list(request))
+            .await?;
+        Ok(TopicPage {
+            topics: answer.topics.into_iter().map(Topic::from).collect(),
+            more: answer.more,
+        })
     }
 
-    /// Changes settings of a topic: gives those in `set` a value and those in `reset` their default, all or none.
+    /// Changes settings of a topic: gives those in `set` a value and those in `reset` their
+    /// default, all or none.
     ///
     /// # Errors
     ///
     /// `UNKNOWN_TOPIC`, `INVALID_SETTING`.
-    pub async fn alter(&self, name: &str, set: &[(&str, &str)], reset: &[&str]) -> Result<Topic, Error> {
+    pub async fn alter(
+        &self,
+        name: &str,
+        set: &[(&str, &str)],
+        reset: &[&str],
+    ) -> Result<Topic, Error> {
         let request = proto::AlterTopicRequest {
             name: name.to_owned(),
-            set: set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            set: set
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             reset: reset.iter().map(|name| (*name).to_owned()).collect(),
         };
-        let answer = self.answer(AtStake::Change, self.calls.clone().alter(request)).await?;
+        let answer = self
+            .answer(AtStake::Change, self.calls.clone().alter(request))
+            .await?;
         Ok(answer.topic.unwrap_or_default().into())
     }
 
-    /// Deletes the records of a partition before an offset. Returns the partition's earliest offset.
+    /// Deletes the records of a partition before an offset. Returns the partition's earliest
+    /// offset.
     ///
     /// # Errors
     ///
     /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`] above the high watermark.
-    pub async fn trim(&self, topic: &str, partition: PartitionId, before: Offset) -> Result<Offset, Error> {
-        let request = proto::TrimRequest { topic: topic.to_owned(), partition: partition.0, before_offset: before.0 };
-        let answer = self.answer(AtStake::Change, self.calls.clone().trim(request)).await?;
+    pub async fn trim(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Offset, Error> {
+        let request = proto::TrimRequest {
+            topic: topic.to_owned(),
+            partition: partition.0,
+            before_offset: before.0,
+        };
+        let answer = self
+            .answer(AtStake::Change, self.calls.clone().trim(request))
+            .await?;
         Ok(Offset(answer.earliest))
     }
 
@@ -191,8 +253,16 @@ impl Topics {
 
 impl From<proto::Topic> for Topic {
     fn from(topic: proto::Topic) -> Self {
-        let settings = topic.settings.into_iter().map(|setting| (setting.name, (setting.value, setting.is_default)));
-        Self { name: topic.name, id: topic.id, partitions: topic.partitions, settings: settings.collect() }
+        let settings = topic
+            .settings
+            .into_iter()
+            .map(|setting| (setting.name, (setting.value, setting.is_default)));
+        Self {
+            name: topic.name,
+            id: topic.id,
+            partitions: topic.partitions,
+            settings: settings.collect(),
+        }
     }
 }
 

@@ -1,42 +1,67 @@
 //! What can be wrong with a configuration.
 
-/// Why a configuration cannot be used. The text names the setting, where it was given, and what to do.
+/// Why a configuration cannot be used. The text names the setting, where it was given, and what to
+/// do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{file} is not TOML: {problem}")]
     NotToml { file: String, problem: String },
     #[error("{source_name}: {problem}")]
-    Setting { source_name: String, problem: Problem },
-    #[error("cannot listen on {listen:?}: {problem}; give an address and a port, such as 127.0.0.1:9640")]
+    Setting {
+        source_name: String,
+        problem: Problem,
+    },
+    #[error(
+        "cannot listen on {listen:?}: {problem}; give an address and a port, such as 127.0.0.1:9640"
+    )]
     Listen { listen: String, problem: String },
     #[error(
         "cannot listen on {listen:?} without encryption: other machines reach {address}, and anyone there could read \
          and delete everything; listen on 127.0.0.1, or say --insecure if that is meant"
     )]
-    Exposed { listen: String, address: std::net::IpAddr },
+    Exposed {
+        listen: String,
+        address: std::net::IpAddr,
+    },
 }
 
 /// What is wrong with one setting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     #[error("there is no setting {name:?}{}", nearest.map(|it| format!("; did you mean {it:?}?")).unwrap_or_default())]
-    Unknown { name: String, nearest: Option<&'static str> },
+    Unknown {
+        name: String,
+        nearest: Option<&'static str>,
+    },
     #[error("{name} cannot be {value:?}: {expected}")]
-    Value { name: &'static str, value: String, expected: String },
+    Value {
+        name: &'static str,
+        value: String,
+        expected: String,
+    },
     #[error("{name} is a table or a list; it takes one value")]
     NotAValue { name: String },
 }
 
 impl Problem {
     pub(super) fn in_file(self, file: &str) -> Error {
-        Error::Setting { source_name: file.to_owned(), problem: self }
+        Error::Setting {
+            source_name: file.to_owned(),
+            problem: self,
+        }
     }
 
     pub(super) fn in_variable(self, variable: &str) -> Error {
-        Error::Setting { source_name: format!("environment variable {variable}"), problem: self }
+        Error::Setting {
+            source_name: format!("environment variable {variable}"),
+            problem: self,
+        }
     }
 
     pub(super) fn in_flag(self) -> Error {
-        Error::Setting { source_name: "command line".to_owned(), problem: self }
+        Error::Setting {
+            source_name: "command line".to_owned(),
+            problem: self,
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The configuration of `taffrail serve`: defaults < file < environment < flags.
 //!
-//! A setting exists in one place, the table in `settings.rs`: its name, how it is read and how it is written. Every
-//! source goes through that table, so that a value means the same wherever it comes from and no source knows settings
-//! that another does not. Nothing here does I/O: the file's text is an argument; `environment.rs` is the one place that
-//! looks at variables.
+//! A setting exists in one place, the table in `settings.rs`: its name, how it is read and how it
+//! is written. Every source goes through that table, so that a value means the same wherever it
+//! comes from and no source knows settings that another does not. Nothing here does I/O: the file's
+//! text is an argument; `environment.rs` is the one place that looks at variables.
 //!
 //! No layer sees [`Config`]; each is given its own options, which are made here.
 
@@ -47,8 +47,9 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
-    /// Environment variables that look like settings and are none. They are not refused, because others set variables
-    /// for us: Kubernetes gives every container some for a service that is called `taffrail`.
+    /// Environment variables that look like settings and are none. They are not refused, because
+    /// others set variables for us: Kubernetes gives every container some for a service that is
+    /// called `taffrail`.
     pub(crate) unknown_variables: Vec<String>,
 }
 
@@ -75,7 +76,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Puts the sources on top of each other. `file` is its name and its text; `flags` are settings by name.
+    /// Puts the sources on top of each other. `file` is its name and its text; `flags` are settings
+    /// by name.
     pub(crate) fn load(
         file: Option<(&str, &str)>,
         environment: impl Iterator<Item = (String, String)>,
@@ -87,9 +89,14 @@ impl Config {
         }
         let unknown_variables = config.apply_environment(environment)?;
         for (name, value) in flags {
-            config.set(name, value).map_err(|problem| problem.in_flag())?;
+            config
+                .set(name, value)
+                .map_err(|problem| problem.in_flag())?;
         }
-        Ok(Loaded { config, unknown_variables })
+        Ok(Loaded {
+            config,
+            unknown_variables,
+        })
     }
 
     /// The address to listen on, if it is one that is allowed.
@@ -119,6 +126,9 @@ impl Config {
 
     /// What the server needs to know.
     pub(crate) fn server(&self) -> server::Options {
-        server::Options { max_connections: self.max_connections, drain: Duration::from_millis(self.drain_ms) }
+        server::Options {
+            max_connections: self.max_connections,
+            drain: Duration::from_millis(self.drain_ms),
+        }
     }
 }

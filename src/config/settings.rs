@@ -26,17 +26,38 @@ const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
 pub(super) const SETTINGS: [Setting; 15] = [
-    Setting { name: "data_dir", set: |config, text| set(&mut config.data_dir, path(text)) },
-    Setting { name: "listen", set: |config, text| set(&mut config.listen, Ok(text.to_owned())) },
-    Setting { name: "insecure", set: |config, text| set(&mut config.insecure, boolean(text)) },
-    Setting { name: "log.format", set: |config, text| set(&mut config.log_format, log_format(text)) },
-    Setting { name: "log.level", set: |config, text| set(&mut config.log_level, Ok(text.to_owned())) },
+    Setting {
+        name: "data_dir",
+        set: |config, text| set(&mut config.data_dir, path(text)),
+    },
+    Setting {
+        name: "listen",
+        set: |config, text| set(&mut config.listen, Ok(text.to_owned())),
+    },
+    Setting {
+        name: "insecure",
+        set: |config, text| set(&mut config.insecure, boolean(text)),
+    },
+    Setting {
+        name: "log.format",
+        set: |config, text| set(&mut config.log_format, log_format(text)),
+    },
+    Setting {
+        name: "log.level",
+        set: |config, text| set(&mut config.log_level, Ok(text.to_owned())),
+    },
     Setting {
         name: "journal.file_bytes",
         set: |config, text| set(&mut config.journal_file_bytes, journal_file_size(text)),
     },
-    Setting { name: "journal.files", set: |config, text| set(&mut config.journal_files, number(text, 2, 64)) },
-    Setting { name: "memory.bytes", set: |config, text| set(&mut config.memory_bytes, size(text, 64 * MIB, 64 * GIB)) },
+    Setting {
+        name: "journal.files",
+        set: |config, text| set(&mut config.journal_files, number(text, 2, 64)),
+    },
+    Setting {
+        name: "memory.bytes",
+        set: |config, text| set(&mut config.memory_bytes, size(text, 64 * MIB, 64 * GIB)),
+    },
     Setting {
         name: "memory.open_segments",
         set: |config, text| set(&mut config.open_segments, number(text, 16, 32_768)),
@@ -47,21 +68,39 @@ pub(super) const SETTINGS: [Setting; 15] = [
     },
     Setting {
         name: "disk.reserve_bytes",
-        set: |config, text| set(&mut config.disk_reserve_bytes, size(text, 64 * MIB, u64::MAX)),
+        set: |config, text| {
+            set(
+                &mut config.disk_reserve_bytes,
+                size(text, 64 * MIB, u64::MAX),
+            )
+        },
     },
     Setting {
         name: "producers.idle",
-        set: |config, text| set(&mut config.producer_idle_ms, duration(text, HOUR_MS, YEAR_MS)),
+        set: |config, text| {
+            set(
+                &mut config.producer_idle_ms,
+                duration(text, HOUR_MS, YEAR_MS),
+            )
+        },
     },
     Setting {
         name: "erasure.deadline",
-        set: |config, text| set(&mut config.erasure_deadline_ms, duration(text, 60_000, YEAR_MS)),
+        set: |config, text| {
+            set(
+                &mut config.erasure_deadline_ms,
+                duration(text, 60_000, YEAR_MS),
+            )
+        },
     },
     Setting {
         name: "server.max_connections",
         set: |config, text| set(&mut config.max_connections, number(text, 1, 100_000)),
     },
-    Setting { name: "server.drain", set: |config, text| set(&mut config.drain_ms, duration(text, 0, HOUR_MS)) },
+    Setting {
+        name: "server.drain",
+        set: |config, text| set(&mut config.drain_ms, duration(text, 0, HOUR_MS)),
+    },
 ];
 
 impl Setting {
@@ -75,23 +114,36 @@ impl Config {
     /// Gives one setting a value.
     pub(super) fn set(&mut self, name: &str, text: &str) -> Result<(), Problem> {
         let setting = SETTINGS.iter().find(|setting| setting.name == name);
-        let setting = setting.ok_or_else(|| Problem::Unknown { name: name.to_owned(), nearest: nearest(name) })?;
+        let setting = setting.ok_or_else(|| Problem::Unknown {
+            name: name.to_owned(),
+            nearest: nearest(name),
+        })?;
         let value = || text.to_owned();
-        (setting.set)(self, text).map_err(|expected| Problem::Value { name: setting.name, value: value(), expected })
+        (setting.set)(self, text).map_err(|expected| Problem::Value {
+            name: setting.name,
+            value: value(),
+            expected,
+        })
     }
 
     pub(super) fn apply_file(&mut self, file: &str, text: &str) -> Result<(), Error> {
         let table: Table = text
             .parse()
-            .map_err(|error: toml::de::Error| Error::NotToml { file: file.to_owned(), problem: error.to_string() })?;
+            .map_err(|error: toml::de::Error| Error::NotToml {
+                file: file.to_owned(),
+                problem: error.to_string(),
+            })?;
         for (key, value) in &table {
             match value {
                 Value::Table(section) if is_section(key) => {
                     for (inner, value) in section {
-                        self.apply_value(&format!("{key}.{inner}"), value).map_err(|problem| problem.in_file(file))?;
+                        self.apply_value(&format!("{key}.{inner}"), value)
+                            .map_err(|problem| problem.in_file(file))?;
                     }
                 }
-                value => self.apply_value(key, value).map_err(|problem| problem.in_file(file))?,
+                value => self
+                    .apply_value(key, value)
+                    .map_err(|problem| problem.in_file(file))?,
             }
         }
         Ok(())
@@ -103,10 +155,17 @@ impl Config {
             Value::Integer(number) => self.set(name, &number.to_string()),
             Value::Boolean(boolean) => self.set(name, &boolean.to_string()),
             Value::Float(_) | Value::Datetime(_) => self.set(name, &value.to_string()),
-            Value::Array(_) | Value::Table(_) => match SETTINGS.iter().any(|setting| setting.name == name) {
-                true => Err(Problem::NotAValue { name: name.to_owned() }),
-                false => Err(Problem::Unknown { name: name.to_owned(), nearest: nearest(name) }),
-            },
+            Value::Array(_) | Value::Table(_) => {
+                match SETTINGS.iter().any(|setting| setting.name == name) {
+                    true => Err(Problem::NotAValue {
+                        name: name.to_owned(),
+                    }),
+                    false => Err(Problem::Unknown {
+                        name: name.to_owned(),
+                        nearest: nearest(name),
+                    }),
+                }
+            }
         }
     }
 
@@ -120,8 +179,13 @@ impl Config {
             if !variable.starts_with("TAFFRAIL_") || variable == SERVER_VARIABLE {
                 continue;
             }
-            match SETTINGS.iter().find(|setting| setting.variable() == variable) {
-                Some(setting) => self.set(setting.name, &value).map_err(|problem| problem.in_variable(&variable))?,
+            match SETTINGS
+                .iter()
+                .find(|setting| setting.variable() == variable)
+            {
+                Some(setting) => self
+                    .set(setting.name, &value)
+                    .map_err(|problem| problem.in_variable(&variable))?,
                 None => unknown.push(variable),
             }
         }
@@ -130,18 +194,25 @@ impl Config {
 }
 
 fn is_section(key: &str) -> bool {
-    SETTINGS.iter().any(|setting| setting.name.split_once('.').is_some_and(|(section, _)| section == key))
+    SETTINGS.iter().any(|setting| {
+        setting
+            .name
+            .split_once('.')
+            .is_some_and(|(section, _)| section == key)
+    })
 }
 
 /// The setting whose name takes the fewest edits to get to, if that is few enough to be a slip.
 fn nearest(name: &str) -> Option<&'static str> {
     let key = |full: &'static str| full.rsplit('.').next().unwrap_or(full);
-    let distance = |setting: &Setting| edits(name, setting.name).min(edits(name, key(setting.name)));
+    let distance =
+        |setting: &Setting| edits(name, setting.name).min(edits(name, key(setting.name)));
     let best = SETTINGS.iter().min_by_key(|setting| distance(setting))?;
     (distance(best) <= name.len() / 3 + 1).then_some(best.name)
 }
 
-/// Levenshtein's distance: how many letters to add, remove or replace to get from one word to the other.
+/// Levenshtein's distance: how many letters to add, remove or replace to get from one word to the
+/// other.
 fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
@@ -163,7 +234,11 @@ fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
 }
 
 fn path(text: &str) -> Result<std::path::PathBuf, String> {
-    if text.is_empty() { Err("it is a directory's path".to_owned()) } else { Ok(text.into()) }
+    if text.is_empty() {
+        Err("it is a directory's path".to_owned())
+    } else {
+        Ok(text.into())
+    }
 }
 
 fn boolean(text: &str) -> Result<bool, String> {
@@ -179,28 +254,49 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 }
 
 fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| format!("it is a number from {min} to {max}"))
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (min..=max).contains(number));
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("it is a number from {min} to {max}"))
 }
 
 /// Direct I/O needs whole pages.
 fn journal_file_size(text: &str) -> Result<u64, String> {
     let bytes: u64 = size(text, 64 * MIB, GIB)?;
-    if bytes.is_multiple_of(4096) { Ok(bytes) } else { Err("it is a multiple of 4096 bytes".to_owned()) }
+    if bytes.is_multiple_of(4096) {
+        Ok(bytes)
+    } else {
+        Err("it is a multiple of 4096 bytes".to_owned())
+    }
 }
 
 fn size<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
-    within(parse_bytes(text).map_err(|error| error.to_string())?, min, max, "bytes")
+    within(
+        parse_bytes(text).map_err(|error| error.to_string())?,
+        min,
+        max,
+        "bytes",
+    )
 }
 
 fn duration(text: &str, min: u64, max: u64) -> Result<u64, String> {
-    within(parse_millis(text).map_err(|error| error.to_string())?, min, max, "milliseconds")
+    within(
+        parse_millis(text).map_err(|error| error.to_string())?,
+        min,
+        max,
+        "milliseconds",
+    )
 }
 
 fn within<T: TryFrom<u64>>(value: u64, min: u64, max: u64, unit: &str) -> Result<T, String> {
     let value = Some(value).filter(|value| (min..=max).contains(value));
-    value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| match max {
-        u64::MAX => format!("it is at least {min} {unit}"),
-        _ => format!("it is from {min} to {max} {unit}"),
-    })
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| match max {
+            u64::MAX => format!("it is at least {min} {unit}"),
+            _ => format!("it is from {min} to {max} {unit}"),
+        })
 }

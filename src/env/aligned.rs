@@ -32,7 +32,8 @@ impl AlignedBuffer {
 
     /// How many more bytes it has room for.
     pub(crate) fn room(&self) -> usize {
-        // `with_capacity` may have been given more than it asked for; the alignment's share is not counted as room.
+        // `with_capacity` may have been given more than it asked for; the alignment's share is not
+        // counted as room.
         self.memory.capacity() - DIRECT_ALIGNMENT - self.len()
     }
 
@@ -42,7 +43,10 @@ impl AlignedBuffer {
     ///
     /// If they do not fit: growing would move the content to another address.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        assert!(bytes.len() <= self.room(), "an aligned buffer does not grow");
+        assert!(
+            bytes.len() <= self.room(),
+            "an aligned buffer does not grow"
+        );
         self.memory.extend_from_slice(bytes);
     }
 
@@ -53,7 +57,10 @@ impl AlignedBuffer {
     /// If they do not fit.
     pub(crate) fn pad(&mut self) {
         let len = self.len().next_multiple_of(DIRECT_ALIGNMENT);
-        assert!(len - self.len() <= self.room(), "an aligned buffer does not grow");
+        assert!(
+            len - self.len() <= self.room(),
+            "an aligned buffer does not grow"
+        );
         self.memory.resize(self.start + len, 0);
     }
 

@@ -1,9 +1,13 @@
 //! The real disk: the operating system's files, and the only place that touches them.
 //!
-//! Nothing here retries anything but a call that a signal interrupted, nothing is cached, and errors come back as the
-//! operating system gave them; callers know which file and purpose to name.
+//! Nothing here retries anything but a call that a signal interrupted, nothing is cached, and
+//! errors come back as the operating system gave them; callers know which file and purpose to name.
 
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the door that the bans lead to")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the door that the bans lead to"
+)]
 
 use std::{
     fs::{self, OpenOptions, TryLockError},
@@ -36,7 +40,11 @@ impl FileSystem for Disk {
         let file = match how {
             Open::Read => open_to_read(path)?,
             Open::Write => OpenOptions::new().read(true).write(true).open(path)?,
-            Open::Create => OpenOptions::new().read(true).write(true).create_new(true).open(path)?,
+            Open::Create => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)?,
             Open::Direct => open_direct(path)?,
         };
         Ok(Arc::new(DiskFile(file)))
@@ -54,7 +62,9 @@ impl FileSystem for Disk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             let kind = entry.file_type()?;
             // A directory may have been moved to another disk, with a link left in its place.
             let is_dir = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
@@ -81,11 +91,19 @@ impl FileSystem for Disk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        with_flags(OFlags::DIRECTORY).read(true).open(path)?.sync_all()
+        with_flags(OFlags::DIRECTORY)
+            .read(true)
+            .open(path)?
+            .sync_all()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(DiskLock(file))),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -124,14 +142,19 @@ fn open_direct(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Lets the operating system forget what it keeps of a file in memory, as far as no process has it mapped: the next
-/// read comes from the disk.
+/// Lets the operating system forget what it keeps of a file in memory, as far as no process has it
+/// mapped: the next read comes from the disk.
 #[cfg(all(feature = "cli", target_os = "linux"))]
 pub(crate) fn drop_from_cache(path: &Path) -> io::Result<()> {
     let file = open_to_read(path)?;
     // Only what is on the disk already can be dropped.
     file.sync_all()?;
-    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+    Ok(rustix::fs::fadvise(
+        &file,
+        0,
+        None,
+        rustix::fs::Advice::DontNeed,
+    )?)
 }
 
 #[cfg(all(feature = "cli", not(target_os = "linux")))]
@@ -145,8 +168,8 @@ fn with_flags(flags: OFlags) -> OpenOptions {
     options
 }
 
-/// The file holds the lock, and so does every copy of it that a process has while it is being started by this one:
-/// closing it would give the lock back only when that has let go of it too.
+/// The file holds the lock, and so does every copy of it that a process has while it is being
+/// started by this one: closing it would give the lock back only when that has let go of it too.
 struct DiskLock(fs::File);
 
 impl LockGuard for DiskLock {}
@@ -202,10 +225,15 @@ impl File for DiskFile {
 
 impl DiskFile {
     fn write_gathered(&self, slices: &[&[u8]], mut position: u64) -> io::Result<()> {
-        let mut slices: Vec<_> = slices.iter().filter(|slice| !slice.is_empty()).map(|&s| IoSlice::new(s)).collect();
+        let mut slices: Vec<_> = slices
+            .iter()
+            .filter(|slice| !slice.is_empty())
+            .map(|&s| IoSlice::new(s))
+            .collect();
         let mut rest = slices.as_mut_slice();
         while !rest.is_empty() {
-            match rustix::io::pwritev(&self.0, &rest[..rest.len().min(SLICES_PER_WRITE)], position) {
+            match rustix::io::pwritev(&self.0, &rest[..rest.len().min(SLICES_PER_WRITE)], position)
+            {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     position += written as u64;
@@ -222,7 +250,9 @@ impl DiskFile {
         if len == 0 {
             return Ok(()); // Which `fallocate` takes for a mistake.
         }
-        rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len))
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len)
+        })
     }
 
     /// Takes room where the file system cannot reserve it: by using it.

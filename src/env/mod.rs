@@ -1,22 +1,27 @@
 //! The three doors to the world: files, time and chance.
 //!
-//! Every layer above reaches the operating system's files through [`FileSystem`], the time through [`Clock`] and random
-//! numbers through [`Random`], and through nothing else (`clippy.toml` bans the side doors). That is what lets the
-//! whole broker run on a disk that loses power at a chosen instruction.
+//! Every layer above reaches the operating system's files through [`FileSystem`], the time through
+//! [`Clock`] and random numbers through [`Random`], and through nothing else (`clippy.toml` bans
+//! the side doors). That is what lets the whole broker run on a disk that loses power at a chosen
+//! instruction.
 //!
-//! Reading order: this page, the contract; `disk.rs`, the real one; `sim/mod.rs`, the simulated one. Both pass the same
-//! suite, `tests/conformance.rs`.
+//! Reading order: this page, the contract; `disk.rs`, the real one; `sim/mod.rs`, the simulated
+//! one. Both pass the same suite, `tests/conformance.rs`.
 //!
 //! # What we ask of a disk
 //!
-//! - A write is durable when a later [`File::sync_data`] on any handle of that file has returned. Before that, any
-//!   subset of its 512-byte sectors may survive a power cut, in any order.
-//! - A file's new length is durable with its data: after `sync_data`, reads return what was written.
-//! - A created, renamed or removed name is durable when a later [`FileSystem::sync_dir`] on its directory has returned,
-//!   and not before, whatever happens to the file's content. Renaming over a file replaces it atomically; a rename from
-//!   one directory to another is durable when both are synced.
-//! - After a failed sync nothing is known about the data it covered; callers never try again (D8 of the design).
-//! - What is written is what is read, unless the disk is damaged, which callers detect by checksums.
+//! - A write is durable when a later [`File::sync_data`] on any handle of that file has returned.
+//!   Before that, any subset of its 512-byte sectors may survive a power cut, in any order.
+//! - A file's new length is durable with its data: after `sync_data`, reads return what was
+//!   written.
+//! - A created, renamed or removed name is durable when a later [`FileSystem::sync_dir`] on its
+//!   directory has returned, and not before, whatever happens to the file's content. Renaming over
+//!   a file replaces it atomically; a rename from one directory to another is durable when both are
+//!   synced.
+//! - After a failed sync nothing is known about the data it covered; callers never try again (D8 of
+//!   the design).
+//! - What is written is what is read, unless the disk is damaged, which callers detect by
+//!   checksums.
 
 use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
@@ -65,7 +70,8 @@ impl fmt::Debug for Env {
     }
 }
 
-/// Addresses and lengths of direct reads and writes are multiples of this: the page size, which every disk accepts.
+/// Addresses and lengths of direct reads and writes are multiples of this: the page size, which
+/// every disk accepts.
 pub(crate) const DIRECT_ALIGNMENT: usize = 4096;
 
 /// How to open a file.
@@ -77,8 +83,8 @@ pub(crate) enum Open {
     Write,
     /// A new file, to read and write; `AlreadyExists` if there is one.
     Create,
-    /// An existing file, to read and write past the operating system's cache where the file system can: offsets,
-    /// lengths and addresses must then be multiples of [`DIRECT_ALIGNMENT`].
+    /// An existing file, to read and write past the operating system's cache where the file system
+    /// can: offsets, lengths and addresses must then be multiples of [`DIRECT_ALIGNMENT`].
     Direct,
 }
 
@@ -87,21 +93,23 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Opens a file. `NotFound` without one, `AlreadyExists` for [`Open::Create`] with one.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
 
-    /// Maps a whole file for reading. The file must not be written to or made shorter as long as the bytes live, which
-    /// the simulated disk asserts; removing it is fine. An empty file gives no bytes.
+    /// Maps a whole file for reading. The file must not be written to or made shorter as long as
+    /// the bytes live, which the simulated disk asserts; removing it is fine. An empty file gives
+    /// no bytes.
     fn map(&self, path: &Path) -> io::Result<Bytes>;
 
     /// Creates a directory; its parent must exist. `AlreadyExists` if the name is taken.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// What a directory holds, sorted by name. Names that are not UTF-8 are left out: none of ours is.
+    /// What a directory holds, sorted by name. Names that are not UTF-8 are left out: none of ours
+    /// is.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
 
     /// Whether there is a file or directory of this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Gives a file another name in the same file system, replacing a file of that name atomically. A directory can be
-    /// moved to a name that is free.
+    /// Gives a file another name in the same file system, replacing a file of that name atomically.
+    /// A directory can be moved to a name that is free.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name. Open handles and maps go on working.
@@ -113,8 +121,8 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the exclusive lock on a file, which is created if need be, without waiting: `WouldBlock` if another
-    /// process or handle has it. Dropping the guard releases it.
+    /// Takes the exclusive lock on a file, which is created if need be, without waiting:
+    /// `WouldBlock` if another process or handle has it. Dropping the guard releases it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
 
     /// How many bytes can still be written to the file system that holds `path`.
@@ -126,8 +134,8 @@ pub(crate) trait File: Send + Sync + 'static {
     /// Reads exactly `into.len()` bytes at `position`; `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()>;
 
-    /// Writes all of the slices one behind the other at `position`, extending the file as needed. After an error any
-    /// part may have been written.
+    /// Writes all of the slices one behind the other at `position`, extending the file as needed.
+    /// After an error any part may have been written.
     fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()>;
 
     /// The file's length in bytes.
@@ -136,9 +144,9 @@ pub(crate) trait File: Send + Sync + 'static {
     /// Makes the file this long: cuts it, or extends it with zeros that need not have room on disk.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Makes the file at least this long with room on disk for all of it, the new part zeros; `StorageFull` if there is
-    /// not enough, and then it is as long as before. What is reserved is not yet written: the first write to it costs
-    /// more to sync than writing again does.
+    /// Makes the file at least this long with room on disk for all of it, the new part zeros;
+    /// `StorageFull` if there is not enough, and then it is as long as before. What is reserved is
+    /// not yet written: the first write to it costs more to sync than writing again does.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// Makes what was written, and the length, durable.

@@ -1,6 +1,9 @@
 //! The real clock and the real source of random numbers.
 
-#![expect(clippy::disallowed_methods, reason = "this is the door that the bans lead to")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the door that the bans lead to"
+)]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +22,9 @@ pub(crate) struct SystemClock {
 impl SystemClock {
     /// A clock whose [`Clock::elapsed`] starts now.
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 
@@ -50,13 +55,20 @@ impl Random for SystemRandom {
     }
 }
 
-/// Lets this process open as many files as its hard limit allows, and returns how many that is: the soft limit is often
-/// 1,024, fewer than the segments and connections that a broker has open.
+/// Lets this process open as many files as its hard limit allows, and returns how many that is: the
+/// soft limit is often 1,024, fewer than the segments and connections that a broker has open.
 #[cfg(feature = "cli")]
 pub(crate) fn raise_open_files_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    let now = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let now = if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    };
     now.unwrap_or(u64::MAX)
 }
 

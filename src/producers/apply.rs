@@ -1,7 +1,8 @@
 //! Durable facts about producers, applied: the only way in which they change.
 //!
-//! Recovery may come by a fact that is applied already, in a frame that is in a segment and in the journal. Epochs and
-//! sequences therefore only go up, and applying all facts from some point on again changes nothing.
+//! Recovery may come by a fact that is applied already, in a frame that is in a segment and in the
+//! journal. Epochs and sequences therefore only go up, and applying all facts from some point on
+//! again changes nothing.
 
 use std::time::Duration;
 
@@ -15,8 +16,15 @@ impl Producers {
     /// What a snapshot was taken of. Idle times go on from where they were.
     pub(crate) fn restore(snapshot: impl IntoIterator<Item = Known>) -> Self {
         let snapshot: Vec<Known> = snapshot.into_iter().collect();
-        let now = snapshot.iter().map(|known| known.idle).max().unwrap_or_default();
-        let mut restored = Self { now, ..Self::default() };
+        let now = snapshot
+            .iter()
+            .map(|known| known.idle)
+            .max()
+            .unwrap_or_default();
+        let mut restored = Self {
+            now,
+            ..Self::default()
+        };
         for known in snapshot {
             restored.apply_open(known.id, known.epoch, &known.name);
             for (topic, partition, next) in known.next {
@@ -31,7 +39,11 @@ impl Producers {
 
     /// A producer has this epoch, with which every sequence begins at 0.
     pub(crate) fn apply_open(&mut self, id: ProducerId, epoch: u32, name: &str) {
-        if self.known.get(&id).is_some_and(|incarnation| incarnation.epoch >= epoch) {
+        if self
+            .known
+            .get(&id)
+            .is_some_and(|incarnation| incarnation.epoch >= epoch)
+        {
             return self.apply_use(id);
         }
         self.apply_forget(id);
@@ -44,7 +56,14 @@ impl Producers {
         if !name.is_empty() {
             self.by_name.insert(name.into(), id);
         }
-        self.known.insert(id, Incarnation { epoch, name: name.into(), used: self.now });
+        self.known.insert(
+            id,
+            Incarnation {
+                epoch,
+                name: name.into(),
+                used: self.now,
+            },
+        );
     }
 
     /// A batch of a producer is stored. Nothing, if the producer is not known or has a newer epoch.
@@ -56,16 +75,22 @@ impl Producers {
         partition: PartitionId,
         sequence: u64,
     ) {
-        let Some(incarnation) = self.known.get_mut(&id).filter(|incarnation| incarnation.epoch <= epoch) else {
+        let Some(incarnation) = self
+            .known
+            .get_mut(&id)
+            .filter(|incarnation| incarnation.epoch <= epoch)
+        else {
             return;
         };
         incarnation.used = self.now;
         if incarnation.epoch < epoch {
-            // The change that opened this epoch is lost to damage; the epoch before must stay fenced.
+            // The change that opened this epoch is lost to damage; the epoch before must stay
+            // fenced.
             incarnation.epoch = epoch;
             self.forget_places(id);
         }
-        // After damage what is before this batch may be missing; the producer has gone on behind it.
+        // After damage what is before this batch may be missing; the producer has gone on behind
+        // it.
         self.raise(id, topic, partition, sequence.saturating_add(1));
     }
 
@@ -78,12 +103,15 @@ impl Producers {
 
     /// A producer is forgotten, and its name with it.
     pub(crate) fn apply_forget(&mut self, id: ProducerId) {
-        let Some(incarnation) = self.known.remove(&id) else { return };
+        let Some(incarnation) = self.known.remove(&id) else {
+            return;
+        };
         self.by_name.remove(&incarnation.name);
         self.forget_places(id);
     }
 
-    /// A topic is deleted. A topic created again has another id, so its sequences are not asked about any more.
+    /// A topic is deleted. A topic created again has another id, so its sequences are not asked
+    /// about any more.
     pub(crate) fn forget_topic(&mut self, deleted: TopicId) {
         self.next.retain(|&(_, topic, _), _| topic != deleted);
     }

@@ -15,19 +15,25 @@ enum Standing {
 }
 
 impl Producers {
-    /// What a producer that opens is to be: under a name that is known the next epoch of the same id, else the first of
-    /// `fresh_id`, which was drawn at random. An empty name is none.
+    /// What a producer that opens is to be: under a name that is known the next epoch of the same
+    /// id, else the first of `fresh_id`, which was drawn at random. An empty name is none.
     pub(crate) fn decide_open(&self, name: &str, fresh_id: ProducerId) -> Result<Opened, Refused> {
-        let known = self.by_name.get(name).map(|&id| (id, self.known[&id].epoch));
-        // A name that has used up its epochs gets another id; applying that forgets the first one, which ends it as
-        // well as fencing it would.
+        let known = self
+            .by_name
+            .get(name)
+            .map(|&id| (id, self.known[&id].epoch));
+        // A name that has used up its epochs gets another id; applying that forgets the first one,
+        // which ends it as well as fencing it would.
         if let Some((id, epoch)) = known.and_then(|(id, epoch)| Some((id, epoch.checked_add(1)?))) {
             return Ok(Opened { id, epoch });
         }
         if known.is_none() && self.known.len() >= MAX_PRODUCERS {
             return Err(Refused::TooMany);
         }
-        Ok(Opened { id: self.free_id(fresh_id), epoch: 1 })
+        Ok(Opened {
+            id: self.free_id(fresh_id),
+            epoch: 1,
+        })
     }
 
     /// The first id from this one on that stands for no producer; 0 stands for none in a frame.
@@ -38,8 +44,8 @@ impl Producers {
         id
     }
 
-    /// What the batches of one append are, each with its sequence for its partition. Several for one partition count up
-    /// one after the other.
+    /// What the batches of one append are, each with its sequence for its partition. Several for
+    /// one partition count up one after the other.
     pub(crate) fn decide_append(
         &self,
         id: ProducerId,
@@ -48,7 +54,11 @@ impl Producers {
     ) -> Result<Decision, Refused> {
         let current = self.known.get(&id).ok_or(Refused::Unknown)?.epoch;
         if epoch != current {
-            return Err(if epoch < current { Refused::Fenced { current } } else { Refused::Unknown });
+            return Err(if epoch < current {
+                Refused::Fenced { current }
+            } else {
+                Refused::Unknown
+            });
         }
         // What is next once the batches before have been stored.
         let mut planned = BTreeMap::new();
@@ -56,9 +66,15 @@ impl Producers {
         for (at, &(topic, partition, sequence)) in batches.iter().enumerate() {
             let known = self.next.get(&(id, topic, partition)).copied().unwrap_or(0);
             let next = planned.get(&(topic, partition)).copied().unwrap_or(known);
-            match standing(sequence, known, next).ok_or(Refused::OutOfSequence { at, expected: next })? {
-                Standing::Next => drop(planned.insert((topic, partition), sequence.saturating_add(1))),
-                Standing::Stored => drop(stored.get_or_insert((at, next))),
+            match standing(sequence, known, next)
+                .ok_or(Refused::OutOfSequence { at, expected: next })?
+            {
+                Standing::Next => {
+                    planned.insert((topic, partition), sequence.saturating_add(1));
+                }
+                Standing::Stored => {
+                    stored.get_or_insert((at, next));
+                }
             }
         }
         match stored {
@@ -73,13 +89,24 @@ impl Producers {
         id: ProducerId,
         places: impl Iterator<Item = &'a (TopicId, PartitionId)>,
     ) -> Result<(), Refused> {
-        let new = places.filter(|&&(topic, partition)| !self.next.contains_key(&(id, topic, partition))).count();
-        if self.next.len() + new > MAX_PRODUCER_SEQUENCES { Err(Refused::TooMany) } else { Ok(()) }
+        let new = places
+            .filter(|&&(topic, partition)| !self.next.contains_key(&(id, topic, partition)))
+            .count();
+        if self.next.len() + new > MAX_PRODUCER_SEQUENCES {
+            Err(Refused::TooMany)
+        } else {
+            Ok(())
+        }
     }
 }
 
-/// Where a batch stands of which `known` would be next without the append it is in, and `next` with what is before it
-/// in there; none if nowhere. A sequence that the same append has used is not stored, so it is no duplicate either.
+/// Where a batch stands of which `known` would be next without the append it is in, and `next` with
+/// what is before it in there; none if nowhere. A sequence that the same append has used is not
+/// stored, so it is no duplicate either.
 fn standing(sequence: u64, known: u64, next: u64) -> Option<Standing> {
-    if sequence == next { Some(Standing::Next) } else { (sequence < known).then_some(Standing::Stored) }
+    if sequence == next {
+        Some(Standing::Next)
+    } else {
+        (sequence < known).then_some(Standing::Stored)
+    }
 }

@@ -1,18 +1,20 @@
-//! Producers: which of them are known, in which epoch, and the sequence of each one's next batch for every partition.
-//! By this an append that comes again is found to be stored, one that comes too early is refused, and one of a
-//! predecessor is fenced.
+//! Producers: which of them are known, in which epoch, and the sequence of each one's next batch
+//! for every partition. By this an append that comes again is found to be stored, one that comes
+//! too early is refused, and one of a predecessor is fenced.
 //!
-//! A state machine: `decide.rs` answers and changes nothing, `apply.rs` takes durable facts and is the only mutation,
-//! live and in recovery. The broker keeps two of them. What is *planned* has had everything applied that is durable or
-//! under way, and decides; what is *applied* is behind it by what is under way, and is what a checkpoint stores. As
-//! both take the same facts in the journal's order, they agree once nothing is under way.
+//! A state machine: `decide.rs` answers and changes nothing, `apply.rs` takes durable facts and is
+//! the only mutation, live and in recovery. The broker keeps two of them. What is *planned* has had
+//! everything applied that is durable or under way, and decides; what is *applied* is behind it by
+//! what is under way, and is what a checkpoint stores. As both take the same facts in the journal's
+//! order, they agree once nothing is under way.
 //!
-//! Nothing here reads a clock. A producer's idle time advances by what [`Producers::tick`] is told and by nothing else,
-//! so a clock that jumps a year forgets nobody, and neither does a broker that was stopped for as long.
+//! Nothing here reads a clock. A producer's idle time advances by what [`Producers::tick`] is told
+//! and by nothing else, so a clock that jumps a year forgets nobody, and neither does a broker that
+//! was stopped for as long.
 //!
-//! Memory is bounded by [`MAX_PRODUCERS`] and [`MAX_PRODUCER_SEQUENCES`]. What would go past them is refused; where
-//! the log has it nevertheless, the producer is forgotten as a whole, which it is told, never a sequence alone, by
-//! which a batch could be stored twice.
+//! Memory is bounded by [`MAX_PRODUCERS`] and [`MAX_PRODUCER_SEQUENCES`]. What would go past them
+//! is refused; where the log has it nevertheless, the producer is forgotten as a whole, which it is
+//! told, never a sequence alone, by which a batch could be stored twice.
 //!
 //! [`MAX_PRODUCERS`]: crate::types::limits::MAX_PRODUCERS
 //! [`MAX_PRODUCER_SEQUENCES`]: crate::types::limits::MAX_PRODUCER_SEQUENCES
@@ -41,7 +43,8 @@ pub(crate) struct Producers {
     now: Duration,
 }
 
-/// A partition that a producer has appended to. All places of a producer are neighbours in their order.
+/// A partition that a producer has appended to. All places of a producer are neighbours in their
+/// order.
 type Place = (ProducerId, TopicId, PartitionId);
 
 /// A producer's latest incarnation.
@@ -76,10 +79,11 @@ pub(crate) enum Refused {
     Unknown,
     /// A newer incarnation exists.
     Fenced { current: u32 },
-    /// A batch, by its index among those asked about, comes where another sequence should: before it something is
-    /// missing, or it is stored already and others are not.
+    /// A batch, by its index among those asked about, comes where another sequence should: before
+    /// it something is missing, or it is stored already and others are not.
     OutOfSequence { at: usize, expected: u64 },
-    /// There is no room for another producer, or for the partitions that this one has not appended to yet.
+    /// There is no room for another producer, or for the partitions that this one has not appended
+    /// to yet.
     TooMany,
 }
 
@@ -99,7 +103,9 @@ pub(crate) struct Known {
 impl Producers {
     /// Whether this incarnation may append.
     pub(crate) fn is_known(&self, id: ProducerId, epoch: u32) -> bool {
-        self.known.get(&id).is_some_and(|incarnation| incarnation.epoch == epoch)
+        self.known
+            .get(&id)
+            .is_some_and(|incarnation| incarnation.epoch == epoch)
     }
 
     /// Whether this producer is known, in whatever incarnation.
@@ -107,15 +113,20 @@ impl Producers {
         self.known.contains_key(&id)
     }
 
-    /// The producers that have done nothing for `horizon` or longer. Forgetting one is a durable change like any other.
+    /// The producers that have done nothing for `horizon` or longer. Forgetting one is a durable
+    /// change like any other.
     pub(crate) fn idle_for(&self, horizon: Duration) -> Vec<ProducerId> {
-        let idle = self.known.iter().filter(|(_, incarnation)| self.idleness(incarnation) >= horizon);
+        let idle = self
+            .known
+            .iter()
+            .filter(|(_, incarnation)| self.idleness(incarnation) >= horizon);
         idle.map(|(id, _)| *id).collect()
     }
 
-    /// The producers to forget early, because an eighth of the room for producers or for their sequences, or less, is
-    /// left: those without a name that have done nothing for `horizon` or longer, the longest first, until an eighth of
-    /// the room for both is free. A name is a promise to come back; without one a producer that is gone is gone.
+    /// The producers to forget early, because an eighth of the room for producers or for their
+    /// sequences, or less, is left: those without a name that have done nothing for `horizon` or
+    /// longer, the longest first, until an eighth of the room for both is free. A name is a promise
+    /// to come back; without one a producer that is gone is gone.
     pub(crate) fn idle_in_a_crowd(&self, horizon: Duration) -> Vec<ProducerId> {
         let over = |count: usize, most: usize| count.saturating_sub(most - most / 8);
         let mut producers_over = over(self.known.len(), MAX_PRODUCERS);
@@ -123,8 +134,13 @@ impl Producers {
         if producers_over == 0 && sequences_over == 0 {
             return Vec::new();
         }
-        let idle = self.known.iter().map(|(id, incarnation)| (self.idleness(incarnation), *id, incarnation));
-        let mut idle: Vec<_> = idle.filter(|(idle, _, one)| one.name.is_empty() && *idle >= horizon).collect();
+        let idle = self
+            .known
+            .iter()
+            .map(|(id, incarnation)| (self.idleness(incarnation), *id, incarnation));
+        let mut idle: Vec<_> = idle
+            .filter(|(idle, _, one)| one.name.is_empty() && *idle >= horizon)
+            .collect();
         idle.sort_unstable_by_key(|(idle, id, _)| (Reverse(*idle), *id));
         let mut forgotten = Vec::new();
         for (_, id, _) in idle {
@@ -145,7 +161,10 @@ impl Producers {
             epoch: incarnation.epoch,
             idle: self.idleness(incarnation),
             name: incarnation.name.as_ref().to_owned(),
-            next: self.places(id).map(|(&(_, topic, partition), &next)| (topic, partition, next)).collect(),
+            next: self
+                .places(id)
+                .map(|(&(_, topic, partition), &next)| (topic, partition, next))
+                .collect(),
         };
         self.known.iter().map(known).collect()
     }

@@ -1,4 +1,5 @@
-//! How messages become gRPC frames: prost's encoding, with buffers that suit messages of a megabyte.
+//! How messages become gRPC frames: prost's encoding, with buffers that suit messages of a
+//! megabyte.
 
 use std::marker::PhantomData;
 
@@ -8,8 +9,8 @@ use tonic::{
     codec::{self, BufferSettings, DecodeBuf, EncodeBuf},
 };
 
-/// What a call's buffers start with. Every open call pays it twice, so it is what a small message needs and no more;
-/// larger ones make room for themselves at once.
+/// What a call's buffers start with. Every open call pays it twice, so it is what a small message
+/// needs and no more; larger ones make room for themselves at once.
 const BUFFER_BYTES: usize = 4 << 10;
 
 /// Ready messages are gathered into one HTTP/2 write up to this.
@@ -53,7 +54,8 @@ impl<T: Message> codec::Encoder for Encoder<T> {
     type Error = Status;
 
     fn encode(&mut self, message: T, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        // A buffer that grows while slices of records are put into it would copy them again each time it does.
+        // A buffer that grows while slices of records are put into it would copy them again each
+        // time it does.
         buf.reserve(message.encoded_len());
         message.encode_raw(buf);
         Ok(())
@@ -73,8 +75,11 @@ impl<U: Message + Default> codec::Decoder for Decoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        // INTERNAL is what gRPC says of a message that cannot be decoded; the server tells its clients more precisely.
-        U::decode(buf).map(Some).map_err(|error| Status::internal(error.to_string()))
+        // INTERNAL is what gRPC says of a message that cannot be decoded; the server tells its
+        // clients more precisely.
+        U::decode(buf)
+            .map(Some)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

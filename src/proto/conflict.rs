@@ -1,12 +1,14 @@
-//! The typed detail of a conflict: a `taffrail.v1.Conflict` among the details of a `google.rpc.Status`.
+//! The typed detail of a conflict: a `taffrail.v1.Conflict` among the details of a
+//! `google.rpc.Status`.
 //!
-//! Details travel as an encoded `google.rpc.Status` in the trailers of the call, its field 3 a list of
-//! `google.protobuf.Any`. As protobuf has it, one more element behind the encoded message is one more in the list, so
-//! that nobody has to take apart what is there.
+//! Details travel as an encoded `google.rpc.Status` in the trailers of the call, its field 3 a list
+//! of `google.protobuf.Any`. As protobuf has it, one more element behind the encoded message is one
+//! more in the list, so that nobody has to take apart what is there.
 //!
-//! Clients take 8 KiB of trailers, and base64 leaves three quarters of that. So that a thousand conditions fit, a
-//! condition is two varints in a packed list: how far it is from the one before, which is nearly always one byte, and
-//! what is the case. A message for each would have six bytes more.
+//! Clients take 8 KiB of trailers, and base64 leaves three quarters of that. So that a thousand
+//! conditions fit, a condition is two varints in a packed list: how far it is from the one before,
+//! which is nearly always one byte, and what is the case. A message for each would have six bytes
+//! more.
 
 use bytes::Bytes;
 use prost::{Message, encoding::encoded_len_varint};
@@ -16,12 +18,12 @@ use super::{Conflict, FailedConditions};
 /// What `Any` says that it holds.
 const TYPE_URL: &str = "type.googleapis.com/taffrail.v1.Conflict";
 
-/// Bytes of a `Conflict` beside the conditions in it: `count`; two messages with two lists, each behind a tag and a
-/// length of two bytes.
+/// Bytes of a `Conflict` beside the conditions in it: `count`; two messages with two lists, each
+/// behind a tag and a length of two bytes.
 const FRAME_BYTES: usize = 1 + 3 + 2 * 3 + 4 * 3;
 
-/// Bytes that [`Conflict::add_to_details`] adds to a `Conflict` below 16 KiB: the type's name, three tags, three
-/// lengths.
+/// Bytes that [`Conflict::add_to_details`] adds to a `Conflict` below 16 KiB: the type's name,
+/// three tags, three lengths.
 pub const CONFLICT_DETAIL_BYTES: usize = TYPE_URL.len() + 3 + 1 + 3 + 3;
 
 /// A condition that does not hold.
@@ -59,7 +61,8 @@ struct Any {
 }
 
 impl Conflict {
-    /// Of these conditions, which are in the request's order: as many of the first as fit into so many bytes.
+    /// Of these conditions, which are in the request's order: as many of the first as fit into so
+    /// many bytes.
     #[must_use]
     pub fn of(failed: &[FailedCondition], most_bytes: usize) -> Self {
         let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);
@@ -76,16 +79,24 @@ impl Conflict {
             }
             list.add(condition.index, actual);
         }
-        Self { count, keys: keys.packed(), partitions: partitions.packed() }
+        Self {
+            count,
+            keys: keys.packed(),
+            partitions: partitions.packed(),
+        }
     }
 
     /// The conditions that are named, in the request's order.
     #[must_use]
     pub fn failed(&self) -> Vec<FailedCondition> {
-        let keys = places(self.keys.as_ref()).map(|(index, version)| (index, Actual::Version(version)));
-        let partitions = places(self.partitions.as_ref()).map(|(index, next)| (index, Actual::NextOffset(next)));
-        let mut failed: Vec<_> =
-            keys.chain(partitions).map(|(index, actual)| FailedCondition { index, actual }).collect();
+        let keys =
+            places(self.keys.as_ref()).map(|(index, version)| (index, Actual::Version(version)));
+        let partitions =
+            places(self.partitions.as_ref()).map(|(index, next)| (index, Actual::NextOffset(next)));
+        let mut failed: Vec<_> = keys
+            .chain(partitions)
+            .map(|(index, actual)| FailedCondition { index, actual })
+            .collect();
         failed.sort_by_key(|failed| failed.index);
         failed
     }
@@ -93,7 +104,10 @@ impl Conflict {
     /// Adds the detail to those of a status.
     #[must_use]
     pub fn add_to_details(&self, details: &[u8]) -> Bytes {
-        let any = Any { type_url: TYPE_URL.to_owned(), value: self.encode_to_vec().into() };
+        let any = Any {
+            type_url: TYPE_URL.to_owned(),
+            value: self.encode_to_vec().into(),
+        };
         let mut with = details.to_vec();
         with.extend(Details { details: vec![any] }.encode_to_vec());
         with.into()
@@ -134,7 +148,9 @@ impl List {
 
 /// The places in a list, each with what is the case; up to where it makes no sense any more.
 fn places(list: Option<&FailedConditions>) -> impl Iterator<Item = (u32, u64)> {
-    let listed = list.into_iter().flat_map(|list| list.skipped.iter().zip(&list.actual));
+    let listed = list
+        .into_iter()
+        .flat_map(|list| list.skipped.iter().zip(&list.actual));
     listed.scan(Some(0_u32), |next, (skipped, actual)| {
         let index = (*next)?.checked_add(*skipped)?;
         *next = index.checked_add(1);

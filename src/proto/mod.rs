@@ -1,7 +1,8 @@
-//! The wire protocol, package `taffrail.v1`: generated from `proto/`, except for the messages that carry records.
+//! The wire protocol, package `taffrail.v1`: generated from `proto/`, except for the messages that
+//! carry records.
 //!
-//! Records travel as bytes: [`wire`] holds the hand-written forms of the messages around them, which leave the records'
-//! encoding alone in both directions.
+//! Records travel as bytes: [`wire`] holds the hand-written forms of the messages around them,
+//! which leave the records' encoding alone in both directions.
 
 #![allow(
     missing_docs,

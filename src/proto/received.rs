@@ -13,9 +13,9 @@ pub struct ReceivedBatch {
     pub partition: Option<u32>,
     /// The batch's number among its producer's for this topic and partition.
     pub sequence: Option<u64>,
-    /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A slice of the message where
-    /// its records lie side by side, as every encoder puts them; a copy otherwise. What the bytes of a record say is
-    /// unchecked.
+    /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A slice
+    /// of the message where its records lie side by side, as every encoder puts them; a copy
+    /// otherwise. What the bytes of a record say is unchecked.
     pub records: Bytes,
 }
 
@@ -28,7 +28,8 @@ pub enum MalformedBatch {
     /// A field has another type than it should.
     #[error("field {0} of a batch has the wrong wire type")]
     WireType(u32),
-    /// A field that this broker does not know. Ignoring it could mean to append what the client made depend on it.
+    /// A field that this broker does not know. Ignoring it could mean to append what the client
+    /// made depend on it.
     #[error("field {0} of a batch is unknown to this broker; the client's .proto files are newer")]
     UnknownField(u32),
     /// The topic's name is not text.
@@ -61,17 +62,22 @@ impl ReceivedBatch {
             }
             match fields.tag()? {
                 (1, LENGTH_DELIMITED) => {
-                    let name = std::str::from_utf8(fields.bytes()?).map_err(|_| MalformedBatch::Topic)?;
+                    let name =
+                        std::str::from_utf8(fields.bytes()?).map_err(|_| MalformedBatch::Topic)?;
                     name.clone_into(&mut batch.topic);
                 }
                 (2, VARINT) => {
                     let partition = fields.varint()?;
-                    batch.partition = Some(u32::try_from(partition).map_err(|_| MalformedBatch::Partition)?);
+                    batch.partition =
+                        Some(u32::try_from(partition).map_err(|_| MalformedBatch::Partition)?);
                 }
                 (3, VARINT) => batch.sequence = Some(fields.varint()?),
-                // Its tag in more bytes than it needs: valid protobuf, but not the form that is stored.
+                // Its tag in more bytes than it needs: valid protobuf, but not the form that is
+                // stored.
                 (RECORDS_FIELD, LENGTH_DELIMITED) => runs.push_framed(fields.bytes()?),
-                (field @ (1..=3 | RECORDS_FIELD), _) => return Err(MalformedBatch::WireType(field)),
+                (field @ (1..=3 | RECORDS_FIELD), _) => {
+                    return Err(MalformedBatch::WireType(field));
+                }
                 (field, _) => return Err(MalformedBatch::UnknownField(field)),
             }
         }
@@ -99,7 +105,11 @@ impl Runs {
 
     fn push_framed(&mut self, record: &[u8]) {
         self.join();
-        prost::encoding::encode_key(RECORDS_FIELD, prost::encoding::WireType::LengthDelimited, &mut self.joined);
+        prost::encoding::encode_key(
+            RECORDS_FIELD,
+            prost::encoding::WireType::LengthDelimited,
+            &mut self.joined,
+        );
         prost::encoding::encode_varint(record.len() as u64, &mut self.joined);
         self.joined.extend_from_slice(record);
     }
@@ -110,7 +120,11 @@ impl Runs {
     }
 
     fn joined(self) -> Bytes {
-        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+        if self.joined.is_empty() {
+            self.first
+        } else {
+            self.joined.freeze()
+        }
     }
 }
 
@@ -142,7 +156,8 @@ impl<'a> Fields<'a> {
     fn varint(&mut self) -> Result<u64, MalformedBatch> {
         let mut rest = &self.encoded[self.at..];
         let before = rest.len();
-        let value = prost::encoding::decode_varint(&mut rest).map_err(|_| MalformedBatch::Encoding)?;
+        let value =
+            prost::encoding::decode_varint(&mut rest).map_err(|_| MalformedBatch::Encoding)?;
         self.at += before - rest.len();
         Ok(value)
     }
@@ -150,7 +165,10 @@ impl<'a> Fields<'a> {
     fn bytes(&mut self) -> Result<&'a [u8], MalformedBatch> {
         let len = usize::try_from(self.varint()?).map_err(|_| MalformedBatch::Encoding)?;
         let end = self.at.checked_add(len).ok_or(MalformedBatch::Encoding)?;
-        let bytes = self.encoded.get(self.at..end).ok_or(MalformedBatch::Encoding)?;
+        let bytes = self
+            .encoded
+            .get(self.at..end)
+            .ok_or(MalformedBatch::Encoding)?;
         self.at = end;
         Ok(bytes)
     }

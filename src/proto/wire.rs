@@ -1,8 +1,8 @@
 //! The messages around records, with the records left as they are encoded.
 //!
-//! `AppendRequest` and `AppendBatch` keep each batch, [`ReadResponse`] and [`ReadKeyResponse`] their records, as one
-//! slice of the received message: taking apart a thousand records into a thousand values would cost more than storing
-//! them.
+//! `AppendRequest` and `AppendBatch` keep each batch, [`ReadResponse`] and [`ReadKeyResponse`]
+//! their records, as one slice of the received message: taking apart a thousand records into a
+//! thousand values would cost more than storing them.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
@@ -13,7 +13,8 @@ use prost::{
 use super::{Condition, ErasedEntity, Producer};
 use crate::types::limits::{MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND};
 
-/// The field number of `records` wherever records are carried: in `AppendBatch`, in `ReadResponse`, in stored frames.
+/// The field number of `records` wherever records are carried: in `AppendBatch`, in `ReadResponse`,
+/// in stored frames.
 pub const RECORDS_FIELD: u32 = 15;
 
 /// The encoded tag of a `records` element: field 15, length-delimited.
@@ -22,8 +23,8 @@ pub const RECORD_TAG: u8 = (RECORDS_FIELD as u8) << 3 | 2;
 /// `taffrail.v1.AppendRequest`, its batches undecoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AppendRequest {
-    /// Each an encoded [`AppendBatch`]. A received request has at most one more than is allowed, however many it came
-    /// with: 16 MiB have room for eight million empty ones.
+    /// Each an encoded [`AppendBatch`]. A received request has at most one more than is allowed,
+    /// however many it came with: 16 MiB have room for eight million empty ones.
     pub batches: Vec<Bytes>,
     /// What must hold for the append to happen; bounded as the batches are.
     pub conditions: Vec<Condition>,
@@ -51,18 +52,31 @@ impl Message for AppendRequest {
         ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
         let merged = match tag {
-            1 => merge_bounded(wire_type, &mut self.batches, MAX_BATCHES_PER_APPEND, buf, |value, buf| {
-                encoding::bytes::merge(wire_type, value, buf, ctx)
-            }),
-            2 => merge_bounded(wire_type, &mut self.conditions, MAX_CONDITIONS_PER_APPEND, buf, |value, buf| {
-                encoding::message::merge(wire_type, value, buf, ctx)
-            }),
-            3 => encoding::message::merge(wire_type, self.producer.get_or_insert_default(), buf, ctx),
+            1 => merge_bounded(
+                wire_type,
+                &mut self.batches,
+                MAX_BATCHES_PER_APPEND,
+                buf,
+                |value, buf| encoding::bytes::merge(wire_type, value, buf, ctx),
+            ),
+            2 => merge_bounded(
+                wire_type,
+                &mut self.conditions,
+                MAX_CONDITIONS_PER_APPEND,
+                buf,
+                |value, buf| encoding::message::merge(wire_type, value, buf, ctx),
+            ),
+            3 => {
+                encoding::message::merge(wire_type, self.producer.get_or_insert_default(), buf, ctx)
+            }
             4 => encoding::bool::merge(wire_type, &mut self.return_versions, buf, ctx),
             _ => return Err(unknown_field(tag)),
         };
         merged.map_err(|mut error| {
-            error.push("AppendRequest", ["batches", "conditions", "producer", "return_versions"][tag as usize - 1]);
+            error.push(
+                "AppendRequest",
+                ["batches", "conditions", "producer", "return_versions"][tag as usize - 1],
+            );
             error
         })
     }
@@ -70,7 +84,10 @@ impl Message for AppendRequest {
     fn encoded_len(&self) -> usize {
         encoding::bytes::encoded_len_repeated(1, &self.batches)
             + encoding::message::encoded_len_repeated(2, &self.conditions)
-            + self.producer.as_ref().map_or(0, |producer| encoding::message::encoded_len(3, producer))
+            + self
+                .producer
+                .as_ref()
+                .map_or(0, |producer| encoding::message::encoded_len(3, producer))
             + nonzero_len(4, u64::from(self.return_versions))
     }
 
@@ -79,7 +96,8 @@ impl Message for AppendRequest {
     }
 }
 
-/// Takes an element of a repeated field, and keeps it unless there is one more than allowed already.
+/// Takes an element of a repeated field, and keeps it unless there is one more than allowed
+/// already.
 fn merge_bounded<T: Default, B: Buf>(
     wire_type: WireType,
     values: &mut Vec<T>,
@@ -96,10 +114,14 @@ fn merge_bounded<T: Default, B: Buf>(
     Ok(())
 }
 
-/// What a newer client asks for in a field that this broker does not know, such as a condition, must not be left out.
+/// What a newer client asks for in a field that this broker does not know, such as a condition,
+/// must not be left out.
 #[cold]
 fn unknown_field(tag: u32) -> DecodeError {
-    #[expect(deprecated, reason = "prost has no other way to say why a message is refused")]
+    #[expect(
+        deprecated,
+        reason = "prost has no other way to say why a message is refused"
+    )]
     DecodeError::new(format!(
         "field {tag} of AppendRequest is unknown to this broker; the client's .proto files are newer"
     ))
@@ -135,8 +157,9 @@ pub struct ReadResponse {
     pub caught_up: bool,
     /// Entities that have been erased since the read began.
     pub erased: Vec<ErasedEntity>,
-    /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A stored frame's payload and
-    /// the end of an encoded `ReadResponse` both have this form, which is why neither side copies record by record.
+    /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A stored
+    /// frame's payload and the end of an encoded `ReadResponse` both have this form, which is why
+    /// neither side copies record by record.
     pub records: Vec<Bytes>,
 }
 
@@ -276,7 +299,10 @@ fn merge_record(
 }
 
 /// Decodes the fields before a message's records; returns those as they lie, if there are any.
-fn decode_up_to_records(message: &mut impl Message, mut buf: impl Buf) -> Result<Option<Bytes>, DecodeError> {
+fn decode_up_to_records(
+    message: &mut impl Message,
+    mut buf: impl Buf,
+) -> Result<Option<Bytes>, DecodeError> {
     let mut bytes = buf.copy_to_bytes(buf.remaining());
     while bytes.has_remaining() {
         if bytes[0] == RECORD_TAG {
@@ -295,5 +321,9 @@ fn encode_nonzero(tag: u32, value: u64, buf: &mut impl BufMut) {
 }
 
 fn nonzero_len(tag: u32, value: u64) -> usize {
-    if value == 0 { 0 } else { encoding::uint64::encoded_len(tag, &value) }
+    if value == 0 {
+        0
+    } else {
+        encoding::uint64::encoded_len(tag, &value)
+    }
 }

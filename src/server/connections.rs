@@ -56,7 +56,12 @@ where
 
     fn let_in(&self, io: IO) -> Option<Connection<IO>> {
         match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Some(Connection { io, cut: self.cut.stopped(), is_cut: false, _place: place }),
+            Ok(place) => Some(Connection {
+                io,
+                cut: self.cut.stopped(),
+                is_cut: false,
+                _place: place,
+            }),
             Err(_) => {
                 self.turn_away(io);
                 None
@@ -77,7 +82,10 @@ where
     fn accept_failed(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
         // These are about the one connection, the rest about all: too many open files, say.
-        if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        if !matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | Interrupted
+        ) {
             warn!(%error, "cannot accept connections; trying again");
             self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
         }
@@ -109,7 +117,8 @@ where
     }
 }
 
-/// The least that is a valid HTTP/2 answer: empty SETTINGS, then GOAWAY with ENHANCE_YOUR_CALM and a text.
+/// The least that is a valid HTTP/2 answer: empty SETTINGS, then GOAWAY with ENHANCE_YOUR_CALM and
+/// a text.
 const TOO_MANY_CONNECTIONS: &[u8] = b"\
     \x00\x00\x00\x04\x00\x00\x00\x00\x00\
     \x00\x00\x1c\x07\x00\x00\x00\x00\x00\
@@ -120,7 +129,8 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"\
 async fn say_too_many(mut io: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     io.write_all(TOO_MANY_CONNECTIONS).await?;
     io.shutdown().await?;
-    // Closing with bytes unread would reset the connection, and the client might never see the answer.
+    // Closing with bytes unread would reset the connection, and the client might never see the
+    // answer.
     let mut ignored = [0; 1024];
     while io.read(&mut ignored).await? > 0 {}
     Ok(())
@@ -139,7 +149,10 @@ impl<IO> Connection<IO> {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.is_cut || self.cut.as_mut().poll(cx).is_ready() {
             self.is_cut = true;
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped"));
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the server has stopped",
+            ));
         }
         Ok(())
     }
@@ -152,14 +165,22 @@ impl<IO> Connected for Connection<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.check(cx)?;
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         Pin::new(&mut self.io).poll_write(cx, buf)
     }

@@ -1,10 +1,11 @@
-//! What requests may take while they come in: each message its size, and all of them together their memory.
+//! What requests may take while they come in: each message its size, and all of them together their
+//! memory.
 //!
-//! The flow control of HTTP/2 does not bound this: a call's bytes are taken off the connection as they arrive, to be
-//! put together, and a thousand connections with 256 calls each may be sending 16 MiB. So every byte of an incomplete
-//! message is counted, until the broker has admitted the message, which counts it from then on. When too many are
-//! there, the call is refused; it does not wait, because the ones that would have to finish first could wait for bytes
-//! themselves.
+//! The flow control of HTTP/2 does not bound this: a call's bytes are taken off the connection as
+//! they arrive, to be put together, and a thousand connections with 256 calls each may be sending
+//! 16 MiB. So every byte of an incomplete message is counted, until the broker has admitted the
+//! message, which counts it from then on. When too many are there, the call is refused; it does not
+//! wait, because the ones that would have to finish first could wait for bytes themselves.
 
 use std::{
     pin::Pin,
@@ -27,13 +28,16 @@ pub(super) struct Intake {
     room: Arc<Semaphore>,
 }
 
-/// What a request has of it. Travels with the request, so that it is given back when the request is let go.
+/// What a request has of it. Travels with the request, so that it is given back when the request is
+/// let go.
 #[derive(Clone, Default)]
 pub(super) struct Share(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl Intake {
     pub(super) fn new(bytes: usize) -> Self {
-        Self { room: Arc::new(Semaphore::new(bytes)) }
+        Self {
+            room: Arc::new(Semaphore::new(bytes)),
+        }
     }
 
     /// Counts a request's bytes as they come in.
@@ -42,18 +46,32 @@ impl Intake {
         request.extensions_mut().insert(share.clone());
         let messages = Messages::new(limits::messages(request.uri().path()));
         let intake = self.clone();
-        request.map(|body| Body::new(Metered { body, intake, share, messages }))
+        request.map(|body| {
+            Body::new(Metered {
+                body,
+                intake,
+                share,
+                messages,
+            })
+        })
     }
 }
 
 impl Share {
-    /// Counts `more` bytes, and from those before only the last `keep`, the rest having been admitted.
+    /// Counts `more` bytes, and from those before only the last `keep`, the rest having been
+    /// admitted.
     fn extend(&self, intake: &Intake, keep: usize, more: usize) -> Result<(), Status> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = held.take().and_then(|mut permit| permit.split(keep));
-        let overloaded = || Status::from(Error::Overloaded { retry_after_ms: limits::RETRY_AFTER_MS });
+        let overloaded = || {
+            Status::from(Error::Overloaded {
+                retry_after_ms: limits::RETRY_AFTER_MS,
+            })
+        };
         let more = u32::try_from(more).map_err(|_| overloaded())?;
-        let mut permit = Arc::clone(&intake.room).try_acquire_many_owned(more).map_err(|_| overloaded())?;
+        let mut permit = Arc::clone(&intake.room)
+            .try_acquire_many_owned(more)
+            .map_err(|_| overloaded())?;
         if let Some(kept) = kept {
             permit.merge(kept);
         }
@@ -74,10 +92,14 @@ impl http_body::Body for Metered {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx)?);
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
-            // Whoever asks for more has got all complete messages, and each of them was admitted before the next.
+            // Whoever asks for more has got all complete messages, and each of them was admitted
+            // before the next.
             let incomplete = self.messages.incomplete();
             self.messages.pass(data)?;
             self.share.extend(&self.intake, incomplete, data.len())?;
@@ -114,7 +136,12 @@ pub(super) struct Messages {
 
 impl Messages {
     pub(super) fn new(allowed: Allowed) -> Self {
-        Self { allowed, any_complete: false, header: [0; HEADER_BYTES], passed: 0 }
+        Self {
+            allowed,
+            any_complete: false,
+            header: [0; HEADER_BYTES],
+            passed: 0,
+        }
     }
 
     /// How many bytes have passed of a message that is not complete.

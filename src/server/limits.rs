@@ -16,42 +16,47 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_connections: 1_000, drain: Duration::from_secs(10) }
+        Self {
+            max_connections: 1_000,
+            drain: Duration::from_secs(10),
+        }
     }
 }
 
-/// Bytes of one stream that a client may send before the server has taken them: on loopback, HTTP/2's own 64 KiB hold
-/// one connection at a third of what it can do.
+/// Bytes of one stream that a client may send before the server has taken them: on loopback,
+/// HTTP/2's own 64 KiB hold one connection at a third of what it can do.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 
 /// The same over all streams of a connection.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
-/// Largest HTTP/2 frame that a client may send. Each costs a header and a system call on either side.
+/// Largest HTTP/2 frame that a client may send. Each costs a header and a system call on either
+/// side.
 pub(super) const MAX_FRAME_BYTES: u32 = 1 << 20;
 
 /// Most calls under way on one connection. Nothing limits them unless told.
 pub(super) const MAX_STREAMS: u32 = 256;
 
-/// Most streams that a client has cancelled before the server came to serve them; one more ends the connection. More
-/// than this comes from an attack ("rapid reset").
+/// Most streams that a client has cancelled before the server came to serve them; one more ends the
+/// connection. More than this comes from an attack ("rapid reset").
 pub(super) const MAX_PENDING_RESETS: usize = 32;
 
-/// Most streams that the server has reset because of a client's errors; one more ends the connection.
+/// Most streams that the server has reset because of a client's errors; one more ends the
+/// connection.
 pub(super) const MAX_ERROR_RESETS: usize = 256;
 
 /// Largest headers of a call. Ours are below 1 KiB; the rest is for proxies and tokens.
 pub(super) const MAX_HEADER_BYTES: u32 = 16 << 10;
 
-/// Longest text of a status. It travels twice in the trailers of a call, which a client takes up to as many bytes as we
-/// do of headers.
+/// Longest text of a status. It travels twice in the trailers of a call, which a client takes up to
+/// as many bytes as we do of headers.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 10;
 
 /// Longest text of a conflict's status: its detail needs the room.
 pub(super) const MAX_CONFLICT_MESSAGE_BYTES: usize = 512;
 
-/// Most bytes of headers that a conflict's status makes: gRPC's C core, which clients of many languages are built on,
-/// takes 8 KiB of them.
+/// Most bytes of headers that a conflict's status makes: gRPC's C core, which clients of many
+/// languages are built on, takes 8 KiB of them.
 pub(super) const MAX_CONFLICT_BYTES: usize = 8 << 10;
 
 /// A connection on which nothing was heard for this long is asked for a sign of life.
@@ -60,33 +65,47 @@ pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// A connection that does not answer within this time is closed.
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Most bytes of requests that are coming in or wait to be admitted, over all connections. Beyond, calls are refused as
-/// overloaded: eight of the largest requests fit, or thousands of the usual ones.
+/// Most bytes of requests that are coming in or wait to be admitted, over all connections. Beyond,
+/// calls are refused as overloaded: eight of the largest requests fit, or thousands of the usual
+/// ones.
 pub(super) const INTAKE_BYTES: usize = 128 << 20;
 
-/// When a call that was refused for it should come back: about what it takes to write that many bytes.
+/// When a call that was refused for it should come back: about what it takes to write that many
+/// bytes.
 pub(super) const RETRY_AFTER_MS: u64 = 250;
 
-/// The messages that a call takes. What carries records may be large. The rest has to hold a filter of 1,000 keys of 4
-/// KB, and takes several times its size when it is taken apart.
+/// The messages that a call takes. What carries records may be large. The rest has to hold a filter
+/// of 1,000 keys of 4 KB, and takes several times its size when it is taken apart.
 pub(super) fn messages(path: &str) -> Allowed {
     match path {
-        "/taffrail.v1.Log/Append" => Allowed { bytes: MAX_REQUEST_BYTES, many: false },
-        "/taffrail.v1.Log/AppendStream" => Allowed { bytes: MAX_REQUEST_BYTES, many: true },
-        _ => Allowed { bytes: 4 << 20, many: path.starts_with("/grpc.reflection.") },
+        "/taffrail.v1.Log/Append" => Allowed {
+            bytes: MAX_REQUEST_BYTES,
+            many: false,
+        },
+        "/taffrail.v1.Log/AppendStream" => Allowed {
+            bytes: MAX_REQUEST_BYTES,
+            many: true,
+        },
+        _ => Allowed {
+            bytes: 4 << 20,
+            many: path.starts_with("/grpc.reflection."),
+        },
     }
 }
 
-/// Most requests of one `AppendStream` that wait for their answer. At the smallest sync a disk does, 50 us, and 20 of
-/// them overlapping with the way there and back, this is more than a client can fill.
+/// Most requests of one `AppendStream` that wait for their answer. At the smallest sync a disk
+/// does, 50 us, and 20 of them overlapping with the way there and back, this is more than a client
+/// can fill.
 pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
 
-/// How often a following read says that it is alive while there is nothing to return; promised in the .proto file.
+/// How often a following read says that it is alive while there is nothing to return; promised in
+/// the .proto file.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
-/// Pause after a connection could not be accepted, usually because the process has too many files open.
+/// Pause after a connection could not be accepted, usually because the process has too many files
+/// open.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection over the limit may take to hear that it is; and most that are being told at a time, beyond
-/// which they are closed without a word.
+/// How long a connection over the limit may take to hear that it is; and most that are being told
+/// at a time, beyond which they are closed without a word.
 pub(super) const TURN_AWAY: (Duration, usize) = (Duration::from_secs(1), 64);

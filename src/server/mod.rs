@@ -1,8 +1,9 @@
-//! The gRPC server: adapters that convert a request, call one operation of the broker and convert its answer.
+//! The gRPC server: adapters that convert a request, call one operation of the broker and convert
+//! its answer.
 //!
-//! Nothing here decides anything about topics or records. Reading order: this page, the server's life; `limits.rs`,
-//! what a client may take; `log/`, `entities/` and `topics.rs`, the services; `status.rs`, how errors are told;
-//! `connections.rs`.
+//! Nothing here decides anything about topics or records. Reading order: this page, the server's
+//! life; `limits.rs`, what a client may take; `log/`, `entities/` and `topics.rs`, the services;
+//! `status.rs`, how errors are told; `connections.rs`.
 
 mod blocking;
 mod connections;
@@ -38,11 +39,19 @@ use self::{
 pub(crate) use self::{connections::tcp, limits::Options};
 use crate::{
     broker::Broker,
-    proto::{DESCRIPTORS, entities_server::EntitiesServer, log_server::LogServer, topics_server::TopicsServer},
+    proto::{
+        DESCRIPTORS, entities_server::EntitiesServer, log_server::LogServer,
+        topics_server::TopicsServer,
+    },
 };
 
 /// The names that `grpc.health.v1` knows; the empty one stands for the whole server.
-const HEALTH_NAMES: [&str; 4] = ["", "taffrail.v1.Log", "taffrail.v1.Topics", "taffrail.v1.Entities"];
+const HEALTH_NAMES: [&str; 4] = [
+    "",
+    "taffrail.v1.Log",
+    "taffrail.v1.Topics",
+    "taffrail.v1.Entities",
+];
 
 /// Serves a broker over gRPC.
 pub(crate) struct Server {
@@ -55,10 +64,12 @@ impl Server {
         Self { broker, options }
     }
 
-    /// Serves the connections that come in until `shutdown` resolves, then drains: no more connections are taken,
-    /// following reads are ended, other calls under way may finish within [`Options::drain`].
+    /// Serves the connections that come in until `shutdown` resolves, then drains: no more
+    /// connections are taken, following reads are ended, other calls under way may finish within
+    /// [`Options::drain`].
     ///
-    /// Closing the broker is the caller's business. Dropping the future cuts every connection at once.
+    /// Closing the broker is the caller's business. Dropping the future cuts every connection at
+    /// once.
     pub(crate) async fn run<IO>(
         self,
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
@@ -122,7 +133,11 @@ impl Server {
             .add_service(EntitiesServer::new(entities).max_decoding_message_size(usize::MAX))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1().expect("our descriptors are valid"))
-            .add_service(reflection().build_v1alpha().expect("our descriptors are valid"));
+            .add_service(
+                reflection()
+                    .build_v1alpha()
+                    .expect("our descriptors are valid"),
+            );
         routes.routes()
     }
 }
@@ -152,8 +167,8 @@ async fn report(health: &HealthReporter, status: ServingStatus) {
     }
 }
 
-/// Ends the streams that watch the server's health, which would be waited for otherwise. They have been told the last
-/// status, and on a connection that is being drained nobody asks for another.
+/// Ends the streams that watch the server's health, which would be waited for otherwise. They have
+/// been told the last status, and on a connection that is being drained nobody asks for another.
 async fn end_watches(health: &HealthReporter) {
     let mut health = health.clone();
     for name in HEALTH_NAMES {

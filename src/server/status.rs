@@ -1,8 +1,8 @@
 //! The one mapping from the broker's errors to gRPC status.
 //!
-//! The code says what the caller should do, the text what happened, `google.rpc.ErrorInfo` the same for programs
-//! (reason, and the values that a program would otherwise have to find in the text), `google.rpc.RetryInfo` when to try
-//! again, and `taffrail.v1.Conflict` what does not hold.
+//! The code says what the caller should do, the text what happened, `google.rpc.ErrorInfo` the same
+//! for programs (reason, and the values that a program would otherwise have to find in the text),
+//! `google.rpc.RetryInfo` when to try again, and `taffrail.v1.Conflict` what does not hold.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -38,7 +38,11 @@ impl From<Error> for Status {
 
 /// The error's text. Keys can make it longer than the headers that it travels in may be.
 fn message(error: &Error) -> String {
-    let most = if matches!(error, Error::Conflict { .. }) { MAX_CONFLICT_MESSAGE_BYTES } else { MAX_MESSAGE_BYTES };
+    let most = if matches!(error, Error::Conflict { .. }) {
+        MAX_CONFLICT_MESSAGE_BYTES
+    } else {
+        MAX_MESSAGE_BYTES
+    };
     let mut message = error.to_string();
     if message.len() > most {
         let end = (0..=most).rev().find(|end| message.is_char_boundary(*end));
@@ -57,35 +61,52 @@ fn with_conflict(status: &Status, failed: &[FailedCondition]) -> Status {
         },
     });
     let conflict = Conflict::of(&failed.collect::<Vec<_>>(), room_for_conflict(status));
-    Status::with_details(status.code(), status.message(), conflict.add_to_details(status.details()))
+    Status::with_details(
+        status.code(),
+        status.message(),
+        conflict.add_to_details(status.details()),
+    )
 }
 
-/// How many bytes a conflict may have so that the headers that its status travels in are not too large.
+/// How many bytes a conflict may have so that the headers that its status travels in are not too
+/// large.
 fn room_for_conflict(status: &Status) -> usize {
-    // As HTTP/2 counts: name, value, and 32 more. Below 250 for `:status`, `content-type`, `date` and `grpc-status`.
+    // As HTTP/2 counts: name, value, and 32 more. Below 250 for `:status`, `content-type`, `date`
+    // and `grpc-status`.
     let named = |name: &str| name.len() + 32;
     let beside = 250 + named("grpc-message") + named("grpc-status-details-bin");
     // Percent-encoded: three bytes for each that has to be.
-    let message: usize = status.message().bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum();
+    let message: usize = status
+        .message()
+        .bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 })
+        .sum();
     let details = MAX_CONFLICT_BYTES.saturating_sub(beside + message) / 4 * 3;
     details.saturating_sub(status.details().len() + proto::CONFLICT_DETAIL_BYTES)
 }
 
-/// The status of a request that could not be decoded, out of the one that the transport has for it, or that one if it
-/// is about something else.
+/// The status of a request that could not be decoded, out of the one that the transport has for it,
+/// or that one if it is about something else.
 ///
-/// Ours always have details, so one without comes from the transport, which says INTERNAL of a message that is no
-/// protobuf.
+/// Ours always have details, so one without comes from the transport, which says INTERNAL of a
+/// message that is no protobuf.
 pub(super) fn of_undecoded(status: Status) -> Status {
     if status.code() == Code::Internal && status.details().is_empty() {
-        return Error::MalformedRequest { reason: status.message().to_owned() }.into();
+        return Error::MalformedRequest {
+            reason: status.message().to_owned(),
+        }
+        .into();
     }
     status
 }
 
 /// The status of a request message that is larger than its call allows.
 pub(super) fn too_large(bytes: usize, limit: usize) -> Status {
-    let metadata = [("what", "bytes".to_owned()), ("count", bytes.to_string()), ("limit", limit.to_string())];
+    let metadata = [
+        ("what", "bytes".to_owned()),
+        ("count", bytes.to_string()),
+        ("limit", limit.to_string()),
+    ];
     Status::with_error_details(
         Code::ResourceExhausted,
         format!("the request has {bytes} bytes, at most {limit} are allowed; split it"),
@@ -120,41 +141,80 @@ fn retry_after(error: &Error) -> Option<Duration> {
 fn metadata(error: &Error) -> HashMap<String, String> {
     let pairs: Vec<(&'static str, String)> = match error {
         Error::InvalidTopicName(error) => vec![("topic", error.name.clone())],
-        Error::UnknownTopic { topic } | Error::TopicExists { topic } => vec![("topic", topic.clone())],
-        Error::UnknownPartition { topic, partition, partitions } => {
-            vec![("topic", topic.clone()), ("partition", partition.to_string()), ("partitions", partitions.to_string())]
+        Error::UnknownTopic { topic } | Error::TopicExists { topic } => {
+            vec![("topic", topic.clone())]
+        }
+        Error::UnknownPartition {
+            topic,
+            partition,
+            partitions,
+        } => {
+            vec![
+                ("topic", topic.clone()),
+                ("partition", partition.to_string()),
+                ("partitions", partitions.to_string()),
+            ]
         }
         Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
         Error::TooManyPartitions { existing, asked } => {
-            vec![("existing", existing.to_string()), ("asked", asked.to_string())]
+            vec![
+                ("existing", existing.to_string()),
+                ("asked", asked.to_string()),
+            ]
         }
         Error::InvalidSetting(error) => vec![("setting", setting(error).to_owned())],
         Error::MalformedRecord { topic, index, .. } => {
             vec![("topic", topic.clone()), ("index", index.to_string())]
         }
-        Error::RecordTooLarge { topic, index, bytes, limit } => vec![
+        Error::RecordTooLarge {
+            topic,
+            index,
+            bytes,
+            limit,
+        } => vec![
             ("topic", topic.clone()),
             ("index", index.to_string()),
             ("bytes", bytes.to_string()),
             ("limit", limit.to_string()),
         ],
         Error::RequestTooLarge { what, count, limit } => {
-            vec![("what", (*what).to_owned()), ("count", count.to_string()), ("limit", limit.to_string())]
+            vec![
+                ("what", (*what).to_owned()),
+                ("count", count.to_string()),
+                ("limit", limit.to_string()),
+            ]
         }
-        Error::OffsetOutOfRange { topic, partition, offset, earliest, high_watermark } => vec![
+        Error::OffsetOutOfRange {
+            topic,
+            partition,
+            offset,
+            earliest,
+            high_watermark,
+        } => vec![
             ("topic", topic.clone()),
             ("partition", partition.to_string()),
             ("offset", offset.to_string()),
             ("earliest", earliest.to_string()),
             ("high_watermark", high_watermark.to_string()),
         ],
-        Error::DamagedRecords { topic, partition, from, to, .. } => vec![
+        Error::DamagedRecords {
+            topic,
+            partition,
+            from,
+            to,
+            ..
+        } => vec![
             ("topic", topic.clone()),
             ("partition", partition.to_string()),
             ("from_offset", from.to_string()),
             ("to_offset", to.to_string()),
         ],
-        Error::WrongPartition { topic, index, partition, belongs } => vec![
+        Error::WrongPartition {
+            topic,
+            index,
+            partition,
+            belongs,
+        } => vec![
             ("topic", topic.clone()),
             ("index", index.to_string()),
             ("partition", partition.to_string()),
@@ -165,9 +225,19 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
         Error::UnknownProducer { id } => vec![("producer", id.to_string())],
         Error::Fenced { id, epoch, current } => {
-            vec![("producer", id.to_string()), ("epoch", epoch.to_string()), ("current", current.to_string())]
+            vec![
+                ("producer", id.to_string()),
+                ("epoch", epoch.to_string()),
+                ("current", current.to_string()),
+            ]
         }
-        Error::OutOfSequence { id, topic, partition, sequence, expected } => vec![
+        Error::OutOfSequence {
+            id,
+            topic,
+            partition,
+            sequence,
+            expected,
+        } => vec![
             ("producer", id.to_string()),
             ("topic", topic.clone()),
             ("partition", partition.to_string()),
@@ -188,7 +258,10 @@ fn metadata(error: &Error) -> HashMap<String, String> {
 }
 
 fn owned(pairs: impl IntoIterator<Item = (&'static str, String)>) -> HashMap<String, String> {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn setting(error: &SettingError) -> &str {

@@ -7,9 +7,10 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::{
     broker::{Broker, PartitionDescription, TopicDescription},
     proto::{
-        AlterTopicRequest, AlterTopicResponse, CreateTopicRequest, CreateTopicResponse, DeleteTopicRequest,
-        DeleteTopicResponse, DescribeTopicRequest, DescribeTopicResponse, ListTopicsRequest, ListTopicsResponse,
-        Partition, Setting, Topic, TrimRequest, TrimResponse, topics_server::Topics,
+        AlterTopicRequest, AlterTopicResponse, CreateTopicRequest, CreateTopicResponse,
+        DeleteTopicRequest, DeleteTopicResponse, DescribeTopicRequest, DescribeTopicResponse,
+        ListTopicsRequest, ListTopicsResponse, Partition, Setting, Topic, TrimRequest,
+        TrimResponse, topics_server::Topics,
     },
     types::{Offset, PartitionId, TopicSettings, limits::MAX_TOPICS_PER_PAGE},
 };
@@ -26,14 +27,31 @@ impl TopicsService {
 
 #[async_trait]
 impl Topics for TopicsService {
-    async fn create(&self, request: Request<CreateTopicRequest>) -> Result<Response<CreateTopicResponse>, Status> {
-        let CreateTopicRequest { name, partitions, settings } = request.into_inner();
-        let created = self.broker.create_topic(&name, partitions.max(1), &settings)?.await?;
-        Ok(Response::new(CreateTopicResponse { topic: Some(topic(&created)) }))
+    async fn create(
+        &self,
+        request: Request<CreateTopicRequest>,
+    ) -> Result<Response<CreateTopicResponse>, Status> {
+        let CreateTopicRequest {
+            name,
+            partitions,
+            settings,
+        } = request.into_inner();
+        let created = self
+            .broker
+            .create_topic(&name, partitions.max(1), &settings)?
+            .await?;
+        Ok(Response::new(CreateTopicResponse {
+            topic: Some(topic(&created)),
+        }))
     }
 
-    async fn delete(&self, request: Request<DeleteTopicRequest>) -> Result<Response<DeleteTopicResponse>, Status> {
-        self.broker.delete_topic(&request.into_inner().name)?.await?;
+    async fn delete(
+        &self,
+        request: Request<DeleteTopicRequest>,
+    ) -> Result<Response<DeleteTopicResponse>, Status> {
+        self.broker
+            .delete_topic(&request.into_inner().name)?
+            .await?;
         Ok(Response::new(DeleteTopicResponse {}))
     }
 
@@ -48,22 +66,46 @@ impl Topics for TopicsService {
         }))
     }
 
-    async fn list(&self, request: Request<ListTopicsRequest>) -> Result<Response<ListTopicsResponse>, Status> {
-        let ListTopicsRequest { prefix, page_size, after } = request.into_inner();
+    async fn list(
+        &self,
+        request: Request<ListTopicsRequest>,
+    ) -> Result<Response<ListTopicsResponse>, Status> {
+        let ListTopicsRequest {
+            prefix,
+            page_size,
+            after,
+        } = request.into_inner();
         let (topics, more) = self.broker.list_topics(&prefix, &after, page(page_size));
-        Ok(Response::new(ListTopicsResponse { topics: topics.iter().map(topic).collect(), more }))
+        Ok(Response::new(ListTopicsResponse {
+            topics: topics.iter().map(topic).collect(),
+            more,
+        }))
     }
 
-    async fn alter(&self, request: Request<AlterTopicRequest>) -> Result<Response<AlterTopicResponse>, Status> {
+    async fn alter(
+        &self,
+        request: Request<AlterTopicRequest>,
+    ) -> Result<Response<AlterTopicResponse>, Status> {
         let AlterTopicRequest { name, set, reset } = request.into_inner();
         let altered = self.broker.alter_topic(&name, &set, &reset)?.await?;
-        Ok(Response::new(AlterTopicResponse { topic: Some(topic(&altered)) }))
+        Ok(Response::new(AlterTopicResponse {
+            topic: Some(topic(&altered)),
+        }))
     }
 
     async fn trim(&self, request: Request<TrimRequest>) -> Result<Response<TrimResponse>, Status> {
-        let TrimRequest { topic, partition, before_offset } = request.into_inner();
-        let earliest = self.broker.trim(&topic, PartitionId(partition), Offset(before_offset))?.await?;
-        Ok(Response::new(TrimResponse { earliest: earliest.0 }))
+        let TrimRequest {
+            topic,
+            partition,
+            before_offset,
+        } = request.into_inner();
+        let earliest = self
+            .broker
+            .trim(&topic, PartitionId(partition), Offset(before_offset))?
+            .await?;
+        Ok(Response::new(TrimResponse {
+            earliest: earliest.0,
+        }))
     }
 }
 
@@ -90,7 +132,11 @@ fn settings(settings: &TopicSettings) -> Vec<Setting> {
         .map(|name| {
             let value = settings.get(name).expect("a listed setting exists");
             let is_default = default.get(name).as_ref() == Some(&value);
-            Setting { name: (*name).to_owned(), value, is_default }
+            Setting {
+                name: (*name).to_owned(),
+                value,
+                is_default,
+            }
         })
         .collect()
 }

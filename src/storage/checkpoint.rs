@@ -1,7 +1,8 @@
 //! The checkpoint file, kept twice.
 //!
-//! Both copies are replaced one after the other, so one of them is whole at any time; the one that covers more counts.
-//! With both lost, the topics are found in their directories and the logs are scanned.
+//! Both copies are replaced one after the other, so one of them is whole at any time; the one that
+//! covers more counts. With both lost, the topics are found in their directories and the logs are
+//! scanned.
 
 use std::path::{Path, PathBuf};
 
@@ -23,16 +24,24 @@ pub(crate) enum Found {
 }
 
 /// Replaces the checkpoint at `path`.
-pub(crate) fn store(files: &dyn FileSystem, path: &Path, checkpoint: &Checkpoint) -> Result<(), FileError> {
+pub(crate) fn store(
+    files: &dyn FileSystem,
+    path: &Path,
+    checkpoint: &Checkpoint,
+) -> Result<(), FileError> {
     let bytes = checkpoint.encode();
-    copies(path).iter().try_for_each(|path| replace_file(files, path, &bytes))
+    copies(path)
+        .iter()
+        .try_for_each(|path| replace_file(files, path, &bytes))
 }
 
 /// Reads the checkpoint at `path`.
 pub(crate) fn load(files: &dyn FileSystem, path: &Path) -> Result<Found, FileError> {
     let mut found = Found::None;
     for path in copies(path) {
-        let Some(bytes) = read_file(files, &path)? else { continue };
+        let Some(bytes) = read_file(files, &path)? else {
+            continue;
+        };
         match (Checkpoint::decode(&bytes), &found) {
             (Some(new), Found::Whole(old)) if new.applied <= old.applied => {}
             (Some(new), _) => found = Found::Whole(new),
@@ -40,7 +49,9 @@ pub(crate) fn load(files: &dyn FileSystem, path: &Path) -> Result<Found, FileErr
                 tracing::warn!(path = %path.display(), "a copy of the checkpoint is damaged");
                 found = Found::Damaged;
             }
-            (None, _) => tracing::warn!(path = %path.display(), "a copy of the checkpoint is damaged"),
+            (None, _) => {
+                tracing::warn!(path = %path.display(), "a copy of the checkpoint is damaged");
+            }
         }
     }
     Ok(found)

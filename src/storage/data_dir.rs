@@ -56,15 +56,28 @@ impl DataDir {
         let files = &*env.files;
         create_with_parents(env, root)?;
         check_ours(env, root)?;
-        let lock = files.lock(&root.join("lock")).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => Error::InUse { path: root.to_owned() },
-            _ => Error::NotWritable { path: root.to_owned(), source },
-        })?;
-        let dir = Self { root: root.to_owned(), lock: Mutex::new(Some(lock)) };
+        let lock = files
+            .lock(&root.join("lock"))
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::WouldBlock => Error::InUse {
+                    path: root.to_owned(),
+                },
+                _ => Error::NotWritable {
+                    path: root.to_owned(),
+                    source,
+                },
+            })?;
+        let dir = Self {
+            root: root.to_owned(),
+            lock: Mutex::new(Some(lock)),
+        };
         // Looked at again under the lock: another broker may have been faster.
         if !check_ours(env, root)? {
-            let identity = Identity { id: env.random.next_u64() };
-            replace_file(files, &dir.identity(), &identity.encode()).map_err(|error| not_writable(root, error))?;
+            let identity = Identity {
+                id: env.random.next_u64(),
+            };
+            replace_file(files, &dir.identity(), &identity.encode())
+                .map_err(|error| not_writable(root, error))?;
         }
         for inner in [dir.journal(), dir.topics()] {
             ensure_dir(files, &inner).map_err(|error| not_writable(root, error))?;
@@ -115,7 +128,10 @@ impl DataDir {
 
 /// The id of the topic that a directory is named after, as [`DataDir::topic`] names it.
 pub(crate) fn parse_topic(name: &str) -> Option<TopicId> {
-    (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten().map(TopicId)
+    (name.len() == 16)
+        .then(|| u64::from_str_radix(name, 16).ok())
+        .flatten()
+        .map(TopicId)
 }
 
 /// Checks that a directory is one of ours or may become one; returns whether it is one already.
@@ -133,9 +149,15 @@ pub(crate) fn check_ours(env: &Env, root: &Path) -> Result<bool, Error> {
         };
     }
     // Our own first start may have been cut off anywhere; its names are known.
-    let entries = env.files.read_dir(root).map_err(FileError::when("list", root))?;
+    let entries = env
+        .files
+        .read_dir(root)
+        .map_err(FileError::when("list", root))?;
     let ours = ["lock", "taffrail.new", "lost+found"];
-    if entries.iter().all(|entry| ours.contains(&entry.name.as_str())) {
+    if entries
+        .iter()
+        .all(|entry| ours.contains(&entry.name.as_str()))
+    {
         Ok(false)
     } else {
         Err(Error::Foreign { path })
@@ -143,7 +165,12 @@ pub(crate) fn check_ours(env: &Env, root: &Path) -> Result<bool, Error> {
 }
 
 fn create_with_parents(env: &Env, root: &Path) -> Result<(), Error> {
-    if root.as_os_str().is_empty() || env.files.exists(root).map_err(FileError::when("look for", root))? {
+    if root.as_os_str().is_empty()
+        || env
+            .files
+            .exists(root)
+            .map_err(FileError::when("look for", root))?
+    {
         return Ok(());
     }
     if let Some(parent) = root.parent() {
@@ -152,7 +179,9 @@ fn create_with_parents(env: &Env, root: &Path) -> Result<(), Error> {
     ensure_dir(&*env.files, root).map_err(|error| not_writable(root, error))?;
     match root.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => {
-            env.files.sync_dir(parent).map_err(FileError::when(super::files::SYNC, parent))?;
+            env.files
+                .sync_dir(parent)
+                .map_err(FileError::when(super::files::SYNC, parent))?;
         }
         _ => {}
     }
@@ -161,9 +190,10 @@ fn create_with_parents(env: &Env, root: &Path) -> Result<(), Error> {
 
 fn not_writable(root: &Path, error: FileError) -> Error {
     match error.source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            Error::NotWritable { path: root.to_owned(), source: error.source }
-        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::NotWritable {
+            path: root.to_owned(),
+            source: error.source,
+        },
         _ => Error::File(error),
     }
 }

@@ -50,13 +50,18 @@ impl TestBroker {
     }
 
     pub(super) async fn start_with(world: World, network: Network, settings: Settings) -> Self {
-        let mut broker = Self { running: None, network, settings, world };
+        let mut broker = Self {
+            running: None,
+            network,
+            settings,
+            world,
+        };
         broker.restart().await;
         broker
     }
 
-    /// A client. It may be used for as long as the test likes: while the broker is down, its calls fail; after a
-    /// [`restart`](Self::restart) it connects again.
+    /// A client. It may be used for as long as the test likes: while the broker is down, its calls
+    /// fail; after a [`restart`](Self::restart) it connects again.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::from_channel(self.channel())
@@ -75,7 +80,9 @@ impl TestBroker {
     /// If it was built without [`Builder::tcp`].
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.network.address().expect("a test broker listens only if it is built with `.tcp()`")
+        self.network
+            .address()
+            .expect("a test broker listens only if it is built with `.tcp()`")
     }
 
     /// Its address as clients take it, such as `http://127.0.0.1:40123`.
@@ -88,14 +95,15 @@ impl TestBroker {
         format!("http://{}", self.address())
     }
 
-    /// Its data directory, to be looked at or damaged while the broker is down. On a simulated disk there is nothing at
-    /// this path.
+    /// Its data directory, to be looked at or damaged while the broker is down. On a simulated disk
+    /// there is nothing at this path.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         self.world.data_dir()
     }
 
-    /// Lets time pass on the clock of a [simulated](Builder::simulated) broker, which otherwise stands still.
+    /// Lets time pass on the clock of a [simulated](Builder::simulated) broker, which otherwise
+    /// stands still.
     ///
     /// # Panics
     ///
@@ -104,34 +112,41 @@ impl TestBroker {
         self.world.advance_clock(by);
     }
 
-    /// Ends the broker at once: connections break, what is under way is not answered, nothing more is written. On a
-    /// real disk this is what kill -9 does; on a simulated one it is a power cut, which loses what was not synced, or
-    /// parts of it, as drawn from the seed.
+    /// Ends the broker at once: connections break, what is under way is not answered, nothing more
+    /// is written. On a real disk this is what kill -9 does; on a simulated one it is a power cut,
+    /// which loses what was not synced, or parts of it, as drawn from the seed.
     ///
     /// # Panics
     ///
     /// If the broker is not running.
     pub async fn crash(&mut self) {
-        let running = self.running.take().expect("only a running broker can crash");
+        let running = self
+            .running
+            .take()
+            .expect("only a running broker can crash");
         self.network.unplug();
         self.world.cut_power();
         running.crash().await;
     }
 
-    /// Stops the broker as its operator would: calls under way are finished, following reads are ended, everything is
-    /// put where the next start finds it at once. [`restart`](Self::restart) starts it again.
+    /// Stops the broker as its operator would: calls under way are finished, following reads are
+    /// ended, everything is put where the next start finds it at once. [`restart`](Self::restart)
+    /// starts it again.
     ///
     /// # Panics
     ///
     /// If the broker is not running, or its storage has failed.
     pub async fn stop(&mut self) {
-        let running = self.running.take().expect("only a running broker can be stopped");
+        let running = self
+            .running
+            .take()
+            .expect("only a running broker can be stopped");
         self.network.unplug();
         running.stop().await;
     }
 
-    /// Starts the broker again on what [`crash`](Self::crash) or [`stop`](Self::stop) left, after stopping it if need
-    /// be. Clients connect again by themselves.
+    /// Starts the broker again on what [`crash`](Self::crash) or [`stop`](Self::stop) left, after
+    /// stopping it if need be. Clients connect again by themselves.
     ///
     /// # Panics
     ///
@@ -150,7 +165,12 @@ impl TestBroker {
         let server = Server::new(Arc::clone(&broker), self.settings.server.clone());
         let stopping = async move { drop(asked_to_stop.await) };
         let serving = self.network.serve(server, stopping).await;
-        self.running = Some(Running { broker, serving, shutdown: Some(shutdown), ended: false });
+        self.running = Some(Running {
+            broker,
+            serving,
+            shutdown: Some(shutdown),
+            ended: false,
+        });
     }
 }
 
@@ -170,13 +190,17 @@ impl Running {
         // Cancelled, that is; or it has ended before.
         drop((&mut self.serving).await);
         let broker = Arc::clone(&self.broker);
-        spawn_blocking(move || broker.abandon()).await.expect("abandoning a broker does not panic");
+        spawn_blocking(move || broker.abandon())
+            .await
+            .expect("abandoning a broker does not panic");
     }
 
     async fn stop(mut self) {
         self.ended = true;
         drop(self.shutdown.take());
-        (&mut self.serving).await.expect("the server does not panic");
+        (&mut self.serving)
+            .await
+            .expect("the server does not panic");
         let broker = Arc::clone(&self.broker);
         spawn_blocking(move || broker.close())
             .await

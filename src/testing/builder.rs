@@ -47,37 +47,39 @@ impl Builder {
         self.listen(Ipv4Addr::LOCALHOST.into())
     }
 
-    /// Listens on a free port of this address. While the broker is down its port must stay free for it, and that
-    /// clients that connect take ports of 127.0.0.1 speaks for another one of 127.0.0.0/8 if it is restarted.
+    /// Listens on a free port of this address. While the broker is down its port must stay free for
+    /// it, and that clients that connect take ports of 127.0.0.1 speaks for another one of
+    /// 127.0.0.0/8 if it is restarted.
     pub fn listen(mut self, address: IpAddr) -> Self {
         self.listen = Some(address);
         self
     }
 
-    /// Keeps the data in this directory, which is created if need be and stays. Default: a temporary directory, removed
-    /// when the broker is dropped.
+    /// Keeps the data in this directory, which is created if need be and stays. Default: a
+    /// temporary directory, removed when the broker is dropped.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.place = Place::Directory(path.into());
         self
     }
 
-    /// Runs on a disk and a clock that exist in memory only. What a [`crash`](TestBroker::crash) leaves of the data
-    /// that was not synced is drawn from the seed: the same seed and the same calls give the same result as far as the
-    /// order of the writes is the same.
+    /// Runs on a disk and a clock that exist in memory only. What a [`crash`](TestBroker::crash)
+    /// leaves of the data that was not synced is drawn from the seed: the same seed and the same
+    /// calls give the same result as far as the order of the writes is the same.
     pub fn simulated(mut self, seed: u64) -> Self {
         self.place = Place::Simulated { seed };
         self
     }
 
-    /// The size of a journal file; a multiple of 4,096, default 32 MiB, simulated 4 MiB. No request can be larger. The
-    /// smaller they are, the sooner they are used again, which is when bugs would show.
+    /// The size of a journal file; a multiple of 4,096, default 32 MiB, simulated 4 MiB. No request
+    /// can be larger. The smaller they are, the sooner they are used again, which is when bugs
+    /// would show.
     pub fn journal_file_bytes(mut self, bytes: u64) -> Self {
         self.journal_file_bytes = Some(bytes);
         self
     }
 
-    /// Most bytes appended and not yet in segments, default 32 MiB; at least twice the largest request. Appends wait
-    /// beyond.
+    /// Most bytes appended and not yet in segments, default 32 MiB; at least twice the largest
+    /// request. Appends wait beyond.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
         self
@@ -96,7 +98,11 @@ impl Builder {
     /// If it cannot start, and outside of a tokio runtime.
     pub async fn start(self) -> TestBroker {
         let simulated = matches!(self.place, Place::Simulated { .. });
-        let journal_file_bytes = if simulated { SIMULATED_JOURNAL_FILE_BYTES } else { JOURNAL_FILE_BYTES };
+        let journal_file_bytes = if simulated {
+            SIMULATED_JOURNAL_FILE_BYTES
+        } else {
+            JOURNAL_FILE_BYTES
+        };
         let world = World::new(self.place);
 
         let mut broker = crate::broker::Options::new(world.data_dir().to_owned());

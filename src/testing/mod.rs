@@ -5,10 +5,11 @@
 //! taffrail = { version = "0.1", features = ["testing"] }
 //! ```
 //!
-//! A [`TestBroker`] is the whole broker on a directory of its own, which is removed with it, so that tests do not see
-//! each other and run at the same time. Nothing listens on a port unless asked to. What the tests are really about is
-//! what happens to *your* program when the broker goes away: a client outlives a [`crash`](TestBroker::crash) and finds
-//! the broker again after a [`restart`](TestBroker::restart), as it would the real one.
+//! A [`TestBroker`] is the whole broker on a directory of its own, which is removed with it, so
+//! that tests do not see each other and run at the same time. Nothing listens on a port unless
+//! asked to. What the tests are really about is what happens to *your* program when the broker goes
+//! away: a client outlives a [`crash`](TestBroker::crash) and finds the broker again after a
+//! [`restart`](TestBroker::restart), as it would the real one.
 //!
 //! ```no_run
 //! use taffrail::{
@@ -33,8 +34,8 @@
 //! }
 //! ```
 //!
-//! On the [simulated disk](Builder::simulated) a crash is a power cut: whatever was not synced may be gone, torn or out
-//! of order, drawn from a seed, and the clock only moves when it is told to.
+//! On the [simulated disk](Builder::simulated) a crash is a power cut: whatever was not synced may
+//! be gone, torn or out of order, drawn from a seed, and the clock only moves when it is told to.
 
 mod broker;
 mod builder;

@@ -1,4 +1,5 @@
-//! How clients reach a test broker: through a pipe in the process, or a port of the loopback interface.
+//! How clients reach a test broker: through a pipe in the process, or a port of the loopback
+//! interface.
 
 use std::{
     io,
@@ -25,7 +26,8 @@ const PIPE_BYTES: usize = 1 << 20;
 /// A name for the broker in the process; nothing looks it up.
 const IN_PROCESS_URL: &str = "http://in-process.invalid";
 
-/// Where clients find a broker. It outlives the broker, whose address stays the same when it is restarted.
+/// Where clients find a broker. It outlives the broker, whose address stays the same when it is
+/// restarted.
 #[derive(Debug)]
 pub(super) enum Network {
     InProcess(Switchboard),
@@ -42,9 +44,16 @@ impl Network {
     }
 
     pub(super) async fn tcp(address: IpAddr) -> Self {
-        let listener = TcpListener::bind((address, 0)).await.expect("the interface has a free port");
-        let address = listener.local_addr().expect("a bound listener has an address");
-        Self::Tcp { address, listener: Some(listener) }
+        let listener = TcpListener::bind((address, 0))
+            .await
+            .expect("the interface has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound listener has an address");
+        Self::Tcp {
+            address,
+            listener: Some(listener),
+        }
     }
 
     /// The port, if there is one.
@@ -69,7 +78,9 @@ impl Network {
             Self::Tcp { address, listener } => {
                 let listener = match listener.take() {
                     Some(listener) => listener,
-                    None => TcpListener::bind(*address).await.expect("the broker's port is still free"),
+                    None => TcpListener::bind(*address)
+                        .await
+                        .expect("the broker's port is still free"),
                 };
                 tokio::spawn(server.run(crate::server::tcp(listener), shutdown))
             }
@@ -97,9 +108,10 @@ impl Network {
                     async move { switchboard.connect().await.map(TokioIo::new) }
                 }))
             }
-            Self::Tcp { address, .. } => {
-                options.endpoint(&format!("http://{address}")).expect("the URL is valid").connect_lazy()
-            }
+            Self::Tcp { address, .. } => options
+                .endpoint(&format!("http://{address}"))
+                .expect("the URL is valid")
+                .connect_lazy(),
         }
     }
 }
@@ -122,8 +134,18 @@ impl Switchboard {
     }
 
     async fn connect(&self) -> io::Result<DuplexStream> {
-        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "the test broker is not running");
-        let server = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(refused)?;
+        let refused = || {
+            io::Error::new(
+                io::ErrorKind::ConnectionRefused,
+                "the test broker is not running",
+            )
+        };
+        let server = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(refused)?;
         let (ours, theirs) = duplex(PIPE_BYTES);
         server.send(Ok(theirs)).await.map_err(|_| refused())?;
         Ok(ours)

@@ -46,10 +46,19 @@ impl World {
     pub(super) fn new(place: Place) -> Self {
         match place {
             Place::Temporary => {
-                let temporary = TempDir::with_prefix("taffrail-").expect("the temporary directory can be written to");
-                Self { data_dir: temporary.path().join("data"), kind: Kind::Real, _temporary: Some(temporary) }
+                let temporary = TempDir::with_prefix("taffrail-")
+                    .expect("the temporary directory can be written to");
+                Self {
+                    data_dir: temporary.path().join("data"),
+                    kind: Kind::Real,
+                    _temporary: Some(temporary),
+                }
             }
-            Place::Directory(data_dir) => Self { data_dir, kind: Kind::Real, _temporary: None },
+            Place::Directory(data_dir) => Self {
+                data_dir,
+                kind: Kind::Real,
+                _temporary: None,
+            },
             Place::Simulated { seed } => Self {
                 data_dir: PathBuf::from("/data"),
                 kind: Kind::Simulated(Simulation::new(seed)),
@@ -73,13 +82,16 @@ impl World {
     pub(super) fn advance_clock(&self, by: Duration) {
         match &self.kind {
             Kind::Real => {
-                panic!("only the clock of a simulated broker can be advanced; build it with `.simulated(seed)`")
+                panic!(
+                    "only the clock of a simulated broker can be advanced; build it with `.simulated(seed)`"
+                )
             }
             Kind::Simulated(simulation) => simulation.advance_clock(by),
         }
     }
 
-    /// What a crash does to the disk before anything else happens. The real one keeps what the kernel has.
+    /// What a crash does to the disk before anything else happens. The real one keeps what the
+    /// kernel has.
     pub(super) fn cut_power(&self) {
         match &self.kind {
             Kind::Real => {}
@@ -101,7 +113,11 @@ const START_MS: i64 = 1_704_067_200_000;
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        Self { chance: SimRandom::new(seed), clock: SimClock::new(START_MS), disk: Mutex::new(SimDisk::new(seed)) }
+        Self {
+            chance: SimRandom::new(seed),
+            clock: SimClock::new(START_MS),
+            disk: Mutex::new(SimDisk::new(seed)),
+        }
     }
 
     fn disk(&self) -> MutexGuard<'_, SimDisk> {
@@ -120,7 +136,8 @@ impl Simulation {
         self.clock.advance(by);
     }
 
-    /// Loses what was not synced, as drawn from the seed. Handles of the broker that crashed get errors from here on.
+    /// Loses what was not synced, as drawn from the seed. Handles of the broker that crashed get
+    /// errors from here on.
     fn cut_power(&self) {
         let seed = self.chance.next_u64();
         let modes = CrashMode::ALL.len() as u64;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The place of a record in its partition's log: the first record has 0, and a place is never used twice.
+/// The place of a record in its partition's log: the first record has 0, and a place is never used
+/// twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub u64);
 
@@ -40,7 +41,8 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// The identity of a topic, drawn at random: a topic created again under the same name has another one.
+/// The identity of a topic, drawn at random: a topic created again under the same name has another
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(pub u64);
 
@@ -50,7 +52,8 @@ impl fmt::Display for TopicId {
     }
 }
 
-/// The number of a record among those of its entity, from 1. 0 stands for none: an entity that never had a record.
+/// The number of a record among those of its entity, from 1. 0 stands for none: an entity that
+/// never had a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 

@@ -2,9 +2,11 @@
 
 use super::PartitionId;
 
-/// The partition of a key: the same number that Kafka's Java client computes, so that topics can be moved over.
+/// The partition of a key: the same number that Kafka's Java client computes, so that topics can be
+/// moved over.
 ///
-/// `toPositive(murmur2(key)) % partitions`, from `org.apache.kafka.clients.producer.internals.BuiltInPartitioner`.
+/// `toPositive(murmur2(key)) % partitions`, from
+/// `org.apache.kafka.clients.producer.internals.BuiltInPartitioner`.
 ///
 /// # Panics
 ///
@@ -21,7 +23,10 @@ pub fn murmur2(data: &[u8]) -> u32 {
     const R: u32 = 24;
     const SEED: u32 = 0x9747_b28c;
 
-    #[expect(clippy::cast_possible_truncation, reason = "the formula takes the length as 32 bits; keys are shorter")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the formula takes the length as 32 bits; keys are shorter"
+    )]
     let mut hash = SEED ^ data.len() as u32;
     let mut words = data.chunks_exact(4);
     for word in &mut words {

@@ -1,5 +1,5 @@
-//! Every fixed bound in one place. What can be configured has its default here too; nothing grows without a line in
-//! this file.
+//! Every fixed bound in one place. What can be configured has its default here too; nothing grows
+//! without a line in this file.
 
 /// Longest topic name, in bytes; Kafka's rule, so that topics can be moved over.
 pub const MAX_TOPIC_NAME_BYTES: usize = 249;
@@ -7,7 +7,8 @@ pub const MAX_TOPIC_NAME_BYTES: usize = 249;
 /// Most partitions of one topic.
 pub const MAX_PARTITIONS_PER_TOPIC: u32 = 10_000;
 
-/// Most partitions of one broker: each costs a few hundred bytes of memory and one open file while it is written to.
+/// Most partitions of one broker: each costs a few hundred bytes of memory and one open file while
+/// it is written to.
 pub const MAX_PARTITIONS: usize = 20_000;
 
 /// Longest key, in bytes.
@@ -37,16 +38,19 @@ pub const MAX_PRODUCER_NAME_BYTES: usize = 255;
 /// Most producers that are known at a time; each costs about 100 bytes of memory, and its name.
 pub const MAX_PRODUCERS: usize = 100_000;
 
-/// Most partitions that all producers together have appended to; each costs about 100 bytes of memory.
+/// Most partitions that all producers together have appended to; each costs about 100 bytes of
+/// memory.
 pub const MAX_PRODUCER_SEQUENCES: usize = 500_000;
 
-/// Default for how long a producer that does nothing is remembered, in milliseconds: 7 days while the broker runs.
+/// Default for how long a producer that does nothing is remembered, in milliseconds: 7 days while
+/// the broker runs.
 pub const PRODUCER_IDLE_MS: u64 = 7 * 86_400_000;
 
 /// The same for producers without a name where the room for producers is nearly used up: 1 hour.
 pub const CROWDED_PRODUCER_IDLE_MS: u64 = 3_600_000;
 
-/// Most erasures that wait for their bytes to be removed, and most that are remembered when they are complete.
+/// Most erasures that wait for their bytes to be removed, and most that are remembered when they
+/// are complete.
 pub const MAX_ERASURES: usize = 10_000;
 
 /// Default for how long an erasure may take until the bytes are gone, in milliseconds: 1 h.
@@ -55,14 +59,15 @@ pub const ERASURE_DEADLINE_MS: u64 = 3_600_000;
 /// Default for the memory of the key indexes' newest parts, in bytes.
 pub const KEY_INDEX_BYTES: usize = 128 << 20;
 
-/// Most records in one append: the fields that the broker adds, 37 bytes at most, then add at most 10 MiB to a request.
+/// Most records in one append: the fields that the broker adds, 37 bytes at most, then add at most
+/// 10 MiB to a request.
 pub const MAX_RECORDS_PER_APPEND: usize = 262_144;
 
 /// Largest encoded append request. Its journal entry must fit one journal file.
 pub const MAX_REQUEST_BYTES: usize = 16 << 20;
 
-/// Most records bytes in one read response, unless a single record is larger. Below the 4 MiB that generated clients
-/// accept by default.
+/// Most records bytes in one read response, unless a single record is larger. Below the 4 MiB that
+/// generated clients accept by default.
 pub const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
 /// Most keys, and most types, in one filter.
@@ -71,8 +76,8 @@ pub const MAX_FILTER_VALUES: usize = 1_000;
 /// Most topics in one page of a listing.
 pub const MAX_TOPICS_PER_PAGE: usize = 1_000;
 
-/// Bounds and default of a topic's `max.record.bytes`. Above 3 MiB a generated client must raise its own limit on
-/// received messages.
+/// Bounds and default of a topic's `max.record.bytes`. Above 3 MiB a generated client must raise
+/// its own limit on received messages.
 pub const RECORD_BYTES: (u64, u64, u64) = (1 << 10, 1 << 20, 8 << 20);
 
 /// Bounds and default of a topic's `segment.bytes`. The index holds positions as 32-bit numbers.
@@ -81,7 +86,8 @@ pub const SEGMENT_BYTES: (u64, u64, u64) = (64 << 10, 256 << 20, 1 << 30);
 /// Bounds and default of a topic's `segment.ms`: 1 s, 7 days, 100 years.
 pub const SEGMENT_MS: (u64, u64, u64) = (1_000, 7 * 86_400_000, 36_525 * 86_400_000);
 
-/// Default size of a journal file. The largest request with what the broker adds takes a third of it.
+/// Default size of a journal file. The largest request with what the broker adds takes a third of
+/// it.
 pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 
 /// Default for the most journal files: a start then replays at most 256 MiB.
@@ -93,7 +99,8 @@ pub const MEMORY_BYTES: usize = 128 << 20;
 /// Default for the most segments open at a time. The kernel allows 65,530 maps by default.
 pub const OPEN_SEGMENTS: usize = 1_024;
 
-/// Frames from this size on are kept when a record was looked up in them: what is read at once of a segment.
+/// Frames from this size on are kept when a record was looked up in them: what is read at once of a
+/// segment.
 pub const LARGE_FRAME_BYTES: usize = 64 << 10;
 
 /// Most bytes of them: the largest frame fits, or two of 16 MiB with the places of their records.

@@ -1,4 +1,5 @@
-//! Values that every layer shares: identities, offsets, settings, limits, and the view of an encoded record.
+//! Values that every layer shares: identities, offsets, settings, limits, and the view of an
+//! encoded record.
 //!
 //! Nothing here does I/O, reads a clock or allocates for more than what it returns.
 

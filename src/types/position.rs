@@ -12,6 +12,7 @@ pub enum Position {
     Latest,
     /// The record at this offset.
     Offset(Offset),
-    /// The first record whose timestamp, in milliseconds since 1970-01-01T00:00:00Z, is this or later.
+    /// The first record whose timestamp, in milliseconds since 1970-01-01T00:00:00Z, is this or
+    /// later.
     Timestamp(i64),
 }

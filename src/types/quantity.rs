@@ -8,7 +8,8 @@ pub struct QuantityError {
     expected: &'static str,
 }
 
-/// Reads a number of bytes: `1048576`, `64KiB`, `1MiB`, `2GiB`, also `KB`, `MB`, `GB` for powers of 1,000.
+/// Reads a number of bytes: `1048576`, `64KiB`, `1MiB`, `2GiB`, also `KB`, `MB`, `GB` for powers of
+/// 1,000.
 ///
 /// # Errors
 ///
@@ -33,16 +34,34 @@ pub fn parse_bytes(text: &str) -> Result<u64, QuantityError> {
 ///
 /// If the text is anything else, or more than 2^64 milliseconds.
 pub fn parse_millis(text: &str) -> Result<u64, QuantityError> {
-    const UNITS: [(&str, u64); 6] =
-        [("", 1), ("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    parse(text, &UNITS, "a duration such as 500ms, 30s, 10m, 12h or 7d")
+    const UNITS: [(&str, u64); 6] = [
+        ("", 1),
+        ("ms", 1),
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ];
+    parse(
+        text,
+        &UNITS,
+        "a duration such as 500ms, 30s, 10m, 12h or 7d",
+    )
 }
 
 fn parse(text: &str, units: &[(&str, u64)], expected: &'static str) -> Result<u64, QuantityError> {
-    let error = || QuantityError { text: text.chars().take(64).collect(), expected };
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let error = || QuantityError {
+        text: text.chars().take(64).collect(),
+        expected,
+    };
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| error())?;
-    let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(error)?;
+    let (_, factor) = units
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+        .ok_or_else(error)?;
     number.checked_mul(*factor).ok_or_else(error)
 }

@@ -1,8 +1,9 @@
 //! An encoded record, looked at in place.
 //!
-//! [`RecordView::parse`] is the one reader of a record's bytes: the broker checks an append with it, filters and
-//! look-ups by time use it, and the client hands it to users. It walks the protobuf fields once, borrows everything and
-//! allocates nothing. The encoding is <https://protobuf.dev/programming-guides/encoding/>.
+//! [`RecordView::parse`] is the one reader of a record's bytes: the broker checks an append with
+//! it, filters and look-ups by time use it, and the client hands it to users. It walks the protobuf
+//! fields once, borrows everything and allocates nothing. The encoding is
+//! <https://protobuf.dev/programming-guides/encoding/>.
 
 use super::limits::{MAX_EVENT_ID_BYTES, MAX_HEADERS, MAX_KEY_BYTES, MAX_NAME_BYTES};
 
@@ -15,7 +16,8 @@ pub struct RecordView<'a> {
     pub value: Option<&'a [u8]>,
     /// The type of the event.
     pub event_type: &'a str,
-    /// When it happened, in milliseconds since 1970-01-01T00:00:00Z. The broker sets it where the client did not.
+    /// When it happened, in milliseconds since 1970-01-01T00:00:00Z. The broker sets it where the
+    /// client did not.
     pub timestamp_ms: Option<i64>,
     /// The client's identity for the event; empty for none.
     pub event_id: &'a [u8],
@@ -75,7 +77,8 @@ const FIXED64: u32 = 1;
 const BYTES: u32 = 2;
 
 impl<'a> RecordView<'a> {
-    /// Reads a record as a client may send it: known fields within their bounds, and none of the broker's.
+    /// Reads a record as a client may send it: known fields within their bounds, and none of the
+    /// broker's.
     ///
     /// # Errors
     ///
@@ -103,7 +106,10 @@ impl<'a> RecordView<'a> {
     ///
     /// What is wrong with it first.
     pub fn parse(encoded: &'a [u8]) -> Result<Self, MalformedRecord> {
-        let mut record = Self { encoded, ..Self::default() };
+        let mut record = Self {
+            encoded,
+            ..Self::default()
+        };
         let mut rest = encoded;
         while !rest.is_empty() {
             let (field, wire) = take_tag(&mut rest)?;
@@ -112,7 +118,12 @@ impl<'a> RecordView<'a> {
         Ok(record)
     }
 
-    fn take_field(&mut self, field: u32, wire: u32, rest: &mut &'a [u8]) -> Result<(), MalformedRecord> {
+    fn take_field(
+        &mut self,
+        field: u32,
+        wire: u32,
+        rest: &mut &'a [u8],
+    ) -> Result<(), MalformedRecord> {
         let expected = match field {
             1..=4 | 6 | 15 => BYTES,
             5 => VARINT,
@@ -133,7 +144,10 @@ impl<'a> RecordView<'a> {
                     return Err(MalformedRecord::TooManyHeaders);
                 }
             }
-            #[expect(clippy::cast_possible_wrap, reason = "protobuf encodes int64 as the same bits, unsigned")]
+            #[expect(
+                clippy::cast_possible_wrap,
+                reason = "protobuf encodes int64 as the same bits, unsigned"
+            )]
             5 => self.timestamp_ms = Some(take_varint(rest)? as i64),
             6 => self.event_id = bounded(take_bytes(rest)?, "the event id", 0, MAX_EVENT_ID_BYTES)?,
             12 => self.offset = Some(u64::from_le_bytes(take_fixed64(rest)?)),
@@ -147,7 +161,13 @@ impl<'a> RecordView<'a> {
     /// The headers, in order: name and value.
     #[must_use]
     pub fn headers(&self) -> HeaderIter<'a> {
-        HeaderIter { rest: if self.header_count == 0 { &[] } else { self.encoded } }
+        HeaderIter {
+            rest: if self.header_count == 0 {
+                &[]
+            } else {
+                self.encoded
+            },
+        }
     }
 
     /// The record's encoding, as it was parsed.
@@ -185,7 +205,8 @@ impl<'a> Iterator for HeaderIter<'a> {
     }
 }
 
-/// A run of records as frames store them and read responses carry them: tag, length, record, again and again.
+/// A run of records as frames store them and read responses carry them: tag, length, record, again
+/// and again.
 ///
 /// Yields each record's encoding with its place in the run: from its tag to its end.
 #[derive(Clone, Debug)]
@@ -254,10 +275,16 @@ fn split_header(mut rest: &[u8]) -> Result<(&str, &[u8]), MalformedRecord> {
 }
 
 fn text<'a>(bytes: &'a [u8], what: &'static str, min: usize) -> Result<&'a str, MalformedRecord> {
-    std::str::from_utf8(bounded(bytes, what, min, MAX_NAME_BYTES)?).map_err(|_| MalformedRecord::NotUtf8(what))
+    std::str::from_utf8(bounded(bytes, what, min, MAX_NAME_BYTES)?)
+        .map_err(|_| MalformedRecord::NotUtf8(what))
 }
 
-fn bounded<'a>(bytes: &'a [u8], what: &'static str, min: usize, max: usize) -> Result<&'a [u8], MalformedRecord> {
+fn bounded<'a>(
+    bytes: &'a [u8],
+    what: &'static str,
+    min: usize,
+    max: usize,
+) -> Result<&'a [u8], MalformedRecord> {
     match bytes.len() {
         len if len < min => Err(MalformedRecord::Empty(what)),
         len if len > max => Err(MalformedRecord::TooLong { what, len, max }),
@@ -298,7 +325,9 @@ fn take_fixed64(rest: &mut &[u8]) -> Result<[u8; 8], MalformedRecord> {
 
 fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord> {
     let len = usize::try_from(take_varint(rest)?).map_err(|_| MalformedRecord::Encoding)?;
-    let (bytes, behind) = rest.split_at_checked(len).ok_or(MalformedRecord::Encoding)?;
+    let (bytes, behind) = rest
+        .split_at_checked(len)
+        .ok_or(MalformedRecord::Encoding)?;
     *rest = behind;
     Ok(bytes)
 }

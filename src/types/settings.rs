@@ -101,7 +101,13 @@ impl Default for TopicSettings {
 
 impl TopicSettings {
     /// The names of all settings.
-    pub const NAMES: [&'static str; 5] = ["keys", "durability", "max.record.bytes", "segment.bytes", "segment.ms"];
+    pub const NAMES: [&'static str; 5] = [
+        "keys",
+        "durability",
+        "max.record.bytes",
+        "segment.bytes",
+        "segment.ms",
+    ];
 
     /// Gives one setting a value.
     ///
@@ -110,14 +116,30 @@ impl TopicSettings {
     /// If there is no such setting or it cannot have this value; nothing is changed then.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         match name {
-            "keys" => self.keys = word("keys", value, [("versioned", Keys::Versioned), ("plain", Keys::Plain)])?,
-            "durability" => {
-                self.durability = word("durability", value, [("sync", Durability::Sync), ("os", Durability::Os)])?;
+            "keys" => {
+                self.keys = word(
+                    "keys",
+                    value,
+                    [("versioned", Keys::Versioned), ("plain", Keys::Plain)],
+                )?;
             }
-            "max.record.bytes" => self.max_record_bytes = size("max.record.bytes", value, RECORD_BYTES)?,
+            "durability" => {
+                self.durability = word(
+                    "durability",
+                    value,
+                    [("sync", Durability::Sync), ("os", Durability::Os)],
+                )?;
+            }
+            "max.record.bytes" => {
+                self.max_record_bytes = size("max.record.bytes", value, RECORD_BYTES)?;
+            }
             "segment.bytes" => self.segment_bytes = size("segment.bytes", value, SEGMENT_BYTES)?,
             "segment.ms" => self.segment_ms = duration("segment.ms", value, SEGMENT_MS)?,
-            _ => return Err(SettingError::Unknown { name: name.chars().take(64).collect() }),
+            _ => {
+                return Err(SettingError::Unknown {
+                    name: name.chars().take(64).collect(),
+                });
+            }
         }
         Ok(())
     }
@@ -128,12 +150,16 @@ impl TopicSettings {
     ///
     /// If there is no such setting.
     pub fn reset(&mut self, name: &str) -> Result<(), SettingError> {
-        let default =
-            Self::default().get(name).ok_or_else(|| SettingError::Unknown { name: name.chars().take(64).collect() })?;
+        let default = Self::default()
+            .get(name)
+            .ok_or_else(|| SettingError::Unknown {
+                name: name.chars().take(64).collect(),
+            })?;
         self.set(name, &default)
     }
 
-    /// The value of one setting, in the form that [`set`](Self::set) takes; none if there is no such setting.
+    /// The value of one setting, in the form that [`set`](Self::set) takes; none if there is no
+    /// such setting.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         Some(match name {
@@ -154,13 +180,19 @@ impl TopicSettings {
 }
 
 /// One of two words.
-fn word<T: Copy>(name: &'static str, value: &str, words: [(&'static str, T); 2]) -> Result<T, SettingError> {
+fn word<T: Copy>(
+    name: &'static str,
+    value: &str,
+    words: [(&'static str, T); 2],
+) -> Result<T, SettingError> {
     let found = words.iter().find(|(word, _)| *word == value);
-    found.map(|(_, meaning)| *meaning).ok_or_else(|| SettingError::NotAWord {
-        name,
-        value: value.chars().take(64).collect(),
-        allowed: words.map(|(word, _)| word),
-    })
+    found
+        .map(|(_, meaning)| *meaning)
+        .ok_or_else(|| SettingError::NotAWord {
+            name,
+            value: value.chars().take(64).collect(),
+            allowed: words.map(|(word, _)| word),
+        })
 }
 
 fn size(name: &'static str, value: &str, bounds: (u64, u64, u64)) -> Result<u64, SettingError> {
@@ -169,10 +201,24 @@ fn size(name: &'static str, value: &str, bounds: (u64, u64, u64)) -> Result<u64,
 }
 
 fn duration(name: &'static str, value: &str, bounds: (u64, u64, u64)) -> Result<u64, SettingError> {
-    let value = parse_millis(value).map_err(|source| SettingError::NotAQuantity { name, source })?;
+    let value =
+        parse_millis(value).map_err(|source| SettingError::NotAQuantity { name, source })?;
     within(name, value, bounds)
 }
 
-fn within(name: &'static str, value: u64, (min, _, max): (u64, u64, u64)) -> Result<u64, SettingError> {
-    if (min..=max).contains(&value) { Ok(value) } else { Err(SettingError::OutOfBounds { name, value, min, max }) }
+fn within(
+    name: &'static str,
+    value: u64,
+    (min, _, max): (u64, u64, u64),
+) -> Result<u64, SettingError> {
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(SettingError::OutOfBounds {
+            name,
+            value,
+            min,
+            max,
+        })
+    }
 }

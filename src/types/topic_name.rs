@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use super::limits::MAX_TOPIC_NAME_BYTES;
 
-/// A valid topic name: 1 to 249 characters out of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, and neither `.` nor `..`.
+/// A valid topic name: 1 to 249 characters out of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, and
+/// neither `.` nor `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName(Arc<str>);
 
@@ -27,12 +28,16 @@ impl TopicName {
     /// If `name` breaks the rule.
     pub fn new(name: &str) -> Result<Self, TopicNameError> {
         let valid = (1..=MAX_TOPIC_NAME_BYTES).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
             && !matches!(name, "." | "..");
         if valid {
             Ok(Self(name.into()))
         } else {
-            Err(TopicNameError { name: name.chars().take(MAX_TOPIC_NAME_BYTES + 1).collect() })
+            Err(TopicNameError {
+                name: name.chars().take(MAX_TOPIC_NAME_BYTES + 1).collect(),
+            })
         }
     }
 

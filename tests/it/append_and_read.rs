@@ -23,12 +23,19 @@ async fn records_are_read_back_in_order_after_a_kill_and_after_a_clean_stop() ->
     let mut broker = TestBroker::start().await;
     let client = broker.client();
     client.topics().create(&NewTopic::new("t")).await?;
-    client.append(Batch::of("t", [Record::new().value("a"), Record::new().value("b")])).await?;
+    client
+        .append(Batch::of(
+            "t",
+            [Record::new().value("a"), Record::new().value("b")],
+        ))
+        .await?;
 
     broker.crash().await;
     broker.restart().await;
     assert_eq!(values(&client, "t").await?, ["a", "b"]);
-    client.append(Batch::of("t", [Record::new().value("c")])).await?;
+    client
+        .append(Batch::of("t", [Record::new().value("c")]))
+        .await?;
 
     broker.stop().await;
     broker.restart().await;
@@ -40,11 +47,24 @@ async fn records_are_read_back_in_order_after_a_kill_and_after_a_clean_stop() ->
 async fn a_following_read_gets_what_is_appended_later() -> Outcome {
     let broker = TestBroker::start().await;
     let client = broker.client();
-    client.topics().create(&NewTopic::new("t").partitions(3)).await?;
-    let mut reading = client.read("t").from(Position::Latest).follow().open().await?;
+    client
+        .topics()
+        .create(&NewTopic::new("t").partitions(3))
+        .await?;
+    let mut reading = client
+        .read("t")
+        .from(Position::Latest)
+        .follow()
+        .open()
+        .await?;
     for key in ["x", "y", "z"] {
-        client.append(Batch::of("t", [Record::new().key(key).value("v")])).await?;
-        let record = reading.next_record().await?.expect("a following read does not end");
+        client
+            .append(Batch::of("t", [Record::new().key(key).value("v")]))
+            .await?;
+        let record = reading
+            .next_record()
+            .await?
+            .expect("a following read does not end");
         assert_eq!(record.key.as_deref(), Some(key.as_bytes()));
     }
     Ok(())
@@ -60,7 +80,9 @@ async fn what_was_acknowledged_survives_power_cuts_on_a_simulated_disk() -> Outc
         for round in 0..4 {
             for at in 0..5 {
                 let value = format!("{round}-{at}");
-                client.append(Batch::of("t", [Record::new().key("k").value(&value)])).await?;
+                client
+                    .append(Batch::of("t", [Record::new().key("k").value(&value)]))
+                    .await?;
                 expected.push(value);
             }
             broker.crash().await;

@@ -1,4 +1,5 @@
-//! The bank of the examples, under load and across a crash: no money comes from nowhere or goes there.
+//! The bank of the examples, under load and across a crash: no money comes from nowhere or goes
+//! there.
 
 #[expect(dead_code, reason = "the program that shows it is not run here")]
 #[path = "../../examples/bank.rs"]
@@ -55,7 +56,10 @@ impl Customers {
     /// Waits for so many answers.
     async fn wait_for(&mut self, transfers: usize) {
         for _ in 0..transfers {
-            self.answered.recv().await.expect("there are more transfers to come");
+            self.answered
+                .recv()
+                .await
+                .expect("there are more transfers to come");
         }
     }
 
@@ -70,7 +74,8 @@ impl Customers {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn customers_who_race_for_the_same_accounts_leave_the_total_as_it_was() -> Result<(), BankError> {
+async fn customers_who_race_for_the_same_accounts_leave_the_total_as_it_was()
+-> Result<(), BankError> {
     let broker = TestBroker::start().await;
     let bank = opened(&broker).await?;
     let (complete, completed) = oneshot::channel();
@@ -83,10 +88,19 @@ async fn customers_who_race_for_the_same_accounts_leave_the_total_as_it_was() ->
     }
     let carried_out = customers.finish().await?;
     drop(complete);
-    let balances = balances.await.expect("the total that it sees is the same throughout")?;
+    let balances = balances
+        .await
+        .expect("the total that it sees is the same throughout")?;
 
-    assert_eq!((bank.total(&OWNERS).await?, balances.total()), (TOTAL, TOTAL));
-    assert_eq!(balances.transfers(), (carried_out, 0), "each transfer is there once, and whole");
+    assert_eq!(
+        (bank.total(&OWNERS).await?, balances.total()),
+        (TOTAL, TOTAL)
+    );
+    assert_eq!(
+        balances.transfers(),
+        (carried_out, 0),
+        "each transfer is there once, and whole"
+    );
     assert!(carried_out > 0, "at least the first one was covered");
     Ok(())
 }
@@ -107,9 +121,18 @@ async fn a_crash_in_the_middle_of_transfers_leaves_the_total_as_it_was() -> Resu
     }
     let carried_out = customers.finish().await?;
     drop(complete);
-    let balances = balances.await.expect("the total that it sees is the same throughout")?;
+    let balances = balances
+        .await
+        .expect("the total that it sees is the same throughout")?;
 
-    assert_eq!((bank.total(&OWNERS).await?, balances.total()), (TOTAL, TOTAL));
-    assert_eq!(balances.transfers(), (carried_out, 0), "each transfer is there once, and whole");
+    assert_eq!(
+        (bank.total(&OWNERS).await?, balances.total()),
+        (TOTAL, TOTAL)
+    );
+    assert_eq!(
+        balances.transfers(),
+        (carried_out, 0),
+        "each transfer is there once, and whole"
+    );
     Ok(())
 }

@@ -12,13 +12,23 @@ use crate::raw;
 
 type Outcome = Result<(), Error>;
 
-/// A broker with topics `accounts` and `transfers` of three partitions, and `plain` without versions.
+/// A broker with topics `accounts` and `transfers` of three partitions, and `plain` without
+/// versions.
 async fn started() -> Result<(TestBroker, Client), Error> {
     let broker = TestBroker::start().await;
     let client = broker.client();
-    client.topics().create(&NewTopic::new("accounts").partitions(3)).await?;
-    client.topics().create(&NewTopic::new("transfers").partitions(3)).await?;
-    client.topics().create(&NewTopic::new("plain").setting("keys", "plain")).await?;
+    client
+        .topics()
+        .create(&NewTopic::new("accounts").partitions(3))
+        .await?;
+    client
+        .topics()
+        .create(&NewTopic::new("transfers").partitions(3))
+        .await?;
+    client
+        .topics()
+        .create(&NewTopic::new("plain").setting("keys", "plain"))
+        .await?;
     Ok((broker, client))
 }
 
@@ -40,22 +50,38 @@ fn failed<T: std::fmt::Debug>(answer: Result<T, Error>) -> Vec<FailedCondition> 
 }
 
 fn at_version(index: usize, version: u64) -> FailedCondition {
-    FailedCondition { index, actual: Actual::Version(Version(version)) }
+    FailedCondition {
+        index,
+        actual: Actual::Version(Version(version)),
+    }
 }
 
 fn at_offset(index: usize, next: u64) -> FailedCondition {
-    FailedCondition { index, actual: Actual::NextOffset(Offset(next)) }
+    FailedCondition {
+        index,
+        actual: Actual::NextOffset(Offset(next)),
+    }
 }
 
 #[tokio::test]
 async fn an_append_whose_conditions_hold_happens() -> Outcome {
     let (_broker, client) = started().await?;
     let partition = partition_of_key(b"alice", 3);
-    client.append(one("accounts", "alice").expect_absent("accounts", "alice")).await?;
-    client.append(one("accounts", "alice").expect_version("accounts", "alice", Version(1))).await?;
-    client.append(one("accounts", "alice").expect_exists("accounts", "alice")).await?;
-    client.append(one("accounts", "alice").expect_next_offset("accounts", partition, Offset(3))).await?;
-    client.append(one("accounts", "bob").expect_version("accounts", "bob", Version::NONE)).await?;
+    client
+        .append(one("accounts", "alice").expect_absent("accounts", "alice"))
+        .await?;
+    client
+        .append(one("accounts", "alice").expect_version("accounts", "alice", Version(1)))
+        .await?;
+    client
+        .append(one("accounts", "alice").expect_exists("accounts", "alice"))
+        .await?;
+    client
+        .append(one("accounts", "alice").expect_next_offset("accounts", partition, Offset(3)))
+        .await?;
+    client
+        .append(one("accounts", "bob").expect_version("accounts", "bob", Version::NONE))
+        .await?;
     let all = one("accounts", "alice")
         .expect_version("accounts", "alice", Version(4))
         .expect_exists("accounts", "alice")
@@ -90,8 +116,14 @@ async fn all_conditions_that_do_not_hold_are_reported_together_and_nothing_is_wr
     for says in ["accounts", "alice", "version 2", "version 3"] {
         assert!(message.contains(says), "{message:?} does not say {says:?}");
     }
-    let expected =
-        [at_version(0, 3), at_version(2, 3), at_version(3, 0), at_offset(4, 3), at_version(6, 0), at_version(7, 3)];
+    let expected = [
+        at_version(0, 3),
+        at_version(2, 3),
+        at_version(3, 0),
+        at_offset(4, 3),
+        at_version(6, 0),
+        at_version(7, 3),
+    ];
     assert_eq!(failed(answer), expected);
     assert_eq!(records_in(&client, "accounts").await?, 3);
     Ok(())
@@ -118,7 +150,8 @@ async fn of_many_clients_that_expect_the_same_version_one_wins() -> Outcome {
         let racing: Vec<_> = (0..16)
             .map(|_| {
                 let client = broker.client();
-                let append = one("accounts", "alice").expect_version("accounts", "alice", Version(version));
+                let append =
+                    one("accounts", "alice").expect_version("accounts", "alice", Version(version));
                 tokio::spawn(async move { client.append(append).await })
             })
             .collect();
@@ -142,21 +175,35 @@ async fn versions_go_on_after_restarts_trims_and_tombstones() -> Outcome {
     client.append(one("accounts", "alice")).await?;
     broker.crash().await;
     broker.restart().await;
-    client.append(one("accounts", "alice").expect_version("accounts", "alice", Version(1))).await?;
-    client.topics().trim("accounts", partition, Offset(2)).await?;
-    client.append(Batch::of("accounts", [Record::tombstone("alice")])).await?;
+    client
+        .append(one("accounts", "alice").expect_version("accounts", "alice", Version(1)))
+        .await?;
+    client
+        .topics()
+        .trim("accounts", partition, Offset(2))
+        .await?;
+    client
+        .append(Batch::of("accounts", [Record::tombstone("alice")]))
+        .await?;
     broker.stop().await;
     broker.restart().await;
     assert_eq!(
-        failed(client.append(one("accounts", "alice").expect_absent("accounts", "alice")).await),
+        failed(
+            client
+                .append(one("accounts", "alice").expect_absent("accounts", "alice"))
+                .await
+        ),
         [at_version(0, 3)]
     );
-    client.append(one("accounts", "alice").expect_version("accounts", "alice", Version(3))).await?;
+    client
+        .append(one("accounts", "alice").expect_version("accounts", "alice", Version(3)))
+        .await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn an_append_is_answered_with_the_versions_that_its_records_have_when_they_are_read() -> Outcome {
+async fn an_append_is_answered_with_the_versions_that_its_records_have_when_they_are_read()
+-> Outcome {
     let (_broker, client) = started().await?;
     let mut batch = Batch::new("accounts");
     for key in ["alice", "bob", "alice", "carol", "alice", "bob"] {
@@ -164,10 +211,14 @@ async fn an_append_is_answered_with_the_versions_that_its_records_have_when_they
     }
     batch.push(&Record::new().value("of no entity"));
     let of_plain = Batch::of("plain", [Record::new().key("alice").value("v")]);
-    let appended = client.append(Append::from([batch.clone(), of_plain]).return_versions()).await?;
+    let appended = client
+        .append(Append::from([batch.clone(), of_plain]).return_versions())
+        .await?;
     let told = appended.batches[0].iter().flat_map(|range| {
         let offsets = (range.first_offset.0..).zip(&range.versions);
-        offsets.map(|(offset, version)| (range.partition, offset, *version)).collect::<Vec<_>>()
+        offsets
+            .map(|(offset, version)| (range.partition, offset, *version))
+            .collect::<Vec<_>>()
     });
     let told: std::collections::BTreeSet<_> = told.collect();
     assert_eq!(appended.batches[1][0].versions, [Version::NONE]);
@@ -177,13 +228,26 @@ async fn an_append_is_answered_with_the_versions_that_its_records_have_when_they
     let mut versions = std::collections::BTreeMap::<_, Vec<u64>>::new();
     while let Some(record) = reading.next_record().await? {
         assert_eq!(record.key.is_some(), record.version.is_some());
-        read.insert((record.partition, record.offset.0, record.version.unwrap_or_default()));
-        versions.entry(record.key).or_default().extend(record.version.map(|version| version.0));
+        read.insert((
+            record.partition,
+            record.offset.0,
+            record.version.unwrap_or_default(),
+        ));
+        versions
+            .entry(record.key)
+            .or_default()
+            .extend(record.version.map(|version| version.0));
     }
     assert_eq!(read, told);
     assert_eq!(versions[&Some("alice".into())], [1, 2, 3]);
     assert_eq!(versions[&Some("bob".into())], [1, 2]);
-    let plain = client.read("plain").open().await?.next_record().await?.expect("a record");
+    let plain = client
+        .read("plain")
+        .open()
+        .await?
+        .next_record()
+        .await?
+        .expect("a record");
     assert_eq!(plain.version, None);
 
     let unasked = client.append(batch).await?;
@@ -192,13 +256,16 @@ async fn an_append_is_answered_with_the_versions_that_its_records_have_when_they
 }
 
 #[tokio::test]
-async fn a_stream_ends_at_the_first_conflict_and_nothing_behind_it_is_stored_in_any_topic() -> Outcome {
+async fn a_stream_ends_at_the_first_conflict_and_nothing_behind_it_is_stored_in_any_topic()
+-> Outcome {
     let (_broker, client) = started().await?;
     for _ in 0..10 {
         let before = records_in(&client, "accounts").await?;
         let version = before / 2;
         let stream = client.append_stream();
-        let expecting = |version| one("accounts", "alice").expect_version("accounts", "alice", Version(version));
+        let expecting = |version| {
+            one("accounts", "alice").expect_version("accounts", "alice", Version(version))
+        };
         let first = stream.append(expecting(version)).await?;
         let conflict = stream.append(expecting(version)).await?;
         let mut behind = Vec::new();
@@ -234,9 +301,18 @@ async fn a_repeated_append_with_event_ids_is_answered_as_the_first_time() -> Out
     };
     let first = client.append(with_ids("t1-a", "t1-b")).await?;
     assert_eq!(client.append(with_ids("t1-a", "t1-b")).await?, first);
-    assert_eq!(failed(client.append(with_ids("t2-a", "t2-b")).await), [at_version(0, 1), at_version(1, 2)]);
-    assert!(matches!(client.append(with_ids("t1-a", "t2-b")).await, Err(Error::Conflict { .. })));
-    assert!(matches!(client.append(with_ids("t1-a", "")).await, Err(Error::Conflict { .. })));
+    assert_eq!(
+        failed(client.append(with_ids("t2-a", "t2-b")).await),
+        [at_version(0, 1), at_version(1, 2)]
+    );
+    assert!(matches!(
+        client.append(with_ids("t1-a", "t2-b")).await,
+        Err(Error::Conflict { .. })
+    ));
+    assert!(matches!(
+        client.append(with_ids("t1-a", "")).await,
+        Err(Error::Conflict { .. })
+    ));
 
     client.append(one("accounts", "alice")).await?;
     broker.crash().await;
@@ -248,9 +324,17 @@ async fn a_repeated_append_with_event_ids_is_answered_as_the_first_time() -> Out
 }
 
 #[tokio::test]
-async fn a_topic_without_versions_takes_no_conditions_on_keys_and_any_partition_for_a_key() -> Outcome {
+async fn a_topic_without_versions_takes_no_conditions_on_keys_and_any_partition_for_a_key()
+-> Outcome {
     let (_broker, client) = started().await?;
-    client.topics().create(&NewTopic::new("flood").partitions(3).setting("keys", "plain")).await?;
+    client
+        .topics()
+        .create(
+            &NewTopic::new("flood")
+                .partitions(3)
+                .setting("keys", "plain"),
+        )
+        .await?;
     for append in [
         one("accounts", "alice").expect_absent("plain", "alice"),
         one("accounts", "alice").expect_exists("plain", "alice"),
@@ -265,37 +349,66 @@ async fn a_topic_without_versions_takes_no_conditions_on_keys_and_any_partition_
         batch.push(&Record::new().key("alice").value("v"));
         client.append(batch).await?;
     }
-    assert_eq!(records_in(&client, "accounts").await? + records_in(&client, "plain").await?, 0);
+    assert_eq!(
+        records_in(&client, "accounts").await? + records_in(&client, "plain").await?,
+        0
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_key_in_another_partition_than_its_own_is_refused_where_versions_are_counted() -> Outcome {
+async fn a_key_in_another_partition_than_its_own_is_refused_where_versions_are_counted() -> Outcome
+{
     let (_broker, client) = started().await?;
     let belongs = partition_of_key(b"alice", 3);
     for partition in (0..3).map(PartitionId) {
         let mut batch = Batch::to_partition("accounts", partition);
         batch.push(&Record::new().value("without a key, it may be anywhere"));
         batch.push(&Record::new().key("alice").value("v"));
-        let answer = client.append(Append::from([Batch::of("transfers", [Record::new().value("v")]), batch])).await;
+        let answer = client
+            .append(Append::from([
+                Batch::of("transfers", [Record::new().value("v")]),
+                batch,
+            ]))
+            .await;
         if partition == belongs {
             answer?;
             continue;
         }
-        let Err(Error::Refused(refusal)) = answer else { panic!("{answer:?}") };
-        assert_eq!((&*refusal.code, &*refusal.reason), ("InvalidArgument", "WRONG_PARTITION"));
-        assert_eq!((&*refusal.metadata["topic"], &*refusal.metadata["index"]), ("accounts", "1"));
+        let Err(Error::Refused(refusal)) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(
+            (&*refusal.code, &*refusal.reason),
+            ("InvalidArgument", "WRONG_PARTITION")
+        );
+        assert_eq!(
+            (&*refusal.metadata["topic"], &*refusal.metadata["index"]),
+            ("accounts", "1")
+        );
         assert_eq!(refusal.metadata["belongs"], belongs.to_string());
     }
-    assert_eq!((records_in(&client, "accounts").await?, records_in(&client, "transfers").await?), (2, 1));
+    assert_eq!(
+        (
+            records_in(&client, "accounts").await?,
+            records_in(&client, "transfers").await?
+        ),
+        (2, 1)
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn a_malformed_condition_is_refused_by_its_number() -> Outcome {
     let (broker, client) = started().await?;
-    let about = |about| Condition { topic: "accounts".to_owned(), about };
-    let without_state = About::Key(KeyCondition { key: "alice".into(), state: None });
+    let about = |about| Condition {
+        topic: "accounts".to_owned(),
+        about,
+    };
+    let without_state = About::Key(KeyCondition {
+        key: "alice".into(),
+        state: None,
+    });
     for malformed in [
         raw::of_key("accounts", b"", State::Exists(true)),
         raw::of_key("accounts", &vec![b'k'; 65_536], State::Exists(true)),
@@ -306,8 +419,14 @@ async fn a_malformed_condition_is_refused_by_its_number() -> Outcome {
     ] {
         let holds = raw::of_partition("accounts", 0, 0);
         let batch = raw::batch("accounts", &[raw::keyed("alice", "v")]);
-        let status = raw::log(&broker).append(raw::only_if([holds, malformed], [batch])).await.unwrap_err();
-        assert_eq!((status.code(), &*raw::reason(&status)), (Code::InvalidArgument, "MALFORMED_CONDITION"));
+        let status = raw::log(&broker)
+            .append(raw::only_if([holds, malformed], [batch]))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (status.code(), &*raw::reason(&status)),
+            (Code::InvalidArgument, "MALFORMED_CONDITION")
+        );
         assert_eq!(raw::info(&status).metadata["index"], "1");
     }
     assert_eq!(records_in(&client, "accounts").await?, 0);
@@ -318,10 +437,22 @@ async fn a_malformed_condition_is_refused_by_its_number() -> Outcome {
 async fn a_condition_on_what_does_not_exist_is_refused_and_nothing_is_written() -> Outcome {
     let (_broker, client) = started().await?;
     for (append, reason) in [
-        (one("accounts", "alice").expect_absent("nowhere", "alice"), "UNKNOWN_TOPIC"),
-        (one("accounts", "alice").expect_next_offset("nowhere", PartitionId(0), Offset(0)), "UNKNOWN_TOPIC"),
-        (one("accounts", "alice").expect_next_offset("accounts", PartitionId(3), Offset(0)), "UNKNOWN_PARTITION"),
-        (one("accounts", "alice").expect_absent("no/where", "alice"), "INVALID_TOPIC_NAME"),
+        (
+            one("accounts", "alice").expect_absent("nowhere", "alice"),
+            "UNKNOWN_TOPIC",
+        ),
+        (
+            one("accounts", "alice").expect_next_offset("nowhere", PartitionId(0), Offset(0)),
+            "UNKNOWN_TOPIC",
+        ),
+        (
+            one("accounts", "alice").expect_next_offset("accounts", PartitionId(3), Offset(0)),
+            "UNKNOWN_PARTITION",
+        ),
+        (
+            one("accounts", "alice").expect_absent("no/where", "alice"),
+            "INVALID_TOPIC_NAME",
+        ),
     ] {
         let error = client.append(append).await.unwrap_err();
         assert_eq!(error.reason(), Some(reason), "{error}");
@@ -330,7 +461,10 @@ async fn a_condition_on_what_does_not_exist_is_refused_and_nothing_is_written() 
         Batch::of("accounts", [Record::new().key("alice").value("v")]),
         Batch::of("nowhere", [Record::new().key("alice").value("v")]),
     ]);
-    assert_eq!(client.append(several).await.unwrap_err().reason(), Some("UNKNOWN_TOPIC"));
+    assert_eq!(
+        client.append(several).await.unwrap_err().reason(),
+        Some("UNKNOWN_TOPIC")
+    );
     assert_eq!(records_in(&client, "accounts").await?, 0);
     Ok(())
 }
@@ -338,19 +472,40 @@ async fn a_condition_on_what_does_not_exist_is_refused_and_nothing_is_written() 
 #[tokio::test]
 async fn conditions_and_records_over_the_limits_are_refused_and_up_to_them_taken() -> Outcome {
     let (broker, client) = started().await?;
-    let conditions = |count| (0..count).map(|at| raw::of_key("accounts", &[b'k', at as u8], State::Absent(true)));
+    let conditions = |count| {
+        (0..count).map(|at| raw::of_key("accounts", &[b'k', at as u8], State::Absent(true)))
+    };
     let batch = || raw::batch("accounts", &[raw::keyed("alice", "v")]);
     let mut log = raw::log(&broker);
-    let status = log.append(raw::only_if(conditions(1_001), [batch()])).await.unwrap_err();
-    assert_eq!((status.code(), &*raw::reason(&status)), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
+    let status = log
+        .append(raw::only_if(conditions(1_001), [batch()]))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), &*raw::reason(&status)),
+        (Code::ResourceExhausted, "REQUEST_TOO_LARGE")
+    );
     let metadata = raw::info(&status).metadata;
-    assert_eq!((&*metadata["what"], &*metadata["limit"]), ("conditions", "1000"));
-    log.append(raw::only_if(conditions(1_000), [batch()])).await.expect("it is taken");
+    assert_eq!(
+        (&*metadata["what"], &*metadata["limit"]),
+        ("conditions", "1000")
+    );
+    log.append(raw::only_if(conditions(1_000), [batch()]))
+        .await
+        .expect("it is taken");
 
     let records = vec![raw::keyless(""); 262_145];
-    let status = log.append(raw::request([raw::batch("transfers", &records)])).await.unwrap_err();
-    assert_eq!((status.code(), &*raw::reason(&status)), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
-    log.append(raw::request([raw::batch("transfers", &records[1..])])).await.expect("it is taken");
+    let status = log
+        .append(raw::request([raw::batch("transfers", &records)]))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), &*raw::reason(&status)),
+        (Code::ResourceExhausted, "REQUEST_TOO_LARGE")
+    );
+    log.append(raw::request([raw::batch("transfers", &records[1..])]))
+        .await
+        .expect("it is taken");
     assert_eq!(records_in(&client, "transfers").await?, 262_144);
     Ok(())
 }
@@ -359,17 +514,32 @@ async fn conditions_and_records_over_the_limits_are_refused_and_up_to_them_taken
 async fn a_conflict_of_a_thousand_conditions_names_them_all_however_long_the_keys_are() -> Outcome {
     let (broker, client) = started().await?;
     let key = |at: usize| [&at.to_le_bytes()[..], &[0xff; 5_000]].concat();
-    let conditions = (0..1_000).map(|at| raw::of_key("accounts", &key(at), State::Version(u64::MAX)));
-    let request = raw::only_if(conditions, [raw::batch("accounts", &[raw::keyed("alice", "v")])]);
+    let conditions =
+        (0..1_000).map(|at| raw::of_key("accounts", &key(at), State::Version(u64::MAX)));
+    let request = raw::only_if(
+        conditions,
+        [raw::batch("accounts", &[raw::keyed("alice", "v")])],
+    );
     let status = raw::log(&broker).append(request).await.unwrap_err();
-    assert_eq!((status.code(), &*raw::reason(&status)), (Code::Aborted, "CONFLICT"));
+    assert_eq!(
+        (status.code(), &*raw::reason(&status)),
+        (Code::Aborted, "CONFLICT")
+    );
     assert_eq!(raw::info(&status).metadata["failed"], "1000");
     let conflict = raw::conflict(&status);
-    let indexes: Vec<u32> = conflict.failed().iter().map(|failed| failed.index).collect();
+    let indexes: Vec<u32> = conflict
+        .failed()
+        .iter()
+        .map(|failed| failed.index)
+        .collect();
     assert_eq!((conflict.count, indexes), (1_000, (0..1_000).collect()));
 
-    let failing =
-        (0..1_000).fold(one("accounts", "alice"), |append, at| append.expect_version("accounts", key(at), Version(7)));
-    assert_eq!(failed(client.append(failing).await), (0..1_000).map(|at| at_version(at, 0)).collect::<Vec<_>>());
+    let failing = (0..1_000).fold(one("accounts", "alice"), |append, at| {
+        append.expect_version("accounts", key(at), Version(7))
+    });
+    assert_eq!(
+        failed(client.append(failing).await),
+        (0..1_000).map(|at| at_version(at, 0)).collect::<Vec<_>>()
+    );
     Ok(())
 }

@@ -16,16 +16,25 @@ type Outcome = Result<(), Error>;
 async fn started() -> Result<(TestBroker, Client), Error> {
     let broker = TestBroker::start().await;
     let client = broker.client();
-    client.topics().create(&NewTopic::new("accounts").partitions(3)).await?;
-    client.topics().create(&NewTopic::new("plain").setting("keys", "plain")).await?;
+    client
+        .topics()
+        .create(&NewTopic::new("accounts").partitions(3))
+        .await?;
+    client
+        .topics()
+        .create(&NewTopic::new("plain").setting("keys", "plain"))
+        .await?;
     Ok((broker, client))
 }
 
-/// Appends `count` records of each of these keys, one after the other; their values are the versions.
+/// Appends `count` records of each of these keys, one after the other; their values are the
+/// versions.
 async fn fill(client: &Client, keys: &[&str], count: u64) -> Outcome {
     for version in 1..=count {
         let value = version.to_string();
-        let records = keys.iter().map(|key| Record::new().key(*key).value(&value).event_type("counted"));
+        let records = keys
+            .iter()
+            .map(|key| Record::new().key(*key).value(&value).event_type("counted"));
         client.append(Batch::of("accounts", records)).await?;
     }
     Ok(())
@@ -42,7 +51,10 @@ async fn read(read: ReadEntity) -> Result<Vec<StoredRecord>, Error> {
 
 async fn versions(entity: ReadEntity) -> Result<Vec<u64>, Error> {
     let records = read(entity).await?;
-    Ok(records.iter().map(|record| record.version.expect("it has a key").0).collect())
+    Ok(records
+        .iter()
+        .map(|record| record.version.expect("it has a key").0)
+        .collect())
 }
 
 #[tokio::test]
@@ -57,20 +69,45 @@ async fn the_records_of_an_entity_are_read_by_version_in_either_direction() -> O
         let entities = client.entities();
         let alice = || entities.read("accounts", "alice");
         assert_eq!(versions(alice()).await?, (1..=10).collect::<Vec<_>>());
-        assert_eq!(versions(alice().backward()).await?, (1..=10).rev().collect::<Vec<_>>());
-        assert_eq!(versions(alice().from_version(Version(8))).await?, [8, 9, 10]);
-        assert_eq!(versions(alice().from_version(Version(3)).backward()).await?, [3, 2, 1]);
-        assert_eq!(versions(alice().from_version(Version(4)).max_records(2)).await?, [4, 5]);
-        assert_eq!(versions(alice().backward().max_records(3)).await?, [10, 9, 8]);
+        assert_eq!(
+            versions(alice().backward()).await?,
+            (1..=10).rev().collect::<Vec<_>>()
+        );
+        assert_eq!(
+            versions(alice().from_version(Version(8))).await?,
+            [8, 9, 10]
+        );
+        assert_eq!(
+            versions(alice().from_version(Version(3)).backward()).await?,
+            [3, 2, 1]
+        );
+        assert_eq!(
+            versions(alice().from_version(Version(4)).max_records(2)).await?,
+            [4, 5]
+        );
+        assert_eq!(
+            versions(alice().backward().max_records(3)).await?,
+            [10, 9, 8]
+        );
         assert_eq!(versions(alice().from_version(Version(11))).await?, [0; 0]);
-        assert_eq!(versions(alice().from_version(Version(99)).backward().max_records(1)).await?, [10]);
+        assert_eq!(
+            versions(alice().from_version(Version(99)).backward().max_records(1)).await?,
+            [10]
+        );
         for record in read(entities.read("accounts", "bob")).await? {
             assert_eq!(record.key.as_deref(), Some(&b"bob"[..]));
             assert_eq!(
                 record.value.as_deref(),
-                record.version.map(|version| version.to_string()).as_deref().map(str::as_bytes)
+                record
+                    .version
+                    .map(|version| version.to_string())
+                    .as_deref()
+                    .map(str::as_bytes)
             );
-            assert_eq!((record.partition, &*record.event_type), (partition_of_key(b"bob", 3), "counted"));
+            assert_eq!(
+                (record.partition, &*record.event_type),
+                (partition_of_key(b"bob", 3), "counted")
+            );
             assert!(!record.erased);
         }
     }
@@ -83,9 +120,21 @@ async fn an_entity_that_never_had_a_record_has_version_0_and_is_no_error() -> Ou
     fill(&client, &["alice"], 2).await?;
     let reading = client.entities().read("accounts", "nobody").open().await?;
     assert_eq!(reading.latest_version(), Version::NONE);
-    assert_eq!(read(client.entities().read("accounts", "nobody").backward()).await?, []);
-    let reading = client.entities().read("accounts", "alice").from_version(Version(9)).open().await?;
-    assert_eq!(reading.latest_version(), Version(2), "told even if there is nothing to read");
+    assert_eq!(
+        read(client.entities().read("accounts", "nobody").backward()).await?,
+        []
+    );
+    let reading = client
+        .entities()
+        .read("accounts", "alice")
+        .from_version(Version(9))
+        .open()
+        .await?;
+    assert_eq!(
+        reading.latest_version(),
+        Version(2),
+        "told even if there is nothing to read"
+    );
     Ok(())
 }
 
@@ -96,14 +145,23 @@ async fn a_long_entity_comes_in_several_responses_in_order() -> Outcome {
     for _ in 0..35 {
         let others = ["bob", "carol"].map(|key| Record::new().key(key).value("small"));
         client.append(Batch::of("accounts", others)).await?;
-        client.append(Batch::of("accounts", [Record::new().key("alice").value(&value)])).await?;
+        client
+            .append(Batch::of(
+                "accounts",
+                [Record::new().key("alice").value(&value)],
+            ))
+            .await?;
     }
     for backward in [false, true] {
         let read = client.entities().read("accounts", "alice");
         let mut reading = if backward { read.backward() } else { read }.open().await?;
         let (mut batches, mut versions) = (0, Vec::new());
         while let Some(batch) = reading.next_batch().await? {
-            assert!(batch.bytes() <= 1 << 20, "{} bytes in one response", batch.bytes());
+            assert!(
+                batch.bytes() <= 1 << 20,
+                "{} bytes in one response",
+                batch.bytes()
+            );
             batches += 1;
             for record in batch.records() {
                 versions.push(record?.version.expect("it has a key"));
@@ -122,18 +180,26 @@ async fn a_long_entity_comes_in_several_responses_in_order() -> Outcome {
 async fn the_latest_of_many_entities_comes_in_the_order_asked_for() -> Outcome {
     let (mut broker, client) = started().await?;
     fill(&client, &["alice", "bob"], 3).await?;
-    client.append(Batch::of("accounts", [Record::tombstone("bob")])).await?;
+    client
+        .append(Batch::of("accounts", [Record::tombstone("bob")]))
+        .await?;
     for restarted in [false, true] {
         if restarted {
             broker.stop().await;
             broker.restart().await;
         }
-        let latest = client.entities().latest("accounts", ["bob", "nobody", "alice", "bob"]).await?;
+        let latest = client
+            .entities()
+            .latest("accounts", ["bob", "nobody", "alice", "bob"])
+            .await?;
         let versions: Vec<u64> = latest.iter().map(|latest| latest.version.0).collect();
         assert_eq!(versions, [4, 0, 3, 4]);
         assert_eq!(latest[1].record, None);
         let alice = latest[2].record.as_ref().expect("a record");
-        assert_eq!((alice.value.as_deref(), alice.version), (Some(&b"3"[..]), Some(Version(3))));
+        assert_eq!(
+            (alice.value.as_deref(), alice.version),
+            (Some(&b"3"[..]), Some(Version(3)))
+        );
         assert_eq!(alice.partition, partition_of_key(b"alice", 3));
         let bob = latest[0].record.as_ref().expect("a tombstone is a record");
         assert_eq!((bob.value.as_deref(), bob.erased), (None, false));
@@ -149,11 +215,22 @@ async fn the_latest_of_as_many_entities_as_may_be_asked_for_come_in_several_resp
     let keys: Vec<String> = (0..1_000).map(|at| format!("entity-{at}")).collect();
     let value = vec![7; 3_000];
     for keys in keys.chunks(100) {
-        client.append(Batch::of("accounts", keys.iter().map(|key| Record::new().key(key).value(&value)))).await?;
+        client
+            .append(Batch::of(
+                "accounts",
+                keys.iter().map(|key| Record::new().key(key).value(&value)),
+            ))
+            .await?;
     }
     let latest = client.entities().latest("accounts", &keys).await?;
     for (latest, key) in latest.iter().zip(&keys) {
-        assert_eq!(latest.record.as_ref().and_then(|record| record.key.as_deref()), Some(key.as_bytes()));
+        assert_eq!(
+            latest
+                .record
+                .as_ref()
+                .and_then(|record| record.key.as_deref()),
+            Some(key.as_bytes())
+        );
     }
     assert_eq!(latest.len(), 1_000);
     Ok(())
@@ -165,7 +242,10 @@ async fn records_that_were_trimmed_are_left_out_and_the_version_stays() -> Outco
     fill(&client, &["alice"], 6).await?;
     let partition = partition_of_key(b"alice", 3);
     for (before, left) in [(4, vec![5, 6]), (6, vec![])] {
-        client.topics().trim("accounts", partition, Offset(before)).await?;
+        client
+            .topics()
+            .trim("accounts", partition, Offset(before))
+            .await?;
         for restarted in [false, true] {
             if restarted {
                 broker.crash().await;
@@ -173,15 +253,27 @@ async fn records_that_were_trimmed_are_left_out_and_the_version_stays() -> Outco
             }
             let entities = client.entities();
             assert_eq!(versions(entities.read("accounts", "alice")).await?, left);
-            assert_eq!(versions(entities.read("accounts", "alice").from_version(Version(2))).await?, left);
+            assert_eq!(
+                versions(entities.read("accounts", "alice").from_version(Version(2))).await?,
+                left
+            );
             let backward: Vec<u64> = left.iter().rev().copied().collect();
-            assert_eq!(versions(entities.read("accounts", "alice").backward()).await?, backward);
+            assert_eq!(
+                versions(entities.read("accounts", "alice").backward()).await?,
+                backward
+            );
             let latest = &entities.latest("accounts", ["alice"]).await?[0];
-            assert_eq!((latest.version, latest.record.is_some()), (Version(6), !left.is_empty()));
+            assert_eq!(
+                (latest.version, latest.record.is_some()),
+                (Version(6), !left.is_empty())
+            );
         }
     }
     fill(&client, &["alice"], 1).await?;
-    assert_eq!(versions(client.entities().read("accounts", "alice")).await?, [7]);
+    assert_eq!(
+        versions(client.entities().read("accounts", "alice")).await?,
+        [7]
+    );
     Ok(())
 }
 
@@ -205,12 +297,24 @@ async fn bad_input_is_refused_by_name() -> Outcome {
         refused(entities.erase(topic, key).await.map(drop), why);
     }
     refused(entities.erasure(77).await.map(drop), "UNKNOWN_ERASURE");
-    refused(entities.latest("accounts", vec!["k"; 1_001]).await.map(drop), "REQUEST_TOO_LARGE");
+    refused(
+        entities
+            .latest("accounts", vec!["k"; 1_001])
+            .await
+            .map(drop),
+        "REQUEST_TOO_LARGE",
+    );
 
     let mut calls = EntitiesClient::new(broker.channel());
-    let large = GetLatestRequest { topic: "accounts".to_owned(), keys: vec![vec![b'k'; 65_535].into(); 65] };
+    let large = GetLatestRequest {
+        topic: "accounts".to_owned(),
+        keys: vec![vec![b'k'; 65_535].into(); 65],
+    };
     let status = calls.get_latest(large).await.unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::ResourceExhausted, "REQUEST_TOO_LARGE")
+    );
     let status = calls.read_key(ReadKeyRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     Ok(())
@@ -228,7 +332,15 @@ async fn all(client: &Client) -> Result<Vec<StoredRecord>, Error> {
 
 fn assert_erased(record: &StoredRecord) {
     assert!(record.erased, "{record:?}");
-    assert_eq!((&record.key, &record.value, record.headers.len(), record.event_id.len()), (&None, &None, 0, 0));
+    assert_eq!(
+        (
+            &record.key,
+            &record.value,
+            record.headers.len(),
+            record.event_id.len()
+        ),
+        (&None, &None, 0, 0)
+    );
     assert_eq!(record.event_type, "counted");
 }
 
@@ -239,7 +351,10 @@ async fn an_erased_entity_is_gone_from_every_read_and_its_versions_go_on() -> Ou
     let erasure = client.entities().erase("accounts", "alice").await?;
     assert_eq!(erasure.through, Version(5));
     assert!(erasure.deadline_ms >= erasure.requested_ms);
-    assert_eq!(client.entities().erasure(erasure.id).await?.through, Version(5));
+    assert_eq!(
+        client.entities().erasure(erasure.id).await?.through,
+        Version(5)
+    );
 
     for restarted in [false, true] {
         if restarted {
@@ -259,7 +374,12 @@ async fn an_erased_entity_is_gone_from_every_read_and_its_versions_go_on() -> Ou
         }
         let latest = &client.entities().latest("accounts", ["alice"]).await?[0];
         assert_eq!(latest.version, Version(5));
-        assert!(latest.record.as_ref().is_none_or(|record| record.erased && record.value.is_none()));
+        assert!(
+            latest
+                .record
+                .as_ref()
+                .is_none_or(|record| record.erased && record.value.is_none())
+        );
         let mut by_key = client.read("accounts").key("alice").open().await?;
         assert_eq!(by_key.next_record().await?, None);
     }
@@ -269,7 +389,13 @@ async fn an_erased_entity_is_gone_from_every_read_and_its_versions_go_on() -> Ou
     fill(&client, &["alice"], 1).await?;
     let latest = &client.entities().latest("accounts", ["alice"]).await?[0];
     assert_eq!(latest.version, Version(6));
-    assert_eq!(latest.record.as_ref().and_then(|record| record.value.as_deref()), Some(&b"1"[..]));
+    assert_eq!(
+        latest
+            .record
+            .as_ref()
+            .and_then(|record| record.value.as_deref()),
+        Some(&b"1"[..])
+    );
     let nobody = client.entities().erase("accounts", "nobody").await?;
     assert_eq!(nobody.through, Version::NONE);
     Ok(())
@@ -280,11 +406,20 @@ async fn a_reader_that_follows_is_told_of_an_erasure_and_one_that_comes_later_is
     let (_broker, client) = started().await?;
     fill(&client, &["alice", "bob"], 3).await?;
     let partition = partition_of_key(b"alice", 3);
-    let mut following = client.read("accounts").partition(partition).from(Position::Latest).follow().open().await?;
+    let mut following = client
+        .read("accounts")
+        .partition(partition)
+        .from(Position::Latest)
+        .follow()
+        .open()
+        .await?;
     following.next_batch().await?.expect("where it begins");
     client.entities().erase("accounts", "alice").await?;
     let notice = loop {
-        let batch = following.next_batch().await?.expect("a following read does not end");
+        let batch = following
+            .next_batch()
+            .await?
+            .expect("a following read does not end");
         if let [notice] = batch.erased() {
             break *notice;
         }
@@ -293,12 +428,24 @@ async fn a_reader_that_follows_is_told_of_an_erasure_and_one_that_comes_later_is
     assert!(notice.end >= Offset(3));
     // SHA-256 of "alice".
     let hash = "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90";
-    let hex: String = notice.key_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = notice
+        .key_sha256
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     assert_eq!(hex, hash);
 
-    let mut later = client.read("accounts").partition(PartitionId(partition.0)).follow().open().await?;
+    let mut later = client
+        .read("accounts")
+        .partition(PartitionId(partition.0))
+        .follow()
+        .open()
+        .await?;
     loop {
-        let batch = later.next_batch().await?.expect("a following read does not end");
+        let batch = later
+            .next_batch()
+            .await?
+            .expect("a following read does not end");
         assert!(batch.erased().is_empty());
         if batch.caught_up {
             return Ok(());

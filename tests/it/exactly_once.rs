@@ -1,4 +1,5 @@
-//! Producers as the protocol has them: whatever is repeated, late, in another order or after a restart, is stored once.
+//! Producers as the protocol has them: whatever is repeated, late, in another order or after a
+//! restart, is stored once.
 
 use taffrail::{
     client::NewTopic,
@@ -13,35 +14,60 @@ use crate::raw::{batch, by, info, keyed, log, numbered, of_key, ranges, reason, 
 async fn started() -> TestBroker {
     let broker = TestBroker::start().await;
     for topic in ["t", "u"] {
-        broker.client().topics().create(&NewTopic::new(topic).partitions(2)).await.expect("it is created");
+        broker
+            .client()
+            .topics()
+            .create(&NewTopic::new(topic).partitions(2))
+            .await
+            .expect("it is created");
     }
     broker
 }
 
 async fn open(broker: &TestBroker, name: &str) -> Producer {
-    let request = OpenProducerRequest { name: name.to_owned() };
-    let response = log(broker).open_producer(request).await.expect("it is opened");
+    let request = OpenProducerRequest {
+        name: name.to_owned(),
+    };
+    let response = log(broker)
+        .open_producer(request)
+        .await
+        .expect("it is opened");
     response.into_inner().producer.expect("a producer")
 }
 
 async fn records(broker: &TestBroker) -> u64 {
     let mut records = 0;
     for topic in ["t", "u"] {
-        let ends = broker.client().list_offsets(topic, Position::Latest).await.expect("the ends");
+        let ends = broker
+            .client()
+            .list_offsets(topic, Position::Latest)
+            .await
+            .expect("the ends");
         records += ends.iter().map(|end| end.high_watermark.0).sum::<u64>();
     }
     records
 }
 
 async fn refused(broker: &TestBroker, request: AppendRequest) -> Status {
-    log(broker).append(request).await.expect_err("it is refused")
+    log(broker)
+        .append(request)
+        .await
+        .expect_err("it is refused")
 }
 
 /// A producer's request of two batches. `a` belongs in partition 0 of 2, as `e` does, and `b` in 1.
 fn of(producer: Producer, sequence: u64) -> AppendRequest {
     let value = sequence.to_string();
-    let first = numbered("t", 0, sequence, &[keyed(KEYS[0], &value), keyed(KEYS[0], "again")]);
-    by(producer, [first, numbered("u", 1, sequence, &[keyed(KEYS[1], &value)])])
+    let first = numbered(
+        "t",
+        0,
+        sequence,
+        &[keyed(KEYS[0], &value), keyed(KEYS[0], "again")],
+    );
+    by(
+        producer,
+        [first, numbered("u", 1, sequence, &[keyed(KEYS[1], &value)])],
+    )
 }
 
 /// Keys of partition 0 and partition 1 out of 2.
@@ -50,7 +76,11 @@ const KEYS: [&str; 2] = ["key-1", "key-0"];
 #[test]
 fn the_keys_of_these_tests_belong_where_they_are_put() {
     for (key, partition) in KEYS.iter().zip(0..) {
-        assert_eq!(taffrail::types::partition_of_key(key.as_bytes(), 2).0, partition, "{key}");
+        assert_eq!(
+            taffrail::types::partition_of_key(key.as_bytes(), 2).0,
+            partition,
+            "{key}"
+        );
     }
 }
 
@@ -60,7 +90,13 @@ async fn a_batch_that_is_stored_already_gets_the_answer_it_got_the_first_time() 
     let producer = open(&broker, "").await;
     let mut answers = Vec::new();
     for sequence in 0..20 {
-        answers.push(log(&broker).append(of(producer, sequence)).await.expect("it is stored").into_inner());
+        answers.push(
+            log(&broker)
+                .append(of(producer, sequence))
+                .await
+                .expect("it is stored")
+                .into_inner(),
+        );
     }
     assert_eq!(ranges(&answers[3])[0].versions, [7, 8]);
 
@@ -75,12 +111,23 @@ async fn a_batch_that_is_stored_already_gets_the_answer_it_got_the_first_time() 
         }
         // Forward, backward, and every one again: the order in which they come does not matter.
         for sequence in (0..20).chain((0..20).rev()).chain([7, 7, 19, 0]) {
-            let again = log(&broker).append(of(producer, sequence)).await.expect("it is answered").into_inner();
-            assert_eq!(again, answers[usize::try_from(sequence).unwrap()], "batch {sequence} {how}");
+            let again = log(&broker)
+                .append(of(producer, sequence))
+                .await
+                .expect("it is answered")
+                .into_inner();
+            assert_eq!(
+                again,
+                answers[usize::try_from(sequence).unwrap()],
+                "batch {sequence} {how}"
+            );
         }
         assert_eq!(records(&broker).await, 60, "{how}");
     }
-    log(&broker).append(of(producer, 20)).await.expect("it goes on");
+    log(&broker)
+        .append(of(producer, 20))
+        .await
+        .expect("it goes on");
 }
 
 #[tokio::test]
@@ -96,9 +143,17 @@ async fn a_batch_that_comes_twice_at_the_same_time_is_stored_once() {
             .collect();
         let mut answers = Vec::new();
         for twin in twins {
-            answers.push(twin.await.expect("no panic").expect("it is answered").into_inner());
+            answers.push(
+                twin.await
+                    .expect("no panic")
+                    .expect("it is answered")
+                    .into_inner(),
+            );
         }
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        assert!(
+            answers.iter().all(|answer| *answer == answers[0]),
+            "{answers:?}"
+        );
     }
     assert_eq!(records(&broker).await, 60);
 }
@@ -109,17 +164,26 @@ async fn a_gap_is_refused_with_the_number_that_is_missing() {
     let producer = open(&broker, "").await;
     for (sequence, expected) in [(1, "0"), (u64::MAX, "0")] {
         let status = refused(&broker, of(producer, sequence)).await;
-        assert_eq!((status.code(), &*reason(&status)), (Code::FailedPrecondition, "OUT_OF_SEQUENCE"));
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::FailedPrecondition, "OUT_OF_SEQUENCE")
+        );
         assert_eq!(info(&status).metadata["expected"], expected);
     }
-    log(&broker).append(of(producer, 0)).await.expect("it is stored");
+    log(&broker)
+        .append(of(producer, 0))
+        .await
+        .expect("it is stored");
     let status = refused(&broker, of(producer, 2)).await;
     let metadata = info(&status).metadata;
     assert_eq!((&*metadata["sequence"], &*metadata["expected"]), ("2", "1"));
     assert_eq!(metadata["topic"], "t");
 
     // One batch of it is stored, the other one is new.
-    let mixed = [numbered("t", 0, 0, &[keyed(KEYS[0], "0")]), numbered("u", 1, 1, &[keyed(KEYS[1], "1")])];
+    let mixed = [
+        numbered("t", 0, 0, &[keyed(KEYS[0], "0")]),
+        numbered("u", 1, 1, &[keyed(KEYS[1], "1")]),
+    ];
     let status = refused(&broker, by(producer, mixed)).await;
     assert_eq!(reason(&status), "OUT_OF_SEQUENCE");
     assert_eq!(records(&broker).await, 3);
@@ -137,10 +201,24 @@ async fn partitions_are_counted_apart_and_a_request_may_have_several_batches_of_
             numbered("t", 0, 1, &[keyed(KEYS[0], "1")]),
         ],
     );
-    let answer = log(&broker).append(several.clone()).await.expect("it is stored").into_inner();
-    assert_eq!(log(&broker).append(several).await.expect("it is answered").into_inner(), answer);
+    let answer = log(&broker)
+        .append(several.clone())
+        .await
+        .expect("it is stored")
+        .into_inner();
+    assert_eq!(
+        log(&broker)
+            .append(several)
+            .await
+            .expect("it is answered")
+            .into_inner(),
+        answer
+    );
     let next = numbered("t", 0, 2, &[keyed(KEYS[0], "2")]);
-    log(&broker).append(by(producer, [next])).await.expect("it is stored");
+    log(&broker)
+        .append(by(producer, [next]))
+        .await
+        .expect("it is stored");
     assert_eq!(records(&broker).await, 4);
 }
 
@@ -148,10 +226,16 @@ async fn partitions_are_counted_apart_and_a_request_may_have_several_batches_of_
 async fn opening_a_name_again_fences_who_had_it() {
     let mut broker = started().await;
     let first = open(&broker, "importer").await;
-    log(&broker).append(of(first, 0)).await.expect("it is stored");
+    log(&broker)
+        .append(of(first, 0))
+        .await
+        .expect("it is stored");
     let second = open(&broker, "importer").await;
     assert_eq!((second.id, second.epoch), (first.id, first.epoch + 1));
-    log(&broker).append(of(second, 0)).await.expect("it is stored");
+    log(&broker)
+        .append(of(second, 0))
+        .await
+        .expect("it is stored");
 
     for restarted in [false, true] {
         if restarted {
@@ -160,13 +244,24 @@ async fn opening_a_name_again_fences_who_had_it() {
         }
         for sequence in [0, 1] {
             let status = refused(&broker, of(first, sequence)).await;
-            assert_eq!((status.code(), &*reason(&status)), (Code::FailedPrecondition, "FENCED"));
+            assert_eq!(
+                (status.code(), &*reason(&status)),
+                (Code::FailedPrecondition, "FENCED")
+            );
             assert_eq!(info(&status).metadata["current"], second.epoch.to_string());
         }
     }
     let third = open(&broker, "importer").await;
-    assert_eq!((third.id, third.epoch), (second.id, second.epoch + 1), "a name is remembered over a crash");
-    assert_ne!(open(&broker, "").await.id, open(&broker, "").await.id, "without a name each is new");
+    assert_eq!(
+        (third.id, third.epoch),
+        (second.id, second.epoch + 1),
+        "a name is remembered over a crash"
+    );
+    assert_ne!(
+        open(&broker, "").await.id,
+        open(&broker, "").await.id,
+        "without a name each is new"
+    );
     assert_eq!(records(&broker).await, 6);
 }
 
@@ -176,13 +271,29 @@ async fn a_producer_that_the_broker_does_not_know_is_refused() {
     let opened = open(&broker, "").await;
     for unknown in [Producer { id: 1, epoch: 0 }, Producer { id: 0, epoch: 0 }] {
         let status = refused(&broker, of(unknown, 0)).await;
-        assert_eq!((status.code(), &*reason(&status)), (Code::NotFound, "UNKNOWN_PRODUCER"));
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::NotFound, "UNKNOWN_PRODUCER")
+        );
     }
-    let newer = Producer { epoch: opened.epoch + 1, ..opened };
-    assert_eq!(reason(&refused(&broker, of(newer, 0)).await), "UNKNOWN_PRODUCER", "nobody has opened that epoch");
+    let newer = Producer {
+        epoch: opened.epoch + 1,
+        ..opened
+    };
+    assert_eq!(
+        reason(&refused(&broker, of(newer, 0)).await),
+        "UNKNOWN_PRODUCER",
+        "nobody has opened that epoch"
+    );
     let name = "n".repeat(256);
-    let status = log(&broker).open_producer(OpenProducerRequest { name }).await.unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "MALFORMED_REQUEST"));
+    let status = log(&broker)
+        .open_producer(OpenProducerRequest { name })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::InvalidArgument, "MALFORMED_REQUEST")
+    );
     assert_eq!(records(&broker).await, 0);
 }
 
@@ -197,10 +308,17 @@ async fn numbers_without_a_producer_and_batches_without_numbers_are_refused() {
         request([numbered("t", 0, 0, &record)]),
         by(producer, [batch("t", &record)]),
         by(producer, [without_partition]),
-        by(producer, [numbered("t", 0, 0, &record), numbered("t", 1, 0, &[])]),
+        by(
+            producer,
+            [numbered("t", 0, 0, &record), numbered("t", 1, 0, &[])],
+        ),
     ] {
         let status = refused(&broker, malformed).await;
-        assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "MALFORMED_REQUEST"), "{status}");
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::InvalidArgument, "MALFORMED_REQUEST"),
+            "{status}"
+        );
     }
     assert_eq!(records(&broker).await, 0);
 }
@@ -211,12 +329,26 @@ async fn a_repeated_batch_is_answered_although_its_condition_does_not_hold_any_m
     let producer = open(&broker, "").await;
     let mut conditional = of(producer, 0);
     conditional.conditions = vec![of_key("t", KEYS[0].as_bytes(), State::Absent(true))];
-    let answer = log(&broker).append(conditional.clone()).await.expect("it is stored").into_inner();
-    assert_eq!(log(&broker).append(conditional.clone()).await.expect("it is answered").into_inner(), answer);
+    let answer = log(&broker)
+        .append(conditional.clone())
+        .await
+        .expect("it is stored")
+        .into_inner();
+    assert_eq!(
+        log(&broker)
+            .append(conditional.clone())
+            .await
+            .expect("it is answered")
+            .into_inner(),
+        answer
+    );
 
     conditional.batches = of(producer, 1).batches;
     let status = refused(&broker, conditional).await;
     assert_eq!(reason(&status), "CONFLICT");
-    log(&broker).append(of(producer, 1)).await.expect("a conflict uses up no number");
+    log(&broker)
+        .append(of(producer, 1))
+        .await
+        .expect("a conflict uses up no number");
     assert_eq!(records(&broker).await, 6);
 }

@@ -1,4 +1,5 @@
-//! What the gRPC layer promises whatever the client is written in: the calls are made with generated stubs.
+//! What the gRPC layer promises whatever the client is written in: the calls are made with
+//! generated stubs.
 
 use std::time::Duration;
 
@@ -24,12 +25,22 @@ use tonic_types::StatusExt;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn connect(broker: &TestBroker) -> Channel {
-    Channel::from_shared(broker.url()).expect("a URL").connect().await.expect("the broker listens")
+    Channel::from_shared(broker.url())
+        .expect("a URL")
+        .connect()
+        .await
+        .expect("the broker listens")
 }
 
 async fn create_topic(broker: &TestBroker, name: &str) {
-    let request = CreateTopicRequest { name: name.to_owned(), ..CreateTopicRequest::default() };
-    TopicsClient::new(broker.channel()).create(request).await.expect("it is created");
+    let request = CreateTopicRequest {
+        name: name.to_owned(),
+        ..CreateTopicRequest::default()
+    };
+    TopicsClient::new(broker.channel())
+        .create(request)
+        .await
+        .expect("it is created");
 }
 
 fn append(topic: &str, value: &str) -> AppendRequest {
@@ -38,12 +49,22 @@ fn append(topic: &str, value: &str) -> AppendRequest {
         ..taffrail::proto::Record::default()
     };
     let records = vec![record.encode_to_vec().into()];
-    let batch = AppendBatch { topic: topic.to_owned(), records, ..AppendBatch::default() };
-    AppendRequest { batches: vec![batch.encode_to_vec().into()], ..AppendRequest::default() }
+    let batch = AppendBatch {
+        topic: topic.to_owned(),
+        records,
+        ..AppendBatch::default()
+    };
+    AppendRequest {
+        batches: vec![batch.encode_to_vec().into()],
+        ..AppendRequest::default()
+    }
 }
 
 fn reason(status: &Status) -> String {
-    status.get_details_error_info().unwrap_or_else(|| panic!("no details: {status:?}")).reason
+    status
+        .get_details_error_info()
+        .unwrap_or_else(|| panic!("no details: {status:?}"))
+        .reason
 }
 
 /// Sends bytes as they are.
@@ -84,11 +105,17 @@ impl Decoder for Raw {
     }
 }
 
-async fn call(channel: &Channel, path: &'static str, message: impl Into<Bytes>) -> Result<Bytes, Status> {
+async fn call(
+    channel: &Channel,
+    path: &'static str,
+    message: impl Into<Bytes>,
+) -> Result<Bytes, Status> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.expect("it is ready");
     let path = http::uri::PathAndQuery::from_static(path);
-    grpc.unary(Request::new(message.into()), path, Raw).await.map(tonic::Response::into_inner)
+    grpc.unary(Request::new(message.into()), path, Raw)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 #[tokio::test]
@@ -100,8 +127,14 @@ async fn a_message_that_is_no_protobuf_is_refused_as_the_clients_mistake() {
         "/taffrail.v1.Topics/Create",
         "/taffrail.v1.Entities/ReadKey",
     ] {
-        let status = call(&broker.channel(), path, &b"\x0a\xff"[..]).await.unwrap_err();
-        assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "MALFORMED_REQUEST"), "{path}");
+        let status = call(&broker.channel(), path, &b"\x0a\xff"[..])
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::InvalidArgument, "MALFORMED_REQUEST"),
+            "{path}"
+        );
     }
 }
 
@@ -113,7 +146,10 @@ async fn a_batch_that_is_no_protobuf_is_refused_and_nothing_of_the_request_is_st
     let mut request = append("t", "good");
     request.batches.push(Bytes::from_static(b"\x7a\x05bad"));
     let status = log.append(request).await.unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "MALFORMED_REQUEST"));
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::InvalidArgument, "MALFORMED_REQUEST")
+    );
 
     let appended = log.append(append("t", "first")).await.unwrap().into_inner();
     assert_eq!(appended.batches[0].ranges[0].first_offset, 0);
@@ -124,12 +160,22 @@ async fn a_request_over_the_limit_is_refused_with_the_limit_and_the_connection_l
     let broker = TestBroker::start().await;
     create_topic(&broker, "t").await;
     let channel = broker.channel();
-    for (path, bytes) in [("/taffrail.v1.Log/Append", 16 << 20), ("/taffrail.v1.Topics/Create", 4 << 20)] {
+    for (path, bytes) in [
+        ("/taffrail.v1.Log/Append", 16 << 20),
+        ("/taffrail.v1.Topics/Create", 4 << 20),
+    ] {
         let status = call(&channel, path, vec![0; bytes + 1]).await.unwrap_err();
-        assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"), "{path}");
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::ResourceExhausted, "REQUEST_TOO_LARGE"),
+            "{path}"
+        );
         assert!(status.message().contains(&bytes.to_string()), "{status}");
     }
-    LogClient::new(channel).append(append("t", "small")).await.unwrap();
+    LogClient::new(channel)
+        .append(append("t", "small"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -140,16 +186,26 @@ async fn an_append_stream_is_answered_in_order_and_ends_at_the_first_request_tha
     let mut requests: Vec<_> = (0..600).map(|i| append("t", &i.to_string())).collect();
     requests[500] = append("nowhere", "refused");
 
-    let mut answers = log.append_stream(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    let mut answers = log
+        .append_stream(tokio_stream::iter(requests))
+        .await
+        .unwrap()
+        .into_inner();
     for offset in 0..500 {
         let answer = answers.message().await.unwrap().expect("an answer");
         assert_eq!(answer.batches[0].ranges[0].first_offset, offset);
     }
     let status = answers.message().await.unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (Code::NotFound, "UNKNOWN_TOPIC"));
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::NotFound, "UNKNOWN_TOPIC")
+    );
 
     let appended = log.append(append("t", "next")).await.unwrap().into_inner();
-    assert_eq!(appended.batches[0].ranges[0].first_offset, 500, "nothing behind the refused request was stored");
+    assert_eq!(
+        appended.batches[0].ranges[0].first_offset, 500,
+        "nothing behind the refused request was stored"
+    );
 }
 
 #[tokio::test]
@@ -158,7 +214,11 @@ async fn a_following_read_is_told_when_the_broker_shuts_down() {
     create_topic(&broker, "t").await;
     let mut log = LogClient::new(broker.channel());
     log.append(append("t", "one")).await.unwrap();
-    let request = ReadRequest { topic: "t".to_owned(), follow: true, ..ReadRequest::default() };
+    let request = ReadRequest {
+        topic: "t".to_owned(),
+        follow: true,
+        ..ReadRequest::default()
+    };
     let mut responses = log.read(request).await.unwrap().into_inner();
     let first = responses.message().await.unwrap().expect("a response");
     assert_eq!(first.next_offset, 1);
@@ -175,7 +235,10 @@ async fn a_following_read_is_told_when_the_broker_shuts_down() {
         },
         broker.stop(),
     );
-    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "SHUTTING_DOWN"));
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::Unavailable, "SHUTTING_DOWN")
+    );
     assert!(status.get_details_retry_info().is_some());
 }
 
@@ -185,7 +248,10 @@ async fn reads_work_on_a_runtime_with_threads_too() {
     create_topic(&broker, "t").await;
     let mut log = LogClient::new(connect(&broker).await);
     log.append(append("t", "one")).await.unwrap();
-    let request = ReadRequest { topic: "t".to_owned(), ..ReadRequest::default() };
+    let request = ReadRequest {
+        topic: "t".to_owned(),
+        ..ReadRequest::default()
+    };
     let mut responses = log.read(request).await.unwrap().into_inner();
     let mut records = 0;
     while let Some(response) = responses.message().await.unwrap() {
@@ -217,7 +283,11 @@ async fn calls_under_way_do_not_keep_the_data_directory_from_the_next_start() {
     for end in ["crash", "stop", "crash"] {
         let mut log = LogClient::new(broker.channel());
         log.append(append("t", "one")).await.unwrap();
-        let request = ReadRequest { topic: "t".to_owned(), follow: true, ..ReadRequest::default() };
+        let request = ReadRequest {
+            topic: "t".to_owned(),
+            follow: true,
+            ..ReadRequest::default()
+        };
         let mut responses = log.read(request).await.unwrap().into_inner();
         responses.message().await.unwrap().expect("a response");
         let (_requests, waiting) = tokio::sync::mpsc::channel::<AppendRequest>(1);
@@ -229,7 +299,11 @@ async fn calls_under_way_do_not_keep_the_data_directory_from_the_next_start() {
             _ => broker.stop().await,
         }
         broker.restart().await;
-        while responses.message().await.is_ok_and(|response| response.is_some()) {}
+        while responses
+            .message()
+            .await
+            .is_ok_and(|response| response.is_some())
+        {}
     }
 }
 
@@ -237,12 +311,23 @@ async fn calls_under_way_do_not_keep_the_data_directory_from_the_next_start() {
 async fn a_connection_too_many_is_told_so_and_has_a_place_when_another_has_gone() {
     let broker = TestBroker::builder().tcp().max_connections(1).start().await;
     let first = LogClient::new(connect(&broker).await);
-    let refused = call(&broker.channel(), "/taffrail.v1.Topics/List", Bytes::new()).await.unwrap_err();
-    assert!(matches!(refused.code(), Code::Unavailable | Code::ResourceExhausted | Code::Unknown), "{refused:?}");
+    let refused = call(&broker.channel(), "/taffrail.v1.Topics/List", Bytes::new())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            refused.code(),
+            Code::Unavailable | Code::ResourceExhausted | Code::Unknown
+        ),
+        "{refused:?}"
+    );
 
     drop(first);
     tokio::time::timeout(PATIENCE, async {
-        while call(&broker.channel(), "/taffrail.v1.Topics/List", Bytes::new()).await.is_err() {
+        while call(&broker.channel(), "/taffrail.v1.Topics/List", Bytes::new())
+            .await
+            .is_err()
+        {
             tokio::task::yield_now().await;
         }
     })
@@ -254,9 +339,15 @@ async fn a_connection_too_many_is_told_so_and_has_a_place_when_another_has_gone(
 async fn health_and_reflection_are_served() {
     let mut broker = TestBroker::start().await;
     let mut health = tonic_health::pb::health_client::HealthClient::new(broker.channel());
-    let request = tonic_health::pb::HealthCheckRequest { service: "taffrail.v1.Log".to_owned() };
+    let request = tonic_health::pb::HealthCheckRequest {
+        service: "taffrail.v1.Log".to_owned(),
+    };
     let mut watch = health.watch(request).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().expect("a status").status, 1, "SERVING");
+    assert_eq!(
+        watch.message().await.unwrap().expect("a status").status,
+        1,
+        "SERVING"
+    );
 
     use tonic_reflection::pb::v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -271,14 +362,30 @@ async fn health_and_reflection_are_served() {
         .await
         .unwrap()
         .into_inner();
-    let Some(MessageResponse::ListServicesResponse(services)) =
-        answers.message().await.unwrap().expect("an answer").message_response
+    let Some(MessageResponse::ListServicesResponse(services)) = answers
+        .message()
+        .await
+        .unwrap()
+        .expect("an answer")
+        .message_response
     else {
         panic!("no list of services");
     };
-    let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
-    for name in ["taffrail.v1.Log", "taffrail.v1.Topics", "taffrail.v1.Entities", "grpc.health.v1.Health"] {
-        assert!(names.iter().any(|listed| listed == name), "{name} in {names:?}");
+    let names: Vec<_> = services
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    for name in [
+        "taffrail.v1.Log",
+        "taffrail.v1.Topics",
+        "taffrail.v1.Entities",
+        "grpc.health.v1.Health",
+    ] {
+        assert!(
+            names.iter().any(|listed| listed == name),
+            "{name} in {names:?}"
+        );
     }
 
     let (last, ()) = tokio::join!(

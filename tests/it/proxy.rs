@@ -1,4 +1,5 @@
-//! A proxy in front of a broker, which delays, drops answers and cuts connections as drawn from a seed.
+//! A proxy in front of a broker, which delays, drops answers and cuts connections as drawn from a
+//! seed.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,7 +28,8 @@ pub(crate) struct Chance(AtomicU64);
 
 struct Faults {
     chance: Chance,
-    /// How many connections are still to be maltreated; later ones are left alone, so that there is an end.
+    /// How many connections are still to be maltreated; later ones are left alone, so that there is
+    /// an end.
     left: AtomicU64,
     cut: AtomicU64,
 }
@@ -51,7 +53,10 @@ impl Chance {
 
     /// A number below `end`.
     pub(crate) fn below(&self, end: u64) -> u64 {
-        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self
+            .0
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+            .wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % end
@@ -59,20 +64,30 @@ impl Chance {
 }
 
 impl Proxy {
-    /// Listens on a free port of `ip`, and goes on to `broker` from there, so that it takes no port of the broker's
-    /// address while the broker is down. Maltreats the first `faults` connections.
+    /// Listens on a free port of `ip`, and goes on to `broker` from there, so that it takes no port
+    /// of the broker's address while the broker is down. Maltreats the first `faults` connections.
     pub(crate) async fn start(ip: IpAddr, broker: SocketAddr, seed: u64, faults: u64) -> Self {
-        let listener = TcpListener::bind((ip, 0)).await.expect("a loopback address has a free port");
+        let listener = TcpListener::bind((ip, 0))
+            .await
+            .expect("a loopback address has a free port");
         let address = listener.local_addr().expect("it is bound");
         let left = AtomicU64::new(faults);
-        let faults = Arc::new(Faults { chance: Chance::new(seed), left, cut: AtomicU64::new(0) });
+        let faults = Arc::new(Faults {
+            chance: Chance::new(seed),
+            left,
+            cut: AtomicU64::new(0),
+        });
         let drawing = faults.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(pass(client, ip, broker, drawing.clone()));
             }
         });
-        Self { address, faults, accepting }
+        Self {
+            address,
+            faults,
+            accepting,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -93,9 +108,18 @@ impl Drop for Proxy {
 
 impl Faults {
     fn draw(&self) -> Option<Fate> {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .ok()?;
         let any = || self.chance.below(8_000);
-        let mut fate = Fate { requests: u64::MAX, answers: u64::MAX, heard: u64::MAX, delay: Duration::ZERO };
+        let mut fate = Fate {
+            requests: u64::MAX,
+            answers: u64::MAX,
+            heard: u64::MAX,
+            delay: Duration::ZERO,
+        };
         match self.chance.below(4) {
             0 => fate.requests = any(),
             1 => fate.answers = any() / 4,
@@ -110,10 +134,22 @@ impl Faults {
 
 /// Passes a connection on until it ends or is cut.
 async fn pass(client: TcpStream, ip: IpAddr, broker: SocketAddr, faults: Arc<Faults>) {
-    let Ok(broker) = connect(ip, broker).await else { return };
+    let Ok(broker) = connect(ip, broker).await else {
+        return;
+    };
     let fate = faults.draw();
-    let honest = Fate { requests: u64::MAX, answers: u64::MAX, heard: u64::MAX, delay: Duration::ZERO };
-    let Fate { requests, answers, heard, delay } = fate.unwrap_or(honest);
+    let honest = Fate {
+        requests: u64::MAX,
+        answers: u64::MAX,
+        heard: u64::MAX,
+        delay: Duration::ZERO,
+    };
+    let Fate {
+        requests,
+        answers,
+        heard,
+        delay,
+    } = fate.unwrap_or(honest);
     drop((client.set_nodelay(true), broker.set_nodelay(true)));
     let (from_client, to_client) = client.into_split();
     let (from_broker, to_broker) = broker.into_split();
@@ -147,8 +183,15 @@ async fn pump(
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let upto = |end: u64| usize::try_from(end.saturating_sub(passed)).map_or(read, |left| left.min(read));
-        if to.write_all(&buffer[..upto(most.min(heard))]).await.is_err() || upto(most) < read {
+        let upto = |end: u64| {
+            usize::try_from(end.saturating_sub(passed)).map_or(read, |left| left.min(read))
+        };
+        if to
+            .write_all(&buffer[..upto(most.min(heard))])
+            .await
+            .is_err()
+            || upto(most) < read
+        {
             return;
         }
         passed += read as u64;

@@ -1,5 +1,5 @@
-//! Every third-party crate has one home. Then replacing one is a small change, and a reader knows where its concepts
-//! stop.
+//! Every third-party crate has one home. Then replacing one is a small change, and a reader knows
+//! where its concepts stop.
 
 use std::collections::BTreeSet;
 
@@ -59,8 +59,10 @@ const HOMES: [(&str, Home); 31] = [
 ];
 
 /// Logging: who handles an error logs it, and values and codecs handle none.
-const LOGGING: [(&str, Home); 2] =
-    [("tracing", NotIn(&["types/", "proto/", "storage/format/"])), ("tracing-subscriber", In(&["cli/"]))];
+const LOGGING: [(&str, Home); 2] = [
+    ("tracing", NotIn(&["types/", "proto/", "storage/format/"])),
+    ("tracing-subscriber", In(&["cli/"])),
+];
 
 fn homes() -> impl Iterator<Item = &'static (&'static str, Home)> {
     HOMES.iter().chain(&LOGGING)
@@ -78,20 +80,30 @@ fn crates_away_from_home(file: &SourceFile) -> Vec<Violation> {
             Anywhere => false,
         })
         .flat_map(|(name, _)| {
-            mentions(&file.code, &name.replace('-', "_")).map(move |at| (at, name)).collect::<Vec<_>>()
+            mentions(&file.code, &name.replace('-', "_"))
+                .map(move |at| (at, name))
+                .collect::<Vec<_>>()
         })
-        .map(|(at, name)| file.violation(at, format!("{name} has its home elsewhere; see tests/tidy/crates.rs")))
+        .map(|(at, name)| {
+            file.violation(
+                at,
+                format!("{name} has its home elsewhere; see tests/tidy/crates.rs"),
+            )
+        })
         .collect()
 }
 
-/// Where a path begins with the crate's name, or an import names it. A module of the same name further down a path is
-/// not the crate.
+/// Where a path begins with the crate's name, or an import names it. A module of the same name
+/// further down a path is not the crate.
 fn mentions<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
     find_word(code, name).filter(move |&at| {
         let before = code[..at].trim_end();
         let after = code[at + name.len()..].trim_start();
-        let deeper =
-            before.ends_with("::") && !before.trim_end_matches("::").trim_end().ends_with([';', '{', '}', '(', '<']);
+        let deeper = before.ends_with("::")
+            && !before
+                .trim_end_matches("::")
+                .trim_end()
+                .ends_with([';', '{', '}', '(', '<']);
         let imported = before.ends_with("use") && after.starts_with([';', 'a']);
         !deeper && (after.starts_with("::") || imported)
     })
@@ -99,7 +111,10 @@ fn mentions<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = usize> + '
 
 /// The names below `[dependencies]` in a `Cargo.toml`.
 fn dependencies(manifest: &str) -> BTreeSet<&str> {
-    let lines = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
+    let lines = manifest
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1);
     lines
         .take_while(|line| !line.starts_with('['))
         .filter_map(|line| line.split_once(" = "))
@@ -139,7 +154,12 @@ fn c(toml: u32) {}
 
 #[test]
 fn logging_in_values_and_codecs_is_found() {
-    let found = |path| lines_found(crates_away_from_home(&SourceFile::new(path, "tracing::info!(\"a\");")));
+    let found = |path| {
+        lines_found(crates_away_from_home(&SourceFile::new(
+            path,
+            "tracing::info!(\"a\");",
+        )))
+    };
     assert_eq!(found("src/types/record.rs"), [1]);
     assert_eq!(found("src/storage/format/frame.rs"), [1]);
     assert_eq!(found("src/storage/recovery.rs"), []);
@@ -147,7 +167,10 @@ fn logging_in_values_and_codecs_is_found() {
 
 #[test]
 fn dependencies_are_read_from_their_section_alone() {
-    let manifest =
-        "[package]\nname = \"a\"\n[dependencies]\nb = \"1\"\nc-d = { v = 2 }\n\n[dev-dependencies]\ne = \"3\"\n";
-    assert_eq!(dependencies(manifest).into_iter().collect::<Vec<_>>(), ["b", "c-d"]);
+    let manifest = "[package]\nname = \"a\"\n[dependencies]\nb = \"1\"\nc-d = { v = 2 }\n\n\
+                    [dev-dependencies]\ne = \"3\"\n";
+    assert_eq!(
+        dependencies(manifest).into_iter().collect::<Vec<_>>(),
+        ["b", "c-d"]
+    );
 }

@@ -1,8 +1,9 @@
-//! Layers: a folder of `src` uses folders of lower rank only. An upward use is how a core becomes untestable, and a use
-//! of a sibling how two layers become one.
+//! Layers: a folder of `src` uses folders of lower rank only. An upward use is how a core becomes
+//! untestable, and a use of a sibling how two layers become one.
 
 use crate::source::{
-    SourceFile, Violation, assert_clean, balanced_len, file, files, find_word, leading_identifier, lines_found,
+    SourceFile, Violation, assert_clean, balanced_len, file, files, find_word, leading_identifier,
+    lines_found,
 };
 
 /// Every layer and its rank.
@@ -22,15 +23,19 @@ const RANKS: [(&str, u32); 13] = [
     ("cli", 6),
 ];
 
-/// Layers that see less than their rank would let them: what a user's program links should not drag in the broker.
+/// Layers that see less than their rank would let them: what a user's program links should not drag
+/// in the broker.
 const NARROWED: [(&str, &[&str]); 1] = [("client", &["types", "proto"])];
 
-/// Layers in which nothing waits and nothing runs beside: the caller decides on which thread, and a simulation calls
-/// everything from one.
+/// Layers in which nothing waits and nothing runs beside: the caller decides on which thread, and a
+/// simulation calls everything from one.
 const SYNCHRONOUS: [&str; 6] = ["types", "env", "metrics", "storage", "groups", "producers"];
 
 fn rank(layer: &str) -> Option<u32> {
-    RANKS.iter().find(|(name, _)| *name == layer).map(|(_, rank)| *rank)
+    RANKS
+        .iter()
+        .find(|(name, _)| *name == layer)
+        .map(|(_, rank)| *rank)
 }
 
 fn may_use(from: &str, to: &str) -> bool {
@@ -41,11 +46,14 @@ fn may_use(from: &str, to: &str) -> bool {
 
 /// Uses of a layer that this file's layer does not see. Tests may look from wherever they need to.
 fn uses_of_unseen_layers(file: &SourceFile) -> Vec<Violation> {
-    let Some(layer) = file.layer().filter(|_| !file.is_test()) else { return Vec::new() };
+    let Some(layer) = file.layer().filter(|_| !file.is_test()) else {
+        return Vec::new();
+    };
     if rank(layer).is_none() {
-        return vec![
-            file.violation_in_line(1, format!("{layer} is not a layer; give it a rank in tests/tidy/layers.rs")),
-        ];
+        return vec![file.violation_in_line(
+            1,
+            format!("{layer} is not a layer; give it a rank in tests/tidy/layers.rs"),
+        )];
     }
     mentions_of_the_root(file)
         .into_iter()
@@ -54,19 +62,27 @@ fn uses_of_unseen_layers(file: &SourceFile) -> Vec<Violation> {
         .collect()
 }
 
-/// Every name that is looked up at the root of the crate, by `crate::` or by enough `super::`, with its place.
+/// Every name that is looked up at the root of the crate, by `crate::` or by enough `super::`, with
+/// its place.
 fn mentions_of_the_root(file: &SourceFile) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for at in find_word(&file.code, "crate") {
-        if let Some(behind) = file.code[at + "crate".len()..].trim_start().strip_prefix("::") {
+        if let Some(behind) = file.code[at + "crate".len()..]
+            .trim_start()
+            .strip_prefix("::")
+        {
             found.extend(names_at(behind).into_iter().map(|name| (at, name)));
         }
     }
     let depth = module_depth(&file.path);
-    for at in find_word(&file.code, "super").filter(|&at| !file.code[..at].trim_end().ends_with("::")) {
+    for at in
+        find_word(&file.code, "super").filter(|&at| !file.code[..at].trim_end().ends_with("::"))
+    {
         let (mut behind, mut levels) = (&file.code[at..], 0);
         while let Some(rest) = behind.trim_start().strip_prefix("super") {
-            let Some(rest) = rest.trim_start().strip_prefix("::") else { break };
+            let Some(rest) = rest.trim_start().strip_prefix("::") else {
+                break;
+            };
             (behind, levels) = (rest, levels + 1);
         }
         if levels >= depth {
@@ -96,23 +112,39 @@ fn names_at(path: &str) -> Vec<String> {
         }
     }
     names.push(&group[start..]);
-    names.into_iter().map(|name| leading_identifier(name).to_owned()).filter(|name| !name.is_empty()).collect()
+    names
+        .into_iter()
+        .map(|name| leading_identifier(name).to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 /// How many `super::` lead from a file's module to the root.
 fn module_depth(path: &str) -> usize {
-    let parts = path.trim_start_matches("src/").trim_end_matches(".rs").split('/');
+    let parts = path
+        .trim_start_matches("src/")
+        .trim_end_matches(".rs")
+        .split('/');
     parts.filter(|part| *part != "mod").count()
 }
 
 fn waiting_in_synchronous_layers(file: &SourceFile) -> Vec<Violation> {
-    if file.is_test() || !file.layer().is_some_and(|layer| SYNCHRONOUS.contains(&layer)) {
+    if file.is_test()
+        || !file
+            .layer()
+            .is_some_and(|layer| SYNCHRONOUS.contains(&layer))
+    {
         return Vec::new();
     }
     ["tokio", "async", "await", "spawn", "thread"]
         .iter()
         .flat_map(|word| find_word(&file.code, word).map(move |at| (at, word)))
-        .map(|(at, word)| file.violation(at, format!("{word} in a layer that is synchronous and has no threads")))
+        .map(|(at, word)| {
+            file.violation(
+                at,
+                format!("{word} in a layer that is synchronous and has no threads"),
+            )
+        })
         .collect()
 }
 
@@ -121,7 +153,9 @@ fn unsafe_outside_of_the_map(file: &SourceFile) -> Vec<Violation> {
     if file.path == "src/env/mmap.rs" {
         return Vec::new();
     }
-    find_word(&file.code, "unsafe").map(|at| file.violation(at, "unsafe code has one place: src/env/mmap.rs")).collect()
+    find_word(&file.code, "unsafe")
+        .map(|at| file.violation(at, "unsafe code has one place: src/env/mmap.rs"))
+        .collect()
 }
 
 #[test]
@@ -131,18 +165,29 @@ fn no_layer_uses_a_higher_one_or_a_sibling() {
 
 #[test]
 fn storage_and_what_is_below_it_neither_wait_nor_spawn() {
-    assert_clean(files("src", "rs").iter().flat_map(waiting_in_synchronous_layers));
+    assert_clean(
+        files("src", "rs")
+            .iter()
+            .flat_map(waiting_in_synchronous_layers),
+    );
 }
 
 #[test]
 fn unsafe_code_is_in_one_file() {
-    assert_clean(files("src", "rs").iter().flat_map(unsafe_outside_of_the_map));
+    assert_clean(
+        files("src", "rs")
+            .iter()
+            .flat_map(unsafe_outside_of_the_map),
+    );
 }
 
 #[test]
 fn the_binary_is_thin() {
     let main = file("src/main.rs");
-    assert!(main.text.lines().count() <= 40, "src/main.rs only starts taffrail::cli");
+    assert!(
+        main.text.lines().count() <= 40,
+        "src/main.rs only starts taffrail::cli"
+    );
 }
 
 #[test]
@@ -162,26 +207,52 @@ use crate::{
 };
 ";
     let found = |path| lines_found(uses_of_unseen_layers(&SourceFile::new(path, text)));
-    assert_eq!(found("src/storage/log.rs"), [2, 4, 9, 5], "storage: upward and sibling uses");
-    assert_eq!(found("src/storage/mod.rs"), [2, 4, 9, 5, 6], "one super:: leads to the root");
-    assert_eq!(found("src/cli/serve.rs"), [], "the highest layer sees all but its siblings");
-    assert_eq!(found("src/storage/tests/log.rs"), [], "tests look from wherever they need to");
-    assert_eq!(found("src/client/read.rs"), [2, 3, 4, 9, 9], "the client does not see the broker");
+    assert_eq!(
+        found("src/storage/log.rs"),
+        [2, 4, 9, 5],
+        "storage: upward and sibling uses"
+    );
+    assert_eq!(
+        found("src/storage/mod.rs"),
+        [2, 4, 9, 5, 6],
+        "one super:: leads to the root"
+    );
+    assert_eq!(
+        found("src/cli/serve.rs"),
+        [],
+        "the highest layer sees all but its siblings"
+    );
+    assert_eq!(
+        found("src/storage/tests/log.rs"),
+        [],
+        "tests look from wherever they need to"
+    );
+    assert_eq!(
+        found("src/client/read.rs"),
+        [2, 3, 4, 9, 9],
+        "the client does not see the broker"
+    );
     assert_eq!(found("src/extra/read.rs"), [1], "a folder without a rank");
 }
 
 #[test]
 fn siblings_do_not_see_each_other() {
     let found = |path, text| lines_found(uses_of_unseen_layers(&SourceFile::new(path, text)));
-    assert_eq!(found("src/cli/bench.rs", "use crate::testing::TestBroker;"), [1]);
-    assert_eq!(found("src/server/log.rs", "use crate::client::Client;"), [1]);
+    assert_eq!(
+        found("src/cli/bench.rs", "use crate::testing::TestBroker;"),
+        [1]
+    );
+    assert_eq!(
+        found("src/server/log.rs", "use crate::client::Client;"),
+        [1]
+    );
     assert_eq!(found("src/env/disk.rs", "use crate::proto::Record;"), [1]);
 }
 
 #[test]
 fn a_synchronous_layer_that_waits_or_spawns_is_found() {
-    let text =
-        "use tokio::sync::mpsc;\nasync fn a() {}\nfn b() { std::thread::Builder::new(); }\n// tokio\nfn spawned() {}";
+    let text = "use tokio::sync::mpsc;\nasync fn a() {}\nfn b() { std::thread::Builder::new(); }\n\
+                // tokio\nfn spawned() {}";
     let found = |path| lines_found(waiting_in_synchronous_layers(&SourceFile::new(path, text)));
     assert_eq!(found("src/storage/log.rs"), [1, 2, 3]);
     assert_eq!(found("src/storage/tests/log.rs"), []);
@@ -191,6 +262,18 @@ fn a_synchronous_layer_that_waits_or_spawns_is_found() {
 #[test]
 fn unsafe_code_elsewhere_is_found() {
     let text = "// unsafe\nfn a() { unsafe { b() } }\n#![deny(unsafe_code)]";
-    assert_eq!(lines_found(unsafe_outside_of_the_map(&SourceFile::new("src/env/disk.rs", text))), [2]);
-    assert_eq!(lines_found(unsafe_outside_of_the_map(&SourceFile::new("src/env/mmap.rs", text))), []);
+    assert_eq!(
+        lines_found(unsafe_outside_of_the_map(&SourceFile::new(
+            "src/env/disk.rs",
+            text
+        ))),
+        [2]
+    );
+    assert_eq!(
+        lines_found(unsafe_outside_of_the_map(&SourceFile::new(
+            "src/env/mmap.rs",
+            text
+        ))),
+        []
+    );
 }

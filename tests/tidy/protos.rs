@@ -11,9 +11,10 @@ fn undocumented(file: &SourceFile) -> Vec<Violation> {
         let line = line.trim();
         let is_comment = line.starts_with("//");
         if !is_comment && !in_statement && !commented && is_declaration(line) {
-            found.push(
-                file.violation_in_line(at + 1, format!("a comment above `{line}`: units, defaults, bounds, errors")),
-            );
+            found.push(file.violation_in_line(
+                at + 1,
+                format!("a comment above `{line}`: units, defaults, bounds, errors"),
+            ));
         }
         commented = is_comment;
         in_statement = !is_comment && !line.is_empty() && !line.ends_with([';', '{', '}']);
@@ -23,7 +24,10 @@ fn undocumented(file: &SourceFile) -> Vec<Violation> {
 
 fn is_declaration(line: &str) -> bool {
     let word = line.split([' ', '=', ';']).next().unwrap_or_default();
-    !matches!(word, "" | "}" | "syntax" | "package" | "import" | "option" | "reserved" | "extensions")
+    !matches!(
+        word,
+        "" | "}" | "syntax" | "package" | "import" | "option" | "reserved" | "extensions"
+    )
 }
 
 #[test]
@@ -60,5 +64,8 @@ enum K {
   K_UNSPECIFIED = 0;
 }
 ";
-    assert_eq!(lines_found(undocumented(&SourceFile::new("proto/a.proto", text))), [3, 7, 13, 17, 20, 23, 24]);
+    assert_eq!(
+        lines_found(undocumented(&SourceFile::new("proto/a.proto", text))),
+        [3, 7, 13, 17, 20, 23, 24]
+    );
 }

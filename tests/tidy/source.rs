@@ -1,6 +1,9 @@
 //! The source as the rules see it: files, with a view of each that holds code alone.
 
-#![expect(clippy::disallowed_methods, reason = "the source is read from the disk that it is on")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the source is read from the disk that it is on"
+)]
 
 use std::{
     fmt, fs,
@@ -13,7 +16,8 @@ pub(crate) struct SourceFile {
     pub(crate) path: String,
     /// As it is.
     pub(crate) text: String,
-    /// With every comment and the content of every string and character blanked: the same lines, the same columns.
+    /// With every comment and the content of every string and character blanked: the same lines,
+    /// the same columns.
     pub(crate) code: String,
 }
 
@@ -34,8 +38,16 @@ impl fmt::Display for Violation {
 impl SourceFile {
     /// A file of this content. Only Rust has a view of its code; of other files it is the text.
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        let code = if path.ends_with(".rs") { code_of(text) } else { text.to_owned() };
-        Self { path: path.to_owned(), text: text.to_owned(), code }
+        let code = if path.ends_with(".rs") {
+            code_of(text)
+        } else {
+            text.to_owned()
+        };
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            code,
+        }
     }
 
     /// Whether it is compiled for tests alone.
@@ -43,9 +55,13 @@ impl SourceFile {
         self.path.starts_with("tests/") || self.path.contains("/tests/")
     }
 
-    /// The folder below `src` that it is in; none for `src/lib.rs` and `src/main.rs`, and outside of `src`.
+    /// The folder below `src` that it is in; none for `src/lib.rs` and `src/main.rs`, and outside
+    /// of `src`.
     pub(crate) fn layer(&self) -> Option<&str> {
-        self.path.strip_prefix("src/")?.split_once('/').map(|(layer, _)| layer)
+        self.path
+            .strip_prefix("src/")?
+            .split_once('/')
+            .map(|(layer, _)| layer)
     }
 
     /// What is wrong at a byte position of the text or the code.
@@ -55,14 +71,21 @@ impl SourceFile {
 
     /// What is wrong in a line, counted from 1.
     pub(crate) fn violation_in_line(&self, line: usize, message: impl Into<String>) -> Violation {
-        Violation { path: self.path.clone(), line, message: message.into() }
+        Violation {
+            path: self.path.clone(),
+            line,
+            message: message.into(),
+        }
     }
 }
 
 /// Every file below a folder of the repository that ends in `.extension`; there is one at least.
 pub(crate) fn files(folder: &str, extension: &str) -> Vec<SourceFile> {
     let found = files_if_any(folder, extension);
-    assert!(!found.is_empty(), "no {extension} files below {folder}: this test looks in the wrong place");
+    assert!(
+        !found.is_empty(),
+        "no {extension} files below {folder}: this test looks in the wrong place"
+    );
     found
 }
 
@@ -77,7 +100,10 @@ fn files_if_any(folder: &str, extension: &str) -> Vec<SourceFile> {
 
 /// All Rust of the repository: the library, its tests, its benchmarks.
 pub(crate) fn rust() -> Vec<SourceFile> {
-    ["src", "tests", "benches", "examples"].iter().flat_map(|folder| files_if_any(folder, "rs")).collect()
+    ["src", "tests", "benches", "examples"]
+        .iter()
+        .flat_map(|folder| files_if_any(folder, "rs"))
+        .collect()
 }
 
 /// One file of the repository.
@@ -88,7 +114,10 @@ pub(crate) fn file(path: &str) -> SourceFile {
 
 /// Fails with all that a rule found.
 pub(crate) fn assert_clean(violations: impl IntoIterator<Item = Violation>) {
-    let lines: Vec<String> = violations.into_iter().map(|violation| violation.to_string()).collect();
+    let lines: Vec<String> = violations
+        .into_iter()
+        .map(|violation| violation.to_string())
+        .collect();
     assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
 }
 
@@ -99,11 +128,13 @@ pub(crate) fn lines_found(violations: Vec<Violation>) -> Vec<usize> {
 
 /// Each place of `word` in `code` that is not a part of a longer identifier.
 pub(crate) fn find_word<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
-        let before = code[..at].chars().next_back();
-        let after = code[at + word.len()..].chars().next();
-        !before.is_some_and(is_identifier) && !after.is_some_and(is_identifier)
-    })
+    code.match_indices(word)
+        .map(|(at, _)| at)
+        .filter(move |&at| {
+            let before = code[..at].chars().next_back();
+            let after = code[at + word.len()..].chars().next();
+            !before.is_some_and(is_identifier) && !after.is_some_and(is_identifier)
+        })
 }
 
 pub(crate) fn is_identifier(c: char) -> bool {
@@ -137,20 +168,32 @@ pub(crate) fn line_of(text: &str, at: usize) -> usize {
 }
 
 fn read(root: &Path, path: &Path) -> SourceFile {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let relative = path.strip_prefix(root).expect("it was found below the root");
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let relative = path
+        .strip_prefix(root)
+        .expect("it was found below the root");
     SourceFile::new(&relative.to_string_lossy().replace('\\', "/"), &text)
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries {
-        let path = entry.expect("a folder of the repository can be read").path();
-        if path.is_dir() { collect(&path, into) } else { into.push(path) }
+        let path = entry
+            .expect("a folder of the repository can be read")
+            .path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else {
+            into.push(path);
+        }
     }
 }
 
-/// Blanks comments, strings and characters. Knows as much of Rust's grammar as that takes, and no more.
+/// Blanks comments, strings and characters. Knows as much of Rust's grammar as that takes, and no
+/// more.
 fn code_of(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
@@ -168,12 +211,21 @@ fn code_of(text: &str) -> String {
         } else {
             raw_string_len(rest)
         };
-        let (taken, blank) = if skipped == 0 { (c.len_utf8(), false) } else { (skipped, true) };
-        code.extend(rest[..taken].bytes().zip(std::iter::repeat(blank)).filter_map(|(byte, blank)| match byte {
-            b'\n' => Some('\n'),
-            _ if blank => Some(' '),
-            _ => None,
-        }));
+        let (taken, blank) = if skipped == 0 {
+            (c.len_utf8(), false)
+        } else {
+            (skipped, true)
+        };
+        code.extend(
+            rest[..taken]
+                .bytes()
+                .zip(std::iter::repeat(blank))
+                .filter_map(|(byte, blank)| match byte {
+                    b'\n' => Some('\n'),
+                    _ if blank => Some(' '),
+                    _ => None,
+                }),
+        );
         if !blank && c != '\n' {
             code.push(c);
         }
@@ -219,7 +271,9 @@ fn character_len(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match (chars.next(), chars.next()) {
         (Some((_, '\\')), Some((escaped, _))) => {
-            let behind = text[escaped + 1..].find('\'').map(|end| escaped + 1 + end + 1);
+            let behind = text[escaped + 1..]
+                .find('\'')
+                .map(|end| escaped + 1 + end + 1);
             behind.unwrap_or(text.len())
         }
         (Some(_), Some((at, '\''))) => at + 1,
@@ -229,14 +283,18 @@ fn character_len(text: &str) -> usize {
 
 /// The length of a raw string that begins here; 0 if none does.
 fn raw_string_len(text: &str) -> usize {
-    let Some(behind) = text.strip_prefix("br").or_else(|| text.strip_prefix('r')) else { return 0 };
+    let Some(behind) = text.strip_prefix("br").or_else(|| text.strip_prefix('r')) else {
+        return 0;
+    };
     let hashes = behind.len() - behind.trim_start_matches('#').len();
     if !behind[hashes..].starts_with('"') {
         return 0;
     }
     let opened = text.len() - behind.len() + hashes + 1;
     let end = format!("\"{}", "#".repeat(hashes));
-    text[opened..].find(&end).map_or(text.len(), |at| opened + at + end.len())
+    text[opened..]
+        .find(&end)
+        .map_or(text.len(), |at| opened + at + end.len())
 }
 
 #[test]
@@ -246,7 +304,10 @@ fn comments_strings_and_characters_are_blanked_and_code_stays_in_place() {
         ("a /* b /* c */ \n d */ e", "a              \n      e"),
         (r#"a("b\"c", d)"#, r#"a(      , d)"#),
         ("a(r#\"b\"c\"#, d)", "a(        , d)"),
-        (r"a('\'', 'b', '\n') 'c: loop", r"a(    ,    ,     ) 'c: loop"),
+        (
+            r"a('\'', 'b', '\n') 'c: loop",
+            r"a(    ,    ,     ) 'c: loop",
+        ),
         ("fn a<'b>(c: &'b str)", "fn a<'b>(c: &'b str)"),
         ("var\"x\"", "var   "),
         ("\"ä\" b", "     b"),
@@ -257,5 +318,8 @@ fn comments_strings_and_characters_are_blanked_and_code_stays_in_place() {
 
 #[test]
 fn a_word_is_found_whole() {
-    assert_eq!(find_word("a ab a_ a::b (a)", "a").collect::<Vec<_>>(), [0, 8, 14]);
+    assert_eq!(
+        find_word("a ab a_ a::b (a)", "a").collect::<Vec<_>>(),
+        [0, 8, 14]
+    );
 }

@@ -1,16 +1,23 @@
 //! Words that stand for a thought that was not finished.
 
 use crate::source::{
-    SourceFile, Violation, assert_clean, files, find_word, leading_identifier, line_of, lines_found, rust,
+    SourceFile, Violation, assert_clean, files, find_word, leading_identifier, line_of,
+    lines_found, rust,
 };
 
 /// Work that is still to be done is an issue, not a note in the source.
-const UNFINISHED: [&str; 4] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), concat!("HA", "CK")];
+const UNFINISHED: [&str; 4] = [
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("X", "XX"),
+    concat!("HA", "CK"),
+];
 
 /// Macros that say the same.
 const UNFINISHED_CODE: [&str; 3] = ["todo", "unimplemented", "dbg"];
 
-/// Names that could stand for anything, wherever they occur in a type's name, and as the name of a file or folder.
+/// Names that could stand for anything, wherever they occur in a type's name, and as the name of a
+/// file or folder.
 const EMPTY_NAMES: [&str; 6] = ["Manager", "Helper", "Util", "Common", "Misc", "Impl"];
 
 /// Names that add nothing at the end of a type's name.
@@ -20,11 +27,16 @@ fn unfinished_work(file: &SourceFile) -> Vec<Violation> {
     let mut found = Vec::new();
     for word in UNFINISHED {
         for at in find_word(&file.text, word) {
-            found.push(file.violation_in_line(line_of(&file.text, at), format!("{word}: do it, or open an issue")));
+            found.push(file.violation_in_line(
+                line_of(&file.text, at),
+                format!("{word}: do it, or open an issue"),
+            ));
         }
     }
     for word in UNFINISHED_CODE {
-        for at in find_word(&file.code, word).filter(|at| file.code[at + word.len()..].starts_with('!')) {
+        for at in
+            find_word(&file.code, word).filter(|at| file.code[at + word.len()..].starts_with('!'))
+        {
             found.push(file.violation(at, format!("{word}! is unfinished work")));
         }
     }
@@ -41,7 +53,10 @@ fn empty_type_names(file: &SourceFile) -> Vec<Violation> {
             }
             let name = leading_identifier(&file.code[at + keyword.len()..]);
             if let Some(word) = empty_word(name) {
-                found.push(file.violation(at, format!("{name}: {word} could be anything; say what it is")));
+                found.push(file.violation(
+                    at,
+                    format!("{name}: {word} could be anything; say what it is"),
+                ));
             }
         }
     }
@@ -56,17 +71,27 @@ fn is_indented(code: &str, at: usize) -> bool {
 fn empty_file_names(file: &SourceFile) -> Vec<Violation> {
     let parts = file.path.trim_end_matches(".rs").split('/').skip(1);
     let empty = parts.filter_map(|part| empty_word(part).map(|word| (part, word)));
-    empty.map(|(part, word)| file.violation_in_line(1, format!("{part}: {word} could hold anything"))).collect()
+    empty
+        .map(|(part, word)| {
+            file.violation_in_line(1, format!("{part}: {word} could hold anything"))
+        })
+        .collect()
 }
 
 /// The word of a name that says nothing, if it has one.
 fn empty_word(name: &str) -> Option<String> {
     let words = words_of(name);
     let ending = words.last().filter(|last| {
-        let is_version = last.strip_prefix('V').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let is_version = last
+            .strip_prefix('V')
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
         words.len() > 1 && (is_version || EMPTY_ENDINGS.contains(&last.as_str()))
     });
-    words.iter().find(|word| EMPTY_NAMES.contains(&word.trim_end_matches('s'))).or(ending).cloned()
+    words
+        .iter()
+        .find(|word| EMPTY_NAMES.contains(&word.trim_end_matches('s')))
+        .or(ending)
+        .cloned()
 }
 
 /// `RecordV2` and `record_v2` both as `Record`, `V2`.
@@ -90,7 +115,10 @@ fn words_of(name: &str) -> Vec<String> {
 fn nothing_is_left_unfinished_in_the_source() {
     let own = "tests/tidy/words.rs";
     let all = rust().into_iter().chain(files("proto", "proto"));
-    assert_clean(all.filter(|file| file.path != own).flat_map(|file| unfinished_work(&file)));
+    assert_clean(
+        all.filter(|file| file.path != own)
+            .flat_map(|file| unfinished_work(&file)),
+    );
 }
 
 #[test]
@@ -106,20 +134,35 @@ fn no_file_is_a_store_room() {
 #[test]
 fn unfinished_work_is_found_in_comments_and_in_code() {
     let text = "// TODO: later\nfn a() { todo!() }\n// fine\nlet todo = 1;\nunimplemented!(\"b\");\n/* FIXME */";
-    assert_eq!(lines_found(unfinished_work(&SourceFile::new("src/a.rs", text))), [1, 6, 2, 5]);
+    assert_eq!(
+        lines_found(unfinished_work(&SourceFile::new("src/a.rs", text))),
+        [1, 6, 2, 5]
+    );
 }
 
 #[test]
 fn names_that_could_be_anything_are_found() {
-    for name in
-        ["TopicManager", "HelperOfTopics", "StringUtils", "Common", "MiscThings", "BrokerImpl", "RecordV2", "TopicInfo"]
-    {
+    for name in [
+        "TopicManager",
+        "HelperOfTopics",
+        "StringUtils",
+        "Common",
+        "MiscThings",
+        "BrokerImpl",
+        "RecordV2",
+        "TopicInfo",
+    ] {
         let file = SourceFile::new("src/a.rs", &format!("\npub(crate) struct {name} {{}}"));
         assert_eq!(lines_found(empty_type_names(&file)), [2], "{name}");
     }
-    let of_a_trait = SourceFile::new("src/a.rs", "impl Connected for Stream {\n    type ConnectInfo = ();\n}");
+    let of_a_trait = SourceFile::new(
+        "src/a.rs",
+        "impl Connected for Stream {\n    type ConnectInfo = ();\n}",
+    );
     assert_eq!(lines_found(empty_type_names(&of_a_trait)), []);
-    for name in ["DataDir", "Commit", "InfoLine", "Simple", "V", "Utility", "Communal", "Data", "Vector"] {
+    for name in [
+        "DataDir", "Commit", "InfoLine", "Simple", "V", "Utility", "Communal", "Data", "Vector",
+    ] {
         let file = SourceFile::new("src/a.rs", &format!("enum {name} {{}}"));
         assert_eq!(lines_found(empty_type_names(&file)), [], "{name}");
     }
@@ -128,9 +171,13 @@ fn names_that_could_be_anything_are_found() {
 #[test]
 fn store_rooms_are_found() {
     let found = |path| lines_found(empty_file_names(&SourceFile::new(path, "")));
-    for path in
-        ["src/util.rs", "src/broker/utils.rs", "src/common/mod.rs", "src/env/disk_helpers.rs", "src/a/frame_v2.rs"]
-    {
+    for path in [
+        "src/util.rs",
+        "src/broker/utils.rs",
+        "src/common/mod.rs",
+        "src/env/disk_helpers.rs",
+        "src/a/frame_v2.rs",
+    ] {
         assert_eq!(found(path), [1], "{path}");
     }
     assert_eq!(found("src/storage/data_dir.rs"), []);

@@ -1,8 +1,10 @@
-//! Giving an append its place, under the locks of every partition that it writes or has a condition on.
+//! Giving an append its place, under the locks of every partition that it writes or has a condition
+//! on.
 //!
-//! First everything is looked up and compared, which changes nothing that anybody can see; then, with nothing left that
-//! could fail, offsets, versions and sequences are given out, and the frames are queued. What is compared are facts
-//! that may still be on their way to the disk; an answer that tells them waits until they are there.
+//! First everything is looked up and compared, which changes nothing that anybody can see; then,
+//! with nothing left that could fail, offsets, versions and sequences are given out, and the frames
+//! are queued. What is compared are facts that may still be on their way to the disk; an answer
+//! that tells them waits until they are there.
 
 use std::sync::{Arc, MutexGuard, PoisonError, RwLockReadGuard};
 
@@ -69,18 +71,30 @@ impl Broker {
         loop {
             let mut next = place.lock();
             let mut producers = append.producer.map(|_| lock(&shared.producers));
-            let compared = place.compare(&append, &wanted, &mut next, producers.as_deref(), &looked);
-            next.iter_mut().for_each(|next| next.keys.count_memory(&shared.key_memory));
+            let compared =
+                place.compare(&append, &wanted, &mut next, producers.as_deref(), &looked);
+            next.iter_mut()
+                .for_each(|next| next.keys.count_memory(&shared.key_memory));
             match compared {
                 Compared::New(entries) => {
-                    let queued = place.take(shared, &append, &entries, &mut next, producers.as_deref_mut(), admission);
-                    next.iter_mut().for_each(|next| next.keys.count_memory(&shared.key_memory));
+                    let queued = place.take(
+                        shared,
+                        &append,
+                        &entries,
+                        &mut next,
+                        producers.as_deref_mut(),
+                        admission,
+                    );
+                    next.iter_mut()
+                        .for_each(|next| next.keys.count_memory(&shared.key_memory));
                     return queued;
                 }
                 Compared::Unknown(unknown) => {
                     drop((next, producers));
                     let mut read = Ok(());
-                    reading(&mut || read = looked.look_up(shared, &place.partitions, &wanted, &unknown));
+                    reading(&mut || {
+                        read = looked.look_up(shared, &place.partitions, &wanted, &unknown);
+                    });
                     read?;
                 }
                 Compared::Repeated => {
@@ -115,33 +129,46 @@ impl Place {
 
     /// Which of the partitions this is.
     fn at(&self, topic: TopicId, partition: PartitionId) -> usize {
-        self.partitions.binary_search_by_key(&(topic, partition), key).expect("all of the append were collected")
+        self.partitions
+            .binary_search_by_key(&(topic, partition), key)
+            .expect("all of the append were collected")
     }
 
-    /// The keys whose versions matter: of every record, in the order of batches and plans, then of every condition.
+    /// The keys whose versions matter: of every record, in the order of batches and plans, then of
+    /// every condition.
     fn wanted<'a>(&self, append: &'a Checked) -> Vec<Wanted<'a>> {
         let mut wanted = Vec::new();
         for batch in &append.batches {
             for run in runs(&batch.plan) {
                 let at = self.at(batch.topic.id, run[0].partition);
                 let keyed = run.iter().filter_map(|record| record.key);
-                wanted.extend(keyed.map(|(key, hash)| Wanted { at, hash, key: key.in_bytes(&batch.records) }));
+                wanted.extend(keyed.map(|(key, hash)| Wanted {
+                    at,
+                    hash,
+                    key: key.in_bytes(&batch.records),
+                }));
             }
         }
         for condition in &append.conditions {
             let at = self.at(condition.topic.id, condition.partition);
             let key = condition.condition.expected.key();
-            wanted.extend(key.zip(condition.hash).map(|(key, hash)| Wanted { at, hash, key }));
+            wanted.extend(
+                key.zip(condition.hash)
+                    .map(|(key, hash)| Wanted { at, hash, key }),
+            );
         }
         wanted
     }
 
     fn lock(&self) -> Vec<MutexGuard<'_, Next>> {
-        self.partitions.iter().map(|partition| lock(&partition.partition().next)).collect()
+        self.partitions
+            .iter()
+            .map(|partition| lock(&partition.partition().next))
+            .collect()
     }
 
-    /// Compares the append with what is stored and under way. Adds to the key tables what is found out about keys,
-    /// which is true whatever becomes of the append.
+    /// Compares the append with what is stored and under way. Adds to the key tables what is found
+    /// out about keys, which is true whatever becomes of the append.
     fn compare(
         &self,
         append: &Checked,
@@ -162,7 +189,11 @@ impl Place {
             Err(unknown) => return Compared::Unknown(unknown),
         };
         let failed = self.failed(append, wanted.len(), &entries, next);
-        if failed.is_empty() { Compared::New(entries) } else { Compared::Conflict(failed) }
+        if failed.is_empty() {
+            Compared::New(entries)
+        } else {
+            Compared::Conflict(failed)
+        }
     }
 
     /// The conditions that do not hold.
@@ -173,7 +204,11 @@ impl Place {
         entries: &[EntryId],
         next: &[MutexGuard<'_, Next>],
     ) -> Vec<FailedCondition> {
-        let about_keys = append.conditions.iter().filter(|condition| condition.hash.is_some()).count();
+        let about_keys = append
+            .conditions
+            .iter()
+            .filter(|condition| condition.hash.is_some())
+            .count();
         let mut keys = entries[wanted - about_keys..].iter();
         let mut failed = Vec::new();
         for (index, checked) in append.conditions.iter().enumerate() {
@@ -186,7 +221,11 @@ impl Place {
                 None => Actual::NextOffset(at.offset),
             };
             if !checked.condition.expected.holds(actual) {
-                failed.push(FailedCondition { index, condition: checked.condition.clone(), actual });
+                failed.push(FailedCondition {
+                    index,
+                    condition: checked.condition.clone(),
+                    actual,
+                });
             }
         }
         failed
@@ -207,7 +246,9 @@ impl Place {
         let now = shared.env.clock.now_ms();
         let mut entries = entries.iter();
         let (mut items, mut owners) = (Vec::new(), Vec::new());
-        let mut answer = Appended { batches: Vec::with_capacity(append.batches.len()) };
+        let mut answer = Appended {
+            batches: Vec::with_capacity(append.batches.len()),
+        };
         for batch in &append.batches {
             let mut ranges = Vec::new();
             for run in runs(&batch.plan) {
@@ -216,15 +257,27 @@ impl Place {
                 next.append_time_ms = next.append_time_ms.max(now);
                 let (versions, frame) = take_run(append, batch, run, next, &mut entries);
                 next.keys.lag += frame.bytes().len() as u64;
-                if let (Some(producers), Some(of)) = (producers.as_deref_mut(), frame.header().batch) {
-                    producers.apply_batch(of.producer, of.epoch, batch.topic.id, run[0].partition, of.sequence);
+                if let (Some(producers), Some(of)) =
+                    (producers.as_deref_mut(), frame.header().batch)
+                {
+                    producers.apply_batch(
+                        of.producer,
+                        of.epoch,
+                        batch.topic.id,
+                        run[0].partition,
+                        of.sequence,
+                    );
                 }
                 ranges.push(AppendedRange {
                     partition: run[0].partition,
                     first_offset: frame.header().base,
                     count: frame.header().count,
                     append_time_ms: next.append_time_ms,
-                    versions: if append.return_versions { versions } else { Vec::new() },
+                    versions: if append.return_versions {
+                        versions
+                    } else {
+                        Vec::new()
+                    },
                 });
                 items.push(Item::Frame(frame));
                 owners.push(self.partitions[at].clone());
@@ -233,10 +286,18 @@ impl Place {
         }
 
         debug_assert!(entry::encoded_len(&items) as u64 <= shared.options.journal().capacity());
-        let sync = owners.iter().any(|owner| owner.topic.settings().durability == Durability::Sync);
+        let sync = owners
+            .iter()
+            .any(|owner| owner.topic.settings().durability == Durability::Sync);
         let (giver, pending) = pending();
         let done = Box::new(move || giver.give(Ok(answer)));
-        let commit = Commit { items, partitions: owners, sync, charge: admission.into_charge(), done };
+        let commit = Commit {
+            items,
+            partitions: owners,
+            sync,
+            charge: admission.into_charge(),
+            done,
+        };
         shared.queue.push_reserved(room, commit)?;
         Ok(pending)
     }
@@ -262,19 +323,32 @@ fn take_run<'a>(
             None => Version::NONE,
         })
         .collect();
-    let of = append.producer.zip(batch.sequence).map(|(producer, sequence)| Batch {
-        producer: producer.id,
-        epoch: producer.epoch,
-        sequence,
-    });
+    let of = append
+        .producer
+        .zip(batch.sequence)
+        .map(|(producer, sequence)| Batch {
+            producer: producer.id,
+            epoch: producer.epoch,
+            sequence,
+        });
     if let Some(of) = of {
         let hash = batch.topic.hasher.producer(of.producer, of.epoch);
-        let subject = Subject::Producer { id: of.producer, epoch: of.epoch };
+        let subject = Subject::Producer {
+            id: of.producer,
+            epoch: of.epoch,
+        };
         let table = &mut next.keys.table;
-        let entry = table.find(hash, subject).unwrap_or_else(|| table.insert(hash, subject, Version(of.sequence)));
+        let entry = table
+            .find(hash, subject)
+            .unwrap_or_else(|| table.insert(hash, subject, Version(of.sequence)));
         table.push(entry, base);
     }
-    let assigned = Assigned { base, append_time_ms: next.append_time_ms, versions: &versions, batch: of };
+    let assigned = Assigned {
+        base,
+        append_time_ms: next.append_time_ms,
+        versions: &versions,
+        batch: of,
+    };
     let frame = frame::build(batch, run, &assigned);
     next.offset = frame.header().end();
     (versions, frame)
@@ -282,16 +356,28 @@ fn take_run<'a>(
 
 /// Whether the batches of a producer are new.
 fn decide(append: &Checked, producers: &Producers) -> Result<Decision, Error> {
-    let Some(producer) = append.producer else { return Ok(Decision::New) };
+    let Some(producer) = append.producer else {
+        return Ok(Decision::New);
+    };
     let batches: Vec<(TopicId, PartitionId, u64)> = append
         .batches
         .iter()
-        .filter_map(|batch| Some((batch.topic.id, batch.plan.first()?.partition, batch.sequence?)))
+        .filter_map(|batch| {
+            Some((
+                batch.topic.id,
+                batch.plan.first()?.partition,
+                batch.sequence?,
+            ))
+        })
         .collect();
-    producers.decide_append(producer.id, producer.epoch, &batches).map_err(|refused| {
-        let topic = |at: usize| append.batches[at].topic.name.to_string();
-        Error::of_producer(producer, refused, |at| (topic(at), batches[at].1, batches[at].2))
-    })
+    producers
+        .decide_append(producer.id, producer.epoch, &batches)
+        .map_err(|refused| {
+            let topic = |at: usize| append.batches[at].topic.name.to_string();
+            Error::of_producer(producer, refused, |at| {
+                (topic(at), batches[at].1, batches[at].2)
+            })
+        })
 }
 
 /// What partitions are locked in the order of.
@@ -302,10 +388,19 @@ fn key(partition: &PartitionRef) -> (TopicId, PartitionId) {
 /// Keeps the topics from being deleted until the append is queued.
 fn hold_open(partitions: &[PartitionRef]) -> Result<Vec<RwLockReadGuard<'_, bool>>, Error> {
     let mut held = Vec::new();
-    for partition in partitions.chunk_by(|one, other| Arc::ptr_eq(&one.topic, &other.topic)).map(|of_one| &of_one[0]) {
-        let closing = partition.topic.closing.read().unwrap_or_else(PoisonError::into_inner);
+    for partition in partitions
+        .chunk_by(|one, other| Arc::ptr_eq(&one.topic, &other.topic))
+        .map(|of_one| &of_one[0])
+    {
+        let closing = partition
+            .topic
+            .closing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         if *closing {
-            return Err(Error::UnknownTopic { topic: partition.topic.name.to_string() });
+            return Err(Error::UnknownTopic {
+                topic: partition.topic.name.to_string(),
+            });
         }
         held.push(closing);
     }
@@ -316,7 +411,9 @@ impl Expected {
     /// The key that it is about, if it is about one.
     pub(super) fn key(&self) -> Option<&[u8]> {
         match self {
-            Self::KeyAbsent { key } | Self::KeyExists { key } | Self::KeyAt { key, .. } => Some(key),
+            Self::KeyAbsent { key } | Self::KeyExists { key } | Self::KeyAt { key, .. } => {
+                Some(key)
+            }
             Self::PartitionAt { .. } => None,
         }
     }

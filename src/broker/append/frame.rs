@@ -8,7 +8,8 @@ use crate::{
     types::{Offset, RecordView, Version},
 };
 
-/// The broker's fields in every record: tag and eight bytes for the offset, and for the append time.
+/// The broker's fields in every record: tag and eight bytes for the offset, and for the append
+/// time.
 const OFFSET_AND_TIME_BYTES: usize = 18;
 /// The same for a version.
 const VERSION_BYTES: usize = 9;
@@ -34,23 +35,48 @@ pub(super) struct Assigned<'a> {
 
 /// The most that the broker adds to this record.
 pub(super) fn added_len(record: &RecordView<'_>) -> usize {
-    let version = if record.key.is_some() { VERSION_BYTES } else { 0 };
-    OFFSET_AND_TIME_BYTES + version + if record.timestamp_ms.is_some() { 0 } else { TIMESTAMP_BYTES }
+    let version = if record.key.is_some() {
+        VERSION_BYTES
+    } else {
+        0
+    };
+    OFFSET_AND_TIME_BYTES
+        + version
+        + if record.timestamp_ms.is_some() {
+            0
+        } else {
+            TIMESTAMP_BYTES
+        }
 }
 
 /// Builds the frame of a run.
 pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'_>) -> Frame {
-    let Assigned { base, append_time_ms, .. } = *assigned;
+    let Assigned {
+        base,
+        append_time_ms,
+        ..
+    } = *assigned;
     let bytes: usize = run.iter().map(|record| record.encoded.len as usize).sum();
-    let mut out = BytesMut::with_capacity(frame::HEADER_BYTES + bytes + run.len() * (6 + MOST_ADDED_BYTES));
+    let mut out =
+        BytesMut::with_capacity(frame::HEADER_BYTES + bytes + run.len() * (6 + MOST_ADDED_BYTES));
     out.put_bytes(0, frame::HEADER_BYTES);
     let mut latest_timestamp_ms = i64::MIN;
     let mut offset = base;
     for (record, version) in run.iter().zip(assigned.versions) {
-        let timestamp = record.timestamp_ms.map_or_else(|| timestamp_len(append_time_ms), |_| 0);
-        let version_bytes = if *version == Version::NONE { 0 } else { VERSION_BYTES };
+        let timestamp = record
+            .timestamp_ms
+            .map_or_else(|| timestamp_len(append_time_ms), |_| 0);
+        let version_bytes = if *version == Version::NONE {
+            0
+        } else {
+            VERSION_BYTES
+        };
         out.put_u8(ELEMENT_TAG);
-        put_varint(&mut out, (record.encoded.len as usize + OFFSET_AND_TIME_BYTES + version_bytes + timestamp) as u64);
+        put_varint(
+            &mut out,
+            (record.encoded.len as usize + OFFSET_AND_TIME_BYTES + version_bytes + timestamp)
+                as u64,
+        );
         out.put_slice(record.encoded.in_bytes(&batch.records));
         if record.timestamp_ms.is_none() {
             out.put_u8(TIMESTAMP_TAG);
@@ -64,7 +90,8 @@ pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'
         }
         out.put_u8(APPEND_TIME_TAG);
         out.put_i64_le(append_time_ms);
-        latest_timestamp_ms = latest_timestamp_ms.max(record.timestamp_ms.unwrap_or(append_time_ms));
+        latest_timestamp_ms =
+            latest_timestamp_ms.max(record.timestamp_ms.unwrap_or(append_time_ms));
         offset = offset.plus(1);
     }
     let count = u32::try_from(run.len()).expect("bounded by MAX_RECORDS_PER_APPEND");

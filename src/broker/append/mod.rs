@@ -1,7 +1,7 @@
 //! Appends: what is asked for, what is answered, and the checks that need no lock.
 //!
-//! Reading order: this page; `assign.rs`, what happens under the partitions' locks; `frame.rs`, how records become a
-//! frame; `repeated.rs`, the answer to what is stored already.
+//! Reading order: this page; `assign.rs`, what happens under the partitions' locks; `frame.rs`, how
+//! records become a frame; `repeated.rs`, the answer to what is stored already.
 
 mod assign;
 mod frame;
@@ -11,7 +11,9 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 
-use super::{Admission, Broker, Condition, Error, Expected, Pending, Producer, Reading, state::Topic};
+use super::{
+    Admission, Broker, Condition, Error, Expected, Pending, Producer, Reading, state::Topic,
+};
 use crate::{
     storage::{format::frame::HEADER_BYTES, keys::hash::KeyHash},
     types::{Keys, Offset, PartitionId, RecordView, Records, Version, limits, partition_of_key},
@@ -107,7 +109,10 @@ impl Span {
     fn of(slice: &[u8], bytes: &[u8]) -> Self {
         let start = slice.as_ptr().addr() - bytes.as_ptr().addr();
         let short = |number: usize| u32::try_from(number).expect("a request is far below 4 GiB");
-        Self { start: short(start), len: short(slice.len()) }
+        Self {
+            start: short(start),
+            len: short(slice.len()),
+        }
     }
 
     fn in_bytes(self, bytes: &[u8]) -> &[u8] {
@@ -127,9 +132,9 @@ impl Broker {
         self.shared.memory.admit(bytes).await
     }
 
-    /// Checks an append, gives its records their offsets and versions, and queues it for the journal. Refused whole, or
-    /// taken whole. Nearly always that is done in memory; where a key can only be found in files, they are read as
-    /// `reading` does that.
+    /// Checks an append, gives its records their offsets and versions, and queues it for the
+    /// journal. Refused whole, or taken whole. Nearly always that is done in memory; where a key
+    /// can only be found in files, they are read as `reading` does that.
     pub(crate) fn append_reading(
         &self,
         append: Append,
@@ -137,10 +142,20 @@ impl Broker {
         reading: Reading<'_>,
     ) -> Result<Pending<Appended>, Error> {
         let counts = [
-            ("batches", append.batches.len(), limits::MAX_BATCHES_PER_APPEND),
-            ("conditions", append.conditions.len(), limits::MAX_CONDITIONS_PER_APPEND),
+            (
+                "batches",
+                append.batches.len(),
+                limits::MAX_BATCHES_PER_APPEND,
+            ),
+            (
+                "conditions",
+                append.conditions.len(),
+                limits::MAX_CONDITIONS_PER_APPEND,
+            ),
         ];
-        if let Some((what, count, limit)) = counts.into_iter().find(|(_, count, limit)| count > limit) {
+        if let Some((what, count, limit)) =
+            counts.into_iter().find(|(_, count, limit)| count > limit)
+        {
             return Err(Error::RequestTooLarge { what, count, limit });
         }
         check_sequences(&append)?;
@@ -177,25 +192,47 @@ impl Broker {
         let turn = PartitionId(topic.rotation.load(Ordering::Relaxed) % topic.partition_count());
         let mut uses_turn = false;
         let settings = topic.settings();
-        let malformed = |index, reason| Error::MalformedRecord { topic: batch.topic.clone(), index, reason };
+        let malformed = |index, reason| Error::MalformedRecord {
+            topic: batch.topic.clone(),
+            index,
+            reason,
+        };
         let mut plan = Vec::new();
         for (index, element) in Records::new(&batch.records).enumerate() {
             if index == room {
                 let limit = limits::MAX_RECORDS_PER_APPEND;
-                return Err(Error::RequestTooLarge { what: "records", count: limit + 1, limit });
+                return Err(Error::RequestTooLarge {
+                    what: "records",
+                    count: limit + 1,
+                    limit,
+                });
             }
             let (_, encoded) = element.map_err(|reason| malformed(index, reason))?;
-            let record = RecordView::parse_new(encoded).map_err(|reason| malformed(index, reason))?;
-            let (bytes, limit) = ((encoded.len() + frame::added_len(&record)) as u64, settings.max_record_bytes);
+            let record =
+                RecordView::parse_new(encoded).map_err(|reason| malformed(index, reason))?;
+            let (bytes, limit) = (
+                (encoded.len() + frame::added_len(&record)) as u64,
+                settings.max_record_bytes,
+            );
             if bytes > limit {
-                return Err(Error::RecordTooLarge { topic: batch.topic.clone(), index, bytes, limit });
+                return Err(Error::RecordTooLarge {
+                    topic: batch.topic.clone(),
+                    index,
+                    bytes,
+                    limit,
+                });
             }
             let versioned = record.key.filter(|_| settings.keys == Keys::Versioned);
             let by_key = |key| partition_of_key(key, topic.partition_count());
             let partition = match (batch.partition, versioned) {
                 (Some(partition), Some(key)) if partition != by_key(key) => {
                     let (topic, belongs) = (batch.topic.clone(), by_key(key));
-                    return Err(Error::WrongPartition { topic, index, partition, belongs });
+                    return Err(Error::WrongPartition {
+                        topic,
+                        index,
+                        partition,
+                        belongs,
+                    });
                 }
                 (Some(partition), _) => partition,
                 (None, _) => record.key.map_or_else(
@@ -208,44 +245,88 @@ impl Broker {
             };
             let key = versioned.map(|key| (Span::of(key, &batch.records), topic.hasher.key(key)));
             let encoded = Span::of(encoded, &batch.records);
-            plan.push(Planned { partition, encoded, key, timestamp_ms: record.timestamp_ms });
+            plan.push(Planned {
+                partition,
+                encoded,
+                key,
+                timestamp_ms: record.timestamp_ms,
+            });
         }
         if uses_turn {
             topic.rotation.fetch_add(1, Ordering::Relaxed);
         }
         // Stable: within a partition the order is the request's.
         plan.sort_by_key(|record| record.partition);
-        Ok(CheckedBatch { topic, sequence: batch.sequence, records: batch.records, plan })
+        Ok(CheckedBatch {
+            topic,
+            sequence: batch.sequence,
+            records: batch.records,
+            plan,
+        })
     }
 
-    fn check_condition(&self, index: usize, condition: Condition) -> Result<CheckedCondition, Error> {
+    fn check_condition(
+        &self,
+        index: usize,
+        condition: Condition,
+    ) -> Result<CheckedCondition, Error> {
         let topic = self.shared.topics().find(&condition.topic)?;
         let (partition, hash) = match &condition.expected {
-            Expected::PartitionAt { partition, .. } => (topic.partition(*partition)?.partition().id, None),
-            Expected::KeyAbsent { key } | Expected::KeyExists { key } | Expected::KeyAt { key, .. } => {
+            Expected::PartitionAt { partition, .. } => {
+                (topic.partition(*partition)?.partition().id, None)
+            }
+            Expected::KeyAbsent { key }
+            | Expected::KeyExists { key }
+            | Expected::KeyAt { key, .. } => {
                 if key.is_empty() || key.len() > limits::MAX_KEY_BYTES {
                     let reason = "its key does not have 1 to 65,535 bytes";
                     return Err(Error::MalformedCondition { index, reason });
                 }
                 topic.check_versioned()?;
-                (partition_of_key(key, topic.partition_count()), Some(topic.hasher.key(key)))
+                (
+                    partition_of_key(key, topic.partition_count()),
+                    Some(topic.hasher.key(key)),
+                )
             }
         };
-        Ok(CheckedCondition { topic, partition, hash, condition })
+        Ok(CheckedCondition {
+            topic,
+            partition,
+            hash,
+            condition,
+        })
     }
 
     fn check_size(&self, checked: &Checked) -> Result<(), Error> {
-        let count = checked.batches.iter().map(|batch| batch.plan.len()).sum::<usize>();
+        let count = checked
+            .batches
+            .iter()
+            .map(|batch| batch.plan.len())
+            .sum::<usize>();
         if count == 0 {
             return Err(Error::EmptyAppend);
         }
-        let records: usize = checked.batches.iter().map(|batch| batch.records.len()).sum();
-        let frames: usize = checked.batches.iter().map(|batch| runs(&batch.plan).count()).sum();
+        let records: usize = checked
+            .batches
+            .iter()
+            .map(|batch| batch.records.len())
+            .sum();
+        let frames: usize = checked
+            .batches
+            .iter()
+            .map(|batch| runs(&batch.plan).count())
+            .sum();
         // Five bytes for a length that grows, a table row beside each header.
-        let most = records + count * (frame::MOST_ADDED_BYTES + 5) + frames * (HEADER_BYTES + 16) + 64;
-        let capacity = usize::try_from(self.shared.options.journal().capacity()).unwrap_or(usize::MAX);
+        let most =
+            records + count * (frame::MOST_ADDED_BYTES + 5) + frames * (HEADER_BYTES + 16) + 64;
+        let capacity =
+            usize::try_from(self.shared.options.journal().capacity()).unwrap_or(usize::MAX);
         if most > capacity {
-            return Err(Error::RequestTooLarge { what: "bytes", count: most, limit: capacity });
+            return Err(Error::RequestTooLarge {
+                what: "bytes",
+                count: most,
+                limit: capacity,
+            });
         }
         Ok(())
     }
@@ -256,23 +337,35 @@ impl Topic {
     pub(super) fn check_versioned(&self) -> Result<(), Error> {
         match self.settings().keys {
             Keys::Versioned => Ok(()),
-            Keys::Plain => Err(Error::PlainTopic { topic: self.name.to_string() }),
+            Keys::Plain => Err(Error::PlainTopic {
+                topic: self.name.to_string(),
+            }),
         }
     }
 }
 
 /// A producer's batches are numbered, each for one partition; others are not.
 fn check_sequences(append: &Append) -> Result<(), Error> {
-    let malformed = |reason: &str| Err(Error::MalformedRequest { reason: reason.to_owned() });
-    let numbered = append.batches.iter().filter(|batch| batch.sequence.is_some()).count();
+    let malformed = |reason: &str| {
+        Err(Error::MalformedRequest {
+            reason: reason.to_owned(),
+        })
+    };
+    let numbered = append
+        .batches
+        .iter()
+        .filter(|batch| batch.sequence.is_some())
+        .count();
     match append.producer {
-        None if numbered > 0 => malformed("a batch has a sequence, but the request has no producer"),
+        None if numbered > 0 => {
+            malformed("a batch has a sequence, but the request has no producer")
+        }
         Some(_) if numbered < append.batches.len() => {
             malformed("the request has a producer, but a batch has no sequence")
         }
-        Some(_) if append.batches.iter().any(|batch| batch.partition.is_none()) => {
-            malformed("a batch with a sequence must name its partition: sequences are counted in it")
-        }
+        Some(_) if append.batches.iter().any(|batch| batch.partition.is_none()) => malformed(
+            "a batch with a sequence must name its partition: sequences are counted in it",
+        ),
         Some(_) if append.batches.iter().any(|batch| batch.records.is_empty()) => {
             malformed("a batch with a sequence must have records")
         }

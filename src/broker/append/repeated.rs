@@ -1,14 +1,16 @@
-//! An append that comes again is answered as it was the first time: by its producer's sequences, or by its event ids.
+//! An append that comes again is answered as it was the first time: by its producer's sequences, or
+//! by its event ids.
 //!
-//! The first one may still be on its way to the disk. So the answer waits for all that was queued before, and is looked
-//! up then, by who waits for it.
+//! The first one may still be on its way to the disk. So the answer waits for all that was queued
+//! before, and is looked up then, by who waits for it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Appended, AppendedRange, Checked, CheckedBatch, Planned, runs};
 use crate::{
     broker::{
-        Broker, Error, Expected, FailedCondition, Pending, Producer, Shared, keys::Rows, lock, state::PartitionRef,
+        Broker, Error, Expected, FailedCondition, Pending, Producer, Shared, keys::Rows, lock,
+        state::PartitionRef,
     },
     storage::{
         format::frame::Frame,
@@ -26,19 +28,26 @@ impl Broker {
             lock(&self.shared.applied_producers).apply_use(producer.id);
         }
         let shared = Arc::clone(&self.shared);
-        let nothing = || Ok(Appended { batches: Vec::new() });
+        let nothing = || {
+            Ok(Appended {
+                batches: Vec::new(),
+            })
+        };
         let queued = self.shared.queue_items(Vec::new(), nothing)?;
         Ok(queued.then(move |durable| durable.and_then(|_| shared.first_answer(&append))))
     }
 
-    /// Refuses an append some of whose conditions do not hold, unless they do not because it is stored already.
+    /// Refuses an append some of whose conditions do not hold, unless they do not because it is
+    /// stored already.
     pub(super) fn answer_again_or_refuse(
         &self,
         append: Checked,
         failed: Vec<FailedCondition>,
     ) -> Result<Pending<Appended>, Error> {
         let refused = self.shared.refuse_durably(Error::Conflict { failed })?;
-        let Some(before) = versions_before(&append) else { return Ok(refused) };
+        let Some(before) = versions_before(&append) else {
+            return Ok(refused);
+        };
         let shared = Arc::clone(&self.shared);
         Ok(refused.then(move |refusal| match refusal {
             Err(Error::Conflict { .. }) => match shared.find_by_event_ids(&append, before) {
@@ -51,9 +60,10 @@ impl Broker {
     }
 }
 
-/// The version that the entity of every record is expected at, if the append can be known again by its event ids: every
-/// record has one, and is of an entity with a condition that says which versions the records would have. What has
-/// become of other entities since then does not matter to an append that is stored.
+/// The version that the entity of every record is expected at, if the append can be known again by
+/// its event ids: every record has one, and is of an entity with a condition that says which
+/// versions the records would have. What has become of other entities since then does not matter to
+/// an append that is stored.
 fn versions_before(append: &Checked) -> Option<BTreeMap<(TopicId, KeyHash), Version>> {
     if append.producer.is_some() {
         return None;
@@ -66,7 +76,10 @@ fn versions_before(append: &Checked) -> Option<BTreeMap<(TopicId, KeyHash), Vers
             _ => continue,
         };
         // Two keys of one hash cannot be told apart here: then it is a conflict.
-        if before.insert((checked.topic.id, checked.hash?), version).is_some_and(|other| other != version) {
+        if before
+            .insert((checked.topic.id, checked.hash?), version)
+            .is_some_and(|other| other != version)
+        {
             return None;
         }
     }
@@ -76,7 +89,8 @@ fn versions_before(append: &Checked) -> Option<BTreeMap<(TopicId, KeyHash), Vers
             let (key, hash) = record.key?;
             let at = (batch.topic.id, hash);
             let view = RecordView::parse(record.encoded.in_bytes(&batch.records)).ok()?;
-            let one_key = *written.entry(at).or_insert(key.in_bytes(&batch.records)) == key.in_bytes(&batch.records);
+            let one_key = *written.entry(at).or_insert(key.in_bytes(&batch.records))
+                == key.in_bytes(&batch.records);
             if view.event_id.is_empty() || !before.contains_key(&at) || !one_key {
                 return None;
             }
@@ -90,9 +104,16 @@ impl Shared {
     fn first_answer(&self, append: &Checked) -> Result<Appended, Error> {
         let mut batches = Vec::new();
         for batch in &append.batches {
-            let (Some(producer), Some(sequence)) = (append.producer, batch.sequence) else { continue };
+            let (Some(producer), Some(sequence)) = (append.producer, batch.sequence) else {
+                continue;
+            };
             let partition = batch.topic.partition(batch.plan[0].partition)?;
-            batches.push(vec![self.first_range(&partition, producer, sequence, append.return_versions)?]);
+            batches.push(vec![self.first_range(
+                &partition,
+                producer,
+                sequence,
+                append.return_versions,
+            )?]);
         }
         Ok(Appended { batches })
     }
@@ -104,16 +125,30 @@ impl Shared {
         sequence: u64,
         return_versions: bool,
     ) -> Result<AppendedRange, Error> {
-        let subject = Subject::Producer { id: producer.id, epoch: producer.epoch };
+        let subject = Subject::Producer {
+            id: producer.id,
+            epoch: producer.epoch,
+        };
         let hash = partition.topic.hasher.producer(producer.id, producer.epoch);
         let version = Version(sequence).next();
-        let wanted =
-            Rows { hash, subject: Some(subject), from: version, backward: false, most: 1, limit: Offset(u64::MAX) };
+        let wanted = Rows {
+            hash,
+            subject: Some(subject),
+            from: version,
+            backward: false,
+            most: 1,
+            limit: Offset(u64::MAX),
+        };
         for (found, offset) in self.rows_of(partition, &wanted)? {
-            let frame = self.reader(partition).frame_at(offset).map_err(|error| self.explain(partition, error))?;
+            let frame = self
+                .reader(partition)
+                .frame_at(offset)
+                .map_err(|error| self.explain(partition, error))?;
             let is_it = |frame: &Frame| {
                 frame.header().batch.is_some_and(|batch| {
-                    batch.producer == producer.id && batch.epoch == producer.epoch && batch.sequence == sequence
+                    batch.producer == producer.id
+                        && batch.epoch == producer.epoch
+                        && batch.sequence == sequence
                 })
             };
             if let Some(frame) = frame.filter(|frame| found == version && is_it(frame)) {
@@ -122,7 +157,11 @@ impl Shared {
                     first_offset: frame.header().base,
                     count: frame.header().count,
                     append_time_ms: frame.header().append_time_ms,
-                    versions: if return_versions { versions_in(&frame) } else { Vec::new() },
+                    versions: if return_versions {
+                        versions_in(&frame)
+                    } else {
+                        Vec::new()
+                    },
                 });
             }
         }
@@ -142,10 +181,16 @@ impl Shared {
                 let partition = batch.topic.partition(run[0].partition)?;
                 let mut range: Option<AppendedRange> = None;
                 for record in run {
-                    let Some((_, hash)) = record.key else { return Ok(None) };
-                    let Some(version) = before.get_mut(&(batch.topic.id, hash)) else { return Ok(None) };
+                    let Some((_, hash)) = record.key else {
+                        return Ok(None);
+                    };
+                    let Some(version) = before.get_mut(&(batch.topic.id, hash)) else {
+                        return Ok(None);
+                    };
                     // No record has a version behind the last that there can be.
-                    let Some(next) = version.0.checked_add(1) else { return Ok(None) };
+                    let Some(next) = version.0.checked_add(1) else {
+                        return Ok(None);
+                    };
                     *version = Version(next);
                     let found = self.find_by_event_id(&partition, batch, record, *version)?;
                     let Some(found) = found else { return Ok(None) };
@@ -158,7 +203,10 @@ impl Shared {
             batches.push(ranges);
         }
         if !append.return_versions {
-            batches.iter_mut().flatten().for_each(|range: &mut AppendedRange| range.versions.clear());
+            batches
+                .iter_mut()
+                .flatten()
+                .for_each(|range: &mut AppendedRange| range.versions.clear());
         }
         Ok(Some(Appended { batches }))
     }
@@ -170,17 +218,31 @@ impl Shared {
         record: &Planned,
         version: Version,
     ) -> Result<Option<FoundRecord>, Error> {
-        let Some((key, hash)) = record.key else { return Ok(None) };
+        let Some((key, hash)) = record.key else {
+            return Ok(None);
+        };
         let key = key.in_bytes(&batch.records);
-        let event_id = RecordView::parse(record.encoded.in_bytes(&batch.records)).map_or(&[][..], |view| view.event_id);
+        let event_id = RecordView::parse(record.encoded.in_bytes(&batch.records))
+            .map_or(&[][..], |view| view.event_id);
         let subject = Subject::Key(key);
-        let wanted =
-            Rows { hash, subject: Some(subject), from: version, backward: false, most: 1, limit: Offset(u64::MAX) };
+        let wanted = Rows {
+            hash,
+            subject: Some(subject),
+            from: version,
+            backward: false,
+            most: 1,
+            limit: Offset(u64::MAX),
+        };
         for (found, offset) in self.rows_of(partition, &wanted)? {
-            let record = self.reader(partition).record_at(offset).map_err(|error| self.explain(partition, error))?;
+            let record = self
+                .reader(partition)
+                .record_at(offset)
+                .map_err(|error| self.explain(partition, error))?;
             let is_it = |record: &FoundRecord| {
                 let view = record.view();
-                view.key == Some(key) && view.event_id == event_id && view.version == Some(version.0)
+                view.key == Some(key)
+                    && view.event_id == event_id
+                    && view.version == Some(version.0)
             };
             if let Some(record) = record.filter(|record| found == version && is_it(record)) {
                 return Ok(Some(record));
@@ -191,9 +253,17 @@ impl Shared {
 }
 
 /// Adds a record to the range that it belongs to; false if the range does not go on with it.
-fn extend(range: &mut Option<AppendedRange>, partition: &PartitionRef, found: &FoundRecord, version: Version) -> bool {
+fn extend(
+    range: &mut Option<AppendedRange>,
+    partition: &PartitionRef,
+    found: &FoundRecord,
+    version: Version,
+) -> bool {
     let view = found.view();
-    let (Some(offset), Some(append_time_ms)) = (view.offset.map(Offset), view.append_time_ms) else { return false };
+    let (Some(offset), Some(append_time_ms)) = (view.offset.map(Offset), view.append_time_ms)
+    else {
+        return false;
+    };
     let range = range.get_or_insert_with(|| AppendedRange {
         partition: partition.partition().id,
         first_offset: offset,
@@ -201,7 +271,8 @@ fn extend(range: &mut Option<AppendedRange>, partition: &PartitionRef, found: &F
         append_time_ms,
         versions: Vec::new(),
     });
-    let goes_on = range.first_offset.plus(range.count.into()) == offset && range.append_time_ms == append_time_ms;
+    let goes_on = range.first_offset.plus(range.count.into()) == offset
+        && range.append_time_ms == append_time_ms;
     range.count += 1;
     range.versions.push(version);
     goes_on
@@ -210,7 +281,13 @@ fn extend(range: &mut Option<AppendedRange>, partition: &PartitionRef, found: &F
 /// The version of each record of a frame.
 fn versions_in(frame: &Frame) -> Vec<Version> {
     let records = frame.records();
-    let version =
-        |record| RecordView::parse(record).ok().and_then(|record| record.version).map_or(Version::NONE, Version);
-    Records::new(&records).filter_map(|record| Some(version(record.ok()?.1))).collect()
+    let version = |record| {
+        RecordView::parse(record)
+            .ok()
+            .and_then(|record| record.version)
+            .map_or(Version::NONE, Version)
+    };
+    Records::new(&records)
+        .filter_map(|record| Some(version(record.ok()?.1)))
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! The latest records of many entities, as they were at one moment.
 //!
-//! Which records these are is looked up when the read begins; the records themselves are read step by step, as the
-//! client takes them, so that a thousand large ones are never in memory together. They do not change meanwhile. One
-//! that is trimmed before it is returned is answered like one that was trimmed before: with its version.
+//! Which records these are is looked up when the read begins; the records themselves are read step
+//! by step, as the client takes them, so that a thousand large ones are never in memory together.
+//! They do not change meanwhile. One that is trimmed before it is returned is answered like one
+//! that was trimmed before: with its version.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -49,22 +50,42 @@ struct Row {
 const FIRST_AHEAD: usize = 64;
 
 impl Broker {
-    /// Begins to read the latest record of each of these entities, as they are at one moment. May read files.
+    /// Begins to read the latest record of each of these entities, as they are at one moment. May
+    /// read files.
     pub(crate) fn read_latest(&self, topic: &str, keys: &[Bytes]) -> Result<LatestReader, Error> {
         if keys.len() > limits::MAX_LATEST_KEYS {
-            return Err(Error::RequestTooLarge { what: "keys", count: keys.len(), limit: limits::MAX_LATEST_KEYS });
+            return Err(Error::RequestTooLarge {
+                what: "keys",
+                count: keys.len(),
+                limit: limits::MAX_LATEST_KEYS,
+            });
         }
         let topic = self.shared.topics().find(topic)?;
-        let entities = keys.iter().map(|key| entity(&topic, key)).collect::<Result<Vec<_>, _>>()?;
-        let ends = self.shared.ends_at_one_moment(entities.iter().map(|(partition, _)| partition));
+        let entities = keys
+            .iter()
+            .map(|key| entity(&topic, key))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ends = self
+            .shared
+            .ends_at_one_moment(entities.iter().map(|(partition, _)| partition));
         let row = |(key, (partition, hash)): (&Bytes, (PartitionRef, KeyHash))| {
             let limit = ends[&partition.partition().id];
-            let (version, offset) = self.shared.latest_below(&partition, hash, Subject::Key(key), limit)?;
-            Ok::<_, Error>(Row { partition, version, offset })
+            let (version, offset) =
+                self.shared
+                    .latest_below(&partition, hash, Subject::Key(key), limit)?;
+            Ok::<_, Error>(Row {
+                partition,
+                version,
+                offset,
+            })
         };
         Ok(LatestReader {
             shared: Arc::clone(&self.shared),
-            rows: keys.iter().zip(entities).map(row).collect::<Result<_, _>>()?,
+            rows: keys
+                .iter()
+                .zip(entities)
+                .map(row)
+                .collect::<Result<_, _>>()?,
             returned: 0,
             ahead: FIRST_AHEAD,
         })
@@ -81,13 +102,18 @@ impl Shared {
         limit: Offset,
     ) -> Result<Latest, Error> {
         let (version, offset) = self.latest_below(partition, hash, Subject::Key(key), limit)?;
-        Row { partition: partition.clone(), version, offset }.read(self)
+        Row {
+            partition: partition.clone(),
+            version,
+            offset,
+        }
+        .read(self)
     }
 }
 
 impl LatestReader {
-    /// The next entities in the order asked for, at most one response's worth; none when all have been returned. May
-    /// read files.
+    /// The next entities in the order asked for, at most one response's worth; none when all have
+    /// been returned. May read files.
     pub(crate) fn step(&mut self) -> Result<Option<Vec<Latest>>, Error> {
         let ahead = self.ahead.min(self.rows.len() - self.returned);
         if ahead == 0 {
@@ -98,13 +124,21 @@ impl LatestReader {
             let erased: Vec<Masks> = rows.iter().map(Row::erased).collect();
             let latest = self.read(rows)?;
             // What was erased meanwhile must not be shown.
-            if rows.iter().zip(&erased).all(|(row, erased)| row.erased().is_same(erased)) {
+            if rows
+                .iter()
+                .zip(&erased)
+                .all(|(row, erased)| row.erased().is_same(erased))
+            {
                 break latest;
             }
         };
         self.returned += latest.len();
         // Where records are large, few are read to be dropped again.
-        self.ahead = if latest.len() == ahead { 2 * self.ahead } else { latest.len() };
+        self.ahead = if latest.len() == ahead {
+            2 * self.ahead
+        } else {
+            latest.len()
+        };
         Ok(Some(latest))
     }
 
@@ -123,7 +157,9 @@ impl LatestReader {
             bytes += latest.bytes();
             found.insert(at, latest);
             while bytes > limits::MAX_RESPONSE_BYTES && found.len() > 1 {
-                let Some((last, dropped)) = found.pop_last() else { break };
+                let Some((last, dropped)) = found.pop_last() else {
+                    break;
+                };
                 bytes -= dropped.bytes();
                 fit = last;
             }
@@ -134,7 +170,11 @@ impl LatestReader {
 
 impl Row {
     fn read(&self, shared: &Shared) -> Result<Latest, Error> {
-        let record = self.offset.map(|offset| shared.read_record(&self.partition, offset)).transpose()?.flatten();
+        let record = self
+            .offset
+            .map(|offset| shared.read_record(&self.partition, offset))
+            .transpose()?
+            .flatten();
         Ok(Latest {
             partition: self.partition.partition().id,
             version: self.version,

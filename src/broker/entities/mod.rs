@@ -1,7 +1,7 @@
 //! Reading entities: one by version (`read_key.rs`), or the latest of many (`latest.rs`).
 //!
-//! The key index says where a record is, and the log has it. What is returned holds on to nothing but itself: the frame
-//! that it is in can be as large as a request.
+//! The key index says where a record is, and the log has it. What is returned holds on to nothing
+//! but itself: the frame that it is in can be as large as a request.
 
 mod latest;
 mod read_key;
@@ -24,28 +24,39 @@ use crate::{
 };
 
 impl Shared {
-    /// Where these partitions, all of one topic, end at one moment: of every atomic append, all lies before, or
-    /// nothing.
+    /// Where these partitions, all of one topic, end at one moment: of every atomic append, all
+    /// lies before, or nothing.
     pub(super) fn ends_at_one_moment<'a>(
         &self,
         partitions: impl IntoIterator<Item = &'a PartitionRef>,
     ) -> BTreeMap<PartitionId, Offset> {
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        partitions.into_iter().map(|partition| (partition.partition().id, partition.range().1)).collect()
+        partitions
+            .into_iter()
+            .map(|partition| (partition.partition().id, partition.range().1))
+            .collect()
     }
 
     /// The record at an offset, as readers may see it; none if it was trimmed.
-    fn read_record(&self, partition: &PartitionRef, offset: Offset) -> Result<Option<FoundRecord>, Error> {
+    fn read_record(
+        &self,
+        partition: &PartitionRef,
+        offset: Offset,
+    ) -> Result<Option<FoundRecord>, Error> {
         loop {
             let erased = partition.partition().erased();
             let found = self.reader(partition).record_at(offset);
             if offset < partition.range().0 {
                 return Ok(None);
             }
-            let Some(found) = found.map_err(|error| self.explain(partition, error))? else { return Ok(None) };
+            let Some(found) = found.map_err(|error| self.explain(partition, error))? else {
+                return Ok(None);
+            };
             // What was erased while the record was read must not be shown.
             if partition.partition().erased().is_same(&erased) {
-                return Ok(Some(erased.hide(&partition.topic.hasher, found).by_itself()));
+                return Ok(Some(
+                    erased.hide(&partition.topic.hasher, found).by_itself(),
+                ));
             }
         }
     }
@@ -54,7 +65,11 @@ impl Shared {
 /// Where an entity is.
 pub(super) fn entity(topic: &Arc<Topic>, key: &[u8]) -> Result<(PartitionRef, KeyHash), Error> {
     if key.is_empty() || key.len() > limits::MAX_KEY_BYTES {
-        let reason = format!("a key has 1 to {} bytes, not {}", limits::MAX_KEY_BYTES, key.len());
+        let reason = format!(
+            "a key has 1 to {} bytes, not {}",
+            limits::MAX_KEY_BYTES,
+            key.len()
+        );
         return Err(Error::MalformedRequest { reason });
     }
     topic.check_versioned()?;

@@ -67,7 +67,11 @@ impl Broker {
             limit,
             next: (first != Version::NONE && first <= latest).then_some(first),
             backward: read.backward,
-            remaining: if read.max_records == 0 { u64::MAX } else { read.max_records },
+            remaining: if read.max_records == 0 {
+                u64::MAX
+            } else {
+                read.max_records
+            },
         })
     }
 }
@@ -83,8 +87,8 @@ impl KeyReader {
         self.partition.partition().id
     }
 
-    /// The next records in wire form (tag, length, record, again and again), at most one response's worth; none when
-    /// the read is complete. May read files.
+    /// The next records in wire form (tag, length, record, again and again), at most one response's
+    /// worth; none when the read is complete. May read files.
     pub(crate) fn step(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         loop {
             let erased = self.partition.partition().erased();
@@ -100,7 +104,10 @@ impl KeyReader {
 
     fn choose(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         let (mut chosen, mut bytes) = (Vec::new(), 0);
-        while let Some(from) = self.next.filter(|_| self.remaining > 0 && bytes < limits::MAX_RESPONSE_BYTES) {
+        while let Some(from) = self
+            .next
+            .filter(|_| self.remaining > 0 && bytes < limits::MAX_RESPONSE_BYTES)
+        {
             let rows = self.rows(from)?;
             let Some(last) = rows.last().map(|(version, _)| *version) else {
                 self.next = None;
@@ -112,7 +119,10 @@ impl KeyReader {
                     break;
                 }
                 let record = self.shared.read_record(&self.partition, offset)?;
-                let Some(record) = record.filter(|record| record.view().version == Some(version.0)) else { continue };
+                let Some(record) = record.filter(|record| record.view().version == Some(version.0))
+                else {
+                    continue;
+                };
                 if !is_of_key(&record.view(), &self.key) {
                     continue;
                 }
@@ -145,7 +155,11 @@ impl KeyReader {
     /// The version to go on at behind this one.
     fn behind(&self, version: Version) -> Option<Version> {
         if self.backward {
-            version.0.checked_sub(1).filter(|before| *before > 0).map(Version)
+            version
+                .0
+                .checked_sub(1)
+                .filter(|before| *before > 0)
+                .map(Version)
         } else {
             Some(version.next()).filter(|next| *next <= self.latest)
         }

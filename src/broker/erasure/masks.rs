@@ -37,7 +37,15 @@ struct Mask {
 impl Masks {
     /// Of these erasures.
     pub(super) fn of(erasures: &[Erasure]) -> Self {
-        Self::sorted(erasures.iter().map(|erasure| Mask { token: erasure.token, end: erasure.end }).collect())
+        Self::sorted(
+            erasures
+                .iter()
+                .map(|erasure| Mask {
+                    token: erasure.token,
+                    end: erasure.end,
+                })
+                .collect(),
+        )
     }
 
     fn sorted(mut masks: Vec<Mask>) -> Self {
@@ -75,14 +83,22 @@ impl Masks {
 
     /// The token that stands for a record's key, if the record is erased.
     ///
-    /// A hash is had in nanoseconds, the digest in a token in half a microsecond: only records whose hash is that of an
-    /// erased key cost that, however many there are of both.
+    /// A hash is had in nanoseconds, the digest in a token in half a microsecond: only records
+    /// whose hash is that of an erased key cost that, however many there are of both.
     fn token_of(&self, hasher: &KeyHasher, record: &RecordView<'_>) -> Option<Token> {
-        let offset = record.offset.map(Offset).filter(|offset| *offset < self.0.end)?;
+        let offset = record
+            .offset
+            .map(Offset)
+            .filter(|offset| *offset < self.0.end)?;
         let key = record.key?;
         let hash = hasher.key(key).0;
-        let first = self.0.masks.partition_point(|mask| mask.token.hash() < hash);
-        let same_hash = self.0.masks[first..].iter().take_while(|mask| mask.token.hash() == hash);
+        let first = self
+            .0
+            .masks
+            .partition_point(|mask| mask.token.hash() < hash);
+        let same_hash = self.0.masks[first..]
+            .iter()
+            .take_while(|mask| mask.token.hash() == hash);
         let mut of_key = same_hash.filter(|mask| offset < mask.end && mask.token.is_of(key));
         of_key.next().map(|mask| mask.token)
     }
@@ -91,13 +107,19 @@ impl Masks {
 impl Partition {
     /// What readers are not shown now.
     pub(in crate::broker) fn erased(&self) -> Masks {
-        self.masks.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.masks
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn add_mask(&self, erasure: &Erasure) {
         self.change_masks(|masks| {
             if masks.iter().all(|mask| mask.token != erasure.token) {
-                masks.push(Mask { token: erasure.token, end: erasure.end });
+                masks.push(Mask {
+                    token: erasure.token,
+                    end: erasure.end,
+                });
             }
         });
     }

@@ -1,16 +1,18 @@
 //! Erasing entities.
 //!
-//! To erase is one journal entry. When it is applied, readers are shown nothing of the entity's records any more
-//! (`masks.rs`), and those that follow are told (`notices.rs`); then the call is answered. The bytes are removed in the
-//! background (`scrub.rs`): from the journal, by going on in another file and writing zeros over the ones before; from
-//! segments (`places.rs` says which), by writing them anew; from retired facts. A last journal entry says that they are
-//! gone, and the masks go. What keeps them from being gone is told to whoever asks (`progress.rs`).
+//! To erase is one journal entry. When it is applied, readers are shown nothing of the entity's
+//! records any more (`masks.rs`), and those that follow are told (`notices.rs`); then the call is
+//! answered. The bytes are removed in the background (`scrub.rs`): from the journal, by going on in
+//! another file and writing zeros over the ones before; from segments (`places.rs` says which), by
+//! writing them anew; from retired facts. A last journal entry says that they are gone, and the
+//! masks go. What keeps them from being gone is told to whoever asks (`progress.rs`).
 //!
-//! Damage does not keep bytes. Nobody can tell what a damaged part of a segment or of a file of retired facts has, so
-//! where it may be of an erased entity its bytes go, and it is reported as damaged as before.
+//! Damage does not keep bytes. Nobody can tell what a damaged part of a segment or of a file of
+//! retired facts has, so where it may be of an erased entity its bytes go, and it is reported as
+//! damaged as before.
 //!
-//! An erased record keeps a token instead of its key, by which the broker knows the entity again when somebody names
-//! the key: its versions go on.
+//! An erased record keeps a token instead of its key, by which the broker knows the entity again
+//! when somebody names the key: its versions go on.
 
 mod masks;
 mod notices;
@@ -82,7 +84,8 @@ pub(super) struct Erasures {
 }
 
 impl Broker {
-    /// Erases an entity: once answered, no read returns what it held, and its bytes are being removed.
+    /// Erases an entity: once answered, no read returns what it held, and its bytes are being
+    /// removed.
     pub(crate) fn erase_key(&self, topic: &str, key: &[u8]) -> Result<Pending<Erasure>, Error> {
         let shared = &self.shared;
         let topic = shared.topics().find(topic)?;
@@ -97,7 +100,9 @@ impl Broker {
         }
         let closing = topic.closing.read().unwrap_or_else(PoisonError::into_inner);
         if *closing {
-            return shared.refuse_durably(Error::UnknownTopic { topic: topic.name.to_string() });
+            return shared.refuse_durably(Error::UnknownTopic {
+                topic: topic.name.to_string(),
+            });
         }
         let (partitions, wanted) = ([partition.clone()], [Wanted { at: 0, hash, key }]);
         let mut looked = Looked::default();
@@ -126,7 +131,9 @@ impl Broker {
     /// How far an erasure has come.
     pub(crate) fn describe_erasure(&self, id: u64) -> Result<Erasure, Error> {
         let known = lock(&self.shared.erasures).known.get(&id).cloned();
-        known.map(|known| self.shared.describe(&known)).ok_or(Error::UnknownErasure { id })
+        known
+            .map(|known| self.shared.describe(&known))
+            .ok_or(Error::UnknownErasure { id })
     }
 }
 
@@ -138,8 +145,16 @@ impl Shared {
         key: &[u8],
     ) -> Result<Pending<Erasure>, Error> {
         let topic = partition.topic.id;
-        let described = self.describe(&KnownErasure { topic, complete: false, erasure: erasure.clone() });
-        let notice = ErasedEntity { key_sha256: key_sha256(key), through: erasure.through, end: erasure.end };
+        let described = self.describe(&KnownErasure {
+            topic,
+            complete: false,
+            erasure: erasure.clone(),
+        });
+        let notice = ErasedEntity {
+            key_sha256: key_sha256(key),
+            through: erasure.through,
+            end: erasure.end,
+        };
         let (giver, pending) = pending();
         let told = partition.clone();
         let done = Box::new(move || {
@@ -149,13 +164,19 @@ impl Shared {
             giver.give(Ok(described));
         });
         let items = vec![Item::Change(Change::Erase { topic, erasure })];
-        self.queue.push(Commit { items, partitions: Vec::new(), sync: true, charge: None, done })?;
+        self.queue.push(Commit {
+            items,
+            partitions: Vec::new(),
+            sync: true,
+            charge: None,
+            done,
+        })?;
         self.indexing.ring();
         Ok(pending)
     }
 
-    /// The erasure that an entity's latest record was erased by, if it was, and the erasure is remembered: then there
-    /// is nothing to erase.
+    /// The erasure that an entity's latest record was erased by, if it was, and the erasure is
+    /// remembered: then there is nothing to erase.
     fn erased_before(
         &self,
         partition: &PartitionRef,
@@ -187,20 +208,38 @@ impl Shared {
 
     /// Applies a durable erasure: from now on readers are shown nothing of it.
     pub(super) fn apply_erasure(&self, topic: TopicId, erasure: &erasure::Erasure) {
-        let found = self.topics().find_by_id(topic).map(|topic| topic.partition(erasure.partition));
+        let found = self
+            .topics()
+            .find_by_id(topic)
+            .map(|topic| topic.partition(erasure.partition));
         let Some(Ok(partition)) = found else { return };
         partition.partition().add_mask(erasure);
-        partition.topic.file_is_stale.store(true, std::sync::atomic::Ordering::Release);
-        lock(&self.erasures).add(KnownErasure { topic, complete: false, erasure: erasure.clone() });
+        partition
+            .topic
+            .file_is_stale
+            .store(true, std::sync::atomic::Ordering::Release);
+        lock(&self.erasures).add(KnownErasure {
+            topic,
+            complete: false,
+            erasure: erasure.clone(),
+        });
     }
 
     /// Applies that the bytes of an erasure are gone.
     pub(super) fn apply_erasure_complete(&self, id: u64) {
-        let Some(known) = lock(&self.erasures).complete(id) else { return };
-        let found = self.topics().find_by_id(known.topic).map(|topic| topic.partition(known.erasure.partition));
+        let Some(known) = lock(&self.erasures).complete(id) else {
+            return;
+        };
+        let found = self
+            .topics()
+            .find_by_id(known.topic)
+            .map(|topic| topic.partition(known.erasure.partition));
         if let Some(Ok(partition)) = found {
             partition.partition().remove_mask(&known.erasure.token);
-            partition.topic.file_is_stale.store(true, std::sync::atomic::Ordering::Release);
+            partition
+                .topic
+                .file_is_stale
+                .store(true, std::sync::atomic::Ordering::Release);
         }
     }
 
@@ -224,7 +263,11 @@ impl Shared {
     /// The erasures of a topic that are not complete.
     pub(super) fn waiting_erasures(&self, topic: TopicId) -> Vec<erasure::Erasure> {
         let erasures = lock(&self.erasures);
-        erasures.waiting().filter(|known| known.topic == topic).map(|known| known.erasure.clone()).collect()
+        erasures
+            .waiting()
+            .filter(|known| known.topic == topic)
+            .map(|known| known.erasure.clone())
+            .collect()
     }
 }
 
@@ -254,7 +297,9 @@ impl Erasures {
     fn remember(&mut self, id: u64) {
         self.complete.push_back(id);
         if self.complete.len() > limits::MAX_ERASURES {
-            self.complete.pop_front().and_then(|oldest| self.known.remove(&oldest));
+            self.complete
+                .pop_front()
+                .and_then(|oldest| self.known.remove(&oldest));
         }
     }
 

@@ -11,8 +11,8 @@ use std::{
 use super::ErasedEntity;
 use crate::{broker::lock, types::PartitionId};
 
-/// Most notices that are kept for readers that have not come to them: a reader that is so far behind has been told of
-/// as many, and misses the oldest of the rest.
+/// Most notices that are kept for readers that have not come to them: a reader that is so far
+/// behind has been told of as many, and misses the oldest of the rest.
 const MOST: usize = 10_000;
 
 /// The notices of a topic. A reader is told of those that come after it began.

@@ -23,18 +23,29 @@ struct Places {
 impl Shared {
     /// The bases of the sealed segments that have records of an erased entity, or may have.
     ///
-    /// The rows of its hash say where its records are, but for those that were damaged already when their rows were
-    /// made from the log. Versions have no gaps: if one is in no row and was not trimmed, its record is in what is
-    /// damaged of the segments between those of its neighbours.
-    pub(super) fn segments_with(&self, partition: &PartitionRef, erasure: &Erasure) -> Result<BTreeSet<Offset>, Error> {
+    /// The rows of its hash say where its records are, but for those that were damaged already when
+    /// their rows were made from the log. Versions have no gaps: if one is in no row and was not
+    /// trimmed, its record is in what is damaged of the segments between those of its neighbours.
+    pub(super) fn segments_with(
+        &self,
+        partition: &PartitionRef,
+        erasure: &Erasure,
+    ) -> Result<BTreeSet<Offset>, Error> {
         let hash = KeyHash(erasure.token.hash());
         let last = self.retired_version(partition, hash, erasure.through);
         let (sealed, behind) = {
             let log = lock(&partition.partition().log);
             (log.sealed_ranges(), log.first_kept())
         };
-        let mut places = Places { sealed, found: BTreeSet::new(), last, behind };
-        self.for_each_row(partition, hash, erasure.end, |version, offset| places.take(version, offset))?;
+        let mut places = Places {
+            sealed,
+            found: BTreeSet::new(),
+            last,
+            behind,
+        };
+        self.for_each_row(partition, hash, erasure.end, |version, offset| {
+            places.take(version, offset);
+        })?;
         if places.last < erasure.through {
             places.add(places.behind..erasure.end);
         }
@@ -56,8 +67,12 @@ impl Places {
 
     /// Adds the segments that have some of these offsets.
     fn add(&mut self, offsets: Range<Offset>) {
-        let first = self.sealed.partition_point(|segment| segment.end <= offsets.start);
-        let with = self.sealed[first..].iter().take_while(|segment| segment.start < offsets.end);
+        let first = self
+            .sealed
+            .partition_point(|segment| segment.end <= offsets.start);
+        let with = self.sealed[first..]
+            .iter()
+            .take_while(|segment| segment.start < offsets.end);
         self.found.extend(with.map(|segment| segment.start));
     }
 }

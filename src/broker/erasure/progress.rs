@@ -1,5 +1,5 @@
-//! How far the removal of erased bytes has come, and what is in its way. Known since the start only: a new one begins
-//! again.
+//! How far the removal of erased bytes has come, and what is in its way. Known since the start
+//! only: a new one begins again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,7 +15,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// What keeps erased bytes in a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
-    /// A segment is written anew beside the old one, and would leave less room on the disk than is to be left there.
+    /// A segment is written anew beside the old one, and would leave less room on the disk than is
+    /// to be left there.
     #[error("the disk has no room to write a segment of {bytes} bytes anew")]
     NoRoom { bytes: u64 },
     #[error("the disk is full")]
@@ -53,32 +54,50 @@ impl Shared {
         {
             let erasures = lock(&self.erasures);
             for known in erasures.waiting() {
-                let problem = erasures.progress.get(&known.erasure.id).and_then(|progress| progress.problem.as_ref());
+                let problem = erasures
+                    .progress
+                    .get(&known.erasure.id)
+                    .and_then(|progress| progress.problem.as_ref());
                 if problem.is_none_or(|(tried, _)| now.saturating_sub(*tried) >= TRY_AGAIN) {
-                    due.entry((known.topic, known.erasure.partition)).or_default().push(known.erasure.clone());
+                    due.entry((known.topic, known.erasure.partition))
+                        .or_default()
+                        .push(known.erasure.clone());
                 }
             }
         }
-        let found = due.into_iter().filter_map(|((topic, partition), erasures)| {
-            for erasure in erasures.iter().filter(|erasure| self.is_late(erasure)) {
-                tracing::error!(erasure = format!("{:016x}", erasure.id), "an erasure is late; it is being worked on");
-            }
-            let partition = self.topics().find_by_id(topic)?.partition(partition).ok()?;
-            Some((partition, erasures))
-        });
+        let found = due
+            .into_iter()
+            .filter_map(|((topic, partition), erasures)| {
+                for erasure in erasures.iter().filter(|erasure| self.is_late(erasure)) {
+                    tracing::error!(
+                        erasure = format!("{:016x}", erasure.id),
+                        "an erasure is late; it is being worked on"
+                    );
+                }
+                let partition = self.topics().find_by_id(topic)?.partition(partition).ok()?;
+                Some((partition, erasures))
+            });
         found.collect()
     }
 
     fn is_late(&self, erasure: &Erasure) -> bool {
         let waited = self.env.clock.now_ms().saturating_sub(erasure.requested_ms);
-        u128::try_from(waited).is_ok_and(|waited| waited > self.options.erasure_deadline.as_millis())
+        u128::try_from(waited)
+            .is_ok_and(|waited| waited > self.options.erasure_deadline.as_millis())
     }
 
-    /// Whether nothing of these is anywhere but in sealed segments and in what is derived from them.
-    pub(super) fn are_in_sealed_segments(&self, partitions: &[(PartitionRef, Vec<Erasure>)]) -> bool {
+    /// Whether nothing of these is anywhere but in sealed segments and in what is derived from
+    /// them.
+    pub(super) fn are_in_sealed_segments(
+        &self,
+        partitions: &[(PartitionRef, Vec<Erasure>)],
+    ) -> bool {
         let erasures = lock(&self.erasures);
         let is = |erasure: &Erasure| {
-            erasures.progress.get(&erasure.id).is_some_and(|progress| progress.is_in_sealed_segments)
+            erasures
+                .progress
+                .get(&erasure.id)
+                .is_some_and(|progress| progress.is_in_sealed_segments)
         };
         partitions.iter().flat_map(|(_, erasures)| erasures).all(is)
     }
@@ -91,7 +110,12 @@ impl Shared {
     }
 
     /// Takes note of what keeps the erasures of a partition from being complete.
-    pub(super) fn note_problem(&self, partition: &PartitionRef, erasures: &[Erasure], problem: &Problem) {
+    pub(super) fn note_problem(
+        &self,
+        partition: &PartitionRef,
+        erasures: &[Erasure],
+        problem: &Problem,
+    ) {
         let (topic, id) = (&partition.topic.name, partition.partition().id.0);
         tracing::warn!(%topic, partition = id, %problem, "erased bytes cannot be removed yet; it is tried again");
         let now = self.env.clock.elapsed();

@@ -1,14 +1,17 @@
 //! Removing the bytes of erased entities from every file.
 //!
-//! The order is what makes it complete: first nothing that is erased is left in memory or in a segment that grows; then
-//! the journal goes on in another file, a checkpoint covers the ones before, and zeros are written over these, so that
-//! they can be used again; then segments are written anew, and retired facts. Each step can be repeated, and after a
-//! crash is: the erasure is not complete before all are done.
+//! The order is what makes it complete: first nothing that is erased is left in memory or in a
+//! segment that grows; then the journal goes on in another file, a checkpoint covers the ones
+//! before, and zeros are written over these, so that they can be used again; then segments are
+//! written anew, and retired facts. Each step can be repeated, and after a crash is: the erasure is
+//! not complete before all are done.
 //!
-//! Nobody waits for it. Housekeeping is kept out for no longer than a checkpoint takes, or giving a file its name; and
-//! between two segments the key indexes, which this thread also keeps, get what they need.
+//! Nobody waits for it. Housekeeping is kept out for no longer than a checkpoint takes, or giving a
+//! file its name; and between two segments the key indexes, which this thread also keeps, get what
+//! they need.
 //!
-//! What keeps the erasures of one partition from being complete, such as a full disk, does not stop those of others.
+//! What keeps the erasures of one partition from being complete, such as a full disk, does not stop
+//! those of others.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +44,11 @@ enum Incomplete {
 
 impl From<FileError> for Incomplete {
     fn from(error: FileError) -> Self {
-        if error.is_disk_full() { Self::Problem(Problem::DiskFull) } else { Self::File(error) }
+        if error.is_disk_full() {
+            Self::Problem(Problem::DiskFull)
+        } else {
+            Self::File(error)
+        }
     }
 }
 
@@ -60,20 +67,26 @@ impl Broker {
         for (partition, erasures) in due {
             match self.scrub_partition(&partition, &erasures) {
                 Ok(()) => gone.push((partition, erasures)),
-                Err(Incomplete::Problem(problem)) => shared.note_problem(&partition, &erasures, &problem),
+                Err(Incomplete::Problem(problem)) => {
+                    shared.note_problem(&partition, &erasures, &problem);
+                }
                 Err(Incomplete::Closing) => return Ok(()),
                 // Its files are being removed.
                 Err(Incomplete::File(_)) if partition.is_deleted() => {}
                 Err(Incomplete::File(error)) => return Err(error),
             }
         }
-        if gone.is_empty() { Ok(()) } else { self.complete(&gone) }
+        if gone.is_empty() {
+            Ok(())
+        } else {
+            self.complete(&gone)
+        }
     }
 
     /// Leaves nothing of these erasures in memory, in the journal, or in segments that grow.
     ///
-    /// What is appended from here on has nothing in it that is erased: the erasures have been applied, and so has all
-    /// that was queued before them.
+    /// What is appended from here on has nothing in it that is erased: the erasures have been
+    /// applied, and so has all that was queued before them.
     fn scrub_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
         let shared = &self.shared;
         shared.ring.begin_scrub()?;
@@ -85,15 +98,19 @@ impl Broker {
         Ok(())
     }
 
-    /// Seals the segments that have something of these erasures, and lets a checkpoint release the journal files that
-    /// do.
+    /// Seals the segments that have something of these erasures, and lets a checkpoint release the
+    /// journal files that do.
     fn leave_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
         let shared = &self.shared;
         let mut housekeeper = lock(&self.housekeeper);
         housekeeper.write_out(shared)?;
         // Who holds the housekeeper renames the directories of deleted topics.
         for (partition, erasures) in due.iter().filter(|(partition, _)| !partition.is_deleted()) {
-            let end = erasures.iter().map(|erasure| erasure.end).max().unwrap_or_default();
+            let end = erasures
+                .iter()
+                .map(|erasure| erasure.end)
+                .max()
+                .unwrap_or_default();
             let mut writer = lock(&partition.partition().writer);
             writer.seal_before(&partition.partition().log, &shared.segments, end)?;
         }
@@ -102,14 +119,19 @@ impl Broker {
     }
 
     /// Writes anew what a partition's segments and retired facts have of erased entities.
-    fn scrub_partition(&self, partition: &PartitionRef, erasures: &[Erasure]) -> Result<(), Incomplete> {
+    fn scrub_partition(
+        &self,
+        partition: &PartitionRef,
+        erasures: &[Erasure],
+    ) -> Result<(), Incomplete> {
         let shared = &self.shared;
         let dir = lock(&partition.partition().log).dir();
         remove_unfinished(&*shared.env.files, &dir)?;
         let mut segments = BTreeSet::new();
         for erasure in erasures {
             let found = shared.segments_with(partition, erasure);
-            segments.extend(found.map_err(|error| Incomplete::Problem(Problem::Unfindable(error)))?);
+            segments
+                .extend(found.map_err(|error| Incomplete::Problem(Problem::Unfindable(error)))?);
         }
         let masks = Masks::of(erasures);
         for base in segments {
@@ -122,10 +144,17 @@ impl Broker {
         Ok(shared.scrub_retired(partition, erasures)?)
     }
 
-    fn scrub_segment(&self, partition: &PartitionRef, base: Offset, masks: &Masks) -> Result<(), Incomplete> {
+    fn scrub_segment(
+        &self,
+        partition: &PartitionRef,
+        base: Offset,
+        masks: &Masks,
+    ) -> Result<(), Incomplete> {
         let (shared, log) = (&self.shared, &partition.partition().log);
         let edit = |frame: &_| masks.erase_in(&partition.topic.hasher, frame);
-        let Some(rewrite) = Rewrite::of(log, &shared.segments, base)? else { return Ok(()) };
+        let Some(rewrite) = Rewrite::of(log, &shared.segments, base)? else {
+            return Ok(());
+        };
         if !rewrite.is_needed(edit)? {
             return Ok(());
         }
@@ -152,7 +181,11 @@ impl Broker {
         // What recovery has cut off and kept may have anything in it.
         remove_tree(&*shared.env.files, &shared.dir.aside())?;
         let root = &shared.options.data_dir;
-        shared.env.files.sync_dir(root).map_err(FileError::when(SYNC, root))?;
+        shared
+            .env
+            .files
+            .sync_dir(root)
+            .map_err(FileError::when(SYNC, root))?;
         for erasure in gone.iter().flat_map(|(_, erasures)| erasures) {
             // Refused when the broker goes down; the next start does it again.
             drop(shared.queue_change(Change::ErasureComplete { id: erasure.id }, || Ok(())));
@@ -162,11 +195,15 @@ impl Broker {
 }
 
 impl Shared {
-    /// Makes sure that the disk has room for another file of this size, and for what is to be left there: a file that
-    /// fills the disk for a moment would have appends refused.
+    /// Makes sure that the disk has room for another file of this size, and for what is to be left
+    /// there: a file that fills the disk for a moment would have appends refused.
     fn check_room_beside(&self, bytes: u64) -> Result<(), Incomplete> {
         let root = &self.options.data_dir;
-        let available = self.env.files.available_bytes(root).map_err(FileError::when("look for room in", root))?;
+        let available = self
+            .env
+            .files
+            .available_bytes(root)
+            .map_err(FileError::when("look for room in", root))?;
         if available < bytes.saturating_add(self.options.disk_reserve_bytes) {
             return Err(Incomplete::Problem(Problem::NoRoom { bytes }));
         }
@@ -174,16 +211,28 @@ impl Shared {
     }
 
     /// Puts tokens in the place of keys in retired facts.
-    fn scrub_retired(&self, partition: &PartitionRef, erasures: &[Erasure]) -> Result<(), FileError> {
+    fn scrub_retired(
+        &self,
+        partition: &PartitionRef,
+        erasures: &[Erasure],
+    ) -> Result<(), FileError> {
         let token_of = |fact: &Retired| {
-            let Identity::Entity { key } = &fact.identity else { return None };
-            let mut of_hash = erasures.iter().filter(|erasure| erasure.token.hash() == fact.hash.0);
-            let is_it = |erasure: &&Erasure| fact.version <= erasure.through && erasure.token.is_of(key);
+            let Identity::Entity { key } = &fact.identity else {
+                return None;
+            };
+            let mut of_hash = erasures
+                .iter()
+                .filter(|erasure| erasure.token.hash() == fact.hash.0);
+            let is_it =
+                |erasure: &&Erasure| fact.version <= erasure.through && erasure.token.is_of(key);
             of_hash.find(is_it).map(|erasure| erasure.token)
         };
         let hashes = erasures.iter().map(|erasure| KeyHash(erasure.token.hash()));
         self.edit_retired(partition, hashes, |fact| match token_of(&fact) {
-            Some(Token(token)) => Retired { identity: Identity::Erased { token }, ..fact },
+            Some(Token(token)) => Retired {
+                identity: Identity::Erased { token },
+                ..fact
+            },
             None => fact,
         })
     }

@@ -34,8 +34,8 @@ pub(in crate::broker) struct Wanted<'a> {
     pub(in crate::broker) key: &'a [u8],
 }
 
-/// What was read from files, by the place of the key among those wanted. It is true as long as the files are the same:
-/// what they say of a key is overtaken by a table first.
+/// What was read from files, by the place of the key among those wanted. It is true as long as the
+/// files are the same: what they say of a key is overtaken by a table first.
 #[derive(Default)]
 pub(in crate::broker) struct Looked {
     found: HashMap<usize, (Arc<Files>, Version)>,
@@ -60,18 +60,23 @@ pub(super) struct Found {
 }
 
 impl Looked {
-    /// The table entries of all keys, in order, made where there are none; or the places of those that files must be
-    /// read for.
+    /// The table entries of all keys, in order, made where there are none; or the places of those
+    /// that files must be read for.
     pub(in crate::broker) fn entries(
         &self,
         wanted: &[Wanted<'_>],
         next: &mut [MutexGuard<'_, Next>],
     ) -> Result<Vec<EntryId>, Vec<usize>> {
         let find = |wanted: &Wanted<'_>, next: &[MutexGuard<'_, Next>]| {
-            next[wanted.at].keys.table.find(wanted.hash, Subject::Key(wanted.key))
+            next[wanted.at]
+                .keys
+                .table
+                .find(wanted.hash, Subject::Key(wanted.key))
         };
         let found: Vec<Option<EntryId>> = wanted.iter().map(|wanted| find(wanted, next)).collect();
-        let missing: Vec<usize> = (0..wanted.len()).filter(|place| found[*place].is_none()).collect();
+        let missing: Vec<usize> = (0..wanted.len())
+            .filter(|place| found[*place].is_none())
+            .collect();
         let mut unknown = Vec::new();
         for of_one in missing.chunk_by(|one, other| wanted[*one].at == wanted[*other].at) {
             let keys = &mut next[wanted[of_one[0]].at].keys;
@@ -81,13 +86,21 @@ impl Looked {
             return Err(unknown);
         }
         let entry = |(place, found): (usize, Option<EntryId>)| {
-            found.unwrap_or_else(|| find(&wanted[place], next).expect("entries for all that were missing were made"))
+            found.unwrap_or_else(|| {
+                find(&wanted[place], next).expect("entries for all that were missing were made")
+            })
         };
         Ok(found.into_iter().enumerate().map(entry).collect())
     }
 
-    /// Makes entries for keys that have none; returns the places of those that files must be read for.
-    fn add_entries(&self, wanted: &[Wanted<'_>], places: &[usize], keys: &mut KeyIndex) -> Vec<usize> {
+    /// Makes entries for keys that have none; returns the places of those that files must be read
+    /// for.
+    fn add_entries(
+        &self,
+        wanted: &[Wanted<'_>],
+        places: &[usize],
+        keys: &mut KeyIndex,
+    ) -> Vec<usize> {
         let hashes: Vec<KeyHash> = places.iter().map(|place| wanted[*place].hash).collect();
         let mut maybe = vec![false; hashes.len()];
         keys.files.may_know_each(&hashes, &mut maybe);
@@ -99,8 +112,14 @@ impl Looked {
             if keys.table.find(hash, subject).is_some() {
                 continue;
             }
-            let looked = self.found.get(place).filter(|(files, _)| Arc::ptr_eq(files, &keys.files));
-            match keys.known(hash, subject).or(looked.map(|(_, version)| *version)) {
+            let looked = self
+                .found
+                .get(place)
+                .filter(|(files, _)| Arc::ptr_eq(files, &keys.files));
+            match keys
+                .known(hash, subject)
+                .or(looked.map(|(_, version)| *version))
+            {
                 Some(version) => drop(keys.table.insert(hash, subject, version)),
                 None if maybe => unknown.push(*place),
                 None => drop(keys.table.insert(hash, subject, Version::NONE)),
@@ -119,16 +138,20 @@ impl Looked {
     ) -> Result<(), Error> {
         for place in places {
             let Wanted { at, hash, key } = wanted[*place];
-            let (files, found) = shared.latest_in_files(&partitions[at], hash, Subject::Key(key))?;
-            self.found.insert(*place, (files, found.map_or(Version::NONE, |found| found.version)));
+            let (files, found) =
+                shared.latest_in_files(&partitions[at], hash, Subject::Key(key))?;
+            self.found.insert(
+                *place,
+                (files, found.map_or(Version::NONE, |found| found.version)),
+            );
         }
         Ok(())
     }
 }
 
 impl Shared {
-    /// The latest row of a subject in a partition's files, with the files that say so. Reads records, and repairs the
-    /// files if need be.
+    /// The latest row of a subject in a partition's files, with the files that say so. Reads
+    /// records, and repairs the files if need be.
     pub(super) fn latest_in_files(
         &self,
         partition: &PartitionRef,
@@ -168,7 +191,13 @@ impl Shared {
                 let to = partition.range().0;
                 tracing::error!(topic, partition = id.0, %damaged, "what is known of trimmed records is damaged");
                 let cause = damaged.to_string();
-                Err(Error::DamagedRecords { topic, partition: id, from: Offset::ZERO, to, cause })
+                Err(Error::DamagedRecords {
+                    topic,
+                    partition: id,
+                    from: Offset::ZERO,
+                    to,
+                    cause,
+                })
             }
             Unknown::Record(error) => Err(self.explain(partition, error)),
         }
@@ -180,19 +209,43 @@ impl Shared {
     }
 
     /// As [`explain`](Self::explain), of who reads at an offset.
-    pub(in crate::broker) fn explain_at(&self, partition: &PartitionRef, offset: Offset, error: ReadError) -> Error {
+    pub(in crate::broker) fn explain_at(
+        &self,
+        partition: &PartitionRef,
+        offset: Offset,
+        error: ReadError,
+    ) -> Error {
         let (topic, id) = (partition.topic.name.to_string(), partition.partition().id);
         if partition.topic.deleted.load(Ordering::Acquire) {
             return Error::UnknownTopic { topic };
         }
         match error {
             ReadError::Damaged { from, to, cause } => {
-                tracing::error!(topic, partition = id.0, from = from.0, to = to.0, cause, "records are damaged");
-                Error::DamagedRecords { topic, partition: id, from, to, cause }
+                tracing::error!(
+                    topic,
+                    partition = id.0,
+                    from = from.0,
+                    to = to.0,
+                    cause,
+                    "records are damaged"
+                );
+                Error::DamagedRecords {
+                    topic,
+                    partition: id,
+                    from,
+                    to,
+                    cause,
+                }
             }
             ReadError::BelowStart => {
                 let (earliest, high_watermark) = partition.range();
-                Error::OffsetOutOfRange { topic, partition: id, offset, earliest, high_watermark }
+                Error::OffsetOutOfRange {
+                    topic,
+                    partition: id,
+                    offset,
+                    earliest,
+                    high_watermark,
+                }
             }
         }
     }
@@ -207,29 +260,56 @@ impl Shared {
         let files = self.whole_files(partition)?;
         let hash = partition.topic.hasher.producer(producer.id, producer.epoch);
         let damaged = |damaged| self.repair(partition, Unknown::Retired(damaged));
-        let facts = files.retired.as_ref().map(|retired| retired.facts(hash, version)).transpose();
+        let facts = files
+            .retired
+            .as_ref()
+            .map(|retired| retired.facts(hash, version))
+            .transpose();
         let facts = match facts {
             Ok(facts) => facts.into_iter().flatten(),
             Err(error) => return damaged(error).and(Err(Error::OutcomeUnknown)),
         };
-        for fact in facts.map_while(Result::ok).take_while(|fact| fact.version == version) {
+        for fact in facts
+            .map_while(Result::ok)
+            .take_while(|fact| fact.version == version)
+        {
             match fact.identity {
-                Identity::Batch { producer: id, epoch, base, count, append_time_ms }
-                    if id == producer.id && epoch == producer.epoch =>
-                {
+                Identity::Batch {
+                    producer: id,
+                    epoch,
+                    base,
+                    count,
+                    append_time_ms,
+                } if id == producer.id && epoch == producer.epoch => {
                     let (partition, first_offset) = (partition.partition().id, base);
-                    return Ok(AppendedRange { partition, first_offset, count, append_time_ms, versions: Vec::new() });
+                    return Ok(AppendedRange {
+                        partition,
+                        first_offset,
+                        count,
+                        append_time_ms,
+                        versions: Vec::new(),
+                    });
                 }
                 _ => {}
             }
         }
         let (earliest, high_watermark) = partition.range();
         let cause = "the batch is stored, and its frame cannot be found".to_owned();
-        Err(self.explain(partition, ReadError::Damaged { from: earliest, to: high_watermark, cause }))
+        Err(self.explain(
+            partition,
+            ReadError::Damaged {
+                from: earliest,
+                to: high_watermark,
+                cause,
+            },
+        ))
     }
 
     pub(in crate::broker) fn reader<'a>(&'a self, partition: &'a PartitionRef) -> LogReader<'a> {
-        LogReader { log: &partition.partition().log, segments: &self.segments }
+        LogReader {
+            log: &partition.partition().log,
+            segments: &self.segments,
+        }
     }
 }
 
@@ -259,7 +339,10 @@ impl Files {
                     break;
                 }
                 if row.offset < limit && is_of(reader, subject, &row).map_err(Unknown::Record)? {
-                    latest = Some(Found { version: row.version, offset: Some(row.offset) });
+                    latest = Some(Found {
+                        version: row.version,
+                        offset: Some(row.offset),
+                    });
                 }
             }
             if latest.is_some() {
@@ -270,37 +353,55 @@ impl Files {
     }
 
     /// What is known of a subject whose records are gone.
-    fn latest_retired(&self, hash: KeyHash, subject: Subject<'_>) -> Result<Option<Found>, Damaged> {
+    fn latest_retired(
+        &self,
+        hash: KeyHash,
+        subject: Subject<'_>,
+    ) -> Result<Option<Found>, Damaged> {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
-        let Some(retired) = &self.retired else { return Ok(None) };
+        let Some(retired) = &self.retired else {
+            return Ok(None);
+        };
         let mut latest = None;
         for fact in retired.facts(hash, Version::NONE)? {
             let fact = fact?;
             let is_it = match (&fact.identity, subject) {
                 (Identity::Entity { key }, Subject::Key(wanted)) => key == wanted,
                 (Identity::Erased { token }, Subject::Key(wanted)) => Token(*token).is_of(wanted),
-                // Its key is lost. Versions go on behind it: one too many is left out where by chance another key has
-                // the hash, and none is given out twice.
+                // Its key is lost. Versions go on behind it: one too many is left out where by
+                // chance another key has the hash, and none is given out twice.
                 (Identity::Unreadable, Subject::Key(_)) => true,
-                (Identity::Batch { producer, epoch, .. }, Subject::Producer { id, epoch: wanted }) => {
-                    *producer == id && *epoch == wanted
-                }
+                (
+                    Identity::Batch {
+                        producer, epoch, ..
+                    },
+                    Subject::Producer { id, epoch: wanted },
+                ) => *producer == id && *epoch == wanted,
                 _ => false,
             };
             if is_it {
                 latest = latest.max(Some(fact.version));
             }
         }
-        Ok(latest.map(|version| Found { version, offset: None }))
+        Ok(latest.map(|version| Found {
+            version,
+            offset: None,
+        }))
     }
 }
 
 /// Whether a row is of a subject, which the log says. A record that is gone is nobody's.
-pub(super) fn is_of(reader: &LogReader<'_>, subject: Subject<'_>, row: &Row) -> Result<bool, ReadError> {
+pub(super) fn is_of(
+    reader: &LogReader<'_>,
+    subject: Subject<'_>,
+    row: &Row,
+) -> Result<bool, ReadError> {
     match subject {
-        Subject::Key(key) => Ok(reader.record_at(row.offset)?.is_some_and(|record| is_of_key(&record.view(), key))),
+        Subject::Key(key) => Ok(reader
+            .record_at(row.offset)?
+            .is_some_and(|record| is_of_key(&record.view(), key))),
         Subject::Producer { id, epoch } => {
             let frame = reader.frame_at(row.offset)?;
             let batch = frame.and_then(|frame| frame.header().batch);

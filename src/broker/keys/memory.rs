@@ -15,7 +15,11 @@ pub(in crate::broker) struct KeyMemory {
 
 impl KeyMemory {
     pub(in crate::broker) fn new(total: usize) -> Self {
-        Self { used: AtomicUsize::new(0), total, freed: Notify::new() }
+        Self {
+            used: AtomicUsize::new(0),
+            total,
+            freed: Notify::new(),
+        }
     }
 
     /// Takes note that what took `before` bytes takes `now`.
@@ -49,8 +53,9 @@ impl KeyMemory {
 }
 
 impl Shared {
-    /// Waits until the key tables have room again. What an append adds is counted when it is there: what is over the
-    /// budget is at most what is admitted to [`Memory`](crate::broker::memory::Memory) at a time.
+    /// Waits until the key tables have room again. What an append adds is counted when it is there:
+    /// what is over the budget is at most what is admitted to
+    /// [`Memory`](crate::broker::memory::Memory) at a time.
     pub(in crate::broker) async fn wait_for_key_memory(&self) -> Result<(), Error> {
         while self.key_memory.is_full() {
             let freed = self.key_memory.freed.notified();

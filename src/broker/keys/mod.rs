@@ -1,21 +1,24 @@
-//! The key index of a partition in use: its newest part under the lock of appends, its files shared by who looks up.
+//! The key index of a partition in use: its newest part under the lock of appends, its files shared
+//! by who looks up.
 //!
 //! ```text
 //!   files: runs, with gaps where one is missing        | frozen table    | table
 //!   and retired facts                                  | being written   | grows with every append
 //! ```
 //!
-//! Appends look keys up in the table, then in the frozen one, then ask the filters of the files. Nearly always that
-//! tells the version without reading a file. Where it does not, the locks are released, the files are read, and what
-//! was found is true as long as the files are the same (`look_up.rs`). Who looks for records takes offsets from all
-//! parts in the order of versions (`rows.rs`). `upkeep.rs` freezes tables, writes and merges runs, and fills gaps from
-//! the log; `retire.rs` keeps what must outlive records that are removed; `edited.rs` lets erased keys go from there.
+//! Appends look keys up in the table, then in the frozen one, then ask the filters of the files.
+//! Nearly always that tells the version without reading a file. Where it does not, the locks are
+//! released, the files are read, and what was found is true as long as the files are the same
+//! (`look_up.rs`). Who looks for records takes offsets from all parts in the order of versions
+//! (`rows.rs`). `upkeep.rs` freezes tables, writes and merges runs, and fills gaps from the log;
+//! `retire.rs` keeps what must outlive records that are removed; `edited.rs` lets erased keys go
+//! from there.
 //!
 //! Invariants:
-//! - Files, frozen table and table cover adjacent offsets. They change places under the lock of appends only, and files
-//!   only by who holds the partition's upkeep.
-//! - A table's facts are true of everything that has been given a place, durable or not. Who reads looks no further
-//!   than the high watermark.
+//! - Files, frozen table and table cover adjacent offsets. They change places under the lock of
+//!   appends only, and files only by who holds the partition's upkeep.
+//! - A table's facts are true of everything that has been given a place, durable or not. Who reads
+//!   looks no further than the high watermark.
 //! - A run is written when what it covers is in segments and a checkpoint says so.
 
 mod edited;
@@ -75,13 +78,22 @@ pub(in crate::broker) struct Files {
 impl KeyIndex {
     /// The index of a partition with these files, whose next record gets the offset `from`.
     pub(in crate::broker) fn new(from: Offset, files: Files) -> Self {
-        Self { table: Table::new(from), frozen: None, files: Arc::new(files), counted: 0, lag: 0 }
+        Self {
+            table: Table::new(from),
+            frozen: None,
+            files: Arc::new(files),
+            counted: 0,
+            lag: 0,
+        }
     }
 
     /// A subject's version, if the tables know it.
     fn known(&self, hash: KeyHash, subject: Subject<'_>) -> Option<Version> {
         let tables = [Some(&self.table), self.frozen.as_deref()];
-        tables.into_iter().flatten().find_map(|table| table.find(hash, subject).map(|entry| table.version(entry)))
+        tables
+            .into_iter()
+            .flatten()
+            .find_map(|table| table.find(hash, subject).map(|entry| table.version(entry)))
     }
 
     /// The number of the file of retired facts; 0 if there is none.
@@ -99,21 +111,42 @@ impl KeyIndex {
 
 impl Files {
     /// Of a partition without any.
-    pub(in crate::broker) const NONE: Self = Self { runs: Vec::new(), gaps: Vec::new(), retired: None, lost: None };
+    pub(in crate::broker) const NONE: Self = Self {
+        runs: Vec::new(),
+        gaps: Vec::new(),
+        retired: None,
+        lost: None,
+    };
 
     /// The files that a log has beside it. Those that may not be used any more are removed.
-    pub(in crate::broker) fn open(files: &dyn FileSystem, log: &Log, hasher: &KeyHasher) -> Result<Self, FileError> {
+    pub(in crate::broker) fn open(
+        files: &dyn FileSystem,
+        log: &Log,
+        hasher: &KeyHasher,
+    ) -> Result<Self, FileError> {
         let (dir, identity, fingerprint) = (log.dir(), log.identity(), hasher.fingerprint());
-        let found = set::list(files, &dir, identity, fingerprint, log.first_kept()..log.end())?;
+        let found = set::list(
+            files,
+            &dir,
+            identity,
+            fingerprint,
+            log.first_kept()..log.end(),
+        )?;
         set::remove(files, &dir, &found.stale)?;
         let (retired, lost) = match log.retired_file() {
             0 => (None, None),
             number => open_retired(files, &retired_path(&dir, number), identity, fingerprint),
         };
-        Ok(Self { runs: found.runs, gaps: found.gaps, retired, lost })
+        Ok(Self {
+            runs: found.runs,
+            gaps: found.gaps,
+            retired,
+            lost,
+        })
     }
 
-    /// Sets those of `maybe` that belong to hashes the files may know: all, where files are missing or damaged.
+    /// Sets those of `maybe` that belong to hashes the files may know: all, where files are missing
+    /// or damaged.
     fn may_know_each(&self, hashes: &[KeyHash], maybe: &mut [bool]) {
         if !self.gaps.is_empty() || self.lost.is_some() {
             maybe.fill(true);
@@ -125,7 +158,10 @@ impl Files {
                 maybe.fill(true);
                 return;
             }
-            maybe.iter_mut().zip(&found).for_each(|(maybe, found)| *maybe |= *found);
+            maybe
+                .iter_mut()
+                .zip(&found)
+                .for_each(|(maybe, found)| *maybe |= *found);
         }
         if let Some(retired) = &self.retired {
             for (hash, maybe) in hashes.iter().zip(maybe) {
@@ -149,7 +185,13 @@ fn open_retired(
                 %error,
                 "what is known of trimmed records cannot be read; appends to entities without other records are refused"
             );
-            (None, Some(Damaged { path: path.to_owned(), position: 0 }))
+            (
+                None,
+                Some(Damaged {
+                    path: path.to_owned(),
+                    position: 0,
+                }),
+            )
         }
     }
 }

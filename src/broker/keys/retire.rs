@@ -1,8 +1,9 @@
-//! Keeping what must outlive records that are removed: the last version of every entity, and what producers were told
-//! of their batches.
+//! Keeping what must outlive records that are removed: the last version of every entity, and what
+//! producers were told of their batches.
 //!
-//! A trimmed segment is removed in four steps: what its records say is written to a file of retired facts; appends look
-//! there; a checkpoint names the file; the segment goes. A crash between any two of them repeats the first.
+//! A trimmed segment is removed in four steps: what its records say is written to a file of retired
+//! facts; appends look there; a checkpoint names the file; the segment goes. A crash between any
+//! two of them repeats the first.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -33,8 +34,8 @@ use crate::{
     types::{Offset, ProducerId, Version, limits},
 };
 
-/// Most facts that are gathered before they are written, and most bytes that their keys have: they are in memory until
-/// then.
+/// Most facts that are gathered before they are written, and most bytes that their keys have: they
+/// are in memory until then.
 const MOST_FACTS: usize = 1 << 20;
 const MOST_KEY_BYTES: usize = 64 << 20;
 
@@ -50,11 +51,14 @@ struct Gathered {
 }
 
 impl Shared {
-    /// Writes what the trimmed segments of a partition say, and lets the next checkpoint remove them.
+    /// Writes what the trimmed segments of a partition say, and lets the next checkpoint remove
+    /// them.
     pub(super) fn retire_trimmed(&self, partition: &PartitionRef) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         let trimmed = lock(&partition.partition().log).trimmed();
-        let Some(trimmed) = trimmed else { return Ok(()) };
+        let Some(trimmed) = trimmed else {
+            return Ok(());
+        };
         let reader = self.reader(partition);
         let mut cursor = Cursor::new(trimmed.start);
         while cursor.next < trimmed.end {
@@ -62,7 +66,9 @@ impl Shared {
             while cursor.next < trimmed.end && !gathered.is_full() {
                 match reader.read_trimmed(&mut cursor, limits::MAX_RESPONSE_BYTES) {
                     Ok(frames) if frames.is_empty() => cursor = Cursor::new(trimmed.end),
-                    Ok(frames) => frames.iter().for_each(|frame| self.gather(partition, frame, &mut gathered)),
+                    Ok(frames) => frames
+                        .iter()
+                        .for_each(|frame| self.gather(partition, frame, &mut gathered)),
                     // What is damaged was reported to its readers, and is removed with the rest.
                     Err(ReadError::Damaged { to, .. }) => {
                         let to = to.max(cursor.next.plus(1)).min(trimmed.end);
@@ -75,7 +81,9 @@ impl Shared {
             let facts = gathered.facts();
             // Nobody asks for what a forgotten producer was told.
             let still_wanted = |fact: Retired| match fact.identity {
-                Identity::Batch { producer, epoch, .. } => self.is_known(producer, epoch).then_some(fact),
+                Identity::Batch {
+                    producer, epoch, ..
+                } => self.is_known(producer, epoch).then_some(fact),
                 _ => Some(fact),
             };
             if !facts.is_empty() && !self.write_retired(partition, facts, still_wanted)? {
@@ -84,8 +92,8 @@ impl Shared {
         }
         let number = lock(&partition.partition().next).keys.retired_number();
         let mut log = lock(&partition.partition().log);
-        // A file that cannot be opened has no number here. The checkpoint goes on naming it: what it knew is lost, and
-        // not unknown.
+        // A file that cannot be opened has no number here. The checkpoint goes on naming it: what
+        // it knew is lost, and not unknown.
         let number = number.max(log.retired_file());
         log.retire(trimmed.end, number);
         Ok(())
@@ -94,29 +102,39 @@ impl Shared {
     fn gather(&self, partition: &PartitionRef, frame: &Frame, gathered: &mut Gathered) {
         let hasher = &partition.topic.hasher;
         let header = *frame.header();
-        for_each_subject(&partition.topic, frame, |subject, _, version| match subject {
-            Subject::Key(key) => {
-                let of_key = (hasher.key(key), Bytes::copy_from_slice(key));
-                match gathered.entities.entry(of_key) {
-                    Entry::Vacant(vacant) => {
-                        vacant.insert(version);
-                        gathered.key_bytes += key.len();
+        for_each_subject(
+            &partition.topic,
+            frame,
+            |subject, _, version| match subject {
+                Subject::Key(key) => {
+                    let of_key = (hasher.key(key), Bytes::copy_from_slice(key));
+                    match gathered.entities.entry(of_key) {
+                        Entry::Vacant(vacant) => {
+                            vacant.insert(version);
+                            gathered.key_bytes += key.len();
+                        }
+                        Entry::Occupied(mut latest) => {
+                            *latest.get_mut() = version.max(*latest.get());
+                        }
                     }
-                    Entry::Occupied(mut latest) => *latest.get_mut() = version.max(*latest.get()),
                 }
-            }
-            Subject::Producer { id, epoch } if self.is_known(id, epoch) => {
-                let identity = Identity::Batch {
-                    producer: id,
-                    epoch,
-                    base: header.base,
-                    count: header.count,
-                    append_time_ms: header.append_time_ms,
-                };
-                gathered.batches.push(Retired { hash: hasher.producer(id, epoch), version, identity });
-            }
-            Subject::Producer { .. } => {}
-        });
+                Subject::Producer { id, epoch } if self.is_known(id, epoch) => {
+                    let identity = Identity::Batch {
+                        producer: id,
+                        epoch,
+                        base: header.base,
+                        count: header.count,
+                        append_time_ms: header.append_time_ms,
+                    };
+                    gathered.batches.push(Retired {
+                        hash: hasher.producer(id, epoch),
+                        version,
+                        identity,
+                    });
+                }
+                Subject::Producer { .. } => {}
+            },
+        );
         for_each_erased(frame, |token, _, version| {
             let latest = gathered.erased.entry(token.0).or_insert(version);
             *latest = version.max(*latest);
@@ -124,7 +142,12 @@ impl Shared {
     }
 
     /// Of records that cannot be read, the index knows hash and version.
-    fn gather_unreadable(&self, partition: &PartitionRef, offsets: Range<Offset>, gathered: &mut Gathered) {
+    fn gather_unreadable(
+        &self,
+        partition: &PartitionRef,
+        offsets: Range<Offset>,
+        gathered: &mut Gathered,
+    ) {
         let mut rows = Vec::new();
         let (frozen, files) = {
             let keys = &lock(&partition.partition().next).keys;
@@ -133,7 +156,10 @@ impl Shared {
         };
         rows.extend(frozen.iter().flat_map(|table| table.rows()));
         let is_here = |row: &Row| offsets.contains(&row.offset);
-        let runs = files.runs.iter().filter(|run| run.from() < offsets.end && offsets.start < run.to());
+        let runs = files
+            .runs
+            .iter()
+            .filter(|run| run.from() < offsets.end && offsets.start < run.to());
         let in_runs = runs.flat_map(|run| run.scan()).filter_map(Result::ok);
         for Row { hash, version, .. } in rows.into_iter().chain(in_runs).filter(is_here) {
             let latest = gathered.unreadable.entry(hash).or_insert(version);
@@ -141,13 +167,14 @@ impl Shared {
         }
     }
 
-    /// Whether an incarnation of a producer may ask again what it was told: as long as it is not forgotten for good.
+    /// Whether an incarnation of a producer may ask again what it was told: as long as it is not
+    /// forgotten for good.
     fn is_known(&self, producer: ProducerId, epoch: u32) -> bool {
         lock(&self.applied_producers).is_known(producer, epoch)
     }
 
-    /// Puts a file with these facts, and those there are, in the place of the partition's file of retired facts; false
-    /// if that one is damaged. The caller holds the upkeep.
+    /// Puts a file with these facts, and those there are, in the place of the partition's file of
+    /// retired facts; false if that one is damaged. The caller holds the upkeep.
     pub(in crate::broker) fn write_retired(
         &self,
         partition: &PartitionRef,
@@ -166,7 +193,10 @@ impl Shared {
         // What a crash left behind is written over: no checkpoint names it.
         let number = old.as_ref().map_or(0, |file| file.number()) + 1;
         let content = |number, expected_facts| Content {
-            identity: log::Identity { topic: partition.topic.id, partition: partition.partition().id },
+            identity: log::Identity {
+                topic: partition.topic.id,
+                partition: partition.partition().id,
+            },
             fingerprint: partition.topic.hasher.fingerprint(),
             number,
             expected_facts,
@@ -174,7 +204,12 @@ impl Shared {
         let mut inputs: Vec<Arc<RetiredFile>> = old.into_iter().collect();
         if !facts.is_empty() {
             let count = facts.len() as u64;
-            inputs.push(Arc::new(RetiredFile::write(files, &dir, &content(number, count), &facts)?));
+            inputs.push(Arc::new(RetiredFile::write(
+                files,
+                &dir,
+                &content(number, count),
+                &facts,
+            )?));
         }
         let number = number + 1;
         let expected = inputs.iter().map(|file| file.len()).sum();
@@ -183,7 +218,8 @@ impl Shared {
             Ok(merged) => merged,
             Err(merge::Error::File(error)) => return Err(error),
             Err(merge::Error::Damaged(damaged)) => {
-                // It stays as it is, damage and all: what it knew must not be taken for never known.
+                // It stays as it is, damage and all: what it knew must not be taken for never
+                // known.
                 tracing::error!(%damaged, "what is known of trimmed records is damaged; trimmed segments are kept");
                 return Ok(false);
             }
@@ -198,27 +234,48 @@ impl Shared {
     pub(super) fn change_retired(&self, partition: &PartitionRef, retired: RetiredFile) {
         let mut next = lock(&partition.partition().next);
         let (runs, gaps) = (next.keys.files.runs.clone(), next.keys.files.gaps.clone());
-        next.keys.files = Arc::new(Files { runs, gaps, retired: Some(Arc::new(retired)), lost: None });
+        next.keys.files = Arc::new(Files {
+            runs,
+            gaps,
+            retired: Some(Arc::new(retired)),
+            lost: None,
+        });
     }
 }
 
 impl Gathered {
     fn is_full(&self) -> bool {
-        let facts = [self.entities.len(), self.erased.len(), self.batches.len(), self.unreadable.len()];
+        let facts = [
+            self.entities.len(),
+            self.erased.len(),
+            self.batches.len(),
+            self.unreadable.len(),
+        ];
         facts.iter().sum::<usize>() >= MOST_FACTS || self.key_bytes >= MOST_KEY_BYTES
     }
 
     fn facts(self) -> Vec<Retired> {
         let entities = self.entities.into_iter();
-        let entities = entities.map(|((hash, key), version)| (hash, version, Identity::Entity { key }));
+        let entities =
+            entities.map(|((hash, key), version)| (hash, version, Identity::Entity { key }));
         let erased = self.erased.into_iter().map(|(token, version)| {
             let hash = KeyHash(crate::storage::format::erasure::Token(token).hash());
             (hash, version, Identity::Erased { token })
         });
-        let mut facts: Vec<Retired> =
-            entities.chain(erased).map(|(hash, version, identity)| Retired { hash, version, identity }).collect();
+        let mut facts: Vec<Retired> = entities
+            .chain(erased)
+            .map(|(hash, version, identity)| Retired {
+                hash,
+                version,
+                identity,
+            })
+            .collect();
         let unreadable = self.unreadable.into_iter();
-        facts.extend(unreadable.map(|(hash, version)| Retired { hash, version, identity: Identity::Unreadable }));
+        facts.extend(unreadable.map(|(hash, version)| Retired {
+            hash,
+            version,
+            identity: Identity::Unreadable,
+        }));
         facts.extend(self.batches);
         facts.sort_by_key(Retired::order);
         facts
@@ -226,8 +283,13 @@ impl Gathered {
 }
 
 impl Shared {
-    /// Without a checkpoint that names one: makes one file of all there are of a log; its number, or 0.
-    pub(in crate::broker) fn whole_retired(&self, log: &Log, hasher: &KeyHasher) -> Result<u64, FileError> {
+    /// Without a checkpoint that names one: makes one file of all there are of a log; its number,
+    /// or 0.
+    pub(in crate::broker) fn whole_retired(
+        &self,
+        log: &Log,
+        hasher: &KeyHasher,
+    ) -> Result<u64, FileError> {
         let (dir, identity, fingerprint) = (log.dir(), log.identity(), hasher.fingerprint());
         let found = retired::list(&*self.env.files, &dir)?.files;
         let Some((last, _)) = found.last().filter(|_| found.len() > 1) else {
@@ -240,7 +302,12 @@ impl Shared {
         let inputs: Vec<_> = found.iter().filter_map(open).map(Arc::new).collect();
         let number = last + 1;
         let expected_facts = inputs.iter().map(|file| file.len()).sum();
-        let content = Content { identity, fingerprint, number, expected_facts };
+        let content = Content {
+            identity,
+            fingerprint,
+            number,
+            expected_facts,
+        };
         match retired::merge(&*self.env.files, &dir, &content, &inputs, Some) {
             Ok(_) => Ok(number),
             Err(merge::Error::File(error)) => Err(error),
@@ -251,15 +318,22 @@ impl Shared {
         }
     }
 
-    /// Removes the files of retired facts of a partition that are not the one with this number: a checkpoint names
-    /// that.
-    pub(in crate::broker) fn remove_old_retired(&self, partition: &PartitionRef, number: u64) -> Result<(), FileError> {
+    /// Removes the files of retired facts of a partition that are not the one with this number: a
+    /// checkpoint names that.
+    pub(in crate::broker) fn remove_old_retired(
+        &self,
+        partition: &PartitionRef,
+        number: u64,
+    ) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         let dir = lock(&partition.partition().log).dir();
         let found = retired::list(&*self.env.files, &dir)?;
         let now = lock(&partition.partition().next).keys.retired_number();
-        let old =
-            found.files.iter().filter(|(other, _)| *other != number && *other != now).map(|(_, path)| path.clone());
+        let old = found
+            .files
+            .iter()
+            .filter(|(other, _)| *other != number && *other != now)
+            .map(|(_, path)| path.clone());
         let old: Vec<_> = old.chain(found.unfinished).collect();
         set::remove(&*self.env.files, &dir, &old)
     }

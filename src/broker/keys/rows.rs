@@ -43,8 +43,8 @@ struct Known {
 }
 
 impl Shared {
-    /// Versions and the offsets of their records, in the order asked for. Some may be of other subjects with the same
-    /// hash, and some of records that are gone: the log says.
+    /// Versions and the offsets of their records, in the order asked for. Some may be of other
+    /// subjects with the same hash, and some of records that are gone: the log says.
     pub(in crate::broker) fn rows_of(
         &self,
         partition: &PartitionRef,
@@ -52,7 +52,11 @@ impl Shared {
     ) -> Result<Vec<(Version, Offset)>, Error> {
         loop {
             let known = self.known(partition, wanted)?;
-            let frozen = known.frozen.as_deref().map(|table| wanted.in_table(table)).unwrap_or_default();
+            let frozen = known
+                .frozen
+                .as_deref()
+                .map(|table| wanted.in_table(table))
+                .unwrap_or_default();
             let files = match wanted.in_files(&known.files) {
                 Ok(rows) => rows,
                 Err(unknown) => {
@@ -84,26 +88,49 @@ impl Shared {
         subject: Subject<'_>,
         limit: Offset,
     ) -> Result<(Version, Option<Offset>), Error> {
-        let newest = Rows { hash, subject: Some(subject), from: Version(u64::MAX), backward: true, most: 1, limit };
+        let newest = Rows {
+            hash,
+            subject: Some(subject),
+            from: Version(u64::MAX),
+            backward: true,
+            most: 1,
+            limit,
+        };
         loop {
             let known = self.known(partition, &newest)?;
-            let frozen = || known.frozen.as_deref().and_then(|table| newest.in_table(table).first().copied());
+            let frozen = || {
+                known
+                    .frozen
+                    .as_deref()
+                    .and_then(|table| newest.in_table(table).first().copied())
+            };
             if let Some((version, offset)) = known.newest.first().copied().or_else(frozen) {
                 return Ok((version, Some(offset)));
             }
-            match known.files.latest(&self.reader(partition), hash, subject, limit) {
-                Ok(Some(Found { version, offset: Some(offset) })) => return Ok((version, Some(offset))),
-                // The record may have been removed meanwhile; what was kept of it is then in other files.
+            match known
+                .files
+                .latest(&self.reader(partition), hash, subject, limit)
+            {
+                Ok(Some(Found {
+                    version,
+                    offset: Some(offset),
+                })) => return Ok((version, Some(offset))),
+                // The record may have been removed meanwhile; what was kept of it is then in other
+                // files.
                 Ok(_) if !self.are_current(partition, &known.files) => {}
-                Ok(Some(Found { version, offset: None })) => return Ok((version, None)),
+                Ok(Some(Found {
+                    version,
+                    offset: None,
+                })) => return Ok((version, None)),
                 Ok(None) => return Ok((Version::NONE, None)),
                 Err(unknown) => self.repair(partition, unknown)?,
             }
         }
     }
 
-    /// Calls for every row of a hash with an offset below a limit: those of one subject in order, those of others with
-    /// the same hash among them. Begins again if what it looks into is damaged and has to be made anew.
+    /// Calls for every row of a hash with an offset below a limit: those of one subject in order,
+    /// those of others with the same hash among them. Begins again if what it looks into is damaged
+    /// and has to be made anew.
     pub(in crate::broker) fn for_each_row(
         &self,
         partition: &PartitionRef,
@@ -111,13 +138,27 @@ impl Shared {
         limit: Offset,
         mut each: impl FnMut(Version, Offset),
     ) -> Result<(), Error> {
-        let all = Rows { hash, subject: None, from: Version(1), backward: false, most: usize::MAX, limit };
+        let all = Rows {
+            hash,
+            subject: None,
+            from: Version(1),
+            backward: false,
+            most: usize::MAX,
+            limit,
+        };
         loop {
             let known = self.known(partition, &all)?;
             match known.files.for_each_row(hash, limit, &mut each) {
                 Ok(()) => {
-                    let frozen = known.frozen.as_deref().map(|table| all.in_table(table)).unwrap_or_default();
-                    frozen.iter().chain(&known.newest).for_each(|(version, offset)| each(*version, *offset));
+                    let frozen = known
+                        .frozen
+                        .as_deref()
+                        .map(|table| all.in_table(table))
+                        .unwrap_or_default();
+                    frozen
+                        .iter()
+                        .chain(&known.newest)
+                        .for_each(|(version, offset)| each(*version, *offset));
                     return Ok(());
                 }
                 Err(unknown) => self.repair(partition, unknown)?,
@@ -132,7 +173,11 @@ impl Shared {
                 let keys = &lock(&partition.partition().next).keys;
                 if keys.files.gaps.is_empty() {
                     let newest = wanted.in_table(&keys.table);
-                    return Ok(Known { newest, frozen: keys.frozen.clone(), files: keys.files.clone() });
+                    return Ok(Known {
+                        newest,
+                        frozen: keys.frozen.clone(),
+                        files: keys.files.clone(),
+                    });
                 }
             }
             self.fill_gaps(partition)?;
@@ -146,7 +191,12 @@ impl Shared {
 }
 
 impl Files {
-    fn for_each_row(&self, hash: KeyHash, limit: Offset, mut each: impl FnMut(Version, Offset)) -> Result<(), Unknown> {
+    fn for_each_row(
+        &self,
+        hash: KeyHash,
+        limit: Offset,
+        mut each: impl FnMut(Version, Offset),
+    ) -> Result<(), Unknown> {
         for run in &self.runs {
             let damaged = |damaged| Unknown::Run(run.clone(), damaged);
             if !run.may_have(hash).map_err(damaged)? {
@@ -167,23 +217,39 @@ impl Files {
 impl Rows<'_> {
     fn in_table(&self, table: &Table) -> Vec<(Version, Offset)> {
         match self.subject {
-            Some(subject) => {
-                table.find(self.hash, subject).map(|entry| self.of_entry(table, entry)).unwrap_or_default()
-            }
-            None => table.find_all(self.hash).flat_map(|entry| self.of_entry(table, entry)).collect(),
+            Some(subject) => table
+                .find(self.hash, subject)
+                .map(|entry| self.of_entry(table, entry))
+                .unwrap_or_default(),
+            None => table
+                .find_all(self.hash)
+                .flat_map(|entry| self.of_entry(table, entry))
+                .collect(),
         }
     }
 
     fn of_entry(&self, table: &Table, entry: EntryId) -> Vec<(Version, Offset)> {
         let (before, last) = table.versions(entry);
-        let row = |version: u64| table.offset_of(entry, Version(version)).map(|offset| (Version(version), offset));
+        let row = |version: u64| {
+            table
+                .offset_of(entry, Version(version))
+                .map(|offset| (Version(version), offset))
+        };
         let seen = |(_, offset): &(Version, Offset)| *offset < self.limit;
         if self.backward {
             let versions = (before.0 + 1..=last.0.min(self.from.0)).rev();
-            versions.filter_map(row).filter(seen).take(self.most).collect()
+            versions
+                .filter_map(row)
+                .filter(seen)
+                .take(self.most)
+                .collect()
         } else {
             let versions = self.from.0.max(before.0 + 1)..=last.0;
-            versions.filter_map(row).take_while(seen).take(self.most).collect()
+            versions
+                .filter_map(row)
+                .take_while(seen)
+                .take(self.most)
+                .collect()
         }
     }
 
@@ -200,13 +266,22 @@ impl Rows<'_> {
                 continue;
             }
             let group = run.group(self.hash).map_err(damaged)?;
-            let first = if self.backward { Version(self.from.0.saturating_add(1)) } else { self.from };
+            let first = if self.backward {
+                Version(self.from.0.saturating_add(1))
+            } else {
+                self.from
+            };
             let bound = group.lower_bound(first).map_err(damaged)?;
             let mut at = bound;
             while (self.backward && at > 0) || (!self.backward && at < group.len()) {
-                let row = group.row(if self.backward { at - 1 } else { at }).map_err(damaged)?;
-                // What has the same version is of another subject, and would be missed by who goes on behind it.
-                if rows.len() >= self.most && rows.last().is_some_and(|last| last.version != row.version) {
+                let row = group
+                    .row(if self.backward { at - 1 } else { at })
+                    .map_err(damaged)?;
+                // What has the same version is of another subject, and would be missed by who goes
+                // on behind it.
+                if rows.len() >= self.most
+                    && rows.last().is_some_and(|last| last.version != row.version)
+                {
                     break;
                 }
                 if row.offset < self.limit {
@@ -219,6 +294,9 @@ impl Rows<'_> {
                 }
             }
         }
-        Ok(rows.into_iter().map(|row| (row.version, row.offset)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.version, row.offset))
+            .collect())
     }
 }

@@ -1,7 +1,8 @@
 //! Freezing tables, writing and merging runs, and filling gaps from the log.
 //!
-//! A table is frozen before a checkpoint and written out behind it: what a run covers is then in segments, and no start
-//! goes back before it. One thread at a time changes a partition's files: who holds its upkeep.
+//! A table is frozen before a checkpoint and written out behind it: what a run covers is then in
+//! segments, and no start goes back before it. One thread at a time changes a partition's files:
+//! who holds its upkeep.
 
 use std::{
     ops::Range,
@@ -33,13 +34,13 @@ use crate::{
 /// Most rows of a run that is built from the log: while it is sorted, they are in memory.
 const GAP_ROWS: usize = 4 << 20;
 
-/// How far a table may be behind the log before it is written out, in journal files: what a start reads again. Tables
-/// of few hot keys are small for what they cover; written out at every file, their runs and the merging of these cost a
-/// fifth of an append.
+/// How far a table may be behind the log before it is written out, in journal files: what a start
+/// reads again. Tables of few hot keys are small for what they cover; written out at every file,
+/// their runs and the merging of these cost a fifth of an append.
 const LAG_JOURNAL_FILES: u64 = 4;
 
-/// Most tables that are written out for a close. Each takes two syncs, one after the other; what is left is read from
-/// the log when it is first asked for, as after a crash.
+/// Most tables that are written out for a close. Each takes two syncs, one after the other; what is
+/// left is read from the log when it is first asked for, as after a crash.
 const MOST_AT_CLOSE: usize = 64;
 
 /// Which tables to freeze.
@@ -47,8 +48,8 @@ const MOST_AT_CLOSE: usize = 64;
 pub(in crate::broker) enum Freeze {
     /// Those that are large, or that a start would take long to make again.
     Due,
-    /// Also those of [`MOST_AT_CLOSE`] partitions that are furthest behind the log: the broker is being closed, and the
-    /// next start has less to read again.
+    /// Also those of [`MOST_AT_CLOSE`] partitions that are furthest behind the log: the broker is
+    /// being closed, and the next start has less to read again.
     ForClose,
 }
 
@@ -89,27 +90,38 @@ impl Shared {
     fn lag_for_close(&self) -> u64 {
         let mut lags: Vec<u64> = Vec::new();
         for topic in self.all_topics() {
-            let tables = topic.partitions.iter().map(|partition| lock(&partition.next));
-            lags.extend(tables.filter(|next| next.keys.table.len_rows() > 0).map(|next| next.keys.lag));
+            let tables = topic
+                .partitions
+                .iter()
+                .map(|partition| lock(&partition.next));
+            lags.extend(
+                tables
+                    .filter(|next| next.keys.table.len_rows() > 0)
+                    .map(|next| next.keys.lag),
+            );
         }
         lags.sort_unstable_by(|one, other| other.cmp(one));
         // Of many with the same lag none more than these are taken.
         lags.get(MOST_AT_CLOSE).map_or(0, |lag| lag + 1)
     }
 
-    /// How large a table is to be written out for that alone. Where memory runs out this is at most half of what tables
-    /// have on average: those below have less than half of all.
+    /// How large a table is to be written out for that alone. Where memory runs out this is at most
+    /// half of what tables have on average: those below have less than half of all.
     fn large_table_bytes(&self) -> usize {
         let most = self.options.key_memory_bytes;
         if !self.key_memory.is_pressed() {
             return most / 16;
         }
-        let tables: usize = self.all_topics().iter().map(|topic| topic.partitions.len()).sum();
+        let tables: usize = self
+            .all_topics()
+            .iter()
+            .map(|topic| topic.partitions.len())
+            .sum();
         (most / 1024).min(self.key_memory.used() / (2 * tables.max(1)))
     }
 
-    /// Writes, merges and retires what is due in all partitions. A full disk keeps one from nothing that another can
-    /// do: retiring makes room.
+    /// Writes, merges and retires what is due in all partitions. A full disk keeps one from nothing
+    /// that another can do: retiring makes room.
     pub(in crate::broker) fn keep_indexes(&self) -> Result<(), FileError> {
         let mut full = Ok(());
         let few_runs = self.len_runs() > merge::MOST_RUNS;
@@ -118,8 +130,14 @@ impl Shared {
                 if topic.deleted.load(Ordering::Acquire) {
                     break;
                 }
-                let partition = PartitionRef { topic: Arc::clone(&topic), at };
-                for kept in [self.retire_trimmed(&partition), self.keep_index(&partition, few_runs)] {
+                let partition = PartitionRef {
+                    topic: Arc::clone(&topic),
+                    at,
+                };
+                for kept in [
+                    self.retire_trimmed(&partition),
+                    self.keep_index(&partition, few_runs),
+                ] {
                     match kept {
                         // Its files are being removed.
                         Err(_) if partition.is_deleted() => {}
@@ -134,7 +152,11 @@ impl Shared {
 
     fn len_runs(&self) -> usize {
         let of_topic = |topic: &Topic| -> usize {
-            topic.partitions.iter().map(|partition| lock(&partition.next).keys.files.runs.len()).sum()
+            topic
+                .partitions
+                .iter()
+                .map(|partition| lock(&partition.next).keys.files.runs.len())
+                .sum()
         };
         self.all_topics().iter().map(|topic| of_topic(topic)).sum()
     }
@@ -149,7 +171,10 @@ impl Shared {
     }
 
     /// Writes a partition's frozen table as a run, if the last checkpoint covers it.
-    pub(in crate::broker) fn write_frozen(&self, partition: &PartitionRef) -> Result<(), FileError> {
+    pub(in crate::broker) fn write_frozen(
+        &self,
+        partition: &PartitionRef,
+    ) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         let (frozen, to) = {
             let next = lock(&partition.partition().next);
@@ -176,7 +201,10 @@ impl Shared {
         loop {
             let files = lock(&partition.partition().next).keys.files.clone();
             let sizes: Vec<merge::Size> = files.runs.iter().map(|run| run.size()).collect();
-            let Some(range) = merge::plan(&sizes, few_runs).filter(|_| files.gaps.is_empty()) else { return Ok(()) };
+            let Some(range) = merge::plan(&sizes, few_runs).filter(|_| files.gaps.is_empty())
+            else {
+                return Ok(());
+            };
             let inputs = &files.runs[range.clone()];
             let (keep_from, dir) = {
                 let log = lock(&partition.partition().log);
@@ -195,7 +223,10 @@ impl Shared {
                 Err(merge::Error::File(error)) => return Err(error),
                 Err(merge::Error::Damaged(damaged)) => {
                     tracing::warn!(%damaged, "a part of a key index is damaged and is rebuilt");
-                    let run = inputs.iter().find(|run| *run.path() == damaged.path).expect("one of those merged");
+                    let run = inputs
+                        .iter()
+                        .find(|run| *run.path() == damaged.path)
+                        .expect("one of those merged");
                     self.leave_gap(partition, run);
                 }
             }
@@ -211,7 +242,13 @@ impl Shared {
     /// As [`make_gap`](Self::make_gap), for who holds the upkeep.
     fn leave_gap(&self, partition: &PartitionRef, run: &Arc<Run>) {
         self.change_files(partition, |keys| {
-            let runs: Vec<_> = keys.files.runs.iter().filter(|other| !Arc::ptr_eq(other, run)).cloned().collect();
+            let runs: Vec<_> = keys
+                .files
+                .runs
+                .iter()
+                .filter(|other| !Arc::ptr_eq(other, run))
+                .cloned()
+                .collect();
             let mut gaps = keys.files.gaps.clone();
             if runs.len() < keys.files.runs.len() {
                 gaps.push(run.from()..run.to());
@@ -226,7 +263,9 @@ impl Shared {
         let filled = self.fill_gaps_quietly(partition);
         filled.map_err(|error| {
             if partition.is_deleted() {
-                Error::UnknownTopic { topic: partition.topic.name.to_string() }
+                Error::UnknownTopic {
+                    topic: partition.topic.name.to_string(),
+                }
             } else if error.is_disk_full() {
                 Error::DiskFull
             } else {
@@ -243,12 +282,20 @@ impl Shared {
     fn fill_gaps_quietly(&self, partition: &PartitionRef) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         loop {
-            let gap = lock(&partition.partition().next).keys.files.gaps.first().cloned();
+            let gap = lock(&partition.partition().next)
+                .keys
+                .files
+                .gaps
+                .first()
+                .cloned();
             let Some(gap) = gap else { return Ok(()) };
             let first_kept = lock(&partition.partition().log).first_kept();
             let wanted = gap.start.max(first_kept)..gap.end;
-            let (rows, reached) =
-                if wanted.is_empty() { (Vec::new(), gap.end) } else { self.rows_in_log(partition, wanted.clone()) };
+            let (rows, reached) = if wanted.is_empty() {
+                (Vec::new(), gap.end)
+            } else {
+                self.rows_in_log(partition, wanted.clone())
+            };
             // Also one without rows: runs lie one behind the other.
             let run = Arc::new(self.write_run(partition, gap.start..reached, rows)?);
             self.change_files(partition, |keys| {
@@ -263,8 +310,8 @@ impl Shared {
         }
     }
 
-    /// The rows of a part of the log, sorted, and how far it was read. Damaged records are passed over: what reads them
-    /// says so.
+    /// The rows of a part of the log, sorted, and how far it was read. Damaged records are passed
+    /// over: what reads them says so.
     fn rows_in_log(&self, partition: &PartitionRef, range: Range<Offset>) -> (Vec<Row>, Offset) {
         tracing::info!(
             topic = %partition.topic.name,
@@ -279,23 +326,44 @@ impl Shared {
         while cursor.next < range.end && rows.len() < GAP_ROWS {
             match reader.read_trimmed(&mut cursor, limits::MAX_RESPONSE_BYTES) {
                 Ok(frames) if frames.is_empty() => break,
-                Ok(frames) => frames.iter().for_each(|frame| add_rows(&partition.topic, frame, &mut rows)),
-                Err(ReadError::Damaged { to, .. }) => cursor = Cursor::new(to.max(cursor.next.plus(1))),
+                Ok(frames) => frames
+                    .iter()
+                    .for_each(|frame| add_rows(&partition.topic, frame, &mut rows)),
+                Err(ReadError::Damaged { to, .. }) => {
+                    cursor = Cursor::new(to.max(cursor.next.plus(1)));
+                }
                 // Removed meanwhile.
                 Err(ReadError::BelowStart) => {
-                    cursor = Cursor::new(cursor.next.plus(1).max(lock(&partition.partition().log).first_kept()));
+                    cursor = Cursor::new(
+                        cursor
+                            .next
+                            .plus(1)
+                            .max(lock(&partition.partition().log).first_kept()),
+                    );
                 }
             }
         }
-        let reached = if cursor.next >= range.end || rows.len() < GAP_ROWS { range.end } else { cursor.next };
+        let reached = if cursor.next >= range.end || rows.len() < GAP_ROWS {
+            range.end
+        } else {
+            cursor.next
+        };
         rows.retain(|row| range.contains(&row.offset) && row.offset < reached);
         rows.sort_unstable();
         (rows, reached)
     }
 
-    fn write_run(&self, partition: &PartitionRef, range: Range<Offset>, rows: Vec<Row>) -> Result<Run, FileError> {
+    fn write_run(
+        &self,
+        partition: &PartitionRef,
+        range: Range<Offset>,
+        rows: Vec<Row>,
+    ) -> Result<Run, FileError> {
         let content = Content {
-            identity: Identity { topic: partition.topic.id, partition: partition.partition().id },
+            identity: Identity {
+                topic: partition.topic.id,
+                partition: partition.partition().id,
+            },
             fingerprint: partition.topic.hasher.fingerprint(),
             from: range.start,
             to: range.end,
@@ -316,8 +384,16 @@ impl Shared {
     ) {
         let mut next = lock(&partition.partition().next);
         let (runs, gaps) = change(&mut next.keys);
-        let (retired, lost) = (next.keys.files.retired.clone(), next.keys.files.lost.clone());
-        next.keys.files = Arc::new(Files { runs, gaps, retired, lost });
+        let (retired, lost) = (
+            next.keys.files.retired.clone(),
+            next.keys.files.lost.clone(),
+        );
+        next.keys.files = Arc::new(Files {
+            runs,
+            gaps,
+            retired,
+            lost,
+        });
         next.keys.count_memory(&self.key_memory);
     }
 }
@@ -329,7 +405,8 @@ impl KeyIndex {
         let large = self.table.bytes() >= due.bytes && self.table.len_subjects() > 0;
         let behind = self.lag >= due.lag && (holds || versioned);
         let cramped = !self.table.has_room(next.plus(1 << 31));
-        self.frozen.is_none() && (large || behind || (holds && (cramped || self.lag >= due.lag_of_rows)))
+        self.frozen.is_none()
+            && (large || behind || (holds && (cramped || self.lag >= due.lag_of_rows)))
     }
 
     /// Sets the table aside to be written out; appends go on in an empty one, from this offset on.
@@ -354,7 +431,10 @@ impl KeyIndex {
                 Subject::Producer { id, epoch } => hasher.producer(id, epoch),
             };
             let before = || Version(version.0 - 1);
-            let entry = self.table.find(hash, subject).unwrap_or_else(|| self.table.insert(hash, subject, before()));
+            let entry = self
+                .table
+                .find(hash, subject)
+                .unwrap_or_else(|| self.table.insert(hash, subject, before()));
             self.table.push_at(entry, offset, version);
         });
         self.lag += frame.bytes().len() as u64;
@@ -369,26 +449,44 @@ fn add_rows(topic: &Topic, frame: &Frame, rows: &mut Vec<Row>) {
             Subject::Key(key) => hasher.key(key),
             Subject::Producer { id, epoch } => hasher.producer(id, epoch),
         };
-        rows.push(Row { hash, version, offset });
+        rows.push(Row {
+            hash,
+            version,
+            offset,
+        });
     });
     for_each_erased(frame, |token, offset, version| {
-        rows.push(Row { hash: crate::storage::keys::hash::KeyHash(token.hash()), version, offset });
+        rows.push(Row {
+            hash: crate::storage::keys::hash::KeyHash(token.hash()),
+            version,
+            offset,
+        });
     });
 }
 
 /// Calls for each keyed record that has a version, and for the frame if a producer numbered it.
-pub(super) fn for_each_subject(topic: &Topic, frame: &Frame, mut each: impl FnMut(Subject<'_>, Offset, Version)) {
+pub(super) fn for_each_subject(
+    topic: &Topic,
+    frame: &Frame,
+    mut each: impl FnMut(Subject<'_>, Offset, Version),
+) {
     let header = frame.header();
     if let Some(batch) = header.batch {
-        let subject = Subject::Producer { id: batch.producer, epoch: batch.epoch };
+        let subject = Subject::Producer {
+            id: batch.producer,
+            epoch: batch.epoch,
+        };
         each(subject, header.base, Version(batch.sequence).next());
     }
     if topic.settings().keys == Keys::Plain {
         return;
     }
     let records = frame.records();
-    for record in Records::new(&records).filter_map(|record| RecordView::parse(record.ok()?.1).ok()) {
-        if let (Some(key), Some(version), Some(offset)) = (record.key, record.version, record.offset) {
+    for record in Records::new(&records).filter_map(|record| RecordView::parse(record.ok()?.1).ok())
+    {
+        if let (Some(key), Some(version), Some(offset)) =
+            (record.key, record.version, record.offset)
+        {
             each(Subject::Key(key), Offset(offset), Version(version));
         }
     }
@@ -397,7 +495,8 @@ pub(super) fn for_each_subject(topic: &Topic, frame: &Frame, mut each: impl FnMu
 /// Calls for each erased record.
 pub(super) fn for_each_erased(frame: &Frame, mut each: impl FnMut(Token, Offset, Version)) {
     let records = frame.records();
-    for record in Records::new(&records).filter_map(|record| RecordView::parse(record.ok()?.1).ok()) {
+    for record in Records::new(&records).filter_map(|record| RecordView::parse(record.ok()?.1).ok())
+    {
         let token = record.erased.and_then(Token::decode);
         if let (Some(token), Some(version), Some(offset)) = (token, record.version, record.offset) {
             each(token, Offset(offset), Version(version));

@@ -1,14 +1,18 @@
-//! Appends to several partitions and topics are whole or absent: for who reads after a crash, and for who follows.
+//! Appends to several partitions and topics are whole or absent: for who reads after a crash, and
+//! for who follows.
 //!
-//! The power is cut at every operation of a run, in every way. What a reader that followed had seen until then must be
-//! there afterwards, and whenever it had caught up everywhere, it must have seen of every append all or nothing.
+//! The power is cut at every operation of a run, in every way. What a reader that followed had seen
+//! until then must be there afterwards, and whenever it had caught up everywhere, it must have seen
+//! of every append all or nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::world::{Found, below, create, encode_keyed, env, id_of, now, open, options, read_whole};
+use super::world::{
+    Found, below, create, encode_keyed, env, id_of, now, open, options, read_whole,
+};
 use crate::{
     broker::{Append, AppendBatch, Appended, Broker, Pending, Read, ReadBatch, Reader, Step},
     env::sim::{CrashMode, SimClock, SimDisk, SimRandom},
@@ -75,8 +79,14 @@ fn an_append_to_several_topics_is_whole_or_absent_after_every_crash() {
         campaign(seed, &mut coverage);
     }
     println!("{coverage:?}");
-    assert!(coverage.states > 1_500 && coverage.answered > 1_000, "{coverage:?}");
-    assert!(coverage.unknown_whole > 50 && coverage.unknown_absent > 50, "{coverage:?}");
+    assert!(
+        coverage.states > 1_500 && coverage.answered > 1_000,
+        "{coverage:?}"
+    );
+    assert!(
+        coverage.unknown_whole > 50 && coverage.unknown_absent > 50,
+        "{coverage:?}"
+    );
     assert!(coverage.caught_up > 20, "{coverage:?}");
 }
 
@@ -85,9 +95,20 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
     let mut whole = Life::begin(&disk, seed).expect("nothing fails");
     let from = disk.operations();
     whole.live();
-    assert!(whole.known.asked.iter().all(|asked| asked.answer.is_some()), "nothing fails");
-    let followed: BTreeSet<u64> = whole.known.asked.iter().flat_map(Asked::followed_ids).collect();
-    assert_eq!(whole.known.seen.ids, followed, "who follows has seen everything");
+    assert!(
+        whole.known.asked.iter().all(|asked| asked.answer.is_some()),
+        "nothing fails"
+    );
+    let followed: BTreeSet<u64> = whole
+        .known
+        .asked
+        .iter()
+        .flat_map(Asked::followed_ids)
+        .collect();
+    assert_eq!(
+        whole.known.seen.ids, followed,
+        "who follows has seen everything"
+    );
     let last = disk.operations();
     coverage.caught_up += whole.known.seen.whole;
     for operation in from + 1..=last {
@@ -99,7 +120,10 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
         }
         let mut life = Life::begin(&disk, seed).expect("the power fails later");
         life.live();
-        assert!(!disk.is_on(), "operation {operation} of seed {seed} was not reached the second time");
+        assert!(
+            !disk.is_on(),
+            "operation {operation} of seed {seed} was not reached the second time"
+        );
         for mode in CrashMode::ALL {
             let survived = disk.power_cut(seed ^ operation, mode);
             let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -115,23 +139,37 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
 
 fn check_state(seed: u64, disk: SimDisk, known: &Known, coverage: &mut Coverage) {
     coverage.states += 1;
-    let broker = open(&disk, seed + 200).unwrap_or_else(|error| panic!("cannot be opened: {error}"));
+    let broker =
+        open(&disk, seed + 200).unwrap_or_else(|error| panic!("cannot be opened: {error}"));
     let found = read_everything(&broker);
     let there: BTreeMap<u64, (usize, u32, u64)> = found
         .iter()
         .flat_map(|((topic, partition), records)| {
-            records.iter().map(move |found| (found.id, (*topic, *partition, found.offset.0)))
+            records
+                .iter()
+                .map(move |found| (found.id, (*topic, *partition, found.offset.0)))
         })
         .collect();
     for asked in &known.asked {
         check_append(asked, &there, coverage);
     }
     let all: BTreeSet<u64> = known.asked.iter().flat_map(Asked::ids).collect();
-    assert!(there.keys().all(|id| all.contains(id)), "there is a record that nobody appended");
+    assert!(
+        there.keys().all(|id| all.contains(id)),
+        "there is a record that nobody appended"
+    );
     for ((partition, offset), id) in &known.seen.records {
-        assert_eq!(there.get(id), Some(&(0, *partition, *offset)), "a reader saw record {id}, and it is gone or moved");
-        coverage.seen_unanswered +=
-            u64::from(known.asked.iter().any(|asked| asked.answer.is_none() && asked.ids().any(|other| other == *id)));
+        assert_eq!(
+            there.get(id),
+            Some(&(0, *partition, *offset)),
+            "a reader saw record {id}, and it is gone or moved"
+        );
+        coverage.seen_unanswered += u64::from(
+            known
+                .asked
+                .iter()
+                .any(|asked| asked.answer.is_none() && asked.ids().any(|other| other == *id)),
+        );
     }
     for records in found.values() {
         check_versions(records);
@@ -140,18 +178,29 @@ fn check_state(seed: u64, disk: SimDisk, known: &Known, coverage: &mut Coverage)
     let mut reader = follow(&broker);
     seen.drive(&mut reader, &known.asked, u64::MAX);
     let followed = there.values().filter(|(topic, ..)| *topic == 0).count();
-    assert_eq!(seen.records.len(), followed, "who follows from the beginning sees everything");
+    assert_eq!(
+        seen.records.len(),
+        followed,
+        "who follows from the beginning sees everything"
+    );
 }
 
 fn check_append(asked: &Asked, there: &BTreeMap<u64, (usize, u32, u64)>, coverage: &mut Coverage) {
     let present = asked.ids().filter(|id| there.contains_key(id)).count();
-    assert!(present == 0 || present == asked.ids().count(), "a part of an append is there: {asked:?}");
+    assert!(
+        present == 0 || present == asked.ids().count(),
+        "a part of an append is there: {asked:?}"
+    );
     match &asked.answer {
         Some(answer) => {
             coverage.answered += 1;
             for ((topic, partition, ids), ranges) in asked.parts.iter().zip(&answer.batches) {
                 for (id, offset) in ids.iter().zip(ranges[0].first_offset.0..) {
-                    assert_eq!(there.get(id), Some(&(*topic, *partition, offset)), "an answered append is not there");
+                    assert_eq!(
+                        there.get(id),
+                        Some(&(*topic, *partition, offset)),
+                        "an answered append is not there"
+                    );
                 }
             }
         }
@@ -179,29 +228,42 @@ fn read_everything(broker: &Broker) -> BTreeMap<(usize, u32), Vec<Found>> {
     let mut found = BTreeMap::new();
     for (topic, (name, partitions)) in TOPICS.iter().enumerate() {
         for partition in 0..*partitions {
-            found.insert((topic, partition), read_whole(broker, name, PartitionId(partition)));
+            found.insert(
+                (topic, partition),
+                read_whole(broker, name, PartitionId(partition)),
+            );
         }
     }
     found
 }
 
 fn follow(broker: &Broker) -> Reader {
-    let read = Read { topic: TOPICS[0].0.into(), follow: true, ..Read::default() };
+    let read = Read {
+        topic: TOPICS[0].0.into(),
+        follow: true,
+        ..Read::default()
+    };
     broker.read(read).expect("it is there")
 }
 
 impl Asked {
     fn ids(&self) -> impl Iterator<Item = u64> {
-        self.parts.iter().flat_map(|(_, _, ids)| ids.iter().copied())
+        self.parts
+            .iter()
+            .flat_map(|(_, _, ids)| ids.iter().copied())
     }
 
     fn followed_ids(&self) -> impl Iterator<Item = u64> {
-        self.parts.iter().filter(|(topic, ..)| *topic == 0).flat_map(|(_, _, ids)| ids.iter().copied())
+        self.parts
+            .iter()
+            .filter(|(topic, ..)| *topic == 0)
+            .flat_map(|(_, _, ids)| ids.iter().copied())
     }
 }
 
 impl Seen {
-    /// Lets the reader take so many steps, or until there is nothing to read; false if it has failed.
+    /// Lets the reader take so many steps, or until there is nothing to read; false if it has
+    /// failed.
     fn drive(&mut self, reader: &mut Reader, asked: &[Asked], steps: u64) -> bool {
         for _ in 0..steps {
             match reader.step() {
@@ -221,18 +283,29 @@ impl Seen {
                 let id = id_of(record.value.expect("a value"));
                 let offset = record.offset.expect("the broker's field");
                 let before = self.records.insert((batch.partition.0, offset), id);
-                assert_eq!(before, None, "offset {offset} of partition {} comes twice", batch.partition);
+                assert_eq!(
+                    before, None,
+                    "offset {offset} of partition {} comes twice",
+                    batch.partition
+                );
                 self.ids.insert(id);
             }
         }
         self.caught_up.insert(batch.partition.0, batch.caught_up);
-        let everywhere = self.caught_up.len() == TOPICS[0].1 as usize && self.caught_up.values().all(|is| *is);
+        let everywhere =
+            self.caught_up.len() == TOPICS[0].1 as usize && self.caught_up.values().all(|is| *is);
         if everywhere {
             self.whole += 1;
             for asked in asked {
-                let seen = asked.followed_ids().filter(|id| self.ids.contains(id)).count();
+                let seen = asked
+                    .followed_ids()
+                    .filter(|id| self.ids.contains(id))
+                    .count();
                 let all = asked.followed_ids().count();
-                assert!(seen == 0 || seen == all, "who has caught up everywhere sees {seen} of {all} of {asked:?}");
+                assert!(
+                    seen == 0 || seen == all,
+                    "who has caught up everywhere sees {seen} of {all} of {asked:?}"
+                );
             }
         }
     }
@@ -242,13 +315,21 @@ impl Life {
     /// A broker with its topics. None if the power fails before they are there.
     fn begin(disk: &SimDisk, seed: u64) -> Option<Self> {
         let clock = SimClock::new(1_700_000_000_000);
-        let broker = Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed + 1)), options()).ok()?;
+        let broker =
+            Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed + 1)), options()).ok()?;
         for (topic, partitions) in TOPICS {
             create(&broker, topic, partitions);
         }
         let reader = follow(&broker);
         let (disk, chance) = (disk.clone(), SimRandom::new(seed));
-        Some(Self { disk, chance, clock, broker, reader, known: Known::default() })
+        Some(Self {
+            disk,
+            chance,
+            clock,
+            broker,
+            reader,
+            known: Known::default(),
+        })
     }
 
     fn live(&mut self) {
@@ -274,12 +355,20 @@ impl Life {
     }
 
     fn look(&mut self, steps: u64) {
-        let reads = self.known.seen.drive(&mut self.reader, &self.known.asked, steps);
-        assert!(reads || !self.disk.is_on(), "a reader fails with the power on");
+        let reads = self
+            .known
+            .seen
+            .drive(&mut self.reader, &self.known.asked, steps);
+        assert!(
+            reads || !self.disk.is_on(),
+            "a reader fails with the power on"
+        );
     }
 
     fn keep_house(&mut self) {
-        self.clock.advance(std::time::Duration::from_millis(100 + below(&self.chance, 900)));
+        self.clock.advance(std::time::Duration::from_millis(
+            100 + below(&self.chance, 900),
+        ));
         match below(&self.chance, 10) {
             0 => self.broker.keep_house(true),
             1..=4 => self.broker.keep_house(false),
@@ -287,7 +376,8 @@ impl Life {
         }
     }
 
-    /// Asks for an append to two or three places, or more; now and then some blocks of the journal long.
+    /// Asks for an append to two or three places, or more; now and then some blocks of the journal
+    /// long.
     fn ask(&mut self) -> Option<(usize, Pending<Appended>)> {
         let mut parts = Vec::new();
         let mut batches = Vec::new();
@@ -300,19 +390,37 @@ impl Life {
                 self.known.last_id += 1;
                 let id = self.known.last_id;
                 let most = [40, 700, 6_000, 12_000][below(&self.chance, 4) as usize];
-                records.extend(encode_keyed(id, below(&self.chance, most) as usize, partition, partitions));
+                records.extend(encode_keyed(
+                    id,
+                    below(&self.chance, most) as usize,
+                    partition,
+                    partitions,
+                ));
                 ids.push(id);
             }
             let partition_named = Some(PartitionId(partition));
             let records = records.into();
-            batches.push(AppendBatch { topic: name.into(), partition: partition_named, sequence: None, records });
+            batches.push(AppendBatch {
+                topic: name.into(),
+                partition: partition_named,
+                sequence: None,
+                records,
+            });
             parts.push((topic, partition, ids));
         }
         let bytes = batches.iter().map(|batch| batch.records.len()).sum();
-        self.known.asked.push(Asked { parts, answer: None });
+        self.known.asked.push(Asked {
+            parts,
+            answer: None,
+        });
         let admitted = now(self.broker.admit(bytes)).expect("there is memory");
-        let append = Append { batches, ..Append::default() };
-        let pending = admitted.and_then(|admission| self.broker.append(append, admission)).ok()?;
+        let append = Append {
+            batches,
+            ..Append::default()
+        };
+        let pending = admitted
+            .and_then(|admission| self.broker.append(append, admission))
+            .ok()?;
         Some((self.known.asked.len() - 1, pending))
     }
 }
@@ -324,23 +432,35 @@ fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_o
     let clock = SimClock::new(1_700_000_000_000);
     let environment = env(&SimDisk::new(1), &clock, &SimRandom::new(1));
     let broker = Broker::open(environment, options()).expect("nothing fails");
-    let wait = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let created = broker.create_topic(TOPICS[0].0, TOPICS[0].1, &BTreeMap::new()).expect("it is a good name");
+    let wait = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let created = broker
+        .create_topic(TOPICS[0].0, TOPICS[0].1, &BTreeMap::new())
+        .expect("it is a good name");
     wait.block_on(created).expect("nothing fails");
 
     // Append number n has the ids 3n, 3n + 1 and 3n + 2, one in each partition.
     let ids = |number: u64| [3 * number, 3 * number + 1, 3 * number + 2];
     let asked: Vec<Asked> = (0..2 * APPENDS)
         .map(|number| {
-            let parts = (0..).zip(ids(number)).map(|(partition, id)| (0, partition, vec![id])).collect();
-            Asked { parts, answer: None }
+            let parts = (0..)
+                .zip(ids(number))
+                .map(|(partition, id)| (0, partition, vec![id]))
+                .collect();
+            Asked {
+                parts,
+                answer: None,
+            }
         })
         .collect();
     let writers: Vec<_> = (0..2)
         .map(|writer| {
             let broker = Arc::clone(&broker);
             let work = move || {
-                let wait = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                let wait = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .expect("a runtime");
                 for number in writer * APPENDS..(writer + 1) * APPENDS {
                     let batch = |(partition, id)| AppendBatch {
                         topic: TOPICS[0].0.into(),
@@ -349,12 +469,18 @@ fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_o
                         records: encode_keyed(id, 200, partition, TOPICS[0].1).into(),
                     };
                     let batches = (0..).zip(ids(number)).map(batch).collect();
-                    let append = Append { batches, ..Append::default() };
+                    let append = Append {
+                        batches,
+                        ..Append::default()
+                    };
                     let appended = async { broker.append(append, broker.admit(600).await?)?.await };
                     wait.block_on(appended).expect("nothing fails");
                 }
             };
-            std::thread::Builder::new().name(format!("writer {writer}")).spawn(work).expect("a thread")
+            std::thread::Builder::new()
+                .name(format!("writer {writer}"))
+                .spawn(work)
+                .expect("a thread")
         })
         .collect();
 
@@ -369,6 +495,8 @@ fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_o
     }
     seen.drive(&mut reader, &asked, u64::MAX);
     assert!(seen.whole > 0, "it has caught up everywhere");
-    writers.into_iter().for_each(|writer| writer.join().expect("nothing fails"));
+    writers
+        .into_iter()
+        .for_each(|writer| writer.join().expect("nothing fails"));
     broker.close().expect("nothing fails");
 }

@@ -1,9 +1,10 @@
-//! The power is cut at every change of the disk, in every way, and once more during or after recovery.
+//! The power is cut at every change of the disk, in every way, and once more during or after
+//! recovery.
 //!
-//! For each seed a workload runs once to count its operations, then again up to each of them. From every point where
-//! the power fails, each [`CrashMode`] gives a disk; it is opened, checked against the ledger, appended to, cut again,
-//! opened and checked again. A failure names the seed, the operation and the mode, which are all it takes to see it
-//! again.
+//! For each seed a workload runs once to count its operations, then again up to each of them. From
+//! every point where the power fails, each [`CrashMode`] gives a disk; it is opened, checked
+//! against the ledger, appended to, cut again, opened and checked again. A failure names the seed,
+//! the operation and the mode, which are all it takes to see it again.
 
 use super::{
     ledger::{Ledger, Seen},
@@ -61,10 +62,15 @@ fn every_crash_leaves_a_state_that_keeps_every_promise() {
     assert!(coverage.did.checkpoints > 0 && coverage.did.most_segments > 1);
     assert!(coverage.unknown_present > 0 && coverage.unknown_absent > 0 && coverage.records > 0);
     assert!(coverage.crashed_recoveries > 0 && coverage.kept_aside > 0);
-    let losing = CrashMode::ALL.iter().filter(|mode| !matches!(mode, CrashMode::KeepAll | CrashMode::KeepAllDurable));
+    let losing = CrashMode::ALL
+        .iter()
+        .filter(|mode| !matches!(mode, CrashMode::KeepAll | CrashMode::KeepAllDurable));
     for mode in losing {
         let effect = &coverage.disk.cuts[mode];
-        assert!(effect.sectors_lost + effect.lengths_lost + effect.names_lost > 0, "{mode:?} never lost anything");
+        assert!(
+            effect.sectors_lost + effect.lengths_lost + effect.names_lost > 0,
+            "{mode:?} never lost anything"
+        );
     }
 }
 
@@ -95,7 +101,10 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
             }
             None => Ledger::default(),
         };
-        assert!(!disk.is_on(), "operation {operation} of seed {seed} was not reached the second time");
+        assert!(
+            !disk.is_on(),
+            "operation {operation} of seed {seed} was not reached the second time"
+        );
         for mode in CrashMode::ALL {
             let origin = Origin { seed, operation };
             let survived = disk.power_cut(seed ^ operation, mode);
@@ -114,15 +123,21 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
 fn check_state(origin: Origin, disk: SimDisk, mut ledger: Ledger, coverage: &mut Coverage) {
     coverage.states += 1;
     let disk = crash_recovery(origin, disk, coverage);
-    let broker = open(&disk, origin.seed + 200).unwrap_or_else(|error| panic!("cannot be opened: {error}"));
+    let broker =
+        open(&disk, origin.seed + 200).unwrap_or_else(|error| panic!("cannot be opened: {error}"));
     coverage.add(ledger.check(&broker));
-    coverage.kept_aside += u64::from(disk.files().iter().any(|path| path.starts_with("/data/aside")));
+    coverage.kept_aside += u64::from(
+        disk.files()
+            .iter()
+            .any(|path| path.starts_with("/data/aside")),
+    );
 
     append_everywhere(&broker, &mut ledger);
     ledger.check(&broker);
     drop(broker);
     let again = disk.power_cut(origin.operation, CrashMode::LoseUnsynced);
-    let broker = open(&again, origin.seed + 300).unwrap_or_else(|error| panic!("cannot be opened again: {error}"));
+    let broker = open(&again, origin.seed + 300)
+        .unwrap_or_else(|error| panic!("cannot be opened again: {error}"));
     ledger.check(&broker);
 }
 
@@ -150,9 +165,17 @@ fn append_everywhere(broker: &Broker, ledger: &mut Ledger) {
         for partition in 0..topic.partitions {
             let id = ledger.fresh_id();
             let asked = ledger.append_asked(key, vec![id]);
-            let append = append_of(&topic.name, Some(partition), &[encode_keyed(id, 100, partition, topic.partitions)]);
-            let admission = now(broker.admit(100)).expect("there is memory").expect("there is room");
-            let pending = broker.append(append, admission).expect("the topic is there");
+            let append = append_of(
+                &topic.name,
+                Some(partition),
+                &[encode_keyed(id, 100, partition, topic.partitions)],
+            );
+            let admission = now(broker.admit(100))
+                .expect("there is memory")
+                .expect("there is room");
+            let pending = broker
+                .append(append, admission)
+                .expect("the topic is there");
             broker.commit_all();
             let appended = now(pending).expect("an answer").expect("nothing fails");
             ledger.append_answered(asked, &appended);

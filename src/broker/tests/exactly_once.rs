@@ -1,4 +1,5 @@
-//! Producers that number their batches: each is stored once, and answered as the first time however often it comes.
+//! Producers that number their batches: each is stored once, and answered as the first time however
+//! often it comes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -29,8 +30,16 @@ impl World {
 
     fn on(disk: SimDisk, seed: u64, options: Options) -> Option<Self> {
         let clock = SimClock::new(1_700_000_000_000);
-        let broker = Broker::open_stepped(env(&disk, &clock, &SimRandom::new(seed)), options.clone()).ok()?;
-        Some(Self { disk, clock, broker, options, starts: seed })
+        let broker =
+            Broker::open_stepped(env(&disk, &clock, &SimRandom::new(seed)), options.clone())
+                .ok()?;
+        Some(Self {
+            disk,
+            clock,
+            broker,
+            options,
+            starts: seed,
+        })
     }
 
     fn restart(self, cut: Option<CrashMode>) -> Self {
@@ -59,8 +68,12 @@ impl World {
     /// Trims everything, and lets the segments be removed.
     fn trim_everything(&self) {
         for partition in (0..PARTITIONS).map(PartitionId) {
-            let end = self.broker.describe_topic("t").expect("it is there").1[partition.0 as usize].high_watermark;
-            let trimmed = self.broker.trim("t", partition, end).expect("it is in the log");
+            let end = self.broker.describe_topic("t").expect("it is there").1[partition.0 as usize]
+                .high_watermark;
+            let trimmed = self
+                .broker
+                .trim("t", partition, end)
+                .expect("it is in the log");
             self.broker.commit_all();
             assert_eq!(now(trimmed).expect("an answer"), Ok(end));
         }
@@ -81,7 +94,10 @@ impl World {
 
 /// Tables of key indexes that are due soon, so that batches are looked up in files.
 fn small_tables() -> Options {
-    Options { key_memory_bytes: 16 << 10, ..options() }
+    Options {
+        key_memory_bytes: 16 << 10,
+        ..options()
+    }
 }
 
 /// The ids of a batch: of no other producer number, partition or sequence.
@@ -97,14 +113,23 @@ fn batch_of(number: u64, partition: u32, sequence: u64) -> AppendBatch {
         .flat_map(|id| encode_keyed(id, len, partition, PARTITIONS))
         .collect::<Vec<u8>>();
     let partition = Some(PartitionId(partition));
-    AppendBatch { topic: "t".into(), partition, sequence: Some(sequence), records: records.into() }
+    AppendBatch {
+        topic: "t".into(),
+        partition,
+        sequence: Some(sequence),
+        records: records.into(),
+    }
 }
 
 /// Batches of producer number `number`: partition and sequence of each.
 fn append_of(producer: Producer, number: u64, batches: &[(u32, u64)]) -> Append {
     let batch = |(partition, sequence): &(u32, u64)| batch_of(number, *partition, *sequence);
     let batches = batches.iter().map(batch).collect();
-    Append { batches, producer: Some(producer), ..Append::default() }
+    Append {
+        batches,
+        producer: Some(producer),
+        ..Append::default()
+    }
 }
 
 #[test]
@@ -116,22 +141,47 @@ fn a_batch_that_comes_again_is_answered_as_the_first_time_whatever_happened_in_b
     for sequence in 0..BATCHES {
         // Two of them under way at the same time.
         let [first, second] = [(); 2].map(|()| {
-            let admission = now(world.broker.admit(100)).expect("there is memory").expect("there is room");
-            world.broker.append(append_of(producer, 0, &[(0, sequence)]), admission).expect("it is queued")
+            let admission = now(world.broker.admit(100))
+                .expect("there is memory")
+                .expect("there is room");
+            world
+                .broker
+                .append(append_of(producer, 0, &[(0, sequence)]), admission)
+                .expect("it is queued")
         });
         world.broker.commit_all();
         let first = now(first).expect("an answer").expect("nothing fails");
-        assert_eq!(now(second).expect("an answer"), Ok(first.clone()), "at once");
+        assert_eq!(
+            now(second).expect("an answer"),
+            Ok(first.clone()),
+            "at once"
+        );
         answers.push(first);
         world.keep_house(sequence % 50 == 49);
     }
     let check = |world: &World, when: &str| {
-        for (sequence, answer) in answers.iter().enumerate().filter(|(sequence, _)| sequence % 7 == 0) {
-            let again = send(&world.broker, append_of(producer, 0, &[(0, sequence as u64)]));
+        for (sequence, answer) in answers
+            .iter()
+            .enumerate()
+            .filter(|(sequence, _)| sequence % 7 == 0)
+        {
+            let again = send(
+                &world.broker,
+                append_of(producer, 0, &[(0, sequence as u64)]),
+            );
             assert_eq!(again.as_ref(), Ok(answer), "sequence {sequence}, {when}");
         }
         let gap = send(&world.broker, append_of(producer, 0, &[(0, BATCHES + 1)]));
-        assert!(matches!(gap, Err(Error::OutOfSequence { expected: BATCHES, .. })), "{gap:?}, {when}");
+        assert!(
+            matches!(
+                gap,
+                Err(Error::OutOfSequence {
+                    expected: BATCHES,
+                    ..
+                })
+            ),
+            "{gap:?}, {when}"
+        );
     };
     check(&world, "later");
     assert!(world.ids().values().all(|count| *count == 1));
@@ -154,13 +204,25 @@ fn a_batch_that_comes_again_is_answered_as_the_first_time_whatever_happened_in_b
 fn an_append_of_several_batches_is_known_again_as_a_whole_and_refused_if_only_some_are_stored() {
     let world = World::new(&SimDisk::new(2), 2, options()).expect("nothing fails");
     let producer = world.open("orders");
-    let first = send(&world.broker, append_of(producer, 0, &[(0, 0), (1, 0), (0, 1)]));
+    let first = send(
+        &world.broker,
+        append_of(producer, 0, &[(0, 0), (1, 0), (0, 1)]),
+    );
     assert!(first.is_ok());
     let world = world.restart(None);
-    assert_eq!(send(&world.broker, append_of(producer, 0, &[(0, 0), (1, 0), (0, 1)])), first);
+    assert_eq!(
+        send(
+            &world.broker,
+            append_of(producer, 0, &[(0, 0), (1, 0), (0, 1)])
+        ),
+        first
+    );
     for mixed in [&[(0, 1), (1, 1)][..], &[(1, 1), (0, 1)], &[(0, 2), (1, 0)]] {
         let refused = send(&world.broker, append_of(producer, 0, mixed));
-        assert!(matches!(refused, Err(Error::OutOfSequence { .. })), "{mixed:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::OutOfSequence { .. })),
+            "{mixed:?}: {refused:?}"
+        );
     }
     assert!(send(&world.broker, append_of(producer, 0, &[(0, 2), (1, 1)])).is_ok());
     assert!(world.ids().values().all(|count| *count == 1));
@@ -168,7 +230,11 @@ fn an_append_of_several_batches_is_known_again_as_a_whole_and_refused_if_only_so
 
 #[test]
 fn a_name_that_is_opened_again_fences_its_predecessor_for_good() {
-    for cut in [None, Some(CrashMode::LoseUnsynced), Some(CrashMode::KeepAll)] {
+    for cut in [
+        None,
+        Some(CrashMode::LoseUnsynced),
+        Some(CrashMode::KeepAll),
+    ] {
         let world = World::new(&SimDisk::new(3), 3, options()).expect("nothing fails");
         let first = world.open("orders");
         assert!(send(&world.broker, append_of(first, 0, &[(0, 0)])).is_ok());
@@ -178,9 +244,19 @@ fn a_name_that_is_opened_again_fences_its_predecessor_for_good() {
             for sequence in [0, 1] {
                 let refused = send(&world.broker, append_of(first, 0, &[(0, sequence)]));
                 let id = first.id;
-                assert_eq!(refused, Err(Error::Fenced { id, epoch: first.epoch, current: second.epoch }));
+                assert_eq!(
+                    refused,
+                    Err(Error::Fenced {
+                        id,
+                        epoch: first.epoch,
+                        current: second.epoch
+                    })
+                );
             }
-            let unknown = Producer { epoch: second.epoch + 1, ..second };
+            let unknown = Producer {
+                epoch: second.epoch + 1,
+                ..second
+            };
             let refused = send(&world.broker, append_of(unknown, 0, &[(0, 0)]));
             assert_eq!(refused, Err(Error::UnknownProducer { id: first.id }));
         };
@@ -191,13 +267,19 @@ fn a_name_that_is_opened_again_fences_its_predecessor_for_good() {
         assert!(send(&world.broker, append_of(second, 1, &[(0, 0)])).is_ok());
         check(&world);
         assert_eq!(world.open("orders").epoch, second.epoch + 1);
-        assert!(world.open("").id != world.open("").id, "without a name each is new");
+        assert!(
+            world.open("").id != world.open("").id,
+            "without a name each is new"
+        );
     }
 }
 
 #[test]
 fn a_producer_that_is_idle_for_too_long_is_forgotten_and_told_so() {
-    let idle = Options { producer_idle: Duration::from_secs(60), ..options() };
+    let idle = Options {
+        producer_idle: Duration::from_secs(60),
+        ..options()
+    };
     let mut world = World::new(&SimDisk::new(4), 4, idle).expect("nothing fails");
     let (idler, user) = (world.open("idler"), world.open("user"));
     let first = send(&world.broker, append_of(idler, 0, &[(0, 0)]));
@@ -209,7 +291,11 @@ fn a_producer_that_is_idle_for_too_long_is_forgotten_and_told_so() {
             world = world.restart(None);
             world.clock.set_now_ms(1_900_000_000_000);
         }
-        assert_eq!(send(&world.broker, append_of(user, 1, &[(0, 0)])).map(|_| ()), Ok(()), "known in round {round}");
+        assert_eq!(
+            send(&world.broker, append_of(user, 1, &[(0, 0)])).map(|_| ()),
+            Ok(()),
+            "known in round {round}"
+        );
         world.clock.advance(Duration::from_secs(9));
         world.keep_house(true);
     }
@@ -229,9 +315,15 @@ fn a_producer_that_is_idle_for_too_long_is_forgotten_and_told_so() {
         world = world.restart(cut);
     }
     let again = world.open("idler");
-    assert_ne!(again.id, idler.id, "what was forgotten is not taken for known");
+    assert_ne!(
+        again.id, idler.id,
+        "what was forgotten is not taken for known"
+    );
     assert!(send(&world.broker, append_of(again, 2, &[(0, 0)])).is_ok());
-    let unknown = Producer { id: ProducerId(77), epoch: 1 };
+    let unknown = Producer {
+        id: ProducerId(77),
+        epoch: 1,
+    };
     let refused = send(&world.broker, append_of(unknown, 0, &[(0, 0)]));
     assert_eq!(refused, Err(Error::UnknownProducer { id: ProducerId(77) }));
 }
@@ -285,7 +377,10 @@ fn every_batch_is_stored_once_whenever_the_power_fails() {
                 disk.crash_at(operation);
             }
             run.live();
-            assert!(!disk.is_on(), "operation {operation} of seed {seed} was not reached the second time");
+            assert!(
+                !disk.is_on(),
+                "operation {operation} of seed {seed} was not reached the second time"
+            );
             for mode in CrashMode::ALL {
                 let survived = disk.power_cut(seed ^ operation, mode);
                 let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -299,9 +394,18 @@ fn every_batch_is_stored_once_whenever_the_power_fails() {
         }
     }
     println!("{coverage:?}");
-    assert!(coverage.states > 1_000 && coverage.answered > 10_000, "{coverage:?}");
-    assert!(coverage.unknown_stored > 50 && coverage.unknown_not > 50, "{coverage:?}");
-    assert!(coverage.fenced > 100 && coverage.trimmed > 100, "{coverage:?}");
+    assert!(
+        coverage.states > 1_000 && coverage.answered > 10_000,
+        "{coverage:?}"
+    );
+    assert!(
+        coverage.unknown_stored > 50 && coverage.unknown_not > 50,
+        "{coverage:?}"
+    );
+    assert!(
+        coverage.fenced > 100 && coverage.trimmed > 100,
+        "{coverage:?}"
+    );
 }
 
 struct Run {
@@ -316,7 +420,13 @@ impl Run {
     fn begin(disk: &SimDisk, seed: u64) -> Self {
         let world = World::new(disk, seed, small_tables()).expect("nothing fails yet");
         let producers = [world.open("one"), world.open("two")];
-        Self { world, chance: SimRandom::new(seed), producers, next: [[0; 2]; 2], known: Known::default() }
+        Self {
+            world,
+            chance: SimRandom::new(seed),
+            producers,
+            next: [[0; 2]; 2],
+            known: Known::default(),
+        }
     }
 
     fn live(&mut self) {
@@ -324,7 +434,9 @@ impl Run {
             for number in 0..2 {
                 self.ask(number);
             }
-            self.world.clock.advance(Duration::from_millis(100 + below(&self.chance, 900)));
+            self.world
+                .clock
+                .advance(Duration::from_millis(100 + below(&self.chance, 900)));
             match below(&self.chance, 8) {
                 0 => self.world.broker.keep_house(true),
                 1 | 2 => self.world.broker.keep_house(false),
@@ -356,30 +468,53 @@ impl Run {
         for _ in 0..tries {
             let append = append_of(producer, incarnation, &batches);
             let admitted = now(self.world.broker.admit(100)).expect("there is memory");
-            pending.extend(admitted.and_then(|admission| self.world.broker.append(append, admission)).ok());
+            pending.extend(
+                admitted
+                    .and_then(|admission| self.world.broker.append(append, admission))
+                    .ok(),
+            );
         }
         self.world.broker.commit_all();
-        let answers: Vec<Appended> = pending.into_iter().filter_map(|pending| now(pending)?.ok()).collect();
-        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+        let answers: Vec<Appended> = pending
+            .into_iter()
+            .filter_map(|pending| now(pending)?.ok())
+            .collect();
+        assert!(
+            answers.windows(2).all(|pair| pair[0] == pair[1]),
+            "{answers:?}"
+        );
         let answer = answers.into_iter().next();
         if answer.is_some() {
-            batches.iter().for_each(|(partition, sequence)| self.next[number][*partition as usize] = sequence + 1);
+            batches.iter().for_each(|(partition, sequence)| {
+                self.next[number][*partition as usize] = sequence + 1;
+            });
         }
-        self.known.asked.push(Asked { producer, number: incarnation, batches, answer });
+        self.known.asked.push(Asked {
+            producer,
+            number: incarnation,
+            batches,
+            answer,
+        });
     }
 
     fn open_again(&mut self) {
-        let Ok(opened) = self.world.broker.open_producer("one") else { return };
+        let Ok(opened) = self.world.broker.open_producer("one") else {
+            return;
+        };
         self.known.may_be_fenced = Some(self.producers[0]);
         self.world.broker.commit_all();
-        let Some(Ok(opened)) = now(opened) else { return };
+        let Some(Ok(opened)) = now(opened) else {
+            return;
+        };
         self.known.fenced = self.known.may_be_fenced.take();
         self.producers[0] = opened;
         self.next[0] = [0; 2];
     }
 
     fn trim(&mut self) {
-        let Ok((_, partitions)) = self.world.broker.describe_topic("t") else { return };
+        let Ok((_, partitions)) = self.world.broker.describe_topic("t") else {
+            return;
+        };
         for described in partitions {
             let end = Offset(described.high_watermark.0);
             if let Ok(trimmed) = self.world.broker.trim("t", described.partition, end) {
@@ -396,13 +531,20 @@ fn check_state(seed: u64, disk: SimDisk, mut known: Known, coverage: &mut Covera
     coverage.trimmed += u64::from(known.trimmed);
     let mut world = World::on(disk, seed + 10_000, small_tables()).expect("it can be opened");
     let before = world.ids();
-    assert!(before.values().all(|count| *count == 1), "a batch is stored twice: {before:?}");
+    assert!(
+        before.values().all(|count| *count == 1),
+        "a batch is stored twice: {before:?}"
+    );
     for asked in &known.asked {
         check_stored(asked, &before, known.trimmed);
     }
-    // All is sent again, in order: what was stored is answered as it was, and the rest is stored now.
+    // All is sent again, in order: what was stored is answered as it was, and the rest is stored
+    // now.
     for asked in &mut known.asked {
-        let again = send(&world.broker, append_of(asked.producer, asked.number, &asked.batches));
+        let again = send(
+            &world.broker,
+            append_of(asked.producer, asked.number, &asked.batches),
+        );
         if let Err(Error::Fenced { .. }) = again {
             let fenced = [known.fenced, known.may_be_fenced].contains(&Some(asked.producer));
             assert!(fenced, "fenced by nobody: {asked:?}");
@@ -410,7 +552,11 @@ fn check_state(seed: u64, disk: SimDisk, mut known: Known, coverage: &mut Covera
             continue;
         }
         let again = again.unwrap_or_else(|error| panic!("{asked:?}: {error}"));
-        assert_ne!(known.fenced, Some(asked.producer), "it was fenced: {asked:?}");
+        assert_ne!(
+            known.fenced,
+            Some(asked.producer),
+            "it was fenced: {asked:?}"
+        );
         match &asked.answer {
             Some(answer) => {
                 coverage.answered += 1;
@@ -425,13 +571,23 @@ fn check_state(seed: u64, disk: SimDisk, mut known: Known, coverage: &mut Covera
         }
     }
     let after = world.ids();
-    assert!(after.values().all(|count| *count == 1), "a batch is stored twice: {after:?}");
+    assert!(
+        after.values().all(|count| *count == 1),
+        "a batch is stored twice: {after:?}"
+    );
     world = world.restart(Some(CrashMode::RandomSubset));
     assert_eq!(world.ids(), after);
     for asked in known.asked.iter().filter(|asked| asked.answer.is_some()) {
-        let again = send(&world.broker, append_of(asked.producer, asked.number, &asked.batches));
+        let again = send(
+            &world.broker,
+            append_of(asked.producer, asked.number, &asked.batches),
+        );
         if !matches!(again, Err(Error::Fenced { .. })) {
-            assert_eq!(again.as_ref().ok(), asked.answer.as_ref(), "answered in another way: {asked:?}, {again:?}");
+            assert_eq!(
+                again.as_ref().ok(),
+                asked.answer.as_ref(),
+                "answered in another way: {asked:?}, {again:?}"
+            );
         }
     }
     assert_eq!(world.ids(), after);
@@ -440,12 +596,21 @@ fn check_state(seed: u64, disk: SimDisk, mut known: Known, coverage: &mut Covera
 fn check_stored(asked: &Asked, there: &BTreeMap<u64, u64>, trimmed: bool) {
     let ids = asked.ids();
     let present = ids.iter().filter(|id| there.contains_key(id)).count();
-    assert!(present == 0 || present == ids.len() || trimmed, "part of an append is there: {asked:?}");
-    assert!(asked.answer.is_none() || present == ids.len() || trimmed, "an answered append is gone: {asked:?}");
+    assert!(
+        present == 0 || present == ids.len() || trimmed,
+        "part of an append is there: {asked:?}"
+    );
+    assert!(
+        asked.answer.is_none() || present == ids.len() || trimmed,
+        "an answered append is gone: {asked:?}"
+    );
 }
 
 impl Asked {
     fn ids(&self) -> Vec<u64> {
-        self.batches.iter().flat_map(|(partition, sequence)| ids_of(self.number, *partition, *sequence)).collect()
+        self.batches
+            .iter()
+            .flat_map(|(partition, sequence)| ids_of(self.number, *partition, *sequence))
+            .collect()
     }
 }

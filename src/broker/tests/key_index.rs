@@ -1,5 +1,5 @@
-//! A key index that is damaged, lost or taken away changes nothing; what outlives trimmed records is never taken for
-//! something else.
+//! A key index that is damaged, lost or taken away changes nothing; what outlives trimmed records
+//! is never taken for something else.
 
 use std::{
     collections::BTreeMap,
@@ -27,29 +27,57 @@ type Model = BTreeMap<Bytes, Vec<u64>>;
 
 /// Tables that are due soon: many runs.
 fn small_tables() -> Options {
-    Options { key_memory_bytes: 16 << 10, ..options() }
+    Options {
+        key_memory_bytes: 16 << 10,
+        ..options()
+    }
 }
 
 fn open(disk: &SimDisk, seed: u64) -> Broker {
-    let environment = env(disk, &SimClock::new(1_700_000_000_000), &SimRandom::new(seed));
-    Broker::open_stepped(environment, small_tables()).unwrap_or_else(|error| panic!("cannot be opened: {error}"))
+    let environment = env(
+        disk,
+        &SimClock::new(1_700_000_000_000),
+        &SimRandom::new(seed),
+    );
+    Broker::open_stepped(environment, small_tables())
+        .unwrap_or_else(|error| panic!("cannot be opened: {error}"))
 }
 
 fn append_of(key: &Bytes, id: u64, condition: Option<Version>) -> Append {
-    let record =
-        proto::Record { key: Some(key.clone()), value: Some(id.to_le_bytes().to_vec().into()), ..Default::default() };
+    let record = proto::Record {
+        key: Some(key.clone()),
+        value: Some(id.to_le_bytes().to_vec().into()),
+        ..Default::default()
+    };
     let records = encode_proto(&record).into();
-    let batch = AppendBatch { topic: "t".into(), partition: None, sequence: None, records };
-    let at = |version| Condition { topic: "t".into(), expected: Expected::KeyAt { key: key.clone(), version } };
+    let batch = AppendBatch {
+        topic: "t".into(),
+        partition: None,
+        sequence: None,
+        records,
+    };
+    let at = |version| Condition {
+        topic: "t".into(),
+        expected: Expected::KeyAt {
+            key: key.clone(),
+            version,
+        },
+    };
     let conditions = condition.map(at).into_iter().collect();
-    Append { batches: vec![batch], conditions, return_versions: true, ..Append::default() }
+    Append {
+        batches: vec![batch],
+        conditions,
+        return_versions: true,
+        ..Append::default()
+    }
 }
 
 fn key(number: u64) -> Bytes {
     format!("key {number}").into()
 }
 
-/// Records of some keys, in runs, in a frozen table and in memory; the last of them only in the journal.
+/// Records of some keys, in runs, in a frozen table and in memory; the last of them only in the
+/// journal.
 fn filled(seed: u64) -> (SimDisk, Broker, Model) {
     let disk = SimDisk::new(seed);
     let broker = open(&disk, seed);
@@ -71,7 +99,10 @@ fn filled(seed: u64) -> (SimDisk, Broker, Model) {
 }
 
 fn files(disk: &SimDisk, extension: &str) -> Vec<PathBuf> {
-    disk.files().into_iter().filter(|path| path.extension().is_some_and(|other| other == extension)).collect()
+    disk.files()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|other| other == extension))
+        .collect()
 }
 
 /// All reads and all conditions say what the model says.
@@ -81,25 +112,44 @@ fn check(broker: &Broker, model: &Model, trimmed: bool) {
         let ids = model.get(&key).cloned().unwrap_or_default();
         let version = ids.len() as u64;
         for backward in [false, true] {
-            let read = ReadKey { topic: "t".into(), key: key.clone(), backward, ..ReadKey::default() };
+            let read = ReadKey {
+                topic: "t".into(),
+                key: key.clone(),
+                backward,
+                ..ReadKey::default()
+            };
             let mut reader = broker.read_key(read).expect("it can be read");
             assert_eq!(reader.latest(), Version(version), "{key:?}");
             let mut found = Vec::new();
             while let Some(slices) = reader.step().expect("it can be read on") {
-                slices.iter().for_each(|slice| found.extend(versions_and_ids(slice)));
+                slices
+                    .iter()
+                    .for_each(|slice| found.extend(versions_and_ids(slice)));
             }
             let mut expected: Vec<(u64, u64)> = (1..).zip(ids.iter().copied()).collect();
             if backward {
                 expected.reverse();
             }
-            assert_eq!(found, if trimmed { Vec::new() } else { expected }, "{key:?}");
+            assert_eq!(
+                found,
+                if trimmed { Vec::new() } else { expected },
+                "{key:?}"
+            );
         }
-        let latest = broker.get_latest("t", std::slice::from_ref(&key)).expect("it can be read");
+        let latest = broker
+            .get_latest("t", std::slice::from_ref(&key))
+            .expect("it can be read");
         assert_eq!(latest[0].version, Version(version), "{key:?}");
-        let Err(Error::Conflict { failed }) = send(broker, append_of(&key, 0, Some(Version(version + 1)))) else {
+        let Err(Error::Conflict { failed }) =
+            send(broker, append_of(&key, 0, Some(Version(version + 1))))
+        else {
             panic!("{key:?} is at version {version}");
         };
-        assert_eq!(failed[0].actual, Actual::Version(Version(version)), "{key:?}");
+        assert_eq!(
+            failed[0].actual,
+            Actual::Version(Version(version)),
+            "{key:?}"
+        );
     }
 }
 
@@ -109,20 +159,27 @@ fn versions_and_ids(slice: &Bytes) -> Vec<(u64, u64)> {
         let id = u64::from_le_bytes(record.value.expect("a value").try_into().expect("8 bytes"));
         (record.version.expect("the broker's field"), id)
     };
-    Records::new(slice).map(|element| one(element.expect("a record").1)).collect()
+    Records::new(slice)
+        .map(|element| one(element.expect("a record").1))
+        .collect()
 }
 
 /// Versions go on where they were.
 fn go_on(broker: &Broker, model: &Model) {
     for (key, ids) in model {
-        let appended = send(broker, append_of(key, 0, Some(Version(ids.len() as u64)))).expect("nothing fails");
-        assert_eq!(appended.batches[0][0].versions, [Version(ids.len() as u64 + 1)]);
+        let appended = send(broker, append_of(key, 0, Some(Version(ids.len() as u64))))
+            .expect("nothing fails");
+        assert_eq!(
+            appended.batches[0][0].versions,
+            [Version(ids.len() as u64 + 1)]
+        );
     }
 }
 
 fn remove(disk: &SimDisk, path: &Path) {
     disk.remove_file(path).expect("it is there");
-    disk.sync_dir(path.parent().expect("it is in a directory")).expect("nothing fails");
+    disk.sync_dir(path.parent().expect("it is in a directory"))
+        .expect("nothing fails");
 }
 
 /// What can be done to a file.
@@ -131,14 +188,23 @@ const DAMAGES: [&str; 6] = ["flip", "remove", "zero", "head", "tail", "other"];
 fn damage(disk: &SimDisk, path: &Path, how: &str, nth: u64) {
     let len = disk.content(path).expect("it is there").len() as u64;
     match how {
-        "flip" => disk.flip_bit(path, (nth * 7_919 + 13) % len, (nth % 8) as u8).expect("it is that long"),
+        "flip" => disk
+            .flip_bit(path, (nth * 7_919 + 13) % len, (nth % 8) as u8)
+            .expect("it is that long"),
         "zero" => disk.zero(path, 0..len).expect("it is that long"),
-        "head" => disk.overwrite(path, 0, &[0xa5; 64]).expect("it is that long"),
-        "tail" => disk.zero(path, len - len.min(512)..len).expect("it is that long"),
+        "head" => disk
+            .overwrite(path, 0, &[0xa5; 64])
+            .expect("it is that long"),
+        "tail" => disk
+            .zero(path, len - len.min(512)..len)
+            .expect("it is that long"),
         "other" => {
             let files = files(disk, "keys");
-            let other = disk.content(&files[nth as usize % files.len()]).expect("it is there");
-            disk.overwrite(path, 0, &other[..other.len().min(len as usize)]).expect("it is that long");
+            let other = disk
+                .content(&files[nth as usize % files.len()])
+                .expect("it is there");
+            disk.overwrite(path, 0, &other[..other.len().min(len as usize)])
+                .expect("it is that long");
         }
         _ => remove(disk, path),
     }
@@ -199,7 +265,8 @@ fn flipped_bits_anywhere_in_a_run_change_nothing() {
         let disk = disk.fork();
         let path = &runs[nth % runs.len()];
         let len = disk.content(path).expect("it is there").len();
-        disk.flip_bit(path, (len * nth / 150) as u64, (nth % 8) as u8).expect("it is that long");
+        disk.flip_bit(path, (len * nth / 150) as u64, (nth % 8) as u8)
+            .expect("it is that long");
         check(&open(&disk, 1_000 + nth as u64), &model, false);
     }
 }
@@ -209,7 +276,9 @@ fn without_any_run_all_is_found_again() {
     let (disk, broker, model) = filled(4);
     broker.close().expect("nothing fails");
     let disk = disk.fork();
-    files(&disk, "keys").iter().for_each(|path| remove(&disk, path));
+    files(&disk, "keys")
+        .iter()
+        .for_each(|path| remove(&disk, path));
     let broker = open(&disk, 50);
     check(&broker, &model, false);
     broker.close().expect("nothing fails");
@@ -222,7 +291,8 @@ fn without_any_run_all_is_found_again() {
 /// Trims all that there is, and lets what is trimmed be sealed soon.
 fn trim_all(broker: &Broker) {
     for partition in (0..PARTITIONS).map(PartitionId) {
-        let end = broker.describe_topic("t").expect("it is there").1[partition.0 as usize].high_watermark;
+        let end =
+            broker.describe_topic("t").expect("it is there").1[partition.0 as usize].high_watermark;
         let trimmed = broker.trim("t", partition, end).expect("it is in the log");
         broker.commit_all();
         assert_eq!(now(trimmed).expect("an answer"), Ok(end));
@@ -242,10 +312,14 @@ fn trimmed(seed: u64) -> (SimDisk, Model) {
     drop(broker);
     let clock = SimClock::new(1_700_000_100_000);
     let disk = disk.fork();
-    let broker =
-        Broker::open_stepped(env(&disk, &clock, &SimRandom::new(60)), small_tables()).expect("it can be opened");
+    let broker = Broker::open_stepped(env(&disk, &clock, &SimRandom::new(60)), small_tables())
+        .expect("it can be opened");
     keep_house_for_long(&broker, &clock);
-    assert!(files(&disk, "log").is_empty(), "all segments are gone: {:?}", disk.files());
+    assert!(
+        files(&disk, "log").is_empty(),
+        "all segments are gone: {:?}",
+        disk.files()
+    );
     check(&broker, &model, true);
     broker.close().expect("nothing fails");
     (disk.fork(), model)
@@ -270,10 +344,13 @@ fn versions_go_on_when_records_that_could_not_be_read_are_trimmed() {
         disk.zero(&path, len / 4..len).expect("it is that long");
     }
     let clock = SimClock::new(1_700_000_100_000);
-    let broker =
-        Broker::open_stepped(env(&disk, &clock, &SimRandom::new(61)), small_tables()).expect("it can be opened");
+    let broker = Broker::open_stepped(env(&disk, &clock, &SimRandom::new(61)), small_tables())
+        .expect("it can be opened");
     let refused = model.iter().filter(|(key, ids)| {
-        let appended = send(&broker, append_of(key, 0, Some(Version(ids.len() as u64 + 1))));
+        let appended = send(
+            &broker,
+            append_of(key, 0, Some(Version(ids.len() as u64 + 1))),
+        );
         matches!(appended, Err(Error::DamagedRecords { .. }))
     });
     assert_eq!(
@@ -283,11 +360,17 @@ fn versions_go_on_when_records_that_could_not_be_read_are_trimmed() {
     );
     trim_all(&broker);
     keep_house_for_long(&broker, &clock);
-    assert!(files(&disk, "log").is_empty(), "all segments are gone: {:?}", disk.files());
+    assert!(
+        files(&disk, "log").is_empty(),
+        "all segments are gone: {:?}",
+        disk.files()
+    );
     check(&broker, &model, true);
     broker.close().expect("nothing fails");
     let disk = disk.fork();
-    files(&disk, "keys").iter().for_each(|path| remove(&disk, path));
+    files(&disk, "keys")
+        .iter()
+        .for_each(|path| remove(&disk, path));
     let broker = open(&disk, 62);
     check(&broker, &model, true);
     go_on(&broker, &model);
@@ -298,21 +381,28 @@ fn what_is_missing_between_runs_of_records_that_are_gone_is_in_nobodys_way() {
     let (disk, model) = trimmed(9);
     let append_fillers = |broker: &Broker| {
         for number in 0..FILLERS {
-            send(broker, append_of(&format!("filler {number}").into(), 0, None)).expect("nothing fails");
+            send(
+                broker,
+                append_of(&format!("filler {number}").into(), 0, None),
+            )
+            .expect("nothing fails");
         }
         broker.checkpoint_now().expect("nothing fails");
     };
     let clock = SimClock::new(1_700_000_200_000);
-    let broker =
-        Broker::open_stepped(env(&disk, &clock, &SimRandom::new(63)), small_tables()).expect("it can be opened");
+    let broker = Broker::open_stepped(env(&disk, &clock, &SimRandom::new(63)), small_tables())
+        .expect("it can be opened");
     append_fillers(&broker);
     trim_all(&broker);
     keep_house_for_long(&broker, &clock);
     drop(broker);
-    // As after a crash: what is missing was in a table, and its records were removed before that was written out.
+    // As after a crash: what is missing was in a table, and its records were removed before that
+    // was written out.
     let disk = disk.fork();
     let runs = files(&disk, "keys");
-    let second = runs.iter().filter(|path| !path.to_string_lossy().contains("/00000000000000000000-"));
+    let second = runs
+        .iter()
+        .filter(|path| !path.to_string_lossy().contains("/00000000000000000000-"));
     second.for_each(|path| remove(&disk, path));
     let broker = open(&disk, 64);
     check(&broker, &model, true);
@@ -324,7 +414,8 @@ fn what_is_missing_between_runs_of_records_that_are_gone_is_in_nobodys_way() {
 /// Other keys that come while records go, enough for a table to be due.
 const FILLERS: u64 = 60;
 
-/// Lets records go while others come, until the power fails at the disk's operation `at`, if that is reached.
+/// Lets records go while others come, until the power fails at the disk's operation `at`, if that
+/// is reached.
 fn crash_while_records_go(disk: &SimDisk, at: u64) -> bool {
     let clock = SimClock::new(1_700_000_100_000);
     let environment = env(disk, &clock, &SimRandom::new(at));
@@ -332,7 +423,10 @@ fn crash_while_records_go(disk: &SimDisk, at: u64) -> bool {
     if let Ok(broker) = Broker::open_stepped(environment, small_tables()) {
         for round in 0..4 {
             for number in 0..FILLERS {
-                let _ = send(&broker, append_of(&format!("filler {number}").into(), round, None));
+                let _ = send(
+                    &broker,
+                    append_of(&format!("filler {number}").into(), round, None),
+                );
             }
             clock.advance(std::time::Duration::from_secs(5));
             broker.keep_house(true);
@@ -349,7 +443,11 @@ fn versions_go_on_whenever_the_power_fails_while_their_records_are_removed() {
         let (disk, broker, model) = filled(7 + runs_before);
         for round in 0..runs_before {
             for number in 0..FILLERS {
-                send(&broker, append_of(&format!("filler {number}").into(), round, None)).expect("nothing fails");
+                send(
+                    &broker,
+                    append_of(&format!("filler {number}").into(), round, None),
+                )
+                .expect("nothing fails");
             }
             broker.checkpoint_now().expect("nothing fails");
         }
@@ -358,7 +456,9 @@ fn versions_go_on_whenever_the_power_fails_while_their_records_are_removed() {
         let disk = disk.fork();
         for without_runs in [false, true] {
             if without_runs {
-                files(&disk, "keys").iter().for_each(|path| remove(&disk, path));
+                files(&disk, "keys")
+                    .iter()
+                    .for_each(|path| remove(&disk, path));
             }
             for at in (runs_before % 2..).step_by(2) {
                 let disk = disk.fork();
@@ -366,12 +466,20 @@ fn versions_go_on_whenever_the_power_fails_while_their_records_are_removed() {
                     break;
                 }
                 crashes += 1;
-                let mode = if at % 4 < 2 { CrashMode::LoseUnsynced } else { CrashMode::RandomSubset };
+                let mode = if at % 4 < 2 {
+                    CrashMode::LoseUnsynced
+                } else {
+                    CrashMode::RandomSubset
+                };
                 let broker = open(&disk.power_cut(at, mode), 90);
                 for (key, ids) in &model {
                     let appended = send(&broker, append_of(key, 0, None)).expect("nothing fails");
                     let version = Version(ids.len() as u64 + 1);
-                    assert_eq!(appended.batches[0][0].versions, [version], "{key:?}, cut at {at}");
+                    assert_eq!(
+                        appended.batches[0][0].versions,
+                        [version],
+                        "{key:?}, cut at {at}"
+                    );
                 }
             }
         }
@@ -382,12 +490,20 @@ fn versions_go_on_whenever_the_power_fails_while_their_records_are_removed() {
 #[test]
 fn versions_outlive_all_records_and_all_that_is_derived() {
     let (disk, model) = trimmed(5);
-    for lost in [&[][..], &["checkpoint"], &["checkpoint.copy"], &["checkpoint", "checkpoint.copy"]] {
+    for lost in [
+        &[][..],
+        &["checkpoint"],
+        &["checkpoint.copy"],
+        &["checkpoint", "checkpoint.copy"],
+    ] {
         for without_runs in [false, true] {
             let disk = disk.fork();
-            lost.iter().for_each(|name| remove(&disk, &Path::new("/data").join(name)));
+            lost.iter()
+                .for_each(|name| remove(&disk, &Path::new("/data").join(name)));
             if without_runs {
-                files(&disk, "keys").iter().for_each(|path| remove(&disk, path));
+                files(&disk, "keys")
+                    .iter()
+                    .for_each(|path| remove(&disk, path));
             }
             for start in 0..3 {
                 let broker = open(&disk, 70 + start);
@@ -408,13 +524,18 @@ fn facts_that_outlive_records_are_right_or_reported_when_they_are_damaged() {
         let len = disk.content(&path).expect("it is there").len();
         for nth in 0..60 {
             let disk = disk.fork();
-            disk.flip_bit(&path, (len * nth / 60) as u64, (nth % 8) as u8).expect("it is that long");
+            disk.flip_bit(&path, (len * nth / 60) as u64, (nth % 8) as u8)
+                .expect("it is that long");
             let broker = open(&disk, (300 + 100 * at + nth) as u64);
             for (key, ids) in &model {
                 match send(&broker, append_of(key, 0, None)) {
                     Ok(appended) => {
                         right += 1;
-                        assert_eq!(appended.batches[0][0].versions, [Version(ids.len() as u64 + 1)], "{key:?}");
+                        assert_eq!(
+                            appended.batches[0][0].versions,
+                            [Version(ids.len() as u64 + 1)],
+                            "{key:?}"
+                        );
                     }
                     Err(Error::DamagedRecords { .. }) => refused += 1,
                     Err(error) => panic!("{error}"),
@@ -422,5 +543,8 @@ fn facts_that_outlive_records_are_right_or_reported_when_they_are_damaged() {
             }
         }
     }
-    assert!(refused > 100 && right > 100, "{refused} refused, {right} right");
+    assert!(
+        refused > 100 && right > 100,
+        "{refused} refused, {right} right"
+    );
 }

@@ -1,4 +1,5 @@
-//! The memory of key tables runs out, and is had again: whatever fills it, appends do not wait for ever.
+//! The memory of key tables runs out, and is had again: whatever fills it, appends do not wait for
+//! ever.
 
 use std::time::Duration;
 
@@ -24,17 +25,26 @@ impl Pressed {
     fn open(key_memory_bytes: usize, partitions: u32) -> Self {
         let clock = SimClock::new(1_700_000_000_000);
         let environment = env(&SimDisk::new(1), &clock, &SimRandom::new(1));
-        let options = Options { key_memory_bytes, ..options() };
+        let options = Options {
+            key_memory_bytes,
+            ..options()
+        };
         let broker = Broker::open_stepped(environment, options).expect("nothing fails");
         create(&broker, "t", partitions);
-        Self { broker, clock, waits: 0 }
+        Self {
+            broker,
+            clock,
+            waits: 0,
+        }
     }
 
     /// Appends once there is memory.
     fn append(&mut self, append: Append) -> Result<Appended, Error> {
         for _ in 0..ROUNDS {
             if let Some(admission) = now(self.broker.admit(100)) {
-                let pending = self.broker.append(append, admission.expect("there is room"))?;
+                let pending = self
+                    .broker
+                    .append(append, admission.expect("there is room"))?;
                 self.broker.commit_all();
                 return now(pending).expect("an answer");
             }
@@ -47,23 +57,46 @@ impl Pressed {
 }
 
 fn append_of(key: Option<String>, conditions: Vec<Condition>) -> Append {
-    let record =
-        proto::Record { key: key.map(Into::into), value: Some(bytes::Bytes::from_static(b"v")), ..Default::default() };
+    let record = proto::Record {
+        key: key.map(Into::into),
+        value: Some(bytes::Bytes::from_static(b"v")),
+        ..Default::default()
+    };
     let records = encode_proto(&record).into();
-    let batch = AppendBatch { topic: "t".into(), partition: None, sequence: None, records };
-    Append { batches: vec![batch], conditions, ..Append::default() }
+    let batch = AppendBatch {
+        topic: "t".into(),
+        partition: None,
+        sequence: None,
+        records,
+    };
+    Append {
+        batches: vec![batch],
+        conditions,
+        ..Append::default()
+    }
 }
 
 #[test]
 fn keys_that_only_conditions_name_give_their_memory_back() {
     let mut pressed = Pressed::open(256 << 10, 1);
     // The table then covers a record, and holds no row.
-    pressed.append(append_of(None, Vec::new())).expect("nothing fails");
+    pressed
+        .append(append_of(None, Vec::new()))
+        .expect("nothing fails");
     for number in 0..20_000 {
         let key = format!("nobody {number}").into();
-        let condition = Condition { topic: "t".into(), expected: Expected::KeyAt { key, version: Version(7) } };
+        let condition = Condition {
+            topic: "t".into(),
+            expected: Expected::KeyAt {
+                key,
+                version: Version(7),
+            },
+        };
         let refused = pressed.append(append_of(None, vec![condition]));
-        assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Conflict { .. })),
+            "{refused:?}"
+        );
     }
     assert!(pressed.waits > 3, "memory ran out {} times", pressed.waits);
 }
@@ -72,7 +105,9 @@ fn keys_that_only_conditions_name_give_their_memory_back() {
 fn many_tables_that_are_small_each_give_their_memory_back() {
     let mut pressed = Pressed::open(512 << 10, 1_024);
     for number in 0..16_000 {
-        pressed.append(append_of(Some(format!("key {number}")), Vec::new())).expect("nothing fails");
+        pressed
+            .append(append_of(Some(format!("key {number}")), Vec::new()))
+            .expect("nothing fails");
     }
     assert!(pressed.waits > 3, "memory ran out {} times", pressed.waits);
 }

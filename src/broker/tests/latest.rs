@@ -1,4 +1,5 @@
-//! The latest records of many entities: step by step, as at one moment, and never more in memory than a response.
+//! The latest records of many entities: step by step, as at one moment, and never more in memory
+//! than a response.
 
 use bytes::Bytes;
 
@@ -11,7 +12,11 @@ use crate::{
 };
 
 fn open(disk: &SimDisk) -> Broker {
-    let large = Options { journal_file_bytes: 8 << 20, memory_bytes: 64 << 20, ..options() };
+    let large = Options {
+        journal_file_bytes: 8 << 20,
+        memory_bytes: 64 << 20,
+        ..options()
+    };
     let world = env(disk, &SimClock::new(1_700_000_000_000), &SimRandom::new(1));
     let broker = Broker::open_stepped(world, large).expect("nothing fails");
     create(&broker, "t", 1);
@@ -27,12 +32,24 @@ fn keys(count: usize) -> Vec<Bytes> {
 }
 
 fn record(key: Bytes, bytes: usize) -> Vec<u8> {
-    encode_proto(&proto::Record { key: Some(key), value: Some(vec![7; bytes].into()), ..Default::default() })
+    encode_proto(&proto::Record {
+        key: Some(key),
+        value: Some(vec![7; bytes].into()),
+        ..Default::default()
+    })
 }
 
 /// One append, which is one frame, with records of keys 0 and up with values of these sizes.
 fn append(sizes: impl IntoIterator<Item = usize>) -> Append {
-    append_of("t", None, &sizes.into_iter().enumerate().map(|(nth, size)| record(key(nth), size)).collect::<Vec<_>>())
+    append_of(
+        "t",
+        None,
+        &sizes
+            .into_iter()
+            .enumerate()
+            .map(|(nth, size)| record(key(nth), size))
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn steps(mut reader: LatestReader) -> Vec<Vec<Latest>> {
@@ -41,12 +58,24 @@ fn steps(mut reader: LatestReader) -> Vec<Vec<Latest>> {
 
 fn value_len(latest: &Latest) -> Option<usize> {
     let record = latest.record.as_ref()?;
-    Some(RecordView::parse(record).expect("a record").value.expect("a value").len())
+    Some(
+        RecordView::parse(record)
+            .expect("a record")
+            .value
+            .expect("a value")
+            .len(),
+    )
 }
 
 /// How many reads of files this takes.
 fn reads(disk: &SimDisk, of: impl FnOnce()) -> u64 {
-    let reads = || disk.stats().operations.get(&OpKind::Read).copied().unwrap_or_default();
+    let reads = || {
+        disk.stats()
+            .operations
+            .get(&OpKind::Read)
+            .copied()
+            .unwrap_or_default()
+    };
     let before = reads();
     of();
     reads() - before
@@ -56,25 +85,41 @@ fn reads(disk: &SimDisk, of: impl FnOnce()) -> u64 {
 fn a_step_has_as_many_as_fit_a_response_in_the_order_asked_for_and_a_larger_record_goes_alone() {
     let half = MAX_RESPONSE_BYTES / 2 - 200;
     let sizes = [half, half, 1_000, 1_048_000, 0, 10, half, half];
-    for order in [[0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1, 0], [3, 0, 6, 2, 1, 7, 5, 4]] {
+    for order in [
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [7, 6, 5, 4, 3, 2, 1, 0],
+        [3, 0, 6, 2, 1, 7, 5, 4],
+    ] {
         for in_segments in [false, true] {
             let broker = open(&SimDisk::new(1));
             for (number, size) in sizes.into_iter().enumerate() {
-                send(&broker, append_of("t", None, &[record(key(number), size)])).expect("nothing fails");
+                send(&broker, append_of("t", None, &[record(key(number), size)]))
+                    .expect("nothing fails");
             }
             broker.keep_house(in_segments);
             let mut asked: Vec<Bytes> = order.iter().map(|number| key(*number)).collect();
             asked.insert(3, key(100));
-            let found = steps(broker.read_latest("t", &asked).expect("they can be looked up"));
+            let found = steps(
+                broker
+                    .read_latest("t", &asked)
+                    .expect("they can be looked up"),
+            );
             for step in &found {
                 let bytes: usize = step.iter().filter_map(value_len).sum();
                 let records = step.iter().filter(|latest| latest.record.is_some()).count();
-                assert!(bytes <= MAX_RESPONSE_BYTES || records == 1, "{bytes} bytes, {records} records");
+                assert!(
+                    bytes <= MAX_RESPONSE_BYTES || records == 1,
+                    "{bytes} bytes, {records} records"
+                );
             }
             assert!((4..=7).contains(&found.len()), "{} steps", found.len());
-            let mut expected: Vec<Option<usize>> = order.iter().map(|number| Some(sizes[*number])).collect();
+            let mut expected: Vec<Option<usize>> =
+                order.iter().map(|number| Some(sizes[*number])).collect();
             expected.insert(3, None);
-            assert_eq!(found.concat().iter().map(value_len).collect::<Vec<_>>(), expected);
+            assert_eq!(
+                found.concat().iter().map(value_len).collect::<Vec<_>>(),
+                expected
+            );
         }
     }
     let broker = open(&SimDisk::new(1));
@@ -88,10 +133,20 @@ fn a_thousand_records_of_one_large_frame_cost_reading_it_once_and_hold_none_of_i
     send(&broker, append([4_000; 1_000])).expect("nothing fails");
     broker.keep_house(true);
     let mut found = Vec::new();
-    let count = reads(&disk, || found = broker.get_latest("t", &keys(1_000)).expect("they can be read"));
+    let count = reads(&disk, || {
+        found = broker
+            .get_latest("t", &keys(1_000))
+            .expect("they can be read");
+    });
     assert!(count <= 4, "{count} reads");
     assert!(found.iter().all(|latest| value_len(latest) == Some(4_000)));
-    assert!(found.iter().filter_map(|latest| latest.record.as_ref()).all(Bytes::is_unique), "one keeps its frame");
+    assert!(
+        found
+            .iter()
+            .filter_map(|latest| latest.record.as_ref())
+            .all(Bytes::is_unique),
+        "one keeps its frame"
+    );
 }
 
 #[test]
@@ -102,7 +157,12 @@ fn a_read_of_an_entity_in_one_large_frame_costs_reading_it_once_and_holds_none_o
     send(&broker, append_of("t", None, &records)).expect("nothing fails");
     broker.keep_house(true);
     for backward in [false, true] {
-        let read = ReadKey { topic: "t".into(), key: key(0), backward, ..ReadKey::default() };
+        let read = ReadKey {
+            topic: "t".into(),
+            key: key(0),
+            backward,
+            ..ReadKey::default()
+        };
         let mut slices: Vec<Bytes> = Vec::new();
         let count = reads(&disk, || {
             let mut reader = broker.read_key(read).expect("it can be read");
@@ -111,7 +171,13 @@ fn a_read_of_an_entity_in_one_large_frame_costs_reading_it_once_and_holds_none_o
             }
         });
         assert!(count <= 4, "{count} reads");
-        assert_eq!(slices.iter().map(|slice| Records::new(slice).count()).sum::<usize>(), 1_000);
+        assert_eq!(
+            slices
+                .iter()
+                .map(|slice| Records::new(slice).count())
+                .sum::<usize>(),
+            1_000
+        );
         assert!(slices.iter().all(Bytes::is_unique), "one keeps its frame");
     }
 }
@@ -120,8 +186,13 @@ fn a_read_of_an_entity_in_one_large_frame_costs_reading_it_once_and_holds_none_o
 fn under_way(disk: &SimDisk) -> (Broker, LatestReader, Vec<Latest>) {
     let broker = open(disk);
     send(&broker, append([4_000; 1_000])).expect("nothing fails");
-    let mut reader = broker.read_latest("t", &keys(1_000)).expect("they can be looked up");
-    let first = reader.step().expect("it can be read").expect("there is something");
+    let mut reader = broker
+        .read_latest("t", &keys(1_000))
+        .expect("they can be looked up");
+    let first = reader
+        .step()
+        .expect("it can be read")
+        .expect("there is something");
     assert!(first.len() < 500, "there is more to come");
     (broker, reader, first)
 }
@@ -134,9 +205,18 @@ fn all_steps_are_of_the_moment_at_which_the_read_began() {
     broker.keep_house(true);
     found.extend(steps(reader).concat());
     assert_eq!(found.len(), 1_000);
-    assert!(found.iter().all(|latest| latest.version == Version(1) && value_len(latest) == Some(4_000)));
-    let now = broker.get_latest("t", &keys(1_000)).expect("they can be read");
-    assert!(now.iter().all(|latest| latest.version == Version(2) && value_len(latest) == Some(10)));
+    assert!(
+        found
+            .iter()
+            .all(|latest| latest.version == Version(1) && value_len(latest) == Some(4_000))
+    );
+    let now = broker
+        .get_latest("t", &keys(1_000))
+        .expect("they can be read");
+    assert!(
+        now.iter()
+            .all(|latest| latest.version == Version(2) && value_len(latest) == Some(10))
+    );
 }
 
 #[test]
@@ -145,7 +225,9 @@ fn what_is_trimmed_meanwhile_is_answered_as_what_was_trimmed_before() {
         let disk = SimDisk::new(1);
         let (broker, reader, first) = under_way(&disk);
         send(&broker, append([10; 1_000])).expect("nothing fails");
-        let trimmed = broker.trim("t", PartitionId(0), Offset(1_000)).expect("it is in the log");
+        let trimmed = broker
+            .trim("t", PartitionId(0), Offset(1_000))
+            .expect("it is in the log");
         broker.commit_all();
         assert_eq!(now(trimmed).expect("an answer"), Ok(Offset(1_000)));
         if removed {
@@ -153,8 +235,15 @@ fn what_is_trimmed_meanwhile_is_answered_as_what_was_trimmed_before() {
         }
         let rest = steps(reader).concat();
         assert_eq!(first.len() + rest.len(), 1_000);
-        let gone = Latest { partition: PartitionId(0), version: Version(1), record: None };
-        assert!(rest.iter().all(|latest| *latest == gone), "removed: {removed}");
+        let gone = Latest {
+            partition: PartitionId(0),
+            version: Version(1),
+            record: None,
+        };
+        assert!(
+            rest.iter().all(|latest| *latest == gone),
+            "removed: {removed}"
+        );
     }
 }
 
@@ -172,12 +261,26 @@ fn what_is_erased_meanwhile_is_not_returned() {
                 broker.keep_house(true);
                 broker.commit_all();
             }
-            assert!(broker.describe_erasure(erased.id).expect("it is known").complete);
+            assert!(
+                broker
+                    .describe_erasure(erased.id)
+                    .expect("it is known")
+                    .complete
+            );
         }
         let found = [first, steps(reader).concat()].concat();
         let last = found.last().expect("there are a thousand");
-        let record = RecordView::parse(last.record.as_ref().expect("it is there, without what it held")).unwrap();
+        let record = RecordView::parse(
+            last.record
+                .as_ref()
+                .expect("it is there, without what it held"),
+        )
+        .unwrap();
         assert!(record.erased.is_some() && record.key.is_none() && record.value.is_none());
-        assert!(found[..999].iter().all(|latest| value_len(latest) == Some(4_000)));
+        assert!(
+            found[..999]
+                .iter()
+                .all(|latest| value_len(latest) == Some(4_000))
+        );
     }
 }

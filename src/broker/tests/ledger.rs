@@ -91,7 +91,9 @@ impl Ledger {
     }
 
     pub(super) fn topic(&mut self, key: u64) -> &mut TopicEntry {
-        self.topics.get_mut(&key).expect("keys come from this ledger")
+        self.topics
+            .get_mut(&key)
+            .expect("keys come from this ledger")
     }
 
     pub(super) fn trim_asked(&mut self, key: u64, partition: u32, before: u64) {
@@ -107,7 +109,12 @@ impl Ledger {
 
     /// Takes note of an append; returns its key.
     pub(super) fn append_asked(&mut self, topic: u64, ids: Vec<u64>) -> usize {
-        self.appends.push(AppendEntry { topic, ids, known: Known::Maybe, refused: false });
+        self.appends.push(AppendEntry {
+            topic,
+            ids,
+            known: Known::Maybe,
+            refused: false,
+        });
         self.appends.len() - 1
     }
 
@@ -125,12 +132,16 @@ impl Ledger {
         assert_eq!(ranges[0].count as usize, entry.ids.len());
         let (topic, ids) = (entry.topic, entry.ids.clone());
         for (at, id) in ids.into_iter().enumerate() {
-            let before = self.topic(topic).found.insert((partition, first + at as u64), id);
+            let before = self
+                .topic(topic)
+                .found
+                .insert((partition, first + at as u64), id);
             assert_eq!(before.unwrap_or(id), id, "an offset was acknowledged twice");
         }
     }
 
-    /// Compares the broker with everything that is known, and takes note of what was not: what a reader has seen stays.
+    /// Compares the broker with everything that is known, and takes note of what was not: what a
+    /// reader has seen stays.
     pub(super) fn check(&mut self, broker: &Broker) -> Seen {
         let mut seen = Seen::default();
         let mut present: BTreeSet<u64> = BTreeSet::new();
@@ -147,9 +158,18 @@ impl Ledger {
                 continue;
             }
             let there = append.ids.iter().filter(|id| present.contains(id)).count();
-            assert!(!append.refused || there == 0, "a refused append is there: {append:?}");
-            let trimmed = self.topics[&append.topic].starts.values().any(|(_, asked)| *asked > 0);
-            assert!(there == 0 || there == append.ids.len() || trimmed, "part of an append is there: {append:?}");
+            assert!(
+                !append.refused || there == 0,
+                "a refused append is there: {append:?}"
+            );
+            let trimmed = self.topics[&append.topic]
+                .starts
+                .values()
+                .any(|(_, asked)| *asked > 0);
+            assert!(
+                there == 0 || there == append.ids.len() || trimmed,
+                "part of an append is there: {append:?}"
+            );
             if append.known == Known::Maybe && !append.refused {
                 // From now on it must stay as it is.
                 if there > 0 {
@@ -164,20 +184,38 @@ impl Ledger {
         seen
     }
 
-    /// Whether the topic is there, which must not contradict what is known; from now on it must stay so.
+    /// Whether the topic is there, which must not contradict what is known; from now on it must
+    /// stay so.
     fn settle_topic(&mut self, broker: &Broker, key: u64) -> bool {
         let topic = &self.topics[&key];
-        let described = broker.describe_topic(&topic.name).ok().map(|(described, _)| described);
-        let others: Vec<TopicId> = self.topics.iter().filter(|(k, _)| **k != key).filter_map(|(_, t)| t.id).collect();
+        let described = broker
+            .describe_topic(&topic.name)
+            .ok()
+            .map(|(described, _)| described);
+        let others: Vec<TopicId> = self
+            .topics
+            .iter()
+            .filter(|(k, _)| **k != key)
+            .filter_map(|(_, t)| t.id)
+            .collect();
         let there = described.filter(|found| match topic.id {
             Some(id) => found.id == id,
             // Not acknowledged: it is this one if it is none of the others.
-            None => !others.contains(&found.id) && topic.deleted != Some(Known::Yes) && topic.created == Known::Maybe,
+            None => {
+                !others.contains(&found.id)
+                    && topic.deleted != Some(Known::Yes)
+                    && topic.created == Known::Maybe
+            }
         });
         let topic = self.topic(key);
         match &there {
             Some(found) => {
-                assert_ne!(topic.deleted, Some(Known::Yes), "topic {} was deleted and is back", topic.name);
+                assert_ne!(
+                    topic.deleted,
+                    Some(Known::Yes),
+                    "topic {} was deleted and is back",
+                    topic.name
+                );
                 assert_eq!(found.partitions, topic.partitions);
                 topic.created = Known::Yes;
                 topic.id = Some(found.id);
@@ -196,7 +234,9 @@ impl Ledger {
     /// Checks all partitions of a topic; returns the ids of its records.
     fn check_topic(&mut self, broker: &Broker, key: u64) -> BTreeSet<u64> {
         let topic = self.topics[&key].clone();
-        let (_, partitions) = broker.describe_topic(&topic.name).expect("it was described before");
+        let (_, partitions) = broker
+            .describe_topic(&topic.name)
+            .expect("it was described before");
         let mut present = BTreeSet::new();
         for described in partitions {
             let partition = described.partition;
@@ -210,7 +250,10 @@ impl Ledger {
             self.topic(key).starts.insert(partition.0, (start, start));
             let records = read_whole(broker, &topic.name, partition);
             self.check_versions(key, partition, start, &records);
-            let records: Vec<(Offset, u64)> = records.iter().map(|found| (found.offset, found.id)).collect();
+            let records: Vec<(Offset, u64)> = records
+                .iter()
+                .map(|found| (found.offset, found.id))
+                .collect();
             self.check_records(key, partition, start, described.high_watermark.0, &records);
             for (_, id) in records {
                 assert!(present.insert(id), "record {id} is there twice");
@@ -219,27 +262,52 @@ impl Ledger {
         present
     }
 
-    /// Every record with a key has a version, without gaps, and behind what was seen before it was trimmed.
+    /// Every record with a key has a version, without gaps, and behind what was seen before it was
+    /// trimmed.
     fn check_versions(&mut self, key: u64, partition: PartitionId, start: u64, records: &[Found]) {
         let topic = self.topic(key);
         let mut here: BTreeMap<&[u8], u64> = BTreeMap::new();
         for found in records {
             let Some(key) = &found.key else {
-                assert_eq!(found.version, None, "a record without a key has a version: {found:?}");
+                assert_eq!(
+                    found.version, None,
+                    "a record without a key has a version: {found:?}"
+                );
                 continue;
             };
-            let version = found.version.unwrap_or_else(|| panic!("a record has no version: {found:?}")).0;
+            let version = found
+                .version
+                .unwrap_or_else(|| panic!("a record has no version: {found:?}"))
+                .0;
             let follows = match here.insert(key, version) {
                 Some(before) => version == before + 1,
                 None => version == 1 || start > 0,
             };
-            assert!(follows, "{}/{partition}: {found:?} has a gap before it", topic.name);
-            let id = *topic.versions.entry((key.clone(), version)).or_insert(found.id);
-            assert_eq!(id, found.id, "{}/{partition}: {found:?} has a version that another record had", topic.name);
+            assert!(
+                follows,
+                "{}/{partition}: {found:?} has a gap before it",
+                topic.name
+            );
+            let id = *topic
+                .versions
+                .entry((key.clone(), version))
+                .or_insert(found.id);
+            assert_eq!(
+                id, found.id,
+                "{}/{partition}: {found:?} has a version that another record had",
+                topic.name
+            );
         }
     }
 
-    fn check_records(&mut self, key: u64, partition: PartitionId, start: u64, end: u64, records: &[(Offset, u64)]) {
+    fn check_records(
+        &mut self,
+        key: u64,
+        partition: PartitionId,
+        start: u64,
+        end: u64,
+        records: &[(Offset, u64)],
+    ) {
         let name = self.topics[&key].name.clone();
         let asked: BTreeSet<u64> = self
             .appends
@@ -248,15 +316,34 @@ impl Ledger {
             .flat_map(|append| append.ids.iter().copied())
             .collect();
         let topic = self.topic(key);
-        assert_eq!(records.len() as u64, end - start, "{name}/{partition} does not hold what lies between its ends");
+        assert_eq!(
+            records.len() as u64,
+            end - start,
+            "{name}/{partition} does not hold what lies between its ends"
+        );
         for (at, (offset, id)) in records.iter().enumerate() {
             assert_eq!(offset.0, start + at as u64, "{name}/{partition} has a gap");
-            assert!(asked.contains(id), "nobody appended record {id} of {name}/{partition}");
+            assert!(
+                asked.contains(id),
+                "nobody appended record {id} of {name}/{partition}"
+            );
             let before = *topic.found.entry((partition.0, offset.0)).or_insert(*id);
-            assert_eq!(before, *id, "{name}/{partition} has another record at {offset} than before");
+            assert_eq!(
+                before, *id,
+                "{name}/{partition} has another record at {offset} than before"
+            );
         }
-        assert!(records.is_sorted_by_key(|(_, id)| *id), "{name}/{partition} is out of order");
-        let lost = topic.found.keys().find(|(of, offset)| *of == partition.0 && *offset >= end);
-        assert_eq!(lost, None, "{name}/{partition} ends at {end} and has lost an acknowledged or visible record");
+        assert!(
+            records.is_sorted_by_key(|(_, id)| *id),
+            "{name}/{partition} is out of order"
+        );
+        let lost = topic
+            .found
+            .keys()
+            .find(|(of, offset)| *of == partition.0 && *offset >= end);
+        assert_eq!(
+            lost, None,
+            "{name}/{partition} ends at {end} and has lost an acknowledged or visible record"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! An append that needs a file reads it as its caller does that, and one that does not need any asks for nothing.
+//! An append that needs a file reads it as its caller does that, and one that does not need any
+//! asks for nothing.
 
 use std::{
     cell::Cell,
@@ -19,8 +20,15 @@ use crate::{
 const KEYS: u64 = 500;
 
 fn open(disk: &SimDisk, seed: u64) -> Broker {
-    let small_tables = Options { key_memory_bytes: 16 << 10, ..options() };
-    let world = env(disk, &SimClock::new(1_700_000_000_000), &SimRandom::new(seed));
+    let small_tables = Options {
+        key_memory_bytes: 16 << 10,
+        ..options()
+    };
+    let world = env(
+        disk,
+        &SimClock::new(1_700_000_000_000),
+        &SimRandom::new(seed),
+    );
     Broker::open_stepped(world, small_tables).expect("nothing fails")
 }
 
@@ -28,13 +36,29 @@ fn key(number: u64) -> Bytes {
     format!("key {number}").into()
 }
 
-/// To the entity of this key, if it is at this version; with an event id, by which it is known when it comes again.
+/// To the entity of this key, if it is at this version; with an event id, by which it is known when
+/// it comes again.
 fn append_of(key: Bytes, version: u64) -> Append {
-    let record = proto::Record { key: Some(key.clone()), event_id: key.clone(), ..Default::default() };
+    let record = proto::Record {
+        key: Some(key.clone()),
+        event_id: key.clone(),
+        ..Default::default()
+    };
     let records = encode_proto(&record).into();
     Append {
-        batches: vec![AppendBatch { topic: "t".into(), partition: None, sequence: None, records }],
-        conditions: vec![Condition { topic: "t".into(), expected: Expected::KeyAt { key, version: Version(version) } }],
+        batches: vec![AppendBatch {
+            topic: "t".into(),
+            partition: None,
+            sequence: None,
+            records,
+        }],
+        conditions: vec![Condition {
+            topic: "t".into(),
+            expected: Expected::KeyAt {
+                key,
+                version: Version(version),
+            },
+        }],
         ..Append::default()
     }
 }
@@ -45,7 +69,9 @@ fn cold() -> (SimDisk, Broker) {
     let broker = open(&disk, 1);
     create(&broker, "t", 1);
     for number in 0..KEYS {
-        send(&disk, &broker, append_of(key(number), 0)).0.expect("nothing fails");
+        send(&disk, &broker, append_of(key(number), 0))
+            .0
+            .expect("nothing fails");
         if number % 100 == 99 {
             broker.checkpoint_now().expect("nothing fails");
         }
@@ -54,11 +80,13 @@ fn cold() -> (SimDisk, Broker) {
     (disk.clone(), open(&disk, 2))
 }
 
-/// Appends: the answer, and how often it was said that files would be read. No file is read without that.
+/// Appends: the answer, and how often it was said that files would be read. No file is read without
+/// that.
 fn send(disk: &SimDisk, broker: &Broker, append: Append) -> (Result<Appended, Error>, u32) {
     let opened_or_read = || {
         let stats = disk.stats();
-        [OpKind::Read, OpKind::Map, OpKind::Open].map(|kind| stats.operations.get(&kind).copied().unwrap_or_default())
+        [OpKind::Read, OpKind::Map, OpKind::Open]
+            .map(|kind| stats.operations.get(&kind).copied().unwrap_or_default())
     };
     let (asked, inside) = (Cell::new(0), Cell::new([0; 3]));
     let reading = |read: &mut dyn FnMut()| {
@@ -66,19 +94,28 @@ fn send(disk: &SimDisk, broker: &Broker, append: Append) -> (Result<Appended, Er
         read();
         let read = opened_or_read();
         asked.set(asked.get() + 1);
-        inside.set(std::array::from_fn(|kind| inside.get()[kind] + read[kind] - before[kind]));
+        inside.set(std::array::from_fn(|kind| {
+            inside.get()[kind] + read[kind] - before[kind]
+        }));
     };
-    let admission = now(broker.admit(100)).expect("there is memory").expect("nothing fails");
+    let admission = now(broker.admit(100))
+        .expect("there is memory")
+        .expect("nothing fails");
     let before = opened_or_read();
-    let mut pending = broker.append_reading(append, admission, &reading).expect("it is queued");
+    let mut pending = broker
+        .append_reading(append, admission, &reading)
+        .expect("it is queued");
     let between = opened_or_read();
     broker.commit_all();
     let durable = opened_or_read();
-    let Poll::Ready(answer) = pin!(&mut pending).poll_reading(&mut Context::from_waker(Waker::noop()), &reading) else {
+    let Poll::Ready(answer) =
+        pin!(&mut pending).poll_reading(&mut Context::from_waker(Waker::noop()), &reading)
+    else {
         panic!("it is durable");
     };
     let after = opened_or_read();
-    let here: [u64; 3] = std::array::from_fn(|kind| between[kind] - before[kind] + after[kind] - durable[kind]);
+    let here: [u64; 3] =
+        std::array::from_fn(|kind| between[kind] - before[kind] + after[kind] - durable[kind]);
     assert_eq!(here, inside.get(), "files were read on the caller's thread");
     (answer, asked.get())
 }
@@ -86,9 +123,12 @@ fn send(disk: &SimDisk, broker: &Broker, append: Append) -> (Result<Appended, Er
 #[test]
 fn only_a_key_that_is_in_files_alone_makes_an_append_read_them() {
     let (disk, broker) = cold();
-    for (what, number, version, asked) in
-        [("in files", 7, 1, 1), ("in memory by now", 7, 2, 0), ("new", KEYS + 1, 0, 0), ("new before", KEYS + 1, 1, 0)]
-    {
+    for (what, number, version, asked) in [
+        ("in files", 7, 1, 1),
+        ("in memory by now", 7, 2, 0),
+        ("new", KEYS + 1, 0, 0),
+        ("new before", KEYS + 1, 1, 0),
+    ] {
         let (answer, found) = send(&disk, &broker, append_of(key(number), version));
         assert!(answer.is_ok(), "{what}: {answer:?}");
         assert_eq!(found, asked, "{what}");

@@ -25,12 +25,24 @@ fn append_if(key: &str, event_id: &str, conditions: &[(&str, u64)]) -> Append {
         ..Default::default()
     };
     let records = encode_proto(&record).into();
-    let batch = AppendBatch { topic: "t".into(), partition: None, sequence: None, records };
+    let batch = AppendBatch {
+        topic: "t".into(),
+        partition: None,
+        sequence: None,
+        records,
+    };
     let condition = |(key, version): &(&str, u64)| Condition {
         topic: "t".into(),
-        expected: Expected::KeyAt { key: Bytes::copy_from_slice(key.as_bytes()), version: Version(*version) },
+        expected: Expected::KeyAt {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            version: Version(*version),
+        },
     };
-    Append { batches: vec![batch], conditions: conditions.iter().map(condition).collect(), ..Append::default() }
+    Append {
+        batches: vec![batch],
+        conditions: conditions.iter().map(condition).collect(),
+        ..Append::default()
+    }
 }
 
 #[test]
@@ -42,13 +54,20 @@ fn a_stored_append_is_answered_again_whatever_has_become_of_entities_it_had_only
     assert_eq!(send(&broker, transfer()), Ok(first), "it was stored");
 
     let other = append_if("to", "event 3", &[("to", 0), ("limit", 0)]);
-    let Err(Error::Conflict { failed }) = send(&broker, other) else { panic!("another append is in conflict") };
-    assert_eq!(failed.iter().map(|failed| failed.index).collect::<Vec<_>>(), [0, 1]);
+    let Err(Error::Conflict { failed }) = send(&broker, other) else {
+        panic!("another append is in conflict")
+    };
+    assert_eq!(
+        failed.iter().map(|failed| failed.index).collect::<Vec<_>>(),
+        [0, 1]
+    );
 }
 
 #[test]
 fn an_append_at_the_highest_version_there_can_be_is_in_conflict_as_any_other() {
-    let Err(Error::Conflict { failed }) = send(&broker(), append_if("key", "event", &[("key", u64::MAX)])) else {
+    let Err(Error::Conflict { failed }) =
+        send(&broker(), append_if("key", "event", &[("key", u64::MAX)]))
+    else {
         panic!("the key has no record")
     };
     assert_eq!(failed[0].actual, Actual::Version(Version::NONE));

@@ -9,15 +9,26 @@ use crate::{
 
 #[test]
 fn a_response_is_no_larger_than_promised_however_large_an_append_was() {
-    let options = Options { journal_file_bytes: 8 << 20, memory_bytes: 64 << 20, ..options() };
-    let world = env(&SimDisk::new(1), &SimClock::new(1_700_000_000_000), &SimRandom::new(1));
+    let options = Options {
+        journal_file_bytes: 8 << 20,
+        memory_bytes: 64 << 20,
+        ..options()
+    };
+    let world = env(
+        &SimDisk::new(1),
+        &SimClock::new(1_700_000_000_000),
+        &SimRandom::new(1),
+    );
     let broker = Broker::open_stepped(world, options).expect("nothing fails");
     create(&broker, "t", 1);
     // 4 MB, then one record, then a record that is as large as one may be, alone and not.
     let appends: [&[usize]; 4] = [&[100_000; 40], &[10], &[1_048_000], &[10, 1_048_000, 10]];
     let mut count = 0;
     for lens in appends {
-        let records: Vec<Vec<u8>> = (count..).zip(lens).map(|(id, len)| encode_record(id, *len)).collect();
+        let records: Vec<Vec<u8>> = (count..)
+            .zip(lens)
+            .map(|(id, len)| encode_record(id, *len))
+            .collect();
         send(&broker, append_of("t", None, &records)).expect("nothing fails");
         count += lens.len() as u64;
     }
@@ -25,12 +36,21 @@ fn a_response_is_no_larger_than_promised_however_large_an_append_was() {
         if in_segments {
             broker.keep_house(true);
         }
-        let mut reader = broker.read(Read { topic: "t".into(), ..Read::default() }).expect("it is there");
+        let mut reader = broker
+            .read(Read {
+                topic: "t".into(),
+                ..Read::default()
+            })
+            .expect("it is there");
         let mut found = Vec::new();
         while let Step::Batch(batch) = reader.step().expect("it can be read") {
             let bytes: usize = batch.records.iter().map(bytes::Bytes::len).sum();
             let records: Vec<u64> = batch.records.iter().flat_map(ids).collect();
-            assert!(bytes <= MAX_RESPONSE_BYTES || records.len() == 1, "{bytes} bytes, {} records", records.len());
+            assert!(
+                bytes <= MAX_RESPONSE_BYTES || records.len() == 1,
+                "{bytes} bytes, {} records",
+                records.len()
+            );
             found.extend(records);
         }
         assert_eq!(found, (0..count).collect::<Vec<_>>());
@@ -38,6 +58,15 @@ fn a_response_is_no_larger_than_promised_however_large_an_append_was() {
 }
 
 fn ids(slice: &bytes::Bytes) -> Vec<u64> {
-    let id = |encoded| id_of(RecordView::parse(encoded).expect("a record").value.expect("a value"));
-    Records::new(slice).map(|element| id(element.expect("a record").1)).collect()
+    let id = |encoded| {
+        id_of(
+            RecordView::parse(encoded)
+                .expect("a record")
+                .value
+                .expect("a value"),
+        )
+    };
+    Records::new(slice)
+        .map(|element| id(element.expect("a record").1))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! A broker's life at random: topics come and go, records are appended and trimmed, segments roll, checkpoints happen.
+//! A broker's life at random: topics come and go, records are appended and trimmed, segments roll,
+//! checkpoints happen.
 
 use std::collections::BTreeMap;
 
@@ -43,11 +44,20 @@ struct Waiting {
 }
 
 impl Life {
-    /// Begins a life on an empty disk; the power may be set to fail on it. None if it fails before the broker is open.
+    /// Begins a life on an empty disk; the power may be set to fail on it. None if it fails before
+    /// the broker is open.
     pub(super) fn begin(disk: &SimDisk, seed: u64) -> Option<Self> {
         let (clock, chance) = (SimClock::new(1_700_000_000_000), SimRandom::new(seed));
-        let broker = Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed + 1)), options()).ok()?;
-        Some(Self { disk: disk.clone(), clock, chance, broker, ledger: Ledger::default(), did: Did::default() })
+        let broker =
+            Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed + 1)), options()).ok()?;
+        Some(Self {
+            disk: disk.clone(),
+            clock,
+            chance,
+            broker,
+            ledger: Ledger::default(),
+            did: Did::default(),
+        })
     }
 
     /// Lives on for so many steps, or until the power fails.
@@ -102,8 +112,11 @@ impl Life {
 
     /// The topics that have been created and not deleted.
     fn living(&self) -> Vec<u64> {
-        let living =
-            self.ledger.topics.iter().filter(|(_, topic)| topic.created == Known::Yes && topic.deleted.is_none());
+        let living = self
+            .ledger
+            .topics
+            .iter()
+            .filter(|(_, topic)| topic.created == Known::Yes && topic.deleted.is_none());
         living.map(|(key, _)| *key).collect()
     }
 
@@ -113,25 +126,36 @@ impl Life {
 
     fn ask_create(&mut self, waiting: &mut Waiting) {
         let name = format!("topic-{}", below(&self.chance, 3));
-        let taken = self.ledger.topics.values().any(|topic| topic.name == name && topic.deleted != Some(Known::Yes));
+        let taken = self
+            .ledger
+            .topics
+            .values()
+            .any(|topic| topic.name == name && topic.deleted != Some(Known::Yes));
         if taken {
             return;
         }
         let partitions = 1 + below(&self.chance, 3) as u32;
         let settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
         if let Ok(pending) = self.broker.create_topic(&name, partitions, &settings) {
-            waiting.creates.push((self.ledger.create_asked(&name, partitions), pending));
+            waiting
+                .creates
+                .push((self.ledger.create_asked(&name, partitions), pending));
         }
     }
 
     fn ask_trim(&mut self, key: u64, waiting: &mut Waiting) {
         let topic = self.ledger.topic(key).clone();
         let partition = below(&self.chance, u64::from(topic.partitions)) as u32;
-        let Ok((_, partitions)) = self.broker.describe_topic(&topic.name) else { return };
+        let Ok((_, partitions)) = self.broker.describe_topic(&topic.name) else {
+            return;
+        };
         let described = &partitions[partition as usize];
         let (start, end) = (described.earliest.0, described.high_watermark.0);
         let before = start + below(&self.chance, end - start + 1);
-        if let Ok(pending) = self.broker.trim(&topic.name, PartitionId(partition), Offset(before)) {
+        if let Ok(pending) = self
+            .broker
+            .trim(&topic.name, PartitionId(partition), Offset(before))
+        {
             self.ledger.trim_asked(key, partition, before);
             waiting.trims.push((key, partition, pending));
         }
@@ -145,10 +169,18 @@ impl Life {
         let ids: Vec<u64> = (0..count).map(|_| self.ledger.fresh_id()).collect();
         let records: Vec<Vec<u8>> = ids
             .iter()
-            .map(|id| encode_keyed(*id, below(&self.chance, largest) as usize, partition, topic.partitions))
+            .map(|id| {
+                encode_keyed(
+                    *id,
+                    below(&self.chance, largest) as usize,
+                    partition,
+                    topic.partitions,
+                )
+            })
             .collect();
         let append = append_of(&topic.name, Some(partition), &records);
-        let admission = now(self.broker.admit(records.iter().map(Vec::len).sum())).expect("there is memory");
+        let admission =
+            now(self.broker.admit(records.iter().map(Vec::len).sum())).expect("there is memory");
         let asked = self.ledger.append_asked(key, ids);
         match admission.and_then(|admission| self.broker.append(append, admission)) {
             Ok(pending) => waiting.appends.push((asked, pending)),
@@ -170,7 +202,9 @@ impl Life {
                     self.ledger.append_answered(asked, &appended);
                     self.did.appended += 1;
                 }
-                Some(Err(crate::broker::Error::UnknownTopic { .. })) => self.ledger.append_refused(asked),
+                Some(Err(crate::broker::Error::UnknownTopic { .. })) => {
+                    self.ledger.append_refused(asked);
+                }
                 _ => {}
             }
         }
@@ -189,7 +223,9 @@ impl Life {
     }
 
     fn keep_house(&mut self) {
-        self.clock.advance(std::time::Duration::from_millis(100 + below(&self.chance, 900)));
+        self.clock.advance(std::time::Duration::from_millis(
+            100 + below(&self.chance, 900),
+        ));
         match below(&self.chance, 16) {
             0 => {
                 self.broker.keep_house(true);
@@ -198,10 +234,17 @@ impl Life {
             1..=4 => self.broker.keep_house(false),
             _ => {}
         }
-        for (_, partitions) in
-            self.ledger.topics.values().filter_map(|topic| self.broker.describe_topic(&topic.name).ok())
+        for (_, partitions) in self
+            .ledger
+            .topics
+            .values()
+            .filter_map(|topic| self.broker.describe_topic(&topic.name).ok())
         {
-            let segments = partitions.iter().map(|partition| u64::from(partition.segments)).max().unwrap_or(0);
+            let segments = partitions
+                .iter()
+                .map(|partition| u64::from(partition.segments))
+                .max()
+                .unwrap_or(0);
             self.did.most_segments = self.did.most_segments.max(segments);
         }
     }

@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 use crate::{
     broker::{
-        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Latest, OpenError, Options, Pending, Read,
-        Step,
+        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Latest, OpenError,
+        Options, Pending, Read, Step,
     },
     env::{
         Env, Random,
@@ -23,7 +23,8 @@ use crate::{
     types::{Offset, PartitionId, Position, RecordView, Records, Version, partition_of_key},
 };
 
-/// Small enough that a short workload goes round all of it: journal files of 16 blocks, memory for a few segments.
+/// Small enough that a short workload goes round all of it: journal files of 16 blocks, memory for
+/// a few segments.
 pub(super) fn options() -> Options {
     Options {
         journal_file_bytes: 96 << 10,
@@ -37,11 +38,15 @@ pub(super) fn options() -> Options {
 
 /// A world for a broker on this disk.
 pub(super) fn env(disk: &SimDisk, clock: &SimClock, random: &SimRandom) -> Env {
-    Env { files: Arc::new(disk.clone()), clock: Arc::new(clock.clone()), random: Arc::new(random.clone()) }
+    Env {
+        files: Arc::new(disk.clone()),
+        clock: Arc::new(clock.clone()),
+        random: Arc::new(random.clone()),
+    }
 }
 
-/// Opens a broker without threads, with a clock of its own. Each start of a run gets another seed, as salts must
-/// differ.
+/// Opens a broker without threads, with a clock of its own. Each start of a run gets another seed,
+/// as salts must differ.
 pub(super) fn open(disk: &SimDisk, seed: u64) -> Result<Broker, OpenError> {
     let clock = SimClock::new(1_700_000_000_000);
     Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed)), options())
@@ -67,13 +72,18 @@ pub(super) fn encode_keyed(id: u64, len: usize, partition: u32, partitions: u32)
 pub(super) fn key_in(which: u64, partition: u32, partitions: u32) -> Vec<u8> {
     let keys = (0u64..).map(|nth| format!("k{nth}").into_bytes());
     let mut keys = keys.filter(|key| partition_of_key(key, partitions) == PartitionId(partition));
-    keys.nth(which as usize).expect("there are keys for every partition")
+    keys.nth(which as usize)
+        .expect("there are keys for every partition")
 }
 
 fn encode(id: u64, len: usize, key: Option<Vec<u8>>) -> Vec<u8> {
     let mut value = id.to_le_bytes().to_vec();
     value.resize(len.max(8), (id % 251) as u8);
-    encode_proto(&crate::proto::Record { key: key.map(Into::into), value: Some(value.into()), ..Default::default() })
+    encode_proto(&crate::proto::Record {
+        key: key.map(Into::into),
+        value: Some(value.into()),
+        ..Default::default()
+    })
 }
 
 /// A record in wire form.
@@ -85,9 +95,14 @@ pub(super) fn encode_proto(record: &crate::proto::Record) -> Vec<u8> {
 
 /// The id in a value, which must be as [`encode_record`] made it.
 pub(super) fn id_of(value: &[u8]) -> u64 {
-    let (head, rest) = value.split_first_chunk::<8>().expect("a value begins with its id");
+    let (head, rest) = value
+        .split_first_chunk::<8>()
+        .expect("a value begins with its id");
     let id = u64::from_le_bytes(*head);
-    assert!(rest.iter().all(|byte| u64::from(*byte) == id % 251), "the value of record {id} has changed");
+    assert!(
+        rest.iter().all(|byte| u64::from(*byte) == id % 251),
+        "the value of record {id} has changed"
+    );
     id
 }
 
@@ -99,13 +114,18 @@ pub(super) fn append_of(topic: &str, partition: Option<u32>, records: &[Vec<u8>]
         sequence: None,
         records: records.concat().into(),
     };
-    Append { batches: vec![batch], ..Append::default() }
+    Append {
+        batches: vec![batch],
+        ..Append::default()
+    }
 }
 
 /// Creates a topic with the smallest segments.
 pub(super) fn create(broker: &Broker, topic: &str, partitions: u32) {
     let settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
-    let created = broker.create_topic(topic, partitions, &settings).expect("it is a good name");
+    let created = broker
+        .create_topic(topic, partitions, &settings)
+        .expect("it is a good name");
     broker.commit_all();
     now(created).expect("an answer").expect("nothing fails");
 }
@@ -121,7 +141,10 @@ pub(super) fn send(broker: &Broker, append: Append) -> Result<Appended, Error> {
 
 /// All records of a partition from its start: offset and id.
 pub(super) fn read_all(broker: &Broker, topic: &str, partition: PartitionId) -> Vec<(Offset, u64)> {
-    read_whole(broker, topic, partition).into_iter().map(|found| (found.offset, found.id)).collect()
+    read_whole(broker, topic, partition)
+        .into_iter()
+        .map(|found| (found.offset, found.id))
+        .collect()
 }
 
 /// A record as a reader got it.
@@ -135,16 +158,25 @@ pub(super) struct Found {
 
 /// All records of a partition from its start.
 pub(super) fn read_whole(broker: &Broker, topic: &str, partition: PartitionId) -> Vec<Found> {
-    let read =
-        Read { topic: topic.to_owned(), partitions: vec![(partition, Some(Position::Earliest))], ..Read::default() };
-    let mut reader = broker.read(read).unwrap_or_else(|error| panic!("{topic}/{partition} cannot be read: {error}"));
+    let read = Read {
+        topic: topic.to_owned(),
+        partitions: vec![(partition, Some(Position::Earliest))],
+        ..Read::default()
+    };
+    let mut reader = broker
+        .read(read)
+        .unwrap_or_else(|error| panic!("{topic}/{partition} cannot be read: {error}"));
     let mut found = Vec::new();
     loop {
-        match reader.step().unwrap_or_else(|error| panic!("{topic}/{partition} cannot be read on: {error}")) {
+        match reader
+            .step()
+            .unwrap_or_else(|error| panic!("{topic}/{partition} cannot be read on: {error}"))
+        {
             Step::Batch(batch) => {
                 for slice in &batch.records {
                     for record in Records::new(slice) {
-                        let record = RecordView::parse(record.expect("a record").1).expect("a record");
+                        let record =
+                            RecordView::parse(record.expect("a record").1).expect("a record");
                         found.push(Found {
                             offset: Offset(record.offset.expect("the broker's field")),
                             id: id_of(record.value.expect("a value")),
@@ -170,7 +202,11 @@ pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
 
 impl Broker {
     /// As [`Broker::append_reading`], on this thread.
-    pub(super) fn append(&self, append: Append, admission: Admission) -> Result<Pending<Appended>, Error> {
+    pub(super) fn append(
+        &self,
+        append: Append,
+        admission: Admission,
+    ) -> Result<Pending<Appended>, Error> {
         self.append_reading(append, admission, DIRECTLY)
     }
 

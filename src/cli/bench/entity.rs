@@ -1,4 +1,5 @@
-//! The load of `bench entity`: entities are read by their keys, at random, and every record is compared.
+//! The load of `bench entity`: entities are read by their keys, at random, and every record is
+//! compared.
 
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ use crate::{
 const ROUND_TRIPS: u32 = 1_000;
 
 pub(super) async fn run(bench: &mut Bench<'_>, plan: EntityReads) -> Result<Run, Failure> {
-    // All entities' first records, then all their second ones: each entity is spread over the whole log.
+    // All entities' first records, then all their second ones: each entity is spread over the whole
+    // log.
     let records = plan.entities * u64::from(plan.records_per_entity);
     let payload = Arc::clone(&bench.payload);
     preload::append(bench, records, bench.plan.records, |number, made| {
@@ -47,7 +49,10 @@ pub(super) async fn run(bench: &mut Bench<'_>, plan: EntityReads) -> Result<Run,
         });
     }
     let watch = Stopwatch::start(&bench.env.clock);
-    let running: Vec<_> = readers.into_iter().map(|reader| tokio::spawn(reader.run())).collect();
+    let running: Vec<_> = readers
+        .into_iter()
+        .map(|reader| tokio::spawn(reader.run()))
+        .collect();
     let mut latencies = Latencies::new();
     for reader in running {
         latencies.add(&reader.await.expect("a reader does not panic")?);
@@ -55,7 +60,13 @@ pub(super) async fn run(bench: &mut Bench<'_>, plan: EntityReads) -> Result<Run,
     let reads = u64::from(bench.plan.clients) * u64::from(bench.plan.requests);
     let records = reads * u64::from(plan.max.min(plan.records_per_entity));
     let bytes = records * bench.plan.record_bytes as u64;
-    Ok(Run { records, bytes, took: watch.elapsed(), latencies, round_trip: Some(round_trip) })
+    Ok(Run {
+        records,
+        bytes,
+        took: watch.elapsed(),
+        latencies,
+        round_trip: Some(round_trip),
+    })
 }
 
 /// The median of calls for which the broker has next to nothing to do.
@@ -90,7 +101,11 @@ impl Reader {
             let entity = mixed(self.seed.wrapping_add(read.into())) % self.plan.entities;
             write_key(&mut key, entity);
             let watch = Stopwatch::start(&self.clock);
-            let mut reading = entities.read(&self.topic, &key).max_records(self.plan.max.into()).open().await?;
+            let mut reading = entities
+                .read(&self.topic, &key)
+                .max_records(self.plan.max.into())
+                .open()
+                .await?;
             let mut batches = Vec::new();
             while let Some(batch) = reading.next_batch().await? {
                 batches.push(batch);
@@ -103,8 +118,18 @@ impl Reader {
     }
 
     /// Whether these are the first records of the entity, byte for byte.
-    fn check(&self, entity: u64, key: &[u8], latest: Version, batches: &[EntityBatch]) -> Result<(), Failure> {
-        let wrong = |problem: &str| Failure::General(format!("entity {entity} was not read as appended: {problem}"));
+    fn check(
+        &self,
+        entity: u64,
+        key: &[u8],
+        latest: Version,
+        batches: &[EntityBatch],
+    ) -> Result<(), Failure> {
+        let wrong = |problem: &str| {
+            Failure::General(format!(
+                "entity {entity} was not read as appended: {problem}"
+            ))
+        };
         let (mut seen, mut value) = (0, Vec::new());
         for record in batches.iter().flat_map(EntityBatch::records) {
             let record = record.map_err(Error::from)?;
@@ -136,5 +161,9 @@ fn write_key(key: &mut Vec<u8>, entity: u64) {
 
 /// The value of an entity's record that has so many before it.
 fn write_value(payload: &Payload, value: &mut Vec<u8>, entity: u64, before: u64) {
-    payload.write(value, u32::try_from(before).expect("an entity has fewer than 2^32 records"), entity);
+    payload.write(
+        value,
+        u32::try_from(before).expect("an entity has fewer than 2^32 records"),
+        entity,
+    );
 }

@@ -45,16 +45,26 @@ impl Machine {
     /// Takes some seconds, and some room in the directory for as long.
     pub(super) fn measure(env: &Env, scratch: &Scratch) -> Result<Self, Failure> {
         let disk = |error: io::Error| {
-            Failure::General(format!("cannot measure the disk: {error}; choose another one with --dir"))
+            Failure::General(format!(
+                "cannot measure the disk: {error}; choose another one with --dir"
+            ))
         };
         let (disk, disk_direct, small_sync) = measure_disk(env, scratch).map_err(disk)?;
-        let loopback = measure_loopback(env)
-            .map_err(|error| Failure::General(format!("cannot measure a connection over loopback: {error}")))?;
-        Ok(Self { disk, disk_direct, small_sync, loopback })
+        let loopback = measure_loopback(env).map_err(|error| {
+            Failure::General(format!(
+                "cannot measure a connection over loopback: {error}"
+            ))
+        })?;
+        Ok(Self {
+            disk,
+            disk_direct,
+            small_sync,
+            loopback,
+        })
     }
 
-    /// Each limit's own median: it is measured anew before every run, because a machine that others use as well is not
-    /// the same a minute later.
+    /// Each limit's own median: it is measured anew before every run, because a machine that others
+    /// use as well is not the same a minute later.
     pub(super) fn medians(machines: &[Self]) -> Self {
         Self {
             disk: median(machines, |machine| machine.disk),
@@ -109,14 +119,17 @@ fn write_in_steps(env: &Env, file: &dyn File) -> io::Result<f64> {
 fn measure_loopback(env: &Env) -> io::Result<f64> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    let sender = thread::Builder::new().name("loopback".to_owned()).spawn(move || -> io::Result<()> {
-        let mut stream = TcpStream::connect(address)?;
-        let step = vec![7; STEP_BYTES];
-        for _ in (0..LOOPBACK_BYTES).step_by(STEP_BYTES) {
-            stream.write_all(&step)?;
-        }
-        Ok(())
-    })?;
+    let sender =
+        thread::Builder::new()
+            .name("loopback".to_owned())
+            .spawn(move || -> io::Result<()> {
+                let mut stream = TcpStream::connect(address)?;
+                let step = vec![7; STEP_BYTES];
+                for _ in (0..LOOPBACK_BYTES).step_by(STEP_BYTES) {
+                    stream.write_all(&step)?;
+                }
+                Ok(())
+            })?;
 
     let (mut stream, _) = listener.accept()?;
     let (mut buffer, mut received) = (vec![0; STEP_BYTES], 0);

@@ -76,7 +76,10 @@ pub(super) struct Stopwatch {
 
 impl Stopwatch {
     pub(super) fn start(clock: &Arc<dyn Clock>) -> Self {
-        Self { clock: Arc::clone(clock), started: clock.elapsed() }
+        Self {
+            clock: Arc::clone(clock),
+            started: clock.elapsed(),
+        }
     }
 
     pub(super) fn elapsed(&self) -> Duration {

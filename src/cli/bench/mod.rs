@@ -1,9 +1,10 @@
 //! `taffrail bench`: how fast a broker is, beside what its machine can do.
 //!
-//! `plan.rs` is what was asked for; `payload.rs` makes records that can be recognised and checks them; `produce.rs`,
-//! `consume.rs` and `entity.rs` are the loads, and `preload.rs` is what is there before; `machine.rs` measures the
-//! machine; `report.rs` prints. The broker, unless one is named, is a process of its own (`own_broker.rs`), so that it
-//! and its clients share nothing but the machine.
+//! `plan.rs` is what was asked for; `payload.rs` makes records that can be recognised and checks
+//! them; `produce.rs`, `consume.rs` and `entity.rs` are the loads, and `preload.rs` is what is
+//! there before; `machine.rs` measures the machine; `report.rs` prints. The broker, unless one is
+//! named, is a process of its own (`own_broker.rs`), so that it and its clients share nothing but
+//! the machine.
 
 mod consume;
 mod entity;
@@ -55,15 +56,31 @@ async fn measure(flags: &BenchFlags, env: &Env) -> Result<Report, Failure> {
     let plan = Plan::new(&flags.command)?;
     let scratch = Arc::new(Scratch::create(env, &plan.dir)?);
     let named = flags.connection.server.is_some() || crate::config::server_variable().is_some();
-    let mut own = if named { None } else { Some(OwnBroker::start(&scratch).await?) };
-    let server = own.as_ref().map_or_else(|| Server::new(&flags.connection), |own| Server::at(own.url()));
+    let mut own = if named {
+        None
+    } else {
+        Some(OwnBroker::start(&scratch).await?)
+    };
+    let server = own.as_ref().map_or_else(
+        || Server::new(&flags.connection),
+        |own| Server::at(own.url()),
+    );
 
     let (mut machines, mut runs) = (Vec::new(), Vec::new());
     for _ in 0..plan.runs {
         machines.push(measure_machine(env, &scratch).await?);
-        runs.push(Bench::prepare(&plan, &server, own.as_mut(), env).await?.run().await?);
+        runs.push(
+            Bench::prepare(&plan, &server, own.as_mut(), env)
+                .await?
+                .run()
+                .await?,
+        );
     }
-    Ok(Report { plan, machine: Machine::medians(&machines), runs })
+    Ok(Report {
+        plan,
+        machine: Machine::medians(&machines),
+        runs,
+    })
 }
 
 async fn measure_machine(env: &Env, scratch: &Arc<Scratch>) -> Result<Machine, Failure> {
@@ -100,7 +117,16 @@ impl<'a> Bench<'a> {
         }
         client.topics().create(&new).await?;
         let payload = Arc::new(Payload::new(plan, env.random.next_u64()));
-        Ok(Self { plan, server, own, env, client, topic, payload, preloaded: Vec::new() })
+        Ok(Self {
+            plan,
+            server,
+            own,
+            env,
+            client,
+            topic,
+            payload,
+            preloaded: Vec::new(),
+        })
     }
 
     /// Carries the plan out, checks what the topic then holds, and deletes it.
@@ -114,7 +140,9 @@ impl<'a> Bench<'a> {
         self.preload().await?;
         let run = match self.plan.load {
             Load::Produce | Load::Append { streamed: true, .. } => produce::run(self).await?,
-            Load::Append { streamed: false, .. } => produce::run_one_by_one(self).await?,
+            Load::Append {
+                streamed: false, ..
+            } => produce::run_one_by_one(self).await?,
             Load::Consume { consumers } => {
                 produce::run(self).await?;
                 return consume::run(self, consumers).await;
@@ -130,20 +158,36 @@ impl<'a> Bench<'a> {
         if records == 0 {
             return Ok(());
         }
-        preload::append(self, records, PRELOAD_REQUEST_RECORDS, preload::one_of_a_new_key).await?;
-        let ends = self.client.list_offsets(&self.topic, Position::Latest).await?;
-        self.preloaded = ends.iter().map(|end| (end.partition, end.high_watermark)).collect();
+        preload::append(
+            self,
+            records,
+            PRELOAD_REQUEST_RECORDS,
+            preload::one_of_a_new_key,
+        )
+        .await?;
+        let ends = self
+            .client
+            .list_offsets(&self.topic, Position::Latest)
+            .await?;
+        self.preloaded = ends
+            .iter()
+            .map(|end| (end.partition, end.high_watermark))
+            .collect();
         let there: u64 = ends.iter().map(|end| end.high_watermark.0).sum();
         match there == records {
             true => Ok(()),
-            false => Err(Failure::General(format!("{there} records were preloaded instead of {records}"))),
+            false => Err(Failure::General(format!(
+                "{there} records were preloaded instead of {records}"
+            ))),
         }
     }
 
     /// Starts the broker anew, with nothing of its files in memory.
     async fn restart_cold(&mut self) -> Result<(), Failure> {
         let Some(own) = &mut self.own else {
-            return Err(Failure::Usage("--cold needs a broker of its own, without --server".to_owned()));
+            return Err(Failure::Usage(
+                "--cold needs a broker of its own, without --server".to_owned(),
+            ));
         };
         own.restart_cold(&self.env.files).await?;
         self.client = self.server.connect().await?;

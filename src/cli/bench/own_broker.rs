@@ -30,7 +30,14 @@ impl OwnBroker {
         let dir = data_dir.clone();
         let start = tokio::task::spawn_blocking(move || {
             let mut process = Command::new(std::env::current_exe()?)
-                .args(["serve", "--listen", &listen, "--log-level", "warn", "--data-dir"])
+                .args([
+                    "serve",
+                    "--listen",
+                    &listen,
+                    "--log-level",
+                    "warn",
+                    "--data-dir",
+                ])
                 .arg(dir)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
@@ -44,22 +51,36 @@ impl OwnBroker {
         let (process, announcement) =
             started.map_err(|error| Failure::General(format!("cannot start a broker: {error}")))?;
 
-        let url = announcement.split_whitespace().find(|word| word.starts_with("http://"));
-        let broker = Self { process, url: url.unwrap_or_default().to_owned(), data_dir };
+        let url = announcement
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"));
+        let broker = Self {
+            process,
+            url: url.unwrap_or_default().to_owned(),
+            data_dir,
+        };
         if broker.url.is_empty() {
-            return Err(Failure::General("the broker that was started has ended; it has said why above".to_owned()));
+            return Err(Failure::General(
+                "the broker that was started has ended; it has said why above".to_owned(),
+            ));
         }
         Ok(broker)
     }
 
     /// Starts it anew, at the same address, with nothing of its files in memory.
-    pub(super) async fn restart_cold(&mut self, files: &Arc<dyn FileSystem>) -> Result<(), Failure> {
-        let problem = |error: io::Error| Failure::General(format!("cannot start the broker anew: {error}"));
+    pub(super) async fn restart_cold(
+        &mut self,
+        files: &Arc<dyn FileSystem>,
+    ) -> Result<(), Failure> {
+        let problem =
+            |error: io::Error| Failure::General(format!("cannot start the broker anew: {error}"));
         env::ask_to_stop(&self.process).map_err(problem)?;
         tokio::task::block_in_place(|| self.process.wait()).map_err(problem)?;
         let (dir, files) = (self.data_dir.clone(), Arc::clone(files));
         let dropped = tokio::task::spawn_blocking(move || drop_from_cache(&*files, &dir)).await;
-        dropped.expect("dropping files from memory does not panic").map_err(problem)?;
+        dropped
+            .expect("dropping files from memory does not panic")
+            .map_err(problem)?;
         let listen = self.url.trim_start_matches("http://").to_owned();
         *self = Self::start_on(self.data_dir.clone(), listen).await?;
         Ok(())

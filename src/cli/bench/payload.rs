@@ -14,9 +14,10 @@ const STARTS: usize = 1 << 20;
 /// How many keys are hot.
 const HOT_KEYS: u64 = 1_000;
 
-/// Makes values and knows them again. A value is its stamp and then a part of a pool of random bytes, which the stamp
-/// determines, so that the check compares every byte. A value too short for its stamp has the end of it. The key and
-/// the partition of a record follow from its client and number as well.
+/// Makes values and knows them again. A value is its stamp and then a part of a pool of random
+/// bytes, which the stamp determines, so that the check compares every byte. A value too short for
+/// its stamp has the end of it. The key and the partition of a record follow from its client and
+/// number as well.
 #[derive(Debug)]
 pub(super) struct Payload {
     pool: Vec<u8>,
@@ -74,7 +75,8 @@ impl Payload {
         mixed(stamped(client, request)) % entities
     }
 
-    /// The partition of a client's record: that of its key, or, without keys, request after request the next one.
+    /// The partition of a client's record: that of its key, or, without keys, request after request
+    /// the next one.
     pub(super) fn partition(&self, key: &[u8], number: u64) -> PartitionId {
         if self.is_keyed() {
             return partition_of_key(key, self.partitions);
@@ -84,7 +86,8 @@ impl Payload {
     }
 
     fn filling(&self, client: u32, number: u64) -> &[u8] {
-        let mixed = (number.wrapping_mul(2_654_435_761) ^ u64::from(client).wrapping_mul(40_503)) % STARTS as u64;
+        let mixed = (number.wrapping_mul(2_654_435_761) ^ u64::from(client).wrapping_mul(40_503))
+            % STARTS as u64;
         let start = usize::try_from(mixed).expect("it is below 2^20");
         &self.pool[start..start + self.record_bytes.saturating_sub(STAMP)]
     }
@@ -93,15 +96,20 @@ impl Payload {
     pub(super) fn check(&self) -> Check<'_> {
         let lanes = u64::from(self.clients) * u64::from(self.partitions);
         let lanes = usize::try_from(lanes).expect("it fits memory");
-        Check { payload: self, next: vec![0; lanes], seen: 0, key: Vec::new() }
+        Check {
+            payload: self,
+            next: vec![0; lanes],
+            seen: 0,
+            key: Vec::new(),
+        }
     }
 }
 
-/// Follows each client's records through each partition: none is missing, doubled, out of order, in another place or
-/// changed.
+/// Follows each client's records through each partition: none is missing, doubled, out of order, in
+/// another place or changed.
 ///
-/// A record can be in one partition only, and comes behind those of its client with smaller numbers there. So none
-/// comes twice, and if as many have come as were appended, none is missing.
+/// A record can be in one partition only, and comes behind those of its client with smaller numbers
+/// there. So none comes twice, and if as many have come as were appended, none is missing.
 #[derive(Debug)]
 pub(super) struct Check<'a> {
     payload: &'a Payload,
@@ -114,11 +122,20 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     /// Looks at the next record of a partition; says what is wrong with it.
-    pub(super) fn record(&mut self, partition: PartitionId, key: Option<&[u8]>, value: &[u8]) -> Result<(), String> {
+    pub(super) fn record(
+        &mut self,
+        partition: PartitionId,
+        key: Option<&[u8]>,
+        value: &[u8],
+    ) -> Result<(), String> {
         let payload = self.payload;
         self.seen += 1;
         if value.len() != payload.record_bytes {
-            return Err(format!("a value has {} bytes instead of {}", value.len(), payload.record_bytes));
+            return Err(format!(
+                "a value has {} bytes instead of {}",
+                value.len(),
+                payload.record_bytes
+            ));
         }
         if value.len() < STAMP {
             // It is too short to say which one it is; then only their number is compared.
@@ -127,22 +144,33 @@ impl Check<'_> {
         let (stamp, filling) = value.split_at(STAMP);
         let (client, number) = read_stamp(stamp);
         if client >= payload.clients || number >= payload.records_of_client {
-            return Err(format!("record {number} of client {client} was never appended"));
+            return Err(format!(
+                "record {number} of client {client} was never appended"
+            ));
         }
         payload.write_key(&mut self.key, client, number);
         if key.unwrap_or_default() != self.key {
-            return Err(format!("record {number} of client {client} has another key than it was appended with"));
+            return Err(format!(
+                "record {number} of client {client} has another key than it was appended with"
+            ));
         }
         if partition != payload.partition(&self.key, number) {
-            return Err(format!("record {number} of client {client} is in partition {partition}"));
+            return Err(format!(
+                "record {number} of client {client} is in partition {partition}"
+            ));
         }
         let next = &mut self.next[lane(payload, client, partition)];
         if number < *next {
-            return Err(format!("record {number} of client {client} comes again, or behind record {}", *next - 1));
+            return Err(format!(
+                "record {number} of client {client} comes again, or behind record {}",
+                *next - 1
+            ));
         }
         *next = number + 1;
         if filling != payload.filling(client, number) {
-            return Err(format!("record {number} of client {client} has other bytes than were appended"));
+            return Err(format!(
+                "record {number} of client {client} has other bytes than were appended"
+            ));
         }
         Ok(())
     }
@@ -150,7 +178,11 @@ impl Check<'_> {
     /// Whether everything has been seen; each record on its own being right, the number says so.
     pub(super) fn finish(&self) -> Result<(), String> {
         let expected = u64::from(self.payload.clients) * self.payload.records_of_client;
-        if self.seen == expected { Ok(()) } else { Err(format!("{} records came back of {expected}", self.seen)) }
+        if self.seen == expected {
+            Ok(())
+        } else {
+            Err(format!("{} records came back of {expected}", self.seen))
+        }
     }
 }
 
@@ -182,7 +214,10 @@ fn stamp(client: u32, number: u64) -> [u8; STAMP] {
 fn read_stamp(stamp: &[u8]) -> (u32, u64) {
     let (client, number) = stamp.split_at(4);
     let client = u32::from_be_bytes(client.try_into().expect("it has 4 bytes"));
-    (client, u64::from_be_bytes(number.try_into().expect("it has 8 bytes")))
+    (
+        client,
+        u64::from_be_bytes(number.try_into().expect("it has 8 bytes")),
+    )
 }
 
 /// Bytes that do not compress, by Marsaglia's xorshift.

@@ -36,8 +36,13 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
     Produce,
-    Consume { consumers: u32 },
-    Append { expect_version: bool, streamed: bool },
+    Consume {
+        consumers: u32,
+    },
+    Append {
+        expect_version: bool,
+        streamed: bool,
+    },
     Entity(EntityReads),
 }
 
@@ -66,33 +71,84 @@ const PRODUCERS_TO_CONSUME: u32 = 2;
 impl Plan {
     pub(super) fn new(command: &BenchCommand) -> Result<Self, Failure> {
         match command {
-            BenchCommand::Produce { load, records, producers, bytes, keys, preload } => {
+            BenchCommand::Produce {
+                load,
+                records,
+                producers,
+                bytes,
+                keys,
+                preload,
+            } => {
                 let producers = at_least_one("--producers", *producers)?;
                 let keys = match keys {
                     BenchKeys::None => Keys::None,
                     BenchKeys::Hot => Keys::Hot,
                     BenchKeys::New => Keys::New,
                 };
-                let plan = Self { keys, preload: *preload, ..Self::common(Load::Produce, load)? };
-                Self { records: at_least_one("--records", *records)?, clients: producers, ..plan }.of_bytes(bytes)
+                let plan = Self {
+                    keys,
+                    preload: *preload,
+                    ..Self::common(Load::Produce, load)?
+                };
+                Self {
+                    records: at_least_one("--records", *records)?,
+                    clients: producers,
+                    ..plan
+                }
+                .of_bytes(bytes)
             }
-            BenchCommand::Consume { load, records, consumers, bytes } => {
+            BenchCommand::Consume {
+                load,
+                records,
+                consumers,
+                bytes,
+            } => {
                 let consumers = at_least_one("--consumers", *consumers)?;
                 let plan = Self::common(Load::Consume { consumers }, load)?;
                 let records = at_least_one("--records", *records)?;
-                Self { records, clients: PRODUCERS_TO_CONSUME, ..plan }.of_bytes(bytes)
+                Self {
+                    records,
+                    clients: PRODUCERS_TO_CONSUME,
+                    ..plan
+                }
+                .of_bytes(bytes)
             }
-            BenchCommand::Append { load, records, clients, requests, entities, expect_version, streamed } => {
+            BenchCommand::Append {
+                load,
+                records,
+                clients,
+                requests,
+                entities,
+                expect_version,
+                streamed,
+            } => {
                 let clients = at_least_one("--clients", *clients)?;
                 Ok(Self {
                     records: at_least_one("--records", *records)?,
                     clients,
                     requests: at_least_one("--requests", *requests)?,
-                    keys: entities.map_or(Ok(Keys::None), |entities| entities_of_client(entities, clients))?,
-                    ..Self::common(Load::Append { expect_version: *expect_version, streamed: *streamed }, load)?
+                    keys: entities.map_or(Ok(Keys::None), |entities| {
+                        entities_of_client(entities, clients)
+                    })?,
+                    ..Self::common(
+                        Load::Append {
+                            expect_version: *expect_version,
+                            streamed: *streamed,
+                        },
+                        load,
+                    )?
                 })
             }
-            BenchCommand::Entity { load, entities, records_per_entity, records, max, clients, reads, cold } => {
+            BenchCommand::Entity {
+                load,
+                entities,
+                records_per_entity,
+                records,
+                max,
+                clients,
+                reads,
+                cold,
+            } => {
                 let reading = EntityReads {
                     entities: *entities,
                     records_per_entity: at_least_one("--records-per-entity", *records_per_entity)?,
@@ -118,14 +174,19 @@ impl Plan {
         let settings = assignments(&flags.set)?;
         Ok(Self {
             load,
-            record_bytes: usize::try_from(record_bytes).map_err(|_| too_large("--record-bytes"))?.max(1),
+            record_bytes: usize::try_from(record_bytes)
+                .map_err(|_| too_large("--record-bytes"))?
+                .max(1),
             records: 1,
             clients: 1,
             requests: 1,
             keys: Keys::None,
             preload: 0,
             partitions: at_least_one("--partitions", flags.partitions)?,
-            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            settings: settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             runs: at_least_one("--runs", flags.runs)?,
             dir: flags.dir.clone(),
         })
@@ -157,13 +218,19 @@ impl Plan {
 
 fn entities_of_client(entities: u64, clients: u32) -> Result<Keys, Failure> {
     match entities / u64::from(clients) {
-        0 => Err(Failure::Usage(format!("--entities must be at least --clients, which is {clients}"))),
+        0 => Err(Failure::Usage(format!(
+            "--entities must be at least --clients, which is {clients}"
+        ))),
         of_client => Ok(Keys::OfClient(of_client)),
     }
 }
 
 fn at_least_one(flag: &str, number: u32) -> Result<u32, Failure> {
-    if number == 0 { Err(Failure::Usage(format!("{flag} must be at least 1"))) } else { Ok(number) }
+    if number == 0 {
+        Err(Failure::Usage(format!("{flag} must be at least 1")))
+    } else {
+        Ok(number)
+    }
 }
 
 fn size(flag: &str, text: &str) -> Result<u64, Failure> {

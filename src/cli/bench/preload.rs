@@ -32,7 +32,8 @@ pub(super) fn one_of_a_new_key(number: u64, made: &mut Made) {
     made.value.extend(number.to_be_bytes());
 }
 
-/// Appends so many records with keys, in order, as fast as one connection allows, in requests of so many.
+/// Appends so many records with keys, in order, as fast as one connection allows, in requests of so
+/// many.
 pub(super) async fn append(
     bench: &Bench<'_>,
     records: u64,
@@ -46,7 +47,10 @@ pub(super) async fn append(
     for number in 0..records {
         make(number, &mut made);
         batch.push(&Record::new().key(&made.key).value(&made.value));
-        if batch.len() < in_request as usize && batch.bytes() < REQUEST_BYTES && number + 1 < records {
+        if batch.len() < in_request as usize
+            && batch.bytes() < REQUEST_BYTES
+            && number + 1 < records
+        {
             continue;
         }
         let full = std::mem::replace(&mut batch, Batch::new(&bench.topic));
@@ -69,7 +73,10 @@ pub(super) async fn append(
     Ok(())
 }
 
-async fn await_first(under_way: &mut VecDeque<(u64, AppendHandle)>, progress: &ProgressBar) -> Result<(), Failure> {
+async fn await_first(
+    under_way: &mut VecDeque<(u64, AppendHandle)>,
+    progress: &ProgressBar,
+) -> Result<(), Failure> {
     if let Some((records, handle)) = under_way.pop_front() {
         handle.await?;
         progress.inc(records);

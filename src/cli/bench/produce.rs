@@ -1,4 +1,5 @@
-//! Clients that append: one request after the other (`bench append`), or with a full window (`bench produce`).
+//! Clients that append: one request after the other (`bench append`), or with a full window (`bench
+//! produce`).
 
 use std::sync::Arc;
 
@@ -40,13 +41,22 @@ where
     }
 
     let watch = Stopwatch::start(&bench.env.clock);
-    let running: Vec<_> = producers.into_iter().map(|producer| tokio::spawn(load(producer))).collect();
+    let running: Vec<_> = producers
+        .into_iter()
+        .map(|producer| tokio::spawn(load(producer)))
+        .collect();
     let mut latencies = Latencies::new();
     for producer in running {
         latencies.add(&producer.await.expect("a producer does not panic")?);
     }
     let (records, bytes) = (bench.plan.all_records(), bench.plan.bytes());
-    Ok(Run { records, bytes, took: watch.elapsed(), latencies, round_trip: None })
+    Ok(Run {
+        records,
+        bytes,
+        took: watch.elapsed(),
+        latencies,
+        round_trip: None,
+    })
 }
 
 /// One client, on a connection of its own.
@@ -69,9 +79,17 @@ impl Producer {
     async fn new(bench: &Bench<'_>, number: u32) -> Result<Self, Failure> {
         let plan = bench.plan;
         let versions = match (plan.load, plan.keys) {
-            (Load::Append { expect_version: true, .. }, Keys::OfClient(entities)) => {
+            (
+                Load::Append {
+                    expect_version: true,
+                    ..
+                },
+                Keys::OfClient(entities),
+            ) => {
                 let entities = usize::try_from(entities).map_err(|_| {
-                    Failure::Usage("--entities is more than this machine can keep the versions of".to_owned())
+                    Failure::Usage(
+                        "--entities is more than this machine can keep the versions of".to_owned(),
+                    )
                 })?;
                 Some(vec![Version::NONE; entities])
             }
@@ -127,8 +145,12 @@ impl Producer {
     /// A request: its records, and what it expects of their entity.
     fn append(&mut self, request: u32) -> Append {
         let append = Append::from(self.batch(request));
-        let Some(versions) = &mut self.versions else { return append };
-        let entity = self.payload.entity_of_request(request.into(), self.number, versions.len() as u64);
+        let Some(versions) = &mut self.versions else {
+            return append;
+        };
+        let entity =
+            self.payload
+                .entity_of_request(request.into(), self.number, versions.len() as u64);
         let version = &mut versions[usize::try_from(entity).expect("it is one of them")];
         let append = append.expect_version(&self.topic, &self.key, *version);
         // Nobody else appends to it, and what is under way in a stream counts as well.
@@ -147,7 +169,11 @@ impl Producer {
             self.payload.write(&mut self.value, self.number, number);
             self.payload.write_key(&mut self.key, self.number, number);
             let record = Record::new().value(&self.value);
-            let record = if self.key.is_empty() { record } else { record.key(&self.key) };
+            let record = if self.key.is_empty() {
+                record
+            } else {
+                record.key(&self.key)
+            };
             if number == first {
                 let one = batch.bytes_with(&record);
                 batch.reserve(one * usize::try_from(records).unwrap_or(1));
@@ -158,7 +184,9 @@ impl Producer {
     }
 }
 
-async fn collect(mut handles: mpsc::Receiver<(Stopwatch, AppendHandle)>) -> Result<Latencies, Failure> {
+async fn collect(
+    mut handles: mpsc::Receiver<(Stopwatch, AppendHandle)>,
+) -> Result<Latencies, Failure> {
     let mut latencies = Latencies::new();
     while let Some((watch, handle)) = handles.recv().await {
         handle.await?;

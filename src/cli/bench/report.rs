@@ -90,10 +90,30 @@ impl Report {
         }
 
         output::line(format_args!("{}\n", self.headline()))?;
-        let mut rows: Vec<_> = figures.iter().zip(1..).map(|(run, number)| run.row(format!("run {number}"))).collect();
+        let mut rows: Vec<_> = figures
+            .iter()
+            .zip(1..)
+            .map(|(run, number)| run.row(format!("run {number}")))
+            .collect();
         rows.push(medians.row("median".to_owned()));
-        let headings = ["", self.of_what(), "RECORDS/S", "MB/S", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS"];
-        output::table(headings, if figures.len() == 1 { &rows[..1] } else { &rows })?;
+        let headings = [
+            "",
+            self.of_what(),
+            "RECORDS/S",
+            "MB/S",
+            "P50 MS",
+            "P99 MS",
+            "P99.9 MS",
+            "MAX MS",
+        ];
+        output::table(
+            headings,
+            if figures.len() == 1 {
+                &rows[..1]
+            } else {
+                &rows
+            },
+        )?;
 
         self.print_machine()?;
         let (name, ratio) = self.ratio(&medians);
@@ -104,13 +124,25 @@ impl Report {
         let machine = self.machine;
         output::line("\nthis machine, in the same run")?;
         let mut limits = vec![
-            ("synced sequential write, preallocated, 1 MiB steps", megabytes(machine.disk)),
-            ("the same, direct, into a recycled file", megabytes(machine.disk_direct)),
-            ("one write of 4 KiB and sync, p50", format!("{} ms", millis(machine.small_sync))),
+            (
+                "synced sequential write, preallocated, 1 MiB steps",
+                megabytes(machine.disk),
+            ),
+            (
+                "the same, direct, into a recycled file",
+                megabytes(machine.disk_direct),
+            ),
+            (
+                "one write of 4 KiB and sync, p50",
+                format!("{} ms", millis(machine.small_sync)),
+            ),
             ("one TCP stream over loopback", megabytes(machine.loopback)),
         ];
         if let Some(round_trip) = self.round_trip() {
-            limits.push(("one call that does next to nothing, p50", format!("{} ms", millis(round_trip))));
+            limits.push((
+                "one call that does next to nothing, p50",
+                format!("{} ms", millis(round_trip)),
+            ));
         }
         for (name, limit) in limits {
             output::line(format_args!("  {name:<52}{limit:>12}"))?;
@@ -130,14 +162,24 @@ impl Report {
     fn headline(&self) -> String {
         let plan = &self.plan;
         let clients = |what: &str| output::counted(plan.clients.into(), what);
-        let set: Vec<String> = plan.settings.iter().map(|(name, value)| format!(", {name}={value}")).collect();
+        let set: Vec<String> = plan
+            .settings
+            .iter()
+            .map(|(name, value)| format!(", {name}={value}"))
+            .collect();
         let set = set.concat();
         let partitions = output::counted(plan.partitions.into(), "partition");
         let who = match plan.load {
             Load::Produce => format!("produce: {}", clients("producer")),
-            Load::Consume { consumers } => format!("consume: {}", output::counted(consumers.into(), "consumer")),
-            Load::Append { streamed: true, .. } => format!("append, streamed: {}", clients("client")),
-            Load::Append { streamed: false, .. } => format!("append, one request at a time: {}", clients("client")),
+            Load::Consume { consumers } => {
+                format!("consume: {}", output::counted(consumers.into(), "consumer"))
+            }
+            Load::Append { streamed: true, .. } => {
+                format!("append, streamed: {}", clients("client"))
+            }
+            Load::Append {
+                streamed: false, ..
+            } => format!("append, one request at a time: {}", clients("client")),
             Load::Entity(reads) => {
                 return format!(
                     "entity: {}, {} of {} entities, {}, each of {}, {} of {} B at most a read, {partitions}, \
@@ -170,7 +212,10 @@ impl Report {
                 ", {} entities{}",
                 output::count(entities * u64::from(self.plan.clients)),
                 match self.plan.load {
-                    Load::Append { expect_version: true, .. } => ", each at the version that is expected",
+                    Load::Append {
+                        expect_version: true,
+                        ..
+                    } => ", each at the version that is expected",
                     _ => "",
                 }
             ),
@@ -185,17 +230,31 @@ impl Report {
     fn ratio(&self, medians: &Figures) -> (&'static str, f64) {
         let of = |limit: Duration| medians.p50.as_secs_f64() / limit.as_secs_f64();
         match (self.plan.load, self.round_trip()) {
-            (Load::Produce, _) => ("of the synced sequential write", medians.megabytes_per_second / self.machine.disk),
-            (Load::Consume { .. }, _) => ("of one TCP stream", medians.megabytes_per_second / self.machine.loopback),
-            (Load::Entity(_), Some(round_trip)) => ("times one call that does next to nothing", of(round_trip)),
-            (Load::Append { .. } | Load::Entity(_), _) => ("times one write and sync", of(self.machine.small_sync)),
+            (Load::Produce, _) => (
+                "of the synced sequential write",
+                medians.megabytes_per_second / self.machine.disk,
+            ),
+            (Load::Consume { .. }, _) => (
+                "of one TCP stream",
+                medians.megabytes_per_second / self.machine.loopback,
+            ),
+            (Load::Entity(_), Some(round_trip)) => {
+                ("times one call that does next to nothing", of(round_trip))
+            }
+            (Load::Append { .. } | Load::Entity(_), _) => {
+                ("times one write and sync", of(self.machine.small_sync))
+            }
         }
     }
 
     /// The median of the runs, where it was measured.
     fn round_trip(&self) -> Option<Duration> {
         let measured: Vec<Duration> = self.runs.iter().filter_map(|run| run.round_trip).collect();
-        if measured.is_empty() { None } else { Some(median(&measured, |round_trip| *round_trip)) }
+        if measured.is_empty() {
+            None
+        } else {
+            Some(median(&measured, |round_trip| *round_trip))
+        }
     }
 
     fn json(&self, figures: &[Figures], medians: &Figures) -> Value {
@@ -237,8 +296,13 @@ impl Report {
         };
         match self.plan.load {
             Load::Produce => vec![("load", json!("produce")), ("keys", keys)],
-            Load::Consume { consumers } => vec![("load", json!("consume")), ("consumers", json!(consumers))],
-            Load::Append { expect_version, streamed } => vec![
+            Load::Consume { consumers } => {
+                vec![("load", json!("consume")), ("consumers", json!(consumers))]
+            }
+            Load::Append {
+                expect_version,
+                streamed,
+            } => vec![
                 ("load", json!("append")),
                 ("keys", keys),
                 ("expect_version", json!(expect_version)),

@@ -21,9 +21,15 @@ impl Scratch {
     pub(super) fn create(env: &Env, parent: &Path) -> Result<Self, Failure> {
         let path = parent.join(format!("taffrail-bench-{:016x}", env.random.next_u64()));
         env.files.create_dir(&path).map_err(|error| {
-            Failure::General(format!("cannot create {}: {error}; choose a place with --dir", path.display()))
+            Failure::General(format!(
+                "cannot create {}: {error}; choose a place with --dir",
+                path.display()
+            ))
         })?;
-        Ok(Self { files: Arc::clone(&env.files), path })
+        Ok(Self {
+            files: Arc::clone(&env.files),
+            path,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! `taffrail consume`: records of a topic to standard output.
 //!
-//! The read is opened as often as it takes: again from where it stopped when the connection is lost, and behind the
-//! damage where records are damaged. `plan.rs` knows what is left to read.
+//! The read is opened as often as it takes: again from where it stopped when the connection is
+//! lost, and behind the damage where records are damaged. `plan.rs` knows what is left to read.
 
 mod plan;
 
@@ -28,7 +28,8 @@ use plan::Plan;
 
 pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
     let server = Server::new(&flags.connection).retrying(&flags.retry_for)?;
-    let from = parse_position(&flags.from).map_err(|problem| Failure::Usage(format!("--from: {problem}")))?;
+    let from = parse_position(&flags.from)
+        .map_err(|problem| Failure::Usage(format!("--from: {problem}")))?;
     let format = match (flags.format, flags.connection.json) {
         (Some(ConsumeFormat::Json), _) | (None, true) => Format::Json,
         _ => Format::Value,
@@ -39,8 +40,22 @@ pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
 
     let client = server.connect().await?;
     let partition = flags.partition.map(PartitionId);
-    let plan = Plan::new(&client, &flags.topic, partition, from, flags.follow, flags.max).await?;
-    let mut consumer = Consumer { plan, format, without_value: WithoutValue::default(), damaged: 0, out: Vec::new() };
+    let plan = Plan::new(
+        &client,
+        &flags.topic,
+        partition,
+        from,
+        flags.follow,
+        flags.max,
+    )
+    .await?;
+    let mut consumer = Consumer {
+        plan,
+        format,
+        without_value: WithoutValue::default(),
+        damaged: 0,
+        out: Vec::new(),
+    };
     consumer.consume(client, &server).await?;
     consumer.conclude()
 }
@@ -51,7 +66,8 @@ struct Consumer {
     without_value: WithoutValue,
     /// Damaged ranges that were passed over.
     damaged: u64,
-    /// What one batch looks like: written at once, because standard output is slow for small pieces.
+    /// What one batch looks like: written at once, because standard output is slow for small
+    /// pieces.
     out: Vec<u8>,
 }
 
@@ -67,7 +83,12 @@ impl Consumer {
         loop {
             match self.read(&client).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Call(Error::DamagedRecords { message, partition, to, .. })) => {
+                Err(Failure::Call(Error::DamagedRecords {
+                    message,
+                    partition,
+                    to,
+                    ..
+                })) => {
                     self.plan.pass_over(partition, to);
                     self.damaged += 1;
                     // The command goes on, and its exit code tells again.
@@ -84,7 +105,9 @@ impl Consumer {
 
     /// Reads and prints until there is no more.
     async fn read(&mut self, client: &Client) -> Result<(), Failure> {
-        let Some(read) = self.plan.read(client) else { return Ok(()) };
+        let Some(read) = self.plan.read(client) else {
+            return Ok(());
+        };
         let mut reading = read.open().await?;
         while let Some(batch) = reading.next_batch().await? {
             self.print(&batch)?;
@@ -100,12 +123,19 @@ impl Consumer {
         self.out.clear();
         for record in batch.records() {
             let record = record.map_err(Error::from)?;
-            if !self.plan.take(batch.partition, record.offset.unwrap_or_default()) {
+            if !self
+                .plan
+                .take(batch.partition, record.offset.unwrap_or_default())
+            {
                 break;
             }
             if !self.format.render(&mut self.out, batch.partition, &record) {
                 let kind = &mut self.without_value;
-                *if record.erased.is_some() { &mut kind.erased } else { &mut kind.tombstones } += 1;
+                *if record.erased.is_some() {
+                    &mut kind.erased
+                } else {
+                    &mut kind.tombstones
+                } += 1;
             }
         }
         self.tell_erased(batch);
@@ -119,8 +149,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// Tells on standard error of entities that have been erased meanwhile: results that were derived from what was
-    /// printed should be erased too.
+    /// Tells on standard error of entities that have been erased meanwhile: results that were
+    /// derived from what was printed should be erased too.
     fn tell_erased(&self, batch: &ReadBatch) {
         for erased in batch.erased() {
             let notice = match self.format {
@@ -136,7 +166,10 @@ impl Consumer {
         let WithoutValue { tombstones, erased } = self.without_value;
         for (records, why) in [
             (tombstones, "tombstones have no value and were left out"),
-            (erased, "erased records have no value any more and were left out"),
+            (
+                erased,
+                "erased records have no value any more and were left out",
+            ),
         ] {
             if records > 0 {
                 let count = output::count(records);
@@ -167,12 +200,19 @@ impl Plan {
             let partitions = ends.len();
             ends.retain(|end| end.partition == wanted);
             if ends.is_empty() {
-                let problem =
-                    format!("topic {topic:?} has no partition {wanted}; it has {partitions}, numbered from 0");
+                let problem = format!(
+                    "topic {topic:?} has no partition {wanted}; it has {partitions}, numbered from 0"
+                );
                 return Err(Failure::Missing(problem));
             }
         }
-        Ok(Self::of(topic, ends.iter().map(|end| (end.partition, end.high_watermark)), from, follow, max))
+        Ok(Self::of(
+            topic,
+            ends.iter().map(|end| (end.partition, end.high_watermark)),
+            from,
+            follow,
+            max,
+        ))
     }
 }
 

@@ -43,10 +43,32 @@ impl Plan {
         follow: bool,
         max: Option<u64>,
     ) -> Self {
-        // What is latest is settled now, so that connecting again does not skip what has been appended since.
-        let next = |end| if from == Position::Latest { Position::Offset(end) } else { from };
-        let partitions = ends.map(|(partition, end)| (partition, Left { next: next(end), end })).collect();
-        Self { topic: topic.to_owned(), partitions, follow, max }
+        // What is latest is settled now, so that connecting again does not skip what has been
+        // appended since.
+        let next = |end| {
+            if from == Position::Latest {
+                Position::Offset(end)
+            } else {
+                from
+            }
+        };
+        let partitions = ends
+            .map(|(partition, end)| {
+                (
+                    partition,
+                    Left {
+                        next: next(end),
+                        end,
+                    },
+                )
+            })
+            .collect();
+        Self {
+            topic: topic.to_owned(),
+            partitions,
+            follow,
+            max,
+        }
     }
 
     /// What to ask the broker for; none if there is nothing left.
@@ -65,7 +87,10 @@ impl Plan {
 
     /// Whether the record at this offset is to be printed. It counts as printed then.
     pub(super) fn take(&mut self, partition: PartitionId, offset: u64) -> bool {
-        let past_end = self.partitions.get(&partition).is_none_or(|left| offset >= left.end.0);
+        let past_end = self
+            .partitions
+            .get(&partition)
+            .is_none_or(|left| offset >= left.end.0);
         if past_end && !self.follow {
             return false;
         }
@@ -91,13 +116,18 @@ impl Plan {
 
     fn go_on_at(&mut self, partition: PartitionId, offset: Offset) {
         if let Some(left) = self.partitions.get_mut(&partition) {
-            let offset = if self.follow { offset } else { offset.min(left.end) };
+            let offset = if self.follow {
+                offset
+            } else {
+                offset.min(left.end)
+            };
             left.next = Position::Offset(offset);
         }
     }
 
     /// Whether nothing is left.
     pub(super) fn is_complete(&self) -> bool {
-        self.max == Some(0) || (!self.follow && self.partitions.values().all(|left| left.is_empty()))
+        self.max == Some(0)
+            || (!self.follow && self.partitions.values().all(|left| left.is_empty()))
     }
 }

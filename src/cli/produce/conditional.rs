@@ -1,7 +1,8 @@
 //! `taffrail produce --expect-version`: all lines in one append, if the entity is at that version.
 //!
-//! Every record has an event id, so that an append whose answer was lost can be sent again: if it was stored, the
-//! condition does not hold any more, but the broker knows the records and answers as it did the first time.
+//! Every record has an event id, so that an append whose answer was lost can be sent again: if it
+//! was stored, the condition does not hold any more, but the broker knows the records and answers
+//! as it did the first time.
 
 use std::{ffi::OsString, time::Duration};
 
@@ -47,7 +48,11 @@ impl Conditional {
     ) -> Result<(), Failure> {
         let (batch, bytes) = self.read(source, run).await?;
         let lines = batch.len() as u64;
-        let append = Append::from(batch).expect_version(&self.topic, self.key.as_encoded_bytes(), self.expected);
+        let append = Append::from(batch).expect_version(
+            &self.topic,
+            self.key.as_encoded_bytes(),
+            self.expected,
+        );
         if append.bytes() > MAX_REQUEST_BYTES {
             return Err(too_much());
         }
@@ -68,7 +73,10 @@ impl Conditional {
             return Ok(output::json(&value)?);
         }
         summary.print(&self.topic)?;
-        Ok(output::line(format_args!("  entity {} is at version {version}", shown(&self.key)))?)
+        Ok(output::line(format_args!(
+            "  entity {} is at version {version}",
+            shown(&self.key)
+        ))?)
     }
 
     /// All lines as one batch, and how many bytes they had.
@@ -76,9 +84,15 @@ impl Conditional {
         let mut batch = Batch::new(&self.topic);
         let mut bytes = 0;
         while let Some(lines) = source.recv().await {
-            for line in lines.map_err(|bad| Failure::General(format!("{bad}; nothing was stored")))? {
+            for line in
+                lines.map_err(|bad| Failure::General(format!("{bad}; nothing was stored")))?
+            {
                 let event_id = [run.to_be_bytes(), line.number.to_be_bytes()].concat();
-                batch.push(&line.record(Some(self.key.as_encoded_bytes())).event_id(&event_id));
+                batch.push(
+                    &line
+                        .record(Some(self.key.as_encoded_bytes()))
+                        .event_id(&event_id),
+                );
                 bytes += line.bytes;
             }
             if batch.bytes() > MAX_REQUEST_BYTES || batch.len() > MAX_RECORDS_PER_APPEND {
@@ -92,10 +106,15 @@ impl Conditional {
     fn failed(&self, error: Error, json: bool) -> Result<Failure, Failure> {
         let Error::Conflict { failed, .. } = &error else {
             let message = match &error {
-                Error::OutcomeUnknown { .. } => format!("it is not known whether the lines are stored: {error}"),
+                Error::OutcomeUnknown { .. } => {
+                    format!("it is not known whether the lines are stored: {error}")
+                }
                 _ => format!("{error}; nothing was stored"),
             };
-            return Ok(Failure::CallIn { message, source: error });
+            return Ok(Failure::CallIn {
+                message,
+                source: error,
+            });
         };
         let Some(Actual::Version(actual)) = failed.first().map(|failed| failed.actual) else {
             return Ok(Failure::Call(error));
@@ -114,7 +133,10 @@ impl Conditional {
             self.topic,
             self.expected
         );
-        Ok(Failure::CallIn { message, source: error })
+        Ok(Failure::CallIn {
+            message,
+            source: error,
+        })
     }
 }
 
@@ -128,7 +150,9 @@ async fn send(server: &Server, mut client: Client, append: &Append) -> Result<Ap
     let attempts = async {
         loop {
             match &last {
-                Error::Refused(refusal) => tokio::time::sleep(refusal.retry_after.unwrap_or(PAUSE)).await,
+                Error::Refused(refusal) => {
+                    tokio::time::sleep(refusal.retry_after.unwrap_or(PAUSE)).await;
+                }
                 _ => client = server.reconnect().await?,
             }
             match client.append(append.clone()).await {
@@ -153,12 +177,14 @@ fn is_worth_another_try(error: &Error) -> bool {
     }
 }
 
-/// What was sent once and not answered may be stored, whatever is said of it later, unless it is a conflict or the
-/// answer.
+/// What was sent once and not answered may be stored, whatever is said of it later, unless it is a
+/// conflict or the answer.
 fn in_doubt(last: &Error) -> Error {
     match last {
         Error::OutcomeUnknown { .. } => last.clone(),
-        _ => Error::OutcomeUnknown { message: format!("it was sent and not answered; then: {last}") },
+        _ => Error::OutcomeUnknown {
+            message: format!("it was sent and not answered; then: {last}"),
+        },
     }
 }
 

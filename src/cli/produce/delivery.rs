@@ -1,7 +1,7 @@
 //! Hands lines to a producer, and collects what became of them.
 //!
-//! Answers come in the order of the lines. The first failure ends it: what comes behind it was not stored, unless the
-//! producer says that it does not know.
+//! Answers come in the order of the lines. The first failure ends it: what comes behind it was not
+//! stored, unless the producer says that it does not know.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use super::{
 };
 use crate::client::{Error, Producer, Sent};
 
-/// Chunks of lines that wait for their answers. More than fit the producer's window: the window is what limits.
+/// Chunks of lines that wait for their answers. More than fit the producer's window: the window is
+/// what limits.
 const CHUNKS_UNDER_WAY: usize = 1_024;
 
 /// When nothing is answered for so long, the progress says what is waited for.
@@ -29,7 +30,10 @@ pub(super) enum Stopped {
     /// These lines were refused. Everything before them is stored, and nothing behind.
     Refused { lines: (u64, u64), error: Error },
     /// The broker did not come back. These lines are stored, or not; nothing behind them is.
-    Lost { lines: Option<(u64, u64)>, error: Error },
+    Lost {
+        lines: Option<(u64, u64)>,
+        error: Error,
+    },
 }
 
 /// A line on its way.
@@ -39,7 +43,8 @@ struct Waiting {
     sent: Sent,
 }
 
-/// Delivers everything the source has, with this key, if one is given. Answers what is stored, and why not all.
+/// Delivers everything the source has, with this key, if one is given. Answers what is stored, and
+/// why not all.
 pub(super) async fn deliver(
     producer: Producer,
     key: Option<&[u8]>,
@@ -50,7 +55,10 @@ pub(super) async fn deliver(
     let (waiting, answers) = mpsc::channel(CHUNKS_UNDER_WAY);
     let collecting = tokio::spawn(collect(answers, summary, progress));
     let read = send(&producer, key, source, waiting).await;
-    let finished = producer.finish().await.map_err(|error| Stopped::Lost { lines: None, error });
+    let finished = producer
+        .finish()
+        .await
+        .map_err(|error| Stopped::Lost { lines: None, error });
     let (summary, answered) = collecting.await.expect("collecting answers does not panic");
     // In the order of the lines that they are about.
     (summary, answered.and(read).and(finished))
@@ -90,10 +98,19 @@ async fn send_lines(
 ) -> Result<(), Stopped> {
     for line in lines {
         match producer.send(line.record(key)).await {
-            Ok(sent) => under_way.push(Waiting { number: line.number, bytes: line.bytes, sent }),
+            Ok(sent) => under_way.push(Waiting {
+                number: line.number,
+                bytes: line.bytes,
+                sent,
+            }),
             // The answer that ended it says why, or else the producer's end does.
             Err(Error::StreamEnded { .. }) => return Ok(()),
-            Err(error) => return Err(Stopped::Refused { lines: (line.number, line.number), error }),
+            Err(error) => {
+                return Err(Stopped::Refused {
+                    lines: (line.number, line.number),
+                    error,
+                });
+            }
         }
     }
     Ok(())
@@ -108,7 +125,12 @@ async fn collect(
     let mut failed = Failed::default();
     while let Some(chunk) = answers.recv().await {
         let mut stored = 0;
-        for Waiting { number, bytes, sent } in chunk {
+        for Waiting {
+            number,
+            bytes,
+            sent,
+        } in chunk
+        {
             match answer(sent, &progress).await {
                 Ok(place) => {
                     summary.add(number, bytes, place.partition, 1);
@@ -155,9 +177,14 @@ impl Failed {
 
     fn outcome(self) -> Result<(), Stopped> {
         match (self.unknown, self.refused) {
-            (Some((lines, error)), _) => Err(Stopped::Lost { lines: Some(lines), error }),
+            (Some((lines, error)), _) => Err(Stopped::Lost {
+                lines: Some(lines),
+                error,
+            }),
             // Everything that was ever sent was answered.
-            (None, Some((_, error @ Error::Unavailable { .. }))) => Err(Stopped::Lost { lines: None, error }),
+            (None, Some((_, error @ Error::Unavailable { .. }))) => {
+                Err(Stopped::Lost { lines: None, error })
+            }
             (None, Some((lines, error))) => Err(Stopped::Refused { lines, error }),
             (None, None) => Ok(()),
         }

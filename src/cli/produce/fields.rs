@@ -39,12 +39,19 @@ impl Fields {
             return Ok(Extracted::default());
         }
         let mut json = serde_json::Deserializer::from_slice(line);
-        let found = json.deserialize_map(FieldVisitor(self)).map_err(|error| not_an_object(&error))?;
+        let found = json
+            .deserialize_map(FieldVisitor(self))
+            .map_err(|error| not_an_object(&error))?;
         json.end().map_err(|error| not_an_object(&error))?;
 
         Ok(Extracted {
             key: text(self.key.as_deref(), found.key, 1, MAX_KEY_BYTES)?,
-            event_type: text(self.event_type.as_deref(), found.event_type, 0, MAX_NAME_BYTES)?,
+            event_type: text(
+                self.event_type.as_deref(),
+                found.event_type,
+                0,
+                MAX_NAME_BYTES,
+            )?,
             timestamp_ms: time(self.time.as_deref(), found.time)?,
         })
     }
@@ -52,31 +59,56 @@ impl Fields {
 
 fn not_an_object(error: &serde_json::Error) -> String {
     // serde_json counts lines within the text, which is always one line here.
-    let problem = error.to_string().replace(" at line 1 column ", " at column ");
+    let problem = error
+        .to_string()
+        .replace(" at line 1 column ", " at column ");
     format!("it is not a JSON object ({problem})")
 }
 
-/// The content of a field as text: a string's content, or the JSON text of a number or a boolean. Null is no content.
-fn text(name: Option<&str>, raw: Option<&RawValue>, min: usize, max: usize) -> Result<Option<String>, String> {
-    let (Some(name), Some(raw)) = (name, raw) else { return Ok(None) };
+/// The content of a field as text: a string's content, or the JSON text of a number or a boolean.
+/// Null is no content.
+fn text(
+    name: Option<&str>,
+    raw: Option<&RawValue>,
+    min: usize,
+    max: usize,
+) -> Result<Option<String>, String> {
+    let (Some(name), Some(raw)) = (name, raw) else {
+        return Ok(None);
+    };
     let json = raw.get();
     let text = match json.as_bytes().first() {
         Some(b'n') => return Ok(None),
-        Some(b'"') => serde_json::from_str(json).map_err(|error| format!("field {name:?} is no text: {error}"))?,
-        Some(b'{' | b'[') => return Err(format!("field {name:?} is a list or an object; it must be one value")),
+        Some(b'"') => serde_json::from_str(json)
+            .map_err(|error| format!("field {name:?} is no text: {error}"))?,
+        Some(b'{' | b'[') => {
+            return Err(format!(
+                "field {name:?} is a list or an object; it must be one value"
+            ));
+        }
         _ => json.to_owned(),
     };
     match text.len() {
-        len if len < min => Err(format!("field {name:?} is empty; leave it out or make it null for no key")),
-        len if len > max => Err(format!("field {name:?} has {len} bytes; at most {max} are allowed")),
+        len if len < min => Err(format!(
+            "field {name:?} is empty; leave it out or make it null for no key"
+        )),
+        len if len > max => Err(format!(
+            "field {name:?} has {len} bytes; at most {max} are allowed"
+        )),
         _ => Ok(Some(text)),
     }
 }
 
 fn time(name: Option<&str>, raw: Option<&RawValue>) -> Result<Option<i64>, String> {
-    let Some(text) = text(name, raw, 0, usize::MAX)? else { return Ok(None) };
+    let Some(text) = text(name, raw, 0, usize::MAX)? else {
+        return Ok(None);
+    };
     let is_string = raw.is_some_and(|raw| raw.get().starts_with('"'));
-    let time = if is_string { parse_time(&text) } else { text.parse().ok() };
+    let time = if is_string {
+        parse_time(&text)
+    } else {
+        text.parse().ok()
+    };
     time.map(Some).ok_or_else(|| {
         format!(
             "field {:?} is {text:?}, not a time such as \"2013-01-01T05:17:00Z\", \"2013-01-01T05:17:00\" (UTC) or \
@@ -113,7 +145,11 @@ impl<'line> Visitor<'line> for FieldVisitor<'_> {
             // One field may serve for more than one thing.
             let raw = Some(map.next_value::<&RawValue>()?);
             found.key = if wanted.key { raw } else { found.key };
-            found.event_type = if wanted.event_type { raw } else { found.event_type };
+            found.event_type = if wanted.event_type {
+                raw
+            } else {
+                found.event_type
+            };
             found.time = if wanted.time { raw } else { found.time };
         }
         Ok(found)
@@ -153,6 +189,10 @@ impl Visitor<'_> for NameSeed<'_> {
 
     fn visit_str<E>(self, name: &str) -> Result<Wanted, E> {
         let is = |field: &Option<String>| field.as_deref() == Some(name);
-        Ok(Wanted { key: is(&self.0.key), event_type: is(&self.0.event_type), time: is(&self.0.time) })
+        Ok(Wanted {
+            key: is(&self.0.key),
+            event_type: is(&self.0.event_type),
+            time: is(&self.0.time),
+        })
     }
 }

@@ -9,7 +9,8 @@ use crate::{client::Record, types::limits};
 const CHUNK_LINES: usize = 1_000;
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// The longest line: the largest record that any topic may allow. A longer one is refused before it fills the memory.
+/// The longest line: the largest record that any topic may allow. A longer one is refused before it
+/// fills the memory.
 const MAX_LINE_BYTES: u64 = limits::RECORD_BYTES.2;
 
 /// What is to become a record.
@@ -26,7 +27,11 @@ pub(super) struct Line {
 impl Line {
     /// The record, with this key, if one is given, instead of one out of the line.
     pub(super) fn record<'a>(&'a self, key: Option<&'a [u8]>) -> Record<'a> {
-        let Extracted { key: own, event_type, timestamp_ms } = &self.extracted;
+        let Extracted {
+            key: own,
+            event_type,
+            timestamp_ms,
+        } = &self.extracted;
         let mut record = Record::new().value(&self.value);
         if let Some(key) = key.or(own.as_deref().map(str::as_bytes)) {
             record = record.key(key);
@@ -64,14 +69,21 @@ pub(super) struct Lines<R> {
 impl<R: Read> Lines<R> {
     pub(super) fn new(input: R, name: &str, fields: Fields) -> Self {
         let input = BufReader::with_capacity(CHUNK_BYTES, input);
-        Self { input, name: name.to_owned(), fields, number: 0, bad: None }
+        Self {
+            input,
+            name: name.to_owned(),
+            fields,
+            number: 0,
+            bad: None,
+        }
     }
 
     /// The next lines; none at the end. Waits for input only while it has no line to return.
     ///
     /// # Errors
     ///
-    /// At the first bad line, when all that came before it has been returned. There is nothing behind it.
+    /// At the first bad line, when all that came before it has been returned. There is nothing
+    /// behind it.
     pub(super) fn next(&mut self) -> Result<Option<Vec<Line>>, BadLine> {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while self.bad.is_none() && lines.len() < CHUNK_LINES && bytes < CHUNK_BYTES {
@@ -85,28 +97,45 @@ impl<R: Read> Lines<R> {
                 }
                 Ok(None) => break,
                 Err(problem) => {
-                    self.bad = Some(BadLine { input: self.name.clone(), line: self.number, problem });
+                    self.bad = Some(BadLine {
+                        input: self.name.clone(),
+                        line: self.number,
+                        problem,
+                    });
                 }
             }
         }
-        if lines.is_empty() { self.bad.take().map_or(Ok(None), Err) } else { Ok(Some(lines)) }
+        if lines.is_empty() {
+            self.bad.take().map_or(Ok(None), Err)
+        } else {
+            Ok(Some(lines))
+        }
     }
 
     fn read_line(&mut self) -> Result<Option<Line>, String> {
         self.number += 1;
         let mut value = Vec::new();
         let mut limited = (&mut self.input).take(MAX_LINE_BYTES + 1);
-        let read = limited.read_until(b'\n', &mut value).map_err(|error| format!("cannot read on: {error}"))?;
+        let read = limited
+            .read_until(b'\n', &mut value)
+            .map_err(|error| format!("cannot read on: {error}"))?;
         let bytes = read as u64;
         match bytes {
             0 => return Ok(None),
-            len if len > MAX_LINE_BYTES => return Err(format!("it is longer than {MAX_LINE_BYTES} bytes")),
+            len if len > MAX_LINE_BYTES => {
+                return Err(format!("it is longer than {MAX_LINE_BYTES} bytes"));
+            }
             _ => {}
         }
         if value.last() == Some(&b'\n') {
             value.pop();
         }
         let extracted = self.fields.extract(&value)?;
-        Ok(Some(Line { number: self.number, bytes, value, extracted }))
+        Ok(Some(Line {
+            number: self.number,
+            bytes,
+            value,
+            extracted,
+        }))
     }
 }

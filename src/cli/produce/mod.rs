@@ -1,8 +1,9 @@
 //! `taffrail produce`: lines of a file or of standard input, each stored exactly once.
 //!
-//! A thread of its own reads lines (`lines.rs`, `fields.rs`). The client's producer delivers them (`delivery.rs`): it
-//! is what makes requests of them, sends them again when the connection is lost, and keeps their order. With a
-//! condition on the entity's version they are a single append instead (`conditional.rs`).
+//! A thread of its own reads lines (`lines.rs`, `fields.rs`). The client's producer delivers them
+//! (`delivery.rs`): it is what makes requests of them, sends them again when the connection is
+//! lost, and keeps their order. With a condition on the entity's version they are a single append
+//! instead (`conditional.rs`).
 
 mod conditional;
 mod delivery;
@@ -37,8 +38,8 @@ use summary::Summary;
 /// Chunks of lines that are read before those before them are taken.
 const CHUNKS_AHEAD: usize = 4;
 
-/// The producer gives up when nothing is answered for so long, however short a time it is told: a broker that works may
-/// take this long.
+/// The producer gives up when nothing is answered for so long, however short a time it is told: a
+/// broker that works may take this long.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Lines, until the input ends or has a bad one.
@@ -46,8 +47,11 @@ type Source = mpsc::Receiver<Result<Vec<Line>, BadLine>>;
 
 pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     let server = Server::new(&flags.connection).retrying(&flags.retry_for)?;
-    let fields =
-        Fields { key: flags.key_field.clone(), event_type: flags.type_field.clone(), time: flags.time_field.clone() };
+    let fields = Fields {
+        key: flags.key_field.clone(),
+        event_type: flags.type_field.clone(),
+        time: flags.time_field.clone(),
+    };
     // The file is opened first: a name that is mistyped should not need a broker to be noticed.
     let input = Input::open(flags.file.as_deref()).await?;
     let progress = progress(input.len);
@@ -55,10 +59,22 @@ pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     let json = flags.connection.json;
 
     if let (Some(key), Some(expected)) = (&flags.key, flags.expect_version) {
-        let conditional = Conditional { topic: flags.topic, key: key.clone(), expected: Version(expected) };
+        let conditional = Conditional {
+            topic: flags.topic,
+            key: key.clone(),
+            expected: Version(expected),
+        };
         let source = read_lines(Lines::new(input.bytes, &input.name, fields));
-        let appended =
-            conditional.append(&server, client, source, env.random.next_u64(), Summary::new(env.clock), json).await;
+        let appended = conditional
+            .append(
+                &server,
+                client,
+                source,
+                env.random.next_u64(),
+                Summary::new(env.clock),
+                json,
+            )
+            .await;
         progress.finish_and_clear();
         return appended;
     }
@@ -66,7 +82,14 @@ pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     let producer = open(&client, &flags, &server).await?;
     let source = read_lines(Lines::new(input.bytes, &input.name, fields));
     let key = flags.key.as_ref().map(|key| key.as_encoded_bytes());
-    let (summary, outcome) = deliver(producer, key, source, Summary::new(env.clock), progress.clone()).await;
+    let (summary, outcome) = deliver(
+        producer,
+        key,
+        source,
+        Summary::new(env.clock),
+        progress.clone(),
+    )
+    .await;
     progress.finish_and_clear();
     if json {
         output::json(&summary.json(&flags.topic))?;
@@ -77,7 +100,9 @@ pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
 }
 
 async fn open(client: &Client, flags: &ProduceFlags, server: &Server) -> Result<Producer, Failure> {
-    let mut producer = client.producer(&flags.topic).give_up_after(server.retry_for().max(LEAST_PATIENCE));
+    let mut producer = client
+        .producer(&flags.topic)
+        .give_up_after(server.retry_for().max(LEAST_PATIENCE));
     if let Some(partition) = flags.partition {
         producer = producer.partition(PartitionId(partition));
     }
@@ -109,17 +134,29 @@ struct Input {
 impl Input {
     async fn open(file: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = file else {
-            return Ok(Self { bytes: Box::new(io::stdin()), name: "standard input".to_owned(), len: None });
+            return Ok(Self {
+                bytes: Box::new(io::stdin()),
+                name: "standard input".to_owned(),
+                len: None,
+            });
         };
-        let problem = |error: io::Error| Failure::General(format!("cannot read {}: {error}", path.display()));
-        #[expect(clippy::disallowed_types, reason = "the input is the user's, not the broker's, and may be a pipe")]
+        let problem =
+            |error: io::Error| Failure::General(format!("cannot read {}: {error}", path.display()));
+        #[expect(
+            clippy::disallowed_types,
+            reason = "the input is the user's, not the broker's, and may be a pipe"
+        )]
         let file = tokio::fs::File::open(path).await.map_err(problem)?;
         let metadata = file.metadata().await.map_err(problem)?;
         if metadata.is_dir() {
             return Err(problem(io::ErrorKind::IsADirectory.into()));
         }
         let len = metadata.is_file().then_some(metadata.len());
-        Ok(Self { bytes: Box::new(file.into_std().await), name: path.display().to_string(), len })
+        Ok(Self {
+            bytes: Box::new(file.into_std().await),
+            name: path.display().to_string(),
+            len,
+        })
     }
 }
 
@@ -149,18 +186,35 @@ impl Stopped {
                     (first, last) if first == last => (format!("line {first}"), "was"),
                     (first, last) => (format!("lines {first} to {last}"), "were"),
                 };
-                Failure::CallIn { message: format!("{lines} {were} refused: {error}; {stored}"), source: error }
+                Failure::CallIn {
+                    message: format!("{lines} {were} refused: {error}; {stored}"),
+                    source: error,
+                }
             }
-            Self::Lost { lines: Some((first, last)), error } => {
-                let lines =
-                    if first == last { format!("line {first} is") } else { format!("lines {first} to {last} are") };
-                let before = if summary.is_empty() { String::new() } else { format!("; {stored}") };
+            Self::Lost {
+                lines: Some((first, last)),
+                error,
+            } => {
+                let lines = if first == last {
+                    format!("line {first} is")
+                } else {
+                    format!("lines {first} to {last} are")
+                };
+                let before = if summary.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {stored}")
+                };
                 let message = format!("it is not known whether {lines} stored: {error}{before}");
-                Failure::CallIn { message, source: error }
+                Failure::CallIn {
+                    message,
+                    source: error,
+                }
             }
-            Self::Lost { lines: None, error } => {
-                Failure::CallIn { message: format!("{error}; {stored}"), source: error }
-            }
+            Self::Lost { lines: None, error } => Failure::CallIn {
+                message: format!("{error}; {stored}"),
+                source: error,
+            },
         }
     }
 }

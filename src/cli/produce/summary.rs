@@ -23,7 +23,14 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let started = clock.elapsed();
-        Self { clock, started, records: 0, bytes: 0, last_line: 0, partitions: BTreeMap::new() }
+        Self {
+            clock,
+            started,
+            records: 0,
+            bytes: 0,
+            last_line: 0,
+            partitions: BTreeMap::new(),
+        }
     }
 
     /// Counts what lines up to this one became.
@@ -50,8 +57,9 @@ impl Summary {
 
     pub(super) fn json(&self, topic: &str) -> Value {
         let partitions = self.partitions.iter();
-        let partitions: Vec<_> =
-            partitions.map(|(partition, records)| json!({ "partition": partition.0, "records": records })).collect();
+        let partitions: Vec<_> = partitions
+            .map(|(partition, records)| json!({ "partition": partition.0, "records": records }))
+            .collect();
         json!({
             "topic": topic,
             "records": self.records,
@@ -69,7 +77,10 @@ impl Summary {
             self.seconds()
         ))?;
         for (partition, records) in &self.partitions {
-            output::line(format_args!("  partition {partition}: {}", output::count(*records)))?;
+            output::line(format_args!(
+                "  partition {partition}: {}",
+                output::count(*records)
+            ))?;
         }
         Ok(())
     }

@@ -20,7 +20,8 @@ fn env(disk: &SimDisk) -> Env {
     }
 }
 
-/// A configuration for a free port, and its URL. Clients take ports of 127.0.0.1; this address has none of theirs.
+/// A configuration for a free port, and its URL. Clients take ports of 127.0.0.1; this address has
+/// none of theirs.
 fn configuration() -> (Config, String) {
     let free = TcpListener::bind("127.0.0.200:0").expect("a free port");
     let listen = free.local_addr().expect("it is bound").to_string();
@@ -45,21 +46,41 @@ async fn a_failed_sync_ends_the_process_with_its_own_code_and_without_an_acknowl
         let (config, url) = configuration();
         let serving = tokio::spawn(serve(config, env(&disk)));
         let client = connect(&url).await;
-        client.topics().create(&NewTopic::new("t")).await.expect("nothing fails yet");
-        client.append(Batch::of("t", [Record::new().value("kept")])).await.expect("nothing fails yet");
+        client
+            .topics()
+            .create(&NewTopic::new("t"))
+            .await
+            .expect("nothing fails yet");
+        client
+            .append(Batch::of("t", [Record::new().value("kept")]))
+            .await
+            .expect("nothing fails yet");
 
         disk.inject(Fault::on(kind).in_path("journal").for_ever());
-        let answer = client.append(Batch::of("t", [Record::new().value("unknown")])).await;
-        assert!(matches!(answer, Err(Error::OutcomeUnknown { .. })), "{kind:?}: {answer:?}");
+        let answer = client
+            .append(Batch::of("t", [Record::new().value("unknown")]))
+            .await;
+        assert!(
+            matches!(answer, Err(Error::OutcomeUnknown { .. })),
+            "{kind:?}: {answer:?}"
+        );
         let ended = serving.await.expect("it does not panic");
-        assert_eq!(ended.expect_err("storage has failed").code(), 74, "{kind:?}");
+        assert_eq!(
+            ended.expect_err("storage has failed").code(),
+            74,
+            "{kind:?}"
+        );
 
         let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
         let (config, url) = configuration();
         let serving = tokio::spawn(serve(config, env(&survived)));
         let client = connect(&url).await;
         let mut reading = client.read("t").open().await.expect("the topic is there");
-        let first = reading.next_record().await.expect("it can be read").expect("what was acknowledged is there");
+        let first = reading
+            .next_record()
+            .await
+            .expect("it can be read")
+            .expect("what was acknowledged is there");
         assert_eq!(first.value.as_deref(), Some(&b"kept"[..]));
         serving.abort();
     }
@@ -70,7 +91,9 @@ async fn a_directory_that_cannot_be_used_ends_the_process_with_its_own_code() {
     let disk = SimDisk::new(7);
     disk.set_read_only(true);
     let (config, _) = configuration();
-    let failure = serve(config, env(&disk)).await.expect_err("nothing can be written");
+    let failure = serve(config, env(&disk))
+        .await
+        .expect_err("nothing can be written");
     assert_eq!(failure.code(), 78);
     assert!(failure.to_string().contains("/data"), "{failure}");
 }

@@ -32,7 +32,10 @@ fn a_time_is_read_with_a_zone_or_as_utc() {
 
 #[test]
 fn a_time_is_written_to_the_millisecond() {
-    assert_eq!(time::format_time(1_357_017_420_250), "2013-01-01T05:17:00.250Z");
+    assert_eq!(
+        time::format_time(1_357_017_420_250),
+        "2013-01-01T05:17:00.250Z"
+    );
     assert_eq!(time::format_time(i64::MAX), i64::MAX.to_string());
 }
 
@@ -41,9 +44,20 @@ fn a_place_is_an_edge_an_offset_or_a_time() {
     assert_eq!(time::parse_position("earliest"), Ok(Position::Earliest));
     assert_eq!(time::parse_position("latest"), Ok(Position::Latest));
     assert_eq!(time::parse_position("17"), Ok(Position::Offset(Offset(17))));
-    assert_eq!(time::parse_position("1970-01-01T00:00:01Z"), Ok(Position::Timestamp(1000)));
-    assert!(time::parse_position("-1").unwrap_err().contains("neither earliest"));
-    assert!(time::parse_position("99999999999999999999").unwrap_err().contains("too large"));
+    assert_eq!(
+        time::parse_position("1970-01-01T00:00:01Z"),
+        Ok(Position::Timestamp(1000))
+    );
+    assert!(
+        time::parse_position("-1")
+            .unwrap_err()
+            .contains("neither earliest")
+    );
+    assert!(
+        time::parse_position("99999999999999999999")
+            .unwrap_err()
+            .contains("too large")
+    );
 }
 
 #[test]
@@ -60,7 +74,9 @@ fn numbers_are_printed_for_people() {
 
 #[test]
 fn the_exit_code_says_what_is_true() {
-    let unavailable = || Error::Unavailable { message: String::new() };
+    let unavailable = || Error::Unavailable {
+        message: String::new(),
+    };
     let refused = client::Refusal {
         code: String::new(),
         reason: String::new(),
@@ -71,11 +87,21 @@ fn the_exit_code_says_what_is_true() {
     assert_eq!(Failure::General(String::new()).code(), 1);
     assert_eq!(Failure::Usage(String::new()).code(), 2);
     assert_eq!(Failure::Call(Error::Refused(Box::new(refused))).code(), 4);
-    let conflict = Error::Conflict { message: String::new(), failed: Vec::new() };
+    let conflict = Error::Conflict {
+        message: String::new(),
+        failed: Vec::new(),
+    };
     assert_eq!(Failure::Call(conflict).code(), 3);
     assert_eq!(Failure::Missing(String::new()).code(), 4);
     assert_eq!(Failure::Call(unavailable()).code(), 5);
-    assert_eq!(Failure::CallIn { message: String::new(), source: unavailable() }.code(), 5);
+    assert_eq!(
+        Failure::CallIn {
+            message: String::new(),
+            source: unavailable()
+        }
+        .code(),
+        5
+    );
     assert_eq!(Failure::DataLoss(String::new()).code(), 6);
     assert_eq!(Failure::Storage(String::new()).code(), 74);
     assert_eq!(Failure::Unusable(String::new()).code(), 78);

@@ -44,9 +44,11 @@ pub struct Erasure {
     pub requested_ms: i64,
     /// By when it should be complete, in the same unit.
     pub deadline_ms: i64,
-    /// The version of the last record that was erased; [`Version::NONE`]: there was nothing to erase.
+    /// The version of the last record that was erased; [`Version::NONE`]: there was nothing to
+    /// erase.
     pub through: Version,
-    /// Why it could not be completed when that was tried last, for people to read. The broker tries again.
+    /// Why it could not be completed when that was tried last, for people to read. The broker tries
+    /// again.
     pub problem: Option<String>,
 }
 
@@ -55,25 +57,33 @@ impl Entities {
         Self { calls, timeout }
     }
 
-    /// Reads the records of an entity: by default all, from the first version on. See [`ReadEntity`] for the choices.
+    /// Reads the records of an entity: by default all, from the first version on. See
+    /// [`ReadEntity`] for the choices.
     pub fn read(&self, topic: &str, key: impl AsRef<[u8]>) -> ReadEntity {
         ReadEntity::new(self.calls.clone(), self.timeout, topic, key.as_ref())
     }
 
-    /// The latest records of up to 1,000 entities, in the order of their keys here, as they are at one moment.
+    /// The latest records of up to 1,000 entities, in the order of their keys here, as they are at
+    /// one moment.
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `REQUEST_TOO_LARGE`, [`Error::DamagedRecords`], or that the broker is not
-    /// available.
+    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `REQUEST_TOO_LARGE`, [`Error::DamagedRecords`], or that the
+    /// broker is not available.
     pub async fn latest(
         &self,
         topic: &str,
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> Result<Vec<LatestRecord>, Error> {
-        let keys: Vec<Bytes> = keys.into_iter().map(|key| Bytes::copy_from_slice(key.as_ref())).collect();
+        let keys: Vec<Bytes> = keys
+            .into_iter()
+            .map(|key| Bytes::copy_from_slice(key.as_ref()))
+            .collect();
         let asked = keys.len();
-        let request = proto::GetLatestRequest { topic: topic.to_owned(), keys };
+        let request = proto::GetLatestRequest {
+            topic: topic.to_owned(),
+            keys,
+        };
         let mut calls = self.calls.clone();
         let all_responses = async {
             let mut responses = calls.get_latest(request).await?.into_inner();
@@ -84,20 +94,36 @@ impl Entities {
             Ok(Response::new(latest))
         };
         let latest = answer(self.timeout, AtStake::Nothing, all_responses).await?;
-        let latest = latest.into_iter().map(LatestRecord::new).collect::<Result<Vec<_>, _>>()?;
-        if latest.len() == asked { Ok(latest) } else { Err(read::cut_short()) }
+        let latest = latest
+            .into_iter()
+            .map(LatestRecord::new)
+            .collect::<Result<Vec<_>, _>>()?;
+        if latest.len() == asked {
+            Ok(latest)
+        } else {
+            Err(read::cut_short())
+        }
     }
 
-    /// Erases an entity: once this returns, no read returns the keys, values, headers and event ids of its records any
-    /// more. Their bytes are then removed from every file; the erasure says when that is complete.
+    /// Erases an entity: once this returns, no read returns the keys, values, headers and event ids
+    /// of its records any more. Their bytes are then removed from every file; the erasure says when
+    /// that is complete.
     ///
     /// # Errors
     ///
     /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `TOO_MANY_ERASURES`, or as every change.
     pub async fn erase(&self, topic: &str, key: impl AsRef<[u8]>) -> Result<Erasure, Error> {
         let key = Bytes::copy_from_slice(key.as_ref());
-        let request = proto::EraseKeyRequest { topic: topic.to_owned(), key };
-        let response = answer(self.timeout, AtStake::Change, self.calls.clone().erase_key(request)).await?;
+        let request = proto::EraseKeyRequest {
+            topic: topic.to_owned(),
+            key,
+        };
+        let response = answer(
+            self.timeout,
+            AtStake::Change,
+            self.calls.clone().erase_key(request),
+        )
+        .await?;
         Ok(response.erasure.unwrap_or_default().into())
     }
 
@@ -108,7 +134,12 @@ impl Entities {
     /// `UNKNOWN_ERASURE`, or that the broker is not available.
     pub async fn erasure(&self, id: u64) -> Result<Erasure, Error> {
         let request = proto::DescribeErasureRequest { id };
-        let response = answer(self.timeout, AtStake::Nothing, self.calls.clone().describe_erasure(request)).await?;
+        let response = answer(
+            self.timeout,
+            AtStake::Nothing,
+            self.calls.clone().describe_erasure(request),
+        )
+        .await?;
         Ok(response.erasure.unwrap_or_default().into())
     }
 }
@@ -117,10 +148,17 @@ impl LatestRecord {
     fn new(latest: wire::LatestRecord) -> Result<Self, Error> {
         let partition = PartitionId(latest.partition);
         let record = match &latest.record {
-            Some(encoded) => Some(StoredRecord::new(partition, encoded, &RecordView::parse(encoded)?)),
+            Some(encoded) => Some(StoredRecord::new(
+                partition,
+                encoded,
+                &RecordView::parse(encoded)?,
+            )),
             None => None,
         };
-        Ok(Self { version: Version(latest.version), record })
+        Ok(Self {
+            version: Version(latest.version),
+            record,
+        })
     }
 }
 

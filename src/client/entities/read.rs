@@ -25,14 +25,27 @@ pub struct ReadEntity {
 }
 
 impl ReadEntity {
-    pub(super) fn new(calls: EntitiesClient<Channel>, timeout: Duration, topic: &str, key: &[u8]) -> Self {
+    pub(super) fn new(
+        calls: EntitiesClient<Channel>,
+        timeout: Duration,
+        topic: &str,
+        key: &[u8],
+    ) -> Self {
         let key = Bytes::copy_from_slice(key);
-        let request = ReadKeyRequest { topic: topic.to_owned(), key, ..ReadKeyRequest::default() };
-        Self { calls, timeout, request }
+        let request = ReadKeyRequest {
+            topic: topic.to_owned(),
+            key,
+            ..ReadKeyRequest::default()
+        };
+        Self {
+            calls,
+            timeout,
+            request,
+        }
     }
 
-    /// Starts at this version. Where that record is not there any more, or not yet, at the next one in the direction of
-    /// the read.
+    /// Starts at this version. Where that record is not there any more, or not yet, at the next one
+    /// in the direction of the read.
     pub fn from_version(mut self, version: Version) -> Self {
         self.request.from_version = version.0;
         self
@@ -54,11 +67,21 @@ impl ReadEntity {
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, [`Error::DamagedRecords`], or that the broker is not available. That the entity
-    /// never had a record is no error: its [latest version](EntityReading::latest_version) is [`Version::NONE`].
+    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, [`Error::DamagedRecords`], or that the broker is not
+    /// available. That the entity never had a record is no error: its [latest
+    /// version](EntityReading::latest_version) is [`Version::NONE`].
     pub async fn open(mut self) -> Result<EntityReading, Error> {
-        let mut responses = answer(self.timeout, AtStake::Nothing, self.calls.read_key(self.request)).await?;
-        let first = responses.message().await.map_err(failed)?.ok_or_else(cut_short)?;
+        let mut responses = answer(
+            self.timeout,
+            AtStake::Nothing,
+            self.calls.read_key(self.request),
+        )
+        .await?;
+        let first = responses
+            .message()
+            .await
+            .map_err(failed)?
+            .ok_or_else(cut_short)?;
         Ok(EntityReading {
             responses,
             latest: Version(first.latest_version),
@@ -99,7 +122,8 @@ impl EntityReading {
         Ok(response.map(EntityBatch::new))
     }
 
-    /// The next record, by itself. None at the end. Use either this or [`next_batch`](Self::next_batch).
+    /// The next record, by itself. None at the end. Use either this or
+    /// [`next_batch`](Self::next_batch).
     ///
     /// # Errors
     ///
@@ -109,7 +133,9 @@ impl EntityReading {
             if let Some(record) = self.records.pop_front() {
                 return Ok(Some(record));
             }
-            let Some(batch) = self.next_batch().await? else { return Ok(None) };
+            let Some(batch) = self.next_batch().await? else {
+                return Ok(None);
+            };
             for record in batch.owned_records() {
                 self.records.push_back(record?);
             }
@@ -127,7 +153,10 @@ pub struct EntityBatch {
 
 impl EntityBatch {
     fn new(response: ReadKeyResponse) -> Self {
-        Self { partition: PartitionId(response.partition), runs: Runs(response.records) }
+        Self {
+            partition: PartitionId(response.partition),
+            runs: Runs(response.records),
+        }
     }
 
     /// The records, borrowed from the received bytes: nothing is allocated.
@@ -152,5 +181,7 @@ pub(super) fn failed(status: Status) -> Error {
 }
 
 pub(super) fn cut_short() -> Error {
-    Error::Unavailable { message: "the broker ended its answer before it was complete".to_owned() }
+    Error::Unavailable {
+        message: "the broker ended its answer before it was complete".to_owned(),
+    }
 }

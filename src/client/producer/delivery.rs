@@ -1,8 +1,8 @@
-//! The task that owns a producer's requests: fills them, sends them, keeps them until they are answered, and sends them
-//! again.
+//! The task that owns a producer's requests: fills them, sends them, keeps them until they are
+//! answered, and sends them again.
 //!
-//! On every stream, all that is under way is sent before anything else, in order. Not more than the window allows is
-//! under way; what comes meanwhile fills the next request.
+//! On every stream, all that is under way is sent before anything else, in order. Not more than the
+//! window allows is under way; what comes meanwhile fills the next request.
 
 use std::{
     pin::Pin,
@@ -120,8 +120,12 @@ impl Delivery {
 
     /// Sends what is under way, and then what comes, until the stream ends.
     async fn use_stream(&mut self, queue: &mut mpsc::Receiver<Command>) -> Ended {
-        // One more than is let in, for the request that is closed when the producer is opened again.
-        let window = AppendWindow { requests: self.options.in_flight + 1, bytes: usize::MAX };
+        // One more than is let in, for the request that is closed when the producer is opened
+        // again.
+        let window = AppendWindow {
+            requests: self.options.in_flight + 1,
+            bytes: usize::MAX,
+        };
         let appender = self.client.append_stream_with(window);
         self.patience.restart_stream();
         loop {
@@ -129,7 +133,12 @@ impl Delivery {
                 self.close_request();
                 self.fill_held();
             }
-            if self.under_way.send(&appender, self.producer, self.options.return_versions).await.is_err() {
+            if self
+                .under_way
+                .send(&appender, self.producer, self.options.return_versions)
+                .await
+                .is_err()
+            {
                 return Ended::Failed(self.under_way.why_it_ended(appender).await);
             }
             if self.closed && self.under_way.is_empty() && self.filling.is_empty() {
@@ -189,8 +198,8 @@ impl Delivery {
         self.due &= !self.filling.is_empty();
     }
 
-    /// Whether requests do not wait for more records. When the window is filling up, whoever waits for room in it could
-    /// be waiting for this request.
+    /// Whether requests do not wait for more records. When the window is filling up, whoever waits
+    /// for room in it could be waiting for this request.
     fn is_urgent(&self) -> bool {
         self.closed || self.window.available_permits() <= self.options.window_bytes / 2
     }
@@ -247,8 +256,9 @@ impl Delivery {
         }
     }
 
-    /// Opens another producer, which counts from 0. Only where nothing is in doubt: the broker does not know any more
-    /// what it has stored. And not with a name: another process may have taken it over, and would be fenced.
+    /// Opens another producer, which counts from 0. Only where nothing is in doubt: the broker does
+    /// not know any more what it has stored. And not with a name: another process may have taken it
+    /// over, and would be fenced.
     async fn open_again(&mut self, forgotten: Error) -> Result<(), Error> {
         if !self.options.name.is_empty() || self.under_way.is_any_in_doubt() {
             return Err(forgotten);
@@ -286,7 +296,8 @@ impl Delivery {
     }
 }
 
-/// Resolves when a request has waited for more records. A timer takes a millisecond even for no time at all.
+/// Resolves when a request has waited for more records. A timer takes a millisecond even for no
+/// time at all.
 async fn lingered(linger: &mut Pin<Box<Sleep>>, time: Duration) {
     if !time.is_zero() {
         linger.await;
@@ -295,5 +306,7 @@ async fn lingered(linger: &mut Pin<Box<Sleep>>, time: Duration) {
 
 /// Nothing more is tried.
 fn gave_up(last: &Error) -> Error {
-    Error::Unavailable { message: format!("gave up for want of progress: {last}") }
+    Error::Unavailable {
+        message: format!("gave up for want of progress: {last}"),
+    }
 }

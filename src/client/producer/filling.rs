@@ -1,7 +1,8 @@
 //! The request that is being filled.
 //!
-//! Each partition that has records gets one batch, with the number that follows its last one: requests are sent in the
-//! order in which they are filled, so that the numbers are right from the first record on.
+//! Each partition that has records gets one batch, with the number that follows its last one:
+//! requests are sent in the order in which they are filled, so that the numbers are right from the
+//! first record on.
 
 use std::{
     collections::BTreeMap,
@@ -51,7 +52,9 @@ impl Filling {
             max_bytes: options.request_bytes,
             max_records: options.request_records,
             sequences: BTreeMap::new(),
-            keyless: PartitionId(u32::try_from(first).expect("it is less than the number of partitions")),
+            keyless: PartitionId(
+                u32::try_from(first).expect("it is less than the number of partitions"),
+            ),
             batches: BTreeMap::new(),
             bytes: 0,
             records: 0,
@@ -68,7 +71,8 @@ impl Filling {
         self.is_empty()
             || self.bytes + record.encoded.len() <= self.max_bytes
                 && self.records < self.max_records
-                && (self.batches.len() < MAX_BATCHES_PER_APPEND || self.batches.contains_key(&partition))
+                && (self.batches.len() < MAX_BATCHES_PER_APPEND
+                    || self.batches.contains_key(&partition))
     }
 
     pub(super) fn push(&mut self, record: Queued) {
@@ -76,7 +80,11 @@ impl Filling {
         let sequence = self.sequences.get(&partition).copied().unwrap_or_default();
         let filling = self.batches.entry(partition).or_insert_with(|| {
             let batch = Batch::numbered(&self.topic, partition, sequence);
-            FillingBatch { records_at: batch.bytes(), batch, answers: Vec::new() }
+            FillingBatch {
+                records_at: batch.bytes(),
+                batch,
+                answers: Vec::new(),
+            }
         });
         filling.batch.push_encoded(&record.encoded, 1);
         filling.answers.push(record.answer);
@@ -94,18 +102,25 @@ impl Filling {
         self.keyless = PartitionId((self.keyless.0 + 1) % self.partitions);
         let batches = batches.into_iter().map(|(partition, filling)| {
             next(&mut self.sequences, partition);
-            NumberedBatch::new(partition, filling.batch, filling.records_at, filling.answers)
+            NumberedBatch::new(
+                partition,
+                filling.batch,
+                filling.records_at,
+                filling.answers,
+            )
         });
         Some(Request::new(batches.collect()))
     }
 
-    /// Begins to count anew, for another producer, with requests that have been closed and not been stored. The one
-    /// that is being filled must be among them.
+    /// Begins to count anew, for another producer, with requests that have been closed and not been
+    /// stored. The one that is being filled must be among them.
     pub(super) fn restart<'a>(&mut self, closed: impl IntoIterator<Item = &'a mut Request>) {
         debug_assert!(self.batches.is_empty(), "its batches have numbers");
         self.sequences.clear();
         for request in closed {
-            request.renumber(&self.topic, |partition| next(&mut self.sequences, partition));
+            request.renumber(&self.topic, |partition| {
+                next(&mut self.sequences, partition)
+            });
         }
     }
 

@@ -1,9 +1,9 @@
 //! A producer: records go in one by one, and each is stored exactly once.
 //!
-//! The broker knows a producer by its id, and counts its requests' batches per partition. What was sent and not
-//! answered, because the connection broke or the broker was restarted, is sent again as it was: same batches, same
-//! numbers, same order. The broker answers what it has as it did the first time, so that nothing is stored twice and
-//! nothing is left out.
+//! The broker knows a producer by its id, and counts its requests' batches per partition. What was
+//! sent and not answered, because the connection broke or the broker was restarted, is sent again
+//! as it was: same batches, same numbers, same order. The broker answers what it has as it did the
+//! first time, so that nothing is stored twice and nothing is left out.
 //!
 //! # The ways in and out
 //!
@@ -19,16 +19,18 @@
 //! | no progress for [`give_up_after`](NewProducer::give_up_after) | ends | see below |
 //! | a record is malformed or too large | refuses it, goes on | [`Error::Refused`] from [`Producer::send`] |
 //!
-//! When a producer ends, everything that was answered is stored. Of the rest, what was ever sent without an answer is
-//! in doubt, and gets [`Error::OutcomeUnknown`]; what was not is not stored: its first request gets the error that
-//! ended the producer, and everything behind that [`Error::StreamEnded`].
+//! When a producer ends, everything that was answered is stored. Of the rest, what was ever sent
+//! without an answer is in doubt, and gets [`Error::OutcomeUnknown`]; what was not is not stored:
+//! its first request gets the error that ended the producer, and everything behind that
+//! [`Error::StreamEnded`].
 //!
 //! # Inside
 //!
-//! [`Producer::send`] encodes the record and puts it into a bounded queue. One task owns everything behind it
-//! (`delivery.rs`): it fills requests (`filling.rs`, `request.rs`), sends them over an append stream, keeps them until
-//! they are answered (`under_way.rs`), and when the stream ends decides how to go on (`retry.rs`). The bytes of a
-//! record count against the window from `send` to its answer.
+//! [`Producer::send`] encodes the record and puts it into a bounded queue. One task owns everything
+//! behind it (`delivery.rs`): it fills requests (`filling.rs`, `request.rs`), sends them over an
+//! append stream, keeps them until they are answered (`under_way.rs`), and when the stream ends
+//! decides how to go on (`retry.rs`). The bytes of a record count against the window from `send` to
+//! its answer.
 
 mod delivery;
 mod filling;
@@ -60,7 +62,9 @@ use super::{
 };
 use crate::{
     proto,
-    types::{Offset, PartitionId, RecordView, Records, Version, limits::RECORD_BYTES, partition_of_key},
+    types::{
+        Offset, PartitionId, RecordView, Records, Version, limits::RECORD_BYTES, partition_of_key,
+    },
 };
 
 /// What a record costs in the window beside its bytes: its place in queues, its answer.
@@ -69,11 +73,12 @@ const RECORD_COST: usize = 128;
 /// Records that wait to be put into a request.
 const QUEUED: usize = 1_024;
 
-/// Appends records to a topic, each exactly once; see the [module](self) for what happens when something goes wrong.
+/// Appends records to a topic, each exactly once; see the [module](self) for what happens when
+/// something goes wrong.
 ///
-/// Records with a key go to the partition of their key, in the order in which they were sent; those without go to one
-/// that changes from request to request. If the producer is dropped, what has been sent is still delivered, as long as
-/// the runtime lives.
+/// Records with a key go to the partition of their key, in the order in which they were sent; those
+/// without go to one that changes from request to request. If the producer is dropped, what has
+/// been sent is still delivered, as long as the runtime lives.
 #[derive(Debug)]
 pub struct Producer {
     queue: mpsc::Sender<Command>,
@@ -95,13 +100,13 @@ pub struct SentRecord {
     pub partition: PartitionId,
     /// Its place in the partition.
     pub offset: Offset,
-    /// Its number among its entity's records, if the producer [asks for it](NewProducer::return_versions) and the
-    /// record has one.
+    /// Its number among its entity's records, if the producer [asks for
+    /// it](NewProducer::return_versions) and the record has one.
     pub version: Option<Version>,
 }
 
-/// Where the record will be stored: a future. It need not be awaited for the record to be delivered;
-/// [`Producer::flush`] says whether all have been.
+/// Where the record will be stored: a future. It need not be awaited for the record to be
+/// delivered; [`Producer::flush`] says whether all have been.
 #[derive(Debug)]
 #[must_use = "the record is delivered without waiting for it, but only this, `flush` and `finish` say that it was"]
 pub struct Sent {
@@ -109,34 +114,64 @@ pub struct Sent {
 }
 
 impl Client {
-    /// Appends records one by one, each exactly once, whatever happens to the connection and the broker meanwhile. See
-    /// [`NewProducer`] for the choices.
+    /// Appends records one by one, each exactly once, whatever happens to the connection and the
+    /// broker meanwhile. See [`NewProducer`] for the choices.
     pub fn producer(&self, topic: &str) -> NewProducer {
         NewProducer::new(self.clone(), topic)
     }
 
     async fn open_producer(&self, name: &str) -> Result<proto::Producer, Error> {
-        let request = proto::OpenProducerRequest { name: name.to_owned() };
+        let request = proto::OpenProducerRequest {
+            name: name.to_owned(),
+        };
         // A producer that was opened and is not known to anybody does no harm.
-        let response = answer(self.request_timeout, AtStake::Nothing, self.log.clone().open_producer(request)).await?;
+        let response = answer(
+            self.request_timeout,
+            AtStake::Nothing,
+            self.log.clone().open_producer(request),
+        )
+        .await?;
         Ok(response.producer.unwrap_or_default())
     }
 }
 
 impl Producer {
     async fn open(new: NewProducer) -> Result<Self, Error> {
-        let NewProducer { client, topic, options } = new;
-        let (Topic { partitions, settings, .. }, _) = client.topics().describe(&topic).await?;
+        let NewProducer {
+            client,
+            topic,
+            options,
+        } = new;
+        let (
+            Topic {
+                partitions,
+                settings,
+                ..
+            },
+            _,
+        ) = client.topics().describe(&topic).await?;
         let identity = client.open_producer(&options.name).await?;
-        let max_record_bytes = settings.get("max.record.bytes").and_then(|(bytes, _)| bytes.parse().ok());
+        let max_record_bytes = settings
+            .get("max.record.bytes")
+            .and_then(|(bytes, _)| bytes.parse().ok());
 
         let (queue, commands) = mpsc::channel(QUEUED);
         let ended = Arc::new(OnceLock::new());
-        let (window, window_bytes) = (Arc::new(Semaphore::new(options.window_bytes)), options.window_bytes);
+        let (window, window_bytes) = (
+            Arc::new(Semaphore::new(options.window_bytes)),
+            options.window_bytes,
+        );
         let partition = options.partition;
         // No topic has none; a broker that says so is not worth a panic.
         let partitions = partitions.max(1);
-        let delivery = Delivery::new(client, &topic, partitions, identity, options, window.clone());
+        let delivery = Delivery::new(
+            client,
+            &topic,
+            partitions,
+            identity,
+            options,
+            window.clone(),
+        );
         Ok(Self {
             queue,
             window,
@@ -150,15 +185,16 @@ impl Producer {
         })
     }
 
-    /// Takes a record when there is room in the window. What is returned resolves when it is durable.
+    /// Takes a record when there is room in the window. What is returned resolves when it is
+    /// durable.
     ///
     /// Dropped before it returns, the record is not sent.
     ///
     /// # Errors
     ///
-    /// `MALFORMED_RECORD`, and `RECORD_TOO_LARGE` by the size that the topic allowed when the producer was opened: the
-    /// record is refused, the producer goes on. [`Error::StreamEnded`]: the producer has ended;
-    /// [`finish`](Self::finish) or an earlier record says why.
+    /// `MALFORMED_RECORD`, and `RECORD_TOO_LARGE` by the size that the topic allowed when the
+    /// producer was opened: the record is refused, the producer goes on. [`Error::StreamEnded`]:
+    /// the producer has ended; [`finish`](Self::finish) or an earlier record says why.
     pub async fn send(&self, record: Record<'_>) -> Result<Sent, Error> {
         let mut encoded = Vec::new();
         record.encode(&mut encoded);
@@ -166,9 +202,18 @@ impl Producer {
 
         let cost = (encoded.len() + RECORD_COST).min(self.window_bytes);
         let cost = u32::try_from(cost).expect("the window has less than 2^32 bytes");
-        let room = self.window.clone().acquire_many_owned(cost).await.expect("the window is never closed");
+        let room = self
+            .window
+            .clone()
+            .acquire_many_owned(cost)
+            .await
+            .expect("the window is never closed");
         let (answer, receiver) = oneshot::channel();
-        let queued = Queued { partition, encoded, answer: Answer::new(answer, room) };
+        let queued = Queued {
+            partition,
+            encoded,
+            answer: Answer::new(answer, room),
+        };
         match self.queue.send(Command::Append(queued)).await {
             Ok(()) => Ok(Sent { answer: receiver }),
             Err(_) => Err(not_sent(&self.ended)),
@@ -183,7 +228,10 @@ impl Producer {
     pub async fn flush(&self) -> Result<(), Error> {
         let (done, flushed) = oneshot::channel();
         let ended = || self.ended.get().cloned().unwrap_or_else(vanished);
-        self.queue.send(Command::Flush(done)).await.map_err(|_| ended())?;
+        self.queue
+            .send(Command::Flush(done))
+            .await
+            .map_err(|_| ended())?;
         flushed.await.unwrap_or_else(|_| Err(ended()))
     }
 
@@ -200,9 +248,16 @@ impl Producer {
     /// Refuses what the broker would refuse, and finds the partition of the record if it has a key.
     fn check(&self, encoded: &[u8]) -> Result<Option<PartitionId>, Error> {
         let element = Records::new(encoded).next().expect("there is one record");
-        let checked = element.and_then(|(_, record)| Ok((record.len(), RecordView::parse_new(record)?)));
+        let checked =
+            element.and_then(|(_, record)| Ok((record.len(), RecordView::parse_new(record)?)));
         let (bytes, record) = checked.map_err(|error| {
-            self.refusal("MALFORMED_RECORD", format!("the record for topic {:?} is malformed: {error}", self.topic))
+            self.refusal(
+                "MALFORMED_RECORD",
+                format!(
+                    "the record for topic {:?} is malformed: {error}",
+                    self.topic
+                ),
+            )
         })?;
         if bytes > self.max_record_bytes {
             let message = format!(
@@ -212,7 +267,9 @@ impl Producer {
             );
             return Err(self.refusal("RECORD_TOO_LARGE", message));
         }
-        Ok(self.partition.or_else(|| record.key.map(|key| partition_of_key(key, self.partitions))))
+        Ok(self
+            .partition
+            .or_else(|| record.key.map(|key| partition_of_key(key, self.partitions))))
     }
 
     fn refusal(&self, reason: &str, message: String) -> Error {
@@ -236,11 +293,15 @@ impl Future for Sent {
 }
 
 fn not_sent(ended: &OnceLock<Error>) -> Error {
-    let cause = ended.get().map_or_else(|| "the producer is gone".to_owned(), Error::to_string);
+    let cause = ended
+        .get()
+        .map_or_else(|| "the producer is gone".to_owned(), Error::to_string);
     Error::StreamEnded { cause }
 }
 
 /// The task that delivers is gone without a word, as when the runtime was shut down.
 fn vanished() -> Error {
-    Error::OutcomeUnknown { message: "the producer was stopped in the middle of its work".to_owned() }
+    Error::OutcomeUnknown {
+        message: "the producer was stopped in the middle of its work".to_owned(),
+    }
 }

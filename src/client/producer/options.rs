@@ -54,11 +54,15 @@ impl Default for Options {
 
 impl NewProducer {
     pub(super) fn new(client: Client, topic: &str) -> Self {
-        Self { client, topic: topic.to_owned(), options: Options::default() }
+        Self {
+            client,
+            topic: topic.to_owned(),
+            options: Options::default(),
+        }
     }
 
-    /// A name fences: as soon as another producer of this name is opened, here or on another machine, this one appends
-    /// no more. At most 255 bytes.
+    /// A name fences: as soon as another producer of this name is opened, here or on another
+    /// machine, this one appends no more. At most 255 bytes.
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.options.name);
         self
@@ -70,7 +74,8 @@ impl NewProducer {
         self
     }
 
-    /// Most bytes of records that go into one request, default 1 MiB; a larger record goes alone. At most 8 MiB.
+    /// Most bytes of records that go into one request, default 1 MiB; a larger record goes alone.
+    /// At most 8 MiB.
     pub fn request_bytes(mut self, bytes: usize) -> Self {
         self.options.request_bytes = bytes.clamp(1, LARGEST_REQUEST);
         self
@@ -82,8 +87,9 @@ impl NewProducer {
         self
     }
 
-    /// How long a request waits for more records. Default: not at all. What comes while as many requests as may be are
-    /// [in flight](Self::in_flight) goes together anyway, so that requests grow with the load.
+    /// How long a request waits for more records. Default: not at all. What comes while as many
+    /// requests as may be are [in flight](Self::in_flight) goes together anyway, so that requests
+    /// grow with the load.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.options.linger = linger;
         self
@@ -95,15 +101,15 @@ impl NewProducer {
         self
     }
 
-    /// Most bytes of records that have been taken and not been answered, default 32 MiB; [`Producer::send`] waits
-    /// beyond. This is the memory that the producer takes, up to twice.
+    /// Most bytes of records that have been taken and not been answered, default 32 MiB;
+    /// [`Producer::send`] waits beyond. This is the memory that the producer takes, up to twice.
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.options.window_bytes = bytes.clamp(1, u32::MAX as usize);
         self
     }
 
-    /// How long the broker may make no progress, be it unreachable, overloaded or full, before the producer gives up.
-    /// Default 2 minutes.
+    /// How long the broker may make no progress, be it unreachable, overloaded or full, before the
+    /// producer gives up. Default 2 minutes.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.options.give_up_after = time;
         self
@@ -119,8 +125,8 @@ impl NewProducer {
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `TOO_MANY_PRODUCERS`, `MALFORMED_REQUEST` for a name that is too long, or that the broker is
-    /// not available: nothing is tried again here.
+    /// `UNKNOWN_TOPIC`, `TOO_MANY_PRODUCERS`, `MALFORMED_REQUEST` for a name that is too long, or
+    /// that the broker is not available: nothing is tried again here.
     ///
     /// # Panics
     ///

@@ -28,7 +28,10 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(to: oneshot::Sender<Result<SentRecord, Error>>, room: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        to: oneshot::Sender<Result<SentRecord, Error>>,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
         Self { to, _room: room }
     }
 
@@ -60,8 +63,18 @@ pub(super) struct Request {
 }
 
 impl NumberedBatch {
-    pub(super) fn new(partition: PartitionId, batch: Batch, records_at: usize, answers: Vec<Answer>) -> Self {
-        Self { partition, encoded: batch.into_encoded(), records_at, answers }
+    pub(super) fn new(
+        partition: PartitionId,
+        batch: Batch,
+        records_at: usize,
+        answers: Vec<Answer>,
+    ) -> Self {
+        Self {
+            partition,
+            encoded: batch.into_encoded(),
+            records_at,
+            answers,
+        }
     }
 
     /// The same records with another number, for another producer.
@@ -88,18 +101,32 @@ fn places(range: &AppendedRange) -> impl Iterator<Item = SentRecord> + '_ {
     (0..range.count).map(|at| SentRecord {
         partition: range.partition,
         offset: range.first_offset.plus(u64::from(at)),
-        version: range.versions.get(at as usize).copied().filter(|version| *version != Version::NONE),
+        version: range
+            .versions
+            .get(at as usize)
+            .copied()
+            .filter(|version| *version != Version::NONE),
     })
 }
 
 impl Request {
     pub(super) fn new(batches: Vec<NumberedBatch>) -> Self {
-        Self { batches, handle: None, in_doubt: false }
+        Self {
+            batches,
+            handle: None,
+            in_doubt: false,
+        }
     }
 
     /// What to send; the records are shared, not copied.
     pub(super) fn append(&self, producer: proto::Producer) -> Append {
-        Append::of_producer(self.batches.iter().map(|batch| batch.encoded.clone()).collect(), producer)
+        Append::of_producer(
+            self.batches
+                .iter()
+                .map(|batch| batch.encoded.clone())
+                .collect(),
+            producer,
+        )
     }
 
     /// Gives every batch a new number, for another producer.

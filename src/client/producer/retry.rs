@@ -35,8 +35,8 @@ pub(in crate::client) fn verdict(error: &Error) -> Verdict {
     }
 }
 
-/// Pauses that double, so that a broker in trouble is left alone, and that differ from each other, so that its
-/// producers do not all come back at once.
+/// Pauses that double, so that a broker in trouble is left alone, and that differ from each other,
+/// so that its producers do not all come back at once.
 #[derive(Debug)]
 pub(in crate::client) struct Backoff {
     longest: Duration,
@@ -82,7 +82,12 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new(stream_time: Duration, all_time: Duration) -> Self {
-        Self { stream: Box::pin(sleep(stream_time)), stream_time, all: Box::pin(sleep(all_time)), all_time }
+        Self {
+            stream: Box::pin(sleep(stream_time)),
+            stream_time,
+            all: Box::pin(sleep(all_time)),
+            all_time,
+        }
     }
 
     /// Something was answered, or nothing was under way.

@@ -1,7 +1,7 @@
 //! The requests that have been closed and not been answered, in order.
 //!
-//! A request is in doubt from the first time that its outcome was unknown. It may be stored then, whatever is said of
-//! it later, unless that is its answer.
+//! A request is in doubt from the first time that its outcome was unknown. It may be stored then,
+//! whatever is said of it later, unless that is its answer.
 
 use std::{collections::VecDeque, future::poll_fn, pin::Pin};
 
@@ -47,9 +47,17 @@ impl UnderWay {
         producer: proto::Producer,
         return_versions: bool,
     ) -> Result<(), Error> {
-        for request in self.requests.iter_mut().filter(|request| request.handle.is_none()) {
+        for request in self
+            .requests
+            .iter_mut()
+            .filter(|request| request.handle.is_none())
+        {
             let append = request.append(producer);
-            let append = if return_versions { append.return_versions() } else { append };
+            let append = if return_versions {
+                append.return_versions()
+            } else {
+                append
+            };
             request.handle = Some(appender.append(append).await?);
         }
         Ok(())
@@ -57,7 +65,10 @@ impl UnderWay {
 
     /// Waits for the answer to the first request. May be dropped and called again.
     pub(super) async fn first_answer(&mut self) -> Result<Appended, Error> {
-        let first = self.requests.front_mut().and_then(|first| first.handle.as_mut());
+        let first = self
+            .requests
+            .front_mut()
+            .and_then(|first| first.handle.as_mut());
         let answer = first.expect("what is under way has been sent");
         poll_fn(|context| Pin::new(&mut *answer).poll(context)).await
     }
@@ -71,10 +82,14 @@ impl UnderWay {
         self.tell_flushed();
     }
 
-    /// What ended a stream that takes no more: the first answer that is a failure, or else what the stream says itself.
-    /// Everything before it is answered.
+    /// What ended a stream that takes no more: the first answer that is a failure, or else what the
+    /// stream says itself. Everything before it is answered.
     pub(super) async fn why_it_ended(&mut self, appender: Appender) -> Error {
-        while self.requests.front().is_some_and(|first| first.handle.is_some()) {
+        while self
+            .requests
+            .front()
+            .is_some_and(|first| first.handle.is_some())
+        {
             match self.first_answer().await {
                 Ok(appended) => self.answered(&appended),
                 Err(error) => {
@@ -84,15 +99,24 @@ impl UnderWay {
             }
         }
         let ended = appender.finish().await.err();
-        ended.unwrap_or_else(|| Error::Unavailable { message: "the broker ended the stream".to_owned() })
+        ended.unwrap_or_else(|| Error::Unavailable {
+            message: "the broker ended the stream".to_owned(),
+        })
     }
 
-    /// The first request's answer was a failure, which ended the stream: finds out which may have been stored.
+    /// The first request's answer was a failure, which ended the stream: finds out which may have
+    /// been stored.
     pub(super) async fn failed(&mut self, first: &Error) {
         for (at, request) in self.requests.iter_mut().enumerate() {
-            let Some(handle) = request.handle.take() else { continue };
+            let Some(handle) = request.handle.take() else {
+                continue;
+            };
             // The first one's handle has given its answer away.
-            let error = if at == 0 { Some(first.clone()) } else { handle.await.err() };
+            let error = if at == 0 {
+                Some(first.clone())
+            } else {
+                handle.await.err()
+            };
             request.in_doubt |= matches!(error, Some(Error::OutcomeUnknown { .. }));
         }
     }
@@ -103,7 +127,9 @@ impl UnderWay {
         for request in &mut self.requests {
             request.in_doubt |= request.handle.take().is_some();
         }
-        Error::OutcomeUnknown { message: "the broker did not answer in time".to_owned() }
+        Error::OutcomeUnknown {
+            message: "the broker did not answer in time".to_owned(),
+        }
     }
 
     /// Numbers everything anew, for another producer.
@@ -125,10 +151,12 @@ impl UnderWay {
         }
     }
 
-    /// Tells everybody who waits how it ended. The error is about the first request that is not in doubt; `later` is
-    /// for those behind it.
+    /// Tells everybody who waits how it ended. The error is about the first request that is not in
+    /// doubt; `later` is for those behind it.
     pub(super) fn fail(self, error: &Error, later: &Error) {
-        let unknown = Error::OutcomeUnknown { message: format!("it was sent and not answered; then: {error}") };
+        let unknown = Error::OutcomeUnknown {
+            message: format!("it was sent and not answered; then: {error}"),
+        };
         let mut first = Some(error);
         for request in self.requests {
             if request.in_doubt {

@@ -23,7 +23,8 @@ struct DecodedBatch {
 
 fn generated() -> impl Strategy<Value = proto::Record> {
     let bytes = |max| vec(any::<u8>(), 0..max).prop_map(Bytes::from);
-    let header = ("[a-z]{1,20}", bytes(300)).prop_map(|(name, value)| proto::Header { name, value });
+    let header =
+        ("[a-z]{1,20}", bytes(300)).prop_map(|(name, value)| proto::Header { name, value });
     let fields = (
         option::of(bytes(300)),
         option::of(bytes(20_000)),
@@ -32,19 +33,25 @@ fn generated() -> impl Strategy<Value = proto::Record> {
         option::of(any::<i64>()),
         bytes(64),
     );
-    fields.prop_map(|(key, value, r#type, headers, timestamp_ms, event_id)| proto::Record {
-        key,
-        value,
-        r#type,
-        headers,
-        timestamp_ms,
-        event_id,
-        ..proto::Record::default()
-    })
+    fields.prop_map(
+        |(key, value, r#type, headers, timestamp_ms, event_id)| proto::Record {
+            key,
+            value,
+            r#type,
+            headers,
+            timestamp_ms,
+            event_id,
+            ..proto::Record::default()
+        },
+    )
 }
 
 fn ours(record: &proto::Record) -> Record<'_> {
-    let mut ours = if record.value.is_some() { Record::new() } else { Record::default() };
+    let mut ours = if record.value.is_some() {
+        Record::new()
+    } else {
+        Record::default()
+    };
     if let Some(key) = &record.key {
         ours = ours.key(key);
     }
@@ -83,13 +90,21 @@ proptest! {
 
 #[test]
 fn the_client_builds_what_the_broker_accepts() {
-    let record =
-        Record::new().key("k").value("").event_type("placed").header("h", b"\xff").timestamp_ms(-1).event_id("e");
+    let record = Record::new()
+        .key("k")
+        .value("")
+        .event_type("placed")
+        .header("h", b"\xff")
+        .timestamp_ms(-1)
+        .event_id("e");
     let mut run = Vec::new();
     record.encode(&mut run);
     let (_, encoded) = Records::new(&run).next().unwrap().unwrap();
     let view = RecordView::parse_new(encoded).unwrap();
-    assert_eq!((view.key, view.value, view.event_type), (Some(&b"k"[..]), Some(&b""[..]), "placed"));
+    assert_eq!(
+        (view.key, view.value, view.event_type),
+        (Some(&b"k"[..]), Some(&b""[..]), "placed")
+    );
     assert_eq!((view.timestamp_ms, view.event_id), (Some(-1), &b"e"[..]));
     assert_eq!(view.headers().collect::<Vec<_>>(), [("h", &b"\xff"[..])]);
 }
@@ -105,27 +120,43 @@ fn a_tombstone_has_a_key_and_no_value() {
 
 #[test]
 fn an_append_says_what_it_expects_in_the_order_it_was_told() {
-    let append = Append::from(Batch::of("transfers", [Record::new().key("t1").value("42")]))
-        .expect_version("accounts", "alice", Version(3))
-        .expect_absent("transfers", "t1")
-        .expect_exists("accounts", b"bob")
-        .expect_next_offset("accounts", PartitionId(2), Offset(40))
-        .return_versions();
+    let append = Append::from(Batch::of(
+        "transfers",
+        [Record::new().key("t1").value("42")],
+    ))
+    .expect_version("accounts", "alice", Version(3))
+    .expect_absent("transfers", "t1")
+    .expect_exists("accounts", b"bob")
+    .expect_next_offset("accounts", PartitionId(2), Offset(40))
+    .return_versions();
     let bytes = append.bytes();
     let request = append.into_request();
     assert!(request.return_versions);
-    assert_eq!(request.encoded_len(), bytes + 2 + 2, "the tag and length of a batch, and the flag");
+    assert_eq!(
+        request.encoded_len(),
+        bytes + 2 + 2,
+        "the tag and length of a batch, and the flag"
+    );
 
     let of_key = |key: &'static str, state| {
-        Some(About::Key(proto::KeyCondition { key: Bytes::from_static(key.as_bytes()), state: Some(state) }))
+        Some(About::Key(proto::KeyCondition {
+            key: Bytes::from_static(key.as_bytes()),
+            state: Some(state),
+        }))
     };
-    let partition = proto::PartitionCondition { partition: 2, next_offset: 40 };
+    let partition = proto::PartitionCondition {
+        partition: 2,
+        next_offset: 40,
+    };
     let expected = [
         ("accounts", of_key("alice", State::Version(3))),
         ("transfers", of_key("t1", State::Absent(true))),
         ("accounts", of_key("bob", State::Exists(true))),
         ("accounts", Some(About::Partition(partition))),
     ];
-    let expected = expected.map(|(topic, about)| proto::Condition { topic: topic.to_owned(), about });
+    let expected = expected.map(|(topic, about)| proto::Condition {
+        topic: topic.to_owned(),
+        about,
+    });
     assert_eq!(request.conditions, expected);
 }

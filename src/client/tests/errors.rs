@@ -12,8 +12,15 @@ use crate::{
 };
 
 fn from_broker(code: Code, reason: &str, metadata: &[(&str, &str)]) -> Status {
-    let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Status::with_error_details(code, "the message", ErrorDetails::with_error_info(reason, "taffrail", metadata))
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    Status::with_error_details(
+        code,
+        "the message",
+        ErrorDetails::with_error_info(reason, "taffrail", metadata),
+    )
 }
 
 #[test]
@@ -22,13 +29,19 @@ fn a_refusal_has_the_brokers_reason_and_values() {
     let error = Error::from_status(&status, AtStake::Change);
     assert_eq!(error.reason(), Some("UNKNOWN_TOPIC"));
     assert_eq!(error.to_string(), "the message");
-    let Error::Refused(refusal) = error else { panic!("{error:?}") };
+    let Error::Refused(refusal) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(refusal.metadata["topic"], "orders");
 }
 
 #[test]
 fn a_damaged_range_can_be_read_past() {
-    let values = [("partition", "3"), ("from_offset", "10"), ("to_offset", "20")];
+    let values = [
+        ("partition", "3"),
+        ("from_offset", "10"),
+        ("to_offset", "20"),
+    ];
     let status = from_broker(Code::DataLoss, "DAMAGED_RECORDS", &values);
     assert_eq!(
         Error::from_status(&status, AtStake::Nothing),
@@ -43,10 +56,21 @@ fn a_damaged_range_can_be_read_past() {
 
 #[test]
 fn an_offset_out_of_range_says_what_can_be_read() {
-    let status = from_broker(Code::OutOfRange, "OFFSET_OUT_OF_RANGE", &[("earliest", "5"), ("high_watermark", "9")]);
+    let status = from_broker(
+        Code::OutOfRange,
+        "OFFSET_OUT_OF_RANGE",
+        &[("earliest", "5"), ("high_watermark", "9")],
+    );
     let error = Error::from_status(&status, AtStake::Nothing);
     assert!(
-        matches!(error, Error::OffsetOutOfRange { earliest: Offset(5), high_watermark: Offset(9), .. }),
+        matches!(
+            error,
+            Error::OffsetOutOfRange {
+                earliest: Offset(5),
+                high_watermark: Offset(9),
+                ..
+            }
+        ),
         "{error:?}"
     );
 }
@@ -54,11 +78,23 @@ fn an_offset_out_of_range_says_what_can_be_read() {
 #[test]
 fn only_the_broker_can_say_that_an_append_was_not_stored() {
     let unavailable = from_broker(Code::Unavailable, "SHUTTING_DOWN", &[]);
-    assert!(matches!(Error::from_status(&unavailable, AtStake::Change), Error::Unavailable { .. }));
+    assert!(matches!(
+        Error::from_status(&unavailable, AtStake::Change),
+        Error::Unavailable { .. }
+    ));
 
-    for code in [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::DeadlineExceeded] {
+    for code in [
+        Code::Unavailable,
+        Code::Unknown,
+        Code::Internal,
+        Code::Cancelled,
+        Code::DeadlineExceeded,
+    ] {
         let error = Error::from_status(&Status::new(code, "lost"), AtStake::Change);
-        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{code:?}: {error:?}");
+        assert!(
+            matches!(error, Error::OutcomeUnknown { .. }),
+            "{code:?}: {error:?}"
+        );
     }
 }
 
@@ -71,16 +107,30 @@ fn a_lost_question_can_be_asked_again() {
 #[test]
 fn a_conflict_has_what_is_there_instead() {
     let status = from_broker(Code::Aborted, "CONFLICT", &[("failed", "2")]);
-    let failed = [(2, proto::Actual::Version(5)), (4, proto::Actual::NextOffset(9))];
+    let failed = [
+        (2, proto::Actual::Version(5)),
+        (4, proto::Actual::NextOffset(9)),
+    ];
     let failed = failed.map(|(index, actual)| proto::FailedCondition { index, actual });
     let details = Conflict::of(&failed, 1_000).add_to_details(status.details());
     let status = Status::with_details(status.code(), status.message(), details);
 
     let error = Error::from_status(&status, AtStake::Change);
-    assert_eq!((error.reason(), &*error.to_string()), (Some("CONFLICT"), "the message"));
-    let Error::Conflict { failed, .. } = error else { panic!("{error:?}") };
-    let expected = [(2, Actual::Version(Version(5))), (4, Actual::NextOffset(Offset(9)))];
-    assert_eq!(failed, expected.map(|(index, actual)| FailedCondition { index, actual }));
+    assert_eq!(
+        (error.reason(), &*error.to_string()),
+        (Some("CONFLICT"), "the message")
+    );
+    let Error::Conflict { failed, .. } = error else {
+        panic!("{error:?}")
+    };
+    let expected = [
+        (2, Actual::Version(Version(5))),
+        (4, Actual::NextOffset(Offset(9))),
+    ];
+    assert_eq!(
+        failed,
+        expected.map(|(index, actual)| FailedCondition { index, actual })
+    );
 }
 
 #[test]

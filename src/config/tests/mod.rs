@@ -15,7 +15,9 @@ fn names(table: &Table) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (key, value) in table {
         match value {
-            Value::Table(section) => names.extend(section.keys().map(|inner| format!("{key}.{inner}"))),
+            Value::Table(section) => {
+                names.extend(section.keys().map(|inner| format!("{key}.{inner}")));
+            }
             _ => drop(names.insert(key.clone())),
         }
     }
@@ -25,14 +27,18 @@ fn names(table: &Table) -> BTreeSet<String> {
 #[test]
 fn the_documented_file_has_every_setting_with_its_default() {
     let documented = names(&DOCUMENTED.parse().unwrap());
-    let settings: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
+    let settings: BTreeSet<String> = SETTINGS
+        .iter()
+        .map(|setting| setting.name.to_owned())
+        .collect();
     assert_eq!(documented, settings);
     assert_eq!(load(DOCUMENTED).unwrap(), Config::default());
 }
 
 #[test]
 fn every_documented_value_is_read_and_not_just_accepted() {
-    // A setter that wrote to its neighbour would be found by two settings that change the same field.
+    // A setter that wrote to its neighbour would be found by two settings that change the same
+    // field.
     let mut seen = Vec::new();
     for setting in &SETTINGS {
         let other = match setting.name {
@@ -49,7 +55,11 @@ fn every_documented_value_is_read_and_not_just_accepted() {
         let mut config = Config::default();
         config.set(setting.name, other).unwrap();
         assert_ne!(config, Config::default(), "{} has no effect", setting.name);
-        assert!(!seen.contains(&config), "{} changes what another setting changes", setting.name);
+        assert!(
+            !seen.contains(&config),
+            "{} changes what another setting changes",
+            setting.name
+        );
         seen.push(config);
     }
 }
@@ -57,9 +67,15 @@ fn every_documented_value_is_read_and_not_just_accepted() {
 #[test]
 fn flags_override_the_environment_which_overrides_the_file() {
     let file = "listen = '127.0.0.1:1'\ninsecure = true\n[journal]\nfiles = 3\n";
-    let environment =
-        [("TAFFRAIL_LISTEN", "127.0.0.1:2"), ("TAFFRAIL_JOURNAL_FILES", "4"), ("PATH", "x"), ("TAFFRAIL_SERVER", "y")];
-    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
+    let environment = [
+        ("TAFFRAIL_LISTEN", "127.0.0.1:2"),
+        ("TAFFRAIL_JOURNAL_FILES", "4"),
+        ("PATH", "x"),
+        ("TAFFRAIL_SERVER", "y"),
+    ];
+    let environment = environment
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter();
     let flags = [("listen", "127.0.0.1:3".to_owned())];
     let loaded = Config::load(Some(("test.toml", file)), environment, &flags).unwrap();
     assert_eq!(loaded.config.listen, "127.0.0.1:3");
@@ -70,7 +86,10 @@ fn flags_override_the_environment_which_overrides_the_file() {
 
 #[test]
 fn a_variable_that_is_no_setting_is_reported_and_not_refused() {
-    let environment = iter::once(("TAFFRAIL_PORT_9640_TCP".to_owned(), "tcp://10.0.0.1:9640".to_owned()));
+    let environment = iter::once((
+        "TAFFRAIL_PORT_9640_TCP".to_owned(),
+        "tcp://10.0.0.1:9640".to_owned(),
+    ));
     let loaded = Config::load(None, environment, &[]).unwrap();
     assert_eq!(loaded.unknown_variables, ["TAFFRAIL_PORT_9640_TCP"]);
 }
@@ -78,7 +97,10 @@ fn a_variable_that_is_no_setting_is_reported_and_not_refused() {
 #[test]
 fn an_unknown_setting_is_refused_with_the_nearest_one() {
     for (file, expected) in [
-        ("data-dir = 'x'", r#"test.toml: there is no setting "data-dir"; did you mean "data_dir"?"#),
+        (
+            "data-dir = 'x'",
+            r#"test.toml: there is no setting "data-dir"; did you mean "data_dir"?"#,
+        ),
         (
             "[journal]\nfile_byte = 1",
             r#"test.toml: there is no setting "journal.file_byte"; did you mean "journal.file_bytes"?"#,
@@ -87,7 +109,10 @@ fn an_unknown_setting_is_refused_with_the_nearest_one() {
             "open_segments = 5",
             r#"test.toml: there is no setting "open_segments"; did you mean "memory.open_segments"?"#,
         ),
-        ("[servr]\ndrain = 5", r#"test.toml: there is no setting "servr""#),
+        (
+            "[servr]\ndrain = 5",
+            r#"test.toml: there is no setting "servr""#,
+        ),
         ("colour = 5", r#"test.toml: there is no setting "colour""#),
     ] {
         assert_eq!(load(file).unwrap_err().to_string(), expected);
@@ -97,8 +122,14 @@ fn an_unknown_setting_is_refused_with_the_nearest_one() {
 #[test]
 fn a_value_that_a_setting_cannot_have_is_refused_with_its_bounds() {
     for (file, expected) in [
-        ("insecure = 'yes'", r#"test.toml: insecure cannot be "yes": it is true or false"#),
-        ("[journal]\nfiles = 1", r#"test.toml: journal.files cannot be "1": it is a number from 2 to 64"#),
+        (
+            "insecure = 'yes'",
+            r#"test.toml: insecure cannot be "yes": it is true or false"#,
+        ),
+        (
+            "[journal]\nfiles = 1",
+            r#"test.toml: journal.files cannot be "1": it is a number from 2 to 64"#,
+        ),
         (
             "[journal]\nfile_bytes = '1MiB'",
             r#"test.toml: journal.file_bytes cannot be "1MiB": it is from 67108864 to 1073741824 bytes"#,
@@ -111,7 +142,10 @@ fn a_value_that_a_setting_cannot_have_is_refused_with_its_bounds() {
             "[journal]\nfile_bytes = 70000001",
             r#"test.toml: journal.file_bytes cannot be "70000001": it is a multiple of 4096 bytes"#,
         ),
-        ("listen = ['x']", "test.toml: listen is a table or a list; it takes one value"),
+        (
+            "listen = ['x']",
+            "test.toml: listen is a table or a list; it takes one value",
+        ),
     ] {
         assert_eq!(load(file).unwrap_err().to_string(), expected);
     }
@@ -120,20 +154,41 @@ fn a_value_that_a_setting_cannot_have_is_refused_with_its_bounds() {
 #[test]
 fn a_file_that_is_not_toml_is_refused_with_the_place() {
     let error = load("listen = ").unwrap_err().to_string();
-    assert!(error.starts_with("test.toml is not TOML: TOML parse error at line 1"), "{error}");
+    assert!(
+        error.starts_with("test.toml is not TOML: TOML parse error at line 1"),
+        "{error}"
+    );
 }
 
 #[test]
 fn only_loopback_is_listened_on_unless_insecure_is_given() {
-    let config = |listen: &str, insecure| Config { listen: listen.to_owned(), insecure, ..Config::default() };
-    for loopback in ["127.0.0.1:9640", "[::1]:0", "127.3.2.1:1", "[::ffff:127.0.0.1]:1"] {
-        assert_eq!(config(loopback, false).listen_address().unwrap(), loopback.parse().unwrap());
+    let config = |listen: &str, insecure| Config {
+        listen: listen.to_owned(),
+        insecure,
+        ..Config::default()
+    };
+    for loopback in [
+        "127.0.0.1:9640",
+        "[::1]:0",
+        "127.3.2.1:1",
+        "[::ffff:127.0.0.1]:1",
+    ] {
+        assert_eq!(
+            config(loopback, false).listen_address().unwrap(),
+            loopback.parse().unwrap()
+        );
     }
     for exposed in ["0.0.0.0:9640", "[::]:9640", "192.168.1.1:1"] {
         let error = config(exposed, false).listen_address().unwrap_err();
         assert!(error.to_string().contains("--insecure"), "{error}");
-        assert_eq!(config(exposed, true).listen_address().unwrap(), exposed.parse().unwrap());
+        assert_eq!(
+            config(exposed, true).listen_address().unwrap(),
+            exposed.parse().unwrap()
+        );
     }
-    let error = config("9640", false).listen_address().unwrap_err().to_string();
+    let error = config("9640", false)
+        .listen_address()
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("cannot listen on \"9640\""), "{error}");
 }

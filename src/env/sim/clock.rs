@@ -23,17 +23,23 @@ struct Times {
 impl SimClock {
     /// A clock at this wall-clock time.
     pub(crate) fn new(now_ms: i64) -> Self {
-        Self(Arc::new(Mutex::new(Times { now_ms, elapsed: Duration::ZERO })))
+        Self(Arc::new(Mutex::new(Times {
+            now_ms,
+            elapsed: Duration::ZERO,
+        })))
     }
 
     /// Lets time pass, for both the wall clock and [`Clock::elapsed`].
     pub(crate) fn advance(&self, by: Duration) {
         let mut times = self.times();
-        times.now_ms = times.now_ms.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+        times.now_ms = times
+            .now_ms
+            .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
         times.elapsed = times.elapsed.saturating_add(by);
     }
 
-    /// Sets the wall clock, forward or back, as an operator or a time server would; [`Clock::elapsed`] does not notice.
+    /// Sets the wall clock, forward or back, as an operator or a time server would;
+    /// [`Clock::elapsed`] does not notice.
     pub(crate) fn set_now_ms(&self, now_ms: i64) {
         self.times().now_ms = now_ms;
     }

@@ -1,4 +1,5 @@
-//! The bytes of a file, in shared pages: a copy costs a pointer a page, so that thousands of disks can be kept.
+//! The bytes of a file, in shared pages: a copy costs a pointer a page, so that thousands of disks
+//! can be kept.
 
 use std::{ops::Range, sync::Arc};
 
@@ -85,7 +86,9 @@ impl Content {
 
     /// How many pages in this range have never been written.
     pub(super) fn holes(&self, pages: Range<u64>) -> u64 {
-        pages.filter(|&page| self.pages.get(page as usize).is_none_or(Option::is_none)).count() as u64
+        pages
+            .filter(|&page| self.pages.get(page as usize).is_none_or(Option::is_none))
+            .count() as u64
     }
 
     /// How many pages from this one on have been written.
@@ -94,7 +97,8 @@ impl Content {
     }
 }
 
-/// Cuts `len` bytes at `position` at page borders: the page's number, the range in it, and the range in the bytes.
+/// Cuts `len` bytes at `position` at page borders: the page's number, the range in it, and the
+/// range in the bytes.
 fn pieces(position: u64, len: usize) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
@@ -104,7 +108,11 @@ fn pieces(position: u64, len: usize) -> impl Iterator<Item = (usize, Range<usize
         let at = position + done as u64;
         let within = (at % PAGE) as usize;
         let count = (PAGE as usize - within).min(len - done);
-        let piece = ((at / PAGE) as usize, within..within + count, done..done + count);
+        let piece = (
+            (at / PAGE) as usize,
+            within..within + count,
+            done..done + count,
+        );
         done += count;
         Some(piece)
     })

@@ -7,19 +7,21 @@ use super::{node::Change, random::Dice};
 pub(crate) enum CrashMode {
     /// Nothing.
     LoseUnsynced,
-    /// Everything, as after `kill -9`: the process is gone and the operating system lives. What was not synced still is
-    /// not, and a later cut may take it.
+    /// Everything, as after `kill -9`: the process is gone and the operating system lives. What was
+    /// not synced still is not, and a later cut may take it.
     KeepAll,
     /// Everything, and it is durable: the disk was done just in time.
     KeepAllDurable,
-    /// Each sector, each change of a name, each file's length by chance; of a sector written more than once, any
-    /// version.
+    /// Each sector, each change of a name, each file's length by chance; of a sector written more
+    /// than once, any version.
     RandomSubset,
     /// All but one write, length or change of a name (and the changes of names that need that one).
     LoseOne,
-    /// All but one end of the last write, cut at a random sector. Mostly the front survives, sometimes the back.
+    /// All but one end of the last write, cut at a random sector. Mostly the front survives,
+    /// sometimes the back.
     TornLast,
-    /// Names and lengths, but no data: what a file has grown by reads as zeros, what was overwritten is the old data.
+    /// Names and lengths, but no data: what a file has grown by reads as zeros, what was
+    /// overwritten is the old data.
     ZerosForData,
     /// Data and lengths, but no created, renamed or removed names.
     LoseDirEntries,
@@ -39,7 +41,8 @@ impl CrashMode {
     ];
 }
 
-/// The unsynced changes that the modes which single one out can choose from, by their operations' numbers.
+/// The unsynced changes that the modes which single one out can choose from, by their operations'
+/// numbers.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     /// Changes that can be lost alone.
@@ -79,7 +82,8 @@ impl Fate {
         Self::new(Survival::All, Survival::All, Survival::All, Dice::new(0))
     }
 
-    /// Any subset. Few and many survivors are made as likely as half of them: single losses are what tests miss.
+    /// Any subset. Few and many survivors are made as likely as half of them: single losses are
+    /// what tests miss.
     pub(super) fn by_chance(mut dice: Dice) -> Self {
         let mut survival = || Survival::Some([1, 4, 7][dice.below(3) as usize]);
         let (names, sectors, lengths) = (survival(), survival(), survival());
@@ -95,16 +99,26 @@ impl Fate {
             CrashMode::LoseOne => {
                 let count = candidates.single.len() as u64;
                 let lost = (count > 0).then(|| candidates.single[dice.below(count) as usize]);
-                Self { lost, ..Self::new(All, All, All, dice) }
+                Self {
+                    lost,
+                    ..Self::new(All, All, All, dice)
+                }
             }
             CrashMode::TornLast => {
                 let torn = candidates.last_write.map(|(number, sectors)| {
                     let front_survives = dice.chance(6);
                     // At least one sector is lost: the last, or the first.
                     let from = sectors.start + u64::from(!front_survives);
-                    Torn { number, at_sector: from + dice.below(sectors.end - sectors.start), front_survives }
+                    Torn {
+                        number,
+                        at_sector: from + dice.below(sectors.end - sectors.start),
+                        front_survives,
+                    }
                 });
-                Self { torn, ..Self::new(All, All, All, dice) }
+                Self {
+                    torn,
+                    ..Self::new(All, All, All, dice)
+                }
             }
             CrashMode::ZerosForData => Self::new(All, Nothing, All, dice),
             CrashMode::LoseDirEntries => Self::new(Nothing, All, All, dice),
@@ -112,7 +126,14 @@ impl Fate {
     }
 
     fn new(names: Survival, sectors: Survival, lengths: Survival, dice: Dice) -> Self {
-        Self { names, sectors, lengths, lost: None, torn: None, dice }
+        Self {
+            names,
+            sectors,
+            lengths,
+            lost: None,
+            torn: None,
+            dice,
+        }
     }
 
     /// Whether a change of a name survives, if those that it needs do.
@@ -133,9 +154,16 @@ impl Fate {
         let all = changes.len();
         match self.lengths {
             Survival::Nothing => 0,
-            Survival::Some(eighths) if !self.dice.chance(eighths) => self.dice.below(all as u64 + 1) as usize,
+            Survival::Some(eighths) if !self.dice.chance(eighths) => {
+                self.dice.below(all as u64 + 1) as usize
+            }
             Survival::All | Survival::Some(_) => match changes.last() {
-                Some(last) if self.lost == Some(last.number) && (!last.is_write() || self.dice.chance(4)) => all - 1,
+                Some(last)
+                    if self.lost == Some(last.number)
+                        && (!last.is_write() || self.dice.chance(4)) =>
+                {
+                    all - 1
+                }
                 _ => all,
             },
         }

@@ -1,4 +1,5 @@
-//! The simulated disk as a [`FileSystem`]: every operation passes [`SimDisk::begin`], which decides whether it happens.
+//! The simulated disk as a [`FileSystem`]: every operation passes [`SimDisk::begin`], which decides
+//! whether it happens.
 
 use std::{
     fmt, io,
@@ -25,11 +26,17 @@ pub(super) struct Started<'a> {
 }
 
 impl SimDisk {
-    /// Lets an operation begin: waits for holds, checks the power, counts, and finds out whether it is to fail.
+    /// Lets an operation begin: waits for holds, checks the power, counts, and finds out whether it
+    /// is to fail.
     ///
-    /// An operation that fails without a trace fails here. A failed write may have been done in part and a failed sync
-    /// always has been; those come back with their failure.
-    pub(super) fn begin(&self, kind: OpKind, path: &Path, details: fmt::Arguments<'_>) -> io::Result<Started<'_>> {
+    /// An operation that fails without a trace fails here. A failed write may have been done in
+    /// part and a failed sync always has been; those come back with their failure.
+    pub(super) fn begin(
+        &self,
+        kind: OpKind,
+        path: &Path,
+        details: fmt::Arguments<'_>,
+    ) -> io::Result<Started<'_>> {
         let mut machine = self.wait_for_holds(kind);
         if !machine.powered {
             machine.stats.power_off += 1;
@@ -49,8 +56,14 @@ impl SimDisk {
             self.0.held.notify_all();
         }
         match failure {
-            Some(failure) if failure.part.is_none() && !(kind.is_sync() && machine.powered) => Err(failure.error),
-            failure => Ok(Started { machine, number, failure }),
+            Some(failure) if failure.part.is_none() && !(kind.is_sync() && machine.powered) => {
+                Err(failure.error)
+            }
+            failure => Ok(Started {
+                machine,
+                number,
+                failure,
+            }),
         }
     }
 
@@ -61,20 +74,31 @@ impl SimDisk {
         }
         machine.holds.entry(kind).or_default().waiting += 1;
         self.0.held.notify_all();
-        let waited = self.0.held.wait_while(machine, |machine| machine.is_held(kind));
+        let waited = self
+            .0
+            .held
+            .wait_while(machine, |machine| machine.is_held(kind));
         let mut machine = waited.unwrap_or_else(PoisonError::into_inner);
         machine.holds.entry(kind).or_default().waiting -= 1;
         machine
     }
 
     fn create(&self, path: &Path) -> io::Result<(MutexGuard<'_, Machine>, NodeId)> {
-        let Started { mut machine, number, .. } = self.begin(OpKind::Create, path, format_args!(""))?;
+        let Started {
+            mut machine,
+            number,
+            ..
+        } = self.begin(OpKind::Create, path, format_args!(""))?;
         let created = machine.tree.create(number, path, false);
         let node = machine.counting_full(created)?;
         Ok((machine, node))
     }
 
-    fn find_to_open(&self, path: &Path, how: Open) -> io::Result<(MutexGuard<'_, Machine>, NodeId)> {
+    fn find_to_open(
+        &self,
+        path: &Path,
+        how: Open,
+    ) -> io::Result<(MutexGuard<'_, Machine>, NodeId)> {
         let Started { machine, .. } = self.begin(OpKind::Open, path, format_args!(""))?;
         let node = machine.tree.find_file(path)?;
         if how != Open::Read && machine.read_only {
@@ -104,16 +128,28 @@ impl Machine {
     /// How the operation just counted is to fail, if it is.
     fn failure_of(&mut self, kind: OpKind, path: &Path) -> Option<Failure> {
         if kind.is_mutating() {
-            if let Some(crash) = self.crash.filter(|crash| crash.operation <= self.operations) {
+            if let Some(crash) = self
+                .crash
+                .filter(|crash| crash.operation <= self.operations)
+            {
                 self.powered = false;
                 let part = (crash.in_part && kind == OpKind::Write).then_some(Part::Sectors);
-                return Some(Failure { error: power_is_off(), part });
+                return Some(Failure {
+                    error: power_is_off(),
+                    part,
+                });
             }
             if self.read_only && !kind.is_sync() {
-                return Some(Failure { error: io::ErrorKind::ReadOnlyFilesystem.into(), part: None });
+                return Some(Failure {
+                    error: io::ErrorKind::ReadOnlyFilesystem.into(),
+                    part: None,
+                });
             }
         }
-        let failure = self.faults.iter_mut().find_map(|fault| fault.hit(kind, path))?;
+        let failure = self
+            .faults
+            .iter_mut()
+            .find_map(|fault| fault.hit(kind, path))?;
         *self.stats.faults.entry(kind).or_default() += 1;
         Some(failure)
     }
@@ -133,7 +169,12 @@ impl FileSystem for SimDisk {
             Open::Read | Open::Write | Open::Direct => self.find_to_open(path, how)?,
         };
         machine.tree.opened(node);
-        Ok(Arc::new(SimFile { disk: self.clone(), node, how, path: path.to_owned() }))
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            node,
+            how,
+            path: path.to_owned(),
+        }))
     }
 
     fn map(&self, path: &Path) -> io::Result<Bytes> {
@@ -142,11 +183,19 @@ impl FileSystem for SimDisk {
         let bytes = machine.tree.file(node).visible().to_vec();
         *machine.maps.entry(node).or_default() += 1;
         drop(machine);
-        Ok(Bytes::from_owner(SimMap { disk: self.clone(), node, bytes }))
+        Ok(Bytes::from_owner(SimMap {
+            disk: self.clone(),
+            node,
+            bytes,
+        }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let Started { mut machine, number, .. } = self.begin(OpKind::CreateDir, path, format_args!(""))?;
+        let Started {
+            mut machine,
+            number,
+            ..
+        } = self.begin(OpKind::CreateDir, path, format_args!(""))?;
         let created = machine.tree.create(number, path, true);
         machine.counting_full(created).map(drop)
     }
@@ -154,7 +203,10 @@ impl FileSystem for SimDisk {
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let Started { machine, .. } = self.begin(OpKind::ReadDir, path, format_args!(""))?;
         let entries = machine.tree.entries(path)?;
-        Ok(entries.into_iter().map(|(name, is_dir)| DirEntry { name, is_dir }).collect())
+        Ok(entries
+            .into_iter()
+            .map(|(name, is_dir)| DirEntry { name, is_dir })
+            .collect())
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -167,23 +219,38 @@ impl FileSystem for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let Started { mut machine, number, .. } =
-            self.begin(OpKind::Rename, from, format_args!(" to {}", to.display()))?;
+        let Started {
+            mut machine,
+            number,
+            ..
+        } = self.begin(OpKind::Rename, from, format_args!(" to {}", to.display()))?;
         machine.tree.rename(number, from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let Started { mut machine, number, .. } = self.begin(OpKind::RemoveFile, path, format_args!(""))?;
+        let Started {
+            mut machine,
+            number,
+            ..
+        } = self.begin(OpKind::RemoveFile, path, format_args!(""))?;
         machine.tree.remove_file(number, path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        let Started { mut machine, number, .. } = self.begin(OpKind::RemoveDir, path, format_args!(""))?;
+        let Started {
+            mut machine,
+            number,
+            ..
+        } = self.begin(OpKind::RemoveDir, path, format_args!(""))?;
         machine.tree.remove_dir(number, path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let Started { mut machine, failure, .. } = self.begin(OpKind::SyncDir, path, format_args!(""))?;
+        let Started {
+            mut machine,
+            failure,
+            ..
+        } = self.begin(OpKind::SyncDir, path, format_args!(""))?;
         match failure {
             None => machine.tree.sync_dir(path),
             Some(failure) => {
@@ -200,7 +267,10 @@ impl FileSystem for SimDisk {
         }
         machine.locks.push(node);
         drop(machine);
-        Ok(Box::new(SimLock { disk: self.clone(), node }))
+        Ok(Box::new(SimLock {
+            disk: self.clone(),
+            node,
+        }))
     }
 
     fn available_bytes(&self, path: &Path) -> io::Result<u64> {

@@ -43,7 +43,8 @@ pub(crate) enum OpKind {
 }
 
 impl OpKind {
-    /// Whether operations of this kind change what is on disk: only they have numbers and are points to crash at.
+    /// Whether operations of this kind change what is on disk: only they have numbers and are
+    /// points to crash at.
     pub(crate) fn is_mutating(self) -> bool {
         self >= Self::Create
     }
@@ -67,13 +68,21 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// The next operation of this kind fails. A sync that fails has stored some of what it was to store, and the rest
-    /// will not be stored by any later sync.
+    /// The next operation of this kind fails. A sync that fails has stored some of what it was to
+    /// store, and the rest will not be stored by any later sync.
     pub(crate) fn on(kind: OpKind) -> Self {
-        Self { kind, path: None, skip: 0, times: 1, error: None, short: false }
+        Self {
+            kind,
+            path: None,
+            skip: 0,
+            times: 1,
+            error: None,
+            short: false,
+        }
     }
 
-    /// Only on paths that contain this text. An open file has the path it was opened by, also after a rename.
+    /// Only on paths that contain this text. An open file has the path it was opened by, also after
+    /// a rename.
     pub(crate) fn in_path(mut self, text: &str) -> Self {
         self.path = Some(text.to_owned());
         self
@@ -105,7 +114,12 @@ impl Fault {
 
     /// The failure of an operation that this fault hits.
     pub(super) fn hit(&mut self, kind: OpKind, path: &Path) -> Option<Failure> {
-        if self.kind != kind || self.path.as_ref().is_some_and(|text| !path.to_string_lossy().contains(text)) {
+        if self.kind != kind
+            || self
+                .path
+                .as_ref()
+                .is_some_and(|text| !path.to_string_lossy().contains(text))
+        {
             return None;
         }
         if self.skip > 0 {
@@ -113,8 +127,13 @@ impl Fault {
             return None;
         }
         self.times = self.times.checked_sub(1)?;
-        let error = self.error.map_or_else(|| io::Error::from_raw_os_error(EIO), io::Error::from);
-        Some(Failure { error, part: (self.short && kind == OpKind::Write).then_some(Part::Bytes) })
+        let error = self
+            .error
+            .map_or_else(|| io::Error::from_raw_os_error(EIO), io::Error::from);
+        Some(Failure {
+            error,
+            part: (self.short && kind == OpKind::Write).then_some(Part::Bytes),
+        })
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{fmt, io, path::PathBuf};
 
 use super::{
-    Machine, OpKind, SimDisk, content::SECTOR, crash::Fate, door::Started, fault::Part, names::NodeId, random::Dice,
+    Machine, OpKind, SimDisk, content::SECTOR, crash::Fate, door::Started, fault::Part,
+    names::NodeId, random::Dice,
 };
 use crate::env::{DIRECT_ALIGNMENT, File, LockGuard, Open};
 
@@ -28,15 +29,24 @@ impl SimFile {
         let aligned = position.is_multiple_of(DIRECT_ALIGNMENT as u64)
             && bytes.len().is_multiple_of(DIRECT_ALIGNMENT)
             && bytes.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT);
-        if self.how == Open::Direct && !aligned { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
+        if self.how == Open::Direct && !aligned {
+            Err(io::ErrorKind::InvalidInput.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// # Panics
     ///
-    /// If the file is mapped: on a real disk the map would change under its readers or kill the process.
+    /// If the file is mapped: on a real disk the map would change under its readers or kill the
+    /// process.
     fn check_unmapped(&self, machine: &Machine) {
         let mapped = machine.maps.get(&self.node).is_some_and(|&maps| maps > 0);
-        assert!(!mapped, "{} is changed while it is mapped", self.path.display());
+        assert!(
+            !mapped,
+            "{} is changed while it is mapped",
+            self.path.display()
+        );
     }
 }
 
@@ -45,7 +55,11 @@ impl File for SimFile {
         let Started { machine, .. } = self.begin(OpKind::Read, format_args!(""))?;
         self.check_alignment(position, into)?;
         let content = machine.tree.file(self.node).visible();
-        if position.checked_add(into.len() as u64).is_none_or(|end| end > content.len()) && !into.is_empty() {
+        if position
+            .checked_add(into.len() as u64)
+            .is_none_or(|end| end > content.len())
+            && !into.is_empty()
+        {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         content.read(into, position);
@@ -53,8 +67,14 @@ impl File for SimFile {
     }
 
     fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
-        let Started { mut machine, number, failure } =
-            self.begin(OpKind::Write, format_args!(" at {position}: {}", Fingerprint(slices)))?;
+        let Started {
+            mut machine,
+            number,
+            failure,
+        } = self.begin(
+            OpKind::Write,
+            format_args!(" at {position}: {}", Fingerprint(slices)),
+        )?;
         let mut at = position;
         for slice in slices {
             self.check_alignment(at, slice)?;
@@ -76,7 +96,11 @@ impl File for SimFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let Started { mut machine, number, .. } = self.begin(OpKind::SetLen, format_args!(" to {len}"))?;
+        let Started {
+            mut machine,
+            number,
+            ..
+        } = self.begin(OpKind::SetLen, format_args!(" to {len}"))?;
         if len < machine.tree.file(self.node).visible().len() {
             self.check_unmapped(&machine);
         }
@@ -85,13 +109,21 @@ impl File for SimFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        let Started { mut machine, number, .. } = self.begin(OpKind::Allocate, format_args!(" to {len}"))?;
+        let Started {
+            mut machine,
+            number,
+            ..
+        } = self.begin(OpKind::Allocate, format_args!(" to {len}"))?;
         let allocated = machine.tree.allocate(number, self.node, len);
         machine.counting_full(allocated)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let Started { mut machine, failure, .. } = self.begin(OpKind::SyncData, format_args!(""))?;
+        let Started {
+            mut machine,
+            failure,
+            ..
+        } = self.begin(OpKind::SyncData, format_args!(""))?;
         match failure {
             None => {
                 machine.tree.file_mut(self.node).sync();
@@ -152,12 +184,15 @@ impl Part {
         let done = if len == 0 { 0 } else { dice.below(len as u64) };
         match self {
             Self::Bytes => done as usize,
-            Self::Sectors => ((position + done) / SECTOR * SECTOR).saturating_sub(position) as usize,
+            Self::Sectors => {
+                ((position + done) / SECTOR * SECTOR).saturating_sub(position) as usize
+            }
         }
     }
 }
 
-/// Shows how many bytes are written and a hash of them (FNV-1a), so that equal traces mean equal writes.
+/// Shows how many bytes are written and a hash of them (FNV-1a), so that equal traces mean equal
+/// writes.
 struct Fingerprint<'a>(&'a [&'a [u8]]);
 
 impl fmt::Display for Fingerprint<'_> {

@@ -1,15 +1,19 @@
-//! The simulated world: a disk in memory that loses power, fills up and fails on request, a clock that tests set, and
-//! random numbers that a seed decides.
+//! The simulated world: a disk in memory that loses power, fills up and fails on request, a clock
+//! that tests set, and random numbers that a seed decides.
 //!
-//! [`SimDisk`] is built to be no kinder than disks are: what was not synced is lost by whole sectors and single names,
-//! in any order; a file whose directory was not synced is gone however well its data was; a sync that failed has lost
-//! for good what it did not store. Nor is it harsher: what was synced stays, and a rename happens or does not.
+//! [`SimDisk`] is built to be no kinder than disks are: what was not synced is lost by whole
+//! sectors and single names, in any order; a file whose directory was not synced is gone however
+//! well its data was; a sync that failed has lost for good what it did not store. Nor is it
+//! harsher: what was synced stays, and a rename happens or does not.
 //!
-//! Reading order: this page, what tests can do to a disk; `fault.rs` and `crash.rs`, their words; `door.rs`, how every
-//! operation passes faults and the crash point before it happens; `handle.rs`, open files; `tree.rs`, `names.rs`,
-//! `node.rs` and `content.rs`, the disk itself.
+//! Reading order: this page, what tests can do to a disk; `fault.rs` and `crash.rs`, their words;
+//! `door.rs`, how every operation passes faults and the crash point before it happens; `handle.rs`,
+//! open files; `tree.rs`, `names.rs`, `node.rs` and `content.rs`, the disk itself.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "tests of users need less of a disk than our own"))]
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "tests of users need less of a disk than our own")
+)]
 
 use std::{
     collections::BTreeMap,
@@ -84,7 +88,8 @@ struct Held {
 }
 
 impl SimDisk {
-    /// An empty disk. The seed decides what is left to chance while it runs, such as where a short write stops.
+    /// An empty disk. The seed decides what is left to chance while it runs, such as where a short
+    /// write stops.
     pub(crate) fn new(seed: u64) -> Self {
         Self::with_tree(Tree::new(DEFAULT_CAPACITY), seed)
     }
@@ -104,7 +109,10 @@ impl SimDisk {
             trace: None,
             dice: Dice::new(seed),
         };
-        Self(Arc::new(Shared { machine: Mutex::new(machine), held: Condvar::new() }))
+        Self(Arc::new(Shared {
+            machine: Mutex::new(machine),
+            held: Condvar::new(),
+        }))
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {
@@ -118,15 +126,22 @@ impl SimDisk {
         self.machine().operations
     }
 
-    /// Lets the power fail at mutating operation number `operation`: it and everything after it, reads too, fails with
-    /// the error "power is off" and changes nothing.
+    /// Lets the power fail at mutating operation number `operation`: it and everything after it,
+    /// reads too, fails with the error "power is off" and changes nothing.
     pub(crate) fn crash_at(&self, operation: u64) {
-        self.machine().crash = Some(CrashPoint { operation, in_part: false });
+        self.machine().crash = Some(CrashPoint {
+            operation,
+            in_part: false,
+        });
     }
 
-    /// As [`Self::crash_at`], but a write at this point is done in part: from the front up to a random sector.
+    /// As [`Self::crash_at`], but a write at this point is done in part: from the front up to a
+    /// random sector.
     pub(crate) fn crash_within(&self, operation: u64) {
-        self.machine().crash = Some(CrashPoint { operation, in_part: true });
+        self.machine().crash = Some(CrashPoint {
+            operation,
+            in_part: true,
+        });
     }
 
     /// Switches the power off now.
@@ -140,13 +155,17 @@ impl SimDisk {
         self.machine().powered
     }
 
-    /// Switches the power off, if it is not yet, and returns the disk as the next process finds it: nothing open, no
-    /// locks, no faults, operations counted from 0. The old disk stays as it is, so that many ends of one run can be
-    /// tried. The same seed gives the same outcome. (`disk.fork().power_cut(…)` leaves the power of this one on.)
+    /// Switches the power off, if it is not yet, and returns the disk as the next process finds it:
+    /// nothing open, no locks, no faults, operations counted from 0. The old disk stays as it is,
+    /// so that many ends of one run can be tried. The same seed gives the same outcome.
+    /// (`disk.fork().power_cut(…)` leaves the power of this one on.)
     pub(crate) fn power_cut(&self, seed: u64, mode: CrashMode) -> Self {
         self.power_off();
         let machine = self.machine();
-        let mut effect = CutEffect { cuts: 1, ..CutEffect::default() };
+        let mut effect = CutEffect {
+            cuts: 1,
+            ..CutEffect::default()
+        };
         let tree = if mode == CrashMode::KeepAll {
             machine.tree.after_kill()
         } else {
@@ -161,7 +180,8 @@ impl SimDisk {
         survived
     }
 
-    /// Another disk in the state that this one is in, synced or not, with nothing open. This one goes on.
+    /// Another disk in the state that this one is in, synced or not, with nothing open. This one
+    /// goes on.
     pub(crate) fn fork(&self) -> Self {
         let machine = self.machine();
         let fork = Self::with_tree(machine.tree.after_kill(), 0);
@@ -194,44 +214,70 @@ impl SimDisk {
         self.machine().read_only = read_only;
     }
 
-    /// Makes operations of this kind wait as long as the hold lives, as a hung disk does. The end of power ends the
-    /// wait.
+    /// Makes operations of this kind wait as long as the hold lives, as a hung disk does. The end
+    /// of power ends the wait.
     pub(crate) fn hold(&self, kind: OpKind) -> Hold {
         self.machine().holds.entry(kind).or_default().holds += 1;
-        Hold { disk: self.clone(), kind }
+        Hold {
+            disk: self.clone(),
+            kind,
+        }
     }
 
-    // Damage. It is done to what is on disk as well as to what the process reads, and needs no power.
+    // Damage. It is done to what is on disk as well as to what the process reads, and needs no
+    // power.
 
     /// Flips one bit of a file.
-    pub(crate) fn flip_bit(&self, path: impl AsRef<Path>, position: u64, bit: u8) -> io::Result<()> {
+    pub(crate) fn flip_bit(
+        &self,
+        path: impl AsRef<Path>,
+        position: u64,
+        bit: u8,
+    ) -> io::Result<()> {
         let mut byte = [0];
         let mut machine = self.machine();
         let node = machine.tree.find_file(path.as_ref())?;
         machine.tree.file(node).visible().read(&mut byte, position);
-        machine.tree.file_mut(node).damage(position, &[byte[0] ^ (1 << (bit % 8))]);
+        machine
+            .tree
+            .file_mut(node)
+            .damage(position, &[byte[0] ^ (1 << (bit % 8))]);
         Ok(())
     }
 
     /// Makes a range of a file zeros.
     pub(crate) fn zero(&self, path: impl AsRef<Path>, range: Range<u64>) -> io::Result<()> {
-        self.overwrite(path, range.start, &vec![0; (range.end - range.start) as usize])
+        self.overwrite(
+            path,
+            range.start,
+            &vec![0; (range.end - range.start) as usize],
+        )
     }
 
     /// Puts other bytes in a file, as a misdirected write does. The file does not grow.
-    pub(crate) fn overwrite(&self, path: impl AsRef<Path>, position: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn overwrite(
+        &self,
+        path: impl AsRef<Path>,
+        position: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let mut machine = self.machine();
         let node = machine.tree.find_file(path.as_ref())?;
         machine.tree.file_mut(node).damage(position, bytes);
         Ok(())
     }
 
-    // Looking at the disk from outside, which needs no power, counts as no operation and meets no fault.
+    // Looking at the disk from outside, which needs no power, counts as no operation and meets no
+    // fault.
 
     /// What the process sees in a file.
     pub(crate) fn content(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         let machine = self.machine();
-        Ok(machine.tree.file(machine.tree.find_file(path.as_ref())?).visible().to_vec())
+        Ok(machine
+            .tree
+            .file(machine.tree.find_file(path.as_ref())?)
+            .visible()
+            .to_vec())
     }
 
     /// The paths of all files that the process sees.
@@ -240,7 +286,11 @@ impl SimDisk {
         let mut files = Vec::new();
         let mut dirs = vec![PathBuf::from("/")];
         while let Some(dir) = dirs.pop() {
-            for (name, is_dir) in machine.tree.entries(&dir).expect("a directory that was just listed is there") {
+            for (name, is_dir) in machine
+                .tree
+                .entries(&dir)
+                .expect("a directory that was just listed is there")
+            {
                 if is_dir { &mut dirs } else { &mut files }.push(dir.join(name));
             }
         }
@@ -265,7 +315,8 @@ impl SimDisk {
 }
 
 impl Shared {
-    /// A panic while the lock was held was an assertion about the caller, made before anything changed.
+    /// A panic while the lock was held was an assertion about the caller, made before anything
+    /// changed.
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -273,7 +324,9 @@ impl Shared {
 
 impl fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimDisk").field("operations", &self.operations()).finish_non_exhaustive()
+        f.debug_struct("SimDisk")
+            .field("operations", &self.operations())
+            .finish_non_exhaustive()
     }
 }
 
@@ -287,12 +340,21 @@ pub(crate) struct Hold {
 impl Hold {
     /// How many operations are waiting now.
     pub(crate) fn waiting(&self) -> u64 {
-        self.disk.machine().holds.get(&self.kind).map_or(0, |held| held.waiting)
+        self.disk
+            .machine()
+            .holds
+            .get(&self.kind)
+            .map_or(0, |held| held.waiting)
     }
 
     /// Returns when so many operations are waiting.
     pub(crate) fn wait_for(&self, operations: u64) {
-        let waits = |machine: &mut Machine| machine.holds.get(&self.kind).is_none_or(|held| held.waiting < operations);
+        let waits = |machine: &mut Machine| {
+            machine
+                .holds
+                .get(&self.kind)
+                .is_none_or(|held| held.waiting < operations)
+        };
         let held = self.disk.0.held.wait_while(self.disk.machine(), waits);
         drop(held.unwrap_or_else(PoisonError::into_inner));
     }

@@ -1,10 +1,10 @@
 //! The tree of names: what the process sees, what the disk has, and the changes between the two.
 //!
-//! Which unsynced changes may survive a power cut without the others is decided here too. A change needs every earlier
-//! unsynced change of the names it touches; those within a directory need its creation; the removal of a directory
-//! needs the removals in it; and a directory is moved only after the directories moved before it. Beyond that any
-//! subset may survive, which is more than a file system with one ordered journal would allow and no more than POSIX
-//! does.
+//! Which unsynced changes may survive a power cut without the others is decided here too. A change
+//! needs every earlier unsynced change of the names it touches; those within a directory need its
+//! creation; the removal of a directory needs the removals in it; and a directory is moved only
+//! after the directories moved before it. Beyond that any subset may survive, which is more than a
+//! file system with one ordered journal would allow and no more than POSIX does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +41,8 @@ pub(super) struct NameChange {
     action: Action,
     node: NodeId,
     is_dir: bool,
-    /// The directories still to be synced. Both of them, for a rename from one to another: POSIX promises no less.
+    /// The directories still to be synced. Both of them, for a rename from one to another: POSIX
+    /// promises no less.
     awaits: BTreeSet<NodeId>,
 }
 
@@ -56,7 +57,11 @@ impl Names {
     /// An empty root.
     pub(super) fn new() -> Self {
         let root = BTreeMap::from([(ROOT, Entries::new())]);
-        Self { visible: root.clone(), durable: root, unsynced: Vec::new() }
+        Self {
+            visible: root.clone(),
+            durable: root,
+            unsynced: Vec::new(),
+        }
     }
 
     pub(super) fn is_dir(&self, node: NodeId) -> bool {
@@ -97,7 +102,13 @@ impl Names {
     }
 
     fn change(&mut self, number: u64, action: Action, node: NodeId, is_dir: bool) {
-        let mut change = NameChange { number, action, node, is_dir, awaits: BTreeSet::new() };
+        let mut change = NameChange {
+            number,
+            action,
+            node,
+            is_dir,
+            awaits: BTreeSet::new(),
+        };
         change.awaits = change.slots().map(|(dir, _)| *dir).collect();
         change.apply(&mut self.visible);
         self.unsynced.push(change);
@@ -124,9 +135,14 @@ impl Names {
         self.unsynced = unsynced;
     }
 
-    /// Tries to make the names in a directory durable and fails: no later sync will do it for these changes.
+    /// Tries to make the names in a directory durable and fails: no later sync will do it for these
+    /// changes.
     pub(super) fn fail_sync(&mut self, dir: NodeId) {
-        for change in self.unsynced.iter_mut().filter(|change| change.awaits.contains(&dir)) {
+        for change in self
+            .unsynced
+            .iter_mut()
+            .filter(|change| change.awaits.contains(&dir))
+        {
             change.awaits.insert(NEVER);
         }
     }
@@ -146,13 +162,25 @@ impl Names {
         }
         let mut reached = Directories::new();
         take_reachable(ROOT, &mut dirs, &mut reached);
-        Self { visible: reached.clone(), durable: reached, unsynced: Vec::new() }
+        Self {
+            visible: reached.clone(),
+            durable: reached,
+            unsynced: Vec::new(),
+        }
     }
 
     /// The nodes that have a name now or may have one after a power cut.
     pub(super) fn referenced(&self) -> BTreeSet<NodeId> {
-        let entries = self.visible.values().chain(self.durable.values()).flat_map(Entries::values);
-        entries.copied().chain(self.unsynced.iter().map(|change| change.node)).chain([ROOT]).collect()
+        let entries = self
+            .visible
+            .values()
+            .chain(self.durable.values())
+            .flat_map(Entries::values);
+        entries
+            .copied()
+            .chain(self.unsynced.iter().map(|change| change.node))
+            .chain([ROOT])
+            .collect()
     }
 
     /// Forgets directories that have no name any more.
@@ -162,9 +190,12 @@ impl Names {
     }
 }
 
-/// Takes a directory and all that is in it from `dirs`; what cannot be reached any more stays behind.
+/// Takes a directory and all that is in it from `dirs`; what cannot be reached any more stays
+/// behind.
 fn take_reachable(dir: NodeId, dirs: &mut Directories, reached: &mut Directories) {
-    let Some(entries) = dirs.remove(&dir) else { return };
+    let Some(entries) = dirs.remove(&dir) else {
+        return;
+    };
     for &node in entries.values() {
         take_reachable(node, dirs, reached);
     }
@@ -181,12 +212,18 @@ impl NameChange {
     }
 
     fn apply(&self, dirs: &mut Directories) {
-        if let Action::Unlink((dir, name)) | Action::Rename { from: (dir, name), .. } = &self.action
+        if let Action::Unlink((dir, name))
+        | Action::Rename {
+            from: (dir, name), ..
+        } = &self.action
             && let Some(entries) = dirs.get_mut(dir)
         {
             entries.remove(name);
         }
-        if let Action::Link((dir, name)) | Action::Rename { to: (dir, name), .. } = &self.action
+        if let Action::Link((dir, name))
+        | Action::Rename {
+            to: (dir, name), ..
+        } = &self.action
             && let Some(entries) = dirs.get_mut(dir)
         {
             entries.insert(name.clone(), self.node);
@@ -227,14 +264,20 @@ impl Related {
 
     /// Whether a change that comes before these is needed by them for the names to make sense.
     fn by_name(&self, earlier: &NameChange) -> bool {
-        earlier.slots().any(|slot| self.slots.contains(slot) || self.removed_dirs.contains(&slot.0))
+        earlier
+            .slots()
+            .any(|slot| self.slots.contains(slot) || self.removed_dirs.contains(&slot.0))
             || earlier.moves_dir() && !self.moved_dirs.is_empty()
     }
 
     /// Whether a change that comes after these needs one of them.
     fn before(&self, later: &NameChange) -> bool {
-        let removes = matches!(later.action, Action::Unlink(_)).then_some(later.subject_dir()).flatten();
-        later.slots().any(|slot| self.slots.contains(slot) || self.created_dirs.contains(&slot.0))
+        let removes = matches!(later.action, Action::Unlink(_))
+            .then_some(later.subject_dir())
+            .flatten();
+        later
+            .slots()
+            .any(|slot| self.slots.contains(slot) || self.created_dirs.contains(&slot.0))
             || removes.is_some_and(|dir| self.dirs.contains(&dir))
             || later.moves_dir() && !self.moved_dirs.is_empty()
     }

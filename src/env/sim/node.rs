@@ -10,9 +10,9 @@ use super::{
 
 /// A file of the simulated disk.
 ///
-/// `durable` with all of `unsynced` applied is `visible`, unless a sync has failed or bytes were damaged: after a
-/// failed sync the process still sees what it wrote, the disk does not have it, and no later sync will bring it there.
-/// Kernels behave in just this way.
+/// `durable` with all of `unsynced` applied is `visible`, unless a sync has failed or bytes were
+/// damaged: after a failed sync the process still sees what it wrote, the disk does not have it,
+/// and no later sync will bring it there. Kernels behave in just this way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     visible: Content,
@@ -73,16 +73,26 @@ impl Node {
         self.visible.write(bytes, position);
         let kind = ChangeKind::Write {
             first_sector: position / SECTOR,
-            bytes: self.visible.sectors(position..position + bytes.len() as u64),
+            bytes: self
+                .visible
+                .sectors(position..position + bytes.len() as u64),
         };
-        self.unsynced.push(Change { number, len: self.visible.len(), kind });
+        self.unsynced.push(Change {
+            number,
+            len: self.visible.len(),
+            kind,
+        });
     }
 
     pub(super) fn set_len(&mut self, number: u64, len: u64) {
         let shrinks = len < self.visible.len();
         self.visible.set_len(len);
         self.reserved = self.reserved.min(len);
-        self.unsynced.push(Change { number, len, kind: ChangeKind::Length { shrinks } });
+        self.unsynced.push(Change {
+            number,
+            len,
+            kind: ChangeKind::Length { shrinks },
+        });
     }
 
     pub(super) fn allocate(&mut self, number: u64, len: u64) {
@@ -136,17 +146,25 @@ impl Node {
 
     fn stored(content: Content, reserved: u64) -> Self {
         let reserved = reserved.min(content.len());
-        Self { visible: content.clone(), durable: content, unsynced: Vec::new(), lost_by_sync: false, reserved }
+        Self {
+            visible: content.clone(),
+            durable: content,
+            unsynced: Vec::new(),
+            lost_by_sync: false,
+            reserved,
+        }
     }
 
     /// The durable content with those changes that `fate` lets survive.
     ///
-    /// Lengths survive in the order in which they were set, because they go through the file system's own journal;
-    /// sectors survive one by one. What was written behind a cut that is lost is lost too: the disk never knew the
-    /// place where it was to go.
+    /// Lengths survive in the order in which they were set, because they go through the file
+    /// system's own journal; sectors survive one by one. What was written behind a cut that is lost
+    /// is lost too: the disk never knew the place where it was to go.
     fn surviving(&self, durable: Content, fate: &mut Fate) -> Content {
         let lengths = fate.surviving_lengths(&self.unsynced);
-        let len = self.unsynced[..lengths].last().map_or(durable.len(), |change| change.len);
+        let len = self.unsynced[..lengths]
+            .last()
+            .map_or(durable.len(), |change| change.len);
         let mut content = durable;
         let mut lost_cut = u64::MAX;
         for (index, change) in self.unsynced.iter().enumerate() {
@@ -154,9 +172,13 @@ impl Node {
                 ChangeKind::Length { .. } if index < lengths => content.set_len(change.len),
                 ChangeKind::Length { shrinks: true } => lost_cut = lost_cut.min(change.len),
                 ChangeKind::Length { shrinks: false } => {}
-                ChangeKind::Write { first_sector, bytes } => {
-                    let mut survives =
-                        |sector| fate.sector_survives(change.number, sector) && sector * SECTOR < lost_cut;
+                ChangeKind::Write {
+                    first_sector,
+                    bytes,
+                } => {
+                    let mut survives = |sector| {
+                        fate.sector_survives(change.number, sector) && sector * SECTOR < lost_cut
+                    };
                     for run in runs(change.sectors(), &mut survives) {
                         let start = (run.start - first_sector) * SECTOR;
                         let end = (run.end - first_sector) * SECTOR;
@@ -179,7 +201,11 @@ impl Node {
         for sector in sectors {
             self.visible.read(&mut seen, sector * SECTOR);
             survived.read(&mut left, sector * SECTOR);
-            *if seen == left { &mut effect.sectors_kept } else { &mut effect.sectors_lost } += 1;
+            *if seen == left {
+                &mut effect.sectors_kept
+            } else {
+                &mut effect.sectors_lost
+            } += 1;
         }
     }
 }
@@ -188,7 +214,10 @@ impl Change {
     /// The sectors it wrote.
     pub(super) fn sectors(&self) -> Range<u64> {
         match &self.kind {
-            ChangeKind::Write { first_sector, bytes } => *first_sector..*first_sector + bytes.len() as u64 / SECTOR,
+            ChangeKind::Write {
+                first_sector,
+                bytes,
+            } => *first_sector..*first_sector + bytes.len() as u64 / SECTOR,
             ChangeKind::Length { .. } => 0..0,
         }
     }
@@ -199,7 +228,10 @@ impl Change {
 }
 
 /// The longest runs of numbers that are all accepted.
-fn runs(mut numbers: Range<u64>, accept: &mut impl FnMut(u64) -> bool) -> impl Iterator<Item = Range<u64>> {
+fn runs(
+    mut numbers: Range<u64>,
+    accept: &mut impl FnMut(u64) -> bool,
+) -> impl Iterator<Item = Range<u64>> {
     std::iter::from_fn(move || {
         let start = numbers.by_ref().find(|&number| accept(number))?;
         let mut end = start + 1;

@@ -1,7 +1,8 @@
 //! Random numbers that a seed decides.
 //!
-//! The generator is SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): it is kept
-//! here, in ten lines, so that a seed written down in a bug report means the same run after any update of a dependency.
+//! The generator is SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
+//! generators", 2014): it is kept here, in ten lines, so that a seed written down in a bug report
+//! means the same run after any update of a dependency.
 
 use std::sync::{
     Arc,

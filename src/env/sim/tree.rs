@@ -15,7 +15,8 @@ use super::{
     stats::CutEffect,
 };
 
-/// No file grows beyond this: a page has an entry in a table, and a mistaken position must not take all memory.
+/// No file grows beyond this: a page has an entry in a table, and a mistaken position must not take
+/// all memory.
 const MAX_FILE_LEN: u64 = 1 << 36;
 
 /// The names and files of a disk, with who has them open.
@@ -59,7 +60,10 @@ impl Tree {
     pub(super) fn find(&self, path: &Path) -> io::Result<NodeId> {
         let mut node = ROOT;
         for name in components(path)? {
-            let entries = self.names.entries(node).ok_or(io::ErrorKind::NotADirectory)?;
+            let entries = self
+                .names
+                .entries(node)
+                .ok_or(io::ErrorKind::NotADirectory)?;
             node = *entries.get(name).ok_or(io::ErrorKind::NotFound)?;
         }
         Ok(node)
@@ -68,7 +72,11 @@ impl Tree {
     /// The file of a path.
     pub(super) fn find_file(&self, path: &Path) -> io::Result<NodeId> {
         let node = self.find(path)?;
-        if self.names.is_dir(node) { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(node) }
+        if self.names.is_dir(node) {
+            Err(io::ErrorKind::IsADirectory.into())
+        } else {
+            Ok(node)
+        }
     }
 
     /// The directory and name of a path whose parent exists.
@@ -77,16 +85,29 @@ impl Tree {
         let name = names.pop().ok_or(io::ErrorKind::InvalidInput)?;
         let mut dir = ROOT;
         for parent in names {
-            let entries = self.names.entries(dir).ok_or(io::ErrorKind::NotADirectory)?;
+            let entries = self
+                .names
+                .entries(dir)
+                .ok_or(io::ErrorKind::NotADirectory)?;
             dir = *entries.get(parent).ok_or(io::ErrorKind::NotFound)?;
         }
-        if self.names.is_dir(dir) { Ok((dir, name.to_owned())) } else { Err(io::ErrorKind::NotADirectory.into()) }
+        if self.names.is_dir(dir) {
+            Ok((dir, name.to_owned()))
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
     }
 
     /// The names in a directory, sorted, and whether each is a directory.
     pub(super) fn entries(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
-        let entries = self.names.entries(self.find(path)?).ok_or(io::ErrorKind::NotADirectory)?;
-        Ok(entries.iter().map(|(name, &node)| (name.clone(), self.names.is_dir(node))).collect())
+        let entries = self
+            .names
+            .entries(self.find(path)?)
+            .ok_or(io::ErrorKind::NotADirectory)?;
+        Ok(entries
+            .iter()
+            .map(|(name, &node)| (name.clone(), self.names.is_dir(node)))
+            .collect())
     }
 
     pub(super) fn create(&mut self, number: u64, path: &Path, is_dir: bool) -> io::Result<NodeId> {
@@ -116,7 +137,10 @@ impl Tree {
     pub(super) fn remove_dir(&mut self, number: u64, path: &Path) -> io::Result<()> {
         let slot = self.slot(path)?;
         let node = self.find(path)?;
-        let entries = self.names.entries(node).ok_or(io::ErrorKind::NotADirectory)?;
+        let entries = self
+            .names
+            .entries(node)
+            .ok_or(io::ErrorKind::NotADirectory)?;
         if !entries.is_empty() {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
@@ -131,7 +155,10 @@ impl Tree {
         if replaced == Some(node) {
             return Ok(());
         }
-        match (self.names.is_dir(node), replaced.map(|node| self.names.is_dir(node))) {
+        match (
+            self.names.is_dir(node),
+            replaced.map(|node| self.names.is_dir(node)),
+        ) {
             (true, None) if components(to)?.starts_with(&components(from)?) => {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
@@ -164,22 +191,40 @@ impl Tree {
 
     fn find_dir(&self, path: &Path) -> io::Result<NodeId> {
         let node = self.find(path)?;
-        if self.names.is_dir(node) { Ok(node) } else { Err(io::ErrorKind::NotADirectory.into()) }
+        if self.names.is_dir(node) {
+            Ok(node)
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
     }
 
     // Files.
 
     pub(super) fn file(&self, node: NodeId) -> &Node {
-        self.files.get(&node).expect("a file is kept as long as it has a name or is open")
+        self.files
+            .get(&node)
+            .expect("a file is kept as long as it has a name or is open")
     }
 
     pub(super) fn file_mut(&mut self, node: NodeId) -> &mut Node {
-        Arc::make_mut(self.files.get_mut(&node).expect("a file is kept as long as it has a name or is open"))
+        Arc::make_mut(
+            self.files
+                .get_mut(&node)
+                .expect("a file is kept as long as it has a name or is open"),
+        )
     }
 
     /// Writes, or as much of it as there is room for.
-    pub(super) fn write(&mut self, number: u64, node: NodeId, bytes: &[u8], position: u64) -> io::Result<()> {
-        let end = position.checked_add(bytes.len() as u64).filter(|&end| end <= MAX_FILE_LEN);
+    pub(super) fn write(
+        &mut self,
+        number: u64,
+        node: NodeId,
+        bytes: &[u8],
+        position: u64,
+    ) -> io::Result<()> {
+        let end = position
+            .checked_add(bytes.len() as u64)
+            .filter(|&end| end <= MAX_FILE_LEN);
         let mut end = end.ok_or(io::ErrorKind::FileTooLarge)?;
         let room = self.available() / PAGE;
         let mut pages = self.file(node).pages_to_write(position..end);
@@ -189,8 +234,13 @@ impl Tree {
             pages = self.file(node).pages_to_write(position..end);
         }
         self.pages_used += pages;
-        self.file_mut(node).write(number, &bytes[..(end - position) as usize], position);
-        if fits { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        self.file_mut(node)
+            .write(number, &bytes[..(end - position) as usize], position);
+        if fits {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::StorageFull.into())
+        }
     }
 
     pub(super) fn set_len(&mut self, number: u64, node: NodeId, len: u64) {
@@ -265,9 +315,21 @@ impl Tree {
     pub(super) fn after_cut(&self, fate: &mut Fate, effect: &mut CutEffect) -> Self {
         let names = self.names.after_cut(fate, effect);
         let referenced = names.referenced();
-        let mut survived = Self { names, next_node: self.next_node, ..Self::new(self.capacity) };
-        for (&node, file) in self.files.iter().filter(|(node, _)| referenced.contains(node)) {
-            let file = if file.is_settled() { Arc::clone(file) } else { Arc::new(file.after_cut(fate, effect)) };
+        let mut survived = Self {
+            names,
+            next_node: self.next_node,
+            ..Self::new(self.capacity)
+        };
+        for (&node, file) in self
+            .files
+            .iter()
+            .filter(|(node, _)| referenced.contains(node))
+        {
+            let file = if file.is_settled() {
+                Arc::clone(file)
+            } else {
+                Arc::new(file.after_cut(fate, effect))
+            };
             survived.pages_used += file.pages();
             survived.files.insert(node, file);
         }
@@ -277,15 +339,27 @@ impl Tree {
     /// The changes that a crash mode which singles one out can choose from.
     pub(super) fn candidates(&self) -> Candidates {
         let mut candidates = Candidates::default();
-        candidates.single.extend(self.names.unsynced().iter().map(|change| change.number));
-        for file in self.files.iter().filter(|(node, _)| !self.nameless.contains(node)).map(|(_, file)| file) {
+        candidates
+            .single
+            .extend(self.names.unsynced().iter().map(|change| change.number));
+        for file in self
+            .files
+            .iter()
+            .filter(|(node, _)| !self.nameless.contains(node))
+            .map(|(_, file)| file)
+        {
             let changes = file.unsynced();
             // Of the lengths only the last can be lost without others.
             let last = changes.last().filter(|change| !change.is_write());
             let mut writes = changes.iter().filter(|change| change.is_write());
-            candidates.single.extend(writes.clone().chain(last).map(|change| change.number));
+            candidates
+                .single
+                .extend(writes.clone().chain(last).map(|change| change.number));
             if let Some(write) = writes.next_back()
-                && candidates.last_write.as_ref().is_none_or(|(number, _)| *number < write.number)
+                && candidates
+                    .last_write
+                    .as_ref()
+                    .is_none_or(|(number, _)| *number < write.number)
             {
                 candidates.last_write = Some((write.number, write.sectors()));
             }
@@ -294,14 +368,19 @@ impl Tree {
     }
 }
 
-/// The names on the way from the root; there is no working directory, and relative paths start at the root too.
+/// The names on the way from the root; there is no working directory, and relative paths start at
+/// the root too.
 fn components(path: &Path) -> io::Result<Vec<&str>> {
     let mut names = Vec::new();
     for component in path.components() {
         match component {
             Component::RootDir | Component::CurDir => {}
-            Component::Normal(name) => names.push(name.to_str().ok_or(io::ErrorKind::InvalidInput)?),
-            Component::ParentDir | Component::Prefix(_) => return Err(io::ErrorKind::InvalidInput.into()),
+            Component::Normal(name) => {
+                names.push(name.to_str().ok_or(io::ErrorKind::InvalidInput)?);
+            }
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
         }
     }
     Ok(names)

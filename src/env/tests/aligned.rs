@@ -3,7 +3,11 @@
 use crate::env::{AlignedBuffer, DIRECT_ALIGNMENT};
 
 fn is_aligned(buffer: &AlignedBuffer) -> bool {
-    buffer.as_slice().as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT)
+    buffer
+        .as_slice()
+        .as_ptr()
+        .addr()
+        .is_multiple_of(DIRECT_ALIGNMENT)
 }
 
 #[test]

@@ -23,7 +23,11 @@ impl Place {
 
     fn put(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path(name);
-        self.files.open(&path, Open::Create).unwrap().write_all_at(&[content], 0).unwrap();
+        self.files
+            .open(&path, Open::Create)
+            .unwrap()
+            .write_all_at(&[content], 0)
+            .unwrap();
         path
     }
 
@@ -35,7 +39,12 @@ impl Place {
     }
 
     fn names(&self) -> Vec<String> {
-        self.files.read_dir(&self.dir).unwrap().into_iter().map(|entry| entry.name).collect()
+        self.files
+            .read_dir(&self.dir)
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect()
     }
 }
 
@@ -43,12 +52,22 @@ impl Place {
 fn everywhere(test: impl Fn(&Place)) {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().to_owned();
-    test(&Place { files: Env::system().files, dir, simulated: false, _temporary: Some(temporary) });
+    test(&Place {
+        files: Env::system().files,
+        dir,
+        simulated: false,
+        _temporary: Some(temporary),
+    });
 
     let disk = SimDisk::new(1);
     let dir = PathBuf::from("/data");
     disk.create_dir(&dir).unwrap();
-    test(&Place { files: Arc::new(disk), dir, simulated: true, _temporary: None });
+    test(&Place {
+        files: Arc::new(disk),
+        dir,
+        simulated: true,
+        _temporary: None,
+    });
 }
 
 fn kind<T>(result: std::io::Result<T>) -> ErrorKind {
@@ -66,20 +85,32 @@ fn opening_a_file_that_is_not_there_says_so_unless_it_is_to_be_created() {
         assert!(!place.files.exists(&path).unwrap());
         place.files.open(&path, Open::Create).unwrap();
         assert!(place.files.exists(&path).unwrap());
-        assert_eq!(kind(place.files.open(&path, Open::Create)), ErrorKind::AlreadyExists);
+        assert_eq!(
+            kind(place.files.open(&path, Open::Create)),
+            ErrorKind::AlreadyExists
+        );
     });
 }
 
 #[test]
 fn opening_needs_a_parent_and_refuses_directories() {
     everywhere(|place| {
-        assert_eq!(kind(place.files.open(&place.path("no/file"), Open::Create)), ErrorKind::NotFound);
+        assert_eq!(
+            kind(place.files.open(&place.path("no/file"), Open::Create)),
+            ErrorKind::NotFound
+        );
         for how in [Open::Read, Open::Write, Open::Direct] {
-            assert_eq!(kind(place.files.open(&place.dir, how)), ErrorKind::IsADirectory);
+            assert_eq!(
+                kind(place.files.open(&place.dir, how)),
+                ErrorKind::IsADirectory
+            );
         }
         assert_eq!(kind(place.files.map(&place.dir)), ErrorKind::IsADirectory);
         let file = place.put("file", b"x");
-        assert_eq!(kind(place.files.open(&file.join("below"), Open::Create)), ErrorKind::NotADirectory);
+        assert_eq!(
+            kind(place.files.open(&file.join("below"), Open::Create)),
+            ErrorKind::NotADirectory
+        );
     });
 }
 
@@ -100,7 +131,9 @@ fn what_is_written_at_a_position_is_read_there_through_every_handle() {
     everywhere(|place| {
         let path = place.path("file");
         let writer = place.files.open(&path, Open::Create).unwrap();
-        writer.write_all_at(&[b"hello", b"", b", world"], 3).unwrap();
+        writer
+            .write_all_at(&[b"hello", b"", b", world"], 3)
+            .unwrap();
         writer.write_all_at(&[b"H"], 3).unwrap();
         writer.write_all_at(&[], 100).unwrap();
         let reader = place.files.open(&path, Open::Read).unwrap();
@@ -121,7 +154,12 @@ fn a_gathered_write_may_have_more_slices_than_the_system_takes_at_once() {
         let slices: Vec<&[u8]> = content.chunks(3).collect();
         assert!(slices.len() > 2 * 1024);
         let path = place.path("file");
-        place.files.open(&path, Open::Create).unwrap().write_all_at(&slices, 0).unwrap();
+        place
+            .files
+            .open(&path, Open::Create)
+            .unwrap()
+            .write_all_at(&slices, 0)
+            .unwrap();
         assert_eq!(place.get(&path), content);
     });
 }
@@ -131,9 +169,18 @@ fn reading_past_the_end_is_an_error() {
     everywhere(|place| {
         let path = place.put("file", b"abc");
         let file = place.files.open(&path, Open::Read).unwrap();
-        assert_eq!(kind(file.read_exact_at(&mut [0; 4], 0)), ErrorKind::UnexpectedEof);
-        assert_eq!(kind(file.read_exact_at(&mut [0; 1], 3)), ErrorKind::UnexpectedEof);
-        assert_eq!(kind(file.read_exact_at(&mut [0; 1], 1 << 40)), ErrorKind::UnexpectedEof);
+        assert_eq!(
+            kind(file.read_exact_at(&mut [0; 4], 0)),
+            ErrorKind::UnexpectedEof
+        );
+        assert_eq!(
+            kind(file.read_exact_at(&mut [0; 1], 3)),
+            ErrorKind::UnexpectedEof
+        );
+        assert_eq!(
+            kind(file.read_exact_at(&mut [0; 1], 1 << 40)),
+            ErrorKind::UnexpectedEof
+        );
         file.read_exact_at(&mut [], 3).unwrap();
     });
 }
@@ -173,7 +220,10 @@ fn allocating_more_than_there_is_leaves_the_file_as_it_was() {
         let file = place.files.open(&path, Open::Write).unwrap();
         // So much that a real file system refuses at once, and is not filled up for a moment.
         let refusal = kind(file.allocate(1 << 62));
-        assert!(matches!(refusal, ErrorKind::StorageFull | ErrorKind::FileTooLarge), "{refusal:?}");
+        assert!(
+            matches!(refusal, ErrorKind::StorageFull | ErrorKind::FileTooLarge),
+            "{refusal:?}"
+        );
         assert_eq!(place.get(&path), b"abc");
     });
 }
@@ -182,11 +232,24 @@ fn allocating_more_than_there_is_leaves_the_file_as_it_was() {
 fn syncs_succeed_on_files_and_directories_only() {
     everywhere(|place| {
         let path = place.put("file", b"abc");
-        place.files.open(&path, Open::Write).unwrap().sync_data().unwrap();
-        place.files.open(&path, Open::Read).unwrap().sync_data().unwrap();
+        place
+            .files
+            .open(&path, Open::Write)
+            .unwrap()
+            .sync_data()
+            .unwrap();
+        place
+            .files
+            .open(&path, Open::Read)
+            .unwrap()
+            .sync_data()
+            .unwrap();
         place.files.sync_dir(&place.dir).unwrap();
         assert_eq!(kind(place.files.sync_dir(&path)), ErrorKind::NotADirectory);
-        assert_eq!(kind(place.files.sync_dir(&place.path("no"))), ErrorKind::NotFound);
+        assert_eq!(
+            kind(place.files.sync_dir(&place.path("no"))),
+            ErrorKind::NotFound
+        );
     });
 }
 
@@ -214,11 +277,26 @@ fn a_rename_needs_its_file_and_respects_directories() {
         let file = place.put("file", b"x");
         let dir = place.path("dir");
         place.files.create_dir(&dir).unwrap();
-        assert_eq!(kind(place.files.rename(&place.path("no"), &file)), ErrorKind::NotFound);
-        assert_eq!(kind(place.files.rename(&file, &place.path("no/file"))), ErrorKind::NotFound);
-        assert_eq!(kind(place.files.rename(&file, &dir)), ErrorKind::IsADirectory);
-        assert_eq!(kind(place.files.rename(&dir, &file)), ErrorKind::NotADirectory);
-        assert_eq!(kind(place.files.rename(&dir, &dir.join("below"))), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(place.files.rename(&place.path("no"), &file)),
+            ErrorKind::NotFound
+        );
+        assert_eq!(
+            kind(place.files.rename(&file, &place.path("no/file"))),
+            ErrorKind::NotFound
+        );
+        assert_eq!(
+            kind(place.files.rename(&file, &dir)),
+            ErrorKind::IsADirectory
+        );
+        assert_eq!(
+            kind(place.files.rename(&dir, &file)),
+            ErrorKind::NotADirectory
+        );
+        assert_eq!(
+            kind(place.files.rename(&dir, &dir.join("below"))),
+            ErrorKind::InvalidInput
+        );
         place.files.rename(&file, &dir.join("file")).unwrap();
         place.files.rename(&dir, &place.path("moved")).unwrap();
         assert_eq!(place.get(&place.path("moved/file")), b"x");
@@ -261,11 +339,25 @@ fn a_directory_lists_its_names_in_order() {
         place.put("a.x", b"");
         place.put("B", b"");
         place.files.create_dir(&place.path("a")).unwrap();
-        let entry = |name: &str, is_dir| DirEntry { name: name.to_owned(), is_dir };
-        let expected = [entry("B", false), entry("a", true), entry("a.x", false), entry("b", false)];
+        let entry = |name: &str, is_dir| DirEntry {
+            name: name.to_owned(),
+            is_dir,
+        };
+        let expected = [
+            entry("B", false),
+            entry("a", true),
+            entry("a.x", false),
+            entry("b", false),
+        ];
         assert_eq!(place.files.read_dir(&place.dir).unwrap(), expected);
-        assert_eq!(kind(place.files.read_dir(&place.path("no"))), ErrorKind::NotFound);
-        assert_eq!(kind(place.files.read_dir(&place.path("b"))), ErrorKind::NotADirectory);
+        assert_eq!(
+            kind(place.files.read_dir(&place.path("no"))),
+            ErrorKind::NotFound
+        );
+        assert_eq!(
+            kind(place.files.read_dir(&place.path("b"))),
+            ErrorKind::NotADirectory
+        );
     });
 }
 
@@ -273,13 +365,22 @@ fn a_directory_lists_its_names_in_order() {
 fn directories_are_created_once_and_removed_empty() {
     everywhere(|place| {
         let dir = place.path("dir");
-        assert_eq!(kind(place.files.create_dir(&dir.join("below"))), ErrorKind::NotFound);
+        assert_eq!(
+            kind(place.files.create_dir(&dir.join("below"))),
+            ErrorKind::NotFound
+        );
         place.files.create_dir(&dir).unwrap();
         assert_eq!(kind(place.files.create_dir(&dir)), ErrorKind::AlreadyExists);
         assert_eq!(kind(place.files.remove_file(&dir)), ErrorKind::IsADirectory);
         let file = place.put("dir/file", b"");
-        assert_eq!(kind(place.files.remove_dir(&dir)), ErrorKind::DirectoryNotEmpty);
-        assert_eq!(kind(place.files.remove_dir(&file)), ErrorKind::NotADirectory);
+        assert_eq!(
+            kind(place.files.remove_dir(&dir)),
+            ErrorKind::DirectoryNotEmpty
+        );
+        assert_eq!(
+            kind(place.files.remove_dir(&file)),
+            ErrorKind::NotADirectory
+        );
         place.files.remove_file(&file).unwrap();
         place.files.remove_dir(&dir).unwrap();
         assert_eq!(kind(place.files.remove_dir(&dir)), ErrorKind::NotFound);
@@ -311,7 +412,11 @@ fn direct_writes_and_reads_work_when_everything_is_aligned() {
         first.pad();
         let mut second = AlignedBuffer::with_capacity(DIRECT_ALIGNMENT);
         second.extend(&[2; DIRECT_ALIGNMENT]);
-        file.write_all_at(&[first.as_slice(), second.as_slice()], DIRECT_ALIGNMENT as u64).unwrap();
+        file.write_all_at(
+            &[first.as_slice(), second.as_slice()],
+            DIRECT_ALIGNMENT as u64,
+        )
+        .unwrap();
         file.sync_data().unwrap();
         let content = place.get(&path);
         assert_eq!(content[..DIRECT_ALIGNMENT], [1; DIRECT_ALIGNMENT]);
@@ -332,7 +437,13 @@ fn misaligned_direct_writes_are_refused_where_the_disk_is_direct() {
             file.write_all_at(&[&bytes[..DIRECT_ALIGNMENT]], 1),
             file.write_all_at(&[&bytes[..100]], 0),
             file.write_all_at(&[&bytes[1..=DIRECT_ALIGNMENT]], 0),
-            file.write_all_at(&[&bytes[..DIRECT_ALIGNMENT], &bytes[DIRECT_ALIGNMENT..][..100]], 0),
+            file.write_all_at(
+                &[
+                    &bytes[..DIRECT_ALIGNMENT],
+                    &bytes[DIRECT_ALIGNMENT..][..100],
+                ],
+                0,
+            ),
         ];
         for attempt in attempts {
             match attempt {
@@ -351,6 +462,9 @@ fn misaligned_direct_writes_are_refused_where_the_disk_is_direct() {
 fn available_bytes_are_those_of_the_file_system_that_holds_the_path() {
     everywhere(|place| {
         assert!(place.files.available_bytes(&place.dir).unwrap() > 0);
-        assert_eq!(kind(place.files.available_bytes(&place.path("no"))), ErrorKind::NotFound);
+        assert_eq!(
+            kind(place.files.available_bytes(&place.path("no"))),
+            ErrorKind::NotFound
+        );
     });
 }

@@ -27,11 +27,19 @@ fn kind<T>(result: std::io::Result<T>) -> ErrorKind {
 fn a_fault_hits_the_operation_it_was_meant_for() {
     let (disk, file) = disk_with(b"abc");
     let other = disk.open(Path::new("/other"), Open::Create).unwrap();
-    disk.inject(Fault::on(OpKind::Write).in_path("file").nth(2).error(ErrorKind::QuotaExceeded));
+    disk.inject(
+        Fault::on(OpKind::Write)
+            .in_path("file")
+            .nth(2)
+            .error(ErrorKind::QuotaExceeded),
+    );
     file.write_all_at(&[b"1"], 0).unwrap();
     other.write_all_at(&[b"2"], 0).unwrap();
     file.sync_data().unwrap();
-    assert_eq!(kind(file.write_all_at(&[b"3"], 0)), ErrorKind::QuotaExceeded);
+    assert_eq!(
+        kind(file.write_all_at(&[b"3"], 0)),
+        ErrorKind::QuotaExceeded
+    );
     file.write_all_at(&[b"4"], 1).unwrap();
     assert_eq!(disk.content(FILE).unwrap(), b"14c");
     assert_eq!(disk.stats().faults[&OpKind::Write], 1);
@@ -126,16 +134,28 @@ fn after_a_failed_sync_no_later_sync_makes_durable_what_it_lost() {
         file.write_all_at(&[&[1; 8192]], 0).unwrap();
         disk.inject(Fault::on(OpKind::SyncData));
         file.sync_data().unwrap_err();
-        assert_eq!(disk.content(FILE).unwrap(), [1; 8192], "the process still sees what it wrote");
+        assert_eq!(
+            disk.content(FILE).unwrap(),
+            [1; 8192],
+            "the process still sees what it wrote"
+        );
         file.sync_data().unwrap();
-        let survived = disk.power_cut(seed, CrashMode::KeepAllDurable).content(FILE).unwrap();
+        let survived = disk
+            .power_cut(seed, CrashMode::KeepAllDurable)
+            .content(FILE)
+            .unwrap();
         lost += usize::from(survived != [1; 8192]);
         // Only writing again helps.
         let file = disk.power_cut(seed, CrashMode::KeepAll);
         let again = file.open(Path::new(FILE), Open::Write).unwrap();
         again.write_all_at(&[&[1; 8192]], 0).unwrap();
         again.sync_data().unwrap();
-        assert_eq!(file.power_cut(seed, CrashMode::LoseUnsynced).content(FILE).unwrap(), [1; 8192]);
+        assert_eq!(
+            file.power_cut(seed, CrashMode::LoseUnsynced)
+                .content(FILE)
+                .unwrap(),
+            [1; 8192]
+        );
     }
     assert!(lost >= 15, "{lost} of 20 failed syncs lost something");
 }
@@ -148,8 +168,14 @@ fn after_a_failed_directory_sync_no_later_one_makes_its_names_durable() {
     disk.sync_dir(Path::new("/")).unwrap_err();
     disk.open(Path::new("/later"), Open::Create).unwrap();
     disk.sync_dir(Path::new("/")).unwrap();
-    assert_eq!(disk.power_cut(1, CrashMode::LoseUnsynced).files(), [Path::new("/later")]);
-    assert_eq!(disk.power_cut(1, CrashMode::KeepAllDurable).files().len(), 2);
+    assert_eq!(
+        disk.power_cut(1, CrashMode::LoseUnsynced).files(),
+        [Path::new("/later")]
+    );
+    assert_eq!(
+        disk.power_cut(1, CrashMode::KeepAllDurable).files().len(),
+        2
+    );
 }
 
 #[test]
@@ -157,14 +183,26 @@ fn a_full_disk_takes_what_fits_and_nothing_that_is_new() {
     let (disk, file) = disk_with(&[1; 4096]);
     disk.set_capacity(3 * 4096);
     assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), 2 * 4096);
-    assert_eq!(kind(file.write_all_at(&[&[2; 20_000]], 4096)), ErrorKind::StorageFull);
+    assert_eq!(
+        kind(file.write_all_at(&[&[2; 20_000]], 4096)),
+        ErrorKind::StorageFull
+    );
     assert_eq!(file.len().unwrap(), 3 * 4096);
     assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), 0);
-    assert_eq!(kind(disk.open(Path::new("/new"), Open::Create)), ErrorKind::StorageFull);
-    assert_eq!(kind(disk.create_dir(Path::new("/new"))), ErrorKind::StorageFull);
+    assert_eq!(
+        kind(disk.open(Path::new("/new"), Open::Create)),
+        ErrorKind::StorageFull
+    );
+    assert_eq!(
+        kind(disk.create_dir(Path::new("/new"))),
+        ErrorKind::StorageFull
+    );
     assert_eq!(kind(file.allocate(4 * 4096)), ErrorKind::StorageFull);
     file.set_len(1 << 20).unwrap();
-    assert_eq!(kind(file.write_all_at(&[b"x"], 900_000)), ErrorKind::StorageFull);
+    assert_eq!(
+        kind(file.write_all_at(&[b"x"], 900_000)),
+        ErrorKind::StorageFull
+    );
     assert_eq!(disk.stats().disk_full, 5);
     // What has room already, and what gives room back, goes on working.
     file.write_all_at(&[&[3; 4096]], 0).unwrap();
@@ -200,11 +238,26 @@ fn a_read_only_disk_is_read_and_not_changed() {
     disk.set_read_only(true);
     let file = disk.open(Path::new(FILE), Open::Read).unwrap();
     file.read_exact_at(&mut [0; 3], 0).unwrap();
-    assert_eq!(kind(disk.open(Path::new(FILE), Open::Write)), ErrorKind::ReadOnlyFilesystem);
-    assert_eq!(kind(disk.open(Path::new("/new"), Open::Create)), ErrorKind::ReadOnlyFilesystem);
-    assert_eq!(kind(disk.lock(Path::new(FILE))), ErrorKind::ReadOnlyFilesystem);
-    assert_eq!(kind(disk.lock(Path::new("/lock"))), ErrorKind::ReadOnlyFilesystem);
-    assert_eq!(kind(disk.remove_file(Path::new(FILE))), ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(
+        kind(disk.open(Path::new(FILE), Open::Write)),
+        ErrorKind::ReadOnlyFilesystem
+    );
+    assert_eq!(
+        kind(disk.open(Path::new("/new"), Open::Create)),
+        ErrorKind::ReadOnlyFilesystem
+    );
+    assert_eq!(
+        kind(disk.lock(Path::new(FILE))),
+        ErrorKind::ReadOnlyFilesystem
+    );
+    assert_eq!(
+        kind(disk.lock(Path::new("/lock"))),
+        ErrorKind::ReadOnlyFilesystem
+    );
+    assert_eq!(
+        kind(disk.remove_file(Path::new(FILE))),
+        ErrorKind::ReadOnlyFilesystem
+    );
 }
 
 #[test]
@@ -218,7 +271,12 @@ fn damage_is_seen_by_the_process_and_survives_a_power_cut() {
     expected[..512].fill(0);
     expected[1999] = b'x';
     assert_eq!(disk.content(FILE).unwrap(), expected);
-    assert_eq!(disk.power_cut(0, CrashMode::LoseUnsynced).content(FILE).unwrap(), expected);
+    assert_eq!(
+        disk.power_cut(0, CrashMode::LoseUnsynced)
+            .content(FILE)
+            .unwrap(),
+        expected
+    );
 }
 
 #[test]
@@ -226,7 +284,10 @@ fn a_held_operation_waits_until_the_hold_is_dropped() {
     let (disk, file) = disk_with(b"abc");
     let hold = disk.hold(OpKind::SyncData);
     thread::scope(|scope| {
-        let syncs = [scope.spawn(|| file.sync_data()), scope.spawn(|| file.sync_data())];
+        let syncs = [
+            scope.spawn(|| file.sync_data()),
+            scope.spawn(|| file.sync_data()),
+        ];
         hold.wait_for(2);
         file.write_all_at(&[b"other operations go on"], 0).unwrap();
         assert_eq!(disk.stats().operations[&OpKind::SyncData], 1);
@@ -246,7 +307,10 @@ fn the_end_of_power_ends_the_wait_of_held_operations() {
         let sync = scope.spawn(|| file.sync_data());
         hold.wait_for(1);
         disk.power_off();
-        assert_eq!(sync.join().unwrap().unwrap_err().to_string(), "power is off");
+        assert_eq!(
+            sync.join().unwrap().unwrap_err().to_string(),
+            "power is off"
+        );
     });
 }
 

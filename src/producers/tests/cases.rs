@@ -20,8 +20,20 @@ fn stored(sequences: std::ops::Range<u64>) -> Producers {
 #[test]
 fn a_name_keeps_its_id_and_gets_the_next_epoch() {
     let producers = opened(4);
-    assert_eq!(producers.decide_open("orders", id(9)), Ok(Opened { id: id(1), epoch: 5 }));
-    assert_eq!(producers.decide_open("other", id(9)), Ok(Opened { id: id(9), epoch: 1 }));
+    assert_eq!(
+        producers.decide_open("orders", id(9)),
+        Ok(Opened {
+            id: id(1),
+            epoch: 5
+        })
+    );
+    assert_eq!(
+        producers.decide_open("other", id(9)),
+        Ok(Opened {
+            id: id(9),
+            epoch: 1
+        })
+    );
 }
 
 #[test]
@@ -29,43 +41,90 @@ fn a_producer_without_a_name_is_always_new() {
     let mut producers = Producers::default();
     producers.apply_open(id(1), 1, "");
     producers.apply_open(id(2), 1, "");
-    assert_eq!(producers.decide_open("", id(3)), Ok(Opened { id: id(3), epoch: 1 }));
+    assert_eq!(
+        producers.decide_open("", id(3)),
+        Ok(Opened {
+            id: id(3),
+            epoch: 1
+        })
+    );
     assert!(producers.is_known(id(1), 1) && producers.is_known(id(2), 1));
 }
 
 #[test]
 fn an_id_that_is_taken_or_stands_for_none_is_passed_over() {
     let producers = opened(1);
-    assert_eq!(producers.decide_open("", id(1)), Ok(Opened { id: id(2), epoch: 1 }));
-    assert_eq!(producers.decide_open("", id(0)), Ok(Opened { id: id(2), epoch: 1 }));
+    assert_eq!(
+        producers.decide_open("", id(1)),
+        Ok(Opened {
+            id: id(2),
+            epoch: 1
+        })
+    );
+    assert_eq!(
+        producers.decide_open("", id(0)),
+        Ok(Opened {
+            id: id(2),
+            epoch: 1
+        })
+    );
 }
 
 #[test]
 fn a_name_that_has_used_up_its_epochs_gets_another_id_and_loses_the_first() {
     let mut producers = opened(u32::MAX);
-    let opened = producers.decide_open("orders", id(2)).expect("room for a producer");
-    assert_eq!(opened, Opened { id: id(2), epoch: 1 });
+    let opened = producers
+        .decide_open("orders", id(2))
+        .expect("room for a producer");
+    assert_eq!(
+        opened,
+        Opened {
+            id: id(2),
+            epoch: 1
+        }
+    );
     producers.apply_open(opened.id, opened.epoch, "orders");
-    assert_eq!(producers.decide_append(id(1), u32::MAX, &[(TOPIC, P0, 0)]), Err(Refused::Unknown));
-    assert_eq!(producers.decide_append(id(2), 1, &[(TOPIC, P0, 0)]), Ok(Decision::New));
+    assert_eq!(
+        producers.decide_append(id(1), u32::MAX, &[(TOPIC, P0, 0)]),
+        Err(Refused::Unknown)
+    );
+    assert_eq!(
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 0)]),
+        Ok(Decision::New)
+    );
 }
 
 #[test]
 fn sequences_begin_at_0_in_every_partition_and_epoch() {
     let mut producers = stored(0..3);
-    assert_eq!(producers.decide_append(id(1), 1, &[(TOPIC, P1, 0)]), Ok(Decision::New));
-    assert_eq!(producers.decide_append(id(1), 1, &[(TopicId(8), P0, 0)]), Ok(Decision::New));
+    assert_eq!(
+        producers.decide_append(id(1), 1, &[(TOPIC, P1, 0)]),
+        Ok(Decision::New)
+    );
+    assert_eq!(
+        producers.decide_append(id(1), 1, &[(TopicId(8), P0, 0)]),
+        Ok(Decision::New)
+    );
     producers.apply_open(id(1), 2, "orders");
-    assert_eq!(producers.decide_append(id(1), 2, &[(TOPIC, P0, 0)]), Ok(Decision::New));
+    assert_eq!(
+        producers.decide_append(id(1), 2, &[(TOPIC, P0, 0)]),
+        Ok(Decision::New)
+    );
 }
 
 #[test]
 fn a_batch_that_is_stored_is_a_duplicate_however_old() {
     let producers = stored(0..1000);
     for sequence in [0, 500, 999] {
-        assert_eq!(producers.decide_append(id(1), 1, &[(TOPIC, P0, sequence)]), Ok(Decision::Duplicate));
+        assert_eq!(
+            producers.decide_append(id(1), 1, &[(TOPIC, P0, sequence)]),
+            Ok(Decision::Duplicate)
+        );
     }
-    assert_eq!(producers.decide_append(id(1), 1, &[(TOPIC, P0, 1000)]), Ok(Decision::New));
+    assert_eq!(
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 1000)]),
+        Ok(Decision::New)
+    );
 }
 
 #[test]
@@ -79,37 +138,80 @@ fn a_gap_is_refused_with_what_is_expected() {
 fn batches_for_one_partition_count_up_within_an_append() {
     let producers = stored(0..3);
     let decide = |batches: &[_]| producers.decide_append(id(1), 1, batches);
-    assert_eq!(decide(&[(TOPIC, P0, 3), (TOPIC, P1, 0), (TOPIC, P0, 4), (TOPIC, P1, 1)]), Ok(Decision::New));
-    assert_eq!(decide(&[(TOPIC, P0, 3), (TOPIC, P0, 5)]), Err(Refused::OutOfSequence { at: 1, expected: 4 }));
+    assert_eq!(
+        decide(&[
+            (TOPIC, P0, 3),
+            (TOPIC, P1, 0),
+            (TOPIC, P0, 4),
+            (TOPIC, P1, 1)
+        ]),
+        Ok(Decision::New)
+    );
+    assert_eq!(
+        decide(&[(TOPIC, P0, 3), (TOPIC, P0, 5)]),
+        Err(Refused::OutOfSequence { at: 1, expected: 4 })
+    );
     // The same sequence twice in one append: the second of them is stored nowhere.
-    assert_eq!(decide(&[(TOPIC, P0, 3), (TOPIC, P0, 3)]), Err(Refused::OutOfSequence { at: 1, expected: 4 }));
-    assert_eq!(decide(&[(TOPIC, P0, 1), (TOPIC, P0, 2)]), Ok(Decision::Duplicate));
+    assert_eq!(
+        decide(&[(TOPIC, P0, 3), (TOPIC, P0, 3)]),
+        Err(Refused::OutOfSequence { at: 1, expected: 4 })
+    );
+    assert_eq!(
+        decide(&[(TOPIC, P0, 1), (TOPIC, P0, 2)]),
+        Ok(Decision::Duplicate)
+    );
 }
 
 #[test]
 fn an_append_that_is_stored_in_part_is_refused_at_its_first_stored_batch() {
     let producers = stored(0..3);
     let decide = |batches: &[_]| producers.decide_append(id(1), 1, batches);
-    assert_eq!(decide(&[(TOPIC, P0, 2), (TOPIC, P0, 3)]), Err(Refused::OutOfSequence { at: 0, expected: 3 }));
-    assert_eq!(decide(&[(TOPIC, P1, 0), (TOPIC, P0, 2)]), Err(Refused::OutOfSequence { at: 1, expected: 3 }));
+    assert_eq!(
+        decide(&[(TOPIC, P0, 2), (TOPIC, P0, 3)]),
+        Err(Refused::OutOfSequence { at: 0, expected: 3 })
+    );
+    assert_eq!(
+        decide(&[(TOPIC, P1, 0), (TOPIC, P0, 2)]),
+        Err(Refused::OutOfSequence { at: 1, expected: 3 })
+    );
 }
 
 #[test]
 fn an_older_epoch_is_fenced_also_for_what_it_has_stored() {
     let mut producers = stored(0..3);
     producers.apply_open(id(1), 2, "orders");
-    assert_eq!(producers.decide_append(id(1), 1, &[(TOPIC, P0, 0)]), Err(Refused::Fenced { current: 2 }));
+    assert_eq!(
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 0)]),
+        Err(Refused::Fenced { current: 2 })
+    );
     assert!(!producers.is_known(id(1), 1));
 }
 
 #[test]
 fn what_was_never_opened_or_is_forgotten_is_unknown() {
     let mut producers = stored(0..3);
-    assert_eq!(producers.decide_append(id(2), 1, &[(TOPIC, P0, 0)]), Err(Refused::Unknown));
-    assert_eq!(producers.decide_append(id(1), 2, &[(TOPIC, P0, 0)]), Err(Refused::Unknown), "an epoch not reached yet");
+    assert_eq!(
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 0)]),
+        Err(Refused::Unknown)
+    );
+    assert_eq!(
+        producers.decide_append(id(1), 2, &[(TOPIC, P0, 0)]),
+        Err(Refused::Unknown),
+        "an epoch not reached yet"
+    );
     producers.apply_forget(id(1));
-    assert_eq!(producers.decide_append(id(1), 1, &[(TOPIC, P0, 3)]), Err(Refused::Unknown));
-    assert_eq!(producers.decide_open("orders", id(5)), Ok(Opened { id: id(5), epoch: 1 }), "the name is free again");
+    assert_eq!(
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 3)]),
+        Err(Refused::Unknown)
+    );
+    assert_eq!(
+        producers.decide_open("orders", id(5)),
+        Ok(Opened {
+            id: id(5),
+            epoch: 1
+        }),
+        "the name is free again"
+    );
     assert_eq!(producers.snapshot(), []);
 }
 
@@ -128,16 +230,31 @@ fn facts_about_a_forgotten_producer_or_an_older_epoch_do_nothing() {
 fn a_batch_behind_a_gap_in_the_log_is_followed_by_the_next_sequence() {
     let mut producers = stored(0..3);
     producers.apply_batch(id(1), 1, TOPIC, P0, 9);
-    assert_eq!(producers.decide_append(id(1), 1, &[(TOPIC, P0, 10)]), Ok(Decision::New));
+    assert_eq!(
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 10)]),
+        Ok(Decision::New)
+    );
 }
 
 #[test]
 fn a_batch_of_an_epoch_whose_opening_is_lost_fences_the_one_before() {
     let mut producers = stored(0..3);
     producers.apply_batch(id(1), 2, TOPIC, P1, 0);
-    assert_eq!(producers.decide_append(id(1), 1, &[(TOPIC, P0, 3)]), Err(Refused::Fenced { current: 2 }));
-    assert_eq!(producers.decide_append(id(1), 2, &[(TOPIC, P1, 1), (TOPIC, P0, 0)]), Ok(Decision::New));
-    assert_eq!(producers.decide_open("orders", id(9)), Ok(Opened { id: id(1), epoch: 3 }));
+    assert_eq!(
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 3)]),
+        Err(Refused::Fenced { current: 2 })
+    );
+    assert_eq!(
+        producers.decide_append(id(1), 2, &[(TOPIC, P1, 1), (TOPIC, P0, 0)]),
+        Ok(Decision::New)
+    );
+    assert_eq!(
+        producers.decide_open("orders", id(9)),
+        Ok(Opened {
+            id: id(1),
+            epoch: 3
+        })
+    );
 }
 
 #[test]
@@ -152,7 +269,12 @@ fn the_sequences_of_a_deleted_topic_are_forgotten_and_no_others() {
 fn idle_time_is_what_was_told_since_a_producer_was_last_used() {
     let mut producers = Producers::default();
     let idle = |producers: &Producers, hours| producers.idle_for(HOUR * hours);
-    for (number, name) in [(1, "opened"), (2, "appends"), (3, "repeats"), (4, "reopened")] {
+    for (number, name) in [
+        (1, "opened"),
+        (2, "appends"),
+        (3, "repeats"),
+        (4, "reopened"),
+    ] {
         producers.apply_open(id(number), 1, name);
     }
     producers.tick(HOUR);
@@ -176,8 +298,17 @@ fn what_is_restored_decides_as_before_and_idles_on_from_where_it_was() {
     assert_eq!(restored.snapshot(), producers.snapshot());
     restored.tick(HOUR);
     assert_eq!(restored.idle_for(HOUR * 3), [id(1)]);
-    assert_eq!(restored.decide_append(id(1), 1, &[(TOPIC, P0, 2)]), Ok(Decision::Duplicate));
-    assert_eq!(restored.decide_open("orders", id(9)), Ok(Opened { id: id(1), epoch: 2 }));
+    assert_eq!(
+        restored.decide_append(id(1), 1, &[(TOPIC, P0, 2)]),
+        Ok(Decision::Duplicate)
+    );
+    assert_eq!(
+        restored.decide_open("orders", id(9)),
+        Ok(Opened {
+            id: id(1),
+            epoch: 2
+        })
+    );
 }
 
 #[test]

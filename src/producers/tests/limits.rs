@@ -26,7 +26,8 @@ fn full_of_sequences() -> Producers {
     producers.apply_open(id(2), 1, "");
     producers.apply_batch(id(2), 1, TOPIC, P0, 0);
     let partitions = 0..u32::try_from(MAX_PRODUCER_SEQUENCES - 1).expect("fits");
-    partitions.for_each(|partition| producers.apply_batch(id(1), 1, TOPIC, PartitionId(partition), 0));
+    partitions
+        .for_each(|partition| producers.apply_batch(id(1), 1, TOPIC, PartitionId(partition), 0));
     producers
 }
 
@@ -35,11 +36,23 @@ fn one_producer_too_many_is_refused_but_a_known_one_opens_again() {
     let mut producers = full_of_producers();
     assert_eq!(producers.decide_open("", id(0)), Err(Refused::TooMany));
     assert_eq!(producers.decide_open("other", id(0)), Err(Refused::TooMany));
-    assert_eq!(producers.decide_open("orders", id(0)), Ok(Opened { id: id(1), epoch: 2 }));
+    assert_eq!(
+        producers.decide_open("orders", id(0)),
+        Ok(Opened {
+            id: id(1),
+            epoch: 2
+        })
+    );
     producers.apply_open(id(1), 2, "orders");
     assert!(producers.is_known(id(1), 2));
     producers.apply_forget(id(2));
-    assert_eq!(producers.decide_open("", id(2)), Ok(Opened { id: id(2), epoch: 1 }));
+    assert_eq!(
+        producers.decide_open("", id(2)),
+        Ok(Opened {
+            id: id(2),
+            epoch: 1
+        })
+    );
 }
 
 #[test]
@@ -54,10 +67,19 @@ fn a_producer_too_many_in_the_log_is_not_known() {
 fn an_append_to_one_partition_too_many_is_refused_but_known_ones_are_appended_to() {
     let mut producers = full_of_sequences();
     let new = PartitionId(u32::MAX);
-    assert_eq!(producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)]), Err(Refused::TooMany));
-    assert_eq!(producers.decide_append(id(2), 1, &[(TOPIC, P0, 1)]), Ok(Decision::New));
+    assert_eq!(
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)]),
+        Err(Refused::TooMany)
+    );
+    assert_eq!(
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1)]),
+        Ok(Decision::New)
+    );
     producers.apply_forget(id(1));
-    assert_eq!(producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)]), Ok(Decision::New));
+    assert_eq!(
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)]),
+        Ok(Decision::New)
+    );
 }
 
 #[test]
@@ -65,7 +87,10 @@ fn a_sequence_too_many_in_the_log_makes_its_producer_unknown_rather_than_its_bat
     let mut producers = full_of_sequences();
     let new = PartitionId(u32::MAX);
     producers.apply_batch(id(2), 1, TOPIC, new, 0);
-    assert_eq!(producers.decide_append(id(2), 1, &[(TOPIC, new, 0)]), Err(Refused::Unknown));
+    assert_eq!(
+        producers.decide_append(id(2), 1, &[(TOPIC, new, 0)]),
+        Err(Refused::Unknown)
+    );
     assert!(producers.is_known(id(1), 1));
 }
 
@@ -73,13 +98,23 @@ fn a_sequence_too_many_in_the_log_makes_its_producer_unknown_rather_than_its_bat
 fn where_room_runs_out_those_without_a_name_that_were_idle_longest_are_forgotten_first() {
     let hour = Duration::from_secs(3_600);
     let mut producers = full_of_producers();
-    assert_eq!(producers.idle_in_a_crowd(hour), [], "none has been idle for an hour");
+    assert_eq!(
+        producers.idle_in_a_crowd(hour),
+        [],
+        "none has been idle for an hour"
+    );
     producers.tick(hour);
     producers.apply_batch(id(3), 1, TOPIC, P0, 0);
     let forgotten = producers.idle_in_a_crowd(hour);
     assert_eq!(forgotten.len(), MAX_PRODUCERS / 8);
-    assert_eq!(forgotten[..3], [id(2), id(4), id(5)], "1 has a name and 3 was not idle");
-    forgotten.into_iter().for_each(|id| producers.apply_forget(id));
+    assert_eq!(
+        forgotten[..3],
+        [id(2), id(4), id(5)],
+        "1 has a name and 3 was not idle"
+    );
+    forgotten
+        .into_iter()
+        .for_each(|id| producers.apply_forget(id));
     assert_eq!(producers.idle_in_a_crowd(hour), [], "there is room");
 }
 
@@ -89,7 +124,11 @@ fn where_room_for_sequences_runs_out_producers_are_forgotten_as_well() {
     let hour = Duration::from_secs(3_600);
     producers.tick(hour);
     producers.apply_open(id(3), 1, "");
-    assert_eq!(producers.idle_in_a_crowd(hour), [id(1)], "it had nearly all of them");
+    assert_eq!(
+        producers.idle_in_a_crowd(hour),
+        [id(1)],
+        "it had nearly all of them"
+    );
     producers.apply_forget(id(1));
     assert_eq!(producers.idle_in_a_crowd(hour), []);
 }

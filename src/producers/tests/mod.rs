@@ -22,9 +22,12 @@ fn opened(epoch: u32) -> Producers {
     producers
 }
 
-/// What is known, apart from how long each has done nothing: that differs between what is planned and what is applied.
+/// What is known, apart from how long each has done nothing: that differs between what is planned
+/// and what is applied.
 fn without_idleness(producers: &Producers) -> Vec<Known> {
     let mut known = producers.snapshot();
-    known.iter_mut().for_each(|known| known.idle = std::time::Duration::ZERO);
+    known
+        .iter_mut()
+        .for_each(|known| known.idle = std::time::Duration::ZERO);
     known
 }

@@ -1,5 +1,6 @@
-//! The state machine against a model that remembers every batch there ever was, as two instances as the broker keeps
-//! them: what is planned decides and is ahead, what is applied follows, is stored, restored and replayed.
+//! The state machine against a model that remembers every batch there ever was, as two instances as
+//! the broker keeps them: what is planned decides and is ahead, what is applied follows, is stored,
+//! restored and replayed.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +20,8 @@ enum Step {
     Open {
         name: usize,
     },
-    /// An append by one of the producers there ever were, in its current epoch but for `older`; each batch is for a
-    /// topic and partition, with a sequence so far from the one that is next.
+    /// An append by one of the producers there ever were, in its current epoch but for `older`;
+    /// each batch is for a topic and partition, with a sequence so far from the one that is next.
     Append {
         producer: usize,
         older: u32,
@@ -36,8 +37,8 @@ enum Step {
     Apply {
         facts: usize,
     },
-    /// A power cut: what is under way is lost or not, the checkpoint is restored, and of the facts since then all are
-    /// replayed, behind so many that it has already.
+    /// A power cut: what is under way is lost or not, the checkpoint is restored, and of the facts
+    /// since then all are replayed, behind so many that it has already.
     Crash {
         lost: bool,
         again: usize,
@@ -83,10 +84,20 @@ impl Model {
         for fact in facts {
             match *fact {
                 Fact::Open(id, epoch, name) => {
-                    model.known.insert(id, Remembered { epoch, name, stored: Vec::new() });
+                    model.known.insert(
+                        id,
+                        Remembered {
+                            epoch,
+                            name,
+                            stored: Vec::new(),
+                        },
+                    );
                 }
                 Fact::Batch(id, _, topic, partition, sequence) => {
-                    let known = model.known.get_mut(&id).expect("only known producers append");
+                    let known = model
+                        .known
+                        .get_mut(&id)
+                        .expect("only known producers append");
                     known.stored.push((topic, partition, sequence));
                 }
                 Fact::Forget(id) => drop(model.known.remove(&id)),
@@ -101,21 +112,44 @@ impl Model {
     }
 
     fn open(&self, name: &str, fresh: ProducerId) -> Opened {
-        let known = self.known.iter().find(|(_, known)| !name.is_empty() && known.name == name);
-        known.map_or(Opened { id: fresh, epoch: 1 }, |(id, known)| Opened { id: *id, epoch: known.epoch + 1 })
+        let known = self
+            .known
+            .iter()
+            .find(|(_, known)| !name.is_empty() && known.name == name);
+        known.map_or(
+            Opened {
+                id: fresh,
+                epoch: 1,
+            },
+            |(id, known)| Opened {
+                id: *id,
+                epoch: known.epoch + 1,
+            },
+        )
     }
 
     /// Stores the batches one after the other where each is the next, and looks what came of it.
-    fn append(&self, id: ProducerId, epoch: u32, batches: &[(TopicId, PartitionId, u64)]) -> Result<Decision, Refused> {
-        let Some(known) = self.known.get(&id) else { return Err(Refused::Unknown) };
+    fn append(
+        &self,
+        id: ProducerId,
+        epoch: u32,
+        batches: &[(TopicId, PartitionId, u64)],
+    ) -> Result<Decision, Refused> {
+        let Some(known) = self.known.get(&id) else {
+            return Err(Refused::Unknown);
+        };
         if epoch < known.epoch {
-            return Err(Refused::Fenced { current: known.epoch });
+            return Err(Refused::Fenced {
+                current: known.epoch,
+            });
         }
         let mut stored = known.stored.clone();
         let mut repeated = None;
         for (at, batch) in batches.iter().enumerate() {
-            let expected =
-                stored.iter().filter(|(topic, partition, _)| (*topic, *partition) == (batch.0, batch.1)).count();
+            let expected = stored
+                .iter()
+                .filter(|(topic, partition, _)| (*topic, *partition) == (batch.0, batch.1))
+                .count();
             let expected = expected as u64;
             if known.stored.contains(batch) {
                 repeated = repeated.or(Some(Refused::OutOfSequence { at, expected }));
@@ -157,7 +191,11 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Open { name } => self.open(NAMES[name]),
-            Step::Append { producer, older, batches } => self.append(producer, older, &batches),
+            Step::Append {
+                producer,
+                older,
+                batches,
+            } => self.append(producer, older, &batches),
             Step::Forget { producer } => {
                 let known = without_idleness(&self.planned);
                 if let Some(known) = known.get(producer) {
@@ -172,7 +210,10 @@ impl World {
 
     fn open(&mut self, name: &'static str) {
         let fresh = ProducerId(self.ids.len() as u64 + 1);
-        let opened = self.planned.decide_open(name, fresh).expect("room for a few");
+        let opened = self
+            .planned
+            .decide_open(name, fresh)
+            .expect("room for a few");
         assert_eq!(opened, Model::new(&self.journal).open(name, fresh));
         if opened.id == fresh {
             self.ids.push(fresh);
@@ -181,21 +222,39 @@ impl World {
     }
 
     fn append(&mut self, producer: usize, older: u32, batches: &[(u64, u32, i64)]) {
-        let Some(&id) = self.ids.get(producer % self.ids.len().max(1)) else { return };
-        let known = self.planned.snapshot().into_iter().find(|known| known.id == id);
-        let epoch = known.as_ref().map_or(1, |known| known.epoch).saturating_sub(older);
+        let Some(&id) = self.ids.get(producer % self.ids.len().max(1)) else {
+            return;
+        };
+        let known = self
+            .planned
+            .snapshot()
+            .into_iter()
+            .find(|known| known.id == id);
+        let epoch = known
+            .as_ref()
+            .map_or(1, |known| known.epoch)
+            .saturating_sub(older);
         let mut next: BTreeMap<(TopicId, PartitionId), u64> = BTreeMap::new();
         for (topic, partition, next_sequence) in known.map(|known| known.next).unwrap_or_default() {
             next.insert((topic, partition), next_sequence);
         }
         let mut asked = Vec::new();
         for &(topic, partition, off) in batches {
-            let next = next.entry((TopicId(topic), PartitionId(partition))).or_default();
-            asked.push((TopicId(topic), PartitionId(partition), next.saturating_add_signed(off)));
+            let next = next
+                .entry((TopicId(topic), PartitionId(partition)))
+                .or_default();
+            asked.push((
+                TopicId(topic),
+                PartitionId(partition),
+                next.saturating_add_signed(off),
+            ));
             *next += 1;
         }
         let decision = self.planned.decide_append(id, epoch, &asked);
-        assert_eq!(decision, Model::new(&self.journal).append(id, epoch, &asked));
+        assert_eq!(
+            decision,
+            Model::new(&self.journal).append(id, epoch, &asked)
+        );
         let kind = match decision {
             Ok(Decision::New) => 0,
             Ok(Decision::Duplicate) => 1,
@@ -236,11 +295,13 @@ impl World {
         self.check_agreement();
     }
 
-    /// What is planned and what is applied are one when nothing is under way, and are what a single run over the
-    /// journal makes.
+    /// What is planned and what is applied are one when nothing is under way, and are what a single
+    /// run over the journal makes.
     fn check_agreement(&self) {
         let mut replayed = Producers::default();
-        self.journal.iter().for_each(|fact| apply(&mut replayed, fact));
+        self.journal
+            .iter()
+            .for_each(|fact| apply(&mut replayed, fact));
         assert_eq!(without_idleness(&self.planned), without_idleness(&replayed));
         assert_eq!(without_idleness(&self.applied), without_idleness(&replayed));
     }
@@ -250,8 +311,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let off = prop_oneof![6 => Just(0i64), 1 => Just(-1i64), 1 => -3..4i64];
     let same = vec((0..2u64, 0..2u32, off), 1..4);
     // All of them stored already, as a client sends them again.
-    let repeated = (vec((0..2u64, 0..2u32), 1..3), 1..4i64)
-        .prop_map(|(places, back)| places.into_iter().map(|(topic, partition)| (topic, partition, -back)).collect());
+    let repeated = (vec((0..2u64, 0..2u32), 1..3), 1..4i64).prop_map(|(places, back)| {
+        places
+            .into_iter()
+            .map(|(topic, partition)| (topic, partition, -back))
+            .collect()
+    });
     let batches = prop_oneof![2 => same, 1 => repeated];
     let older = prop_oneof![6 => Just(0u32), 1 => Just(1u32)];
     let step = prop_oneof![
@@ -276,9 +341,15 @@ fn every_decision_is_the_models_and_what_is_applied_arrives_at_what_was_planned(
         steps.into_iter().for_each(|step| world.step(step));
         world.apply_durable(usize::MAX);
         world.check_agreement();
-        decisions.iter_mut().zip(world.decisions).for_each(|(sum, one)| *sum += one);
+        decisions
+            .iter_mut()
+            .zip(world.decisions)
+            .for_each(|(sum, one)| *sum += one);
     }
-    assert!(decisions.iter().all(|&count| count > 1_000), "new, duplicate and refused appends: {decisions:?}");
+    assert!(
+        decisions.iter().all(|&count| count > 1_000),
+        "new, duplicate and refused appends: {decisions:?}"
+    );
 }
 
 proptest! {

@@ -5,8 +5,8 @@ use prost::Message;
 
 use crate::{
     proto::{
-        Condition, KeyCondition, PartitionCondition, Producer, condition::About, key_condition::State,
-        wire::AppendRequest,
+        Condition, KeyCondition, PartitionCondition, Producer, condition::About,
+        key_condition::State, wire::AppendRequest,
     },
     types::limits::{MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND},
 };
@@ -26,28 +26,56 @@ struct Derived {
 }
 
 fn derived(batches: usize) -> Derived {
-    Derived { batches: (0..batches).map(|i| Bytes::from(format!("batch {i}"))).collect(), ..Derived::default() }
+    Derived {
+        batches: (0..batches)
+            .map(|i| Bytes::from(format!("batch {i}")))
+            .collect(),
+        ..Derived::default()
+    }
 }
 
 fn of_key(key: &'static str, state: State) -> Condition {
-    let about = About::Key(KeyCondition { key: Bytes::from_static(key.as_bytes()), state: Some(state) });
-    Condition { topic: "accounts".to_owned(), about: Some(about) }
+    let about = About::Key(KeyCondition {
+        key: Bytes::from_static(key.as_bytes()),
+        state: Some(state),
+    });
+    Condition {
+        topic: "accounts".to_owned(),
+        about: Some(about),
+    }
 }
 
 fn conditions() -> Vec<Condition> {
-    let about = About::Partition(PartitionCondition { partition: 3, next_offset: 40 });
+    let about = About::Partition(PartitionCondition {
+        partition: 3,
+        next_offset: 40,
+    });
     vec![
         of_key("alice", State::Version(7)),
         of_key("bob", State::Absent(true)),
         of_key("carol", State::Exists(true)),
-        Condition { topic: "transfers".to_owned(), about: Some(about) },
+        Condition {
+            topic: "transfers".to_owned(),
+            about: Some(about),
+        },
         Condition::default(),
     ]
 }
 
 fn assert_same_form(derived: &Derived) {
-    let Derived { batches, conditions, producer, return_versions, .. } = derived.clone();
-    let request = AppendRequest { batches, conditions, producer, return_versions };
+    let Derived {
+        batches,
+        conditions,
+        producer,
+        return_versions,
+        ..
+    } = derived.clone();
+    let request = AppendRequest {
+        batches,
+        conditions,
+        producer,
+        return_versions,
+    };
     let encoded = request.encode_to_vec();
     assert_eq!(encoded, derived.encode_to_vec());
     assert_eq!(encoded.len(), request.encoded_len());
@@ -58,17 +86,41 @@ fn assert_same_form(derived: &Derived) {
 fn it_has_the_form_that_prost_gives_it() {
     assert_same_form(&Derived::default());
     assert_same_form(&derived(3));
-    assert_same_form(&Derived { conditions: conditions(), ..derived(0) });
-    assert_same_form(&Derived { producer: Some(Producer { id: u64::MAX, epoch: 2 }), ..derived(1) });
-    assert_same_form(&Derived { producer: Some(Producer::default()), ..derived(1) });
-    assert_same_form(&Derived { return_versions: true, conditions: conditions(), ..derived(2) });
+    assert_same_form(&Derived {
+        conditions: conditions(),
+        ..derived(0)
+    });
+    assert_same_form(&Derived {
+        producer: Some(Producer {
+            id: u64::MAX,
+            epoch: 2,
+        }),
+        ..derived(1)
+    });
+    assert_same_form(&Derived {
+        producer: Some(Producer::default()),
+        ..derived(1)
+    });
+    assert_same_form(&Derived {
+        return_versions: true,
+        conditions: conditions(),
+        ..derived(2)
+    });
 }
 
 #[test]
 fn a_field_it_does_not_know_is_refused_because_the_append_may_depend_on_it() {
-    let newer = Derived { newer: Bytes::from_static(b"only on Mondays"), ..derived(1) };
+    let newer = Derived {
+        newer: Bytes::from_static(b"only on Mondays"),
+        ..derived(1)
+    };
     let error = AppendRequest::decode(&newer.encode_to_vec()[..]).unwrap_err();
-    assert!(error.to_string().contains("field 5 of AppendRequest is unknown"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("field 5 of AppendRequest is unknown"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -84,7 +136,12 @@ fn a_received_request_keeps_one_batch_and_one_condition_more_than_are_allowed_an
 
 #[test]
 fn what_is_wrong_with_a_field_is_said_by_its_name() {
-    for (field, name) in [(1, "batches"), (2, "conditions"), (3, "producer"), (4, "return_versions")] {
+    for (field, name) in [
+        (1, "batches"),
+        (2, "conditions"),
+        (3, "producer"),
+        (4, "return_versions"),
+    ] {
         let mut encoded = Vec::new();
         prost::encoding::fixed32::encode(field, &1, &mut encoded);
         let error = AppendRequest::decode(&encoded[..]).unwrap_err();

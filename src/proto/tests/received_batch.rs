@@ -30,24 +30,39 @@ prop_compose! {
     }
 }
 
-/// A batch's fields as a client may also send them: each in a message of its own, in any order, the messages joined.
+/// A batch's fields as a client may also send them: each in a message of its own, in any order, the
+/// messages joined.
 fn any_scattered() -> impl Strategy<Value = (AppendBatch, Vec<u8>)> {
     let pieces = |batch: AppendBatch| {
         let mut pieces: Vec<(Option<usize>, Vec<u8>)> = Vec::new();
-        let topic = AppendBatch { topic: batch.topic.clone(), ..AppendBatch::default() };
-        let partition = AppendBatch { partition: batch.partition, ..AppendBatch::default() };
-        let sequence = AppendBatch { sequence: batch.sequence, ..AppendBatch::default() };
+        let topic = AppendBatch {
+            topic: batch.topic.clone(),
+            ..AppendBatch::default()
+        };
+        let partition = AppendBatch {
+            partition: batch.partition,
+            ..AppendBatch::default()
+        };
+        let sequence = AppendBatch {
+            sequence: batch.sequence,
+            ..AppendBatch::default()
+        };
         pieces.extend([topic, partition, sequence].map(|piece| (None, piece.encode_to_vec())));
         for (i, record) in batch.records.iter().enumerate() {
             pieces.push((Some(i), framed(std::slice::from_ref(record))));
         }
         (Just(batch), Just(pieces).prop_shuffle())
     };
-    any_batch().prop_flat_map(pieces).prop_map(|(mut batch, pieces)| {
-        let order: Vec<usize> = pieces.iter().filter_map(|(i, _)| *i).collect();
-        batch.records = order.iter().map(|i| batch.records[*i].clone()).collect();
-        (batch, pieces.into_iter().flat_map(|(_, bytes)| bytes).collect())
-    })
+    any_batch()
+        .prop_flat_map(pieces)
+        .prop_map(|(mut batch, pieces)| {
+            let order: Vec<usize> = pieces.iter().filter_map(|(i, _)| *i).collect();
+            batch.records = order.iter().map(|i| batch.records[*i].clone()).collect();
+            (
+                batch,
+                pieces.into_iter().flat_map(|(_, bytes)| bytes).collect(),
+            )
+        })
 }
 
 proptest! {
@@ -96,7 +111,12 @@ proptest! {
 #[test]
 fn records_side_by_side_are_one_slice_of_the_message() {
     let records = vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")];
-    let batch = AppendBatch { topic: "t".into(), partition: Some(1), sequence: Some(0), records };
+    let batch = AppendBatch {
+        topic: "t".into(),
+        partition: Some(1),
+        sequence: Some(0),
+        records,
+    };
     let encoded = Bytes::from(batch.encode_to_vec());
     let received = ReceivedBatch::decode(&encoded).unwrap();
     assert!(encoded.as_ptr_range().contains(&received.records.as_ptr()));
@@ -105,14 +125,21 @@ fn records_side_by_side_are_one_slice_of_the_message() {
 #[test]
 fn a_record_behind_an_overlong_tag_is_stored_behind_a_short_one() {
     let encoded = [0xfa, 0x00, 3, b'o', b'n', b'e'];
-    assert_eq!(&decode(&encoded).unwrap().records[..], framed(&[Bytes::from_static(b"one")]));
+    assert_eq!(
+        &decode(&encoded).unwrap().records[..],
+        framed(&[Bytes::from_static(b"one")])
+    );
 }
 
 #[test]
 fn what_is_wrong_with_a_batch_is_named() {
     let mut partition_of_33_bits = Vec::new();
     encoding::uint64::encode(2, &(1 << 32), &mut partition_of_33_bits);
-    let mut newer = AppendBatch { topic: "t".into(), ..AppendBatch::default() }.encode_to_vec();
+    let mut newer = AppendBatch {
+        topic: "t".into(),
+        ..AppendBatch::default()
+    }
+    .encode_to_vec();
     encoding::uint64::encode(4, &7, &mut newer);
     let mut partition_as_text = Vec::new();
     encoding::string::encode(2, &"7".to_owned(), &mut partition_as_text);
@@ -124,7 +151,10 @@ fn what_is_wrong_with_a_batch_is_named() {
     endless.put_bytes(0xff, 9);
     endless.put_u8(1);
 
-    assert_eq!(decode(&partition_of_33_bits), Err(MalformedBatch::Partition));
+    assert_eq!(
+        decode(&partition_of_33_bits),
+        Err(MalformedBatch::Partition)
+    );
     assert_eq!(decode(&newer), Err(MalformedBatch::UnknownField(4)));
     assert_eq!(decode(&partition_as_text), Err(MalformedBatch::WireType(2)));
     assert_eq!(decode(&sequence_as_text), Err(MalformedBatch::WireType(3)));

@@ -60,11 +60,18 @@ fn run(records: &[Bytes]) -> Bytes {
 }
 
 fn any_records() -> impl Strategy<Value = Vec<Bytes>> {
-    proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from), 0..10)
+    proptest::collection::vec(
+        proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from),
+        0..10,
+    )
 }
 
 fn erased(count: u64) -> Vec<ErasedEntity> {
-    let entity = |i| ErasedEntity { key_sha256: Bytes::from(vec![7; 32]), through_version: i, end_offset: i * 10 };
+    let entity = |i| ErasedEntity {
+        key_sha256: Bytes::from(vec![7; 32]),
+        through_version: i,
+        end_offset: i * 10,
+    };
     (0..count).map(entity).collect()
 }
 
@@ -109,32 +116,67 @@ proptest! {
 #[test]
 fn the_records_of_a_response_are_one_slice_of_the_message() {
     let records = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
-    let encoded =
-        Bytes::from(ReadKeyResponse { latest_version: 2, partition: 1, records: vec![run(&records)] }.encode_to_vec());
+    let encoded = Bytes::from(
+        ReadKeyResponse {
+            latest_version: 2,
+            partition: 1,
+            records: vec![run(&records)],
+        }
+        .encode_to_vec(),
+    );
     let decoded = ReadKeyResponse::decode(encoded.clone()).unwrap();
     assert_eq!(decoded.records.len(), 1);
-    assert!(encoded.as_ptr_range().contains(&decoded.records[0].as_ptr()));
+    assert!(
+        encoded
+            .as_ptr_range()
+            .contains(&decoded.records[0].as_ptr())
+    );
 }
 
 #[test]
 fn records_before_other_fields_are_read_too() {
     let records = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
     let mut encoded = run(&records[..1]).to_vec();
-    let rest = DerivedReadKey { latest_version: 2, partition: 1, records: records[1..].to_vec() };
+    let rest = DerivedReadKey {
+        latest_version: 2,
+        partition: 1,
+        records: records[1..].to_vec(),
+    };
     encoded.extend(rest.encode_to_vec());
     // What is behind the first record is taken as it lies, and read as records when somebody looks.
     let decoded = ReadKeyResponse::decode(&encoded[..]).unwrap();
     assert!(Records::new(&decoded.records[0]).next().unwrap().is_ok());
-    assert!(Records::new(&decoded.records[0]).any(|record| record.is_err()), "only a broker of ours is read");
+    assert!(
+        Records::new(&decoded.records[0]).any(|record| record.is_err()),
+        "only a broker of ours is read"
+    );
 }
 
 #[test]
 fn a_latest_record_has_the_form_that_prost_gives_it() {
-    let record = Record { key: Some(Bytes::from_static(b"k")), version: Some(3), ..Record::default() };
+    let record = Record {
+        key: Some(Bytes::from_static(b"k")),
+        version: Some(3),
+        ..Record::default()
+    };
     for record in [Some(record), Some(Record::default()), None] {
-        let encoded = record.as_ref().map(|record| Bytes::from(record.encode_to_vec()));
-        let ours = LatestRecord { version: 3, record: encoded, partition: 2 };
-        assert_eq!(ours.encode_to_vec(), DerivedLatest { version: 3, record, partition: 2 }.encode_to_vec());
+        let encoded = record
+            .as_ref()
+            .map(|record| Bytes::from(record.encode_to_vec()));
+        let ours = LatestRecord {
+            version: 3,
+            record: encoded,
+            partition: 2,
+        };
+        assert_eq!(
+            ours.encode_to_vec(),
+            DerivedLatest {
+                version: 3,
+                record,
+                partition: 2
+            }
+            .encode_to_vec()
+        );
         assert_eq!(LatestRecord::decode(&ours.encode_to_vec()[..]), Ok(ours));
     }
 }

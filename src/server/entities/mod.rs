@@ -12,8 +12,8 @@ use super::blocking::blocking;
 use crate::{
     broker::{Broker, Erasure},
     proto::{
-        self, DescribeErasureRequest, DescribeErasureResponse, EraseKeyRequest, EraseKeyResponse, GetLatestRequest,
-        ReadKeyRequest, entities_server::Entities,
+        self, DescribeErasureRequest, DescribeErasureResponse, EraseKeyRequest, EraseKeyResponse,
+        GetLatestRequest, ReadKeyRequest, entities_server::Entities,
     },
 };
 
@@ -32,22 +32,33 @@ impl Entities for EntitiesService {
     type ReadKeyStream = KeyAnswers;
     type GetLatestStream = LatestAnswers;
 
-    async fn read_key(&self, request: Request<ReadKeyRequest>) -> Result<Response<KeyAnswers>, Status> {
+    async fn read_key(
+        &self,
+        request: Request<ReadKeyRequest>,
+    ) -> Result<Response<KeyAnswers>, Status> {
         let read = read_key::request(request.into_inner());
         let reader = blocking(|| self.broker.read_key(read))?;
         Ok(Response::new(KeyAnswers::new(reader)))
     }
 
-    async fn get_latest(&self, request: Request<GetLatestRequest>) -> Result<Response<LatestAnswers>, Status> {
+    async fn get_latest(
+        &self,
+        request: Request<GetLatestRequest>,
+    ) -> Result<Response<LatestAnswers>, Status> {
         let GetLatestRequest { topic, keys } = request.into_inner();
         let reader = blocking(|| self.broker.read_latest(&topic, &keys))?;
         Ok(Response::new(LatestAnswers::new(reader)))
     }
 
-    async fn erase_key(&self, request: Request<EraseKeyRequest>) -> Result<Response<EraseKeyResponse>, Status> {
+    async fn erase_key(
+        &self,
+        request: Request<EraseKeyRequest>,
+    ) -> Result<Response<EraseKeyResponse>, Status> {
         let EraseKeyRequest { topic, key } = request.into_inner();
         let erasing = blocking(|| self.broker.erase_key(&topic, &key))?;
-        Ok(Response::new(EraseKeyResponse { erasure: Some(erasure(&erasing.await?)) }))
+        Ok(Response::new(EraseKeyResponse {
+            erasure: Some(erasure(&erasing.await?)),
+        }))
     }
 
     async fn describe_erasure(
@@ -55,7 +66,9 @@ impl Entities for EntitiesService {
         request: Request<DescribeErasureRequest>,
     ) -> Result<Response<DescribeErasureResponse>, Status> {
         let found = self.broker.describe_erasure(request.into_inner().id)?;
-        Ok(Response::new(DescribeErasureResponse { erasure: Some(erasure(&found)) }))
+        Ok(Response::new(DescribeErasureResponse {
+            erasure: Some(erasure(&found)),
+        }))
     }
 }
 

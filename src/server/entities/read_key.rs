@@ -26,8 +26,8 @@ pub(super) fn request(request: ReadKeyRequest) -> ReadKey {
     }
 }
 
-/// The answers of a `ReadKey`. The next step is taken when the connection has room for its answer, so a client that
-/// does not read holds one answer and no more.
+/// The answers of a `ReadKey`. The next step is taken when the connection has room for its answer,
+/// so a client that does not read holds one answer and no more.
 pub(crate) struct KeyAnswers {
     reader: Option<KeyReader>,
     latest: Version,
@@ -38,11 +38,18 @@ pub(crate) struct KeyAnswers {
 
 impl KeyAnswers {
     pub(super) fn new(reader: KeyReader) -> Self {
-        Self { latest: reader.latest(), partition: reader.partition(), reader: Some(reader), told: false }
+        Self {
+            latest: reader.latest(),
+            partition: reader.partition(),
+            reader: Some(reader),
+            told: false,
+        }
     }
 
     fn next(&mut self) -> Result<Option<ReadKeyResponse>, Error> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
         let records = match blocking(|| reader.step())? {
             Some(records) => records,
             None => {
@@ -58,7 +65,11 @@ impl KeyAnswers {
     }
 
     fn response(&self, records: Vec<Bytes>) -> ReadKeyResponse {
-        ReadKeyResponse { latest_version: self.latest.0, partition: self.partition.0, records }
+        ReadKeyResponse {
+            latest_version: self.latest.0,
+            partition: self.partition.0,
+            records,
+        }
     }
 }
 

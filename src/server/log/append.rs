@@ -15,7 +15,9 @@ use tonic::Status;
 use super::conditions::{self, conditions};
 use crate::{
     broker::{Append, AppendBatch, Appended, Broker, Error, Pending, Producer, Reading},
-    proto::{self, AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest},
+    proto::{
+        self, AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest,
+    },
     server::{blocking::blocking, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
     types::{PartitionId, ProducerId},
 };
@@ -23,12 +25,20 @@ use crate::{
 /// Few appends need a file, and those that do give up their place among the calls while they read.
 const READING: Reading<'static> = &|read| blocking(read);
 
-/// Hands a request to the broker: waits for room, then it has its place in the order. What comes back resolves when it
-/// is durable.
-pub(in crate::server) async fn take(broker: &Broker, request: AppendRequest) -> Result<Pending<Appended>, Error> {
-    let bytes = request.batches.iter().map(Bytes::len).sum::<usize>() + conditions::bytes(&request.conditions);
+/// Hands a request to the broker: waits for room, then it has its place in the order. What comes
+/// back resolves when it is durable.
+pub(in crate::server) async fn take(
+    broker: &Broker,
+    request: AppendRequest,
+) -> Result<Pending<Appended>, Error> {
+    let bytes = request.batches.iter().map(Bytes::len).sum::<usize>()
+        + conditions::bytes(&request.conditions);
     let append = Append {
-        batches: request.batches.iter().map(batch).collect::<Result<_, _>>()?,
+        batches: request
+            .batches
+            .iter()
+            .map(batch)
+            .collect::<Result<_, _>>()?,
         conditions: conditions(request.conditions)?,
         producer: request.producer.map(producer),
         return_versions: request.return_versions,
@@ -38,19 +48,37 @@ pub(in crate::server) async fn take(broker: &Broker, request: AppendRequest) -> 
 }
 
 /// Waits for the answer.
-pub(in crate::server) async fn answer(mut pending: Pending<Appended>) -> Result<AppendResponse, Error> {
-    poll_fn(|cx| pending.poll_reading(cx, READING)).await.map(response)
+pub(in crate::server) async fn answer(
+    mut pending: Pending<Appended>,
+) -> Result<AppendResponse, Error> {
+    poll_fn(|cx| pending.poll_reading(cx, READING))
+        .await
+        .map(response)
 }
 
 fn producer(producer: proto::Producer) -> Producer {
-    Producer { id: ProducerId(producer.id), epoch: producer.epoch }
+    Producer {
+        id: ProducerId(producer.id),
+        epoch: producer.epoch,
+    }
 }
 
 fn batch(encoded: &Bytes) -> Result<AppendBatch, Error> {
-    let batch =
-        ReceivedBatch::decode(encoded).map_err(|error| Error::MalformedRequest { reason: error.to_string() })?;
-    let ReceivedBatch { topic, partition, sequence, records } = batch;
-    Ok(AppendBatch { topic, partition: partition.map(PartitionId), sequence, records })
+    let batch = ReceivedBatch::decode(encoded).map_err(|error| Error::MalformedRequest {
+        reason: error.to_string(),
+    })?;
+    let ReceivedBatch {
+        topic,
+        partition,
+        sequence,
+        records,
+    } = batch;
+    Ok(AppendBatch {
+        topic,
+        partition: partition.map(PartitionId),
+        sequence,
+        records,
+    })
 }
 
 fn response(appended: Appended) -> AppendResponse {
@@ -59,20 +87,28 @@ fn response(appended: Appended) -> AppendResponse {
         first_offset: range.first_offset.0,
         count: range.count,
         append_time_ms: range.append_time_ms,
-        versions: range.versions.into_iter().map(|version| version.0).collect(),
+        versions: range
+            .versions
+            .into_iter()
+            .map(|version| version.0)
+            .collect(),
     };
-    let batch = |ranges: Vec<_>| AppendedBatch { ranges: ranges.into_iter().map(range).collect() };
-    AppendResponse { batches: appended.batches.into_iter().map(batch).collect() }
+    let batch = |ranges: Vec<_>| AppendedBatch {
+        ranges: ranges.into_iter().map(range).collect(),
+    };
+    AppendResponse {
+        batches: appended.batches.into_iter().map(batch).collect(),
+    }
 }
 
 type Taking = Pin<Box<dyn Future<Output = Result<Pending<Appended>, Error>> + Send>>;
 
-/// The answers of an `AppendStream`: the next requests are taken while earlier ones wait for the disk, and answered in
-/// their order.
+/// The answers of an `AppendStream`: the next requests are taken while earlier ones wait for the
+/// disk, and answered in their order.
 ///
-/// Once a request is refused, none behind it is looked at; the ones before it still get their answers, then the stream
-/// ends with that request's status. Nothing runs when nobody asks for answers: a client that does not read them is not
-/// read from either.
+/// Once a request is refused, none behind it is looked at; the ones before it still get their
+/// answers, then the stream ends with that request's status. Nothing runs when nobody asks for
+/// answers: a client that does not read them is not read from either.
 pub(crate) struct AppendAnswers<S> {
     broker: Arc<Broker>,
     requests: S,
@@ -90,7 +126,14 @@ where
     S: Stream<Item = Result<AppendRequest, Status>> + Unpin,
 {
     pub(super) fn new(broker: Arc<Broker>, requests: S, stopped: Stopped) -> Self {
-        Self { broker, requests, taking: None, in_flight: VecDeque::new(), end: None, stopped }
+        Self {
+            broker,
+            requests,
+            taking: None,
+            in_flight: VecDeque::new(),
+            end: None,
+            stopped,
+        }
     }
 
     /// Takes requests until there are none, the most that may wait do, or one is refused.
@@ -105,13 +148,17 @@ where
         }
     }
 
-    /// Whether the next request may be taken: not while the one before may turn out to be refused. Its answer may be
-    /// known and wait for what it tells to be durable.
+    /// Whether the next request may be taken: not while the one before may turn out to be refused.
+    /// Its answer may be known and wait for what it tells to be durable.
     fn may_take(&self) -> bool {
-        self.in_flight.len() < MAX_APPENDS_IN_FLIGHT && !self.in_flight.back().is_some_and(Pending::is_unsettled)
+        self.in_flight.len() < MAX_APPENDS_IN_FLIGHT
+            && !self.in_flight.back().is_some_and(Pending::is_unsettled)
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Pending<Appended>>, Status>> {
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Pending<Appended>>, Status>> {
         if self.taking.is_none() {
             if self.stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::ShuttingDown.into()));
@@ -131,7 +178,10 @@ where
         Poll::Ready(taken.map(Some).map_err(Status::from))
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<AppendResponse, Status>>> {
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<AppendResponse, Status>>> {
         let Some(first) = self.in_flight.front_mut() else {
             return match &mut self.end {
                 None => Poll::Pending,

@@ -8,12 +8,16 @@ use crate::{
     types::{Offset, PartitionId, Version, limits::MAX_KEY_BYTES},
 };
 
-/// The conditions of a request, in its order. What is missing in one could be what a newer client has put there, so
-/// that none is passed over.
-pub(in crate::server) fn conditions(conditions: Vec<proto::Condition>) -> Result<Vec<Condition>, Error> {
+/// The conditions of a request, in its order. What is missing in one could be what a newer client
+/// has put there, so that none is passed over.
+pub(in crate::server) fn conditions(
+    conditions: Vec<proto::Condition>,
+) -> Result<Vec<Condition>, Error> {
     let numbered = conditions.into_iter().enumerate();
     numbered
-        .map(|(index, condition)| condition_of(condition).map_err(|reason| Error::MalformedCondition { index, reason }))
+        .map(|(index, condition)| {
+            condition_of(condition).map_err(|reason| Error::MalformedCondition { index, reason })
+        })
         .collect()
 }
 
@@ -23,18 +27,32 @@ pub(super) fn bytes(conditions: &[proto::Condition]) -> usize {
         Some(About::Key(KeyCondition { key, .. })) => key.len(),
         _ => 0,
     };
-    conditions.iter().map(|condition| size_of::<Condition>() + condition.topic.len() + key(condition)).sum()
+    conditions
+        .iter()
+        .map(|condition| size_of::<Condition>() + condition.topic.len() + key(condition))
+        .sum()
 }
 
 fn condition_of(condition: proto::Condition) -> Result<Condition, &'static str> {
     let expected = match condition.about {
         Some(About::Key(KeyCondition { key, state })) => of_key(key, state)?,
-        Some(About::Partition(PartitionCondition { partition, next_offset })) => {
-            Expected::PartitionAt { partition: PartitionId(partition), next: Offset(next_offset) }
+        Some(About::Partition(PartitionCondition {
+            partition,
+            next_offset,
+        })) => Expected::PartitionAt {
+            partition: PartitionId(partition),
+            next: Offset(next_offset),
+        },
+        None => {
+            return Err(
+                "it is about nothing that this broker knows; it needs `key` or `partition`",
+            );
         }
-        None => return Err("it is about nothing that this broker knows; it needs `key` or `partition`"),
     };
-    Ok(Condition { topic: condition.topic, expected })
+    Ok(Condition {
+        topic: condition.topic,
+        expected,
+    })
 }
 
 fn of_key(key: Bytes, state: Option<State>) -> Result<Expected, &'static str> {
@@ -44,9 +62,14 @@ fn of_key(key: Bytes, state: Option<State>) -> Result<Expected, &'static str> {
     match state {
         Some(State::Absent(true)) => Ok(Expected::KeyAbsent { key }),
         Some(State::Exists(true)) => Ok(Expected::KeyExists { key }),
-        Some(State::Version(version)) => Ok(Expected::KeyAt { key, version: Version(version) }),
+        Some(State::Version(version)) => Ok(Expected::KeyAt {
+            key,
+            version: Version(version),
+        }),
         Some(State::Absent(false)) => Err("it says `absent: false`; say `exists: true`"),
         Some(State::Exists(false)) => Err("it says `exists: false`; say `absent: true`"),
-        None => Err("it says nothing of its key that this broker knows; it needs `absent`, `exists` or `version`"),
+        None => Err(
+            "it says nothing of its key that this broker knows; it needs `absent`, `exists` or `version`",
+        ),
     }
 }

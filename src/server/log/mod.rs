@@ -15,8 +15,8 @@ use super::{blocking::blocking, stop::Stopping};
 use crate::{
     broker::Broker,
     proto::{
-        AppendResponse, ListOffsetsRequest, ListOffsetsResponse, OpenProducerRequest, OpenProducerResponse, Producer,
-        ReadRequest, log_server::Log, wire::AppendRequest,
+        AppendResponse, ListOffsetsRequest, ListOffsetsResponse, OpenProducerRequest,
+        OpenProducerResponse, Producer, ReadRequest, log_server::Log, wire::AppendRequest,
     },
 };
 
@@ -36,7 +36,10 @@ impl Log for LogService {
     type AppendStreamStream = AppendAnswers<Streaming<AppendRequest>>;
     type ReadStream = ReadAnswers;
 
-    async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+    async fn append(
+        &self,
+        request: Request<AppendRequest>,
+    ) -> Result<Response<AppendResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let pending = append::take(&self.broker, message).await?;
         // From here on the broker counts the request's memory.
@@ -48,7 +51,11 @@ impl Log for LogService {
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
-        let answers = AppendAnswers::new(Arc::clone(&self.broker), request.into_inner(), self.stopping.stopped());
+        let answers = AppendAnswers::new(
+            Arc::clone(&self.broker),
+            request.into_inner(),
+            self.stopping.stopped(),
+        );
         Ok(Response::new(answers))
     }
 
@@ -56,12 +63,23 @@ impl Log for LogService {
         &self,
         request: Request<OpenProducerRequest>,
     ) -> Result<Response<OpenProducerResponse>, Status> {
-        let producer = self.broker.open_producer(&request.into_inner().name)?.await?;
-        let producer = Producer { id: producer.id.0, epoch: producer.epoch };
-        Ok(Response::new(OpenProducerResponse { producer: Some(producer) }))
+        let producer = self
+            .broker
+            .open_producer(&request.into_inner().name)?
+            .await?;
+        let producer = Producer {
+            id: producer.id.0,
+            epoch: producer.epoch,
+        };
+        Ok(Response::new(OpenProducerResponse {
+            producer: Some(producer),
+        }))
     }
 
-    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+    async fn read(
+        &self,
+        request: Request<ReadRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
         let read = read::request(request.into_inner())?;
         let stopped = read.follow.then(|| self.stopping.stopped());
         let reader = blocking(|| self.broker.read(read))?;

@@ -7,10 +7,15 @@ use crate::{
 };
 
 /// Finds offsets; may read files.
-pub(super) fn find(broker: &Broker, request: ListOffsetsRequest) -> Result<ListOffsetsResponse, Error> {
+pub(super) fn find(
+    broker: &Broker,
+    request: ListOffsetsRequest,
+) -> Result<ListOffsetsResponse, Error> {
     let at = position(request.position)?;
     let found = broker.list_offsets(&request.topic, at, &partitions(request.partitions)?)?;
-    Ok(ListOffsetsResponse { offsets: found.iter().map(offset).collect() })
+    Ok(ListOffsetsResponse {
+        offsets: found.iter().map(offset).collect(),
+    })
 }
 
 fn offset(found: &FoundOffset) -> PartitionOffset {

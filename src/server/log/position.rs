@@ -16,7 +16,8 @@ pub(super) fn position(position: Option<proto::Position>) -> Result<Position, Er
             Ok(Edge::Unspecified | Edge::Earliest) => Position::Earliest,
             Ok(Edge::Latest) => Position::Latest,
             Err(_) => {
-                let reason = format!("there is no edge {number}; send EDGE_EARLIEST or EDGE_LATEST");
+                let reason =
+                    format!("there is no edge {number}; send EDGE_EARLIEST or EDGE_LATEST");
                 return Err(Error::MalformedRequest { reason });
             }
         },
@@ -30,7 +31,10 @@ pub(super) fn partitions(
     partitions
         .into_iter()
         .map(|partition| {
-            let own = partition.position.map(|own| position(Some(own))).transpose()?;
+            let own = partition
+                .position
+                .map(|own| position(Some(own)))
+                .transpose()?;
             Ok((PartitionId(partition.partition), own))
         })
         .collect()

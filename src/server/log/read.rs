@@ -26,7 +26,10 @@ pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
         partitions: partitions(request.partitions)?,
         follow: request.follow,
         max_records: request.max_records,
-        filter: Filter { keys: filter.keys, types: filter.types },
+        filter: Filter {
+            keys: filter.keys,
+            types: filter.types,
+        },
     })
 }
 
@@ -49,8 +52,8 @@ fn erased(entity: &ErasedEntity) -> proto::ErasedEntity {
     }
 }
 
-/// The answers of a `Read`. The next step is taken when the connection has room for its answer, so a client that does
-/// not read holds one answer and no more.
+/// The answers of a `Read`. The next step is taken when the connection has room for its answer, so
+/// a client that does not read holds one answer and no more.
 pub(crate) struct ReadAnswers {
     reader: Option<Reader>,
     /// What the reader waits for before its next step.
@@ -76,7 +79,11 @@ impl ReadAnswers {
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ReadBatch>, Error>> {
         while self.reader.is_some() {
-            if self.stopped.as_mut().is_some_and(|stopped| stopped.as_mut().poll(cx).is_ready()) {
+            if self
+                .stopped
+                .as_mut()
+                .is_some_and(|stopped| stopped.as_mut().poll(cx).is_ready())
+            {
                 return Poll::Ready(Err(Error::ShuttingDown));
             }
             if let Some(sign) = self.signs.pop_front() {
@@ -91,9 +98,14 @@ impl ReadAnswers {
         Poll::Ready(Ok(None))
     }
 
-    /// Ready when the wait is over, or has lasted so long that `signs` are due; then it goes on behind them.
+    /// Ready when the wait is over, or has lasted so long that `signs` are due; then it goes on
+    /// behind them.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waiting.as_mut().is_none_or(|waiting| waiting.as_mut().poll(cx).is_ready()) {
+        if self
+            .waiting
+            .as_mut()
+            .is_none_or(|waiting| waiting.as_mut().poll(cx).is_ready())
+        {
             self.waiting = None;
             return Poll::Ready(());
         }
@@ -104,7 +116,9 @@ impl ReadAnswers {
     }
 
     fn step(&mut self) -> Result<Option<ReadBatch>, Error> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
         match blocking(|| reader.step())? {
             Step::Batch(batch) => return Ok(Some(batch)),
             Step::Wait(wait) => {

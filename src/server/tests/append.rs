@@ -24,7 +24,11 @@ const KEYS: u64 = 500;
 
 /// A runtime in which one call at a time is worked on.
 fn runtime() -> Runtime {
-    Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("there are threads")
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("there are threads")
 }
 
 /// A broker that writes its key tables out soon.
@@ -46,7 +50,10 @@ fn open(disk: &SimDisk, seed: u64) -> Arc<Broker> {
 }
 
 fn request(number: u64) -> wire::AppendRequest {
-    let record = Record { key: Some(format!("key {number}").into()), ..Record::default() };
+    let record = Record {
+        key: Some(format!("key {number}").into()),
+        ..Record::default()
+    };
     let batch = wire::AppendBatch {
         topic: "t".into(),
         partition: None,
@@ -54,7 +61,11 @@ fn request(number: u64) -> wire::AppendRequest {
         records: vec![prost::Message::encode_to_vec(&record).into()],
     };
     let batches = vec![Bytes::from(prost::Message::encode_to_vec(&batch))];
-    wire::AppendRequest { batches, return_versions: true, ..wire::AppendRequest::default() }
+    wire::AppendRequest {
+        batches,
+        return_versions: true,
+        ..wire::AppendRequest::default()
+    }
 }
 
 /// Appends a record to an entity; its version.
@@ -68,7 +79,11 @@ fn a_call_goes_on_while_an_append_waits_for_a_file() {
     let disk = SimDisk::new(1);
     let (runtime, broker) = (runtime(), open(&disk, 1));
     runtime.block_on(async {
-        broker.create_topic("t", 1, &BTreeMap::new()).expect("a good name").await.expect("nothing fails");
+        broker
+            .create_topic("t", 1, &BTreeMap::new())
+            .expect("a good name")
+            .await
+            .expect("nothing fails");
         for number in 0..KEYS {
             assert_eq!(append(&broker, number).await, 1);
         }
@@ -86,7 +101,9 @@ fn a_call_goes_on_while_an_append_waits_for_a_file() {
     }
     let (sender, other) = mpsc::sync_channel(1);
     runtime.spawn(async move { sender.send(()).expect("somebody waits") });
-    other.recv_timeout(Duration::from_secs(60)).expect("no other call goes on");
+    other
+        .recv_timeout(Duration::from_secs(60))
+        .expect("no other call goes on");
     drop(hold);
     assert_eq!(runtime.block_on(appended).expect("it does not panic"), 2);
     broker.close().expect("nothing fails");

@@ -7,9 +7,15 @@ use tokio_stream::StreamExt;
 
 use crate::server::{connections::Door, stop};
 
-fn door(connections: Vec<io::Result<DuplexStream>>, places: usize) -> (Door<DuplexStream>, stop::Stop) {
+fn door(
+    connections: Vec<io::Result<DuplexStream>>,
+    places: usize,
+) -> (Door<DuplexStream>, stop::Stop) {
     let (cut, connections_cut) = stop::channel();
-    (Door::new(tokio_stream::iter(connections), places, connections_cut), cut)
+    (
+        Door::new(tokio_stream::iter(connections), places, connections_cut),
+        cut,
+    )
 }
 
 #[tokio::test]
@@ -20,7 +26,10 @@ async fn a_connection_over_the_limit_is_told_so_and_closed() {
     let _first = door.next().await.unwrap().unwrap();
     assert!(door.next().await.is_none());
 
-    turned_away.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    turned_away
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     turned_away.read_to_end(&mut answer).await.unwrap();
     assert!(answer.ends_with(b"too many connections"));
@@ -52,7 +61,14 @@ async fn cutting_ends_reads_and_writes_that_wait() {
     let connection = door.next().await.unwrap().unwrap();
     let (mut reading, mut writing) = tokio::io::split(connection);
     let mut byte = [0];
-    let (read, written, ()) = tokio::join!(reading.read(&mut byte), writing.write_all(&[0; 64]), async { cut.give() });
+    let (read, written, ()) = tokio::join!(
+        reading.read(&mut byte),
+        writing.write_all(&[0; 64]),
+        async { cut.give() }
+    );
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
-    assert_eq!(written.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    assert_eq!(
+        written.unwrap_err().kind(),
+        io::ErrorKind::ConnectionAborted
+    );
 }

@@ -16,7 +16,10 @@ use tonic_types::StatusExt;
 
 use crate::server::intake::{Allowed, Intake, Messages};
 
-const MANY: Allowed = Allowed { bytes: 40, many: true };
+const MANY: Allowed = Allowed {
+    bytes: 40,
+    many: true,
+};
 const APPEND: &str = "/taffrail.v1.Log/Append";
 const APPEND_STREAM: &str = "/taffrail.v1.Log/AppendStream";
 
@@ -34,12 +37,23 @@ impl http_body::Body for Pieces {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece.into()))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(
+            self.0
+                .pop_front()
+                .map(|piece| Ok(Frame::data(piece.into()))),
+        )
     }
 }
 
-fn request(intake: &Intake, path: &str, pieces: impl IntoIterator<Item = Vec<u8>>) -> Request<Body> {
+fn request(
+    intake: &Intake,
+    path: &str,
+    pieces: impl IntoIterator<Item = Vec<u8>>,
+) -> Request<Body> {
     let body = Body::new(Pieces(pieces.into_iter().collect()));
     intake.meter(Request::builder().uri(path).body(body).unwrap())
 }
@@ -50,7 +64,10 @@ async fn next(request: &mut Request<Body>) -> Option<Result<usize, Status>> {
 }
 
 fn reason(status: &Status) -> String {
-    status.get_details_error_info().expect("every status of ours has it").reason
+    status
+        .get_details_error_info()
+        .expect("every status of ours has it")
+        .reason
 }
 
 proptest! {
@@ -76,20 +93,27 @@ proptest! {
 #[test]
 fn a_message_over_the_limit_is_refused_by_its_header_alone() {
     let status = Messages::new(MANY).pass(&message(41)[..5]).unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::ResourceExhausted, "REQUEST_TOO_LARGE")
+    );
     assert!(status.message().contains("41 bytes"), "{status}");
 }
 
 #[test]
 fn a_second_message_is_refused_where_one_is_taken() {
-    let mut messages = Messages::new(Allowed { many: false, ..MANY });
+    let mut messages = Messages::new(Allowed {
+        many: false,
+        ..MANY
+    });
     messages.pass(&message(10)).unwrap();
     let status = messages.pass(&[0]).unwrap_err();
     assert_eq!(reason(&status), "MALFORMED_REQUEST");
 }
 
 #[tokio::test]
-async fn a_call_is_refused_as_overloaded_when_requests_take_all_memory_and_taken_when_one_has_gone() {
+async fn a_call_is_refused_as_overloaded_when_requests_take_all_memory_and_taken_when_one_has_gone()
+{
     let intake = Intake::new(100);
     let mut first = request(&intake, APPEND, [message(75)]);
     let mut second = request(&intake, APPEND, [message(75)]);
@@ -97,7 +121,10 @@ async fn a_call_is_refused_as_overloaded_when_requests_take_all_memory_and_taken
 
     assert_eq!(next(&mut first).await.unwrap().unwrap(), 80);
     let status = next(&mut second).await.unwrap().unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::ResourceExhausted, "OVERLOADED")
+    );
     assert!(status.get_details_retry_info().is_some());
 
     drop(first);
@@ -123,7 +150,10 @@ async fn a_request_is_counted_until_it_is_let_go_although_its_body_has_ended() {
 #[tokio::test]
 async fn a_stream_counts_only_what_has_not_been_admitted() {
     let intake = Intake::new(100);
-    let mut requests = vec![[message(30), message(30)[..20].to_vec()].concat(), message(30)[20..].to_vec()];
+    let mut requests = vec![
+        [message(30), message(30)[..20].to_vec()].concat(),
+        message(30)[20..].to_vec(),
+    ];
     requests.extend((0..50).map(|_| message(60)));
     let mut stream = request(&intake, APPEND_STREAM, requests);
     while let Some(piece) = next(&mut stream).await {

@@ -22,30 +22,86 @@ fn every_error() -> Vec<Error> {
     let errors = vec![
         Error::InvalidTopicName(TopicName::new("no spaces").unwrap_err()),
         Error::UnknownTopic { topic: topic() },
-        Error::UnknownPartition { topic: topic(), partition, partitions: 2 },
+        Error::UnknownPartition {
+            topic: topic(),
+            partition,
+            partitions: 2,
+        },
         Error::TopicExists { topic: topic() },
         Error::InvalidPartitionCount { partitions: 0 },
-        Error::TooManyPartitions { existing: 1, asked: 2 },
+        Error::TooManyPartitions {
+            existing: 1,
+            asked: 2,
+        },
         Error::InvalidSetting(setting_error),
-        Error::MalformedRequest { reason: "why".to_owned() },
-        Error::MalformedRecord { topic: topic(), index: 7, reason: MalformedRecord::Encoding },
-        Error::RecordTooLarge { topic: topic(), index: 7, bytes: 11, limit: 10 },
-        Error::WrongPartition { topic: topic(), index: 7, partition, belongs: PartitionId(1) },
+        Error::MalformedRequest {
+            reason: "why".to_owned(),
+        },
+        Error::MalformedRecord {
+            topic: topic(),
+            index: 7,
+            reason: MalformedRecord::Encoding,
+        },
+        Error::RecordTooLarge {
+            topic: topic(),
+            index: 7,
+            bytes: 11,
+            limit: 10,
+        },
+        Error::WrongPartition {
+            topic: topic(),
+            index: 7,
+            partition,
+            belongs: PartitionId(1),
+        },
         Error::PlainTopic { topic: topic() },
-        Error::MalformedCondition { index: 7, reason: "why" },
-        Error::Conflict { failed: vec![failed(0, b"alice")] },
+        Error::MalformedCondition {
+            index: 7,
+            reason: "why",
+        },
+        Error::Conflict {
+            failed: vec![failed(0, b"alice")],
+        },
         Error::UnknownProducer { id },
-        Error::Fenced { id, epoch: 1, current: 2 },
-        Error::OutOfSequence { id, topic: topic(), partition, sequence: 9, expected: 8 },
+        Error::Fenced {
+            id,
+            epoch: 1,
+            current: 2,
+        },
+        Error::OutOfSequence {
+            id,
+            topic: topic(),
+            partition,
+            sequence: 9,
+            expected: 8,
+        },
         Error::TooManyProducers,
         Error::TooManyErasures,
         Error::UnknownErasure { id: 0xe },
         Error::EmptyAppend,
-        Error::RequestTooLarge { what: "batches", count: 1_001, limit: 1_000 },
-        Error::OffsetOutOfRange { topic: topic(), partition, offset, earliest: Offset(50), high_watermark: Offset(60) },
-        Error::DamagedRecords { topic: topic(), partition, from: offset, to: Offset(45), cause: "bad".to_owned() },
+        Error::RequestTooLarge {
+            what: "batches",
+            count: 1_001,
+            limit: 1_000,
+        },
+        Error::OffsetOutOfRange {
+            topic: topic(),
+            partition,
+            offset,
+            earliest: Offset(50),
+            high_watermark: Offset(60),
+        },
+        Error::DamagedRecords {
+            topic: topic(),
+            partition,
+            from: offset,
+            to: Offset(45),
+            cause: "bad".to_owned(),
+        },
         Error::DiskFull,
-        Error::Overloaded { retry_after_ms: 250 },
+        Error::Overloaded {
+            retry_after_ms: 250,
+        },
         Error::ShuttingDown,
         Error::OutcomeUnknown,
     ];
@@ -85,23 +141,43 @@ fn every_error() -> Vec<Error> {
 }
 
 fn failed(index: usize, key: &'static [u8]) -> FailedCondition {
-    let expected = Expected::KeyAt { key: Bytes::from_static(key), version: Version(3) };
-    let condition = Condition { topic: "accounts".to_owned(), expected };
-    FailedCondition { index, condition, actual: Actual::Version(Version(5)) }
+    let expected = Expected::KeyAt {
+        key: Bytes::from_static(key),
+        version: Version(3),
+    };
+    let condition = Condition {
+        topic: "accounts".to_owned(),
+        expected,
+    };
+    FailedCondition {
+        index,
+        condition,
+        actual: Actual::Version(Version(5)),
+    }
 }
 
 fn metadata(status: &Status, name: &str) -> String {
-    let info = status.get_details_error_info().expect("every status of ours has it");
-    info.metadata.get(name).unwrap_or_else(|| panic!("no {name} in {info:?}")).clone()
+    let info = status
+        .get_details_error_info()
+        .expect("every status of ours has it");
+    info.metadata
+        .get(name)
+        .unwrap_or_else(|| panic!("no {name} in {info:?}"))
+        .clone()
 }
 
 #[test]
 fn every_error_has_its_text_its_reason_and_our_domain() {
     for error in every_error() {
         let status = Status::from(error.clone());
-        let info = status.get_details_error_info().expect("every status of ours has it");
+        let info = status
+            .get_details_error_info()
+            .expect("every status of ours has it");
         assert_eq!(status.message(), error.to_string());
-        assert_eq!((&*info.reason, &*info.domain), (error.reason(), "taffrail.dev"));
+        assert_eq!(
+            (&*info.reason, &*info.domain),
+            (error.reason(), "taffrail.dev")
+        );
         assert_ne!(status.code(), Code::Internal, "{error}");
     }
 }
@@ -116,7 +192,10 @@ fn an_unknown_outcome_is_not_taken_for_a_refusal() {
 
 #[test]
 fn damage_names_the_range_that_is_lost() {
-    let error = every_error().into_iter().find(|error| matches!(error, Error::DamagedRecords { .. })).unwrap();
+    let error = every_error()
+        .into_iter()
+        .find(|error| matches!(error, Error::DamagedRecords { .. }))
+        .unwrap();
     let status = Status::from(error);
     assert_eq!(status.code(), Code::DataLoss);
     assert_eq!(metadata(&status, "topic"), "flights");
@@ -127,7 +206,10 @@ fn damage_names_the_range_that_is_lost() {
 
 #[test]
 fn an_offset_out_of_range_comes_with_the_range() {
-    let error = every_error().into_iter().find(|error| matches!(error, Error::OffsetOutOfRange { .. })).unwrap();
+    let error = every_error()
+        .into_iter()
+        .find(|error| matches!(error, Error::OffsetOutOfRange { .. }))
+        .unwrap();
     let status = Status::from(error);
     assert_eq!(status.code(), Code::OutOfRange);
     assert_eq!(metadata(&status, "earliest"), "50");
@@ -137,7 +219,9 @@ fn an_offset_out_of_range_comes_with_the_range() {
 #[test]
 fn a_client_is_told_when_to_come_back_where_coming_back_helps() {
     for error in every_error() {
-        let retry = Status::from(error.clone()).get_details_retry_info().and_then(|info| info.retry_delay);
+        let retry = Status::from(error.clone())
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay);
         match error {
             Error::Overloaded { .. } => assert_eq!(retry, Some(Duration::from_millis(250))),
             Error::ShuttingDown => assert_eq!(retry, Some(Duration::from_secs(1))),
@@ -148,9 +232,14 @@ fn a_client_is_told_when_to_come_back_where_coming_back_helps() {
 
 #[test]
 fn a_message_that_is_no_protobuf_is_the_clients_mistake() {
-    let status = of_undecoded(Status::internal("failed to decode Protobuf message: buffer underflow"));
+    let status = of_undecoded(Status::internal(
+        "failed to decode Protobuf message: buffer underflow",
+    ));
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(status.get_details_error_info().unwrap().reason, "MALFORMED_REQUEST");
+    assert_eq!(
+        status.get_details_error_info().unwrap().reason,
+        "MALFORMED_REQUEST"
+    );
     assert!(status.message().contains("buffer underflow"), "{status}");
 }
 
@@ -158,13 +247,19 @@ fn a_message_that_is_no_protobuf_is_the_clients_mistake() {
 fn a_message_that_is_too_large_is_refused_with_the_limit() {
     let status = too_large(17, 16);
     assert_eq!(status.code(), Code::ResourceExhausted);
-    assert_eq!(status.get_details_error_info().unwrap().reason, "REQUEST_TOO_LARGE");
+    assert_eq!(
+        status.get_details_error_info().unwrap().reason,
+        "REQUEST_TOO_LARGE"
+    );
     assert_eq!(metadata(&status, "limit"), "16");
 }
 
 #[test]
 fn our_own_status_is_left_alone() {
-    let error = every_error().into_iter().find(|error| matches!(error, Error::OffsetOutOfRange { .. })).unwrap();
+    let error = every_error()
+        .into_iter()
+        .find(|error| matches!(error, Error::OffsetOutOfRange { .. }))
+        .unwrap();
     let status = of_undecoded(error.clone().into());
     assert_eq!(status.message(), error.to_string());
 }
@@ -172,32 +267,60 @@ fn our_own_status_is_left_alone() {
 #[test]
 fn a_conflict_says_what_does_not_hold_and_what_is_the_case_instead() {
     let mut of_partition = failed(4, b"");
-    of_partition.condition.expected = Expected::PartitionAt { partition: PartitionId(1), next: Offset(7) };
+    of_partition.condition.expected = Expected::PartitionAt {
+        partition: PartitionId(1),
+        next: Offset(7),
+    };
     of_partition.actual = Actual::NextOffset(Offset(9));
-    let status = Status::from(Error::Conflict { failed: vec![failed(2, b"alice"), of_partition] });
+    let status = Status::from(Error::Conflict {
+        failed: vec![failed(2, b"alice"), of_partition],
+    });
     assert_eq!(status.code(), Code::Aborted);
     assert_eq!(status.get_details_error_info().unwrap().reason, "CONFLICT");
     assert_eq!(metadata(&status, "failed"), "2");
     let conflict = Conflict::from_details(status.details()).expect("the typed detail");
-    let failed: Vec<_> = conflict.failed().iter().map(|failed| (failed.index, failed.actual)).collect();
-    assert_eq!(failed, [(2, proto::Actual::Version(5)), (4, proto::Actual::NextOffset(9))]);
+    let failed: Vec<_> = conflict
+        .failed()
+        .iter()
+        .map(|failed| (failed.index, failed.actual))
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            (2, proto::Actual::Version(5)),
+            (4, proto::Actual::NextOffset(9))
+        ]
+    );
     assert_eq!(conflict.count, 2);
 }
 
-/// How many conditions the status of a conflict of a thousand names, when it has what is the case for all of them.
+/// How many conditions the status of a conflict of a thousand names, when it has what is the case
+/// for all of them.
 fn named_of_a_thousand(key: &'static [u8], actual: impl Fn(usize) -> Actual) -> usize {
-    let one = |index| FailedCondition { actual: actual(index), ..failed(index, key) };
+    let one = |index| FailedCondition {
+        actual: actual(index),
+        ..failed(index, key)
+    };
     let all: Vec<_> = (0..1_000).map(one).collect();
     let status = Status::from(Error::Conflict { failed: all });
     assert_eq!(metadata(&status, "failed"), "1000");
     let conflict = Conflict::from_details(status.details()).expect("the typed detail");
     let named = conflict.failed();
     assert_eq!(conflict.count, 1_000);
-    assert!(named.iter().zip(0..).all(|(failed, index)| failed.index == index), "the first ones are named");
+    assert!(
+        named
+            .iter()
+            .zip(0..)
+            .all(|(failed, index)| failed.index == index),
+        "the first ones are named"
+    );
 
     let headers = status.into_http::<tonic::body::Body>().headers().clone();
     // What HTTP/2 counts: https://www.rfc-editor.org/rfc/rfc9113#name-defined-settings
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum();
     // `:status` and `date` come with the response.
     let bytes = bytes + 7 + 3 + 32 + 4 + 29 + 32;
     assert!(bytes <= 8 << 10, "{bytes} bytes of headers");
@@ -210,7 +333,10 @@ fn a_conflict_of_a_thousand_conditions_fits_into_the_headers_that_a_client_takes
     static KEY: [u8; 65_535] = [b'"'; 65_535];
     let version = |version| move |_| Actual::Version(Version(version));
     assert_eq!(named_of_a_thousand(&KEY, version((1 << 21) - 1)), 1_000);
-    assert_eq!(named_of_a_thousand(b"account 4711", version((1 << 28) - 1)), 1_000);
+    assert_eq!(
+        named_of_a_thousand(b"account 4711", version((1 << 28) - 1)),
+        1_000
+    );
     let of_both = |index| match index % 2 {
         0 => Actual::Version(Version(4711)),
         _ => Actual::NextOffset(Offset(1_000_000)),

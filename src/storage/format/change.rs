@@ -22,15 +22,32 @@ use crate::types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSet
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// There is a new topic.
-    Create { topic: TopicId, seed: u64, name: TopicName, partitions: u32, settings: TopicSettings },
+    Create {
+        topic: TopicId,
+        seed: u64,
+        name: TopicName,
+        partitions: u32,
+        settings: TopicSettings,
+    },
     /// A topic and its records are gone.
     Delete { topic: TopicId },
     /// A topic has these settings now.
-    Alter { topic: TopicId, settings: TopicSettings },
+    Alter {
+        topic: TopicId,
+        settings: TopicSettings,
+    },
     /// A partition's log starts here, if it did not start further on already.
-    Trim { topic: TopicId, partition: PartitionId, before: Offset },
+    Trim {
+        topic: TopicId,
+        partition: PartitionId,
+        before: Offset,
+    },
     /// A producer has this epoch now; an earlier one appends no more.
-    OpenProducer { producer: ProducerId, epoch: u32, name: String },
+    OpenProducer {
+        producer: ProducerId,
+        epoch: u32,
+        name: String,
+    },
     /// A producer is not known any more.
     ForgetProducer { producer: ProducerId },
     /// An entity's records are erased for every reader; their bytes are to be removed.
@@ -43,7 +60,13 @@ impl Change {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Self::Create { topic, seed, name, partitions, settings } => {
+            Self::Create {
+                topic,
+                seed,
+                name,
+                partitions,
+                settings,
+            } => {
                 put_kind(&mut out, 1, topic.0);
                 out.extend_from_slice(&seed.to_le_bytes());
                 out.extend_from_slice(&partitions.to_le_bytes());
@@ -55,12 +78,20 @@ impl Change {
                 put_kind(&mut out, 3, topic.0);
                 put_settings(&mut out, settings);
             }
-            Self::Trim { topic, partition, before } => {
+            Self::Trim {
+                topic,
+                partition,
+                before,
+            } => {
                 put_kind(&mut out, 4, topic.0);
                 out.extend_from_slice(&partition.0.to_le_bytes());
                 out.extend_from_slice(&before.0.to_le_bytes());
             }
-            Self::OpenProducer { producer, epoch, name } => {
+            Self::OpenProducer {
+                producer,
+                epoch,
+                name,
+            } => {
                 put_kind(&mut out, 5, producer.0);
                 out.extend_from_slice(&epoch.to_le_bytes());
                 put_string(&mut out, name);
@@ -85,17 +116,39 @@ impl Change {
                 let seed = fields.u64()?;
                 let partitions = fields.u32()?;
                 let name = TopicName::new(fields.string()?).ok()?;
-                Self::Create { topic, seed, name, partitions, settings: take_settings(&mut fields)? }
+                Self::Create {
+                    topic,
+                    seed,
+                    name,
+                    partitions,
+                    settings: take_settings(&mut fields)?,
+                }
             }
             2 => Self::Delete { topic },
-            3 => Self::Alter { topic, settings: take_settings(&mut fields)? },
-            4 => Self::Trim { topic, partition: PartitionId(fields.u32()?), before: Offset(fields.u64()?) },
+            3 => Self::Alter {
+                topic,
+                settings: take_settings(&mut fields)?,
+            },
+            4 => Self::Trim {
+                topic,
+                partition: PartitionId(fields.u32()?),
+                before: Offset(fields.u64()?),
+            },
             5 => {
                 let (epoch, name) = (fields.u32()?, fields.string()?.to_owned());
-                Self::OpenProducer { producer: ProducerId(subject), epoch, name }
+                Self::OpenProducer {
+                    producer: ProducerId(subject),
+                    epoch,
+                    name,
+                }
             }
-            6 => Self::ForgetProducer { producer: ProducerId(subject) },
-            7 => Self::Erase { topic, erasure: Erasure::take(&mut fields)? },
+            6 => Self::ForgetProducer {
+                producer: ProducerId(subject),
+            },
+            7 => Self::Erase {
+                topic,
+                erasure: Erasure::take(&mut fields)?,
+            },
             8 => Self::ErasureComplete { id: subject },
             _ => return None,
         };
@@ -113,7 +166,12 @@ pub(super) fn put_settings(out: &mut Vec<u8>, settings: &TopicSettings) {
     put_count(out, TopicSettings::NAMES.len());
     for name in TopicSettings::NAMES {
         put_string(out, name);
-        put_string(out, &settings.get(name).expect("every listed setting has a value"));
+        put_string(
+            out,
+            &settings
+                .get(name)
+                .expect("every listed setting has a value"),
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! The checkpoint: up to which journal entry everything is in segments, and how far each partition reaches there.
+//! The checkpoint: up to which journal entry everything is in segments, and how far each partition
+//! reaches there.
 //!
 //! ```text
 //!  0  8 bytes "TFRLCHKP"
@@ -99,8 +100,13 @@ pub(crate) struct Active {
 
 impl Partition {
     /// A partition without records.
-    pub(crate) const EMPTY: Self =
-        Self { start: Offset::ZERO, end: Offset::ZERO, last_append_time_ms: i64::MIN, active: None, retired: 0 };
+    pub(crate) const EMPTY: Self = Self {
+        start: Offset::ZERO,
+        end: Offset::ZERO,
+        last_append_time_ms: i64::MIN,
+        active: None,
+        retired: 0,
+    };
 }
 
 impl Checkpoint {
@@ -109,9 +115,13 @@ impl Checkpoint {
         rest.extend_from_slice(&self.applied.to_le_bytes());
         rest.extend_from_slice(&self.journal_file.to_le_bytes());
         put_count(&mut rest, self.topics.len());
-        self.topics.iter().for_each(|topic| put_topic(&mut rest, topic));
+        self.topics
+            .iter()
+            .for_each(|topic| put_topic(&mut rest, topic));
         put_count(&mut rest, self.producers.len());
-        self.producers.iter().for_each(|producer| put_producer(&mut rest, producer));
+        self.producers
+            .iter()
+            .for_each(|producer| put_producer(&mut rest, producer));
         put_count(&mut rest, self.erasures.len());
         for known in &self.erasures {
             rest.extend_from_slice(&known.topic.0.to_le_bytes());
@@ -128,17 +138,32 @@ impl Checkpoint {
         let magic: [u8; 8] = fields.array()?;
         let version: [u8; 4] = fields.array()?;
         let checksum = fields.u32()?;
-        if magic != MAGIC || version != VERSION.to_le_bytes() || crc32(&[&version, fields.0]) != checksum {
+        if magic != MAGIC
+            || version != VERSION.to_le_bytes()
+            || crc32(&[&version, fields.0]) != checksum
+        {
             return None;
         }
         let (applied, journal_file) = (fields.u64()?, fields.u64()?);
         let count = fields.count(MIN_TOPIC_BYTES)?;
-        let topics = (0..count).map(|_| decode_topic(&mut fields)).collect::<Option<_>>()?;
+        let topics = (0..count)
+            .map(|_| decode_topic(&mut fields))
+            .collect::<Option<_>>()?;
         let count = fields.count(MIN_PRODUCER_BYTES)?;
-        let producers = (0..count).map(|_| decode_producer(&mut fields)).collect::<Option<_>>()?;
+        let producers = (0..count)
+            .map(|_| decode_producer(&mut fields))
+            .collect::<Option<_>>()?;
         let count = fields.count(12 + ERASURE_BYTES)?;
-        let erasures = (0..count).map(|_| decode_erasure(&mut fields)).collect::<Option<_>>()?;
-        fields.is_empty().then_some(Self { applied, journal_file, topics, producers, erasures })
+        let erasures = (0..count)
+            .map(|_| decode_erasure(&mut fields))
+            .collect::<Option<_>>()?;
+        fields.is_empty().then_some(Self {
+            applied,
+            journal_file,
+            topics,
+            producers,
+            erasures,
+        })
     }
 }
 
@@ -149,7 +174,9 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     put_settings(out, &topic.settings);
     put_count(out, topic.partitions.len());
     for partition in &topic.partitions {
-        let (base, len) = partition.active.map_or((NO_SEGMENT, 0), |active| (active.base.0, active.len));
+        let (base, len) = partition
+            .active
+            .map_or((NO_SEGMENT, 0), |active| (active.base.0, active.len));
         for field in [partition.start.0, partition.end.0] {
             out.extend_from_slice(&field.to_le_bytes());
         }
@@ -179,28 +206,61 @@ fn decode_topic(fields: &mut Fields<'_>) -> Option<Topic> {
     let name = TopicName::new(fields.string()?).ok()?;
     let settings = take_settings(fields)?;
     let count = fields.count(PARTITION_BYTES)?;
-    let partitions = (0..count).map(|_| decode_partition(fields)).collect::<Option<_>>()?;
-    Some(Topic { id, seed, name, settings, partitions })
+    let partitions = (0..count)
+        .map(|_| decode_partition(fields))
+        .collect::<Option<_>>()?;
+    Some(Topic {
+        id,
+        seed,
+        name,
+        settings,
+        partitions,
+    })
 }
 
 fn decode_partition(fields: &mut Fields<'_>) -> Option<Partition> {
     let (start, end) = (Offset(fields.u64()?), Offset(fields.u64()?));
     let last_append_time_ms = fields.i64()?;
     let (base, len) = (fields.u64()?, fields.u64()?);
-    let active = (base != NO_SEGMENT).then_some(Active { base: Offset(base), len });
-    Some(Partition { start, end, last_append_time_ms, active, retired: fields.u64()? })
+    let active = (base != NO_SEGMENT).then_some(Active {
+        base: Offset(base),
+        len,
+    });
+    Some(Partition {
+        start,
+        end,
+        last_append_time_ms,
+        active,
+        retired: fields.u64()?,
+    })
 }
 
 fn decode_producer(fields: &mut Fields<'_>) -> Option<Producer> {
     let (id, epoch, idle_ms) = (ProducerId(fields.u64()?), fields.u32()?, fields.u64()?);
     let name = fields.string()?.to_owned();
     let count = fields.count(SEQUENCE_BYTES)?;
-    let sequence = |_| Some((TopicId(fields.u64()?), PartitionId(fields.u32()?), fields.u64()?));
+    let sequence = |_| {
+        Some((
+            TopicId(fields.u64()?),
+            PartitionId(fields.u32()?),
+            fields.u64()?,
+        ))
+    };
     let next = (0..count).map(sequence).collect::<Option<_>>()?;
-    Some(Producer { id, epoch, idle_ms, name, next })
+    Some(Producer {
+        id,
+        epoch,
+        idle_ms,
+        name,
+        next,
+    })
 }
 
 fn decode_erasure(fields: &mut Fields<'_>) -> Option<KnownErasure> {
     let (topic, complete) = (TopicId(fields.u64()?), fields.u32()? != 0);
-    Some(KnownErasure { topic, complete, erasure: Erasure::take(fields)? })
+    Some(KnownErasure {
+        topic,
+        complete,
+        erasure: Erasure::take(fields)?,
+    })
 }

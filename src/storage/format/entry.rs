@@ -1,8 +1,9 @@
 //! The journal's files and entries.
 //!
-//! A journal file is a header block of 4,096 bytes, which holds the header twice, at 0 and at 2,048, and then entries.
-//! Entries of one write lie one behind the other; a write starts at a multiple of 4,096 and is filled up with zeros to
-//! the next, so a block that holds an acknowledged byte is never written again.
+//! A journal file is a header block of 4,096 bytes, which holds the header twice, at 0 and at
+//! 2,048, and then entries. Entries of one write lie one behind the other; a write starts at a
+//! multiple of 4,096 and is filled up with zeros to the next, so a block that holds an acknowledged
+//! byte is never written again.
 //!
 //! ```text
 //! file header                              entry
@@ -20,9 +21,10 @@
 //!                                              then the items' bytes
 //! ```
 //!
-//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever taken for one of this.
-//! The checksum of a frame is the frame's own: records are summed once. A frame's header is summed on its own as well:
-//! when the records are damaged, it says which they were, and what it says moves the end of a partition.
+//! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever
+//! taken for one of this. The checksum of a frame is the frame's own: records are summed once. A
+//! frame's header is summed on its own as well: when the records are damaged, it says which they
+//! were, and what it says moves the end of a partition.
 
 use bytes::Bytes;
 
@@ -38,8 +40,8 @@ const TABLE_ROW_BYTES: usize = 16;
 const KIND_FRAME: u32 = 1;
 const KIND_CHANGE: u32 = 2;
 
-/// Where in a file's first block the second copy of its header is. A file whose header is lost is taken for a new one,
-/// and its entries with it, so no single sector may hold it.
+/// Where in a file's first block the second copy of its header is. A file whose header is lost is
+/// taken for a new one, and its entries with it, so no single sector may hold it.
 const HEADER_COPY_AT: usize = 2048;
 
 /// The first block of a journal file.
@@ -75,8 +77,13 @@ impl FileHeader {
         let version: [u8; 4] = fields.array()?;
         let checksum = fields.u32()?;
         let rest = fields.clone().bytes(16)?;
-        let sound = magic == FILE_MAGIC && version == VERSION.to_le_bytes() && crc32(&[&version, rest]) == checksum;
-        sound.then_some(Self { number: fields.u64()?, salt: fields.u64()? })
+        let sound = magic == FILE_MAGIC
+            && version == VERSION.to_le_bytes()
+            && crc32(&[&version, rest]) == checksum;
+        sound.then_some(Self {
+            number: fields.u64()?,
+            salt: fields.u64()?,
+        })
     }
 }
 
@@ -132,7 +139,11 @@ pub(crate) fn encode(link: Link, items: &[Item]) -> Encoded {
                 (KIND_CHANGE, crc32(&[&body]), body.into())
             }
         };
-        let head = if kind == KIND_FRAME { crc32(&[&body[..frame::HEADER_BYTES]]) } else { 0 };
+        let head = if kind == KIND_FRAME {
+            crc32(&[&body[..frame::HEADER_BYTES]])
+        } else {
+            0
+        };
         for field in [kind, length32(body.len()), checksum, head] {
             table.extend_from_slice(&field.to_le_bytes());
         }
@@ -152,7 +163,11 @@ pub(crate) fn encode(link: Link, items: &[Item]) -> Encoded {
     head.extend_from_slice(&table);
     let checksum = crc32(&[&head[8..]]);
     head[4..8].copy_from_slice(&checksum.to_le_bytes());
-    Encoded { head, bodies, checksum }
+    Encoded {
+        head,
+        bodies,
+        checksum,
+    }
 }
 
 fn length32(len: usize) -> u32 {
@@ -172,7 +187,8 @@ pub(crate) struct Decoded {
 /// An item whose checksum is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DamagedItem {
-    /// What the frame's header says, if the item is a frame and its header makes sense: the records that are lost.
+    /// What the frame's header says, if the item is a frame and its header makes sense: the records
+    /// that are lost.
     pub(crate) frame: Option<frame::Header>,
 }
 
@@ -183,18 +199,26 @@ impl Decoded {
     }
 }
 
-/// Takes the entry at the front of `bytes`; none if there is none of this salt, or its header or table is damaged.
+/// Takes the entry at the front of `bytes`; none if there is none of this salt, or its header or
+/// table is damaged.
 pub(crate) fn decode(bytes: &Bytes, salt: u64) -> Option<Decoded> {
     let mut fields = Fields(bytes);
     if fields.u32()? != ENTRY_MAGIC {
         return None;
     }
     let checksum = fields.u32()?;
-    let link = Link { salt: fields.u64()?, sequence: fields.u64()?, durable: fields.u64()?, previous: fields.u32()? };
+    let link = Link {
+        salt: fields.u64()?,
+        sequence: fields.u64()?,
+        durable: fields.u64()?,
+        previous: fields.u32()?,
+    };
     let length = usize::try_from(fields.u32()?).ok()?;
     let count = usize::try_from(fields.u32()?).ok()?;
     let _reserved = fields.u32()?;
-    let table_end = count.checked_mul(TABLE_ROW_BYTES)?.checked_add(ENTRY_HEADER_BYTES)?;
+    let table_end = count
+        .checked_mul(TABLE_ROW_BYTES)?
+        .checked_add(ENTRY_HEADER_BYTES)?;
     let summed = bytes.get(8..table_end)?;
     if link.salt != salt || length > bytes.len() || crc32(&[summed]) != checksum {
         return None;
@@ -209,7 +233,12 @@ pub(crate) fn decode(bytes: &Bytes, salt: u64) -> Option<Decoded> {
         items.push(decode_item(kind, checksum, head, bytes.slice(at..end)));
         at = end;
     }
-    (at == length).then_some(Decoded { link, checksum, length, items })
+    (at == length).then_some(Decoded {
+        link,
+        checksum,
+        length,
+        items,
+    })
 }
 
 fn decode_item(kind: u32, checksum: u32, head: u32, body: Bytes) -> Result<Item, DamagedItem> {
@@ -220,11 +249,15 @@ fn decode_item(kind: u32, checksum: u32, head: u32, body: Bytes) -> Result<Item,
         KIND_CHANGE if crc32(&[&body]) == checksum => Change::decode(&body).map(Item::Change),
         _ => None,
     };
-    item.ok_or_else(|| DamagedItem { frame: (kind == KIND_FRAME).then(|| sound_header(&body, head)).flatten() })
+    item.ok_or_else(|| DamagedItem {
+        frame: (kind == KIND_FRAME)
+            .then(|| sound_header(&body, head))
+            .flatten(),
+    })
 }
 
-/// The header at the front of a damaged frame, if it is not what is damaged, or only in one bit: that is found by its
-/// checksum. Without it nobody would know which records are lost.
+/// The header at the front of a damaged frame, if it is not what is damaged, or only in one bit:
+/// that is found by its checksum. Without it nobody would know which records are lost.
 fn sound_header(frame: &[u8], checksum: u32) -> Option<frame::Header> {
     let mut header: [u8; frame::HEADER_BYTES] = *frame.first_chunk()?;
     let mut flip_if_sound = |bit: usize| {

@@ -10,8 +10,8 @@
 //! 60  i64  requested, milliseconds since 1970
 //! ```
 //!
-//! The token tells whether a key is the one that was erased, to whoever has the key. The broker needs that: the
-//! entity's versions go on where they were.
+//! The token tells whether a key is the one that was erased, to whoever has the key. The broker
+//! needs that: the entity's versions go on where they were.
 
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
@@ -59,7 +59,10 @@ impl Token {
 }
 
 fn digest(salt: &[u8], key: &[u8]) -> [u8; 16] {
-    let digest = Sha256::new().chain_update(salt).chain_update(key).finalize();
+    let digest = Sha256::new()
+        .chain_update(salt)
+        .chain_update(key)
+        .finalize();
     *digest.first_chunk().expect("SHA-256 has 32 bytes")
 }
 
@@ -114,7 +117,11 @@ fn erased_record(record: &RecordView<'_>, token: &Token) -> Vec<u8> {
         out.push(5 << 3);
         put_varint(&mut out, timestamp_ms.cast_unsigned());
     }
-    let fixed = [(12, record.offset), (13, record.version), (14, record.append_time_ms.map(i64::cast_unsigned))];
+    let fixed = [
+        (12, record.offset),
+        (13, record.version),
+        (14, record.append_time_ms.map(i64::cast_unsigned)),
+    ];
     for (field, value) in fixed {
         if let Some(value) = value {
             out.push(field << 3 | 1);
@@ -134,13 +141,20 @@ pub(crate) fn erased_element(record: &RecordView<'_>, token: &Token) -> Vec<u8> 
 }
 
 /// A frame with the records that `erased` has a token for erased; none if it has none.
-pub(crate) fn erase_in(frame: &Frame, erased: impl Fn(&RecordView<'_>) -> Option<Token>) -> Option<Frame> {
+pub(crate) fn erase_in(
+    frame: &Frame,
+    erased: impl Fn(&RecordView<'_>) -> Option<Token>,
+) -> Option<Frame> {
     let records = frame.records();
     let (mut out, mut copied) = (BytesMut::zeroed(HEADER_BYTES), 0);
     let mut changed = false;
     for (element, encoded) in Records::new(&records).map_while(Result::ok) {
-        let Ok(record) = RecordView::parse(encoded) else { continue };
-        let Some(token) = erased(&record) else { continue };
+        let Ok(record) = RecordView::parse(encoded) else {
+            continue;
+        };
+        let Some(token) = erased(&record) else {
+            continue;
+        };
         out.extend_from_slice(&records[copied..element.start]);
         out.extend_from_slice(&erased_element(&record, &token));
         copied = element.end;

@@ -35,7 +35,8 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(self.bytes(len)?).ok()
     }
 
-    /// How many items of at least `size` bytes each follow: a count as 32 bits, refused if they could not fit.
+    /// How many items of at least `size` bytes each follow: a count as 32 bits, refused if they
+    /// could not fit.
     pub(super) fn count(&mut self, size: usize) -> Option<usize> {
         let count = usize::try_from(self.u32()?).ok()?;
         (count.checked_mul(size)? <= self.0.len()).then_some(count)
@@ -54,6 +55,7 @@ pub(super) fn put_string(out: &mut Vec<u8>, text: &str) {
 
 /// Adds a count as 32 bits.
 pub(super) fn put_count(out: &mut Vec<u8>, count: usize) {
-    let count = u32::try_from(count).expect("everything that is counted on disk is bounded far below 2^32");
+    let count =
+        u32::try_from(count).expect("everything that is counted on disk is bounded far below 2^32");
     out.extend_from_slice(&count.to_le_bytes());
 }

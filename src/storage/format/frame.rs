@@ -25,7 +25,8 @@ use crate::types::{Offset, PartitionId, ProducerId, TopicId};
 /// The size of the header in bytes.
 pub(crate) const HEADER_BYTES: usize = 76;
 
-/// The largest frame that is believed when read: a request's records with what the broker adds to them.
+/// The largest frame that is believed when read: a request's records with what the broker adds to
+/// them.
 pub(crate) const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// What a frame says about its records.
@@ -65,8 +66,9 @@ impl Header {
         out[24..32].copy_from_slice(&self.base.0.to_le_bytes());
         out[32..40].copy_from_slice(&self.append_time_ms.to_le_bytes());
         out[40..48].copy_from_slice(&self.latest_timestamp_ms.to_le_bytes());
-        let (producer, epoch, sequence) =
-            self.batch.map_or((0, 0, 0), |batch| (batch.producer.0, batch.epoch, batch.sequence));
+        let (producer, epoch, sequence) = self.batch.map_or((0, 0, 0), |batch| {
+            (batch.producer.0, batch.epoch, batch.sequence)
+        });
         out[48..56].copy_from_slice(&producer.to_le_bytes());
         out[56..64].copy_from_slice(&sequence.to_le_bytes());
         out[64..68].copy_from_slice(&epoch.to_le_bytes());
@@ -87,8 +89,13 @@ impl Header {
             append_time_ms: fields.i64()?,
             latest_timestamp_ms: fields.i64()?,
             batch: {
-                let (producer, sequence, epoch) = (ProducerId(fields.u64()?), fields.u64()?, fields.u32()?);
-                (producer.0 != 0).then_some(Batch { producer, epoch, sequence })
+                let (producer, sequence, epoch) =
+                    (ProducerId(fields.u64()?), fields.u64()?, fields.u32()?);
+                (producer.0 != 0).then_some(Batch {
+                    producer,
+                    epoch,
+                    sequence,
+                })
             },
             span: {
                 if fields.u32()? != 0 {
@@ -114,19 +121,28 @@ pub(crate) struct Frame {
 impl Frame {
     /// Completes a frame: `bytes` begin with room for the header, the records follow.
     pub(crate) fn seal(header: Header, mut bytes: BytesMut) -> Self {
-        let length = u32::try_from(bytes.len()).expect("a request's records are bounded far below 4 GiB");
-        let (head, records) = bytes.split_first_chunk_mut().expect("room for the header was left");
+        let length =
+            u32::try_from(bytes.len()).expect("a request's records are bounded far below 4 GiB");
+        let (head, records) = bytes
+            .split_first_chunk_mut()
+            .expect("room for the header was left");
         header.encode(length, head);
         let checksum = crc32(&[&head[8..], records]);
         head[4..8].copy_from_slice(&checksum.to_le_bytes());
-        Self { header, bytes: bytes.freeze() }
+        Self {
+            header,
+            bytes: bytes.freeze(),
+        }
     }
 
     /// Takes the frame at the front of `bytes`; none if there is none or its checksum is wrong.
     pub(crate) fn decode(bytes: &Bytes) -> Option<Self> {
         let (length, header) = Header::peek(bytes)?;
         let frame = bytes.get(..length)?;
-        (crc32(&[&frame[8..]]) == stored_checksum(frame)).then(|| Self { header, bytes: bytes.slice(..length) })
+        (crc32(&[&frame[8..]]) == stored_checksum(frame)).then(|| Self {
+            header,
+            bytes: bytes.slice(..length),
+        })
     }
 
     pub(crate) fn header(&self) -> &Header {

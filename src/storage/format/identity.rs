@@ -7,7 +7,8 @@
 //! 16  u64  id of the directory
 //! ```
 //!
-//! The magic and the version keep their places for ever, so that every version can tell what it cannot read.
+//! The magic and the version keep their places for ever, so that every version can tell what it
+//! cannot read.
 
 use super::{VERSION, crc32, fields::Fields};
 
@@ -57,10 +58,13 @@ impl Identity {
         Ok(Self { id })
     }
 
-    /// An earlier version is believed only with its checksum: a damaged number is no reason to refuse.
+    /// An earlier version is believed only with its checksum: a damaged number is no reason to
+    /// refuse.
     fn of_earlier(version: u32, mut fields: Fields<'_>) -> Unreadable {
         match (fields.u32(), fields.u64()) {
-            (Some(checksum), Some(id)) if crc32(&[&version.to_le_bytes(), &id.to_le_bytes()]) == checksum => {
+            (Some(checksum), Some(id))
+                if crc32(&[&version.to_le_bytes(), &id.to_le_bytes()]) == checksum =>
+            {
                 Unreadable::OtherVersion { version }
             }
             _ => Unreadable::Damaged,

@@ -26,7 +26,8 @@
 //! 16  u64  offset
 //! ```
 //!
-//! The filter and the fence are as large as the rows that were expected need; fewer make them finer.
+//! The filter and the fence are as large as the rows that were expected need; fewer make them
+//! finer.
 
 use super::{
     VERSION, crc32,
@@ -81,8 +82,13 @@ impl Row {
     /// If a page has no such row.
     pub(crate) fn at(page: &Page, nth: usize) -> Self {
         let row = &page[nth * ROW_BYTES..][..ROW_BYTES];
-        let field = |at: usize| u64::from_le_bytes(row[at..at + 8].try_into().expect("eight bytes"));
-        Self { hash: KeyHash(field(0)), version: Version(field(8)), offset: Offset(field(16)) }
+        let field =
+            |at: usize| u64::from_le_bytes(row[at..at + 8].try_into().expect("eight bytes"));
+        Self {
+            hash: KeyHash(field(0)),
+            version: Version(field(8)),
+            offset: Offset(field(16)),
+        }
     }
 }
 
@@ -110,7 +116,15 @@ impl Header {
         out[16..24].copy_from_slice(&self.topic.0.to_le_bytes());
         out[24..28].copy_from_slice(&self.partition.0.to_le_bytes());
         out[28..32].copy_from_slice(&self.fence_bits.to_le_bytes());
-        let fields = [self.from.0, self.to.0, self.rows, self.hashes, self.filter_blocks, self.fingerprint].into_iter();
+        let fields = [
+            self.from.0,
+            self.to.0,
+            self.rows,
+            self.hashes,
+            self.filter_blocks,
+            self.fingerprint,
+        ]
+        .into_iter();
         for (at, field) in (32..HEADER_BYTES).step_by(8).zip(fields) {
             out[at..at + 8].copy_from_slice(&field.to_le_bytes());
         }
@@ -126,7 +140,11 @@ impl Header {
         if magic != MAGIC || fields.u32()? != VERSION || fields.u32()? != crc32(&[&bytes[16..]]) {
             return None;
         }
-        let (topic, partition, fence_bits) = (TopicId(fields.u64()?), PartitionId(fields.u32()?), fields.u32()?);
+        let (topic, partition, fence_bits) = (
+            TopicId(fields.u64()?),
+            PartitionId(fields.u32()?),
+            fields.u32()?,
+        );
         let (from, to) = (Offset(fields.u64()?), Offset(fields.u64()?));
         let (rows, hashes, filter_blocks) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let fingerprint = fields.u64()?;
@@ -135,14 +153,30 @@ impl Header {
             && hashes <= rows
             && fence_bits <= MOST_FENCE_BITS
             && (1..=MOST_FILTER_BLOCKS).contains(&filter_blocks);
-        possible.then_some(Self { topic, partition, from, to, rows, hashes, fence_bits, filter_blocks, fingerprint })
+        possible.then_some(Self {
+            topic,
+            partition,
+            from,
+            to,
+            rows,
+            hashes,
+            fence_bits,
+            filter_blocks,
+            fingerprint,
+        })
     }
 
     /// What tells the pages of this run from all others', known before its rows are.
     pub(crate) fn salt(&self) -> u32 {
         let [topic, from, to, fingerprint] =
             [self.topic.0, self.from.0, self.to.0, self.fingerprint].map(u64::to_le_bytes);
-        crc32(&[&topic, &self.partition.0.to_le_bytes(), &from, &to, &fingerprint])
+        crc32(&[
+            &topic,
+            &self.partition.0.to_le_bytes(),
+            &from,
+            &to,
+            &fingerprint,
+        ])
     }
 
     /// The page and the place in it of a hash's block of the filter.
@@ -163,7 +197,10 @@ impl Header {
 
     /// The page and the place in it of a number of the fence.
     pub(crate) fn fence_place(&self, nth: u64) -> (u64, usize) {
-        (self.first_fence_page() + nth / FENCE_PER_PAGE, (nth % FENCE_PER_PAGE) as usize * size_of::<u32>())
+        (
+            self.first_fence_page() + nth / FENCE_PER_PAGE,
+            (nth % FENCE_PER_PAGE) as usize * size_of::<u32>(),
+        )
     }
 
     pub(crate) fn first_fence_page(&self) -> u64 {
@@ -187,5 +224,8 @@ impl Header {
 
 /// The fence bits for so many rows: about one number for each page of rows.
 pub(crate) fn fence_bits_for(rows: u64) -> u32 {
-    rows.min(MOST_ROWS).div_ceil(ROWS_PER_PAGE).next_power_of_two().trailing_zeros()
+    rows.min(MOST_ROWS)
+        .div_ceil(ROWS_PER_PAGE)
+        .next_power_of_two()
+        .trailing_zeros()
 }

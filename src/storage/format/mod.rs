@@ -1,8 +1,8 @@
 //! Bytes on disk: pure functions between slices and values.
 //!
-//! All numbers are little-endian. Every file starts with a magic number and [`VERSION`]; every checksum is CRC-32
-//! (IEEE 802.3, the polynomial of zlib and Ethernet). Decoding never panics, never trusts a length and never allocates
-//! from an unchecked size.
+//! All numbers are little-endian. Every file starts with a magic number and [`VERSION`]; every
+//! checksum is CRC-32 (IEEE 802.3, the polynomial of zlib and Ethernet). Decoding never panics,
+//! never trusts a length and never allocates from an unchecked size.
 //!
 //! ```text
 //! data directory
@@ -17,7 +17,8 @@
 //!   topics/ID/P/*.retired  retired.rs       what outlives records that are gone
 //! ```
 //!
-//! Reading order: `frame.rs`, what a partition consists of; `entry.rs`, what a commit consists of; the rest as needed.
+//! Reading order: `frame.rs`, what a partition consists of; `entry.rs`, what a commit consists of;
+//! the rest as needed.
 
 pub(crate) mod change;
 pub(crate) mod checkpoint;
@@ -37,8 +38,8 @@ pub(crate) mod topic_file;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// The version of every format on disk. A broker refuses a directory of another version: version 1 was
-/// never released.
+/// The version of every format on disk. A broker refuses a directory of another version: version 1
+/// was never released.
 pub(crate) const VERSION: u32 = 2;
 
 pub(crate) use checksum::crc32;

@@ -1,11 +1,13 @@
-//! Pages: what the files of a key index consist of behind their header, so that each part can be checked by itself.
+//! Pages: what the files of a key index consist of behind their header, so that each part can be
+//! checked by itself.
 //!
 //! ```text
 //!     0  4,092 bytes of content, zeros where there is none
 //! 4,092  u32  checksum of the file's salt, the page's number in the file and the content
 //! ```
 //!
-//! The salt says which file a page is of, so that a page from elsewhere is not taken for one of this file.
+//! The salt says which file a page is of, so that a page from elsewhere is not taken for one of
+//! this file.
 
 use super::crc32;
 

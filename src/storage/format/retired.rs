@@ -80,11 +80,19 @@ pub(crate) struct Retired {
 pub(crate) enum Identity {
     /// The entity's last record that is gone had this version.
     Entity { key: Bytes },
-    /// As [`Identity::Entity`], of an entity whose key was erased: the token is what can be compared in its place.
+    /// As [`Identity::Entity`], of an entity whose key was erased: the token is what can be
+    /// compared in its place.
     Erased { token: [u8; 32] },
     /// What the producer was told of the batch with sequence `version - 1`.
-    Batch { producer: ProducerId, epoch: u32, base: Offset, count: u32, append_time_ms: i64 },
-    /// The last record of the hash that is gone and could not be read had this version; the key index said so.
+    Batch {
+        producer: ProducerId,
+        epoch: u32,
+        base: Offset,
+        count: u32,
+        append_time_ms: i64,
+    },
+    /// The last record of the hash that is gone and could not be read had this version; the key
+    /// index said so.
     Unreadable,
 }
 
@@ -107,7 +115,13 @@ impl Retired {
                 out.push(ERASED);
                 out.extend_from_slice(token);
             }
-            Identity::Batch { producer, epoch, base, count, append_time_ms } => {
+            Identity::Batch {
+                producer,
+                epoch,
+                base,
+                count,
+                append_time_ms,
+            } => {
                 out.push(BATCH);
                 out.extend_from_slice(&producer.0.to_le_bytes());
                 out.extend_from_slice(&epoch.to_le_bytes());
@@ -126,9 +140,13 @@ impl Retired {
         let identity = match fields.array()? {
             [ENTITY] => {
                 let len = usize::try_from(fields.u32()?).ok()?;
-                Identity::Entity { key: bytes.slice_ref(fields.bytes(len)?) }
+                Identity::Entity {
+                    key: bytes.slice_ref(fields.bytes(len)?),
+                }
             }
-            [ERASED] => Identity::Erased { token: fields.array()? },
+            [ERASED] => Identity::Erased {
+                token: fields.array()?,
+            },
             [BATCH] => Identity::Batch {
                 producer: ProducerId(fields.u64()?),
                 epoch: fields.u32()?,
@@ -140,7 +158,11 @@ impl Retired {
             _ => return None,
         };
         *bytes = bytes.slice_ref(fields.0);
-        Some(Self { hash, version, identity })
+        Some(Self {
+            hash,
+            version,
+            identity,
+        })
     }
 }
 
@@ -156,7 +178,8 @@ pub(crate) fn seal_block(block: &mut [u8], salt: u32, position: u64) {
     block[4..BLOCK_HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The facts of the block at the front of some bytes, and the bytes it takes; none if it is not what was put there.
+/// The facts of the block at the front of some bytes, and the bytes it takes; none if it is not
+/// what was put there.
 pub(crate) fn open_block(bytes: &Bytes, salt: u32, position: u64) -> Option<Bytes> {
     let mut fields = Fields(bytes);
     let (len, checksum) = (usize::try_from(fields.u32()?).ok()?, fields.u32()?);
@@ -166,7 +189,12 @@ pub(crate) fn open_block(bytes: &Bytes, salt: u32, position: u64) -> Option<Byte
 }
 
 fn block_checksum(block: &[u8], salt: u32, position: u64) -> u32 {
-    crc32(&[&salt.to_le_bytes(), &position.to_le_bytes(), &block[0..4], &block[BLOCK_HEAD_BYTES..]])
+    crc32(&[
+        &salt.to_le_bytes(),
+        &position.to_le_bytes(),
+        &block[0..4],
+        &block[BLOCK_HEAD_BYTES..],
+    ])
 }
 
 /// Where a block is, and its first fact.
@@ -193,8 +221,13 @@ impl FenceRow {
     /// If a page has no such row.
     pub(crate) fn at(page: &Page, nth: usize) -> Self {
         let row = &page[nth * FENCE_ROW_BYTES..][..FENCE_ROW_BYTES];
-        let field = |at: usize| u64::from_le_bytes(row[at..at + 8].try_into().expect("eight bytes"));
-        Self { hash: KeyHash(field(0)), version: Version(field(8)), position: field(16) }
+        let field =
+            |at: usize| u64::from_le_bytes(row[at..at + 8].try_into().expect("eight bytes"));
+        Self {
+            hash: KeyHash(field(0)),
+            version: Version(field(8)),
+            position: field(16),
+        }
     }
 }
 
@@ -219,7 +252,14 @@ impl Header {
         out[8..12].copy_from_slice(&VERSION.to_le_bytes());
         out[16..24].copy_from_slice(&self.topic.0.to_le_bytes());
         out[24..28].copy_from_slice(&self.partition.0.to_le_bytes());
-        let fields = [self.number, self.facts, self.filter_blocks, self.blocks, self.fence_at, self.fingerprint];
+        let fields = [
+            self.number,
+            self.facts,
+            self.filter_blocks,
+            self.blocks,
+            self.fence_at,
+            self.fingerprint,
+        ];
         for (at, field) in (32..HEADER_BYTES).step_by(8).zip(fields) {
             out[at..at + 8].copy_from_slice(&field.to_le_bytes());
         }
@@ -235,10 +275,23 @@ impl Header {
         if magic != MAGIC || fields.u32()? != VERSION || fields.u32()? != crc32(&[&bytes[16..]]) {
             return None;
         }
-        let (topic, partition, _reserved) = (TopicId(fields.u64()?), PartitionId(fields.u32()?), fields.u32()?);
+        let (topic, partition, _reserved) = (
+            TopicId(fields.u64()?),
+            PartitionId(fields.u32()?),
+            fields.u32()?,
+        );
         let (number, facts, filter_blocks) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let (blocks, fence_at, fingerprint) = (fields.u64()?, fields.u64()?, fields.u64()?);
-        let header = Self { topic, partition, number, facts, filter_blocks, blocks, fence_at, fingerprint };
+        let header = Self {
+            topic,
+            partition,
+            number,
+            facts,
+            filter_blocks,
+            blocks,
+            fence_at,
+            fingerprint,
+        };
         let possible = (1..=MOST_FILTER_BLOCKS).contains(&filter_blocks)
             && blocks <= MOST_BLOCKS
             && fence_at.is_multiple_of(PAGE_BYTES as u64)
@@ -248,8 +301,14 @@ impl Header {
 
     /// What tells the pages and blocks of this file from all others', known before its facts are.
     pub(crate) fn salt(&self) -> u32 {
-        let [topic, number, fingerprint] = [self.topic.0, self.number, self.fingerprint].map(u64::to_le_bytes);
-        crc32(&[&topic, &self.partition.0.to_le_bytes(), &number, &fingerprint])
+        let [topic, number, fingerprint] =
+            [self.topic.0, self.number, self.fingerprint].map(u64::to_le_bytes);
+        crc32(&[
+            &topic,
+            &self.partition.0.to_le_bytes(),
+            &number,
+            &fingerprint,
+        ])
     }
 
     /// The page and the place in it of a hash's block of the filter.
@@ -270,7 +329,10 @@ impl Header {
 
     /// The page and the place in it of the fence's row for a block.
     pub(crate) fn fence_place(&self, block: u64) -> (u64, usize) {
-        (self.fence_at / PAGE_BYTES as u64 + block / FENCE_PER_PAGE, (block % FENCE_PER_PAGE) as usize)
+        (
+            self.fence_at / PAGE_BYTES as u64 + block / FENCE_PER_PAGE,
+            (block % FENCE_PER_PAGE) as usize,
+        )
     }
 
     /// The size of the whole file.

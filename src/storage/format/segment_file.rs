@@ -26,8 +26,8 @@ use crate::types::{Offset, PartitionId, TopicId};
 /// The size of a segment's header: where its first frame begins.
 pub(crate) const HEADER_BYTES: u64 = 64;
 
-/// A new row is added to the index once this many bytes lie behind the one before. At 256 MiB a segment's index then
-/// has 4,096 rows, and a look-up reads at most this much.
+/// A new row is added to the index once this many bytes lie behind the one before. At 256 MiB a
+/// segment's index then has 4,096 rows, and a look-up reads at most this much.
 pub(crate) const INDEX_INTERVAL_BYTES: u64 = 64 << 10;
 
 /// The size of an index row.
@@ -67,7 +67,12 @@ impl Header {
         }
         let (topic, partition) = (TopicId(fields.u64()?), PartitionId(fields.u32()?));
         let _reserved = fields.u32()?;
-        Some(Self { topic, partition, base: Offset(fields.u64()?), first_append_time_ms: fields.i64()? })
+        Some(Self {
+            topic,
+            partition,
+            base: Offset(fields.u64()?),
+            first_append_time_ms: fields.i64()?,
+        })
     }
 }
 
@@ -95,7 +100,11 @@ impl IndexRow {
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes.get(..INDEX_ROW_BYTES)?);
-        let row = Self { relative: fields.u32()?, position: fields.u32()?, latest_before_ms: fields.i64()? };
+        let row = Self {
+            relative: fields.u32()?,
+            position: fields.u32()?,
+            latest_before_ms: fields.i64()?,
+        };
         (fields.u32()? == crc32(&[&bytes[..16]])).then_some(row)
     }
 }

@@ -47,7 +47,9 @@ impl TopicFile {
             rest.extend_from_slice(&start.0.to_le_bytes());
         }
         put_count(&mut rest, self.erasures.len());
-        self.erasures.iter().for_each(|erasure| erasure.put(&mut rest));
+        self.erasures
+            .iter()
+            .for_each(|erasure| erasure.put(&mut rest));
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
         [&MAGIC[..], &version, &checksum, &rest].concat()
@@ -58,16 +60,30 @@ impl TopicFile {
         let magic: [u8; 8] = fields.array()?;
         let version: [u8; 4] = fields.array()?;
         let checksum = fields.u32()?;
-        if magic != MAGIC || version != VERSION.to_le_bytes() || crc32(&[&version, fields.0]) != checksum {
+        if magic != MAGIC
+            || version != VERSION.to_le_bytes()
+            || crc32(&[&version, fields.0]) != checksum
+        {
             return None;
         }
         let (id, seed) = (TopicId(fields.u64()?), fields.u64()?);
         let name = TopicName::new(fields.string()?).ok()?;
         let settings = take_settings(&mut fields)?;
         let count = fields.count(8)?;
-        let starts = (0..count).map(|_| fields.u64().map(Offset)).collect::<Option<_>>()?;
+        let starts = (0..count)
+            .map(|_| fields.u64().map(Offset))
+            .collect::<Option<_>>()?;
         let count = fields.count(ERASURE_BYTES)?;
-        let erasures = (0..count).map(|_| Erasure::take(&mut fields)).collect::<Option<_>>()?;
-        fields.is_empty().then_some(Self { id, seed, name, settings, starts, erasures })
+        let erasures = (0..count)
+            .map(|_| Erasure::take(&mut fields))
+            .collect::<Option<_>>()?;
+        fields.is_empty().then_some(Self {
+            id,
+            seed,
+            name,
+            settings,
+            starts,
+            erasures,
+        })
     }
 }

@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Damage, DamageKind, Journal, JournalFile, Known, KnownPartition, State, Topics, Torn, data_dir};
+use super::{
+    Damage, DamageKind, Journal, JournalFile, Known, KnownPartition, State, Topics, Torn, data_dir,
+};
 use crate::{
     env::Env,
     storage::{
@@ -24,14 +26,16 @@ use crate::{
 /// What the journal looks like.
 pub(super) struct Look {
     pub(super) journal: Journal,
-    /// Acknowledged entries are lost: a start then goes by what segments hold rather than by the checkpoint.
+    /// Acknowledged entries are lost: a start then goes by what segments hold rather than by the
+    /// checkpoint.
     pub(super) damaged: bool,
 }
 
 /// What the journal has of a partition beyond the checkpoint.
 #[derive(Default)]
 pub(super) struct Tail {
-    /// Offsets whose records are there, or are listed as damaged already; in order, without those that touch.
+    /// Offsets whose records are there, or are listed as damaged already; in order, without those
+    /// that touch.
     pub(super) offsets: Vec<Range<Offset>>,
     pub(super) records: u64,
 }
@@ -54,13 +58,19 @@ pub(super) fn look(
     damage: &mut Vec<Damage>,
 ) -> Result<Look, data_dir::Error> {
     let from_file = checkpoint.map_or(0, |checkpoint| checkpoint.journal_file);
-    let mut listed = if env.files.exists(dir).map_err(FileError::when("look for", dir))? {
+    let mut listed = if env
+        .files
+        .exists(dir)
+        .map_err(FileError::when("look for", dir))?
+    {
         journal::list(env, dir)?
     } else {
         Vec::new()
     };
     listed.sort_by_key(|(_, header)| header.map(|header| header.number));
-    let needed = listed.iter().filter_map(|(path, header)| Some((header.as_ref()?.number, path.clone())));
+    let needed = listed
+        .iter()
+        .filter_map(|(path, header)| Some((header.as_ref()?.number, path.clone())));
     let needed: Vec<(u64, PathBuf)> = needed.filter(|(number, _)| *number >= from_file).collect();
     let replay = Replay::look(env, needed, checkpoint.map(|checkpoint| checkpoint.applied))?;
 
@@ -72,20 +82,42 @@ pub(super) fn look(
         files.push(describe(path, header, from_file, &replay));
     }
     for lost in replay.lost() {
-        let kind = DamageKind::JournalEntries { sequences: lost.sequences.clone() };
+        let kind = DamageKind::JournalEntries {
+            sequences: lost.sequences.clone(),
+        };
         damage.push(Damage::of_file(dir, kind));
     }
     for entry in replay.entries() {
         apply(entry?, dir, state, damage);
     }
-    let torn = replay.torn().map(|(path, bytes)| Torn { path: path.to_owned(), bytes });
-    Ok(Look { journal: Journal { files, end: replay.tip().sequence, torn }, damaged: replay.is_damaged() })
+    let torn = replay.torn().map(|(path, bytes)| Torn {
+        path: path.to_owned(),
+        bytes,
+    });
+    Ok(Look {
+        journal: Journal {
+            files,
+            end: replay.tip().sequence,
+            torn,
+        },
+        damaged: replay.is_damaged(),
+    })
 }
 
-fn describe(path: PathBuf, header: Option<FileHeader>, from_file: u64, replay: &Replay) -> JournalFile {
-    let mut found = replay.found().filter(|(of, _)| *of == path).map(|(_, link)| link.sequence);
+fn describe(
+    path: PathBuf,
+    header: Option<FileHeader>,
+    from_file: u64,
+    replay: &Replay,
+) -> JournalFile {
+    let mut found = replay
+        .found()
+        .filter(|(of, _)| *of == path)
+        .map(|(_, link)| link.sequence);
     let first = found.next();
-    let (entries, last) = found.fold((u64::from(first.is_some()), first), |(count, _), last| (count + 1, Some(last)));
+    let (entries, last) = found.fold((u64::from(first.is_some()), first), |(count, _), last| {
+        (count + 1, Some(last))
+    });
     JournalFile {
         number: header.map(|header| header.number),
         salt: header.map(|header| header.salt),
@@ -99,8 +131,10 @@ fn describe(path: PathBuf, header: Option<FileHeader>, from_file: u64, replay: &
 /// Whether a file without a header looks like one that had one.
 fn holds_an_entry(env: &Env, path: &Path) -> bool {
     let mut block = vec![0; BLOCK_BYTES as usize];
-    let read =
-        env.files.open(path, crate::env::Open::Read).and_then(|file| file.read_exact_at(&mut block, BLOCK_BYTES));
+    let read = env
+        .files
+        .open(path, crate::env::Open::Read)
+        .and_then(|file| file.read_exact_at(&mut block, BLOCK_BYTES));
     read.is_ok() && begins(&block)
 }
 
@@ -110,12 +144,19 @@ fn apply(entry: Decoded, dir: &Path, state: &mut State, damage: &mut Vec<Damage>
             Ok(Item::Change(change)) => apply_change(change, state),
             Ok(Item::Frame(frame)) => {
                 if let Some((_, partition)) = find(&mut state.topics, frame.header()) {
-                    partition.tail.add(frame.header().base..frame.header().end());
+                    partition
+                        .tail
+                        .add(frame.header().base..frame.header().end());
                     partition.tail.records += u64::from(frame.header().count);
                 }
             }
             Err(damaged) => {
-                let mut found = Damage::of_file(dir, DamageKind::JournalItem { sequence: entry.link.sequence });
+                let mut found = Damage::of_file(
+                    dir,
+                    DamageKind::JournalItem {
+                        sequence: entry.link.sequence,
+                    },
+                );
                 if let Some(header) = damaged.frame
                     && let Some((name, partition)) = find(&mut state.topics, &header)
                 {
@@ -130,7 +171,10 @@ fn apply(entry: Decoded, dir: &Path, state: &mut State, damage: &mut Vec<Damage>
     }
 }
 
-fn find<'a>(topics: &'a mut Topics, header: &Header) -> Option<(crate::types::TopicName, &'a mut KnownPartition)> {
+fn find<'a>(
+    topics: &'a mut Topics,
+    header: &Header,
+) -> Option<(crate::types::TopicName, &'a mut KnownPartition)> {
     let topic = topics.get_mut(&header.topic)?;
     let at = usize::try_from(header.partition.0).ok()?;
     Some((topic.name.clone(), topic.partitions.get_mut(at)?))
@@ -139,10 +183,24 @@ fn find<'a>(topics: &'a mut Topics, header: &Header) -> Option<(crate::types::To
 fn apply_change(change: Change, state: &mut State) {
     let topics = &mut state.topics;
     match change {
-        Change::Create { topic, seed, name, partitions, settings } => {
-            let empty = || KnownPartition { at: CheckpointPartition::EMPTY, tail: Tail::default() };
+        Change::Create {
+            topic,
+            seed,
+            name,
+            partitions,
+            settings,
+        } => {
+            let empty = || KnownPartition {
+                at: CheckpointPartition::EMPTY,
+                tail: Tail::default(),
+            };
             let partitions = (0..partitions).map(|_| empty()).collect();
-            topics.entry(topic).or_insert(Known { seed, name, settings, partitions });
+            topics.entry(topic).or_insert(Known {
+                seed,
+                name,
+                settings,
+                partitions,
+            });
         }
         Change::Delete { topic } => {
             topics.remove(&topic);
@@ -152,7 +210,11 @@ fn apply_change(change: Change, state: &mut State) {
                 known.settings = settings;
             }
         }
-        Change::Trim { topic, partition, before } => {
+        Change::Trim {
+            topic,
+            partition,
+            before,
+        } => {
             let known = topics.get_mut(&topic);
             let at = usize::try_from(partition.0).unwrap_or(usize::MAX);
             if let Some(partition) = known.and_then(|known| known.partitions.get_mut(at)) {
@@ -167,7 +229,11 @@ fn apply_change(change: Change, state: &mut State) {
         }
         Change::Erase { topic, erasure } => {
             // A topic's own file, where that stands in for the checkpoint, may know of it already.
-            if state.erasures.iter().all(|(_, known)| known.id != erasure.id) {
+            if state
+                .erasures
+                .iter()
+                .all(|(_, known)| known.id != erasure.id)
+            {
                 state.erasures.push((topic, erasure));
             }
         }

@@ -1,8 +1,8 @@
 //! A partition's key index: its runs, and the file of what outlives records that are gone.
 //!
-//! Runs are derived, so damage in them costs nothing but the work of building them anew. The file of retired facts is
-//! not: which one is in use says the checkpoint, and it must be there. A start that does not go by a checkpoint makes
-//! one of all there are.
+//! Runs are derived, so damage in them costs nothing but the work of building them anew. The file
+//! of retired facts is not: which one is in use says the checkpoint, and it must be there. A start
+//! that does not go by a checkpoint makes one of all there are.
 
 use std::{
     cmp::Reverse,
@@ -33,8 +33,8 @@ use crate::{
 /// How many pages are read at once.
 const PAGES_PER_READ: u64 = 64;
 
-/// Looks at the key index of a partition that ends at `end`. Of its files of retired facts the one numbered `in_use`
-/// counts; 0 for none.
+/// Looks at the key index of a partition that ends at `end`. Of its files of retired facts the one
+/// numbered `in_use` counts; 0 for none.
 pub(super) fn look(
     env: &Env,
     place: &Place<'_>,
@@ -43,15 +43,28 @@ pub(super) fn look(
     damage: &mut Vec<Damage>,
 ) -> (Vec<KeyRun>, Vec<Retired>) {
     let paths = list(env, &place.dir);
-    let runs = paths.iter().filter_map(|path| Some((range_of(path)?, path.clone()))).collect();
-    let facts = paths.iter().filter_map(|path| Some((number_of_file(path)?, path.clone()))).collect();
-    (look_at_runs(env, place, runs, end, damage), look_at_retired(env, place, facts, in_use, damage))
+    let runs = paths
+        .iter()
+        .filter_map(|path| Some((range_of(path)?, path.clone())))
+        .collect();
+    let facts = paths
+        .iter()
+        .filter_map(|path| Some((number_of_file(path)?, path.clone())))
+        .collect();
+    (
+        look_at_runs(env, place, runs, end, damage),
+        look_at_retired(env, place, facts, in_use, damage),
+    )
 }
 
 /// The files in a directory. One that is not there or cannot be read was listed with its segments.
 fn list(env: &Env, dir: &Path) -> Vec<PathBuf> {
     let entries = env.files.read_dir(dir).unwrap_or_default();
-    entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| dir.join(entry.name)).collect()
+    entries
+        .into_iter()
+        .filter(|entry| !entry.is_dir)
+        .map(|entry| dir.join(entry.name))
+        .collect()
 }
 
 fn look_at_runs(
@@ -65,7 +78,13 @@ fn look_at_runs(
     named.sort_by_key(|(offsets, _)| (offsets.start, Reverse(offsets.end)));
     let (mut runs, mut covered) = (Vec::new(), Offset::ZERO);
     for (offsets, path) in named {
-        let mut run = KeyRun { path, offsets, rows: 0, bytes: 0, state: KeyFileState::LeftOver };
+        let mut run = KeyRun {
+            path,
+            offsets,
+            rows: 0,
+            bytes: 0,
+            state: KeyFileState::LeftOver,
+        };
         if run.offsets.start >= covered && run.offsets.end <= end {
             run.state = match check_run(env, place, &mut run) {
                 Ok(true) => KeyFileState::Sound,
@@ -74,7 +93,9 @@ fn look_at_runs(
         }
         match run.state {
             KeyFileState::Sound => covered = run.offsets.end,
-            KeyFileState::Damaged => damage.push(place.damage(run.path.clone(), None, DamageKind::KeyRun)),
+            KeyFileState::Damaged => {
+                damage.push(place.damage(run.path.clone(), None, DamageKind::KeyRun));
+            }
             KeyFileState::LeftOver => {}
         }
         runs.push(run);
@@ -86,11 +107,14 @@ fn look_at_runs(
 fn check_run(env: &Env, place: &Place<'_>, run: &mut KeyRun) -> io::Result<bool> {
     let file = env.files.open(&run.path, Open::Read)?;
     run.bytes = file.len()?;
-    let Some(header) = read_first_page(&*file, run.bytes)?.and_then(|page| key_run::Header::decode(&page)) else {
+    let Some(header) =
+        read_first_page(&*file, run.bytes)?.and_then(|page| key_run::Header::decode(&page))
+    else {
         return Ok(false);
     };
     run.rows = header.rows;
-    let belongs = (header.topic, header.partition) == (place.identity.topic, place.identity.partition)
+    let belongs = (header.topic, header.partition)
+        == (place.identity.topic, place.identity.partition)
         && (header.from..header.to) == run.offsets
         && header.fingerprint == place.fingerprint
         && header.file_bytes() == run.bytes;
@@ -109,7 +133,13 @@ fn look_at_retired(
     let mut missing = in_use != 0;
     let mut files = Vec::new();
     for (number, path) in named {
-        let mut file = Retired { path, number, facts: 0, bytes: 0, state: KeyFileState::LeftOver };
+        let mut file = Retired {
+            path,
+            number,
+            facts: 0,
+            bytes: 0,
+            state: KeyFileState::LeftOver,
+        };
         missing &= number != in_use;
         if number == in_use || !place.whole {
             file.state = match check_retired(env, place, &mut file) {
@@ -132,11 +162,14 @@ fn look_at_retired(
 fn check_retired(env: &Env, place: &Place<'_>, retired: &mut Retired) -> io::Result<bool> {
     let file = env.files.open(&retired.path, Open::Read)?;
     retired.bytes = file.len()?;
-    let Some(header) = read_first_page(&*file, retired.bytes)?.and_then(|page| retired::Header::decode(&page)) else {
+    let Some(header) =
+        read_first_page(&*file, retired.bytes)?.and_then(|page| retired::Header::decode(&page))
+    else {
         return Ok(false);
     };
     retired.facts = header.facts;
-    let belongs = (header.topic, header.partition) == (place.identity.topic, place.identity.partition)
+    let belongs = (header.topic, header.partition)
+        == (place.identity.topic, place.identity.partition)
         && header.number == retired.number
         && header.fingerprint == place.fingerprint
         && header.file_bytes() == retired.bytes;
@@ -151,27 +184,43 @@ fn are_facts_sound(file: &dyn File, header: &retired::Header) -> io::Result<bool
     let sound = are_sound(file, header.salt(), 1..header.behind_filter(), |_, _| true)?
         && are_sound(file, header.salt(), fence, |number, page| {
             let first = (number - fence_from) * retired::FENCE_PER_PAGE;
-            let rows = header.blocks.saturating_sub(first).min(retired::FENCE_PER_PAGE);
+            let rows = header
+                .blocks
+                .saturating_sub(first)
+                .min(retired::FENCE_PER_PAGE);
             blocks.extend((0..rows as usize).map(|nth| FenceRow::at(page, nth).position));
             true
         })?;
     let mut facts = 0;
     for (nth, from) in blocks.iter().enumerate() {
         let to = blocks.get(nth + 1).copied().unwrap_or(header.fence_at);
-        let Some(count) = count_facts(file, header, *from..to)? else { return Ok(false) };
+        let Some(count) = count_facts(file, header, *from..to)? else {
+            return Ok(false);
+        };
         facts += count;
     }
     Ok(sound && facts == header.facts)
 }
 
 /// How many facts are in the block at the front of some bytes of the file; none if it is not sound.
-fn count_facts(file: &dyn File, header: &retired::Header, bytes: Range<u64>) -> io::Result<Option<u64>> {
+fn count_facts(
+    file: &dyn File,
+    header: &retired::Header,
+    bytes: Range<u64>,
+) -> io::Result<Option<u64>> {
     let within = header.first_block_at() <= bytes.start && bytes.end <= header.fence_at;
-    let len = bytes.end.checked_sub(bytes.start).filter(|len| within && *len > BLOCK_HEAD_BYTES as u64);
-    let Some(len) = len.and_then(|len| usize::try_from(len).ok()) else { return Ok(None) };
+    let len = bytes
+        .end
+        .checked_sub(bytes.start)
+        .filter(|len| within && *len > BLOCK_HEAD_BYTES as u64);
+    let Some(len) = len.and_then(|len| usize::try_from(len).ok()) else {
+        return Ok(None);
+    };
     let mut block = vec![0; len];
     file.read_exact_at(&mut block, bytes.start)?;
-    let Some(mut facts) = open_block(&Bytes::from(block), header.salt(), bytes.start) else { return Ok(None) };
+    let Some(mut facts) = open_block(&Bytes::from(block), header.salt(), bytes.start) else {
+        return Ok(None);
+    };
     let mut count = 0;
     while !facts.is_empty() {
         if retired::Retired::take(&mut facts).is_none() {

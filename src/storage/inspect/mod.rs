@@ -1,11 +1,11 @@
 //! What a data directory holds, found out without writing to it or locking it.
 //!
-//! A look from outside: it opens files to read only, so it works on a read-only copy, and beside a broker that serves
-//! the directory. What that broker changes meanwhile may show as a torn end or as a file that has gone; for an answer
-//! that counts it must be stopped first.
+//! A look from outside: it opens files to read only, so it works on a read-only copy, and beside a
+//! broker that serves the directory. What that broker changes meanwhile may show as a torn end or
+//! as a file that has gone; for an answer that counts it must be stopped first.
 //!
-//! The state is what the next start would make of it: the checkpoint, then the journal behind it. Damage never ends the
-//! look; it is listed.
+//! The state is what the next start would make of it: the checkpoint, then the journal behind it.
+//! Damage never ends the look; it is listed.
 //!
 //! Reading order: `report.rs`, the answer; this page; `journal.rs`; `partition.rs`; `keys.rs`.
 
@@ -82,26 +82,57 @@ impl State {
     fn load(env: &Env, checkpoint: Option<&checkpoint::Checkpoint>, dirs: &TopicDirs) -> Self {
         let mut state = Self::default();
         let Some(checkpoint) = checkpoint else {
-            dirs.present.iter().for_each(|(id, dir)| state.load_file(env, *id, dir));
+            dirs.present
+                .iter()
+                .for_each(|(id, dir)| state.load_file(env, *id, dir));
             return state;
         };
-        let topics = checkpoint.topics.iter().filter(|topic| !dirs.is_deleted(topic.id));
+        let topics = checkpoint
+            .topics
+            .iter()
+            .filter(|topic| !dirs.is_deleted(topic.id));
         state.topics = topics.map(at_checkpoint).collect();
-        state.producers = checkpoint.producers.iter().map(|producer| producer.id).collect();
+        state.producers = checkpoint
+            .producers
+            .iter()
+            .map(|producer| producer.id)
+            .collect();
         let erasures = checkpoint.erasures.iter().filter(|known| !known.complete);
-        state.erasures = erasures.map(|known| (known.topic, known.erasure.clone())).collect();
+        state.erasures = erasures
+            .map(|known| (known.topic, known.erasure.clone()))
+            .collect();
         state
     }
 
     /// A topic as its own file describes it.
     fn load_file(&mut self, env: &Env, id: TopicId, dir: &Path) {
-        let Ok(Some(bytes)) = read_file(&*env.files, &dir.join("topic")) else { return };
-        let Some(file) = TopicFile::decode(&bytes).filter(|file| file.id == id) else { return };
-        let at = |start| CheckpointPartition { start, end: start, ..CheckpointPartition::EMPTY };
-        let partitions = file.starts.iter().map(|start| KnownPartition { at: at(*start), tail: Tail::default() });
+        let Ok(Some(bytes)) = read_file(&*env.files, &dir.join("topic")) else {
+            return;
+        };
+        let Some(file) = TopicFile::decode(&bytes).filter(|file| file.id == id) else {
+            return;
+        };
+        let at = |start| CheckpointPartition {
+            start,
+            end: start,
+            ..CheckpointPartition::EMPTY
+        };
+        let partitions = file.starts.iter().map(|start| KnownPartition {
+            at: at(*start),
+            tail: Tail::default(),
+        });
         let partitions = partitions.collect();
-        self.topics.insert(id, Known { seed: file.seed, name: file.name, settings: file.settings, partitions });
-        self.erasures.extend(file.erasures.into_iter().map(|erasure| (id, erasure)));
+        self.topics.insert(
+            id,
+            Known {
+                seed: file.seed,
+                name: file.name,
+                settings: file.settings,
+                partitions,
+            },
+        );
+        self.erasures
+            .extend(file.erasures.into_iter().map(|erasure| (id, erasure)));
     }
 
     /// The erasures of topics that are there.
@@ -118,15 +149,22 @@ impl State {
     }
 }
 
-/// Looks at the data directory `dir`. With `verify`, every frame of every segment is checked; otherwise segments are
-/// looked at only as far as their indexes leave questions. The journal is checked in either case.
+/// Looks at the data directory `dir`. With `verify`, every frame of every segment is checked;
+/// otherwise segments are looked at only as far as their indexes leave questions. The journal is
+/// checked in either case.
 pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
     let mut damage = Vec::new();
     let id = identify(env, dir, &mut damage)?;
     let (checkpoint, found) = load_checkpoint(env, &dir.join("checkpoint"), &mut damage);
     let dirs = TopicDirs::list(env, &dir.join("topics"))?;
     let mut state = State::load(env, found.as_ref(), &dirs);
-    let look = journal::look(env, &dir.join("journal"), found.as_ref(), &mut state, &mut damage)?;
+    let look = journal::look(
+        env,
+        &dir.join("journal"),
+        found.as_ref(),
+        &mut state,
+        &mut damage,
+    )?;
 
     let whole = found.is_some() && !look.damaged;
     let mut reports: Vec<Topic> = Vec::new();
@@ -135,13 +173,28 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
         check_topic_file(env, *id, &known.name, &dir, &mut damage);
         let mut partitions = Vec::new();
         for (number, known_partition) in (0..).zip(&known.partitions) {
-            let identity = log::Identity { topic: *id, partition: PartitionId(number) };
+            let identity = log::Identity {
+                topic: *id,
+                partition: PartitionId(number),
+            };
             let dir = dir.join(identity.partition.to_string());
             let fingerprint = KeyHasher::new(*id, known.seed).fingerprint();
-            let place = partition::Place { dir, identity, topic: &known.name, fingerprint, whole, verify };
+            let place = partition::Place {
+                dir,
+                identity,
+                topic: &known.name,
+                fingerprint,
+                whole,
+                verify,
+            };
             partitions.push(partition::look(env, &place, known_partition, &mut damage));
         }
-        reports.push(Topic { id: *id, name: known.name.clone(), settings: known.settings.clone(), partitions });
+        reports.push(Topic {
+            id: *id,
+            name: known.name.clone(),
+            settings: known.settings.clone(),
+            partitions,
+        });
     }
     reports.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Report {
@@ -167,7 +220,9 @@ fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<u6
     };
     match Identity::decode(&bytes) {
         Ok(identity) => Ok(Some(identity.id)),
-        Err(Unreadable::OtherVersion { version }) => Err(data_dir::Error::OtherVersion { path, version }.into()),
+        Err(Unreadable::OtherVersion { version }) => {
+            Err(data_dir::Error::OtherVersion { path, version }.into())
+        }
         Err(Unreadable::Foreign) => Err(data_dir::Error::Foreign { path }.into()),
         Err(Unreadable::Damaged) => {
             damage.push(Damage::of_file(&file, DamageKind::Identity));
@@ -176,34 +231,64 @@ fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<u6
     }
 }
 
-fn load_checkpoint(env: &Env, path: &Path, damage: &mut Vec<Damage>) -> (Checkpoint, Option<checkpoint::Checkpoint>) {
+fn load_checkpoint(
+    env: &Env,
+    path: &Path,
+    damage: &mut Vec<Damage>,
+) -> (Checkpoint, Option<checkpoint::Checkpoint>) {
     let mut latest: Option<checkpoint::Checkpoint> = None;
     let mut copies = [CopyState::Missing; 2];
     let paths = super::checkpoint::copies(path);
     for (path, state) in paths.iter().zip(&mut copies) {
-        let Some(bytes) = read_or_list(env, path, damage) else { continue };
+        let Some(bytes) = read_or_list(env, path, damage) else {
+            continue;
+        };
         match checkpoint::Checkpoint::decode(&bytes) {
             Some(found) => {
-                *state = CopyState::Whole { applied: found.applied };
-                if latest.as_ref().is_none_or(|latest| latest.applied < found.applied) {
+                *state = CopyState::Whole {
+                    applied: found.applied,
+                };
+                if latest
+                    .as_ref()
+                    .is_none_or(|latest| latest.applied < found.applied)
+                {
                     latest = Some(found);
                 }
             }
             None => *state = CopyState::Damaged,
         }
     }
-    let kind = if latest.is_some() { DamageKind::CheckpointCopy } else { DamageKind::Checkpoint };
-    let damaged = paths.iter().zip(&copies).filter(|(_, state)| **state == CopyState::Damaged);
+    let kind = if latest.is_some() {
+        DamageKind::CheckpointCopy
+    } else {
+        DamageKind::Checkpoint
+    };
+    let damaged = paths
+        .iter()
+        .zip(&copies)
+        .filter(|(_, state)| **state == CopyState::Damaged);
     damage.extend(damaged.map(|(path, _)| Damage::of_file(path, kind.clone())));
     let applied = latest.as_ref().map(|latest| latest.applied);
     let journal_file = latest.as_ref().map(|latest| latest.journal_file);
-    (Checkpoint { copies, applied, journal_file }, latest)
+    (
+        Checkpoint {
+            copies,
+            applied,
+            journal_file,
+        },
+        latest,
+    )
 }
 
 /// A file's content; what cannot be read is listed as damage and left out.
 fn read_or_list(env: &Env, path: &Path, damage: &mut Vec<Damage>) -> Option<Vec<u8>> {
     read_file(&*env.files, path).unwrap_or_else(|error| {
-        damage.push(Damage::of_file(path, DamageKind::Unreadable { cause: error.source.to_string() }));
+        damage.push(Damage::of_file(
+            path,
+            DamageKind::Unreadable {
+                cause: error.source.to_string(),
+            },
+        ));
         None
     })
 }
@@ -216,9 +301,19 @@ struct TopicDirs {
 
 impl TopicDirs {
     fn list(env: &Env, path: &Path) -> Result<Self, data_dir::Error> {
-        let mut dirs = Self { present: Vec::new(), deleted: Vec::new() };
-        let there = env.files.exists(path).map_err(FileError::when("look for", path))?;
-        let entries = if there { env.files.read_dir(path) } else { Ok(Vec::new()) };
+        let mut dirs = Self {
+            present: Vec::new(),
+            deleted: Vec::new(),
+        };
+        let there = env
+            .files
+            .exists(path)
+            .map_err(FileError::when("look for", path))?;
+        let entries = if there {
+            env.files.read_dir(path)
+        } else {
+            Ok(Vec::new())
+        };
         for entry in entries.map_err(FileError::when("list", path))? {
             let (stem, list) = match entry.name.strip_suffix(".deleted") {
                 Some(stem) => (stem, &mut dirs.deleted),
@@ -236,21 +331,51 @@ impl TopicDirs {
     }
 
     fn leftovers(self, topics: &Topics) -> Vec<PathBuf> {
-        let unknown = self.present.into_iter().filter(|(id, _)| !topics.contains_key(id));
+        let unknown = self
+            .present
+            .into_iter()
+            .filter(|(id, _)| !topics.contains_key(id));
         unknown.chain(self.deleted).map(|(_, path)| path).collect()
     }
 }
 
 fn at_checkpoint(topic: &checkpoint::Topic) -> (TopicId, Known) {
-    let partitions = topic.partitions.iter().map(|at| KnownPartition { at: *at, tail: Tail::default() }).collect();
-    (topic.id, Known { seed: topic.seed, name: topic.name.clone(), settings: topic.settings.clone(), partitions })
+    let partitions = topic
+        .partitions
+        .iter()
+        .map(|at| KnownPartition {
+            at: *at,
+            tail: Tail::default(),
+        })
+        .collect();
+    (
+        topic.id,
+        Known {
+            seed: topic.seed,
+            name: topic.name.clone(),
+            settings: topic.settings.clone(),
+            partitions,
+        },
+    )
 }
 
-/// Lists a topic's file that is not sound. A topic that was created behind the checkpoint need not have one.
-fn check_topic_file(env: &Env, id: TopicId, name: &TopicName, dir: &Path, damage: &mut Vec<Damage>) {
+/// Lists a topic's file that is not sound. A topic that was created behind the checkpoint need not
+/// have one.
+fn check_topic_file(
+    env: &Env,
+    id: TopicId,
+    name: &TopicName,
+    dir: &Path,
+    damage: &mut Vec<Damage>,
+) {
     let path = dir.join("topic");
-    let Some(bytes) = read_or_list(env, &path, damage) else { return };
+    let Some(bytes) = read_or_list(env, &path, damage) else {
+        return;
+    };
     if TopicFile::decode(&bytes).is_none_or(|file| file.id != id) {
-        damage.push(Damage { topic: Some(name.clone()), ..Damage::of_file(&path, DamageKind::TopicFile) });
+        damage.push(Damage {
+            topic: Some(name.clone()),
+            ..Damage::of_file(&path, DamageKind::TopicFile)
+        });
     }
 }

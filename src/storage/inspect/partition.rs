@@ -2,7 +2,9 @@
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
-use super::{Damage, DamageKind, IndexState, KnownPartition, Partition, Segment, SegmentState, keys};
+use super::{
+    Damage, DamageKind, IndexState, KnownPartition, Partition, Segment, SegmentState, keys,
+};
 use crate::{
     env::{Env, File, Open},
     storage::{
@@ -54,16 +56,34 @@ struct Frames {
 }
 
 impl Place<'_> {
-    pub(super) fn damage(&self, path: PathBuf, offsets: Option<Range<Offset>>, kind: DamageKind) -> Damage {
+    pub(super) fn damage(
+        &self,
+        path: PathBuf,
+        offsets: Option<Range<Offset>>,
+        kind: DamageKind,
+    ) -> Damage {
         let partition = Some(self.identity.partition);
-        Damage { path, topic: Some(self.topic.clone()), partition, offsets, kind }
+        Damage {
+            path,
+            topic: Some(self.topic.clone()),
+            partition,
+            offsets,
+            kind,
+        }
     }
 }
 
 /// Looks at a partition.
-pub(super) fn look(env: &Env, place: &Place<'_>, known: &KnownPartition, damage: &mut Vec<Damage>) -> Partition {
+pub(super) fn look(
+    env: &Env,
+    place: &Place<'_>,
+    known: &KnownPartition,
+    damage: &mut Vec<Damage>,
+) -> Partition {
     let listed = log::list(&*env.files, &place.dir).unwrap_or_else(|error| {
-        let kind = DamageKind::Unreadable { cause: error.source.to_string() };
+        let kind = DamageKind::Unreadable {
+            cause: error.source.to_string(),
+        };
         damage.push(place.damage(error.path, Some(known.at.start..known.at.end), kind));
         Vec::new()
     });
@@ -85,7 +105,11 @@ pub(super) fn look(env: &Env, place: &Place<'_>, known: &KnownPartition, damage:
     if known.at.end > reached {
         let base = known.at.active.map_or(reached, |active| active.base);
         let path = log::segment_path(&place.dir, base);
-        damage.push(place.damage(path, Some(reached..known.at.end), DamageKind::MissingRecords));
+        damage.push(place.damage(
+            path,
+            Some(reached..known.at.end),
+            DamageKind::MissingRecords,
+        ));
         reached = known.at.end;
     }
     for offsets in &known.tail.offsets {
@@ -120,12 +144,22 @@ fn expect(place: &Place<'_>, at: &CheckpointPartition, listed: &[(Offset, u64)])
         let state = state_of(number, *base);
         let next = listed.get(number + 1).map(|(next, _)| *next);
         let (end, counted) = match (state, at.active) {
-            (SegmentState::Active, Some(active)) if place.whole => (Some(at.end), active.len.min(*bytes)),
-            (SegmentState::Sealed, _) if place.whole => (Some(next.map_or(limit, |next| next.min(limit))), *bytes),
+            (SegmentState::Active, Some(active)) if place.whole => {
+                (Some(at.end), active.len.min(*bytes))
+            }
+            (SegmentState::Sealed, _) if place.whole => {
+                (Some(next.map_or(limit, |next| next.min(limit))), *bytes)
+            }
             (SegmentState::Sealed, _) => (next, *bytes),
             _ => (None, *bytes),
         };
-        Expected { base: *base, bytes: *bytes, counted, end, state }
+        Expected {
+            base: *base,
+            bytes: *bytes,
+            counted,
+            end,
+            state,
+        }
     };
     listed.iter().enumerate().map(expect_one).collect()
 }
@@ -166,12 +200,18 @@ fn look_at_segment(
         }
         Err(error) => {
             let lost = expected.base.max(start)..segment.end.max(start);
-            let kind = DamageKind::Unreadable { cause: error.source.to_string() };
+            let kind = DamageKind::Unreadable {
+                cause: error.source.to_string(),
+            };
             damage.push(place.damage(error.path, Some(lost), kind));
         }
     }
     if segment.index == IndexState::Damaged {
-        damage.push(place.damage(log::index_path(&place.dir, expected.base), None, DamageKind::Index));
+        damage.push(place.damage(
+            log::index_path(&place.dir, expected.base),
+            None,
+            DamageKind::Index,
+        ));
     }
     segment
 }
@@ -191,10 +231,18 @@ fn list_holes(
             damage.push(place.damage(path.to_owned(), Some(hole), kind));
         }
     };
-    frames.holes.iter().for_each(|hole| list(hole, DamageKind::Records));
+    frames
+        .holes
+        .iter()
+        .for_each(|hole| list(hole, DamageKind::Records));
     let end = expected.end.unwrap_or(frames.end);
-    // Bytes behind the last sound frame are what is left of the records; without them they are in no file.
-    let kind = if frames.end_position < expected.counted { DamageKind::Records } else { DamageKind::MissingRecords };
+    // Bytes behind the last sound frame are what is left of the records; without them they are in
+    // no file.
+    let kind = if frames.end_position < expected.counted {
+        DamageKind::Records
+    } else {
+        DamageKind::MissingRecords
+    };
     list(&(frames.end..end), kind);
 }
 
@@ -204,7 +252,9 @@ fn look_at_index(env: &Env, place: &Place<'_>, expected: &Expected) -> (Vec<Inde
     if expected.state != SegmentState::Sealed {
         return (rows, IndexState::NotYet);
     }
-    let whole = rows.last().is_some_and(|last| u64::from(last.position) == expected.counted);
+    let whole = rows
+        .last()
+        .is_some_and(|last| u64::from(last.position) == expected.counted);
     let path = log::index_path(&place.dir, expected.base);
     let state = match env.files.exists(&path) {
         Ok(false) => IndexState::Missing,
@@ -214,8 +264,8 @@ fn look_at_index(env: &Env, place: &Place<'_>, expected: &Expected) -> (Vec<Inde
     (rows, state)
 }
 
-/// Goes through a segment's frames: all of them, or from the last that the index knows. Also says whether the header is
-/// sound.
+/// Goes through a segment's frames: all of them, or from the last that the index knows. Also says
+/// whether the header is sound.
 fn look_at_frames(
     env: &Env,
     place: &Place<'_>,
@@ -223,7 +273,10 @@ fn look_at_frames(
     rows: &[IndexRow],
 ) -> Result<(bool, Frames), FileError> {
     let path = log::segment_path(&place.dir, expected.base);
-    let file = env.files.open(&path, Open::Read).map_err(FileError::when("open", &path))?;
+    let file = env
+        .files
+        .open(&path, Open::Read)
+        .map_err(FileError::when("open", &path))?;
     let header = read_header(&*file, expected.counted).map_err(FileError::when("read", &path))?;
     let sound = header.is_some_and(|header| {
         header.topic == place.identity.topic
@@ -256,9 +309,20 @@ fn count_frames(
     known: Option<IndexRow>,
 ) -> std::io::Result<Frames> {
     let position = known.map_or(0, |row| u64::from(row.position));
-    let mut frames = Frames::at(expected.base.plus(known.map_or(0, |row| u64::from(row.relative))), position);
+    let mut frames = Frames::at(
+        expected
+            .base
+            .plus(known.map_or(0, |row| u64::from(row.relative))),
+        position,
+    );
     frames.records = frames.end.0 - expected.base.0;
-    let mut walk = Walk::new(Source::File(file), expected.counted, place.identity, expected.base, position);
+    let mut walk = Walk::new(
+        Source::File(file),
+        expected.counted,
+        place.identity,
+        expected.base,
+        position,
+    );
     while let Some((position, frame)) = next_frame(&mut walk)? {
         frames.take(position, &frame);
     }
@@ -273,7 +337,13 @@ fn check_frames(
     rows: &[IndexRow],
 ) -> std::io::Result<Frames> {
     let mut frames = Frames::at(expected.base, HEADER_BYTES);
-    let mut walk = Walk::new(Source::File(file), expected.counted, place.identity, expected.base, 0);
+    let mut walk = Walk::new(
+        Source::File(file),
+        expected.counted,
+        place.identity,
+        expected.base,
+        0,
+    );
     let mut rows = rows.iter().peekable();
     let mut latest = i64::MIN;
     while let Some((position, frame)) = next_frame(&mut walk)? {
@@ -282,14 +352,21 @@ fn check_frames(
                 && expected.base.plus(u64::from(row.relative)) == frame.header().base
                 && row.latest_before_ms == latest;
             // Behind damage the rows know more than can be seen now.
-            frames.index_differs |= !fits && frames.holes.is_empty() && frame.header().base == frames.end;
+            frames.index_differs |=
+                !fits && frames.holes.is_empty() && frame.header().base == frames.end;
         }
         latest = latest.max(frame.header().latest_timestamp_ms);
         frames.take(position, &frame);
     }
     let sound = frames.holes.is_empty() && frames.end_position == expected.counted;
-    let end = rows.next().map(|row| (u64::from(row.position), expected.base.plus(u64::from(row.relative))));
-    frames.index_differs |= sound && end.is_some_and(|end| end != (frames.end_position, frames.end));
+    let end = rows.next().map(|row| {
+        (
+            u64::from(row.position),
+            expected.base.plus(u64::from(row.relative)),
+        )
+    });
+    frames.index_differs |=
+        sound && end.is_some_and(|end| end != (frames.end_position, frames.end));
     Ok(frames)
 }
 
@@ -308,7 +385,13 @@ fn next_frame(walk: &mut Walk) -> std::io::Result<Option<(u64, Frame)>> {
 
 impl Frames {
     fn at(end: Offset, end_position: u64) -> Self {
-        Self { end, end_position: end_position.max(HEADER_BYTES), records: 0, holes: Vec::new(), index_differs: false }
+        Self {
+            end,
+            end_position: end_position.max(HEADER_BYTES),
+            records: 0,
+            holes: Vec::new(),
+            index_differs: false,
+        }
     }
 
     fn take(&mut self, position: u64, frame: &Frame) {

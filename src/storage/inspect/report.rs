@@ -115,10 +115,11 @@ pub(crate) struct Partition {
     pub(crate) journal_records: u64,
     /// In order of their bases.
     pub(crate) segments: Vec<Segment>,
-    /// The key index, in order of the offsets. What no run covers is looked for in the log, so that nothing is lost.
+    /// The key index, in order of the offsets. What no run covers is looked for in the log, so that
+    /// nothing is lost.
     pub(crate) key_runs: Vec<KeyRun>,
-    /// What outlives records that are gone, in order of the files' numbers: the file in use, and leftovers of others.
-    /// Without a whole checkpoint and journal, all of them are in use.
+    /// What outlives records that are gone, in order of the files' numbers: the file in use, and
+    /// leftovers of others. Without a whole checkpoint and journal, all of them are in use.
     pub(crate) retired: Vec<Retired>,
 }
 
@@ -238,11 +239,17 @@ pub(crate) enum DamageKind {
 
 impl Damage {
     pub(super) fn of_file(path: &Path, kind: DamageKind) -> Self {
-        Self { path: path.to_owned(), topic: None, partition: None, offsets: None, kind }
+        Self {
+            path: path.to_owned(),
+            topic: None,
+            partition: None,
+            offsets: None,
+            kind,
+        }
     }
 
-    /// Whether records are lost by it, or what is known of those that are gone. What is not lost is mended by the next
-    /// start, or when it is needed.
+    /// Whether records are lost by it, or what is known of those that are gone. What is not lost is
+    /// mended by the next start, or when it is needed.
     pub(crate) fn loses_records(&self) -> bool {
         match &self.kind {
             DamageKind::JournalEntries { .. }
@@ -273,7 +280,11 @@ impl fmt::Display for Damage {
             write!(f, ", partition {partition}")?;
         }
         if let Some(offsets) = &self.offsets {
-            write!(f, ", offsets {} up to {} cannot be read", offsets.start, offsets.end)?;
+            write!(
+                f,
+                ", offsets {} up to {} cannot be read",
+                offsets.start, offsets.end
+            )?;
         }
         Ok(())
     }

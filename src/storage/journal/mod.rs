@@ -1,16 +1,17 @@
 //! The journal: the one thing that must be synced to acknowledge.
 //!
-//! A ring of preallocated files. A *write* is one or more entries, gathered, padded to whole blocks and synced once; it
-//! never spans two files. When a file is full the next one is taken: one that a checkpoint has released, or a new one
-//! as long as there are fewer than the most allowed. When neither is to be had, [`Error::Full`] says so, and nothing
-//! was written.
+//! A ring of preallocated files. A *write* is one or more entries, gathered, padded to whole blocks
+//! and synced once; it never spans two files. When a file is full the next one is taken: one that a
+//! checkpoint has released, or a new one as long as there are fewer than the most allowed. When
+//! neither is to be had, [`Error::Full`] says so, and nothing was written.
 //!
 //! Invariants:
 //! - Entries are numbered without gaps, and each carries the checksum of the one before it.
 //! - A block that holds an entry is not written again before a checkpoint has released its file.
 //! - After a failed write or sync the journal is not used again (the caller sees to that).
 //!
-//! Reading order: this page; `ring.rs`, which file is what; `replay.rs`, how it is read after a start.
+//! Reading order: this page; `ring.rs`, which file is what; `replay.rs`, how it is read after a
+//! start.
 
 mod replay;
 mod ring;
@@ -28,14 +29,15 @@ use super::{
 };
 use crate::env::{AlignedBuffer, Env};
 
-/// How many bytes are handed to the disk at once. Measured on the way to its limit: 1 MiB reaches 80 % of what 8 MiB
-/// does.
+/// How many bytes are handed to the disk at once. Measured on the way to its limit: 1 MiB reaches
+/// 80 % of what 8 MiB does.
 const CHUNK_BYTES: usize = 2 << 20;
 
 /// How large the journal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// The size of each file in bytes: a multiple of 4,096. No entry can be larger than a file less one block.
+    /// The size of each file in bytes: a multiple of 4,096. No entry can be larger than a file less
+    /// one block.
     pub(crate) file_bytes: u64,
     /// Most files; at least 2.
     pub(crate) files: u32,
@@ -98,8 +100,8 @@ impl Journal {
         self.sequence
     }
 
-    /// Writes one entry for each list of items, and syncs them if `sync` is set. One entry is always taken; `group`
-    /// should fit [`Options::capacity`] as a whole.
+    /// Writes one entry for each list of items, and syncs them if `sync` is set. One entry is
+    /// always taken; `group` should fit [`Options::capacity`] as a whole.
     pub(crate) fn write(&mut self, group: &[&[Item]], sync: bool) -> Result<(), Error> {
         let total: usize = group.iter().map(|items| entry::encoded_len(items)).sum();
         let total = (total as u64).next_multiple_of(BLOCK_BYTES);
@@ -122,7 +124,11 @@ impl Journal {
         self.buffer.pad();
         self.write_chunk(&mut current)?;
         if sync {
-            current.file.handle.sync_data().map_err(FileError::when(SYNC, &current.file.path))?;
+            current
+                .file
+                .handle
+                .sync_data()
+                .map_err(FileError::when(SYNC, &current.file.path))?;
             self.durable = self.sequence;
         }
         self.current = Some(current);
@@ -134,13 +140,18 @@ impl Journal {
         if let Some(current) = &self.current
             && self.durable < self.sequence
         {
-            current.file.handle.sync_data().map_err(FileError::when(SYNC, &current.file.path))?;
+            current
+                .file
+                .handle
+                .sync_data()
+                .map_err(FileError::when(SYNC, &current.file.path))?;
             self.durable = self.sequence;
         }
         Ok(())
     }
 
-    /// Leaves the file in use: entries go on in another, and a checkpoint of all there are releases this one.
+    /// Leaves the file in use: entries go on in another, and a checkpoint of all there are releases
+    /// this one.
     pub(crate) fn leave_file(&mut self) -> Result<(), FileError> {
         self.sync()?;
         self.current = None;
@@ -150,7 +161,10 @@ impl Journal {
 
     /// The current file if it has room, else the next one.
     fn room_for(&mut self, bytes: u64) -> Result<Current, Error> {
-        assert!(bytes <= self.options.capacity(), "the caller keeps entries below the journal's capacity");
+        assert!(
+            bytes <= self.options.capacity(),
+            "the caller keeps entries below the journal's capacity"
+        );
         match self.current.take() {
             Some(current) if current.position + bytes <= self.options.file_bytes => Ok(current),
             full => {
@@ -158,11 +172,17 @@ impl Journal {
                 if let Some(full) = &full
                     && self.durable < self.sequence
                 {
-                    full.file.handle.sync_data().map_err(FileError::when(SYNC, &full.file.path))?;
+                    full.file
+                        .handle
+                        .sync_data()
+                        .map_err(FileError::when(SYNC, &full.file.path))?;
                     self.durable = self.sequence;
                 }
                 match self.ring.take_next(self.sequence + 1)? {
-                    Some(file) => Ok(Current { file, position: BLOCK_BYTES }),
+                    Some(file) => Ok(Current {
+                        file,
+                        position: BLOCK_BYTES,
+                    }),
                     None => Err(Error::Full),
                 }
             }

@@ -1,16 +1,16 @@
 //! Reading the journal after a start.
 //!
-//! [`Replay::survey`] walks the chain of entries and settles where it ends; [`Replay::entries`] then gives them out.
-//! Three things can stop the walk:
+//! [`Replay::survey`] walks the chain of entries and settles where it ends; [`Replay::entries`]
+//! then gives them out. Three things can stop the walk:
 //!
 //! - *The end.* Nothing follows that could belong to this use of the file.
-//! - *A torn tail.* The last write was not synced when the power went. Nobody was answered, so it is cut; what there is
-//!   of it is kept aside.
-//! - *Damage.* A later entry says that the missing one had been synced before. Then acknowledged entries are lost: they
-//!   are reported, and the walk goes on behind them.
+//! - *A torn tail.* The last write was not synced when the power went. Nobody was answered, so it
+//!   is cut; what there is of it is kept aside.
+//! - *Damage.* A later entry says that the missing one had been synced before. Then acknowledged
+//!   entries are lost: they are reported, and the walk goes on behind them.
 //!
-//! What is read is synced first: after a mere crash of the process it might be in the operating system's cache only,
-//! and nothing may be visible that a power cut could still take away.
+//! What is read is synced first: after a mere crash of the process it might be in the operating
+//! system's cache only, and nothing may be visible that a power cut could still take away.
 
 use std::{
     collections::BTreeMap,
@@ -51,8 +51,8 @@ pub(crate) type FirstOffsets = BTreeMap<(TopicId, PartitionId), Offset>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
     pub(crate) sequences: Range<u64>,
-    /// The sound frames among what is left of them. Whether they were all is not known, so they are not served, but
-    /// they say which records are lost.
+    /// The sound frames among what is left of them. Whether they were all is not known, so they are
+    /// not served, but they say which records are lost.
     pub(crate) frames: Vec<frame::Header>,
     /// How many bytes they took: no partition can have lost more records than that.
     pub(crate) bytes: u64,
@@ -88,7 +88,8 @@ struct Walk {
     broken: Option<Broken>,
 }
 
-/// A place in a file from where on no entry goes on with the chain, with what is left of a write there.
+/// A place in a file from where on no entry goes on with the chain, with what is left of a write
+/// there.
 struct Broken {
     path: Arc<Path>,
     salt: u64,
@@ -96,19 +97,36 @@ struct Broken {
 }
 
 impl Replay {
-    /// Finds the entries in the files from number `from_file` on, of which those up to `applied` are not needed.
-    /// Without `applied` all there are.
-    pub(crate) fn survey(env: &Env, ring: &Ring, from_file: u64, applied: Option<u64>) -> Result<Self, FileError> {
-        let needed: Vec<_> = ring.used().into_iter().filter(|(number, _)| *number >= from_file).collect();
+    /// Finds the entries in the files from number `from_file` on, of which those up to `applied`
+    /// are not needed. Without `applied` all there are.
+    pub(crate) fn survey(
+        env: &Env,
+        ring: &Ring,
+        from_file: u64,
+        applied: Option<u64>,
+    ) -> Result<Self, FileError> {
+        let needed: Vec<_> = ring
+            .used()
+            .into_iter()
+            .filter(|(number, _)| *number >= from_file)
+            .collect();
         for (_, path) in &needed {
-            let file = env.files.open(path, Open::Write).map_err(FileError::when("open", path))?;
+            let file = env
+                .files
+                .open(path, Open::Write)
+                .map_err(FileError::when("open", path))?;
             file.sync_data().map_err(FileError::when(SYNC, path))?;
         }
         Self::look(env, needed, applied)
     }
 
-    /// As [`survey`](Self::survey) of these files, but nothing is made durable: for who only wants to know.
-    pub(crate) fn look(env: &Env, files: Vec<(u64, PathBuf)>, applied: Option<u64>) -> Result<Self, FileError> {
+    /// As [`survey`](Self::survey) of these files, but nothing is made durable: for who only wants
+    /// to know.
+    pub(crate) fn look(
+        env: &Env,
+        files: Vec<(u64, PathBuf)>,
+        applied: Option<u64>,
+    ) -> Result<Self, FileError> {
         let mut walk = Walk {
             expected: applied.map(|applied| applied + 1),
             previous: None,
@@ -125,15 +143,24 @@ impl Replay {
 
     /// Whether acknowledged entries are lost, in whole or in part.
     pub(crate) fn is_damaged(&self) -> bool {
-        !self.lost.is_empty() || self.places.iter().any(|place| !place.whole && place.link.sequence > self.applied)
+        !self.lost.is_empty()
+            || self
+                .places
+                .iter()
+                .any(|place| !place.whole && place.link.sequence > self.applied)
     }
 
     /// Whether every entry that there ever was has been found.
     pub(crate) fn is_complete(&self) -> bool {
-        !self.is_damaged() && self.places.first().is_some_and(|first| first.link.sequence == 1)
+        !self.is_damaged()
+            && self
+                .places
+                .first()
+                .is_some_and(|first| first.link.sequence == 1)
     }
 
-    /// The acknowledged entries that are lost as a whole, in order. Behind each of them there is an entry that is not.
+    /// The acknowledged entries that are lost as a whole, in order. Behind each of them there is an
+    /// entry that is not.
     pub(crate) fn lost(&self) -> &[Lost] {
         &self.lost
     }
@@ -150,7 +177,9 @@ impl Replay {
 
     /// Where a write that was never acknowledged has left bytes.
     pub(crate) fn torn(&self) -> Option<(&Path, Range<u64>)> {
-        self.torn.as_ref().map(|torn| (&*torn.path, torn.bytes.clone()))
+        self.torn
+            .as_ref()
+            .map(|torn| (&*torn.path, torn.bytes.clone()))
     }
 
     /// The file and the link of every entry that was found, needed or not, in order.
@@ -161,19 +190,24 @@ impl Replay {
     /// The entries that are needed, in order. One file at a time is in memory.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Result<Decoded, FileError>> + '_ {
         let mut loaded: Option<(Arc<Path>, Bytes)> = None;
-        self.places.iter().filter(|place| place.link.sequence > self.applied).map(move |place| {
-            let bytes = match &loaded {
-                Some((path, bytes)) if *path == place.path => bytes.clone(),
-                _ => {
-                    let bytes = load(&self.env, &place.path)?;
-                    loaded = Some((place.path.clone(), bytes.clone()));
-                    bytes
-                }
-            };
-            let at = usize::try_from(place.position).expect("a journal file fits memory");
-            Ok(entry::decode(&bytes.slice(at..at + place.length), place.salt)
-                .expect("the survey has decoded this entry, and nothing has written since"))
-        })
+        self.places
+            .iter()
+            .filter(|place| place.link.sequence > self.applied)
+            .map(move |place| {
+                let bytes = match &loaded {
+                    Some((path, bytes)) if *path == place.path => bytes.clone(),
+                    _ => {
+                        let bytes = load(&self.env, &place.path)?;
+                        loaded = Some((place.path.clone(), bytes.clone()));
+                        bytes
+                    }
+                };
+                let at = usize::try_from(place.position).expect("a journal file fits memory");
+                Ok(
+                    entry::decode(&bytes.slice(at..at + place.length), place.salt)
+                        .expect("the survey has decoded this entry, and nothing has written since"),
+                )
+            })
     }
 
     /// Of each partition, where its frames in the needed entries begin.
@@ -183,24 +217,37 @@ impl Replay {
             for item in entry?.items {
                 if let Ok(Item::Frame(frame)) = item {
                     let header = frame.header();
-                    first.entry((header.topic, header.partition)).or_insert(header.base);
+                    first
+                        .entry((header.topic, header.partition))
+                        .or_insert(header.base);
                 }
             }
         }
         Ok(first)
     }
 
-    /// Keeps the bytes of a torn tail in a file in `dir`, for whoever wants to look; returns the file's path.
+    /// Keeps the bytes of a torn tail in a file in `dir`, for whoever wants to look; returns the
+    /// file's path.
     pub(crate) fn keep_torn(&self, dir: &Path) -> Result<Option<PathBuf>, FileError> {
-        let Some(torn) = &self.torn else { return Ok(None) };
+        let Some(torn) = &self.torn else {
+            return Ok(None);
+        };
         let files = &*self.env.files;
         if ensure_dir(files, dir)? {
             sync_parent(files, dir)?;
         }
         let bytes = load(&self.env, &torn.path)?;
-        let at = |position: u64| usize::try_from(position).expect("a journal file fits memory").min(bytes.len());
+        let at = |position: u64| {
+            usize::try_from(position)
+                .expect("a journal file fits memory")
+                .min(bytes.len())
+        };
         let path = dir.join(format!("journal-after-{}.torn", self.tip.sequence));
-        replace_file(files, &path, &bytes[at(torn.bytes.start)..at(torn.bytes.end)])?;
+        replace_file(
+            files,
+            &path,
+            &bytes[at(torn.bytes.start)..at(torn.bytes.end)],
+        )?;
         Ok(Some(path))
     }
 }
@@ -210,18 +257,23 @@ impl Walk {
     fn file(&mut self, env: &Env, number: u64, path: PathBuf) -> Result<(), FileError> {
         let path: Arc<Path> = path.into();
         let bytes = load(env, &path)?;
-        let Some(header) = FileHeader::decode(&bytes).filter(|header| header.number == number) else {
+        let Some(header) = FileHeader::decode(&bytes).filter(|header| header.number == number)
+        else {
             return Ok(());
         };
         let salt = header.salt;
-        if let Some(decoded) = decode_at(&bytes, BLOCK_BYTES, salt).filter(|decoded| self.proves_a_loss(decoded)) {
+        if let Some(decoded) =
+            decode_at(&bytes, BLOCK_BYTES, salt).filter(|decoded| self.proves_a_loss(decoded))
+        {
             self.look_back(env, decoded.link.sequence)?;
         }
         let mut position = BLOCK_BYTES;
         let mut first = true;
         loop {
             match next_entry(&bytes, position, salt) {
-                Some((at, decoded)) if self.follows(&decoded) || (first && self.starts_anew(&decoded)) => {
+                Some((at, decoded))
+                    if self.follows(&decoded) || (first && self.starts_anew(&decoded)) =>
+                {
                     position = at + decoded.length as u64;
                     self.take(&path, at, decoded);
                 }
@@ -242,16 +294,20 @@ impl Walk {
 
     /// Whether an entry goes on with the chain.
     fn follows(&self, decoded: &Decoded) -> bool {
-        self.expected.is_none_or(|expected| decoded.link.sequence == expected)
-            && self.previous.is_none_or(|previous| decoded.link.previous == previous)
+        self.expected
+            .is_none_or(|expected| decoded.link.sequence == expected)
+            && self
+                .previous
+                .is_none_or(|previous| decoded.link.previous == previous)
     }
 
-    /// Whether the first entry of a file goes on from an earlier place. The first file of a known start may begin
-    /// before it; and behind a torn tail that a start has cut, the sequences that were cut are used again, in the next
-    /// file.
+    /// Whether the first entry of a file goes on from an earlier place. The first file of a known
+    /// start may begin before it; and behind a torn tail that a start has cut, the sequences that
+    /// were cut are used again, in the next file.
     fn starts_anew(&mut self, decoded: &Decoded) -> bool {
         let (sequence, previous) = (decoded.link.sequence, decoded.link.previous);
-        let same = |place: &Place| place.link.sequence == sequence && place.link.previous == previous;
+        let same =
+            |place: &Place| place.link.sequence == sequence && place.link.previous == previous;
         if let Some(cut) = self.places.iter().rposition(same) {
             self.places.truncate(cut);
             return true;
@@ -261,7 +317,10 @@ impl Walk {
 
     /// Whether the walk has found nothing yet and can begin with this entry.
     fn may_begin_with(&self, decoded: &Decoded) -> bool {
-        self.places.is_empty() && self.expected.is_none_or(|expected| decoded.link.sequence <= expected)
+        self.places.is_empty()
+            && self
+                .expected
+                .is_none_or(|expected| decoded.link.sequence <= expected)
     }
 
     fn take(&mut self, path: &Arc<Path>, position: u64, decoded: Decoded) {
@@ -279,25 +338,42 @@ impl Walk {
         });
     }
 
-    /// Where the chain has broken: the next entry that counts, if there is proof that what is missing had been synced.
+    /// Where the chain has broken: the next entry that counts, if there is proof that what is
+    /// missing had been synced.
     ///
-    /// The proof is an entry at the beginning of a later write. Before it, in the write of the missing entry, there may
-    /// be others, at any byte.
+    /// The proof is an entry at the beginning of a later write. Before it, in the write of the
+    /// missing entry, there may be others, at any byte.
     fn find_beyond(&self, bytes: &Bytes, broken: u64, salt: u64) -> Option<(u64, Decoded)> {
-        let blocks = (broken.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64).step_by(BLOCK_BYTES as usize);
-        let mut sound = blocks.filter_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)));
-        let proof = sound.find(|(_, decoded)| self.may_begin_with(decoded) || self.proves_a_loss(decoded))?;
+        let blocks = (broken.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64)
+            .step_by(BLOCK_BYTES as usize);
+        let mut sound =
+            blocks.filter_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)));
+        let proof = sound
+            .find(|(_, decoded)| self.may_begin_with(decoded) || self.proves_a_loss(decoded))?;
         let between = (broken + 1..proof.0).filter(|at| looks_like_an_entry(bytes, *at, salt));
-        let mut sound = between.filter_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)));
+        let mut sound =
+            between.filter_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)));
         let first = self.expected.unwrap_or(0)..proof.1.link.sequence;
-        Some(sound.find(|(_, decoded)| first.contains(&decoded.link.sequence)).unwrap_or(proof))
+        Some(
+            sound
+                .find(|(_, decoded)| first.contains(&decoded.link.sequence))
+                .unwrap_or(proof),
+        )
     }
 
-    /// The chain broke in the file before, and the next one begins with an entry that says that what is missing had
-    /// been synced: all of it is in that file, and what is sound of it counts. Sequences that a start has cut, and that
-    /// are used again, are never below that of a file's first entry.
+    /// The chain broke in the file before, and the next one begins with an entry that says that
+    /// what is missing had been synced: all of it is in that file, and what is sound of it counts.
+    /// Sequences that a start has cut, and that are used again, are never below that of a file's
+    /// first entry.
     fn look_back(&mut self, env: &Env, until: u64) -> Result<(), FileError> {
-        let Some(Broken { path, salt, bytes: broken }) = self.broken.take() else { return Ok(()) };
+        let Some(Broken {
+            path,
+            salt,
+            bytes: broken,
+        }) = self.broken.take()
+        else {
+            return Ok(());
+        };
         let bytes = load(env, &path)?;
         let mut position = broken.start;
         loop {
@@ -321,7 +397,9 @@ impl Walk {
 
     /// Whether an entry says that the expected one was synced before it was written.
     fn proves_a_loss(&self, decoded: &Decoded) -> bool {
-        self.expected.is_none_or(|expected| decoded.link.sequence >= expected && decoded.link.durable >= expected)
+        self.expected.is_none_or(|expected| {
+            decoded.link.sequence >= expected && decoded.link.durable >= expected
+        })
     }
 
     /// Takes note that the entries before `sequence` are lost, which took this range of the file.
@@ -329,66 +407,118 @@ impl Walk {
         let lost = self.expected.unwrap_or(sequence)..sequence;
         if !lost.is_empty() {
             let len = range.end - range.start;
-            self.lost.push(Lost { sequences: lost, frames: frames_in(bytes, range), bytes: len });
+            self.lost.push(Lost {
+                sequences: lost,
+                frames: frames_in(bytes, range),
+                bytes: len,
+            });
         }
     }
 
     /// Takes note of what is left of a write behind the end of the chain.
     fn end(&mut self, path: &Arc<Path>, bytes: &Bytes, end: u64, salt: u64) {
-        let blocks = (end.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64).step_by(BLOCK_BYTES as usize);
+        let blocks =
+            (end.next_multiple_of(BLOCK_BYTES)..bytes.len() as u64).step_by(BLOCK_BYTES as usize);
         let ends = blocks.filter_map(|at| match decode_at(bytes, at, salt) {
             Some(decoded) => Some(at + decoded.length as u64),
             None => looks_like_an_entry(bytes, at, salt).then_some(at + BLOCK_BYTES),
         });
-        let inside = looks_like_an_entry(bytes, end, salt).then(|| (end + 1).next_multiple_of(BLOCK_BYTES));
+        let inside =
+            looks_like_an_entry(bytes, end, salt).then(|| (end + 1).next_multiple_of(BLOCK_BYTES));
         let last = ends.chain(inside).max();
-        self.broken = Some(Broken { path: path.clone(), salt, bytes: end..last.unwrap_or(bytes.len() as u64) });
+        self.broken = Some(Broken {
+            path: path.clone(),
+            salt,
+            bytes: end..last.unwrap_or(bytes.len() as u64),
+        });
         if let Some(last) = last {
-            self.torn = Some(Torn { path: path.clone(), bytes: end..last });
+            self.torn = Some(Torn {
+                path: path.clone(),
+                bytes: end..last,
+            });
         }
     }
 
     /// Cuts where an entry that was never acknowledged is not whole.
     fn finish(mut self, env: &Env, applied: Option<u64>) -> Replay {
-        let proven = self.places.iter().map(|place| place.link.durable).max().unwrap_or(0).max(applied.unwrap_or(0));
-        if let Some(cut) = self.places.iter().position(|place| !place.whole && place.link.sequence > proven) {
+        let proven = self
+            .places
+            .iter()
+            .map(|place| place.link.durable)
+            .max()
+            .unwrap_or(0)
+            .max(applied.unwrap_or(0));
+        if let Some(cut) = self
+            .places
+            .iter()
+            .position(|place| !place.whole && place.link.sequence > proven)
+        {
             let first = &self.places[cut];
             let end = self
                 .places
                 .iter()
                 .rfind(|place| place.path == first.path)
                 .map_or(0, |last| last.position + last.length as u64);
-            self.torn = Some(Torn { path: first.path.clone(), bytes: first.position..end });
+            self.torn = Some(Torn {
+                path: first.path.clone(),
+                bytes: first.position..end,
+            });
             self.places.truncate(cut);
         }
-        let tip = self.places.last().map_or(Tip { sequence: applied.unwrap_or(0), checksum: 0 }, |last| Tip {
-            sequence: last.link.sequence,
-            checksum: last.checksum,
-        });
+        let tip = self.places.last().map_or(
+            Tip {
+                sequence: applied.unwrap_or(0),
+                checksum: 0,
+            },
+            |last| Tip {
+                sequence: last.link.sequence,
+                checksum: last.checksum,
+            },
+        );
         let applied = applied.unwrap_or(0);
         // What a checkpoint covers is in segments.
-        self.lost.iter_mut().for_each(|lost| lost.sequences.start = lost.sequences.start.max(applied + 1));
+        self.lost
+            .iter_mut()
+            .for_each(|lost| lost.sequences.start = lost.sequences.start.max(applied + 1));
         self.lost.retain(|lost| !lost.sequences.is_empty());
-        let tip = Tip { sequence: tip.sequence.max(applied), ..tip };
-        Replay { env: env.clone(), places: self.places, lost: self.lost, tip, torn: self.torn, applied }
+        let tip = Tip {
+            sequence: tip.sequence.max(applied),
+            ..tip
+        };
+        Replay {
+            env: env.clone(),
+            places: self.places,
+            lost: self.lost,
+            tip,
+            torn: self.torn,
+            applied,
+        }
     }
 }
 
 /// The entry at `position`, or at the next block: a write is padded to whole blocks.
 fn next_entry(bytes: &Bytes, position: u64, salt: u64) -> Option<(u64, Decoded)> {
     let aligned = position.next_multiple_of(BLOCK_BYTES);
-    [position, aligned].into_iter().find_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)))
+    [position, aligned]
+        .into_iter()
+        .find_map(|at| decode_at(bytes, at, salt).map(|decoded| (at, decoded)))
 }
 
 fn decode_at(bytes: &Bytes, position: u64, salt: u64) -> Option<Decoded> {
-    let at = usize::try_from(position).ok().filter(|at| *at < bytes.len())?;
+    let at = usize::try_from(position)
+        .ok()
+        .filter(|at| *at < bytes.len())?;
     entry::decode(&bytes.slice(at..), salt)
 }
 
-/// The headers of the sound frames in a range of a file. All of the range was written in this use of the file: writes
-/// lie one behind the other, and a later one is sound.
+/// The headers of the sound frames in a range of a file. All of the range was written in this use
+/// of the file: writes lie one behind the other, and a later one is sound.
 fn frames_in(bytes: &Bytes, range: Range<u64>) -> Vec<frame::Header> {
-    let at = |position: u64| usize::try_from(position).expect("a journal file fits memory").min(bytes.len());
+    let at = |position: u64| {
+        usize::try_from(position)
+            .expect("a journal file fits memory")
+            .min(bytes.len())
+    };
     let mut rest = bytes.slice(at(range.start)..at(range.end));
     let mut found = Vec::new();
     while !rest.is_empty() {
@@ -403,7 +533,9 @@ fn frames_in(bytes: &Bytes, range: Range<u64>) -> Vec<frame::Header> {
 /// Whether the bytes at `position` have this salt where an entry has it.
 fn looks_like_an_entry(bytes: &Bytes, position: u64, salt: u64) -> bool {
     let at = usize::try_from(position).unwrap_or(usize::MAX);
-    bytes.get(at..).is_some_and(|rest| entry::has_salt(rest, salt))
+    bytes
+        .get(at..)
+        .is_some_and(|rest| entry::has_salt(rest, salt))
 }
 
 /// Reads a journal file.

@@ -33,10 +33,12 @@ pub(crate) struct RingFile {
 }
 
 struct State {
-    /// The files with entries that no checkpoint covers, oldest first, with the sequence of the first entry of each.
+    /// The files with entries that no checkpoint covers, oldest first, with the sequence of the
+    /// first entry of each.
     used: Vec<(u64, u64, PathBuf)>,
-    /// Files whose entries are not needed any more. The oldest is used first: what is left of the journal then never
-    /// has a gap, and a start without a checkpoint does not see a topic created and not deleted.
+    /// Files whose entries are not needed any more. The oldest is used first: what is left of the
+    /// journal then never has a gap, and a start without a checkpoint does not see a topic created
+    /// and not deleted.
     free: VecDeque<PathBuf>,
     /// Files whose entries are not needed, and must be gone before the file is used.
     unscrubbed: VecDeque<PathBuf>,
@@ -56,7 +58,9 @@ impl Ring {
     /// Finds the files of a journal.
     pub(super) fn open(env: &Env, dir: &Path, options: Options) -> Result<Self, FileError> {
         // After a mere crash of the process, files may be there whose names a power cut would take.
-        env.files.sync_dir(dir).map_err(FileError::when(SYNC, dir))?;
+        env.files
+            .sync_dir(dir)
+            .map_err(FileError::when(SYNC, dir))?;
         let mut state = State {
             used: Vec::new(),
             free: VecDeque::new(),
@@ -69,7 +73,11 @@ impl Ring {
             given_up: None,
         };
         for (path, header) in list(env, dir)? {
-            let slot = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or(0);
+            let slot = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .and_then(|stem| stem.parse().ok())
+                .unwrap_or(0);
             state.created = state.created.max(slot);
             match header {
                 Some(header) => {
@@ -80,12 +88,21 @@ impl Ring {
             }
         }
         state.used.sort();
-        Ok(Self { env: env.clone(), dir: dir.to_owned(), options, state: Mutex::new(state) })
+        Ok(Self {
+            env: env.clone(),
+            dir: dir.to_owned(),
+            options,
+            state: Mutex::new(state),
+        })
     }
 
     /// The files with entries, oldest first, with their numbers.
     pub(super) fn used(&self) -> Vec<(u64, PathBuf)> {
-        self.lock().used.iter().map(|(number, _, path)| (*number, path.clone())).collect()
+        self.lock()
+            .used
+            .iter()
+            .map(|(number, _, path)| (*number, path.clone()))
+            .collect()
     }
 
     /// How many files hold entries that no checkpoint covers, and how many there can be.
@@ -96,7 +113,11 @@ impl Ring {
     /// The number of the file that holds this entry, or will.
     pub(crate) fn file_of(&self, sequence: u64) -> u64 {
         let state = self.lock();
-        let holder = state.used.iter().rev().find(|(_, first, _)| *first <= sequence);
+        let holder = state
+            .used
+            .iter()
+            .rev()
+            .find(|(_, first, _)| *first <= sequence);
         let holder = holder.filter(|_| state.given_up.is_none_or(|given_up| sequence < given_up));
         holder.map_or(state.next_number, |(number, _, _)| *number)
     }
@@ -113,14 +134,15 @@ impl Ring {
         }
     }
 
-    /// Gives up the files in use: entries from this sequence on go to the upcoming one. A checkpoint then covers the
-    /// whole of what was in use, and a start behind it has nothing to read.
+    /// Gives up the files in use: entries from this sequence on go to the upcoming one. A
+    /// checkpoint then covers the whole of what was in use, and a start behind it has nothing to
+    /// read.
     pub(crate) fn give_up(&self, sequence: u64) {
         self.lock().given_up = Some(sequence);
     }
 
-    /// Makes sure that there is a second file, so that a full disk never keeps the journal from going on behind a
-    /// checkpoint.
+    /// Makes sure that there is a second file, so that a full disk never keeps the journal from
+    /// going on behind a checkpoint.
     pub(crate) fn ensure_two(&self) -> Result<(), FileError> {
         let mut state = self.lock();
         while state.created < 2 {
@@ -132,15 +154,19 @@ impl Ring {
         Ok(())
     }
 
-    /// Begins to remove what released files still have: everything of which a checkpoint says that it is in segments.
-    /// From here to the end of [`scrub`](Self::scrub), only files that hold nothing are taken into use.
+    /// Begins to remove what released files still have: everything of which a checkpoint says that
+    /// it is in segments. From here to the end of [`scrub`](Self::scrub), only files that hold
+    /// nothing are taken into use.
     ///
-    /// Zeros over the files not in use come first, one file at a time, so that there is one to go on in as long as
-    /// there are others.
+    /// Zeros over the files not in use come first, one file at a time, so that there is one to go
+    /// on in as long as there are others.
     pub(crate) fn begin_scrub(&self) -> Result<(), FileError> {
-        // While one is written, a round of housekeeping may release others; not for ever, as every one is then blank.
+        // While one is written, a round of housekeeping may release others; not for ever, as every
+        // one is then blank.
         for _ in 0..=2 * self.options.files {
-            let Some(path) = self.take_unused() else { break };
+            let Some(path) = self.take_unused() else {
+                break;
+            };
             let written = self.write_zeros(&path);
             let state = &mut *self.lock();
             match written {
@@ -163,8 +189,9 @@ impl Ring {
         Ok(())
     }
 
-    /// Writes zeros over everything in files that have been released, and lets them be used again. Also after an error
-    /// since [`begin_scrub`](Self::begin_scrub): the journal is short of the files until then.
+    /// Writes zeros over everything in files that have been released, and lets them be used again.
+    /// Also after an error since [`begin_scrub`](Self::begin_scrub): the journal is short of the
+    /// files until then.
     pub(crate) fn scrub(&self) -> Result<(), FileError> {
         loop {
             let path = {
@@ -192,14 +219,21 @@ impl Ring {
             }
             state.next = Some(next);
         }
-        let oldest = state.free.iter().position(|path| !state.blank.contains(path))?;
+        let oldest = state
+            .free
+            .iter()
+            .position(|path| !state.blank.contains(path))?;
         state.free.remove(oldest)
     }
 
-    /// Makes a file blank. Its header goes first: of a file that was written over in part, a start must not see the
-    /// rest.
+    /// Makes a file blank. Its header goes first: of a file that was written over in part, a start
+    /// must not see the rest.
     fn write_zeros(&self, path: &Path) -> Result<(), FileError> {
-        let file = self.env.files.open(path, Open::Write).map_err(FileError::when("open", path))?;
+        let file = self
+            .env
+            .files
+            .open(path, Open::Write)
+            .map_err(FileError::when("open", path))?;
         let len = file.len().map_err(FileError::when("read", path))?;
         for zeros in [0..len.min(BLOCK_BYTES), len.min(BLOCK_BYTES)..len] {
             put_zeros(&*file, zeros).map_err(FileError::when("write", path))?;
@@ -217,8 +251,9 @@ impl Ring {
         Ok(())
     }
 
-    /// Takes the next file into use, for entries from this sequence on; none if the journal is full. Then the file in
-    /// use is given up: nothing more may be written to it, and a checkpoint can release it.
+    /// Takes the next file into use, for entries from this sequence on; none if the journal is
+    /// full. Then the file in use is given up: nothing more may be written to it, and a checkpoint
+    /// can release it.
     pub(super) fn take_next(&self, first_sequence: u64) -> Result<Option<RingFile>, FileError> {
         let mut state = self.lock();
         let next = match state.next.take() {
@@ -228,16 +263,31 @@ impl Ring {
         state.given_up = next.is_none().then_some(first_sequence);
         let Some(path) = next else { return Ok(None) };
         state.blank.remove(&path);
-        let handle = self.env.files.open(&path, Open::Direct).map_err(FileError::when("open", &path))?;
-        let header = FileHeader { number: state.next_number, salt: self.env.random.next_u64() };
+        let handle = self
+            .env
+            .files
+            .open(&path, Open::Direct)
+            .map_err(FileError::when("open", &path))?;
+        let header = FileHeader {
+            number: state.next_number,
+            salt: self.env.random.next_u64(),
+        };
         let mut block = AlignedBuffer::with_capacity(BLOCK_BYTES as usize);
         block.extend(&header.encode());
         block.pad();
-        handle.write_all_at(&[block.as_slice()], 0).map_err(FileError::when("write", &path))?;
+        handle
+            .write_all_at(&[block.as_slice()], 0)
+            .map_err(FileError::when("write", &path))?;
         handle.sync_data().map_err(FileError::when(SYNC, &path))?;
         state.next_number += 1;
-        state.used.push((header.number, first_sequence, path.clone()));
-        Ok(Some(RingFile { path, handle, header }))
+        state
+            .used
+            .push((header.number, first_sequence, path.clone()));
+        Ok(Some(RingFile {
+            path,
+            handle,
+            header,
+        }))
     }
 
     fn find_room(&self, state: &mut State, fill: Fill) -> Result<Option<PathBuf>, FileError> {
@@ -261,9 +311,14 @@ impl Ring {
 
     /// A start that was cut off, or other options, may have left a released file too short.
     fn ensure_room(&self, path: &Path) -> Result<(), FileError> {
-        let file = self.env.files.open(path, Open::Write).map_err(FileError::when("open", path))?;
+        let file = self
+            .env
+            .files
+            .open(path, Open::Write)
+            .map_err(FileError::when("open", path))?;
         if file.len().map_err(FileError::when("read", path))? < self.options.file_bytes {
-            file.allocate(self.options.file_bytes).map_err(FileError::when("reserve room for", path))?;
+            file.allocate(self.options.file_bytes)
+                .map_err(FileError::when("reserve room for", path))?;
             file.sync_data().map_err(FileError::when(SYNC, path))?;
         }
         Ok(())
@@ -275,19 +330,22 @@ impl Ring {
         let file = match files.open(path, Open::Create) {
             Ok(file) => file,
             // A start that was cut off left it.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                files.open(path, Open::Write).map_err(FileError::when("open", path))?
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => files
+                .open(path, Open::Write)
+                .map_err(FileError::when("open", path))?,
             Err(error) => return Err(FileError::when("create", path)(error)),
         };
-        let reserved = file.allocate(self.options.file_bytes).map_err(FileError::when("reserve room for", path));
+        let reserved = file
+            .allocate(self.options.file_bytes)
+            .map_err(FileError::when("reserve room for", path));
         if let Err(error) = reserved {
             drop(file);
             remove_file(files, path)?;
             return Err(error);
         }
         if fill == Fill::Written {
-            put_zeros(&*file, 0..self.options.file_bytes).map_err(FileError::when("write", path))?;
+            put_zeros(&*file, 0..self.options.file_bytes)
+                .map_err(FileError::when("write", path))?;
         }
         file.sync_data().map_err(FileError::when(SYNC, path))?;
         sync_parent(files, path)
@@ -304,7 +362,10 @@ fn put_zeros(file: &dyn File, range: Range<u64>) -> std::io::Result<()> {
     let mut position = range.start;
     while position < range.end {
         let now = (range.end - position).min(zeros.len() as u64);
-        file.write_all_at(&[&zeros[..usize::try_from(now).expect("at most a MiB")]], position)?;
+        file.write_all_at(
+            &[&zeros[..usize::try_from(now).expect("at most a MiB")]],
+            position,
+        )?;
         position += now;
     }
     Ok(())
@@ -312,8 +373,9 @@ fn put_zeros(file: &dyn File, range: Range<u64>) -> std::io::Result<()> {
 
 /// How a new file gets its room.
 ///
-/// A sync into a file that was only reserved also records which parts are written now: measured, 140 us instead of 95.
-/// So a file that is prepared ahead is written with zeros; one that an append waits for is not.
+/// A sync into a file that was only reserved also records which parts are written now: measured,
+/// 140 us instead of 95. So a file that is prepared ahead is written with zeros; one that an append
+/// waits for is not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fill {
     Reserved,
@@ -323,13 +385,23 @@ enum Fill {
 /// The journal files of a directory, with their headers where they have one.
 pub(crate) fn list(env: &Env, dir: &Path) -> Result<Vec<(PathBuf, Option<FileHeader>)>, FileError> {
     let mut found = Vec::new();
-    for entry in env.files.read_dir(dir).map_err(FileError::when("list", dir))? {
-        let is_number = entry.name.strip_suffix(".journal").is_some_and(|stem| stem.parse::<u32>().is_ok());
+    for entry in env
+        .files
+        .read_dir(dir)
+        .map_err(FileError::when("list", dir))?
+    {
+        let is_number = entry
+            .name
+            .strip_suffix(".journal")
+            .is_some_and(|stem| stem.parse::<u32>().is_ok());
         if entry.is_dir || !is_number {
             continue;
         }
         let path = dir.join(&entry.name);
-        let file = env.files.open(&path, Open::Read).map_err(FileError::when("open", &path))?;
+        let file = env
+            .files
+            .open(&path, Open::Read)
+            .map_err(FileError::when("open", &path))?;
         let mut block = vec![0; BLOCK_BYTES as usize];
         let header = match file.read_exact_at(&mut block, 0) {
             Ok(()) => FileHeader::decode(&block),

@@ -7,8 +7,9 @@ use siphasher::sip::SipHasher13;
 pub(crate) use crate::storage::format::key_run::KeyHash;
 use crate::types::{ProducerId, TopicId};
 
-/// Makes the hashes of one topic: SipHash-1-3 with keys that clients do not know. Look-ups take time in the number of
-/// subjects with one hash, and a client that could choose keys of one hash would make them slow.
+/// Makes the hashes of one topic: SipHash-1-3 with keys that clients do not know. Look-ups take
+/// time in the number of subjects with one hash, and a client that could choose keys of one hash
+/// would make them slow.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyHasher {
     keys: SipHasher13,
@@ -25,7 +26,8 @@ impl KeyHasher {
 
     /// As [`KeyHasher::new`], with only these bits of each hash.
     pub(crate) fn with_mask(topic: TopicId, seed: u64, mask: u64) -> Self {
-        // Two keyed functions that have nothing to do with each other: no key has a producer's hash but by chance.
+        // Two keyed functions that have nothing to do with each other: no key has a producer's hash
+        // but by chance.
         Self {
             keys: SipHasher13::new_with_keys(topic.0, seed),
             producers: SipHasher13::new_with_keys(topic.0, !seed),

@@ -1,8 +1,9 @@
 //! Merging runs: when, and how.
 //!
-//! Runs are of *tiers* by their rows, each four times as large as the one before. Adjacent runs are merged when the
-//! result is of a higher tier than each of them. So a row is written at most once per tier, and as long as runs come
-//! from tables of about one size, each tier has fewer than four. Runs of hot subjects wait for more of them.
+//! Runs are of *tiers* by their rows, each four times as large as the one before. Adjacent runs are
+//! merged when the result is of a higher tier than each of them. So a row is written at most once
+//! per tier, and as long as runs come from tables of about one size, each tier has fewer than four.
+//! Runs of hot subjects wait for more of them.
 
 use std::{
     cmp::Reverse,
@@ -25,8 +26,8 @@ use crate::{
 /// How many runs of a tier are merged, and how much larger the next tier is.
 const RADIX: u64 = 4;
 
-/// The same of runs of hot subjects. Merging these buys little: such subjects are found in tables, and others are told
-/// apart by filters that are small enough to stay in a processor's cache.
+/// The same of runs of hot subjects. Merging these buys little: such subjects are found in tables,
+/// and others are told apart by filters that are small enough to stay in a processor's cache.
 const HOT_RADIX: usize = 16;
 
 /// Runs with so many rows of each subject, on average, are of hot subjects.
@@ -38,13 +39,13 @@ const SMALL: u64 = 1 << 18;
 /// The tier of the largest runs that are merged. The next begins at 2^18 · 4^4 = 2^26 rows, 1.6 GB.
 const HIGHEST: u32 = 4;
 
-/// More runs than this between two that are left alone, three of each tier and more of hot ones, are merged even where
-/// their sizes do not fit.
+/// More runs than this between two that are left alone, three of each tier and more of hot ones,
+/// are merged even where their sizes do not fit.
 const MOST: usize = 3 * (HIGHEST as usize + 1);
 const MOST_HOT: usize = 2 * HOT_RADIX;
 
-/// How many runs there should be in all partitions. Each is a mapping of the process, of which Linux allows 65,530; a
-/// partition has another for its retired facts.
+/// How many runs there should be in all partitions. Each is a mapping of the process, of which
+/// Linux allows 65,530; a partition has another for its retired facts.
 pub(crate) const MOST_RUNS: usize = 30_000;
 
 /// How large a run is.
@@ -55,15 +56,21 @@ pub(crate) struct Size {
     pub(crate) hashes: u64,
 }
 
-/// Which of the runs, given by their sizes and in the order of their offsets, to merge into one. Where there are to be
-/// `few`, small ones are merged as soon as there are two.
+/// Which of the runs, given by their sizes and in the order of their offsets, to merge into one.
+/// Where there are to be `few`, small ones are merged as soon as there are two.
 pub(crate) fn plan(runs: &[Size], few: bool) -> Option<Range<usize>> {
-    (0..=HIGHEST).find_map(|tier| plan_tier(runs, tier, few)).or_else(|| plan_crowded(runs))
+    (0..=HIGHEST)
+        .find_map(|tier| plan_tier(runs, tier, few))
+        .or_else(|| plan_crowded(runs))
 }
 
 /// Adjacent runs of a tier or lower that together are of a higher one.
 fn plan_tier(runs: &[Size], tier: u32, few: bool) -> Option<Range<usize>> {
-    let enough = if tier == 0 { 0 } else { SMALL * RADIX.pow(tier) };
+    let enough = if tier == 0 {
+        0
+    } else {
+        SMALL * RADIX.pow(tier)
+    };
     stretches(runs, tier).find(|stretch| {
         let count = match tier {
             0 if few => 2,
@@ -76,20 +83,29 @@ fn plan_tier(runs: &[Size], tier: u32, few: bool) -> Option<Range<usize>> {
 
 /// The cheapest neighbours where there are too many runs of sizes that do not fit.
 fn plan_crowded(runs: &[Size]) -> Option<Range<usize>> {
-    let most = |stretch: &Range<usize>| if are_hot(&runs[stretch.clone()]) { MOST_HOT } else { MOST };
+    let most = |stretch: &Range<usize>| {
+        if are_hot(&runs[stretch.clone()]) {
+            MOST_HOT
+        } else {
+            MOST
+        }
+    };
     let crowded = stretches(runs, HIGHEST).find(|stretch| stretch.len() > most(stretch))?;
     let windows = crowded.clone().zip(runs[crowded].windows(RADIX as usize));
-    windows.min_by_key(|(_, window)| rows_of(window)).map(|(first, window)| first..first + window.len())
+    windows
+        .min_by_key(|(_, window)| rows_of(window))
+        .map(|(first, window)| first..first + window.len())
 }
 
 /// The longest stretches of adjacent runs of at most this tier.
 fn stretches(runs: &[Size], tier: u32) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
-    runs.chunk_by(move |a, b| (tier_of(a.rows) <= tier) == (tier_of(b.rows) <= tier)).filter_map(move |chunk| {
-        let stretch = at..at + chunk.len();
-        at = stretch.end;
-        (tier_of(chunk[0].rows) <= tier).then_some(stretch)
-    })
+    runs.chunk_by(move |a, b| (tier_of(a.rows) <= tier) == (tier_of(b.rows) <= tier))
+        .filter_map(move |chunk| {
+            let stretch = at..at + chunk.len();
+            at = stretch.end;
+            (tier_of(chunk[0].rows) <= tier).then_some(stretch)
+        })
 }
 
 fn rows_of(runs: &[Size]) -> u64 {
@@ -101,7 +117,9 @@ fn are_hot(runs: &[Size]) -> bool {
 }
 
 fn tier_of(rows: u64) -> u32 {
-    rows.checked_div(SMALL).and_then(|times| times.checked_ilog(RADIX)).map_or(0, |tier| tier + 1)
+    rows.checked_div(SMALL)
+        .and_then(|times| times.checked_ilog(RADIX))
+        .map_or(0, |tier| tier + 1)
 }
 
 /// Why runs were not merged.
@@ -115,13 +133,18 @@ pub(crate) enum Error {
     Damaged(#[from] Damaged),
 }
 
-/// Merges runs that lie one behind the other into one that covers their offsets, without rows of offsets below
-/// `keep_from`. When this returns, it is durable, and the merged ones can be removed.
+/// Merges runs that lie one behind the other into one that covers their offsets, without rows of
+/// offsets below `keep_from`. When this returns, it is durable, and the merged ones can be removed.
 ///
 /// # Panics
 ///
 /// If there are none, or they do not lie one behind the other.
-pub(crate) fn merge(files: &dyn FileSystem, dir: &Path, runs: &[Arc<Run>], keep_from: Offset) -> Result<Run, Error> {
+pub(crate) fn merge(
+    files: &dyn FileSystem,
+    dir: &Path,
+    runs: &[Arc<Run>],
+    keep_from: Offset,
+) -> Result<Run, Error> {
     let mut writer = RunWriter::create(files, dir, &content(runs))?;
     for row in Merged::new(runs) {
         let row = row?;
@@ -133,10 +156,19 @@ pub(crate) fn merge(files: &dyn FileSystem, dir: &Path, runs: &[Arc<Run>], keep_
 }
 
 fn content(runs: &[Arc<Run>]) -> Content {
-    assert!(runs.windows(2).all(|pair| pair[0].to() == pair[1].from()), "merged runs lie one behind the other");
-    let (first, last) = (runs.first().expect("there are runs to merge"), runs.last().expect("so there is a last"));
+    assert!(
+        runs.windows(2).all(|pair| pair[0].to() == pair[1].from()),
+        "merged runs lie one behind the other"
+    );
+    let (first, last) = (
+        runs.first().expect("there are runs to merge"),
+        runs.last().expect("so there is a last"),
+    );
     Content {
-        identity: Identity { topic: first.header().topic, partition: first.header().partition },
+        identity: Identity {
+            topic: first.header().topic,
+            partition: first.header().partition,
+        },
         fingerprint: first.header().fingerprint,
         from: first.from(),
         to: last.to(),
@@ -165,7 +197,11 @@ impl<'a> Merged<'a> {
                 None => {}
             }
         }
-        Self { scans, heads, damaged }
+        Self {
+            scans,
+            heads,
+            damaged,
+        }
     }
 }
 

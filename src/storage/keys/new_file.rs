@@ -16,7 +16,8 @@ use crate::{
 /// The extension of a file that is not whole yet.
 pub(super) const NEW: &str = "new";
 
-/// A sync stores all that has been written so far; with so little at once it does not hold up the journal's syncs.
+/// A sync stores all that has been written so far; with so little at once it does not hold up the
+/// journal's syncs.
 const SYNC_BYTES: u64 = 32 << 20;
 
 /// How much is gathered for one write.
@@ -37,8 +38,17 @@ impl<'a> NewFile<'a> {
     pub(super) fn create(files: &'a dyn FileSystem, path: PathBuf) -> Result<Self, FileError> {
         let new = path.with_extension(NEW);
         remove_file(files, &new)?;
-        let file = files.open(&new, Open::Create).map_err(FileError::when("create", &new))?;
-        Ok(Self { files, file, new, path, unsynced: 0, finished: false })
+        let file = files
+            .open(&new, Open::Create)
+            .map_err(FileError::when("create", &new))?;
+        Ok(Self {
+            files,
+            file,
+            new,
+            path,
+            unsynced: 0,
+            finished: false,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -49,7 +59,9 @@ impl<'a> NewFile<'a> {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.file.write_all_at(&[bytes], position).map_err(FileError::when("write", &self.new))?;
+        self.file
+            .write_all_at(&[bytes], position)
+            .map_err(FileError::when("write", &self.new))?;
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_BYTES {
             self.sync()?;
@@ -60,13 +72,17 @@ impl<'a> NewFile<'a> {
     /// Makes the content durable, then gives the file its name.
     pub(super) fn finish(mut self) -> Result<(), FileError> {
         self.sync()?;
-        self.files.rename(&self.new, &self.path).map_err(FileError::when("rename to", &self.path))?;
+        self.files
+            .rename(&self.new, &self.path)
+            .map_err(FileError::when("rename to", &self.path))?;
         self.finished = true;
         sync_parent(self.files, &self.path)
     }
 
     fn sync(&mut self) -> Result<(), FileError> {
-        self.file.sync_data().map_err(FileError::when(SYNC, &self.new))?;
+        self.file
+            .sync_data()
+            .map_err(FileError::when(SYNC, &self.new))?;
         self.unsynced = 0;
         Ok(())
     }
@@ -77,7 +93,8 @@ impl Drop for NewFile<'_> {
         if self.finished {
             return;
         }
-        // Whoever writes reports what went wrong before; a leftover costs room until the next start, and no more.
+        // Whoever writes reports what went wrong before; a leftover costs room until the next
+        // start, and no more.
         if let Err(error) = remove_file(self.files, &self.new) {
             tracing::warn!(%error, "what was written of an index stays");
         }
@@ -97,7 +114,12 @@ pub(super) struct PageStream {
 impl PageStream {
     /// The pages from this number on.
     pub(super) fn new(salt: u32, number: u64) -> Self {
-        Self { salt, number, page: Box::new([0; PAGE_BYTES]), sealed: Vec::with_capacity(WRITE_BYTES) }
+        Self {
+            salt,
+            number,
+            page: Box::new([0; PAGE_BYTES]),
+            sealed: Vec::with_capacity(WRITE_BYTES),
+        }
     }
 
     /// The number of the page that is being filled.
@@ -116,7 +138,11 @@ impl PageStream {
         self.sealed.extend_from_slice(&self.page[..]);
         self.page.fill(0);
         self.number += 1;
-        if self.sealed.len() >= WRITE_BYTES { self.flush(out) } else { Ok(()) }
+        if self.sealed.len() >= WRITE_BYTES {
+            self.flush(out)
+        } else {
+            Ok(())
+        }
     }
 
     /// Goes on to the page of this number, unless that has been reached.

@@ -37,7 +37,11 @@ pub(crate) enum Unusable {
     Hasher { path: PathBuf },
     /// It is shorter or longer than its header says.
     #[error("{} has {found} bytes, and should have {expected}", path.display())]
-    Length { path: PathBuf, found: u64, expected: u64 },
+    Length {
+        path: PathBuf,
+        found: u64,
+        expected: u64,
+    },
 }
 
 /// A mapped file.
@@ -50,11 +54,17 @@ pub(super) struct Paged {
 }
 
 impl Paged {
-    /// The pages below `kept` are checked at their first use only; they are the ones that look-ups come back to.
+    /// The pages below `kept` are checked at their first use only; they are the ones that look-ups
+    /// come back to.
     pub(super) fn new(path: PathBuf, bytes: Bytes, salt: u32, kept: u64) -> Self {
         let kept = kept.min(bytes.len() as u64 / PAGE_BYTES as u64);
         let checked = (0..kept.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { path, bytes, salt, checked }
+        Self {
+            path,
+            bytes,
+            salt,
+            checked,
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -79,19 +89,27 @@ impl Paged {
     /// A page that stays checked.
     #[inline]
     pub(super) fn kept_page(&self, number: u64) -> Result<&Page, Damaged> {
-        let word = usize::try_from(number / 64).ok().and_then(|word| self.checked.get(word));
-        let Some(word) = word else { return self.page(number) };
+        let word = usize::try_from(number / 64)
+            .ok()
+            .and_then(|word| self.checked.get(word));
+        let Some(word) = word else {
+            return self.page(number);
+        };
         let bit = 1 << (number % 64);
         // Relaxed: the bit says nothing of other memory, for the file's bytes do not change.
         if word.load(Ordering::Relaxed) & bit == 0 {
             self.page(number)?;
             word.fetch_or(bit, Ordering::Relaxed);
         }
-        self.unchecked(number).ok_or_else(|| self.damaged_at(number.saturating_mul(PAGE_BYTES as u64)))
+        self.unchecked(number)
+            .ok_or_else(|| self.damaged_at(number.saturating_mul(PAGE_BYTES as u64)))
     }
 
     pub(super) fn damaged_at(&self, position: u64) -> Damaged {
-        Damaged { path: self.path.clone(), position }
+        Damaged {
+            path: self.path.clone(),
+            position,
+        }
     }
 
     #[inline]

@@ -1,5 +1,5 @@
-//! Retired files: facts that outlive the records they are of. Nothing else knows them, so damage is reported by every
-//! look-up that might have needed what is damaged.
+//! Retired files: facts that outlive the records they are of. Nothing else knows them, so damage is
+//! reported by every look-up that might have needed what is damaged.
 
 use std::{
     cmp::Reverse,
@@ -48,8 +48,8 @@ impl RetiredFile {
         writer.finish()
     }
 
-    /// Opens the file at `path` of this partition, written with the hasher of this fingerprint. Looks at its header
-    /// only.
+    /// Opens the file at `path` of this partition, written with the hasher of this fingerprint.
+    /// Looks at its header only.
     pub(crate) fn open(
         files: &dyn FileSystem,
         path: &Path,
@@ -58,7 +58,9 @@ impl RetiredFile {
     ) -> Result<Self, Unusable> {
         let bytes = files.map(path).map_err(FileError::when("map", path))?;
         let path = path.to_owned();
-        let Some(header) = Header::decode(&bytes) else { return Err(Unusable::Header { path }) };
+        let Some(header) = Header::decode(&bytes) else {
+            return Err(Unusable::Header { path });
+        };
         let is_named = number_of_file(&path) == Some(header.number);
         if (header.topic, header.partition) != (identity.topic, identity.partition) || !is_named {
             return Err(Unusable::Misplaced { path });
@@ -68,14 +70,21 @@ impl RetiredFile {
         }
         let (found, expected) = (bytes.len() as u64, header.file_bytes());
         if found != expected {
-            return Err(Unusable::Length { path, found, expected });
+            return Err(Unusable::Length {
+                path,
+                found,
+                expected,
+            });
         }
         Ok(Self::new(path, bytes, header))
     }
 
     pub(super) fn new(path: PathBuf, bytes: Bytes, header: Header) -> Self {
         let pages = bytes.len() as u64 / PAGE_BYTES as u64;
-        Self { header, file: Paged::new(path, bytes, header.salt(), pages) }
+        Self {
+            header,
+            file: Paged::new(path, bytes, header.salt(), pages),
+        }
     }
 
     /// The number of the file.
@@ -113,11 +122,14 @@ impl RetiredFile {
         self.header.file_bytes()
     }
 
-    /// Whether there may be facts of a hash. Of a hundred that are not there, fewer than one may be.
+    /// Whether there may be facts of a hash. Of a hundred that are not there, fewer than one may
+    /// be.
     pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Damaged> {
         let (number, at) = self.header.filter_place(hash);
         let page = self.filter_page(number)?;
-        let block = page[at..].first_chunk::<BLOCK_BYTES>().expect("blocks lie within a page");
+        let block = page[at..]
+            .first_chunk::<BLOCK_BYTES>()
+            .expect("blocks lie within a page");
         Ok(filter::may_have(block, hash.0))
     }
 
@@ -127,8 +139,17 @@ impl RetiredFile {
         hash: KeyHash,
         from: Version,
     ) -> Result<impl Iterator<Item = Result<Retired, Damaged>>, Damaged> {
-        let next_block = if self.may_have(hash)? { self.first_block(hash, from)? } else { self.header.blocks };
-        let facts = Scan { file: self, next_block, position: 0, rest: Bytes::new() };
+        let next_block = if self.may_have(hash)? {
+            self.first_block(hash, from)?
+        } else {
+            self.header.blocks
+        };
+        let facts = Scan {
+            file: self,
+            next_block,
+            position: 0,
+            rest: Bytes::new(),
+        };
         // Damage is let through wherever it is met.
         Ok(facts
             .skip_while(move |fact| fact.as_ref().is_ok_and(|fact| fact.order() < (hash, from)))
@@ -137,10 +158,16 @@ impl RetiredFile {
 
     /// All facts in order. Ends at damage.
     pub(crate) fn scan(&self) -> Scan<'_> {
-        Scan { file: self, next_block: 0, position: 0, rest: Bytes::new() }
+        Scan {
+            file: self,
+            next_block: 0,
+            position: 0,
+            rest: Bytes::new(),
+        }
     }
 
-    /// The block in which the facts from this place on begin: the last whose first fact lies before it.
+    /// The block in which the facts from this place on begin: the last whose first fact lies before
+    /// it.
     fn first_block(&self, hash: KeyHash, from: Version) -> Result<u64, Damaged> {
         let (mut low, mut high) = (0, self.header.blocks);
         while low < high {
@@ -164,8 +191,12 @@ impl RetiredFile {
     pub(super) fn block(&self, number: u64) -> Result<(u64, Bytes), Damaged> {
         let position = self.fence(number)?.position;
         let bytes = self.file.bytes();
-        let range = usize::try_from(position).ok().zip(usize::try_from(self.header.fence_at).ok());
-        let block = range.filter(|(from, to)| from <= to && *to <= bytes.len()).map(|(from, to)| bytes.slice(from..to));
+        let range = usize::try_from(position)
+            .ok()
+            .zip(usize::try_from(self.header.fence_at).ok());
+        let block = range
+            .filter(|(from, to)| from <= to && *to <= bytes.len())
+            .map(|(from, to)| bytes.slice(from..to));
         block
             .and_then(|block| open_block(&block, self.file.salt(), position))
             .map(|facts| (position, facts))
@@ -205,7 +236,9 @@ impl Iterator for Scan<'_> {
 impl Scan<'_> {
     /// What to report of facts that are not as they were written.
     fn damaged(&self) -> Damaged {
-        self.file.file.damaged_at(self.position + BLOCK_HEAD_BYTES as u64)
+        self.file
+            .file
+            .damaged_at(self.position + BLOCK_HEAD_BYTES as u64)
     }
 
     fn end(&mut self, damaged: Damaged) -> Damaged {
@@ -214,11 +247,12 @@ impl Scan<'_> {
     }
 }
 
-/// Merges files into one in `dir`. Of the facts about one entity the highest version is kept; an entity and an erased
-/// token are never taken for the same. When this returns, it is durable, and the merged files can be removed.
+/// Merges files into one in `dir`. Of the facts about one entity the highest version is kept; an
+/// entity and an erased token are never taken for the same. When this returns, it is durable, and
+/// the merged files can be removed.
 ///
-/// `edit` says what becomes of each fact: nothing, itself, or, for an entity that has been erased, its token. It leaves
-/// hash and version as they are.
+/// `edit` says what becomes of each fact: nothing, itself, or, for an entity that has been erased,
+/// its token. It leaves hash and version as they are.
 pub(crate) fn merge(
     files: &dyn FileSystem,
     dir: &Path,
@@ -236,11 +270,15 @@ pub(crate) fn merge(
             continue;
         }
         last = Some(fact.clone());
-        if same_hash.first().is_some_and(|first| first.hash != fact.hash) {
+        if same_hash
+            .first()
+            .is_some_and(|first| first.hash != fact.hash)
+        {
             push_latest(&mut writer, &mut same_hash)?;
         }
-        // Which fact of an entity is the last is known at the end of the hash. Of a producer, which may have very many
-        // facts, all are kept: they wait only if by chance its hash is also an entity's.
+        // Which fact of an entity is the last is known at the end of the hash. Of a producer, which
+        // may have very many facts, all are kept: they wait only if by chance its hash is also an
+        // entity's.
         if same_hash.is_empty() && matches!(fact.identity, Identity::Batch { .. }) {
             writer.push(&fact)?;
         } else {
@@ -255,7 +293,11 @@ pub(crate) fn merge(
 fn push_latest(writer: &mut RetiredWriter<'_>, facts: &mut Vec<Retired>) -> Result<(), FileError> {
     for (at, fact) in facts.iter().enumerate() {
         let is_batch = matches!(fact.identity, Identity::Batch { .. });
-        if is_batch || facts[at + 1..].iter().all(|later| later.identity != fact.identity) {
+        if is_batch
+            || facts[at + 1..]
+                .iter()
+                .all(|later| later.identity != fact.identity)
+        {
             writer.push(fact)?;
         }
     }
@@ -275,9 +317,19 @@ struct Merged<'a> {
 impl<'a> Merged<'a> {
     fn new(files: &'a [Arc<RetiredFile>]) -> Result<Self, Damaged> {
         let mut scans: Vec<Scan<'_>> = files.iter().map(|file| file.scan()).collect();
-        let heads = scans.iter_mut().map(|scan| scan.next().transpose()).collect::<Result<Vec<_>, _>>()?;
-        let order = heads.iter().enumerate().filter_map(|(at, head)| Some(Reverse((head.as_ref()?.order(), at))));
-        Ok(Self { order: order.collect(), scans, heads })
+        let heads = scans
+            .iter_mut()
+            .map(|scan| scan.next().transpose())
+            .collect::<Result<Vec<_>, _>>()?;
+        let order = heads
+            .iter()
+            .enumerate()
+            .filter_map(|(at, head)| Some(Reverse((head.as_ref()?.order(), at))));
+        Ok(Self {
+            order: order.collect(),
+            scans,
+            heads,
+        })
     }
 }
 
@@ -293,7 +345,8 @@ impl Iterator for Merged<'_> {
         };
         match next {
             Ok(next) => {
-                self.order.extend(next.as_ref().map(|next| Reverse((next.order(), number))));
+                self.order
+                    .extend(next.as_ref().map(|next| Reverse((next.order(), number))));
                 std::mem::replace(&mut self.heads[number], next).map(Ok)
             }
             Err(damaged) => {
@@ -313,11 +366,14 @@ pub(crate) struct Found {
     pub(crate) unfinished: Vec<PathBuf>,
 }
 
-/// Looks for retired files. What is found is durable when this returns: a file may have got its name in the moment the
-/// process before was killed, and others are removed because of it.
+/// Looks for retired files. What is found is durable when this returns: a file may have got its
+/// name in the moment the process before was killed, and others are removed because of it.
 pub(crate) fn list(files: &dyn FileSystem, dir: &Path) -> Result<Found, FileError> {
     let mut found = Found::default();
-    if !files.exists(dir).map_err(FileError::when("look for", dir))? {
+    if !files
+        .exists(dir)
+        .map_err(FileError::when("look for", dir))?
+    {
         return Ok(found);
     }
     for entry in files.read_dir(dir).map_err(FileError::when("list", dir))? {

@@ -1,8 +1,8 @@
 //! A run: an immutable file with the rows of a range of offsets.
 //!
-//! A look-up asks the filter first, which is one access to memory; then the fence names the page or two that have the
-//! hash's rows, or, of a subject with very many, the pages to search. Pages of the filter and of the fence are checked
-//! when they are first used, pages of rows at each use.
+//! A look-up asks the filter first, which is one access to memory; then the fence names the page or
+//! two that have the hash's rows, or, of a subject with very many, the pages to search. Pages of
+//! the filter and of the fence are checked when they are first used, pages of rows at each use.
 
 use std::{
     cell::Cell,
@@ -51,8 +51,8 @@ impl Run {
         writer.finish()
     }
 
-    /// Opens the run at `path` of this partition, written with the hasher of this fingerprint. Looks at its header
-    /// only.
+    /// Opens the run at `path` of this partition, written with the hasher of this fingerprint.
+    /// Looks at its header only.
     pub(crate) fn open(
         files: &dyn FileSystem,
         path: &Path,
@@ -61,7 +61,9 @@ impl Run {
     ) -> Result<Self, Unusable> {
         let bytes = files.map(path).map_err(FileError::when("map", path))?;
         let path = path.to_owned();
-        let Some(header) = Header::decode(&bytes) else { return Err(Unusable::Header { path }) };
+        let Some(header) = Header::decode(&bytes) else {
+            return Err(Unusable::Header { path });
+        };
         let is_named = range_of(&path) == Some(header.from..header.to);
         if (header.topic, header.partition) != (identity.topic, identity.partition) || !is_named {
             return Err(Unusable::Misplaced { path });
@@ -71,13 +73,20 @@ impl Run {
         }
         let (found, expected) = (bytes.len() as u64, header.file_bytes());
         if found != expected {
-            return Err(Unusable::Length { path, found, expected });
+            return Err(Unusable::Length {
+                path,
+                found,
+                expected,
+            });
         }
         Ok(Self::new(path, bytes, header))
     }
 
     pub(super) fn new(path: PathBuf, bytes: Bytes, header: Header) -> Self {
-        Self { header, file: Paged::new(path, bytes, header.salt(), header.first_row_page()) }
+        Self {
+            header,
+            file: Paged::new(path, bytes, header.salt(), header.first_row_page()),
+        }
     }
 
     /// The first offset that the run covers.
@@ -102,7 +111,10 @@ impl Run {
 
     /// How large it is, for who merges.
     pub(crate) fn size(&self) -> Size {
-        Size { rows: self.header.rows, hashes: self.header.hashes }
+        Size {
+            rows: self.header.rows,
+            hashes: self.header.hashes,
+        }
     }
 
     /// How many bytes the file has.
@@ -119,12 +131,19 @@ impl Run {
     pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Damaged> {
         let (number, at) = self.header.filter_place(hash);
         let page = self.file.kept_page(number)?;
-        let block = page[at..].first_chunk::<BLOCK_BYTES>().expect("blocks lie within a page");
+        let block = page[at..]
+            .first_chunk::<BLOCK_BYTES>()
+            .expect("blocks lie within a page");
         Ok(filter::may_have(block, hash.0))
     }
 
-    /// As [`Run::may_have`] of each hash, answered in `found`. The questions do not wait for each other's memory.
-    pub(crate) fn may_have_each(&self, hashes: &[KeyHash], found: &mut [bool]) -> Result<(), Damaged> {
+    /// As [`Run::may_have`] of each hash, answered in `found`. The questions do not wait for each
+    /// other's memory.
+    pub(crate) fn may_have_each(
+        &self,
+        hashes: &[KeyHash],
+        found: &mut [bool],
+    ) -> Result<(), Damaged> {
         for (hash, found) in hashes.iter().zip(found) {
             *found = self.may_have(*hash)?;
         }
@@ -133,14 +152,22 @@ impl Run {
 
     /// All rows of a hash.
     pub(crate) fn group(&self, hash: KeyHash) -> Result<Group<'_>, Damaged> {
-        let mut group = Group { run: self, rows: self.near(hash)?, checked: Cell::new(None) };
+        let mut group = Group {
+            run: self,
+            rows: self.near(hash)?,
+            checked: Cell::new(None),
+        };
         group.rows.start = group.first_not(|row| row.hash < hash)?;
         // Most groups end in the page they begin in; the next is then not looked at.
         let page_end = (group.rows.start / ROWS_PER_PAGE + 1) * ROWS_PER_PAGE;
         let all = group.rows.end;
         if page_end < all {
             let last_of_page = group.row_at(page_end - 1)?;
-            group.rows.end = if last_of_page.hash > hash { page_end } else { all };
+            group.rows.end = if last_of_page.hash > hash {
+                page_end
+            } else {
+                all
+            };
         }
         group.rows.end = group.first_not(|row| row.hash <= hash)?;
         Ok(group)
@@ -148,21 +175,34 @@ impl Run {
 
     /// All rows in order. Ends at damage.
     pub(crate) fn scan(&self) -> Scan<'_> {
-        Scan { run: self, next: 0, page: None }
+        Scan {
+            run: self,
+            next: 0,
+            page: None,
+        }
     }
 
     /// The rows of the pages that may have rows of a hash.
     fn near(&self, hash: KeyHash) -> Result<Range<u64>, Damaged> {
         let nth = self.header.fence_of(hash);
-        let first = self.fence(nth)?.saturating_mul(ROWS_PER_PAGE).min(self.header.rows);
-        let last = self.fence(nth + 1)?.saturating_add(1).saturating_mul(ROWS_PER_PAGE).min(self.header.rows);
+        let first = self
+            .fence(nth)?
+            .saturating_mul(ROWS_PER_PAGE)
+            .min(self.header.rows);
+        let last = self
+            .fence(nth + 1)?
+            .saturating_add(1)
+            .saturating_mul(ROWS_PER_PAGE)
+            .min(self.header.rows);
         Ok(first..last.max(first))
     }
 
     fn fence(&self, nth: u64) -> Result<u64, Damaged> {
         let (number, at) = self.header.fence_place(nth);
         let page = self.file.kept_page(number)?;
-        let number = page[at..].first_chunk().expect("the numbers of the fence lie within a page");
+        let number = page[at..]
+            .first_chunk()
+            .expect("the numbers of the fence lie within a page");
         Ok(u64::from(u32::from_le_bytes(*number)))
     }
 
@@ -172,8 +212,8 @@ impl Run {
     }
 }
 
-/// Rows of a run that lie one behind the other: those of one hash, by version. Different subjects of that hash are
-/// mixed.
+/// Rows of a run that lie one behind the other: those of one hash, by version. Different subjects
+/// of that hash are mixed.
 pub(crate) struct Group<'a> {
     run: &'a Run,
     rows: Range<u64>,
@@ -184,7 +224,8 @@ pub(crate) struct Group<'a> {
 impl Group<'_> {
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
-        usize::try_from(self.rows.end - self.rows.start).expect("a mapped file's rows can be counted")
+        usize::try_from(self.rows.end - self.rows.start)
+            .expect("a mapped file's rows can be counted")
     }
 
     /// Whether there are none.
@@ -198,7 +239,11 @@ impl Group<'_> {
     ///
     /// Past the end.
     pub(crate) fn row(&self, at: usize) -> Result<Row, Damaged> {
-        assert!(at < self.len(), "a group of {} rows has none at {at}", self.len());
+        assert!(
+            at < self.len(),
+            "a group of {} rows has none at {at}",
+            self.len()
+        );
         self.row_at(self.rows.start + at as u64)
     }
 
@@ -208,13 +253,16 @@ impl Group<'_> {
         Ok(usize::try_from(first - self.rows.start).expect("it is among the group's rows"))
     }
 
-    /// The first of the rows of which `before` is not true, if it is true of a first part of them. Looks at the first
-    /// rows of pages to find the page, then only into that one.
+    /// The first of the rows of which `before` is not true, if it is true of a first part of them.
+    /// Looks at the first rows of pages to find the page, then only into that one.
     fn first_not(&self, before: impl Fn(&Row) -> bool) -> Result<u64, Damaged> {
         if self.rows.is_empty() {
             return Ok(self.rows.start);
         }
-        let (mut page, mut last_page) = (self.rows.start / ROWS_PER_PAGE, (self.rows.end - 1) / ROWS_PER_PAGE);
+        let (mut page, mut last_page) = (
+            self.rows.start / ROWS_PER_PAGE,
+            (self.rows.end - 1) / ROWS_PER_PAGE,
+        );
         while page < last_page {
             let middle = last_page - (last_page - page) / 2;
             if before(&self.row_at(middle * ROWS_PER_PAGE)?) {

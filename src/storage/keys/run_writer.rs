@@ -1,5 +1,5 @@
-//! Writing a run, front to back in three places at once: rows come sorted by hash, and the filter and the fence grow
-//! with the hash as well. So memory does not grow with the run.
+//! Writing a run, front to back in three places at once: rows come sorted by hash, and the filter
+//! and the fence grow with the hash as well. So memory does not grow with the run.
 
 use std::path::Path;
 
@@ -57,8 +57,15 @@ impl<'a> RunWriter<'a> {
     /// # Panics
     ///
     /// If it is to cover no offset.
-    pub(crate) fn create(files: &'a dyn FileSystem, dir: &Path, content: &Content) -> Result<Self, FileError> {
-        assert!(content.from < content.to, "a run covers at least one offset");
+    pub(crate) fn create(
+        files: &'a dyn FileSystem,
+        dir: &Path,
+        content: &Content,
+    ) -> Result<Self, FileError> {
+        assert!(
+            content.from < content.to,
+            "a run covers at least one offset"
+        );
         let header = Header {
             topic: content.identity.topic,
             partition: content.identity.partition,
@@ -86,7 +93,10 @@ impl<'a> RunWriter<'a> {
 
     /// Adds a row, which must not come before the one added last.
     pub(crate) fn push(&mut self, row: Row) -> Result<(), FileError> {
-        debug_assert!(self.last.is_none_or(|last| last <= row), "rows come in order");
+        debug_assert!(
+            self.last.is_none_or(|last| last <= row),
+            "rows come in order"
+        );
         if self.last.is_none_or(|last| last.hash != row.hash) {
             self.add_to_filter(row.hash)?;
             self.header.hashes += 1;
@@ -110,27 +120,35 @@ impl<'a> RunWriter<'a> {
         while self.next_fence < self.header.fence_len() {
             self.put_fence(behind)?;
         }
-        self.fence.turn_to(self.header.first_row_page(), &mut self.out)?;
-        self.filter.turn_to(self.header.first_fence_page(), &mut self.out)?;
+        self.fence
+            .turn_to(self.header.first_row_page(), &mut self.out)?;
+        self.filter
+            .turn_to(self.header.first_fence_page(), &mut self.out)?;
         for stream in [&mut self.filter, &mut self.fence, &mut self.rows] {
             stream.flush(&mut self.out)?;
         }
         self.out.write(&self.header.encode(), 0)?;
         let path = self.out.path().to_owned();
         self.out.finish()?;
-        let bytes = self.files.map(&path).map_err(FileError::when("map", &path))?;
+        let bytes = self
+            .files
+            .map(&path)
+            .map_err(FileError::when("map", &path))?;
         Ok(Run::new(path, bytes, self.header))
     }
 
     fn add_to_filter(&mut self, hash: KeyHash) -> Result<(), FileError> {
         let (page, at) = self.header.filter_place(hash);
         self.filter.turn_to(page, &mut self.out)?;
-        let block = self.filter.page()[at..].first_chunk_mut::<BLOCK_BYTES>().expect("blocks lie within a page");
+        let block = self.filter.page()[at..]
+            .first_chunk_mut::<BLOCK_BYTES>()
+            .expect("blocks lie within a page");
         filter::add(block, hash.0);
         Ok(())
     }
 
-    /// Ends a page of rows, and lets the fence point to it for all hashes above the last page's up to its last.
+    /// Ends a page of rows, and lets the fence point to it for all hashes above the last page's up
+    /// to its last.
     fn end_row_page(&mut self) -> Result<(), FileError> {
         let last = self.last.expect("a page that ends has a row").hash;
         let page = self.rows.number() - self.header.first_row_page();

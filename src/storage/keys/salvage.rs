@@ -1,7 +1,8 @@
 //! Writing a damaged retired file anew, without what cannot be read.
 //!
-//! What it had in blocks that are damaged is lost already: every look-up that might need it says so. In the new file a
-//! block that nobody can read stands for them, so that look-ups go on saying so, and the bytes are gone.
+//! What it had in blocks that are damaged is lost already: every look-up that might need it says
+//! so. In the new file a block that nobody can read stands for them, so that look-ups go on saying
+//! so, and the bytes are gone.
 
 use std::path::Path;
 
@@ -18,8 +19,8 @@ use crate::{
     types::Version,
 };
 
-/// Writes the facts of `old` that can be read to another file in `dir`, as `edit` has them: it leaves their hashes and
-/// versions as they are. When this returns, the new file is durable.
+/// Writes the facts of `old` that can be read to another file in `dir`, as `edit` has them: it
+/// leaves their hashes and versions as they are. When this returns, the new file is durable.
 pub(crate) fn salvage(
     files: &dyn FileSystem,
     dir: &Path,
@@ -27,7 +28,10 @@ pub(crate) fn salvage(
     old: &RetiredFile,
     mut edit: impl FnMut(Retired) -> Option<Retired>,
 ) -> Result<RetiredFile, FileError> {
-    let content = Content { expected_facts: filter::hashes_for(old.filter_blocks()), ..*content };
+    let content = Content {
+        expected_facts: filter::hashes_for(old.filter_blocks()),
+        ..*content
+    };
     let mut writer = RetiredWriter::create(files, dir, &content)?;
     let mut last = (KeyHash(0), Version::NONE);
     // Where facts are missing that were before what comes next.
@@ -42,7 +46,10 @@ pub(crate) fn salvage(
                     writer.push_lost(lost_from, from.0, old)?;
                 }
                 last = facts.last().map_or(from, Retired::order);
-                facts.into_iter().filter_map(&mut edit).try_for_each(|fact| writer.push(&fact))?;
+                facts
+                    .into_iter()
+                    .filter_map(&mut edit)
+                    .try_for_each(|fact| writer.push(&fact))?;
             }
             None => {
                 lost_from.get_or_insert(from);

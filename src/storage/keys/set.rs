@@ -32,9 +32,10 @@ pub(crate) struct Found {
 
 /// Looks for the runs of a log of the offsets in `log`.
 ///
-/// Of runs that overlap, those that reach further count: a crash at the end of a merge leaves the result with what was
-/// merged. Runs that reach beyond the log's end are stale: they have rows of records that were not durable, and the
-/// offsets will be others'. Runs below the log's start are not: rows of trimmed records may still be wanted.
+/// Of runs that overlap, those that reach further count: a crash at the end of a merge leaves the
+/// result with what was merged. Runs that reach beyond the log's end are stale: they have rows of
+/// records that were not durable, and the offsets will be others'. Runs below the log's start are
+/// not: rows of trimmed records may still be wanted.
 pub(crate) fn list(
     files: &dyn FileSystem,
     dir: &Path,
@@ -64,9 +65,13 @@ pub(crate) fn list(
     Ok(Found { runs, gaps, stale })
 }
 
-/// Removes files of an index. When this returns, they do not come back: a stale run that reappeared after the log has
-/// gone on would hide what was appended since.
-pub(crate) fn remove(files: &dyn FileSystem, dir: &Path, paths: &[PathBuf]) -> Result<(), FileError> {
+/// Removes files of an index. When this returns, they do not come back: a stale run that reappeared
+/// after the log has gone on would hide what was appended since.
+pub(crate) fn remove(
+    files: &dyn FileSystem,
+    dir: &Path,
+    paths: &[PathBuf],
+) -> Result<(), FileError> {
     if paths.is_empty() {
         return Ok(());
     }
@@ -81,24 +86,33 @@ pub(crate) fn remove_merged(
     merged: &[Arc<Run>],
     result: &Run,
 ) -> Result<(), FileError> {
-    let paths = merged.iter().map(|run| run.path()).filter(|path| *path != result.path());
+    let paths = merged
+        .iter()
+        .map(|run| run.path())
+        .filter(|path| *path != result.path());
     remove(files, dir, &paths.map(Path::to_owned).collect::<Vec<_>>())
 }
 
 /// A file by what its name says it covers.
 type Named = (Range<Offset>, PathBuf);
 
-/// Files with names of runs, the widest of those with one start first; and runs that were not finished.
+/// Files with names of runs, the widest of those with one start first; and runs that were not
+/// finished.
 fn names(files: &dyn FileSystem, dir: &Path) -> Result<(Vec<Named>, Vec<PathBuf>), FileError> {
     let (mut named, mut unfinished) = (Vec::new(), Vec::new());
-    if !files.exists(dir).map_err(FileError::when("look for", dir))? {
+    if !files
+        .exists(dir)
+        .map_err(FileError::when("look for", dir))?
+    {
         return Ok((named, unfinished));
     }
     for entry in files.read_dir(dir).map_err(FileError::when("list", dir))? {
         let path = dir.join(entry.name);
         if let Some(range) = range_of(&path) {
             named.push((range, path));
-        } else if path.extension().is_some_and(|extension| extension == NEW) && range_of_stem(&path).is_some() {
+        } else if path.extension().is_some_and(|extension| extension == NEW)
+            && range_of_stem(&path).is_some()
+        {
             unfinished.push(path);
         }
     }
@@ -106,10 +120,15 @@ fn names(files: &dyn FileSystem, dir: &Path) -> Result<(Vec<Named>, Vec<PathBuf>
     Ok((named, unfinished))
 }
 
-/// The parts of a range of offsets that runs, which are in order, do not cover; also before it, from the first run on:
-/// runs are merged with their neighbours, and no two may have anything between them.
+/// The parts of a range of offsets that runs, which are in order, do not cover; also before it,
+/// from the first run on: runs are merged with their neighbours, and no two may have anything
+/// between them.
 fn gaps(runs: &[Arc<Run>], log: Range<Offset>) -> Vec<Range<Offset>> {
-    let (mut gaps, mut covered) = (Vec::new(), runs.first().map_or(log.start, |first| first.from().min(log.start)));
+    let (mut gaps, mut covered) = (
+        Vec::new(),
+        runs.first()
+            .map_or(log.start, |first| first.from().min(log.start)),
+    );
     for run in runs {
         if run.from() > covered {
             gaps.push(covered..run.from());

@@ -1,8 +1,9 @@
 //! The newest rows of a partition, in memory.
 //!
-//! Every keyed append passes here, so nothing is allocated for a record by itself: keys lie one behind the other in one
-//! buffer, entries in one vector, and a hash table has the entries' numbers. The first row of an entry is part of it;
-//! further rows have a vector of their own, for the few keys that have many.
+//! Every keyed append passes here, so nothing is allocated for a record by itself: keys lie one
+//! behind the other in one buffer, entries in one vector, and a hash table has the entries'
+//! numbers. The first row of an entry is part of it; further rows have a vector of their own, for
+//! the few keys that have many.
 
 use hashbrown::HashTable;
 
@@ -34,7 +35,8 @@ const PRODUCER: u32 = u32::MAX;
 /// In place of the number of a vector of rows: there is none.
 const NONE: u32 = u32::MAX;
 
-/// How much the bytes of keys may grow between one [`Table::has_room`] and the next: far more than a request has.
+/// How much the bytes of keys may grow between one [`Table::has_room`] and the next: far more than
+/// a request has.
 const KEY_BYTES_AHEAD: usize = 1 << 30;
 
 /// As [`KEY_BYTES_AHEAD`], of entries.
@@ -64,7 +66,10 @@ struct Entry {
     more: u32,
 }
 
-const _: () = assert!(size_of::<Entry>() == 40, "an entry is to stay within a cache line");
+const _: () = assert!(
+    size_of::<Entry>() == 40,
+    "an entry is to stay within a cache line"
+);
 
 /// The rows of a partition from some offset on.
 #[derive(Debug)]
@@ -93,11 +98,16 @@ impl Table {
         }
     }
 
-    /// An empty table for rows from this offset on, behind this one, that knows the versions of its hot subjects: they
-    /// come again at once, and would have to be looked for in files.
+    /// An empty table for rows from this offset on, behind this one, that knows the versions of its
+    /// hot subjects: they come again at once, and would have to be looked for in files.
     pub(crate) fn successor(&self, from: Offset) -> Self {
         let mut next = Self::new(from);
-        for entry in self.entries.iter().filter(|entry| entry.rows >= HOT_ROWS).take(MOST_HOT) {
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| entry.rows >= HOT_ROWS)
+            .take(MOST_HOT)
+        {
             if next.bytes.len() >= MOST_HOT_BYTES {
                 break;
             }
@@ -106,9 +116,18 @@ impl Table {
             next.bytes.extend_from_slice(self.bytes_of(entry));
             let (hash, bytes_len) = (entry.hash, entry.bytes_len);
             let base = entry.version();
-            next.entries.push(Entry { hash, base, bytes_at, bytes_len, rows: 0, first: LOST, more: NONE });
+            next.entries.push(Entry {
+                hash,
+                base,
+                bytes_at,
+                bytes_len,
+                rows: 0,
+                first: LOST,
+                more: NONE,
+            });
             let entries = &next.entries;
-            next.numbers.insert_unique(hash.0, number, |&number| entries[number as usize].hash.0);
+            next.numbers
+                .insert_unique(hash.0, number, |&number| entries[number as usize].hash.0);
         }
         next
     }
@@ -125,18 +144,32 @@ impl Table {
             let entry = &self.entries[number as usize];
             entry.hash == hash && self.is_of(entry, subject)
         };
-        self.numbers.find(hash.0, is_subject).map(|&number| EntryId(number))
+        self.numbers
+            .find(hash.0, is_subject)
+            .map(|&number| EntryId(number))
     }
 
     /// The entries of all subjects with a hash.
     pub(crate) fn find_all(&self, hash: KeyHash) -> impl Iterator<Item = EntryId> {
         let of_hash = move |number: &u32| self.entries[*number as usize].hash == hash;
-        self.numbers.iter_hash(hash.0).copied().filter(of_hash).map(EntryId)
+        self.numbers
+            .iter_hash(hash.0)
+            .copied()
+            .filter(of_hash)
+            .map(EntryId)
     }
 
     /// Adds a subject that has no entry, with the version it had before any row of this table.
-    pub(crate) fn insert(&mut self, hash: KeyHash, subject: Subject<'_>, version: Version) -> EntryId {
-        debug_assert!(self.find(hash, subject).is_none(), "a subject has one entry");
+    pub(crate) fn insert(
+        &mut self,
+        hash: KeyHash,
+        subject: Subject<'_>,
+        version: Version,
+    ) -> EntryId {
+        debug_assert!(
+            self.find(hash, subject).is_none(),
+            "a subject has one entry"
+        );
         let number = u32::try_from(self.entries.len()).expect(NO_ROOM);
         let bytes_at = u32::try_from(self.bytes.len()).expect(NO_ROOM);
         let bytes_len = match subject {
@@ -149,9 +182,18 @@ impl Table {
                 PRODUCER
             }
         };
-        self.entries.push(Entry { hash, base: version, bytes_at, bytes_len, rows: 0, first: LOST, more: NONE });
+        self.entries.push(Entry {
+            hash,
+            base: version,
+            bytes_at,
+            bytes_len,
+            rows: 0,
+            first: LOST,
+            more: NONE,
+        });
         let entries = &self.entries;
-        self.numbers.insert_unique(hash.0, number, |&number| entries[number as usize].hash.0);
+        self.numbers
+            .insert_unique(hash.0, number, |&number| entries[number as usize].hash.0);
         EntryId(number)
     }
 
@@ -170,11 +212,12 @@ impl Table {
         self.version(id)
     }
 
-    /// Adds a row whose version is known, from a record that is read again. Versions that are left out are those of
-    /// records that are lost. A version that the subject is already at, or past, changes nothing.
+    /// Adds a row whose version is known, from a record that is read again. Versions that are left
+    /// out are those of records that are lost. A version that the subject is already at, or past,
+    /// changes nothing.
     ///
-    /// What is left out before the first row of a subject is not taken for lost: those records are older than the
-    /// table, or unknown to whoever said at which version the subject was.
+    /// What is left out before the first row of a subject is not taken for lost: those records are
+    /// older than the table, or unknown to whoever said at which version the subject was.
     pub(crate) fn push_at(&mut self, id: EntryId, offset: Offset, version: Version) {
         let latest = self.version(id);
         if version <= latest {
@@ -184,7 +227,10 @@ impl Table {
         if missing > 0 {
             let room = match self.entry(id).rows {
                 0 => 0,
-                _ => self.relative(offset).saturating_sub(self.last(id)).saturating_sub(1),
+                _ => self
+                    .relative(offset)
+                    .saturating_sub(self.last(id))
+                    .saturating_sub(1),
             };
             if missing <= u64::from(room) {
                 (0..missing).for_each(|_| self.push_relative(id, LOST));
@@ -202,12 +248,16 @@ impl Table {
         let nth = version.0.checked_sub(entry.base.0)?.checked_sub(1)?;
         let relative = match nth {
             0 if entry.rows > 0 => entry.first,
-            _ => *self.more.get(entry.more as usize)?.get(usize::try_from(nth).ok()?.checked_sub(1)?)?,
+            _ => *self
+                .more
+                .get(entry.more as usize)?
+                .get(usize::try_from(nth).ok()?.checked_sub(1)?)?,
         };
         (relative != LOST).then(|| self.from.plus(u64::from(relative)))
     }
 
-    /// The versions that this table knows of a subject: those behind the first of the two, up to the second.
+    /// The versions that this table knows of a subject: those behind the first of the two, up to
+    /// the second.
     pub(crate) fn versions(&self, id: EntryId) -> (Version, Version) {
         (self.entry(id).base, self.version(id))
     }
@@ -231,7 +281,8 @@ impl Table {
         self.entries.len()
     }
 
-    /// Whether a request's records at offsets below `until` are sure to fit. A table without room is to be written out.
+    /// Whether a request's records at offsets below `until` are sure to fit. A table without room
+    /// is to be written out.
     pub(crate) fn has_room(&self, until: Offset) -> bool {
         until.0.saturating_sub(self.from.0) <= u64::from(LOST)
             && self.bytes.len() <= u32::MAX as usize - KEY_BYTES_AHEAD
@@ -243,7 +294,9 @@ impl Table {
         let mut order: Vec<u32> = (0..).take(self.entries.len()).collect();
         order.sort_unstable_by_key(|&number| self.entries[number as usize].hash);
         let mut rows = Vec::with_capacity(self.rows);
-        for same_hash in order.chunk_by(|&a, &b| self.entries[a as usize].hash == self.entries[b as usize].hash) {
+        for same_hash in
+            order.chunk_by(|&a, &b| self.entries[a as usize].hash == self.entries[b as usize].hash)
+        {
             let first = rows.len();
             for &number in same_hash {
                 self.put_rows(&self.entries[number as usize], &mut rows);
@@ -256,17 +309,33 @@ impl Table {
     }
 
     fn put_rows(&self, entry: &Entry, rows: &mut Vec<Row>) {
-        let more = self.more.get(entry.more as usize).map_or(&[][..], Vec::as_slice);
-        let relatives = [entry.first].into_iter().take(entry.rows as usize).chain(more.iter().copied());
-        for (nth, relative) in (1..).zip(relatives).filter(|(_, relative)| *relative != LOST) {
+        let more = self
+            .more
+            .get(entry.more as usize)
+            .map_or(&[][..], Vec::as_slice);
+        let relatives = [entry.first]
+            .into_iter()
+            .take(entry.rows as usize)
+            .chain(more.iter().copied());
+        for (nth, relative) in (1..)
+            .zip(relatives)
+            .filter(|(_, relative)| *relative != LOST)
+        {
             let offset = self.from.plus(u64::from(relative));
-            rows.push(Row { hash: entry.hash, version: entry.base.plus(nth), offset });
+            rows.push(Row {
+                hash: entry.hash,
+                version: entry.base.plus(nth),
+                offset,
+            });
         }
     }
 
     fn bytes_of(&self, entry: &Entry) -> &[u8] {
-        let len =
-            if entry.bytes_len == PRODUCER { producer_bytes(ProducerId(0), 0).len() } else { entry.bytes_len as usize };
+        let len = if entry.bytes_len == PRODUCER {
+            producer_bytes(ProducerId(0), 0).len()
+        } else {
+            entry.bytes_len as usize
+        };
         &self.bytes[entry.bytes_at as usize..][..len]
     }
 
@@ -285,8 +354,14 @@ impl Table {
     }
 
     fn relative(&self, offset: Offset) -> u32 {
-        let relative = offset.0.checked_sub(self.from.0).expect("a table has no rows from before its start");
-        u32::try_from(relative).ok().filter(|relative| *relative != LOST).expect(NO_ROOM)
+        let relative = offset
+            .0
+            .checked_sub(self.from.0)
+            .expect("a table has no rows from before its start");
+        u32::try_from(relative)
+            .ok()
+            .filter(|relative| *relative != LOST)
+            .expect(NO_ROOM)
     }
 
     #[inline]
@@ -307,18 +382,26 @@ impl Table {
         self.more_capacity += more.capacity() - before;
     }
 
-    /// The offset of the last row of a subject that has one. It is never a lost one: a row always follows those.
+    /// The offset of the last row of a subject that has one. It is never a lost one: a row always
+    /// follows those.
     fn last(&self, id: EntryId) -> u32 {
         let entry = self.entry(id);
-        self.more.get(entry.more as usize).and_then(|more| more.last()).copied().unwrap_or(entry.first)
+        self.more
+            .get(entry.more as usize)
+            .and_then(|more| more.last())
+            .copied()
+            .unwrap_or(entry.first)
     }
 
-    /// Forgets a subject's rows, if there are any, and lets the next have the version behind `version`: more versions
-    /// are missing than there are offsets for their records, so that the rows before are of another history.
+    /// Forgets a subject's rows, if there are any, and lets the next have the version behind
+    /// `version`: more versions are missing than there are offsets for their records, so that the
+    /// rows before are of another history.
     fn restart(&mut self, id: EntryId, version: Version) {
         let entry = &mut self.entries[id.0 as usize];
         let more = self.more.get_mut(entry.more as usize);
-        let others = more.map_or(0, |more| more.drain(..).filter(|relative| *relative != LOST).count());
+        let others = more.map_or(0, |more| {
+            more.drain(..).filter(|relative| *relative != LOST).count()
+        });
         self.rows -= others + usize::from(entry.rows > 0);
         (entry.base, entry.rows, entry.first) = (version, 0, LOST);
     }

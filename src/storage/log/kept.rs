@@ -1,9 +1,9 @@
 //! Large frames that were looked into, kept for the next look-up.
 //!
-//! One record out of a frame costs reading and checking all of it, and going through the records before. For a frame of
-//! 16 MiB with a quarter of a million records that is milliseconds, and look-ups of neighbours come by the hundred. So
-//! such a frame is kept for a while, checked, with the places of its records. Smaller frames cost less than keeping
-//! books of them.
+//! One record out of a frame costs reading and checking all of it, and going through the records
+//! before. For a frame of 16 MiB with a quarter of a million records that is milliseconds, and
+//! look-ups of neighbours come by the hundred. So such a frame is kept for a while, checked, with
+//! the places of its records. Smaller frames cost less than keeping books of them.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -45,8 +45,14 @@ impl KeptFrame {
             return None;
         }
         let short = |at: usize| u32::try_from(at).expect("a frame is far below 4 GiB");
-        let elements = Records::new(&frame.records()).map_while(Result::ok).map(|(at, _)| short(at.start)).collect();
-        Some(Arc::new(Self { frame: frame.clone(), elements }))
+        let elements = Records::new(&frame.records())
+            .map_while(Result::ok)
+            .map(|(at, _)| short(at.start))
+            .collect();
+        Some(Arc::new(Self {
+            frame: frame.clone(),
+            elements,
+        }))
     }
 
     pub(super) fn frame(&self) -> &Frame {
@@ -64,10 +70,15 @@ impl KeptFrame {
                 let (_, encoded) = Records::new(&records[*start as usize..]).next()?.ok()?;
                 RecordView::parse(encoded).ok()?.offset
             };
-            self.elements.binary_search_by_key(&Some(offset.0), offset_of).ok()?
+            self.elements
+                .binary_search_by_key(&Some(offset.0), offset_of)
+                .ok()?
         };
         let start = *self.elements.get(nth)? as usize;
-        let end = self.elements.get(nth + 1).map_or(self.frame.records().len(), |next| *next as usize);
+        let end = self
+            .elements
+            .get(nth + 1)
+            .map_or(self.frame.records().len(), |next| *next as usize);
         let element = frame::HEADER_BYTES + start..frame::HEADER_BYTES + end;
         Some(FoundRecord::in_frame(&self.frame, element))
     }
@@ -81,8 +92,10 @@ impl KeptFrames {
     /// The frame with an offset.
     pub(super) fn find(&mut self, identity: Identity, offset: Offset) -> Option<Arc<KeptFrame>> {
         let (topic, partition) = (identity.topic, identity.partition);
-        let (_, kept) =
-            self.frames.range_mut((topic, partition, Offset::ZERO)..=(topic, partition, offset)).next_back()?;
+        let (_, kept) = self
+            .frames
+            .range_mut((topic, partition, Offset::ZERO)..=(topic, partition, offset))
+            .next_back()?;
         if kept.frame.frame.header().end() <= offset {
             return None;
         }
@@ -95,14 +108,31 @@ impl KeptFrames {
     pub(super) fn keep(&mut self, dir: &Arc<Path>, frame: &Arc<KeptFrame>) {
         self.uses += 1;
         let header = frame.frame.header();
-        let kept = Kept { dir: dir.clone(), frame: frame.clone(), used: self.uses };
+        let kept = Kept {
+            dir: dir.clone(),
+            frame: frame.clone(),
+            used: self.uses,
+        };
         self.bytes += frame.bytes();
-        let before = self.frames.insert((header.topic, header.partition, header.base), kept);
+        let before = self
+            .frames
+            .insert((header.topic, header.partition, header.base), kept);
         self.bytes -= before.map_or(0, |before| before.frame.bytes());
         while self.bytes > KEPT_FRAMES_BYTES {
-            // Finding the oldest looks at all, 512 at most; the frame that takes its place cost far more than that.
-            let Some(oldest) = self.frames.iter().min_by_key(|(_, kept)| kept.used).map(|(at, _)| *at) else { return };
-            self.bytes -= self.frames.remove(&oldest).map_or(0, |oldest| oldest.frame.bytes());
+            // Finding the oldest looks at all, 512 at most; the frame that takes its place cost far
+            // more than that.
+            let Some(oldest) = self
+                .frames
+                .iter()
+                .min_by_key(|(_, kept)| kept.used)
+                .map(|(at, _)| *at)
+            else {
+                return;
+            };
+            self.bytes -= self
+                .frames
+                .remove(&oldest)
+                .map_or(0, |oldest| oldest.frame.bytes());
         }
     }
 

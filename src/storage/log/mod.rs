@@ -6,18 +6,21 @@
 //!        immutable, mapped for reading         positioned reads   memory
 //! ```
 //!
-//! A frame enters at the tail when its journal entry is durable ([`Log::apply`]); from then on it can be read. A
-//! [`Writer`] moves frames from the tail into the active segment, seals that when it is full or old, and syncs; nobody
-//! waits for it. What has been trimmed is removed once a checkpoint says so.
+//! A frame enters at the tail when its journal entry is durable ([`Log::apply`]); from then on it
+//! can be read. A [`Writer`] moves frames from the tail into the active segment, seals that when it
+//! is full or old, and syncs; nobody waits for it. What has been trimmed is removed once a
+//! checkpoint says so.
 //!
 //! Invariants:
-//! - Every offset from `start` to `end` is in exactly one place, and a frame in a segment is the frame that the journal
-//!   had.
-//! - A segment's bytes never change; only the active one grows, at its end, and only through its [`Writer`]. When its
-//!   records are erased, a sealed one gives way to another file (`rewrite.rs`).
+//! - Every offset from `start` to `end` is in exactly one place, and a frame in a segment is the
+//!   frame that the journal had.
+//! - A segment's bytes never change; only the active one grows, at its end, and only through its
+//!   [`Writer`]. When its records are erased, a sealed one gives way to another file
+//!   (`rewrite.rs`).
 //! - A hole between two frames is damage, found by whoever reads across it.
 //!
-//! Reading order: this page, the state; `read.rs`; `writer.rs`; `open.rs`, what is done at a start; `segment.rs`.
+//! Reading order: this page, the state; `read.rs`; `writer.rs`; `open.rs`, what is done at a start;
+//! `segment.rs`.
 
 mod kept;
 mod open;
@@ -154,11 +157,14 @@ impl Log {
     pub(crate) fn size(&self) -> (usize, u64) {
         let sealed: u64 = self.sealed.iter().map(|segment| segment.bytes).sum();
         let active = self.active.as_ref().map_or(0, |active| active.bytes);
-        (self.sealed.len() + usize::from(self.active.is_some()), sealed + active + self.tail_bytes as u64)
+        (
+            self.sealed.len() + usize::from(self.active.is_some()),
+            sealed + active + self.tail_bytes as u64,
+        )
     }
 
-    /// Adds a frame whose journal entry is durable. One that is there already is passed over, so that entries can be
-    /// replayed over a log that has some of them.
+    /// Adds a frame whose journal entry is durable. One that is there already is passed over, so
+    /// that entries can be replayed over a log that has some of them.
     pub(crate) fn apply(&mut self, frame: Frame, charge: Charge) {
         let header = *frame.header();
         if header.base < self.end {
@@ -167,7 +173,10 @@ impl Log {
         self.end = header.end();
         self.last_append_time_ms = self.last_append_time_ms.max(header.append_time_ms);
         self.tail_bytes += frame.bytes().len();
-        self.tail.push_back(Tailed { frame, _charge: charge });
+        self.tail.push_back(Tailed {
+            frame,
+            _charge: charge,
+        });
     }
 
     /// Passes over offsets whose records are lost: reading them will say so.
@@ -178,7 +187,9 @@ impl Log {
     /// Trims: the log starts at `before`, if it did not start further on already.
     pub(crate) fn trim(&mut self, before: Offset) {
         self.start = self.start.max(before.min(self.end));
-        let keep = self.sealed.partition_point(|segment| segment.end <= self.start);
+        let keep = self
+            .sealed
+            .partition_point(|segment| segment.end <= self.start);
         self.trimmed.extend(self.sealed.drain(..keep));
     }
 
@@ -188,15 +199,25 @@ impl Log {
             start: self.start,
             end: self.written_end(),
             last_append_time_ms: self.last_append_time_ms,
-            active: self.active.as_ref().map(|active| checkpoint::Active { base: active.base, len: active.bytes }),
+            active: self.active.as_ref().map(|active| checkpoint::Active {
+                base: active.base,
+                len: active.bytes,
+            }),
             retired: self.retired_file,
         }
     }
 
-    /// The first offset of which there is a record, trimmed or not. A segment counts until it is being removed: before
-    /// that, a crash may bring it back as one whose records are not in any file of retired facts.
+    /// The first offset of which there is a record, trimmed or not. A segment counts until it is
+    /// being removed: before that, a crash may bring it back as one whose records are not in any
+    /// file of retired facts.
     pub(crate) fn first_kept(&self) -> Offset {
-        let sealed = self.retired.iter().chain(&self.trimmed).chain(&self.sealed).map(|segment| segment.base).next();
+        let sealed = self
+            .retired
+            .iter()
+            .chain(&self.trimmed)
+            .chain(&self.sealed)
+            .map(|segment| segment.base)
+            .next();
         let active = self.active.as_ref().map(|active| active.base);
         let tail = self.tail.front().map(|first| first.frame.header().base);
         sealed.or(active).or(tail).unwrap_or(self.end)
@@ -212,7 +233,8 @@ impl Log {
         Some(self.trimmed.first()?.base..self.trimmed.last()?.end)
     }
 
-    /// Takes note that what must be kept of trimmed segments up to `end` is in a file: they can be removed.
+    /// Takes note that what must be kept of trimmed segments up to `end` is in a file: they can be
+    /// removed.
     pub(crate) fn retire(&mut self, end: Offset, file: u64) {
         let keep = self.trimmed.partition_point(|segment| segment.end <= end);
         self.retired.extend(self.trimmed.drain(..keep));
@@ -229,8 +251,8 @@ impl Log {
         self.retired_file = file;
     }
 
-    /// The segments that can be removed once a checkpoint names the file of retired facts, without those that were told
-    /// before.
+    /// The segments that can be removed once a checkpoint names the file of retired facts, without
+    /// those that were told before.
     pub(crate) fn take_retired(&mut self) -> Vec<Sealed> {
         let taken = self.retired[self.leaving..].to_vec();
         self.leaving = self.retired.len();
@@ -240,7 +262,8 @@ impl Log {
     /// Takes note that these segments, which were taken, are being removed.
     fn leave(&mut self, segments: &[Sealed]) {
         let before = self.retired.len();
-        self.retired.retain(|retired| segments.iter().all(|segment| segment.base != retired.base));
+        self.retired
+            .retain(|retired| segments.iter().all(|segment| segment.base != retired.base));
         self.leaving -= before - self.retired.len();
     }
 
@@ -249,7 +272,10 @@ impl Log {
         self.tail.front().map_or(self.end, |first| {
             let written = self.active.as_ref().map(|active| active.end);
             let sealed = self.sealed.last().map(|sealed| sealed.end);
-            written.or(sealed).unwrap_or(Offset::ZERO).max(self.start.min(first.frame.header().base))
+            written
+                .or(sealed)
+                .unwrap_or(Offset::ZERO)
+                .max(self.start.min(first.frame.header().base))
         })
     }
 }
@@ -266,11 +292,18 @@ impl Active {
         }
     }
 
-    /// Takes note of a frame that begins at the end of the file; returns the index row that it gets, if it gets one.
+    /// Takes note of a frame that begins at the end of the file; returns the index row that it
+    /// gets, if it gets one.
     fn note(&mut self, frame: &super::format::frame::Header, length: usize) {
-        let (behind, before) = self.rows.last().map_or((segment_file::HEADER_BYTES, self.base), |row| {
-            (u64::from(row.position), self.base.plus(u64::from(row.relative)))
-        });
+        let (behind, before) =
+            self.rows
+                .last()
+                .map_or((segment_file::HEADER_BYTES, self.base), |row| {
+                    (
+                        u64::from(row.position),
+                        self.base.plus(u64::from(row.relative)),
+                    )
+                });
         // Rows are in order, also where damage has brought a frame out of its place.
         if self.bytes - behind >= segment_file::INDEX_INTERVAL_BYTES && frame.base > before {
             self.rows.push(self.row(frame.base));

@@ -1,8 +1,9 @@
 //! Opening a log after a start.
 //!
-//! With a checkpoint a log is *cut* back to it: what was written to segments since is in the journal too and comes back
-//! from there. Without one, or when the journal is damaged, it is *scanned*: a sound frame in a segment is always a
-//! frame that was acknowledged, since nothing is put there before it is durable in the journal.
+//! With a checkpoint a log is *cut* back to it: what was written to segments since is in the
+//! journal too and comes back from there. Without one, or when the journal is damaged, it is
+//! *scanned*: a sound frame in a segment is always a frame that was acknowledged, since nothing is
+//! put there before it is durable in the journal.
 
 use std::{
     io,
@@ -41,7 +42,11 @@ impl Log {
                 continue;
             }
             if base < limit {
-                log.sealed.push(Sealed { base, end: limit, bytes });
+                log.sealed.push(Sealed {
+                    base,
+                    end: limit,
+                    bytes,
+                });
             } else {
                 remove_file(&*segments.env.files, &segment_path(&log.dir, base))?;
                 remove_file(&*segments.env.files, &index_path(&log.dir, base))?;
@@ -55,13 +60,21 @@ impl Log {
         Ok(log)
     }
 
-    fn cut_active(&mut self, at: checkpoint::Active, segments: &OpenSegments) -> Result<(), FileError> {
+    fn cut_active(
+        &mut self,
+        at: checkpoint::Active,
+        segments: &OpenSegments,
+    ) -> Result<(), FileError> {
         let path = segment_path(&self.dir, at.base);
         let file = match segments.env.files.open(&path, Open::Write) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::error!(path = %path.display(), "a segment is missing; reading its offsets gives DATA_LOSS");
-                self.sealed.push(Sealed { base: at.base, end: self.end, bytes: 0 });
+                self.sealed.push(Sealed {
+                    base: at.base,
+                    end: self.end,
+                    bytes: 0,
+                });
                 return Ok(());
             }
             Err(error) => return Err(FileError::when("open", &path)(error)),
@@ -70,24 +83,34 @@ impl Log {
         if found < at.len {
             tracing::error!(path = %path.display(), found, expected = at.len, "a segment is too short; reading what is \
                 missing gives DATA_LOSS");
-            self.sealed.push(Sealed { base: at.base, end: self.end, bytes: found });
+            self.sealed.push(Sealed {
+                base: at.base,
+                end: self.end,
+                bytes: found,
+            });
             return Ok(());
         }
         if found > at.len {
-            file.set_len(at.len).map_err(FileError::when("cut", &path))?;
+            file.set_len(at.len)
+                .map_err(FileError::when("cut", &path))?;
             file.sync_data().map_err(FileError::when(SYNC, &path))?;
         }
         let active = self.load_active(at.base, at.len, Trust::Index, segments)?;
         // The checkpoint knows the end also where damage hides it.
-        self.active = Some(Active { end: self.end, bytes: at.len, ..active });
+        self.active = Some(Active {
+            end: self.end,
+            bytes: at.len,
+            ..active
+        });
         Ok(())
     }
 
-    /// Opens a log without a checkpoint: as far as its segments hold sound frames. What is found is made durable.
+    /// Opens a log without a checkpoint: as far as its segments hold sound frames. What is found is
+    /// made durable.
     ///
-    /// The journal has the frames from `redo_from` on. There, what is not sound had not been synced: the log is cut,
-    /// and the journal's frames are applied again. Before, or without it, what is not sound is damage, and what is
-    /// behind it stays.
+    /// The journal has the frames from `redo_from` on. There, what is not sound had not been
+    /// synced: the log is cut, and the journal's frames are applied again. Before, or without it,
+    /// what is not sound is damage, and what is behind it stays.
     pub(crate) fn scan(
         identity: Identity,
         dir: PathBuf,
@@ -99,10 +122,18 @@ impl Log {
         let found = list(&*segments.env.files, &log.dir)?;
         for (at, (base, bytes)) in found.iter().enumerate() {
             let path = segment_path(&log.dir, *base);
-            let file = segments.env.files.open(&path, Open::Write).map_err(FileError::when("open", &path))?;
+            let file = segments
+                .env
+                .files
+                .open(&path, Open::Write)
+                .map_err(FileError::when("open", &path))?;
             if found.get(at + 1).is_some() {
                 file.sync_data().map_err(FileError::when(SYNC, &path))?;
-                log.sealed.push(Sealed { base: *base, end: *base, bytes: *bytes });
+                log.sealed.push(Sealed {
+                    base: *base,
+                    end: *base,
+                    bytes: *bytes,
+                });
                 continue;
             }
             let redo_from = redo_from.unwrap_or(Offset(u64::MAX));
@@ -110,16 +141,23 @@ impl Log {
             if active.bytes < *bytes {
                 tracing::info!(path = %path.display(), kept = active.bytes, found = *bytes, "cut behind the last \
                     sound frame");
-                file.set_len(active.bytes).map_err(FileError::when("cut", &path))?;
+                file.set_len(active.bytes)
+                    .map_err(FileError::when("cut", &path))?;
             }
             file.sync_data().map_err(FileError::when(SYNC, &path))?;
             log.end = active.end;
             log.active = Some(active);
         }
         if let Some((last, _)) = found.last() {
-            segments.env.files.sync_dir(&log.dir).map_err(FileError::when(SYNC, &log.dir))?;
+            segments
+                .env
+                .files
+                .sync_dir(&log.dir)
+                .map_err(FileError::when(SYNC, &log.dir))?;
             sync_parent(&*segments.env.files, &log.dir)?;
-            log.sealed.iter_mut().for_each(|segment| segment.end = *last);
+            log.sealed
+                .iter_mut()
+                .for_each(|segment| segment.end = *last);
         }
         log.close_gaps();
         log.end = log.end.max(start);
@@ -134,7 +172,8 @@ impl Log {
         }
     }
 
-    /// The state of a segment's end, up to `bytes`: from its index as far as that is trusted, then from its frames.
+    /// The state of a segment's end, up to `bytes`: from its index as far as that is trusted, then
+    /// from its frames.
     fn load_active(
         &mut self,
         base: Offset,
@@ -151,18 +190,34 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
             Err(error) => return Err(reading(error)),
         };
-        let first_append_time_ms =
-            header.map_or_else(|| segments.env.clock.now_ms(), |header| header.first_append_time_ms);
+        let first_append_time_ms = header.map_or_else(
+            || segments.env.clock.now_ms(),
+            |header| header.first_append_time_ms,
+        );
         let mut active = Active::new(base, first_append_time_ms);
         if trust == Trust::Index {
             active.rows = load_rows_prefix(&segments.env, &self.dir, base, bytes);
         }
-        let walk_from = |position| Walk::new(Source::File(file.clone()), bytes, self.identity, base, position);
-        // The end of the log follows from the last row, so that is believed only if there is such a frame.
+        let walk_from = |position| {
+            Walk::new(
+                Source::File(file.clone()),
+                bytes,
+                self.identity,
+                base,
+                position,
+            )
+        };
+        // The end of the log follows from the last row, so that is believed only if there is such a
+        // frame.
         while let Some(last) = active.rows.last() {
             let mut walk = walk_from(u64::from(last.position));
-            let frame = if walk.at_end() { None } else { walk.frame().map_err(reading)? };
-            if frame.is_some_and(|frame| frame.header().base == base.plus(u64::from(last.relative))) {
+            let frame = if walk.at_end() {
+                None
+            } else {
+                walk.frame().map_err(reading)?
+            };
+            if frame.is_some_and(|frame| frame.header().base == base.plus(u64::from(last.relative)))
+            {
                 break;
             }
             active.rows.pop();
@@ -196,22 +251,41 @@ impl Log {
 enum Trust {
     /// All of it was synced, and the index may say where things are.
     Index,
-    /// Only sound frames; from this offset on they may have been written without having been synced.
+    /// Only sound frames; from this offset on they may have been written without having been
+    /// synced.
     Frames { redo_from: Offset },
 }
 
-/// The segments in a log's directory with their sizes, in order of their bases. Other files are none of ours.
-pub(in crate::storage) fn list(files: &dyn FileSystem, dir: &Path) -> Result<Vec<(Offset, u64)>, FileError> {
-    if !files.exists(dir).map_err(FileError::when("look for", dir))? {
+/// The segments in a log's directory with their sizes, in order of their bases. Other files are
+/// none of ours.
+pub(in crate::storage) fn list(
+    files: &dyn FileSystem,
+    dir: &Path,
+) -> Result<Vec<(Offset, u64)>, FileError> {
+    if !files
+        .exists(dir)
+        .map_err(FileError::when("look for", dir))?
+    {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
     for entry in files.read_dir(dir).map_err(FileError::when("list", dir))? {
-        let Some(base) = entry.name.strip_suffix(".log").filter(|stem| stem.len() == 20) else { continue };
+        let Some(base) = entry
+            .name
+            .strip_suffix(".log")
+            .filter(|stem| stem.len() == 20)
+        else {
+            continue;
+        };
         let Ok(base) = base.parse() else { continue };
         let path = dir.join(&entry.name);
-        let file = files.open(&path, Open::Read).map_err(FileError::when("open", &path))?;
-        found.push((Offset(base), file.len().map_err(FileError::when("read", &path))?));
+        let file = files
+            .open(&path, Open::Read)
+            .map_err(FileError::when("open", &path))?;
+        found.push((
+            Offset(base),
+            file.len().map_err(FileError::when("read", &path))?,
+        ));
     }
     found.sort_unstable();
     Ok(found)

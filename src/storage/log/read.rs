@@ -22,7 +22,8 @@ use crate::{
 pub(crate) struct Cursor {
     /// The offset to read next.
     pub(crate) next: Offset,
-    /// The segment and the position in it where that offset's frame begins, if the reader came from the frame before.
+    /// The segment and the position in it where that offset's frame begins, if the reader came from
+    /// the frame before.
     hint: Option<(Offset, u64)>,
 }
 
@@ -32,7 +33,11 @@ pub(crate) enum ReadError {
     /// It has been trimmed.
     BelowStart,
     /// The records from `from` up to `to` are damaged or missing.
-    Damaged { from: Offset, to: Offset, cause: String },
+    Damaged {
+        from: Offset,
+        to: Offset,
+        cause: String,
+    },
 }
 
 /// Reads a log.
@@ -63,33 +68,45 @@ impl Cursor {
 }
 
 impl LogReader<'_> {
-    /// The frames from the cursor on: at least one, unless the cursor is at the high watermark, and about `max_bytes`.
-    /// The first may begin before the cursor. Moves the cursor behind the last.
-    pub(crate) fn read(&self, cursor: &mut Cursor, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+    /// The frames from the cursor on: at least one, unless the cursor is at the high watermark, and
+    /// about `max_bytes`. The first may begin before the cursor. Moves the cursor behind the last.
+    pub(crate) fn read(
+        &self,
+        cursor: &mut Cursor,
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, ReadError> {
         if cursor.next < lock(self.log).start {
             return Err(ReadError::BelowStart);
         }
         let next = cursor.next;
-        self.read_trimmed(cursor, max_bytes).map_err(|error| match error {
-            // Trimmed meanwhile.
-            _ if next < lock(self.log).start => ReadError::BelowStart,
-            error => error,
-        })
+        self.read_trimmed(cursor, max_bytes)
+            .map_err(|error| match error {
+                // Trimmed meanwhile.
+                _ if next < lock(self.log).start => ReadError::BelowStart,
+                error => error,
+            })
     }
 
-    /// As [`read`](Self::read), also what has been trimmed and not removed yet: for who keeps the books of the log.
-    pub(crate) fn read_trimmed(&self, cursor: &mut Cursor, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
+    /// As [`read`](Self::read), also what has been trimmed and not removed yet: for who keeps the
+    /// books of the log.
+    pub(crate) fn read_trimmed(
+        &self,
+        cursor: &mut Cursor,
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, ReadError> {
         let place = lock(self.log).locate(cursor.next, max_bytes)?;
         let frames = match place {
             Place::End => Vec::new(),
             Place::Tail(frames) => frames,
-            Place::Active(segment, rows) => match self.read_active(cursor, &segment, &rows, max_bytes) {
-                // Sealed meanwhile: it may have been written anew.
-                Err(ReadError::Damaged { .. }) if !lock(self.log).is_active(segment.base) => {
-                    return self.read_trimmed(cursor, max_bytes);
+            Place::Active(segment, rows) => {
+                match self.read_active(cursor, &segment, &rows, max_bytes) {
+                    // Sealed meanwhile: it may have been written anew.
+                    Err(ReadError::Damaged { .. }) if !lock(self.log).is_active(segment.base) => {
+                        return self.read_trimmed(cursor, max_bytes);
+                    }
+                    read => read?,
                 }
-                read => read?,
-            },
+            }
             Place::Sealed(segment) => self.read_sealed(cursor, &segment, max_bytes)?,
         };
         if let Some(last) = frames.last() {
@@ -106,21 +123,38 @@ impl LogReader<'_> {
         max_bytes: usize,
     ) -> Result<Vec<Frame>, ReadError> {
         let (identity, dir) = self.identity();
-        let file =
-            self.segments.active(&dir, segment.base).map_err(|error| self.unreadable(cursor, segment, &error))?;
+        let file = self
+            .segments
+            .active(&dir, segment.base)
+            .map_err(|error| self.unreadable(cursor, segment, &error))?;
         self.collect(cursor, segment, rows, max_bytes, |position| {
-            Walk::new(Source::File(file.clone()), segment.bytes, identity, segment.base, position)
+            Walk::new(
+                Source::File(file.clone()),
+                segment.bytes,
+                identity,
+                segment.base,
+                position,
+            )
         })
     }
 
-    fn read_sealed(&self, cursor: &mut Cursor, segment: &Segment, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
-        let open = self.open_sealed(segment).map_err(|error| self.unreadable(cursor, segment, &error))?;
+    fn read_sealed(
+        &self,
+        cursor: &mut Cursor,
+        segment: &Segment,
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, ReadError> {
+        let open = self
+            .open_sealed(segment)
+            .map_err(|error| self.unreadable(cursor, segment, &error))?;
         let rows = open.rows.as_deref().unwrap_or_default();
-        self.collect(cursor, segment, rows, max_bytes, |position| self.walk_sealed(&open, segment.base, position))
+        self.collect(cursor, segment, rows, max_bytes, |position| {
+            self.walk_sealed(&open, segment.base, position)
+        })
     }
 
-    /// Collects frames, beginning where the index says. An index is never trusted over the log: what seems damaged from
-    /// there is looked at from the segment's beginning.
+    /// Collects frames, beginning where the index says. An index is never trusted over the log:
+    /// what seems damaged from there is looked at from the segment's beginning.
     fn collect(
         &self,
         cursor: &mut Cursor,
@@ -138,8 +172,8 @@ impl LogReader<'_> {
         }
     }
 
-    /// Collects the frames that the cursor wants; a hole or damage before the first of them is an error, behind it an
-    /// end.
+    /// Collects the frames that the cursor wants; a hole or damage before the first of them is an
+    /// error, behind it an end.
     fn collect_from(
         &self,
         cursor: &mut Cursor,
@@ -156,7 +190,8 @@ impl LogReader<'_> {
                     bytes += frame.bytes().len();
                     frames.push(frame);
                 }
-                Ok(Some(frame)) if frames.is_empty() => match closest_frame(&mut walk, next, frame) {
+                Ok(Some(frame)) if frames.is_empty() => match closest_frame(&mut walk, next, frame)
+                {
                     Ok(frame) if frame.header().base <= next => {
                         next = frame.header().end();
                         bytes += frame.bytes().len();
@@ -166,19 +201,25 @@ impl LogReader<'_> {
                     Err(error) => return Err(self.unreadable(cursor, segment, &error)),
                 },
                 Ok(_) => break,
-                Err(error) if frames.is_empty() => return Err(self.unreadable(cursor, segment, &error)),
+                Err(error) if frames.is_empty() => {
+                    return Err(self.unreadable(cursor, segment, &error));
+                }
                 Err(_) => break,
             }
         }
         if frames.is_empty() {
-            return Err(damaged(next, segment.end, "wrong checksum or missing bytes"));
+            return Err(damaged(
+                next,
+                segment.end,
+                "wrong checksum or missing bytes",
+            ));
         }
         cursor.hint = Some((segment.base, walk.position()));
         Ok(frames)
     }
 
-    /// The first offset whose record has this timestamp or a later one; the high watermark if there is none. Damaged
-    /// records are passed over.
+    /// The first offset whose record has this timestamp or a later one; the high watermark if there
+    /// is none. Damaged records are passed over.
     pub(crate) fn find_time(&self, timestamp_ms: i64) -> io::Result<Offset> {
         let (start, end, sealed, active, tail) = lock(self.log).parts();
         for segment in sealed {
@@ -194,19 +235,40 @@ impl LogReader<'_> {
             let (identity, dir) = self.identity();
             let file = self.segments.active(&dir, active.base)?;
             let position = position_before(&active.rows, timestamp_ms);
-            let walk = Walk::new(Source::File(file), active.bytes, identity, active.base, position);
+            let walk = Walk::new(
+                Source::File(file),
+                active.bytes,
+                identity,
+                active.base,
+                position,
+            );
             if let Some(found) = find_in_walk(walk, start, timestamp_ms)? {
                 return Ok(found);
             }
         }
-        Ok(tail.iter().find_map(|frame| find_in_frame(frame, start, timestamp_ms)).unwrap_or(end))
+        Ok(tail
+            .iter()
+            .find_map(|frame| find_in_frame(frame, start, timestamp_ms))
+            .unwrap_or(end))
     }
 
-    fn find_in_sealed(&self, segment: &Sealed, start: Offset, timestamp_ms: i64) -> io::Result<Option<Offset>> {
-        let segment = Segment { base: segment.base, end: segment.end, bytes: segment.bytes };
+    fn find_in_sealed(
+        &self,
+        segment: &Sealed,
+        start: Offset,
+        timestamp_ms: i64,
+    ) -> io::Result<Option<Offset>> {
+        let segment = Segment {
+            base: segment.base,
+            end: segment.end,
+            bytes: segment.bytes,
+        };
         let open = self.open_sealed(&segment)?;
         let rows = open.rows.as_deref().unwrap_or_default();
-        if rows.last().is_some_and(|last| last.latest_before_ms < timestamp_ms) {
+        if rows
+            .last()
+            .is_some_and(|last| last.latest_before_ms < timestamp_ms)
+        {
             return Ok(None);
         }
         let walk = self.walk_sealed(&open, segment.base, position_before(rows, timestamp_ms));
@@ -215,7 +277,13 @@ impl LogReader<'_> {
 
     fn walk_sealed(&self, open: &SealedSegment, base: Offset, position: u64) -> Walk {
         let (identity, _) = self.identity();
-        Walk::new(Source::Map(open.bytes.clone()), open.bytes.len() as u64, identity, base, position)
+        Walk::new(
+            Source::Map(open.bytes.clone()),
+            open.bytes.len() as u64,
+            identity,
+            base,
+            position,
+        )
     }
 
     /// Opens a sealed segment, building its index if it has none.
@@ -234,7 +302,11 @@ impl LogReader<'_> {
         }
     }
 
-    pub(super) fn build_rows(&self, open: &SealedSegment, base: Offset) -> io::Result<Vec<IndexRow>> {
+    pub(super) fn build_rows(
+        &self,
+        open: &SealedSegment,
+        base: Offset,
+    ) -> io::Result<Vec<IndexRow>> {
         let mut active = Active::new(base, 0);
         let mut walk = self.walk_sealed(open, base, 0);
         while !walk.at_end() {
@@ -275,7 +347,9 @@ impl Cursor {
         }
         let relative = self.next.0.saturating_sub(base.0);
         let behind = rows.partition_point(|row| u64::from(row.relative) <= relative);
-        behind.checked_sub(1).map_or(0, |at| u64::from(rows[at].position))
+        behind
+            .checked_sub(1)
+            .map_or(0, |at| u64::from(rows[at].position))
     }
 }
 
@@ -284,39 +358,67 @@ impl Log {
         if next >= self.end {
             return Ok(Place::End);
         }
-        if self.tail.front().is_some_and(|first| first.frame.header().base <= next) {
+        if self
+            .tail
+            .front()
+            .is_some_and(|first| first.frame.header().base <= next)
+        {
             return self.locate_in_tail(next, max_bytes);
         }
         if let Some(active) = self.active.as_ref().filter(|active| active.base <= next) {
             if next < active.end {
-                let segment = Segment { base: active.base, end: active.end, bytes: active.bytes };
+                let segment = Segment {
+                    base: active.base,
+                    end: active.end,
+                    bytes: active.bytes,
+                };
                 return Ok(Place::Active(segment, active.rows_around(next)));
             }
             return Err(self.hole(next));
         }
-        let sealed = if next < self.start { self.trimmed_at(next) } else { None }.or_else(|| self.sealed_at(next));
+        let sealed = if next < self.start {
+            self.trimmed_at(next)
+        } else {
+            None
+        }
+        .or_else(|| self.sealed_at(next));
         match sealed {
-            Some(sealed) => Ok(Place::Sealed(Segment { base: sealed.base, end: sealed.end, bytes: sealed.bytes })),
+            Some(sealed) => Ok(Place::Sealed(Segment {
+                base: sealed.base,
+                end: sealed.end,
+                bytes: sealed.bytes,
+            })),
             None if next < self.start => Err(ReadError::BelowStart),
             None => Err(self.hole(next)),
         }
     }
 
     fn is_active(&self, base: Offset) -> bool {
-        self.active.as_ref().is_some_and(|active| active.base == base)
+        self.active
+            .as_ref()
+            .is_some_and(|active| active.base == base)
     }
 
     fn sealed_at(&self, offset: Offset) -> Option<Sealed> {
         let at = self.sealed.partition_point(|segment| segment.end <= offset);
-        self.sealed.get(at).copied().filter(|sealed| sealed.base <= offset)
+        self.sealed
+            .get(at)
+            .copied()
+            .filter(|sealed| sealed.base <= offset)
     }
 
     fn trimmed_at(&self, offset: Offset) -> Option<Sealed> {
-        self.retired.iter().chain(&self.trimmed).copied().find(|segment| segment.base <= offset && offset < segment.end)
+        self.retired
+            .iter()
+            .chain(&self.trimmed)
+            .copied()
+            .find(|segment| segment.base <= offset && offset < segment.end)
     }
 
     fn locate_in_tail(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
-        let at = self.tail.partition_point(|tailed| tailed.frame.header().end() <= next);
+        let at = self
+            .tail
+            .partition_point(|tailed| tailed.frame.header().end() <= next);
         let mut frames = Vec::new();
         let (mut bytes, mut expected) = (0, next);
         for tailed in self.tail.range(at..) {
@@ -328,7 +430,11 @@ impl Log {
             bytes += tailed.frame.bytes().len();
             frames.push(tailed.frame.clone());
         }
-        if frames.is_empty() { Err(self.hole(next)) } else { Ok(Place::Tail(frames)) }
+        if frames.is_empty() {
+            Err(self.hole(next))
+        } else {
+            Ok(Place::Tail(frames))
+        }
     }
 
     /// The records from `next` to where the log goes on are lost.
@@ -336,14 +442,28 @@ impl Log {
         let sealed = self.sealed.iter().map(|segment| segment.base);
         let active = self.active.iter().map(|active| active.base);
         let tail = self.tail.iter().map(|tailed| tailed.frame.header().base);
-        let to = sealed.chain(active).chain(tail).find(|base| *base > next).unwrap_or(self.end);
+        let to = sealed
+            .chain(active)
+            .chain(tail)
+            .find(|base| *base > next)
+            .unwrap_or(self.end);
         damaged(next, to, "missing")
     }
 
     /// What a search by time looks through, in order.
     fn parts(&self) -> (Offset, Offset, Vec<Sealed>, Option<Active>, Vec<Frame>) {
-        let tail = self.tail.iter().map(|tailed| tailed.frame.clone()).collect();
-        (self.start, self.end, self.sealed.clone(), self.active.clone(), tail)
+        let tail = self
+            .tail
+            .iter()
+            .map(|tailed| tailed.frame.clone())
+            .collect();
+        (
+            self.start,
+            self.end,
+            self.sealed.clone(),
+            self.active.clone(),
+            tail,
+        )
     }
 }
 
@@ -351,16 +471,21 @@ impl Active {
     /// The index row to begin looking for an offset from.
     fn rows_around(&self, offset: Offset) -> Vec<IndexRow> {
         let relative = offset.0 - self.base.0;
-        let behind = self.rows.partition_point(|row| u64::from(row.relative) <= relative);
-        behind.checked_sub(1).map_or_else(Vec::new, |at| vec![self.rows[at]])
+        let behind = self
+            .rows
+            .partition_point(|row| u64::from(row.relative) <= relative);
+        behind
+            .checked_sub(1)
+            .map_or_else(Vec::new, |at| vec![self.rows[at]])
     }
 }
 
-/// The next sound frame that reaches behind `next`, stepping over damage; none at the segment's end. A frame that
-/// begins behind `next` means that those before it are lost, and is not stepped over.
+/// The next sound frame that reaches behind `next`, stepping over damage; none at the segment's
+/// end. A frame that begins behind `next` means that those before it are lost, and is not stepped
+/// over.
 ///
-/// Frames are checked also where they are only passed: a damaged length would lead past sound ones. With an index that
-/// is 64 KiB, some microseconds.
+/// Frames are checked also where they are only passed: a damaged length would lead past sound ones.
+/// With an index that is 64 KiB, some microseconds.
 fn take_frame(walk: &mut Walk, next: Offset) -> io::Result<Option<Frame>> {
     while !walk.at_end() {
         match walk.frame()? {
@@ -377,9 +502,9 @@ fn take_frame(walk: &mut Walk, next: Offset) -> io::Result<Option<Frame>> {
     Ok(None)
 }
 
-/// The sound frame with `next`, or the one that comes closest behind it, from here to the segment's end. `beyond`,
-/// which is here and lies further on, may be out of its place: a misdirected write puts it before frames that are
-/// intact.
+/// The sound frame with `next`, or the one that comes closest behind it, from here to the segment's
+/// end. `beyond`, which is here and lies further on, may be out of its place: a misdirected write
+/// puts it before frames that are intact.
 fn closest_frame(walk: &mut Walk, next: Offset, beyond: Frame) -> io::Result<Frame> {
     let mut closest = beyond;
     while closest.header().base > next && !walk.at_end() {
@@ -399,7 +524,9 @@ fn closest_frame(walk: &mut Walk, next: Offset, beyond: Frame) -> io::Result<Fra
 /// Where to begin looking for a timestamp: the last row with nothing as late before it.
 fn position_before(rows: &[IndexRow], timestamp_ms: i64) -> u64 {
     let behind = rows.partition_point(|row| row.latest_before_ms < timestamp_ms);
-    behind.checked_sub(1).map_or(0, |at| u64::from(rows[at].position))
+    behind
+        .checked_sub(1)
+        .map_or(0, |at| u64::from(rows[at].position))
 }
 
 fn find_in_walk(mut walk: Walk, start: Offset, timestamp_ms: i64) -> io::Result<Option<Offset>> {
@@ -429,7 +556,11 @@ fn find_in_frame(frame: &Frame, start: Offset, timestamp_ms: i64) -> Option<Offs
 }
 
 fn damaged(from: Offset, to: Offset, cause: &str) -> ReadError {
-    ReadError::Damaged { from, to, cause: cause.to_owned() }
+    ReadError::Damaged {
+        from,
+        to,
+        cause: cause.to_owned(),
+    }
 }
 
 pub(super) fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {

@@ -1,11 +1,12 @@
 //! Writing a sealed segment anew, with some of its frames changed.
 //!
-//! The new file takes the name of the old one atomically; who has the old one mapped goes on reading it. Frames keep
-//! their offsets. Of what is damaged nobody can tell what it holds, so zeros take its place: it is as long as before,
-//! and is reported as before.
+//! The new file takes the name of the old one atomically; who has the old one mapped goes on
+//! reading it. Frames keep their offsets. Of what is damaged nobody can tell what it holds, so
+//! zeros take its place: it is as long as before, and is reported as before.
 //!
-//! A segment may be trimmed and removed while it is being written anew. So that it does not come back, who installs the
-//! new file keeps segments from being removed for that moment, and nothing is installed for one that is gone.
+//! A segment may be trimmed and removed while it is being written anew. So that it does not come
+//! back, who installs the new file keeps segments from being removed for that moment, and nothing
+//! is installed for one that is gone.
 
 use std::{
     io,
@@ -38,7 +39,8 @@ use crate::{
 /// How much is gathered for one write.
 const WRITE_BYTES: usize = 4 << 20;
 
-/// A sync stores all that has been written so far; with so little at once it does not hold up the journal's syncs.
+/// A sync stores all that has been written so far; with so little at once it does not hold up the
+/// journal's syncs.
 const SYNC_BYTES: u64 = 32 << 20;
 
 /// What a file is called that is not a segment yet: no other kind of file ends so.
@@ -53,7 +55,8 @@ pub(crate) struct Rewrite<'a> {
     old: Bytes,
 }
 
-/// A segment that has been written anew, and is not in the place of the old one yet. Dropped, nothing is left of it.
+/// A segment that has been written anew, and is not in the place of the old one yet. Dropped,
+/// nothing is left of it.
 pub(crate) struct Rewritten<'a> {
     segments: &'a OpenSegments,
     dir: Arc<Path>,
@@ -64,11 +67,21 @@ pub(crate) struct Rewritten<'a> {
 
 impl<'a> Rewrite<'a> {
     /// The sealed segment at `base`; none if it is gone already.
-    pub(crate) fn of(log: &'a Mutex<Log>, segments: &'a OpenSegments, base: Offset) -> Result<Option<Self>, FileError> {
+    pub(crate) fn of(
+        log: &'a Mutex<Log>,
+        segments: &'a OpenSegments,
+        base: Offset,
+    ) -> Result<Option<Self>, FileError> {
         let (identity, dir) = LogReader { log, segments }.identity();
         let path = segment_path(&dir, base);
         match segments.env.files.map(&path) {
-            Ok(old) => Ok(Some(Self { segments, identity, dir, base, old })),
+            Ok(old) => Ok(Some(Self {
+                segments,
+                identity,
+                dir,
+                base,
+                old,
+            })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(FileError::when("map", &path)(error)),
         }
@@ -80,7 +93,10 @@ impl<'a> Rewrite<'a> {
     }
 
     /// Whether there is a frame that `edit` has another one for, or damage.
-    pub(crate) fn is_needed(&self, edit: impl Fn(&Frame) -> Option<Frame>) -> Result<bool, FileError> {
+    pub(crate) fn is_needed(
+        &self,
+        edit: impl Fn(&Frame) -> Option<Frame>,
+    ) -> Result<bool, FileError> {
         if self.header() != self.old.slice(..self.header().len()) {
             return Ok(true);
         }
@@ -98,17 +114,33 @@ impl<'a> Rewrite<'a> {
     }
 
     /// Writes it to another file, with the frames that `edit` has for some of its own.
-    pub(crate) fn write(self, edit: impl Fn(&Frame) -> Option<Frame>) -> Result<Rewritten<'a>, FileError> {
+    pub(crate) fn write(
+        self,
+        edit: impl Fn(&Frame) -> Option<Frame>,
+    ) -> Result<Rewritten<'a>, FileError> {
         let files = &*self.segments.env.files;
         let new_path = self.dir.join(format!("{:020}{UNFINISHED}", self.base.0));
         remove_file(files, &new_path)?;
-        let new = files.open(&new_path, Open::Create).map_err(FileError::when("create", &new_path))?;
+        let new = files
+            .open(&new_path, Open::Create)
+            .map_err(FileError::when("create", &new_path))?;
         let active = Active::new(self.base, 0);
-        // From here on the file is removed if anything fails: a full disk must not be kept full by it.
-        let mut rewritten =
-            Rewritten { segments: self.segments, dir: self.dir.clone(), new_path: new_path.clone(), active };
+        // From here on the file is removed if anything fails: a full disk must not be kept full by
+        // it.
+        let mut rewritten = Rewritten {
+            segments: self.segments,
+            dir: self.dir.clone(),
+            new_path: new_path.clone(),
+            active,
+        };
         let active = &mut rewritten.active;
-        let mut out = Output { file: &*new, path: &new_path, buffer: Vec::new(), position: 0, unsynced: 0 };
+        let mut out = Output {
+            file: &*new,
+            path: &new_path,
+            buffer: Vec::new(),
+            position: 0,
+            unsynced: 0,
+        };
 
         out.put(&self.header())?;
         let mut walk = self.walk();
@@ -132,11 +164,21 @@ impl<'a> Rewrite<'a> {
     /// The segment's header; zeros for one that is damaged.
     fn header(&self) -> Bytes {
         let header = self.old.slice(..self.old.len().min(HEADER_BYTES as usize));
-        if Header::decode(&header).is_some() { header } else { vec![0; header.len()].into() }
+        if Header::decode(&header).is_some() {
+            header
+        } else {
+            vec![0; header.len()].into()
+        }
     }
 
     fn walk(&self) -> Walk {
-        Walk::new(Source::Map(self.old.clone()), self.old.len() as u64, self.identity, self.base, 0)
+        Walk::new(
+            Source::Map(self.old.clone()),
+            self.old.len() as u64,
+            self.identity,
+            self.base,
+            0,
+        )
     }
 
     /// What comes next, which the walk steps over.
@@ -150,26 +192,33 @@ impl<'a> Rewrite<'a> {
         }
         walk.resync().map_err(reading)?;
         let at = |position: u64| {
-            usize::try_from(position).expect("a mapped file fits the address space").min(self.old.len())
+            usize::try_from(position)
+                .expect("a mapped file fits the address space")
+                .min(self.old.len())
         };
         Ok(Part::Damaged(at(from)..at(walk.position())))
     }
 }
 
 impl Rewritten<'_> {
-    /// Puts it in the place of the old one, if that is still there. The caller keeps segments from being removed
-    /// meanwhile.
+    /// Puts it in the place of the old one, if that is still there. The caller keeps segments from
+    /// being removed meanwhile.
     pub(crate) fn install(self, log: &Mutex<Log>) -> Result<(), FileError> {
         let (files, dir, base) = (&*self.segments.env.files, &self.dir, self.active.base);
         let path = segment_path(dir, base);
-        if !files.exists(&path).map_err(FileError::when("look for", &path))? {
+        if !files
+            .exists(&path)
+            .map_err(FileError::when("look for", &path))?
+        {
             return Ok(());
         }
         let _replacing = self.segments.replacing(dir, base);
         // An index of the old file must not be taken for one of the new.
         remove_file(files, &super::index_path(dir, base))?;
         sync_parent(files, &path)?;
-        files.rename(&self.new_path, &path).map_err(FileError::when("rename to", &path))?;
+        files
+            .rename(&self.new_path, &path)
+            .map_err(FileError::when("rename to", &path))?;
         sync_parent(files, &path)?;
         let mut rows = self.active.rows.clone();
         rows.push(self.active.row(self.active.end));
@@ -190,15 +239,23 @@ impl Drop for Rewritten<'_> {
 
 /// Removes what a crash has left of segments that were being written anew.
 pub(crate) fn remove_unfinished(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
-    if !files.exists(dir).map_err(FileError::when("look for", dir))? {
+    if !files
+        .exists(dir)
+        .map_err(FileError::when("look for", dir))?
+    {
         return Ok(());
     }
     let entries = files.read_dir(dir).map_err(FileError::when("list", dir))?;
-    let unfinished: Vec<_> = entries.into_iter().filter(|entry| entry.name.ends_with(UNFINISHED)).collect();
+    let unfinished: Vec<_> = entries
+        .into_iter()
+        .filter(|entry| entry.name.ends_with(UNFINISHED))
+        .collect();
     if unfinished.is_empty() {
         return Ok(());
     }
-    unfinished.iter().try_for_each(|entry| remove_file(files, &dir.join(&entry.name)))?;
+    unfinished
+        .iter()
+        .try_for_each(|entry| remove_file(files, &dir.join(&entry.name)))?;
     files.sync_dir(dir).map_err(FileError::when(SYNC, dir))
 }
 
@@ -210,8 +267,14 @@ impl Log {
     }
 
     fn resize_sealed(&mut self, base: Offset, bytes: u64) {
-        let segments = self.retired.iter_mut().chain(&mut self.trimmed).chain(&mut self.sealed);
-        segments.filter(|segment| segment.base == base).for_each(|segment| segment.bytes = bytes);
+        let segments = self
+            .retired
+            .iter_mut()
+            .chain(&mut self.trimmed)
+            .chain(&mut self.sealed);
+        segments
+            .filter(|segment| segment.base == base)
+            .for_each(|segment| segment.bytes = bytes);
     }
 }
 
@@ -235,7 +298,11 @@ struct Output<'a> {
 impl Output<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= WRITE_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn put_zeros(&mut self, mut len: usize) -> Result<(), FileError> {
@@ -249,16 +316,24 @@ impl Output<'_> {
     }
 
     fn flush(&mut self) -> Result<(), FileError> {
-        self.file.write_all_at(&[&self.buffer], self.position).map_err(FileError::when("write", self.path))?;
+        self.file
+            .write_all_at(&[&self.buffer], self.position)
+            .map_err(FileError::when("write", self.path))?;
         self.position += self.buffer.len() as u64;
         self.unsynced += self.buffer.len() as u64;
         self.buffer.clear();
-        if self.unsynced >= SYNC_BYTES { self.sync() } else { Ok(()) }
+        if self.unsynced >= SYNC_BYTES {
+            self.sync()
+        } else {
+            Ok(())
+        }
     }
 
     fn sync(&mut self) -> Result<(), FileError> {
         self.unsynced = 0;
-        self.file.sync_data().map_err(FileError::when(SYNC, self.path))
+        self.file
+            .sync_data()
+            .map_err(FileError::when(SYNC, self.path))
     }
 
     fn len(&self) -> u64 {

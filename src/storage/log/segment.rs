@@ -1,8 +1,8 @@
 //! Segments opened for reading, and how many are kept open.
 //!
-//! A segment's name comes to stand for another file when it is written anew. What was opened before must not be used
-//! for who comes after, because it may have what has been erased. So whatever opens a file, outside the lock, keeps it
-//! only if no name has changed meanwhile.
+//! A segment's name comes to stand for another file when it is written anew. What was opened before
+//! must not be used for who comes after, because it may have what has been erased. So whatever
+//! opens a file, outside the lock, keeps it only if no name has changed meanwhile.
 
 use std::{
     collections::HashMap,
@@ -27,14 +27,15 @@ use crate::{
     types::Offset,
 };
 
-/// The segments that are open: sealed ones as maps with their index, active ones as files. The least recently used are
-/// closed when there are too many: the kernel allows 65,530 maps by default, and often 1,024 files.
+/// The segments that are open: sealed ones as maps with their index, active ones as files. The
+/// least recently used are closed when there are too many: the kernel allows 65,530 maps by
+/// default, and often 1,024 files.
 pub(crate) struct OpenSegments {
     pub(super) env: Env,
     most: usize,
     open: Mutex<Open_>,
-    /// Held by who writes a sealed segment anew, and by who writes an index for one: the index of an old file must not
-    /// be left beside a new one.
+    /// Held by who writes a sealed segment anew, and by who writes an index for one: the index of
+    /// an old file must not be left beside a new one.
     writing: Mutex<()>,
 }
 
@@ -50,7 +51,8 @@ struct Open_ {
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(super) struct Changes(u64);
 
-/// The replacement of a sealed segment's file under way. When it is dropped, the old file is not used any more.
+/// The replacement of a sealed segment's file under way. When it is dropped, the old file is not
+/// used any more.
 pub(super) struct Replacing<'a> {
     segments: &'a OpenSegments,
     dir: &'a Path,
@@ -77,7 +79,12 @@ pub(super) struct SealedSegment {
 impl OpenSegments {
     /// Keeps at most `most` segments open.
     pub(crate) fn new(env: Env, most: usize) -> Self {
-        Self { env, most: most.max(1), open: Mutex::default(), writing: Mutex::default() }
+        Self {
+            env,
+            most: most.max(1),
+            open: Mutex::default(),
+            writing: Mutex::default(),
+        }
     }
 
     /// The bytes and the index of a sealed segment.
@@ -90,7 +97,11 @@ impl OpenSegments {
             }
             let bytes = self.env.files.map(&path)?;
             let rows = load_rows(&self.env, dir, base, bytes.len() as u64);
-            let segment = Arc::new(SealedSegment { bytes, rows, changes });
+            let segment = Arc::new(SealedSegment {
+                bytes,
+                rows,
+                changes,
+            });
             if self.keep(&path, OpenSegment::Sealed(segment.clone()), changes) {
                 return Ok(segment);
             }
@@ -112,8 +123,9 @@ impl OpenSegments {
         }
     }
 
-    /// Gives the rows of a segment that had no sound index; they are written for the next time if the disk takes them.
-    /// None if the segment may not be the one that was opened any more: then it is to be opened again.
+    /// Gives the rows of a segment that had no sound index; they are written for the next time if
+    /// the disk takes them. None if the segment may not be the one that was opened any more: then
+    /// it is to be opened again.
     pub(super) fn give_rows(
         &self,
         dir: &Path,
@@ -127,13 +139,27 @@ impl OpenSegments {
         }
         store_rows(&self.env, dir, base, &rows, 0);
         let changes = segment.changes;
-        let segment = Arc::new(SealedSegment { bytes: segment.bytes.clone(), rows: Some(rows), changes });
-        self.keep(&segment_path(dir, base), OpenSegment::Sealed(segment.clone()), changes).then_some(segment)
+        let segment = Arc::new(SealedSegment {
+            bytes: segment.bytes.clone(),
+            rows: Some(rows),
+            changes,
+        });
+        self.keep(
+            &segment_path(dir, base),
+            OpenSegment::Sealed(segment.clone()),
+            changes,
+        )
+        .then_some(segment)
     }
 
     /// To be held while a sealed segment's file and index are replaced.
     pub(super) fn replacing<'a>(&'a self, dir: &'a Path, base: Offset) -> Replacing<'a> {
-        Replacing { segments: self, dir, base, _alone: self.writing() }
+        Replacing {
+            segments: self,
+            dir,
+            base,
+            _alone: self.writing(),
+        }
     }
 
     /// Closes a segment: it has been sealed, replaced or removed.
@@ -182,7 +208,8 @@ impl OpenSegments {
         (found, changes)
     }
 
-    /// Keeps what was opened, unless a name has changed since it was looked up: it could be this one.
+    /// Keeps what was opened, unless a name has changed since it was looked up: it could be this
+    /// one.
     fn keep(&self, path: &Path, segment: OpenSegment, changes: Changes) -> bool {
         let mut open = self.lock();
         if open.changes != changes {
@@ -193,7 +220,11 @@ impl OpenSegments {
         open.segments.insert(path.to_owned(), (now, segment));
         if open.segments.len() > self.most {
             // Finding the oldest looks at all; an opened file costs far more than that.
-            let oldest = open.segments.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone());
+            let oldest = open
+                .segments
+                .iter()
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(path, _)| path.clone());
             oldest.and_then(|path| open.segments.remove(&path));
         }
         true
@@ -216,7 +247,12 @@ impl Drop for Replacing<'_> {
 }
 
 /// The rows of an index file as far as they are sound: in order, and within the segment.
-pub(in crate::storage) fn load_rows_prefix(env: &Env, dir: &Path, base: Offset, segment_bytes: u64) -> Vec<IndexRow> {
+pub(in crate::storage) fn load_rows_prefix(
+    env: &Env,
+    dir: &Path,
+    base: Offset,
+    segment_bytes: u64,
+) -> Vec<IndexRow> {
     let bytes = match read_file(&*env.files, &index_path(dir, base)) {
         Ok(bytes) => bytes.unwrap_or_default(),
         Err(error) => {
@@ -225,7 +261,10 @@ pub(in crate::storage) fn load_rows_prefix(env: &Env, dir: &Path, base: Offset, 
         }
     };
     let mut rows: Vec<IndexRow> = Vec::new();
-    for row in bytes.chunks_exact(INDEX_ROW_BYTES).map_while(IndexRow::decode) {
+    for row in bytes
+        .chunks_exact(INDEX_ROW_BYTES)
+        .map_while(IndexRow::decode)
+    {
         let ordered = rows.last().is_none_or(|last| {
             last.relative < row.relative
                 && last.position < row.position
@@ -242,10 +281,13 @@ pub(in crate::storage) fn load_rows_prefix(env: &Env, dir: &Path, base: Offset, 
 /// The rows of a sealed segment's index; none unless they reach the segment's end.
 fn load_rows(env: &Env, dir: &Path, base: Offset, segment_bytes: u64) -> Option<Vec<IndexRow>> {
     let rows = load_rows_prefix(env, dir, base, segment_bytes);
-    rows.last().is_some_and(|last| u64::from(last.position) == segment_bytes).then_some(rows)
+    rows.last()
+        .is_some_and(|last| u64::from(last.position) == segment_bytes)
+        .then_some(rows)
 }
 
-/// Writes index rows from row number `from` on. An index is derived: that it cannot be written is only worth a warning.
+/// Writes index rows from row number `from` on. An index is derived: that it cannot be written is
+/// only worth a warning.
 pub(super) fn store_rows(env: &Env, dir: &Path, base: Offset, rows: &[IndexRow], from: usize) {
     let path = index_path(dir, base);
     let write = || {

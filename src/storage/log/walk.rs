@@ -41,13 +41,31 @@ pub(in crate::storage) struct Walk {
 
 impl Walk {
     /// Starts at a position where a frame begins.
-    pub(in crate::storage) fn new(source: Source, len: u64, identity: Identity, base: Offset, position: u64) -> Self {
+    pub(in crate::storage) fn new(
+        source: Source,
+        len: u64,
+        identity: Identity,
+        base: Offset,
+        position: u64,
+    ) -> Self {
         let window = match &source {
             Source::Map(bytes) => bytes.clone(),
             Source::File(_) => Bytes::new(),
         };
-        let len = if let Source::Map(bytes) = &source { len.min(bytes.len() as u64) } else { len };
-        Self { source, len, identity, base, position: position.max(HEADER_BYTES), window, window_at: 0 }
+        let len = if let Source::Map(bytes) = &source {
+            len.min(bytes.len() as u64)
+        } else {
+            len
+        };
+        Self {
+            source,
+            len,
+            identity,
+            base,
+            position: position.max(HEADER_BYTES),
+            window,
+            window_at: 0,
+        }
     }
 
     /// Where the walk is.
@@ -63,9 +81,11 @@ impl Walk {
     /// The frame here, checked; none if there is none of this partition or it is damaged.
     pub(in crate::storage) fn frame(&mut self) -> io::Result<Option<Frame>> {
         let head = self.bytes(self.position, frame::HEADER_BYTES)?;
-        let peeked =
-            Header::peek(&head).filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length));
-        let Some((length, _)) = peeked else { return Ok(None) };
+        let peeked = Header::peek(&head)
+            .filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length));
+        let Some((length, _)) = peeked else {
+            return Ok(None);
+        };
         Ok(Frame::decode(&self.bytes(self.position, length)?))
     }
 
@@ -74,7 +94,8 @@ impl Walk {
         self.position += length as u64;
     }
 
-    /// Steps over damage: to the next place where a sound frame of this partition begins, or to the end.
+    /// Steps over damage: to the next place where a sound frame of this partition begins, or to the
+    /// end.
     pub(in crate::storage) fn resync(&mut self) -> io::Result<()> {
         let topic = self.identity.topic.0.to_le_bytes();
         let partition = self.identity.partition.0.to_le_bytes();
@@ -116,7 +137,9 @@ impl Walk {
     }
 
     fn fits(&self, position: u64, length: usize) -> bool {
-        position.checked_add(length as u64).is_some_and(|end| end <= self.len)
+        position
+            .checked_add(length as u64)
+            .is_some_and(|end| end <= self.len)
     }
 
     /// At most `wanted` bytes from `at` on; fewer at the segment's end.

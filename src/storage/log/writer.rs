@@ -12,8 +12,8 @@ use crate::{
     types::{Offset, TopicSettings},
 };
 
-/// A segment is synced once this much of it is not: what is left to the operating system piles up and is then written
-/// all at once, in the way of the journal.
+/// A segment is synced once this much of it is not: what is left to the operating system piles up
+/// and is then written all at once, in the way of the journal.
 const SYNC_STEP_BYTES: u64 = 8 << 20;
 
 /// Most bytes given to the operating system in one write.
@@ -61,10 +61,13 @@ impl Writer {
     ) -> Result<(), FileError> {
         let dir = lock(log).dir.clone();
         let path = segment_path(&dir, active.base);
-        let file = segments.active(&dir, active.base).map_err(FileError::when("open", &path))?;
+        let file = segments
+            .active(&dir, active.base)
+            .map_err(FileError::when("open", &path))?;
         let slices: Vec<&[u8]> = batch.iter().map(|frame| &frame.bytes()[..]).collect();
         let position = active.bytes;
-        file.write_all_at(&slices, position).map_err(FileError::when("write", &path))?;
+        file.write_all_at(&slices, position)
+            .map_err(FileError::when("write", &path))?;
         for frame in batch {
             active.note(frame.header(), frame.bytes().len());
         }
@@ -73,21 +76,35 @@ impl Writer {
             let mut log = lock(log);
             log.active = Some(active);
             for _ in batch {
-                let moved = log.tail.pop_front().expect("only the writer takes frames from the tail");
+                let moved = log
+                    .tail
+                    .pop_front()
+                    .expect("only the writer takes frames from the tail");
                 log.tail_bytes -= moved.frame.bytes().len();
             }
         }
-        if self.unsynced >= SYNC_STEP_BYTES { self.sync_file(&*file, &path) } else { Ok(()) }
+        if self.unsynced >= SYNC_STEP_BYTES {
+            self.sync_file(&*file, &path)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Seals the active segment, if there is one, and starts the next with the frame that comes first.
-    fn roll(&mut self, log: &Mutex<Log>, segments: &OpenSegments, first: &Frame) -> Result<(), FileError> {
+    /// Seals the active segment, if there is one, and starts the next with the frame that comes
+    /// first.
+    fn roll(
+        &mut self,
+        log: &Mutex<Log>,
+        segments: &OpenSegments,
+        first: &Frame,
+    ) -> Result<(), FileError> {
         self.seal(log, segments)?;
         let (identity, dir) = {
             let log = lock(log);
             (log.identity, log.dir.clone())
         };
-        // Its name becomes durable with the next checkpoint; so does one that was there before a crash.
+        // Its name becomes durable with the next checkpoint; so does one that was there before a
+        // crash.
         ensure_dir(&*segments.env.files, &dir)?;
         let header = Header {
             topic: identity.topic,
@@ -99,8 +116,13 @@ impl Writer {
         // A write that the disk had no room for may have left a beginning.
         segments.forget(&dir, header.base);
         remove_file(&*segments.env.files, &path)?;
-        let file = segments.env.files.open(&path, Open::Create).map_err(FileError::when("create", &path))?;
-        file.write_all_at(&[&header.encode()], 0).map_err(FileError::when("write", &path))?;
+        let file = segments
+            .env
+            .files
+            .open(&path, Open::Create)
+            .map_err(FileError::when("create", &path))?;
+        file.write_all_at(&[&header.encode()], 0)
+            .map_err(FileError::when("write", &path))?;
         self.new_names = true;
         self.stored_rows = 0;
         let active = Active::new(header.base, header.first_append_time_ms);
@@ -119,9 +141,17 @@ impl Writer {
     ) -> Result<(), FileError> {
         let old = {
             let log = lock(log);
-            log.tail.is_empty() && log.active.as_ref().is_some_and(|active| active.is_old(settings, now_ms))
+            log.tail.is_empty()
+                && log
+                    .active
+                    .as_ref()
+                    .is_some_and(|active| active.is_old(settings, now_ms))
         };
-        if old { self.seal(log, segments) } else { Ok(()) }
+        if old {
+            self.seal(log, segments)
+        } else {
+            Ok(())
+        }
     }
 
     /// Seals the active segment if it has records before this offset.
@@ -131,8 +161,15 @@ impl Writer {
         segments: &OpenSegments,
         end: Offset,
     ) -> Result<(), FileError> {
-        let has = lock(log).active.as_ref().is_some_and(|active| active.base < end && active.base < active.end);
-        if has { self.seal(log, segments) } else { Ok(()) }
+        let has = lock(log)
+            .active
+            .as_ref()
+            .is_some_and(|active| active.base < end && active.base < active.end);
+        if has {
+            self.seal(log, segments)
+        } else {
+            Ok(())
+        }
     }
 
     /// Seals the active segment: syncs it and stores its index. From then on it does not change.
@@ -140,12 +177,22 @@ impl Writer {
         self.sync(log, segments)?;
         let (dir, sealed) = {
             let mut log = lock(log);
-            let Some(active) = log.active.take() else { return Ok(()) };
+            let Some(active) = log.active.take() else {
+                return Ok(());
+            };
             let mut rows = active.rows.clone();
             rows.push(active.row(active.end));
             // The offsets up to the tail are this segment's, also those that are lost.
-            let end = log.tail.front().map_or(log.end, |first| first.frame.header().base).max(active.end);
-            log.sealed.push(Sealed { base: active.base, end, bytes: active.bytes });
+            let end = log
+                .tail
+                .front()
+                .map_or(log.end, |first| first.frame.header().base)
+                .max(active.end);
+            log.sealed.push(Sealed {
+                base: active.base,
+                end,
+                bytes: active.bytes,
+            });
             (log.dir.clone(), (active.base, rows))
         };
         store_rows(&segments.env, &dir, sealed.0, &sealed.1, 0);
@@ -157,15 +204,23 @@ impl Writer {
     }
 
     /// Makes the active segment durable: its bytes, its length and its name.
-    pub(crate) fn sync(&mut self, log: &Mutex<Log>, segments: &OpenSegments) -> Result<(), FileError> {
+    pub(crate) fn sync(
+        &mut self,
+        log: &Mutex<Log>,
+        segments: &OpenSegments,
+    ) -> Result<(), FileError> {
         let (dir, active) = {
             let log = lock(log);
-            let Some(active) = log.active.clone() else { return Ok(()) };
+            let Some(active) = log.active.clone() else {
+                return Ok(());
+            };
             (log.dir.clone(), active)
         };
         let path = segment_path(&dir, active.base);
         if self.unsynced > 0 {
-            let file = segments.active(&dir, active.base).map_err(FileError::when("open", &path))?;
+            let file = segments
+                .active(&dir, active.base)
+                .map_err(FileError::when("open", &path))?;
             self.sync_file(&*file, &path)?;
         }
         if self.new_names {
@@ -173,14 +228,20 @@ impl Writer {
             self.new_names = false;
         }
         if self.stored_rows < active.rows.len() {
-            store_rows(&segments.env, &dir, active.base, &active.rows, self.stored_rows);
+            store_rows(
+                &segments.env,
+                &dir,
+                active.base,
+                &active.rows,
+                self.stored_rows,
+            );
             self.stored_rows = active.rows.len();
         }
         Ok(())
     }
 
-    /// Whether the name of the log's directory is durable, as far as is known; from now on it is, because the caller
-    /// sees to that.
+    /// Whether the name of the log's directory is durable, as far as is known; from now on it is,
+    /// because the caller sees to that.
     pub(crate) fn take_dir_is_durable(&mut self) -> bool {
         std::mem::replace(&mut self.dir_is_durable, true)
     }
@@ -198,7 +259,11 @@ impl Writer {
 }
 
 /// Removes the files of segments that were trimmed; a durable checkpoint says that they were.
-pub(crate) fn remove_segments(log: &Mutex<Log>, segments: &OpenSegments, trimmed: &[Sealed]) -> Result<(), FileError> {
+pub(crate) fn remove_segments(
+    log: &Mutex<Log>,
+    segments: &OpenSegments,
+    trimmed: &[Sealed],
+) -> Result<(), FileError> {
     let dir = {
         let mut log = lock(log);
         log.leave(trimmed);
@@ -212,22 +277,35 @@ pub(crate) fn remove_segments(log: &Mutex<Log>, segments: &OpenSegments, trimmed
     Ok(())
 }
 
-/// The frames that the active segment takes next, with the segment; without it, the first frame for a new one.
+/// The frames that the active segment takes next, with the segment; without it, the first frame for
+/// a new one.
 fn next_batch(log: &Log, settings: &TopicSettings) -> (Vec<Frame>, Option<Active>) {
-    let Some(first) = log.tail.front() else { return (Vec::new(), None) };
-    let Some(active) = log.active.as_ref().filter(|active| active.has_room_for(&first.frame, settings)) else {
+    let Some(first) = log.tail.front() else {
+        return (Vec::new(), None);
+    };
+    let Some(active) = log
+        .active
+        .as_ref()
+        .filter(|active| active.has_room_for(&first.frame, settings))
+    else {
         return (vec![first.frame.clone()], None);
     };
     let mut bytes = 0;
-    let batch = log.tail.iter().map(|tailed| &tailed.frame).take_while(|frame| {
-        let fits = bytes == 0
-            || (bytes < WRITE_BYTES
-                && active.bytes + (bytes + frame.bytes().len()) as u64 <= settings.segment_bytes
-                && frame.header().append_time_ms - active.first_append_time_ms < millis(settings)
-                && frame.header().end().0 - active.base.0 < u64::from(u32::MAX));
-        bytes += frame.bytes().len();
-        fits
-    });
+    let batch = log
+        .tail
+        .iter()
+        .map(|tailed| &tailed.frame)
+        .take_while(|frame| {
+            let fits = bytes == 0
+                || (bytes < WRITE_BYTES
+                    && active.bytes + (bytes + frame.bytes().len()) as u64
+                        <= settings.segment_bytes
+                    && frame.header().append_time_ms - active.first_append_time_ms
+                        < millis(settings)
+                    && frame.header().end().0 - active.base.0 < u64::from(u32::MAX));
+            bytes += frame.bytes().len();
+            fits
+        });
     (batch.cloned().collect(), Some(active.clone()))
 }
 

@@ -33,6 +33,14 @@ fn identities_print_as_people_and_the_api_name_them() {
     assert_eq!(Offset(12).to_string(), "12");
     assert_eq!(PartitionId(7).to_string(), "7");
     assert_eq!(Version(7).to_string(), "7");
-    assert_eq!(ProducerId(0xab).to_string(), "00000000000000ab", "always 16 digits");
-    assert_eq!(TopicId(0xab).to_string(), "00000000000000ab", "always 16 digits");
+    assert_eq!(
+        ProducerId(0xab).to_string(),
+        "00000000000000ab",
+        "always 16 digits"
+    );
+    assert_eq!(
+        TopicId(0xab).to_string(),
+        "00000000000000ab",
+        "always 16 digits"
+    );
 }

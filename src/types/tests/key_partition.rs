@@ -10,7 +10,10 @@ const KAFKA_VECTORS: [(&str, i32); 6] = [
     ("foobar", -790_332_482),
     ("a-little-bit-long-string", -985_981_536),
     ("a-little-bit-longer-string", -1_486_304_829),
-    ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+    (
+        "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+        -58_897_971,
+    ),
     ("abc", 479_470_107),
 ];
 
@@ -26,7 +29,11 @@ fn a_key_goes_to_the_partition_that_kafka_would_choose() {
     for (key, hash) in KAFKA_VECTORS {
         // `Utils.toPositive` clears the sign bit; it is not the absolute value.
         let expected = (hash & 0x7fff_ffff) % 6;
-        assert_eq!(i64::from(partition_of_key(key.as_bytes(), 6).0), i64::from(expected), "{key}");
+        assert_eq!(
+            i64::from(partition_of_key(key.as_bytes(), 6).0),
+            i64::from(expected),
+            "{key}"
+        );
     }
 }
 
@@ -48,5 +55,8 @@ fn keys_spread_over_the_partitions() {
     for n in 0..6_000 {
         counts[partition_of_key(format!("order-{n}").as_bytes(), 6).0 as usize] += 1;
     }
-    assert!(counts.iter().all(|count| (900..1_100).contains(count)), "{counts:?}");
+    assert!(
+        counts.iter().all(|count| (900..1_100).contains(count)),
+        "{counts:?}"
+    );
 }

@@ -25,27 +25,44 @@ fn sizes_are_read_with_binary_and_decimal_units() {
 
 #[test]
 fn durations_are_read_as_milliseconds() {
-    for (text, millis) in
-        [("250", 250), ("500ms", 500), ("30s", 30_000), ("10m", 600_000), ("12h", 43_200_000), ("7d", 604_800_000)]
-    {
+    for (text, millis) in [
+        ("250", 250),
+        ("500ms", 500),
+        ("30s", 30_000),
+        ("10m", 600_000),
+        ("12h", 43_200_000),
+        ("7d", 604_800_000),
+    ] {
         assert_eq!(parse_millis(text), Ok(millis), "{text}");
     }
 }
 
 #[test]
 fn anything_else_is_refused_with_an_example() {
-    for text in ["", " ", "KiB", "-1", "+1", "1.5MiB", "1 MiB", "1MiB ", "1TiB", "0x10", "1e3", "١", "1KiBKiB", "10 m"]
-    {
+    for text in [
+        "", " ", "KiB", "-1", "+1", "1.5MiB", "1 MiB", "1MiB ", "1TiB", "0x10", "1e3", "١",
+        "1KiBKiB", "10 m",
+    ] {
         let error = parse_bytes(text).expect_err(text).to_string();
-        assert_eq!(error, format!("{text:?} is not a size such as 65536, 64KiB, 1MiB or 2GiB"));
+        assert_eq!(
+            error,
+            format!("{text:?} is not a size such as 65536, 64KiB, 1MiB or 2GiB")
+        );
         let error = parse_millis(text).expect_err(text).to_string();
-        assert_eq!(error, format!("{text:?} is not a duration such as 500ms, 30s, 10m, 12h or 7d"));
+        assert_eq!(
+            error,
+            format!("{text:?} is not a duration such as 500ms, 30s, 10m, 12h or 7d")
+        );
     }
 }
 
 #[test]
 fn a_product_past_64_bits_is_refused_instead_of_wrapped() {
-    for text in ["18446744073709551616", "18014398509481984KiB", "99999999999GiB"] {
+    for text in [
+        "18446744073709551616",
+        "18014398509481984KiB",
+        "99999999999GiB",
+    ] {
         assert!(parse_bytes(text).is_err(), "{text}");
     }
     assert!(parse_millis("999999999999999d").is_err());

@@ -1,5 +1,5 @@
-//! Looking at an encoded record gives what the generated code gives, and a run of records is taken apart as it was put
-//! together.
+//! Looking at an encoded record gives what the generated code gives, and a run of records is taken
+//! apart as it was put together.
 
 use proptest::{option, prelude::*};
 use prost::Message;
@@ -27,15 +27,17 @@ pub(super) fn new_record() -> impl Strategy<Value = Record> {
         option::of(any::<i64>()),
         bytes(0..=64),
     )
-        .prop_map(|(key, value, r#type, headers, timestamp_ms, event_id)| Record {
-            key,
-            value,
-            r#type,
-            headers,
-            timestamp_ms,
-            event_id,
-            ..Record::default()
-        })
+        .prop_map(
+            |(key, value, r#type, headers, timestamp_ms, event_id)| Record {
+                key,
+                value,
+                r#type,
+                headers,
+                timestamp_ms,
+                event_id,
+                ..Record::default()
+            },
+        )
 }
 
 /// Any record as it is stored.
@@ -66,8 +68,13 @@ fn assert_same(view: &RecordView<'_>, record: &Record) {
     assert_eq!(view.version, record.version);
     assert_eq!(view.append_time_ms, record.append_time_ms);
     assert_eq!(view.erased, record.erased.as_deref());
-    let headers: Vec<Header> =
-        view.headers().map(|(name, value)| Header { name: name.to_owned(), value: value.to_vec().into() }).collect();
+    let headers: Vec<Header> = view
+        .headers()
+        .map(|(name, value)| Header {
+            name: name.to_owned(),
+            value: value.to_vec().into(),
+        })
+        .collect();
     assert_eq!(headers, record.headers);
 }
 
@@ -119,23 +126,53 @@ fn no_bytes_at_all_are_an_empty_record() {
 
 #[test]
 fn an_empty_value_is_not_a_tombstone() {
-    let empty = Record { value: Some(bytes::Bytes::new()), ..Record::default() }.encode_to_vec();
-    assert_eq!(RecordView::parse(&empty).expect("valid").value, Some(&[][..]));
+    let empty = Record {
+        value: Some(bytes::Bytes::new()),
+        ..Record::default()
+    }
+    .encode_to_vec();
+    assert_eq!(
+        RecordView::parse(&empty).expect("valid").value,
+        Some(&[][..])
+    );
     assert_eq!(RecordView::parse(&[]).expect("valid").value, None);
 }
 
 #[test]
 fn of_a_field_that_is_there_twice_the_last_counts_as_everywhere_in_protobuf() {
-    let mut encoded = Record { key: Some("first".into()), ..Record::default() }.encode_to_vec();
-    encoded.extend(Record { key: Some("second".into()), ..Record::default() }.encode_to_vec());
-    assert_eq!(RecordView::parse(&encoded).expect("valid").key, Some(&b"second"[..]));
-    assert_eq!(Record::decode(&encoded[..]).expect("valid").key.as_deref(), Some(&b"second"[..]));
+    let mut encoded = Record {
+        key: Some("first".into()),
+        ..Record::default()
+    }
+    .encode_to_vec();
+    encoded.extend(
+        Record {
+            key: Some("second".into()),
+            ..Record::default()
+        }
+        .encode_to_vec(),
+    );
+    assert_eq!(
+        RecordView::parse(&encoded).expect("valid").key,
+        Some(&b"second"[..])
+    );
+    assert_eq!(
+        Record::decode(&encoded[..]).expect("valid").key.as_deref(),
+        Some(&b"second"[..])
+    );
 }
 
 #[test]
 fn a_run_that_breaks_gives_what_is_before_the_break_then_one_error_and_ends() {
     let mut run = Vec::new();
-    prost::encoding::message::encode(15, &Record { key: Some("k".into()), ..Record::default() }, &mut run);
+    prost::encoding::message::encode(
+        15,
+        &Record {
+            key: Some("k".into()),
+            ..Record::default()
+        },
+        &mut run,
+    );
     let whole = run.len();
     for behind in [&[0x7a, 0x05, 0x00][..], &[0x7a], &[0x0a, 0x00], &[0xff]] {
         run.truncate(whole);

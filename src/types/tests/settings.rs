@@ -26,15 +26,21 @@ fn the_defaults_are_the_documented_ones() {
 
 #[test]
 fn every_setting_can_be_set_read_back_and_reset() {
-    assert_eq!(OTHERS.map(|(name, _)| name), TopicSettings::NAMES, "a setting is missing from this test");
+    assert_eq!(
+        OTHERS.map(|(name, _)| name),
+        TopicSettings::NAMES,
+        "a setting is missing from this test"
+    );
     for (name, value) in OTHERS {
         let mut settings = TopicSettings::default();
         assert_ne!(settings.get(name).as_deref(), Some(value), "{name}");
 
         settings.set(name, value).expect(name);
         assert_eq!(settings.get(name).as_deref(), Some(value), "{name}");
-        let changed =
-            TopicSettings::NAMES.iter().filter(|n| settings.get(n) != TopicSettings::default().get(n)).count();
+        let changed = TopicSettings::NAMES
+            .iter()
+            .filter(|n| settings.get(n) != TopicSettings::default().get(n))
+            .count();
         assert_eq!(changed, 1, "{name} changed another setting");
 
         settings.reset(name).expect(name);
@@ -47,14 +53,19 @@ fn sizes_and_durations_may_have_units() {
     let mut settings = TopicSettings::default();
     settings.set("segment.bytes", "64MiB").expect("a size");
     settings.set("segment.ms", "12h").expect("a duration");
-    assert_eq!((settings.segment_bytes, settings.segment_ms), (64 << 20, 43_200_000));
+    assert_eq!(
+        (settings.segment_bytes, settings.segment_ms),
+        (64 << 20, 43_200_000)
+    );
 }
 
 #[test]
 fn the_bounds_themselves_are_allowed_and_one_more_or_less_is_not() {
-    for (name, (min, default, max)) in
-        [("max.record.bytes", RECORD_BYTES), ("segment.bytes", SEGMENT_BYTES), ("segment.ms", SEGMENT_MS)]
-    {
+    for (name, (min, default, max)) in [
+        ("max.record.bytes", RECORD_BYTES),
+        ("segment.bytes", SEGMENT_BYTES),
+        ("segment.ms", SEGMENT_MS),
+    ] {
         assert!((min..=max).contains(&default), "{name}");
         let mut settings = TopicSettings::default();
         settings.set(name, &min.to_string()).expect(name);
@@ -62,8 +73,19 @@ fn the_bounds_themselves_are_allowed_and_one_more_or_less_is_not() {
         for value in [min - 1, max + 1] {
             let before = settings.clone();
             let error = settings.set(name, &value.to_string()).expect_err(name);
-            assert_eq!(error, SettingError::OutOfBounds { name, value, min, max });
-            assert_eq!(error.to_string(), format!("setting {name} cannot be {value}; it is between {min} and {max}"));
+            assert_eq!(
+                error,
+                SettingError::OutOfBounds {
+                    name,
+                    value,
+                    min,
+                    max
+                }
+            );
+            assert_eq!(
+                error.to_string(),
+                format!("setting {name} cannot be {value}; it is between {min} and {max}")
+            );
             assert_eq!(settings, before, "a refused value must change nothing");
         }
     }
@@ -72,11 +94,15 @@ fn the_bounds_themselves_are_allowed_and_one_more_or_less_is_not() {
 #[test]
 fn an_unknown_setting_is_refused_with_those_that_exist() {
     let mut settings = TopicSettings::default();
-    for error in
-        [settings.set("retention", "1").expect_err("unknown"), settings.reset("retention").expect_err("unknown")]
-    {
+    for error in [
+        settings.set("retention", "1").expect_err("unknown"),
+        settings.reset("retention").expect_err("unknown"),
+    ] {
         let names = "keys, durability, max.record.bytes, segment.bytes, segment.ms";
-        assert_eq!(error.to_string(), format!("\"retention\" is not a topic setting; there are: {names}"));
+        assert_eq!(
+            error.to_string(),
+            format!("\"retention\" is not a topic setting; there are: {names}")
+        );
     }
     assert_eq!(settings.get("retention"), None);
 }
@@ -85,18 +111,39 @@ fn an_unknown_setting_is_refused_with_those_that_exist() {
 fn a_value_of_the_wrong_kind_is_refused_with_what_would_do() {
     let mut settings = TopicSettings::default();
     let error = settings.set("durability", "maybe").expect_err("not a word");
-    assert_eq!(error.to_string(), "setting durability cannot be \"maybe\"; it is one of: sync, os");
+    assert_eq!(
+        error.to_string(),
+        "setting durability cannot be \"maybe\"; it is one of: sync, os"
+    );
     let error = settings.set("keys", "Plain").expect_err("not a word");
-    assert_eq!(error.to_string(), "setting keys cannot be \"Plain\"; it is one of: versioned, plain");
-    let error = settings.set("segment.bytes", "big").expect_err("not a size");
-    assert!(error.to_string().starts_with("setting segment.bytes: \"big\" is not a size"), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "setting keys cannot be \"Plain\"; it is one of: versioned, plain"
+    );
+    let error = settings
+        .set("segment.bytes", "big")
+        .expect_err("not a size");
+    assert!(
+        error
+            .to_string()
+            .starts_with("setting segment.bytes: \"big\" is not a size"),
+        "{error}"
+    );
     let error = settings.set("segment.ms", "").expect_err("not a duration");
-    assert!(error.to_string().starts_with("setting segment.ms: \"\" is not a duration"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("setting segment.ms: \"\" is not a duration"),
+        "{error}"
+    );
     assert_eq!(settings, TopicSettings::default());
 }
 
 #[test]
 fn a_setting_that_is_settled_for_good_is_refused_with_what_can_be_done() {
     let error = SettingError::Fixed { name: "keys" }.to_string();
-    assert_eq!(error, "setting keys cannot be changed; create another topic with it");
+    assert_eq!(
+        error,
+        "setting keys cannot be changed; create another topic with it"
+    );
 }

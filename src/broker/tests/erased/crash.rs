@@ -1,10 +1,11 @@
-//! The power is cut at every operation of an erasure, in every way, and once more while it is taken up again.
+//! The power is cut at every operation of an erasure, in every way, and once more while it is taken
+//! up again.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Secret, World, append_of, assert_only_the_secret_is_gone, complete, everything, other, plain, send, small_tables,
-    try_read,
+    Secret, World, append_of, assert_only_the_secret_is_gone, complete, everything, other, plain,
+    send, small_tables, try_read,
 };
 use crate::{
     broker::{Broker, Filter, lock},
@@ -40,8 +41,14 @@ fn after_every_crash_an_erasure_is_there_as_a_whole_or_not_at_all_and_completes(
         campaign(seed, &mut coverage);
     }
     println!("{coverage:?}");
-    assert!(coverage.states > 1_000 && coverage.erased > 500 && coverage.kept > 10, "{coverage:?}");
-    assert!(coverage.complete > 5 && coverage.crashed_again > 100, "{coverage:?}");
+    assert!(
+        coverage.states > 1_000 && coverage.erased > 500 && coverage.kept > 10,
+        "{coverage:?}"
+    );
+    assert!(
+        coverage.complete > 5 && coverage.crashed_again > 100,
+        "{coverage:?}"
+    );
 }
 
 fn campaign(seed: u64, coverage: &mut Coverage) {
@@ -60,7 +67,10 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
             disk.crash_at(operation);
         }
         run.go();
-        assert!(!disk.is_on(), "operation {operation} of seed {seed} was not reached the second time");
+        assert!(
+            !disk.is_on(),
+            "operation {operation} of seed {seed} was not reached the second time"
+        );
         for mode in CrashMode::ALL {
             let survived = disk.power_cut(seed ^ operation, mode);
             let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -75,7 +85,8 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
 }
 
 impl Run {
-    /// An entity with records wherever there can be some: trimmed, in sealed segments, in the active one, in memory.
+    /// An entity with records wherever there can be some: trimmed, in sealed segments, in the
+    /// active one, in memory.
     fn prepare(seed: u64) -> Self {
         let world = World::new(seed, small_tables());
         let secret = Secret::new(&world.chance);
@@ -94,18 +105,33 @@ impl Run {
         }
         send(&world.broker, append_of(&[other("x", 1), plain(2)])).expect("nothing fails");
         let before = everything(&world.broker);
-        Self { world, secret, before, versions, answered: false, is_complete: false }
+        Self {
+            world,
+            secret,
+            before,
+            versions,
+            answered: false,
+            is_complete: false,
+        }
     }
 
     /// Erases, until that is complete or the power fails.
     fn go(&mut self) {
         let broker = &self.world.broker;
-        let Ok(pending) = broker.erase_key("t", &self.secret.key()) else { return };
+        let Ok(pending) = broker.erase_key("t", &self.secret.key()) else {
+            return;
+        };
         broker.commit_all();
-        let Some(Ok(erasure)) = super::now(pending) else { return };
+        let Some(Ok(erasure)) = super::now(pending) else {
+            return;
+        };
         self.answered = true;
         for _ in 0..10 {
-            if broker.describe_erasure(erasure.id).expect("it is known").complete {
+            if broker
+                .describe_erasure(erasure.id)
+                .expect("it is known")
+                .complete
+            {
                 self.is_complete = true;
                 return;
             }
@@ -119,13 +145,21 @@ impl Run {
 
     fn check(&self, operation: u64, disk: SimDisk, coverage: &mut Coverage) {
         coverage.states += 1;
-        let Self { secret, before, versions, .. } = self;
+        let Self {
+            secret,
+            before,
+            versions,
+            ..
+        } = self;
         let disk = self.crash_again(operation, disk, coverage);
         let broker = open(&disk, operation);
         let erased = self.check_visible(&broker, &disk);
         if !erased {
             coverage.kept += 1;
-            assert_eq!(secret.append_at(&broker, *versions, b"new"), Ok(Version(versions + 1)));
+            assert_eq!(
+                secret.append_at(&broker, *versions, b"new"),
+                Ok(Version(versions + 1))
+            );
             return;
         }
         coverage.erased += 1;
@@ -143,7 +177,10 @@ impl Run {
         let disk = disk.power_cut(operation, CrashMode::LoseUnsynced);
         let broker = open(&disk, operation + 1);
         assert_only_the_secret_is_gone(secret, before, &everything(&broker));
-        assert_eq!(secret.append_at(&broker, *versions, b"new"), Ok(Version(versions + 1)));
+        assert_eq!(
+            secret.append_at(&broker, *versions, b"new"),
+            Ok(Version(versions + 1))
+        );
     }
 
     /// Whether the erasure has happened; then all of it has.
@@ -160,20 +197,28 @@ impl Run {
 
     fn is_erased(&self, found: &BTreeMap<u64, Vec<u8>>) -> bool {
         let erased = *found != self.before;
-        assert!(erased || !self.answered, "the erasure was answered, and is undone");
+        assert!(
+            erased || !self.answered,
+            "the erasure was answered, and is undone"
+        );
         if erased {
             assert_only_the_secret_is_gone(&self.secret, &self.before, found);
         }
         erased
     }
 
-    /// Two of three states lose power once more while they are recovered, or when the erasure is taken up again.
+    /// Two of three states lose power once more while they are recovered, or when the erasure is
+    /// taken up again.
     fn crash_again(&self, operation: u64, disk: SimDisk, coverage: &mut Coverage) -> SimDisk {
         if operation.is_multiple_of(3) {
             return disk;
         }
         disk.crash_within(1 + operation * 7 % 90);
-        let environment = super::env(&disk, &super::SimClock::new(1), &super::SimRandom::new(operation + 500));
+        let environment = super::env(
+            &disk,
+            &super::SimClock::new(1),
+            &super::SimRandom::new(operation + 500),
+        );
         if let Ok(broker) = Broker::open_stepped(environment, small_tables()) {
             for _ in 0..4 {
                 // A read may write an index, and lose power at that.
@@ -193,12 +238,22 @@ impl Run {
 }
 
 fn open(disk: &SimDisk, seed: u64) -> Broker {
-    let environment = super::env(disk, &super::SimClock::new(1_700_000_000_000), &super::SimRandom::new(seed + 900));
-    Broker::open_stepped(environment, small_tables()).unwrap_or_else(|error| panic!("cannot be opened: {error}"))
+    let environment = super::env(
+        disk,
+        &super::SimClock::new(1_700_000_000_000),
+        &super::SimRandom::new(seed + 900),
+    );
+    Broker::open_stepped(environment, small_tables())
+        .unwrap_or_else(|error| panic!("cannot be opened: {error}"))
 }
 
 fn trim(world: &World, before: Offset) {
-    let trimmed = world.broker.trim("t", PartitionId(0), before).expect("it is in the log");
+    let trimmed = world
+        .broker
+        .trim("t", PartitionId(0), before)
+        .expect("it is in the log");
     world.broker.commit_all();
-    super::now(trimmed).expect("an answer").expect("nothing fails");
+    super::now(trimmed)
+        .expect("an answer")
+        .expect("nothing fails");
 }

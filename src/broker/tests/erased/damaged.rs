@@ -14,7 +14,8 @@ use crate::{
 fn files_with(secret: &Secret, disk: &SimDisk, ending: &str) -> Vec<PathBuf> {
     let mut files = disk.files();
     files.retain(|path| {
-        path.to_string_lossy().ends_with(ending) && secret.is_in(&disk.content(path).expect("it was just listed"))
+        path.to_string_lossy().ends_with(ending)
+            && secret.is_in(&disk.content(path).expect("it was just listed"))
     });
     files
 }
@@ -31,7 +32,11 @@ fn marks(secret: &Secret, disk: &SimDisk, path: &PathBuf) -> Vec<u64> {
 fn damage_and_restart(world: World, damage: impl FnOnce(&SimDisk)) -> World {
     world.broker.close().expect("nothing fails");
     damage(&world.disk);
-    World { disk: world.disk.clone(), ..world }.restart(Some(CrashMode::KeepAll))
+    World {
+        disk: world.disk.clone(),
+        ..world
+    }
+    .restart(Some(CrashMode::KeepAll))
 }
 
 #[test]
@@ -41,16 +46,20 @@ fn what_is_damaged_of_a_segment_keeps_nothing_of_an_erased_entity_and_is_reporte
         let secret = Secret::new(&world.chance);
         (0..12).for_each(|nth| secret.append(&world.broker, nth, 20_000));
         world.keep_house(true);
-        // All frames of the second segment: of those no row is left when the index is made from the log.
+        // All frames of the second segment: of those no row is left when the index is made from the
+        // log.
         let mut damaged = PathBuf::new();
         let world = damage_and_restart(world, |disk| {
             damaged = files_with(&secret, disk, ".log")[1].clone();
             for position in marks(&secret, disk, &damaged) {
-                disk.flip_bit(&damaged, position + 16, 3).expect("it is that long");
+                disk.flip_bit(&damaged, position + 16, 3)
+                    .expect("it is that long");
             }
             if index_is_rebuilt {
-                let runs =
-                    disk.files().into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "keys"));
+                let runs = disk
+                    .files()
+                    .into_iter()
+                    .filter(|path| path.extension().is_some_and(|ending| ending == "keys"));
                 for run in runs {
                     let len = disk.content(&run).expect("it is there").len() as u64;
                     disk.zero(&run, 0..len).expect("it is that long");
@@ -63,7 +72,13 @@ fn what_is_damaged_of_a_segment_keeps_nothing_of_an_erased_entity_and_is_reporte
 
         let erasure = secret.erase(&world.broker);
         world.complete();
-        assert!(world.broker.describe_erasure(erasure.id).expect("it is remembered").complete);
+        assert!(
+            world
+                .broker
+                .describe_erasure(erasure.id)
+                .expect("it is remembered")
+                .complete
+        );
         secret.assert_gone(&world.disk);
         for world in [World::on(world.disk.fork(), 50, small_tables()), world] {
             let again = try_read(&world.broker, Filter::default());
@@ -82,24 +97,33 @@ fn what_is_undamaged_beside_damage_stays() {
     let mut at = 0;
     let world = damage_and_restart(world, |disk| {
         let path = &files_with(&secret, disk, ".log")[1];
-        disk.flip_bit(path, marks(&secret, disk, path)[0] + 20, 0).expect("it is that long");
+        disk.flip_bit(path, marks(&secret, disk, path)[0] + 20, 0)
+            .expect("it is that long");
     });
-    let Err(Error::DamagedRecords { from, to, .. }) = try_read(&world.broker, Filter::default()) else {
+    let Err(Error::DamagedRecords { from, to, .. }) = try_read(&world.broker, Filter::default())
+    else {
         panic!("a frame is damaged")
     };
     assert_eq!(to.0 - from.0, 4, "a frame has four records");
     secret.erase(&world.broker);
     world.complete();
     let start = Position::Offset(to);
-    let mut reader =
-        world.broker.read(Read { topic: "t".into(), start, ..Read::default() }).expect("it can be read behind");
+    let mut reader = world
+        .broker
+        .read(Read {
+            topic: "t".into(),
+            start,
+            ..Read::default()
+        })
+        .expect("it can be read behind");
     while let Step::Batch(batch) = reader.step().expect("it can be read on") {
         at = batch.next_offset.0;
     }
     assert_eq!(at, 48);
 }
 
-/// A world in which an entity and many others are known from a file of retired facts only, which has several blocks.
+/// A world in which an entity and many others are known from a file of retired facts only, which
+/// has several blocks.
 fn retired() -> (World, Secret) {
     let world = World::new(3, small_tables());
     let secret = Secret::new(&world.chance);
@@ -111,10 +135,17 @@ fn retired() -> (World, Secret) {
         }
     }
     // So that all of it is in sealed segments.
-    (0..20).for_each(|nth| drop(send(&world.broker, append_of(&[large(nth)])).expect("nothing fails")));
+    (0..20).for_each(|nth| {
+        drop(send(&world.broker, append_of(&[large(nth)])).expect("nothing fails"));
+    });
     world.keep_house(true);
     let end = world.broker.describe_topic("t").expect("it is there").1[0].high_watermark;
-    drop(world.broker.trim("t", PartitionId(0), end).expect("it is in the log"));
+    drop(
+        world
+            .broker
+            .trim("t", PartitionId(0), end)
+            .expect("it is in the log"),
+    );
     world.broker.commit_all();
     (0..3).for_each(|_| world.keep_house(true));
     assert_eq!(files_with(&secret, &world.disk, ".retired").len(), 1);
@@ -124,7 +155,10 @@ fn retired() -> (World, Secret) {
 
 fn large(nth: u64) -> Vec<u8> {
     let value = vec![nth as u8; 9_000].into();
-    super::encode_proto(&proto::Record { value: Some(value), ..Default::default() })
+    super::encode_proto(&proto::Record {
+        value: Some(value),
+        ..Default::default()
+    })
 }
 
 fn long_key(nth: u64) -> String {
@@ -142,14 +176,29 @@ fn long(nth: u64) -> Vec<u8> {
 /// Of the entities of [`retired`], how many are known to be at version 1, and how many are lost.
 fn known_and_lost(world: &World) -> (usize, usize) {
     let of = |nth: u64| {
-        let read = ReadKey { topic: "t".into(), key: long_key(nth).into(), ..ReadKey::default() };
+        let read = ReadKey {
+            topic: "t".into(),
+            key: long_key(nth).into(),
+            ..ReadKey::default()
+        };
         world.broker.read_key(read).map(|reader| reader.latest())
     };
     let found: Vec<_> = (0..200).map(of).collect();
-    let known = found.iter().filter(|found| **found == Ok(Version(1))).count();
-    let lost = found.iter().filter(|found| matches!(found, Err(Error::DamagedRecords { .. }))).count();
-    let neither = found.iter().find(|found| !matches!(found, Ok(Version(1)) | Err(Error::DamagedRecords { .. })));
-    assert!(neither.is_none(), "what was known is known or lost, and never taken for new: {neither:?}");
+    let known = found
+        .iter()
+        .filter(|found| **found == Ok(Version(1)))
+        .count();
+    let lost = found
+        .iter()
+        .filter(|found| matches!(found, Err(Error::DamagedRecords { .. })))
+        .count();
+    let neither = found
+        .iter()
+        .find(|found| !matches!(found, Ok(Version(1)) | Err(Error::DamagedRecords { .. })));
+    assert!(
+        neither.is_none(),
+        "what was known is known or lost, and never taken for new: {neither:?}"
+    );
     (known, lost)
 }
 
@@ -161,12 +210,19 @@ fn damaged_facts_keep_nothing_of_an_erased_entity_and_stay_lost_while_others_sta
     let world = damage_and_restart(world, |disk| {
         let path = &files_with(&secret, disk, ".retired")[0];
         // The key's own block.
-        disk.flip_bit(path, marks(&secret, disk, path)[0] - 2, 5).expect("it is that long");
+        disk.flip_bit(path, marks(&secret, disk, path)[0] - 2, 5)
+            .expect("it is that long");
     });
     let (known, lost) = known_and_lost(&world);
     assert!(known > 20 && lost > 5, "{known} are known, {lost} are lost");
     world.complete();
-    assert!(world.broker.describe_erasure(erasure.id).expect("it is remembered").complete);
+    assert!(
+        world
+            .broker
+            .describe_erasure(erasure.id)
+            .expect("it is remembered")
+            .complete
+    );
     secret.assert_gone(&world.disk);
     assert_eq!(known_and_lost(&world), (known, lost));
     let world = world.restart(None);
@@ -179,11 +235,18 @@ fn facts_that_cannot_be_opened_at_all_keep_nothing_of_an_erased_entity() {
     let (world, secret) = retired();
     let erasure = secret.erase(&world.broker);
     let world = damage_and_restart(world, |disk| {
-        disk.flip_bit(&files_with(&secret, disk, ".retired")[0], 40, 1).expect("it is that long");
+        disk.flip_bit(&files_with(&secret, disk, ".retired")[0], 40, 1)
+            .expect("it is that long");
     });
     assert_eq!(known_and_lost(&world), (0, 200));
     world.complete();
-    assert!(world.broker.describe_erasure(erasure.id).expect("it is remembered").complete);
+    assert!(
+        world
+            .broker
+            .describe_erasure(erasure.id)
+            .expect("it is remembered")
+            .complete
+    );
     secret.assert_gone(&world.disk);
     assert_eq!(known_and_lost(&world.restart(None)), (0, 200));
 }
@@ -210,18 +273,32 @@ fn what_a_crash_has_left_of_files_that_were_being_written_keeps_nothing_of_an_er
     let secret = Secret::new(&world.chance);
     (0..6).for_each(|nth| secret.append(&world.broker, nth, 20_000));
     world.keep_house(true);
-    let dir = files_with(&secret, &world.disk, ".log")[0].parent().expect("it is in one").to_owned();
+    let dir = files_with(&secret, &world.disk, ".log")[0]
+        .parent()
+        .expect("it is in one")
+        .to_owned();
     let files: &dyn crate::env::FileSystem = &world.disk;
-    let names = ["00000000000000000000.log.new", "00000000000000000007.new", "00000000000000000007.retired"];
+    let names = [
+        "00000000000000000000.log.new",
+        "00000000000000000007.new",
+        "00000000000000000007.retired",
+    ];
     for name in names {
-        let file = files.open(&dir.join(name), crate::env::Open::Create).expect("it is new");
-        file.write_all_at(&[&secret.record(0, 100)], 0).expect("there is room");
+        let file = files
+            .open(&dir.join(name), crate::env::Open::Create)
+            .expect("it is new");
+        file.write_all_at(&[&secret.record(0, 100)], 0)
+            .expect("there is room");
         file.sync_data().expect("nothing fails");
     }
     files.sync_dir(&dir).expect("nothing fails");
     secret.erase(&world.broker);
     world.complete();
     secret.assert_gone(&world.disk);
-    let read = world.broker.read(Read { topic: "t".into(), start: Position::Offset(Offset(20)), ..Read::default() });
+    let read = world.broker.read(Read {
+        topic: "t".into(),
+        start: Position::Offset(Offset(20)),
+        ..Read::default()
+    });
     assert!(read.expect("it is there").step().is_ok());
 }

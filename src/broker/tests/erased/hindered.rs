@@ -19,17 +19,27 @@ fn erased(options: Options) -> (World, Secret, u64) {
 }
 
 fn problem(world: &World, id: u64) -> Option<String> {
-    world.broker.describe_erasure(id).expect("it is known").problem
+    world
+        .broker
+        .describe_erasure(id)
+        .expect("it is known")
+        .problem
 }
 
 fn no_segment_is_written() -> Fault {
-    Fault::on(OpKind::Create).in_path(".log.new").error(std::io::ErrorKind::StorageFull).for_ever()
+    Fault::on(OpKind::Create)
+        .in_path(".log.new")
+        .error(std::io::ErrorKind::StorageFull)
+        .for_ever()
 }
 
 /// A record of which four fill a journal file.
 fn large(nth: u64) -> Vec<u8> {
     let value = vec![nth as u8; 20_000].into();
-    super::encode_proto(&crate::proto::Record { value: Some(value), ..Default::default() })
+    super::encode_proto(&crate::proto::Record {
+        value: Some(value),
+        ..Default::default()
+    })
 }
 
 /// Lets as much time pass as lies between two tries.
@@ -43,13 +53,23 @@ fn appends_have_the_whole_journal_while_segments_are_not_written_anew() {
     world.disk.inject(no_segment_is_written());
     world.keep_house(false);
     assert_eq!(problem(&world, id).as_deref(), Some("the disk is full"));
-    assert!(!world.broker.describe_erasure(id).expect("it is known").complete);
+    assert!(
+        !world
+            .broker
+            .describe_erasure(id)
+            .expect("it is known")
+            .complete
+    );
     let (_, files) = world.broker.shared.ring.fill();
     // Without a checkpoint in between: they fill the files that there are.
     for nth in 0..4 * files as u64 {
         send(&world.broker, append_of(&[large(nth)])).expect("there is room in the journal");
     }
-    assert_eq!(world.broker.shared.ring.fill().0, files, "all files are in use");
+    assert_eq!(
+        world.broker.shared.ring.fill().0,
+        files,
+        "all files are in use"
+    );
     for nth in 0..100 {
         send(&world.broker, append_of(&[large(nth)])).expect("files are used again");
         world.keep_house(false);
@@ -69,14 +89,32 @@ fn an_erasure_that_cannot_go_on_is_not_tried_all_the_time_and_does_not_stop_othe
     world.disk.inject(no_segment_is_written());
     world.keep_house(false);
     assert!(problem(&world, id).is_some());
-    let another = world.broker.erase_key("another", b"k").expect("it is there");
+    let another = world
+        .broker
+        .erase_key("another", b"k")
+        .expect("it is there");
     world.broker.commit_all();
-    let another = super::now(another).expect("an answer").expect("nothing fails");
+    let another = super::now(another)
+        .expect("an answer")
+        .expect("nothing fails");
     world.keep_house(false);
-    assert!(world.broker.describe_erasure(another.id).expect("it is known").complete);
+    assert!(
+        world
+            .broker
+            .describe_erasure(another.id)
+            .expect("it is known")
+            .complete
+    );
     world.disk.clear_faults();
     world.keep_house(false);
-    assert!(!world.broker.describe_erasure(id).expect("it is known").complete, "it waits for the next try");
+    assert!(
+        !world
+            .broker
+            .describe_erasure(id)
+            .expect("it is known")
+            .complete,
+        "it waits for the next try"
+    );
     until_the_next_try(&world);
     world.complete();
     secret.assert_gone(&world.disk);
@@ -97,7 +135,10 @@ fn housekeeping_goes_on_while_a_segment_is_written_anew() {
         hold.wait_for(1);
         let is_free = world.broker.housekeeper.try_lock().is_ok();
         drop(hold);
-        scrubbing.join().expect("it does not panic").expect("nothing fails");
+        scrubbing
+            .join()
+            .expect("it does not panic")
+            .expect("nothing fails");
         assert!(is_free, "checkpoints wait for it");
     });
     world.broker.commit_all();
@@ -108,7 +149,10 @@ fn housekeeping_goes_on_while_a_segment_is_written_anew() {
 #[test]
 fn a_segment_is_not_written_anew_where_that_would_use_what_is_reserved_on_the_disk() {
     const ROOM: u64 = 64 << 20;
-    let (world, secret, id) = erased(Options { disk_reserve_bytes: 1 << 20, ..small_tables() });
+    let (world, secret, id) = erased(Options {
+        disk_reserve_bytes: 1 << 20,
+        ..small_tables()
+    });
     let before = everything(&world.broker);
     let used = ROOM - {
         world.disk.set_capacity(ROOM);
@@ -129,24 +173,40 @@ fn a_segment_is_not_written_anew_where_that_would_use_what_is_reserved_on_the_di
     super::assert_only_the_secret_is_gone(
         &secret,
         &before,
-        &everything(&world.broker).into_iter().take(before.len()).collect(),
+        &everything(&world.broker)
+            .into_iter()
+            .take(before.len())
+            .collect(),
     );
 }
 
 fn available(world: &World) -> u64 {
     let files: &dyn crate::env::FileSystem = &world.disk;
-    files.available_bytes(&world.broker.shared.options.data_dir).expect("it is there")
+    files
+        .available_bytes(&world.broker.shared.options.data_dir)
+        .expect("it is there")
 }
 
 #[test]
 fn what_was_written_of_a_segment_when_the_disk_was_full_is_removed() {
     for kind in [OpKind::Write, OpKind::Rename] {
         let (world, secret, id) = erased(options());
-        let full = Fault::on(kind).in_path(".log.new").error(std::io::ErrorKind::StorageFull);
-        world.disk.inject(if kind == OpKind::Write { full.short() } else { full });
+        let full = Fault::on(kind)
+            .in_path(".log.new")
+            .error(std::io::ErrorKind::StorageFull);
+        world.disk.inject(if kind == OpKind::Write {
+            full.short()
+        } else {
+            full
+        });
         world.keep_house(false);
         assert_eq!(problem(&world, id).as_deref(), Some("the disk is full"));
-        let left = world.disk.files().into_iter().filter(|path| path.to_string_lossy().ends_with(".new")).count();
+        let left = world
+            .disk
+            .files()
+            .into_iter()
+            .filter(|path| path.to_string_lossy().ends_with(".new"))
+            .count();
         assert_eq!(left, 0);
         send(&world.broker, append_of(&[other("x", 1)])).expect("appends are taken");
         until_the_next_try(&world);
@@ -170,19 +230,33 @@ fn a_topic_may_be_deleted_while_its_segments_are_written_anew() {
             let deleted = world.broker.delete_topic("t").expect("it is there");
             world.broker.commit_all();
             drop(deleted);
-            lock(&world.broker.housekeeper).checkpoint(&world.broker.shared, crate::broker::keys::Freeze::Due)
+            lock(&world.broker.housekeeper)
+                .checkpoint(&world.broker.shared, crate::broker::keys::Freeze::Due)
         });
         drop(hold);
-        scrubbing.join().expect("it does not panic").expect("nothing fails");
-        deleting.join().expect("it does not panic").expect("nothing fails");
+        scrubbing
+            .join()
+            .expect("it does not panic")
+            .expect("nothing fails");
+        deleting
+            .join()
+            .expect("it does not panic")
+            .expect("nothing fails");
     });
     world.broker.commit_all();
     world.keep_house(true);
-    assert!(world.broker.describe_erasure(id).is_err(), "it went with the topic");
+    assert!(
+        world.broker.describe_erasure(id).is_err(),
+        "it went with the topic"
+    );
     secret_is_in_no_segment(&world, &secret);
 }
 
 fn secret_is_in_no_segment(world: &World, secret: &Secret) {
-    let left: Vec<_> = secret.files(&world.disk).into_iter().filter(|file| file.ends_with(".log now")).collect();
+    let left: Vec<_> = secret
+        .files(&world.disk)
+        .into_iter()
+        .filter(|file| file.ends_with(".log now"))
+        .collect();
     assert_eq!(left, [""; 0]);
 }

@@ -1,9 +1,9 @@
 //! Erased entities: what they held cannot be read any more at once, and in time is in no file.
 //!
-//! What is to be erased has distinctive bytes in its key, value, headers and event ids, which are looked for.
-//! `places.rs` puts them wherever records can be; `reads.rs` reads in every way there is; `damaged.rs`
-//! damages files; `hindered.rs` is about what goes on meanwhile; `crash.rs` cuts the power at
-//! every operation of an erasure; `real.rs` does it on a real disk.
+//! What is to be erased has distinctive bytes in its key, value, headers and event ids, which are
+//! looked for. `places.rs` puts them wherever records can be; `reads.rs` reads in every way there
+//! is; `damaged.rs` damages files; `hindered.rs` is about what goes on meanwhile; `crash.rs` cuts
+//! the power at every operation of an erasure; `real.rs` does it on a real disk.
 
 mod crash;
 mod damaged;
@@ -19,7 +19,8 @@ use bytes::Bytes;
 use super::world::{create, encode_proto, env, now, options, send};
 use crate::{
     broker::{
-        Append, AppendBatch, Broker, Condition, Erasure, Error, Expected, Filter, Options, Read, ReadKey, Step, lock,
+        Append, AppendBatch, Broker, Condition, Erasure, Error, Expected, Filter, Options, Read,
+        ReadKey, Step, lock,
     },
     env::{
         Random,
@@ -40,9 +41,16 @@ struct Secret {
 
 impl Secret {
     fn new(chance: &SimRandom) -> Self {
-        let mark = || [chance.next_u64(), chance.next_u64()].map(u64::to_le_bytes).concat();
+        let mark = || {
+            [chance.next_u64(), chance.next_u64()]
+                .map(u64::to_le_bytes)
+                .concat()
+        };
         let array = |mark: Vec<u8>| mark.try_into().expect("two numbers have 16 bytes");
-        Self { key_mark: array(mark()), mark: array(mark()) }
+        Self {
+            key_mark: array(mark()),
+            mark: array(mark()),
+        }
     }
 
     fn key(&self) -> Bytes {
@@ -59,7 +67,10 @@ impl Secret {
             key: Some(self.key()),
             value: Some(value.into()),
             r#type: "happened".into(),
-            headers: vec![proto::Header { name: "from".into(), value: marked(b"header ") }],
+            headers: vec![proto::Header {
+                name: "from".into(),
+                value: marked(b"header "),
+            }],
             event_id: [&nth.to_be_bytes()[..], &self.mark].concat().into(),
             ..Default::default()
         })
@@ -69,7 +80,8 @@ impl Secret {
         contains(bytes, &self.key_mark) || contains(bytes, &self.mark)
     }
 
-    /// The files that have something of it, as they are now, and as they would be behind a power cut.
+    /// The files that have something of it, as they are now, and as they would be behind a power
+    /// cut.
     fn files(&self, disk: &SimDisk) -> Vec<String> {
         let durable = disk.fork().power_cut(1, CrashMode::LoseUnsynced);
         let mut found = Vec::new();
@@ -89,13 +101,23 @@ impl Secret {
 
     /// Appends its n-th record in one frame with records of others.
     fn append(&self, broker: &Broker, nth: u64, len: usize) {
-        let records = [other("before", nth), self.record(nth, len), plain(nth), other("after", nth)];
+        let records = [
+            other("before", nth),
+            self.record(nth, len),
+            plain(nth),
+            other("after", nth),
+        ];
         send(broker, append_of(&records)).expect("nothing fails");
     }
 
-    /// All of its records, in every way there is to read them: version and encoding, `None` for those erased.
+    /// All of its records, in every way there is to read them: version and encoding, `None` for
+    /// those erased.
     fn read(&self, broker: &Broker) -> BTreeMap<u64, Option<Vec<u8>>> {
-        let read = ReadKey { topic: "t".into(), key: self.key(), ..ReadKey::default() };
+        let read = ReadKey {
+            topic: "t".into(),
+            key: self.key(),
+            ..ReadKey::default()
+        };
         let mut reader = broker.read_key(read).expect("it can be read");
         let mut found = BTreeMap::new();
         while let Some(slices) = reader.step().expect("it can be read on") {
@@ -107,39 +129,85 @@ impl Secret {
         found
     }
 
-    /// Asserts that none of the ways to read returns anything of it, and that it still has so many versions.
+    /// Asserts that none of the ways to read returns anything of it, and that it still has so many
+    /// versions.
     fn assert_hidden(&self, broker: &Broker, versions: u64) {
         for (offset, encoded) in everything(broker) {
-            assert!(!self.is_in(&encoded), "a read returns it at offset {offset}");
+            assert!(
+                !self.is_in(&encoded),
+                "a read returns it at offset {offset}"
+            );
         }
         let kept = self.read(broker);
-        assert!(kept.values().all(Option::is_none), "a read of the entity returns it: {kept:?}");
-        assert!(kept.keys().all(|version| *version <= versions), "{kept:?}");
-        let latest = broker.get_latest("t", &[self.key()]).expect("it can be read");
-        assert_eq!(latest[0].version, Version(versions));
-        assert!(latest[0].record.as_ref().is_none_or(|record| !self.is_in(record)), "it is the latest");
-        let filter = Filter { keys: vec![self.key()], types: Vec::new() };
-        assert_eq!(read_with(broker, filter), BTreeMap::new(), "a filter finds it by its key");
-        let filter = Filter { keys: Vec::new(), types: vec!["happened".into()] };
         assert!(
-            read_with(broker, filter).values().all(|encoded| !self.is_in(encoded)),
+            kept.values().all(Option::is_none),
+            "a read of the entity returns it: {kept:?}"
+        );
+        assert!(kept.keys().all(|version| *version <= versions), "{kept:?}");
+        let latest = broker
+            .get_latest("t", &[self.key()])
+            .expect("it can be read");
+        assert_eq!(latest[0].version, Version(versions));
+        assert!(
+            latest[0]
+                .record
+                .as_ref()
+                .is_none_or(|record| !self.is_in(record)),
+            "it is the latest"
+        );
+        let filter = Filter {
+            keys: vec![self.key()],
+            types: Vec::new(),
+        };
+        assert_eq!(
+            read_with(broker, filter),
+            BTreeMap::new(),
+            "a filter finds it by its key"
+        );
+        let filter = Filter {
+            keys: Vec::new(),
+            types: vec!["happened".into()],
+        };
+        assert!(
+            read_with(broker, filter)
+                .values()
+                .all(|encoded| !self.is_in(encoded)),
             "a filter finds it by its type"
         );
     }
 
     fn erase(&self, broker: &Broker) -> Erasure {
-        let erased = broker.erase_key("t", &self.key()).expect("there is such a topic");
+        let erased = broker
+            .erase_key("t", &self.key())
+            .expect("there is such a topic");
         broker.commit_all();
         now(erased).expect("an answer").expect("nothing fails")
     }
 
     /// Appends to it if it is at this version.
-    fn append_at(&self, broker: &Broker, version: u64, value: &'static [u8]) -> Result<Version, Error> {
-        let record = proto::Record { key: Some(self.key()), value: Some(value.into()), ..Default::default() };
-        let condition =
-            Condition { topic: "t".into(), expected: Expected::KeyAt { key: self.key(), version: Version(version) } };
-        let append =
-            Append { conditions: vec![condition], return_versions: true, ..append_of(&[encode_proto(&record)]) };
+    fn append_at(
+        &self,
+        broker: &Broker,
+        version: u64,
+        value: &'static [u8],
+    ) -> Result<Version, Error> {
+        let record = proto::Record {
+            key: Some(self.key()),
+            value: Some(value.into()),
+            ..Default::default()
+        };
+        let condition = Condition {
+            topic: "t".into(),
+            expected: Expected::KeyAt {
+                key: self.key(),
+                version: Version(version),
+            },
+        };
+        let append = Append {
+            conditions: vec![condition],
+            return_versions: true,
+            ..append_of(&[encode_proto(&record)])
+        };
         Ok(send(broker, append)?.batches[0][0].versions[0])
     }
 }
@@ -147,7 +215,9 @@ impl Secret {
 fn contains(bytes: &[u8], mark: &[u8; 16]) -> bool {
     // Comparing the first eight bytes as one number finds nearly all that is not it.
     let first = u64::from_le_bytes(*mark.first_chunk().expect("it has 16 bytes"));
-    let at = |window: &[u8]| u64::from_le_bytes(*window.first_chunk().expect("it has 16 bytes")) == first;
+    let at = |window: &[u8]| {
+        u64::from_le_bytes(*window.first_chunk().expect("it has 16 bytes")) == first
+    };
     bytes.windows(16).any(|window| at(window) && window == mark)
 }
 
@@ -163,17 +233,31 @@ fn other(which: &str, nth: u64) -> Vec<u8> {
 
 /// A record of no entity.
 fn plain(nth: u64) -> Vec<u8> {
-    encode_proto(&proto::Record { value: Some(format!("plain {nth}").into()), ..Default::default() })
+    encode_proto(&proto::Record {
+        value: Some(format!("plain {nth}").into()),
+        ..Default::default()
+    })
 }
 
 fn append_of(records: &[Vec<u8>]) -> Append {
-    let batch = AppendBatch { topic: "t".into(), partition: None, sequence: None, records: records.concat().into() };
-    Append { batches: vec![batch], ..Append::default() }
+    let batch = AppendBatch {
+        topic: "t".into(),
+        partition: None,
+        sequence: None,
+        records: records.concat().into(),
+    };
+    Append {
+        batches: vec![batch],
+        ..Append::default()
+    }
 }
 
 /// Tables of key indexes that are due at once.
 fn small_tables() -> Options {
-    Options { key_memory_bytes: 4 << 10, ..options() }
+    Options {
+        key_memory_bytes: 4 << 10,
+        ..options()
+    }
 }
 
 /// A broker with topic `t` of one partition, so that all records of an append are in one frame.
@@ -197,7 +281,13 @@ impl World {
         let clock = SimClock::new(1_700_000_000_000);
         let environment = env(&disk, &clock, &SimRandom::new(seed + 7));
         let broker = Broker::open_stepped(environment, options).expect("it can be opened");
-        Self { disk, clock, chance: SimRandom::new(seed), broker, starts: 0 }
+        Self {
+            disk,
+            clock,
+            chance: SimRandom::new(seed),
+            broker,
+            starts: 0,
+        }
     }
 
     /// Stops and starts the broker, on the disk as it is or as a power cut leaves it.
@@ -211,7 +301,10 @@ impl World {
             Some(mode) => self.disk.power_cut(self.starts + 1, mode),
         };
         let starts = self.starts + 1;
-        Self { starts, ..Self::on(disk, 100 * starts + self.chance.next_u64() % 100, options) }
+        Self {
+            starts,
+            ..Self::on(disk, 100 * starts + self.chance.next_u64() % 100, options)
+        }
     }
 
     fn keep_house(&self, checkpoint: bool) {
@@ -246,7 +339,12 @@ fn read_with(broker: &Broker, filter: Filter) -> BTreeMap<u64, Vec<u8>> {
 }
 
 fn try_read(broker: &Broker, filter: Filter) -> Result<BTreeMap<u64, Vec<u8>>, Error> {
-    let read = Read { topic: "t".into(), start: Position::Earliest, filter, ..Read::default() };
+    let read = Read {
+        topic: "t".into(),
+        start: Position::Earliest,
+        filter,
+        ..Read::default()
+    };
     let mut reader = broker.read(read)?;
     let mut found = BTreeMap::new();
     loop {
@@ -264,7 +362,9 @@ fn try_read(broker: &Broker, filter: Filter) -> Result<BTreeMap<u64, Vec<u8>>, E
 }
 
 fn elements(slice: &Bytes) -> Vec<Vec<u8>> {
-    Records::new(slice).map(|element| element.expect("a record").1.to_vec()).collect()
+    Records::new(slice)
+        .map(|element| element.expect("a record").1.to_vec())
+        .collect()
 }
 
 /// Version, whether it is erased, and the encoding.
@@ -283,19 +383,43 @@ fn parsed(slice: &Bytes) -> Vec<((Option<u64>, bool), Vec<u8>)> {
     elements(slice).into_iter().map(one).collect()
 }
 
-/// Asserts that what is left is what there was before, but for the records of the secret, of which offset, version,
-/// type and times stay.
-fn assert_only_the_secret_is_gone(secret: &Secret, before: &BTreeMap<u64, Vec<u8>>, after: &BTreeMap<u64, Vec<u8>>) {
-    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "offsets have changed");
+/// Asserts that what is left is what there was before, but for the records of the secret, of which
+/// offset, version, type and times stay.
+fn assert_only_the_secret_is_gone(
+    secret: &Secret,
+    before: &BTreeMap<u64, Vec<u8>>,
+    after: &BTreeMap<u64, Vec<u8>>,
+) {
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>(),
+        "offsets have changed"
+    );
     for (offset, encoded) in before {
-        let (was, is) =
-            (RecordView::parse(encoded).expect("a record"), RecordView::parse(&after[offset]).expect("a record"));
+        let (was, is) = (
+            RecordView::parse(encoded).expect("a record"),
+            RecordView::parse(&after[offset]).expect("a record"),
+        );
         if !secret.is_in(encoded) {
-            assert_eq!(encoded, &after[offset], "the record at offset {offset} has changed");
+            assert_eq!(
+                encoded, &after[offset],
+                "the record at offset {offset} has changed"
+            );
             continue;
         }
-        assert!(is.erased.is_some() && !secret.is_in(&after[offset]), "offset {offset} is not erased: {is:?}");
-        assert_eq!((was.version, was.event_type), (is.version, is.event_type), "offset {offset}");
-        assert_eq!((was.timestamp_ms, was.append_time_ms), (is.timestamp_ms, is.append_time_ms), "offset {offset}");
+        assert!(
+            is.erased.is_some() && !secret.is_in(&after[offset]),
+            "offset {offset} is not erased: {is:?}"
+        );
+        assert_eq!(
+            (was.version, was.event_type),
+            (is.version, is.event_type),
+            "offset {offset}"
+        );
+        assert_eq!(
+            (was.timestamp_ms, was.append_time_ms),
+            (is.timestamp_ms, is.append_time_ms),
+            "offset {offset}"
+        );
     }
 }

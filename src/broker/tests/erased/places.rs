@@ -11,10 +11,13 @@ use crate::{
 fn endings(secret: &Secret, disk: &SimDisk) -> Vec<&'static str> {
     let files = secret.files(disk);
     let all = [".journal", ".log", ".keys", ".retired", "/aside/"];
-    all.into_iter().filter(|ending| files.iter().any(|file| file.contains(ending))).collect()
+    all.into_iter()
+        .filter(|ending| files.iter().any(|file| file.contains(ending)))
+        .collect()
 }
 
-/// Erases it, and checks at once, when it is complete, and after restarts; then goes on with its versions.
+/// Erases it, and checks at once, when it is complete, and after restarts; then goes on with its
+/// versions.
 fn erase(mut world: World, secret: &Secret, versions: u64) {
     let before = everything(&world.broker);
     let erasure = secret.erase(&world.broker);
@@ -23,23 +26,46 @@ fn erase(mut world: World, secret: &Secret, versions: u64) {
     assert_only_the_secret_is_gone(secret, &before, &everything(&world.broker));
 
     world.complete();
-    assert!(world.broker.describe_erasure(erasure.id).expect("it is remembered").complete);
+    assert!(
+        world
+            .broker
+            .describe_erasure(erasure.id)
+            .expect("it is remembered")
+            .complete
+    );
     secret.assert_gone(&world.disk);
-    for cut in [Some(CrashMode::LoseUnsynced), None, Some(CrashMode::KeepAll)] {
+    for cut in [
+        Some(CrashMode::LoseUnsynced),
+        None,
+        Some(CrashMode::KeepAll),
+    ] {
         secret.assert_hidden(&world.broker, versions);
         assert_only_the_secret_is_gone(secret, &before, &everything(&world.broker));
         world = world.restart(cut);
     }
     let again = secret.erase(&world.broker);
-    assert_eq!((again.id, again.complete), (erasure.id, true), "there is nothing to erase any more");
+    assert_eq!(
+        (again.id, again.complete),
+        (erasure.id, true),
+        "there is nothing to erase any more"
+    );
     secret.assert_gone(&world.disk);
 
-    assert_eq!(secret.append_at(&world.broker, versions, b"new"), Ok(Version(versions + 1)));
+    assert_eq!(
+        secret.append_at(&world.broker, versions, b"new"),
+        Ok(Version(versions + 1))
+    );
     let read = secret.read(&world.broker);
-    assert!(read[&(versions + 1)].is_some(), "what comes after an erasure is not erased");
+    assert!(
+        read[&(versions + 1)].is_some(),
+        "what comes after an erasure is not erased"
+    );
     world.keep_house(true);
     let world = world.restart(None);
-    assert_eq!(secret.append_at(&world.broker, versions + 1, b"newer"), Ok(Version(versions + 2)));
+    assert_eq!(
+        secret.append_at(&world.broker, versions + 1, b"newer"),
+        Ok(Version(versions + 2))
+    );
     let another = secret.erase(&world.broker);
     assert_eq!(another.through, Version(versions + 2));
     secret.assert_hidden(&world.broker, versions + 2);
@@ -84,7 +110,9 @@ fn what_is_in_sealed_segments_is_erased_from_them() {
 #[test]
 fn what_a_frozen_table_knows_of_is_erased() {
     let (world, secret) = filled(4, small_tables(), 5, 100);
-    lock(&world.broker.housekeeper).checkpoint(&world.broker.shared, Freeze::ForClose).expect("nothing fails");
+    lock(&world.broker.housekeeper)
+        .checkpoint(&world.broker.shared, Freeze::ForClose)
+        .expect("nothing fails");
     secret.append(&world.broker, 5, 100);
     erase(world, &secret, 6);
 }
@@ -96,13 +124,23 @@ fn what_runs_know_of_is_erased() {
         world.broker.checkpoint_now().expect("nothing fails");
         secret.append(&world.broker, nth, 100);
     }
-    assert!(world.disk.files().iter().any(|path| path.extension().is_some_and(|ending| ending == "keys")));
+    assert!(
+        world
+            .disk
+            .files()
+            .iter()
+            .any(|path| path.extension().is_some_and(|ending| ending == "keys"))
+    );
     erase(world, &secret, 10);
 }
 
 #[test]
 fn what_was_there_before_a_restart_is_erased_behind_it() {
-    for cut in [None, Some(CrashMode::LoseUnsynced), Some(CrashMode::KeepAll)] {
+    for cut in [
+        None,
+        Some(CrashMode::LoseUnsynced),
+        Some(CrashMode::KeepAll),
+    ] {
         let (world, secret) = filled(6, small_tables(), 8, 12_000);
         world.keep_house(true);
         secret.append(&world.broker, 8, 100);
@@ -115,15 +153,27 @@ fn the_key_of_an_entity_whose_records_are_trimmed_is_erased_from_the_facts_that_
     for rounds in 0..4 {
         let (world, secret) = filled(7, small_tables(), 12, 20_000);
         // So that all of it is in sealed segments.
-        (12..17).for_each(|nth| drop(super::send(&world.broker, super::append_of(&[super::other("x", nth)]))));
+        (12..17).for_each(|nth| {
+            drop(super::send(
+                &world.broker,
+                super::append_of(&[super::other("x", nth)]),
+            ));
+        });
         world.keep_house(true);
         let end = world.broker.describe_topic("t").expect("it is there").1[0].high_watermark;
-        let trimmed = world.broker.trim("t", PartitionId(0), end).expect("it is in the log");
+        let trimmed = world
+            .broker
+            .trim("t", PartitionId(0), end)
+            .expect("it is in the log");
         world.broker.commit_all();
         drop(trimmed);
         (0..rounds).for_each(|_| world.keep_house(true));
         if rounds > 1 {
-            assert!(endings(&secret, &world.disk).contains(&".retired"), "{:?}", secret.files(&world.disk));
+            assert!(
+                endings(&secret, &world.disk).contains(&".retired"),
+                "{:?}",
+                secret.files(&world.disk)
+            );
         }
         erase(world, &secret, 12);
     }
@@ -136,7 +186,10 @@ fn what_is_trimmed_after_it_was_erased_is_in_no_facts() {
         world.keep_house(true);
         secret.erase(&world.broker);
         (0..rounds).for_each(|_| world.keep_house(false));
-        let trimmed = world.broker.trim("t", PartitionId(0), Offset(40)).expect("it is in the log");
+        let trimmed = world
+            .broker
+            .trim("t", PartitionId(0), Offset(40))
+            .expect("it is in the log");
         world.broker.commit_all();
         drop(trimmed);
         world.keep_house(true);
@@ -168,7 +221,11 @@ fn what_recovery_has_kept_aside_is_erased() {
         let world = world.restart(Some(CrashMode::TornLast));
         if endings(&secret, &world.disk).contains(&"/aside/") {
             aside += 1;
-            let versions = world.broker.get_latest("t", &[secret.key()]).expect("it is there")[0].version;
+            let versions = world
+                .broker
+                .get_latest("t", &[secret.key()])
+                .expect("it is there")[0]
+                .version;
             erase(world, &secret, versions.0);
         }
     }
@@ -180,7 +237,10 @@ fn several_entities_in_the_same_frames_are_erased_one_after_the_other() {
     let world = World::new(10, small_tables());
     let secrets: Vec<Secret> = (0..3).map(|_| Secret::new(&world.chance)).collect();
     for nth in 0..10 {
-        let records: Vec<Vec<u8>> = secrets.iter().map(|secret| secret.record(nth, 3_000)).collect();
+        let records: Vec<Vec<u8>> = secrets
+            .iter()
+            .map(|secret| secret.record(nth, 3_000))
+            .collect();
         super::send(&world.broker, super::append_of(&records)).expect("nothing fails");
     }
     world.keep_house(true);

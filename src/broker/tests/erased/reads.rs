@@ -1,11 +1,13 @@
-//! Once an erasure is answered, no read under way returns anything of the entity, and those that follow are told.
+//! Once an erasure is answered, no read under way returns anything of the entity, and those that
+//! follow are told.
 
 use std::time::Duration;
 
 use super::{Secret, World, append_of, options, other, parsed, send};
 use crate::{
     broker::{
-        Append, AppendBatch, ErasedEntity, Error, Filter, Options, Producer, Read, ReadBatch, ReadKey, Reader, Step,
+        Append, AppendBatch, ErasedEntity, Error, Filter, Options, Producer, Read, ReadBatch,
+        ReadKey, Reader, Step,
     },
     storage::format::erasure::key_sha256,
     types::{Offset, PartitionId, Version},
@@ -13,7 +15,11 @@ use crate::{
 
 /// Room for frames that do not fit one response.
 fn large() -> Options {
-    Options { journal_file_bytes: 4 << 20, memory_bytes: 64 << 20, ..options() }
+    Options {
+        journal_file_bytes: 4 << 20,
+        memory_bytes: 64 << 20,
+        ..options()
+    }
 }
 
 /// Everything that is left of a read.
@@ -26,7 +32,13 @@ fn rest(reader: &mut Reader) -> Vec<ReadBatch> {
 }
 
 fn assert_nothing_of(secret: &Secret, batches: &[ReadBatch]) {
-    assert!(batches.iter().flat_map(|batch| &batch.records).all(|slice| !secret.is_in(slice)), "a read returns it");
+    assert!(
+        batches
+            .iter()
+            .flat_map(|batch| &batch.records)
+            .all(|slice| !secret.is_in(slice)),
+        "a read returns it"
+    );
 }
 
 #[test]
@@ -36,7 +48,9 @@ fn a_read_under_way_lets_go_of_what_it_has_fetched() {
         let secret = Secret::new(&world.chance);
         for nth in 0..2 {
             // Of each such frame a response takes a part, and the reader holds the rest.
-            let records: Vec<Vec<u8>> = (0..12).map(|at| secret.record(12 * nth + at, 100_000)).collect();
+            let records: Vec<Vec<u8>> = (0..12)
+                .map(|at| secret.record(12 * nth + at, 100_000))
+                .collect();
             send(&world.broker, append_of(&records)).expect("nothing fails");
         }
         if in_segments {
@@ -44,39 +58,86 @@ fn a_read_under_way_lets_go_of_what_it_has_fetched() {
         }
         for filter in [
             Filter::default(),
-            Filter { keys: Vec::new(), types: vec!["happened".into()] },
-            Filter { keys: vec![secret.key()], types: Vec::new() },
+            Filter {
+                keys: Vec::new(),
+                types: vec!["happened".into()],
+            },
+            Filter {
+                keys: vec![secret.key()],
+                types: Vec::new(),
+            },
         ] {
             // A fork: each of these reads has an entity to be erased.
             let world = World::on(world.disk.fork(), 2, large());
             let by_key = !filter.keys.is_empty();
-            let read = Read { topic: "t".into(), follow: true, filter, ..Read::default() };
+            let read = Read {
+                topic: "t".into(),
+                follow: true,
+                filter,
+                ..Read::default()
+            };
             let mut reader = world.broker.read(read).expect("it is there");
-            let Ok(Step::Batch(first)) = reader.step() else { panic!("there is something to read") };
+            let Ok(Step::Batch(first)) = reader.step() else {
+                panic!("there is something to read")
+            };
             assert!(first.records.iter().any(|slice| secret.is_in(slice)));
-            assert!(first.next_offset < Offset(12), "a part of the frame is left");
-            let mut by_entity = world.broker.read_key(read_key(&secret)).expect("it is there");
-            let first_of_entity = by_entity.step().expect("it can be read").expect("it has records");
+            assert!(
+                first.next_offset < Offset(12),
+                "a part of the frame is left"
+            );
+            let mut by_entity = world
+                .broker
+                .read_key(read_key(&secret))
+                .expect("it is there");
+            let first_of_entity = by_entity
+                .step()
+                .expect("it can be read")
+                .expect("it has records");
             assert!(first_of_entity.iter().any(|slice| secret.is_in(slice)));
 
             secret.erase(&world.broker);
             let batches = rest(&mut reader);
             assert_nothing_of(&secret, &batches);
-            assert_eq!(batches.last().expect("there is more").next_offset, Offset(24));
-            let left: usize = batches.iter().flat_map(|batch| &batch.records).map(|slice| parsed(slice).len()).sum();
-            assert_eq!(left == 0, by_key, "erased records are still records, without a key");
-            let told: Vec<ErasedEntity> = batches.iter().flat_map(|batch| batch.erased.clone()).collect();
-            let notice = ErasedEntity { key_sha256: key_sha256(&secret.key()), through: Version(24), end: Offset(24) };
+            assert_eq!(
+                batches.last().expect("there is more").next_offset,
+                Offset(24)
+            );
+            let left: usize = batches
+                .iter()
+                .flat_map(|batch| &batch.records)
+                .map(|slice| parsed(slice).len())
+                .sum();
+            assert_eq!(
+                left == 0,
+                by_key,
+                "erased records are still records, without a key"
+            );
+            let told: Vec<ErasedEntity> = batches
+                .iter()
+                .flat_map(|batch| batch.erased.clone())
+                .collect();
+            let notice = ErasedEntity {
+                key_sha256: key_sha256(&secret.key()),
+                through: Version(24),
+                end: Offset(24),
+            };
             assert_eq!(told, [notice], "it is told of the erasure, once");
             while let Some(slices) = by_entity.step().expect("it can be read on") {
-                assert!(slices.iter().all(|slice| !secret.is_in(slice)), "a read of the entity returns it");
+                assert!(
+                    slices.iter().all(|slice| !secret.is_in(slice)),
+                    "a read of the entity returns it"
+                );
             }
         }
     }
 }
 
 fn read_key(secret: &Secret) -> ReadKey {
-    ReadKey { topic: "t".into(), key: secret.key(), ..ReadKey::default() }
+    ReadKey {
+        topic: "t".into(),
+        key: secret.key(),
+        ..ReadKey::default()
+    }
 }
 
 #[test]
@@ -84,19 +145,41 @@ fn before_an_erasure_is_durable_everything_can_be_read_and_behind_it_nothing() {
     let world = World::new(3, options());
     let secret = Secret::new(&world.chance);
     (0..5).for_each(|nth| secret.append(&world.broker, nth, 100));
-    let erased = world.broker.erase_key("t", &secret.key()).expect("it is there");
-    assert_eq!(secret.read(&world.broker).values().flatten().count(), 5, "a power cut could undo the erasure");
+    let erased = world
+        .broker
+        .erase_key("t", &secret.key())
+        .expect("it is there");
+    assert_eq!(
+        secret.read(&world.broker).values().flatten().count(),
+        5,
+        "a power cut could undo the erasure"
+    );
     // Behind the erasure, and not durable either.
     let newer = world.broker.append(
         append_of(&[secret.record(9, 50)]),
-        super::now(world.broker.admit(100)).expect("there is memory").expect("there is room"),
+        super::now(world.broker.admit(100))
+            .expect("there is memory")
+            .expect("there is room"),
     );
     world.broker.commit_all();
-    assert_eq!(super::now(erased).expect("an answer").expect("nothing fails").through, Version(5));
-    super::now(newer.expect("it is queued")).expect("an answer").expect("nothing fails");
+    assert_eq!(
+        super::now(erased)
+            .expect("an answer")
+            .expect("nothing fails")
+            .through,
+        Version(5)
+    );
+    super::now(newer.expect("it is queued"))
+        .expect("an answer")
+        .expect("nothing fails");
     let left = secret.read(&world.broker);
     let expected: Vec<(u64, bool)> = (1..=6).map(|version| (version, version == 6)).collect();
-    assert_eq!(left.iter().map(|(version, record)| (*version, record.is_some())).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        left.iter()
+            .map(|(version, record)| (*version, record.is_some()))
+            .collect::<Vec<_>>(),
+        expected
+    );
 }
 
 #[test]
@@ -107,12 +190,23 @@ fn versions_of_an_erased_entity_go_on_whatever_reads_them() {
     secret.erase(&world.broker);
     for version in 5..30 {
         let refused = secret.append_at(&world.broker, version - 1, b"late");
-        assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
-        assert_eq!(secret.append_at(&world.broker, version, b"new"), Ok(Version(version + 1)));
+        assert!(
+            matches!(refused, Err(Error::Conflict { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(
+            secret.append_at(&world.broker, version, b"new"),
+            Ok(Version(version + 1))
+        );
         world.keep_house(version % 3 == 0);
         let read = secret.read(&world.broker);
         let expected: Vec<(u64, bool)> = (1..=version + 1).map(|at| (at, at > 5)).collect();
-        assert_eq!(read.iter().map(|(at, record)| (*at, record.is_some())).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            read.iter()
+                .map(|(at, record)| (*at, record.is_some()))
+                .collect::<Vec<_>>(),
+            expected
+        );
     }
     world.complete();
 }
@@ -124,9 +218,19 @@ fn a_batch_that_comes_again_after_an_erasure_is_answered_as_the_first_time() {
         let secret = Secret::new(&world.chance);
         let opened = world.broker.open_producer("p").expect("its name is good");
         world.broker.commit_all();
-        let producer = super::now(opened).expect("an answer").expect("nothing fails");
-        let append = |sequence| of_producer(producer, sequence, &[other("x", sequence), secret.record(sequence, 50)]);
-        let first: Vec<_> = (0..4).map(|sequence| send(&world.broker, append(sequence))).collect();
+        let producer = super::now(opened)
+            .expect("an answer")
+            .expect("nothing fails");
+        let append = |sequence| {
+            of_producer(
+                producer,
+                sequence,
+                &[other("x", sequence), secret.record(sequence, 50)],
+            )
+        };
+        let first: Vec<_> = (0..4)
+            .map(|sequence| send(&world.broker, append(sequence)))
+            .collect();
         world.keep_house(true);
         secret.erase(&world.broker);
         (0..rounds).for_each(|_| world.keep_house(false));
@@ -148,7 +252,12 @@ fn of_producer(producer: Producer, sequence: u64, records: &[Vec<u8>]) -> Append
         sequence: Some(sequence),
         records: records.concat().into(),
     };
-    Append { batches: vec![batch], producer: Some(producer), return_versions: true, ..Append::default() }
+    Append {
+        batches: vec![batch],
+        producer: Some(producer),
+        return_versions: true,
+        ..Append::default()
+    }
 }
 
 #[test]
@@ -157,24 +266,55 @@ fn a_reader_that_begins_behind_an_erasure_is_not_told_of_it_and_one_from_before_
     let secret = Secret::new(&world.chance);
     secret.append(&world.broker, 0, 100);
     let follow = || {
-        let read = Read { topic: "t".into(), follow: true, ..Read::default() };
+        let read = Read {
+            topic: "t".into(),
+            follow: true,
+            ..Read::default()
+        };
         world.broker.read(read).expect("it is there")
     };
     let mut before = follow();
     rest(&mut before);
-    let Ok(Step::Wait(mut moved)) = before.step() else { panic!("there is nothing to read") };
+    let Ok(Step::Wait(mut moved)) = before.step() else {
+        panic!("there is nothing to read")
+    };
     assert!(super::now(&mut moved).is_none());
     secret.erase(&world.broker);
     assert!(super::now(&mut moved).is_some(), "who follows is woken");
-    assert_eq!(rest(&mut before).iter().map(|batch| batch.erased.len()).sum::<usize>(), 1);
-    assert_eq!(rest(&mut follow()).iter().map(|batch| batch.erased.len()).sum::<usize>(), 0);
+    assert_eq!(
+        rest(&mut before)
+            .iter()
+            .map(|batch| batch.erased.len())
+            .sum::<usize>(),
+        1
+    );
+    assert_eq!(
+        rest(&mut follow())
+            .iter()
+            .map(|batch| batch.erased.len())
+            .sum::<usize>(),
+        0
+    );
     secret.erase(&world.broker);
-    assert_eq!(rest(&mut before).iter().map(|batch| batch.erased.len()).sum::<usize>(), 0, "nothing was erased");
+    assert_eq!(
+        rest(&mut before)
+            .iter()
+            .map(|batch| batch.erased.len())
+            .sum::<usize>(),
+        0,
+        "nothing was erased"
+    );
 }
 
 #[test]
 fn an_erasure_that_is_late_is_completed_all_the_same() {
-    let world = World::new(7, Options { erasure_deadline: Duration::from_millis(1), ..options() });
+    let world = World::new(
+        7,
+        Options {
+            erasure_deadline: Duration::from_millis(1),
+            ..options()
+        },
+    );
     let secret = Secret::new(&world.chance);
     secret.append(&world.broker, 0, 100);
     let erasure = secret.erase(&world.broker);
@@ -191,7 +331,16 @@ fn what_cannot_be_erased_or_was_not_is_refused() {
     for secret in &secrets {
         assert!(!secret.erase(&world.broker).complete);
     }
-    assert!(matches!(world.broker.describe_erasure(7), Err(Error::UnknownErasure { id: 7 })));
-    assert!(matches!(world.broker.erase_key("t", b""), Err(Error::MalformedRequest { .. })));
-    assert!(matches!(world.broker.erase_key("nowhere", b"k"), Err(Error::UnknownTopic { .. })));
+    assert!(matches!(
+        world.broker.describe_erasure(7),
+        Err(Error::UnknownErasure { id: 7 })
+    ));
+    assert!(matches!(
+        world.broker.erase_key("t", b""),
+        Err(Error::MalformedRequest { .. })
+    ));
+    assert!(matches!(
+        world.broker.erase_key("nowhere", b"k"),
+        Err(Error::UnknownTopic { .. })
+    ));
 }

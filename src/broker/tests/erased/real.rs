@@ -24,8 +24,10 @@ fn files(disk: &dyn FileSystem, dir: &Path) -> Vec<PathBuf> {
 fn files_with(secret: &Secret, disk: &dyn FileSystem, dir: &Path) -> Vec<PathBuf> {
     let has = |path: &PathBuf| {
         let file = disk.open(path, Open::Read).expect("it was just listed");
-        let mut content = vec![0; usize::try_from(file.len().expect("it has a length")).expect("it is small")];
-        file.read_exact_at(&mut content, 0).expect("it is that long");
+        let mut content =
+            vec![0; usize::try_from(file.len().expect("it has a length")).expect("it is small")];
+        file.read_exact_at(&mut content, 0)
+            .expect("it is that long");
         secret.is_in(&content)
     };
     files(disk, dir).into_iter().filter(has).collect()
@@ -35,7 +37,10 @@ fn files_with(secret: &Secret, disk: &dyn FileSystem, dir: &Path) -> Vec<PathBuf
 fn erased_bytes_are_gone_from_every_file_of_a_real_directory() {
     let temporary = tempfile::tempdir().expect("there is room");
     let dir = temporary.path().join("data");
-    let options = Options { data_dir: dir.clone(), ..small_tables() };
+    let options = Options {
+        data_dir: dir.clone(),
+        ..small_tables()
+    };
     let broker = Broker::open_stepped(Env::system(), options.clone()).expect("it can be opened");
     create(&broker, "t", 1);
     let secret = Secret::new(&SimRandom::new(77));
@@ -51,7 +56,10 @@ fn erased_bytes_are_gone_from_every_file_of_a_real_directory() {
         .iter()
         .filter_map(|path| Some(path.extension()?.to_string_lossy().into_owned()))
         .collect();
-    assert!(endings.contains(&"log".to_owned()) && endings.contains(&"journal".to_owned()), "{endings:?}");
+    assert!(
+        endings.contains(&"log".to_owned()) && endings.contains(&"journal".to_owned()),
+        "{endings:?}"
+    );
 
     let erasure = secret.erase(&broker);
     secret.assert_hidden(&broker, 16);
@@ -59,7 +67,12 @@ fn erased_bytes_are_gone_from_every_file_of_a_real_directory() {
         broker.keep_house(false);
         broker.commit_all();
     });
-    assert!(broker.describe_erasure(erasure.id).expect("it is remembered").complete);
+    assert!(
+        broker
+            .describe_erasure(erasure.id)
+            .expect("it is remembered")
+            .complete
+    );
     assert_eq!(files_with(&secret, &*disk, &dir), Vec::<PathBuf>::new());
     assert_only_the_secret_is_gone(&secret, &before, &everything(&broker));
     broker.close().expect("nothing fails");

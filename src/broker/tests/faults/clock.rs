@@ -11,12 +11,23 @@ const YEAR_MS: i64 = 365 * 86_400_000;
 
 /// The append times of all records of topic `t`, in order.
 fn append_times(broker: &Broker) -> Vec<i64> {
-    let mut reader = broker.read(Read { topic: "t".into(), ..Read::default() }).expect("it can be read");
+    let mut reader = broker
+        .read(Read {
+            topic: "t".into(),
+            ..Read::default()
+        })
+        .expect("it can be read");
     let mut times = Vec::new();
     while let Step::Batch(batch) = reader.step().expect("nothing is damaged") {
         for records in &batch.records {
-            let parsed = Records::new(records).map(|record| RecordView::parse(record.expect("a record").1));
-            times.extend(parsed.map(|record| record.expect("a record").append_time_ms.expect("the broker's field")));
+            let parsed =
+                Records::new(records).map(|record| RecordView::parse(record.expect("a record").1));
+            times.extend(parsed.map(|record| {
+                record
+                    .expect("a record")
+                    .append_time_ms
+                    .expect("the broker's field")
+            }));
         }
     }
     times
@@ -28,9 +39,13 @@ fn a_clock_that_jumps_a_year_forth_and_back_changes_no_offset_and_takes_no_appen
     let (mut disk, mut count) = (SimDisk::new(1), 0);
     let clock = SimClock::new(start);
     let mut expected = Vec::new();
-    for (life, how_it_ends) in ["cut", "close", "damage", "cut", "close"].into_iter().enumerate() {
+    for (life, how_it_ends) in ["cut", "close", "damage", "cut", "close"]
+        .into_iter()
+        .enumerate()
+    {
         let random = SimRandom::new(life as u64 + 1);
-        let broker = Broker::open_stepped(env(&disk, &clock, &random), options()).expect("time is no reason");
+        let broker = Broker::open_stepped(env(&disk, &clock, &random), options())
+            .expect("time is no reason");
         if life == 0 {
             create(&broker, "t", 1);
         }

@@ -1,6 +1,8 @@
 //! Directories that a broker must not use, and one that it may although its identity is damaged.
 
-use super::{Broker, SimDisk, create, fill, ids, open_with, opened, options, put, stopped_cleanly, tree};
+use super::{
+    Broker, SimDisk, create, fill, ids, open_with, opened, options, put, stopped_cleanly, tree,
+};
 use crate::{
     env::{FileSystem, sim::CrashMode},
     storage::{
@@ -12,7 +14,10 @@ use crate::{
 /// Tries to open a directory that must be refused: what is said. Nothing may be written.
 fn refused(disk: &SimDisk) -> String {
     let before = tree(disk);
-    let error = open_with(disk, 9, options()).err().expect("the directory is not to be used").to_string();
+    let error = open_with(disk, 9, options())
+        .err()
+        .expect("the directory is not to be used")
+        .to_string();
     assert!(error.contains("/data"), "it names the directory: {error}");
     assert_eq!(tree(disk), before, "nothing was written: {error}");
     error
@@ -23,7 +28,10 @@ fn a_directory_that_another_broker_uses_is_refused_until_that_one_is_gone() {
     let disk = stopped_cleanly(3);
     let first = opened(&disk, 1);
     let error = refused(&disk);
-    assert!(error.contains("in use by another broker") && error.contains("stop it"), "{error}");
+    assert!(
+        error.contains("in use by another broker") && error.contains("stop it"),
+        "{error}"
+    );
     fill(&first, 3, 5);
     first.close().expect("the other has done no harm");
     assert_eq!(ids(&opened(&disk, 2), 0).len(), 5);
@@ -34,7 +42,10 @@ fn a_directory_that_cannot_be_written_is_refused() {
     let disk = stopped_cleanly(3);
     disk.set_read_only(true);
     let error = refused(&disk);
-    assert!(error.contains("cannot be written to") && error.contains("choose another directory"), "{error}");
+    assert!(
+        error.contains("cannot be written to") && error.contains("choose another directory"),
+        "{error}"
+    );
     disk.set_read_only(false);
     assert_eq!(ids(&opened(&disk, 1), 0).len(), 3);
 
@@ -51,10 +62,14 @@ fn a_directory_of_another_format_version_is_refused() {
         let checksum = crc32(&[&number, &id]).to_le_bytes();
         let disk = stopped_cleanly(3);
         let identity = [&b"TFRLDATA"[..], &number, &checksum, &id].concat();
-        disk.overwrite("/data/taffrail", 0, &identity).expect("it is that long");
+        disk.overwrite("/data/taffrail", 0, &identity)
+            .expect("it is that long");
         let error = refused(&disk);
         let other = format!("format version {version} and this broker reads {VERSION}");
-        assert!(error.contains(&other) && error.contains("use the broker that wrote it"), "{error}");
+        assert!(
+            error.contains(&other) && error.contains("use the broker that wrote it"),
+            "{error}"
+        );
     }
 }
 
@@ -64,10 +79,15 @@ fn a_directory_that_is_not_ours_is_refused() {
     by_name.create_dir("/data".as_ref()).expect("there is none");
     put(&by_name, "/data/notes.txt", b"mine");
     let by_content = stopped_cleanly(3);
-    by_content.overwrite("/data/taffrail", 0, b"SOMETHNG").expect("it is that long");
+    by_content
+        .overwrite("/data/taffrail", 0, b"SOMETHNG")
+        .expect("it is that long");
     for disk in [by_name, by_content] {
         let error = refused(&disk);
-        assert!(error.contains("is not a taffrail data directory"), "{error}");
+        assert!(
+            error.contains("is not a taffrail data directory"),
+            "{error}"
+        );
     }
 }
 
@@ -75,14 +95,17 @@ fn a_directory_that_is_not_ours_is_refused() {
 fn a_damaged_identity_is_no_reason_not_to_start() {
     for position in [12, 16, 23] {
         let disk = stopped_cleanly(3);
-        disk.flip_bit("/data/taffrail", position, 0).expect("it is that long");
+        disk.flip_bit("/data/taffrail", position, 0)
+            .expect("it is that long");
         for start in 1..3 {
             let broker = opened(&disk, start);
             assert_eq!(ids(&broker, 0), [0, 1, 2], "byte {position}");
         }
         let identity = disk.content("/data/taffrail").expect("it was written anew");
         assert_eq!(identity[..8], *b"TFRLDATA");
-        assert!(data_dir::check_ours(&super::world(&disk, 5), "/data".as_ref()).expect("it is ours"));
+        assert!(
+            data_dir::check_ours(&super::world(&disk, 5), "/data".as_ref()).expect("it is ours")
+        );
     }
 }
 

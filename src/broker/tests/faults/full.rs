@@ -1,4 +1,5 @@
-//! No room on the disk: appends are refused before anything is written, all else works, and it passes by itself.
+//! No room on the disk: appends are refused before anything is written, all else works, and it
+//! passes by itself.
 
 use std::io::ErrorKind;
 
@@ -16,27 +17,41 @@ use crate::{
 const RESERVE_BYTES: u64 = 128 << 10;
 
 fn with_reserve() -> Options {
-    Options { disk_reserve_bytes: RESERVE_BYTES, ..options() }
+    Options {
+        disk_reserve_bytes: RESERVE_BYTES,
+        ..options()
+    }
 }
 
 /// Takes all room but this much.
 fn leave(disk: &SimDisk, bytes: u64) {
-    let available = disk.available_bytes("/data".as_ref()).expect("the power is on");
-    // The capacity is not to be asked for: it is found by making the disk so small that just this much is left.
+    let available = disk
+        .available_bytes("/data".as_ref())
+        .expect("the power is on");
+    // The capacity is not to be asked for: it is found by making the disk so small that just this
+    // much is left.
     disk.set_capacity(0);
     let mut low = 0;
     let mut high = 1_u64 << 40;
     while low < high {
         let middle = low + (high - low) / 2;
         disk.set_capacity(middle);
-        if disk.available_bytes("/data".as_ref()).expect("the power is on") < bytes {
+        if disk
+            .available_bytes("/data".as_ref())
+            .expect("the power is on")
+            < bytes
+        {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
     disk.set_capacity(low);
-    assert!(disk.available_bytes("/data".as_ref()).expect("the power is on") <= available.max(bytes) + 4096);
+    assert!(
+        disk.available_bytes("/data".as_ref())
+            .expect("the power is on")
+            <= available.max(bytes) + 4096
+    );
 }
 
 fn give_room(disk: &SimDisk) {
@@ -47,10 +62,20 @@ fn give_room(disk: &SimDisk) {
 fn assert_serves(broker: &Broker, disk: &SimDisk, count: u64) {
     let operations = disk.operations();
     assert_eq!(append(broker, 0, count).err(), Some(Error::DiskFull));
-    assert_eq!(broker.create_topic("v", 1, &[].into()).err(), Some(Error::DiskFull));
-    assert_eq!(disk.operations(), operations, "refused before anything is written");
+    assert_eq!(
+        broker.create_topic("v", 1, &[].into()).err(),
+        Some(Error::DiskFull)
+    );
+    assert_eq!(
+        disk.operations(),
+        operations,
+        "refused before anything is written"
+    );
     assert_eq!(ids(broker, 0).len() as u64, count);
-    assert_eq!(broker.describe_topic("t").expect("it is there").1[0].high_watermark, Offset(count));
+    assert_eq!(
+        broker.describe_topic("t").expect("it is there").1[0].high_watermark,
+        Offset(count)
+    );
     assert!(now(broker.failed()).is_none(), "a full disk is no failure");
 }
 
@@ -95,11 +120,15 @@ fn a_trim_or_a_deletion_makes_room_and_appends_go_on_by_themselves() {
         assert_serves(&broker, &disk, count);
 
         if delete {
-            let deleted = broker.delete_topic("t").expect("a full disk does not keep topics");
+            let deleted = broker
+                .delete_topic("t")
+                .expect("a full disk does not keep topics");
             broker.commit_all();
             now(deleted).expect("an answer").expect("it is deleted");
         } else {
-            let trimmed = broker.trim("t", PartitionId(0), Offset(count)).expect("a full disk does not keep records");
+            let trimmed = broker
+                .trim("t", PartitionId(0), Offset(count))
+                .expect("a full disk does not keep records");
             broker.commit_all();
             assert_eq!(now(trimmed).expect("an answer"), Ok(Offset(count)));
         }
@@ -108,7 +137,11 @@ fn a_trim_or_a_deletion_makes_room_and_appends_go_on_by_themselves() {
             create(&broker, "t", 1);
             fill(&broker, 0, 10);
         } else {
-            assert_eq!(append(&broker, 0, count), Ok(Offset(count)), "there is room again");
+            assert_eq!(
+                append(&broker, 0, count),
+                Ok(Offset(count)),
+                "there is room again"
+            );
         }
     }
 }
@@ -146,18 +179,31 @@ fn a_start_on_a_full_disk_with_a_long_journal_serves_what_is_in_it() {
     create(&broker, "t", 1);
     let mut count = 0;
     // Until half of the memory that replay may take is used, and more.
-    while count < 400 && disk.files().iter().all(|path| path.extension().is_none_or(|ending| ending != "log")) {
+    while count < 400
+        && disk
+            .files()
+            .iter()
+            .all(|path| path.extension().is_none_or(|ending| ending != "log"))
+    {
         let pending = (0..40).map(|more| ask(&broker, 0, count + more).expect("there is memory"));
         let pending: Vec<_> = pending.collect();
         broker.commit_all();
-        assert!(pending.into_iter().all(|pending| matches!(now(pending), Some(Ok(_)))));
+        assert!(
+            pending
+                .into_iter()
+                .all(|pending| matches!(now(pending), Some(Ok(_))))
+        );
         count += 40;
     }
     drop(broker);
     let survived = disk.power_cut(1, CrashMode::KeepAllDurable);
     leave(&survived, 0);
-    let small = Options { memory_bytes: 128 << 10, ..options() };
-    let broker = open_with(&survived, 2, small).unwrap_or_else(|error| panic!("it starts while full: {error}"));
+    let small = Options {
+        memory_bytes: 128 << 10,
+        ..options()
+    };
+    let broker = open_with(&survived, 2, small)
+        .unwrap_or_else(|error| panic!("it starts while full: {error}"));
     assert_serves(&broker, &survived, count);
     give_room(&survived);
     broker.keep_house(true);
@@ -183,7 +229,8 @@ fn a_start_on_a_full_disk_with_a_torn_tail_or_without_a_checkpoint_serves_all_th
     }
     for (disk, what) in [(torn, "a torn tail"), (damaged, "no checkpoint")] {
         leave(&disk, 0);
-        let broker = open_with(&disk, 2, options()).unwrap_or_else(|error| panic!("{what}: it starts: {error}"));
+        let broker = open_with(&disk, 2, options())
+            .unwrap_or_else(|error| panic!("{what}: it starts: {error}"));
         let count = ids(&broker, 0).len() as u64;
         assert!((40..=41).contains(&count), "{what}: {count} records");
         give_room(&disk);
@@ -197,17 +244,52 @@ fn wherever_room_runs_out_behind_the_journal_it_is_only_put_off() {
     let full = |kind| Fault::on(kind).error(ErrorKind::StorageFull);
     for (what, fault) in [
         ("a segment is created", full(OpKind::Create).in_path(".log")),
-        ("a segment is written", full(OpKind::Write).in_path(".log").nth(2)),
-        ("a segment is written in part", full(OpKind::Write).in_path(".log").nth(2).short()),
-        ("a segment's header is written in part", full(OpKind::Write).in_path(".log").short()),
-        ("a directory is created", full(OpKind::CreateDir).in_path("topics/")),
-        ("a topic's file is created", full(OpKind::Create).in_path("topic.new")),
-        ("a topic's file is written in part", full(OpKind::Write).in_path("topic.new").short()),
-        ("the checkpoint is created", full(OpKind::Create).in_path("checkpoint.new")),
-        ("the checkpoint is written in part", full(OpKind::Write).in_path("checkpoint.new").short()),
-        ("the checkpoint's copy is written", full(OpKind::Write).in_path("checkpoint.new").nth(2)),
-        ("the checkpoint is renamed", full(OpKind::Rename).in_path("checkpoint.new")),
-        ("a quota is reached", Fault::on(OpKind::Write).error(ErrorKind::QuotaExceeded).in_path(".log")),
+        (
+            "a segment is written",
+            full(OpKind::Write).in_path(".log").nth(2),
+        ),
+        (
+            "a segment is written in part",
+            full(OpKind::Write).in_path(".log").nth(2).short(),
+        ),
+        (
+            "a segment's header is written in part",
+            full(OpKind::Write).in_path(".log").short(),
+        ),
+        (
+            "a directory is created",
+            full(OpKind::CreateDir).in_path("topics/"),
+        ),
+        (
+            "a topic's file is created",
+            full(OpKind::Create).in_path("topic.new"),
+        ),
+        (
+            "a topic's file is written in part",
+            full(OpKind::Write).in_path("topic.new").short(),
+        ),
+        (
+            "the checkpoint is created",
+            full(OpKind::Create).in_path("checkpoint.new"),
+        ),
+        (
+            "the checkpoint is written in part",
+            full(OpKind::Write).in_path("checkpoint.new").short(),
+        ),
+        (
+            "the checkpoint's copy is written",
+            full(OpKind::Write).in_path("checkpoint.new").nth(2),
+        ),
+        (
+            "the checkpoint is renamed",
+            full(OpKind::Rename).in_path("checkpoint.new"),
+        ),
+        (
+            "a quota is reached",
+            Fault::on(OpKind::Write)
+                .error(ErrorKind::QuotaExceeded)
+                .in_path(".log"),
+        ),
     ] {
         let disk = SimDisk::new(1);
         let broker = opened(&disk, 1);
@@ -215,17 +297,29 @@ fn wherever_room_runs_out_behind_the_journal_it_is_only_put_off() {
         fill(&broker, 0, 15);
         disk.inject(fault);
         assert_eq!(broker.checkpoint_now(), Err(Error::DiskFull), "{what}");
-        assert_eq!(append(&broker, 0, 15).err(), Some(Error::DiskFull), "{what}");
+        assert_eq!(
+            append(&broker, 0, 15).err(),
+            Some(Error::DiskFull),
+            "{what}"
+        );
         assert_eq!(ids(&broker, 0).len(), 15, "{what}");
         let killed = disk.fork().power_cut(1, CrashMode::LoseUnsynced);
-        assert_eq!(ids(&opened(&killed, 2), 0).len(), 15, "{what}: killed while full");
+        assert_eq!(
+            ids(&opened(&killed, 2), 0).len(),
+            15,
+            "{what}: killed while full"
+        );
 
         broker.keep_house(true);
         fill(&broker, 15, 20);
         broker.checkpoint_now().expect("there is room");
         drop(broker);
         let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
-        assert_eq!(ids(&opened(&survived, 3), 0), (0..20).collect::<Vec<_>>(), "{what}");
+        assert_eq!(
+            ids(&opened(&survived, 3), 0),
+            (0..20).collect::<Vec<_>>(),
+            "{what}"
+        );
     }
 }
 
@@ -233,8 +327,14 @@ fn wherever_room_runs_out_behind_the_journal_it_is_only_put_off() {
 fn a_journal_that_goes_round_on_a_full_disk_keeps_what_no_checkpoint_covers() {
     for (what, fault) in [
         ("no segment", Fault::on(OpKind::Write).in_path(".log")),
-        ("no checkpoint", Fault::on(OpKind::Create).in_path("checkpoint.new")),
-        ("no copy of the checkpoint", Fault::on(OpKind::Rename).in_path("checkpoint.new").nth(2)),
+        (
+            "no checkpoint",
+            Fault::on(OpKind::Create).in_path("checkpoint.new"),
+        ),
+        (
+            "no copy of the checkpoint",
+            Fault::on(OpKind::Rename).in_path("checkpoint.new").nth(2),
+        ),
     ] {
         let disk = SimDisk::new(1);
         let broker = opened(&disk, 1);
@@ -244,29 +344,47 @@ fn a_journal_that_goes_round_on_a_full_disk_keeps_what_no_checkpoint_covers() {
         // Trims are taken on a full disk, until the journal is full as well.
         let mut trims = 0;
         loop {
-            let Ok(trim) = broker.trim("t", PartitionId(0), Offset(1)) else { break };
+            let Ok(trim) = broker.trim("t", PartitionId(0), Offset(1)) else {
+                break;
+            };
             broker.commit_all();
             if now(trim).expect("an answer").is_err() {
                 break;
             }
             trims += 1;
-            assert!(trims < 200, "{what}: entries that no checkpoint covers are written over");
+            assert!(
+                trims < 200,
+                "{what}: entries that no checkpoint covers are written over"
+            );
         }
         assert!(trims > 20, "{what}: {trims} trims");
         drop(broker);
         let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
-        assert_eq!(ids(&opened(&survived, 2), 0), (1..15).collect::<Vec<_>>(), "{what}");
+        assert_eq!(
+            ids(&opened(&survived, 2), 0),
+            (1..15).collect::<Vec<_>>(),
+            "{what}"
+        );
     }
 }
 
 #[test]
 fn a_journal_that_cannot_grow_goes_round_what_it_has() {
     let disk = SimDisk::new(1);
-    disk.inject(Fault::on(OpKind::Allocate).in_path("3.journal").error(ErrorKind::StorageFull).for_ever());
+    disk.inject(
+        Fault::on(OpKind::Allocate)
+            .in_path("3.journal")
+            .error(ErrorKind::StorageFull)
+            .for_ever(),
+    );
     let broker = opened(&disk, 1);
     create(&broker, "t", 1);
     for id in 0..300 {
-        assert_eq!(append(&broker, 0, id), Ok(Offset(id)), "two files are enough");
+        assert_eq!(
+            append(&broker, 0, id),
+            Ok(Offset(id)),
+            "two files are enough"
+        );
         if id % 10 == 0 {
             broker.keep_house(false);
         }

@@ -1,8 +1,9 @@
 //! A broker whose disk, clock or memory fails it.
 //!
-//! `sync.rs`: syncs and writes that fail; `full.rs`: no room on the disk; `lost.rs`: files that are gone, cut, renamed
-//! or damaged; `directory.rs`: directories that are not to be used; `waiting.rs`: what is not durable yet, and what
-//! there is no memory for; `clock.rs`: a clock that jumps.
+//! `sync.rs`: syncs and writes that fail; `full.rs`: no room on the disk; `lost.rs`: files that are
+//! gone, cut, renamed or damaged; `directory.rs`: directories that are not to be used;
+//! `waiting.rs`: what is not durable yet, and what there is no memory for; `clock.rs`: a clock that
+//! jumps.
 
 mod clock;
 mod directory;
@@ -31,7 +32,11 @@ const VALUE_BYTES: usize = 1_000;
 
 /// A world for one start; starts of one disk need different seeds.
 fn world(disk: &SimDisk, start: u64) -> Env {
-    env(disk, &SimClock::new(1_700_000_000_000), &SimRandom::new(start))
+    env(
+        disk,
+        &SimClock::new(1_700_000_000_000),
+        &SimRandom::new(start),
+    )
 }
 
 /// Opens a broker without threads and with other options than usual.
@@ -47,7 +52,9 @@ fn opened(disk: &SimDisk, start: u64) -> Broker {
 /// Creates a topic with the smallest segments.
 fn create(broker: &Broker, topic: &str, partitions: u32) {
     let settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
-    let created = broker.create_topic(topic, partitions, &settings).expect("it can be created");
+    let created = broker
+        .create_topic(topic, partitions, &settings)
+        .expect("it can be created");
     broker.commit_all();
     now(created).expect("an answer").expect("it can be created");
 }
@@ -55,7 +62,10 @@ fn create(broker: &Broker, topic: &str, partitions: u32) {
 /// Asks for one record to be appended to topic `t`.
 fn ask(broker: &Broker, partition: u32, id: u64) -> Result<Pending<Appended>, Error> {
     let admission = now(broker.admit(VALUE_BYTES)).expect("there is memory")?;
-    broker.append(append_of("t", Some(partition), &[encode_record(id, VALUE_BYTES)]), admission)
+    broker.append(
+        append_of("t", Some(partition), &[encode_record(id, VALUE_BYTES)]),
+        admission,
+    )
 }
 
 /// Appends one record to topic `t`; its offset.
@@ -83,15 +93,18 @@ fn ids(broker: &Broker, partition: u32) -> Vec<u64> {
     found.into_iter().map(|(_, id)| id).collect()
 }
 
-/// Reads a partition of topic `t` to its end, going on behind what is damaged: the offsets that can be read, whose
-/// values must be the ids of the same number, and the damaged ranges.
+/// Reads a partition of topic `t` to its end, going on behind what is damaged: the offsets that can
+/// be read, whose values must be the ids of the same number, and the damaged ranges.
 fn read_around(broker: &Broker, partition: u32) -> (Vec<u64>, Vec<(u64, u64)>) {
     let (mut read, mut damaged) = (Vec::new(), Vec::new());
     let mut from = broker.describe_topic("t").expect("it is there").1[partition as usize].earliest;
     loop {
         let position = Some(Position::Offset(from));
-        let wanted =
-            Read { topic: "t".into(), partitions: vec![(PartitionId(partition), position)], ..Read::default() };
+        let wanted = Read {
+            topic: "t".into(),
+            partitions: vec![(PartitionId(partition), position)],
+            ..Read::default()
+        };
         let mut reader = broker.read(wanted).expect("the offset is in the log");
         let gap = loop {
             match reader.step() {
@@ -102,7 +115,9 @@ fn read_around(broker: &Broker, partition: u32) -> (Vec<u64>, Vec<(u64, u64)>) {
                 Err(error) => panic!("{error}"),
             }
         };
-        let next = read.last().map_or(from.0, |last: &u64| from.0.max(last + 1));
+        let next = read
+            .last()
+            .map_or(from.0, |last: &u64| from.0.max(last + 1));
         assert_eq!(gap.0.0, next, "the damage begins where the records end");
         assert!(gap.0 < gap.1, "a range of damage is not empty");
         match damaged.last_mut() {
@@ -117,7 +132,8 @@ fn read_around(broker: &Broker, partition: u32) -> (Vec<u64>, Vec<(u64, u64)>) {
 /// The offsets of records, each of which must hold the id of the same number.
 fn offsets(records: &bytes::Bytes) -> Vec<u64> {
     let parsed = crate::types::Records::new(records).map(|record| {
-        let record = crate::types::RecordView::parse(record.expect("a record").1).expect("a record");
+        let record =
+            crate::types::RecordView::parse(record.expect("a record").1).expect("a record");
         let offset = record.offset.expect("the broker's field");
         assert_eq!(super::world::id_of(record.value.expect("a value")), offset);
         offset
@@ -128,24 +144,37 @@ fn offsets(records: &bytes::Bytes) -> Vec<u64> {
 /// The files of partition 0 with this ending, by name.
 fn files(disk: &SimDisk, ending: &str) -> Vec<PathBuf> {
     let mut files = disk.files();
-    files.retain(|path| path.to_string_lossy().contains("/0/") && path.to_string_lossy().ends_with(ending));
+    files.retain(|path| {
+        path.to_string_lossy().contains("/0/") && path.to_string_lossy().ends_with(ending)
+    });
     files
 }
 
 /// Every file with its content.
 fn tree(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
-    disk.files().into_iter().map(|path| (path.clone(), disk.content(&path).expect("it was just listed"))).collect()
+    disk.files()
+        .into_iter()
+        .map(|path| {
+            (
+                path.clone(),
+                disk.content(&path).expect("it was just listed"),
+            )
+        })
+        .collect()
 }
 
 /// Puts a file on the disk that no broker wrote.
 fn put(disk: &SimDisk, path: impl AsRef<Path>, content: &[u8]) {
     use crate::env::{FileSystem, Open};
-    let file = disk.open(path.as_ref(), Open::Create).expect("its directory is there");
+    let file = disk
+        .open(path.as_ref(), Open::Create)
+        .expect("its directory is there");
     file.write_all_at(&[content], 0).expect("there is room");
     file.sync_data().expect("nothing fails");
 }
 
-/// A disk with topic `t` of two partitions, `count` records in each, one to a frame; all of it in segments.
+/// A disk with topic `t` of two partitions, `count` records in each, one to a frame; all of it in
+/// segments.
 fn stopped_cleanly(count: u64) -> SimDisk {
     let disk = SimDisk::new(1);
     let broker = opened(&disk, 1);

@@ -9,14 +9,29 @@ use super::{
 /// Checks a correct history and the order that is found for it.
 fn accept(seed: u64, shape: Shape) -> Accepted {
     let history = correct_history(seed, shape);
-    let accepted = history.check().unwrap_or_else(|fault| panic!("seed {seed}, {shape:?}: {fault}"));
-    accepted.orders.iter().for_each(|order| assert_explains(&history, order));
+    let accepted = history
+        .check()
+        .unwrap_or_else(|fault| panic!("seed {seed}, {shape:?}: {fault}"));
+    accepted
+        .orders
+        .iter()
+        .for_each(|order| assert_explains(&history, order));
     accepted
 }
 
 fn assert_covered(accepted: &Accepted) {
-    let Accepted { appended, conflicts, reads, unknown_happened, unknown_never, .. } = accepted;
-    let least = *[appended, conflicts, reads, unknown_happened, unknown_never].into_iter().min().expect("some");
+    let Accepted {
+        appended,
+        conflicts,
+        reads,
+        unknown_happened,
+        unknown_never,
+        ..
+    } = accepted;
+    let least = *[appended, conflicts, reads, unknown_happened, unknown_never]
+        .into_iter()
+        .min()
+        .expect("some");
     assert!(least > 0, "{accepted:?}");
 }
 
@@ -48,18 +63,36 @@ fn histories_of_calls_on_several_entities_are_accepted() {
         };
         let accepted = accept(seed, shape);
         assert_covered(&accepted);
-        assert_eq!(accepted.orders.len(), 1, "all entities are checked together");
+        assert_eq!(
+            accepted.orders.len(),
+            1,
+            "all entities are checked together"
+        );
     }
 }
 
 #[test]
 fn a_long_history_of_64_clients_on_one_entity_is_accepted() {
-    let shape = Shape { clients: 64, calls: 64 * 500, keys: 1, several: false, crash_every: 4_000, give_up_every: 100 };
+    let shape = Shape {
+        clients: 64,
+        calls: 64 * 500,
+        keys: 1,
+        several: false,
+        crash_every: 4_000,
+        give_up_every: 100,
+    };
     assert_covered(&accept(64, shape));
 }
 
 #[test]
 fn a_long_history_of_64_clients_on_four_entities_at_once_is_accepted() {
-    let shape = Shape { clients: 64, calls: 2_000, keys: 4, several: true, crash_every: 1_000, give_up_every: 100 };
+    let shape = Shape {
+        clients: 64,
+        calls: 2_000,
+        keys: 4,
+        several: true,
+        crash_every: 1_000,
+        give_up_every: 100,
+    };
     assert_covered(&accept(64, shape));
 }

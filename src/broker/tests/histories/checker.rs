@@ -1,21 +1,25 @@
 //! Whether a history of concurrent calls is linearizable.
 //!
-//! It is if all calls can be put in one order in which a sequential model gives the answers that were given, and in
-//! which no call comes behind one that was made only after its answer. The order is searched as Wing and Gong do
-//! ("Testing and Verifying Concurrent Objects", Journal of Parallel and Distributed Computing 17, 1993): of the calls
-//! that are not placed yet, any may be next that was made before the first of them was answered; where no order goes
-//! on, back to the last choice. Lowe's addition ("Testing for linearizability", Concurrency and Computation: Practice
-//! and Experience 29(4), 2017) makes that affordable: what can follow depends only on which calls are placed and on the
-//! model's state, so a pair of these that has been seen before is not gone through again.
+//! It is if all calls can be put in one order in which a sequential model gives the answers that
+//! were given, and in which no call comes behind one that was made only after its answer. The order
+//! is searched as Wing and Gong do ("Testing and Verifying Concurrent Objects", Journal of Parallel
+//! and Distributed Computing 17, 1993): of the calls that are not placed yet, any may be next that
+//! was made before the first of them was answered; where no order goes on, back to the last choice.
+//! Lowe's addition ("Testing for linearizability", Concurrency and Computation: Practice and
+//! Experience 29(4), 2017) makes that affordable: what can follow depends only on which calls are
+//! placed and on the model's state, so a pair of these that has been seen before is not gone
+//! through again.
 //!
 //! Three things are added to that:
 //!
-//! - A call without an answer may take effect at any time after it was made, or up to a time from which on it cannot
-//!   any more, or never. Never is chosen where its time ends, which is the last choice there.
-//! - A call that may be next and leaves the state as it is, is placed at once and for good: if there is any order from
-//!   here, moving this call to its front gives another one, for which nothing changes.
-//! - Among the calls that may be next, those whose end is nearest are tried first. It is a guess, and only costs time
-//!   where it is wrong.
+//! - A call without an answer may take effect at any time after it was made, or up to a time from
+//!   which on it cannot any more, or never. Never is chosen where its time ends, which is the last
+//!   choice there.
+//! - A call that may be next and leaves the state as it is, is placed at once and for good: if
+//!   there is any order from here, moving this call to its front gives another one, for which
+//!   nothing changes.
+//! - Among the calls that may be next, those whose end is nearest are tried first. It is a guess,
+//!   and only costs time where it is wrong.
 
 use std::{
     collections::HashSet,
@@ -37,9 +41,14 @@ pub(super) trait Model {
     /// Before the first call.
     fn initial(&self) -> Self::State;
 
-    /// The state behind a call with this answer; or with any answer, if it is not known. None if a thing in this state
-    /// does not give this answer.
-    fn step(&self, state: &Self::State, op: &Self::Op, answer: Option<&Self::Answer>) -> Option<Self::State>;
+    /// The state behind a call with this answer; or with any answer, if it is not known. None if a
+    /// thing in this state does not give this answer.
+    fn step(
+        &self,
+        state: &Self::State,
+        op: &Self::Op,
+        answer: Option<&Self::Answer>,
+    ) -> Option<Self::State>;
 
     /// Whether a history may leave it like this.
     fn may_end(&self, state: &Self::State) -> bool;
@@ -111,16 +120,22 @@ impl<State> fmt::Display for Rejection<State> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoOrder { .. } => f.write_str("not linearizable"),
-            Self::TooManyOrders => write!(f, "undecided after {MOST_CONFIGURATIONS} configurations"),
+            Self::TooManyOrders => {
+                write!(f, "undecided after {MOST_CONFIGURATIONS} configurations")
+            }
         }
     }
 }
 
-/// Most pairs of placed calls and state to remember: some hundred MB. A search that needs more would take minutes.
+/// Most pairs of placed calls and state to remember: some hundred MB. A search that needs more
+/// would take minutes.
 const MOST_CONFIGURATIONS: usize = 2_000_000;
 
 /// An order that explains the history: the calls that took effect, by their place in it.
-pub(super) fn check<M: Model>(model: &M, calls: &[Call<M::Op, M::Answer>]) -> Result<Vec<usize>, Rejection<M::State>> {
+pub(super) fn check<M: Model>(
+    model: &M,
+    calls: &[Call<M::Op, M::Answer>],
+) -> Result<Vec<usize>, Rejection<M::State>> {
     Search::new(model, calls).run()
 }
 
@@ -157,7 +172,10 @@ struct Branch<State> {
 
 impl<'a, M: Model> Search<'a, M> {
     fn new(model: &'a M, calls: &'a [Call<M::Op, M::Answer>]) -> Self {
-        let times: Vec<_> = calls.iter().map(|call| (call.invoked.0, call.end().map(|end| end.0))).collect();
+        let times: Vec<_> = calls
+            .iter()
+            .map(|call| (call.invoked.0, call.end().map(|end| end.0)))
+            .collect();
         Self {
             model,
             calls,
@@ -179,11 +197,20 @@ impl<'a, M: Model> Search<'a, M> {
                 return Ok(self.order());
             }
             let choices = self.choices();
-            branches.push(Branch { choices, placed: self.placed.len(), state: self.state.clone() });
+            branches.push(Branch {
+                choices,
+                placed: self.placed.len(),
+                state: self.state.clone(),
+            });
             loop {
                 let Some(branch) = branches.last_mut() else {
-                    let (placed, state, open) = self.deepest.expect("a search ends where nothing follows");
-                    return Err(Rejection::NoOrder { placed, state, open });
+                    let (placed, state, open) =
+                        self.deepest.expect("a search ends where nothing follows");
+                    return Err(Rejection::NoOrder {
+                        placed,
+                        state,
+                        open,
+                    });
                 };
                 self.undo(branch.placed, &branch.state);
                 let Some((placed, state)) = branch.choices.next() else {
@@ -201,36 +228,61 @@ impl<'a, M: Model> Search<'a, M> {
         }
     }
 
-    /// Places every answered call that may be next and changes nothing; without an answer, that would be to say that it
-    /// never happened. One pass is enough: the state stays as it is, and calls
-    /// that come into reach when others are placed lie further on.
+    /// Places every answered call that may be next and changes nothing; without an answer, that
+    /// would be to say that it never happened. One pass is enough: the state stays as it is, and
+    /// calls that come into reach when others are placed lie further on.
     fn place_observers(&mut self) {
         let (mut at, mut point) = self.timeline.first();
         while let Point::Begin(call) = point {
-            if self.calls[call].answer().is_some() && self.step(call).is_some_and(|state| state == self.state) {
-                self.place(Placed { call, happened: true }, self.state.clone());
+            if self.calls[call].answer().is_some()
+                && self.step(call).is_some_and(|state| state == self.state)
+            {
+                self.place(
+                    Placed {
+                        call,
+                        happened: true,
+                    },
+                    self.state.clone(),
+                );
             }
             (at, point) = self.timeline.behind(at);
         }
     }
 
-    /// What may be next and changes the state; last, that a call whose time is over never happened. To be tried in this
-    /// order.
+    /// What may be next and changes the state; last, that a call whose time is over never happened.
+    /// To be tried in this order.
     fn choices(&mut self) -> std::vec::IntoIter<(Placed, M::State)> {
         let (open, first_end) = self.timeline.open();
         let mut choices: Vec<(Placed, M::State)> = Vec::new();
         for call in &open {
             if let Some(state) = self.step(*call).filter(|state| *state != self.state) {
-                choices.push((Placed { call: *call, happened: true }, state));
+                choices.push((
+                    Placed {
+                        call: *call,
+                        happened: true,
+                    },
+                    state,
+                ));
             }
         }
         choices.sort_by_key(|(placed, _)| self.timeline.end_of(placed.call));
         if let Point::End(call) = first_end
             && self.calls[call].is_optional()
         {
-            choices.push((Placed { call, happened: false }, self.state.clone()));
+            choices.push((
+                Placed {
+                    call,
+                    happened: false,
+                },
+                self.state.clone(),
+            ));
         }
-        if choices.is_empty() && self.deepest.as_ref().is_none_or(|(deepest, ..)| deepest.len() < self.placed.len()) {
+        if choices.is_empty()
+            && self
+                .deepest
+                .as_ref()
+                .is_none_or(|(deepest, ..)| deepest.len() < self.placed.len())
+        {
             self.deepest = Some((self.order(), self.state.clone(), open));
         }
         choices.into_iter()
@@ -259,12 +311,17 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn order(&self) -> Vec<usize> {
-        self.placed.iter().filter(|placed| placed.happened).map(|placed| placed.call).collect()
+        self.placed
+            .iter()
+            .filter(|placed| placed.happened)
+            .map(|placed| placed.call)
+            .collect()
     }
 }
 
-/// The set of placed calls. As calls are placed nearly in the order in which they were made, and are listed in it, all
-/// of a history's beginning is in the set and all of its rest is not; what is compared is only what lies between.
+/// The set of placed calls. As calls are placed nearly in the order in which they were made, and
+/// are listed in it, all of a history's beginning is in the set and all of its rest is not; what is
+/// compared is only what lies between.
 struct PlacedSet {
     words: Vec<u64>,
     /// Words from the first that are full.
@@ -275,7 +332,11 @@ struct PlacedSet {
 
 impl PlacedSet {
     fn new(calls: usize) -> Self {
-        Self { words: vec![0; calls / 64 + 1], full: 0, used: 0 }
+        Self {
+            words: vec![0; calls / 64 + 1],
+            full: 0,
+            used: 0,
+        }
     }
 
     fn insert(&mut self, call: usize) {
@@ -297,6 +358,8 @@ impl PlacedSet {
     /// The same for equal sets, and for no others.
     fn key(&self) -> Box<[u64]> {
         let between = self.words.get(self.full..self.used).unwrap_or_default();
-        std::iter::once(self.full as u64).chain(between.iter().copied()).collect()
+        std::iter::once(self.full as u64)
+            .chain(between.iter().copied())
+            .collect()
     }
 }

@@ -1,8 +1,8 @@
 //! Clients that race on a few entities of a broker, and how their calls look to it.
 //!
-//! A client has one call under way. What it knows of an entity is what it was last told, and it mostly expects that. A
-//! call whose answer it does not get it gives up, or makes again: with the same event ids, where these let the broker
-//! know it again, so that it takes effect once.
+//! A client has one call under way. What it knows of an entity is what it was last told, and it
+//! mostly expects that. A call whose answer it does not get it gives up, or makes again: with the
+//! same event ids, where these let the broker know it again, so that it takes effect once.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Actual, Append, AppendBatch, Appended, Broker, Condition, Error, Expected as Condition_, FailedCondition,
-        KeyReader, Pending, ReadKey, lock,
+        Actual, Append, AppendBatch, Appended, Broker, Condition, Error, Expected as Condition_,
+        FailedCondition, KeyReader, Pending, ReadKey, lock,
     },
     env::sim::SimRandom,
     proto,
@@ -90,7 +90,11 @@ impl Client {
             Some(call) => call,
             None => {
                 let op = self.any_op(scene);
-                UnderWay { id: lock(scene.recorder).invoke(number, op.clone()), op, asked: None }
+                UnderWay {
+                    id: lock(scene.recorder).invoke(number, op.clone()),
+                    op,
+                    asked: None,
+                }
             }
         };
         let told = match call.asked.take() {
@@ -103,7 +107,12 @@ impl Client {
             Some(asked) => scene.hear(asked, &call.op),
         };
         match told {
-            Told::Wait(asked) => self.call = Some(UnderWay { asked: Some(asked), ..call }),
+            Told::Wait(asked) => {
+                self.call = Some(UnderWay {
+                    asked: Some(asked),
+                    ..call
+                });
+            }
             Told::Answer(answer) => {
                 self.learn(&call.op, &answer);
                 lock(scene.recorder).answered(call.id, answer);
@@ -111,7 +120,10 @@ impl Client {
             Told::Refused => {
                 scene.met.refused += 1;
                 // An earlier try may be under way.
-                self.call = Some(UnderWay { asked: None, ..call });
+                self.call = Some(UnderWay {
+                    asked: None,
+                    ..call
+                });
             }
             Told::Failed => self.call = Some(call),
         }
@@ -123,19 +135,32 @@ impl Client {
     }
 
     /// The broker is gone, and the call will be made again of the one that comes.
-    pub(super) fn meet_crash(&mut self, scene_chance: &SimRandom, recorder: &mut Recorder, met: &mut Met) {
+    pub(super) fn meet_crash(
+        &mut self,
+        scene_chance: &SimRandom,
+        recorder: &mut Recorder,
+        met: &mut Met,
+    ) {
         let Some(call) = self.call.take() else { return };
         if may_be_repeated(&call.op) && !one_in(scene_chance, 4) {
             recorder.retried(call.id);
             met.retried += 1;
-            self.call = Some(UnderWay { asked: None, ..call });
+            self.call = Some(UnderWay {
+                asked: None,
+                ..call
+            });
         }
     }
 
     /// Hears an answer that is there although the broker is gone.
     pub(super) fn hear_last(&mut self, scene: &mut Scene<'_>) {
-        let Some(UnderWay { id, op, asked: Some(Asked::Append(pending)) }) =
-            self.call.take_if(|call| matches!(call.asked, Some(Asked::Append(_))))
+        let Some(UnderWay {
+            id,
+            op,
+            asked: Some(Asked::Append(pending)),
+        }) = self
+            .call
+            .take_if(|call| matches!(call.asked, Some(Asked::Append(_))))
         else {
             return;
         };
@@ -144,7 +169,13 @@ impl Client {
                 self.learn(&op, &answer);
                 lock(scene.recorder).answered(id, answer);
             }
-            _ => self.call = Some(UnderWay { id, op, asked: None }),
+            _ => {
+                self.call = Some(UnderWay {
+                    id,
+                    op,
+                    asked: None,
+                });
+            }
         }
     }
 
@@ -156,11 +187,21 @@ impl Client {
                 }
             }
             (Op::Append { conditions, .. }, Answer::Conflict { failed }) => {
-                self.known.extend(failed.iter().map(|(at, actual)| (conditions[*at].0, *actual)));
+                self.known.extend(
+                    failed
+                        .iter()
+                        .map(|(at, actual)| (conditions[*at].0, *actual)),
+                );
             }
-            (Op::Read { key, .. }, Answer::Records { latest, .. }) => drop(self.known.insert(*key, *latest)),
+            (Op::Read { key, .. }, Answer::Records { latest, .. }) => {
+                self.known.insert(*key, *latest);
+            }
             (Op::Latest { keys }, Answer::Latest { latest }) => {
-                self.known.extend(keys.iter().zip(latest).map(|(key, (version, _))| (*key, *version)));
+                self.known.extend(
+                    keys.iter()
+                        .zip(latest)
+                        .map(|(key, (version, _))| (*key, *version)),
+                );
             }
             _ => unreachable!("answers fit what was asked"),
         }
@@ -172,7 +213,9 @@ impl Client {
         let count = 1 + below(chance, 2);
         let (one, other) = two_keys(chance);
         match below(chance, 16) {
-            0 => Op::Latest { keys: of_one_topic(one, other) },
+            0 => Op::Latest {
+                keys: of_one_topic(one, other),
+            },
             1 => Op::read(one),
             2 => Op::Read {
                 key: one,
@@ -183,17 +226,30 @@ impl Client {
             3 => Op::append(one, None, &fresh_ids(count)),
             // A condition on an entity that is not written.
             4 => Op::Append {
-                conditions: vec![(other, self.any_expected(chance, other)), (one, self.any_expected(chance, one))],
+                conditions: vec![
+                    (other, self.any_expected(chance, other)),
+                    (one, self.any_expected(chance, one)),
+                ],
                 records: vec![(one, fresh_ids(count))],
             },
             5 | 6 => Op::Append {
-                conditions: vec![(one, self.any_expected(chance, one)), (other, self.any_expected(chance, other))],
+                conditions: vec![
+                    (one, self.any_expected(chance, one)),
+                    (other, self.any_expected(chance, other)),
+                ],
                 records: vec![(one, fresh_ids(count)), (other, fresh_ids(1))],
             },
-            7 => Op::Append { conditions: Vec::new(), records: vec![(one, fresh_ids(1)), (other, fresh_ids(1))] },
+            7 => Op::Append {
+                conditions: Vec::new(),
+                records: vec![(one, fresh_ids(1)), (other, fresh_ids(1))],
+            },
             8 | 9 => {
                 let cold = Key(HOT + below(chance, u64::from(COLD)) as u32);
-                Op::append(cold, Some(self.any_expected(chance, cold)), &fresh_ids(count))
+                Op::append(
+                    cold,
+                    Some(self.any_expected(chance, cold)),
+                    &fresh_ids(count),
+                )
             }
             _ => Op::append(one, Some(self.any_expected(chance, one)), &fresh_ids(count)),
         }
@@ -216,28 +272,52 @@ impl Client {
 impl Scene<'_> {
     fn ask(&mut self, op: &Op) -> Told {
         let asked = match op {
-            Op::Append { conditions, records } => {
+            Op::Append {
+                conditions,
+                records,
+            } => {
                 let append = append_of(conditions, records);
                 let bytes = append.batches.iter().map(|batch| batch.records.len()).sum();
-                let Some(admitted) = now(self.broker.admit(bytes)) else { return Told::Refused };
+                let Some(admitted) = now(self.broker.admit(bytes)) else {
+                    return Told::Refused;
+                };
                 let pending = admitted.and_then(|admission| self.broker.append(append, admission));
                 pending.map(|pending| Told::Wait(Asked::Append(pending)))
             }
-            Op::Read { key, from, backward, max } => {
+            Op::Read {
+                key,
+                from,
+                backward,
+                max,
+            } => {
                 let (topic, key) = (topic_of(*key), key_of(*key));
                 let (from, max_records) = (Version(*from), *max);
-                let read = ReadKey { topic, key, from, backward: *backward, max_records };
-                self.broker.read_key(read).map(|reader| Told::Wait(Asked::Read(reader)))
+                let read = ReadKey {
+                    topic,
+                    key,
+                    from,
+                    backward: *backward,
+                    max_records,
+                };
+                self.broker
+                    .read_key(read)
+                    .map(|reader| Told::Wait(Asked::Read(reader)))
             }
             Op::Latest { keys } => {
                 let wanted: Vec<Bytes> = keys.iter().copied().map(key_of).collect();
-                self.broker.get_latest(&topic_of(keys[0]), &wanted).map(|latest| {
-                    let one = |latest: crate::broker::Latest| {
-                        let id = latest.record.map(|record| id_in(&RecordView::parse(&record).expect("a record")));
-                        (latest.version.0, id)
-                    };
-                    Told::Answer(Answer::Latest { latest: latest.into_iter().map(one).collect() })
-                })
+                self.broker
+                    .get_latest(&topic_of(keys[0]), &wanted)
+                    .map(|latest| {
+                        let one = |latest: crate::broker::Latest| {
+                            let id = latest.record.map(|record| {
+                                id_in(&RecordView::parse(&record).expect("a record"))
+                            });
+                            (latest.version.0, id)
+                        };
+                        Told::Answer(Answer::Latest {
+                            latest: latest.into_iter().map(one).collect(),
+                        })
+                    })
             }
         };
         asked.unwrap_or_else(|error| self.failed(&error))
@@ -249,7 +329,9 @@ impl Scene<'_> {
                 None => Told::Wait(Asked::Append(pending)),
                 Some(Ok(appended)) => {
                     self.met.answered_again += u64::from(pending.is_unsettled());
-                    Told::Answer(Answer::Appended { first_versions: first_versions(&appended, op) })
+                    Told::Answer(Answer::Appended {
+                        first_versions: first_versions(&appended, op),
+                    })
                 }
                 Some(Err(Error::Conflict { failed })) => Told::Answer(conflict(&failed)),
                 Some(Err(error)) => self.failed(&error),
@@ -265,13 +347,21 @@ impl Scene<'_> {
     }
 
     fn failed(&self, error: &Error) -> Told {
-        assert!(self.broker.shared.has_failed() || is_off(self.broker), "refused with the power on: {error}");
+        assert!(
+            self.broker.shared.has_failed() || is_off(self.broker),
+            "refused with the power on: {error}"
+        );
         Told::Failed
     }
 }
 
 fn is_off(broker: &Broker) -> bool {
-    broker.shared.env.files.exists(&broker.shared.options.data_dir).is_err()
+    broker
+        .shared
+        .env
+        .files
+        .exists(&broker.shared.options.data_dir)
+        .is_err()
 }
 
 fn one_in(chance: &SimRandom, count: u64) -> bool {
@@ -287,7 +377,11 @@ fn two_keys(chance: &SimRandom) -> (Key, Key) {
 
 /// Both, if they are of one topic.
 fn of_one_topic(one: Key, other: Key) -> Vec<Key> {
-    if topic_of(one) == topic_of(other) { vec![one, other] } else { vec![one] }
+    if topic_of(one) == topic_of(other) {
+        vec![one, other]
+    } else {
+        vec![one]
+    }
 }
 
 /// The topic of an entity.
@@ -300,12 +394,20 @@ pub(super) fn key_of(key: Key) -> Bytes {
     format!("entity {}", key.0).into()
 }
 
-/// Whether the broker knows an append again by its event ids: it says of every entity that it writes which versions its
-/// records would have.
+/// Whether the broker knows an append again by its event ids: it says of every entity that it
+/// writes which versions its records would have.
 fn may_be_repeated(op: &Op) -> bool {
-    let Op::Append { conditions, records } = op else { return false };
+    let Op::Append {
+        conditions,
+        records,
+    } = op
+    else {
+        return false;
+    };
     let says = |key: &Key| {
-        conditions.iter().any(|(of, expected)| of == key && matches!(expected, Expected::Absent | Expected::At(_)))
+        conditions.iter().any(|(of, expected)| {
+            of == key && matches!(expected, Expected::Absent | Expected::At(_))
+        })
     };
     records.iter().all(|(key, _)| says(key))
 }
@@ -316,7 +418,10 @@ fn append_of(conditions: &[(Key, Expected)], records: &[(Key, Vec<u64>)]) -> App
         let expected = match expected {
             Expected::Absent => Condition_::KeyAbsent { key },
             Expected::Exists => Condition_::KeyExists { key },
-            Expected::At(version) => Condition_::KeyAt { key, version: Version(*version) },
+            Expected::At(version) => Condition_::KeyAt {
+                key,
+                version: Version(*version),
+            },
         };
         Condition { topic, expected }
     };
@@ -324,7 +429,11 @@ fn append_of(conditions: &[(Key, Expected)], records: &[(Key, Vec<u64>)]) -> App
         topic: topic_of(*key),
         partition: None,
         sequence: None,
-        records: ids.iter().flat_map(|id| encode(*key, *id)).collect::<Vec<u8>>().into(),
+        records: ids
+            .iter()
+            .flat_map(|id| encode(*key, *id))
+            .collect::<Vec<u8>>()
+            .into(),
     };
     Append {
         batches: records.iter().map(batch).collect(),
@@ -349,17 +458,35 @@ fn encode(key: Key, id: u64) -> Vec<u8> {
 
 fn id_in(record: &RecordView<'_>) -> u64 {
     let id = id_of(record.value.expect("a value"));
-    assert_eq!(record.event_id, id.to_be_bytes(), "the event id of record {id} has changed");
+    assert_eq!(
+        record.event_id,
+        id.to_be_bytes(),
+        "the event id of record {id} has changed"
+    );
     id
 }
 
 fn first_versions(appended: &Appended, op: &Op) -> Vec<u64> {
-    let Op::Append { records, .. } = op else { unreachable!("only appends are answered with it") };
+    let Op::Append { records, .. } = op else {
+        unreachable!("only appends are answered with it")
+    };
     assert_eq!(appended.batches.len(), records.len());
     let first = |(ranges, (_, ids)): (&Vec<crate::broker::AppendedRange>, &(Key, Vec<u64>))| {
-        let [range] = &ranges[..] else { panic!("a batch of one key is one range: {ranges:?}") };
-        assert_eq!((range.count as usize, range.versions.len()), (ids.len(), ids.len()), "{range:?}");
-        assert!(range.versions.windows(2).all(|pair| pair[1] == pair[0].next()), "{range:?}");
+        let [range] = &ranges[..] else {
+            panic!("a batch of one key is one range: {ranges:?}")
+        };
+        assert_eq!(
+            (range.count as usize, range.versions.len()),
+            (ids.len(), ids.len()),
+            "{range:?}"
+        );
+        assert!(
+            range
+                .versions
+                .windows(2)
+                .all(|pair| pair[1] == pair[0].next()),
+            "{range:?}"
+        );
         range.versions[0].0
     };
     appended.batches.iter().zip(records).map(first).collect()
@@ -370,7 +497,9 @@ fn conflict(failed: &[FailedCondition]) -> Answer {
         Actual::Version(version) => (failed.index, version.0),
         Actual::NextOffset(_) => unreachable!("no condition was about a partition"),
     };
-    Answer::Conflict { failed: failed.iter().map(one).collect() }
+    Answer::Conflict {
+        failed: failed.iter().map(one).collect(),
+    }
 }
 
 /// Version and id of each record that is left of a read.
@@ -387,31 +516,56 @@ pub(super) fn read_out(mut reader: KeyReader) -> Result<Vec<(u64, u64)>, Error> 
     Ok(records)
 }
 
-/// The ids of every entity of a broker at rest. What the index finds of each is what the logs have of it.
+/// The ids of every entity of a broker at rest. What the index finds of each is what the logs have
+/// of it.
 pub(super) fn ends_of(broker: &Broker) -> BTreeMap<Key, Vec<u64>> {
-    let ends: BTreeMap<Key, Vec<u64>> = (0..HOT + COLD).map(|key| (Key(key), end_of(broker, Key(key)))).collect();
+    let ends: BTreeMap<Key, Vec<u64>> = (0..HOT + COLD)
+        .map(|key| (Key(key), end_of(broker, Key(key))))
+        .collect();
     for (topic, partitions) in TOPICS {
         for partition in (0..partitions).map(PartitionId) {
             let found = read_whole(broker, topic, partition);
-            let is_here = |key: Key| topic_of(key) == topic && partition_of_key(&key_of(key), partitions) == partition;
+            let is_here = |key: Key| {
+                topic_of(key) == topic && partition_of_key(&key_of(key), partitions) == partition
+            };
             let mut records = 0;
             for (key, end) in ends.iter().filter(|(key, _)| is_here(**key)) {
-                let of_key = found.iter().filter(|found| found.key.as_deref() == Some(&key_of(*key)[..]));
-                let in_log: Vec<(u64, Option<Version>)> = of_key.map(|found| (found.id, found.version)).collect();
-                let by_index: Vec<(u64, Option<Version>)> =
-                    end.iter().zip(1..).map(|(id, version)| (*id, Some(Version(version)))).collect();
+                let of_key = found
+                    .iter()
+                    .filter(|found| found.key.as_deref() == Some(&key_of(*key)[..]));
+                let in_log: Vec<(u64, Option<Version>)> =
+                    of_key.map(|found| (found.id, found.version)).collect();
+                let by_index: Vec<(u64, Option<Version>)> = end
+                    .iter()
+                    .zip(1..)
+                    .map(|(id, version)| (*id, Some(Version(version))))
+                    .collect();
                 assert_eq!(in_log, by_index, "{key:?} of {topic}/{partition}");
                 records += in_log.len();
             }
-            assert_eq!(found.len(), records, "{topic}/{partition} has records that nobody appended");
+            assert_eq!(
+                found.len(),
+                records,
+                "{topic}/{partition} has records that nobody appended"
+            );
         }
     }
     ends
 }
 
 fn end_of(broker: &Broker, key: Key) -> Vec<u64> {
-    let read = ReadKey { topic: topic_of(key), key: key_of(key), ..ReadKey::default() };
+    let read = ReadKey {
+        topic: topic_of(key),
+        key: key_of(key),
+        ..ReadKey::default()
+    };
     let records = read_out(broker.read_key(read).expect("it can be read")).expect("it can be read");
-    assert!(records.iter().zip(1..).all(|((version, _), expected)| *version == expected), "{records:?}");
+    assert!(
+        records
+            .iter()
+            .zip(1..)
+            .all(|((version, _), expected)| *version == expected),
+        "{records:?}"
+    );
     records.into_iter().map(|(_, id)| id).collect()
 }

@@ -1,10 +1,11 @@
 //! What entities are, to a client that is alone with them.
 //!
-//! An entity is a list of records, of which the n-th has version n. It only ever grows. So if the end of a history is
-//! known, which is what every entity held after the last call, then at every moment before it each entity was a
-//! beginning of its end, and its version says all about it. The model is made for given ends and its state is the
-//! versions; an append that puts anything else in its place than what the ends have there is no step. This excludes no
-//! order that leads to the ends, and it leaves next to nothing to try: a version is followed by one append only.
+//! An entity is a list of records, of which the n-th has version n. It only ever grows. So if the
+//! end of a history is known, which is what every entity held after the last call, then at every
+//! moment before it each entity was a beginning of its end, and its version says all about it. The
+//! model is made for given ends and its state is the versions; an append that puts anything else in
+//! its place than what the ends have there is no step. This excludes no order that leads to the
+//! ends, and it leaves next to nothing to try: a version is followed by one append only.
 
 use std::collections::BTreeMap;
 
@@ -35,12 +36,20 @@ impl Expected {
 /// What clients ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
-    /// Records for any number of entities, all or none, if all conditions hold. A record is known by an id that no
-    /// other record has.
-    Append { conditions: Vec<(Key, Expected)>, records: Vec<(Key, Vec<u64>)> },
-    /// Records of one entity, from a version on; 0 is the first, or the last if it goes backward. At most so many; 0 is
-    /// all.
-    Read { key: Key, from: u64, backward: bool, max: u64 },
+    /// Records for any number of entities, all or none, if all conditions hold. A record is known
+    /// by an id that no other record has.
+    Append {
+        conditions: Vec<(Key, Expected)>,
+        records: Vec<(Key, Vec<u64>)>,
+    },
+    /// Records of one entity, from a version on; 0 is the first, or the last if it goes backward.
+    /// At most so many; 0 is all.
+    Read {
+        key: Key,
+        from: u64,
+        backward: bool,
+        max: u64,
+    },
     /// The latest record of each of these, at one moment.
     Latest { keys: Vec<Key> },
 }
@@ -49,22 +58,35 @@ impl Op {
     /// An append to one entity.
     pub(super) fn append(key: Key, expected: Option<Expected>, ids: &[u64]) -> Self {
         Self::Append {
-            conditions: expected.map(|expected| (key, expected)).into_iter().collect(),
+            conditions: expected
+                .map(|expected| (key, expected))
+                .into_iter()
+                .collect(),
             records: vec![(key, ids.to_vec())],
         }
     }
 
     /// A read of all of an entity.
     pub(super) fn read(key: Key) -> Self {
-        Self::Read { key, from: 0, backward: false, max: 0 }
+        Self::Read {
+            key,
+            from: 0,
+            backward: false,
+            max: 0,
+        }
     }
 
     /// Each entity that it is about; more than once, perhaps.
     pub(super) fn keys(&self) -> Vec<Key> {
         match self {
-            Self::Append { conditions, records } => {
-                conditions.iter().map(|(key, _)| *key).chain(records.iter().map(|(key, _)| *key)).collect()
-            }
+            Self::Append {
+                conditions,
+                records,
+            } => conditions
+                .iter()
+                .map(|(key, _)| *key)
+                .chain(records.iter().map(|(key, _)| *key))
+                .collect(),
             Self::Read { key, .. } => vec![*key],
             Self::Latest { keys } => keys.clone(),
         }
@@ -73,7 +95,10 @@ impl Op {
     /// The ids of the records that it would append.
     pub(super) fn ids(&self) -> Vec<u64> {
         match self {
-            Self::Append { records, .. } => records.iter().flat_map(|(_, ids)| ids.iter().copied()).collect(),
+            Self::Append { records, .. } => records
+                .iter()
+                .flat_map(|(_, ids)| ids.iter().copied())
+                .collect(),
             Self::Read { .. } | Self::Latest { .. } => Vec::new(),
         }
     }
@@ -82,12 +107,17 @@ impl Op {
 /// What they are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The version of the first record of each entity that was appended to, in the order of the operation.
+    /// The version of the first record of each entity that was appended to, in the order of the
+    /// operation.
     Appended { first_versions: Vec<u64> },
-    /// Every condition that does not hold, by its place among them, and the version that the entity has.
+    /// Every condition that does not hold, by its place among them, and the version that the entity
+    /// has.
     Conflict { failed: Vec<(usize, u64)> },
     /// The entity's version, and version and id of each record in the order of the read.
-    Records { latest: u64, records: Vec<(u64, u64)> },
+    Records {
+        latest: u64,
+        records: Vec<(u64, u64)>,
+    },
     /// Version and id of each, in the order of the operation.
     Latest { latest: Vec<(u64, Option<u64>)> },
 }
@@ -100,8 +130,13 @@ pub(super) struct Entities<'a> {
 
 impl<'a> Entities<'a> {
     pub(super) fn new(ends: impl IntoIterator<Item = (Key, &'a [u64])>) -> Self {
-        let ends = ends.into_iter().enumerate().map(|(place, (key, end))| (key, (place, end)));
-        Self { ends: ends.collect() }
+        let ends = ends
+            .into_iter()
+            .enumerate()
+            .map(|(place, (key, end))| (key, (place, end)));
+        Self {
+            ends: ends.collect(),
+        }
     }
 
     /// Where the version of an entity is in the state, and the entity's end.
@@ -109,7 +144,12 @@ impl<'a> Entities<'a> {
         self.ends[&key]
     }
 
-    fn append(&self, versions: &[u64], records: &[(Key, Vec<u64>)], told: Option<&[u64]>) -> Option<Vec<u64>> {
+    fn append(
+        &self,
+        versions: &[u64],
+        records: &[(Key, Vec<u64>)],
+        told: Option<&[u64]>,
+    ) -> Option<Vec<u64>> {
         if told.is_some_and(|told| told.len() != records.len()) {
             return None;
         }
@@ -117,11 +157,13 @@ impl<'a> Entities<'a> {
         for (at, (key, ids)) in records.iter().enumerate() {
             let (place, end) = self.of(*key);
             let version = after.as_deref().unwrap_or(versions)[place];
-            let fits = end[version as usize..].starts_with(ids) && told.is_none_or(|told| told[at] == version + 1);
+            let fits = end[version as usize..].starts_with(ids)
+                && told.is_none_or(|told| told[at] == version + 1);
             if !fits {
                 return None;
             }
-            // Most appends that are asked about do not fit: versions are not copied before one does.
+            // Most appends that are asked about do not fit: versions are not copied before one
+            // does.
             after.get_or_insert_with(|| versions.to_vec())[place] += ids.len() as u64;
         }
         Some(after.unwrap_or_else(|| versions.to_vec()))
@@ -140,18 +182,30 @@ impl Model for Entities<'_> {
 
     fn step(&self, versions: &Vec<u64>, op: &Op, answer: Option<&Answer>) -> Option<Vec<u64>> {
         let version_of = |key: &Key| versions[self.of(*key).0];
-        let record_at = |key: &Key, version: u64| Some(*self.of(*key).1.get(usize::try_from(version).ok()? - 1)?);
+        let record_at = |key: &Key, version: u64| {
+            Some(*self.of(*key).1.get(usize::try_from(version).ok()? - 1)?)
+        };
         let told = |is_true: bool| is_true.then(|| versions.clone());
         match (op, answer) {
-            (Op::Append { conditions, records }, answer) => {
-                let mut failed = conditions.iter().enumerate().filter_map(|(at, (key, expected))| {
-                    let version = version_of(key);
-                    (!expected.holds_at(version)).then_some((at, version))
-                });
+            (
+                Op::Append {
+                    conditions,
+                    records,
+                },
+                answer,
+            ) => {
+                let mut failed =
+                    conditions
+                        .iter()
+                        .enumerate()
+                        .filter_map(|(at, (key, expected))| {
+                            let version = version_of(key);
+                            (!expected.holds_at(version)).then_some((at, version))
+                        });
                 match answer {
-                    Some(Answer::Conflict { failed: told_failed }) => {
-                        told(!told_failed.is_empty() && failed.eq(told_failed.iter().copied()))
-                    }
+                    Some(Answer::Conflict {
+                        failed: told_failed,
+                    }) => told(!told_failed.is_empty() && failed.eq(told_failed.iter().copied())),
                     Some(Answer::Appended { first_versions }) if failed.next().is_none() => {
                         self.append(versions, records, Some(first_versions))
                     }
@@ -161,21 +215,35 @@ impl Model for Entities<'_> {
                 }
             }
             (_, None) => told(true),
-            (Op::Read { key, from, backward, max }, Some(Answer::Records { latest, records })) => {
+            (
+                Op::Read {
+                    key,
+                    from,
+                    backward,
+                    max,
+                },
+                Some(Answer::Records { latest, records }),
+            ) => {
                 let expected = versions_read(version_of(key), *from, *backward, *max);
                 told(
                     *latest == version_of(key)
                         && records.len() == expected.len()
-                        && records.iter().zip(expected).all(|((version, id), expected)| {
-                            *version == expected && record_at(key, expected) == Some(*id)
-                        }),
+                        && records
+                            .iter()
+                            .zip(expected)
+                            .all(|((version, id), expected)| {
+                                *version == expected && record_at(key, expected) == Some(*id)
+                            }),
                 )
             }
             (Op::Latest { keys }, Some(Answer::Latest { latest })) => told(
                 latest.len() == keys.len()
                     && keys.iter().zip(latest).all(|(key, (version, id))| {
                         *version == version_of(key)
-                            && *id == version.checked_sub(1).and_then(|_| record_at(key, *version))
+                            && *id
+                                == version
+                                    .checked_sub(1)
+                                    .and_then(|_| record_at(key, *version))
                     }),
             ),
             _ => None,
@@ -183,7 +251,10 @@ impl Model for Entities<'_> {
     }
 
     fn may_end(&self, versions: &Vec<u64>) -> bool {
-        self.ends.values().zip(versions).all(|((_, end), version)| end.len() as u64 == *version)
+        self.ends
+            .values()
+            .zip(versions)
+            .all(|((_, end), version)| end.len() as u64 == *version)
     }
 }
 

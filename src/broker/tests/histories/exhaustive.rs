@@ -1,5 +1,5 @@
-//! The checker against the definition: every order of small histories, of correct ones and of such that were tampered
-//! with.
+//! The checker against the definition: every order of small histories, of correct ones and of such
+//! that were tampered with.
 
 use super::{
     super::world::below,
@@ -30,7 +30,10 @@ fn goes_on(history: &History, order: &mut Vec<usize>, state: &Plain) -> bool {
     }
     left.into_iter().any(|at| {
         let call = &history.calls[at];
-        let was_over = |before: &usize| call.end().is_some_and(|end| end < history.calls[*before].invoked);
+        let was_over = |before: &usize| {
+            call.end()
+                .is_some_and(|end| end < history.calls[*before].invoked)
+        };
         if order.iter().any(was_over) {
             return false;
         }
@@ -65,7 +68,9 @@ fn tamper(history: &mut History, chance: &SimRandom) {
         }
         3 => {
             if let Some(end) = history.calls[at].end() {
-                history.calls[at].outcome = Outcome::Unknown { by: Some(end).filter(|_| below(2) == 0) };
+                history.calls[at].outcome = Outcome::Unknown {
+                    by: Some(end).filter(|_| below(2) == 0),
+                };
             }
         }
         4 => {
@@ -101,31 +106,51 @@ fn tamper(history: &mut History, chance: &SimRandom) {
 
 fn tamper_with_an_end(history: &mut History, chance: &SimRandom) {
     let key = below(chance, history.ends.len() as u64) as usize;
-    let Some(end) = history.ends.values_mut().nth(key) else { return };
+    let Some(end) = history.ends.values_mut().nth(key) else {
+        return;
+    };
     match below(chance, 4) {
         0 => {
             end.pop();
         }
         1 => end.push(1_000),
-        2 => end.extend(history.calls.last().and_then(|call| call.op.ids().first().copied())),
+        2 => end.extend(
+            history
+                .calls
+                .last()
+                .and_then(|call| call.op.ids().first().copied()),
+        ),
         _ if end.len() > 1 => end.swap(0, 1),
         _ => {}
     }
 }
 
 fn tamper_with_answer(call: &mut Call, chance: &SimRandom) {
-    let Outcome::Answered { answer, .. } = &mut call.outcome else { return };
+    let Outcome::Answered { answer, .. } = &mut call.outcome else {
+        return;
+    };
     let kind = below(chance, 4);
-    let nudge =
-        |version: &mut u64| *version = if kind.is_multiple_of(2) { *version + 1 } else { version.saturating_sub(1) };
+    let nudge = |version: &mut u64| {
+        *version = if kind.is_multiple_of(2) {
+            *version + 1
+        } else {
+            version.saturating_sub(1)
+        }
+    };
     match answer {
         Answer::Appended { .. } if kind == 3 => {
-            *answer = Answer::Conflict { failed: vec![(0, below(chance, 4))] };
+            *answer = Answer::Conflict {
+                failed: vec![(0, below(chance, 4))],
+            };
         }
         Answer::Appended { first_versions } => first_versions.iter_mut().for_each(nudge),
         Answer::Conflict { .. } if kind == 3 => {
-            let Op::Append { records, .. } = &call.op else { return };
-            *answer = Answer::Appended { first_versions: records.iter().map(|_| 1 + below(chance, 3)).collect() };
+            let Op::Append { records, .. } = &call.op else {
+                return;
+            };
+            *answer = Answer::Appended {
+                first_versions: records.iter().map(|_| 1 + below(chance, 3)).collect(),
+            };
         }
         Answer::Conflict { failed } => failed.iter_mut().for_each(|(_, version)| nudge(version)),
         Answer::Records { latest, .. } if kind < 2 => nudge(latest),
@@ -158,28 +183,48 @@ fn the_checker_agrees_with_every_order_of_a_small_history() {
         let expected = some_order_explains(&history);
         explained += u64::from(expected);
         refused += u64::from(!expected);
-        assert!(expected || seed % 4 > 0, "seed {seed}: nobody tampered with {history:#?}");
+        assert!(
+            expected || seed % 4 > 0,
+            "seed {seed}: nobody tampered with {history:#?}"
+        );
 
         match history.check() {
             Ok(accepted) => {
                 assert!(expected, "seed {seed}: accepted {history:#?}");
                 unknown_happened += accepted.unknown_happened;
                 unknown_never += accepted.unknown_never;
-                accepted.orders.iter().for_each(|order| assert_explains(&history, order));
+                accepted
+                    .orders
+                    .iter()
+                    .for_each(|order| assert_explains(&history, order));
             }
             Err(fault) => assert!(!expected, "seed {seed}: {fault}\n{history:#?}"),
         }
-        // Once more without what is known from the end beforehand: whether an append happened, and where.
-        match checker::check(&PlainModel { end: Plain::of(&history.ends) }, &history.calls) {
+        // Once more without what is known from the end beforehand: whether an append happened, and
+        // where.
+        match checker::check(
+            &PlainModel {
+                end: Plain::of(&history.ends),
+            },
+            &history.calls,
+        ) {
             Ok(order) => {
                 assert!(expected, "seed {seed}: accepted unsettled {history:#?}");
                 assert_explains(&history, &order);
             }
-            Err(Rejection::NoOrder { .. }) => assert!(!expected, "seed {seed}: unsettled {history:#?}"),
+            Err(Rejection::NoOrder { .. }) => {
+                assert!(!expected, "seed {seed}: unsettled {history:#?}");
+            }
             Err(Rejection::TooManyOrders) => panic!("seed {seed}: undecided"),
         }
     }
     println!("{explained} explained, {refused} refused");
-    assert!(unknown_happened > 0 && unknown_never > 0, "{unknown_happened} happened, {unknown_never} did not");
-    assert!(explained > SEEDS / 4 && refused > SEEDS / 4, "{explained} explained, {refused} refused");
+    assert!(
+        unknown_happened > 0 && unknown_never > 0,
+        "{unknown_happened} happened, {unknown_never} did not"
+    );
+    assert!(
+        explained > SEEDS / 4 && refused > SEEDS / 4,
+        "{explained} explained, {refused} refused"
+    );
 }

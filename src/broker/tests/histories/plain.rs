@@ -1,5 +1,5 @@
-//! Entities written down once more, as plainly as possible: lists of ids. Shares no thought with the model that the
-//! checker uses, so that one is a test of the other.
+//! Entities written down once more, as plainly as possible: lists of ids. Shares no thought with
+//! the model that the checker uses, so that one is a test of the other.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,12 @@ pub(super) struct Plain(pub(super) BTreeMap<u32, Vec<u64>>);
 
 impl Plain {
     pub(super) fn of(ends: &BTreeMap<Key, Vec<u64>>) -> Self {
-        Self(ends.iter().filter(|(_, ids)| !ids.is_empty()).map(|(key, ids)| (key.0, ids.clone())).collect())
+        Self(
+            ends.iter()
+                .filter(|(_, ids)| !ids.is_empty())
+                .map(|(key, ids)| (key.0, ids.clone()))
+                .collect(),
+        )
     }
 
     pub(super) fn ids(&self, key: Key) -> &[u64] {
@@ -25,7 +30,10 @@ impl Plain {
     /// Does it, and says what came of it.
     pub(super) fn apply(&mut self, op: &Op) -> Answer {
         match op {
-            Op::Append { conditions, records } => {
+            Op::Append {
+                conditions,
+                records,
+            } => {
                 let failed: Vec<(usize, u64)> = (0..)
                     .zip(conditions)
                     .filter_map(|(at, (key, expected))| self.failed(at, *key, *expected))
@@ -41,8 +49,14 @@ impl Plain {
                 }
                 Answer::Appended { first_versions }
             }
-            Op::Read { key, from, backward, max } => {
-                let mut records: Vec<(u64, u64)> = (1..).zip(self.ids(*key).iter().copied()).collect();
+            Op::Read {
+                key,
+                from,
+                backward,
+                max,
+            } => {
+                let mut records: Vec<(u64, u64)> =
+                    (1..).zip(self.ids(*key).iter().copied()).collect();
                 let latest = records.len() as u64;
                 if *backward {
                     records.reverse();
@@ -56,8 +70,12 @@ impl Plain {
                 Answer::Records { latest, records }
             }
             Op::Latest { keys } => {
-                let latest = keys.iter().map(|key| (self.ids(*key).len() as u64, self.ids(*key).last().copied()));
-                Answer::Latest { latest: latest.collect() }
+                let latest = keys
+                    .iter()
+                    .map(|key| (self.ids(*key).len() as u64, self.ids(*key).last().copied()));
+                Answer::Latest {
+                    latest: latest.collect(),
+                }
             }
         }
     }
@@ -103,15 +121,32 @@ pub(super) fn assert_explains(history: &History, order: &[usize]) {
     let mut state = Plain::default();
     let mut latest_begin = Tick(0);
     for at in order {
-        let Call { op, invoked, outcome, .. } = &history.calls[*at];
+        let Call {
+            op,
+            invoked,
+            outcome,
+            ..
+        } = &history.calls[*at];
         let says = state.apply(op);
         if let Outcome::Answered { answer, .. } = outcome {
             assert_eq!(says, *answer, "{:?}", history.calls[*at]);
         }
         latest_begin = latest_begin.max(*invoked);
-        let is_in_time = history.calls[*at].end().is_none_or(|end| latest_begin <= end);
-        assert!(is_in_time, "it was over before one that is placed before it: {:?}", history.calls[*at]);
+        let is_in_time = history.calls[*at]
+            .end()
+            .is_none_or(|end| latest_begin <= end);
+        assert!(
+            is_in_time,
+            "it was over before one that is placed before it: {:?}",
+            history.calls[*at]
+        );
     }
-    let keys: Vec<Key> = order.iter().flat_map(|at| history.calls[*at].op.keys()).collect();
-    assert!(keys.iter().all(|key| history.ends[key] == state.ids(*key)), "the end is another");
+    let keys: Vec<Key> = order
+        .iter()
+        .flat_map(|at| history.calls[*at].op.keys())
+        .collect();
+    assert!(
+        keys.iter().all(|key| history.ends[key] == state.ids(*key)),
+        "the end is another"
+    );
 }

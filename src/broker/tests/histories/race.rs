@@ -1,8 +1,8 @@
 //! 64 clients race on a few entities, on one thread and a simulated disk that loses power.
 //!
-//! A seed decides who acts when, when the journal is written, when there is housekeeping, when the broker is restarted
-//! and when the power fails. What the clients were told must be linearizable per entity, and over the entities that an
-//! append is about together.
+//! A seed decides who acts when, when the journal is written, when there is housekeeping, when the
+//! broker is restarted and when the power fails. What the clients were told must be linearizable
+//! per entity, and over the entities that an append is about together.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +44,14 @@ struct Coverage {
 #[test]
 fn what_64_racing_clients_are_told_is_linearizable() {
     let coverage = campaign(0..50);
-    let Accepted { appended, conflicts, reads, unknown_happened, unknown_never, .. } = coverage.accepted;
+    let Accepted {
+        appended,
+        conflicts,
+        reads,
+        unknown_happened,
+        unknown_never,
+        ..
+    } = coverage.accepted;
     for (what, count) in [
         ("appends", appended),
         ("conflicts", conflicts),
@@ -55,9 +62,18 @@ fn what_64_racing_clients_are_told_is_linearizable() {
         assert!(count > 100, "only {count} {what}: {coverage:?}");
     }
     assert!(coverage.met.answered_again > 50, "{coverage:?}");
-    assert!(coverage.runs > 100 && coverage.merged_runs > 10 && coverage.most_segments > 1, "{coverage:?}");
-    assert!(coverage.restarts > 20 && coverage.crashed_recoveries > 10, "{coverage:?}");
-    assert!(CrashMode::ALL.iter().all(|mode| coverage.crashes[mode] > 2), "{coverage:?}");
+    assert!(
+        coverage.runs > 100 && coverage.merged_runs > 10 && coverage.most_segments > 1,
+        "{coverage:?}"
+    );
+    assert!(
+        coverage.restarts > 20 && coverage.crashed_recoveries > 10,
+        "{coverage:?}"
+    );
+    assert!(
+        CrashMode::ALL.iter().all(|mode| coverage.crashes[mode] > 2),
+        "{coverage:?}"
+    );
 }
 
 /// Runs for as many seeds as `RACE_SEEDS` says, `from..to`, and 5,000 without it.
@@ -162,7 +178,10 @@ impl Race {
 
     fn options(&self) -> Options {
         // Tables are due when they have taken a 16th of this, or with half of it in use, a 1,024th.
-        Options { key_memory_bytes: [16 << 10, 64 << 10, 1 << 20][(self.seed % 3) as usize], ..options() }
+        Options {
+            key_memory_bytes: [16 << 10, 64 << 10, 1 << 20][(self.seed % 3) as usize],
+            ..options()
+        }
     }
 
     fn broker(&self) -> &Broker {
@@ -172,7 +191,10 @@ impl Race {
     fn open(&mut self) -> Result<(), crate::broker::OpenError> {
         self.starts += 1;
         let random = SimRandom::new(self.seed * 1_000 + self.starts);
-        self.broker = Some(Broker::open_stepped(env(&self.disk, &self.clock, &random), self.options())?);
+        self.broker = Some(Broker::open_stepped(
+            env(&self.disk, &self.clock, &random),
+            self.options(),
+        )?);
         Ok(())
     }
 
@@ -184,8 +206,12 @@ impl Race {
         match below(&self.chance, 800) {
             0 => self.restart(),
             1 => self.disk.power_off(),
-            2 => self.disk.crash_at(self.disk.operations() + 1 + below(&self.chance, 30)),
-            3 => self.disk.crash_within(self.disk.operations() + 1 + below(&self.chance, 30)),
+            2 => self
+                .disk
+                .crash_at(self.disk.operations() + 1 + below(&self.chance, 30)),
+            3 => self
+                .disk
+                .crash_within(self.disk.operations() + 1 + below(&self.chance, 30)),
             4..=13 => self.keep_house(true),
             14..=60 => self.keep_house(false),
             61..=160 => self.broker().commit_all(),
@@ -212,7 +238,9 @@ impl Race {
     }
 
     fn keep_house(&mut self, checkpoint: bool) {
-        self.clock.advance(std::time::Duration::from_millis(100 + below(&self.chance, 900)));
+        self.clock.advance(std::time::Duration::from_millis(
+            100 + below(&self.chance, 900),
+        ));
         self.broker().keep_house(checkpoint);
         self.coverage.checkpoints += u64::from(checkpoint);
         self.look_at_runs();
@@ -220,12 +248,21 @@ impl Race {
 
     /// Takes note of the key index's files: of each its partition and the offsets that it covers.
     fn look_at_runs(&mut self) {
-        for path in self.disk.files().iter().filter(|path| path.extension().is_some_and(|ending| ending == "keys")) {
+        for path in self
+            .disk
+            .files()
+            .iter()
+            .filter(|path| path.extension().is_some_and(|ending| ending == "keys"))
+        {
             self.runs.insert(path.to_string_lossy().into_owned());
         }
         for (topic, _) in TOPICS {
             let described = self.broker().describe_topic(topic);
-            let segments = described.iter().flat_map(|(_, of)| of).map(|partition| partition.segments).max();
+            let segments = described
+                .iter()
+                .flat_map(|(_, of)| of)
+                .map(|partition| partition.segments)
+                .max();
             self.coverage.most_segments = self.coverage.most_segments.max(segments.unwrap_or(0));
         }
     }
@@ -238,8 +275,12 @@ impl Race {
             closed.expect("nothing fails with the power on");
         }
         for who in 0..CLIENTS as usize {
-            let mut scene =
-                Scene { broker: &broker, chance: &self.chance, recorder: &self.recorder, met: &mut self.coverage.met };
+            let mut scene = Scene {
+                broker: &broker,
+                chance: &self.chance,
+                recorder: &self.recorder,
+                met: &mut self.coverage.met,
+            };
             self.clients[who].hear_last(&mut scene);
         }
         lock(&self.recorder).crashed();
@@ -254,7 +295,11 @@ impl Race {
     /// What was not answered when the broker went is given up, or made again.
     fn return_clients(&mut self) {
         for client in &mut self.clients {
-            client.meet_crash(&self.chance, &mut lock(&self.recorder), &mut self.coverage.met);
+            client.meet_crash(
+                &self.chance,
+                &mut lock(&self.recorder),
+                &mut self.coverage.met,
+            );
         }
     }
 
@@ -308,9 +353,11 @@ impl Race {
     }
 }
 
-/// How many of these files cover more than another one does from the same offset on: they were merged.
+/// How many of these files cover more than another one does from the same offset on: they were
+/// merged.
 fn merged(runs: &BTreeSet<String>) -> usize {
-    // `A-B.keys`: names that begin alike, up to the first dash, are of one partition and begin at one offset.
+    // `A-B.keys`: names that begin alike, up to the first dash, are of one partition and begin at
+    // one offset.
     let begins = |path: &String| path.split('-').next().map(str::to_owned);
     let starts: Vec<_> = runs.iter().map(begins).collect();
     starts.len() - starts.iter().collect::<BTreeSet<_>>().len()

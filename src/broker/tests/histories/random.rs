@@ -1,4 +1,5 @@
-//! Histories as they could have been: clients at random, around one store that does one thing at a time.
+//! Histories as they could have been: clients at random, around one store that does one thing at a
+//! time.
 
 use std::collections::BTreeMap;
 
@@ -46,8 +47,8 @@ struct Run {
     made: usize,
 }
 
-/// A correct history: each call takes effect at one moment while it is out. Calls that were given up do so later or
-/// never; those that are out when it crashes, before that or never.
+/// A correct history: each call takes effect at one moment while it is out. Calls that were given
+/// up do so later or never; those that are out when it crashes, before that or never.
 pub(super) fn correct_history(seed: u64, shape: Shape) -> History {
     let mut run = Run {
         shape,
@@ -58,11 +59,17 @@ pub(super) fn correct_history(seed: u64, shape: Shape) -> History {
         late: Vec::new(),
         made: 0,
     };
-    while run.made < shape.calls || run.clients.iter().any(|client| !matches!(client, Client::Idle)) {
+    while run.made < shape.calls
+        || run
+            .clients
+            .iter()
+            .any(|client| !matches!(client, Client::Idle))
+    {
         run.step();
     }
-    let ends: BTreeMap<Key, Vec<u64>> =
-        (0..shape.keys).map(|key| (Key(key), run.store.ids(Key(key)).to_vec())).collect();
+    let ends: BTreeMap<Key, Vec<u64>> = (0..shape.keys)
+        .map(|key| (Key(key), run.store.ids(Key(key)).to_vec()))
+        .collect();
     run.recorder.finish(ends)
 }
 
@@ -76,7 +83,9 @@ impl Run {
             self.crash();
         }
         if !self.late.is_empty() && self.one_in(4) {
-            let op = self.late.swap_remove(below(&self.chance, self.late.len() as u64) as usize);
+            let op = self
+                .late
+                .swap_remove(below(&self.chance, self.late.len() as u64) as usize);
             if self.one_in(2) {
                 self.store.apply(&op);
             }
@@ -151,15 +160,23 @@ impl Run {
         if self.shape.several && self.one_in(3) {
             let (one, other) = self.two_keys();
             return match below(&self.chance, 5) {
-                0 => Op::Latest { keys: vec![one, other] },
+                0 => Op::Latest {
+                    keys: vec![one, other],
+                },
                 // A condition on an entity that is not written.
                 1 => Op::Append {
                     conditions: vec![(other, self.any_expected(other))],
                     records: vec![(one, self.recorder.fresh_ids(count))],
                 },
                 _ => Op::Append {
-                    conditions: vec![(one, self.any_expected(one)), (other, self.any_expected(other))],
-                    records: vec![(one, self.recorder.fresh_ids(count)), (other, self.recorder.fresh_ids(1))],
+                    conditions: vec![
+                        (one, self.any_expected(one)),
+                        (other, self.any_expected(other)),
+                    ],
+                    records: vec![
+                        (one, self.recorder.fresh_ids(count)),
+                        (other, self.recorder.fresh_ids(1)),
+                    ],
                 },
             };
         }
@@ -174,7 +191,11 @@ impl Run {
                 max: below(&self.chance, 4),
             },
             3 => Op::append(key, None, &self.recorder.fresh_ids(count)),
-            _ => Op::append(key, Some(self.any_expected(key)), &self.recorder.fresh_ids(count)),
+            _ => Op::append(
+                key,
+                Some(self.any_expected(key)),
+                &self.recorder.fresh_ids(count),
+            ),
         }
     }
 }

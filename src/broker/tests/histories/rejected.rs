@@ -41,33 +41,48 @@ impl Story {
     }
 
     fn history(&self, a: &[u64], b: &[u64]) -> History {
-        self.0.clone().finish(BTreeMap::from([(A, a.to_vec()), (B, b.to_vec())]))
+        self.0
+            .clone()
+            .finish(BTreeMap::from([(A, a.to_vec()), (B, b.to_vec())]))
     }
 
     #[track_caller]
     fn accepted(&self, a: &[u64], b: &[u64]) {
-        self.history(a, b).check().unwrap_or_else(|fault| panic!("{fault}"));
+        self.history(a, b)
+            .check()
+            .unwrap_or_else(|fault| panic!("{fault}"));
     }
 
     #[track_caller]
     fn rejected(&self, a: &[u64], b: &[u64]) {
-        let fault = self.history(a, b).check().expect_err("this must not be accepted").to_string();
+        let fault = self
+            .history(a, b)
+            .check()
+            .expect_err("this must not be accepted")
+            .to_string();
         assert!(fault.contains("not linearizable"), "{fault}");
     }
 }
 
 fn appended(version: u64) -> Answer {
-    Answer::Appended { first_versions: vec![version] }
+    Answer::Appended {
+        first_versions: vec![version],
+    }
 }
 
 /// The first condition failed, at this version.
 fn conflict(actual: u64) -> Answer {
-    Answer::Conflict { failed: vec![(0, actual)] }
+    Answer::Conflict {
+        failed: vec![(0, actual)],
+    }
 }
 
 /// All of an entity.
 fn records(ids: &[u64]) -> Answer {
-    Answer::Records { latest: ids.len() as u64, records: (1..).zip(ids.iter().copied()).collect() }
+    Answer::Records {
+        latest: ids.len() as u64,
+        records: (1..).zip(ids.iter().copied()).collect(),
+    }
 }
 
 fn at(version: u64, id: u64) -> Op {
@@ -123,7 +138,10 @@ fn a_lost_update_whose_version_was_given_out_again_is_rejected() {
 fn a_conflict_with_a_version_that_was_never_current_during_the_call_is_rejected() {
     let told = |actual: u64| {
         let mut story = Story::with(&[1, 2]);
-        let (append, conflicting) = (story.begin(Op::append(A, None, &[3])), story.begin(at(1, 4)));
+        let (append, conflicting) = (
+            story.begin(Op::append(A, None, &[3])),
+            story.begin(at(1, 4)),
+        );
         story.end(append, appended(3));
         story.end(conflicting, conflict(actual));
         story.call(Op::append(A, None, &[5]), appended(4));
@@ -132,7 +150,8 @@ fn a_conflict_with_a_version_that_was_never_current_during_the_call_is_rejected(
     // Before the append that it overlaps, or behind.
     told(2).accepted(&[1, 2, 3, 5], &[]);
     told(3).accepted(&[1, 2, 3, 5], &[]);
-    // What was expected cannot conflict; nor can what is long past, what comes later, and what is never reached.
+    // What was expected cannot conflict; nor can what is long past, what comes later, and what is
+    // never reached.
     for actual in [1, 0, 4, 5] {
         told(actual).rejected(&[1, 2, 3, 5], &[]);
     }
@@ -147,7 +166,10 @@ fn a_conflict_that_was_none_is_rejected() {
     ] {
         let told = |ids: &[u64]| {
             let mut story = Story::with(ids);
-            story.call(Op::append(A, Some(expected), &[9]), conflict(ids.len() as u64));
+            story.call(
+                Op::append(A, Some(expected), &[9]),
+                conflict(ids.len() as u64),
+            );
             story
         };
         told(&fails).accepted(&fails, &[]);
@@ -159,13 +181,31 @@ fn a_conflict_that_was_none_is_rejected() {
 fn a_conflict_that_does_not_name_all_conditions_that_fail_is_rejected() {
     let told = |failed: &[(usize, u64)]| {
         let mut story = Story::with(&[1]);
-        let conditions = vec![(A, Expected::At(0)), (B, Expected::Absent), (B, Expected::At(7))];
-        let op = Op::Append { conditions, records: vec![(A, vec![2])] };
-        story.call(op, Answer::Conflict { failed: failed.to_vec() });
+        let conditions = vec![
+            (A, Expected::At(0)),
+            (B, Expected::Absent),
+            (B, Expected::At(7)),
+        ];
+        let op = Op::Append {
+            conditions,
+            records: vec![(A, vec![2])],
+        };
+        story.call(
+            op,
+            Answer::Conflict {
+                failed: failed.to_vec(),
+            },
+        );
         story
     };
     told(&[(0, 1), (2, 0)]).accepted(&[1], &[]);
-    for failed in [vec![], vec![(0, 1)], vec![(2, 0)], vec![(0, 1), (1, 0), (2, 0)], vec![(0, 1), (2, 1)]] {
+    for failed in [
+        vec![],
+        vec![(0, 1)],
+        vec![(2, 0)],
+        vec![(0, 1), (1, 0), (2, 0)],
+        vec![(0, 1), (2, 1)],
+    ] {
         told(&failed).rejected(&[1], &[]);
     }
 }
@@ -190,11 +230,22 @@ fn an_old_state_read_after_a_newer_one_is_rejected() {
 fn a_latest_version_that_is_old_is_rejected() {
     let told = |version: u64, id: Option<u64>| {
         let mut story = Story::with(&[1, 2]);
-        story.call(Op::Latest { keys: vec![A] }, Answer::Latest { latest: vec![(version, id)] });
+        story.call(
+            Op::Latest { keys: vec![A] },
+            Answer::Latest {
+                latest: vec![(version, id)],
+            },
+        );
         story
     };
     told(2, Some(2)).accepted(&[1, 2], &[]);
-    for (version, id) in [(1, Some(1)), (2, Some(1)), (2, None), (0, None), (3, Some(2))] {
+    for (version, id) in [
+        (1, Some(1)),
+        (2, Some(1)),
+        (2, None),
+        (0, None),
+        (3, Some(2)),
+    ] {
         told(version, id).rejected(&[1, 2], &[]);
     }
 }
@@ -203,8 +254,19 @@ fn a_latest_version_that_is_old_is_rejected() {
 fn a_read_that_leaves_records_out_or_changes_their_place_is_rejected() {
     let told = |from: u64, backward: bool, max: u64, records: &[(u64, u64)]| {
         let mut story = Story::with(&[11, 12, 13]);
-        let op = Op::Read { key: A, from, backward, max };
-        story.call(op, Answer::Records { latest: 3, records: records.to_vec() });
+        let op = Op::Read {
+            key: A,
+            from,
+            backward,
+            max,
+        };
+        story.call(
+            op,
+            Answer::Records {
+                latest: 3,
+                records: records.to_vec(),
+            },
+        );
         story
     };
     let ends = [11, 12, 13];
@@ -309,7 +371,10 @@ fn a_part_of_an_append_is_rejected() {
 
 /// One record for each of A and B.
 fn both(a: u64, b: u64) -> Op {
-    Op::Append { conditions: Vec::new(), records: vec![(A, vec![a]), (B, vec![b])] }
+    Op::Append {
+        conditions: Vec::new(),
+        records: vec![(A, vec![a]), (B, vec![b])],
+    }
 }
 
 #[test]
@@ -330,7 +395,12 @@ fn half_of_an_append_to_two_entities_seen_by_a_reader_is_rejected() {
         let append = story.begin(both(1, 2));
         story.call(Op::read(A), records(first));
         story.call(Op::read(B), records(second));
-        story.end(append, Answer::Appended { first_versions: vec![1, 1] });
+        story.end(
+            append,
+            Answer::Appended {
+                first_versions: vec![1, 1],
+            },
+        );
         story
     };
     told(&[], &[]).accepted(&[1], &[2]);
@@ -345,8 +415,16 @@ fn half_of_an_append_to_two_entities_in_one_look_at_both_is_rejected() {
     let told = |a: (u64, Option<u64>), b: (u64, Option<u64>)| {
         let mut story = Story::default();
         let append = story.begin(both(1, 2));
-        story.call(Op::Latest { keys: vec![A, B] }, Answer::Latest { latest: vec![a, b] });
-        story.end(append, Answer::Appended { first_versions: vec![1, 1] });
+        story.call(
+            Op::Latest { keys: vec![A, B] },
+            Answer::Latest { latest: vec![a, b] },
+        );
+        story.end(
+            append,
+            Answer::Appended {
+                first_versions: vec![1, 1],
+            },
+        );
         story
     };
     told((0, None), (0, None)).accepted(&[1], &[2]);
@@ -360,12 +438,27 @@ fn appends_to_two_entities_in_different_orders_are_rejected() {
     let mut story = Story::default();
     let (one, other) = (story.begin(both(1, 11)), story.begin(both(2, 12)));
     let (first, second) = (vec![1, 1], vec![2, 2]);
-    story.end(one, Answer::Appended { first_versions: first });
+    story.end(
+        one,
+        Answer::Appended {
+            first_versions: first,
+        },
+    );
     let mut crossed = story.clone();
-    story.end(other, Answer::Appended { first_versions: second });
+    story.end(
+        other,
+        Answer::Appended {
+            first_versions: second,
+        },
+    );
     story.accepted(&[1, 2], &[11, 12]);
     story.rejected(&[1, 2], &[12, 11]);
-    crossed.end(other, Answer::Appended { first_versions: vec![2, 1] });
+    crossed.end(
+        other,
+        Answer::Appended {
+            first_versions: vec![2, 1],
+        },
+    );
     crossed.rejected(&[1, 2], &[12, 11]);
 }
 
@@ -374,7 +467,10 @@ fn a_condition_on_an_entity_that_is_not_written_is_checked_at_the_same_moment() 
     let told = |first_version: u64| {
         let mut story = Story::default();
         story.call(Op::append(B, None, &[1]), appended(1));
-        let op = Op::Append { conditions: vec![(B, Expected::At(first_version))], records: vec![(A, vec![2])] };
+        let op = Op::Append {
+            conditions: vec![(B, Expected::At(first_version))],
+            records: vec![(A, vec![2])],
+        };
         story.call(op, appended(1));
         story
     };
@@ -389,7 +485,9 @@ fn one_wrong_answer_is_found(seed: u64, shape: Shape, every: usize) {
     history.check().unwrap_or_else(|fault| panic!("{fault}"));
     for at in (0..history.calls.len()).step_by(every) {
         let mut wrong = history.clone();
-        let Outcome::Answered { answer, .. } = &mut wrong.calls[at].outcome else { continue };
+        let Outcome::Answered { answer, .. } = &mut wrong.calls[at].outcome else {
+            continue;
+        };
         match answer {
             Answer::Appended { first_versions } => first_versions[0] += 1,
             Answer::Conflict { failed } => failed[0].1 += 10_000,
@@ -403,18 +501,39 @@ fn one_wrong_answer_is_found(seed: u64, shape: Shape, every: usize) {
 
 #[test]
 fn one_wrong_answer_in_a_long_history_is_found() {
-    let shape = Shape { clients: 64, calls: 2_000, keys: 1, several: false, crash_every: 1_000, give_up_every: 50 };
+    let shape = Shape {
+        clients: 64,
+        calls: 2_000,
+        keys: 1,
+        several: false,
+        crash_every: 1_000,
+        give_up_every: 50,
+    };
     one_wrong_answer_is_found(7, shape, 20);
 }
 
 #[test]
 fn one_wrong_answer_in_a_history_of_several_entities_is_found() {
-    let shape = Shape { clients: 16, calls: 300, keys: 3, several: true, crash_every: 300, give_up_every: 50 };
+    let shape = Shape {
+        clients: 16,
+        calls: 300,
+        keys: 3,
+        several: true,
+        crash_every: 300,
+        give_up_every: 50,
+    };
     one_wrong_answer_is_found(8, shape, 5);
 }
 
 #[test]
 fn one_wrong_answer_of_64_clients_that_race_for_several_entities_is_found() {
-    let shape = Shape { clients: 64, calls: 1_000, keys: 3, several: true, crash_every: 1_000, give_up_every: 50 };
+    let shape = Shape {
+        clients: 64,
+        calls: 1_000,
+        keys: 3,
+        several: true,
+        crash_every: 1_000,
+        give_up_every: 50,
+    };
     one_wrong_answer_is_found(9, shape, 50);
 }

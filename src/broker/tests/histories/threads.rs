@@ -1,6 +1,6 @@
-//! Clients that race on threads of their own, beside the threads of the broker: for what one thread cannot interleave,
-//! such as a look-up in files while a merge changes them. Whatever order the threads come in, the history must be
-//! accepted.
+//! Clients that race on threads of their own, beside the threads of the broker: for what one thread
+//! cannot interleave, such as a look-up in files while a merge changes them. Whatever order the
+//! threads come in, the history must be accepted.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,10 @@ const ACTS: u32 = 150;
 
 /// Tables that are written out all the time.
 fn small_tables() -> Options {
-    Options { key_memory_bytes: 32 << 10, ..options() }
+    Options {
+        key_memory_bytes: 32 << 10,
+        ..options()
+    }
 }
 
 #[test]
@@ -36,7 +39,10 @@ fn what_clients_on_threads_are_told_is_linearizable() {
         conflicts += accepted.conflicts;
         unknown += accepted.unknown_happened + accepted.unknown_never;
     }
-    assert!(appended > 100 && conflicts > 100 && unknown > 0, "{appended}, {conflicts}, {unknown}");
+    assert!(
+        appended > 100 && conflicts > 100 && unknown > 0,
+        "{appended}, {conflicts}, {unknown}"
+    );
 }
 
 /// Half of the races end when the power fails.
@@ -45,10 +51,14 @@ fn race(seed: u64) -> Accepted {
     let clock = SimClock::new(1_700_000_000_000);
     let environment = env(&disk, &clock, &SimRandom::new(seed + 1));
     let broker = Broker::open(environment, small_tables()).expect("nothing fails");
-    let wait = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let wait = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     for (topic, partitions) in TOPICS {
         let settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
-        let created = broker.create_topic(topic, partitions, &settings).expect("it is a good name");
+        let created = broker
+            .create_topic(topic, partitions, &settings)
+            .expect("it is a good name");
         wait.block_on(created).expect("nothing fails");
     }
     if seed % 2 == 1 {
@@ -57,7 +67,8 @@ fn race(seed: u64) -> Accepted {
     let recorder = Arc::new(Mutex::new(Recorder::default()));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
-            let (broker, recorder, clock) = (Arc::clone(&broker), Arc::clone(&recorder), clock.clone());
+            let (broker, recorder, clock) =
+                (Arc::clone(&broker), Arc::clone(&recorder), clock.clone());
             let chance = SimRandom::new(seed * 1_000 + u64::from(number));
             std::thread::Builder::new()
                 .name(format!("client {number}"))
@@ -65,7 +76,9 @@ fn race(seed: u64) -> Accepted {
                 .expect("there is room for a thread")
         })
         .collect();
-    clients.into_iter().for_each(|client| client.join().expect("no client has failed"));
+    clients
+        .into_iter()
+        .for_each(|client| client.join().expect("no client has failed"));
     if disk.is_on() {
         broker.close().expect("nothing fails with the power on");
     } else {
@@ -73,21 +86,47 @@ fn race(seed: u64) -> Accepted {
     }
     drop(broker);
     lock(&recorder).crashed();
-    let disk = disk.power_cut(seed, if seed % 2 == 1 { CrashMode::RandomSubset } else { CrashMode::LoseUnsynced });
-    let broker = Broker::open_stepped(env(&disk, &clock, &SimRandom::new(seed + 2)), small_tables());
+    let disk = disk.power_cut(
+        seed,
+        if seed % 2 == 1 {
+            CrashMode::RandomSubset
+        } else {
+            CrashMode::LoseUnsynced
+        },
+    );
+    let broker = Broker::open_stepped(
+        env(&disk, &clock, &SimRandom::new(seed + 2)),
+        small_tables(),
+    );
     let ends = ends_of(&broker.expect("it can be opened"));
     let history = lock(&recorder).clone().finish(ends);
-    history.check().unwrap_or_else(|fault| panic!("seed {seed}, which does not decide all of it: {fault}"))
+    history
+        .check()
+        .unwrap_or_else(|fault| panic!("seed {seed}, which does not decide all of it: {fault}"))
 }
 
 /// Makes calls, and hears the answer to each of them unless the power fails.
-fn act(number: u32, broker: &Broker, recorder: &Mutex<Recorder>, chance: &SimRandom, clock: &SimClock) {
+fn act(
+    number: u32,
+    broker: &Broker,
+    recorder: &Mutex<Recorder>,
+    chance: &SimRandom,
+    clock: &SimClock,
+) {
     let mut client = Client::default();
     let mut met = Met::default();
     let mut acts = 0;
     while (acts < ACTS || !client.is_idle()) && !broker.shared.has_failed() {
         acts += u32::from(client.is_idle());
-        client.act(number, &mut Scene { broker, chance, recorder, met: &mut met });
+        client.act(
+            number,
+            &mut Scene {
+                broker,
+                chance,
+                recorder,
+                met: &mut met,
+            },
+        );
         clock.advance(std::time::Duration::from_millis(1));
         std::thread::yield_now();
     }

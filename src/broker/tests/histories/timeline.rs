@@ -16,8 +16,8 @@ pub(super) enum Point {
 
 /// Where each call begins and ends. Calls are known by their place in the history.
 ///
-/// Taking a call out and putting it back costs a few stores, as long as calls are put back in the reverse order: what
-/// was taken out remembers its neighbours (Knuth, "Dancing links", 2000).
+/// Taking a call out and putting it back costs a few stores, as long as calls are put back in the
+/// reverse order: what was taken out remembers its neighbours (Knuth, "Dancing links", 2000).
 #[derive(Debug)]
 pub(super) struct Timeline {
     points: Vec<Point>,
@@ -28,8 +28,8 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Of calls that begin and end then; no end is later than all others. Of points at the same time begins come first,
-    /// which calls such calls concurrent.
+    /// Of calls that begin and end then; no end is later than all others. Of points at the same
+    /// time begins come first, which calls such calls concurrent.
     pub(super) fn new(calls: &[(u64, Option<u64>)]) -> Self {
         let mut at: Vec<(u64, Point)> = Vec::new();
         for (call, (begin, end)) in calls.iter().enumerate() {
@@ -37,7 +37,9 @@ impl Timeline {
             at.push((end.unwrap_or(u64::MAX), Point::End(call)));
         }
         at.sort_by_key(|(tick, point)| (*tick, matches!(point, Point::End(_))));
-        let points: Vec<Point> = std::iter::once(Point::Edge).chain(at.into_iter().map(|(_, point)| point)).collect();
+        let points: Vec<Point> = std::iter::once(Point::Edge)
+            .chain(at.into_iter().map(|(_, point)| point))
+            .collect();
         let mut of = vec![(0, 0); calls.len()];
         for (place, point) in points.iter().enumerate() {
             match *point {
@@ -49,7 +51,12 @@ impl Timeline {
         let len = points.len();
         let next = (1..=len).map(|place| place % len).collect();
         let previous = (0..len).map(|place| (place + len - 1) % len).collect();
-        Self { points, next, previous, of }
+        Self {
+            points,
+            next,
+            previous,
+            of,
+        }
     }
 
     /// Where the end of a call lies among all ends.
@@ -65,15 +72,19 @@ impl Timeline {
     /// The point behind a place; or behind where it was, if it has just been taken out.
     pub(super) fn behind(&self, place: usize) -> (usize, Point) {
         let is_out = self.next[self.previous[place]] != place;
-        self.at(if is_out { self.next[self.previous[place]] } else { self.next[place] })
+        self.at(if is_out {
+            self.next[self.previous[place]]
+        } else {
+            self.next[place]
+        })
     }
 
     fn at(&self, place: usize) -> (usize, Point) {
         (place, self.points[place])
     }
 
-    /// The calls that begin before the first end, earliest first: none of the list is over before they begin. And that
-    /// end.
+    /// The calls that begin before the first end, earliest first: none of the list is over before
+    /// they begin. And that end.
     pub(super) fn open(&self) -> (Vec<usize>, Point) {
         let mut calls = Vec::new();
         let (mut place, mut point) = self.first();

@@ -42,7 +42,11 @@ fn appended(payload: &Payload) -> Vec<Appended> {
             let (mut key, mut value) = (Vec::new(), Vec::new());
             payload.write_key(&mut key, client, number);
             payload.write(&mut value, client, number);
-            all.push(Appended { partition: payload.partition(&key, number), key, value });
+            all.push(Appended {
+                partition: payload.partition(&key, number),
+                key,
+                value,
+            });
         }
     }
     all
@@ -50,7 +54,12 @@ fn appended(payload: &Payload) -> Vec<Appended> {
 
 fn check(payload: &Payload, records: &[Appended]) -> Result<(), String> {
     let mut check = payload.check();
-    for Appended { partition, key, value } in records {
+    for Appended {
+        partition,
+        key,
+        value,
+    } in records
+    {
         let key = Some(&key[..]).filter(|key| !key.is_empty());
         check.record(*partition, key, value)?;
     }
@@ -59,11 +68,22 @@ fn check(payload: &Payload, records: &[Appended]) -> Result<(), String> {
 
 #[test]
 fn what_was_appended_passes_the_check() {
-    for (record_bytes, keys) in [1, 11, 12, 13, 1000].into_iter().flat_map(|bytes| KEYS.map(|keys| (bytes, keys))) {
+    for (record_bytes, keys) in [1, 11, 12, 13, 1000]
+        .into_iter()
+        .flat_map(|bytes| KEYS.map(|keys| (bytes, keys)))
+    {
         let payload = Payload::new(&plan(record_bytes, keys), 5);
         let records = appended(&payload);
-        assert!(records.iter().all(|record| record.value.len() == record_bytes));
-        assert!(records.iter().all(|record| record.key.is_empty() == (keys == Keys::None)));
+        assert!(
+            records
+                .iter()
+                .all(|record| record.value.len() == record_bytes)
+        );
+        assert!(
+            records
+                .iter()
+                .all(|record| record.key.is_empty() == (keys == Keys::None))
+        );
         assert_eq!(check(&payload, &records), Ok(()));
     }
 }
@@ -82,7 +102,10 @@ fn a_record_that_is_missing_doubled_moved_or_changed_is_found() {
             doubled.insert(at, records[at].clone());
             assert!(check(&payload, &doubled).is_err());
             doubled.remove((at + 2) % doubled.len());
-            assert!(check(&payload, &doubled).is_err(), "also where the number is right");
+            assert!(
+                check(&payload, &doubled).is_err(),
+                "also where the number is right"
+            );
 
             let mut moved = records.clone();
             moved[at].partition.0 = (moved[at].partition.0 + 1) % 3;
@@ -108,9 +131,13 @@ fn records_of_one_client_and_partition_that_change_places_are_found() {
         let records = appended(&payload);
         for at in 0..records.len() {
             let same_lane = |later: &usize| {
-                *later % 2 == at % 2 && *later > at && records[*later].partition == records[at].partition
+                *later % 2 == at % 2
+                    && *later > at
+                    && records[*later].partition == records[at].partition
             };
-            let Some(later) = (0..records.len()).find(same_lane) else { continue };
+            let Some(later) = (0..records.len()).find(same_lane) else {
+                continue;
+            };
             let mut swapped = records.clone();
             swapped.swap(at, later);
             assert!(check(&payload, &swapped).is_err());
@@ -127,7 +154,10 @@ fn every_record_of_a_request_is_about_the_same_entity_and_clients_share_none() {
         key
     };
     for request in 0..4 {
-        assert!(key(0, 3 * request) == key(0, 3 * request + 2), "three records make up a request");
+        assert!(
+            key(0, 3 * request) == key(0, 3 * request + 2),
+            "three records make up a request"
+        );
         assert!((0..12).all(|number| key(0, 3 * request) != key(1, number)));
     }
 }
@@ -144,5 +174,8 @@ fn the_median_is_taken_of_each_figure() {
         max: Duration::ZERO,
     };
     let medians = Figures::medians(&[figures(3.0, 1), figures(1.0, 3), figures(2.0, 9)]);
-    assert_eq!((medians.records_per_second, medians.p50), (2.0, Duration::from_millis(3)));
+    assert_eq!(
+        (medians.records_per_second, medians.p50),
+        (2.0, Duration::from_millis(3))
+    );
 }

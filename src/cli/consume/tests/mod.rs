@@ -10,13 +10,20 @@ use crate::{
 use prost::Message;
 
 fn stored(record: proto::Record) -> Vec<u8> {
-    proto::Record { offset: Some(7), append_time_ms: Some(2000), ..record }.encode_to_vec()
+    proto::Record {
+        offset: Some(7),
+        append_time_ms: Some(2000),
+        ..record
+    }
+    .encode_to_vec()
 }
 
 fn render(format: Format, encoded: &[u8]) -> Option<String> {
     let mut out = Vec::new();
     let record = RecordView::parse(encoded).unwrap();
-    format.render(&mut out, PartitionId(3), &record).then(|| String::from_utf8(out).unwrap())
+    format
+        .render(&mut out, PartitionId(3), &record)
+        .then(|| String::from_utf8(out).unwrap())
 }
 
 #[test]
@@ -26,7 +33,10 @@ fn json_has_text_where_bytes_are_text() {
         value: Some("va\nlue".into()),
         r#type: "placed".to_owned(),
         timestamp_ms: Some(-5),
-        headers: vec![proto::Header { name: "h".to_owned(), value: "x".into() }],
+        headers: vec![proto::Header {
+            name: "h".to_owned(),
+            value: "x".into(),
+        }],
         ..proto::Record::default()
     };
     assert_eq!(
@@ -42,7 +52,10 @@ fn json_has_text_where_bytes_are_text() {
 
 #[test]
 fn json_has_base64_where_bytes_are_not_text() {
-    let header = proto::Header { name: "h".to_owned(), value: b"\xfe"[..].into() };
+    let header = proto::Header {
+        name: "h".to_owned(),
+        value: b"\xfe"[..].into(),
+    };
     let record = proto::Record {
         key: Some(b"\xff"[..].into()),
         value: Some(b"\x80\x81"[..].into()),
@@ -64,15 +77,29 @@ fn json_has_base64_where_bytes_are_not_text() {
 #[test]
 fn json_has_null_where_nothing_is() {
     let json = render(Format::Json, &stored(proto::Record::default())).unwrap();
-    assert!(json.contains(r#""key":null"#) && json.contains(r#""value":null"#), "{json}");
+    assert!(
+        json.contains(r#""key":null"#) && json.contains(r#""value":null"#),
+        "{json}"
+    );
 }
 
 #[test]
 fn json_has_the_version_and_says_what_was_erased() {
-    let record = proto::Record { version: Some(12), erased: Some(vec![9; 32].into()), ..proto::Record::default() };
+    let record = proto::Record {
+        version: Some(12),
+        erased: Some(vec![9; 32].into()),
+        ..proto::Record::default()
+    };
     let json = render(Format::Json, &stored(record.clone())).unwrap();
-    assert!(json.contains(r#""version":12,"erased":true,"key":null"#), "{json}");
-    assert_eq!(render(Format::Value, &stored(record)), None, "there is nothing left to print");
+    assert!(
+        json.contains(r#""version":12,"erased":true,"key":null"#),
+        "{json}"
+    );
+    assert_eq!(
+        render(Format::Value, &stored(record)),
+        None,
+        "there is nothing left to print"
+    );
 }
 
 #[test]
@@ -82,7 +109,11 @@ fn values_are_written_byte_for_byte_and_tombstones_not_at_all() {
         let mut run = Vec::new();
         record.encode(&mut run);
         let (_, encoded) = crate::types::Records::new(&run).next().unwrap().unwrap();
-        Format::Value.render(&mut out, PartitionId(0), &RecordView::parse(encoded).unwrap())
+        Format::Value.render(
+            &mut out,
+            PartitionId(0),
+            &RecordView::parse(encoded).unwrap(),
+        )
     };
     assert!(print(Record::new().value(b"\xff\r")));
     assert!(print(Record::new().value("")));
@@ -91,7 +122,10 @@ fn values_are_written_byte_for_byte_and_tombstones_not_at_all() {
 }
 
 fn plan(ends: &[u64], from: Position, follow: bool, max: Option<u64>) -> Plan {
-    let ends = ends.iter().zip(0..).map(|(end, partition)| (PartitionId(partition), Offset(*end)));
+    let ends = ends
+        .iter()
+        .zip(0..)
+        .map(|(end, partition)| (PartitionId(partition), Offset(*end)));
     Plan::of("orders", ends, from, follow, max)
 }
 
@@ -120,6 +154,10 @@ fn an_offset_past_the_end_is_left_for_the_broker_to_refuse() {
 #[test]
 fn a_limit_counts_over_all_partitions() {
     let mut plan = plan(&[3, 3], Position::Earliest, true, Some(2));
-    assert!(plan.take(PartitionId(0), 0) && plan.take(PartitionId(1), 0) && !plan.take(PartitionId(1), 1));
+    assert!(
+        plan.take(PartitionId(0), 0)
+            && plan.take(PartitionId(1), 0)
+            && !plan.take(PartitionId(1), 1)
+    );
     assert!(plan.is_complete());
 }

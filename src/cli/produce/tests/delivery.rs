@@ -32,7 +32,10 @@ async fn values(client: &Client, topic: &str) -> Vec<String> {
 fn start(
     client: &Client,
     input: String,
-) -> (tokio::task::JoinHandle<(Summary, Result<(), Stopped>)>, mpsc::Receiver<()>) {
+) -> (
+    tokio::task::JoinHandle<(Summary, Result<(), Stopped>)>,
+    mpsc::Receiver<()>,
+) {
     let (sender, source) = mpsc::channel(1);
     let (tell, taken) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -45,8 +48,20 @@ fn start(
     });
     let client = client.clone();
     let delivering = tokio::spawn(async move {
-        let producer = client.producer("orders").give_up_after(Duration::from_secs(60)).open().await.unwrap();
-        deliver(producer, None, source, Summary::new(Env::system().clock), ProgressBar::hidden()).await
+        let producer = client
+            .producer("orders")
+            .give_up_after(Duration::from_secs(60))
+            .open()
+            .await
+            .unwrap();
+        deliver(
+            producer,
+            None,
+            source,
+            Summary::new(Env::system().clock),
+            ProgressBar::hidden(),
+        )
+        .await
     });
     (delivering, taken)
 }
@@ -54,7 +69,12 @@ fn start(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_line_is_stored_once_and_in_order_while_the_broker_crashes() {
     let mut broker = TestBroker::start().await;
-    broker.client().topics().create(&NewTopic::new("orders")).await.unwrap();
+    broker
+        .client()
+        .topics()
+        .create(&NewTopic::new("orders"))
+        .await
+        .unwrap();
     let expected: Vec<String> = (0..60_000).map(|number| number.to_string()).collect();
     let (delivering, mut taken) = start(&broker.client(), expected.join("\n"));
 
@@ -70,7 +90,10 @@ async fn every_line_is_stored_once_and_in_order_while_the_broker_crashes() {
 
     outcome.unwrap();
     assert_eq!(summary.stored(), "lines 1 to 60000 are stored");
-    assert!(values(&broker.client(), "orders").await == expected, "a line is missing, doubled or out of order");
+    assert!(
+        values(&broker.client(), "orders").await == expected,
+        "a line is missing, doubled or out of order"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,13 +102,23 @@ async fn a_line_that_is_refused_ends_the_delivery_behind_what_came_before() {
     let small = NewTopic::new("orders").setting("max.record.bytes", "1KiB");
     broker.client().topics().create(&small).await.unwrap();
 
-    let lines = ["fine\n".repeat(1500), "x".repeat(2000), "\nfine\n".to_owned()].concat();
+    let lines = [
+        "fine\n".repeat(1500),
+        "x".repeat(2000),
+        "\nfine\n".to_owned(),
+    ]
+    .concat();
     let (delivering, mut taken) = start(&broker.client(), lines);
     while taken.recv().await.is_some() {}
     let (summary, outcome) = delivering.await.unwrap();
 
-    let Stopped::Refused { lines, error } = outcome.unwrap_err() else { panic!("it was not refused") };
-    assert_eq!((lines, error.reason()), ((1501, 1501), Some("RECORD_TOO_LARGE")));
+    let Stopped::Refused { lines, error } = outcome.unwrap_err() else {
+        panic!("it was not refused")
+    };
+    assert_eq!(
+        (lines, error.reason()),
+        ((1501, 1501), Some("RECORD_TOO_LARGE"))
+    );
     assert_eq!(summary.stored(), "lines 1 to 1500 are stored");
     assert_eq!(values(&broker.client(), "orders").await.len(), 1500);
 }
@@ -94,16 +127,30 @@ async fn a_line_that_is_refused_ends_the_delivery_behind_what_came_before() {
 async fn what_the_broker_refuses_ends_the_delivery_although_more_input_could_come() {
     let broker = TestBroker::start().await;
     let client = broker.client();
-    client.topics().create(&NewTopic::new("orders")).await.unwrap();
-    let producer = client.producer("orders").partition(PartitionId(7)).open().await.unwrap();
+    client
+        .topics()
+        .create(&NewTopic::new("orders"))
+        .await
+        .unwrap();
+    let producer = client
+        .producer("orders")
+        .partition(PartitionId(7))
+        .open()
+        .await
+        .unwrap();
     let (sender, source) = mpsc::channel(1);
     let mut lines = Lines::new(&b"one\ntwo\n"[..], "input", Fields::default());
-    sender.send(Ok(lines.next().unwrap().unwrap())).await.unwrap();
+    sender
+        .send(Ok(lines.next().unwrap().unwrap()))
+        .await
+        .unwrap();
 
     let summary = Summary::new(Env::system().clock);
     let (summary, outcome) = deliver(producer, None, source, summary, ProgressBar::hidden()).await;
 
-    let Stopped::Refused { lines, error } = outcome.unwrap_err() else { panic!("it was not refused") };
+    let Stopped::Refused { lines, error } = outcome.unwrap_err() else {
+        panic!("it was not refused")
+    };
     assert_eq!((lines, error.reason()), ((1, 2), Some("UNKNOWN_PARTITION")));
     assert_eq!(summary.stored(), "nothing was stored");
 }

@@ -4,11 +4,17 @@ use crate::cli::produce::fields::{Extracted, Fields};
 
 fn fields() -> Fields {
     let field = |name: &str| Some(name.to_owned());
-    Fields { key: field("tail"), event_type: field("type"), time: field("time") }
+    Fields {
+        key: field("tail"),
+        event_type: field("type"),
+        time: field("time"),
+    }
 }
 
 fn key_of(line: &str) -> Result<Option<String>, String> {
-    fields().extract(line.as_bytes()).map(|extracted| extracted.key)
+    fields()
+        .extract(line.as_bytes())
+        .map(|extracted| extracted.key)
 }
 
 #[test]
@@ -26,7 +32,10 @@ fn a_flight_has_key_type_and_time() {
 
 #[test]
 fn a_field_that_is_null_or_missing_is_left_out() {
-    assert_eq!(fields().extract(br#"{"tail":null,"type":null}"#).unwrap(), Extracted::default());
+    assert_eq!(
+        fields().extract(br#"{"tail":null,"type":null}"#).unwrap(),
+        Extracted::default()
+    );
     assert_eq!(fields().extract(b"{}").unwrap(), Extracted::default());
 }
 
@@ -34,7 +43,10 @@ fn a_field_that_is_null_or_missing_is_left_out() {
 fn numbers_and_booleans_are_keys_as_they_are_written() {
     for (line, key) in [
         (r#"{"tail":1.50}"#, "1.50"),
-        (r#"{"tail":123456789012345678901234567890}"#, "123456789012345678901234567890"),
+        (
+            r#"{"tail":123456789012345678901234567890}"#,
+            "123456789012345678901234567890",
+        ),
         (r#"{"tail":true}"#, "true"),
         (r#"{"tail":"a\u00e4\n"}"#, "a\u{e4}\n"),
         (r#"{"t\u0061il":"escaped name"}"#, "escaped name"),
@@ -46,7 +58,11 @@ fn numbers_and_booleans_are_keys_as_they_are_written() {
 
 #[test]
 fn a_key_that_is_no_single_value_or_too_long_is_refused() {
-    assert!(key_of(r#"{"tail":{"a":1}}"#).unwrap_err().contains("must be one value"));
+    assert!(
+        key_of(r#"{"tail":{"a":1}}"#)
+            .unwrap_err()
+            .contains("must be one value")
+    );
     assert!(key_of(r#"{"tail":""}"#).unwrap_err().contains("is empty"));
     let long = format!(r#"{{"tail":"{}"}}"#, "x".repeat(65_536));
     assert!(key_of(&long).unwrap_err().contains("65536 bytes"));
@@ -54,7 +70,15 @@ fn a_key_that_is_no_single_value_or_too_long_is_refused() {
 
 #[test]
 fn a_line_that_is_no_object_is_refused_with_the_place() {
-    for line in ["", "  ", "[1]", "17", r#"{"tail":"#, r#"{"tail":1} x"#, "\u{fffd}{}"] {
+    for line in [
+        "",
+        "  ",
+        "[1]",
+        "17",
+        r#"{"tail":"#,
+        r#"{"tail":1} x"#,
+        "\u{fffd}{}",
+    ] {
         let problem = key_of(line).unwrap_err();
         assert!(
             problem.starts_with("it is not a JSON object (") && problem.contains(" at column "),
@@ -65,15 +89,33 @@ fn a_line_that_is_no_object_is_refused_with_the_place() {
 
 #[test]
 fn a_time_is_text_or_a_number_of_milliseconds() {
-    let time = |line: &str| fields().extract(line.as_bytes()).map(|extracted| extracted.timestamp_ms);
-    assert_eq!(time(r#"{"time":1357017420000}"#), Ok(Some(1_357_017_420_000)));
-    assert_eq!(time(r#"{"time":"2013-01-01T00:17:00-05:00"}"#), Ok(Some(1_357_017_420_000)));
-    for line in [r#"{"time":"noon"}"#, r#"{"time":1.5}"#, r#"{"time":true}"#, r#"{"time":"1357017420000"}"#] {
+    let time = |line: &str| {
+        fields()
+            .extract(line.as_bytes())
+            .map(|extracted| extracted.timestamp_ms)
+    };
+    assert_eq!(
+        time(r#"{"time":1357017420000}"#),
+        Ok(Some(1_357_017_420_000))
+    );
+    assert_eq!(
+        time(r#"{"time":"2013-01-01T00:17:00-05:00"}"#),
+        Ok(Some(1_357_017_420_000))
+    );
+    for line in [
+        r#"{"time":"noon"}"#,
+        r#"{"time":1.5}"#,
+        r#"{"time":true}"#,
+        r#"{"time":"1357017420000"}"#,
+    ] {
         assert!(time(line).unwrap_err().contains("not a time"), "{line}");
     }
 }
 
 #[test]
 fn without_fields_any_line_will_do() {
-    assert_eq!(Fields::default().extract(b"\xff not json"), Ok(Extracted::default()));
+    assert_eq!(
+        Fields::default().extract(b"\xff not json"),
+        Ok(Extracted::default())
+    );
 }

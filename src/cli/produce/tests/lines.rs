@@ -18,7 +18,10 @@ fn lines<R: Read>(input: R, fields: Fields) -> Lines<R> {
 }
 
 fn keyed() -> Fields {
-    Fields { key: Some("k".to_owned()), ..Fields::default() }
+    Fields {
+        key: Some("k".to_owned()),
+        ..Fields::default()
+    }
 }
 
 fn all(input: &[u8], fields: Fields) -> (Vec<Vec<Line>>, Option<String>) {
@@ -46,16 +49,25 @@ fn every_line_is_a_record_also_an_empty_one_and_the_last_without_a_newline() {
     for (line, value) in made[0].iter().zip(values) {
         assert_eq!(line.record(None), Record::new().value(value));
     }
-    assert_eq!(made[0].iter().map(|line| line.bytes).collect::<Vec<_>>(), [4, 1, 5, 1]);
+    assert_eq!(
+        made[0].iter().map(|line| line.bytes).collect::<Vec<_>>(),
+        [4, 1, 5, 1]
+    );
     assert!(all(b"", Fields::default()).0.is_empty());
     assert_eq!(numbers(&all(b"\n", Fields::default()).0), [1..=1]);
 }
 
 #[test]
 fn what_is_handed_on_at_once_is_bounded_by_lines_and_by_bytes() {
-    assert_eq!(numbers(&all(&b"x\n".repeat(2500), Fields::default()).0), [1..=1000, 1001..=2000, 2001..=2500]);
+    assert_eq!(
+        numbers(&all(&b"x\n".repeat(2500), Fields::default()).0),
+        [1..=1000, 1001..=2000, 2001..=2500]
+    );
     let long = [vec![b'x'; 700_000], vec![b'\n']].concat().repeat(5);
-    assert_eq!(numbers(&all(&long, Fields::default()).0), [1..=2, 3..=4, 5..=5]);
+    assert_eq!(
+        numbers(&all(&long, Fields::default()).0),
+        [1..=2, 3..=4, 5..=5]
+    );
 }
 
 #[test]
@@ -70,7 +82,12 @@ fn a_key_is_out_of_the_line_or_the_one_for_all() {
 fn what_comes_before_a_bad_line_is_returned_first() {
     let (made, bad) = all(b"{\"k\":1}\n{}\nnot json\n{}\n", keyed());
     assert_eq!(numbers(&made), [1..=2]);
-    assert!(bad.as_ref().unwrap().starts_with("input, line 3: it is not a JSON object"), "{bad:?}");
+    assert!(
+        bad.as_ref()
+            .unwrap()
+            .starts_with("input, line 3: it is not a JSON object"),
+        "{bad:?}"
+    );
     let (made, bad) = all(b"\n", keyed());
     assert!(made.is_empty() && bad.unwrap().starts_with("input, line 1: "));
 }
@@ -85,7 +102,10 @@ fn an_input_that_fails_is_a_bad_line_after_what_was_read() {
     }
     let mut lines = lines(b"one\ntwo".chain(Failing), Fields::default());
     assert_eq!(numbers(&[lines.next().unwrap().unwrap()]), [1..=1]);
-    assert_eq!(lines.next().unwrap_err().to_string(), "input, line 2: cannot read on: the cable is out");
+    assert_eq!(
+        lines.next().unwrap_err().to_string(),
+        "input, line 2: cannot read on: the cable is out"
+    );
 }
 
 #[test]
@@ -93,7 +113,13 @@ fn a_line_longer_than_any_record_is_refused_before_it_is_read_whole() {
     let endless = b"fine\n".chain(io::repeat(b'x'));
     let mut lines = lines(endless, Fields::default());
     assert_eq!(numbers(&[lines.next().unwrap().unwrap()]), [1..=1]);
-    assert!(lines.next().unwrap_err().to_string().contains("longer than 8388608 bytes"));
+    assert!(
+        lines
+            .next()
+            .unwrap_err()
+            .to_string()
+            .contains("longer than 8388608 bytes")
+    );
 }
 
 #[test]
@@ -107,7 +133,10 @@ fn lines_that_are_there_do_not_wait_for_lines_that_are_not() {
             Ok(line.len())
         }
     }
-    let mut lines = lines(Interactive(vec![b"one\n", b"two\nthree\n"]), Fields::default());
+    let mut lines = lines(
+        Interactive(vec![b"one\n", b"two\nthree\n"]),
+        Fields::default(),
+    );
     assert_eq!(numbers(&[lines.next().unwrap().unwrap()]), [1..=1]);
     assert_eq!(numbers(&[lines.next().unwrap().unwrap()]), [2..=3]);
 }

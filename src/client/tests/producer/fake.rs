@@ -1,4 +1,5 @@
-//! A broker with one topic in memory, that keeps to what is promised of producers, and fails when it is told to.
+//! A broker with one topic in memory, that keeps to what is promised of producers, and fails when
+//! it is told to.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,8 +19,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     client::Client,
     proto::{
-        self, AppendResponse, AppendedBatch, AppendedRange, ListOffsetsRequest, ListOffsetsResponse,
-        OpenProducerRequest, OpenProducerResponse, ReadRequest, ReceivedBatch, Record,
+        self, AppendResponse, AppendedBatch, AppendedRange, ListOffsetsRequest,
+        ListOffsetsResponse, OpenProducerRequest, OpenProducerResponse, ReadRequest, ReceivedBatch,
+        Record,
         log_server::{Log, LogServer},
         topics_server::{Topics, TopicsServer},
         wire::{AppendRequest, ReadResponse},
@@ -64,8 +66,14 @@ pub(super) const PARTITIONS: u32 = 4;
 impl FakeBroker {
     /// Starts it; what is not in the script is answered.
     pub(super) fn start(script: impl IntoIterator<Item = Play>) -> (Self, Client) {
-        let state = State { script: script.into_iter().collect(), ..State::default() };
-        let broker = Self { state: Arc::new(Mutex::new(state)), gate: Arc::new(Semaphore::new(0)) };
+        let state = State {
+            script: script.into_iter().collect(),
+            ..State::default()
+        };
+        let broker = Self {
+            state: Arc::new(Mutex::new(state)),
+            gate: Arc::new(Semaphore::new(0)),
+        };
         let (connect, connections) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(16);
         let serving = tonic::transport::Server::builder()
             .add_service(LogServer::new(broker.clone()))
@@ -78,7 +86,10 @@ impl FakeBroker {
             let connect = connect.clone();
             async move {
                 let (ours, theirs) = duplex(1 << 16);
-                connect.send(Ok(theirs)).await.map_err(|_| std::io::ErrorKind::ConnectionRefused)?;
+                connect
+                    .send(Ok(theirs))
+                    .await
+                    .map_err(|_| std::io::ErrorKind::ConnectionRefused)?;
                 Ok::<_, std::io::Error>(TokioIo::new(ours))
             }
         }));
@@ -92,9 +103,13 @@ impl FakeBroker {
 
     /// The values in each partition, in order.
     pub(super) fn values(&self) -> BTreeMap<u32, Vec<String>> {
-        let value = |record: &Record| String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).unwrap();
+        let value = |record: &Record| {
+            String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).unwrap()
+        };
         let logs = &self.state.lock().unwrap().logs;
-        logs.iter().map(|(partition, log)| (*partition, log.iter().map(value).collect())).collect()
+        logs.iter()
+            .map(|(partition, log)| (*partition, log.iter().map(value).collect()))
+            .collect()
     }
 
     pub(super) fn requests(&self) -> usize {
@@ -112,27 +127,60 @@ impl State {
         if !self.known.contains(&producer) {
             return Err(refusal(Code::NotFound, "UNKNOWN_PRODUCER"));
         }
-        let batches: Vec<_> = request.batches.iter().map(|batch| ReceivedBatch::decode(batch).unwrap()).collect();
-        let stored: Vec<_> = batches.iter().map(|batch| self.stored(producer, batch)).collect::<Result<_, _>>()?;
-        assert!(stored.iter().all(Option::is_some) || stored.iter().all(Option::is_none), "a request changed");
-        let ranges = batches.iter().zip(stored).map(|(batch, stored)| match stored {
-            Some(range) => range,
-            None => self.store(producer, batch),
-        });
+        let batches: Vec<_> = request
+            .batches
+            .iter()
+            .map(|batch| ReceivedBatch::decode(batch).unwrap())
+            .collect();
+        let stored: Vec<_> = batches
+            .iter()
+            .map(|batch| self.stored(producer, batch))
+            .collect::<Result<_, _>>()?;
+        assert!(
+            stored.iter().all(Option::is_some) || stored.iter().all(Option::is_none),
+            "a request changed"
+        );
+        let ranges = batches
+            .iter()
+            .zip(stored)
+            .map(|(batch, stored)| match stored {
+                Some(range) => range,
+                None => self.store(producer, batch),
+            });
         let mut ranges: Vec<_> = ranges.collect();
         if !request.return_versions {
             ranges.iter_mut().for_each(|range| range.versions.clear());
         }
-        Ok(AppendResponse { batches: ranges.into_iter().map(|range| AppendedBatch { ranges: vec![range] }).collect() })
+        Ok(AppendResponse {
+            batches: ranges
+                .into_iter()
+                .map(|range| AppendedBatch {
+                    ranges: vec![range],
+                })
+                .collect(),
+        })
     }
 
-    fn stored(&self, producer: u64, batch: &ReceivedBatch) -> Result<Option<AppendedRange>, Status> {
-        let (partition, sequence) = (batch.partition.unwrap(), usize::try_from(batch.sequence.unwrap()).unwrap());
-        let answered = self.answered.get(&(producer, partition)).map_or(&[][..], Vec::as_slice);
+    fn stored(
+        &self,
+        producer: u64,
+        batch: &ReceivedBatch,
+    ) -> Result<Option<AppendedRange>, Status> {
+        let (partition, sequence) = (
+            batch.partition.unwrap(),
+            usize::try_from(batch.sequence.unwrap()).unwrap(),
+        );
+        let answered = self
+            .answered
+            .get(&(producer, partition))
+            .map_or(&[][..], Vec::as_slice);
         match answered.get(sequence) {
             Some(range) => {
                 let count = Records::new(&batch.records).count();
-                assert_eq!(range.count as usize, count, "a batch that was sent again has changed");
+                assert_eq!(
+                    range.count as usize, count,
+                    "a batch that was sent again has changed"
+                );
                 Ok(Some(range.clone()))
             }
             None if answered.len() == sequence => Ok(None),
@@ -144,17 +192,32 @@ impl State {
         let partition = batch.partition.unwrap();
         let log = self.logs.entry(partition).or_default();
         let first_offset = log.len() as u64;
-        log.extend(Records::new(&batch.records).map(|record| Record::decode(record.unwrap().1).unwrap()));
+        log.extend(
+            Records::new(&batch.records).map(|record| Record::decode(record.unwrap().1).unwrap()),
+        );
         let count = u32::try_from(log.len() as u64 - first_offset).unwrap();
         let versions = (1..=u64::from(count)).collect();
-        let range = AppendedRange { partition, first_offset, count, append_time_ms: 0, versions };
-        self.answered.entry((producer, partition)).or_default().push(range.clone());
+        let range = AppendedRange {
+            partition,
+            first_offset,
+            count,
+            append_time_ms: 0,
+            versions,
+        };
+        self.answered
+            .entry((producer, partition))
+            .or_default()
+            .push(range.clone());
         range
     }
 }
 
 pub(super) fn refusal(code: Code, reason: &str) -> Status {
-    Status::with_error_details(code, reason, ErrorDetails::with_error_info(reason, "taffrail.dev", []))
+    Status::with_error_details(
+        code,
+        reason,
+        ErrorDetails::with_error_info(reason, "taffrail.dev", []),
+    )
 }
 
 fn cut() -> Status {
@@ -205,12 +268,17 @@ impl Log for FakeBroker {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
-    async fn open_producer(&self, _: Request<OpenProducerRequest>) -> Result<Response<OpenProducerResponse>, Status> {
+    async fn open_producer(
+        &self,
+        _: Request<OpenProducerRequest>,
+    ) -> Result<Response<OpenProducerResponse>, Status> {
         let mut state = self.state.lock().unwrap();
         state.producers_opened += 1;
         let id = state.producers_opened;
         state.known.push(id);
-        Ok(Response::new(OpenProducerResponse { producer: Some(proto::Producer { id, epoch: 0 }) }))
+        Ok(Response::new(OpenProducerResponse {
+            producer: Some(proto::Producer { id, epoch: 0 }),
+        }))
     }
 
     async fn append(&self, _: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
@@ -221,7 +289,10 @@ impl Log for FakeBroker {
         unused()
     }
 
-    async fn list_offsets(&self, _: Request<ListOffsetsRequest>) -> Result<Response<ListOffsetsResponse>, Status> {
+    async fn list_offsets(
+        &self,
+        _: Request<ListOffsetsRequest>,
+    ) -> Result<Response<ListOffsetsResponse>, Status> {
         unused()
     }
 }
@@ -240,25 +311,49 @@ impl Topics for FakeBroker {
         request: Request<proto::DescribeTopicRequest>,
     ) -> Result<Response<proto::DescribeTopicResponse>, Status> {
         let (name, value) = ("max.record.bytes".to_owned(), "1024".to_owned());
-        let settings = vec![proto::Setting { name, value, is_default: false }];
+        let settings = vec![proto::Setting {
+            name,
+            value,
+            is_default: false,
+        }];
         let name = request.into_inner().name;
-        let topic = proto::Topic { name, id: String::new(), partitions: PARTITIONS, settings };
-        Ok(Response::new(proto::DescribeTopicResponse { topic: Some(topic), partitions: Vec::new() }))
+        let topic = proto::Topic {
+            name,
+            id: String::new(),
+            partitions: PARTITIONS,
+            settings,
+        };
+        Ok(Response::new(proto::DescribeTopicResponse {
+            topic: Some(topic),
+            partitions: Vec::new(),
+        }))
     }
 
-    async fn create(&self, _: Request<proto::CreateTopicRequest>) -> Unused<proto::CreateTopicResponse> {
+    async fn create(
+        &self,
+        _: Request<proto::CreateTopicRequest>,
+    ) -> Unused<proto::CreateTopicResponse> {
         unused()
     }
 
-    async fn delete(&self, _: Request<proto::DeleteTopicRequest>) -> Unused<proto::DeleteTopicResponse> {
+    async fn delete(
+        &self,
+        _: Request<proto::DeleteTopicRequest>,
+    ) -> Unused<proto::DeleteTopicResponse> {
         unused()
     }
 
-    async fn list(&self, _: Request<proto::ListTopicsRequest>) -> Unused<proto::ListTopicsResponse> {
+    async fn list(
+        &self,
+        _: Request<proto::ListTopicsRequest>,
+    ) -> Unused<proto::ListTopicsResponse> {
         unused()
     }
 
-    async fn alter(&self, _: Request<proto::AlterTopicRequest>) -> Unused<proto::AlterTopicResponse> {
+    async fn alter(
+        &self,
+        _: Request<proto::AlterTopicRequest>,
+    ) -> Unused<proto::AlterTopicResponse> {
         unused()
     }
 

@@ -1,5 +1,5 @@
-//! The producer against a broker that fails when it is told to. Against the real one, over connections that break, it
-//! is tested in `tests/it`.
+//! The producer against a broker that fails when it is told to. Against the real one, over
+//! connections that break, it is tested in `tests/it`.
 
 mod fake;
 mod retry;
@@ -24,7 +24,12 @@ async fn send_keyed(producer: &Producer, count: usize) -> Vec<Sent> {
     let mut sent = Vec::new();
     for at in 0..count {
         let (key, value) = (format!("k{}", at % 7), at.to_string());
-        sent.push(producer.send(Record::new().key(&key).value(&value)).await.unwrap());
+        sent.push(
+            producer
+                .send(Record::new().key(&key).value(&value))
+                .await
+                .unwrap(),
+        );
     }
     sent
 }
@@ -83,7 +88,10 @@ proptest! {
 async fn requests_grow_while_others_are_under_way() {
     let (broker, client) = FakeBroker::start([Play::Wait]);
     let producer = client.producer("t").in_flight(1).open().await.unwrap();
-    let first = producer.send(Record::new().key("a").value("first")).await.unwrap();
+    let first = producer
+        .send(Record::new().key("a").value("first"))
+        .await
+        .unwrap();
     while broker.requests() == 0 {
         tokio::task::yield_now().await;
     }
@@ -100,8 +108,17 @@ async fn requests_grow_while_others_are_under_way() {
 #[tokio::test]
 async fn a_request_that_is_full_is_followed_by_one_that_fills_too() {
     let (broker, client) = FakeBroker::start([Play::Wait]);
-    let producer = client.producer("t").in_flight(1).request_records(50).open().await.unwrap();
-    let first = producer.send(Record::new().key("a").value("first")).await.unwrap();
+    let producer = client
+        .producer("t")
+        .in_flight(1)
+        .request_records(50)
+        .open()
+        .await
+        .unwrap();
+    let first = producer
+        .send(Record::new().key("a").value("first"))
+        .await
+        .unwrap();
     while broker.requests() == 0 {
         tokio::task::yield_now().await;
     }
@@ -120,17 +137,33 @@ async fn records_without_a_key_go_to_another_partition_with_every_request() {
     let producer = one_by_one(client.producer("t")).await;
     let mut partitions = Vec::new();
     for _ in 0..PARTITIONS {
-        partitions.push(producer.send(Record::new().value("v")).await.unwrap().await.unwrap().partition);
+        partitions.push(
+            producer
+                .send(Record::new().value("v"))
+                .await
+                .unwrap()
+                .await
+                .unwrap()
+                .partition,
+        );
     }
     partitions.sort_unstable();
-    assert_eq!(partitions, (0..PARTITIONS).map(PartitionId).collect::<Vec<_>>());
+    assert_eq!(
+        partitions,
+        (0..PARTITIONS).map(PartitionId).collect::<Vec<_>>()
+    );
     assert_eq!(broker.values().len(), PARTITIONS as usize);
 }
 
 #[tokio::test]
 async fn a_request_that_lingers_goes_when_it_is_asked_to() {
     let (broker, client) = FakeBroker::start([]);
-    let producer = client.producer("t").linger(Duration::from_secs(3_600)).open().await.unwrap();
+    let producer = client
+        .producer("t")
+        .linger(Duration::from_secs(3_600))
+        .open()
+        .await
+        .unwrap();
     let sent = send_keyed(&producer, 3).await;
     producer.flush().await.unwrap();
     assert_eq!(broker.requests(), 1);
@@ -145,7 +178,13 @@ async fn a_request_that_lingers_goes_when_it_is_asked_to() {
 #[tokio::test]
 async fn send_waits_when_the_window_is_full() {
     let (broker, client) = FakeBroker::start([Play::Wait]);
-    let producer = client.producer("t").window_bytes(1).linger(Duration::from_secs(3_600)).open().await.unwrap();
+    let producer = client
+        .producer("t")
+        .window_bytes(1)
+        .linger(Duration::from_secs(3_600))
+        .open()
+        .await
+        .unwrap();
     let first = producer.send(Record::new().value("first")).await.unwrap();
     while broker.requests() == 0 {
         tokio::task::yield_now().await;
@@ -162,12 +201,21 @@ async fn send_waits_when_the_window_is_full() {
 async fn a_record_that_would_be_refused_is_refused_at_once_and_the_producer_goes_on() {
     let (broker, client) = FakeBroker::start([]);
     let producer = client.producer("t").open().await.unwrap();
-    let malformed = producer.send(Record::new().key("").value("v")).await.unwrap_err();
+    let malformed = producer
+        .send(Record::new().key("").value("v"))
+        .await
+        .unwrap_err();
     assert_eq!(malformed.reason(), Some("MALFORMED_RECORD"));
-    let large = producer.send(Record::new().value(&[0; 1_100])).await.unwrap_err();
+    let large = producer
+        .send(Record::new().value(&[0; 1_100]))
+        .await
+        .unwrap_err();
     assert_eq!(large.reason(), Some("RECORD_TOO_LARGE"));
     assert!(large.to_string().contains("1024"), "{large}");
-    let good = producer.send(Record::new().key("k").value("v")).await.unwrap();
+    let good = producer
+        .send(Record::new().key("k").value("v"))
+        .await
+        .unwrap();
     assert_eq!(good.await.unwrap().offset, Offset(0));
     producer.finish().await.unwrap();
     assert_eq!(broker.values().values().flatten().count(), 1);
@@ -175,18 +223,36 @@ async fn a_record_that_would_be_refused_is_refused_at_once_and_the_producer_goes
 
 #[tokio::test]
 async fn a_refusal_ends_the_producer_and_nothing_behind_it_is_stored() {
-    let (broker, client) = FakeBroker::start([Play::Answer, Play::Refuse(refusal(Code::NotFound, "UNKNOWN_TOPIC"))]);
+    let (broker, client) = FakeBroker::start([
+        Play::Answer,
+        Play::Refuse(refusal(Code::NotFound, "UNKNOWN_TOPIC")),
+    ]);
     let producer = one_by_one(client.producer("t")).await;
     let mut sent = send_keyed(&producer, 5).await.into_iter();
     sent.next().unwrap().await.unwrap();
-    assert_eq!(sent.next().unwrap().await.unwrap_err().reason(), Some("UNKNOWN_TOPIC"));
+    assert_eq!(
+        sent.next().unwrap().await.unwrap_err().reason(),
+        Some("UNKNOWN_TOPIC")
+    );
     for later in sent {
         let error = later.await.unwrap_err();
-        assert!(matches!(&error, Error::StreamEnded { cause } if cause == "UNKNOWN_TOPIC"), "{error:?}");
+        assert!(
+            matches!(&error, Error::StreamEnded { cause } if cause == "UNKNOWN_TOPIC"),
+            "{error:?}"
+        );
     }
-    assert_eq!(producer.flush().await.unwrap_err().reason(), Some("UNKNOWN_TOPIC"));
-    assert!(matches!(producer.send(Record::new()).await, Err(Error::StreamEnded { .. })));
-    assert_eq!(producer.finish().await.unwrap_err().reason(), Some("UNKNOWN_TOPIC"));
+    assert_eq!(
+        producer.flush().await.unwrap_err().reason(),
+        Some("UNKNOWN_TOPIC")
+    );
+    assert!(matches!(
+        producer.send(Record::new()).await,
+        Err(Error::StreamEnded { .. })
+    ));
+    assert_eq!(
+        producer.finish().await.unwrap_err().reason(),
+        Some("UNKNOWN_TOPIC")
+    );
     assert_eq!(broker.values().values().flatten().count(), 1);
 }
 
@@ -196,9 +262,15 @@ async fn what_is_refused_after_it_may_have_been_stored_is_not_reported_as_refuse
         let refused = Play::Refuse(refusal(Code::FailedPrecondition, reason));
         let (broker, client) = FakeBroker::start([Play::StoreAndCut, refused]);
         let producer = one_by_one(client.producer("t")).await;
-        let sent = producer.send(Record::new().key("k").value("stored")).await.unwrap();
+        let sent = producer
+            .send(Record::new().key("k").value("stored"))
+            .await
+            .unwrap();
         let error = sent.await.unwrap_err();
-        assert!(matches!(&error, Error::OutcomeUnknown { message } if message.contains(reason)), "{error:?}");
+        assert!(
+            matches!(&error, Error::OutcomeUnknown { message } if message.contains(reason)),
+            "{error:?}"
+        );
         assert_eq!(producer.finish().await.unwrap_err().reason(), Some(reason));
         assert_eq!(broker.values().values().flatten().count(), 1);
         assert_eq!(broker.producers_opened(), 1);
@@ -208,7 +280,13 @@ async fn what_is_refused_after_it_may_have_been_stored_is_not_reported_as_refuse
 #[tokio::test]
 async fn a_producer_that_was_forgotten_while_nothing_was_in_doubt_is_opened_again_and_goes_on() {
     let (broker, client) = FakeBroker::start([]);
-    let producer = client.producer("t").request_records(3).in_flight(2).open().await.unwrap();
+    let producer = client
+        .producer("t")
+        .request_records(3)
+        .in_flight(2)
+        .open()
+        .await
+        .unwrap();
     for sent in send_keyed(&producer, 2).await {
         sent.await.unwrap();
     }
@@ -228,8 +306,14 @@ async fn a_producer_with_a_name_is_not_opened_again_because_it_could_fence_its_s
     let producer = one_by_one(client.producer("t").name("importer")).await;
     let mut sent = send_keyed(&producer, 2).await.into_iter();
     sent.next().unwrap().await.unwrap();
-    assert_eq!(sent.next().unwrap().await.unwrap_err().reason(), Some("UNKNOWN_PRODUCER"));
-    assert_eq!(producer.finish().await.unwrap_err().reason(), Some("UNKNOWN_PRODUCER"));
+    assert_eq!(
+        sent.next().unwrap().await.unwrap_err().reason(),
+        Some("UNKNOWN_PRODUCER")
+    );
+    assert_eq!(
+        producer.finish().await.unwrap_err().reason(),
+        Some("UNKNOWN_PRODUCER")
+    );
     assert_eq!(broker.producers_opened(), 1);
 }
 
@@ -237,10 +321,21 @@ async fn a_producer_with_a_name_is_not_opened_again_because_it_could_fence_its_s
 async fn a_broker_that_makes_no_progress_is_given_up() {
     let overloaded = Play::Refuse(refusal(Code::ResourceExhausted, "OVERLOADED"));
     let (_broker, client) = FakeBroker::start(vec![overloaded; 1_000]);
-    let producer = client.producer("t").give_up_after(Duration::from_millis(1)).open().await.unwrap();
+    let producer = client
+        .producer("t")
+        .give_up_after(Duration::from_millis(1))
+        .open()
+        .await
+        .unwrap();
     let sent = producer.send(Record::new().value("v")).await.unwrap();
     let error = sent.await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Error::Unavailable { .. } | Error::OutcomeUnknown { .. }
+        ),
+        "{error:?}"
+    );
     let error = producer.finish().await.unwrap_err();
     assert!(error.to_string().contains("gave up"), "{error}");
 }

@@ -22,34 +22,64 @@ type Decoder = fn(&[u8]) -> bool;
 /// Every format in which each bit counts, with an encoded value.
 fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
     vec![
-        ("frame", golden::frame().bytes().to_vec(), |bytes| Frame::decode(&Bytes::copy_from_slice(bytes)).is_some()),
-        ("erased frame", golden::erased_frame().bytes().to_vec(), |bytes| {
+        ("frame", golden::frame().bytes().to_vec(), |bytes| {
             Frame::decode(&Bytes::copy_from_slice(bytes)).is_some()
         }),
-        ("checkpoint", golden::checkpoint().encode(), |bytes| Checkpoint::decode(bytes).is_some()),
-        ("topic file", golden::topic_file().encode(), |bytes| TopicFile::decode(bytes).is_some()),
-        ("identity", golden::identity().encode(), |bytes| Identity::decode(bytes).is_ok()),
-        ("segment header", golden::segment_header().encode().to_vec(), |bytes| {
-            segment_file::Header::decode(bytes).is_some()
+        (
+            "erased frame",
+            golden::erased_frame().bytes().to_vec(),
+            |bytes| Frame::decode(&Bytes::copy_from_slice(bytes)).is_some(),
+        ),
+        ("checkpoint", golden::checkpoint().encode(), |bytes| {
+            Checkpoint::decode(bytes).is_some()
         }),
-        ("header of a key run", golden::key_run_header().encode()[..80].to_vec(), |bytes| {
-            key_run::Header::decode(bytes).is_some()
+        ("topic file", golden::topic_file().encode(), |bytes| {
+            TopicFile::decode(bytes).is_some()
         }),
+        ("identity", golden::identity().encode(), |bytes| {
+            Identity::decode(bytes).is_ok()
+        }),
+        (
+            "segment header",
+            golden::segment_header().encode().to_vec(),
+            |bytes| segment_file::Header::decode(bytes).is_some(),
+        ),
+        (
+            "header of a key run",
+            golden::key_run_header().encode()[..80].to_vec(),
+            |bytes| key_run::Header::decode(bytes).is_some(),
+        ),
         ("page of a key run", golden::key_page().to_vec(), |bytes| {
             let header = golden::key_run_header();
-            bytes.try_into().is_ok_and(|page| page::is_sound(page, header.salt(), header.first_row_page()))
+            bytes
+                .try_into()
+                .is_ok_and(|page| page::is_sound(page, header.salt(), header.first_row_page()))
         }),
-        ("header of retired facts", golden::retired_header().encode()[..80].to_vec(), |bytes| {
-            retired::Header::decode(bytes).is_some()
-        }),
-        ("block of retired facts", golden::retired_block().to_vec(), |bytes| {
-            let header = golden::retired_header();
-            retired::open_block(&Bytes::copy_from_slice(bytes), header.salt(), header.first_block_at()).is_some()
-        }),
-        // The last four bytes are reserved: nothing is stored in them and nothing is read from them.
-        ("index row", golden::index_rows()[0].encode()[..20].to_vec(), |bytes| {
-            IndexRow::decode(&[bytes, &[0; 4]].concat()).is_some()
-        }),
+        (
+            "header of retired facts",
+            golden::retired_header().encode()[..80].to_vec(),
+            |bytes| retired::Header::decode(bytes).is_some(),
+        ),
+        (
+            "block of retired facts",
+            golden::retired_block().to_vec(),
+            |bytes| {
+                let header = golden::retired_header();
+                retired::open_block(
+                    &Bytes::copy_from_slice(bytes),
+                    header.salt(),
+                    header.first_block_at(),
+                )
+                .is_some()
+            },
+        ),
+        // The last four bytes are reserved: nothing is stored in them and nothing is read from
+        // them.
+        (
+            "index row",
+            golden::index_rows()[0].encode()[..20].to_vec(),
+            |bytes| IndexRow::decode(&[bytes, &[0; 4]].concat()).is_some(),
+        ),
     ]
 }
 
@@ -80,15 +110,29 @@ fn a_journal_file_is_known_as_long_as_one_copy_of_its_header_is_sound() {
     for bit in 0..block.len() * 8 {
         let mut flipped = block.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(FileHeader::decode(&flipped), Some(golden::file_header()), "bit {bit} flipped");
+        assert_eq!(
+            FileHeader::decode(&flipped),
+            Some(golden::file_header()),
+            "bit {bit} flipped"
+        );
     }
     for sector in 0..block.len() / 512 {
         let mut zeroed = block.clone();
         zeroed[sector * 512..(sector + 1) * 512].fill(0);
-        assert_eq!(FileHeader::decode(&zeroed), Some(golden::file_header()), "sector {sector} zeroed");
+        assert_eq!(
+            FileHeader::decode(&zeroed),
+            Some(golden::file_header()),
+            "sector {sector} zeroed"
+        );
     }
     let last = block.len() - 1;
-    let both = block.iter().enumerate().map(|(at, byte)| if at == 20 || at == last { byte ^ 1 } else { *byte });
+    let both = block.iter().enumerate().map(|(at, byte)| {
+        if at == 20 || at == last {
+            byte ^ 1
+        } else {
+            *byte
+        }
+    });
     assert_eq!(FileHeader::decode(&both.collect::<Vec<_>>()), None);
 }
 
@@ -96,7 +140,10 @@ fn a_journal_file_is_known_as_long_as_one_copy_of_its_header_is_sound() {
 fn an_entry_that_is_cut_off_anywhere_is_none() {
     let whole = concat(&entry::encode(golden::link(), &golden::items()));
     for len in 0..whole.len() {
-        assert!(entry::decode(&whole.slice(..len), golden::link().salt).is_none(), "cut to {len} bytes");
+        assert!(
+            entry::decode(&whole.slice(..len), golden::link().salt).is_none(),
+            "cut to {len} bytes"
+        );
     }
 }
 
@@ -114,7 +161,10 @@ fn a_flipped_bit_makes_an_entry_none_or_damages_the_one_item_that_it_is_in() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         let decoded = entry::decode(&flipped.into(), golden::link().salt);
         let Some(damaged) = item_of[bit / 8] else {
-            assert!(decoded.is_none(), "bit {bit} of the header or the table flipped");
+            assert!(
+                decoded.is_none(),
+                "bit {bit} of the header or the table flipped"
+            );
             continue;
         };
         let decoded = decoded.expect("header and table are sound");
@@ -136,7 +186,8 @@ fn a_damaged_frame_in_an_entry_is_named_only_by_a_header_that_is_sound() {
     for bit in 0..encoded.bodies[0].len() * 8 {
         let mut flipped = whole.to_vec();
         flipped[frame_at + bit / 8] ^= 1 << (bit % 8);
-        let decoded = entry::decode(&flipped.into(), golden::link().salt).expect("header and table are sound");
+        let decoded = entry::decode(&flipped.into(), golden::link().salt)
+            .expect("header and table are sound");
         let damaged = decoded.items[0].as_ref().expect_err("the frame is damaged");
         if let Some(header) = damaged.frame {
             assert_eq!(header, *golden::frame().header(), "bit {bit} flipped");
@@ -148,14 +199,24 @@ fn a_damaged_frame_in_an_entry_is_named_only_by_a_header_that_is_sound() {
 fn an_identity_tells_directories_that_are_foreign_damaged_or_of_another_version_apart() {
     let ours = golden::identity().encode();
     assert_eq!(Identity::decode(b""), Err(Unreadable::Foreign));
-    assert_eq!(Identity::decode(b"something else entirely"), Err(Unreadable::Foreign));
+    assert_eq!(
+        Identity::decode(b"something else entirely"),
+        Err(Unreadable::Foreign)
+    );
     assert_eq!(Identity::decode(&ours[..20]), Err(Unreadable::Damaged));
     // Whatever a later version has behind its number, the number is understood.
     let newer = [&ours[..8], &7u32.to_le_bytes()[..], b"unknown"].concat();
-    assert_eq!(Identity::decode(&newer), Err(Unreadable::OtherVersion { version: 7 }));
-    // The earlier one had its checksum where it is now; a number that fell to it by damage does not match that.
+    assert_eq!(
+        Identity::decode(&newer),
+        Err(Unreadable::OtherVersion { version: 7 })
+    );
+    // The earlier one had its checksum where it is now; a number that fell to it by damage does not
+    // match that.
     let older = forge(&ours, 8, 1, 12, &[8..12, 16..24]);
-    assert_eq!(Identity::decode(&older), Err(Unreadable::OtherVersion { version: 1 }));
+    assert_eq!(
+        Identity::decode(&older),
+        Err(Unreadable::OtherVersion { version: 1 })
+    );
     let fallen = [&ours[..8], &1u32.to_le_bytes()[..], &ours[12..]].concat();
     assert_eq!(Identity::decode(&fallen), Err(Unreadable::Damaged));
 }
@@ -164,11 +225,17 @@ fn an_identity_tells_directories_that_are_foreign_damaged_or_of_another_version_
 fn a_page_or_a_block_in_another_place_or_file_is_not_taken_for_the_one_that_belongs_there() {
     let (run, page) = (golden::key_run_header(), golden::key_page());
     assert!(!page::is_sound(&page, run.salt(), run.first_row_page() + 1));
-    let other = key_run::Header { to: run.to.plus(1), ..run };
+    let other = key_run::Header {
+        to: run.to.plus(1),
+        ..run
+    };
     assert!(!page::is_sound(&page, other.salt(), run.first_row_page()));
     let (header, block) = (golden::retired_header(), golden::retired_block());
     assert!(retired::open_block(&block, header.salt(), header.first_block_at() + 8).is_none());
-    let other = retired::Header { number: header.number + 1, ..header };
+    let other = retired::Header {
+        number: header.number + 1,
+        ..header
+    };
     assert!(retired::open_block(&block, other.salt(), header.first_block_at()).is_none());
 }
 
@@ -179,13 +246,24 @@ fn a_fact_that_is_cut_off_anywhere_is_none_and_nothing_is_taken() {
         fact.encode(&mut whole);
         for len in 0..whole.len() {
             let mut cut = Bytes::copy_from_slice(&whole[..len]);
-            assert_eq!((retired::Retired::take(&mut cut), cut.len()), (None, len), "{fact:?}");
+            assert_eq!(
+                (retired::Retired::take(&mut cut), cut.len()),
+                (None, len),
+                "{fact:?}"
+            );
         }
     }
 }
 
-/// Replaces the 4 bytes at `at` and makes the checksum right again, so that only the number itself is wrong.
-fn forge(encoded: &[u8], at: usize, number: u32, checksum_at: usize, summed: &[std::ops::Range<usize>]) -> Vec<u8> {
+/// Replaces the 4 bytes at `at` and makes the checksum right again, so that only the number itself
+/// is wrong.
+fn forge(
+    encoded: &[u8],
+    at: usize,
+    number: u32,
+    checksum_at: usize,
+    summed: &[std::ops::Range<usize>],
+) -> Vec<u8> {
     let mut forged = encoded.to_vec();
     forged[at..at + 4].copy_from_slice(&number.to_le_bytes());
     let slices: Vec<&[u8]> = summed.iter().map(|range| &forged[range.clone()]).collect();
@@ -230,7 +308,10 @@ fn forged_counts_and_lengths_in_an_entry_are_refused() {
         // Length, number of items, length of the first item.
         for at in [36, 40, 52] {
             let forged = forge(&whole, at, number, 4, &[8..encoded.head.len(), 0..0]);
-            assert!(entry::decode(&forged.into(), golden::link().salt).is_none(), "{number} at {at}");
+            assert!(
+                entry::decode(&forged.into(), golden::link().salt).is_none(),
+                "{number} at {at}"
+            );
         }
     }
 }
@@ -283,7 +364,8 @@ proptest! {
         prop_assert!(!decodes(&bytes) || bytes == *whole);
     }
 
-    /// Changes have no checksum of their own, so decoding one is all that stands between forged bytes and the state.
+    /// Changes have no checksum of their own, so decoding one is all that stands between forged
+    /// bytes and the state.
     #[test]
     fn changed_bytes_of_a_change_are_refused_or_another_change(
         change in any_change(),

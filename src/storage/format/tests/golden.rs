@@ -1,8 +1,10 @@
-//! Golden files: what version 2 wrote, this code still writes and reads. Version 1 was never released.
+//! Golden files: what version 2 wrote, this code still writes and reads. Version 1 was never
+//! released.
 //!
-//! They lie in `tests/fixtures/v2`, as hexadecimal text, 16 bytes a line. A test that fails here says that data
-//! directories of users would not be read any more. If that is meant: raise `format::VERSION`, see to it that the old
-//! version is still read or refused with a clear message, and write the files of the new version with
+//! They lie in `tests/fixtures/v2`, as hexadecimal text, 16 bytes a line. A test that fails here
+//! says that data directories of users would not be read any more. If that is meant: raise
+//! `format::VERSION`, see to it that the old version is still read or refused with a clear message,
+//! and write the files of the new version with
 //!
 //! ```text
 //! cargo test --lib -- --ignored write_the_golden_files_of_a_new_version
@@ -53,14 +55,19 @@ fn to_hex(bytes: &[u8]) -> String {
 }
 
 fn from_hex(text: &str) -> Vec<u8> {
-    text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("two hexadecimal digits")).collect()
+    text.split_whitespace()
+        .map(|byte| u8::from_str_radix(byte, 16).expect("two hexadecimal digits"))
+        .collect()
 }
 
 fn golden_file(version: u32, name: &str) -> Vec<u8> {
     let path = dir(version).join(format!("{name}.hex"));
     let found = read_file(&*Env::system().files, &path).expect("the file can be read");
     let found = found.unwrap_or_else(|| {
-        panic!("there is no golden file {}: write those of version {version} (see golden.rs)", path.display())
+        panic!(
+            "there is no golden file {}: write those of version {version} (see golden.rs)",
+            path.display()
+        )
     });
     from_hex(std::str::from_utf8(&found).expect("text"))
 }
@@ -69,7 +76,11 @@ fn golden_file(version: u32, name: &str) -> Vec<u8> {
 fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
     let golden = golden_file(VERSION, name);
     if golden != encoded {
-        let at = golden.iter().zip(encoded).take_while(|(golden, encoded)| golden == encoded).count();
+        let at = golden
+            .iter()
+            .zip(encoded)
+            .take_while(|(golden, encoded)| golden == encoded)
+            .count();
         panic!(
             "the format of `{name}` has changed, from byte {at} on, but format::VERSION is still {VERSION}: data \
              directories would not be read any more (see golden.rs for what to do)\n--- version {VERSION}\n{}--- this \
@@ -85,7 +96,10 @@ fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
 const KEY_FILE_HEADER_BYTES: usize = 80;
 
 fn index() -> Vec<u8> {
-    golden::index_rows().iter().flat_map(IndexRow::encode).collect()
+    golden::index_rows()
+        .iter()
+        .flat_map(IndexRow::encode)
+        .collect()
 }
 
 fn change_names() -> [&'static str; 8] {
@@ -106,7 +120,10 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![
         ("frame", golden::frame().bytes().to_vec()),
         ("frame-erased", golden::erased_frame().bytes().to_vec()),
-        ("entry", concat(&entry::encode(golden::link(), &golden::items())).to_vec()),
+        (
+            "entry",
+            concat(&entry::encode(golden::link(), &golden::items())).to_vec(),
+        ),
         ("journal-header", golden::file_header().encode()),
         ("segment-header", golden::segment_header().encode().to_vec()),
         ("index", index()),
@@ -115,14 +132,24 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("identity", golden::identity().encode()),
     ];
     all.extend([
-        ("key-run-header", golden::key_run_header().encode()[..KEY_FILE_HEADER_BYTES].to_vec()),
+        (
+            "key-run-header",
+            golden::key_run_header().encode()[..KEY_FILE_HEADER_BYTES].to_vec(),
+        ),
         ("key-run-page", golden::key_page().to_vec()),
         ("key-filter-block", golden::filter_block().to_vec()),
-        ("retired-header", golden::retired_header().encode()[..KEY_FILE_HEADER_BYTES].to_vec()),
+        (
+            "retired-header",
+            golden::retired_header().encode()[..KEY_FILE_HEADER_BYTES].to_vec(),
+        ),
         ("retired-block", golden::retired_block().to_vec()),
         ("retired-fence", golden::retired_fence_page()[..24].to_vec()),
     ]);
-    all.extend(change_names().into_iter().zip(golden::changes().map(|change| change.encode())));
+    all.extend(
+        change_names()
+            .into_iter()
+            .zip(golden::changes().map(|change| change.encode())),
+    );
     all
 }
 
@@ -138,23 +165,43 @@ fn a_frame_with_an_erased_record_is_what_it_was() {
     let frame = Frame::decode(&stored).expect("the stored frame is sound");
     assert_eq!(frame, golden::erased_frame());
     let records = frame.records();
-    let (_, record) = Records::new(&records).next().expect("two records").expect("a sound record");
-    let token = RecordView::parse(record).expect("a record").erased.and_then(Token::decode);
+    let (_, record) = Records::new(&records)
+        .next()
+        .expect("two records")
+        .expect("a sound record");
+    let token = RecordView::parse(record)
+        .expect("a record")
+        .erased
+        .and_then(Token::decode);
     assert_eq!(token, Some(golden::erasure().token));
     assert!(token.is_some_and(|token| token.is_of(b"N14228") && !token.is_of(b"N14229")));
 }
 
 #[test]
 fn a_run_of_a_key_index_is_what_it_was() {
-    let stored = check("key-run-header", &golden::key_run_header().encode()[..KEY_FILE_HEADER_BYTES]);
-    assert_eq!(key_run::Header::decode(&stored), Some(golden::key_run_header()));
+    let stored = check(
+        "key-run-header",
+        &golden::key_run_header().encode()[..KEY_FILE_HEADER_BYTES],
+    );
+    assert_eq!(
+        key_run::Header::decode(&stored),
+        Some(golden::key_run_header())
+    );
     let stored = check("key-run-page", &golden::key_page());
     let page: &Page = stored[..].try_into().expect("a page");
-    assert!(page::is_sound(page, golden::key_run_header().salt(), golden::key_run_header().first_row_page()));
+    assert!(page::is_sound(
+        page,
+        golden::key_run_header().salt(),
+        golden::key_run_header().first_row_page()
+    ));
     assert_eq!([0, 1, 2].map(|nth| Row::at(page, nth)), golden::key_rows());
     let stored = check("key-filter-block", &golden::filter_block());
     let block = stored[..].try_into().expect("a block");
-    assert!(golden::key_rows().iter().all(|row| filter::may_have(block, row.hash.0)));
+    assert!(
+        golden::key_rows()
+            .iter()
+            .all(|row| filter::may_have(block, row.hash.0))
+    );
 }
 
 #[test]
@@ -163,11 +210,15 @@ fn a_file_of_retired_facts_is_what_it_was() {
     let stored = check("retired-header", &header.encode()[..KEY_FILE_HEADER_BYTES]);
     assert_eq!(retired::Header::decode(&stored), Some(header));
     let stored = check("retired-block", &golden::retired_block());
-    let mut facts = open_block(&stored, header.salt(), header.first_block_at()).expect("a sound block");
+    let mut facts =
+        open_block(&stored, header.salt(), header.first_block_at()).expect("a sound block");
     let found: Vec<Retired> = std::iter::from_fn(|| Retired::take(&mut facts)).collect();
     assert_eq!((found, facts.len()), (golden::retired_facts().to_vec(), 0));
     check("retired-fence", &golden::retired_fence_page()[..24]);
-    assert_eq!(FenceRow::at(&golden::retired_fence_page(), 0), golden::retired_fence());
+    assert_eq!(
+        FenceRow::at(&golden::retired_fence_page(), 0),
+        golden::retired_fence()
+    );
 }
 
 #[test]
@@ -180,11 +231,18 @@ fn every_kind_of_change_is_what_it_was() {
 
 #[test]
 fn a_journal_entry_is_what_it_was() {
-    let stored = check("entry", &concat(&entry::encode(golden::link(), &golden::items())));
+    let stored = check(
+        "entry",
+        &concat(&entry::encode(golden::link(), &golden::items())),
+    );
     let decoded = entry::decode(&stored, golden::link().salt).expect("the stored entry is sound");
     assert_eq!(decoded.link, golden::link());
     assert_eq!(decoded.length, stored.len());
-    let items: Vec<Item> = decoded.items.into_iter().map(|item| item.expect("a sound item")).collect();
+    let items: Vec<Item> = decoded
+        .items
+        .into_iter()
+        .map(|item| item.expect("a sound item"))
+        .collect();
     assert_eq!(items, golden::items());
 }
 
@@ -197,13 +255,19 @@ fn a_journal_file_begins_as_it_did() {
 #[test]
 fn a_segment_begins_as_it_did() {
     let stored = check("segment-header", &golden::segment_header().encode());
-    assert_eq!(segment_file::Header::decode(&stored), Some(golden::segment_header()));
+    assert_eq!(
+        segment_file::Header::decode(&stored),
+        Some(golden::segment_header())
+    );
 }
 
 #[test]
 fn an_index_is_what_it_was() {
     let stored = check("index", &index());
-    let rows: Option<Vec<IndexRow>> = stored.chunks(INDEX_ROW_BYTES).map(IndexRow::decode).collect();
+    let rows: Option<Vec<IndexRow>> = stored
+        .chunks(INDEX_ROW_BYTES)
+        .map(IndexRow::decode)
+        .collect();
     assert_eq!(rows.as_deref(), Some(&golden::index_rows()[..]));
 }
 
@@ -227,8 +291,14 @@ fn the_identity_of_a_directory_is_what_it_was() {
 
 #[test]
 fn every_golden_file_belongs_to_a_format() {
-    let known: Vec<String> = all().iter().map(|(name, _)| format!("{name}.hex")).collect();
-    let files = Env::system().files.read_dir(&dir(VERSION)).expect("the golden files' directory");
+    let known: Vec<String> = all()
+        .iter()
+        .map(|(name, _)| format!("{name}.hex"))
+        .collect();
+    let files = Env::system()
+        .files
+        .read_dir(&dir(VERSION))
+        .expect("the golden files' directory");
     for file in files {
         assert!(known.contains(&file.name), "{} is of no format", file.name);
     }
@@ -250,6 +320,7 @@ fn write_the_golden_files_of_a_new_version() {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
             Err(error) => panic!("cannot create {}: {error}", path.display()),
         };
-        file.write_all_at(&[to_hex(&encoded).as_bytes()], 0).expect("room for a few bytes");
+        file.write_all_at(&[to_hex(&encoded).as_bytes()], 0)
+            .expect("room for a few bytes");
     }
 }

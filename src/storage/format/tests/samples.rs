@@ -18,14 +18,22 @@ use crate::{
         segment_file::{self, IndexRow},
         topic_file::TopicFile,
     },
-    types::{Durability, Keys, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings, Version},
+    types::{
+        Durability, Keys, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings,
+        Version,
+    },
 };
 
 /// The topic of most samples.
 pub(crate) const TOPIC: TopicId = TopicId(0x0123_4567_89ab_cdef);
 
 /// Frames as the broker builds them: each record with its offset and append time.
-pub(crate) fn frame_of(partition: PartitionId, base: Offset, append_time_ms: i64, records: &[Record]) -> Frame {
+pub(crate) fn frame_of(
+    partition: PartitionId,
+    base: Offset,
+    append_time_ms: i64,
+    records: &[Record],
+) -> Frame {
     frame_of_topic(TOPIC, partition, base, append_time_ms, records)
 }
 
@@ -51,12 +59,21 @@ pub(crate) fn frame_of_batch(
 ) -> Frame {
     let mut bytes = BytesMut::zeroed(frame::HEADER_BYTES);
     for (record, offset) in records.iter().zip(base.0..) {
-        let stored = Record { offset: Some(offset), append_time_ms: Some(append_time_ms), ..record.clone() };
+        let stored = Record {
+            offset: Some(offset),
+            append_time_ms: Some(append_time_ms),
+            ..record.clone()
+        };
         bytes.put_u8(15 << 3 | 2);
-        stored.encode_length_delimited(&mut bytes).expect("a BytesMut grows");
+        stored
+            .encode_length_delimited(&mut bytes)
+            .expect("a BytesMut grows");
     }
     let count = u32::try_from(records.len()).expect("a few");
-    let latest = records.iter().filter_map(|record| record.timestamp_ms).max();
+    let latest = records
+        .iter()
+        .filter_map(|record| record.timestamp_ms)
+        .max();
     let header = frame::Header {
         topic,
         partition,
@@ -72,13 +89,20 @@ pub(crate) fn frame_of_batch(
 
 /// A record with a value and a timestamp.
 pub(crate) fn record(value: impl Into<Bytes>, timestamp_ms: i64) -> Record {
-    Record { value: Some(value.into()), timestamp_ms: Some(timestamp_ms), ..Record::default() }
+    Record {
+        value: Some(value.into()),
+        timestamp_ms: Some(timestamp_ms),
+        ..Record::default()
+    }
 }
 
 /// The bytes of an entry as they lie in the journal.
 pub(crate) fn concat(encoded: &Encoded) -> Bytes {
     let mut bytes = encoded.head.clone();
-    encoded.bodies.iter().for_each(|body| bytes.extend_from_slice(body));
+    encoded
+        .bodies
+        .iter()
+        .for_each(|body| bytes.extend_from_slice(body));
     bytes.into()
 }
 
@@ -93,21 +117,29 @@ fn offset() -> impl Strategy<Value = Offset> {
 }
 
 fn name() -> impl Strategy<Value = TopicName> {
-    "[A-Za-z0-9_-][A-Za-z0-9._-]{0,40}".prop_map(|name| TopicName::new(&name).expect("the pattern is the rule"))
+    "[A-Za-z0-9_-][A-Za-z0-9._-]{0,40}"
+        .prop_map(|name| TopicName::new(&name).expect("the pattern is the rule"))
 }
 
 fn settings() -> impl Strategy<Value = TopicSettings> {
     let keys = prop_oneof![Just(Keys::Versioned), Just(Keys::Plain)];
     let durability = prop_oneof![Just(Durability::Sync), Just(Durability::Os)];
-    (keys, durability, 1024u64..8 << 20, 65_536u64..1 << 30, 1_000u64..1 << 40).prop_map(
-        |(keys, durability, max_record_bytes, segment_bytes, segment_ms)| TopicSettings {
-            keys,
-            durability,
-            max_record_bytes,
-            segment_bytes,
-            segment_ms,
-        },
+    (
+        keys,
+        durability,
+        1024u64..8 << 20,
+        65_536u64..1 << 30,
+        1_000u64..1 << 40,
     )
+        .prop_map(
+            |(keys, durability, max_record_bytes, segment_bytes, segment_ms)| TopicSettings {
+                keys,
+                durability,
+                max_record_bytes,
+                segment_bytes,
+                segment_ms,
+            },
+        )
 }
 
 prop_compose! {
@@ -154,19 +186,26 @@ prop_compose! {
 }
 
 pub(super) fn any_change() -> impl Strategy<Value = Change> {
-    let create =
-        (id(), any::<u64>(), name(), any::<u32>(), settings()).prop_map(|(topic, seed, name, partitions, settings)| {
-            Change::Create { topic, seed, name, partitions, settings }
-        });
+    let create = (id(), any::<u64>(), name(), any::<u32>(), settings()).prop_map(
+        |(topic, seed, name, partitions, settings)| Change::Create {
+            topic,
+            seed,
+            name,
+            partitions,
+            settings,
+        },
+    );
     let trim = (id(), any::<u32>(), offset()).prop_map(|(topic, partition, before)| Change::Trim {
         topic,
         partition: PartitionId(partition),
         before,
     });
-    let open = (any::<u64>(), any::<u32>(), "\\PC{0,30}").prop_map(|(id, epoch, name)| Change::OpenProducer {
-        producer: ProducerId(id),
-        epoch,
-        name,
+    let open = (any::<u64>(), any::<u32>(), "\\PC{0,30}").prop_map(|(id, epoch, name)| {
+        Change::OpenProducer {
+            producer: ProducerId(id),
+            epoch,
+            name,
+        }
     });
     prop_oneof![
         create,
@@ -174,14 +213,22 @@ pub(super) fn any_change() -> impl Strategy<Value = Change> {
         (id(), settings()).prop_map(|(topic, settings)| Change::Alter { topic, settings }),
         trim,
         open,
-        any::<u64>().prop_map(|id| Change::ForgetProducer { producer: ProducerId(id) }),
+        any::<u64>().prop_map(|id| Change::ForgetProducer {
+            producer: ProducerId(id)
+        }),
         (id(), any_erasure()).prop_map(|(topic, erasure)| Change::Erase { topic, erasure }),
         any::<u64>().prop_map(|id| Change::ErasureComplete { id }),
     ]
 }
 
 pub(super) fn any_items() -> impl Strategy<Value = Vec<Item>> {
-    vec(prop_oneof![any_frame().prop_map(Item::Frame), any_change().prop_map(Item::Change)], 0..5)
+    vec(
+        prop_oneof![
+            any_frame().prop_map(Item::Frame),
+            any_change().prop_map(Item::Change)
+        ],
+        0..5,
+    )
 }
 
 prop_compose! {
@@ -196,7 +243,10 @@ prop_compose! {
 }
 
 fn any_partition() -> impl Strategy<Value = Partition> {
-    let active = option::of((0..u64::MAX, any::<u64>()).prop_map(|(base, len)| Active { base: Offset(base), len }));
+    let active = option::of((0..u64::MAX, any::<u64>()).prop_map(|(base, len)| Active {
+        base: Offset(base),
+        len,
+    }));
     (offset(), offset(), any::<i64>(), active, any::<u64>()).prop_map(
         |(start, end, last_append_time_ms, active, retired)| Partition {
             start,
@@ -209,8 +259,20 @@ fn any_partition() -> impl Strategy<Value = Partition> {
 }
 
 fn any_topic() -> impl Strategy<Value = Topic> {
-    (id(), any::<u64>(), name(), settings(), vec(any_partition(), 0..4))
-        .prop_map(|(id, seed, name, settings, partitions)| Topic { id, seed, name, settings, partitions })
+    (
+        id(),
+        any::<u64>(),
+        name(),
+        settings(),
+        vec(any_partition(), 0..4),
+    )
+        .prop_map(|(id, seed, name, settings, partitions)| Topic {
+            id,
+            seed,
+            name,
+            settings,
+            partitions,
+        })
 }
 
 prop_compose! {
@@ -304,12 +366,23 @@ prop_compose! {
 }
 
 pub(super) fn any_retired() -> impl Strategy<Value = Retired> {
-    let batch = (any::<u64>(), any::<u32>(), offset(), any::<u32>(), any::<i64>()).prop_map(
-        |(producer, epoch, base, count, append_time_ms)| {
+    let batch = (
+        any::<u64>(),
+        any::<u32>(),
+        offset(),
+        any::<u32>(),
+        any::<i64>(),
+    )
+        .prop_map(|(producer, epoch, base, count, append_time_ms)| {
             let producer = ProducerId(producer);
-            retired::Identity::Batch { producer, epoch, base, count, append_time_ms }
-        },
-    );
+            retired::Identity::Batch {
+                producer,
+                epoch,
+                base,
+                count,
+                append_time_ms,
+            }
+        });
     let identity = prop_oneof![
         vec(any::<u8>(), 0..50).prop_map(|key| retired::Identity::Entity { key: key.into() }),
         any::<[u8; 32]>().prop_map(|token| retired::Identity::Erased { token }),

@@ -12,19 +12,34 @@ fn a_damaged_frame_is_listed_with_its_offsets_when_frames_are_checked() {
     let dir = Directory::filled();
     dir.flip(&dir.segment(8), position(1) + 90);
     dir.flip(&dir.segment(32), position(3) + 10);
-    assert_eq!(dir.inspect(false).topics[0].partitions[0].segments[1].records, 8);
+    assert_eq!(
+        dir.inspect(false).topics[0].partitions[0].segments[1].records,
+        8
+    );
     let report = dir.inspect(true);
     assert_eq!(
         names(&report.damage),
         [
-            ("00000000000000000008.log".to_owned(), Some((10, 12)), DamageKind::Records),
-            ("00000000000000000032.log".to_owned(), Some((38, 40)), DamageKind::Records),
+            (
+                "00000000000000000008.log".to_owned(),
+                Some((10, 12)),
+                DamageKind::Records
+            ),
+            (
+                "00000000000000000032.log".to_owned(),
+                Some((38, 40)),
+                DamageKind::Records
+            ),
         ]
     );
     assert!(report.damage.iter().all(Damage::loses_records));
     assert_eq!(report.damage[0].topic, Some(name()));
     assert_eq!(report.damage[0].partition, Some(PartitionId(0)));
-    assert!(report.damage[0].to_string().contains("topic flights, partition 0, offsets 10 up to 12 cannot be read"));
+    assert!(
+        report.damage[0]
+            .to_string()
+            .contains("topic flights, partition 0, offsets 10 up to 12 cannot be read")
+    );
     assert_eq!(report.topics[0].partitions[0].segments[1].records, 6);
 }
 
@@ -36,7 +51,11 @@ fn any_flipped_byte_of_a_segment_is_found() {
         let found = dir.damage();
         // 16 bytes of the header say nothing and are covered by its checksum all the same.
         assert_eq!(found.len(), 1, "byte {at}: {found:?}");
-        let expected = if at < 64 { DamageKind::SegmentHeader } else { DamageKind::Records };
+        let expected = if at < 64 {
+            DamageKind::SegmentHeader
+        } else {
+            DamageKind::Records
+        };
         assert_eq!(found[0].2, expected, "byte {at}");
         dir.flip(&dir.segment(16), at);
     }
@@ -47,21 +66,36 @@ fn any_flipped_byte_of_a_segment_is_found() {
 fn missing_and_cut_segments_are_listed_also_without_checking_frames() {
     for (base, offsets) in [(0, (0, 8)), (16, (16, 24)), (32, (32, 40))] {
         let dir = Directory::filled();
-        dir.env.files.remove_file(&dir.segment(base)).expect("there is one");
+        dir.env
+            .files
+            .remove_file(&dir.segment(base))
+            .expect("there is one");
         for verify in [false, true] {
             let damage = dir.inspect(verify).damage;
             assert_eq!(damage.len(), 1, "{damage:?}");
-            assert_eq!(names(&damage)[0].1, Some(offsets), "segment {base}, verify {verify}");
+            assert_eq!(
+                names(&damage)[0].1,
+                Some(offsets),
+                "segment {base}, verify {verify}"
+            );
             assert_eq!(damage[0].kind, DamageKind::MissingRecords);
         }
     }
     for base in [16, 32] {
         let dir = Directory::filled();
-        let file = dir.env.files.open(&dir.segment(base), Open::Write).expect("there is one");
+        let file = dir
+            .env
+            .files
+            .open(&dir.segment(base), Open::Write)
+            .expect("there is one");
         file.set_len(position(2) + 20).expect("it can be cut");
         for verify in [false, true] {
             let found = names(&dir.inspect(verify).damage);
-            assert_eq!(found[0].1, Some((base + 4, base + 8)), "segment {base}, verify {verify}");
+            assert_eq!(
+                found[0].1,
+                Some((base + 4, base + 8)),
+                "segment {base}, verify {verify}"
+            );
         }
     }
 }
@@ -71,7 +105,10 @@ fn what_has_been_trimmed_need_not_be_there() {
     let mut dir = Directory::filled();
     dir.trim(19);
     dir.checkpoint();
-    dir.env.files.remove_file(&dir.segment(0)).expect("there is one");
+    dir.env
+        .files
+        .remove_file(&dir.segment(0))
+        .expect("there is one");
     dir.flip(&dir.segment(8), position(0) + 100);
     dir.flip(&dir.segment(16), position(0) + 100);
     assert_eq!(dir.damage(), []);
@@ -85,11 +122,24 @@ fn indexes_are_checked_against_their_segments() {
     let index = dir.segment(8).with_extension("index");
     dir.flip(&index, 3);
     let report = dir.inspect(false);
-    assert_eq!(report.topics[0].partitions[0].segments[1].index, IndexState::Damaged);
-    assert_eq!(report.damage.iter().map(|damage| damage.kind.clone()).collect::<Vec<_>>(), [DamageKind::Index]);
+    assert_eq!(
+        report.topics[0].partitions[0].segments[1].index,
+        IndexState::Damaged
+    );
+    assert_eq!(
+        report
+            .damage
+            .iter()
+            .map(|damage| damage.kind.clone())
+            .collect::<Vec<_>>(),
+        [DamageKind::Index]
+    );
     assert!(!report.damage[0].loses_records());
     dir.env.files.remove_file(&index).expect("there is one");
-    assert_eq!(dir.inspect(true).topics[0].partitions[0].segments[1].index, IndexState::Missing);
+    assert_eq!(
+        dir.inspect(true).topics[0].partitions[0].segments[1].index,
+        IndexState::Missing
+    );
     // Sound, and of another segment.
     let row = crate::storage::format::segment_file::IndexRow {
         relative: 7,
@@ -97,7 +147,14 @@ fn indexes_are_checked_against_their_segments() {
         latest_before_ms: 6,
     };
     replace_file(&*dir.env.files, &index, &row.encode()).expect("room");
-    assert_eq!(dir.damage(), [("00000000000000000008.index".to_owned(), None, DamageKind::Index)]);
+    assert_eq!(
+        dir.damage(),
+        [(
+            "00000000000000000008.index".to_owned(),
+            None,
+            DamageKind::Index
+        )]
+    );
 }
 
 #[test]
@@ -109,7 +166,10 @@ fn damage_in_the_journal_is_listed_and_the_segments_count_for_what_they_hold() {
     let report = dir.inspect(true);
     let expected = DamageKind::JournalEntries { sequences: 23..24 };
     let missing = ("0".to_owned(), Some((42, 44)), DamageKind::MissingRecords);
-    assert_eq!(names(&report.damage), [("journal".to_owned(), None, expected.clone()), missing]);
+    assert_eq!(
+        names(&report.damage),
+        [("journal".to_owned(), None, expected.clone()), missing]
+    );
     assert_eq!(report.topics[0].partitions[0].end, Offset(46));
     // The frame that is lost with the entry had been written to a segment.
     dir.write_out();
@@ -120,7 +180,11 @@ fn damage_in_the_journal_is_listed_and_the_segments_count_for_what_they_hold() {
 fn a_damaged_item_of_the_journal_is_listed_with_its_offsets() {
     let dir = Directory::filled();
     dir.flip(&dir.data.journal().join("2.journal"), 8 * 4096 + 200);
-    let expected = ("journal".to_owned(), Some((42, 44)), DamageKind::JournalItem { sequence: 23 });
+    let expected = (
+        "journal".to_owned(),
+        Some((42, 44)),
+        DamageKind::JournalItem { sequence: 23 },
+    );
     assert_eq!(dir.damage(), [expected]);
 }
 
@@ -131,7 +195,10 @@ fn one_damaged_copy_of_the_checkpoint_is_listed_and_costs_nothing() {
         let whole = dir.inspect(true);
         dir.flip(&dir.root().join(path), 20);
         let report = dir.inspect(true);
-        assert_eq!(names(&report.damage), [(path.to_owned(), None, DamageKind::CheckpointCopy)]);
+        assert_eq!(
+            names(&report.damage),
+            [(path.to_owned(), None, DamageKind::CheckpointCopy)]
+        );
         assert_eq!(report.checkpoint.copies[at], CopyState::Damaged);
         assert_eq!(report.topics, whole.topics);
     }
@@ -145,12 +212,19 @@ fn without_a_checkpoint_topics_are_found_by_their_files_and_ends_by_their_segmen
     }
     let report = dir.inspect(true);
     assert_eq!(report.checkpoint.applied, None);
-    let kinds: Vec<DamageKind> = report.damage.iter().map(|damage| damage.kind.clone()).collect();
+    let kinds: Vec<DamageKind> = report
+        .damage
+        .iter()
+        .map(|damage| damage.kind.clone())
+        .collect();
     assert_eq!(kinds, [DamageKind::Checkpoint, DamageKind::Checkpoint]);
     assert_eq!(report.topics[0].partitions[0].end, Offset(46));
     dir.write_out();
     let written = dir.inspect(true);
-    assert_eq!((written.topics[0].partitions[0].end, written.damage.len()), (Offset(46), 2));
+    assert_eq!(
+        (written.topics[0].partitions[0].end, written.damage.len()),
+        (Offset(46), 2)
+    );
 }
 
 #[test]
@@ -161,24 +235,45 @@ fn identity_topic_file_and_journal_header_are_checked() {
     for at in [20, 2048 + 20] {
         dir.flip(&dir.data.journal().join("1.journal"), at);
     }
-    let kinds: Vec<DamageKind> = dir.inspect(false).damage.into_iter().map(|damage| damage.kind).collect();
-    assert_eq!(kinds, [DamageKind::Identity, DamageKind::JournalHeader, DamageKind::TopicFile]);
+    let kinds: Vec<DamageKind> = dir
+        .inspect(false)
+        .damage
+        .into_iter()
+        .map(|damage| damage.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            DamageKind::Identity,
+            DamageKind::JournalHeader,
+            DamageKind::TopicFile
+        ]
+    );
 }
 
 #[test]
 fn a_file_where_a_directory_should_be_is_listed() {
     let dir = Directory::filled();
     let partition = dir.data.topic(TOPIC).join("1");
-    dir.env.files.open(&partition, Open::Create).expect("a new file");
+    dir.env
+        .files
+        .open(&partition, Open::Create)
+        .expect("a new file");
     let found = dir.inspect(true).damage;
     assert_eq!(found.len(), 1);
-    assert!(matches!(found[0].kind, DamageKind::Unreadable { .. }), "{found:?}");
+    assert!(
+        matches!(found[0].kind, DamageKind::Unreadable { .. }),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn any_flipped_byte_of_the_directory_ends_no_look() {
     let dir = Directory::filled();
-    let files = dir.content().into_iter().filter_map(|(path, content)| Some((path, content?)));
+    let files = dir
+        .content()
+        .into_iter()
+        .filter_map(|(path, content)| Some((path, content?)));
     for (path, content) in files {
         // Most of a journal file is empty.
         let step = if content.len() > 10_000 { 97 } else { 1 };
@@ -186,7 +281,11 @@ fn any_flipped_byte_of_the_directory_ends_no_look() {
             dir.flip(&path, at as u64);
             match inspect(&dir.env, dir.root(), true) {
                 Ok(report) => assert!(report.topics.len() <= 1),
-                Err(error) => assert!(path.ends_with("taffrail"), "{}, byte {at}: {error}", path.display()),
+                Err(error) => assert!(
+                    path.ends_with("taffrail"),
+                    "{}, byte {at}: {error}",
+                    path.display()
+                ),
             }
             dir.flip(&path, at as u64);
         }

@@ -10,14 +10,19 @@ use crate::{
         },
         keys::{
             hash::KeyHash,
-            retired::{Content as RetiredContent, Identity as FactIdentity, Retired as Fact, RetiredFile},
+            retired::{
+                Content as RetiredContent, Identity as FactIdentity, Retired as Fact, RetiredFile,
+            },
             run::Run,
         },
     },
     types::{ProducerId, Version},
 };
 
-const PARTITION: log::Identity = log::Identity { topic: TOPIC, partition: PartitionId(0) };
+const PARTITION: log::Identity = log::Identity {
+    topic: TOPIC,
+    partition: PartitionId(0),
+};
 
 /// The fingerprint of the topic's hasher, whose seed is 0.
 fn fingerprint() -> u64 {
@@ -39,29 +44,49 @@ impl Directory {
             expected_rows: to - from,
             expected_hashes: to - from,
         };
-        let row = |at: u64| Row { hash: KeyHash(at << 32), version: Version(1), offset: Offset(at) };
-        let run = Run::write(&*self.env.files, &self.partition_dir(), &content, (from..to).map(row));
+        let row = |at: u64| Row {
+            hash: KeyHash(at << 32),
+            version: Version(1),
+            offset: Offset(at),
+        };
+        let run = Run::write(
+            &*self.env.files,
+            &self.partition_dir(),
+            &content,
+            (from..to).map(row),
+        );
         run.expect("room").path().to_owned()
     }
 
-    /// Writes a file of facts about entities; these have long keys, so that they take several blocks.
+    /// Writes a file of facts about entities; these have long keys, so that they take several
+    /// blocks.
     fn write_retired(&self, number: u64, facts: u64) -> PathBuf {
-        let content = RetiredContent { identity: PARTITION, fingerprint: fingerprint(), number, expected_facts: facts };
+        let content = RetiredContent {
+            identity: PARTITION,
+            fingerprint: fingerprint(),
+            number,
+            expected_facts: facts,
+        };
         let fact = |at: u64| Fact {
             hash: KeyHash(at << 32),
             version: Version(at),
-            identity: FactIdentity::Entity { key: vec![1; 1_000].into() },
+            identity: FactIdentity::Entity {
+                key: vec![1; 1_000].into(),
+            },
         };
         let facts: Vec<Fact> = (1..=facts).map(fact).collect();
-        let file = RetiredFile::write(&*self.env.files, &self.partition_dir(), &content, &facts).expect("room");
+        let file = RetiredFile::write(&*self.env.files, &self.partition_dir(), &content, &facts)
+            .expect("room");
         file.path().to_owned()
     }
 
     /// Stores a checkpoint that says what the one before says, changed.
     fn change_checkpoint(&self, change: impl FnOnce(&mut Content)) {
         let path = self.data.checkpoint();
-        let mut content =
-            read_file(&*self.env.files, &path).unwrap().and_then(|bytes| Content::decode(&bytes)).unwrap();
+        let mut content = read_file(&*self.env.files, &path)
+            .unwrap()
+            .and_then(|bytes| Content::decode(&bytes))
+            .unwrap();
         change(&mut content);
         checkpoint_file::store(&*self.env.files, &path, &content).expect("room");
     }
@@ -71,7 +96,11 @@ impl Directory {
     }
 
     fn first_partition(&self, verify: bool) -> Partition {
-        self.inspect(verify).topics.swap_remove(0).partitions.swap_remove(0)
+        self.inspect(verify)
+            .topics
+            .swap_remove(0)
+            .partitions
+            .swap_remove(0)
     }
 }
 
@@ -94,8 +123,16 @@ fn runs_are_told_with_what_they_cover_and_what_none_covers_is_no_damage() {
     for verify in [false, true] {
         assert_eq!(dir.inspect(verify).damage, []);
         let runs = dir.first_partition(verify).key_runs;
-        let told = runs.iter().map(|run| (run.offsets.start.0, run.offsets.end.0, run.rows, run.state));
-        assert_eq!(told.collect::<Vec<_>>(), [(0, 20, 20, KeyFileState::Sound), (30, 46, 16, KeyFileState::Sound)]);
+        let told = runs
+            .iter()
+            .map(|run| (run.offsets.start.0, run.offsets.end.0, run.rows, run.state));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                (0, 20, 20, KeyFileState::Sound),
+                (30, 46, 16, KeyFileState::Sound)
+            ]
+        );
         assert!(runs.iter().all(|run| run.bytes == 4 * PAGE_BYTES as u64));
     }
 }
@@ -108,9 +145,22 @@ fn a_run_that_was_merged_or_is_ahead_of_the_log_is_left_over() {
     dir.write_run(20, 40);
     dir.write_run(40, 47);
     assert_eq!(dir.inspect(true).damage, []);
-    let told: Vec<_> = dir.first_partition(true).key_runs.iter().map(|run| (run.offsets.end.0, run.state)).collect();
+    let told: Vec<_> = dir
+        .first_partition(true)
+        .key_runs
+        .iter()
+        .map(|run| (run.offsets.end.0, run.state))
+        .collect();
     let left_over = |end| (end, KeyFileState::LeftOver);
-    assert_eq!(told, [(40, KeyFileState::Sound), left_over(20), left_over(40), left_over(47)]);
+    assert_eq!(
+        told,
+        [
+            (40, KeyFileState::Sound),
+            left_over(20),
+            left_over(40),
+            left_over(47)
+        ]
+    );
 }
 
 #[test]
@@ -123,16 +173,31 @@ fn any_damaged_part_of_a_run_is_listed_and_costs_nothing() {
     for at in (0..80).chain(pages) {
         dir.flip(&path, at);
         let report = dir.inspect(true);
-        assert_eq!(names(&report.damage), [(name.clone(), None, DamageKind::KeyRun)], "byte {at}");
+        assert_eq!(
+            names(&report.damage),
+            [(name.clone(), None, DamageKind::KeyRun)],
+            "byte {at}"
+        );
         assert!(!report.damage[0].loses_records());
-        assert_eq!(report.topics[0].partitions[0].key_runs[0].state, KeyFileState::Damaged);
+        assert_eq!(
+            report.topics[0].partitions[0].key_runs[0].state,
+            KeyFileState::Damaged
+        );
         assert_eq!(dir.inspect(false).damage.is_empty(), at >= 80, "byte {at}");
         dir.flip(&path, at);
     }
-    let file = dir.env.files.open(&path, Open::Write).expect("there is one");
+    let file = dir
+        .env
+        .files
+        .open(&path, Open::Write)
+        .expect("there is one");
     for len in [0, 79, PAGE_BYTES as u64, 3 * PAGE_BYTES as u64 + 1] {
         file.set_len(len).expect("it can be cut");
-        assert_eq!(names(&dir.inspect(false).damage)[0].2, DamageKind::KeyRun, "cut to {len}");
+        assert_eq!(
+            names(&dir.inspect(false).damage)[0].2,
+            DamageKind::KeyRun,
+            "cut to {len}"
+        );
     }
 }
 
@@ -140,10 +205,18 @@ fn any_damaged_part_of_a_run_is_listed_and_costs_nothing() {
 fn a_run_under_another_name_or_of_another_hasher_is_damaged() {
     let dir = Directory::filled();
     let path = dir.write_run(0, 20);
-    let other = dir.partition_dir().join(format!("{:020}-{:020}.keys", 0, 21));
-    dir.env.files.rename(&path, &other).expect("it can be renamed");
+    let other = dir
+        .partition_dir()
+        .join(format!("{:020}-{:020}.keys", 0, 21));
+    dir.env
+        .files
+        .rename(&path, &other)
+        .expect("it can be renamed");
     assert_eq!(dir.damage()[0].2, DamageKind::KeyRun);
-    dir.env.files.rename(&other, &path).expect("it can be renamed");
+    dir.env
+        .files
+        .rename(&other, &path)
+        .expect("it can be renamed");
     assert_eq!(dir.damage(), []);
     dir.change_checkpoint(|content| content.topics[0].seed = 1);
     assert_eq!(dir.damage()[0].2, DamageKind::KeyRun);
@@ -159,9 +232,15 @@ fn the_file_of_retired_facts_that_the_checkpoint_names_is_told_and_others_are_le
     for verify in [false, true] {
         assert_eq!(dir.inspect(verify).damage, []);
         let files = dir.first_partition(verify).retired;
-        let told: Vec<_> = files.iter().map(|file| (file.number, file.facts, file.state)).collect();
+        let told: Vec<_> = files
+            .iter()
+            .map(|file| (file.number, file.facts, file.state))
+            .collect();
         let left_over = |number| (number, 0, KeyFileState::LeftOver);
-        assert_eq!(told, [left_over(1), (2, 32, KeyFileState::Sound), left_over(3)]);
+        assert_eq!(
+            told,
+            [left_over(1), (2, 32, KeyFileState::Sound), left_over(3)]
+        );
     }
 }
 
@@ -170,15 +249,32 @@ fn any_damaged_part_of_the_retired_facts_is_a_loss() {
     let dir = Directory::filled();
     let path = dir.write_retired(7, 40);
     dir.use_retired(7);
-    let len = dir.env.files.open(&path, Open::Read).and_then(|file| file.len()).expect("there is one");
+    let len = dir
+        .env
+        .files
+        .open(&path, Open::Read)
+        .and_then(|file| file.len())
+        .expect("there is one");
     let end_of_facts = 2 * PAGE_BYTES as u64 + 40 * 1_021 + 5 * 8;
-    let parts = (0..80).chain((PAGE_BYTES as u64..end_of_facts).step_by(511)).chain([len - PAGE_BYTES as u64, len - 1]);
+    let parts = (0..80)
+        .chain((PAGE_BYTES as u64..end_of_facts).step_by(511))
+        .chain([len - PAGE_BYTES as u64, len - 1]);
     for at in parts {
         dir.flip(&path, at);
         let report = dir.inspect(true);
         assert_eq!(report.damage.len(), 1, "byte {at}");
-        assert_eq!((report.damage[0].kind.clone(), report.damage[0].loses_records()), (DamageKind::Retired, true));
-        assert!(report.damage[0].to_string().contains("topic flights, partition 0"));
+        assert_eq!(
+            (
+                report.damage[0].kind.clone(),
+                report.damage[0].loses_records()
+            ),
+            (DamageKind::Retired, true)
+        );
+        assert!(
+            report.damage[0]
+                .to_string()
+                .contains("topic flights, partition 0")
+        );
         dir.flip(&path, at);
     }
     assert_eq!(dir.damage(), []);
@@ -192,25 +288,50 @@ fn retired_facts_that_are_missing_are_a_loss() {
     dir.use_retired(1);
     let name = format!("{:020}.retired", 1);
     for verify in [false, true] {
-        assert_eq!(names(&dir.inspect(verify).damage), [(name.clone(), None, DamageKind::Retired)]);
+        assert_eq!(
+            names(&dir.inspect(verify).damage),
+            [(name.clone(), None, DamageKind::Retired)]
+        );
     }
     // Without a checkpoint all there are count.
     for copy in checkpoint_file::copies(&dir.data.checkpoint()) {
         dir.env.files.remove_file(&copy).expect("there is one");
     }
     let files = dir.first_partition(true).retired;
-    let told: Vec<_> = files.iter().map(|file| (file.number, file.facts, file.state)).collect();
-    assert_eq!(told, [(2, 5, KeyFileState::Sound), (3, 6, KeyFileState::Sound)]);
+    let told: Vec<_> = files
+        .iter()
+        .map(|file| (file.number, file.facts, file.state))
+        .collect();
+    assert_eq!(
+        told,
+        [(2, 5, KeyFileState::Sound), (3, 6, KeyFileState::Sound)]
+    );
 }
 
 #[test]
 fn producers_are_counted_of_checkpoint_and_journal() {
     let mut dir = Directory::filled();
-    let known =
-        |id| checkpoint::Producer { id: ProducerId(id), epoch: 1, idle_ms: 0, name: String::new(), next: Vec::new() };
+    let known = |id| checkpoint::Producer {
+        id: ProducerId(id),
+        epoch: 1,
+        idle_ms: 0,
+        name: String::new(),
+        next: Vec::new(),
+    };
     dir.change_checkpoint(|content| content.producers = vec![known(1), known(2)]);
-    let open = |id, epoch| Change::OpenProducer { producer: ProducerId(id), epoch, name: String::new() };
-    let changes = [open(2, 2), open(3, 1), open(4, 1), Change::ForgetProducer { producer: ProducerId(1) }];
+    let open = |id, epoch| Change::OpenProducer {
+        producer: ProducerId(id),
+        epoch,
+        name: String::new(),
+    };
+    let changes = [
+        open(2, 2),
+        open(3, 1),
+        open(4, 1),
+        Change::ForgetProducer {
+            producer: ProducerId(1),
+        },
+    ];
     dir.commit(changes.map(Item::Change).into());
     assert_eq!(dir.inspect(false).producers, 3);
 }
@@ -218,27 +339,59 @@ fn producers_are_counted_of_checkpoint_and_journal() {
 #[test]
 fn erasures_that_are_not_complete_are_told() {
     let mut dir = Directory::filled();
-    let known = |id, complete| checkpoint::KnownErasure { topic: TOPIC, complete, erasure: erasure(id) };
-    dir.change_checkpoint(|content| content.erasures = vec![known(1, true), known(2, false), known(3, false)]);
-    let gone = Change::Erase { topic: TopicId(99), erasure: erasure(5) };
-    let erase = Change::Erase { topic: TOPIC, erasure: erasure(4) };
-    dir.commit([erase, gone, Change::ErasureComplete { id: 2 }].map(Item::Change).into());
+    let known = |id, complete| checkpoint::KnownErasure {
+        topic: TOPIC,
+        complete,
+        erasure: erasure(id),
+    };
+    dir.change_checkpoint(|content| {
+        content.erasures = vec![known(1, true), known(2, false), known(3, false)];
+    });
+    let gone = Change::Erase {
+        topic: TopicId(99),
+        erasure: erasure(5),
+    };
+    let erase = Change::Erase {
+        topic: TOPIC,
+        erasure: erasure(4),
+    };
+    dir.commit(
+        [erase, gone, Change::ErasureComplete { id: 2 }]
+            .map(Item::Change)
+            .into(),
+    );
     let told = dir.inspect(false).erasures;
-    assert_eq!(told.iter().map(|erasure| erasure.id).collect::<Vec<_>>(), [3, 4]);
-    assert_eq!((&told[0].topic, told[0].partition, told[0].requested_ms), (&name(), PartitionId(1), 1_000));
+    assert_eq!(
+        told.iter().map(|erasure| erasure.id).collect::<Vec<_>>(),
+        [3, 4]
+    );
+    assert_eq!(
+        (&told[0].topic, told[0].partition, told[0].requested_ms),
+        (&name(), PartitionId(1), 1_000)
+    );
 }
 
 #[test]
 fn without_a_checkpoint_erasures_are_those_of_the_topics_own_files() {
     let dir = Directory::filled();
     let path = dir.data.topic(TOPIC).join("topic");
-    let mut file = read_file(&*dir.env.files, &path).unwrap().and_then(|bytes| TopicFile::decode(&bytes)).unwrap();
+    let mut file = read_file(&*dir.env.files, &path)
+        .unwrap()
+        .and_then(|bytes| TopicFile::decode(&bytes))
+        .unwrap();
     file.erasures = vec![erasure(8)];
     replace_file(&*dir.env.files, &path, &file.encode()).expect("room");
-    assert_eq!(dir.inspect(false).erasures, [], "the checkpoint knows better");
+    assert_eq!(
+        dir.inspect(false).erasures,
+        [],
+        "the checkpoint knows better"
+    );
     for copy in checkpoint_file::copies(&dir.data.checkpoint()) {
         dir.env.files.remove_file(&copy).expect("there is one");
     }
     let told = dir.inspect(false).erasures;
-    assert_eq!(told.iter().map(|erasure| erasure.id).collect::<Vec<_>>(), [8]);
+    assert_eq!(
+        told.iter().map(|erasure| erasure.id).collect::<Vec<_>>(),
+        [8]
+    );
 }

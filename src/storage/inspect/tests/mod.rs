@@ -53,22 +53,40 @@ impl Directory {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let env = Env::system();
         let data = DataDir::open(&env, temp.path()).expect("an empty directory");
-        let options = journal::Options { file_bytes: 64 << 10, files: 3 };
+        let options = journal::Options {
+            file_bytes: 64 << 10,
+            files: 3,
+        };
         let ring = journal::open(&env, &data.journal(), options).expect("an empty directory");
         let journal = Journal::new(ring.clone(), options, Tip::default());
         let one = frame(0, 0).bytes().len() as u64;
-        let settings = TopicSettings { segment_bytes: 64 + 4 * one, ..TopicSettings::default() };
+        let settings = TopicSettings {
+            segment_bytes: 64 + 4 * one,
+            ..TopicSettings::default()
+        };
         let log = |partition: u32| {
-            let identity = log::Identity { topic: TOPIC, partition: PartitionId(partition) };
+            let identity = log::Identity {
+                topic: TOPIC,
+                partition: PartitionId(partition),
+            };
             let dir = data.topic(TOPIC).join(partition.to_string());
             (Mutex::new(Log::new(identity, dir)), Writer::default())
         };
         let logs = vec![log(0), log(1)];
-        Self { segments: OpenSegments::new(env.clone(), 8), temp, env, data, ring, journal, logs, settings }
+        Self {
+            segments: OpenSegments::new(env.clone(), 8),
+            temp,
+            env,
+            data,
+            ring,
+            journal,
+            logs,
+            settings,
+        }
     }
 
-    /// A topic whose partition 0 has five segments of four frames, all in a checkpoint, and three frames behind it; and
-    /// whose partition 1 is empty.
+    /// A topic whose partition 0 has five segments of four frames, all in a checkpoint, and three
+    /// frames behind it; and whose partition 1 is empty.
     fn filled() -> Self {
         let mut dir = Self::new();
         dir.create();
@@ -80,18 +98,32 @@ impl Directory {
 
     fn create(&mut self) {
         let (topic, name) = (TOPIC, name());
-        let change =
-            Change::Create { topic, seed: 0, name: name.clone(), partitions: 2, settings: TopicSettings::default() };
+        let change = Change::Create {
+            topic,
+            seed: 0,
+            name: name.clone(),
+            partitions: 2,
+            settings: TopicSettings::default(),
+        };
         self.commit(vec![Item::Change(change)]);
         let path = self.data.topic(TOPIC);
         self.env.files.create_dir(&path).expect("a new topic");
         let starts = vec![Offset(0); 2];
-        let file = TopicFile { id: TOPIC, seed: 0, name, settings: TopicSettings::default(), starts, erasures: vec![] };
+        let file = TopicFile {
+            id: TOPIC,
+            seed: 0,
+            name,
+            settings: TopicSettings::default(),
+            starts,
+            erasures: vec![],
+        };
         replace_file(&*self.env.files, &path.join("topic"), &file.encode()).expect("room");
     }
 
     fn commit(&mut self, items: Vec<Item>) {
-        self.journal.write(&[&items], true).expect("the journal has room");
+        self.journal
+            .write(&[&items], true)
+            .expect("the journal has room");
     }
 
     /// Appends frames of two records each.
@@ -106,13 +138,19 @@ impl Directory {
 
     fn trim(&mut self, before: u64) {
         let before = Offset(before);
-        self.commit(vec![Item::Change(Change::Trim { topic: TOPIC, partition: PartitionId(0), before })]);
+        self.commit(vec![Item::Change(Change::Trim {
+            topic: TOPIC,
+            partition: PartitionId(0),
+            before,
+        })]);
         self.logs[0].0.lock().unwrap().trim(before);
     }
 
     fn write_out(&mut self) {
         for (log, writer) in &mut self.logs {
-            writer.write_out(log, &self.segments, &self.settings).expect("room");
+            writer
+                .write_out(log, &self.segments, &self.settings)
+                .expect("room");
             writer.sync(log, &self.segments).expect("room");
         }
     }
@@ -120,9 +158,18 @@ impl Directory {
     fn checkpoint(&mut self) {
         self.write_out();
         let applied = self.journal.sequence();
-        let partitions = self.logs.iter().map(|(log, _)| log.lock().unwrap().checkpoint()).collect();
-        let topic =
-            CheckpointTopic { id: TOPIC, seed: 0, name: name(), settings: TopicSettings::default(), partitions };
+        let partitions = self
+            .logs
+            .iter()
+            .map(|(log, _)| log.lock().unwrap().checkpoint())
+            .collect();
+        let topic = CheckpointTopic {
+            id: TOPIC,
+            seed: 0,
+            name: name(),
+            settings: TopicSettings::default(),
+            partitions,
+        };
         let content = Content {
             applied,
             journal_file: self.ring.file_of(applied + 1),
@@ -151,10 +198,16 @@ impl Directory {
     }
 
     fn flip(&self, path: &Path, position: u64) {
-        let file = self.env.files.open(path, Open::Write).expect("there is one");
+        let file = self
+            .env
+            .files
+            .open(path, Open::Write)
+            .expect("there is one");
         let mut byte = [0];
-        file.read_exact_at(&mut byte, position).expect("the file is long enough");
-        file.write_all_at(&[&[byte[0] ^ 8]], position).expect("room");
+        file.read_exact_at(&mut byte, position)
+            .expect("the file is long enough");
+        file.write_all_at(&[&[byte[0] ^ 8]], position)
+            .expect("room");
     }
 
     /// Every file and directory with its content.
@@ -164,7 +217,11 @@ impl Directory {
         while let Some(dir) = dirs.pop() {
             for entry in self.env.files.read_dir(&dir).expect("a directory") {
                 let path = dir.join(&entry.name);
-                let content = if entry.is_dir { None } else { read_file(&*self.env.files, &path).expect("readable") };
+                let content = if entry.is_dir {
+                    None
+                } else {
+                    read_file(&*self.env.files, &path).expect("readable")
+                };
                 if entry.is_dir {
                     dirs.push(path.clone());
                 }
@@ -176,9 +233,20 @@ impl Directory {
 }
 
 fn names(damage: &[Damage]) -> Vec<Listed> {
-    let name = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let offsets = |damage: &Damage| damage.offsets.as_ref().map(|offsets| (offsets.start.0, offsets.end.0));
-    damage.iter().map(|damage| (name(&damage.path), offsets(damage), damage.kind.clone())).collect()
+    let name = |path: &Path| {
+        path.file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    };
+    let offsets = |damage: &Damage| {
+        damage
+            .offsets
+            .as_ref()
+            .map(|offsets| (offsets.start.0, offsets.end.0))
+    };
+    damage
+        .iter()
+        .map(|damage| (name(&damage.path), offsets(damage), damage.kind.clone()))
+        .collect()
 }
 
 fn name() -> TopicName {

@@ -3,7 +3,9 @@
 use super::*;
 
 fn refusal(dir: &Path) -> String {
-    inspect(&Env::system(), dir, true).expect_err("it is refused").to_string()
+    inspect(&Env::system(), dir, true)
+        .expect_err("it is refused")
+        .to_string()
 }
 
 #[test]
@@ -13,17 +15,28 @@ fn a_missing_directory_an_empty_one_and_a_file_are_refused_by_name() {
     assert!(refusal(&missing).contains(&missing.display().to_string()));
     assert!(refusal(temp.path()).contains("is empty"));
     let file = temp.path().join("file");
-    Env::system().files.open(&file, Open::Create).expect("a new file");
+    Env::system()
+        .files
+        .open(&file, Open::Create)
+        .expect("a new file");
     assert!(refusal(&file).contains(&file.display().to_string()));
 }
 
 #[test]
 fn a_foreign_directory_is_refused() {
     let temp = tempfile::tempdir().expect("a temporary directory");
-    Env::system().files.open(&temp.path().join("notes.txt"), Open::Create).expect("a new file");
+    Env::system()
+        .files
+        .open(&temp.path().join("notes.txt"), Open::Create)
+        .expect("a new file");
     assert!(refusal(temp.path()).contains("is not a taffrail data directory"));
     let ours = Directory::filled();
-    replace_file(&*ours.env.files, &ours.root().join("taffrail"), b"a program").expect("room");
+    replace_file(
+        &*ours.env.files,
+        &ours.root().join("taffrail"),
+        b"a program",
+    )
+    .expect("room");
     assert!(refusal(ours.root()).contains("is not a taffrail data directory"));
 }
 

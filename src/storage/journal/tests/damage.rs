@@ -8,9 +8,20 @@ fn a_damaged_entry_with_a_later_witness_is_reported_lost_and_the_replay_goes_on(
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=5, 100);
     dir.flip(1, block(3) + 20);
-    let rest: Vec<_> = written.iter().filter(|(number, _)| *number != 3).cloned().collect();
+    let rest: Vec<_> = written
+        .iter()
+        .filter(|(number, _)| *number != 3)
+        .cloned()
+        .collect();
     let found = dir.found();
-    assert_eq!(found, Found { lost: vec![(3, 4)], damaged: true, ..sound(&rest) });
+    assert_eq!(
+        found,
+        Found {
+            lost: vec![(3, 4)],
+            damaged: true,
+            ..sound(&rest)
+        }
+    );
     assert_eq!(dir.found(), found);
 }
 
@@ -22,9 +33,20 @@ fn several_damaged_entries_are_each_reported() {
     for number in [1, 4, 5] {
         dir.overwrite(1, block(number), &[0; 512]);
     }
-    let rest: Vec<_> = written.iter().filter(|(number, _)| ![1, 4, 5].contains(number)).cloned().collect();
+    let rest: Vec<_> = written
+        .iter()
+        .filter(|(number, _)| ![1, 4, 5].contains(number))
+        .cloned()
+        .collect();
     let found = found(&dir.replay(1, Some(0)));
-    assert_eq!(found, Found { lost: vec![(1, 2), (4, 6)], damaged: true, ..sound(&rest) });
+    assert_eq!(
+        found,
+        Found {
+            lost: vec![(1, 2), (4, 6)],
+            damaged: true,
+            ..sound(&rest)
+        }
+    );
 }
 
 #[test]
@@ -32,13 +54,25 @@ fn entries_of_a_write_behind_a_damaged_one_of_the_same_write_are_found() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
     let group: Vec<Vec<Item>> = (1..=6).map(|number| items(number, 300)).collect();
-    journal.write(&group.iter().map(|items| &items[..]).collect::<Vec<_>>(), true).expect("the journal has room");
+    journal
+        .write(
+            &group.iter().map(|items| &items[..]).collect::<Vec<_>>(),
+            true,
+        )
+        .expect("the journal has room");
     let mut rest: Vec<_> = (1..).zip(group).collect();
     rest.extend(write(&mut journal, 7..=8, 100));
     let second = crate::storage::format::entry::encoded_len(&rest[0].1) as u64;
     dir.flip(1, block(1) + second + 30);
     rest.remove(1);
-    assert_eq!(dir.found(), Found { lost: vec![(2, 3)], damaged: true, ..sound(&rest) });
+    assert_eq!(
+        dir.found(),
+        Found {
+            lost: vec![(2, 3)],
+            damaged: true,
+            ..sound(&rest)
+        }
+    );
 }
 
 #[test]
@@ -52,7 +86,12 @@ fn damage_to_the_last_write_of_a_file_costs_no_more_when_the_witness_is_in_the_n
     for (damaged, start) in (1..).zip(starts.collect::<Vec<_>>()) {
         let dir = Dir::new();
         let (_, mut journal) = dir.journal(Tip::default());
-        journal.write(&group.iter().map(|items| &items[..]).collect::<Vec<_>>(), true).expect("the journal has room");
+        journal
+            .write(
+                &group.iter().map(|items| &items[..]).collect::<Vec<_>>(),
+                true,
+            )
+            .expect("the journal has room");
         journal.leave_file().expect("there is another");
         let mut rest: Vec<_> = (1..).zip(group.clone()).collect();
         rest.extend(write(&mut journal, 7..=8, 100));
@@ -61,10 +100,26 @@ fn damage_to_the_last_write_of_a_file_costs_no_more_when_the_witness_is_in_the_n
         rest.remove(damaged - 1);
         let lost = damaged as u64;
         let replay = dir.replay(1, Some(0));
-        assert_eq!(found(&replay), Found { lost: vec![(lost, lost + 1)], damaged: true, ..sound(&rest) });
-        let offsets: Vec<_> = replay.lost()[0].frames.iter().map(|frame| frame.base).collect();
-        let Item::Frame(frame) = &group[damaged - 1][0] else { panic!("they are frames") };
-        assert!(offsets.contains(&frame.header().base), "entry {damaged}: its records are known to be lost");
+        assert_eq!(
+            found(&replay),
+            Found {
+                lost: vec![(lost, lost + 1)],
+                damaged: true,
+                ..sound(&rest)
+            }
+        );
+        let offsets: Vec<_> = replay.lost()[0]
+            .frames
+            .iter()
+            .map(|frame| frame.base)
+            .collect();
+        let Item::Frame(frame) = &group[damaged - 1][0] else {
+            panic!("they are frames")
+        };
+        assert!(
+            offsets.contains(&frame.header().base),
+            "entry {damaged}: its records are known to be lost"
+        );
     }
 }
 
@@ -77,8 +132,19 @@ fn a_damaged_entry_that_a_checkpoint_covers_is_not_reported() {
         dir.flip(1, block(number) + 20);
         for applied in 3..=6 {
             let found = found(&dir.replay(1, Some(applied)));
-            let needed: Vec<_> = written.iter().filter(|(number, _)| *number > applied).cloned().collect();
-            assert_eq!(found, Found { tip: 6, ..sound(&needed) }, "entry {number} damaged, applied {applied}");
+            let needed: Vec<_> = written
+                .iter()
+                .filter(|(number, _)| *number > applied)
+                .cloned()
+                .collect();
+            assert_eq!(
+                found,
+                Found {
+                    tip: 6,
+                    ..sound(&needed)
+                },
+                "entry {number} damaged, applied {applied}"
+            );
         }
     }
 }
@@ -88,16 +154,25 @@ fn a_damaged_item_leaves_the_other_items_of_its_entry_readable() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
     let items: Vec<Item> = (1..=3).flat_map(|number| items(number, 2_000)).collect();
-    journal.write(&[&items], true).expect("the journal has room");
+    journal
+        .write(&[&items], true)
+        .expect("the journal has room");
     let written = write(&mut journal, 2..=2, 100);
     dir.flip(1, block(1) + 3_500);
 
     let replay = dir.replay(0, None);
     let found = found(&replay);
-    assert_eq!(found.entries[0], (1, vec![Some(sum(&items[0])), None, Some(sum(&items[2]))]));
+    assert_eq!(
+        found.entries[0],
+        (1, vec![Some(sum(&items[0])), None, Some(sum(&items[2]))])
+    );
     assert_eq!(found.entries[1..], sound(&written).entries);
     assert!(found.damaged && found.lost.is_empty() && !found.torn);
-    let entry = replay.entries().next().expect("two entries").expect("the file can be read");
+    let entry = replay
+        .entries()
+        .next()
+        .expect("two entries")
+        .expect("the file can be read");
     let damaged = entry.items[1].as_ref().expect_err("it is damaged");
     assert_eq!(damaged.frame.map(|header| header.base), Some(Offset(2)));
 }
@@ -108,9 +183,18 @@ fn a_damaged_item_in_the_last_entry_is_a_torn_tail_unless_a_checkpoint_covers_it
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=3, 100);
     dir.flip(1, block(3) + 140);
-    assert_eq!(dir.found(), Found { torn: true, ..sound(&written[..2]) });
+    assert_eq!(
+        dir.found(),
+        Found {
+            torn: true,
+            ..sound(&written[..2])
+        }
+    );
     let covered = found(&dir.replay(1, Some(3)));
-    assert_eq!((covered.tip, covered.damaged, covered.torn), (3, false, false));
+    assert_eq!(
+        (covered.tip, covered.damaged, covered.torn),
+        (3, false, false)
+    );
 }
 
 #[test]
@@ -131,8 +215,19 @@ fn a_file_without_its_header_is_reported_by_the_entries_behind_it() {
     // One file takes fifteen such entries.
     let written = write(&mut journal, 1..=40, 100);
     dir.overwrite(2, 0, &[0; 4096]);
-    let rest: Vec<_> = written.iter().filter(|(number, _)| !(16..=30).contains(number)).cloned().collect();
-    assert_eq!(dir.found(), Found { lost: vec![(16, 31)], damaged: true, ..sound(&rest) });
+    let rest: Vec<_> = written
+        .iter()
+        .filter(|(number, _)| !(16..=30).contains(number))
+        .cloned()
+        .collect();
+    assert_eq!(
+        dir.found(),
+        Found {
+            lost: vec![(16, 31)],
+            damaged: true,
+            ..sound(&rest)
+        }
+    );
 }
 
 #[test]
@@ -140,9 +235,23 @@ fn a_missing_file_is_reported_by_the_entries_behind_it() {
     let dir = Dir::with_files(4);
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=40, 100);
-    dir.env.files.remove_file(&dir.file(2)).expect("there is one");
-    let rest: Vec<_> = written.iter().filter(|(number, _)| !(16..=30).contains(number)).cloned().collect();
-    assert_eq!(found(&dir.replay(1, Some(0))), Found { lost: vec![(16, 31)], damaged: true, ..sound(&rest) });
+    dir.env
+        .files
+        .remove_file(&dir.file(2))
+        .expect("there is one");
+    let rest: Vec<_> = written
+        .iter()
+        .filter(|(number, _)| !(16..=30).contains(number))
+        .cloned()
+        .collect();
+    assert_eq!(
+        found(&dir.replay(1, Some(0))),
+        Found {
+            lost: vec![(16, 31)],
+            damaged: true,
+            ..sound(&rest)
+        }
+    );
 }
 
 #[test]
@@ -151,7 +260,11 @@ fn foreign_files_in_the_directory_are_left_alone() {
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=3, 100);
     for name in ["notes.txt", "x.journal", "1.journal.bak", "-1.journal"] {
-        let file = dir.env.files.open(&dir.path().join(name), Open::Create).expect("a new file");
+        let file = dir
+            .env
+            .files
+            .open(&dir.path().join(name), Open::Create)
+            .expect("a new file");
         file.write_all_at(&[b"not ours"], 0).expect("room");
     }
     assert_eq!(dir.found(), sound(&written));

@@ -43,14 +43,17 @@ struct Counting(AtomicU64);
 
 impl Random for Counting {
     fn next_u64(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        self.0
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
 /// What came back of a journal.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
-    /// Sequence and items of each entry, an item as the checksum of its bytes; none for a damaged one.
+    /// Sequence and items of each entry, an item as the checksum of its bytes; none for a damaged
+    /// one.
     entries: Vec<(u64, Vec<Option<u32>>)>,
     /// From the first lost sequence up to behind the last.
     lost: Vec<(u64, u64)>,
@@ -65,9 +68,19 @@ impl Dir {
     }
 
     fn with_files(files: u32) -> Self {
-        let env = Env { random: Arc::new(Counting(AtomicU64::new(1))), ..Env::system() };
+        let env = Env {
+            random: Arc::new(Counting(AtomicU64::new(1))),
+            ..Env::system()
+        };
         let temp = tempfile::tempdir().expect("a temporary directory");
-        Self { temp, env, options: Options { file_bytes: FILE_BYTES, files } }
+        Self {
+            temp,
+            env,
+            options: Options {
+                file_bytes: FILE_BYTES,
+                files,
+            },
+        }
     }
 
     fn path(&self) -> &Path {
@@ -99,11 +112,17 @@ impl Dir {
     }
 
     fn bytes(&self, number: u32) -> Vec<u8> {
-        read_file(&*self.env.files, &self.file(number)).expect("the file can be read").expect("there is one")
+        read_file(&*self.env.files, &self.file(number))
+            .expect("the file can be read")
+            .expect("there is one")
     }
 
     fn overwrite(&self, number: u32, position: u64, bytes: &[u8]) {
-        let file = self.env.files.open(&self.file(number), Open::Write).expect("there is one");
+        let file = self
+            .env
+            .files
+            .open(&self.file(number), Open::Write)
+            .expect("there is one");
         file.write_all_at(&[bytes], position).expect("room");
     }
 
@@ -116,11 +135,22 @@ impl Dir {
 fn found(replay: &Replay) -> Found {
     let entries = replay.entries().map(|entry| {
         let entry = entry.expect("the files can be read");
-        (entry.link.sequence, entry.items.iter().map(|item| item.as_ref().ok().map(sum)).collect())
+        (
+            entry.link.sequence,
+            entry
+                .items
+                .iter()
+                .map(|item| item.as_ref().ok().map(sum))
+                .collect(),
+        )
     });
     Found {
         entries: entries.collect(),
-        lost: replay.lost().iter().map(|lost| (lost.sequences.start, lost.sequences.end)).collect(),
+        lost: replay
+            .lost()
+            .iter()
+            .map(|lost| (lost.sequences.start, lost.sequences.end))
+            .collect(),
         tip: replay.tip().sequence,
         torn: replay.torn().is_some(),
         damaged: replay.is_damaged(),
@@ -139,7 +169,10 @@ fn sum(item: &Item) -> u32 {
 fn sound(entries: &[(u64, Vec<Item>)]) -> Found {
     let whole = |items: &Vec<Item>| items.iter().map(|item| Some(sum(item))).collect();
     Found {
-        entries: entries.iter().map(|(sequence, items)| (*sequence, whole(items))).collect(),
+        entries: entries
+            .iter()
+            .map(|(sequence, items)| (*sequence, whole(items)))
+            .collect(),
         lost: Vec::new(),
         tip: entries.last().map_or(0, |(sequence, _)| *sequence),
         torn: false,
@@ -150,14 +183,25 @@ fn sound(entries: &[(u64, Vec<Item>)]) -> Found {
 /// The items of an entry, told apart by a number: one frame of about `bytes` bytes.
 fn items(number: u64, bytes: usize) -> Vec<Item> {
     let value = vec![u8::try_from(number % 251).expect("below 256"); bytes];
-    vec![Item::Frame(frame_of(PartitionId(0), Offset(number), 1_000, &[record(value, 1_000)]))]
+    vec![Item::Frame(frame_of(
+        PartitionId(0),
+        Offset(number),
+        1_000,
+        &[record(value, 1_000)],
+    ))]
 }
 
 /// Writes entries with these numbers, each in a write of its own, synced.
-fn write(journal: &mut Journal, numbers: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<(u64, Vec<Item>)> {
+fn write(
+    journal: &mut Journal,
+    numbers: std::ops::RangeInclusive<u64>,
+    bytes: usize,
+) -> Vec<(u64, Vec<Item>)> {
     let write_one = |number| {
         let items = items(number, bytes);
-        journal.write(&[&items], true).expect("the journal has room");
+        journal
+            .write(&[&items], true)
+            .expect("the journal has room");
         assert_eq!(journal.sequence(), number);
         (number, items)
     };

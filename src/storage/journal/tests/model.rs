@@ -36,7 +36,14 @@ impl Model {
     fn new() -> Self {
         let dir = Dir::with_files(4);
         let (ring, journal) = dir.journal(Tip::default());
-        Self { dir, ring, journal, written: Vec::new(), applied: 0, from_file: 0 }
+        Self {
+            dir,
+            ring,
+            journal,
+            written: Vec::new(),
+            applied: 0,
+            from_file: 0,
+        }
     }
 
     fn run(&mut self, step: &Step) {
@@ -55,14 +62,18 @@ impl Model {
 
     fn write(&mut self, sizes: &[usize]) {
         let next = self.journal.sequence() + 1;
-        let group: Vec<(u64, Vec<Item>)> =
-            (next..).zip(sizes).map(|(number, size)| (number, items(number, *size))).collect();
+        let group: Vec<(u64, Vec<Item>)> = (next..)
+            .zip(sizes)
+            .map(|(number, size)| (number, items(number, *size)))
+            .collect();
         let slices: Vec<&[Item]> = group.iter().map(|(_, items)| &items[..]).collect();
         match self.journal.write(&slices, true) {
             Ok(()) => {}
             Err(Error::Full) => {
                 self.checkpoint();
-                self.journal.write(&slices, true).expect("a checkpoint has released a file");
+                self.journal
+                    .write(&slices, true)
+                    .expect("a checkpoint has released a file");
             }
             Err(Error::File(error)) => panic!("{error}"),
         }
@@ -76,7 +87,11 @@ impl Model {
     }
 
     fn needed(&self) -> Vec<(u64, Vec<Item>)> {
-        self.written.iter().filter(|(number, _)| *number > self.applied).cloned().collect()
+        self.written
+            .iter()
+            .filter(|(number, _)| *number > self.applied)
+            .cloned()
+            .collect()
     }
 }
 
@@ -93,8 +108,8 @@ proptest! {
         }
     }
 
-    /// Whatever single byte is damaged: no entry changes, none is missing without being reported or being the last
-    /// write, and none that is sound is missing beside it.
+    /// Whatever single byte is damaged: no entry changes, none is missing without being reported or
+    /// being the last write, and none that is sound is missing beside it.
     #[test]
     fn a_damaged_byte_anywhere_costs_one_entry_at_most(
         steps in prop::collection::vec(step(), 1..12),
@@ -130,7 +145,8 @@ proptest! {
             .filter(|sequence| found.entries.iter().all(|(found, _)| found != sequence))
             .filter(|sequence| !found.lost.iter().any(|(from, to)| (from..to).contains(&sequence)))
             .collect();
-        // What is missing without being reported is the end, which nothing proves to have been synced.
+        // What is missing without being reported is the end, which nothing proves to have been
+        // synced.
         prop_assert!(missing.iter().all(|missing| *missing > found.tip), "{missing:?} behind {}", found.tip);
     }
 }

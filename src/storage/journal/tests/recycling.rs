@@ -9,7 +9,15 @@ fn a_journal_goes_on_in_the_next_file_when_one_is_full() {
     let written = write(&mut journal, 1..=30, 100);
     assert_eq!(ring.fill(), (2, 2));
     assert_eq!(dir.found(), sound(&written));
-    assert_eq!((ring.file_of(1), ring.file_of(15), ring.file_of(16), ring.file_of(30)), (1, 1, 2, 2));
+    assert_eq!(
+        (
+            ring.file_of(1),
+            ring.file_of(15),
+            ring.file_of(16),
+            ring.file_of(30)
+        ),
+        (1, 1, 2, 2)
+    );
 }
 
 #[test]
@@ -18,7 +26,10 @@ fn a_full_journal_says_so_writes_nothing_and_goes_on_once_a_file_is_released() {
     let (ring, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=30, 100);
     for _ in 0..2 {
-        assert!(matches!(journal.write(&[&items(31, 100)], true), Err(Error::Full)));
+        assert!(matches!(
+            journal.write(&[&items(31, 100)], true),
+            Err(Error::Full)
+        ));
         assert_eq!(journal.sequence(), 30);
         assert_eq!(dir.found(), sound(&written));
     }
@@ -26,7 +37,13 @@ fn a_full_journal_says_so_writes_nothing_and_goes_on_once_a_file_is_released() {
     assert_eq!(ring.file_of(31), 3);
     ring.release_before(3);
     let more = write(&mut journal, 31..=40, 100);
-    assert_eq!(found(&dir.replay(3, Some(30))), Found { tip: 40, ..sound(&more) });
+    assert_eq!(
+        found(&dir.replay(3, Some(30))),
+        Found {
+            tip: 40,
+            ..sound(&more)
+        }
+    );
 }
 
 #[test]
@@ -75,7 +92,14 @@ fn entries_that_a_checkpoint_covers_are_not_given_out() {
     for applied in 0..=20 {
         let replay = dir.replay(ring.file_of(applied + 1), Some(applied));
         let needed = &written[usize::try_from(applied).expect("small")..];
-        assert_eq!(found(&replay), Found { tip: 20, ..sound(needed) }, "applied {applied}");
+        assert_eq!(
+            found(&replay),
+            Found {
+                tip: 20,
+                ..sound(needed)
+            },
+            "applied {applied}"
+        );
     }
 }
 
@@ -94,7 +118,8 @@ fn a_new_start_goes_on_in_a_file_of_its_own_with_the_chain_unbroken() {
     assert_eq!(dir.ring().fill().0, 4);
 }
 
-/// A checkpoint right after a start names the file that the next entry will go to, so that all older ones are released.
+/// A checkpoint right after a start names the file that the next entry will go to, so that all
+/// older ones are released.
 #[test]
 fn after_a_start_the_next_entry_is_expected_in_a_new_file() {
     let dir = Dir::with_files(4);
@@ -120,7 +145,10 @@ fn a_prepared_file_without_entries_changes_nothing() {
 #[test]
 fn a_file_that_is_too_short_or_empty_is_made_long_enough_before_it_is_used() {
     let dir = Dir::new();
-    dir.env.files.open(&dir.file(1), Open::Create).expect("a new file");
+    dir.env
+        .files
+        .open(&dir.file(1), Open::Create)
+        .expect("a new file");
     let (ring, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=20, 100);
     assert_eq!(ring.fill(), (2, 2));
@@ -129,7 +157,10 @@ fn a_file_that_is_too_short_or_empty_is_made_long_enough_before_it_is_used() {
 
 /// Asserts that a file has nothing in it.
 fn assert_blank(dir: &Dir, number: u32) {
-    assert!(dir.bytes(number).iter().all(|byte| *byte == 0), "file {number} is not blank");
+    assert!(
+        dir.bytes(number).iter().all(|byte| *byte == 0),
+        "file {number} is not blank"
+    );
 }
 
 #[test]
@@ -143,10 +174,19 @@ fn a_scrub_leaves_a_file_to_go_on_in_while_those_released_are_still_to_be_writte
     journal.leave_file().expect("the disk takes it");
     ring.release_before(5);
     let written = write(&mut journal, 61..=90, 100);
-    assert!(matches!(journal.write(&[&items(91, 100)], true), Err(Error::Full)), "the others have old entries");
+    assert!(
+        matches!(journal.write(&[&items(91, 100)], true), Err(Error::Full)),
+        "the others have old entries"
+    );
     ring.scrub().expect("the disk takes it");
     (3..=4).for_each(|number| assert_blank(&dir, number));
-    assert_eq!(found(&dir.replay(5, Some(60))), Found { tip: 90, ..sound(&written) });
+    assert_eq!(
+        found(&dir.replay(5, Some(60))),
+        Found {
+            tip: 90,
+            ..sound(&written)
+        }
+    );
     write(&mut journal, 91..=120, 100);
     assert_eq!(ring.fill(), (4, 4));
 }
@@ -178,7 +218,10 @@ fn a_scrub_that_failed_gives_files_back_when_it_is_tried_again() {
     // No checkpoint could be written, so nothing is released.
     ring.scrub().expect("the disk takes it");
     write(&mut journal, 16..=30, 100);
-    assert!(matches!(journal.write(&[&items(31, 100)], true), Err(Error::Full)));
+    assert!(matches!(
+        journal.write(&[&items(31, 100)], true),
+        Err(Error::Full)
+    ));
     ring.release_before(2);
     write(&mut journal, 31..=40, 100);
 }

@@ -28,7 +28,9 @@ fn every_entry_comes_back_and_twice_the_same() {
 fn entries_of_one_write_come_back_one_by_one() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
-    let all: Vec<(u64, Vec<Item>)> = (1..=7).map(|number| (number, items(number, 3_000))).collect();
+    let all: Vec<(u64, Vec<Item>)> = (1..=7)
+        .map(|number| (number, items(number, 3_000)))
+        .collect();
     let group: Vec<&[Item]> = all.iter().map(|(_, items)| &items[..]).collect();
     journal.write(&group, true).expect("the journal has room");
     assert_eq!(dir.found(), sound(&all));
@@ -46,13 +48,20 @@ fn a_last_write_that_is_cut_anywhere_is_left_out_and_kept_aside() {
         let at = usize::try_from(from).expect("small");
         dir.overwrite(1, from, &vec![0; whole.len() - at]);
         let replay = dir.replay(0, None);
-        assert_eq!(found(&replay).entries, sound(&written[..2]).entries, "cut at sector {sector}");
+        assert_eq!(
+            found(&replay).entries,
+            sound(&written[..2]).entries,
+            "cut at sector {sector}"
+        );
         assert_eq!((found(&replay).tip, replay.is_damaged()), (2, false));
         // With not one sector of it there, nothing was torn.
         assert_eq!(found(&replay).torn, sector > 0, "cut at sector {sector}");
         if let Some(kept) = kept(&dir, &replay) {
             let torn = &whole[usize::try_from(block(7)).expect("small")..at];
-            assert_eq!(kept[..kept.len().min(torn.len())], torn[..kept.len().min(torn.len())]);
+            assert_eq!(
+                kept[..kept.len().min(torn.len())],
+                torn[..kept.len().min(torn.len())]
+            );
             assert!(!kept.is_empty());
         }
         dir.overwrite(1, 0, &whole);
@@ -66,15 +75,28 @@ fn a_write_of_many_entries_is_cut_at_its_first_damaged_one() {
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=1, 100);
     let group: Vec<Vec<Item>> = (2..=5).map(|number| items(number, 3_000)).collect();
-    journal.write(&group.iter().map(|items| &items[..]).collect::<Vec<_>>(), true).expect("the journal has room");
+    journal
+        .write(
+            &group.iter().map(|items| &items[..]).collect::<Vec<_>>(),
+            true,
+        )
+        .expect("the journal has room");
     // In the body of the write's second entry.
     dir.flip(1, block(2) + 5_000);
     let found = dir.found();
-    let expected: Vec<(u64, Vec<Item>)> = written.into_iter().chain([(2, items(2, 3_000))]).collect();
-    assert_eq!(found, Found { torn: true, ..sound(&expected) });
+    let expected: Vec<(u64, Vec<Item>)> =
+        written.into_iter().chain([(2, items(2, 3_000))]).collect();
+    assert_eq!(
+        found,
+        Found {
+            torn: true,
+            ..sound(&expected)
+        }
+    );
 }
 
-/// The sequence of a write that was cut is used again. The entry that had it before must not be taken for the new one.
+/// The sequence of a write that was cut is used again. The entry that had it before must not be
+/// taken for the new one.
 #[test]
 fn what_is_written_behind_a_cut_is_found_again_from_the_file_of_the_cut() {
     for (before, at_byte) in [(2, 100), (2, 6_000), (0, 100), (0, 6_000)] {
@@ -85,17 +107,36 @@ fn what_is_written_behind_a_cut_is_found_again_from_the_file_of_the_cut() {
         dir.flip(1, block(before + 1) + at_byte);
 
         let cut = dir.replay(1, Some(0));
-        assert_eq!(found(&cut), Found { torn: true, ..sound(&written) }, "{before} before, byte {at_byte}");
+        assert_eq!(
+            found(&cut),
+            Found {
+                torn: true,
+                ..sound(&written)
+            },
+            "{before} before, byte {at_byte}"
+        );
         let (_, mut journal) = dir.journal(cut.tip());
         written.extend(write(&mut journal, before + 1..=before + 4, 200));
 
         // A checkpoint may say: from the first file on, although its last entry there was cut.
         for applied in 0..=before {
             let found = found(&dir.replay(1, Some(applied)));
-            let needed: Vec<_> = written.iter().filter(|(number, _)| *number > applied).cloned().collect();
-            assert_eq!(found, sound(&needed), "{before} before, byte {at_byte}, applied {applied}");
+            let needed: Vec<_> = written
+                .iter()
+                .filter(|(number, _)| *number > applied)
+                .cloned()
+                .collect();
+            assert_eq!(
+                found,
+                sound(&needed),
+                "{before} before, byte {at_byte}, applied {applied}"
+            );
         }
-        assert_eq!(dir.found(), sound(&written), "{before} before, byte {at_byte}");
+        assert_eq!(
+            dir.found(),
+            sound(&written),
+            "{before} before, byte {at_byte}"
+        );
     }
 }
 
@@ -104,11 +145,25 @@ fn a_write_that_was_not_synced_survives_whole_or_not_at_all() {
     let dir = Dir::new();
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=2, 100);
-    journal.write(&[&items(3, 100)], false).expect("the journal has room");
-    journal.write(&[&items(4, 100)], false).expect("the journal has room");
-    let all: Vec<_> = written.iter().cloned().chain([(3, items(3, 100)), (4, items(4, 100))]).collect();
+    journal
+        .write(&[&items(3, 100)], false)
+        .expect("the journal has room");
+    journal
+        .write(&[&items(4, 100)], false)
+        .expect("the journal has room");
+    let all: Vec<_> = written
+        .iter()
+        .cloned()
+        .chain([(3, items(3, 100)), (4, items(4, 100))])
+        .collect();
     assert_eq!(dir.found(), sound(&all));
     // The third is gone and the fourth is there: neither was synced, so neither counts.
     dir.overwrite(1, block(3), &[0; 4096]);
-    assert_eq!(dir.found(), Found { torn: true, ..sound(&written) });
+    assert_eq!(
+        dir.found(),
+        Found {
+            torn: true,
+            ..sound(&written)
+        }
+    );
 }

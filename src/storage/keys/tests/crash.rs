@@ -1,4 +1,5 @@
-//! Power cuts while files of an index are written, merged and removed: what has a final name is whole.
+//! Power cuts while files of an index are written, merged and removed: what has a final name is
+//! whole.
 
 use super::*;
 use crate::{
@@ -33,7 +34,12 @@ fn check(disk: &SimDisk) -> Found {
     let log = Offset::ZERO..Offset(LOG_END);
     let found = set::list(disk, &dir(), IDENTITY, FINGERPRINT, log).expect("the disk is sound");
     for run in &found.runs {
-        assert_eq!(scan(run), rows(run.from().0, run.to().0), "{}", run.path().display());
+        assert_eq!(
+            scan(run),
+            rows(run.from().0, run.to().0),
+            "{}",
+            run.path().display()
+        );
     }
     let covered: u64 = found.runs.iter().map(|run| run.to().0 - run.from().0).sum();
     let missing: u64 = found.gaps.iter().map(|gap| gap.end.0 - gap.start.0).sum();
@@ -64,10 +70,17 @@ fn whenever_the_power_fails_what_is_found_is_whole_and_what_was_complete_stays()
                 with_stale += u32::from(!found.stale.is_empty());
                 complete += u32::from(found.gaps.is_empty());
                 set::remove(&survived, &dir(), &found.stale).expect("the disk is sound");
-                // What was removed stays so, and what counted still does, unless the next cut takes its name.
+                // What was removed stays so, and what counted still does, unless the next cut takes
+                // its name.
                 let again = check(&survived.power_cut(operation, CrashMode::LoseUnsynced));
-                assert!(again.stale.iter().all(|path| !found.stale.contains(path)), "{mode:?}");
-                assert!(again.gaps == found.gaps || mode == CrashMode::KeepAll, "{mode:?}");
+                assert!(
+                    again.stale.iter().all(|path| !found.stale.contains(path)),
+                    "{mode:?}"
+                );
+                assert!(
+                    again.gaps == found.gaps || mode == CrashMode::KeepAll,
+                    "{mode:?}"
+                );
             }
         }
     }
@@ -86,10 +99,20 @@ fn a_run_that_was_written_outlives_a_power_cut() {
 
 #[test]
 fn a_full_disk_fails_a_run_and_leaves_nothing_of_it() {
-    for kind in [OpKind::Create, OpKind::Write, OpKind::SyncData, OpKind::Rename] {
+    for kind in [
+        OpKind::Create,
+        OpKind::Write,
+        OpKind::SyncData,
+        OpKind::Rename,
+    ] {
         for nth in 1..4 {
             let disk = disk();
-            disk.inject(Fault::on(kind).nth(nth).error(std::io::ErrorKind::StorageFull).short());
+            disk.inject(
+                Fault::on(kind)
+                    .nth(nth)
+                    .error(std::io::ErrorKind::StorageFull)
+                    .short(),
+            );
             let rows = rows(0, LOG_END);
             let written = Run::write(&disk, &dir(), &content(0, LOG_END, rows.len()), rows);
             match written {

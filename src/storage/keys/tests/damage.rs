@@ -17,7 +17,13 @@ fn ask(disk: &SimDisk, path: &Path, rows: &[Row], seen: &mut Seen) {
         seen.unusable += 1;
         return;
     };
-    let mut count = |ok: bool| if ok { seen.answers += 1 } else { seen.damaged += 1 };
+    let mut count = |ok: bool| {
+        if ok {
+            seen.answers += 1;
+        } else {
+            seen.damaged += 1;
+        }
+    };
     let mut scanned = Vec::new();
     for row in run.scan() {
         count(row.is_ok());
@@ -31,11 +37,17 @@ fn ask(disk: &SimDisk, path: &Path, rows: &[Row], seen: &mut Seen) {
         count(may_have.is_ok());
         let found = group(&run, hash);
         count(found.is_ok());
-        assert!(found.is_err() || found.as_deref() == Ok(same_hash), "{found:?} in place of {same_hash:?}");
+        assert!(
+            found.is_err() || found.as_deref() == Ok(same_hash),
+            "{found:?} in place of {same_hash:?}"
+        );
         let absent = KeyHash(drawn(hash.0));
         let found = group(&run, absent);
         count(found.is_ok());
-        assert!(found.is_err() || found == Ok(vec![]), "{found:?} in place of nothing");
+        assert!(
+            found.is_err() || found == Ok(vec![]),
+            "{found:?} in place of nothing"
+        );
     }
 }
 
@@ -63,12 +75,17 @@ fn a_flipped_bit_is_found_or_harmless() {
     let mut seen = Seen::default();
     for bit in header.chain(behind) {
         let at = (bit / 8) as u64;
-        disk.flip_bit(&path, at, (bit % 8) as u8).expect("it is there");
+        disk.flip_bit(&path, at, (bit % 8) as u8)
+            .expect("it is there");
         let before = seen.damaged + seen.unusable;
         ask(&disk, &path, &rows, &mut seen);
         let found = seen.damaged + seen.unusable > before;
-        assert!(found || (80..4096).contains(&at), "bit {bit} flipped, and nobody saw");
-        disk.flip_bit(&path, at, (bit % 8) as u8).expect("it is there");
+        assert!(
+            found || (80..4096).contains(&at),
+            "bit {bit} flipped, and nobody saw"
+        );
+        disk.flip_bit(&path, at, (bit % 8) as u8)
+            .expect("it is there");
     }
     println!("{seen:?}");
     assert!(seen.answers > 0 && seen.damaged > 0 && seen.unusable >= 80 * 8);
@@ -80,18 +97,31 @@ fn pages_of_zeros_or_from_elsewhere_are_found() {
     let (path, rows) = sample(&disk);
     let whole = disk.content(&path).expect("it is there");
     // Of a run with as many rows of the same subjects, at other offsets.
-    let other: Vec<Row> = rows.iter().map(|row| Row { offset: row.offset.plus(450), ..*row }).collect();
-    let other = disk.content(write(&disk, 450, 900, &other).path()).expect("it is there");
+    let other: Vec<Row> = rows
+        .iter()
+        .map(|row| Row {
+            offset: row.offset.plus(450),
+            ..*row
+        })
+        .collect();
+    let other = disk
+        .content(write(&disk, 450, 900, &other).path())
+        .expect("it is there");
     for number in 1..6 {
         let at = number * PAGE_BYTES;
         let neighbour = if number == 1 { 2 } else { number - 1 } * PAGE_BYTES;
-        for content in [vec![0; PAGE_BYTES], other[at..][..PAGE_BYTES].into(), whole[neighbour..][..PAGE_BYTES].into()]
-        {
+        for content in [
+            vec![0; PAGE_BYTES],
+            other[at..][..PAGE_BYTES].into(),
+            whole[neighbour..][..PAGE_BYTES].into(),
+        ] {
             let mut seen = Seen::default();
-            disk.overwrite(&path, at as u64, &content).expect("it is there");
+            disk.overwrite(&path, at as u64, &content)
+                .expect("it is there");
             ask(&disk, &path, &rows, &mut seen);
             assert!(seen.damaged > 0, "page {number}");
-            disk.overwrite(&path, at as u64, &whole[at..][..PAGE_BYTES]).expect("it is there");
+            disk.overwrite(&path, at as u64, &whole[at..][..PAGE_BYTES])
+                .expect("it is there");
         }
     }
 }
@@ -100,16 +130,24 @@ fn pages_of_zeros_or_from_elsewhere_are_found() {
 fn a_file_that_is_cut_longer_or_foreign_is_unusable() {
     let disk = disk();
     let (path, _) = sample(&disk);
-    let file = disk.open(&path, crate::env::Open::Write).expect("it is there");
+    let file = disk
+        .open(&path, crate::env::Open::Write)
+        .expect("it is there");
     let len = file.len().expect("it is there");
     for cut in [0, 1, 79, 80, 4096, len - 4096, len - 1, len + 1, len + 4096] {
         let fork = disk.fork();
-        let file = fork.open(&path, crate::env::Open::Write).expect("it is there");
+        let file = fork
+            .open(&path, crate::env::Open::Write)
+            .expect("it is there");
         file.set_len(cut).expect("there is room");
         assert!(open(&fork, &path).is_err(), "of {cut} bytes");
     }
-    disk.overwrite(&path, 0, b"something else entirely, and longer than a header would be or any of its fields")
-        .expect("it is there");
+    disk.overwrite(
+        &path,
+        0,
+        b"something else entirely, and longer than a header would be or any of its fields",
+    )
+    .expect("it is there");
     assert!(matches!(open(&disk, &path), Err(Unusable::Header { .. })));
 }
 
@@ -136,11 +174,20 @@ fn forged_pages_with_right_checksums_make_nobody_panic() {
         page::seal(forged, salt, number as u64);
         disk.overwrite(&path, 0, &bytes).expect("it is there");
         let run = open(&disk, &path).expect("the header is sound");
-        for hash in rows.iter().map(|row| row.hash).chain((0..200).map(|at| KeyHash(drawn(at)))) {
+        for hash in rows
+            .iter()
+            .map(|row| row.hash)
+            .chain((0..200).map(|at| KeyHash(drawn(at))))
+        {
             run.may_have(hash).expect("checksums are right");
             let found = run.group(hash).expect("checksums are right");
-            found.lower_bound(Version(100)).expect("checksums are right");
-            assert!((0..found.len()).all(|at| found.row(at).is_ok()), "checksums are right");
+            found
+                .lower_bound(Version(100))
+                .expect("checksums are right");
+            assert!(
+                (0..found.len()).all(|at| found.row(at).is_ok()),
+                "checksums are right"
+            );
         }
         assert_eq!(run.scan().count(), rows.len());
         // A merge believes no order.

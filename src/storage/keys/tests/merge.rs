@@ -47,7 +47,11 @@ fn a_run_can_be_merged_by_itself_to_drop_rows() {
     rows.retain(|row| row.offset.0 >= 1_200);
     assert_eq!(merged.path(), runs[0].path());
     assert_eq!(scan(&merged), rows);
-    assert_eq!(scan(&runs[0]).len(), 500, "the old run goes on for those who have it");
+    assert_eq!(
+        scan(&runs[0]).len(),
+        500,
+        "the old run goes on for those who have it"
+    );
 }
 
 #[test]
@@ -59,14 +63,20 @@ fn damage_in_any_run_ends_a_merge_and_leaves_nothing_of_it() {
         let path = runs[damaged].path().to_owned();
         let len = disk.content(&path).expect("it is there").len() as u64;
         for from_end in [4_000, 9_000] {
-            disk.flip_bit(&path, len - from_end, 3).expect("it is there");
-            let runs = arcs(before.iter().map(|path| open(&disk, path).expect("headers are sound")));
+            disk.flip_bit(&path, len - from_end, 3)
+                .expect("it is there");
+            let runs = arcs(
+                before
+                    .iter()
+                    .map(|path| open(&disk, path).expect("headers are sound")),
+            );
             match merge(&disk, &dir(), &runs, Offset::ZERO).map(|_| ()) {
                 Err(merge::Error::Damaged(found)) => assert_eq!(found.path, path),
                 other => panic!("{other:?}"),
             }
             assert_eq!(disk.files(), before);
-            disk.flip_bit(&path, len - from_end, 3).expect("it is there");
+            disk.flip_bit(&path, len - from_end, 3)
+                .expect("it is there");
         }
     }
 }

@@ -33,7 +33,10 @@ use crate::{
     types::{Offset, PartitionId, Version},
 };
 
-const IDENTITY: Identity = Identity { topic: TOPIC, partition: PartitionId(3) };
+const IDENTITY: Identity = Identity {
+    topic: TOPIC,
+    partition: PartitionId(3),
+};
 const FINGERPRINT: u64 = 77;
 
 fn dir() -> PathBuf {
@@ -60,7 +63,13 @@ fn content(from: u64, to: u64, rows: usize) -> Content {
 }
 
 fn write(disk: &SimDisk, from: u64, to: u64, rows: &[Row]) -> Run {
-    Run::write(disk, &dir(), &content(from, to, rows.len()), rows.iter().copied()).expect("the disk takes it")
+    Run::write(
+        disk,
+        &dir(),
+        &content(from, to, rows.len()),
+        rows.iter().copied(),
+    )
+    .expect("the disk takes it")
 }
 
 fn open(disk: &SimDisk, path: &Path) -> Result<Run, Unusable> {
@@ -68,11 +77,17 @@ fn open(disk: &SimDisk, path: &Path) -> Result<Run, Unusable> {
 }
 
 fn row(hash: u64, version: u64, offset: u64) -> Row {
-    Row { hash: KeyHash(hash), version: Version(version), offset: Offset(offset) }
+    Row {
+        hash: KeyHash(hash),
+        version: Version(version),
+        offset: Offset(offset),
+    }
 }
 
 fn scan(run: &Run) -> Vec<Row> {
-    run.scan().collect::<Result<_, Damaged>>().expect("it is sound")
+    run.scan()
+        .collect::<Result<_, Damaged>>()
+        .expect("it is sound")
 }
 
 /// The rows of a hash.
@@ -90,7 +105,9 @@ fn drawn(nth: u64) -> u64 {
 
 /// Rows of the offsets from `from` on, one for each, of as many subjects, in order of their hashes.
 fn rows_of(from: u64, rows: u64, subjects: u64) -> Vec<Row> {
-    let mut rows: Vec<Row> = (from..from + rows).map(|at| row(drawn(at % subjects), 1 + at / subjects, at)).collect();
+    let mut rows: Vec<Row> = (from..from + rows)
+        .map(|at| row(drawn(at % subjects), 1 + at / subjects, at))
+        .collect();
     rows.sort_unstable();
     rows
 }
@@ -101,5 +118,7 @@ fn arcs(runs: impl IntoIterator<Item = Run>) -> Vec<Arc<Run>> {
 
 /// The page of this number in a file, to be forged.
 fn page(bytes: &mut [u8], number: usize) -> &mut Page {
-    bytes[number * PAGE_BYTES..].first_chunk_mut().expect("there is one")
+    bytes[number * PAGE_BYTES..]
+        .first_chunk_mut()
+        .expect("there is one")
 }

@@ -5,12 +5,18 @@ use crate::storage::keys::merge::{self, Size};
 
 /// Of runs with so many rows, each of another subject.
 fn plan(rows: &[u64], few: bool) -> Option<std::ops::Range<usize>> {
-    let sizes: Vec<Size> = rows.iter().map(|rows| Size { rows: *rows, hashes: *rows }).collect();
+    let sizes: Vec<Size> = rows
+        .iter()
+        .map(|rows| Size {
+            rows: *rows,
+            hashes: *rows,
+        })
+        .collect();
     merge::plan(&sizes, few)
 }
 
-/// Adds runs of these many rows one by one, merging as planned after each. Returns the most runs there ever were and
-/// how many rows were written, with those that merges wrote.
+/// Adds runs of these many rows one by one, merging as planned after each. Returns the most runs
+/// there ever were and how many rows were written, with those that merges wrote.
 fn grow(sizes: impl IntoIterator<Item = u64>) -> (usize, u64) {
     let (mut runs, mut most, mut written) = (Vec::new(), 0, 0);
     for size in sizes {
@@ -19,7 +25,10 @@ fn grow(sizes: impl IntoIterator<Item = u64>) -> (usize, u64) {
         while let Some(range) = plan(&runs, false) {
             assert!(range.len() >= 2, "{range:?} of {runs:?}");
             let merged = runs[range.clone()].iter().sum();
-            assert!(runs[range.clone()].iter().all(|rows| *rows < 1 << 26), "a large run is merged");
+            assert!(
+                runs[range.clone()].iter().all(|rows| *rows < 1 << 26),
+                "a large run is merged"
+            );
             runs.splice(range, [merged]);
             written += merged;
         }
@@ -36,7 +45,10 @@ fn runs_of_one_size_stay_few_and_each_row_is_written_a_few_times() {
         let large = (size * count) >> 26;
         assert!(most as u64 <= 16 + large, "{most} runs of {size} rows");
         if size >= 100_000 {
-            assert!(written <= 6 * size * count, "{written} rows written for {count} runs of {size}");
+            assert!(
+                written <= 6 * size * count,
+                "{written} rows written for {count} runs of {size}"
+            );
         }
     }
 }
@@ -44,7 +56,9 @@ fn runs_of_one_size_stay_few_and_each_row_is_written_a_few_times() {
 #[test]
 fn runs_of_any_sizes_stay_few() {
     for seed in 0..20 {
-        let sizes: Vec<u64> = (0..2_000).map(|at| 1 << (drawn(seed * 10_000 + at) % 24)).collect();
+        let sizes: Vec<u64> = (0..2_000)
+            .map(|at| 1 << (drawn(seed * 10_000 + at) % 24))
+            .collect();
         let rows: u64 = sizes.iter().sum();
         let (most, written) = grow(sizes);
         assert!(most as u64 <= 16 + (rows >> 26) * 2, "{most} runs");
@@ -68,8 +82,14 @@ fn small_neighbours_are_merged_first() {
     let large = 1 << 26;
     assert_eq!(plan(&[10, 10, 10, 10], false), Some(0..4));
     assert_eq!(plan(&[large, 10, 10, 10, 10, 10], false), Some(1..6));
-    assert_eq!(plan(&[500_000, 500_000, 500_000, 500_000, 10, 10, 10, 10], false), Some(4..8));
-    assert_eq!(plan(&[500_000, 500_000, 500_000, 500_000], false), Some(0..4));
+    assert_eq!(
+        plan(&[500_000, 500_000, 500_000, 500_000, 10, 10, 10, 10], false),
+        Some(4..8)
+    );
+    assert_eq!(
+        plan(&[500_000, 500_000, 500_000, 500_000], false),
+        Some(0..4)
+    );
 }
 
 #[test]
@@ -83,13 +103,30 @@ fn where_there_are_to_be_few_small_ones_are_merged_as_soon_as_there_are_two() {
 
 #[test]
 fn runs_of_hot_subjects_wait_for_more_of_them() {
-    let hot = Size { rows: 1_700_000, hashes: 1_000 };
+    let hot = Size {
+        rows: 1_700_000,
+        hashes: 1_000,
+    };
     assert_eq!(merge::plan(&[hot; 15], false), None);
     assert_eq!(merge::plan(&[hot; 16], false), Some(0..16));
-    let small = Size { rows: 10_000, hashes: 10 };
-    assert_eq!(merge::plan(&[small; 4], false), Some(0..4), "small ones do not");
-    let mixed = Size { rows: 1_700_000, hashes: 1_000_000 };
-    assert_eq!(merge::plan(&[hot, hot, hot, mixed], false), Some(0..4), "nor does what is mixed with others");
+    let small = Size {
+        rows: 10_000,
+        hashes: 10,
+    };
+    assert_eq!(
+        merge::plan(&[small; 4], false),
+        Some(0..4),
+        "small ones do not"
+    );
+    let mixed = Size {
+        rows: 1_700_000,
+        hashes: 1_000_000,
+    };
+    assert_eq!(
+        merge::plan(&[hot, hot, hot, mixed], false),
+        Some(0..4),
+        "nor does what is mixed with others"
+    );
     // However they come, they do not become many.
     let (mut runs, mut most, mut written) = (Vec::new(), 0, 0);
     for _ in 0..1_000 {
@@ -97,11 +134,20 @@ fn runs_of_hot_subjects_wait_for_more_of_them() {
         written += hot.rows;
         while let Some(range) = merge::plan(&runs, false) {
             let rows = runs[range.clone()].iter().map(|run| run.rows).sum();
-            runs.splice(range, [Size { rows, hashes: 1_000 }]);
+            runs.splice(
+                range,
+                [Size {
+                    rows,
+                    hashes: 1_000,
+                }],
+            );
             written += rows;
         }
         most = most.max(runs.len());
     }
-    assert!(most as u64 <= 32 + ((1_000 * hot.rows) >> 24), "{most} runs");
+    assert!(
+        most as u64 <= 32 + ((1_000 * hot.rows) >> 24),
+        "{most} runs"
+    );
     assert!(written <= 4 * 1_000 * hot.rows, "{written} rows written");
 }

@@ -14,7 +14,12 @@ use crate::{
 };
 
 fn of(number: u64, facts: usize) -> Content {
-    Content { identity: IDENTITY, fingerprint: FINGERPRINT, number, expected_facts: facts as u64 }
+    Content {
+        identity: IDENTITY,
+        fingerprint: FINGERPRINT,
+        number,
+        expected_facts: facts as u64,
+    }
 }
 
 fn store(disk: &SimDisk, number: u64, facts: &[Retired]) -> RetiredFile {
@@ -26,31 +31,53 @@ fn reopen(disk: &SimDisk, path: &Path) -> Result<RetiredFile, Unusable> {
 }
 
 fn entity(hash: u64, version: u64, key: impl Into<Bytes>) -> Retired {
-    Retired { hash: KeyHash(hash), version: Version(version), identity: Of::Entity { key: key.into() } }
+    Retired {
+        hash: KeyHash(hash),
+        version: Version(version),
+        identity: Of::Entity { key: key.into() },
+    }
 }
 
 fn erased(hash: u64, version: u64, token: u8) -> Retired {
-    Retired { hash: KeyHash(hash), version: Version(version), identity: Of::Erased { token: [token; 32] } }
+    Retired {
+        hash: KeyHash(hash),
+        version: Version(version),
+        identity: Of::Erased { token: [token; 32] },
+    }
 }
 
 fn batch(hash: u64, version: u64, producer: u64) -> Retired {
     let producer = ProducerId(producer);
-    let identity = Of::Batch { producer, epoch: 3, base: Offset(version * 10), count: 10, append_time_ms: -5 };
-    Retired { hash: KeyHash(hash), version: Version(version), identity }
+    let identity = Of::Batch {
+        producer,
+        epoch: 3,
+        base: Offset(version * 10),
+        count: 10,
+        append_time_ms: -5,
+    };
+    Retired {
+        hash: KeyHash(hash),
+        version: Version(version),
+        identity,
+    }
 }
 
 fn all(file: &RetiredFile) -> Vec<Retired> {
-    file.scan().collect::<Result<_, Damaged>>().expect("it is sound")
+    file.scan()
+        .collect::<Result<_, Damaged>>()
+        .expect("it is sound")
 }
 
 fn facts(file: &RetiredFile, hash: KeyHash, from: u64) -> Result<Vec<Retired>, Damaged> {
     file.facts(hash, Version(from))?.collect()
 }
 
-/// Facts of a few hashes, which entities and a producer with many batches share, and of many others.
+/// Facts of a few hashes, which entities and a producer with many batches share, and of many
+/// others.
 fn sample() -> Vec<Retired> {
-    let mut facts: Vec<Retired> =
-        (0..300).map(|at| entity(drawn(at), 1 + at, drawn(at).to_be_bytes().to_vec())).collect();
+    let mut facts: Vec<Retired> = (0..300)
+        .map(|at| entity(drawn(at), 1 + at, drawn(at).to_be_bytes().to_vec()))
+        .collect();
     facts.extend((0..700).map(|at| batch(1 << 63, 1 + at, 9)));
     facts.extend([
         entity(1 << 63, 5, "a"),
@@ -58,13 +85,22 @@ fn sample() -> Vec<Retired> {
         entity(1 << 63, 5, "b"),
         entity(0, 1, vec![7; 30_000]),
     ]);
-    facts.extend([erased(0, 2, 2), batch(u64::MAX, 1, 1), entity(u64::MAX, 1, "")]);
+    facts.extend([
+        erased(0, 2, 2),
+        batch(u64::MAX, 1, 1),
+        entity(u64::MAX, 1, ""),
+    ]);
     facts.sort_by_key(Retired::order);
     facts
 }
 
 fn any_fact() -> impl Strategy<Value = Retired> {
-    let hash = prop_oneof![Just(0), Just(1 << 60), Just(u64::MAX), (0u64..6).prop_map(drawn)];
+    let hash = prop_oneof![
+        Just(0),
+        Just(1 << 60),
+        Just(u64::MAX),
+        (0u64..6).prop_map(drawn)
+    ];
     (hash, 1u64..5, 0u8..3, 0u8..3).prop_map(|(hash, version, which, kind)| match kind {
         0 => entity(hash, version, vec![which]),
         1 => erased(hash, version, which),
@@ -86,7 +122,10 @@ fn facts_are_found_by_hash_and_version() {
     let file = store(&disk, 4, &written);
     for file in [&file, &reopen(&disk, file.path()).expect("it is sound")] {
         assert_eq!((file.number(), file.len()), (4, written.len() as u64));
-        assert_eq!(file.bytes(), disk.content(file.path()).expect("it is there").len() as u64);
+        assert_eq!(
+            file.bytes(),
+            disk.content(file.path()).expect("it is there").len() as u64
+        );
         assert_eq!(all(file), written);
         for fact in &written {
             for from in [0, fact.version.0, fact.version.0 + 1] {
@@ -131,7 +170,8 @@ proptest! {
             wanted(fact) && (matches!(fact.identity, Of::Batch { .. }) || is_last())
         });
         prop_assert!(merged.is_sorted_by_key(Retired::order));
-        // A batch that is in several files may be there more than once if others have its hash and version.
+        // A batch that is in several files may be there more than once if others have its hash and
+        // version.
         prop_assert_eq!(sorted(merged), sorted(expected));
     }
 }
@@ -140,16 +180,28 @@ proptest! {
 fn an_erased_key_is_in_no_byte_of_the_merged_file() {
     let disk = disk();
     let stored = [
-        store(&disk, 0, &[entity(1, 4, "a secret key"), entity(1, 5, "another key")]),
+        store(
+            &disk,
+            0,
+            &[entity(1, 4, "a secret key"), entity(1, 5, "another key")],
+        ),
         store(&disk, 1, &[entity(1, 9, "a secret key")]),
     ];
-    let has_secret =
-        |path: &Path| disk.content(path).expect("it is there").windows(12).any(|window| window == b"a secret key");
+    let has_secret = |path: &Path| {
+        disk.content(path)
+            .expect("it is there")
+            .windows(12)
+            .any(|window| window == b"a secret key")
+    };
     assert!(has_secret(stored[0].path()) && has_secret(stored[1].path()));
     let stored = stored.map(Arc::new);
-    let merged = retired::merge(&disk, &dir(), &of(2, 3), &stored, |fact| match &fact.identity {
-        Of::Entity { key } if key == "a secret key" => Some(erased(fact.hash.0, fact.version.0, 1)),
-        _ => Some(fact),
+    let merged = retired::merge(&disk, &dir(), &of(2, 3), &stored, |fact| {
+        match &fact.identity {
+            Of::Entity { key } if key == "a secret key" => {
+                Some(erased(fact.hash.0, fact.version.0, 1))
+            }
+            _ => Some(fact),
+        }
     });
     let merged = merged.expect("all is sound");
     assert_eq!(all(&merged), [entity(1, 5, "another key"), erased(1, 9, 1)]);
@@ -164,7 +216,8 @@ fn a_flipped_bit_is_found_or_harmless() {
     let len = disk.content(&path).expect("it is there").len();
     let (mut answers, mut damaged, mut unusable) = (0, 0, 0);
     for bit in (0..100 * 8).chain((PAGE_BYTES * 8..len * 8).step_by(211)) {
-        disk.flip_bit(&path, (bit / 8) as u64, (bit % 8) as u8).expect("it is there");
+        disk.flip_bit(&path, (bit / 8) as u64, (bit % 8) as u8)
+            .expect("it is there");
         if let Ok(file) = reopen(&disk, &path) {
             let scanned: Vec<_> = file.scan().filter_map(Result::ok).collect();
             assert!(written.starts_with(&scanned), "bit {bit}");
@@ -182,7 +235,8 @@ fn a_flipped_bit_is_found_or_harmless() {
         } else {
             unusable += 1;
         }
-        disk.flip_bit(&path, (bit / 8) as u64, (bit % 8) as u8).expect("it is there");
+        disk.flip_bit(&path, (bit / 8) as u64, (bit % 8) as u8)
+            .expect("it is there");
     }
     println!("{answers} answers, {damaged} damaged, {unusable} unusable");
     assert!(answers > 10_000 && damaged > 1_000 && unusable >= 72 * 8);
@@ -203,19 +257,33 @@ fn damage_ends_a_merge_and_leaves_nothing_of_it() {
 fn a_file_of_another_partition_hasher_number_or_length_is_not_used() {
     let disk = disk();
     let path = store(&disk, 4, &sample()).path().to_owned();
-    let other = Identity { partition: PartitionId(4), ..IDENTITY };
-    assert!(matches!(RetiredFile::open(&disk, &path, other, FINGERPRINT), Err(Unusable::Misplaced { .. })));
-    assert!(matches!(RetiredFile::open(&disk, &path, IDENTITY, 1), Err(Unusable::Hasher { .. })));
+    let other = Identity {
+        partition: PartitionId(4),
+        ..IDENTITY
+    };
+    assert!(matches!(
+        RetiredFile::open(&disk, &path, other, FINGERPRINT),
+        Err(Unusable::Misplaced { .. })
+    ));
+    assert!(matches!(
+        RetiredFile::open(&disk, &path, IDENTITY, 1),
+        Err(Unusable::Hasher { .. })
+    ));
     let len = disk.content(&path).expect("it is there").len() as u64;
     for cut in [0, 10, 4096, len - 4096, len - 1, len + 1] {
         let fork = disk.fork();
-        let file = fork.open(&path, crate::env::Open::Write).expect("it is there");
+        let file = fork
+            .open(&path, crate::env::Open::Write)
+            .expect("it is there");
         file.set_len(cut).expect("there is room");
         assert!(reopen(&fork, &path).is_err(), "of {cut} bytes");
     }
     let elsewhere = dir().join("00000000000000000005.retired");
     disk.rename(&path, &elsewhere).expect("it can be renamed");
-    assert!(matches!(reopen(&disk, &elsewhere), Err(Unusable::Misplaced { .. })));
+    assert!(matches!(
+        reopen(&disk, &elsewhere),
+        Err(Unusable::Misplaced { .. })
+    ));
 }
 
 #[test]
@@ -233,8 +301,15 @@ fn whenever_the_power_fails_a_file_is_whole_or_not_there() {
             let survived = disk.power_cut(operation, mode);
             let found = retired::list(&survived, &dir()).expect("the disk is sound");
             unfinished += found.unfinished.len();
-            let again = retired::list(&survived.fork().power_cut(1, CrashMode::LoseUnsynced), &dir());
-            assert_eq!(again.expect("the disk is sound"), found, "{mode:?}: it does not stay");
+            let again = retired::list(
+                &survived.fork().power_cut(1, CrashMode::LoseUnsynced),
+                &dir(),
+            );
+            assert_eq!(
+                again.expect("the disk is sound"),
+                found,
+                "{mode:?}: it does not stay"
+            );
             match &found.files[..] {
                 [] => {
                     assert!(stored.is_err(), "{mode:?}: it was there");
@@ -248,19 +323,37 @@ fn whenever_the_power_fails_a_file_is_whole_or_not_there() {
             }
         }
     }
-    assert!(whole > 8 && absent > 50 && unfinished > 10, "{whole} {absent} {unfinished}");
+    assert!(
+        whole > 8 && absent > 50 && unfinished > 10,
+        "{whole} {absent} {unfinished}"
+    );
 }
 
 #[test]
 fn files_are_listed_by_number_and_others_are_left_alone() {
     let disk = disk();
-    assert_eq!(retired::list(&disk, Path::new("/nowhere")).expect("no error"), Found::default());
+    assert_eq!(
+        retired::list(&disk, Path::new("/nowhere")).expect("no error"),
+        Found::default()
+    );
     let paths = [3, 12, 100].map(|number| store(&disk, number, &[]).path().to_owned());
-    for name in ["5.retired", "00000000000000000005.log", "00000000000000000001-00000000000000000002.new"] {
-        disk.open(&dir().join(name), crate::env::Open::Create).expect("there is room");
+    for name in [
+        "5.retired",
+        "00000000000000000005.log",
+        "00000000000000000001-00000000000000000002.new",
+    ] {
+        disk.open(&dir().join(name), crate::env::Open::Create)
+            .expect("there is room");
     }
     let unfinished = dir().join("00000000000000000006.new");
-    disk.open(&unfinished, crate::env::Open::Create).expect("there is room");
+    disk.open(&unfinished, crate::env::Open::Create)
+        .expect("there is room");
     let files = [3, 12, 100].into_iter().zip(paths).collect();
-    assert_eq!(retired::list(&disk, &dir()).expect("no error"), Found { files, unfinished: vec![unfinished] });
+    assert_eq!(
+        retired::list(&disk, &dir()).expect("no error"),
+        Found {
+            files,
+            unfinished: vec![unfinished]
+        }
+    );
 }

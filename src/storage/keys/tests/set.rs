@@ -13,15 +13,30 @@ use crate::{
 };
 
 fn list(disk: &SimDisk, log: Range<u64>) -> Found {
-    set::list(disk, &dir(), IDENTITY, FINGERPRINT, Offset(log.start)..Offset(log.end)).expect("it can be read")
+    set::list(
+        disk,
+        &dir(),
+        IDENTITY,
+        FINGERPRINT,
+        Offset(log.start)..Offset(log.end),
+    )
+    .expect("it can be read")
 }
 
 fn covered(found: &Found) -> Vec<(u64, u64)> {
-    found.runs.iter().map(|run| (run.from().0, run.to().0)).collect()
+    found
+        .runs
+        .iter()
+        .map(|run| (run.from().0, run.to().0))
+        .collect()
 }
 
 fn gaps(found: &Found) -> Vec<(u64, u64)> {
-    found.gaps.iter().map(|gap| (gap.start.0, gap.end.0)).collect()
+    found
+        .gaps
+        .iter()
+        .map(|gap| (gap.start.0, gap.end.0))
+        .collect()
 }
 
 fn path(from: u64, to: u64) -> PathBuf {
@@ -39,9 +54,18 @@ fn disk_with(runs: &[(u64, u64)]) -> SimDisk {
 
 #[test]
 fn nothing_is_found_where_nothing_is() {
-    let found = set::list(&disk(), Path::new("/nowhere"), IDENTITY, FINGERPRINT, Offset(3)..Offset(9));
+    let found = set::list(
+        &disk(),
+        Path::new("/nowhere"),
+        IDENTITY,
+        FINGERPRINT,
+        Offset(3)..Offset(9),
+    );
     let found = found.expect("that there is no directory is no error");
-    assert_eq!((covered(&found), gaps(&found), &found.stale), (vec![], vec![(3, 9)], &vec![]));
+    assert_eq!(
+        (covered(&found), gaps(&found), &found.stale),
+        (vec![], vec![(3, 9)], &vec![])
+    );
     let found = list(&disk(), 5..5);
     assert_eq!((covered(&found), gaps(&found)), (vec![], vec![]));
 }
@@ -58,9 +82,15 @@ fn runs_are_found_in_order_with_the_gaps_between_them() {
     assert_eq!((covered(&found).len(), gaps(&found)), (3, vec![(30, 100)]));
     // Behind it is one, also below the log's start: runs are merged with their neighbours.
     let found = list(&disk, 150..250);
-    assert_eq!((covered(&found).len(), gaps(&found)), (3, vec![(30, 100), (200, 250)]));
+    assert_eq!(
+        (covered(&found).len(), gaps(&found)),
+        (3, vec![(30, 100), (200, 250)])
+    );
     let found = list(&disk, 240..250);
-    assert_eq!((covered(&found).len(), gaps(&found)), (3, vec![(30, 100), (200, 250)]));
+    assert_eq!(
+        (covered(&found).len(), gaps(&found)),
+        (3, vec![(30, 100), (200, 250)])
+    );
 }
 
 #[test]
@@ -73,7 +103,11 @@ fn what_was_merged_gives_way_to_the_result() {
     assert_eq!(found.stale, [path(10, 20), path(20, 30)]);
     set::remove_merged(&disk, &dir(), &runs[1..3], &merged).expect("they can be removed");
     assert_eq!(disk.files(), [path(0, 10), path(10, 30), path(30, 40)]);
-    assert_eq!(scan(&runs[1]).len(), 10, "those who still have a removed run go on");
+    assert_eq!(
+        scan(&runs[1]).len(),
+        10,
+        "those who still have a removed run go on"
+    );
 }
 
 #[test]
@@ -90,19 +124,34 @@ fn a_damaged_result_gives_way_to_what_was_merged() {
     let disk = disk_with(&[(0, 10), (10, 20), (0, 20)]);
     disk.flip_bit(path(0, 20), 33, 1).expect("it is there");
     let found = list(&disk, 0..20);
-    assert_eq!((covered(&found), found.stale), (vec![(0, 10), (10, 20)], vec![path(0, 20)]));
+    assert_eq!(
+        (covered(&found), found.stale),
+        (vec![(0, 10), (10, 20)], vec![path(0, 20)])
+    );
 }
 
 #[test]
 fn runs_beyond_the_end_of_the_log_and_files_that_are_no_runs_are_stale() {
     let disk = disk_with(&[(0, 10), (10, 21), (30, 40), (40, 50)]);
-    disk.rename(&path(40, 50), &path(10, 12)).expect("it can be renamed");
-    disk.rename(&path(30, 40), &path(12, 20).with_extension("new")).expect("it can be renamed");
+    disk.rename(&path(40, 50), &path(10, 12))
+        .expect("it can be renamed");
+    disk.rename(&path(30, 40), &path(12, 20).with_extension("new"))
+        .expect("it can be renamed");
     let found = list(&disk, 0..20);
-    assert_eq!((covered(&found), gaps(&found)), (vec![(0, 10)], vec![(10, 20)]));
+    assert_eq!(
+        (covered(&found), gaps(&found)),
+        (vec![(0, 10)], vec![(10, 20)])
+    );
     let mut stale = found.stale.clone();
     stale.sort();
-    assert_eq!(stale, [path(10, 12), path(10, 21), path(12, 20).with_extension("new")]);
+    assert_eq!(
+        stale,
+        [
+            path(10, 12),
+            path(10, 21),
+            path(12, 20).with_extension("new")
+        ]
+    );
     set::remove(&disk, &dir(), &found.stale).expect("they can be removed");
     assert_eq!(disk.files(), [path(0, 10)]);
     assert_eq!(covered(&list(&disk, 0..50)), [(0, 10)]);
@@ -111,10 +160,16 @@ fn runs_beyond_the_end_of_the_log_and_files_that_are_no_runs_are_stale() {
 #[test]
 fn files_of_others_are_left_alone() {
     let disk = disk_with(&[(0, 10)]);
-    let others =
-        ["00000000000000000000.log", "1-2.keys", "00000000000000000000-0000000000000000000x.keys", "keys", "a.new"];
+    let others = [
+        "00000000000000000000.log",
+        "1-2.keys",
+        "00000000000000000000-0000000000000000000x.keys",
+        "keys",
+        "a.new",
+    ];
     for name in others {
-        disk.open(&dir().join(name), Open::Create).expect("there is room");
+        disk.open(&dir().join(name), Open::Create)
+            .expect("there is room");
     }
     let found = list(&disk, 0..10);
     assert_eq!((covered(&found), found.stale), (vec![(0, 10)], vec![]));

@@ -19,9 +19,18 @@ const SUBJECTS: [Subject<'static>; 8] = [
     Subject::Key(b"abc"),
     Subject::Key(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]),
     Subject::Key(&[1, 0, 0, 0, 0, 0, 0, 0]),
-    Subject::Producer { id: ProducerId(1), epoch: 2 },
-    Subject::Producer { id: ProducerId(1), epoch: 3 },
-    Subject::Producer { id: ProducerId(2), epoch: 2 },
+    Subject::Producer {
+        id: ProducerId(1),
+        epoch: 2,
+    },
+    Subject::Producer {
+        id: ProducerId(1),
+        epoch: 3,
+    },
+    Subject::Producer {
+        id: ProducerId(2),
+        epoch: 2,
+    },
 ];
 
 fn hash_of(hasher: &KeyHasher, subject: Subject<'_>) -> KeyHash {
@@ -60,17 +69,23 @@ struct Known {
 
 impl Known {
     fn latest(&self) -> u64 {
-        self.rows.last_key_value().map_or(self.base, |(version, _)| *version)
+        self.rows
+            .last_key_value()
+            .map_or(self.base, |(version, _)| *version)
     }
 
-    /// A leap over more versions than there were offsets says that what came before is of another history.
+    /// A leap over more versions than there were offsets says that what came before is of another
+    /// history.
     fn push_at(&mut self, version: u64, offset: u64) {
         let latest = self.latest();
         if version <= latest {
             return;
         }
         let lost = version - latest - 1;
-        let places = self.rows.last_key_value().map_or(0, |(_, last)| offset - last - 1);
+        let places = self
+            .rows
+            .last_key_value()
+            .map_or(0, |(_, last)| offset - last - 1);
         if lost > places {
             (self.base, self.rows) = (version - 1, BTreeMap::new());
         }
@@ -87,11 +102,19 @@ fn check(hasher: &KeyHasher, table: &Table, model: &BTreeMap<usize, Known>) {
             continue;
         };
         let id = table.find(hash, subject).expect("it was inserted");
-        assert_eq!(table.versions(id), (Version(known.base), Version(known.latest())), "{subject:?}");
+        assert_eq!(
+            table.versions(id),
+            (Version(known.base), Version(known.latest())),
+            "{subject:?}"
+        );
         assert_eq!(table.version(id), Version(known.latest()), "{subject:?}");
         for version in known.base.saturating_sub(2)..known.latest() + 3 {
             let expected = known.rows.get(&version).copied().map(Offset);
-            assert_eq!(table.offset_of(id, Version(version)), expected, "{subject:?}, version {version}");
+            assert_eq!(
+                table.offset_of(id, Version(version)),
+                expected,
+                "{subject:?}, version {version}"
+            );
         }
         assert_eq!(table.offset_of(id, Version(u64::MAX)), None);
         rows.extend(known.rows.iter().map(|(version, offset)| Row {
@@ -146,9 +169,15 @@ fn a_subject_without_rows_has_the_version_it_was_inserted_with() {
     let hasher = KeyHasher::new(TOPIC, 5);
     let mut table = Table::new(Offset(10));
     let id = table.insert(hasher.key(b"a"), Subject::Key(b"a"), Version(7));
-    assert_eq!((table.version(id), table.versions(id)), (Version(7), (Version(7), Version(7))));
+    assert_eq!(
+        (table.version(id), table.versions(id)),
+        (Version(7), (Version(7), Version(7)))
+    );
     assert_eq!(table.offset_of(id, Version(7)), None);
-    assert_eq!((table.rows(), table.len_rows(), table.len_subjects()), (vec![], 0, 1));
+    assert_eq!(
+        (table.rows(), table.len_rows(), table.len_subjects()),
+        (vec![], 0, 1)
+    );
     assert_eq!(table.push(id, Offset(10)), Version(8));
     assert_eq!(table.offset_of(id, Version(8)), Some(Offset(10)));
     assert_eq!(table.from(), Offset(10));
@@ -162,18 +191,29 @@ fn many_keys_with_many_rows_are_found_and_their_memory_is_counted() {
     for offset in 0..100_000u64 {
         let key = (offset % 20_000).to_be_bytes();
         let (hash, subject) = (hasher.key(&key), Subject::Key(&key));
-        let id = table.find(hash, subject).unwrap_or_else(|| table.insert(hash, subject, Version::NONE));
+        let id = table
+            .find(hash, subject)
+            .unwrap_or_else(|| table.insert(hash, subject, Version::NONE));
         assert_eq!(table.push(id, Offset(offset)), Version(1 + offset / 20_000));
     }
     for offset in 0..100_000u64 {
         let key = (offset % 20_000).to_be_bytes();
-        let id = table.find(hasher.key(&key), Subject::Key(&key)).expect("it was inserted");
-        assert_eq!(table.offset_of(id, Version(1 + offset / 20_000)), Some(Offset(offset)));
+        let id = table
+            .find(hasher.key(&key), Subject::Key(&key))
+            .expect("it was inserted");
+        assert_eq!(
+            table.offset_of(id, Version(1 + offset / 20_000)),
+            Some(Offset(offset))
+        );
     }
     assert_eq!(table.len_rows(), 100_000);
     // An entry, its key, its number in the hash table, and a vector of four rows.
     let least = 20_000 * (40 + 8 + 5 + 24 + 16);
-    assert!(empty < 100 && (least..3 * least).contains(&table.bytes()), "{empty}, then {} bytes", table.bytes());
+    assert!(
+        empty < 100 && (least..3 * least).contains(&table.bytes()),
+        "{empty}, then {} bytes",
+        table.bytes()
+    );
 }
 
 #[test]
@@ -197,8 +237,15 @@ fn the_last_offset_that_there_is_room_for_is_not_taken_for_lost() {
 #[test]
 fn a_successor_knows_the_versions_of_hot_subjects_and_of_no_others() {
     let mut table = Table::new(Offset(0));
-    let producer = Subject::Producer { id: ProducerId(7), epoch: 2 };
-    let subjects = [(Subject::Key(b"hot"), 20), (Subject::Key(b"cold"), 2), (producer, 9)];
+    let producer = Subject::Producer {
+        id: ProducerId(7),
+        epoch: 2,
+    };
+    let subjects = [
+        (Subject::Key(b"hot"), 20),
+        (Subject::Key(b"cold"), 2),
+        (producer, 9),
+    ];
     let hash = KeyHash(1);
     let mut offset = 0;
     for (subject, rows) in subjects {
@@ -209,12 +256,18 @@ fn a_successor_knows_the_versions_of_hot_subjects_and_of_no_others() {
         }
     }
     let mut next = table.successor(Offset(offset));
-    assert_eq!((next.from(), next.len_rows(), next.rows()), (Offset(offset), 0, vec![]));
+    assert_eq!(
+        (next.from(), next.len_rows(), next.rows()),
+        (Offset(offset), 0, vec![])
+    );
     assert_eq!(next.find(hash, Subject::Key(b"cold")), None);
     for (subject, rows) in [subjects[0], subjects[2]] {
         let entry = next.find(hash, subject).expect("it is hot");
         assert_eq!(next.version(entry), Version(100 + rows));
         assert_eq!(next.push(entry, Offset(offset)), Version(101 + rows));
-        assert_eq!(next.offset_of(entry, Version(101 + rows)), Some(Offset(offset)));
+        assert_eq!(
+            next.offset_of(entry, Version(101 + rows)),
+            Some(Offset(offset))
+        );
     }
 }

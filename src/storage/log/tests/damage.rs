@@ -12,10 +12,19 @@ fn a_damaged_frame_is_reported_with_its_offsets_while_its_neighbours_are_read() 
             bench.flip(&bench.segment(base), position);
             let damaged = (base + 2, base + 4);
             for from in 0..40 {
-                let expected = if from / 2 * 2 == damaged.0 { Err((from, damaged.1)) } else { Ok(from / 2 * 2) };
+                let expected = if from / 2 * 2 == damaged.0 {
+                    Err((from, damaged.1))
+                } else {
+                    Ok(from / 2 * 2)
+                };
                 // The segment is mapped anew, as after a start.
                 bench.segments.forget_below(&bench.dir);
-                assert_eq!(bench.first_at(from), expected, "byte {} of the frame, from {from}", position - at);
+                assert_eq!(
+                    bench.first_at(from),
+                    expected,
+                    "byte {} of the frame, from {from}",
+                    position - at
+                );
             }
             bench.flip(&bench.segment(base), position);
         }
@@ -29,11 +38,18 @@ fn a_reader_that_goes_through_finds_all_but_the_damaged_frames() {
     for (base, number) in [(0, 0), (8, 3), (24, 1), (24, 2)] {
         bench.flip(&bench.segment(base), bench.position(number) + 75);
     }
-    let sound: Vec<Frame> =
-        bench.frames.iter().filter(|frame| ![0, 14, 26, 28].contains(&frame.header().base.0)).cloned().collect();
+    let sound: Vec<Frame> = bench
+        .frames
+        .iter()
+        .filter(|frame| ![0, 14, 26, 28].contains(&frame.header().base.0))
+        .cloned()
+        .collect();
     for max_bytes in [1, 600, 1 << 20] {
         bench.segments.forget_below(&bench.dir);
-        assert_eq!(bench.read_through(0, max_bytes), (sound.clone(), vec![(0, 2), (14, 16), (26, 30)]));
+        assert_eq!(
+            bench.read_through(0, max_bytes),
+            (sound.clone(), vec![(0, 2), (14, 16), (26, 30)])
+        );
     }
 }
 
@@ -67,7 +83,10 @@ fn a_missing_segment_is_a_range_of_damage() {
         // The log goes on behind its end all the same.
         bench.apply_all(5);
         bench.write_out();
-        assert_eq!(bench.read_through(40, 1), (bench.frames[20..].to_vec(), vec![]));
+        assert_eq!(
+            bench.read_through(40, 1),
+            (bench.frames[20..].to_vec(), vec![])
+        );
         let at = bench.checkpoint();
         bench.reopen(at);
         assert_eq!(bench.read_through(32, 1).0.last(), bench.frames.last());
@@ -87,7 +106,10 @@ fn a_segment_that_was_cut_loses_only_what_was_cut_off() {
         assert_eq!(bench.first_at(base + 3), Ok(base + 2));
         bench.apply_all(3);
         bench.write_out();
-        assert_eq!(bench.read_through(40, 500), (bench.frames[20..].to_vec(), vec![]));
+        assert_eq!(
+            bench.read_through(40, 500),
+            (bench.frames[20..].to_vec(), vec![])
+        );
     }
 }
 
@@ -98,7 +120,11 @@ fn an_empty_segment_file_is_a_range_of_damage() {
         let at = bench.checkpoint();
         bench.set_len(&bench.segment(base), len);
         bench.reopen(at);
-        assert_eq!(bench.read_through(0, 500).1, [(base, base + 8)], "segment {base} cut to {len}");
+        assert_eq!(
+            bench.read_through(0, 500).1,
+            [(base, base + 8)],
+            "segment {base} cut to {len}"
+        );
     }
 }
 
@@ -107,14 +133,26 @@ fn a_segment_under_another_ones_name_is_not_taken_for_it() {
     for (from, to) in [(0, 16), (16, 8), (24, 0)] {
         let mut bench = Bench::filled();
         let at = bench.checkpoint();
-        bench.env.files.rename(&bench.segment(from), &bench.segment(to)).expect("it can be renamed");
+        bench
+            .env
+            .files
+            .rename(&bench.segment(from), &bench.segment(to))
+            .expect("it can be renamed");
         bench.reopen(at);
         let (frames, damaged) = bench.read_through(0, 500);
-        let expected: Vec<Frame> = bench.frames.iter().filter(|frame| frames.contains(frame)).cloned().collect();
+        let expected: Vec<Frame> = bench
+            .frames
+            .iter()
+            .filter(|frame| frames.contains(frame))
+            .cloned()
+            .collect();
         assert_eq!(frames, expected, "frames are what was appended, in order");
         let lost: u64 = damaged.iter().map(|(from, to)| to - from).sum();
         assert_eq!(lost + 2 * frames.len() as u64, 40, "{from} named {to}");
-        bench.reader().find_time(1_000_000).expect("damage is passed over");
+        bench
+            .reader()
+            .find_time(1_000_000)
+            .expect("damage is passed over");
         bench.scan(Offset(0));
         bench.read_through(0, 500);
     }
@@ -127,10 +165,22 @@ fn a_segment_of_another_partition_is_damage() {
     let mut foreign = bench.bytes(&bench.segment(8));
     foreign.truncate(64);
     for base in [8, 10, 12, 14] {
-        foreign.extend_from_slice(frame_of(PartitionId(1), Offset(base), 0, &[record("v", 0), record("v", 0)]).bytes());
+        foreign.extend_from_slice(
+            frame_of(
+                PartitionId(1),
+                Offset(base),
+                0,
+                &[record("v", 0), record("v", 0)],
+            )
+            .bytes(),
+        );
     }
     bench.remove(&bench.segment(8));
-    bench.env.files.open(&bench.segment(8), Open::Create).expect("a new file");
+    bench
+        .env
+        .files
+        .open(&bench.segment(8), Open::Create)
+        .expect("a new file");
     bench.overwrite(&bench.segment(8), 0, &foreign);
     bench.reopen(at);
     assert_eq!(bench.read_through(0, 500).1, [(8, 16)]);

@@ -8,7 +8,9 @@ use super::*;
 fn naive(bench: &Bench, time: i64) -> Offset {
     let start = bench.start();
     let mut records = bench.frames.iter().flat_map(times);
-    records.find(|(offset, found)| *offset >= start && *found >= time).map_or(bench.end(), |(offset, _)| offset)
+    records
+        .find(|(offset, found)| *offset >= start && *found >= time)
+        .map_or(bench.end(), |(offset, _)| offset)
 }
 
 proptest! {
@@ -52,6 +54,19 @@ fn damaged_and_missing_records_are_passed_over() {
     bench.flip(&bench.segment(32), bench.position(0) + 33);
     bench.reopen(at);
     let found = |time: i64| bench.reader().find_time(1_000_000 + time).unwrap().0;
-    assert_eq!((found(7), found(8), found(16), found(18), found(19), found(20)), (7, 16, 16, 20, 20, 20));
-    assert_eq!((found(31), found(32), found(34), found(40)), (31, 34, 34, 40));
+    assert_eq!(
+        (
+            found(7),
+            found(8),
+            found(16),
+            found(18),
+            found(19),
+            found(20)
+        ),
+        (7, 16, 16, 20, 20, 20)
+    );
+    assert_eq!(
+        (found(31), found(32), found(34), found(40)),
+        (31, 34, 34, 40)
+    );
 }

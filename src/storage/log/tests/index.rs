@@ -8,7 +8,12 @@ fn large() -> Bench {
     let mut bench = Bench::new(400 << 10);
     for offset in 0..120 {
         let time = i64::try_from(offset * 7 % 50 + offset).expect("small");
-        bench.apply(frame_of(PartitionId(0), Offset(offset), time, &[record(vec![1; 5_000], time)]));
+        bench.apply(frame_of(
+            PartitionId(0),
+            Offset(offset),
+            time,
+            &[record(vec![1; 5_000], time)],
+        ));
     }
     bench.write_out();
     assert_eq!(bench.segment_count(), 2);
@@ -17,7 +22,10 @@ fn large() -> Bench {
 
 fn rows(bench: &Bench, base: u64) -> Vec<IndexRow> {
     let bytes = bench.bytes(&bench.index(base));
-    bytes.chunks(INDEX_ROW_BYTES).map(|row| IndexRow::decode(row).expect("a sound row")).collect()
+    bytes
+        .chunks(INDEX_ROW_BYTES)
+        .map(|row| IndexRow::decode(row).expect("a sound row"))
+        .collect()
 }
 
 /// What every reader of the log sees, whatever the indexes are.
@@ -27,8 +35,15 @@ fn assert_sound(bench: &Bench, what: &str) {
     }
     for time in -1..200 {
         let all = bench.frames.iter().flat_map(times);
-        let expected = all.clone().find(|(_, found)| *found >= time).map_or(bench.end(), |(offset, _)| offset);
-        assert_eq!(bench.reader().find_time(time).unwrap(), expected, "{what}, time {time}");
+        let expected = all
+            .clone()
+            .find(|(_, found)| *found >= time)
+            .map_or(bench.end(), |(offset, _)| offset);
+        assert_eq!(
+            bench.reader().find_time(time).unwrap(),
+            expected,
+            "{what}, time {time}"
+        );
     }
 }
 
@@ -37,14 +52,29 @@ fn an_index_has_a_row_for_about_every_64_kib_and_one_for_the_end() {
     let bench = large();
     let rows = rows(&bench, 0);
     let bytes = bench.bytes(&bench.segment(0));
-    assert_eq!(rows.len(), bytes.len() / usize::try_from(INDEX_INTERVAL_BYTES).expect("small") + 1);
+    assert_eq!(
+        rows.len(),
+        bytes.len() / usize::try_from(INDEX_INTERVAL_BYTES).expect("small") + 1
+    );
     for row in &rows[..rows.len() - 1] {
-        let header = crate::storage::format::frame::Header::peek(&bytes[row.position as usize..]).expect("a frame").1;
+        let header = crate::storage::format::frame::Header::peek(&bytes[row.position as usize..])
+            .expect("a frame")
+            .1;
         assert_eq!(u64::from(row.relative), header.base.0);
-        let before = bench.frames.iter().filter(|frame| frame.header().base < header.base).flat_map(times);
-        assert_eq!(Some(row.latest_before_ms), before.map(|(_, time)| time).max());
+        let before = bench
+            .frames
+            .iter()
+            .filter(|frame| frame.header().base < header.base)
+            .flat_map(times);
+        assert_eq!(
+            Some(row.latest_before_ms),
+            before.map(|(_, time)| time).max()
+        );
     }
-    assert_eq!(rows.last().map(|row| row.position as usize), Some(bytes.len()));
+    assert_eq!(
+        rows.last().map(|row| row.position as usize),
+        Some(bytes.len())
+    );
     assert_sound(&bench, "as written");
 }
 
@@ -61,13 +91,20 @@ fn a_missing_or_damaged_index_is_rebuilt_as_it_was() {
         ("cut", Some(truncated)),
         ("damaged", Some(&flipped)),
         ("zeros", Some(&zeros)),
-        ("not an index", Some(&b"something else that is longer than a row"[..])),
+        (
+            "not an index",
+            Some(&b"something else that is longer than a row"[..]),
+        ),
     ] {
         let mut bench = large();
         let at = bench.checkpoint();
         bench.remove(&bench.index(0));
         if let Some(index) = index {
-            bench.env.files.open(&bench.index(0), Open::Create).expect("a new file");
+            bench
+                .env
+                .files
+                .open(&bench.index(0), Open::Create)
+                .expect("a new file");
             bench.overwrite(&bench.index(0), 0, index);
         }
         bench.reopen(at);
@@ -98,7 +135,10 @@ fn an_index_that_is_sound_and_wrong_changes_nothing_that_is_read_by_offset() {
         for from in 0..120 {
             assert_eq!(bench.first_at(from), Ok(from), "mangled {which}");
         }
-        assert_eq!(bench.read_through(0, 30_000), (bench.frames.clone(), vec![]));
+        assert_eq!(
+            bench.read_through(0, 30_000),
+            (bench.frames.clone(), vec![])
+        );
     }
 }
 
@@ -107,7 +147,14 @@ fn an_index_of_another_length_than_its_segment_is_rebuilt() {
     let mut bench = large();
     let at = bench.checkpoint();
     let mut bytes = bench.bytes(&bench.index(0));
-    bytes.extend(IndexRow { relative: 100_000, position: 1_000_000, latest_before_ms: 1_000 }.encode());
+    bytes.extend(
+        IndexRow {
+            relative: 100_000,
+            position: 1_000_000,
+            latest_before_ms: 1_000,
+        }
+        .encode(),
+    );
     bench.overwrite(&bench.index(0), 0, &bytes);
     bench.reopen(at);
     assert_sound(&bench, "longer");

@@ -22,32 +22,65 @@ use crate::{
 /// A log on a simulated disk, whose operations are counted.
 fn counted() -> (Bench, SimDisk) {
     let disk = SimDisk::new(1);
-    let env =
-        Env { files: Arc::new(disk.clone()), clock: Arc::new(SimClock::new(0)), random: Arc::new(SimRandom::new(1)) };
+    let env = Env {
+        files: Arc::new(disk.clone()),
+        clock: Arc::new(SimClock::new(0)),
+        random: Arc::new(SimRandom::new(1)),
+    };
     let dir = PathBuf::from("/0");
     let segments = OpenSegments::new(env.clone(), 3);
     let log = Mutex::new(Log::new(IDENTITY, dir.clone()));
-    (Bench { env, dir, segments, log, ..Bench::new(64 << 20) }, disk)
+    (
+        Bench {
+            env,
+            dir,
+            segments,
+            log,
+            ..Bench::new(64 << 20)
+        },
+        disk,
+    )
 }
 
 /// A frame of this many records of 100 bytes.
 fn frame_with(base: u64, records: u64) -> Frame {
-    let one = |nth: u64| record(nth.to_le_bytes().repeat(12), i64::try_from(base + nth).expect("small"));
-    frame_of(PartitionId(0), Offset(base), 1, &(0..records).map(one).collect::<Vec<_>>())
+    let one = |nth: u64| {
+        record(
+            nth.to_le_bytes().repeat(12),
+            i64::try_from(base + nth).expect("small"),
+        )
+    };
+    frame_of(
+        PartitionId(0),
+        Offset(base),
+        1,
+        &(0..records).map(one).collect::<Vec<_>>(),
+    )
 }
 
 const LARGE: u64 = 2_000;
 
 fn reads(disk: &SimDisk) -> u64 {
-    disk.stats().operations.get(&OpKind::Read).copied().unwrap_or_default()
+    disk.stats()
+        .operations
+        .get(&OpKind::Read)
+        .copied()
+        .unwrap_or_default()
 }
 
 fn look_up(bench: &Bench, offset: u64) -> FoundRecord {
-    bench.reader().record_at(Offset(offset)).expect("it is sound").expect("it is there")
+    bench
+        .reader()
+        .record_at(Offset(offset))
+        .expect("it is sound")
+        .expect("it is there")
 }
 
 fn assert_same(found: &FoundRecord, expected: &FoundRecord) {
-    assert_eq!((found.element(), found.encoded()), (expected.element(), expected.encoded()));
+    assert_eq!(
+        (found.element(), found.encoded()),
+        (expected.element(), expected.encoded())
+    );
 }
 
 #[test]
@@ -62,7 +95,10 @@ fn a_large_frame_is_read_once_for_all_look_ups_in_it_wherever_it_is() {
         match place {
             "tail" => {}
             "active" => bench.write_out(),
-            _ => bench.writer.seal_before(&bench.log, &bench.segments, Offset(u64::MAX)).expect("nothing fails"),
+            _ => bench
+                .writer
+                .seal_before(&bench.log, &bench.segments, Offset(u64::MAX))
+                .expect("nothing fails"),
         }
         bench.segments.forget_below(&bench.dir);
         look_up(&bench, 3);
@@ -73,10 +109,21 @@ fn a_large_frame_is_read_once_for_all_look_ups_in_it_wherever_it_is() {
             assert_eq!(expected.view().offset, Some(offset.0));
             assert_same(&look_up(&bench, offset.0), &expected);
         }
-        assert_eq!(bench.reader().frame_at(Offset(9)).expect("it is sound"), Some(large.clone()));
+        assert_eq!(
+            bench.reader().frame_at(Offset(9)).expect("it is sound"),
+            Some(large.clone())
+        );
         assert_eq!(reads(&disk), before, "in {place}");
-        assert_eq!(look_up(&bench, 2).view().offset, Some(2), "the one before, in {place}");
-        assert_eq!(look_up(&bench, 3 + LARGE).view().offset, Some(3 + LARGE), "the one behind, in {place}");
+        assert_eq!(
+            look_up(&bench, 2).view().offset,
+            Some(2),
+            "the one before, in {place}"
+        );
+        assert_eq!(
+            look_up(&bench, 3 + LARGE).view().offset,
+            Some(3 + LARGE),
+            "the one behind, in {place}"
+        );
     }
 }
 
@@ -85,16 +132,34 @@ fn records_are_found_in_a_large_frame_with_holes() {
     let mut bytes = BytesMut::zeroed(HEADER_BYTES);
     for offset in (0..2 * LARGE).step_by(2) {
         bytes.put_u8(15 << 3 | 2);
-        let record = Record { offset: Some(offset), ..record(vec![1; 100], 1) };
-        record.encode_length_delimited(&mut bytes).expect("it grows");
+        let record = Record {
+            offset: Some(offset),
+            ..record(vec![1; 100], 1)
+        };
+        record
+            .encode_length_delimited(&mut bytes)
+            .expect("it grows");
     }
     let whole = *frame_with(0, LARGE).header();
-    let frame = Frame::seal(Header { span: 2 * whole.span, ..whole }, bytes);
+    let frame = Frame::seal(
+        Header {
+            span: 2 * whole.span,
+            ..whole
+        },
+        bytes,
+    );
     let kept = KeptFrame::of_large(&frame).expect("it is large");
     for offset in 0..2 * LARGE + 2 {
         let found = kept.record(Offset(offset)).map(|found| found.element());
-        assert_eq!(found, find_record(&frame, Offset(offset)).map(|found| found.element()));
-        assert_eq!(found.is_some(), offset % 2 == 0 && offset < 2 * LARGE, "{offset}");
+        assert_eq!(
+            found,
+            find_record(&frame, Offset(offset)).map(|found| found.element())
+        );
+        assert_eq!(
+            found.is_some(),
+            offset % 2 == 0 && offset < 2 * LARGE,
+            "{offset}"
+        );
     }
 }
 
@@ -102,17 +167,34 @@ fn records_are_found_in_a_large_frame_with_holes() {
 fn frames_that_were_not_used_for_longest_go_first() {
     let dir = PathBuf::from("/0").into();
     let mut kept = KeptFrames::default();
-    assert!(KeptFrame::of_large(&frame_with(0, 3)).is_none(), "a small one is not kept");
+    assert!(
+        KeptFrame::of_large(&frame_with(0, 3)).is_none(),
+        "a small one is not kept"
+    );
     let records = 20_000;
     let frames = KEPT_FRAMES_BYTES / frame_with(0, records).bytes().len() + 3;
     let base = |nth: usize| Offset(nth as u64 * records);
     for nth in 0..frames {
-        kept.keep(&dir, &KeptFrame::of_large(&frame_with(base(nth).0, records)).expect("it is large"));
-        assert!(kept.find(IDENTITY, Offset::ZERO).is_some(), "used all the time");
+        kept.keep(
+            &dir,
+            &KeptFrame::of_large(&frame_with(base(nth).0, records)).expect("it is large"),
+        );
+        assert!(
+            kept.find(IDENTITY, Offset::ZERO).is_some(),
+            "used all the time"
+        );
     }
-    let held: Vec<usize> = (0..frames).filter(|nth| kept.find(IDENTITY, base(*nth)).is_some()).collect();
-    assert!((3..6).any(|gone| held[1..] == (gone..frames).collect::<Vec<_>>()), "{held:?}");
-    let bytes: usize = held.iter().map(|nth| frame_with(base(*nth).0, records).bytes().len()).sum();
+    let held: Vec<usize> = (0..frames)
+        .filter(|nth| kept.find(IDENTITY, base(*nth)).is_some())
+        .collect();
+    assert!(
+        (3..6).any(|gone| held[1..] == (gone..frames).collect::<Vec<_>>()),
+        "{held:?}"
+    );
+    let bytes: usize = held
+        .iter()
+        .map(|nth| frame_with(base(*nth).0, records).bytes().len())
+        .sum();
     assert!(bytes <= KEPT_FRAMES_BYTES, "{bytes}");
     kept.forget(|of| of == &*dir);
     assert!((0..frames).all(|nth| kept.find(IDENTITY, base(nth)).is_none()));
@@ -123,18 +205,45 @@ fn a_frame_of_a_segment_that_was_written_anew_is_not_kept() {
     let (mut bench, _) = counted();
     bench.apply(frame_with(0, LARGE));
     bench.write_out();
-    bench.writer.seal_before(&bench.log, &bench.segments, Offset(u64::MAX)).expect("nothing fails");
+    bench
+        .writer
+        .seal_before(&bench.log, &bench.segments, Offset(u64::MAX))
+        .expect("nothing fails");
     let found_before = bench.segments.changes();
-    let old = KeptFrame::of_large(&bench.reader().frame_at(Offset(7)).expect("it is sound").expect("it is there"));
+    let old = KeptFrame::of_large(
+        &bench
+            .reader()
+            .frame_at(Offset(7))
+            .expect("it is sound")
+            .expect("it is there"),
+    );
     look_up(&bench, 7);
-    let new = frame_of(PartitionId(0), Offset(0), 1, &vec![record(vec![9; 100], 1); 2_000]);
-    rewrite_segment(&bench.log, &bench.segments, Offset(0), |_| Some(new.clone())).expect("nothing fails");
-    assert_same(&look_up(&bench, 7), &find_record(&new, Offset(7)).expect("it is there"));
+    let new = frame_of(
+        PartitionId(0),
+        Offset(0),
+        1,
+        &vec![record(vec![9; 100], 1); 2_000],
+    );
+    rewrite_segment(&bench.log, &bench.segments, Offset(0), |_| {
+        Some(new.clone())
+    })
+    .expect("nothing fails");
+    assert_same(
+        &look_up(&bench, 7),
+        &find_record(&new, Offset(7)).expect("it is there"),
+    );
 
     // Nor is one that was found before, and comes late.
     bench.segments.forget_below(&bench.dir);
-    bench.segments.keep_frame(&bench.log.lock().unwrap().dir(), &old.expect("it is large"), found_before);
-    assert_same(&look_up(&bench, 7), &find_record(&new, Offset(7)).expect("it is there"));
+    bench.segments.keep_frame(
+        &bench.log.lock().unwrap().dir(),
+        &old.expect("it is large"),
+        found_before,
+    );
+    assert_same(
+        &look_up(&bench, 7),
+        &find_record(&new, Offset(7)).expect("it is there"),
+    );
 }
 
 #[test]
@@ -148,8 +257,16 @@ fn a_record_by_itself_does_not_hold_the_frame_that_it_was_in() {
     assert_same(&by_itself, &found());
 
     // One that is most of its frame is not copied.
-    let frame = frame_of(PartitionId(0), Offset(0), 1, &[record(vec![1; 100_000], 1), record(vec![1; 10], 1)]);
+    let frame = frame_of(
+        PartitionId(0),
+        Offset(0),
+        1,
+        &[record(vec![1; 100_000], 1), record(vec![1; 10], 1)],
+    );
     let found = find_record(&frame, Offset(0)).expect("it is there");
     assert_eq!(found.element().as_ptr(), frame.records().as_ptr());
-    assert_eq!(found.by_itself().element().as_ptr(), frame.records().as_ptr());
+    assert_eq!(
+        found.by_itself().element().as_ptr(),
+        frame.records().as_ptr()
+    );
 }

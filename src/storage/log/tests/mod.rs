@@ -15,7 +15,10 @@ use std::{path::PathBuf, sync::Mutex};
 
 use tempfile::TempDir;
 
-use super::{Cursor, Identity, Log, LogReader, OpenSegments, ReadError, Rewrite, Writer, index_path, segment_path};
+use super::{
+    Cursor, Identity, Log, LogReader, OpenSegments, ReadError, Rewrite, Writer, index_path,
+    segment_path,
+};
 use crate::{
     env::{Env, Open},
     proto::Record,
@@ -30,7 +33,10 @@ use crate::{
     types::{Offset, PartitionId, RecordView, Records, TopicSettings},
 };
 
-const IDENTITY: Identity = Identity { topic: TOPIC, partition: PartitionId(0) };
+const IDENTITY: Identity = Identity {
+    topic: TOPIC,
+    partition: PartitionId(0),
+};
 
 /// Writes a sealed segment anew, if it is there and needs that.
 fn rewrite_segment(
@@ -39,8 +45,14 @@ fn rewrite_segment(
     base: Offset,
     edit: impl Fn(&Frame) -> Option<Frame>,
 ) -> Result<(), FileError> {
-    let Some(rewrite) = Rewrite::of(log, segments, base)? else { return Ok(()) };
-    if rewrite.is_needed(&edit)? { rewrite.write(&edit)?.install(log) } else { Ok(()) }
+    let Some(rewrite) = Rewrite::of(log, segments, base)? else {
+        return Ok(());
+    };
+    if rewrite.is_needed(&edit)? {
+        rewrite.write(&edit)?.install(log)
+    } else {
+        Ok(())
+    }
 }
 
 /// A log with what belongs to it, over the real disk.
@@ -67,16 +79,21 @@ impl Bench {
             segments: OpenSegments::new(env.clone(), 3),
             log: Mutex::new(Log::new(IDENTITY, dir.clone())),
             writer: Writer::default(),
-            // The log does not look at the bounds of a setting, and small segments make short tests.
-            settings: TopicSettings { segment_bytes, segment_ms: u64::MAX, ..TopicSettings::default() },
+            // The log does not look at the bounds of a setting, and small segments make short
+            // tests.
+            settings: TopicSettings {
+                segment_bytes,
+                segment_ms: u64::MAX,
+                ..TopicSettings::default()
+            },
             frames: Vec::new(),
             env,
             dir,
         }
     }
 
-    /// With the frames of [`Bench::apply_all`] in segments of four frames each: offsets 0 to 40 in frames of two
-    /// records.
+    /// With the frames of [`Bench::apply_all`] in segments of four frames each: offsets 0 to 40 in
+    /// frames of two records.
     fn filled() -> Self {
         let mut bench = Self::new(64 + 4 * frame(0).bytes().len() as u64);
         bench.apply_all(20);
@@ -84,7 +101,8 @@ impl Bench {
         bench
     }
 
-    /// Applies this many more frames of two records each, of the same size; their times are their offsets.
+    /// Applies this many more frames of two records each, of the same size; their times are their
+    /// offsets.
     fn apply_all(&mut self, frames: usize) {
         for _ in 0..frames {
             let base = self.end();
@@ -98,32 +116,41 @@ impl Bench {
     }
 
     fn write_out(&mut self) {
-        self.writer.write_out(&self.log, &self.segments, &self.settings).expect("the disk takes it");
+        self.writer
+            .write_out(&self.log, &self.segments, &self.settings)
+            .expect("the disk takes it");
     }
 
     /// Writes everything to segments and gives the log's place for a checkpoint.
     fn checkpoint(&mut self) -> checkpoint::Partition {
         self.write_out();
-        self.writer.sync(&self.log, &self.segments).expect("the disk takes it");
+        self.writer
+            .sync(&self.log, &self.segments)
+            .expect("the disk takes it");
         self.log.lock().unwrap().checkpoint()
     }
 
     /// Opens the log anew, cut back to a checkpoint.
     fn reopen(&mut self, at: checkpoint::Partition) {
         self.segments = OpenSegments::new(self.env.clone(), 3);
-        let log = Log::cut(IDENTITY, self.dir.clone(), at, &self.segments).expect("the files can be read");
+        let log = Log::cut(IDENTITY, self.dir.clone(), at, &self.segments)
+            .expect("the files can be read");
         (self.log, self.writer) = (Mutex::new(log), Writer::default());
     }
 
     /// Opens the log anew without a checkpoint.
     fn scan(&mut self, start: Offset) {
         self.segments = OpenSegments::new(self.env.clone(), 3);
-        let log = Log::scan(IDENTITY, self.dir.clone(), start, None, &self.segments).expect("the files can be read");
+        let log = Log::scan(IDENTITY, self.dir.clone(), start, None, &self.segments)
+            .expect("the files can be read");
         (self.log, self.writer) = (Mutex::new(log), Writer::default());
     }
 
     fn reader(&self) -> LogReader<'_> {
-        LogReader { log: &self.log, segments: &self.segments }
+        LogReader {
+            log: &self.log,
+            segments: &self.segments,
+        }
     }
 
     fn start(&self) -> Offset {
@@ -149,10 +176,12 @@ impl Bench {
 
     /// Reads one response's worth from an offset.
     fn read_at(&self, from: u64, max_bytes: usize) -> Result<Vec<Frame>, ReadError> {
-        self.reader().read(&mut Cursor::new(Offset(from)), max_bytes)
+        self.reader()
+            .read(&mut Cursor::new(Offset(from)), max_bytes)
     }
 
-    /// The first offset of the first frame that a read from `from` gives, or the range that is damaged.
+    /// The first offset of the first frame that a read from `from` gives, or the range that is
+    /// damaged.
     fn first_at(&self, from: u64) -> Result<u64, (u64, u64)> {
         match self.read_at(from, 1) {
             Ok(frames) => Ok(frames[0].header().base.0),
@@ -161,7 +190,8 @@ impl Bench {
         }
     }
 
-    /// Reads from an offset to the end with one cursor, stepping over damage: the frames, and the damaged ranges.
+    /// Reads from an offset to the end with one cursor, stepping over damage: the frames, and the
+    /// damaged ranges.
     fn read_through(&self, from: u64, max_bytes: usize) -> (Vec<Frame>, Vec<(u64, u64)>) {
         let (mut frames, mut damaged) = (Vec::new(), Vec::new());
         let mut cursor = Cursor::new(Offset(from));
@@ -170,7 +200,11 @@ impl Bench {
                 Ok(more) if more.is_empty() => return (frames, damaged),
                 Ok(more) => frames.extend(more),
                 Err(ReadError::Damaged { from, to, .. }) => {
-                    assert!(from == cursor.next && from < to, "damage from {from} to {to} at {}", cursor.next);
+                    assert!(
+                        from == cursor.next && from < to,
+                        "damage from {from} to {to} at {}",
+                        cursor.next
+                    );
                     damaged.push((from.0, to.0));
                     cursor = Cursor::new(to);
                 }
@@ -189,11 +223,16 @@ impl Bench {
     }
 
     fn exists(&self, path: &std::path::Path) -> bool {
-        self.env.files.exists(path).expect("the directory can be read")
+        self.env
+            .files
+            .exists(path)
+            .expect("the directory can be read")
     }
 
     fn bytes(&self, path: &std::path::Path) -> Vec<u8> {
-        read_file(&*self.env.files, path).expect("the file can be read").expect("there is one")
+        read_file(&*self.env.files, path)
+            .expect("the file can be read")
+            .expect("there is one")
     }
 
     fn remove(&self, path: &std::path::Path) {
@@ -201,11 +240,19 @@ impl Bench {
     }
 
     fn set_len(&self, path: &std::path::Path, len: u64) {
-        self.env.files.open(path, Open::Write).and_then(|file| file.set_len(len)).expect("the file can be cut");
+        self.env
+            .files
+            .open(path, Open::Write)
+            .and_then(|file| file.set_len(len))
+            .expect("the file can be cut");
     }
 
     fn overwrite(&self, path: &std::path::Path, position: u64, bytes: &[u8]) {
-        let file = self.env.files.open(path, Open::Write).expect("there is one");
+        let file = self
+            .env
+            .files
+            .open(path, Open::Write)
+            .expect("there is one");
         file.write_all_at(&[bytes], position).expect("room");
     }
 
@@ -223,8 +270,16 @@ impl Bench {
 /// A frame of two records at this offset; their times are their offsets.
 fn frame(base: u64) -> Frame {
     let time = |offset: u64| i64::try_from(offset).expect("small");
-    let records = [record(vec![7; 100], time(base) + 1_000_000), record(vec![8; 50], time(base) + 1_000_001)];
-    frame_of(PartitionId(0), Offset(base), time(base) + 1_000_000, &records)
+    let records = [
+        record(vec![7; 100], time(base) + 1_000_000),
+        record(vec![8; 50], time(base) + 1_000_001),
+    ];
+    frame_of(
+        PartitionId(0),
+        Offset(base),
+        time(base) + 1_000_000,
+        &records,
+    )
 }
 
 /// The offsets and timestamps of a frame's records.
@@ -232,7 +287,12 @@ fn times(frame: &Frame) -> Vec<(Offset, i64)> {
     let records = frame.records();
     let parse = |record: &[u8]| {
         let record = RecordView::parse(record).expect("a sound record");
-        (Offset(record.offset.expect("assigned")), record.timestamp_ms.expect("given"))
+        (
+            Offset(record.offset.expect("assigned")),
+            record.timestamp_ms.expect("given"),
+        )
     };
-    Records::new(&records).map(|record| parse(record.expect("a sound run").1)).collect()
+    Records::new(&records)
+        .map(|record| parse(record.expect("a sound run").1))
+        .collect()
 }

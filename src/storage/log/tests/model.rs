@@ -65,12 +65,16 @@ impl Model {
             }
             Step::SealOld => {
                 let bench = &mut self.bench;
-                bench.writer.seal_if_old(&bench.log, &bench.segments, &bench.settings, self.time).expect("room");
+                bench
+                    .writer
+                    .seal_if_old(&bench.log, &bench.segments, &bench.settings, self.time)
+                    .expect("room");
             }
             Step::Checkpoint => {
                 self.checkpoint = self.bench.checkpoint();
                 let trimmed = self.bench.take_trimmed();
-                remove_segments(&self.bench.log, &self.bench.segments, &trimmed).expect("the files can be removed");
+                remove_segments(&self.bench.log, &self.bench.segments, &trimmed)
+                    .expect("the files can be removed");
             }
             Step::Restart => {
                 self.bench.reopen(self.checkpoint);
@@ -78,7 +82,11 @@ impl Model {
             }
             Step::Scan => {
                 self.bench.scan(self.checkpoint.start);
-                self.bench.log.lock().unwrap().apply_loss(self.checkpoint.end);
+                self.bench
+                    .log
+                    .lock()
+                    .unwrap()
+                    .apply_loss(self.checkpoint.end);
                 self.replay();
             }
             Step::Read { from, max_bytes } => self.read(*from, *max_bytes),
@@ -87,7 +95,11 @@ impl Model {
 
     /// What the journal has behind the checkpoint is applied again.
     fn replay(&mut self) {
-        let behind = self.bench.frames.iter().filter(|frame| frame.header().base >= self.checkpoint.end);
+        let behind = self
+            .bench
+            .frames
+            .iter()
+            .filter(|frame| frame.header().base >= self.checkpoint.end);
         behind.for_each(|frame| self.bench.log.lock().unwrap().apply(frame.clone(), None));
         self.bench.log.lock().unwrap().trim(self.start);
     }
@@ -95,24 +107,52 @@ impl Model {
     fn read(&mut self, from: Index, max_bytes: usize) {
         let (start, end) = (self.start.0, self.bench.end().0);
         let from = start + from.index(usize::try_from(end - start + 1).expect("small")) as u64;
-        let expected: Vec<&Frame> = self.bench.frames.iter().filter(|frame| frame.header().end().0 > from).collect();
-        let found = self.bench.read_at(from, max_bytes).expect("nothing is damaged");
+        let expected: Vec<&Frame> = self
+            .bench
+            .frames
+            .iter()
+            .filter(|frame| frame.header().end().0 > from)
+            .collect();
+        let found = self
+            .bench
+            .read_at(from, max_bytes)
+            .expect("nothing is damaged");
         assert!(found.iter().eq(expected[..found.len()].iter().copied()));
         assert_eq!(found.is_empty(), from == end);
 
         self.cursor.next = self.cursor.next.max(self.start);
         let next = self.cursor.next;
-        let found = self.bench.reader().read(&mut self.cursor, max_bytes).expect("nothing is damaged");
-        let expected = self.bench.frames.iter().filter(|frame| frame.header().end() > next);
+        let found = self
+            .bench
+            .reader()
+            .read(&mut self.cursor, max_bytes)
+            .expect("nothing is damaged");
+        let expected = self
+            .bench
+            .frames
+            .iter()
+            .filter(|frame| frame.header().end() > next);
         assert!(found.iter().eq(expected.take(found.len())));
     }
 
     fn check(&self) {
         assert_eq!(self.bench.start(), self.start);
-        let end = self.bench.frames.last().map_or(Offset::ZERO, |frame| frame.header().end());
+        let end = self
+            .bench
+            .frames
+            .last()
+            .map_or(Offset::ZERO, |frame| frame.header().end());
         assert_eq!(self.bench.end(), end);
-        let expected = self.bench.frames.iter().filter(|frame| frame.header().end() > self.start).cloned();
-        assert_eq!(self.bench.read_through(self.start.0, 700), (expected.collect(), vec![]));
+        let expected = self
+            .bench
+            .frames
+            .iter()
+            .filter(|frame| frame.header().end() > self.start)
+            .cloned();
+        assert_eq!(
+            self.bench.read_through(self.start.0, 700),
+            (expected.collect(), vec![])
+        );
     }
 }
 

@@ -14,7 +14,10 @@ fn a_log_is_cut_back_to_its_checkpoint_and_what_came_later_is_applied_again() {
         bench.reopen(at);
         assert_eq!(bench.end(), end);
         let known = usize::try_from(end.0 / 2).expect("small");
-        assert_eq!(bench.read_through(0, 500), (bench.frames[..known].to_vec(), vec![]));
+        assert_eq!(
+            bench.read_through(0, 500),
+            (bench.frames[..known].to_vec(), vec![])
+        );
         for frame in bench.frames.clone() {
             bench.log.lock().unwrap().apply(frame, None);
         }
@@ -43,9 +46,19 @@ fn without_a_checkpoint_every_sound_frame_counts_and_the_torn_end_is_cut() {
         bench.overwrite(&bench.segment(32), 0, &whole);
         bench.set_len(&bench.segment(32), len);
         bench.scan(Offset(0));
-        assert_eq!((bench.start(), bench.end()), (Offset(0), Offset(36)), "cut to {len}");
-        assert_eq!(bench.bytes(&bench.segment(32)).len() as u64, bench.position(2));
-        assert_eq!(bench.read_through(0, 500), (bench.frames[..18].to_vec(), vec![]));
+        assert_eq!(
+            (bench.start(), bench.end()),
+            (Offset(0), Offset(36)),
+            "cut to {len}"
+        );
+        assert_eq!(
+            bench.bytes(&bench.segment(32)).len() as u64,
+            bench.position(2)
+        );
+        assert_eq!(
+            bench.read_through(0, 500),
+            (bench.frames[..18].to_vec(), vec![])
+        );
         assert_eq!(bench.log.lock().unwrap().last_append_time_ms(), 1_000_034);
     }
     bench.frames.truncate(18);
@@ -63,7 +76,10 @@ fn without_a_checkpoint_the_start_that_is_known_counts() {
     assert_eq!((bench.start(), bench.end()), (Offset(70), Offset(70)));
     bench.apply_all(2);
     bench.write_out();
-    assert_eq!(bench.read_through(70, 500), (bench.frames[20..].to_vec(), vec![]));
+    assert_eq!(
+        bench.read_through(70, 500),
+        (bench.frames[20..].to_vec(), vec![])
+    );
 }
 
 #[test]
@@ -79,9 +95,18 @@ fn a_scan_of_nothing_is_an_empty_log() {
 #[test]
 fn foreign_files_are_left_alone() {
     let mut bench = Bench::filled();
-    let foreign = ["notes.txt", "8.log", "0000000000000000000x.log", "00000000000000000100.log.bak"];
+    let foreign = [
+        "notes.txt",
+        "8.log",
+        "0000000000000000000x.log",
+        "00000000000000000100.log.bak",
+    ];
     for name in foreign {
-        bench.env.files.open(&bench.dir.join(name), Open::Create).expect("a new file");
+        bench
+            .env
+            .files
+            .open(&bench.dir.join(name), Open::Create)
+            .expect("a new file");
     }
     let at = bench.checkpoint();
     bench.reopen(at);
@@ -108,16 +133,36 @@ fn a_scan_does_not_believe_an_index_about_where_the_log_ends() {
     let mut bench = Bench::filled();
     let len = bench.bytes(&bench.segment(32)).len();
     let wrong = [
-        IndexRow { relative: 5_000, position: 100, latest_before_ms: 0 },
-        IndexRow { relative: 5_000, position: u32::try_from(len).expect("small"), latest_before_ms: 0 },
-        IndexRow { relative: 4, position: u32::try_from(bench.position(1)).expect("small"), latest_before_ms: 0 },
+        IndexRow {
+            relative: 5_000,
+            position: 100,
+            latest_before_ms: 0,
+        },
+        IndexRow {
+            relative: 5_000,
+            position: u32::try_from(len).expect("small"),
+            latest_before_ms: 0,
+        },
+        IndexRow {
+            relative: 4,
+            position: u32::try_from(bench.position(1)).expect("small"),
+            latest_before_ms: 0,
+        },
     ];
     for row in wrong {
-        bench.env.files.open(&bench.index(32), Open::Create).expect("a new file");
+        bench
+            .env
+            .files
+            .open(&bench.index(32), Open::Create)
+            .expect("a new file");
         bench.overwrite(&bench.index(32), 0, &row.encode());
         bench.scan(Offset(0));
         assert_eq!(bench.end(), Offset(40), "{row:?}");
-        assert_eq!(bench.read_through(0, 500), (bench.frames.clone(), vec![]), "{row:?}");
+        assert_eq!(
+            bench.read_through(0, 500),
+            (bench.frames.clone(), vec![]),
+            "{row:?}"
+        );
         bench.remove(&bench.index(32));
     }
 }

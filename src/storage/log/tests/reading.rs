@@ -15,7 +15,11 @@ fn every_frame_is_read_from_the_tail_and_from_segments() {
     bench.apply_all(3);
     assert_eq!(bench.segment_count(), 5);
     for max_bytes in [0, 1, 300, 1_000, 1 << 20] {
-        assert_eq!(bench.read_through(0, max_bytes), (bench.frames.clone(), vec![]), "{max_bytes} bytes at a time");
+        assert_eq!(
+            bench.read_through(0, max_bytes),
+            (bench.frames.clone(), vec![]),
+            "{max_bytes} bytes at a time"
+        );
     }
 }
 
@@ -41,7 +45,11 @@ fn one_read_gives_about_as_much_as_was_asked_for() {
         assert_eq!(bench.read_at(0, 1).unwrap().len(), 1);
         assert_eq!(bench.read_at(0, one).unwrap().len(), 1);
         assert_eq!(bench.read_at(0, one + 1).unwrap().len(), 2);
-        assert_eq!(bench.read_at(0, 100 * one).unwrap().len(), 10, "written: {written}");
+        assert_eq!(
+            bench.read_at(0, 100 * one).unwrap().len(),
+            10,
+            "written: {written}"
+        );
         bench.write_out();
     }
 }
@@ -95,11 +103,18 @@ fn lost_offsets_are_damage_wherever_what_follows_them_lies() {
     bench.apply(frame(44));
     bench.apply(frame(50));
     for written in [false, true] {
-        assert_eq!(bench.read_through(0, 500), (bench.frames.clone(), vec![(40, 44), (46, 50)]), "written: {written}");
+        assert_eq!(
+            bench.read_through(0, 500),
+            (bench.frames.clone(), vec![(40, 44), (46, 50)]),
+            "written: {written}"
+        );
         assert_eq!(bench.first_at(43), Err((43, 44)));
         bench.write_out();
     }
     let at = bench.checkpoint();
     bench.reopen(at);
-    assert_eq!(bench.read_through(0, 500), (bench.frames.clone(), vec![(40, 44), (46, 50)]));
+    assert_eq!(
+        bench.read_through(0, 500),
+        (bench.frames.clone(), vec![(40, 44), (46, 50)])
+    );
 }

@@ -86,10 +86,22 @@ impl FileSystem for Interrupted {
 
 /// A filled log on such a disk.
 fn interrupted(mut bench: Bench) -> (Arc<Mutex<Bench>>, Arc<Shared>, Arc<Interrupted>) {
-    let disk = Arc::new(Interrupted { disk: bench.env.files.clone(), next: Mutex::default() });
-    let env = Env { files: disk.clone(), ..bench.env.clone() };
-    let log = std::mem::replace(&mut bench.log, Mutex::new(Log::new(IDENTITY, bench.dir.clone())));
-    let shared = Arc::new(Shared { log, segments: OpenSegments::new(env, 3) });
+    let disk = Arc::new(Interrupted {
+        disk: bench.env.files.clone(),
+        next: Mutex::default(),
+    });
+    let env = Env {
+        files: disk.clone(),
+        ..bench.env.clone()
+    };
+    let log = std::mem::replace(
+        &mut bench.log,
+        Mutex::new(Log::new(IDENTITY, bench.dir.clone())),
+    );
+    let shared = Arc::new(Shared {
+        log,
+        segments: OpenSegments::new(env, 3),
+    });
     (Arc::new(Mutex::new(bench)), shared, disk)
 }
 
@@ -101,7 +113,10 @@ struct Shared {
 
 impl Shared {
     fn reader(&self) -> LogReader<'_> {
-        LogReader { log: &self.log, segments: &self.segments }
+        LogReader {
+            log: &self.log,
+            segments: &self.segments,
+        }
     }
 
     /// Writes a segment anew with shorter records.
@@ -111,16 +126,36 @@ impl Shared {
     }
 
     fn assert_shows_only_what_is_new(&self, offset: u64) {
-        let found = self.reader().record_at(Offset(offset)).expect("it is sound").expect("it is there");
-        assert_eq!(found.view().value, Some(&b"new"[..]), "a look-up of {offset}");
-        let frames = self.reader().read(&mut Cursor::new(Offset(offset)), 1).expect("it is sound");
-        assert_eq!(frames[0], shorter(frames[0].header().base), "a read of {offset}");
+        let found = self
+            .reader()
+            .record_at(Offset(offset))
+            .expect("it is sound")
+            .expect("it is there");
+        assert_eq!(
+            found.view().value,
+            Some(&b"new"[..]),
+            "a look-up of {offset}"
+        );
+        let frames = self
+            .reader()
+            .read(&mut Cursor::new(Offset(offset)), 1)
+            .expect("it is sound");
+        assert_eq!(
+            frames[0],
+            shorter(frames[0].header().base),
+            "a read of {offset}"
+        );
     }
 }
 
 fn shorter(base: Offset) -> Frame {
     let time = i64::try_from(base.0).expect("small") + 1_000_000;
-    frame_of(PartitionId(0), base, time, &[record(&b"new"[..], time), record(&b"new"[..], time + 1)])
+    frame_of(
+        PartitionId(0),
+        base,
+        time,
+        &[record(&b"new"[..], time), record(&b"new"[..], time + 1)],
+    )
 }
 
 #[test]
@@ -134,7 +169,10 @@ fn a_map_of_a_file_that_was_replaced_while_it_was_mapped_is_neither_kept_nor_use
         let of = shared.clone();
         disk.next.lock().unwrap().after_map = Some(Box::new(move || of.rewrite(8)));
         shared.assert_shows_only_what_is_new(9);
-        assert!(disk.next.lock().unwrap().after_map.is_none(), "it was interrupted");
+        assert!(
+            disk.next.lock().unwrap().after_map.is_none(),
+            "it was interrupted"
+        );
         for offset in 8..16 {
             shared.assert_shows_only_what_is_new(offset);
         }
@@ -147,13 +185,27 @@ fn an_index_that_was_built_of_a_replaced_file_is_not_left_beside_the_new_one() {
     bench.remove(&bench.index(8));
     let (bench, shared, _) = interrupted(bench);
     let bench = bench.lock().unwrap();
-    let old = shared.segments.sealed(&bench.dir, Offset(8)).expect("it can be mapped");
-    let rows = shared.reader().build_rows(&old, Offset(8)).expect("it is sound");
+    let old = shared
+        .segments
+        .sealed(&bench.dir, Offset(8))
+        .expect("it can be mapped");
+    let rows = shared
+        .reader()
+        .build_rows(&old, Offset(8))
+        .expect("it is sound");
     shared.rewrite(8);
     let index = bench.bytes(&bench.index(8));
-    assert!(shared.segments.give_rows(&bench.dir, Offset(8), &old, rows).is_none());
+    assert!(
+        shared
+            .segments
+            .give_rows(&bench.dir, Offset(8), &old, rows)
+            .is_none()
+    );
     assert_eq!(bench.bytes(&bench.index(8)), index);
-    let new = shared.segments.sealed(&bench.dir, Offset(8)).expect("it can be mapped");
+    let new = shared
+        .segments
+        .sealed(&bench.dir, Offset(8))
+        .expect("it can be mapped");
     assert!(new.rows.is_some() && new.bytes.len() < old.bytes.len());
     shared.assert_shows_only_what_is_new(9);
 }
@@ -162,28 +214,49 @@ fn an_index_that_was_built_of_a_replaced_file_is_not_left_beside_the_new_one() {
 fn a_file_that_is_replaced_in_part_only_is_not_used_any_more_either() {
     let (bench, shared, _) = interrupted(Bench::filled());
     let dir = bench.lock().unwrap().dir.clone();
-    let before = shared.segments.sealed(&dir, Offset(8)).expect("it can be mapped");
+    let before = shared
+        .segments
+        .sealed(&dir, Offset(8))
+        .expect("it can be mapped");
     // As after an error between the rename and its sync.
     drop(shared.segments.replacing(&dir, Offset(8)));
-    let after = shared.segments.sealed(&dir, Offset(8)).expect("it can be mapped");
+    let after = shared
+        .segments
+        .sealed(&dir, Offset(8))
+        .expect("it can be mapped");
     assert!(!Arc::ptr_eq(&before, &after));
 }
 
 #[test]
 fn who_finds_the_active_segment_sealed_and_replaced_reads_it_as_it_is_now() {
     let (bench, shared, disk) = interrupted(Bench::filled());
-    let base = shared.log.lock().unwrap().active.as_ref().expect("there is one").base;
+    let base = shared
+        .log
+        .lock()
+        .unwrap()
+        .active
+        .as_ref()
+        .expect("there is one")
+        .base;
     let (of, with) = (shared.clone(), bench.clone());
     let seal_and_rewrite = move || {
         let writer = &mut with.lock().unwrap().writer;
-        writer.seal_before(&of.log, &of.segments, Offset(u64::MAX)).expect("the disk takes it");
+        writer
+            .seal_before(&of.log, &of.segments, Offset(u64::MAX))
+            .expect("the disk takes it");
         of.rewrite(base.0);
     };
     disk.next.lock().unwrap().before_open = Some(Box::new(seal_and_rewrite));
     let last = Offset(shared.log.lock().unwrap().end().0 - 1);
-    let frames = shared.reader().read(&mut Cursor::new(last), 1).expect("it is not damaged");
+    let frames = shared
+        .reader()
+        .read(&mut Cursor::new(last), 1)
+        .expect("it is not damaged");
     assert_eq!(frames, [shorter(frames[0].header().base)]);
-    assert!(disk.next.lock().unwrap().before_open.is_none(), "it was interrupted");
+    assert!(
+        disk.next.lock().unwrap().before_open.is_none(),
+        "it was interrupted"
+    );
     shared.assert_shows_only_what_is_new(last.0);
     // The directory goes with it.
     drop(bench);

@@ -9,7 +9,11 @@ fn a_segment_is_sealed_when_the_next_frame_would_take_it_past_its_size() {
     for base in [0, 8, 16, 24, 32] {
         assert!(bench.exists(&bench.segment(base)), "segment {base}");
         assert!(bench.bytes(&bench.segment(base)).len() as u64 <= bench.settings.segment_bytes);
-        assert_eq!(bench.exists(&bench.index(base)), base < 32, "the index of segment {base}");
+        assert_eq!(
+            bench.exists(&bench.index(base)),
+            base < 32,
+            "the index of segment {base}"
+        );
     }
 }
 
@@ -27,7 +31,12 @@ fn a_segment_is_sealed_when_a_frame_comes_that_is_too_much_younger() {
     let mut bench = Bench::new(1 << 20);
     bench.settings.segment_ms = 1_000;
     for (offset, time) in [(0, 0), (1, 999), (2, 1_000), (3, 1_999), (4, 9_000)] {
-        bench.apply(frame_of(PartitionId(0), Offset(offset), time, &[record("v", time)]));
+        bench.apply(frame_of(
+            PartitionId(0),
+            Offset(offset),
+            time,
+            &[record("v", time)],
+        ));
     }
     bench.write_out();
     for (base, there) in [(0, true), (1, false), (2, true), (3, false), (4, true)] {
@@ -41,13 +50,26 @@ fn an_idle_segment_is_sealed_once_it_is_old_but_not_before_its_tail_is_written()
     let mut bench = Bench::new(1 << 20);
     bench.settings.segment_ms = 1_000;
     let seal = |bench: &mut Bench, now| {
-        bench.writer.seal_if_old(&bench.log, &bench.segments, &bench.settings, now).expect("the disk takes it");
+        bench
+            .writer
+            .seal_if_old(&bench.log, &bench.segments, &bench.settings, now)
+            .expect("the disk takes it");
     };
-    bench.apply(frame_of(PartitionId(0), Offset(0), 5_000, &[record("v", 0)]));
+    bench.apply(frame_of(
+        PartitionId(0),
+        Offset(0),
+        5_000,
+        &[record("v", 0)],
+    ));
     bench.write_out();
     seal(&mut bench, 5_999);
     assert!(!bench.exists(&bench.index(0)));
-    bench.apply(frame_of(PartitionId(0), Offset(1), 5_100, &[record("v", 0)]));
+    bench.apply(frame_of(
+        PartitionId(0),
+        Offset(1),
+        5_100,
+        &[record("v", 0)],
+    ));
     seal(&mut bench, 6_000);
     assert!(!bench.exists(&bench.index(0)));
     bench.write_out();
@@ -58,7 +80,12 @@ fn an_idle_segment_is_sealed_once_it_is_old_but_not_before_its_tail_is_written()
     seal(&mut bench, -1_000_000);
     seal(&mut bench, i64::MAX);
 
-    bench.apply(frame_of(PartitionId(0), Offset(2), 6_100, &[record("v", 0)]));
+    bench.apply(frame_of(
+        PartitionId(0),
+        Offset(2),
+        6_100,
+        &[record("v", 0)],
+    ));
     bench.write_out();
     assert_eq!(bench.segment_count(), 2);
     assert_eq!(bench.read_through(0, 1), (bench.frames.clone(), vec![]));
@@ -75,7 +102,11 @@ fn trimmed_segments_are_removed_only_when_they_are_taken() {
     remove_segments(&bench.log, &bench.segments, &trimmed).expect("the files can be removed");
     for (base, there) in [(0, false), (8, false), (16, true), (24, true)] {
         assert_eq!(bench.exists(&bench.segment(base)), there, "segment {base}");
-        assert_eq!(bench.exists(&bench.index(base)), there, "the index of segment {base}");
+        assert_eq!(
+            bench.exists(&bench.index(base)),
+            there,
+            "the index of segment {base}"
+        );
     }
     bench.reopen(at);
     assert_eq!((bench.start(), bench.end()), (Offset(17), Offset(40)));
@@ -101,5 +132,8 @@ fn a_log_that_was_trimmed_to_its_end_goes_on_there() {
     assert_eq!((bench.start(), bench.end()), (Offset(40), Offset(40)));
     bench.apply_all(5);
     bench.write_out();
-    assert_eq!(bench.read_through(40, 500), (bench.frames[20..].to_vec(), vec![]));
+    assert_eq!(
+        bench.read_through(40, 500),
+        (bench.frames[20..].to_vec(), vec![])
+    );
 }

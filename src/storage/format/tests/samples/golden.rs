@@ -34,21 +34,45 @@ pub(in super::super) fn frame() -> Frame {
         key: Some("N14228".into()),
         value: Some(r#"{"dep":"EWR"}"#.into()),
         r#type: "departed".into(),
-        headers: vec![Header { name: "source".into(), value: "gate".into() }],
+        headers: vec![Header {
+            name: "source".into(),
+            value: "gate".into(),
+        }],
         timestamp_ms: Some(1_357_034_220_000),
         event_id: vec![1, 2, 3].into(),
         version: Some(7),
         ..Record::default()
     };
-    let tombstone = Record { key: Some("N24211".into()), timestamp_ms: Some(1_357_034_100_000), ..Record::default() };
-    let batch = Batch { producer: PRODUCER, epoch: 5, sequence: 17 };
-    frame_of_batch(TOPIC, PartitionId(3), Offset(1000), 1_357_034_225_000, Some(batch), &[full, tombstone])
+    let tombstone = Record {
+        key: Some("N24211".into()),
+        timestamp_ms: Some(1_357_034_100_000),
+        ..Record::default()
+    };
+    let batch = Batch {
+        producer: PRODUCER,
+        epoch: 5,
+        sequence: 17,
+    };
+    frame_of_batch(
+        TOPIC,
+        PartitionId(3),
+        Offset(1000),
+        1_357_034_225_000,
+        Some(batch),
+        &[full, tombstone],
+    )
 }
 
 /// The same frame when the entity of its first record has been erased.
 pub(in super::super) fn erased_frame() -> Frame {
     let token = erasure().token;
-    erase_in(&frame(), |record| record.key.is_some_and(|key| token.is_of(key)).then_some(token)).expect("it has one")
+    erase_in(&frame(), |record| {
+        record
+            .key
+            .is_some_and(|key| token.is_of(key))
+            .then_some(token)
+    })
+    .expect("it has one")
 }
 
 pub(in super::super) fn erasure() -> Erasure {
@@ -64,19 +88,44 @@ pub(in super::super) fn erasure() -> Erasure {
 
 pub(in super::super) fn changes() -> [Change; 8] {
     [
-        Change::Create { topic: TOPIC, seed: SEED, name: name(), partitions: 6, settings: settings() },
+        Change::Create {
+            topic: TOPIC,
+            seed: SEED,
+            name: name(),
+            partitions: 6,
+            settings: settings(),
+        },
         Change::Delete { topic: TOPIC },
-        Change::Alter { topic: TOPIC, settings: TopicSettings::default() },
-        Change::Trim { topic: TOPIC, partition: PartitionId(3), before: Offset(900) },
-        Change::OpenProducer { producer: PRODUCER, epoch: 5, name: "gate".to_owned() },
+        Change::Alter {
+            topic: TOPIC,
+            settings: TopicSettings::default(),
+        },
+        Change::Trim {
+            topic: TOPIC,
+            partition: PartitionId(3),
+            before: Offset(900),
+        },
+        Change::OpenProducer {
+            producer: PRODUCER,
+            epoch: 5,
+            name: "gate".to_owned(),
+        },
         Change::ForgetProducer { producer: PRODUCER },
-        Change::Erase { topic: TOPIC, erasure: erasure() },
+        Change::Erase {
+            topic: TOPIC,
+            erasure: erasure(),
+        },
         Change::ErasureComplete { id: erasure().id },
     ]
 }
 
 pub(in super::super) fn link() -> Link {
-    Link { salt: 0xfeed_beef_0bad_cafe, sequence: 42, durable: 40, previous: 0x1234_5678 }
+    Link {
+        salt: 0xfeed_beef_0bad_cafe,
+        sequence: 42,
+        durable: 40,
+        previous: 0x1234_5678,
+    }
 }
 
 pub(in super::super) fn items() -> Vec<Item> {
@@ -85,7 +134,10 @@ pub(in super::super) fn items() -> Vec<Item> {
 }
 
 pub(in super::super) fn file_header() -> FileHeader {
-    FileHeader { number: 9, salt: link().salt }
+    FileHeader {
+        number: 9,
+        salt: link().salt,
+    }
 }
 
 pub(in super::super) fn segment_header() -> segment_file::Header {
@@ -99,9 +151,21 @@ pub(in super::super) fn segment_header() -> segment_file::Header {
 
 pub(in super::super) fn index_rows() -> [IndexRow; 3] {
     [
-        IndexRow { relative: 500, position: 66_000, latest_before_ms: 1_357_034_220_000 },
-        IndexRow { relative: 990, position: 131_700, latest_before_ms: 1_357_034_220_000 },
-        IndexRow { relative: 1_200, position: 150_000, latest_before_ms: 1_357_040_000_000 },
+        IndexRow {
+            relative: 500,
+            position: 66_000,
+            latest_before_ms: 1_357_034_220_000,
+        },
+        IndexRow {
+            relative: 990,
+            position: 131_700,
+            latest_before_ms: 1_357_034_220_000,
+        },
+        IndexRow {
+            relative: 1_200,
+            position: 150_000,
+            latest_before_ms: 1_357_040_000_000,
+        },
     ]
 }
 
@@ -110,7 +174,10 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         start: Offset(900),
         end: Offset(1002),
         last_append_time_ms: 1_357_034_225_000,
-        active: Some(Active { base: Offset(1000), len: 260 }),
+        active: Some(Active {
+            base: Offset(1000),
+            len: 260,
+        }),
         retired: 4,
     };
     let topics = vec![
@@ -130,7 +197,13 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         },
     ];
     let producers = vec![
-        Producer { id: ProducerId(1), epoch: 1, idle_ms: 0, name: String::new(), next: vec![] },
+        Producer {
+            id: ProducerId(1),
+            epoch: 1,
+            idle_ms: 0,
+            name: String::new(),
+            next: vec![],
+        },
         Producer {
             id: PRODUCER,
             epoch: 5,
@@ -139,9 +212,26 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
             next: vec![(TOPIC, PartitionId(0), 1), (TOPIC, PartitionId(3), 18)],
         },
     ];
-    let complete = KnownErasure { topic: TopicId(2), complete: true, erasure: Erasure { id: 1, ..erasure() } };
-    let erasures = vec![complete, KnownErasure { topic: TOPIC, complete: false, erasure: erasure() }];
-    Checkpoint { applied: 41, journal_file: 9, topics, producers, erasures }
+    let complete = KnownErasure {
+        topic: TopicId(2),
+        complete: true,
+        erasure: Erasure { id: 1, ..erasure() },
+    };
+    let erasures = vec![
+        complete,
+        KnownErasure {
+            topic: TOPIC,
+            complete: false,
+            erasure: erasure(),
+        },
+    ];
+    Checkpoint {
+        applied: 41,
+        journal_file: 9,
+        topics,
+        producers,
+        erasures,
+    }
 }
 
 pub(in super::super) fn topic_file() -> TopicFile {
@@ -156,12 +246,22 @@ pub(in super::super) fn topic_file() -> TopicFile {
 }
 
 pub(in super::super) fn identity() -> Identity {
-    Identity { id: 0x00c0_ffee_00c0_ffee }
+    Identity {
+        id: 0x00c0_ffee_00c0_ffee,
+    }
 }
 
 pub(in super::super) fn key_rows() -> [Row; 3] {
-    let row = |hash, version, offset| Row { hash: KeyHash(hash), version: Version(version), offset: Offset(offset) };
-    [row(0x0bad_cafe_0bad_cafe, 6, 990), row(0x0bad_cafe_0bad_cafe, 7, 1000), row(u64::MAX - 1, 18, 1000)]
+    let row = |hash, version, offset| Row {
+        hash: KeyHash(hash),
+        version: Version(version),
+        offset: Offset(offset),
+    };
+    [
+        row(0x0bad_cafe_0bad_cafe, 6, 990),
+        row(0x0bad_cafe_0bad_cafe, 7, 1000),
+        row(u64::MAX - 1, 18, 1000),
+    ]
 }
 
 pub(in super::super) fn key_run_header() -> key_run::Header {
@@ -181,7 +281,10 @@ pub(in super::super) fn key_run_header() -> key_run::Header {
 /// The first page of rows of the run.
 pub(in super::super) fn key_page() -> Page {
     let mut page = [0; PAGE_BYTES];
-    key_rows().iter().enumerate().for_each(|(nth, row)| row.put(&mut page, nth));
+    key_rows()
+        .iter()
+        .enumerate()
+        .for_each(|(nth, row)| row.put(&mut page, nth));
     let header = key_run_header();
     page::seal(&mut page, header.salt(), header.first_row_page());
     page
@@ -190,7 +293,9 @@ pub(in super::super) fn key_page() -> Page {
 /// The one block of the run's filter.
 pub(in super::super) fn filter_block() -> [u8; BLOCK_BYTES] {
     let mut block = [0; BLOCK_BYTES];
-    key_rows().iter().for_each(|row| filter::add(&mut block, row.hash.0));
+    key_rows()
+        .iter()
+        .for_each(|row| filter::add(&mut block, row.hash.0));
     block
 }
 
@@ -209,26 +314,62 @@ pub(in super::super) fn retired_header() -> retired::Header {
 
 /// One of each kind.
 pub(in super::super) fn retired_facts() -> [Retired; 3] {
-    let fact = |hash, version, identity| Retired { hash: KeyHash(hash), version: Version(version), identity };
+    let fact = |hash, version, identity| Retired {
+        hash: KeyHash(hash),
+        version: Version(version),
+        identity,
+    };
     let (base, count, append_time_ms) = (Offset(800), 2, 1_357_034_000_000);
     [
-        fact(0x0bad_cafe_0bad_cafe, 5, retired::Identity::Erased { token: erasure().token.0 }),
-        fact(0x0bad_cafe_0bad_cafe, 9, retired::Identity::Entity { key: "N24211".into() }),
-        fact(3 << 60, 17, retired::Identity::Batch { producer: PRODUCER, epoch: 5, base, count, append_time_ms }),
+        fact(
+            0x0bad_cafe_0bad_cafe,
+            5,
+            retired::Identity::Erased {
+                token: erasure().token.0,
+            },
+        ),
+        fact(
+            0x0bad_cafe_0bad_cafe,
+            9,
+            retired::Identity::Entity {
+                key: "N24211".into(),
+            },
+        ),
+        fact(
+            3 << 60,
+            17,
+            retired::Identity::Batch {
+                producer: PRODUCER,
+                epoch: 5,
+                base,
+                count,
+                append_time_ms,
+            },
+        ),
     ]
 }
 
 /// The one block of the facts.
 pub(in super::super) fn retired_block() -> Bytes {
     let mut block = vec![0; BLOCK_HEAD_BYTES];
-    retired_facts().iter().for_each(|fact| fact.encode(&mut block));
-    seal_block(&mut block, retired_header().salt(), retired_header().first_block_at());
+    retired_facts()
+        .iter()
+        .for_each(|fact| fact.encode(&mut block));
+    seal_block(
+        &mut block,
+        retired_header().salt(),
+        retired_header().first_block_at(),
+    );
     block.into()
 }
 
 pub(in super::super) fn retired_fence() -> FenceRow {
     let (hash, version) = retired_facts()[0].order();
-    FenceRow { hash, version, position: retired_header().first_block_at() }
+    FenceRow {
+        hash,
+        version,
+        position: retired_header().first_block_at(),
+    }
 }
 
 pub(in super::super) fn retired_fence_page() -> Page {
