@@ -30,6 +30,31 @@ fn is_declaration(line: &str) -> bool {
     )
 }
 
+/// What the generators of other languages need, and where two of them would not agree on a default:
+/// Go's refuses a file that does not say its package.
+const LANGUAGE_OPTIONS: [&str; 7] = [
+    r#"csharp_namespace = "Taffrail.V1""#,
+    r#"go_package = "taffrail.dev/gen/go/taffrail/v1;taffrailv1""#,
+    "java_multiple_files = true",
+    "java_outer_classname = ",
+    r#"java_package = "dev.taffrail.v1""#,
+    r#"php_namespace = "Taffrail\\V1""#,
+    r#"ruby_package = "Taffrail::V1""#,
+];
+
+fn missing_options(file: &SourceFile) -> Vec<Violation> {
+    LANGUAGE_OPTIONS
+        .iter()
+        .filter(|option| !file.text.contains(&format!("\noption {option}")))
+        .map(|option| file.violation_in_line(1, format!("`option {option}`")))
+        .collect()
+}
+
+#[test]
+fn every_proto_names_its_package_for_each_language() {
+    assert_clean(files("proto", "proto").iter().flat_map(missing_options));
+}
+
 #[test]
 fn everything_in_the_protos_is_documented() {
     assert_clean(files("proto", "proto").iter().flat_map(undocumented));
