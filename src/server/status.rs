@@ -139,30 +139,71 @@ fn retry_after(error: &Error) -> Option<Duration> {
 
 /// What the error's text tells, by name. Names are part of the API.
 fn metadata(error: &Error) -> HashMap<String, String> {
-    let pairs: Vec<(&'static str, String)> = match error {
-        Error::InvalidTopicName(error) => vec![("topic", error.name.clone())],
-        Error::UnknownTopic { topic } | Error::TopicExists { topic } => {
-            vec![("topic", topic.clone())]
+    owned(match error {
+        Error::InvalidTopicName(_)
+        | Error::UnknownTopic { .. }
+        | Error::TopicExists { .. }
+        | Error::PlainTopic { .. }
+        | Error::InvalidPartitionCount { .. }
+        | Error::TooManyPartitions { .. }
+        | Error::InvalidSetting(_) => of_topics(error),
+        Error::UnknownPartition { .. }
+        | Error::MalformedRecord { .. }
+        | Error::RecordTooLarge { .. }
+        | Error::WrongPartition { .. }
+        | Error::OffsetOutOfRange { .. }
+        | Error::DamagedRecords { .. } => of_records(error),
+        Error::UnknownProducer { .. } | Error::Fenced { .. } | Error::OutOfSequence { .. } => {
+            of_producers(error)
         }
+        Error::RequestTooLarge { what, count, limit } => vec![
+            ("what", (*what).to_owned()),
+            ("count", count.to_string()),
+            ("limit", limit.to_string()),
+        ],
+        Error::MalformedCondition { index, .. } => vec![("index", index.to_string())],
+        Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
+        Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
+        Error::MalformedRequest { .. }
+        | Error::TooManyProducers
+        | Error::TooManyErasures
+        | Error::EmptyAppend
+        | Error::DiskFull
+        | Error::Overloaded { .. }
+        | Error::ShuttingDown
+        | Error::OutcomeUnknown => Vec::new(),
+    })
+}
+
+/// Metadata of an error that is about a topic and its settings.
+fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
+    match error {
+        Error::InvalidTopicName(error) => vec![("topic", error.name.clone())],
+        Error::UnknownTopic { topic }
+        | Error::TopicExists { topic }
+        | Error::PlainTopic { topic } => vec![("topic", topic.clone())],
+        Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
+        Error::TooManyPartitions { existing, asked } => vec![
+            ("existing", existing.to_string()),
+            ("asked", asked.to_string()),
+        ],
+        Error::InvalidSetting(error) => vec![("setting", setting(error).to_owned())],
+        _ => Vec::new(),
+    }
+}
+
+/// Metadata of an error that is about records of a partition.
+fn of_records(error: &Error) -> Vec<(&'static str, String)> {
+    match error {
         Error::UnknownPartition {
             topic,
             partition,
             partitions,
-        } => {
-            vec![
-                ("topic", topic.clone()),
-                ("partition", partition.to_string()),
-                ("partitions", partitions.to_string()),
-            ]
-        }
-        Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
-        Error::TooManyPartitions { existing, asked } => {
-            vec![
-                ("existing", existing.to_string()),
-                ("asked", asked.to_string()),
-            ]
-        }
-        Error::InvalidSetting(error) => vec![("setting", setting(error).to_owned())],
+        } => vec![
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("partitions", partitions.to_string()),
+        ],
         Error::MalformedRecord { topic, index, .. } => {
             vec![("topic", topic.clone()), ("index", index.to_string())]
         }
@@ -177,13 +218,17 @@ fn metadata(error: &Error) -> HashMap<String, String> {
             ("bytes", bytes.to_string()),
             ("limit", limit.to_string()),
         ],
-        Error::RequestTooLarge { what, count, limit } => {
-            vec![
-                ("what", (*what).to_owned()),
-                ("count", count.to_string()),
-                ("limit", limit.to_string()),
-            ]
-        }
+        Error::WrongPartition {
+            topic,
+            index,
+            partition,
+            belongs,
+        } => vec![
+            ("topic", topic.clone()),
+            ("index", index.to_string()),
+            ("partition", partition.to_string()),
+            ("belongs", belongs.to_string()),
+        ],
         Error::OffsetOutOfRange {
             topic,
             partition,
@@ -209,28 +254,19 @@ fn metadata(error: &Error) -> HashMap<String, String> {
             ("from_offset", from.to_string()),
             ("to_offset", to.to_string()),
         ],
-        Error::WrongPartition {
-            topic,
-            index,
-            partition,
-            belongs,
-        } => vec![
-            ("topic", topic.clone()),
-            ("index", index.to_string()),
-            ("partition", partition.to_string()),
-            ("belongs", belongs.to_string()),
-        ],
-        Error::PlainTopic { topic } => vec![("topic", topic.clone())],
-        Error::MalformedCondition { index, .. } => vec![("index", index.to_string())],
-        Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
+        _ => Vec::new(),
+    }
+}
+
+/// Metadata of an error that is about a producer.
+fn of_producers(error: &Error) -> Vec<(&'static str, String)> {
+    match error {
         Error::UnknownProducer { id } => vec![("producer", id.to_string())],
-        Error::Fenced { id, epoch, current } => {
-            vec![
-                ("producer", id.to_string()),
-                ("epoch", epoch.to_string()),
-                ("current", current.to_string()),
-            ]
-        }
+        Error::Fenced { id, epoch, current } => vec![
+            ("producer", id.to_string()),
+            ("epoch", epoch.to_string()),
+            ("current", current.to_string()),
+        ],
         Error::OutOfSequence {
             id,
             topic,
@@ -244,17 +280,8 @@ fn metadata(error: &Error) -> HashMap<String, String> {
             ("sequence", sequence.to_string()),
             ("expected", expected.to_string()),
         ],
-        Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
-        Error::MalformedRequest { .. }
-        | Error::TooManyProducers
-        | Error::TooManyErasures
-        | Error::EmptyAppend
-        | Error::DiskFull
-        | Error::Overloaded { .. }
-        | Error::ShuttingDown
-        | Error::OutcomeUnknown => Vec::new(),
-    };
-    owned(pairs)
+        _ => Vec::new(),
+    }
 }
 
 fn owned(pairs: impl IntoIterator<Item = (&'static str, String)>) -> HashMap<String, String> {

@@ -3,7 +3,7 @@
 //! `world.rs` is a broker with its disk, clock and chance; `ledger.rs` knows what must be found;
 //! `workload.rs` does things at random; `crash.rs` cuts the power at every write and every sync of
 //! that. `atomic.rs` does so with appends to several topics, which are whole or absent, `erased`
-//! with erasures, and `exactly_once.rs` with producers. `key_index.rs` damages what is derived of
+//! with erasures, and `exactly_once` with producers. `key_index.rs` damages what is derived of
 //! keys, `key_memory.rs` lets its memory run out; `repeated.rs` sends again what has an event id;
 //! `responses.rs` measures what readers get, `latest.rs` what they get of many entities, and
 //! `reading.rs` counts which appends read files. `histories` judges what concurrent clients were

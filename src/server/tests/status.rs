@@ -15,96 +15,7 @@ use crate::{
 
 /// One of each. The match makes sure that a new one is added here.
 fn every_error() -> Vec<Error> {
-    let topic = || "flights".to_owned();
-    let (partition, offset) = (PartitionId(3), Offset(40));
-    let id = ProducerId(0xfeed);
-    let setting_error = TopicSettings::default().set("colour", "red").unwrap_err();
-    let errors = vec![
-        Error::InvalidTopicName(TopicName::new("no spaces").unwrap_err()),
-        Error::UnknownTopic { topic: topic() },
-        Error::UnknownPartition {
-            topic: topic(),
-            partition,
-            partitions: 2,
-        },
-        Error::TopicExists { topic: topic() },
-        Error::InvalidPartitionCount { partitions: 0 },
-        Error::TooManyPartitions {
-            existing: 1,
-            asked: 2,
-        },
-        Error::InvalidSetting(setting_error),
-        Error::MalformedRequest {
-            reason: "why".to_owned(),
-        },
-        Error::MalformedRecord {
-            topic: topic(),
-            index: 7,
-            reason: MalformedRecord::Encoding,
-        },
-        Error::RecordTooLarge {
-            topic: topic(),
-            index: 7,
-            bytes: 11,
-            limit: 10,
-        },
-        Error::WrongPartition {
-            topic: topic(),
-            index: 7,
-            partition,
-            belongs: PartitionId(1),
-        },
-        Error::PlainTopic { topic: topic() },
-        Error::MalformedCondition {
-            index: 7,
-            reason: "why",
-        },
-        Error::Conflict {
-            failed: vec![failed(0, b"alice")],
-        },
-        Error::UnknownProducer { id },
-        Error::Fenced {
-            id,
-            epoch: 1,
-            current: 2,
-        },
-        Error::OutOfSequence {
-            id,
-            topic: topic(),
-            partition,
-            sequence: 9,
-            expected: 8,
-        },
-        Error::TooManyProducers,
-        Error::TooManyErasures,
-        Error::UnknownErasure { id: 0xe },
-        Error::EmptyAppend,
-        Error::RequestTooLarge {
-            what: "batches",
-            count: 1_001,
-            limit: 1_000,
-        },
-        Error::OffsetOutOfRange {
-            topic: topic(),
-            partition,
-            offset,
-            earliest: Offset(50),
-            high_watermark: Offset(60),
-        },
-        Error::DamagedRecords {
-            topic: topic(),
-            partition,
-            from: offset,
-            to: Offset(45),
-            cause: "bad".to_owned(),
-        },
-        Error::DiskFull,
-        Error::Overloaded {
-            retry_after_ms: 250,
-        },
-        Error::ShuttingDown,
-        Error::OutcomeUnknown,
-    ];
+    let errors = [of_topics(), of_records(), of_producers(), of_requests()].concat();
     for error in &errors {
         match error {
             Error::InvalidTopicName(_)
@@ -138,6 +49,117 @@ fn every_error() -> Vec<Error> {
         }
     }
     errors
+}
+
+fn of_topics() -> Vec<Error> {
+    let topic = || "flights".to_owned();
+    let partition = PartitionId(3);
+    let setting_error = TopicSettings::default().set("colour", "red").unwrap_err();
+    vec![
+        Error::InvalidTopicName(TopicName::new("no spaces").unwrap_err()),
+        Error::UnknownTopic { topic: topic() },
+        Error::UnknownPartition {
+            topic: topic(),
+            partition,
+            partitions: 2,
+        },
+        Error::TopicExists { topic: topic() },
+        Error::InvalidPartitionCount { partitions: 0 },
+        Error::TooManyPartitions {
+            existing: 1,
+            asked: 2,
+        },
+        Error::InvalidSetting(setting_error),
+        Error::PlainTopic { topic: topic() },
+    ]
+}
+
+fn of_records() -> Vec<Error> {
+    let topic = || "flights".to_owned();
+    let (partition, offset) = (PartitionId(3), Offset(40));
+    vec![
+        Error::MalformedRecord {
+            topic: topic(),
+            index: 7,
+            reason: MalformedRecord::Encoding,
+        },
+        Error::RecordTooLarge {
+            topic: topic(),
+            index: 7,
+            bytes: 11,
+            limit: 10,
+        },
+        Error::WrongPartition {
+            topic: topic(),
+            index: 7,
+            partition,
+            belongs: PartitionId(1),
+        },
+        Error::OffsetOutOfRange {
+            topic: topic(),
+            partition,
+            offset,
+            earliest: Offset(50),
+            high_watermark: Offset(60),
+        },
+        Error::DamagedRecords {
+            topic: topic(),
+            partition,
+            from: offset,
+            to: Offset(45),
+            cause: "bad".to_owned(),
+        },
+    ]
+}
+
+fn of_producers() -> Vec<Error> {
+    let topic = || "flights".to_owned();
+    let (id, partition) = (ProducerId(0xfeed), PartitionId(3));
+    vec![
+        Error::UnknownProducer { id },
+        Error::Fenced {
+            id,
+            epoch: 1,
+            current: 2,
+        },
+        Error::OutOfSequence {
+            id,
+            topic: topic(),
+            partition,
+            sequence: 9,
+            expected: 8,
+        },
+        Error::TooManyProducers,
+    ]
+}
+
+fn of_requests() -> Vec<Error> {
+    vec![
+        Error::MalformedRequest {
+            reason: "why".to_owned(),
+        },
+        Error::MalformedCondition {
+            index: 7,
+            reason: "why",
+        },
+        Error::Conflict {
+            failed: vec![failed(0, b"alice")],
+        },
+        Error::TooManyErasures,
+        Error::UnknownErasure { id: 0xe },
+        Error::EmptyAppend,
+        Error::RequestTooLarge {
+            what: "batches",
+            count: 1_001,
+            limit: 1_000,
+        },
+        Error::DiskFull,
+        Error::Overloaded {
+            retry_after_ms: 250,
+        },
+        Error::ShuttingDown,
+        Error::OutcomeUnknown,
+    ]
 }
 
 fn failed(index: usize, key: &'static [u8]) -> FailedCondition {

@@ -1,0 +1,188 @@
+//! The binary as scripts use it: real processes, their output, and the codes they end with. A file
+//! for each subcommand; here is what they share.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "files of the tests' own, for and from other processes"
+)]
+
+mod consume;
+mod entity;
+mod failures;
+mod produce;
+mod serve;
+mod topic;
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    path::Path,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::atomic::{AtomicU8, Ordering},
+    thread,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A running broker; killed when it is dropped.
+struct Serve {
+    process: Child,
+    out: BufReader<ChildStdout>,
+    url: String,
+}
+
+impl Serve {
+    /// Starts a broker and waits until it says that it listens.
+    fn start(dir: &Path, listen: &str) -> Self {
+        let mut process = serve(dir, listen).spawn().expect("the binary is there");
+        let mut out = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("it says where it listens");
+        let url = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .map(str::to_owned);
+        let url = url.unwrap_or_else(|| panic!("no address in {line:?}"));
+        Self { process, out, url }
+    }
+
+    fn listen(&self) -> &str {
+        self.url.strip_prefix("http://").expect("it has a scheme")
+    }
+
+    fn kill(mut self) -> String {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it was started here");
+        self.listen().to_owned()
+    }
+
+    /// Asks it to stop, as an operator does, and waits: its exit code.
+    fn stop(mut self) -> Option<i32> {
+        let id = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
+        let code = self.process.wait().expect("it was started here").code();
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).expect("it is text");
+        assert_eq!(rest, "", "one line is all it prints");
+        code
+    }
+
+    /// Runs a command on this broker.
+    fn run(&self, args: &[&str]) -> Output {
+        self.run_with(args, b"")
+    }
+
+    /// Runs a command on this broker with something to read.
+    fn run_with(&self, args: &[&str], input: &[u8]) -> Output {
+        run(&[args, &["--server", &self.url]].concat(), input)
+    }
+
+    fn succeed(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
+        let output = self.run_with(args, input);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+        output.stdout
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_slice(&self.succeed(&[args, &["--json"]].concat(), b""))
+            .expect("it is JSON")
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn serve(dir: &Path, listen: &str) -> Command {
+    let mut command = binary();
+    command
+        .args([
+            "serve",
+            "--listen",
+            listen,
+            "--log-level",
+            "error",
+            "--data-dir",
+        ])
+        .arg(dir)
+        .stderr(Stdio::inherit());
+    command
+}
+
+fn run(args: &[&str], input: &[u8]) -> Output {
+    let mut process = binary().args(args).spawn().expect("the binary is there");
+    let mut stdin = process.stdin.take().expect("it is piped");
+    thread::scope(|scope| {
+        // A command that fails does not read all of its input.
+        let writing = thread::Builder::new()
+            .name("input".into())
+            .spawn_scoped(scope, move || stdin.write_all(input));
+        let output = process.wait_with_output().expect("it was started here");
+        drop(writing.expect("there are threads").join());
+        output
+    })
+}
+
+/// Asserts that a command ends with this code and says these things.
+fn assert_fails(output: &Output, code: i32, says: &[&str]) {
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    for said in says {
+        assert!(message.contains(said), "{message:?} does not say {said:?}");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn temporary() -> TempDir {
+    tempfile::tempdir().expect("there is room for a directory")
+}
+
+/// A free port of a loopback address of its own: a broker that is killed and started again must
+/// find its port still free, and neither another test nor a client that tries to connect, which
+/// takes ports of 127.0.0.1, may get it meanwhile.
+fn free_port() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(2);
+    format!("127.0.0.{}:0", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A broker on a directory of its own.
+fn started() -> (TempDir, Serve) {
+    let dir = temporary();
+    let broker = Serve::start(dir.path(), &free_port());
+    (dir, broker)
+}
+
+fn high_watermark(broker: &Serve) -> u64 {
+    broker.json(&["topic", "describe", "t"])["partition_list"][0]["high_watermark"]
+        .as_u64()
+        .expect("a number")
+}
+
+/// Lines of JSON.
+fn objects(output: &[u8]) -> Vec<Value> {
+    text(output)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
