@@ -21,8 +21,10 @@ def free_port():
 class Broker:
     """A broker on one data directory and one port, through any number of starts."""
 
-    def __init__(self, binary, data_dir):
+    def __init__(self, binary, data_dir, wrap=()):
+        """`wrap` is a command that is to run `serve`."""
         self.binary = str(pathlib.Path(binary).resolve())
+        self.wrap = list(wrap)
         self.data_dir = str(data_dir)
         self.address = f"127.0.0.1:{free_port()}"
         self.process = None
@@ -39,7 +41,7 @@ class Broker:
     def start(self):
         """Starts it and waits until it takes connections."""
         self.process = subprocess.Popen(
-            [self.binary, "serve", "--data-dir", self.data_dir, "--listen", self.address],
+            [*self.wrap, self.binary, "serve", "--data-dir", self.data_dir, "--listen", self.address],
             stdout=subprocess.DEVNULL,
         )
         host, port = self.address.split(":")
@@ -70,7 +72,9 @@ class Broker:
 
     def run(self, *arguments):
         """Runs a command against the broker and answers with what it printed, as bytes."""
-        return subprocess.run(self.command(*arguments), check=True, stdout=subprocess.PIPE).stdout
+        result = subprocess.run(self.command(*arguments), stdout=subprocess.PIPE)
+        check(result.returncode == 0, f"`taffrail {' '.join(map(str, arguments))}` ended with code {result.returncode}")
+        return result.stdout
 
 
 def check(holds, otherwise):

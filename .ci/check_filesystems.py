@@ -1,0 +1,209 @@
+"""A broker's life on each file system that can be had here, and with few file descriptors.
+
+On each: start, create, append, kill -9, start, read back, append on, delete, stop, start, read back, look at the files.
+What needs root, a loop device or a program that is not there is named as SKIPPED.
+
+Usage: check_filesystems.py BINARY [NAME...]; without names all of them.
+"""
+
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+
+from broker import Broker, check, say
+
+RECORDS = 20_000
+# Small segments, so that most of what is read back is sealed.
+SETTINGS = ["--set", "segment.bytes=64KiB"]
+IMAGE_BYTES = 1 << 30
+DESCRIPTORS = 256
+PARTITIONS = 400
+CONNECTIONS = 300
+IN_NAMESPACE = "--in-namespace"
+
+
+class Missing(Exception):
+    """What a file system needs and this machine does not have."""
+
+
+def main():
+    binary, *names = sys.argv[1:]
+    if IN_NAMESPACE in names:
+        names.remove(IN_NAMESPACE)
+    elif subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0:
+        # Mounts in a namespace of this process go with it, however it ends.
+        os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv, IN_NAMESPACE])
+    names = names or [*FILE_SYSTEMS, "descriptors"]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        for name, mount in FILE_SYSTEMS.items():
+            if name in names:
+                live_on(binary, name, mount, pathlib.Path(scratch, name.replace(" ", "-")))
+        if "descriptors" in names:
+            live_with_few_descriptors(binary, pathlib.Path(scratch, "descriptors"))
+
+
+def live_on(binary, name, mount, folder):
+    folder.mkdir()
+    try:
+        live(binary, name, mount(binary, folder))
+    except Missing as missing:
+        say(f"SKIPPED: {name}: {missing}")
+
+
+def live(binary, name, at):
+    before = lines(0, RECORDS)
+    with Broker(binary, at / "data") as broker:
+        for topic in ["kept", "deleted"]:
+            broker.run("topic", "create", topic, "--partitions", 3, *SETTINGS)
+            produce(broker, topic, before)
+        broker.kill()
+        broker.start()
+        expect(broker, "kept", before, f"{name}, after kill -9")
+        produce(broker, "kept", lines(RECORDS, RECORDS + 100))
+        delete(broker, "deleted")
+        broker.run("topic", "create", "deleted")
+        if "old" in topics(broker):
+            expect(broker, "old", before, f"{name}, from a layer below")
+            delete(broker, "old")
+        broker.stop()
+        broker.start()
+        expect(broker, "kept", before + lines(RECORDS, RECORDS + 100), f"{name}, after SIGTERM")
+        expect(broker, "deleted", [], f"{name}, deleted and created anew")
+        check("old" not in topics(broker), f"{name}: a deleted topic is back after a restart")
+        broker.stop()
+        inspected = subprocess.run([broker.binary, "inspect", broker.data_dir, "--verify"], stdout=subprocess.PIPE)
+        check(inspected.returncode == 0, f"{name}: inspect ended with code {inspected.returncode}: {inspected.stdout}")
+    say(name)
+
+
+def live_with_few_descriptors(binary, at):
+    """More partitions with data, and more connections, than there are descriptors."""
+    limit = ["bash", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "bash"]
+    when = f"with {DESCRIPTORS} descriptors"
+    content = lines(0, RECORDS)
+    with Broker(binary, at, limit) as broker:
+        broker.run("topic", "create", "wide", "--partitions", PARTITIONS)
+        produce(broker, "wide", content)
+        broker.kill()
+        broker.start()
+        expect(broker, "wide", content, f"{when}, after kill -9")
+        host, port = broker.address.split(":")
+        idle = [socket.create_connection((host, int(port))) for _ in range(CONNECTIONS)]
+        for connection in idle:
+            connection.close()
+        produce(broker, "wide", lines(RECORDS, RECORDS + 100))
+        expect(broker, "wide", content + lines(RECORDS, RECORDS + 100), f"{when}, after {CONNECTIONS} connections")
+        broker.stop()
+        broker.start()
+        expect(broker, "wide", content + lines(RECORDS, RECORDS + 100), f"{when}, after SIGTERM")
+        broker.stop()
+    say(f"{PARTITIONS} partitions and {CONNECTIONS} connections {when}")
+
+
+def lines(first, end):
+    return [f'{{"key":"key-{number % 1000}","number":{number},"padding":"{"x" * 60}"}}' for number in range(first, end)]
+
+
+def produce(broker, topic, content):
+    text = "".join(f"{line}\n" for line in content)
+    command = broker.command("produce", topic, "--key-field", "key")
+    subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def expect(broker, topic, content, when):
+    """All lines are there once, those of each key in order."""
+    found = broker.run("consume", topic, "--from", "earliest", "--format", "value").decode().splitlines()
+    check(len(found) == len(content), f"{when}: {topic} has {len(found)} records and not {len(content)}")
+    by_key = {}
+    for line in content:
+        by_key.setdefault(line.split(",")[0], []).append(line)
+    for line in found:
+        expected = by_key[line.split(",")[0]].pop(0)
+        check(line == expected, f"{when}: {topic} has {line} instead of {expected}")
+
+
+def delete(broker, topic):
+    # A terminal would be asked; this is none.
+    broker.run("topic", "delete", topic)
+
+
+def topics(broker):
+    return broker.run("topic", "list").decode()
+
+
+def mounted(kind, options, source, at):
+    command = ["mount", "-t", kind, *(["-o", options] if options else []), source, at]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise Missing(f"it cannot be mounted: {result.stderr.strip()}")
+    return at
+
+
+def memory(kind, options):
+    def mount(_, folder):
+        return mounted(kind, options, kind, folder)
+
+    return mount
+
+
+def image(kind, *make):
+    def mount(_, folder):
+        if not shutil.which(make[0]):
+            raise Missing(f"there is no {make[0]}")
+        file, at = folder / "image", folder / "at"
+        at.mkdir()
+        with file.open("wb") as opened:
+            opened.truncate(IMAGE_BYTES)
+        subprocess.run([*make, file], check=True, capture_output=True)
+        return mounted(kind, "loop", file, at)
+
+    return mount
+
+
+def overlay(binary, folder):
+    """A layer below with a topic in it, as an image of a container may have one."""
+    # A layer cannot lie on an overlay file system itself, which is what a container's root often is.
+    mounted("tmpfs", f"size={IMAGE_BYTES}", "tmpfs", folder)
+    lower, upper, work, at = (folder / name for name in ["lower", "upper", "work", "at"])
+    for each in [lower, upper, work, at]:
+        each.mkdir()
+    with Broker(binary, lower / "data") as broker:
+        broker.run("topic", "create", "old", "--partitions", 3, *SETTINGS)
+        produce(broker, "old", lines(0, RECORDS))
+        broker.stop()
+    return mounted("overlay", f"lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=off", "overlay", at)
+
+
+def mergerfs(_, folder):
+    """FUSE, without shared maps, and with direct writes that are refused beyond 4 KiB in some versions."""
+    if not shutil.which("mergerfs"):
+        raise Missing("there is no mergerfs")
+    branch, at = folder / "branch", folder / "at"
+    branch.mkdir()
+    at.mkdir()
+    result = subprocess.run(["mergerfs", "-o", "cache.files=off", branch, at], capture_output=True, text=True)
+    if result.returncode:
+        raise Missing(f"it cannot be mounted: {result.stderr.strip()}")
+    return at
+
+
+def here(_, folder):
+    return folder
+
+
+FILE_SYSTEMS = {
+    "the temporary folder": here,
+    "tmpfs": memory("tmpfs", f"size={IMAGE_BYTES}"),
+    "ramfs": memory("ramfs", ""),
+    "overlay": overlay,
+    "ext4": image("ext4", "mkfs.ext4", "-q"),
+    "xfs": image("xfs", "mkfs.xfs", "-q"),
+    "btrfs": image("btrfs", "mkfs.btrfs", "-q"),
+    "mergerfs": mergerfs,
+}
+
+main()
