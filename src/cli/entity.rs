@@ -196,17 +196,19 @@ fn erasure_text(key: &str, erasure: &Erasure) -> String {
     if through == Version::NONE {
         return format!("{key} has no records; nothing was erased");
     }
-    match (complete, problem) {
-        (true, _) => {
-            format!("erased {key} up to version {through}; its bytes are gone from every file")
+    let erased = match through {
+        Version::UNKNOWN => {
+            format!("erased {key}, whose last version is unknown because records are damaged")
         }
+        through => format!("erased {key} up to version {through}"),
+    };
+    match (complete, problem) {
+        (true, _) => format!("{erased}; its bytes are gone from every file"),
         (false, Some(problem)) => {
-            format!(
-                "erased {key} up to version {through}; its bytes are not gone from every file yet: {problem}"
-            )
+            format!("{erased}; its bytes are not gone from every file yet: {problem}")
         }
         (false, None) => format!(
-            "erased {key} up to version {through}; its bytes will be gone from every file by {}",
+            "{erased}; its bytes will be gone from every file by {}",
             time::format_time(deadline_ms)
         ),
     }
@@ -220,9 +222,17 @@ fn erasure_json(topic: &str, key: &OsStr, erasure: &Erasure) -> Value {
     value["complete"] = json!(erasure.complete);
     value["requested_ms"] = json!(erasure.requested_ms);
     value["deadline_ms"] = json!(erasure.deadline_ms);
-    value["through_version"] = json!(erasure.through.0);
+    value["through_version"] = version_json(erasure.through);
     value["problem"] = json!(erasure.problem);
     value
+}
+
+/// The last version that was erased; null where nobody can tell.
+pub(super) fn version_json(through: Version) -> Value {
+    match through {
+        Version::UNKNOWN => Value::Null,
+        Version(version) => json!(version),
+    }
 }
 
 /// An object with the key, as records have it.

@@ -223,6 +223,8 @@ pub struct ErasedEntity {
     /// SHA-256 of the key.
     pub key_sha256: [u8; 32],
     /// The version of the last record that was erased: it and all before it were.
+    /// [`Version::UNKNOWN`]: records that may be the entity's are damaged, and nobody can tell; all
+    /// before `end` were.
     pub through: Version,
     /// The offset behind that record.
     pub end: Offset,

@@ -61,6 +61,10 @@ impl Version {
     /// Before the first record.
     pub const NONE: Self = Self(0);
 
+    /// Above every version that a record has. Stands for the last version of an entity where
+    /// nobody can tell it, because records that may be the entity's are damaged.
+    pub const UNKNOWN: Self = Self(u64::MAX);
+
     /// The version `count` records later.
     ///
     /// # Panics

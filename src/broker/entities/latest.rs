@@ -92,25 +92,6 @@ impl Broker {
     }
 }
 
-impl Shared {
-    /// The latest record of an entity below an offset. Reads files.
-    pub(in crate::broker) fn latest_record(
-        &self,
-        partition: &PartitionRef,
-        hash: KeyHash,
-        key: &[u8],
-        limit: Offset,
-    ) -> Result<Latest, Error> {
-        let (version, offset) = self.latest_below(partition, hash, Subject::Key(key), limit)?;
-        Row {
-            partition: partition.clone(),
-            version,
-            offset,
-        }
-        .read(self)
-    }
-}
-
 impl LatestReader {
     /// The next entities in the order asked for, at most one response's worth; none when all have
     /// been returned. May read files.

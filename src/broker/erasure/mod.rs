@@ -7,13 +7,16 @@
 //! writing them anew; from retired facts. A last journal entry says that they are gone, and the
 //! masks go. What keeps them from being gone is told to whoever asks (`progress.rs`).
 //!
-//! Damage does not keep bytes. Nobody can tell what a damaged part of a segment or of a file of
-//! retired facts has, so where it may be of an erased entity its bytes go, and it is reported as
-//! damaged as before.
+//! Damage does not keep bytes, and does not keep an erasure from being recorded. Nobody can tell
+//! what a damaged part of a segment or of a file of retired facts has, so where it may be of an
+//! erased entity its bytes go, and it is reported as damaged as before. Records that cannot be
+//! compared with the key count by its hash; where not even the index can say what there is, the
+//! entity is erased up to the present end, and its last version is unknown (`last_version.rs`).
 //!
 //! An erased record keeps a token instead of its key, by which the broker knows the entity again
 //! when somebody names the key: its versions go on.
 
+mod last_version;
 mod masks;
 mod notices;
 mod places;
@@ -25,16 +28,12 @@ use std::{
     sync::PoisonError,
 };
 
+use last_version::LastVersion;
 pub(super) use masks::Masks;
 pub(super) use notices::Notices;
 
 use super::{
-    Broker, Error, Pending, Shared,
-    commit::Commit,
-    entities::entity,
-    keys::{Looked, Wanted},
-    lock,
-    pending::pending,
+    Broker, Error, Pending, Shared, commit::Commit, entities::entity, lock, pending::pending,
     state::PartitionRef,
 };
 use crate::{
@@ -46,7 +45,6 @@ use crate::{
             entry::Item,
             erasure::{self, Token, key_sha256},
         },
-        keys::hash::KeyHash,
     },
     types::{Offset, TopicId, Version, limits},
 };
@@ -59,7 +57,7 @@ pub(crate) struct Erasure {
     pub(crate) complete: bool,
     pub(crate) requested_ms: i64,
     pub(crate) deadline_ms: i64,
-    /// The version of the last record that was erased.
+    /// The version of the last record that was erased; [`Version::UNKNOWN`] where nobody can tell.
     pub(crate) through: Version,
     /// Why they were not when that was tried last.
     pub(crate) problem: Option<String>,
@@ -104,27 +102,22 @@ impl Broker {
                 topic: topic.name.to_string(),
             });
         }
-        let (partitions, wanted) = ([partition.clone()], [Wanted { at: 0, hash, key }]);
-        let mut looked = Looked::default();
+        let mut last = LastVersion::of(&partition, hash, key);
         loop {
             let mut next = [lock(&partition.partition().next)];
-            let unknown = match looked.entries(&wanted, &mut next) {
-                Ok(entries) => {
-                    let (through, end) = (next[0].keys.table.version(entries[0]), next[0].offset);
-                    let erasure = erasure::Erasure {
-                        id: shared.env.random.next_u64(),
-                        partition: partition.partition().id,
-                        token: Token::new(hash.0, shared.env.random.next_u64(), key),
-                        end,
-                        through,
-                        requested_ms: shared.env.clock.now_ms(),
-                    };
-                    return shared.queue_erasure(&partition, erasure, key);
-                }
-                Err(unknown) => unknown,
-            };
+            if let Some(through) = last.version(&mut next) {
+                let erasure = erasure::Erasure {
+                    id: shared.env.random.next_u64(),
+                    partition: partition.partition().id,
+                    token: Token::new(hash.0, shared.env.random.next_u64(), key),
+                    end: next[0].offset,
+                    through,
+                    requested_ms: shared.env.clock.now_ms(),
+                };
+                return shared.queue_erasure(&partition, erasure, key);
+            }
             drop(next);
-            looked.look_up(shared, &partitions, &wanted, &unknown)?;
+            last.look_up(shared)?;
         }
     }
 
@@ -173,25 +166,6 @@ impl Shared {
         })?;
         self.indexing.ring();
         Ok(pending)
-    }
-
-    /// The erasure that an entity's latest record was erased by, if it was, and the erasure is
-    /// remembered: then there is nothing to erase.
-    fn erased_before(
-        &self,
-        partition: &PartitionRef,
-        hash: KeyHash,
-        key: &[u8],
-    ) -> Result<Option<KnownErasure>, Error> {
-        let latest = self.latest_record(partition, hash, key, Offset(u64::MAX))?;
-        let erased = lock(&self.erasures);
-        let of_key = |known: &&KnownErasure| {
-            known.topic == partition.topic.id
-                && known.erasure.through == latest.version
-                && known.erasure.token.hash() == hash.0
-                && known.erasure.token.is_of(key)
-        };
-        Ok(erased.known.values().find(of_key).cloned())
     }
 
     fn describe(&self, known: &KnownErasure) -> Erasure {

@@ -26,6 +26,7 @@ impl Shared {
     /// The rows of its hash say where its records are, but for those that were damaged already when
     /// their rows were made from the log. Versions have no gaps: if one is in no row and was not
     /// trimmed, its record is in what is damaged of the segments between those of its neighbours.
+    /// Where the index cannot be made because the log is damaged, any segment may have one.
     pub(super) fn segments_with(
         &self,
         partition: &PartitionRef,
@@ -43,11 +44,14 @@ impl Shared {
             last,
             behind,
         };
-        self.for_each_row(partition, hash, erasure.end, |version, offset| {
+        let rows = self.for_each_row(partition, hash, erasure.end, |version, offset| {
             places.take(version, offset);
-        })?;
-        if places.last < erasure.through {
-            places.add(places.behind..erasure.end);
+        });
+        match rows {
+            Ok(()) if places.last < erasure.through => places.add(places.behind..erasure.end),
+            Ok(()) => {}
+            Err(Error::DamagedRecords { .. }) => places.add(Offset::ZERO..erasure.end),
+            Err(error) => return Err(error),
         }
         Ok(places.found)
     }

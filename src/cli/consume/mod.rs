@@ -15,6 +15,7 @@ use serde_json::json;
 use super::{
     Failure,
     connection::Server,
+    entity::version_json,
     flags::{ConsumeFlags, ConsumeFormat},
     output,
     record::Format,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     client::{Client, ErasedEntity, Error, ReadBatch},
-    types::{PartitionId, Position},
+    types::{PartitionId, Position, Version},
 };
 use plan::Plan;
 
@@ -217,12 +218,15 @@ impl Plan {
 }
 
 fn notice_text(partition: PartitionId, erased: &ErasedEntity) -> String {
+    let through = match erased.through {
+        Version::UNKNOWN => "whatever their versions: some are damaged".to_owned(),
+        through => format!("up to version {through}"),
+    };
     format!(
-        "erased: the entity whose key has the SHA-256 {} in partition {partition}, its records before offset {}, up to \
-         version {}",
+        "erased: the entity whose key has the SHA-256 {} in partition {partition}, its records before offset {}, \
+         {through}",
         hex(&erased.key_sha256),
         erased.end,
-        erased.through
     )
 }
 
@@ -230,7 +234,7 @@ fn notice_json(partition: PartitionId, erased: &ErasedEntity) -> serde_json::Val
     json!({ "erased": {
         "partition": partition.0,
         "key_sha256": hex(&erased.key_sha256),
-        "through_version": erased.through.0,
+        "through_version": version_json(erased.through),
         "end_offset": erased.end.0,
     }})
 }

@@ -45,7 +45,8 @@ pub struct Erasure {
     /// By when it should be complete, in the same unit.
     pub deadline_ms: i64,
     /// The version of the last record that was erased; [`Version::NONE`]: there was nothing to
-    /// erase.
+    /// erase; [`Version::UNKNOWN`]: records that may be the entity's are damaged, and nobody can
+    /// tell.
     pub through: Version,
     /// Why it could not be completed when that was tried last, for people to read. The broker tries
     /// again.

@@ -6,7 +6,7 @@
 //!  8  u32  partition                  8  u64  salt, drawn at random for each erasure
 //! 12  32 bytes token                 16  16 bytes: the first of SHA-256(salt, key)
 //! 44  u64  end: behind the last record that was erased
-//! 52  u64  through: the version of that record
+//! 52  u64  through: the version of that record; 2^64 - 1 if nobody can tell
 //! 60  i64  requested, milliseconds since 1970
 //! ```
 //!
@@ -79,7 +79,8 @@ pub(crate) struct Erasure {
     pub(crate) token: Token,
     /// Behind the last record that is erased.
     pub(crate) end: Offset,
-    /// The version of that record.
+    /// The version of that record; [`Version::UNKNOWN`] where records that may be the entity's were
+    /// damaged when it was erased. Whatever it is, all of its records before `end` are erased.
     pub(crate) through: Version,
     pub(crate) requested_ms: i64,
 }

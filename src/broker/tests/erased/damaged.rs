@@ -39,6 +39,16 @@ fn damage_and_restart(world: World, damage: impl FnOnce(&SimDisk)) -> World {
     .restart(Some(CrashMode::KeepAll))
 }
 
+/// Zeros in the place of every run: the index is made again from the log.
+pub(super) fn lose_runs(disk: &SimDisk) {
+    for path in disk.files() {
+        if path.extension().is_some_and(|ending| ending == "keys") {
+            let len = disk.content(&path).expect("it was just listed").len() as u64;
+            disk.zero(&path, 0..len).expect("it is that long");
+        }
+    }
+}
+
 #[test]
 fn what_is_damaged_of_a_segment_keeps_nothing_of_an_erased_entity_and_is_reported_as_before() {
     for index_is_rebuilt in [false, true] {
@@ -56,14 +66,7 @@ fn what_is_damaged_of_a_segment_keeps_nothing_of_an_erased_entity_and_is_reporte
                     .expect("it is that long");
             }
             if index_is_rebuilt {
-                let runs = disk
-                    .files()
-                    .into_iter()
-                    .filter(|path| path.extension().is_some_and(|ending| ending == "keys"));
-                for run in runs {
-                    let len = disk.content(&run).expect("it is there").len() as u64;
-                    disk.zero(&run, 0..len).expect("it is that long");
-                }
+                lose_runs(disk);
             }
         });
         let cut = try_read(&world.broker, Filter::default());
@@ -228,6 +231,45 @@ fn damaged_facts_keep_nothing_of_an_erased_entity_and_stay_lost_while_others_sta
     let world = world.restart(None);
     assert_eq!(known_and_lost(&world), (known, lost));
     secret.assert_gone(&world.disk);
+}
+
+#[test]
+fn an_entity_of_which_only_damaged_facts_are_left_can_still_be_erased() {
+    for what in ["a block", "the file", "the file, and all runs"] {
+        let (world, secret) = retired();
+        let world = damage_and_restart(world, |disk| {
+            let path = &files_with(&secret, disk, ".retired")[0];
+            let place = match what {
+                "a block" => marks(&secret, disk, path)[0] - 2,
+                _ => 40,
+            };
+            disk.flip_bit(path, place, 5).expect("it is that long");
+            if what == "the file, and all runs" {
+                lose_runs(disk);
+            }
+        });
+        let known = known_and_lost(&world);
+        assert!(known.1 > 5, "{known:?}");
+        let erasure = secret.erase(&world.broker);
+        let expected = match what {
+            "the file, and all runs" => Version::UNKNOWN,
+            _ => Version(4),
+        };
+        assert_eq!(erasure.through, expected, "{what}");
+        world.complete();
+        let described = world.broker.describe_erasure(erasure.id);
+        assert!(described.expect("it is remembered").complete);
+        secret.assert_gone(&world.disk);
+        assert_eq!(known_and_lost(&world), known);
+        // By then merging may have left out the rows that the version was known from.
+        let again = secret.erase(&world.broker).through;
+        assert!([expected, Version::UNKNOWN].contains(&again), "{again}");
+        world.complete();
+        assert_eq!(known_and_lost(&world), known);
+        let world = world.restart(None);
+        assert_eq!(known_and_lost(&world), known);
+        secret.assert_gone(&world.disk);
+    }
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //!
 //! What is to be erased has distinctive bytes in its key, value, headers and event ids, which are
 //! looked for. `places.rs` puts them wherever records can be; `reads.rs` reads in every way there
-//! is; `damaged.rs` damages files; `hindered.rs` is about what goes on meanwhile; `crash.rs` cuts
+//! is; `damaged.rs` and `beside_damage.rs` damage files; `hindered.rs` is about what goes on meanwhile; `crash.rs` cuts
 //! the power at every operation of an erasure; `real.rs` does it on a real disk.
 
+mod beside_damage;
 mod crash;
 mod damaged;
 mod hindered;

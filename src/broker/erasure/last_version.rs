@@ -1,0 +1,112 @@
+//! Up to which version an entity is erased, also where records are damaged.
+//!
+//! The index says it, and nearly always without a record being read. Where a record would have to
+//! be compared with the key and is damaged, the hash has to do: should it be another key's, which
+//! happens once in 2^64 times, a version is named that the entity has not come to, and nothing else
+//! is erased. Where the index cannot say it either, because it could not be made from a damaged
+//! log, or because what is known of trimmed records is damaged, the version is unknown, and all is
+//! erased that the entity may have.
+
+use std::sync::MutexGuard;
+
+use crate::{
+    broker::{
+        Error, Shared,
+        keys::{Looked, Wanted},
+        lock,
+        state::{Next, PartitionRef},
+    },
+    storage::{
+        format::checkpoint::KnownErasure,
+        keys::{hash::KeyHash, table::Subject},
+    },
+    types::{Offset, Version},
+};
+
+/// Finds the last version of an entity that is to be erased.
+pub(super) struct LastVersion<'a> {
+    partitions: [PartitionRef; 1],
+    wanted: [Wanted<'a>; 1],
+    looked: Looked,
+    /// What there is to say without records that are damaged.
+    by_hash: Option<Version>,
+}
+
+impl<'a> LastVersion<'a> {
+    pub(super) fn of(partition: &PartitionRef, hash: KeyHash, key: &'a [u8]) -> Self {
+        Self {
+            partitions: [partition.clone()],
+            wanted: [Wanted { at: 0, hash, key }],
+            looked: Looked::default(),
+            by_hash: None,
+        }
+    }
+
+    /// The version as it is under the partition's lock; none if files must be read for it.
+    pub(super) fn version(&self, next: &mut [MutexGuard<'_, Next>; 1]) -> Option<Version> {
+        match self.looked.entries(&self.wanted, next) {
+            Ok(entries) => Some(next[0].keys.table.version(entries[0])),
+            // Nothing can have been appended to the entity since: an append needs its version too.
+            Err(_) => self.by_hash,
+        }
+    }
+
+    /// Reads files for it.
+    pub(super) fn look_up(&mut self, shared: &Shared) -> Result<(), Error> {
+        let looked = self
+            .looked
+            .look_up(shared, &self.partitions, &self.wanted, &[0]);
+        match looked {
+            Err(Error::DamagedRecords { .. }) => {
+                let version = shared.last_of_hash(&self.partitions[0], self.wanted[0].hash)?;
+                self.by_hash = Some(version);
+                Ok(())
+            }
+            looked => looked,
+        }
+    }
+}
+
+impl Shared {
+    /// The erasure that an entity's latest record was erased by, if it was, and the erasure is
+    /// remembered: then there is nothing to erase.
+    pub(super) fn erased_before(
+        &self,
+        partition: &PartitionRef,
+        hash: KeyHash,
+        key: &[u8],
+    ) -> Result<Option<KnownErasure>, Error> {
+        let (subject, limit) = (Subject::Key(key), Offset(u64::MAX));
+        let version = match self.latest_below(partition, hash, subject, limit) {
+            Ok((version, _)) => version,
+            Err(Error::DamagedRecords { .. }) => self.last_of_hash(partition, hash)?,
+            Err(error) => return Err(error),
+        };
+        let end = lock(&partition.partition().next).offset;
+        let erased = lock(&self.erasures);
+        let of_key = |known: &&KnownErasure| {
+            known.topic == partition.topic.id
+                && known.erasure.through == version
+                // What came behind may be the entity's where its version is unknown.
+                && (version != Version::UNKNOWN || known.erasure.end == end)
+                && known.erasure.token.hash() == hash.0
+                && known.erasure.token.is_of(key)
+        };
+        Ok(erased.known.values().find(of_key).cloned())
+    }
+
+    /// The last version of which the index has a row with this hash, or [`Version::UNKNOWN`] if it
+    /// cannot tell.
+    fn last_of_hash(&self, partition: &PartitionRef, hash: KeyHash) -> Result<Version, Error> {
+        let mut last = Version::NONE;
+        let rows = self.for_each_row(partition, hash, Offset(u64::MAX), |version, _| {
+            last = last.max(version);
+        });
+        match rows {
+            Ok(()) if last > Version::NONE => Ok(last),
+            // Without a row, it is what is known of trimmed records that is damaged.
+            Ok(()) | Err(Error::DamagedRecords { .. }) => Ok(Version::UNKNOWN),
+            Err(error) => Err(error),
+        }
+    }
+}
