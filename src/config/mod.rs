@@ -40,6 +40,7 @@ pub(crate) struct Config {
     erasure_deadline_ms: u64,
     disk_reserve_bytes: u64,
     max_connections: usize,
+    handshake_timeout_ms: u64,
     drain_ms: u64,
 }
 
@@ -70,6 +71,7 @@ impl Default for Config {
             erasure_deadline_ms: limits::ERASURE_DEADLINE_MS,
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
             max_connections: 1_000,
+            handshake_timeout_ms: 5_000,
             drain_ms: 10_000,
         }
     }
@@ -128,6 +130,7 @@ impl Config {
     pub(crate) fn server(&self) -> server::Options {
         server::Options {
             max_connections: self.max_connections,
+            handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
             drain: Duration::from_millis(self.drain_ms),
         }
     }

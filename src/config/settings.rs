@@ -25,7 +25,7 @@ const HOUR_MS: u64 = 3_600_000;
 const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 15] = [
+pub(super) const SETTINGS: [Setting; 16] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -96,6 +96,15 @@ pub(super) const SETTINGS: [Setting; 15] = [
     Setting {
         name: "server.max_connections",
         set: |config, text| set(&mut config.max_connections, number(text, 1, 100_000)),
+    },
+    Setting {
+        name: "server.handshake_timeout",
+        set: |config, text| {
+            set(
+                &mut config.handshake_timeout_ms,
+                duration(text, 100, HOUR_MS),
+            )
+        },
     },
     Setting {
         name: "server.drain",

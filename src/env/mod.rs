@@ -28,6 +28,7 @@ use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 mod aligned;
+mod descriptors;
 mod disk;
 mod mmap;
 #[cfg(any(test, feature = "testing"))]
@@ -37,10 +38,13 @@ mod system;
 mod tests;
 
 pub(crate) use aligned::AlignedBuffer;
+pub(crate) use descriptors::SpareDescriptor;
+#[cfg(feature = "cli")]
+pub(crate) use descriptors::raise_open_files_limit;
 #[cfg(feature = "cli")]
 pub(crate) use disk::drop_from_cache;
 #[cfg(feature = "cli")]
-pub(crate) use system::{ask_to_stop, raise_open_files_limit};
+pub(crate) use system::ask_to_stop;
 
 /// The world as the broker sees it.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::Rng;
 #[cfg(feature = "cli")]
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Clock, Random};
 
@@ -53,23 +53,6 @@ impl Random for SystemRandom {
     fn next_u64(&self) -> u64 {
         rand::rng().next_u64()
     }
-}
-
-/// Lets this process open as many files as its hard limit allows, and returns how many that is: the
-/// soft limit is often 1,024, fewer than the segments and connections that a broker has open.
-#[cfg(feature = "cli")]
-pub(crate) fn raise_open_files_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let now = if setrlimit(Resource::Nofile, raised).is_ok() {
-        limit.maximum
-    } else {
-        limit.current
-    };
-    now.unwrap_or(u64::MAX)
 }
 
 /// Asks a process to end, as its operator would: SIGTERM.

@@ -1,104 +1,77 @@
-//! Connections: how many there may be, and how they are cut when the time to drain is over.
+//! Connections: how many there may be, what they must say first, and how they end.
 
 use std::{
+    convert::Infallible,
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use http::{Request, Response};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
     time::{Sleep, sleep, timeout},
 };
 use tokio_stream::Stream;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::{body::Body, transport::server::TcpIncoming};
+use tower::Service;
 use tracing::{debug, warn};
 
 use super::{
-    limits::{ACCEPT_PAUSE, TURN_AWAY},
-    stop::{Stopped, Stopping},
+    greeting::{self, Greeting},
+    http2,
+    limits::{ACCEPT_PAUSE, NOTICE_PERIOD, Options, REFUSE_TIMEOUT},
+    notices::{Notices, Refused},
+    stop::Stopping,
 };
+use crate::env::SpareDescriptor;
 
 /// The connections of a TCP listener, without Nagle's delay.
 pub(crate) fn tcp(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
-/// Lets in as many connections at a time as there may be, and tells the others to come back.
+/// A connection that has a place among those that there may be.
+type Placed<IO> = (IO, OwnedSemaphorePermit);
+
+/// Lets in as many connections at a time as there may be. The others are closed without a byte:
+/// clients take anything that they read for a sign that the server is well, and come back at once.
 pub(super) struct Door<IO> {
     incoming: Pin<Box<dyn Stream<Item = io::Result<IO>> + Send>>,
     places: Arc<Semaphore>,
-    turning_away: Arc<Semaphore>,
-    cut: Stopping,
+    notices: Arc<Notices>,
+    /// Given up to take a connection off the queue and close it where there are no descriptors.
+    spare: Option<SpareDescriptor>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<IO> Door<IO>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+impl<IO> Door<IO> {
     pub(super) fn new(
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
         max_connections: usize,
-        cut: Stopping,
+        notices: Arc<Notices>,
     ) -> Self {
         Self {
             incoming: Box::pin(incoming),
             places: Arc::new(Semaphore::new(max_connections)),
-            turning_away: Arc::new(Semaphore::new(TURN_AWAY.1)),
-            cut,
+            notices,
+            spare: SpareDescriptor::take().ok(),
             pause: None,
         }
     }
 
-    fn let_in(&self, io: IO) -> Option<Connection<IO>> {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Some(Connection {
-                io,
-                cut: self.cut.stopped(),
-                is_cut: false,
-                _place: place,
-            }),
-            Err(_) => {
-                self.turn_away(io);
-                None
-            }
-        }
+    /// The next connection; none when there will be no more.
+    pub(super) async fn next(&mut self) -> Option<Placed<IO>> {
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn turn_away(&self, io: IO) {
-        debug!("a connection was turned away: there are as many as there may be");
-        if let Ok(permit) = Arc::clone(&self.turning_away).try_acquire_owned() {
-            tokio::spawn(async move {
-                timeout(TURN_AWAY.0, say_too_many(io)).await.ok();
-                drop(permit);
-            });
-        }
-    }
-
-    fn accept_failed(&mut self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-        // These are about the one connection, the rest about all: too many open files, say.
-        if !matches!(
-            error.kind(),
-            ConnectionAborted | ConnectionReset | Interrupted
-        ) {
-            warn!(%error, "cannot accept connections; trying again");
-            self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
-        }
-    }
-}
-
-impl<IO> Stream for Door<IO>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Item = io::Result<Connection<IO>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Placed<IO>>> {
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
@@ -108,103 +81,142 @@ where
                 None => return Poll::Ready(None),
                 Some(Err(error)) => self.accept_failed(&error),
                 Some(Ok(io)) => {
-                    if let Some(connection) = self.let_in(io) {
-                        return Poll::Ready(Some(Ok(connection)));
+                    if let Some(placed) = self.let_in(io) {
+                        return Poll::Ready(Some(placed));
                     }
                 }
             }
         }
     }
-}
 
-/// The least that is a valid HTTP/2 answer: empty SETTINGS, then GOAWAY with ENHANCE_YOUR_CALM and
-/// a text.
-const TOO_MANY_CONNECTIONS: &[u8] = b"\
-    \x00\x00\x00\x04\x00\x00\x00\x00\x00\
-    \x00\x00\x1c\x07\x00\x00\x00\x00\x00\
-    \x00\x00\x00\x00\
-    \x00\x00\x00\x0b\
-    too many connections";
-
-async fn say_too_many(mut io: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    io.write_all(TOO_MANY_CONNECTIONS).await?;
-    io.shutdown().await?;
-    // Closing with bytes unread would reset the connection, and the client might never see the
-    // answer.
-    let mut ignored = [0; 1024];
-    while io.read(&mut ignored).await? > 0 {}
-    Ok(())
-}
-
-/// A connection that has a place, and ends when it is told to.
-pub(super) struct Connection<IO> {
-    io: IO,
-    cut: Stopped,
-    is_cut: bool,
-    _place: OwnedSemaphorePermit,
-}
-
-impl<IO> Connection<IO> {
-    /// Whoever is blocked on the other direction is woken too: the connection is one task.
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.is_cut || self.cut.as_mut().poll(cx).is_ready() {
-            self.is_cut = true;
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "the server has stopped",
-            ));
+    fn let_in(&mut self, io: IO) -> Option<Placed<IO>> {
+        if self.spare.is_none() {
+            self.spare = SpareDescriptor::take().ok();
         }
-        Ok(())
+        if self.spare.is_none() {
+            drop(io);
+            self.spare = SpareDescriptor::take().ok();
+            self.notices.refused(Refused::NoDescriptor);
+            return None;
+        }
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => Some((io, place)),
+            Err(_) => {
+                self.notices.refused(Refused::TooMany);
+                None
+            }
+        }
+    }
+
+    fn accept_failed(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        // These are about the one connection, the rest about all.
+        if matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | Interrupted
+        ) {
+            return;
+        }
+        // With the spare descriptor the next connection can be taken, and closed.
+        if SpareDescriptor::is_needed_after(error) && self.spare.take().is_some() {
+            return;
+        }
+        warn!(%error, "cannot accept connections; trying again");
+        self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
     }
 }
 
-impl<IO> Connected for Connection<IO> {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
+/// The connections that are served.
+pub(super) struct Connections<S> {
+    service: S,
+    max_connections: usize,
+    handshake_timeout: Duration,
+    notices: Arc<Notices>,
+    stopping: Stopping,
+    tasks: JoinSet<()>,
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_read(cx, buf)
+impl<S> Connections<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    pub(super) fn new(service: S, options: &Options, stopping: Stopping) -> Self {
+        Self {
+            service,
+            max_connections: options.max_connections,
+            handshake_timeout: options.handshake_timeout,
+            notices: Arc::new(Notices::new(options.max_connections)),
+            stopping,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Serves what comes in until told to stop; then no more connections are taken.
+    pub(super) async fn take<IO>(
+        &mut self,
+        incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut door = Door::new(incoming, self.max_connections, Arc::clone(&self.notices));
+        let mut stopped = self.stopping.stopped();
+        let mut period = tokio::time::interval(NOTICE_PERIOD);
+        loop {
+            tokio::select! {
+                () = &mut stopped => return,
+                next = door.next() => match next {
+                    Some((io, place)) => self.serve(io, place),
+                    None => return stopped.await,
+                },
+                Some(_) = self.tasks.join_next() => {}
+                _ = period.tick() => self.notices.period_over(),
+            }
+        }
+    }
+
+    /// Resolves when all connections have ended, which they do by themselves when there is nothing
+    /// under way on them. Dropping `self` ends them at once.
+    pub(super) async fn ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+        self.notices.period_over();
+    }
+
+    fn serve<IO>(&mut self, mut io: IO, place: OwnedSemaphorePermit)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (service, stopping) = (self.service.clone(), self.stopping.clone());
+        let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
+        self.tasks.spawn(async move {
+            let _place = place;
+            let greeted = tokio::select! {
+                greeted = timeout(handshake_timeout, greeting::read(&mut io)) => greeted,
+                () = stopping.stopped() => return,
+            };
+            match greeted {
+                Ok(Ok((Greeting::Http2, opening))) => {
+                    http2::serve(io, opening, service, &stopping).await;
+                }
+                Ok(Ok((Greeting::Closed, _))) => {}
+                Ok(Ok((greeting, _))) => refuse(io, greeting, &notices).await,
+                Ok(Err(error)) => debug!(%error, "a connection has broken"),
+                Err(_) => notices.refused(Refused::Silent),
+            }
+        });
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+async fn refuse<IO>(io: IO, greeting: Greeting, notices: &Notices)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    notices.refused(match greeting {
+        Greeting::Http1 => Refused::Http1,
+        Greeting::Tls => Refused::Tls,
+        Greeting::Http2 | Greeting::Unknown | Greeting::Closed => Refused::Unknown,
+    });
+    // Whether it has heard the answer is the client's business.
+    timeout(REFUSE_TIMEOUT, greeting.refuse(io)).await.ok();
 }

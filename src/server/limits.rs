@@ -8,8 +8,10 @@ use crate::types::limits::MAX_REQUEST_BYTES;
 /// What can be set of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Most connections at a time; one more is told so and closed.
+    /// Most connections at a time; one more is closed.
     pub max_connections: usize,
+    /// How long a connection may take to begin to speak HTTP/2.
+    pub handshake_timeout: Duration,
     /// How long calls under way may take to finish once the server is asked to stop.
     pub drain: Duration,
 }
@@ -18,6 +20,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_connections: 1_000,
+            handshake_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(10),
         }
     }
@@ -30,6 +33,23 @@ pub(super) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// The same over all streams of a connection.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
+/// Most bytes that are read of a connection before what came in goes to its calls, and other
+/// connections have their turn.
+pub(super) const TURN_BYTES: usize = 256 << 10;
+
+/// What small frames may cost while they wait to be taken out of h2, which counts 256 bytes for
+/// each less what it holds. They wait for a turn at most, whose last read may bring as much as the
+/// largest frame; the smallest frame that holds a byte has ten. So this is never used up.
+pub(super) const SMALL_FRAMES_BUDGET: usize =
+    (TURN_BYTES + 2 * MAX_FRAME_BYTES as usize) / 10 * 255;
+
+/// Pieces of a request that are smaller than this are put together with those next to them. A piece
+/// holds on to what it was read with, which may be as much as the largest frame.
+pub(super) const SMALL_PIECE_BYTES: usize = 4 << 10;
+
+/// About how much is put together at most: what a frame has unless the peers agree on more.
+pub(super) const JOINED_BYTES: usize = 16 << 10;
+
 /// Largest HTTP/2 frame that a client may send. Each costs a header and a system call on either
 /// side.
 pub(super) const MAX_FRAME_BYTES: u32 = 1 << 20;
@@ -37,13 +57,14 @@ pub(super) const MAX_FRAME_BYTES: u32 = 1 << 20;
 /// Most calls under way on one connection. Nothing limits them unless told.
 pub(super) const MAX_STREAMS: u32 = 256;
 
-/// Most streams that a client has cancelled before the server came to serve them; one more ends the
-/// connection. More than this comes from an attack ("rapid reset").
-pub(super) const MAX_PENDING_RESETS: usize = 32;
+/// Most calls that a client has cancelled before the server came to serve them, and most that are
+/// remembered so that what still comes for them is no mistake: all that may be under way can be
+/// cancelled at once. One more that was not served ends the connection ("rapid reset").
+pub(super) const MAX_RESETS: usize = MAX_STREAMS as usize;
 
-/// Most streams that the server has reset because of a client's errors; one more ends the
-/// connection.
-pub(super) const MAX_ERROR_RESETS: usize = 256;
+/// Most streams that the server has reset because of a client's mistakes, over the whole life of a
+/// connection; one more ends it.
+pub(super) const MAX_ERROR_RESETS: usize = 1_024;
 
 /// Largest headers of a call. Ours are below 1 KiB; the rest is for proxies and tokens.
 pub(super) const MAX_HEADER_BYTES: u32 = 16 << 10;
@@ -59,7 +80,8 @@ pub(super) const MAX_CONFLICT_MESSAGE_BYTES: usize = 512;
 /// languages are built on, takes 8 KiB of them.
 pub(super) const MAX_CONFLICT_BYTES: usize = 8 << 10;
 
-/// A connection on which nothing was heard for this long is asked for a sign of life.
+/// A connection on which nothing was heard for this long, or up to twice as long, is asked for a
+/// sign of life.
 pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A connection that does not answer within this time is closed.
@@ -106,6 +128,12 @@ pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// open.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection over the limit may take to hear that it is; and most that are being told
-/// at a time, beyond which they are closed without a word.
-pub(super) const TURN_AWAY: (Duration, usize) = (Duration::from_secs(1), 64);
+/// How long a client that does not speak HTTP/2 may take to hear it.
+pub(super) const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Connections that are not served are counted this long, and then said in one line.
+pub(super) const NOTICE_PERIOD: Duration = Duration::from_secs(10);
+
+/// A client that has read nothing for this long while the server is to stop is not waited for, if
+/// all that is left to do is to send it what it does not read.
+pub(super) const STALLED: Duration = Duration::from_secs(1);

@@ -3,14 +3,17 @@
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `log/`, `entities/` and `topics.rs`, the services;
-//! `status.rs`, how errors are told; `connections.rs`.
+//! `status.rs`, how errors are told; `connections.rs`, who is served; `http2/`, one connection.
 
 mod blocking;
 mod connections;
 mod entities;
+mod greeting;
+mod http2;
 mod intake;
 pub(crate) mod limits;
 mod log;
+mod notices;
 mod status;
 mod stop;
 #[cfg(test)]
@@ -26,15 +29,14 @@ use tonic::{
     Status,
     body::Body,
     service::{Routes, RoutesBuilder},
-    transport::server::{Connected, Server as Transport},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
 use tracing::{error, info, warn};
 
 use self::{
-    connections::Door, entities::EntitiesService, intake::Intake, log::LogService, stop::Stopping,
-    topics::TopicsService,
+    connections::Connections, entities::EntitiesService, intake::Intake, log::LogService,
+    stop::Stopping, topics::TopicsService,
 };
 pub(crate) use self::{connections::tcp, limits::Options};
 use crate::{
@@ -66,7 +68,7 @@ impl Server {
 
     /// Serves the connections that come in until `shutdown` resolves, then drains: no more
     /// connections are taken, following reads are ended, other calls under way may finish within
-    /// [`Options::drain`].
+    /// [`Options::drain`], unless their clients do not read.
     ///
     /// Closing the broker is the caller's business. Dropping the future cuts every connection at
     /// once.
@@ -75,25 +77,20 @@ impl Server {
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
         shutdown: impl Future<Output = ()>,
     ) where
-        IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (stop, stopping) = stop::channel();
-        let (cut, connections_cut) = stop::channel();
         let health = HealthReporter::new();
         report(&health, ServingStatus::Serving).await;
 
-        let door = Door::new(incoming, self.options.max_connections, connections_cut);
         let intake = Intake::new(limits::INTAKE_BYTES);
-        let serving = transport()
-            .layer(
-                ServiceBuilder::new()
-                    .map_response(explain_undecoded)
-                    .map_request(move |request: Request<Body>| intake.meter(request)),
-            )
-            .add_routes(self.routes(&health, &stopping))
-            .serve_with_incoming_shutdown(door, stopping.stopped());
+        let service = ServiceBuilder::new()
+            .map_response(explain_undecoded)
+            .map_request(move |request: Request<Body>| intake.meter(request))
+            .service(self.routes(&health, &stopping).prepare());
+        let mut connections = Connections::new(service, &self.options, stopping);
 
-        let life = async {
+        let told_to_stop = async {
             tokio::pin!(shutdown);
             tokio::select! {
                 cause = self.broker.failed() => {
@@ -105,17 +102,16 @@ impl Server {
             }
             stop.give();
             end_watches(&health).await;
-            tokio::time::sleep(self.options.drain).await;
-            warn!("calls were still under way when the time to drain was over; they are cut off");
-            cut.give();
-            std::future::pending::<()>().await;
         };
-        tokio::select! {
-            result = serving => match result {
-                Ok(()) => info!("all connections are closed"),
-                Err(error) => error!(%error, "the server has ended"),
-            },
-            () = life => {}
+        tokio::join!(connections.take(incoming), told_to_stop);
+
+        match tokio::time::timeout(self.options.drain, connections.ended()).await {
+            Ok(()) => info!("all connections are closed"),
+            Err(_) => {
+                warn!(
+                    "calls were still under way when the time to drain was over; they are cut off"
+                );
+            }
         }
     }
 
@@ -140,19 +136,6 @@ impl Server {
             );
         routes.routes()
     }
-}
-
-fn transport() -> Transport {
-    Transport::builder()
-        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
-        .max_frame_size(limits::MAX_FRAME_BYTES)
-        .max_concurrent_streams(limits::MAX_STREAMS)
-        .http2_max_pending_accept_reset_streams(Some(limits::MAX_PENDING_RESETS))
-        .http2_max_local_error_reset_streams(Some(limits::MAX_ERROR_RESETS))
-        .http2_max_header_list_size(limits::MAX_HEADER_BYTES)
-        .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

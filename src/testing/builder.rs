@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
+    time::Duration,
 };
 
 use super::{
@@ -28,6 +29,7 @@ pub struct Builder {
     journal_file_bytes: Option<u64>,
     memory_bytes: usize,
     max_connections: Option<usize>,
+    drain: Option<Duration>,
 }
 
 impl Builder {
@@ -38,6 +40,7 @@ impl Builder {
             journal_file_bytes: None,
             memory_bytes: MEMORY_BYTES,
             max_connections: None,
+            drain: None,
         }
     }
 
@@ -91,6 +94,12 @@ impl Builder {
         self
     }
 
+    /// How long [`stop`](TestBroker::stop) waits for calls under way to finish, default 10 s.
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = Some(drain);
+        self
+    }
+
     /// Starts it, on the runtime of the test.
     ///
     /// # Panics
@@ -113,6 +122,9 @@ impl Builder {
         let mut server = crate::server::Options::default();
         if let Some(connections) = self.max_connections {
             server.max_connections = connections;
+        }
+        if let Some(drain) = self.drain {
+            server.drain = drain;
         }
 
         let network = match self.listen {

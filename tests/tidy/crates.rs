@@ -22,12 +22,13 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "cl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 31] = [
+const HOMES: [(&str, Home); 32] = [
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
     ("clap", In(&["cli/"])),
     ("crc32fast", In(&["storage/format/checksum.rs"])),
     ("futures-core", In(&["server/", "client/"])),
+    ("h2", In(&["server/"])),
     ("hashbrown", In(&["storage/keys/table.rs"])),
     ("hdrhistogram", In(&["cli/"])),
     ("http", In(&["server/", "client/", "testing/"])),

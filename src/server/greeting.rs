@@ -1,0 +1,86 @@
+//! The first bytes of a connection: whoever does not speak HTTP/2 is told so where its protocol
+//! allows it, before it costs more than a socket.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// What every client of HTTP/2 sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The preface, and the header of the SETTINGS that must follow: a client that sends this much has
+/// begun to speak.
+const OPENING_BYTES: usize = PREFACE.len() + 9;
+
+/// How a connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Greeting {
+    Http2,
+    /// A request of an earlier HTTP.
+    Http1,
+    Tls,
+    /// Of none of these.
+    Unknown,
+    /// It was closed before it said what it is.
+    Closed,
+}
+
+/// What a connection's first bytes say; none if they do not say it yet.
+pub(super) fn of(bytes: &[u8]) -> Option<Greeting> {
+    let compared = bytes.len().min(PREFACE.len());
+    if bytes[..compared] == PREFACE[..compared] {
+        return (bytes.len() >= OPENING_BYTES).then_some(Greeting::Http2);
+    }
+    match bytes {
+        [0x16] => None,
+        // A handshake record of any version.
+        [0x16, 0x03, ..] => Some(Greeting::Tls),
+        [first, ..] if first.is_ascii_uppercase() => Some(Greeting::Http1),
+        _ => Some(Greeting::Unknown),
+    }
+}
+
+/// Reads until it is clear how a connection begins, and returns what was read.
+pub(super) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> io::Result<(Greeting, Bytes)> {
+    let mut opening = BytesMut::with_capacity(OPENING_BYTES);
+    loop {
+        if io.read_buf(&mut opening).await? == 0 {
+            return Ok((Greeting::Closed, opening.freeze()));
+        }
+        if let Some(greeting) = of(&opening) {
+            return Ok((greeting, opening.freeze()));
+        }
+    }
+}
+
+const HTTP1_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
+    content-type: text/plain\r\n\
+    content-length: 48\r\n\
+    connection: close\r\n\r\n\
+    This port speaks gRPC over HTTP/2, without TLS.\n";
+
+/// A record with a fatal alert, protocol_version.
+const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
+
+impl Greeting {
+    /// Tells a client in its own protocol that this is not the one to speak here, and waits until it
+    /// has closed the connection.
+    pub(super) async fn refuse<IO>(self, mut io: IO) -> io::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let answer = match self {
+            Self::Http1 => HTTP1_ANSWER,
+            Self::Tls => TLS_ALERT,
+            Self::Http2 | Self::Unknown | Self::Closed => return Ok(()),
+        };
+        io.write_all(answer).await?;
+        io.shutdown().await?;
+        // Closing with bytes unread would reset the connection, and the client might never see the
+        // answer.
+        let mut ignored = [0; 1024];
+        while io.read(&mut ignored).await? > 0 {}
+        Ok(())
+    }
+}

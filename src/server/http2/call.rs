@@ -1,0 +1,154 @@
+//! One call: the service's answer to a request, sent as the client takes it.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream, server::SendResponse};
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use tonic::body::Body;
+use tower::{Service, ServiceExt};
+use tracing::debug;
+
+/// How many calls of a connection are under way and do not wait for their client to read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Active(Arc<AtomicUsize>);
+
+impl Active {
+    pub(super) fn none(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+
+    fn enter(&self) -> Entered<'_> {
+        self.0.fetch_add(1, Relaxed);
+        Entered(self)
+    }
+}
+
+/// Counts as active until it is dropped.
+struct Entered<'a>(&'a Active);
+
+impl Entered<'_> {
+    /// Does not count while `waiting`.
+    async fn except<T>(&self, waiting: impl Future<Output = T>) -> T {
+        self.0.0.fetch_sub(1, Relaxed);
+        let _again = Again(self.0);
+        waiting.await
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
+}
+
+struct Again<'a>(&'a Active);
+
+impl Drop for Again<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// Answers a call, unless its client cancels it before.
+pub(super) async fn answer<S>(
+    service: S,
+    request: Request<Body>,
+    mut respond: SendResponse<Bytes>,
+    active: Active,
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let active = active.enter();
+    let mut response = pin!(service.oneshot(request));
+    let response = poll_fn(|cx| {
+        if respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        response.as_mut().poll(cx).map(Some)
+    });
+    let sent = match response.await {
+        Some(Ok(response)) => send(response, &mut respond, &active).await,
+        None => Ok(()),
+    };
+    if let Err(error) = sent {
+        debug!(%error, "a call has ended before its answer");
+    }
+}
+
+async fn send(
+    response: Response<Body>,
+    respond: &mut SendResponse<Bytes>,
+    active: &Entered<'_>,
+) -> Result<(), h2::Error> {
+    let (parts, mut body) = response.into_parts();
+    let ends = body.is_end_stream();
+    let mut stream = respond.send_response(Response::from_parts(parts, ()), ends)?;
+    if ends {
+        return Ok(());
+    }
+    while let Some(frame) = next(&mut body, &mut stream).await? {
+        match frame.into_data() {
+            Ok(data) => {
+                if !data.is_empty() {
+                    active.except(room(&mut stream)).await?;
+                }
+                stream.send_data(data, false)?;
+            }
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return stream.send_trailers(trailers);
+                }
+            }
+        }
+    }
+    stream.send_data(Bytes::new(), true)
+}
+
+/// The next frame of an answer; an error if the client has cancelled the call.
+async fn next(
+    body: &mut Body,
+    stream: &mut SendStream<Bytes>,
+) -> Result<Option<Frame<Bytes>>, h2::Error> {
+    poll_fn(|cx| -> Poll<Result<Option<Frame<Bytes>>, h2::Error>> {
+        if let Poll::Ready(reason) = stream.poll_reset(cx)? {
+            return Poll::Ready(Err(reason.into()));
+        }
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        Poll::Ready(frame.transpose().map_err(|status| {
+            debug!(%status, "an answer cannot be made");
+            stream.send_reset(Reason::INTERNAL_ERROR);
+            Reason::INTERNAL_ERROR.into()
+        }))
+    })
+    .await
+}
+
+/// Waits until the client takes more. One byte is asked for: h2 keeps the rest of what is sent, and
+/// no call that waits holds on to room that another could use.
+async fn room(stream: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
+    stream.reserve_capacity(1);
+    poll_fn(|cx| -> Poll<Result<(), h2::Error>> {
+        if let Poll::Ready(reason) = stream.poll_reset(cx)? {
+            return Poll::Ready(Err(reason.into()));
+        }
+        while stream.capacity() == 0 {
+            match ready!(stream.poll_capacity(cx)) {
+                Some(granted) => granted.map(drop)?,
+                None => return Poll::Ready(Err(Reason::CANCEL.into())),
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}

@@ -1,0 +1,128 @@
+//! A connection's bytes: read in turns of a bounded size, and noticed.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::server::limits::TURN_BYTES;
+
+/// What has passed on a connection, for the task that serves it.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    read_in_turn: AtomicUsize,
+    has_read: AtomicBool,
+    has_written: AtomicBool,
+}
+
+impl Traffic {
+    /// Lets as many bytes be read as a turn may bring.
+    pub(super) fn begin_turn(&self) {
+        self.read_in_turn.store(0, Relaxed);
+    }
+
+    /// Whether anything was read since this was last asked.
+    pub(super) fn has_read(&self) -> bool {
+        self.has_read.swap(false, Relaxed)
+    }
+
+    /// Whether anything was written since this was last asked.
+    pub(super) fn has_written(&self) -> bool {
+        self.has_written.swap(false, Relaxed)
+    }
+
+    fn turn_is_over(&self) -> bool {
+        self.read_in_turn.load(Relaxed) >= TURN_BYTES
+    }
+
+    fn read(&self, bytes: usize) {
+        self.read_in_turn.fetch_add(bytes, Relaxed);
+        self.has_read.store(true, Relaxed);
+    }
+}
+
+/// A connection whose first bytes were read already.
+pub(super) struct Socket<IO> {
+    io: IO,
+    opening: Bytes,
+    traffic: Arc<Traffic>,
+}
+
+impl<IO> Socket<IO> {
+    pub(super) fn new(io: IO, opening: Bytes, traffic: Arc<Traffic>) -> Self {
+        Self {
+            io,
+            opening,
+            traffic,
+        }
+    }
+
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.traffic.has_written.store(true, Relaxed);
+        }
+        written
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.opening.has_remaining() {
+            let len = self.opening.len().min(buf.remaining());
+            buf.put_slice(&self.opening.split_to(len));
+            return Poll::Ready(Ok(()));
+        }
+        if self.traffic.turn_is_over() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        self.traffic.read(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.written(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
