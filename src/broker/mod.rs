@@ -92,6 +92,8 @@ pub(crate) struct Options {
     pub(crate) erasure_deadline: Duration,
     /// Most segments open at a time.
     pub(crate) open_segments: usize,
+    /// Most of them that are open as files, not as maps: those that are written to.
+    pub(crate) open_files: usize,
     /// With less room than this on the disk, appends are refused.
     pub(crate) disk_reserve_bytes: u64,
 }
@@ -108,6 +110,7 @@ impl Options {
             producer_idle: Duration::from_millis(limits::PRODUCER_IDLE_MS),
             erasure_deadline: Duration::from_millis(limits::ERASURE_DEADLINE_MS),
             open_segments: limits::OPEN_SEGMENTS,
+            open_files: limits::OPEN_SEGMENTS,
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
         }
     }

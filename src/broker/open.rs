@@ -85,7 +85,8 @@ impl Broker {
             applied_producers: Mutex::new(producers::restore(&checkpoint)),
             erasures: Mutex::default(),
             key_memory: KeyMemory::new(options.key_memory_bytes),
-            segments: OpenSegments::new(env.clone(), options.open_segments),
+            segments: OpenSegments::new(env.clone(), options.open_segments)
+                .with_files(options.open_files),
             memory: memory::Memory::new(options.memory_bytes),
             topics: RwLock::new(Topics::default()),
             queue: commit::Queue::default(),

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::{Failure, flags::ServeFlags, logging, output};
 use crate::{
     broker::Broker,
-    config::{self, Config},
+    config::{self, Config, Descriptors},
     env::{Env, FileSystem, raise_open_files_limit},
     server::{self, Server},
     storage::files::read_file,
@@ -25,20 +25,13 @@ use crate::{
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     let env = Env::system();
     let loaded = load(flags, &*env.files)?;
-    let config = loaded.config;
+    let mut config = loaded.config;
     logging::start(&config)?;
     for variable in loaded.unknown_variables {
         warn!("environment variable {variable} is not a setting and has no effect");
     }
 
-    let open_files = raise_open_files_limit();
-    let needed = config.open_files();
-    if open_files < needed {
-        warn!(
-            "this process may open {open_files} files and could need {needed}; raise the limit (ulimit -n), or lower \
-            memory.open_segments and server.max_connections"
-        );
-    }
+    divide_descriptors(&mut config, raise_open_files_limit());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -49,6 +42,30 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     // A read of a slow disk that nobody waits for any more is not waited for either.
     runtime.shutdown_background();
     result
+}
+
+/// Keeps files and connections within the descriptors that this process may have.
+fn divide_descriptors(config: &mut Config, limit: u64) {
+    let wanted = config.descriptors();
+    let divided = Descriptors::divide(limit, wanted);
+    let Descriptors {
+        segments,
+        connections,
+    } = divided;
+    if divided == wanted {
+        info!(
+            "this process may have {limit} files and sockets open: {segments} segments that are \
+            written to, {connections} connections"
+        );
+    } else {
+        warn!(
+            "this process may have only {limit} files and sockets open: {segments} segments that \
+            are written to and {connections} connections, not {} and {} as \
+            memory.open_segments and server.max_connections say; raise the limit (ulimit -n)",
+            wanted.segments, wanted.connections
+        );
+    }
+    config.limit_descriptors(divided);
 }
 
 fn load(flags: &ServeFlags, files: &dyn FileSystem) -> Result<config::Loaded, Failure> {

@@ -7,6 +7,7 @@
 //!
 //! No layer sees [`Config`]; each is given its own options, which are made here.
 
+mod descriptors;
 mod environment;
 mod error;
 mod listen;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub(crate) use descriptors::Descriptors;
 pub(crate) use environment::{server_variable, variables};
 pub(crate) use error::Error;
 pub(crate) use settings::LogFormat;
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     journal_files: u32,
     memory_bytes: usize,
     open_segments: usize,
+    /// What the limit of open files leaves of it for files.
+    open_files: usize,
     key_index_bytes: usize,
     producer_idle_ms: u64,
     erasure_deadline_ms: u64,
@@ -66,6 +70,7 @@ impl Default for Config {
             journal_files: limits::JOURNAL_FILES,
             memory_bytes: limits::MEMORY_BYTES,
             open_segments: limits::OPEN_SEGMENTS,
+            open_files: usize::MAX,
             key_index_bytes: limits::KEY_INDEX_BYTES,
             producer_idle_ms: limits::PRODUCER_IDLE_MS,
             erasure_deadline_ms: limits::ERASURE_DEADLINE_MS,
@@ -114,6 +119,7 @@ impl Config {
             journal_files: self.journal_files,
             memory_bytes: self.memory_bytes,
             open_segments: self.open_segments,
+            open_files: self.open_files.min(self.open_segments),
             key_memory_bytes: self.key_index_bytes,
             producer_idle: Duration::from_millis(self.producer_idle_ms),
             erasure_deadline: Duration::from_millis(self.erasure_deadline_ms),
@@ -121,9 +127,18 @@ impl Config {
         }
     }
 
-    /// How many files the process may have open at a time: segments, connections, and a few.
-    pub(crate) fn open_files(&self) -> u64 {
-        (self.open_segments + self.max_connections) as u64 + 64
+    /// The descriptors that it could use.
+    pub(crate) fn descriptors(&self) -> Descriptors {
+        Descriptors {
+            segments: self.open_segments,
+            connections: self.max_connections,
+        }
+    }
+
+    /// Uses no more than these.
+    pub(crate) fn limit_descriptors(&mut self, most: Descriptors) {
+        self.open_files = most.segments;
+        self.max_connections = self.max_connections.min(most.connections);
     }
 
     /// What the server needs to know.

@@ -31,6 +31,7 @@ pub(super) fn options() -> Options {
         journal_files: 3,
         memory_bytes: 512 << 10,
         open_segments: 4,
+        open_files: 2,
         disk_reserve_bytes: 0,
         ..Options::new(PathBuf::from("/data"))
     }

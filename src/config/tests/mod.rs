@@ -1,5 +1,7 @@
 //! The sources, their order, and the file that documents every setting.
 
+mod descriptors;
+
 use std::{collections::BTreeSet, iter};
 
 use super::{Config, Error, settings::SETTINGS};

@@ -33,6 +33,8 @@ use crate::{
 pub(crate) struct OpenSegments {
     pub(super) env: Env,
     most: usize,
+    /// Most of them that are open as files.
+    most_files: usize,
     open: Mutex<Open_>,
     /// Held by who writes a sealed segment anew, and by who writes an index for one: the index of
     /// an old file must not be left beside a new one.
@@ -82,9 +84,17 @@ impl OpenSegments {
         Self {
             env,
             most: most.max(1),
+            most_files: most.max(1),
             open: Mutex::default(),
             writing: Mutex::default(),
         }
+    }
+
+    /// Keeps at most `most_files` of them open as files. A map needs no descriptor; a file does,
+    /// and there are often few.
+    pub(crate) fn with_files(mut self, most_files: usize) -> Self {
+        self.most_files = most_files.max(1);
+        self
     }
 
     /// The bytes and the index of a sealed segment.
@@ -217,15 +227,14 @@ impl OpenSegments {
         }
         open.uses += 1;
         let now = open.uses;
+        let is_file = segment.is_file();
         open.segments.insert(path.to_owned(), (now, segment));
+        // Both look at all; an opened file costs far more than that.
+        if is_file && open.files() > self.most_files {
+            open.close_oldest(OpenSegment::is_file);
+        }
         if open.segments.len() > self.most {
-            // Finding the oldest looks at all; an opened file costs far more than that.
-            let oldest = open
-                .segments
-                .iter()
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(path, _)| path.clone());
-            oldest.and_then(|path| open.segments.remove(&path));
+            open.close_oldest(|_| true);
         }
         true
     }
@@ -236,6 +245,28 @@ impl OpenSegments {
 
     fn lock(&self) -> MutexGuard<'_, Open_> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenSegment {
+    fn is_file(&self) -> bool {
+        matches!(self, Self::Active(_))
+    }
+}
+
+impl Open_ {
+    fn files(&self) -> usize {
+        let segments = self.segments.values();
+        segments.filter(|(_, segment)| segment.is_file()).count()
+    }
+
+    /// Closes the least recently used of these.
+    fn close_oldest(&mut self, of: fn(&OpenSegment) -> bool) {
+        let these = self.segments.iter().filter(|(_, (_, segment))| of(segment));
+        let oldest = these.min_by_key(|(_, (used, _))| *used);
+        if let Some(path) = oldest.map(|(path, _)| path.clone()) {
+            self.segments.remove(&path);
+        }
     }
 }
 
