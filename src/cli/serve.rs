@@ -1,7 +1,6 @@
 //! `taffrail serve`: a broker with its server, until it is told to stop or its disk fails.
 
 use std::{
-    future::Future,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +8,8 @@ use std::{
 
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
 };
 use tracing::{info, warn};
 
@@ -103,7 +103,7 @@ fn read_config(files: &dyn FileSystem, path: &Path) -> Result<(String, String), 
 }
 
 pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
-    let told_to_stop = told_to_stop()?;
+    let mut signals = Signals::listen()?;
     // The port is taken before the data is recovered, so that clients that come early wait instead
     // of being refused.
     let address = config.listen_address()?;
@@ -120,15 +120,25 @@ pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
 
     let failed = broker.failed();
     let mut failure = None;
+    let (stop, told_to_stop) = oneshot::channel();
     let ending = async {
         tokio::select! {
             reason = failed => failure = Some(reason),
-            () = told_to_stop => info!("told to stop; finishing what is under way"),
+            _ = told_to_stop => info!("told to stop; finishing what is under way"),
         }
     };
-    Server::new(Arc::clone(&broker), config.server())
-        .run(server::tcp(listener), ending)
-        .await;
+    let told_again = async {
+        signals.next().await;
+        // Nobody hears it if the disk has failed.
+        stop.send(()).ok();
+        signals.next().await;
+    };
+    let serving =
+        Server::new(Arc::clone(&broker), config.server()).run(server::tcp(listener), ending);
+    tokio::select! {
+        () = serving => {}
+        () = told_again => warn!("told to stop again; what is still under way is cut off"),
+    }
     match failure {
         None => close(broker).await,
         Some(reason) => Err(storage_failed(&reason)),
@@ -173,19 +183,29 @@ fn announce(url: &str, data_dir: &Path) {
     ));
 }
 
-/// Resolves on SIGTERM or SIGINT.
-fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
-    let listen = |kind| {
-        signal(kind).map_err(|error| Failure::Unusable(format!("cannot wait for signals: {error}")))
-    };
-    let (mut terminate, mut interrupt) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-    );
-    Ok(async move {
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::Unusable(format!("cannot wait for signals: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Resolves on the next of them.
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
 }

@@ -34,7 +34,12 @@ struct Serve {
 impl Serve {
     /// Starts a broker and waits until it says that it listens.
     fn start(dir: &Path, listen: &str) -> Self {
-        let mut process = serve(dir, listen).spawn().expect("the binary is there");
+        Self::spawn(&mut serve(dir, listen))
+    }
+
+    /// The same, in some other way.
+    fn spawn(command: &mut Command) -> Self {
+        let mut process = command.spawn().expect("the binary is there");
         let mut out = BufReader::new(process.stdout.take().expect("it is piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("it says where it listens");
@@ -57,9 +62,18 @@ impl Serve {
     }
 
     /// Asks it to stop, as an operator does, and waits: its exit code.
-    fn stop(mut self) -> Option<i32> {
+    fn stop(self) -> Option<i32> {
+        self.ask_to_stop();
+        self.ended()
+    }
+
+    fn ask_to_stop(&self) {
         let id = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
+    }
+
+    /// Waits until it has ended: its exit code.
+    fn ended(mut self) -> Option<i32> {
         let code = self.process.wait().expect("it was started here").code();
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).expect("it is text");

@@ -2,7 +2,19 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Command, Stdio},
+    time::Duration,
+};
+
+use taffrail::{
+    client::{Batch, Client, NewTopic, Record},
+    types::PartitionId,
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+
+use crate::http2::{
+    ACK, END_HEADERS, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, frame, frames_until, headers_of,
 };
 
 use super::{Serve, assert_fails, free_port, serve, started, temporary, text};
@@ -90,4 +102,112 @@ fn serve_ends_with_its_own_code_when_it_cannot_use_what_it_is_given() {
         &mut serve(dir.path(), "127.0.0.1:0"),
         &["format version", "use the broker that wrote it"],
     );
+}
+
+/// Long enough for anything that is going to happen, and shorter than what a connection lives on
+/// which nothing is heard.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A broker that may have so many files open.
+fn serve_with_open_files(limit: u32, dir: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+    command
+        .args(["-c", &script, env!("CARGO_BIN_EXE_taffrail")])
+        .args([
+            "serve",
+            "--log-level",
+            "error",
+            "--listen",
+            &free_port(),
+            "--data-dir",
+        ])
+        .arg(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// One record to each partition, as often as this.
+async fn append_everywhere(client: &Client, partitions: u32) {
+    for from in (0..partitions).step_by(500) {
+        let batches = (from..partitions.min(from + 500)).map(|partition| {
+            let mut batch = Batch::to_partition("t", PartitionId(partition));
+            batch.push(&Record::new().value("x"));
+            batch
+        });
+        client
+            .append(batches.collect::<Vec<_>>())
+            .await
+            .expect("it is stored");
+    }
+}
+
+async fn count_records(client: &Client) -> usize {
+    let mut reading = client
+        .read("t")
+        .open()
+        .await
+        .expect("there is such a topic");
+    let mut records = 0;
+    while let Some(batch) = reading.next_batch().await.expect("all can be read") {
+        records += batch.records().count();
+    }
+    records
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_and_idle_connections_share_few_descriptors() {
+    const PARTITIONS: u32 = 1_133;
+    let dir = temporary();
+    for (round, limit) in [1_024, 1_024, 256, 100].into_iter().enumerate() {
+        let broker = Serve::spawn(&mut serve_with_open_files(limit, dir.path()));
+        let client = Client::connect(&broker.url).await.expect("it listens");
+        if round == 0 {
+            let topic = NewTopic::new("t").partitions(PARTITIONS);
+            client.topics().create(&topic).await.expect("it is new");
+        }
+        let mut idle = Vec::new();
+        for _ in 0..150 {
+            idle.push(
+                TcpStream::connect(broker.listen())
+                    .await
+                    .expect("it listens"),
+            );
+        }
+        append_everywhere(&client, PARTITIONS).await;
+        assert_eq!(
+            count_records(&client).await,
+            (round + 1) * PARTITIONS as usize
+        );
+        drop(client);
+        assert_eq!(broker.stop(), Some(0), "with {limit} descriptors");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_wait_for_calls_under_way() {
+    let dir = temporary();
+    let broker = Serve::spawn(serve(dir.path(), &free_port()).env("TAFFRAIL_SERVER_DRAIN", "1h"));
+    // A call whose request never ends, on a connection that is known to be served.
+    let mut socket = TcpStream::connect(broker.listen())
+        .await
+        .expect("it listens");
+    let call = headers_of("/taffrail.v1.Log/Append");
+    let begun = [
+        PREFACE,
+        &frame(SETTINGS, 0, 0, &[]),
+        &frame(HEADERS, END_HEADERS, 1, &call),
+        &frame(PING, 0, 0, b"is it on"),
+    ];
+    socket.write_all(&begun.concat()).await.expect("it is sent");
+    frames_until(&mut socket, PING, ACK).await;
+
+    broker.ask_to_stop();
+    frames_until(&mut socket, GOAWAY, 0).await;
+    let stopped = tokio::task::spawn_blocking(move || broker.stop());
+    let code = timeout(PATIENCE, stopped)
+        .await
+        .expect("it does not wait on");
+    assert_eq!(code.expect("it does not panic"), Some(0));
 }
