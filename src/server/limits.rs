@@ -115,6 +115,12 @@ pub(super) fn messages(path: &str) -> Allowed {
     }
 }
 
+/// Whether a call goes on for as long as its client sends requests, and nothing is lost when it does
+/// not: then its requests end when the server is to stop.
+pub(super) fn ends_with_its_requests(path: &str) -> bool {
+    path.starts_with("/grpc.reflection.")
+}
+
 /// Most requests of one `AppendStream` that wait for their answer. At the smallest sync a disk
 /// does, 50 us, and 20 of them overlapping with the way there and back, this is more than a client
 /// can fill.

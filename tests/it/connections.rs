@@ -296,7 +296,7 @@ async fn a_stop_does_not_wait_for_a_client_that_does_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_does_not_wait_for_connections_without_calls() {
+async fn a_stop_does_not_wait_for_connections_that_ask_for_nothing() {
     let mut broker = TestBroker::builder()
         .tcp()
         .drain(10 * PATIENCE)
@@ -313,6 +313,14 @@ async fn a_stop_does_not_wait_for_connections_without_calls() {
         .await
         .expect("it is sent");
     frames_until(&mut unresponsive, SETTINGS, ACK).await;
+    // It asks again and again, whatever it is told.
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let (response, mut requests) = call(&broker, path).await;
+    requests
+        .send_data(framed(b"\x3a\x00"), false)
+        .expect("it is sent");
+    let mut answers = response.await.expect("the call is taken").into_body();
+    answers.data().await.expect("an answer").expect("an answer");
     timeout(PATIENCE, broker.stop())
         .await
         .expect("it does not wait");

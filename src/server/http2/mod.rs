@@ -10,7 +10,7 @@
 //! Reading order: this page; `request.rs`, what comes in; `call.rs`, what goes out; `socket.rs`.
 
 mod call;
-mod request;
+pub(super) mod request;
 mod socket;
 
 use std::{
@@ -129,6 +129,9 @@ where
         self.traffic.begin_turn();
         if self.draining.is_none() && self.stopped.as_mut().poll(cx).is_ready() {
             self.http2.graceful_shutdown();
+            for feed in &mut self.feeds {
+                feed.stop();
+            }
             self.draining = Some(Box::pin(sleep(limits::STALLED)));
         }
         while let Poll::Ready(accepted) = self.http2.poll_accept(cx) {
@@ -149,7 +152,11 @@ where
 
     fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let (parts, stream) = request.into_parts();
-        let (feed, body) = request::body(stream);
+        let ends_at_stop = limits::ends_with_its_requests(parts.uri.path());
+        let (mut feed, body) = request::body(stream, ends_at_stop);
+        if self.draining.is_some() {
+            feed.stop();
+        }
         self.feeds.push(feed);
         let request = Request::from_parts(parts, Body::new(body));
         let service = self.service.clone();

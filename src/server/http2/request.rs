@@ -18,19 +18,20 @@ use tonic::Status;
 use crate::server::limits::{JOINED_BYTES, SMALL_PIECE_BYTES};
 
 /// The two ends of a request's body.
-pub(super) fn body(mut stream: RecvStream) -> (Feed, RequestBody) {
+pub(super) fn body(mut stream: RecvStream, ends_at_stop: bool) -> (Feed, RequestBody) {
     let window = stream.flow_control().clone();
     let waiting = Arc::new(Mutex::default());
     let feed = Feed {
         stream,
         waiting: Arc::clone(&waiting),
+        ends_at_stop,
     };
     (feed, RequestBody { waiting, window })
 }
 
 /// What has come in and was not taken yet.
 #[derive(Default)]
-struct Waiting {
+pub(in crate::server) struct Waiting {
     pieces: VecDeque<Bytes>,
     /// Small pieces behind those.
     joined: BytesMut,
@@ -41,7 +42,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn push(&mut self, piece: Bytes) {
+    pub(in crate::server) fn push(&mut self, piece: Bytes) {
         if piece.len() < SMALL_PIECE_BYTES {
             self.joined.extend_from_slice(&piece);
         }
@@ -59,7 +60,7 @@ impl Waiting {
         }
     }
 
-    fn pop(&mut self) -> Option<Bytes> {
+    pub(in crate::server) fn pop(&mut self) -> Option<Bytes> {
         if self.pieces.is_empty() {
             self.close_joined();
         }
@@ -67,7 +68,7 @@ impl Waiting {
     }
 
     /// Forgets everything, and returns how many bytes that was.
-    fn abandon(&mut self) -> usize {
+    pub(in crate::server) fn abandon(&mut self) -> usize {
         self.abandoned = true;
         let pieces = self.pieces.drain(..).map(|piece| piece.len());
         let bytes = pieces.sum::<usize>() + self.joined.len();
@@ -84,9 +85,24 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 pub(super) struct Feed {
     stream: RecvStream,
     waiting: Arc<Mutex<Waiting>>,
+    /// No more is passed on once the server is to stop.
+    ends_at_stop: bool,
 }
 
 impl Feed {
+    /// The server is to stop.
+    pub(super) fn stop(&mut self) {
+        if self.ends_at_stop {
+            let mut waiting = lock(&self.waiting);
+            waiting.end.get_or_insert(Ok(()));
+            let reader = waiting.reader.take();
+            drop(waiting);
+            if let Some(reader) = reader {
+                reader.wake();
+            }
+        }
+    }
+
     /// Passes on all that has come in; false when nothing more is to be.
     pub(super) fn pass_on(&mut self, cx: &mut Context<'_>) -> bool {
         let mut waiting = lock(&self.waiting);

@@ -4,4 +4,5 @@ mod append;
 mod conditions;
 mod connections;
 mod intake;
+mod request;
 mod status;
