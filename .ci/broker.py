@@ -7,9 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 START_SECONDS = 30
+# How many of the last are shown when a check fails.
+LOG_LINES = 30
 
 
 def free_port():
@@ -28,21 +31,35 @@ class Broker:
         self.data_dir = str(data_dir)
         self.address = f"127.0.0.1:{free_port()}"
         self.process = None
+        self.log_file = tempfile.TemporaryFile("a+")
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(True)
+            raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failure, *_):
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        if failure:
+            print("".join(f"   | {line}\n" for line in self.log()[-LOG_LINES:]), end="", flush=True)
+        self.log_file.close()
+
+    def log(self):
+        """The lines that it has logged so far, in all its starts."""
+        self.log_file.seek(0)
+        return self.log_file.read().splitlines()
 
     def start(self):
         """Starts it and waits until it takes connections."""
         self.process = subprocess.Popen(
             [*self.wrap, self.binary, "serve", "--data-dir", self.data_dir, "--listen", self.address],
             stdout=subprocess.DEVNULL,
+            stderr=self.log_file,
         )
         host, port = self.address.split(":")
         deadline = time.monotonic() + START_SECONDS

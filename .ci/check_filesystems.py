@@ -24,6 +24,8 @@ DESCRIPTORS = 256
 PARTITIONS = 400
 CONNECTIONS = 300
 IN_NAMESPACE = "--in-namespace"
+# Where something is mounted, in order.
+MOUNTED = []
 
 
 class Missing(Exception):
@@ -52,6 +54,11 @@ def live_on(binary, name, mount, folder):
         live(binary, name, mount(binary, folder))
     except Missing as missing:
         say(f"SKIPPED: {name}: {missing}")
+    finally:
+        # Also ends the process that serves a file system.
+        for at in reversed(MOUNTED):
+            subprocess.run(["umount", at], check=True)
+        MOUNTED.clear()
 
 
 def live(binary, name, at):
@@ -136,10 +143,14 @@ def topics(broker):
 
 
 def mounted(kind, options, source, at):
-    command = ["mount", "-t", kind, *(["-o", options] if options else []), source, at]
+    return run_mount(["mount", "-t", kind, *(["-o", options] if options else []), source, at], at)
+
+
+def run_mount(command, at):
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise Missing(f"it cannot be mounted: {result.stderr.strip()}")
+    MOUNTED.append(at)
     return at
 
 
@@ -185,10 +196,7 @@ def mergerfs(_, folder):
     branch, at = folder / "branch", folder / "at"
     branch.mkdir()
     at.mkdir()
-    result = subprocess.run(["mergerfs", "-o", "cache.files=off", branch, at], capture_output=True, text=True)
-    if result.returncode:
-        raise Missing(f"it cannot be mounted: {result.stderr.strip()}")
-    return at
+    return run_mount(["mergerfs", "-o", "cache.files=off", branch, at], at)
 
 
 def here(_, folder):
