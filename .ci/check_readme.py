@@ -9,7 +9,8 @@ Every block of the README stands below a line that says what is done with it:
     <!-- checked: ends FILE -->     added to the end of FILE
     <!-- not checked: REASON -->    left out, and named at the end
 
-A `text` block without such a line is what the block above it prints, line for line. No command may print a warning.
+A `text` block without such a line is what the block above it prints, line for line, but for what the time is. No
+command may print a warning.
 
 Three things differ from what a reader does. The broker has a port of its own. Packages that the README leaves to be
 the newest are those of .ci/constraints.txt and Cargo.lock, so that tomorrow's do not fail today's change. And builds
@@ -31,6 +32,7 @@ from broker import check, fail, free_port, say
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(?:^<!-- ((?:not )?checked[^\n]*) -->\n)?^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 WARNING = re.compile(r"^\s*warning\b.*", re.MULTILINE | re.IGNORECASE)
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ADDRESS, FOLDER = "127.0.0.1:9640", "/home/you/taffrail"
 SECONDS = 1800
 # What git does not have; `stubs`, `venv` and `orders` are the README's own.
@@ -159,7 +161,8 @@ def bash(text):
 
 
 def compare(text, printed, expected):
-    check(expected is None or printed == expected, f"`{first_line(text)}` printed:\n{printed}and not:\n{expected}")
+    same = expected is None or TIME.sub("TIME", printed) == TIME.sub("TIME", expected)
+    check(same, f"`{first_line(text)}` printed:\n{printed}and not:\n{expected}")
     say(first_line(text))
 
 
