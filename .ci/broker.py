@@ -31,6 +31,7 @@ class Broker:
         self.data_dir = str(data_dir)
         self.address = f"127.0.0.1:{free_port()}"
         self.process = None
+        self.logged_before = 0
         self.log_file = tempfile.TemporaryFile("a+")
 
     def __enter__(self):
@@ -54,8 +55,19 @@ class Broker:
         self.log_file.seek(0)
         return self.log_file.read().splitlines()
 
+    def wait_for_log(self, text):
+        """Waits until this process has logged a line with this text."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if any(text in line for line in self.log()[self.logged_before :]):
+                return
+            check(self.process.poll() is None, f"the broker ended with code {self.process.poll()}")
+            time.sleep(0.01)
+        fail(f"the broker did not log: {text}")
+
     def start(self):
         """Starts it and waits until it takes connections."""
+        self.logged_before = len(self.log())
         self.process = subprocess.Popen(
             [*self.wrap, self.binary, "serve", "--data-dir", self.data_dir, "--listen", self.address],
             stdout=subprocess.DEVNULL,

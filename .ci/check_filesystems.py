@@ -1,11 +1,13 @@
 """A broker's life on each file system that can be had here, and with few file descriptors.
 
 On each: start, create, append, kill -9, start, read back, append on, delete, stop, start, read back, look at the files.
-What needs root, a loop device or a program that is not there is named as SKIPPED.
+Then on a disk that is filled, and with less file descriptors than partitions and connections. What needs root, a loop
+device or a program that is not there is named as SKIPPED.
 
 Usage: check_filesystems.py BINARY [NAME...]; without names all of them.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -13,6 +15,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 from broker import Broker, check, say
 
@@ -20,9 +24,12 @@ RECORDS = 20_000
 # Small segments, so that most of what is read back is sealed.
 SETTINGS = ["--set", "segment.bytes=64KiB"]
 IMAGE_BYTES = 1 << 30
+# The reserve of 256 MiB, what the journal takes, and some room.
+SMALL_BYTES = 450 << 20
 DESCRIPTORS = 256
 PARTITIONS = 400
 CONNECTIONS = 300
+SECONDS = 30
 IN_NAMESPACE = "--in-namespace"
 # Where something is mounted, in order.
 MOUNTED = []
@@ -39,19 +46,22 @@ def main():
     elif subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0:
         # Mounts in a namespace of this process go with it, however it ends.
         os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv, IN_NAMESPACE])
-    names = names or [*FILE_SYSTEMS, "descriptors"]
+    names = names or [*FILE_SYSTEMS, "a full disk", "descriptors"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         for name, mount in FILE_SYSTEMS.items():
             if name in names:
-                live_on(binary, name, mount, pathlib.Path(scratch, name.replace(" ", "-")))
+                live_on(binary, name, mount, live, pathlib.Path(scratch, name.replace(" ", "-")))
+        if "a full disk" in names:
+            small = memory("tmpfs", f"size={SMALL_BYTES}")
+            live_on(binary, "a full disk", small, live_on_a_full_disk, pathlib.Path(scratch, "full"))
         if "descriptors" in names:
             live_with_few_descriptors(binary, pathlib.Path(scratch, "descriptors"))
 
 
-def live_on(binary, name, mount, folder):
+def live_on(binary, name, mount, life, folder):
     folder.mkdir()
     try:
-        live(binary, name, mount(binary, folder))
+        life(binary, name, mount(binary, folder))
     except Missing as missing:
         say(f"SKIPPED: {name}: {missing}")
     finally:
@@ -109,6 +119,55 @@ def live_with_few_descriptors(binary, at):
         expect(broker, "wide", content + lines(RECORDS, RECORDS + 100), f"{when}, after SIGTERM")
         broker.stop()
     say(f"{PARTITIONS} partitions and {CONNECTIONS} connections {when}")
+
+
+def live_on_a_full_disk(binary, name, at):
+    """What is stored stays; the broker stops, starts, reads and deletes; and takes appends again when there is room."""
+    with Broker(binary, at / "data") as broker:
+        broker.run("topic", "create", "filling", *SETTINGS)
+        fill(broker)
+        broker.stop()
+        broker.start()
+        stored = broker.run("consume", "filling", "--from", "earliest", "--format", "value").count(b"\n")
+        check(stored > 0, f"{name}: nothing is stored")
+        broker.kill()
+        broker.start()
+        again = broker.run("consume", "filling", "--from", "earliest", "--format", "value").count(b"\n")
+        check(again == stored, f"{name}: {again} records after kill -9 and not {stored}")
+        delete(broker, "filling")
+        create_when_there_is_room(broker, "kept")
+        produce(broker, "kept", lines(0, RECORDS))
+        expect(broker, "kept", lines(0, RECORDS), name)
+        broker.stop()
+    say(name)
+
+
+def create_when_there_is_room(broker, topic):
+    """What was deleted gives its room back in the background."""
+    deadline = time.monotonic() + SECONDS
+    while subprocess.run(broker.command("topic", "create", topic), capture_output=True).returncode:
+        check(time.monotonic() < deadline, f"{topic} cannot be created {SECONDS} s after the deletion")
+        time.sleep(0.1)
+
+
+def fill(broker):
+    """Produces until the broker says that the disk is full."""
+    producer = subprocess.Popen(broker.command("produce", "filling"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    feeder = threading.Thread(target=feed, args=[producer.stdin], daemon=True)
+    feeder.start()
+    broker.wait_for_log("disk is full")
+    producer.kill()
+    producer.wait()
+    feeder.join()
+
+
+def feed(stdin):
+    block = (b"x" * 999 + b"\n") * 1000
+    with contextlib.suppress(OSError):
+        for _ in range(SMALL_BYTES // len(block)):
+            stdin.write(block)
+    with contextlib.suppress(OSError):
+        stdin.close()
 
 
 def lines(first, end):
