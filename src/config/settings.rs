@@ -44,7 +44,7 @@ pub(super) const SETTINGS: [Setting; 16] = [
     },
     Setting {
         name: "log.level",
-        set: |config, text| set(&mut config.log_level, Ok(text.to_owned())),
+        set: |config, text| set(&mut config.log_level, log_level(text)),
     },
     Setting {
         name: "journal.file_bytes",
@@ -260,6 +260,52 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         _ => Err("it is \"text\" or \"json\"".to_owned()),
     }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A level, or levels by module. A word that is no level would be taken for the name of a module,
+/// and all others would log nothing.
+fn log_level(text: &str) -> Result<String, String> {
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let is_ours = |word: &str| word == "taffrail" || word.starts_with("taffrail::");
+    let is_right = |directive: &str| match directive.rsplit_once('=') {
+        // A filter by a field ends with a bracket, and may have an = of its own.
+        Some((module, level)) if !level.ends_with(']') => {
+            is_module(module.trim()) && is_level(level.trim())
+        }
+        _ => {
+            let is_known = is_ours(directive) || directive.contains('[');
+            is_level(directive) || is_module(directive) && is_known
+        }
+    };
+    let mut directives = directives(text).peekable();
+    if directives.peek().is_some() && directives.all(is_right) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "it is one of {}, or such a level by module, as in \"info,taffrail::server=debug\"",
+        LEVELS.join(", ")
+    ))
+}
+
+/// A module's path, a span in brackets, or both.
+fn is_module(text: &str) -> bool {
+    let (path, span) = text.split_at(text.find('[').unwrap_or(text.len()));
+    let is_path_character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
+    !text.is_empty()
+        && path.chars().all(is_path_character)
+        && (span.is_empty() || span.ends_with(']'))
+}
+
+/// The parts between commas, other than those within braces.
+fn directives(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_i32;
+    let parts = text.split(move |character| {
+        depth += i32::from(character == '{') - i32::from(character == '}');
+        character == ',' && depth == 0
+    });
+    parts.map(str::trim).filter(|part| !part.is_empty())
 }
 
 fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {

@@ -195,3 +195,60 @@ fn only_loopback_is_listened_on_unless_insecure_is_given() {
         .to_string();
     assert!(error.starts_with("cannot listen on \"9640\""), "{error}");
 }
+
+#[test]
+fn a_log_level_is_one_that_there_is_everywhere_in_it() {
+    let level = |text: &str| {
+        let mut config = Config::default();
+        config.set("log.level", text).map(|()| config.log_level)
+    };
+    for right in [
+        "off",
+        "error",
+        "WARN",
+        "info",
+        "debug",
+        "trace",
+        "info,taffrail::server=debug",
+        "warn, h2=off",
+        "taffrail::broker",
+        "taffrail=trace,",
+        "info,[append]=debug",
+        "info,taffrail[append{topic=t,partition=1}]=trace",
+        "[append{topic=\"t\"}]",
+    ] {
+        assert_eq!(level(right).as_deref(), Ok(right));
+    }
+    for wrong in [
+        "warning",
+        "err",
+        "loud",
+        "none",
+        "",
+        " ",
+        ",",
+        "3",
+        "info,warning",
+        "taffrail=verbose",
+        "info,taffrail::server=",
+        "=info",
+        "h2",
+        "infotaffrail::server",
+        "info;taffrail::server=debug",
+        "info taffrail::server=debug",
+    ] {
+        let problem = level(wrong).unwrap_err().to_string();
+        let words = "off, error, warn, info, debug, trace";
+        assert!(
+            problem.contains(words) && problem.contains("log.level"),
+            "{wrong}: {problem}"
+        );
+    }
+    let in_file = load("[log]\nlevel = \"warning\"\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        in_file.contains("test.toml") && in_file.contains("warn, info"),
+        "{in_file}"
+    );
+}
