@@ -1,6 +1,10 @@
 //! Which broker to talk to.
 
-use std::time::Duration;
+use std::{
+    io::{self, Write},
+    net::Ipv6Addr,
+    time::Duration,
+};
 
 use super::{Failure, flags::ConnectionFlags};
 use crate::{
@@ -12,6 +16,9 @@ use crate::{
 /// How long to wait before the first attempt to connect again, and the longest wait between two.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// Where a broker listens unless it is told otherwise.
+const DEFAULT_PORT: u16 = 9640;
+
 /// A broker's address, and how long to look for it when it has gone away.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
@@ -20,15 +27,19 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// The broker that the flags name, or the environment, or the default one.
+    /// The broker that the flags name, or the environment, or the default one. Where it has no
+    /// port, it says on standard error which one is taken.
     pub(super) fn new(flags: &ConnectionFlags) -> Self {
-        let url = flags.server.clone().or_else(config::server_variable);
-        let url = url.unwrap_or_else(|| "http://127.0.0.1:9640".to_owned());
-        if url.contains("://") {
-            Self::at(&url)
-        } else {
-            Self::at(&format!("http://{url}"))
+        let given = flags.server.clone().or_else(config::server_variable);
+        let Some(given) = given else {
+            return Self::at(&format!("http://127.0.0.1:{DEFAULT_PORT}"));
+        };
+        let (url, has_port) = with_port(&given);
+        if !has_port {
+            // A remark that nobody reads is no failure.
+            let _ = writeln!(io::stderr(), "{given:?} has no port; taking {url}");
         }
+        Self::at(&url)
     }
 
     /// The broker at this address.
@@ -65,6 +76,10 @@ impl Server {
         })
     }
 
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// How long to look for a broker that has gone away.
     pub(super) fn retry_for(&self) -> Duration {
         self.retry_for
@@ -87,5 +102,20 @@ impl Server {
             .map_err(|_| client::Error::Unavailable {
                 message: format!("{} could not be reached for {:?}", self.url, self.retry_for),
             })
+    }
+}
+
+/// A URL with the port of a broker if it has none of its own, and whether it has.
+pub(super) fn with_port(given: &str) -> (String, bool) {
+    let (scheme, rest) = given.split_once("://").unwrap_or(("http", given));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // An IPv6 address has colons of its own, and is in brackets where a port follows.
+    if host.parse::<Ipv6Addr>().is_ok() {
+        return (format!("{scheme}://[{host}]:{DEFAULT_PORT}{path}"), false);
+    }
+    match host.rsplit_once(':') {
+        Some((name, "")) => (format!("{scheme}://{name}:{DEFAULT_PORT}{path}"), false),
+        Some((_, port)) if !port.ends_with(']') => (format!("{scheme}://{host}{path}"), true),
+        _ => (format!("{scheme}://{host}:{DEFAULT_PORT}{path}"), false),
     }
 }

@@ -13,7 +13,7 @@ use super::{
     Failure,
     connection::Server,
     flags::{EntityCommand, EntityFlags},
-    output,
+    output, question,
     record::{Format, JsonRecord, Key},
     time,
 };
@@ -62,7 +62,17 @@ pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
                 print_latest(&entries)
             }
         }
-        EntityCommand::Erase { topic, key, wait } => {
+        EntityCommand::Erase {
+            topic,
+            key,
+            wait,
+            yes,
+        } => {
+            tokio::task::block_in_place(|| {
+                let what = format!("erase entity {} of topic {topic}", shown(&key));
+                let consequence = "Its keys, values and headers are gone then, for good.";
+                question::confirm(yes, &what, consequence)
+            })?;
             let mut erasure = entities.erase(&topic, key.as_encoded_bytes()).await?;
             if wait {
                 erasure = wait_until_complete(&entities, erasure).await?;

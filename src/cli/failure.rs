@@ -2,6 +2,7 @@
 
 use std::{io, process::ExitCode};
 
+use super::signals::StopSignal;
 use crate::{client, config};
 
 /// The exit codes, for `--help`.
@@ -15,7 +16,8 @@ Exit codes:
   5   the broker cannot be reached, or the outcome of a change is unknown
   6   some records are damaged on disk; everything else was read
   74  serve: the disk failed; restart to recover what is on it
-  78  serve: the configuration or the data directory cannot be used";
+  78  serve: the configuration or the data directory cannot be used
+  130, 143  stopped by Ctrl-C or SIGTERM before the end; it says how far it came";
 
 /// Why a command did not do what it was asked. The text says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,14 @@ pub(super) enum Failure {
     /// The configuration or the data directory.
     #[error("{0}")]
     Unusable(String),
+    /// A signal came before the end.
+    #[error("{message}")]
+    Stopped {
+        /// What had been done.
+        message: String,
+        /// Which one.
+        signal: StopSignal,
+    },
 }
 
 impl Failure {
@@ -73,6 +83,7 @@ impl Failure {
             Self::DataLoss(_) => 6,
             Self::Storage(_) => 74,
             Self::Unusable(_) => 78,
+            Self::Stopped { signal, .. } => signal.exit_code(),
         }
     }
 }

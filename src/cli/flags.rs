@@ -1,11 +1,14 @@
 //! What can be typed. Nothing here is checked beyond its form; each command gives its flags their
 //! meaning.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use super::failure::EXIT_CODES;
+use super::{failure::EXIT_CODES, time::TimeUnit};
 
 /// Taffrail: a log broker and an event store in one binary, durable when it answers.
 #[derive(Debug, Parser)]
@@ -13,6 +16,64 @@ use super::failure::EXIT_CODES;
 pub(super) struct Flags {
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+impl Flags {
+    /// What was typed, with the keys of `entity latest` behind `--`: one that begins with a dash is
+    /// none of its flags. (An argument that takes many values, with dashes or without, would take
+    /// the flags behind it as well.)
+    pub(super) fn arguments(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
+        let mut typed: Vec<OsString> = typed.collect();
+        let Some(before) = words_before_keys(&typed) else {
+            return typed;
+        };
+        let mut words = typed.split_off(before).into_iter();
+        let mut values = vec!["--".into()];
+        while let Some(word) = words.next() {
+            if word == "--" {
+                values.extend(words.by_ref());
+            } else if is_connection_flag(&word) {
+                let value = if word == "--server" {
+                    words.next()
+                } else {
+                    None
+                };
+                typed.push(word);
+                typed.extend(value);
+            } else if word == "--help" || word == "-h" {
+                typed.push(word);
+            } else {
+                values.push(word);
+            }
+        }
+        typed.extend(values);
+        typed
+    }
+}
+
+/// How many words there are up to and with `entity latest`, if that is what is typed.
+fn words_before_keys(typed: &[OsString]) -> Option<usize> {
+    let mut words = typed.iter().enumerate().skip(1);
+    if words.next()?.1 != "entity" {
+        return None;
+    }
+    while let Some((at, word)) = words.next() {
+        if word == "latest" {
+            return Some(at + 1);
+        }
+        if !is_connection_flag(word) {
+            return None;
+        }
+        if word == "--server" {
+            words.next();
+        }
+    }
+    None
+}
+
+/// Whether it is one of [`ConnectionFlags`].
+fn is_connection_flag(word: &OsStr) -> bool {
+    word == "--json" || word == "--server" || word.to_string_lossy().starts_with("--server=")
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,7 +148,7 @@ pub(super) enum TopicCommand {
         /// Its name: letters, digits, '.', '_' and '-'
         name: String,
         /// How many partitions
-        #[arg(long, value_name = "N", default_value_t = 1)]
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
         partitions: u32,
         /// A setting, such as segment.bytes=64MiB; may be given again
         #[arg(long, value_name = "KEY=VALUE")]
@@ -112,9 +173,14 @@ pub(super) enum TopicCommand {
         reset: Vec<String>,
     },
     /// Delete a topic with all its records
+    ///
+    /// On a terminal it asks first.
     Delete {
         /// Its name
         name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Delete the records of a partition before an offset
     Trim {
@@ -133,11 +199,15 @@ pub(super) enum TopicCommand {
 ///
 /// Every line is one record; its value is the line's bytes without the newline. With --key-field,
 /// --type-field or --time-field each line must be a JSON object, from which key, type and time are
-/// taken; the value is still the whole line.
+/// taken; the value is still the whole line. A byte order mark and empty lines, which are no JSON,
+/// are passed over then. A field's name may have dots: order.id is the field id of the object order,
+/// unless there is a field that is called order.id. The first line that lacks a field, or is no
+/// JSON, ends it: nothing of that line or behind it is stored.
 ///
 /// A line is stored exactly once, also when the broker is killed and started again in between:
 /// produce connects again and sends what was not answered, and the broker knows what it has
-/// already.
+/// already. However it ends, it says how many lines are stored. On Ctrl-C or SIGTERM it reads no
+/// more and waits for what it has sent; --skip goes on there.
 ///
 /// With --expect-version all lines are one append: all are stored, or, if the entity is at another
 /// version, none, and the exit code is 3.
@@ -148,25 +218,51 @@ pub(super) struct ProduceFlags {
     pub(super) connection: ConnectionFlags,
     /// The topic
     pub(super) topic: String,
-    /// The file with the lines [default: standard input]
-    #[arg(long, value_name = "FILE")]
+    /// The file with the lines, or - for standard input [default: standard input]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) file: Option<PathBuf>,
+    /// Lines at the beginning to pass over, because they are stored already
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) skip: u64,
     /// The key of all lines
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_hyphen_values = true)]
     pub(super) key: Option<OsString>,
     /// Append only if the entity of --key is at this version; 0: if it never had a record
     #[arg(long, value_name = "N", requires = "key", conflicts_with = "partition")]
     pub(super) expect_version: Option<u64>,
-    /// The field whose content is the record's key; null or missing gives a record without one
-    #[arg(long, value_name = "F", conflicts_with = "key")]
+    /// The field whose content is the record's key; null gives a record without one
+    #[arg(
+        long,
+        value_name = "F",
+        allow_hyphen_values = true,
+        conflicts_with = "key"
+    )]
     pub(super) key_field: Option<String>,
-    /// The field whose content is the record's type
-    #[arg(long, value_name = "F")]
+    /// Lines may lack the field of --key-field: they become records without a key
+    #[arg(long, requires = "key_field")]
+    pub(super) key_optional: bool,
+    /// The field whose content is the record's type; null gives a record without one
+    #[arg(long, value_name = "F", allow_hyphen_values = true)]
     pub(super) type_field: Option<String>,
-    /// The field that says when it happened: RFC 3339, date and time in UTC, or milliseconds since
-    /// 1970
-    #[arg(long, value_name = "F")]
+    /// Lines may lack the field of --type-field: they become records without a type
+    #[arg(long, requires = "type_field")]
+    pub(super) type_optional: bool,
+    /// The field that says when it happened: RFC 3339, a date and time in UTC, or a number; null
+    /// leaves it to the broker's clock
+    #[arg(long, value_name = "F", allow_hyphen_values = true)]
     pub(super) time_field: Option<String>,
+    /// Lines may lack the field of --time-field: their time is the broker's
+    #[arg(long, requires = "time_field")]
+    pub(super) time_optional: bool,
+    /// What a number of --time-field counts since 1970; only the years 1990 to 2100 are taken
+    #[arg(
+        long,
+        value_enum,
+        value_name = "UNIT",
+        default_value_t,
+        requires = "time_field"
+    )]
+    pub(super) time_unit: TimeUnit,
     /// The partition [default: that of the key; lines without a key go where the broker likes]
     #[arg(long, value_name = "P")]
     pub(super) partition: Option<u32>,
@@ -187,12 +283,17 @@ pub(super) struct ConsumeFlags {
     /// The topic
     pub(super) topic: String,
     /// Where to start: earliest, latest, an offset, or a time such as 2013-01-01T05:17:00Z
-    #[arg(long, value_name = "PLACE", default_value = "earliest")]
+    #[arg(
+        long,
+        value_name = "PLACE",
+        default_value = "earliest",
+        allow_hyphen_values = true
+    )]
     pub(super) from: String,
     /// The partition [default: all]
     #[arg(long, value_name = "P")]
     pub(super) partition: Option<u32>,
-    /// Stop after this many records
+    /// Stop when this many records have been printed
     #[arg(long, value_name = "N")]
     pub(super) max: Option<u64>,
     /// Go on with records as they are appended
@@ -231,7 +332,8 @@ pub(super) enum EntityCommand {
     Read {
         /// The topic
         topic: String,
-        /// The entity's key
+        /// The entity's key; one that is a flag comes behind --
+        #[arg(allow_hyphen_values = true)]
         key: OsString,
         /// The version to start at [default: the first; with --backward the last]
         #[arg(long, value_name = "N")]
@@ -247,7 +349,7 @@ pub(super) enum EntityCommand {
     Latest {
         /// The topic
         topic: String,
-        /// Their keys
+        /// Their keys; those that are flags come behind --
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<OsString>,
     },
@@ -255,15 +357,19 @@ pub(super) enum EntityCommand {
     ///
     /// Its bytes are then removed from every file, in the background. Offsets, versions, types and
     /// times stay. Records that are appended afterwards get the versions that follow. To erase
-    /// again what is erased is harmless.
+    /// again what is erased is harmless. On a terminal it asks first.
     Erase {
         /// The topic
         topic: String,
-        /// The entity's key
+        /// The entity's key; one that is a flag comes behind --
+        #[arg(allow_hyphen_values = true)]
         key: OsString,
         /// Wait until the bytes are gone from every file
         #[arg(long)]
         wait: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -16,8 +16,10 @@ mod inspect;
 mod logging;
 mod output;
 mod produce;
+mod question;
 mod record;
 mod serve;
+mod signals;
 mod time;
 mod topic;
 
@@ -38,7 +40,8 @@ use flags::{Command, Flags};
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let result = match Flags::parse().command {
+    let typed = Flags::arguments(std::env::args_os());
+    let result = match Flags::parse_from(typed).command {
         Command::Serve(flags) => serve::run(&flags),
         Command::Topic(flags) => run_async(topic::run(flags)),
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),

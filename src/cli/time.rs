@@ -1,22 +1,215 @@
-//! Times and places as people write them; the only use of jiff.
+//! Times and places as people and files write them; the only use of jiff.
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use clap::ValueEnum;
+use jiff::{SignedDuration, civil::DateTime};
 
-use crate::types::{Offset, Position};
+use super::Failure;
+use crate::{
+    client,
+    types::{Offset, Position},
+};
 
-/// Reads a time as milliseconds since 1970-01-01T00:00:00Z: RFC 3339, or a date and time without a
-/// zone, taken as UTC.
-pub(super) fn parse_time(text: &str) -> Option<i64> {
-    let timestamp = match text.parse::<Timestamp>() {
-        Ok(timestamp) => timestamp,
-        Err(_) => text
-            .parse::<DateTime>()
-            .ok()?
-            .to_zoned(TimeZone::UTC)
-            .ok()?
-            .timestamp(),
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// What a number that is a time may be: from the start of 1990 to the end of 2100. Whichever unit
+/// a number is in, in any other one it lies far outside.
+const PLAUSIBLE_MS: std::ops::Range<i128> = 631_152_000_000..4_133_980_800_000;
+
+/// What a number counts since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum TimeUnit {
+    /// Seconds
+    #[value(name = "s")]
+    Seconds,
+    /// Milliseconds
+    #[default]
+    #[value(name = "ms")]
+    Milliseconds,
+    /// Microseconds
+    #[value(name = "us")]
+    Microseconds,
+    /// Nanoseconds
+    #[value(name = "ns")]
+    Nanoseconds,
+}
+
+impl TimeUnit {
+    const ALL: [Self; 4] = [
+        Self::Seconds,
+        Self::Milliseconds,
+        Self::Microseconds,
+        Self::Nanoseconds,
+    ];
+
+    const fn nanoseconds(self) -> i128 {
+        match self {
+            Self::Seconds => 1_000_000_000,
+            Self::Milliseconds => 1_000_000,
+            Self::Microseconds => 1_000,
+            Self::Nanoseconds => 1,
+        }
+    }
+
+    /// As on the command line, and in words.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Seconds => ("s", "seconds"),
+            Self::Milliseconds => ("ms", "milliseconds"),
+            Self::Microseconds => ("us", "microseconds"),
+            Self::Nanoseconds => ("ns", "nanoseconds"),
+        }
+    }
+
+    /// A decimal number of this unit, in whole milliseconds.
+    fn milliseconds(self, number: &str) -> Option<i128> {
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = whole.strip_prefix('-').unwrap_or(whole);
+        let is_decimal =
+            |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_decimal(digits) || !is_decimal(fraction) {
+            return None;
+        }
+        let billionths: i128 = format!("{fraction:0<9.9}").parse().ok()?;
+        let fraction = billionths * self.nanoseconds() / 1_000_000_000;
+        let fraction = if whole.starts_with('-') {
+            -fraction
+        } else {
+            fraction
+        };
+        let whole = whole.parse::<i128>().ok()?;
+        let nanoseconds = whole.checked_mul(self.nanoseconds())? + fraction;
+        Some(nanoseconds.div_euclid(1_000_000))
+    }
+}
+
+/// A number of a unit as milliseconds; none if it is no decimal number.
+///
+/// # Errors
+///
+/// If it would be a time before 1990 or after 2100, which is most likely another unit.
+pub(super) fn time_of_number(number: &str, unit: TimeUnit) -> Option<Result<i64, String>> {
+    let milliseconds = unit.milliseconds(number)?;
+    if PLAUSIBLE_MS.contains(&milliseconds) {
+        return Some(Ok(i64::try_from(milliseconds).expect("it is in range")));
+    }
+    let (_, words) = unit.names();
+    let time = i64::try_from(milliseconds).map_or_else(|_| "no date".to_owned(), format_time);
+    let hint = match plausible(number) {
+        Some((unit, time)) => {
+            let (name, words) = unit.names();
+            format!("as {words} it would be {time}: say --time-unit {name}")
+        }
+        None => "say which unit it has with --time-unit s, ms, us or ns".to_owned(),
     };
-    Some(timestamp.as_millisecond())
+    Some(Err(format!(
+        "{number}, which as {words} is {time}; a number is taken for a time only from 1990 to \
+         2100; {hint}"
+    )))
+}
+
+/// The one unit in which a number is a time from 1990 to 2100, and that time.
+fn plausible(number: &str) -> Option<(TimeUnit, String)> {
+    for unit in TimeUnit::ALL {
+        let milliseconds = unit.milliseconds(number)?;
+        if PLAUSIBLE_MS.contains(&milliseconds) {
+            let milliseconds = i64::try_from(milliseconds).expect("it is in range");
+            return Some((unit, format_time(milliseconds)));
+        }
+    }
+    None
+}
+
+/// Adds to the refusal of an offset that there is not what to do if it was meant as a time.
+pub(super) fn explain_offset(failure: Failure, offset: Offset) -> Failure {
+    let Some((unit, time)) = plausible(&offset.to_string()) else {
+        return failure;
+    };
+    match failure {
+        Failure::Call(
+            source @ (client::Error::Refused(_) | client::Error::OffsetOutOfRange { .. }),
+        ) => {
+            let (_, words) = unit.names();
+            Failure::CallIn {
+                message: format!(
+                    "{source}; {offset} is taken for an offset, not for a time: in {words} it would \
+                     be {time}"
+                ),
+                source,
+            }
+        }
+        failure => failure,
+    }
+}
+
+/// Reads a time as milliseconds since 1970-01-01T00:00:00Z: RFC 3339 and what files have instead
+/// of it. Date and time are apart by `T` or a space; seconds, their fraction, the time and the zone
+/// may be missing; the zone is `Z`, `UTC`, `GMT` or an offset, with or without its colon and
+/// minutes. Without a zone it is UTC.
+pub(super) fn parse_time(text: &str) -> Option<i64> {
+    let (civil, offset_seconds) = split_zone(text.trim())?;
+    let civil: DateTime = civil.parse().ok()?;
+    let since = civil.duration_since(EPOCH) - SignedDuration::from_secs(offset_seconds);
+    i64::try_from(since.as_nanos().div_euclid(1_000_000)).ok()
+}
+
+/// Takes the zone off: what is before it, and how far it is ahead of UTC.
+fn split_zone(text: &str) -> Option<(&str, i64)> {
+    // As in `2013-01-01T06:17:00+01:00[Europe/Paris]`: the offset is what counts.
+    let (text, is_annotated) = match text.split_once('[') {
+        Some((text, annotation)) if annotation.ends_with(']') => (text, true),
+        Some(_) => return None,
+        None => (text, false),
+    };
+    for utc in ["Z", "z", "UTC", "utc", "GMT"] {
+        if let Some(civil) = text.strip_suffix(utc) {
+            let (civil, offset) = split_offset(civil.trim_end())?;
+            // Some write `+0000 UTC`; with another offset it would be two zones.
+            return (offset.unwrap_or(0) == 0).then_some((civil, 0));
+        }
+    }
+    match split_offset(text)? {
+        (civil, Some(offset)) => Some((civil, offset)),
+        (_, None) if is_annotated => None,
+        (civil, None) => Some((civil, 0)),
+    }
+}
+
+/// Takes an offset off, if there is one behind the time.
+fn split_offset(text: &str) -> Option<(&str, Option<i64>)> {
+    let time = text.find(['T', 't', ' ']).unwrap_or(text.len());
+    let Some(at) = text[time..].rfind(['+', '-']) else {
+        return Some((text, None));
+    };
+    let (civil, offset) = text.split_at(time + at);
+    // Of two offsets it would not be known which one counts.
+    let is_only_one = !civil[time..].contains(['+', '-']);
+    let offset = offset_seconds(offset).filter(|_| is_only_one)?;
+    Some((civil.trim_end(), Some(offset)))
+}
+
+/// Reads `+02`, `+0200`, `+02:00` or one with seconds.
+fn offset_seconds(text: &str) -> Option<i64> {
+    let (sign, digits) = text.split_at(1);
+    let parts: Vec<&str> = match digits.len() {
+        _ if !digits.is_ascii() => return None,
+        _ if digits.contains(':') => digits.split(':').collect(),
+        2 => vec![digits],
+        4 => vec![&digits[..2], &digits[2..]],
+        6 => vec![&digits[..2], &digits[2..4], &digits[4..]],
+        _ => return None,
+    };
+    let (mut seconds, mut unit) = (0, 3600);
+    for part in &parts {
+        let is_two_digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        let number: i64 = part.parse().ok().filter(|_| is_two_digits)?;
+        let most = if unit == 3600 { 23 } else { 59 };
+        if number > most || unit == 0 {
+            return None;
+        }
+        seconds += number * unit;
+        unit /= 60;
+    }
+    Some(if sign == "-" { -seconds } else { seconds })
 }
 
 /// Reads where to start: `earliest`, `latest`, an offset or a time.
@@ -40,5 +233,8 @@ pub(super) fn parse_position(text: &str) -> Result<Position, String> {
 /// Writes milliseconds since 1970-01-01T00:00:00Z as RFC 3339 in UTC; as they are, where no year of
 /// four digits has them.
 pub(super) fn format_time(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.3}"))
+    match EPOCH.checked_add(SignedDuration::from_millis(ms)) {
+        Ok(time) if time.year() >= 0 => format!("{time:.3}Z"),
+        _ => ms.to_string(),
+    }
 }

@@ -1,12 +1,14 @@
 //! `taffrail topic …`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{
     Failure,
     connection::Server,
     flags::{TopicCommand, TopicFlags},
-    output,
+    output, question, time,
 };
 use crate::{
     client::{NewTopic, Partition, Topic, Topics},
@@ -25,7 +27,7 @@ pub(super) async fn run(flags: TopicFlags) -> Result<(), Failure> {
         TopicCommand::List => list(&topics, json).await,
         TopicCommand::Describe { name } => describe(&topics, &name, json).await,
         TopicCommand::Alter { name, set, reset } => alter(&topics, &name, &set, &reset, json).await,
-        TopicCommand::Delete { name } => delete(&topics, &name, json).await,
+        TopicCommand::Delete { name, yes } => delete(&topics, &name, yes, json).await,
         TopicCommand::Trim {
             name,
             partition,
@@ -113,7 +115,9 @@ async fn alter(
     json: bool,
 ) -> Result<(), Failure> {
     let reset: Vec<&str> = reset.iter().map(String::as_str).collect();
-    let topic = topics.alter(name, &assignments(set)?, &reset).await?;
+    let set = assignments(set)?;
+    no_key_twice(set.iter().map(|(key, _)| *key).chain(reset.iter().copied()))?;
+    let topic = topics.alter(name, &set, &reset).await?;
     if json {
         return Ok(output::json(&topic_json(&topic))?);
     }
@@ -121,7 +125,11 @@ async fn alter(
     Ok(())
 }
 
-async fn delete(topics: &Topics, name: &str, json: bool) -> Result<(), Failure> {
+async fn delete(topics: &Topics, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
+    tokio::task::block_in_place(|| {
+        let consequence = "All its records are gone then, for good.";
+        question::confirm(yes, &format!("delete topic {name}"), consequence)
+    })?;
     topics.delete(name).await?;
     if json {
         return Ok(output::json(&json!({ "deleted": name }))?);
@@ -136,7 +144,8 @@ async fn trim(
     before: Offset,
     json: bool,
 ) -> Result<(), Failure> {
-    let earliest = topics.trim(name, partition, before).await?;
+    let trimmed = topics.trim(name, partition, before).await;
+    let earliest = trimmed.map_err(|error| time::explain_offset(Failure::Call(error), before))?;
     if json {
         let trimmed = json!({ "topic": name, "partition": partition.0, "earliest": earliest.0 });
         return Ok(output::json(&trimmed)?);
@@ -146,14 +155,27 @@ async fn trim(
     ))?)
 }
 
-/// Takes `KEY=VALUE` apart.
+/// Takes `KEY=VALUE` apart. A key that comes twice is refused: only one of its values can be meant.
 pub(super) fn assignments(texts: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
-    let split =
-        |text: &String| Failure::Usage(format!("--set {text:?} is not of the form KEY=VALUE"));
-    texts
-        .iter()
-        .map(|text| text.split_once('=').ok_or_else(|| split(text)))
-        .collect()
+    let mut assignments: Vec<(&str, &str)> = Vec::new();
+    for text in texts {
+        let assignment = text.split_once('=').ok_or_else(|| {
+            Failure::Usage(format!("--set {text:?} is not of the form KEY=VALUE"))
+        })?;
+        assignments.push(assignment);
+    }
+    no_key_twice(assignments.iter().map(|(key, _)| *key))?;
+    Ok(assignments)
+}
+
+fn no_key_twice<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for key in keys {
+        if !seen.insert(key) {
+            return Err(Failure::Usage(format!("setting {key} is given twice")));
+        }
+    }
+    Ok(())
 }
 
 fn settings_table(topic: &Topic) -> Result<(), Failure> {

@@ -19,7 +19,7 @@ use super::{
     flags::{ConsumeFlags, ConsumeFormat},
     output,
     record::Format,
-    time::parse_position,
+    time::{explain_offset, parse_position},
 };
 use crate::{
     client::{Client, ErasedEntity, Error, ReadBatch},
@@ -50,18 +50,17 @@ pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
         flags.max,
     )
     .await?;
-    let mut consumer = Consumer {
-        plan,
-        format,
-        without_value: WithoutValue::default(),
-        damaged: 0,
-        out: Vec::new(),
-    };
-    consumer.consume(client, &server).await?;
+    let mut consumer = Consumer::new(plan, format, io::stdout());
+    let consumed = consumer.consume(client, &server).await;
+    consumed.map_err(|failure| match from {
+        Position::Offset(offset) => explain_offset(failure, offset),
+        _ => failure,
+    })?;
     consumer.conclude()
 }
 
-struct Consumer {
+struct Consumer<W> {
+    output: W,
     plan: Plan,
     format: Format,
     without_value: WithoutValue,
@@ -79,7 +78,18 @@ struct WithoutValue {
     erased: u64,
 }
 
-impl Consumer {
+impl<W: Write> Consumer<W> {
+    fn new(plan: Plan, format: Format, output: W) -> Self {
+        Self {
+            output,
+            plan,
+            format,
+            without_value: WithoutValue::default(),
+            damaged: 0,
+            out: Vec::new(),
+        }
+    }
+
     async fn consume(&mut self, mut client: Client, server: &Server) -> Result<(), Failure> {
         loop {
             match self.read(&client).await {
@@ -104,16 +114,22 @@ impl Consumer {
         }
     }
 
-    /// Reads and prints until there is no more.
+    /// Reads and prints until there is no more. One read is not always enough for as many records
+    /// as are to be printed: the broker counts those as well that are not, because they came after
+    /// the command was started or have no value.
     async fn read(&mut self, client: &Client) -> Result<(), Failure> {
-        let Some(read) = self.plan.read(client) else {
-            return Ok(());
-        };
-        let mut reading = read.open().await?;
-        while let Some(batch) = reading.next_batch().await? {
-            self.print(&batch)?;
-            self.plan.advance(&batch);
-            if self.plan.is_complete() {
+        while let Some(read) = self.plan.read(client) {
+            let before = self.plan.clone();
+            let mut reading = read.open().await?;
+            while let Some(batch) = reading.next_batch().await? {
+                self.print(&batch)?;
+                self.plan.advance(&batch);
+                if self.plan.is_complete() {
+                    break;
+                }
+            }
+            // What is left is not there any more.
+            if self.plan == before {
                 break;
             }
         }
@@ -124,13 +140,13 @@ impl Consumer {
         self.out.clear();
         for record in batch.records() {
             let record = record.map_err(Error::from)?;
-            if !self
-                .plan
-                .take(batch.partition, record.offset.unwrap_or_default())
-            {
+            let offset = record.offset.unwrap_or_default();
+            if !self.plan.is_wanted(batch.partition, offset) {
                 break;
             }
-            if !self.format.render(&mut self.out, batch.partition, &record) {
+            if self.format.render(&mut self.out, batch.partition, &record) {
+                self.plan.count_printed();
+            } else {
                 let kind = &mut self.without_value;
                 *if record.erased.is_some() {
                     &mut kind.erased
@@ -140,12 +156,11 @@ impl Consumer {
             }
         }
         self.tell_erased(batch);
-        let out = &self.out;
+        let Self { output, out, .. } = self;
         // The connection goes on receiving meanwhile, on another thread.
         tokio::task::block_in_place(|| {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(out)?;
-            stdout.flush()
+            output.write_all(out)?;
+            output.flush()
         })?;
         Ok(())
     }

@@ -85,22 +85,19 @@ impl Plan {
         Some(if self.follow { read.follow() } else { read })
     }
 
-    /// Whether the record at this offset is to be printed. It counts as printed then.
-    pub(super) fn take(&mut self, partition: PartitionId, offset: u64) -> bool {
-        let past_end = self
+    /// Whether the record at this offset is to be printed.
+    pub(super) fn is_wanted(&self, partition: PartitionId, offset: u64) -> bool {
+        let is_past_end = self
             .partitions
             .get(&partition)
             .is_none_or(|left| offset >= left.end.0);
-        if past_end && !self.follow {
-            return false;
-        }
-        match &mut self.max {
-            None => true,
-            Some(0) => false,
-            Some(max) => {
-                *max -= 1;
-                true
-            }
+        self.max != Some(0) && (self.follow || !is_past_end)
+    }
+
+    /// A record was printed.
+    pub(super) fn count_printed(&mut self) {
+        if let Some(max) = &mut self.max {
+            *max -= 1;
         }
     }
 

@@ -4,20 +4,28 @@
 //! was stored, the condition does not hold any more, but the broker knows the records and answers
 //! as it did the first time.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, io::Read, time::Duration};
 
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{Source, summary::Summary};
+use super::{
+    Source,
+    lines::Lines,
+    nothing_stored, read_lines,
+    summary::{Stored, Summary},
+};
 use crate::{
     cli::{
         Failure,
         connection::Server,
         entity::{key_json, shown},
+        flags::ProduceFlags,
         output,
+        signals::Stop,
     },
     client::{Actual, Append, Appended, Batch, Client, Error},
+    env::Env,
     types::{
         Version,
         limits::{MAX_RECORDS_PER_APPEND, MAX_REQUEST_BYTES},
@@ -35,20 +43,54 @@ pub(super) struct Conditional {
     pub(super) expected: Version,
 }
 
+/// All lines of an input.
+struct Lot {
+    batch: Batch,
+    bytes: u64,
+    last_line: u64,
+}
+
 impl Conditional {
-    /// Reads all lines and appends them. `run` is random, and makes this run's event ids its own.
-    pub(super) async fn append(
+    pub(super) async fn run(
+        &self,
+        flags: &ProduceFlags,
+        server: &Server,
+        lines: Lines<impl Read + Send + 'static>,
+        env: Env,
+    ) -> Result<(), Failure> {
+        let client = server.connect().await.map_err(nothing_stored)?;
+        let mut stop = Stop::on_signals()?;
+        let run = env.random.next_u64();
+        let summary = Summary::new(env.clock, flags.skip);
+        let read = tokio::select! {
+            read = self.read(read_lines(lines), run) => read?,
+            signal = stop.told() => return Err(Failure::Stopped {
+                message: "interrupted; nothing was stored".to_owned(),
+                signal,
+            }),
+        };
+        tokio::select! {
+            appended = self.append(server, client, read, summary, flags.connection.json) => {
+                appended
+            }
+            // Once it is under way, it is waited for: it is one request.
+            signal = stop.told_again() => Err(Failure::Stopped {
+                message: "interrupted; it is not known whether the lines are stored".to_owned(),
+                signal,
+            }),
+        }
+    }
+
+    async fn append(
         &self,
         server: &Server,
         client: Client,
-        source: Source,
-        run: u64,
+        read: Lot,
         mut summary: Summary,
         json: bool,
     ) -> Result<(), Failure> {
-        let (batch, bytes) = self.read(source, run).await?;
-        let lines = batch.len() as u64;
-        let append = Append::from(batch).expect_version(
+        let records = read.batch.len() as u64;
+        let append = Append::from(read.batch).expect_version(
             &self.topic,
             self.key.as_encoded_bytes(),
             self.expected,
@@ -62,7 +104,13 @@ impl Conditional {
         };
         // They have one key, and therefore one place.
         if let Some(range) = appended.ranges().next() {
-            summary.add(lines, bytes, range.partition, range.count.into());
+            summary.add(&Stored {
+                last_line: read.last_line,
+                bytes: read.bytes,
+                partition: range.partition,
+                records,
+                without_key: 0,
+            });
         }
         let versions = appended.ranges().flat_map(|range| &range.versions);
         let version = versions.max().copied().unwrap_or(self.expected);
@@ -79,27 +127,31 @@ impl Conditional {
         ))?)
     }
 
-    /// All lines as one batch, and how many bytes they had.
-    async fn read(&self, mut source: Source, run: u64) -> Result<(Batch, u64), Failure> {
-        let mut batch = Batch::new(&self.topic);
-        let mut bytes = 0;
+    /// All lines as one batch. `run` is random, and makes this run's event ids its own.
+    async fn read(&self, mut source: Source, run: u64) -> Result<Lot, Failure> {
+        let mut lot = Lot {
+            batch: Batch::new(&self.topic),
+            bytes: 0,
+            last_line: 0,
+        };
         while let Some(lines) = source.recv().await {
             for line in
                 lines.map_err(|bad| Failure::General(format!("{bad}; nothing was stored")))?
             {
                 let event_id = [run.to_be_bytes(), line.number.to_be_bytes()].concat();
-                batch.push(
+                lot.batch.push(
                     &line
                         .record(Some(self.key.as_encoded_bytes()))
                         .event_id(&event_id),
                 );
-                bytes += line.bytes;
+                lot.bytes += line.bytes;
+                lot.last_line = line.number;
             }
-            if batch.bytes() > MAX_REQUEST_BYTES || batch.len() > MAX_RECORDS_PER_APPEND {
+            if lot.batch.bytes() > MAX_REQUEST_BYTES || lot.batch.len() > MAX_RECORDS_PER_APPEND {
                 return Err(too_much());
             }
         }
-        Ok((batch, bytes))
+        Ok(lot)
     }
 
     /// What a failure means; a conflict is also a result, for scripts.

@@ -1,4 +1,7 @@
 //! Key, type and time out of a line of JSON.
+//!
+//! A name with dots is that of a field within a field: `order.id` is the field `id` of the object
+//! `order`. A field whose own name has the dots counts first.
 
 use std::fmt;
 
@@ -8,15 +11,25 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::cli::time::parse_time;
+use crate::cli::time::{TimeUnit, parse_time, time_of_number};
 use crate::types::limits::{MAX_KEY_BYTES, MAX_NAME_BYTES};
 
 /// Which fields to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields {
-    pub(super) key: Option<String>,
-    pub(super) event_type: Option<String>,
-    pub(super) time: Option<String>,
+    pub(super) key: Option<Field>,
+    pub(super) event_type: Option<Field>,
+    pub(super) time: Option<Field>,
+    /// What a time that is a number counts.
+    pub(super) time_unit: TimeUnit,
+}
+
+/// A field, by its name or by the names that lead to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) name: String,
+    /// Whether a line may lack it.
+    pub(super) is_optional: bool,
 }
 
 /// What they hold.
@@ -30,34 +43,41 @@ pub(super) struct Extracted {
 impl Fields {
     /// Whether lines are taken as they are, without being JSON.
     pub(super) fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.key.is_none() && self.event_type.is_none() && self.time.is_none()
     }
 
-    /// Reads the fields of a line; says what is wrong with the line if it has none.
+    /// Reads the fields of a line; says what is wrong with the line if it lacks one, or one holds
+    /// what it cannot hold.
     pub(super) fn extract(&self, line: &[u8]) -> Result<Extracted, String> {
         if self.is_empty() {
             return Ok(Extracted::default());
         }
+        let names = [&self.key, &self.event_type, &self.time]
+            .map(|field| field.as_ref().map(|field| &*field.name));
         let mut json = serde_json::Deserializer::from_slice(line);
         let found = json
-            .deserialize_map(FieldVisitor(self))
-            .map_err(|error| not_an_object(&error))?;
-        json.end().map_err(|error| not_an_object(&error))?;
+            .deserialize_map(Names(names))
+            .map_err(|error| not_an_object(line, &error))?;
+        json.end().map_err(|error| not_an_object(line, &error))?;
+        let [key, event_type, time] = found;
 
+        let key = content(self.key.as_ref(), key, "--key-optional")?;
+        let event_type = content(self.event_type.as_ref(), event_type, "--type-optional")?;
+        let time = content(self.time.as_ref(), time, "--time-optional")?;
         Ok(Extracted {
-            key: text(self.key.as_deref(), found.key, 1, MAX_KEY_BYTES)?,
-            event_type: text(
-                self.event_type.as_deref(),
-                found.event_type,
-                0,
-                MAX_NAME_BYTES,
-            )?,
-            timestamp_ms: time(self.time.as_deref(), found.time)?,
+            key: key.map(|key| key.text(1, MAX_KEY_BYTES)).transpose()?,
+            event_type: event_type
+                .map(|event_type| event_type.text(0, MAX_NAME_BYTES))
+                .transpose()?,
+            timestamp_ms: time.map(|time| time.time(self.time_unit)).transpose()?,
         })
     }
 }
 
-fn not_an_object(error: &serde_json::Error) -> String {
+fn not_an_object(line: &[u8], error: &serde_json::Error) -> String {
+    if line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
+        return "it is UTF-16; convert the file first: iconv -f UTF-16 -t UTF-8".to_owned();
+    }
     // serde_json counts lines within the text, which is always one line here.
     let problem = error
         .to_string()
@@ -65,134 +85,153 @@ fn not_an_object(error: &serde_json::Error) -> String {
     format!("it is not a JSON object ({problem})")
 }
 
-/// The content of a field as text: a string's content, or the JSON text of a number or a boolean.
-/// Null is no content.
-fn text(
-    name: Option<&str>,
-    raw: Option<&RawValue>,
-    min: usize,
-    max: usize,
-) -> Result<Option<String>, String> {
-    let (Some(name), Some(raw)) = (name, raw) else {
+/// What a field holds, as JSON. None if it holds null, or is not there and need not be.
+fn content<'line>(
+    field: Option<&'line Field>,
+    found: Found<'line>,
+    optional: &str,
+) -> Result<Option<Content<'line>>, String> {
+    let Some(Field { name, is_optional }) = field else {
         return Ok(None);
     };
-    let json = raw.get();
-    let text = match json.as_bytes().first() {
-        Some(b'n') => return Ok(None),
-        Some(b'"') => serde_json::from_str(json)
-            .map_err(|error| format!("field {name:?} is no text: {error}"))?,
-        Some(b'{' | b'[') => {
-            return Err(format!(
-                "field {name:?} is a list or an object; it must be one value"
-            ));
-        }
-        _ => json.to_owned(),
-    };
-    match text.len() {
-        len if len < min => Err(format!(
-            "field {name:?} is empty; leave it out or make it null for no key"
+    match found.follow(name) {
+        Some(raw) if raw.get() == "null" => Ok(None),
+        Some(raw) => Ok(Some(Content {
+            name,
+            json: raw.get(),
+        })),
+        None if *is_optional => Ok(None),
+        None => Err(format!(
+            "it has no field {name:?}; {optional} takes lines without it"
         )),
-        len if len > max => Err(format!(
-            "field {name:?} has {len} bytes; at most {max} are allowed"
-        )),
-        _ => Ok(Some(text)),
     }
 }
 
-fn time(name: Option<&str>, raw: Option<&RawValue>) -> Result<Option<i64>, String> {
-    let Some(text) = text(name, raw, 0, usize::MAX)? else {
-        return Ok(None);
-    };
-    let is_string = raw.is_some_and(|raw| raw.get().starts_with('"'));
-    let time = if is_string {
-        parse_time(&text)
-    } else {
-        text.parse().ok()
-    };
-    time.map(Some).ok_or_else(|| {
-        format!(
-            "field {:?} is {text:?}, not a time such as \"2013-01-01T05:17:00Z\", \"2013-01-01T05:17:00\" (UTC) or \
-             1357017420000 (milliseconds)",
-            name.unwrap_or_default()
-        )
-    })
+/// What a field holds that is not null.
+#[derive(Clone, Copy)]
+struct Content<'line> {
+    name: &'line str,
+    json: &'line str,
 }
 
-/// The raw fields of one object; where a name repeats, the last one counts.
-#[derive(Default)]
+impl Content<'_> {
+    /// A string's content, or the JSON text of a number or a boolean.
+    fn text(self, min: usize, max: usize) -> Result<String, String> {
+        let Self { name, json } = self;
+        let text = match json.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(json)
+                .map_err(|error| format!("field {name:?} is no text: {error}"))?,
+            Some(b'{' | b'[') => {
+                return Err(format!(
+                    "field {name:?} is a list or an object; it must be one value"
+                ));
+            }
+            _ => json.to_owned(),
+        };
+        match text.len() {
+            len if len < min => Err(format!("field {name:?} is empty; make it null for no key")),
+            len if len > max => Err(format!(
+                "field {name:?} has {len} bytes; at most {max} are allowed"
+            )),
+            _ => Ok(text),
+        }
+    }
+
+    /// Milliseconds since 1970: from a date, or from a number, which may be in quotes.
+    fn time(self, unit: TimeUnit) -> Result<i64, String> {
+        let name = self.name;
+        let text = self.text(0, usize::MAX)?;
+        let is_string = self.json.starts_with('"');
+        if is_string && let Some(time) = parse_time(&text) {
+            return Ok(time);
+        }
+        let number = time_of_number(&text, unit).ok_or_else(|| {
+            format!(
+                "field {name:?} is {text:?}, not a time such as \"2013-01-01T05:17:00Z\", \
+                 \"2013-01-01T05:17:00\" (UTC) or a number, in the unit of --time-unit"
+            )
+        })?;
+        number.map_err(|problem| format!("field {name:?} is {problem}"))
+    }
+}
+
+/// How much of a field's name was found, and what is there.
+#[derive(Clone, Copy, Debug, Default)]
 struct Found<'line> {
-    key: Option<&'line RawValue>,
-    event_type: Option<&'line RawValue>,
-    time: Option<&'line RawValue>,
+    /// Bytes of the name.
+    matched: usize,
+    raw: Option<&'line RawValue>,
 }
 
-struct FieldVisitor<'a>(&'a Fields);
+impl<'line> Found<'line> {
+    /// What the field holds, whose name may go on within what was found.
+    fn follow(self, name: &str) -> Option<&'line RawValue> {
+        let raw = self.raw?;
+        let Some(rest) = name.get(self.matched + 1..) else {
+            return Some(raw);
+        };
+        let mut json = serde_json::Deserializer::from_str(raw.get());
+        // Anything but an object has no fields.
+        let [within] = json.deserialize_map(Names([Some(rest)])).ok()?;
+        within.follow(rest)
+    }
+}
 
-impl<'line> Visitor<'line> for FieldVisitor<'_> {
-    type Value = Found<'line>;
+/// The names to look for among the fields of one object. The longest part of a name counts, and
+/// where a field repeats, the last one.
+struct Names<'a, const N: usize>([Option<&'a str>; N]);
+
+impl<'line, const N: usize> Visitor<'line> for Names<'_, N> {
+    type Value = [Found<'line>; N];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'line>>(self, mut map: A) -> Result<Found<'line>, A::Error> {
-        let mut found = Found::default();
-        while let Some(wanted) = map.next_key_seed(NameSeed(self.0))? {
-            if !wanted.any() {
+    fn visit_map<A: MapAccess<'line>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = [Found::default(); N];
+        while let Some(matched) = map.next_key_seed(Matching(&self.0))? {
+            if matched == [None; N] {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             // One field may serve for more than one thing.
-            let raw = Some(map.next_value::<&RawValue>()?);
-            found.key = if wanted.key { raw } else { found.key };
-            found.event_type = if wanted.event_type {
-                raw
-            } else {
-                found.event_type
-            };
-            found.time = if wanted.time { raw } else { found.time };
+            let raw = map.next_value::<&RawValue>()?;
+            for (found, matched) in found.iter_mut().zip(matched) {
+                if let Some(matched) = matched.filter(|matched| *matched >= found.matched) {
+                    *found = Found {
+                        matched,
+                        raw: Some(raw),
+                    };
+                }
+            }
         }
         Ok(found)
     }
 }
 
-/// What a field is wanted for.
-struct Wanted {
-    key: bool,
-    event_type: bool,
-    time: bool,
-}
+/// Reads a field's name: how much it is of each of these.
+struct Matching<'a, const N: usize>(&'a [Option<&'a str>; N]);
 
-impl Wanted {
-    fn any(&self) -> bool {
-        self.key || self.event_type || self.time
+impl<'de, const N: usize> DeserializeSeed<'de> for Matching<'_, N> {
+    type Value = [Option<usize>; N];
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, name: D) -> Result<Self::Value, D::Error> {
+        name.deserialize_str(self)
     }
 }
 
-/// Compares a field's name without keeping it.
-struct NameSeed<'a>(&'a Fields);
-
-impl<'line> DeserializeSeed<'line> for NameSeed<'_> {
-    type Value = Wanted;
-
-    fn deserialize<D: serde::Deserializer<'line>>(self, json: D) -> Result<Wanted, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for NameSeed<'_> {
-    type Value = Wanted;
+impl<const N: usize> Visitor<'_> for Matching<'_, N> {
+    type Value = [Option<usize>; N];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a field's name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Wanted, E> {
-        let is = |field: &Option<String>| field.as_deref() == Some(name);
-        Ok(Wanted {
-            key: is(&self.0.key),
-            event_type: is(&self.0.event_type),
-            time: is(&self.0.time),
-        })
+    fn visit_str<E>(self, found: &str) -> Result<Self::Value, E> {
+        Ok(self.0.map(|name| {
+            let rest = name?.strip_prefix(found)?;
+            (rest.is_empty() || rest.starts_with('.')).then_some(found.len())
+        }))
     }
 }

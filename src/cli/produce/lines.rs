@@ -1,6 +1,15 @@
 //! Lines out of an input.
+//!
+//! Where lines are JSON, a byte order mark and empty lines are passed over; without fields to look
+//! for, every line is a record, byte for byte.
 
-use std::io::{BufRead, BufReader, Read};
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use super::fields::{Extracted, Fields};
 use crate::{client::Record, types::limits};
@@ -12,6 +21,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// The longest line: the largest record that any topic may allow. A longer one is refused before it
 /// fills the memory.
 const MAX_LINE_BYTES: u64 = limits::RECORD_BYTES.2;
+
+/// What some programs write at the start of a file. It is no part of a JSON object.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What is to become a record.
 #[derive(Debug)]
@@ -25,6 +37,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Whether it has a key of its own.
+    pub(super) fn has_key(&self) -> bool {
+        self.extracted.key.is_some()
+    }
+
     /// The record, with this key, if one is given, instead of one out of the line.
     pub(super) fn record<'a>(&'a self, key: Option<&'a [u8]>) -> Record<'a> {
         let Extracted {
@@ -46,13 +63,24 @@ impl Line {
     }
 }
 
-/// A line that cannot be a record, or an input that cannot be read.
+/// Why there are no more lines.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{input}, line {line}: {problem}")]
-pub(super) struct BadLine {
-    input: String,
-    line: u64,
-    problem: String,
+pub(super) enum BadInput {
+    /// A line that cannot be a record, or behind which the input cannot be read.
+    #[error("{input}, line {line}: {problem}")]
+    Line {
+        input: String,
+        line: u64,
+        problem: String,
+    },
+    #[error(
+        "{input} has {lines} lines, and --skip {skip} skips more than that; is it the same input?"
+    )]
+    TooShort {
+        input: String,
+        lines: u64,
+        skip: u64,
+    },
 }
 
 /// Takes lines out of an input.
@@ -60,22 +88,41 @@ pub(super) struct Lines<R> {
     input: BufReader<R>,
     name: String,
     fields: Fields,
+    /// Lines that are not even looked at.
+    skip: u64,
     /// The number of the last line read.
     number: u64,
+    empty: Arc<AtomicU64>,
     /// What ends the input, once what came before it has been returned.
-    bad: Option<BadLine>,
+    bad: Option<BadInput>,
+}
+
+/// What is next in an input.
+enum Next {
+    Line(Line),
+    /// Nothing, where a JSON object should be.
+    Empty,
+    End,
 }
 
 impl<R: Read> Lines<R> {
-    pub(super) fn new(input: R, name: &str, fields: Fields) -> Self {
+    /// All lines behind the first `skip`.
+    pub(super) fn new(input: R, name: &str, fields: Fields, skip: u64) -> Self {
         let input = BufReader::with_capacity(CHUNK_BYTES, input);
         Self {
             input,
             name: name.to_owned(),
             fields,
+            skip,
             number: 0,
+            empty: Arc::default(),
             bad: None,
         }
+    }
+
+    /// How many lines were empty and no records, as far as it was read.
+    pub(super) fn empty_lines(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.empty)
     }
 
     /// The next lines; none at the end. Waits for input only while it has no line to return.
@@ -84,20 +131,25 @@ impl<R: Read> Lines<R> {
     ///
     /// At the first bad line, when all that came before it has been returned. There is nothing
     /// behind it.
-    pub(super) fn next(&mut self) -> Result<Option<Vec<Line>>, BadLine> {
+    pub(super) fn next(&mut self) -> Result<Option<Vec<Line>>, BadInput> {
+        self.pass_over_skipped()?;
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while self.bad.is_none() && lines.len() < CHUNK_LINES && bytes < CHUNK_BYTES {
-            if !lines.is_empty() && self.input.buffer().is_empty() {
+            // What is whole does not wait for the end of what is not.
+            if !lines.is_empty() && !self.input.buffer().contains(&b'\n') {
                 break;
             }
             match self.read_line() {
-                Ok(Some(line)) => {
+                Ok(Next::Line(line)) => {
                     bytes += line.value.len();
                     lines.push(line);
                 }
-                Ok(None) => break,
+                Ok(Next::Empty) => {
+                    self.empty.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(Next::End) => break,
                 Err(problem) => {
-                    self.bad = Some(BadLine {
+                    self.bad = Some(BadInput::Line {
                         input: self.name.clone(),
                         line: self.number,
                         problem,
@@ -112,16 +164,36 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    fn read_line(&mut self) -> Result<Option<Line>, String> {
+    fn pass_over_skipped(&mut self) -> Result<(), BadInput> {
+        while self.number < self.skip {
+            let passed = self.input.skip_until(b'\n');
+            let passed = passed.map_err(|error| BadInput::Line {
+                input: self.name.clone(),
+                line: self.number + 1,
+                problem: cannot_read_on(&error),
+            })?;
+            if passed == 0 {
+                return Err(BadInput::TooShort {
+                    input: self.name.clone(),
+                    lines: self.number,
+                    skip: self.skip,
+                });
+            }
+            self.number += 1;
+        }
+        Ok(())
+    }
+
+    fn read_line(&mut self) -> Result<Next, String> {
         self.number += 1;
         let mut value = Vec::new();
         let mut limited = (&mut self.input).take(MAX_LINE_BYTES + 1);
         let read = limited
             .read_until(b'\n', &mut value)
-            .map_err(|error| format!("cannot read on: {error}"))?;
+            .map_err(|error| cannot_read_on(&error))?;
         let bytes = read as u64;
         match bytes {
-            0 => return Ok(None),
+            0 => return Ok(Next::End),
             len if len > MAX_LINE_BYTES => {
                 return Err(format!("it is longer than {MAX_LINE_BYTES} bytes"));
             }
@@ -130,12 +202,24 @@ impl<R: Read> Lines<R> {
         if value.last() == Some(&b'\n') {
             value.pop();
         }
+        if !self.fields.is_empty() {
+            if value.starts_with(BYTE_ORDER_MARK) {
+                value.drain(..BYTE_ORDER_MARK.len());
+            }
+            if value.trim_ascii().is_empty() {
+                return Ok(Next::Empty);
+            }
+        }
         let extracted = self.fields.extract(&value)?;
-        Ok(Some(Line {
+        Ok(Next::Line(Line {
             number: self.number,
             bytes,
             value,
             extracted,
         }))
     }
+}
+
+fn cannot_read_on(error: &io::Error) -> String {
+    format!("cannot read on: {error}")
 }

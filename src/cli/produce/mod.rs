@@ -15,24 +15,25 @@ mod summary;
 mod tests;
 
 use std::{
-    io::{self, IsTerminal, Read},
+    io::{self, IsTerminal, Read, Write},
     path::Path,
+    sync::atomic::Ordering,
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::{Failure, connection::Server, flags::ProduceFlags, output};
+use super::{Failure, connection::Server, flags::ProduceFlags, output, signals::Stop};
 use crate::{
-    client::{Client, Producer},
+    client::Producer,
     env::Env,
     types::{PartitionId, Version},
 };
 use conditional::Conditional;
 use delivery::{Stopped, deliver};
-use fields::Fields;
-use lines::{BadLine, Line, Lines};
+use fields::{Field, Fields};
+use lines::{BadInput, Line, Lines};
 use summary::Summary;
 
 /// Chunks of lines that are read before those before them are taken.
@@ -42,71 +43,105 @@ const CHUNKS_AHEAD: usize = 4;
 /// broker that works may take this long.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a line waits for others to go with it.
+const LINGER: Duration = Duration::from_millis(5);
+
 /// Lines, until the input ends or has a bad one.
-type Source = mpsc::Receiver<Result<Vec<Line>, BadLine>>;
+type Source = mpsc::Receiver<Result<Vec<Line>, BadInput>>;
 
 pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
     let server = Server::new(&flags.connection).retrying(&flags.retry_for)?;
-    let fields = Fields {
-        key: flags.key_field.clone(),
-        event_type: flags.type_field.clone(),
-        time: flags.time_field.clone(),
-    };
     // The file is opened first: a name that is mistyped should not need a broker to be noticed.
     let input = Input::open(flags.file.as_deref()).await?;
     let progress = progress(input.len);
-    let client = server.connect().await?;
-    let json = flags.connection.json;
-
-    if let (Some(key), Some(expected)) = (&flags.key, flags.expect_version) {
-        let conditional = Conditional {
-            topic: flags.topic,
-            key: key.clone(),
-            expected: Version(expected),
-        };
-        let source = read_lines(Lines::new(input.bytes, &input.name, fields));
-        let appended = conditional
-            .append(
-                &server,
-                client,
-                source,
-                env.random.next_u64(),
-                Summary::new(env.clock),
-                json,
-            )
-            .await;
-        progress.finish_and_clear();
-        return appended;
-    }
-
-    let producer = open(&client, &flags, &server).await?;
-    let source = read_lines(Lines::new(input.bytes, &input.name, fields));
-    let key = flags.key.as_ref().map(|key| key.as_encoded_bytes());
-    let (summary, outcome) = deliver(
-        producer,
-        key,
-        source,
-        Summary::new(env.clock),
-        progress.clone(),
-    )
-    .await;
+    let lines = Lines::new(input.bytes, &input.name, fields(&flags), flags.skip);
+    let empty_lines = lines.empty_lines();
+    let produced = match (&flags.key, flags.expect_version) {
+        (Some(key), Some(expected)) => {
+            let conditional = Conditional {
+                topic: flags.topic.clone(),
+                key: key.clone(),
+                expected: Version(expected),
+            };
+            conditional.run(&flags, &server, lines, env).await
+        }
+        _ => deliver_lines(&flags, &server, lines, &progress, env).await,
+    };
     progress.finish_and_clear();
-    if json {
-        output::json(&summary.json(&flags.topic))?;
-    } else {
-        summary.print(&flags.topic)?;
+    let empty = empty_lines.load(Ordering::Relaxed);
+    if empty > 0 {
+        let empty = output::counted(empty, "empty line");
+        // A remark that nobody reads is no failure.
+        let _ = writeln!(io::stderr(), "{empty} passed over");
     }
-    outcome.map_err(|stopped| stopped.into_failure(&summary))
+    produced
 }
 
-async fn open(client: &Client, flags: &ProduceFlags, server: &Server) -> Result<Producer, Failure> {
-    let mut producer = client
+fn fields(flags: &ProduceFlags) -> Fields {
+    let field = |name: &Option<String>, is_optional| {
+        let name = name.clone()?;
+        Some(Field { name, is_optional })
+    };
+    Fields {
+        key: field(&flags.key_field, flags.key_optional),
+        event_type: field(&flags.type_field, flags.type_optional),
+        time: field(&flags.time_field, flags.time_optional),
+        time_unit: flags.time_unit,
+    }
+}
+
+async fn deliver_lines(
+    flags: &ProduceFlags,
+    server: &Server,
+    lines: Lines<impl Read + Send + 'static>,
+    progress: &ProgressBar,
+    env: Env,
+) -> Result<(), Failure> {
+    let producer = open(flags, server).await.map_err(nothing_stored)?;
+    let stop = Stop::on_signals()?;
+    let key = flags.key.as_ref().map(|key| key.as_encoded_bytes());
+    let summary = Summary::new(env.clock, flags.skip);
+    let source = read_lines(lines);
+    let (summary, outcome) = deliver(producer, key, source, summary, progress.clone(), stop).await;
+    progress.finish_and_clear();
+    let printed = if flags.connection.json {
+        output::json(&summary.json(&flags.topic))
+    } else {
+        summary.print(&flags.topic)
+    };
+    // What became of the lines is worth more than that nobody could be told on standard output.
+    outcome.map_err(|stopped| stopped.into_failure(&summary))?;
+    printed.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Output(error),
+        _ => Failure::General(format!(
+            "cannot write the output: {error}; {}",
+            summary.stored()
+        )),
+    })
+}
+
+async fn open(flags: &ProduceFlags, server: &Server) -> Result<Producer, Failure> {
+    let mut producer = server
+        .connect()
+        .await?
         .producer(&flags.topic)
+        .linger(LINGER)
         .give_up_after(server.retry_for().max(LEAST_PATIENCE));
     if let Some(partition) = flags.partition {
         producer = producer.partition(PartitionId(partition));
     }
     Ok(producer.open().await?)
+}
+
+/// It failed before the first line was sent.
+fn nothing_stored(failure: Failure) -> Failure {
+    let message = format!("{failure}; nothing was stored");
+    match failure {
+        Failure::Call(source) | Failure::CallIn { source, .. } => {
+            Failure::CallIn { message, source }
+        }
+        failure => failure,
+    }
 }
 
 /// Reads on a thread of its own, which may wait for input.
@@ -133,7 +168,7 @@ struct Input {
 
 impl Input {
     async fn open(file: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = file else {
+        let Some(path) = file.filter(|path| path.as_os_str() != "-") else {
             return Ok(Self {
                 bytes: Box::new(io::stdin()),
                 name: "standard input".to_owned(),
@@ -178,43 +213,60 @@ fn progress(len: Option<u64>) -> ProgressBar {
 impl Stopped {
     /// Says how far it came, so that it can be gone on from there.
     fn into_failure(self, summary: &Summary) -> Failure {
-        let stored = summary.stored();
+        let so_far = format!("{}; {}", summary.stored(), summary.go_on());
         match self {
-            Self::BadLine(bad) => Failure::General(format!("{bad}; {stored}")),
+            Self::BadInput(bad @ BadInput::TooShort { .. }) => {
+                Failure::General(format!("{bad}; nothing was stored"))
+            }
+            Self::BadInput(bad) => Failure::General(format!("{bad}; {so_far}")),
+            Self::Told(signal) => Failure::Stopped {
+                message: format!("interrupted; {so_far}"),
+                signal,
+            },
+            Self::ToldAgain { lines, signal } => Failure::Stopped {
+                message: format!("interrupted; {}", in_doubt(lines, summary)),
+                signal,
+            },
             Self::Refused { lines, error } => {
                 let (lines, were) = match lines {
                     (first, last) if first == last => (format!("line {first}"), "was"),
                     (first, last) => (format!("lines {first} to {last}"), "were"),
                 };
                 Failure::CallIn {
-                    message: format!("{lines} {were} refused: {error}; {stored}"),
+                    message: format!("{lines} {were} refused: {error}; {so_far}"),
                     source: error,
                 }
             }
             Self::Lost {
-                lines: Some((first, last)),
+                lines: Some(lines),
                 error,
-            } => {
-                let lines = if first == last {
-                    format!("line {first} is")
-                } else {
-                    format!("lines {first} to {last} are")
-                };
-                let before = if summary.is_empty() {
-                    String::new()
-                } else {
-                    format!("; {stored}")
-                };
-                let message = format!("it is not known whether {lines} stored: {error}{before}");
-                Failure::CallIn {
-                    message,
-                    source: error,
-                }
-            }
+            } => Failure::CallIn {
+                message: format!("{error}; {}", in_doubt(lines, summary)),
+                source: error,
+            },
             Self::Lost { lines: None, error } => Failure::CallIn {
-                message: format!("{error}; {stored}"),
+                message: format!("{error}; {so_far}"),
                 source: error,
             },
         }
     }
+}
+
+/// What is known of lines of which it is not known whether they are stored, and of those before.
+fn in_doubt((first, last): (u64, u64), summary: &Summary) -> String {
+    let before = summary.last_line();
+    let lines = if first == last {
+        format!("line {first} is")
+    } else {
+        format!("lines {first} to {last} are")
+    };
+    let stored = if before < first && before > summary.skipped() {
+        format!("{}; ", summary.stored())
+    } else {
+        String::new()
+    };
+    format!(
+        "{stored}it is not known whether {lines} stored; look there, then go on with --skip \
+         {before}, which sends them again, or --skip {last}, which leaves them out"
+    )
 }

@@ -1,58 +1,83 @@
 //! What a run of `produce` has stored.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{
-    cli::{Failure, output},
-    env::Clock,
-    types::PartitionId,
-};
+use crate::{cli::output, env::Clock, types::PartitionId};
 
 /// Counts what is stored.
 pub(super) struct Summary {
     clock: Arc<dyn Clock>,
     started: Duration,
     records: u64,
+    without_key: u64,
     bytes: u64,
+    skipped: u64,
     last_line: u64,
     partitions: BTreeMap<PartitionId, u64>,
 }
 
+/// Some lines that were stored, all in one partition.
+pub(super) struct Stored {
+    /// The number of the last one.
+    pub(super) last_line: u64,
+    pub(super) bytes: u64,
+    pub(super) partition: PartitionId,
+    pub(super) records: u64,
+    /// How many of the records have no key.
+    pub(super) without_key: u64,
+}
+
 impl Summary {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    /// Of an input of which the first lines are skipped.
+    pub(super) fn new(clock: Arc<dyn Clock>, skipped: u64) -> Self {
         let started = clock.elapsed();
         Self {
             clock,
             started,
             records: 0,
+            without_key: 0,
             bytes: 0,
-            last_line: 0,
+            skipped,
+            last_line: skipped,
             partitions: BTreeMap::new(),
         }
     }
 
-    /// Counts what lines up to this one became.
-    pub(super) fn add(&mut self, last_line: u64, bytes: u64, partition: PartitionId, records: u64) {
-        self.last_line = last_line;
-        self.bytes += bytes;
-        self.records += records;
-        *self.partitions.entry(partition).or_default() += records;
-    }
-
-    /// Whether nothing is known to be stored.
-    pub(super) fn is_empty(&self) -> bool {
-        self.last_line == 0
+    pub(super) fn add(&mut self, stored: &Stored) {
+        self.last_line = stored.last_line;
+        self.bytes += stored.bytes;
+        self.records += stored.records;
+        self.without_key += stored.without_key;
+        *self.partitions.entry(stored.partition).or_default() += stored.records;
     }
 
     /// How far it came, for an error message.
     pub(super) fn stored(&self) -> String {
-        match self.last_line {
-            0 => "nothing was stored".to_owned(),
-            1 => "line 1 is stored".to_owned(),
-            last => format!("lines 1 to {last} are stored"),
+        match (self.skipped + 1, self.last_line) {
+            (first, last) if last < first => "nothing was stored".to_owned(),
+            (first, last) if first == last => format!("line {first} is stored"),
+            (first, last) => format!("lines {first} to {last} are stored"),
         }
+    }
+
+    /// How to go on behind what is stored.
+    pub(super) fn go_on(&self) -> String {
+        match self.last_line {
+            0 => "go on from line 1".to_owned(),
+            last => format!("go on from line {} with --skip {last}", last + 1),
+        }
+    }
+
+    /// How many lines were not to be looked at.
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// How many lines need not be sent again.
+    pub(super) fn last_line(&self) -> u64 {
+        self.last_line
     }
 
     pub(super) fn json(&self, topic: &str) -> Value {
@@ -63,18 +88,21 @@ impl Summary {
         json!({
             "topic": topic,
             "records": self.records,
+            "without_key": self.without_key,
             "bytes": self.bytes,
+            "last_line": self.last_line,
             "seconds": self.seconds(),
             "partitions": partitions,
         })
     }
 
-    pub(super) fn print(&self, topic: &str) -> Result<(), Failure> {
+    pub(super) fn print(&self, topic: &str) -> io::Result<()> {
         output::line(format_args!(
-            "{}, {}, in {:.2} s to topic {topic}",
+            "{}, {}, in {:.2} s to topic {topic}, {} without a key",
             output::counted(self.records, "record"),
             output::bytes(self.bytes),
-            self.seconds()
+            self.seconds(),
+            output::count(self.without_key),
         ))?;
         for (partition, records) in &self.partitions {
             output::line(format_args!(

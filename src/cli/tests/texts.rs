@@ -1,8 +1,17 @@
 //! Texts in and out.
 
+use std::ffi::OsString;
+
 use clap::CommandFactory;
 
-use crate::cli::{failure::Failure, flags::Flags, output, time};
+use crate::cli::{
+    connection::with_port,
+    failure::Failure,
+    flags::Flags,
+    output,
+    question::Console,
+    time::{self, TimeUnit},
+};
 use crate::{
     client::{self, Error},
     types::{Offset, Position},
@@ -14,19 +23,68 @@ fn the_flags_are_consistent() {
 }
 
 #[test]
-fn a_time_is_read_with_a_zone_or_as_utc() {
-    for (text, expected) in [
-        ("2013-01-01T05:17:00Z", Some(1_357_017_420_000)),
-        ("2013-01-01T05:17:00", Some(1_357_017_420_000)),
-        ("2013-01-01T06:17:00+01:00", Some(1_357_017_420_000)),
-        ("2013-01-01 05:17:00.25", Some(1_357_017_420_250)),
-        ("1969-12-31T23:59:59Z", Some(-1000)),
-        ("2013-01-01", Some(1_356_998_400_000)),
-        ("yesterday", None),
-        ("2013-13-01T00:00:00Z", None),
-        ("", None),
+fn a_time_is_read_as_files_have_it() {
+    for text in [
+        "2013-01-01T05:17:00Z",
+        "2013-01-01t05:17:00z",
+        "2013-01-01T05:17:00",
+        "2013-01-01 05:17:00",
+        "2013-01-01 05:17",
+        "2013-01-01T05:17Z",
+        "2013-01-01 05:17:00Z",
+        "2013-01-01 05:17:00 UTC",
+        "2013-01-01 05:17:00.000 GMT",
+        "2013-01-01 05:17:00.000 +0000 UTC",
+        "2013-01-01T06:17:00+01:00",
+        "2013-01-01T06:17:00+0100",
+        "2013-01-01T06:17:00+01",
+        "2013-01-01 06:17:00 +0100",
+        "2013-01-01T00:17:00-05:00",
+        "2013-01-01 00:17:00-05",
+        "2013-01-01T10:47:00.000000+05:30",
+        "2013-01-01T06:17:00+01:00[Europe/Paris]",
+        "2013-01-01T05:17:00.0009Z",
+        "2013-01-01T05:17:00,000Z",
+        "2013-01-01T05:17:00.000000000Z",
+        "20130101T051700Z",
+        " 2013-01-01T05:17:00Z ",
     ] {
-        assert_eq!(time::parse_time(text), expected, "{text}");
+        assert_eq!(time::parse_time(text), Some(1_357_017_420_000), "{text}");
+    }
+    for (text, expected) in [
+        ("2013-01-01 05:17:00.25", 1_357_017_420_250),
+        ("2013-01-01T05:17:00.2509999+00:00", 1_357_017_420_250),
+        ("1969-12-31T23:59:59Z", -1000),
+        ("1969-12-31T23:59:59.9999Z", -1),
+        ("2013-01-01", 1_356_998_400_000),
+        ("2013-01-01Z", 1_356_998_400_000),
+        ("2024-02-29", 1_709_164_800_000),
+        ("9999-12-31T23:59:59.999Z", 253_402_300_799_999),
+        ("0001-01-01T00:00:00Z", -62_135_596_800_000),
+    ] {
+        assert_eq!(time::parse_time(text), Some(expected), "{text}");
+    }
+    for text in [
+        "yesterday",
+        "2013-13-01T00:00:00Z",
+        "2023-02-29",
+        "2013-01-01T25:00:00Z",
+        "2013-01-01T05:17:00+25:00",
+        "2013-01-01T05:17:00+1",
+        "2013-01-01T05:17:00+01:00:00:00",
+        "2013-01-01T05:17:00+\u{e9}1",
+        "2013-01-01T05:17:00[Europe/Paris]",
+        "2013-01-01T05:17:00 CET",
+        "2013-01-01T05:17:00+01:00Z",
+        "2013-01-01 05:17:00 +0100 UTC",
+        "2013-01-01T05:17:00+01:00+00:00",
+        "2013-01-01+01:00",
+        "01/02/2013",
+        "Z",
+        "+",
+        "",
+    ] {
+        assert_eq!(time::parse_time(text), None, "{text}");
     }
 }
 
@@ -36,7 +94,12 @@ fn a_time_is_written_to_the_millisecond() {
         time::format_time(1_357_017_420_250),
         "2013-01-01T05:17:00.250Z"
     );
+    assert_eq!(
+        time::format_time(253_402_300_799_999),
+        "9999-12-31T23:59:59.999Z"
+    );
     assert_eq!(time::format_time(i64::MAX), i64::MAX.to_string());
+    assert_eq!(time::format_time(i64::MIN), i64::MIN.to_string());
 }
 
 #[test]
@@ -105,4 +168,157 @@ fn the_exit_code_says_what_is_true() {
     assert_eq!(Failure::DataLoss(String::new()).code(), 6);
     assert_eq!(Failure::Storage(String::new()).code(), 74);
     assert_eq!(Failure::Unusable(String::new()).code(), 78);
+}
+
+#[test]
+fn a_number_is_a_time_from_1990_to_2100() {
+    let number = |text, unit| time::time_of_number(text, unit).unwrap();
+    for (text, unit, expected) in [
+        ("1767225600", TimeUnit::Seconds, 1_767_225_600_000),
+        ("1767225600.12399", TimeUnit::Seconds, 1_767_225_600_123),
+        ("631152000", TimeUnit::Seconds, 631_152_000_000),
+        ("4102444800", TimeUnit::Seconds, 4_102_444_800_000),
+        ("1767225600123", TimeUnit::Milliseconds, 1_767_225_600_123),
+        ("1767225600123.9", TimeUnit::Milliseconds, 1_767_225_600_123),
+        (
+            "1767225600123999",
+            TimeUnit::Microseconds,
+            1_767_225_600_123,
+        ),
+        (
+            "1767225600123999999",
+            TimeUnit::Nanoseconds,
+            1_767_225_600_123,
+        ),
+    ] {
+        assert_eq!(number(text, unit), Ok(expected), "{text}");
+    }
+    for (text, unit, hint) in [
+        ("1767225600", TimeUnit::Milliseconds, "--time-unit s"),
+        ("1767225600123", TimeUnit::Seconds, "--time-unit ms"),
+        ("1767225600123", TimeUnit::Nanoseconds, "--time-unit ms"),
+        (
+            "1767225600123000000",
+            TimeUnit::Milliseconds,
+            "--time-unit ns",
+        ),
+        ("631151999.999", TimeUnit::Seconds, "say which unit"),
+        ("4133980800", TimeUnit::Seconds, "2101-01-01"),
+        ("0", TimeUnit::Milliseconds, "1970-01-01"),
+        ("-1767225600", TimeUnit::Seconds, "say which unit"),
+        (
+            "99999999999999999999999999999",
+            TimeUnit::Nanoseconds,
+            "no date",
+        ),
+    ] {
+        let problem = number(text, unit).unwrap_err();
+        assert!(
+            problem.contains(hint) && problem.contains("1990"),
+            "{text}: {problem}"
+        );
+    }
+    for text in [
+        "", "-", ".", "1.", ".5", "1e9", "0x10", "+1", "1_000", "--1", "\u{661}",
+    ] {
+        assert_eq!(
+            time::time_of_number(text, TimeUnit::Seconds),
+            None,
+            "{text}"
+        );
+    }
+}
+
+/// What is asked, and whether the answer was yes.
+fn ask(answer: &str, is_terminal: bool, is_seen: bool) -> (String, Result<(), u8>) {
+    let mut output = Vec::new();
+    let console = Console {
+        input: answer.as_bytes(),
+        is_terminal,
+        output: &mut output,
+        is_seen,
+    };
+    let asked = console.ask("delete topic orders", "It is gone then.");
+    let asked = asked.map_err(|failure| failure.code());
+    (String::from_utf8(output).unwrap(), asked)
+}
+
+#[test]
+fn somebody_at_a_terminal_is_asked_and_a_script_is_not() {
+    for answer in ["y\n", "Y\n", "yes\n", " Yes \n", "y"] {
+        let (question, asked) = ask(answer, true, true);
+        assert_eq!(asked, Ok(()), "{answer:?}");
+        assert_eq!(question, "delete topic orders? It is gone then. [y/N] ");
+    }
+    for answer in ["", "\n", "n\n", "no\n", "yess\n", "orders\n"] {
+        assert_eq!(ask(answer, true, true).1, Err(1), "{answer:?}");
+    }
+    for is_seen in [false, true] {
+        assert_eq!(ask("n\n", false, is_seen), (String::new(), Ok(())));
+    }
+    // The question would go unseen.
+    assert_eq!(ask("y\n", true, false), (String::new(), Err(2)));
+}
+
+#[test]
+fn a_broker_without_a_port_is_at_the_port_of_brokers() {
+    for (given, url) in [
+        ("localhost", "http://localhost:9640"),
+        ("http://localhost", "http://localhost:9640"),
+        ("http://localhost/", "http://localhost:9640/"),
+        ("http://localhost:", "http://localhost:9640"),
+        ("10.0.0.1", "http://10.0.0.1:9640"),
+        ("::1", "http://[::1]:9640"),
+        ("[::1]", "http://[::1]:9640"),
+        ("https://[::1]/", "https://[::1]:9640/"),
+    ] {
+        assert_eq!(with_port(given), (url.to_owned(), false), "{given}");
+    }
+    for (given, url) in [
+        ("localhost:80", "http://localhost:80"),
+        ("http://localhost:9640/", "http://localhost:9640/"),
+        ("http://[::1]:1", "http://[::1]:1"),
+        ("https://broker:443", "https://broker:443"),
+    ] {
+        assert_eq!(with_port(given), (url.to_owned(), true), "{given}");
+    }
+}
+
+#[test]
+fn the_keys_of_entity_latest_come_behind_its_flags_and_nothing_else_is_moved() {
+    for (typed, expected) in [
+        (
+            "taffrail entity latest t -a b --json",
+            "taffrail entity latest --json -- t -a b",
+        ),
+        (
+            "taffrail entity --server u latest t --server=v -1 --json",
+            "taffrail entity --server u latest --server=v --json -- t -1",
+        ),
+        (
+            "taffrail entity latest t -- --json -- x",
+            "taffrail entity latest -- t --json -- x",
+        ),
+        (
+            "taffrail entity latest --help",
+            "taffrail entity latest --help --",
+        ),
+        (
+            "taffrail entity read latest k --max 3",
+            "taffrail entity read latest k --max 3",
+        ),
+        (
+            "taffrail entity --json read latest k",
+            "taffrail entity --json read latest k",
+        ),
+        (
+            "taffrail consume latest --max 3",
+            "taffrail consume latest --max 3",
+        ),
+        ("taffrail", "taffrail"),
+    ] {
+        let words = Flags::arguments(typed.split(' ').map(OsString::from));
+        let expected: Vec<_> = expected.split(' ').map(OsString::from).collect();
+        assert_eq!(words, expected, "{typed}");
+    }
 }

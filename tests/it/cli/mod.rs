@@ -1,5 +1,5 @@
 //! The binary as scripts use it: real processes, their output, and the codes they end with. A file
-//! for each subcommand; here is what they share.
+//! for each subcommand, and for what they have in common; here is what they share.
 
 #![expect(
     clippy::disallowed_methods,
@@ -9,9 +9,12 @@
 mod consume;
 mod entity;
 mod failures;
+mod input;
 mod produce;
 mod serve;
+mod stopped;
 mod topic;
+mod typed;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

@@ -66,8 +66,8 @@ fn lines_come_back_byte_for_byte_whatever_bytes_they_are() {
 fn fields_of_json_lines_become_key_type_and_time() {
     let (_dir, broker) = started();
     broker.succeed(&["topic", "create", "t"], b"");
-    let lines =
-        b"{\"id\":\"a\",\"kind\":\"made\",\"at\":\"2013-01-01T05:17:00Z\"}\n{\"id\":null,\"kind\":\"sold\",\"at\":5}\n";
+    let lines = b"{\"id\":\"a\",\"kind\":\"made\",\"at\":\"2013-01-01T05:17:00Z\"}\n\
+          {\"id\":null,\"kind\":\"sold\",\"at\":1357017420005}\n";
     let fields = [
         "produce",
         "t",
@@ -94,7 +94,7 @@ fn fields_of_json_lines_become_key_type_and_time() {
         "{}",
         records[1]
     );
-    assert_eq!(records[1]["timestamp_ms"], 5);
+    assert_eq!(records[1]["timestamp_ms"], 1_357_017_420_005_i64);
     let since = broker.succeed(
         &[
             "consume",

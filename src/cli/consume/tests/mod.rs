@@ -1,10 +1,11 @@
 //! What records look like, and what a consumer reads.
 
-use super::plan::Plan;
+use super::{Consumer, plan::Plan};
 use crate::{
-    cli::record::Format,
-    client::Record,
+    cli::{connection::Server, record::Format},
+    client::{Batch, Client, NewTopic, Record},
     proto,
+    testing::TestBroker,
     types::{Offset, PartitionId, Position, RecordView},
 };
 use prost::Message;
@@ -132,7 +133,7 @@ fn plan(ends: &[u64], from: Position, follow: bool, max: Option<u64>) -> Plan {
 #[test]
 fn a_finite_read_is_complete_at_the_ends_that_were_current_when_it_started() {
     let mut plan = plan(&[3, 0, 5], Position::Earliest, false, None);
-    assert!(plan.take(PartitionId(0), 2) && !plan.take(PartitionId(0), 3));
+    assert!(plan.is_wanted(PartitionId(0), 2) && !plan.is_wanted(PartitionId(0), 3));
     plan.pass_over(PartitionId(0), Offset(9));
     assert!(!plan.is_complete());
     plan.pass_over(PartitionId(2), Offset(5));
@@ -154,10 +155,66 @@ fn an_offset_past_the_end_is_left_for_the_broker_to_refuse() {
 #[test]
 fn a_limit_counts_over_all_partitions() {
     let mut plan = plan(&[3, 3], Position::Earliest, true, Some(2));
-    assert!(
-        plan.take(PartitionId(0), 0)
-            && plan.take(PartitionId(1), 0)
-            && !plan.take(PartitionId(1), 1)
-    );
-    assert!(plan.is_complete());
+    for partition in [0, 1] {
+        assert!(plan.is_wanted(PartitionId(partition), 0));
+        plan.count_printed();
+    }
+    assert!(!plan.is_wanted(PartitionId(1), 1) && plan.is_complete());
+}
+
+/// What is printed of a topic to which others append after the ends were asked for.
+async fn printed(
+    client: &Client,
+    topic: &str,
+    follow: bool,
+    max: u64,
+    meanwhile: impl AsyncFnOnce(),
+) -> Vec<String> {
+    let plan = Plan::new(client, topic, None, Position::Earliest, follow, Some(max));
+    let plan = plan.await.unwrap();
+    meanwhile().await;
+    let mut consumer = Consumer::new(plan, Format::Value, Vec::new());
+    let server = Server::at("http://nobody.is.lost");
+    consumer.consume(client.clone(), &server).await.unwrap();
+    let output = String::from_utf8(consumer.output).unwrap();
+    output.lines().map(str::to_owned).collect()
+}
+
+async fn append(client: &Client, topic: &str, partition: u32, records: usize, record: &Record<'_>) {
+    let mut batch = Batch::to_partition(topic, PartitionId(partition));
+    for _ in 0..records {
+        batch.push(record);
+    }
+    client.append(batch).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_records_are_printed_as_were_there_although_others_are_appended() {
+    let broker = TestBroker::start().await;
+    let client = broker.client();
+    for (max, expected) in [(1, 1), (80, 80), (100, 100), (101, 100)] {
+        let topic = &format!("t-{max}");
+        let new = NewTopic::new(topic).partitions(2);
+        client.topics().create(&new).await.unwrap();
+        for partition in 0..2 {
+            append(&client, topic, partition, 50, &Record::new().value("old")).await;
+        }
+        let lines = printed(&client, topic, false, max, async || {
+            append(&client, topic, 0, 100, &Record::new().value("new")).await;
+        });
+        assert_eq!(lines.await, vec!["old"; expected], "{max}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_without_a_value_are_not_among_those_that_are_printed() {
+    let broker = TestBroker::start().await;
+    let client = broker.client();
+    client.topics().create(&NewTopic::new("t")).await.unwrap();
+    append(&client, "t", 0, 3, &Record::tombstone("gone")).await;
+    append(&client, "t", 0, 3, &Record::new().value("there")).await;
+    for follow in [false, true] {
+        let lines = printed(&client, "t", follow, 2, async || {}).await;
+        assert_eq!(lines, ["there", "there"], "follow: {follow}");
+    }
 }

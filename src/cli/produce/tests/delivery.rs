@@ -3,20 +3,28 @@
 use std::{io::Cursor, time::Duration};
 
 use indicatif::ProgressBar;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
-    cli::produce::{
-        delivery::{Stopped, deliver},
-        fields::Fields,
-        lines::Lines,
-        summary::Summary,
+    cli::{
+        produce::{
+            delivery::{Stopped, deliver},
+            fields::Fields,
+            lines::Lines,
+            summary::Summary,
+        },
+        signals::{Stop, StopSignal, Told},
     },
     client::{Client, NewTopic},
     env::Env,
     testing::TestBroker,
     types::PartitionId,
 };
+
+/// Nobody tells it to stop.
+fn never() -> Stop {
+    Stop::told_by(watch::channel(Told::default()).1)
+}
 
 async fn values(client: &Client, topic: &str) -> Vec<String> {
     let mut reading = client.read(topic).open().await.unwrap();
@@ -39,7 +47,7 @@ fn start(
     let (sender, source) = mpsc::channel(1);
     let (tell, taken) = mpsc::channel(1);
     tokio::spawn(async move {
-        let mut lines = Lines::new(Cursor::new(input), "input", Fields::default());
+        let mut lines = Lines::new(Cursor::new(input), "input", Fields::default(), 0);
         while let Some(chunk) = lines.next().transpose() {
             if sender.send(chunk).await.is_err() || tell.send(()).await.is_err() {
                 break;
@@ -58,8 +66,9 @@ fn start(
             producer,
             None,
             source,
-            Summary::new(Env::system().clock),
+            Summary::new(Env::system().clock, 0),
             ProgressBar::hidden(),
+            never(),
         )
         .await
     });
@@ -139,18 +148,82 @@ async fn what_the_broker_refuses_ends_the_delivery_although_more_input_could_com
         .await
         .unwrap();
     let (sender, source) = mpsc::channel(1);
-    let mut lines = Lines::new(&b"one\ntwo\n"[..], "input", Fields::default());
+    let mut lines = Lines::new(&b"one\ntwo\n"[..], "input", Fields::default(), 0);
     sender
         .send(Ok(lines.next().unwrap().unwrap()))
         .await
         .unwrap();
 
-    let summary = Summary::new(Env::system().clock);
-    let (summary, outcome) = deliver(producer, None, source, summary, ProgressBar::hidden()).await;
+    let summary = Summary::new(Env::system().clock, 0);
+    let (summary, outcome) = deliver(
+        producer,
+        None,
+        source,
+        summary,
+        ProgressBar::hidden(),
+        never(),
+    )
+    .await;
 
     let Stopped::Refused { lines, error } = outcome.unwrap_err() else {
         panic!("it was not refused")
     };
     assert_eq!((lines, error.reason()), ((1, 2), Some("UNKNOWN_PARTITION")));
     assert_eq!(summary.stored(), "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_tells_it_to_stop_gets_all_that_was_sent_and_who_tells_it_twice_need_not_wait() {
+    let mut broker = TestBroker::start().await;
+    let client = broker.client();
+    client
+        .topics()
+        .create(&NewTopic::new("orders"))
+        .await
+        .unwrap();
+    for is_lost in [false, true] {
+        let producer = client.producer("orders").open().await.unwrap();
+        let (sender, source) = mpsc::channel(1);
+        let (tell, told) = watch::channel(Told::default());
+        let summary = Summary::new(Env::system().clock, 0);
+        let delivering = tokio::spawn(deliver(
+            producer,
+            None,
+            source,
+            summary,
+            ProgressBar::hidden(),
+            Stop::told_by(told),
+        ));
+        if is_lost {
+            broker.crash().await;
+        }
+        let mut lines = Lines::new(&b"one\ntwo\n"[..], "input", Fields::default(), 0);
+        sender
+            .send(Ok(lines.next().unwrap().unwrap()))
+            .await
+            .unwrap();
+        // The channel holds one: when it has room, the first was taken.
+        drop(sender.reserve().await.unwrap());
+        tell.send_modify(|told| *told = told.again(StopSignal::Terminate));
+        if is_lost {
+            tell.send_modify(|told| *told = told.again(StopSignal::Interrupt));
+        }
+        let (summary, outcome) = delivering.await.unwrap();
+        match outcome.unwrap_err() {
+            Stopped::Told(signal) => {
+                assert_eq!(signal, StopSignal::Terminate);
+                assert!(!is_lost || summary.last_line() == 0);
+                let stored = values(&broker.client(), "orders").await.len() as u64;
+                assert_eq!(stored, summary.last_line(), "what is said to be stored is");
+            }
+            Stopped::ToldAgain { lines, signal } => {
+                assert_eq!(
+                    (lines.1, signal),
+                    (summary.last_line() + 2, StopSignal::Terminate)
+                );
+                assert!(is_lost, "it was told once");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

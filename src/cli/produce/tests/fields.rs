@@ -1,13 +1,28 @@
 //! Key, type and time out of lines.
 
-use crate::cli::produce::fields::{Extracted, Fields};
+use crate::cli::{
+    produce::fields::{Extracted, Field, Fields},
+    time::TimeUnit,
+};
+
+fn field(name: &str, is_optional: bool) -> Option<Field> {
+    let name = name.to_owned();
+    Some(Field { name, is_optional })
+}
 
 fn fields() -> Fields {
-    let field = |name: &str| Some(name.to_owned());
     Fields {
-        key: field("tail"),
-        event_type: field("type"),
-        time: field("time"),
+        key: field("tail", true),
+        event_type: field("type", true),
+        time: field("time", true),
+        time_unit: TimeUnit::default(),
+    }
+}
+
+fn key_field(name: &str) -> Fields {
+    Fields {
+        key: field(name, false),
+        ..Fields::default()
     }
 }
 
@@ -31,12 +46,54 @@ fn a_flight_has_key_type_and_time() {
 }
 
 #[test]
-fn a_field_that_is_null_or_missing_is_left_out() {
+fn a_field_that_may_be_missing_and_one_that_is_null_are_left_out() {
     assert_eq!(
         fields().extract(br#"{"tail":null,"type":null}"#).unwrap(),
         Extracted::default()
     );
     assert_eq!(fields().extract(b"{}").unwrap(), Extracted::default());
+}
+
+#[test]
+fn a_field_that_may_not_be_missing_is_named() {
+    assert_eq!(
+        key_field("k").extract(br#"{"k":null}"#),
+        Ok(Extracted::default())
+    );
+    let problem = key_field("k").extract(br#"{"key":1}"#).unwrap_err();
+    assert!(
+        problem.contains("no field \"k\"") && problem.contains("--key-optional"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn a_name_with_dots_is_followed_the_longest_part_that_there_is_first() {
+    for (name, line, key) in [
+        ("a.b", r#"{"a":{"b":1}}"#, Some("1")),
+        ("a.b", r#"{"a":{"b":1},"a.b":2}"#, Some("2")),
+        ("a.b", r#"{"a.b":2,"a":{"b":1}}"#, Some("2")),
+        ("a.b", r#"{"a":{"b":null},"x":1}"#, None),
+        ("a.b.c", r#"{"a":{"b":{"c":3}}}"#, Some("3")),
+        ("a.b.c", r#"{"a":{"b.c":4}}"#, Some("4")),
+        ("a.b.c", r#"{"a.b":{"c":5},"a":{"b":{"c":3}}}"#, Some("5")),
+        ("a.b", r#"{"a":{"b":1},"a":{"b":6}}"#, Some("6")),
+        ("\u{e4}.\u{f6}", "{\"\u{e4}\":{\"\\u00f6\":7}}", Some("7")),
+        (".", r#"{"":{"":8}}"#, Some("8")),
+    ] {
+        let extracted = key_field(name).extract(line.as_bytes()).unwrap();
+        assert_eq!(extracted.key.as_deref(), key, "{name} of {line}");
+    }
+    for line in [
+        r#"{"ab":1}"#,
+        r#"{"a":1}"#,
+        r#"{"a":[{"b":1}]}"#,
+        r#"{"a":{}}"#,
+        r#"{"b":1}"#,
+    ] {
+        let problem = key_field("a.b").extract(line.as_bytes()).unwrap_err();
+        assert!(problem.contains("no field \"a.b\""), "{line}: {problem}");
+    }
 }
 
 #[test]
@@ -104,12 +161,24 @@ fn a_time_is_text_or_a_number_of_milliseconds() {
     );
     for line in [
         r#"{"time":"noon"}"#,
-        r#"{"time":1.5}"#,
         r#"{"time":true}"#,
-        r#"{"time":"1357017420000"}"#,
+        r#"{"time":"2013-13-01"}"#,
+        r#"{"time":1e12}"#,
     ] {
         assert!(time(line).unwrap_err().contains("not a time"), "{line}");
     }
+    for line in [r#"{"time":1.5}"#, r#"{"time":0}"#, r#"{"time":"20130101"}"#] {
+        let time = time(line);
+        let is_right = match &time {
+            Ok(date) => *date == Some(1_356_998_400_000),
+            Err(problem) => problem.contains("1990"),
+        };
+        assert!(is_right, "{line}: {time:?}");
+    }
+    assert_eq!(
+        time(r#"{"time":"1357017420000"}"#),
+        Ok(Some(1_357_017_420_000))
+    );
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! Commands that are told to stop, by Ctrl-C or by whoever started them.
+
+use std::{fs, io::Write, path::Path, process::Child, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{assert_fails, binary, high_watermark, started, temporary, text};
+
+fn tell(process: &Child, signal: Signal) {
+    kill_process(Pid::from_child(process), signal).expect("it runs");
+}
+
+const SIGNALS: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
+
+#[test]
+fn produce_says_how_far_it_came_and_goes_on_there() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let mut stored = 0;
+    for (signal, code) in SIGNALS {
+        let mut producing = binary()
+            .args(["produce", "t", "--server", &broker.url])
+            .spawn()
+            .expect("the binary is there");
+        let mut stdin = producing.stdin.take().expect("it is piped");
+        stdin
+            .write_all(b"1\n2\n3\nno whole line")
+            .expect("it reads");
+        stored += 3;
+        while high_watermark(&broker) < stored {
+            thread::yield_now();
+        }
+        tell(&producing, signal);
+        let output = producing.wait_with_output().expect("it was started here");
+        assert_fails(&output, code, &["lines 1 to 3 are stored", "--skip 3"]);
+        assert!(
+            text(&output.stdout).contains("3 records"),
+            "{}",
+            text(&output.stdout)
+        );
+    }
+    broker.succeed(&["produce", "t", "--skip", "3"], b"1\n2\n3\n4\n");
+    let values = text(&broker.succeed(&["consume", "t", "--from", "3"], b""));
+    assert_eq!(values, "1\n2\n3\n4\n");
+}
+
+#[test]
+fn produce_that_waits_for_a_lost_broker_ends_when_it_is_told_to_twice() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let mut producing = binary()
+        .args(["produce", "t", "--server", &broker.url, "--retry-for", "1h"])
+        .spawn()
+        .expect("the binary is there");
+    let mut stdin = producing.stdin.take().expect("it is piped");
+    stdin.write_all(b"1\n2\n").expect("it reads");
+    while high_watermark(&broker) < 2 {
+        thread::yield_now();
+    }
+    broker.kill();
+    stdin.write_all(b"3\n").expect("it reads");
+    // Signals that come while one is waited for are one: each is sent until it has done its work.
+    while producing.try_wait().expect("it was started here").is_none() {
+        tell(&producing, Signal::INT);
+        thread::yield_now();
+    }
+    let output = producing.wait_with_output().expect("it was started here");
+    assert_fails(&output, 130, &["interrupted", "stored"]);
+}
+
+#[test]
+fn an_append_of_all_lines_that_is_stopped_before_its_last_line_stores_none() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let mut producing = binary()
+        .args([
+            "produce",
+            "t",
+            "--key",
+            "k",
+            "--expect-version",
+            "0",
+            "--server",
+            &broker.url,
+        ])
+        .spawn()
+        .expect("the binary is there");
+    let mut stdin = producing.stdin.take().expect("it is piped");
+    // More than a pipe holds: some of it has been read when this returns.
+    stdin.write_all(&b"x\n".repeat(200_000)).expect("it reads");
+    tell(&producing, Signal::TERM);
+    let output = producing.wait_with_output().expect("it was started here");
+    assert_fails(&output, 143, &["nothing was stored"]);
+    assert_eq!(high_watermark(&broker), 0);
+}
+
+fn entries(dir: &Path) -> usize {
+    fs::read_dir(dir).expect("it is there").count()
+}
+
+#[test]
+fn bench_leaves_nothing_behind() {
+    for (signal, code) in SIGNALS {
+        let dir = temporary();
+        let name = dir.path().to_str().expect("UTF-8");
+        let mut measuring = binary()
+            .args(["bench", "produce", "--dir", name])
+            .env_remove("TAFFRAIL_SERVER")
+            .spawn()
+            .expect("the binary is there");
+        let measures_the_disk = || {
+            let scratch = fs::read_dir(dir.path()).expect("it is there").next();
+            scratch.is_some_and(|scratch| {
+                scratch
+                    .expect("it can be read")
+                    .path()
+                    .join("sequential")
+                    .exists()
+            })
+        };
+        while !measures_the_disk() {
+            assert!(measuring.try_wait().expect("it was started here").is_none());
+            thread::yield_now();
+        }
+        tell(&measuring, signal);
+        let output = measuring.wait_with_output().expect("it was started here");
+        assert_fails(&output, code, &["interrupted"]);
+        assert_eq!(entries(dir.path()), 0, "after {signal:?}");
+    }
+}
