@@ -3,7 +3,8 @@
 //!
 //! Reading order: `flags.rs` is what can be typed, as it is typed; each command's module gives it
 //! its meaning and carries it out; `failure.rs` says what went wrong and with which code the
-//! process ends; `output.rs` is the way out for results. Results go to standard output; progress,
+//! process ends; `signals.rs` is how a command is told to stop; `question.rs` asks before something
+//! is destroyed; `output.rs` is the way out for results. Results go to standard output; progress,
 //! logs and errors to standard error.
 
 mod bench;

@@ -50,7 +50,7 @@ impl Machine {
             ))
         };
         let (disk, disk_direct, small_sync) = measure_disk(env, scratch).map_err(disk)?;
-        let loopback = measure_loopback(env).map_err(|error| {
+        let loopback = measure_loopback(env, scratch).map_err(|error| {
             Failure::General(format!(
                 "cannot measure a connection over loopback: {error}"
             ))
@@ -78,15 +78,16 @@ impl Machine {
 fn measure_disk(env: &Env, scratch: &Scratch) -> io::Result<(f64, f64, Duration)> {
     let path = scratch.path().join("sequential");
     let file = preallocated(env, &path, SEQUENTIAL_BYTES)?;
-    let buffered = write_in_steps(env, &*file)?;
+    let buffered = write_in_steps(env, scratch, &*file)?;
     drop(file);
-    let direct = write_in_steps(env, &*env.files.open(&path, Open::Direct)?)?;
+    let direct = write_in_steps(env, scratch, &*env.files.open(&path, Open::Direct)?)?;
     env.files.remove_file(&path)?;
 
     let path = scratch.path().join("small");
     let file = preallocated(env, &path, SMALL_WRITES * SMALL_BYTES as u64)?;
     let mut latencies = Latencies::new();
     for number in 0..SMALL_WRITES {
+        scratch.check_wanted()?;
         let watch = Stopwatch::start(&env.clock);
         file.write_all_at(&[&[7; SMALL_BYTES]], number * SMALL_BYTES as u64)?;
         file.sync_data()?;
@@ -105,18 +106,19 @@ fn preallocated(env: &Env, path: &std::path::Path, bytes: u64) -> io::Result<Arc
 }
 
 /// Writes the file from its start to its end, syncing each step; in MB/s.
-fn write_in_steps(env: &Env, file: &dyn File) -> io::Result<f64> {
+fn write_in_steps(env: &Env, scratch: &Scratch, file: &dyn File) -> io::Result<f64> {
     let mut step = AlignedBuffer::with_capacity(STEP_BYTES);
     step.extend(&vec![7; STEP_BYTES]);
     let watch = Stopwatch::start(&env.clock);
     for position in (0..SEQUENTIAL_BYTES).step_by(STEP_BYTES) {
+        scratch.check_wanted()?;
         file.write_all_at(&[step.as_slice()], position)?;
         file.sync_data()?;
     }
     Ok(megabytes_per_second(SEQUENTIAL_BYTES, watch.elapsed()))
 }
 
-fn measure_loopback(env: &Env) -> io::Result<f64> {
+fn measure_loopback(env: &Env, scratch: &Scratch) -> io::Result<f64> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let sender =
@@ -135,6 +137,7 @@ fn measure_loopback(env: &Env) -> io::Result<f64> {
     let (mut buffer, mut received) = (vec![0; STEP_BYTES], 0);
     let watch = Stopwatch::start(&env.clock);
     while received < LOOPBACK_BYTES {
+        scratch.check_wanted()?;
         match stream.read(&mut buffer)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             read => received += read as u64,

@@ -4,11 +4,12 @@
 //! them; `produce.rs`, `consume.rs` and `entity.rs` are the loads, and `preload.rs` is what is
 //! there before; `machine.rs` measures the machine; `report.rs` prints. The broker, unless one is
 //! named, is a process of its own (`own_broker.rs`), so that it and its clients share nothing but
-//! the machine.
+//! the machine. `made.rs` has all that is to be removed when it ends, however that is.
 
 mod consume;
 mod entity;
 mod machine;
+mod made;
 mod measure;
 mod own_broker;
 mod payload;
@@ -21,72 +22,84 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
-use super::{Failure, connection::Server, flags::BenchFlags};
+use super::{Failure, connection::Server, flags::BenchFlags, signals::Stop};
 use crate::{
     client::{Client, NewTopic},
     env::Env,
     types::{Offset, PartitionId, Position},
 };
 use machine::Machine;
+use made::Made;
 use measure::Run;
 use own_broker::OwnBroker;
 use payload::Payload;
 use plan::{Load, Plan};
 use report::Report;
-use scratch::Scratch;
 
 /// Records of a request that preloads: enough that its own cost does not count.
 const PRELOAD_REQUEST_RECORDS: u32 = 10_000;
 
 pub(super) async fn run(flags: BenchFlags, env: Env) -> Result<(), Failure> {
-    let json = flags.connection.json;
-    tokio::select! {
-        report = measure(&flags, &env) => report?.print(json),
-        // What was started and created is ended and removed when the other branch is dropped.
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            Err(Failure::General("interrupted".to_owned()))
-        }
-    }
-}
-
-async fn measure(flags: &BenchFlags, env: &Env) -> Result<Report, Failure> {
     let plan = Plan::new(&flags.command)?;
-    let scratch = Arc::new(Scratch::create(env, &plan.dir)?);
-    let named = flags.connection.server.is_some() || crate::config::server_variable().is_some();
-    let mut own = if named {
-        None
-    } else {
-        Some(OwnBroker::start(&scratch).await?)
+    let mut stop = Stop::on_signals()?;
+    let mut made = Made::create(&env, &plan.dir)?;
+    let measured = tokio::select! {
+        measured = measure(&plan, &flags, &env, &mut made) => measured,
+        signal = stop.told() => Err(Failure::Stopped {
+            message: "interrupted".to_owned(),
+            signal,
+        }),
     };
-    let server = own.as_ref().map_or_else(
-        || Server::new(&flags.connection),
-        |own| Server::at(own.url()),
-    );
-
-    let (mut machines, mut runs) = (Vec::new(), Vec::new());
-    for _ in 0..plan.runs {
-        machines.push(measure_machine(env, &scratch).await?);
-        runs.push(
-            Bench::prepare(&plan, &server, own.as_mut(), env)
-                .await?
-                .run()
-                .await?,
-        );
+    let left = made.remove(&mut stop).await;
+    let result = measured.and_then(|report| report.print(flags.connection.json));
+    if left.is_empty() {
+        return result;
     }
-    Ok(Report {
-        plan,
-        machine: Machine::medians(&machines),
-        runs,
+    let left = format!("could not remove {}", left.join(", "));
+    Err(match result {
+        Ok(()) => Failure::General(left),
+        Err(Failure::Stopped { message, signal }) => Failure::Stopped {
+            message: format!("{message}; {left}"),
+            signal,
+        },
+        Err(failure) => {
+            // The failure is told when the command ends; a remark that nobody reads is none.
+            let _ = writeln!(io::stderr(), "{left}");
+            failure
+        }
     })
 }
 
-async fn measure_machine(env: &Env, scratch: &Arc<Scratch>) -> Result<Machine, Failure> {
-    let (env, scratch) = (env.clone(), Arc::clone(scratch));
-    let measured = tokio::task::spawn_blocking(move || Machine::measure(&env, &scratch)).await;
-    measured.expect("measuring the machine does not panic")
+async fn measure(
+    plan: &Plan,
+    flags: &BenchFlags,
+    env: &Env,
+    made: &mut Made,
+) -> Result<Report, Failure> {
+    let is_named = flags.connection.server.is_some() || crate::config::server_variable().is_some();
+    let server = match is_named {
+        true => Server::new(&flags.connection),
+        false => made.start_broker().await?,
+    };
+    let (mut machines, mut runs) = (Vec::new(), Vec::new());
+    for _ in 0..plan.runs {
+        machines.push(made.measure_machine(env).await?);
+        let topic = format!("bench-{:016x}", env.random.next_u64());
+        made.expect_topic(&server, &topic);
+        let bench = Bench::prepare(plan, &server, topic, made.own(), env).await?;
+        runs.push(bench.run().await?);
+        made.forget_topic();
+    }
+    Ok(Report {
+        plan: plan.clone(),
+        machine: Machine::medians(&machines),
+        runs,
+    })
 }
 
 /// One measurement: a plan on a topic of its own.
@@ -106,11 +119,11 @@ impl<'a> Bench<'a> {
     async fn prepare(
         plan: &'a Plan,
         server: &'a Server,
+        topic: String,
         own: Option<&'a mut OwnBroker>,
         env: &'a Env,
     ) -> Result<Self, Failure> {
         let client = server.connect().await?;
-        let topic = format!("bench-{:016x}", env.random.next_u64());
         let mut new = NewTopic::new(&topic).partitions(plan.partitions);
         for (name, value) in &plan.settings {
             new = new.setting(name, value);
@@ -129,11 +142,12 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Carries the plan out, checks what the topic then holds, and deletes it.
+    /// Carries the plan out, checks what the topic then holds, and deletes it. After a failure it is
+    /// left to whoever removes all that was made.
     async fn run(mut self) -> Result<Run, Failure> {
-        let result = self.measure().await;
+        let run = self.measure().await?;
         self.client.topics().delete(&self.topic).await?;
-        result
+        Ok(run)
     }
 
     async fn measure(&mut self) -> Result<Run, Failure> {

@@ -21,50 +21,36 @@ pub(super) struct OwnBroker {
 }
 
 impl OwnBroker {
-    /// Starts one on a free port and waits until it takes connections.
-    pub(super) async fn start(scratch: &Scratch) -> Result<Self, Failure> {
-        Self::start_on(scratch.path().join("data"), "127.0.0.1:0".to_owned()).await
+    /// Starts one on a free port. It takes connections when it [has said where](Self::listens).
+    pub(super) fn start(scratch: &Scratch) -> Result<Self, Failure> {
+        let data_dir = scratch.path().join("data");
+        Ok(Self {
+            process: start_process(&data_dir, "127.0.0.1:0")?,
+            url: String::new(),
+            data_dir,
+        })
     }
 
-    async fn start_on(data_dir: PathBuf, listen: String) -> Result<Self, Failure> {
-        let dir = data_dir.clone();
-        let start = tokio::task::spawn_blocking(move || {
-            let mut process = Command::new(std::env::current_exe()?)
-                .args([
-                    "serve",
-                    "--listen",
-                    &listen,
-                    "--log-level",
-                    "warn",
-                    "--data-dir",
-                ])
-                .arg(dir)
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .spawn()?;
+    /// Waits until it takes connections.
+    pub(super) async fn listens(&mut self) -> Result<(), Failure> {
+        let stdout = self.process.stdout.take().expect("it was asked for");
+        let read = tokio::task::spawn_blocking(move || {
             let mut announcement = String::new();
-            let stdout = process.stdout.take().expect("it was asked for");
             BufReader::new(stdout).read_line(&mut announcement)?;
-            Ok::<_, io::Error>((process, announcement))
+            Ok::<_, io::Error>(announcement)
         });
-        let started = start.await.expect("starting a process does not panic");
-        let (process, announcement) =
-            started.map_err(|error| Failure::General(format!("cannot start a broker: {error}")))?;
-
+        let read = read.await.expect("reading a line does not panic");
+        let announcement = read.map_err(|error| cannot_start(&error))?;
         let url = announcement
             .split_whitespace()
             .find(|word| word.starts_with("http://"));
-        let broker = Self {
-            process,
-            url: url.unwrap_or_default().to_owned(),
-            data_dir,
-        };
-        if broker.url.is_empty() {
+        let Some(url) = url else {
             return Err(Failure::General(
                 "the broker that was started has ended; it has said why above".to_owned(),
             ));
-        }
-        Ok(broker)
+        };
+        url.clone_into(&mut self.url);
+        Ok(())
     }
 
     /// Starts it anew, at the same address, with nothing of its files in memory.
@@ -82,13 +68,30 @@ impl OwnBroker {
             .expect("dropping files from memory does not panic")
             .map_err(problem)?;
         let listen = self.url.trim_start_matches("http://").to_owned();
-        *self = Self::start_on(self.data_dir.clone(), listen).await?;
-        Ok(())
+        self.process = start_process(&self.data_dir, &listen)?;
+        self.listens().await
     }
 
     pub(super) fn url(&self) -> &str {
         &self.url
     }
+}
+
+fn start_process(data_dir: &Path, listen: &str) -> Result<Child, Failure> {
+    let start = || {
+        Command::new(std::env::current_exe()?)
+            .args(["serve", "--listen", listen, "--log-level", "warn"])
+            .arg("--data-dir")
+            .arg(data_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+    };
+    start().map_err(|error| cannot_start(&error))
+}
+
+fn cannot_start(error: &io::Error) -> Failure {
+    Failure::General(format!("cannot start a broker: {error}"))
 }
 
 fn drop_from_cache(files: &dyn FileSystem, dir: &Path) -> io::Result<()> {

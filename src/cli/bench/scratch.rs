@@ -1,19 +1,24 @@
 //! A directory for the files of a measurement, removed with all that is in it.
 
 use std::{
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::{
     cli::Failure,
     env::{Env, FileSystem},
-    storage::files::remove_tree,
+    storage::files::{FileError, remove_tree},
 };
 
 pub(super) struct Scratch {
     files: Arc<dyn FileSystem>,
     path: PathBuf,
+    is_given_up: AtomicBool,
 }
 
 impl Scratch {
@@ -29,7 +34,26 @@ impl Scratch {
         Ok(Self {
             files: Arc::clone(&env.files),
             path,
+            is_given_up: AtomicBool::new(false),
         })
+    }
+
+    /// Lets whoever writes into it stop at the next step.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// To be asked in between by whoever writes for long.
+    pub(super) fn check_wanted(&self) -> io::Result<()> {
+        match self.is_given_up.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the measurement was given up")),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes it with all that is in it. Nobody may write into it any more.
+    pub(super) fn remove(&self) -> Result<(), FileError> {
+        remove_tree(&*self.files, &self.path)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -39,8 +63,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = remove_tree(&*self.files, &self.path) {
-            tracing::warn!("{error}; remove {} yourself", self.path.display());
-        }
+        // It has been removed, and told if it could not be, unless a panic came before.
+        let _ = self.remove();
     }
 }

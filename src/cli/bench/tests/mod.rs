@@ -1,13 +1,32 @@
 //! The check finds what it is there for, and medians are medians.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::watch;
 
 use super::{
+    made::Made,
     payload::Payload,
     plan::{Keys, Load, Plan},
     report::Figures,
 };
-use crate::types::PartitionId;
+use crate::{
+    cli::{
+        connection::Server,
+        signals::{Stop, Told},
+    },
+    client::NewTopic,
+    env::{
+        Env, FileSystem,
+        sim::{SimClock, SimDisk, SimRandom},
+    },
+    testing::TestBroker,
+    types::PartitionId,
+};
 
 fn plan(record_bytes: usize, keys: Keys) -> Plan {
     Plan {
@@ -178,4 +197,65 @@ fn the_median_is_taken_of_each_figure() {
         (medians.records_per_second, medians.p50),
         (2.0, Duration::from_millis(3))
     );
+}
+
+/// Nobody tells it to stop.
+fn never() -> Stop {
+    Stop::told_by(watch::channel(Told::default()).1)
+}
+
+/// What is left when all is removed that was made in this directory and on this broker.
+async fn left(dir: &Path, url: &str, topic: &str) -> Vec<String> {
+    let mut made = Made::create(&Env::system(), dir).unwrap();
+    made.expect_topic(&Server::at(url), topic);
+    made.remove(&mut never()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_made_is_removed_from_the_disk_and_from_a_broker_that_goes_on() {
+    let broker = TestBroker::builder().tcp().start().await;
+    let topics = broker.client().topics();
+    for topic in ["measured", "others"] {
+        topics.create(&NewTopic::new(topic)).await.unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert!(left(dir.path(), &broker.url(), "measured").await.is_empty());
+    // Also what was not made after all.
+    assert!(left(dir.path(), &broker.url(), "planned").await.is_empty());
+    let names: Vec<String> = topics
+        .list()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|it| it.name)
+        .collect();
+    assert_eq!(names, ["others"]);
+    assert_eq!(Env::system().files.read_dir(dir.path()).unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_removed_is_named() {
+    let free = std::net::TcpListener::bind("127.0.0.201:0").unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let dir = tempfile::tempdir().unwrap();
+    let left = left(dir.path(), &url, "measured").await;
+    assert_eq!(left.len(), 1);
+    assert!(
+        left[0].contains("topic measured") && left[0].contains(&url),
+        "{left:?}"
+    );
+
+    let disk = SimDisk::new(7);
+    let env = Env {
+        files: Arc::new(disk.clone()),
+        clock: Arc::new(SimClock::new(1_700_000_000_000)),
+        random: Arc::new(SimRandom::new(1)),
+    };
+    disk.create_dir(Path::new("/here")).unwrap();
+    let made = Made::create(&env, Path::new("/here")).unwrap();
+    disk.set_read_only(true);
+    let left = made.remove(&mut never()).await;
+    assert_eq!(left.len(), 1);
+    assert!(left[0].contains("/here/taffrail-bench-"), "{left:?}");
 }

@@ -212,16 +212,18 @@ async fn who_tells_it_to_stop_gets_all_that_was_sent_and_who_tells_it_twice_need
         match outcome.unwrap_err() {
             Stopped::Told(signal) => {
                 assert_eq!(signal, StopSignal::Terminate);
-                assert!(!is_lost || summary.last_line() == 0);
-                let stored = values(&broker.client(), "orders").await.len() as u64;
-                assert_eq!(stored, summary.last_line(), "what is said to be stored is");
+                if !is_lost {
+                    let stored = values(&broker.client(), "orders").await.len() as u64;
+                    assert_eq!(stored, summary.last_line(), "what is said to be stored is");
+                }
             }
             Stopped::ToldAgain { lines, signal } => {
-                assert_eq!(
-                    (lines.1, signal),
-                    (summary.last_line() + 2, StopSignal::Terminate)
-                );
+                assert_eq!(signal, StopSignal::Terminate);
                 assert!(is_lost, "it was told once");
+                assert!(
+                    lines.0 == summary.last_line() + 1 && lines.1 <= 2,
+                    "{lines:?}"
+                );
             }
             other => panic!("{other:?}"),
         }

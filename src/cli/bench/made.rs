@@ -1,0 +1,115 @@
+//! What a measurement makes: files, a process, a topic. It is removed however the measurement ends.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::{machine::Machine, own_broker::OwnBroker, scratch::Scratch};
+use crate::{
+    cli::{Failure, connection::Server, signals::Stop},
+    client::Error,
+    env::Env,
+};
+
+/// How long a broker that is not ours has to delete a topic.
+const DELETE: Duration = Duration::from_secs(10);
+
+pub(super) struct Made {
+    scratch: Arc<Scratch>,
+    /// Writes into the scratch directory, on a thread of its own.
+    measuring: Option<JoinHandle<Result<Machine, Failure>>>,
+    own: Option<OwnBroker>,
+    /// The topic that is measured, from before it is created until it is deleted.
+    topic: Option<(Server, String)>,
+}
+
+impl Made {
+    /// Makes a directory for files, to begin with.
+    pub(super) fn create(env: &Env, parent: &Path) -> Result<Self, Failure> {
+        Ok(Self {
+            scratch: Arc::new(Scratch::create(env, parent)?),
+            measuring: None,
+            own: None,
+            topic: None,
+        })
+    }
+
+    /// Starts a broker and waits until it takes connections.
+    pub(super) async fn start_broker(&mut self) -> Result<Server, Failure> {
+        let own = self.own.insert(OwnBroker::start(&self.scratch)?);
+        own.listens().await?;
+        Ok(Server::at(own.url()))
+    }
+
+    pub(super) fn own(&mut self) -> Option<&mut OwnBroker> {
+        self.own.as_mut()
+    }
+
+    pub(super) async fn measure_machine(&mut self, env: &Env) -> Result<Machine, Failure> {
+        let (env, scratch) = (env.clone(), Arc::clone(&self.scratch));
+        let measure = move || Machine::measure(&env, &scratch);
+        let measuring = self.measuring.insert(tokio::task::spawn_blocking(measure));
+        let measured = measuring.await;
+        self.measuring = None;
+        measured.expect("measuring the machine does not panic")
+    }
+
+    /// A topic is going to be created.
+    pub(super) fn expect_topic(&mut self, server: &Server, topic: &str) {
+        self.topic = Some((server.clone(), topic.to_owned()));
+    }
+
+    /// It has been deleted.
+    pub(super) fn forget_topic(&mut self) {
+        self.topic = None;
+    }
+
+    /// Removes everything. Returns what could not be removed, and why.
+    pub(super) async fn remove(mut self, stop: &mut Stop) -> Vec<String> {
+        self.scratch.give_up();
+        if let Some(measuring) = self.measuring.take() {
+            // What it measured is of no use any more.
+            let _ = measuring.await;
+        }
+        let mut left = Vec::new();
+        match (self.own.take(), self.topic.take()) {
+            // The topic goes with the files.
+            (Some(own), _) => tokio::task::block_in_place(|| drop(own)),
+            (None, Some((server, topic))) => left.extend(delete(&server, &topic, stop).await),
+            (None, None) => {}
+        }
+        if let Err(error) = tokio::task::block_in_place(|| self.scratch.remove()) {
+            left.push(format!("{} ({error})", self.scratch.path().display()));
+        }
+        left
+    }
+}
+
+/// Deletes the topic, if it is there. Returns what is left, and why.
+async fn delete(server: &Server, topic: &str, stop: &mut Stop) -> Option<String> {
+    let delete = async {
+        server
+            .connect()
+            .await?
+            .topics()
+            .delete(topic)
+            .await
+            .map_err(Failure::Call)
+    };
+    let deleted = tokio::select! {
+        deleted = timeout(DELETE, delete) => deleted,
+        _ = stop.told_again() => return Some(named(server, topic, "it was not waited for")),
+    };
+    match deleted {
+        Ok(Ok(())) => None,
+        Ok(Err(Failure::Call(Error::Refused(refusal)))) if refusal.reason == "UNKNOWN_TOPIC" => {
+            None
+        }
+        Ok(Err(failure)) => Some(named(server, topic, &failure.to_string())),
+        Err(_) => Some(named(server, topic, "it takes too long")),
+    }
+}
+
+fn named(server: &Server, topic: &str, problem: &str) -> String {
+    format!("topic {topic} of {} ({problem})", server.url())
+}
