@@ -28,25 +28,25 @@ impl Active {
         self.0.load(Relaxed) == 0
     }
 
-    fn enter(&self) -> Entered<'_> {
+    pub(super) fn enter(&self) -> Entered {
         self.0.fetch_add(1, Relaxed);
-        Entered(self)
+        Entered(self.clone())
     }
 }
 
 /// Counts as active until it is dropped.
-struct Entered<'a>(&'a Active);
+pub(super) struct Entered(Active);
 
-impl Entered<'_> {
+impl Entered {
     /// Does not count while `waiting`.
     async fn except<T>(&self, waiting: impl Future<Output = T>) -> T {
         self.0.0.fetch_sub(1, Relaxed);
-        let _again = Again(self.0);
+        let _again = Again(&self.0);
         waiting.await
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for Entered {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Relaxed);
     }
@@ -65,11 +65,10 @@ pub(super) async fn answer<S>(
     service: S,
     request: Request<Body>,
     mut respond: SendResponse<Bytes>,
-    active: Active,
+    active: Entered,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let active = active.enter();
     let mut response = pin!(service.oneshot(request));
     let response = poll_fn(|cx| {
         if respond.poll_reset(cx).is_ready() {
@@ -89,7 +88,7 @@ pub(super) async fn answer<S>(
 async fn send(
     response: Response<Body>,
     respond: &mut SendResponse<Bytes>,
-    active: &Entered<'_>,
+    active: &Entered,
 ) -> Result<(), h2::Error> {
     let (parts, mut body) = response.into_parts();
     let ends = body.is_end_stream();

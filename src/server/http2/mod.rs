@@ -160,8 +160,9 @@ where
         self.feeds.push(feed);
         let request = Request::from_parts(parts, Body::new(body));
         let service = self.service.clone();
-        self.calls
-            .spawn(answer(service, request, respond, self.active.clone()));
+        // Counted from here on, so that no call is overlooked that has not had its first turn.
+        let active = self.active.enter();
+        self.calls.spawn(answer(service, request, respond, active));
     }
 
     /// Ready if the connection is to end and all that is left of it waits for a client that does not
