@@ -11,13 +11,17 @@ use taffrail::{
     client::{Batch, Client, NewTopic, Record},
     types::PartitionId,
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::http2::{
     ACK, END_HEADERS, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, frame, frames_until, headers_of,
 };
 
-use super::{Serve, assert_fails, free_port, serve, started, temporary, text};
+use super::{Serve, assert_fails, binary, free_port, serve, started, temporary, text};
 
 #[test]
 fn what_was_produced_is_there_after_a_kill_and_after_a_clean_stop() {
@@ -210,4 +214,42 @@ async fn a_second_signal_ends_the_wait_for_calls_under_way() {
         .await
         .expect("it does not wait on");
     assert_eq!(code.expect("it does not panic"), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_not_served_are_counted_in_the_log_and_said_seldom() {
+    const CONNECTIONS: u64 = 20;
+    let dir = temporary();
+    let mut broker = Serve::spawn(
+        binary()
+            .args(["serve", "--log-level", "warn", "--log-format", "json"])
+            .args(["--listen", &free_port(), "--data-dir"])
+            .arg(dir.path()),
+    );
+    for _ in 0..CONNECTIONS {
+        let mut socket = TcpStream::connect(broker.listen())
+            .await
+            .expect("it listens");
+        socket
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .expect("it is sent");
+        let mut answer = Vec::new();
+        socket
+            .read_to_end(&mut answer)
+            .await
+            .expect("it is answered");
+    }
+    let errors = broker.process.stderr.take().expect("it is piped");
+    assert_eq!(broker.stop(), Some(0));
+    let log = std::io::read_to_string(errors).expect("it is text");
+    let said: Vec<u64> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"))
+        .filter(|line| line.to_string().contains("HTTP/1"))
+        .map(|line| line["connections"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(said.iter().sum::<u64>(), CONNECTIONS, "{log}");
+    assert_eq!(said[0], 1, "the first is said at once");
+    assert!((said.len() as u64) < CONNECTIONS, "{log}");
 }
