@@ -193,8 +193,7 @@ def expect(broker, topic, content, when):
 
 
 def delete(broker, topic):
-    # A terminal would be asked; this is none.
-    broker.run("topic", "delete", topic)
+    broker.run("topic", "delete", topic, "--yes")
 
 
 def topics(broker):

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::fields::{Extracted, Fields};
-use crate::{client::Record, types::limits};
+use crate::{cli::output, client::Record, types::limits};
 
 /// How much is handed on at once: enough that handing it on does not count.
 const CHUNK_LINES: usize = 1_000;
@@ -74,7 +74,8 @@ pub(super) enum BadInput {
         problem: String,
     },
     #[error(
-        "{input} has {lines} lines, and --skip {skip} skips more than that; is it the same input?"
+        "{input} has {}, and --skip {skip} skips more than that; is it the same input?",
+        output::counted(*lines, "line")
     )]
     TooShort {
         input: String,
