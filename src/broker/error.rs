@@ -138,6 +138,12 @@ pub(crate) enum Error {
     DiskFull,
     #[error("the broker has too much work waiting; try again in {retry_after_ms} ms")]
     Overloaded { retry_after_ms: u64 },
+    #[error(
+        "the broker's storage cannot be read at the moment ({cause}); nothing was done and nothing is lost: \
+         try again in {} ms",
+        limits::STORAGE_RETRY_MS
+    )]
+    StorageUnavailable { cause: String },
     #[error("the broker is shutting down; connect again when it is back")]
     ShuttingDown,
     #[error(
@@ -201,7 +207,7 @@ impl Error {
             | Self::RequestTooLarge { .. }
             | Self::DiskFull
             | Self::Overloaded { .. } => Kind::ResourceExhausted,
-            Self::ShuttingDown => Kind::Unavailable,
+            Self::StorageUnavailable { .. } | Self::ShuttingDown => Kind::Unavailable,
             Self::OutcomeUnknown => Kind::OutcomeUnknown,
         }
     }
@@ -235,6 +241,7 @@ impl Error {
             Self::DamagedRecords { .. } => "DAMAGED_RECORDS",
             Self::DiskFull => "DISK_FULL",
             Self::Overloaded { .. } => "OVERLOADED",
+            Self::StorageUnavailable { .. } => "STORAGE_UNAVAILABLE",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
         }

@@ -19,7 +19,8 @@ use super::{
 use crate::{
     storage::{
         checkpoint,
-        files::{FileError, SYNC, ensure_dir, remove_tree, replace_file},
+        fault::Meaning,
+        files::{Action, FileError, ensure_dir, remove_tree, replace_file},
         format::{
             checkpoint::{Checkpoint, Topic as CheckpointTopic},
             topic_file::TopicFile,
@@ -35,6 +36,9 @@ const ROUND: Duration = Duration::from_secs(1);
 /// An idle broker writes a checkpoint this long after the last one if something has been appended
 /// since. The last write to the journal is then not the only witness of what it says.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the log says that storage cannot be read at the moment.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Calls the housekeeping thread.
 #[derive(Default)]
@@ -303,7 +307,7 @@ impl Housekeeper {
                 .env
                 .files
                 .sync_dir(&dir)
-                .map_err(FileError::when(SYNC, &dir))?;
+                .map_err(FileError::when(Action::Sync, &dir))?;
         }
         self.unsynced.clear();
         Ok(())
@@ -329,7 +333,7 @@ impl Housekeeper {
                 .env
                 .files
                 .sync_dir(&topics)
-                .map_err(FileError::when(SYNC, &topics))?;
+                .map_err(FileError::when(Action::Sync, &topics))?;
         }
         Ok(())
     }
@@ -376,13 +380,13 @@ fn rename_topic(shared: &Shared, id: TopicId) -> Result<(), FileError> {
         .env
         .files
         .exists(&from)
-        .map_err(FileError::when("look for", &from))?
+        .map_err(FileError::when(Action::LookFor, &from))?
     {
         shared
             .env
             .files
             .rename(&from, &to)
-            .map_err(FileError::when("rename to", &to))?;
+            .map_err(FileError::when(Action::Rename, &to))?;
     }
     shared.segments.forget_below(&from);
     Ok(())
@@ -419,7 +423,7 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
         let topics = shared.dir.topics();
         files
             .sync_dir(&topics)
-            .map_err(FileError::when(SYNC, &topics))?;
+            .map_err(FileError::when(Action::Sync, &topics))?;
     }
     Ok(())
 }
@@ -462,7 +466,7 @@ impl Shared {
             .env
             .files
             .available_bytes(root)
-            .map_err(FileError::when("look for room in", root))?;
+            .map_err(FileError::when(Action::LookForRoom, root))?;
         self.set_disk_full(available < self.options.disk_reserve_bytes);
         Ok(())
     }
@@ -477,12 +481,39 @@ impl Shared {
         }
     }
 
-    /// What a round's error means: a full disk passes, anything else is final.
+    /// What a round's error means: what passes is tried again in the next one, anything else is
+    /// final.
     pub(super) fn settle(&self, round: Result<(), FileError>) {
         match round {
             Ok(()) => {}
             Err(error) if error.is_disk_full() => self.set_disk_full(true),
+            Err(error) if error.meaning() == Meaning::Passing => drop(self.unavailable(&error)),
             Err(error) => self.fail(error.to_string()),
+        }
+    }
+
+    /// As [`settle`](Self::settle), of work that only reads what is there and writes what is
+    /// derived: of that nothing but a failed write or sync is final.
+    pub(super) fn settle_derived(&self, work: Result<(), FileError>) {
+        match work {
+            Err(error) if error.meaning() == Meaning::Damage => drop(self.unavailable(&error)),
+            work => self.settle(work),
+        }
+    }
+
+    /// What callers are told of an error that passes. Lets go of what is open, which may be what
+    /// there is too much of.
+    pub(super) fn unavailable(&self, error: &FileError) -> Error {
+        let now = self.env.clock.elapsed();
+        let mut said = lock(&self.said_unavailable);
+        if said.is_none_or(|said| now.saturating_sub(said) >= SAY_AGAIN) {
+            *said = Some(now);
+            tracing::warn!(%error, "storage cannot be read at the moment; it is tried again");
+        }
+        drop(said);
+        self.segments.let_go();
+        Error::StorageUnavailable {
+            cause: error.to_string(),
         }
     }
 }
@@ -504,7 +535,7 @@ impl Broker {
     /// The indexing thread.
     pub(super) fn keep_indexes_until_closed(&self) {
         while self.shared.indexing.wait().is_some() && !self.shared.has_failed() {
-            self.shared.settle(self.shared.keep_indexes());
+            self.shared.settle_derived(self.shared.keep_indexes());
             self.shared.settle(self.scrub());
         }
     }
@@ -513,12 +544,12 @@ impl Broker {
     pub(super) fn keep_house(&self, checkpoint_wanted: bool) {
         let is_stepped = lock(&self.threads).is_empty();
         if is_stepped {
-            self.shared.settle(self.shared.keep_indexes());
+            self.shared.settle_derived(self.shared.keep_indexes());
         }
         let round = lock(&self.housekeeper).round(&self.shared, checkpoint_wanted);
         self.shared.settle(round);
         if is_stepped {
-            self.shared.settle(self.shared.keep_indexes());
+            self.shared.settle_derived(self.shared.keep_indexes());
             self.shared.settle(self.scrub());
         } else {
             self.shared.indexing.ring();
@@ -541,13 +572,26 @@ impl Broker {
             return Err(Error::OutcomeUnknown);
         }
         let done = lock(&self.housekeeper).checkpoint(&self.shared, Freeze::ForClose);
-        let done = done.and_then(|()| self.shared.keep_indexes());
-        let disk_full = done.as_ref().is_err_and(FileError::is_disk_full);
+        let done = done.and_then(|()| match self.shared.keep_indexes() {
+            // Indexes are derived: what cannot be read for them now is read after the next start.
+            Err(error) if error.meaning() != Meaning::Fatal && !error.is_disk_full() => {
+                self.shared.settle_derived(Err(error));
+                Ok(())
+            }
+            kept => kept,
+        });
+        let passing = match &done {
+            Err(error) if error.is_disk_full() => Some(Error::DiskFull),
+            Err(error) if error.meaning() == Meaning::Passing => Some(Error::StorageUnavailable {
+                cause: error.to_string(),
+            }),
+            _ => None,
+        };
         self.shared.settle(done);
-        match (disk_full, self.shared.has_failed()) {
-            (true, _) => Err(Error::DiskFull),
-            (_, true) => Err(Error::OutcomeUnknown),
-            _ => Ok(()),
+        match passing {
+            Some(error) => Err(error),
+            None if self.shared.has_failed() => Err(Error::OutcomeUnknown),
+            None => Ok(()),
         }
     }
 }

@@ -163,6 +163,8 @@ struct Shared {
     applied: AtomicU64,
     /// The disk had no room; appends are refused until there is some.
     disk_full: AtomicBool,
+    /// When it was logged last that storage cannot be read at the moment.
+    said_unavailable: Mutex<Option<Duration>>,
     housekeeping: housekeeping::Bell,
     indexing: housekeeping::Bell,
     failure: watch::Sender<Option<String>>,

@@ -4,10 +4,7 @@ use super::{
     Broker, Error, Shared,
     state::{PartitionRef, Topic},
 };
-use crate::{
-    storage::log::LogReader,
-    types::{Offset, PartitionId, Position},
-};
+use crate::types::{Offset, PartitionId, Position};
 
 use std::sync::Arc;
 
@@ -86,19 +83,8 @@ impl Shared {
                 });
             }
             Position::Timestamp(timestamp_ms) => {
-                let reader = LogReader {
-                    log: &partition.log,
-                    segments: &self.segments,
-                };
-                reader
-                    .find_time(timestamp_ms)
-                    .map_err(|error| Error::DamagedRecords {
-                        topic: topic(),
-                        partition: partition.id,
-                        from: earliest,
-                        to: high_watermark,
-                        cause: error.to_string(),
-                    })?
+                let found = self.reader(at).find_time(timestamp_ms);
+                found.map_err(|error| self.explain_at(at, earliest, error))?
             }
         };
         Ok(FoundOffset {

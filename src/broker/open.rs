@@ -19,7 +19,8 @@ use crate::{
     storage::{
         checkpoint::{self, Found},
         data_dir::{self, DataDir},
-        files::{FileError, SYNC, read_file},
+        fault::Meaning,
+        files::{Action, FileError, read_file},
         format::{
             checkpoint::{Checkpoint, Topic as CheckpointTopic},
             entry::{DamagedItem, Item},
@@ -93,6 +94,7 @@ impl Broker {
             dirty: Mutex::default(),
             applied: AtomicU64::new(replay.tip().sequence),
             disk_full: AtomicBool::new(false),
+            said_unavailable: Mutex::default(),
             housekeeping: housekeeping::Bell::default(),
             indexing: housekeeping::Bell::default(),
             failure: watch::Sender::new(None),
@@ -128,7 +130,7 @@ impl Broker {
     fn settle_recovery(&self) -> Result<(), OpenError> {
         let mut housekeeper = lock(&self.housekeeper);
         match housekeeper.checkpoint(&self.shared, Freeze::Due) {
-            Err(error) if error.is_disk_full() => self.shared.settle(Err(error)),
+            Err(error) if error.meaning() == Meaning::Passing => self.shared.settle(Err(error)),
             settled => settled?,
         }
         Ok(())
@@ -150,13 +152,13 @@ impl Shared {
         self.env
             .files
             .sync_dir(&path)
-            .map_err(FileError::when(SYNC, &path))?;
+            .map_err(FileError::when(Action::Sync, &path))?;
         let (mut present, mut removed) = (Vec::new(), Vec::new());
         for entry in self
             .env
             .files
             .read_dir(&path)
-            .map_err(FileError::when("list", &path))?
+            .map_err(FileError::when(Action::List, &path))?
         {
             let (stem, list) = match entry.name.strip_suffix(".deleted") {
                 Some(stem) => (stem, &mut removed),

@@ -30,6 +30,7 @@ use bytes::Bytes;
 mod aligned;
 mod descriptors;
 mod disk;
+mod errno;
 mod mmap;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod sim;
@@ -43,6 +44,7 @@ pub(crate) use descriptors::SpareDescriptor;
 pub(crate) use descriptors::raise_open_files_limit;
 #[cfg(feature = "cli")]
 pub(crate) use disk::drop_from_cache;
+pub(crate) use errno::{is_out_of_resources, is_unreadable};
 #[cfg(feature = "cli")]
 pub(crate) use system::ask_to_stop;
 

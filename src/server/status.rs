@@ -13,7 +13,7 @@ use super::limits::{MAX_CONFLICT_BYTES, MAX_CONFLICT_MESSAGE_BYTES, MAX_MESSAGE_
 use crate::{
     broker::{Actual, Error, FailedCondition, Kind},
     proto::{self, Conflict},
-    types::SettingError,
+    types::{SettingError, limits},
 };
 
 /// `domain` of every `google.rpc.ErrorInfo`.
@@ -132,6 +132,7 @@ fn code(kind: Kind) -> Code {
 fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::Overloaded { retry_after_ms } => Some(Duration::from_millis(*retry_after_ms)),
+        Error::StorageUnavailable { .. } => Some(Duration::from_millis(limits::STORAGE_RETRY_MS)),
         Error::ShuttingDown => Some(RESTART_TIME),
         _ => None,
     }
@@ -170,6 +171,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::EmptyAppend
         | Error::DiskFull
         | Error::Overloaded { .. }
+        | Error::StorageUnavailable { .. }
         | Error::ShuttingDown
         | Error::OutcomeUnknown => Vec::new(),
     })

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    files::{FileError, ensure_dir, read_file, replace_file, sync_parent},
+    files::{Action, FileError, ensure_dir, read_file, replace_file, sync_parent},
     format::{
         VERSION,
         identity::{Identity, Unreadable},
@@ -152,7 +152,7 @@ pub(crate) fn check_ours(env: &Env, root: &Path) -> Result<bool, Error> {
     let entries = env
         .files
         .read_dir(root)
-        .map_err(FileError::when("list", root))?;
+        .map_err(FileError::when(Action::List, root))?;
     let ours = ["lock", "taffrail.new", "lost+found"];
     if entries
         .iter()
@@ -169,7 +169,7 @@ fn create_with_parents(env: &Env, root: &Path) -> Result<(), Error> {
         || env
             .files
             .exists(root)
-            .map_err(FileError::when("look for", root))?
+            .map_err(FileError::when(Action::LookFor, root))?
     {
         return Ok(());
     }
@@ -181,7 +181,7 @@ fn create_with_parents(env: &Env, root: &Path) -> Result<(), Error> {
         Some(parent) if !parent.as_os_str().is_empty() => {
             env.files
                 .sync_dir(parent)
-                .map_err(FileError::when(super::files::SYNC, parent))?;
+                .map_err(FileError::when(Action::Sync, parent))?;
         }
         _ => {}
     }

@@ -1,24 +1,69 @@
 //! Small things done to files so that a crash in between does no harm.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
+use super::fault::{self, Meaning};
 use crate::env::{FileSystem, Open};
+
+/// What is done to a file. Which errors of it are damage, passing or fatal says `fault.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Opening an existing file, to read or to write.
+    Open,
+    Map,
+    Read,
+    /// Reading a directory.
+    List,
+    /// Asking whether there is a file.
+    LookFor,
+    /// Asking how much room there is.
+    LookForRoom,
+    Create,
+    Write,
+    /// Claiming room on the disk.
+    Reserve,
+    /// Making a file shorter.
+    Cut,
+    Rename,
+    Remove,
+    Sync,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Map => "map",
+            Self::Read => "read",
+            Self::List => "list",
+            Self::LookFor => "look for",
+            Self::LookForRoom => "look for room in",
+            Self::Create => "create",
+            Self::Write => "write",
+            Self::Reserve => "reserve room for",
+            Self::Cut => "cut",
+            Self::Rename => "rename to",
+            Self::Remove => "remove",
+            Self::Sync => "sync",
+        })
+    }
+}
 
 /// An I/O error with what was being done to which file.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}", path.display())]
 pub(crate) struct FileError {
-    pub(crate) action: &'static str,
+    pub(crate) action: Action,
     pub(crate) path: PathBuf,
     pub(crate) source: io::Error,
 }
 
 impl FileError {
     /// For `map_err`.
-    pub(crate) fn when(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn when(action: Action, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self {
             action,
             path: path.to_owned(),
@@ -26,30 +71,28 @@ impl FileError {
         }
     }
 
+    /// What it means.
+    pub(crate) fn meaning(&self) -> Meaning {
+        fault::meaning(self.action, &self.source)
+    }
+
     /// Whether the disk has no room: nothing is broken, and it may pass.
     pub(crate) fn is_disk_full(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) && self.action != SYNC
+        self.meaning() == Meaning::Passing && fault::is_full(&self.source)
     }
 }
-
-/// What [`FileError::action`] says of a failed sync, which is never taken for a passing lack of
-/// room.
-pub(crate) const SYNC: &str = "sync";
 
 /// Reads a whole file; none if there is none.
 pub(crate) fn read_file(files: &dyn FileSystem, path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     let file = match files.open(path, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FileError::when("open", path)(error)),
+        Err(error) => return Err(FileError::when(Action::Open, path)(error)),
     };
-    let len = file.len().map_err(FileError::when("read", path))?;
+    let len = file.len().map_err(FileError::when(Action::Read, path))?;
     let mut bytes = vec![0; usize::try_from(len).expect("files that are read whole fit memory")];
     file.read_exact_at(&mut bytes, 0)
-        .map_err(FileError::when("read", path))?;
+        .map_err(FileError::when(Action::Read, path))?;
     Ok(Some(bytes))
 }
 
@@ -64,13 +107,14 @@ pub(crate) fn replace_file(
     remove_file(files, &new)?;
     let file = files
         .open(&new, Open::Create)
-        .map_err(FileError::when("create", &new))?;
+        .map_err(FileError::when(Action::Create, &new))?;
     file.write_all_at(&[content], 0)
-        .map_err(FileError::when("write", &new))?;
-    file.sync_data().map_err(FileError::when(SYNC, &new))?;
+        .map_err(FileError::when(Action::Write, &new))?;
+    file.sync_data()
+        .map_err(FileError::when(Action::Sync, &new))?;
     files
         .rename(&new, path)
-        .map_err(FileError::when("rename to", path))?;
+        .map_err(FileError::when(Action::Rename, path))?;
     sync_parent(files, path)
 }
 
@@ -81,7 +125,7 @@ pub(crate) fn sync_parent(files: &dyn FileSystem, path: &Path) -> Result<(), Fil
         .expect("every path of ours is below the data directory");
     files
         .sync_dir(parent)
-        .map_err(FileError::when(SYNC, parent))
+        .map_err(FileError::when(Action::Sync, parent))
 }
 
 /// Creates a directory if there is none; returns whether it did. The name is not durable yet.
@@ -89,7 +133,7 @@ pub(crate) fn ensure_dir(files: &dyn FileSystem, path: &Path) -> Result<bool, Fi
     match files.create_dir(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(FileError::when("create", path)(error)),
+        Err(error) => Err(FileError::when(Action::Create, path)(error)),
     }
 }
 
@@ -97,7 +141,7 @@ pub(crate) fn ensure_dir(files: &dyn FileSystem, path: &Path) -> Result<bool, Fi
 pub(crate) fn remove_file(files: &dyn FileSystem, path: &Path) -> Result<(), FileError> {
     match files.remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(FileError::when("remove", path)(error))
+            Err(FileError::when(Action::Remove, path)(error))
         }
         _ => Ok(()),
     }
@@ -107,13 +151,13 @@ pub(crate) fn remove_file(files: &dyn FileSystem, path: &Path) -> Result<(), Fil
 pub(crate) fn remove_tree(files: &dyn FileSystem, path: &Path) -> Result<(), FileError> {
     if !files
         .exists(path)
-        .map_err(FileError::when("look for", path))?
+        .map_err(FileError::when(Action::LookFor, path))?
     {
         return Ok(());
     }
     for entry in files
         .read_dir(path)
-        .map_err(FileError::when("list", path))?
+        .map_err(FileError::when(Action::List, path))?
     {
         let inner = path.join(&entry.name);
         if entry.is_dir {
@@ -124,5 +168,5 @@ pub(crate) fn remove_tree(files: &dyn FileSystem, path: &Path) -> Result<(), Fil
     }
     files
         .remove_dir(path)
-        .map_err(FileError::when("remove", path))
+        .map_err(FileError::when(Action::Remove, path))
 }

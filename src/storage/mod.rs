@@ -11,12 +11,14 @@
 //!   for what it keeps of records that are gone.
 //! - `checkpoint` says up to which journal entry all is in segments; `data_dir` guards the
 //!   directory.
+//! - `fault` says what an I/O error means; `files` has small things done to files.
 //! - `inspect` says what a data directory holds, without changing it.
 //!
 //! Nothing in here acknowledges, waits for, or knows a client.
 
 pub(crate) mod checkpoint;
 pub(crate) mod data_dir;
+pub(crate) mod fault;
 pub(crate) mod files;
 pub(crate) mod format;
 #[cfg_attr(

@@ -56,6 +56,9 @@ pub const MAX_ERASURES: usize = 10_000;
 /// Default for how long an erasure may take until the bytes are gone, in milliseconds: 1 h.
 pub const ERASURE_DEADLINE_MS: u64 = 3_600_000;
 
+/// When to come back to a broker that cannot read its storage at the moment, in milliseconds.
+pub const STORAGE_RETRY_MS: u64 = 1_000;
+
 /// Default for the memory of the key indexes' newest parts, in bytes.
 pub const KEY_INDEX_BYTES: usize = 128 << 20;
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::Erasures;
 use crate::{
     broker::{Shared, lock, state::PartitionRef},
-    storage::format::erasure::Erasure,
+    storage::{files::FileError, format::erasure::Erasure},
 };
 
 /// How long an erasure that could not be completed waits until it is tried again.
@@ -21,6 +21,8 @@ pub(super) enum Problem {
     NoRoom { bytes: u64 },
     #[error("the disk is full")]
     DiskFull,
+    #[error("a file cannot be read now: {0}")]
+    Unreadable(FileError),
     #[error("what it has in files cannot be found: {0}")]
     Unfindable(crate::broker::Error),
 }

@@ -19,7 +19,8 @@ use super::{Masks, progress::Problem};
 use crate::{
     broker::{Broker, Shared, keys::Freeze, lock, state::PartitionRef},
     storage::{
-        files::{FileError, SYNC, remove_tree},
+        fault::Meaning,
+        files::{Action, FileError, remove_tree},
         format::{
             change::Change,
             erasure::{Erasure, Token},
@@ -44,10 +45,10 @@ enum Incomplete {
 
 impl From<FileError> for Incomplete {
     fn from(error: FileError) -> Self {
-        if error.is_disk_full() {
-            Self::Problem(Problem::DiskFull)
-        } else {
-            Self::File(error)
+        match error.meaning() {
+            Meaning::Fatal => Self::File(error),
+            _ if error.is_disk_full() => Self::Problem(Problem::DiskFull),
+            Meaning::Passing | Meaning::Damage => Self::Problem(Problem::Unreadable(error)),
         }
     }
 }
@@ -136,7 +137,7 @@ impl Broker {
         let masks = Masks::of(erasures);
         for base in segments {
             self.scrub_segment(partition, base, &masks)?;
-            shared.settle(shared.keep_indexes());
+            shared.settle_derived(shared.keep_indexes());
             if shared.indexing.is_closed() || shared.has_failed() {
                 return Err(Incomplete::Closing);
             }
@@ -185,7 +186,7 @@ impl Broker {
             .env
             .files
             .sync_dir(root)
-            .map_err(FileError::when(SYNC, root))?;
+            .map_err(FileError::when(Action::Sync, root))?;
         for erasure in gone.iter().flat_map(|(_, erasures)| erasures) {
             // Refused when the broker goes down; the next start does it again.
             drop(shared.queue_change(Change::ErasureComplete { id: erasure.id }, || Ok(())));
@@ -203,7 +204,7 @@ impl Shared {
             .env
             .files
             .available_bytes(root)
-            .map_err(FileError::when("look for room in", root))?;
+            .map_err(FileError::when(Action::LookForRoom, root))?;
         if available < bytes.saturating_add(self.options.disk_reserve_bytes) {
             return Err(Incomplete::Problem(Problem::NoRoom { bytes }));
         }

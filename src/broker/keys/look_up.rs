@@ -237,6 +237,7 @@ impl Shared {
                     cause,
                 }
             }
+            ReadError::Unavailable(error) => self.unavailable(&error),
             ReadError::BelowStart => {
                 let (earliest, high_watermark) = partition.range();
                 Error::OffsetOutOfRange {

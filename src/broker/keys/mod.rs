@@ -38,9 +38,10 @@ pub(in crate::broker) use upkeep::Freeze;
 use crate::{
     env::FileSystem,
     storage::{
+        fault::Meaning,
         files::FileError,
         keys::{
-            Damaged,
+            Damaged, Unusable,
             hash::{KeyHash, KeyHasher},
             retired::{RetiredFile, retired_path},
             run::Run,
@@ -135,7 +136,7 @@ impl Files {
         set::remove(files, &dir, &found.stale)?;
         let (retired, lost) = match log.retired_file() {
             0 => (None, None),
-            number => open_retired(files, &retired_path(&dir, number), identity, fingerprint),
+            number => open_retired(files, &retired_path(&dir, number), identity, fingerprint)?,
         };
         Ok(Self {
             runs: found.runs,
@@ -171,27 +172,26 @@ impl Files {
     }
 }
 
-/// Opens a file of retired facts, or says how it is damaged.
+/// Opens a file of retired facts, or says how it is damaged. An error is a passing one.
 fn open_retired(
     files: &dyn FileSystem,
     path: &Path,
     identity: Identity,
     fingerprint: u64,
-) -> (Option<Arc<RetiredFile>>, Option<Damaged>) {
+) -> Result<(Option<Arc<RetiredFile>>, Option<Damaged>), FileError> {
     match RetiredFile::open(files, path, identity, fingerprint) {
-        Ok(file) => (Some(Arc::new(file)), None),
+        Ok(file) => Ok((Some(Arc::new(file)), None)),
+        Err(Unusable::File(error)) if error.meaning() != Meaning::Damage => Err(error),
         Err(error) => {
             tracing::error!(
                 %error,
                 "what is known of trimmed records cannot be read; appends to entities without other records are refused"
             );
-            (
-                None,
-                Some(Damaged {
-                    path: path.to_owned(),
-                    position: 0,
-                }),
-            )
+            let damaged = Damaged {
+                path: path.to_owned(),
+                position: 0,
+            };
+            Ok((None, Some(damaged)))
         }
     }
 }

@@ -20,9 +20,11 @@ use super::{
 use crate::{
     broker::{Shared, lock, state::PartitionRef},
     storage::{
+        fault::Meaning,
         files::{FileError, ensure_dir},
         format::{frame::Frame, key_run::Row},
         keys::{
+            Unusable,
             hash::{KeyHash, KeyHasher},
             merge,
             retired::{self, Content, Identity, Retired, RetiredFile},
@@ -76,6 +78,7 @@ impl Shared {
                         cursor = Cursor::new(to);
                     }
                     Err(ReadError::BelowStart) => cursor = Cursor::new(trimmed.end),
+                    Err(ReadError::Unavailable(error)) => return Err(error),
                 }
             }
             let facts = gathered.facts();
@@ -296,10 +299,20 @@ impl Shared {
             return Ok(found.first().map_or(0, |(number, _)| *number));
         };
         // What a crash has left behind says nothing that is not true.
-        let open = |(_, path): &(u64, std::path::PathBuf)| {
-            RetiredFile::open(&*self.env.files, path, identity, fingerprint).ok()
-        };
-        let inputs: Vec<_> = found.iter().filter_map(open).map(Arc::new).collect();
+        let mut inputs = Vec::new();
+        for (number, path) in &found {
+            match RetiredFile::open(&*self.env.files, path, identity, fingerprint) {
+                Ok(file) => inputs.push(Arc::new(file)),
+                Err(Unusable::File(error)) if error.meaning() != Meaning::Damage => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    // It stays in use, so that what it knew is not taken for never known.
+                    tracing::error!(%error, "what is known of trimmed records cannot be read");
+                    return Ok(*number);
+                }
+            }
+        }
         let number = last + 1;
         let expected_facts = inputs.iter().map(|file| file.len()).sum();
         let content = Content {

@@ -16,6 +16,7 @@ use crate::{
         state::{PartitionRef, Topic},
     },
     storage::{
+        fault::Meaning,
         files::FileError,
         format::{erasure::Token, frame::Frame, key_run::Row},
         keys::{
@@ -120,10 +121,10 @@ impl Shared {
         (most / 1024).min(self.key_memory.used() / (2 * tables.max(1)))
     }
 
-    /// Writes, merges and retires what is due in all partitions. A full disk keeps one from nothing
-    /// that another can do: retiring makes room.
+    /// Writes, merges and retires what is due in all partitions. A full disk, or a file that cannot
+    /// be read, keeps one from nothing that another can do: retiring makes room.
     pub(in crate::broker) fn keep_indexes(&self) -> Result<(), FileError> {
-        let mut full = Ok(());
+        let mut put_off = Ok(());
         let few_runs = self.len_runs() > merge::MOST_RUNS;
         for topic in self.all_topics() {
             for at in 0..topic.partitions.len() {
@@ -141,13 +142,13 @@ impl Shared {
                     match kept {
                         // Its files are being removed.
                         Err(_) if partition.is_deleted() => {}
-                        Err(error) if error.is_disk_full() => full = Err(error),
+                        Err(error) if error.meaning() != Meaning::Fatal => put_off = Err(error),
                         kept => kept?,
                     }
                 }
             }
         }
-        full
+        put_off
     }
 
     fn len_runs(&self) -> usize {
@@ -266,17 +267,22 @@ impl Shared {
                 Error::UnknownTopic {
                     topic: partition.topic.name.to_string(),
                 }
-            } else if error.is_disk_full() {
-                Error::DiskFull
             } else {
-                self.index_failed(&error)
+                self.explain_file(&error)
             }
         })
     }
 
-    fn index_failed(&self, error: &FileError) -> Error {
-        self.fail(error.to_string());
-        Error::ShuttingDown
+    /// What it means to callers that a file of an index cannot be read or written.
+    pub(super) fn explain_file(&self, error: &FileError) -> Error {
+        match error.meaning() {
+            _ if error.is_disk_full() => Error::DiskFull,
+            Meaning::Passing | Meaning::Damage => self.unavailable(error),
+            Meaning::Fatal => {
+                self.fail(error.to_string());
+                Error::ShuttingDown
+            }
+        }
     }
 
     fn fill_gaps_quietly(&self, partition: &PartitionRef) -> Result<(), FileError> {
@@ -294,7 +300,7 @@ impl Shared {
             let (rows, reached) = if wanted.is_empty() {
                 (Vec::new(), gap.end)
             } else {
-                self.rows_in_log(partition, wanted.clone())
+                self.rows_in_log(partition, wanted.clone())?
             };
             // Also one without rows: runs lie one behind the other.
             let run = Arc::new(self.write_run(partition, gap.start..reached, rows)?);
@@ -312,7 +318,11 @@ impl Shared {
 
     /// The rows of a part of the log, sorted, and how far it was read. Damaged records are passed
     /// over: what reads them says so.
-    fn rows_in_log(&self, partition: &PartitionRef, range: Range<Offset>) -> (Vec<Row>, Offset) {
+    fn rows_in_log(
+        &self,
+        partition: &PartitionRef,
+        range: Range<Offset>,
+    ) -> Result<(Vec<Row>, Offset), FileError> {
         tracing::info!(
             topic = %partition.topic.name,
             partition = partition.partition().id.0,
@@ -332,6 +342,7 @@ impl Shared {
                 Err(ReadError::Damaged { to, .. }) => {
                     cursor = Cursor::new(to.max(cursor.next.plus(1)));
                 }
+                Err(ReadError::Unavailable(error)) => return Err(error),
                 // Removed meanwhile.
                 Err(ReadError::BelowStart) => {
                     cursor = Cursor::new(
@@ -350,7 +361,7 @@ impl Shared {
         };
         rows.retain(|row| range.contains(&row.offset) && row.offset < reached);
         rows.sort_unstable();
-        (rows, reached)
+        Ok((rows, reached))
     }
 
     fn write_run(

@@ -7,7 +7,7 @@
 //! keys, `key_memory.rs` lets its memory run out; `repeated.rs` sends again what has an event id;
 //! `responses.rs` measures what readers get, `latest.rs` what they get of many entities, and
 //! `reading.rs` counts which appends read files. `histories` judges what concurrent clients were
-//! told about versions.
+//! told about versions. `injected` fails every open, map and read with every error.
 
 mod atomic;
 mod crash;
@@ -16,6 +16,7 @@ mod erased;
 mod exactly_once;
 mod faults;
 mod histories;
+mod injected;
 mod key_index;
 mod key_memory;
 mod latest;

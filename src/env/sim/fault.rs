@@ -2,8 +2,18 @@
 
 use std::{io, path::Path};
 
-/// EIO, what a disk that cannot read or write answers. `std` has no portable name for it.
-const EIO: i32 = 5;
+use rustix::io::Errno;
+
+/// What the operating system answers, of which `std` has no portable names: EIO of a disk that
+/// cannot read or write, the others of what has run out, is forbidden or is not there.
+pub(crate) const EIO: i32 = Errno::IO.raw_os_error();
+pub(crate) const EMFILE: i32 = Errno::MFILE.raw_os_error();
+pub(crate) const ENFILE: i32 = Errno::NFILE.raw_os_error();
+pub(crate) const ENOMEM: i32 = Errno::NOMEM.raw_os_error();
+pub(crate) const ENODEV: i32 = Errno::NODEV.raw_os_error();
+pub(crate) const EACCES: i32 = Errno::ACCESS.raw_os_error();
+pub(crate) const EAGAIN: i32 = Errno::AGAIN.raw_os_error();
+pub(crate) const ETIMEDOUT: i32 = Errno::TIMEDOUT.raw_os_error();
 
 /// A kind of operation on the simulated disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +73,15 @@ pub(crate) struct Fault {
     skip: u64,
     /// How many matching operations fail then.
     times: u64,
-    error: Option<io::ErrorKind>,
+    error: Error,
     short: bool,
+}
+
+/// What a failing operation answers.
+#[derive(Clone, Copy, Debug)]
+enum Error {
+    Kind(io::ErrorKind),
+    Number(i32),
 }
 
 impl Fault {
@@ -76,7 +93,7 @@ impl Fault {
             path: None,
             skip: 0,
             times: 1,
-            error: None,
+            error: Error::Number(EIO),
             short: false,
         }
     }
@@ -102,7 +119,19 @@ impl Fault {
 
     /// With this error in place of EIO.
     pub(crate) fn error(mut self, error: io::ErrorKind) -> Self {
-        self.error = Some(error);
+        self.error = Error::Kind(error);
+        self
+    }
+
+    /// With this error number in place of EIO.
+    pub(crate) fn errno(mut self, number: i32) -> Self {
+        self.error = Error::Number(number);
+        self
+    }
+
+    /// Also the matching operations after the first that fails, so many in all.
+    pub(crate) fn times(mut self, times: u64) -> Self {
+        self.times = times;
         self
     }
 
@@ -127,9 +156,10 @@ impl Fault {
             return None;
         }
         self.times = self.times.checked_sub(1)?;
-        let error = self
-            .error
-            .map_or_else(|| io::Error::from_raw_os_error(EIO), io::Error::from);
+        let error = match self.error {
+            Error::Kind(kind) => kind.into(),
+            Error::Number(number) => io::Error::from_raw_os_error(number),
+        };
         Some(Failure {
             error,
             part: (self.short && kind == OpKind::Write).then_some(Part::Bytes),

@@ -27,7 +27,7 @@ mod clock;
 mod content;
 mod crash;
 mod door;
-mod fault;
+pub(crate) mod fault;
 mod handle;
 mod names;
 mod node;

@@ -44,6 +44,7 @@ fn every_error() -> Vec<Error> {
             | Error::DamagedRecords { .. }
             | Error::DiskFull
             | Error::Overloaded { .. }
+            | Error::StorageUnavailable { .. }
             | Error::ShuttingDown
             | Error::OutcomeUnknown => {}
         }
@@ -157,6 +158,9 @@ fn of_requests() -> Vec<Error> {
         Error::Overloaded {
             retry_after_ms: 250,
         },
+        Error::StorageUnavailable {
+            cause: "too many open files".to_owned(),
+        },
         Error::ShuttingDown,
         Error::OutcomeUnknown,
     ]
@@ -246,7 +250,9 @@ fn a_client_is_told_when_to_come_back_where_coming_back_helps() {
             .and_then(|info| info.retry_delay);
         match error {
             Error::Overloaded { .. } => assert_eq!(retry, Some(Duration::from_millis(250))),
-            Error::ShuttingDown => assert_eq!(retry, Some(Duration::from_secs(1))),
+            Error::StorageUnavailable { .. } | Error::ShuttingDown => {
+                assert_eq!(retry, Some(Duration::from_secs(1)));
+            }
             error => assert_eq!(retry, None, "{error}"),
         }
     }

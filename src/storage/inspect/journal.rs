@@ -11,7 +11,7 @@ use super::{
 use crate::{
     env::Env,
     storage::{
-        files::FileError,
+        files::{Action, FileError},
         format::{
             change::Change,
             checkpoint::{Checkpoint, Partition as CheckpointPartition},
@@ -61,7 +61,7 @@ pub(super) fn look(
     let mut listed = if env
         .files
         .exists(dir)
-        .map_err(FileError::when("look for", dir))?
+        .map_err(FileError::when(Action::LookFor, dir))?
     {
         journal::list(env, dir)?
     } else {

@@ -26,7 +26,7 @@ pub(crate) use report::*;
 use self::journal::Tail;
 use super::{
     data_dir::{self, check_ours},
-    files::{FileError, read_file},
+    files::{Action, FileError, read_file},
     format::{
         VERSION,
         checkpoint::{self, Partition as CheckpointPartition},
@@ -308,13 +308,13 @@ impl TopicDirs {
         let there = env
             .files
             .exists(path)
-            .map_err(FileError::when("look for", path))?;
+            .map_err(FileError::when(Action::LookFor, path))?;
         let entries = if there {
             env.files.read_dir(path)
         } else {
             Ok(Vec::new())
         };
-        for entry in entries.map_err(FileError::when("list", path))? {
+        for entry in entries.map_err(FileError::when(Action::List, path))? {
             let (stem, list) = match entry.name.strip_suffix(".deleted") {
                 Some(stem) => (stem, &mut dirs.deleted),
                 None => (&entry.name[..], &mut dirs.present),

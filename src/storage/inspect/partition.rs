@@ -8,7 +8,7 @@ use super::{
 use crate::{
     env::{Env, File, Open},
     storage::{
-        files::FileError,
+        files::{Action, FileError},
         format::{
             checkpoint::Partition as CheckpointPartition,
             frame::Frame,
@@ -248,7 +248,8 @@ fn list_holes(
 
 /// The index rows of a segment that are of use, and the state of its index.
 fn look_at_index(env: &Env, place: &Place<'_>, expected: &Expected) -> (Vec<IndexRow>, IndexState) {
-    let rows = log::load_rows_prefix(env, &place.dir, expected.base, expected.counted);
+    let rows =
+        log::load_rows_prefix(env, &place.dir, expected.base, expected.counted).unwrap_or_default();
     if expected.state != SegmentState::Sealed {
         return (rows, IndexState::NotYet);
     }
@@ -276,8 +277,9 @@ fn look_at_frames(
     let file = env
         .files
         .open(&path, Open::Read)
-        .map_err(FileError::when("open", &path))?;
-    let header = read_header(&*file, expected.counted).map_err(FileError::when("read", &path))?;
+        .map_err(FileError::when(Action::Open, &path))?;
+    let header =
+        read_header(&*file, expected.counted).map_err(FileError::when(Action::Read, &path))?;
     let sound = header.is_some_and(|header| {
         header.topic == place.identity.topic
             && header.partition == place.identity.partition
@@ -289,7 +291,7 @@ fn look_at_frames(
         let known = rows.last().copied();
         count_frames(file, place, expected, known)
     };
-    Ok((sound, frames.map_err(FileError::when("read", &path))?))
+    Ok((sound, frames.map_err(FileError::when(Action::Read, &path))?))
 }
 
 fn read_header(file: &dyn File, len: u64) -> std::io::Result<Option<Header>> {

@@ -24,7 +24,7 @@ pub(crate) use replay::{FirstOffsets, Lost, Replay};
 pub(crate) use ring::{Ring, list};
 
 use super::{
-    files::{FileError, SYNC},
+    files::{Action, FileError},
     format::entry::{self, BLOCK_BYTES, Item, Link},
 };
 use crate::env::{AlignedBuffer, Env};
@@ -128,7 +128,7 @@ impl Journal {
                 .file
                 .handle
                 .sync_data()
-                .map_err(FileError::when(SYNC, &current.file.path))?;
+                .map_err(FileError::when(Action::Sync, &current.file.path))?;
             self.durable = self.sequence;
         }
         self.current = Some(current);
@@ -144,7 +144,7 @@ impl Journal {
                 .file
                 .handle
                 .sync_data()
-                .map_err(FileError::when(SYNC, &current.file.path))?;
+                .map_err(FileError::when(Action::Sync, &current.file.path))?;
             self.durable = self.sequence;
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Journal {
                     full.file
                         .handle
                         .sync_data()
-                        .map_err(FileError::when(SYNC, &full.file.path))?;
+                        .map_err(FileError::when(Action::Sync, &full.file.path))?;
                     self.durable = self.sequence;
                 }
                 match self.ring.take_next(self.sequence + 1)? {
@@ -207,7 +207,7 @@ impl Journal {
             .file
             .handle
             .write_all_at(&[chunk], current.position)
-            .map_err(FileError::when("write", &current.file.path))?;
+            .map_err(FileError::when(Action::Write, &current.file.path))?;
         current.position += chunk.len() as u64;
         self.buffer.clear();
         Ok(())

@@ -25,7 +25,7 @@ use super::{Tip, ring::Ring};
 use crate::{
     env::{Env, Open},
     storage::{
-        files::{FileError, SYNC, ensure_dir, read_file, replace_file, sync_parent},
+        files::{Action, FileError, ensure_dir, read_file, replace_file, sync_parent},
         format::{
             entry::{self, BLOCK_BYTES, Decoded, FileHeader, Item},
             frame::{self, Frame},
@@ -114,8 +114,9 @@ impl Replay {
             let file = env
                 .files
                 .open(path, Open::Write)
-                .map_err(FileError::when("open", path))?;
-            file.sync_data().map_err(FileError::when(SYNC, path))?;
+                .map_err(FileError::when(Action::Open, path))?;
+            file.sync_data()
+                .map_err(FileError::when(Action::Sync, path))?;
         }
         Self::look(env, needed, applied)
     }

@@ -11,7 +11,7 @@ use super::Options;
 use crate::{
     env::{AlignedBuffer, Env, File, Open},
     storage::{
-        files::{FileError, SYNC, remove_file, sync_parent},
+        files::{Action, FileError, remove_file, sync_parent},
         format::entry::{BLOCK_BYTES, FileHeader},
     },
 };
@@ -60,7 +60,7 @@ impl Ring {
         // After a mere crash of the process, files may be there whose names a power cut would take.
         env.files
             .sync_dir(dir)
-            .map_err(FileError::when(SYNC, dir))?;
+            .map_err(FileError::when(Action::Sync, dir))?;
         let mut state = State {
             used: Vec::new(),
             free: VecDeque::new(),
@@ -233,11 +233,12 @@ impl Ring {
             .env
             .files
             .open(path, Open::Write)
-            .map_err(FileError::when("open", path))?;
-        let len = file.len().map_err(FileError::when("read", path))?;
+            .map_err(FileError::when(Action::Open, path))?;
+        let len = file.len().map_err(FileError::when(Action::Read, path))?;
         for zeros in [0..len.min(BLOCK_BYTES), len.min(BLOCK_BYTES)..len] {
-            put_zeros(&*file, zeros).map_err(FileError::when("write", path))?;
-            file.sync_data().map_err(FileError::when(SYNC, path))?;
+            put_zeros(&*file, zeros).map_err(FileError::when(Action::Write, path))?;
+            file.sync_data()
+                .map_err(FileError::when(Action::Sync, path))?;
         }
         Ok(())
     }
@@ -267,7 +268,7 @@ impl Ring {
             .env
             .files
             .open(&path, Open::Direct)
-            .map_err(FileError::when("open", &path))?;
+            .map_err(FileError::when(Action::Open, &path))?;
         let header = FileHeader {
             number: state.next_number,
             salt: self.env.random.next_u64(),
@@ -277,8 +278,10 @@ impl Ring {
         block.pad();
         handle
             .write_all_at(&[block.as_slice()], 0)
-            .map_err(FileError::when("write", &path))?;
-        handle.sync_data().map_err(FileError::when(SYNC, &path))?;
+            .map_err(FileError::when(Action::Write, &path))?;
+        handle
+            .sync_data()
+            .map_err(FileError::when(Action::Sync, &path))?;
         state.next_number += 1;
         state
             .used
@@ -315,11 +318,12 @@ impl Ring {
             .env
             .files
             .open(path, Open::Write)
-            .map_err(FileError::when("open", path))?;
-        if file.len().map_err(FileError::when("read", path))? < self.options.file_bytes {
+            .map_err(FileError::when(Action::Open, path))?;
+        if file.len().map_err(FileError::when(Action::Read, path))? < self.options.file_bytes {
             file.allocate(self.options.file_bytes)
-                .map_err(FileError::when("reserve room for", path))?;
-            file.sync_data().map_err(FileError::when(SYNC, path))?;
+                .map_err(FileError::when(Action::Reserve, path))?;
+            file.sync_data()
+                .map_err(FileError::when(Action::Sync, path))?;
         }
         Ok(())
     }
@@ -332,12 +336,12 @@ impl Ring {
             // A start that was cut off left it.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => files
                 .open(path, Open::Write)
-                .map_err(FileError::when("open", path))?,
-            Err(error) => return Err(FileError::when("create", path)(error)),
+                .map_err(FileError::when(Action::Open, path))?,
+            Err(error) => return Err(FileError::when(Action::Create, path)(error)),
         };
         let reserved = file
             .allocate(self.options.file_bytes)
-            .map_err(FileError::when("reserve room for", path));
+            .map_err(FileError::when(Action::Reserve, path));
         if let Err(error) = reserved {
             drop(file);
             remove_file(files, path)?;
@@ -345,9 +349,10 @@ impl Ring {
         }
         if fill == Fill::Written {
             put_zeros(&*file, 0..self.options.file_bytes)
-                .map_err(FileError::when("write", path))?;
+                .map_err(FileError::when(Action::Write, path))?;
         }
-        file.sync_data().map_err(FileError::when(SYNC, path))?;
+        file.sync_data()
+            .map_err(FileError::when(Action::Sync, path))?;
         sync_parent(files, path)
     }
 
@@ -388,7 +393,7 @@ pub(crate) fn list(env: &Env, dir: &Path) -> Result<Vec<(PathBuf, Option<FileHea
     for entry in env
         .files
         .read_dir(dir)
-        .map_err(FileError::when("list", dir))?
+        .map_err(FileError::when(Action::List, dir))?
     {
         let is_number = entry
             .name
@@ -401,7 +406,7 @@ pub(crate) fn list(env: &Env, dir: &Path) -> Result<Vec<(PathBuf, Option<FileHea
         let file = env
             .files
             .open(&path, Open::Read)
-            .map_err(FileError::when("open", &path))?;
+            .map_err(FileError::when(Action::Open, &path))?;
         let mut block = vec![0; BLOCK_BYTES as usize];
         let header = match file.read_exact_at(&mut block, 0) {
             Ok(()) => FileHeader::decode(&block),

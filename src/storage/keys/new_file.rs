@@ -8,7 +8,7 @@ use std::{
 use crate::{
     env::{File, FileSystem, Open},
     storage::{
-        files::{FileError, SYNC, remove_file, sync_parent},
+        files::{Action, FileError, remove_file, sync_parent},
         format::page::{self, PAGE_BYTES, Page},
     },
 };
@@ -40,7 +40,7 @@ impl<'a> NewFile<'a> {
         remove_file(files, &new)?;
         let file = files
             .open(&new, Open::Create)
-            .map_err(FileError::when("create", &new))?;
+            .map_err(FileError::when(Action::Create, &new))?;
         Ok(Self {
             files,
             file,
@@ -61,7 +61,7 @@ impl<'a> NewFile<'a> {
         }
         self.file
             .write_all_at(&[bytes], position)
-            .map_err(FileError::when("write", &self.new))?;
+            .map_err(FileError::when(Action::Write, &self.new))?;
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_BYTES {
             self.sync()?;
@@ -74,7 +74,7 @@ impl<'a> NewFile<'a> {
         self.sync()?;
         self.files
             .rename(&self.new, &self.path)
-            .map_err(FileError::when("rename to", &self.path))?;
+            .map_err(FileError::when(Action::Rename, &self.path))?;
         self.finished = true;
         sync_parent(self.files, &self.path)
     }
@@ -82,7 +82,7 @@ impl<'a> NewFile<'a> {
     fn sync(&mut self) -> Result<(), FileError> {
         self.file
             .sync_data()
-            .map_err(FileError::when(SYNC, &self.new))?;
+            .map_err(FileError::when(Action::Sync, &self.new))?;
         self.unsynced = 0;
         Ok(())
     }

@@ -16,7 +16,7 @@ pub(crate) use crate::storage::format::retired::{Identity, Retired};
 use crate::{
     env::FileSystem,
     storage::{
-        files::{FileError, SYNC},
+        files::{Action, FileError},
         format::{
             filter::{self, BLOCK_BYTES},
             page::{PAGE_BYTES, Page},
@@ -56,7 +56,9 @@ impl RetiredFile {
         identity: log::Identity,
         fingerprint: u64,
     ) -> Result<Self, Unusable> {
-        let bytes = files.map(path).map_err(FileError::when("map", path))?;
+        let bytes = files
+            .map(path)
+            .map_err(FileError::when(Action::Map, path))?;
         let path = path.to_owned();
         let Some(header) = Header::decode(&bytes) else {
             return Err(Unusable::Header { path });
@@ -372,11 +374,14 @@ pub(crate) fn list(files: &dyn FileSystem, dir: &Path) -> Result<Found, FileErro
     let mut found = Found::default();
     if !files
         .exists(dir)
-        .map_err(FileError::when("look for", dir))?
+        .map_err(FileError::when(Action::LookFor, dir))?
     {
         return Ok(found);
     }
-    for entry in files.read_dir(dir).map_err(FileError::when("list", dir))? {
+    for entry in files
+        .read_dir(dir)
+        .map_err(FileError::when(Action::List, dir))?
+    {
         let path = dir.join(entry.name);
         if let Some(number) = number_of(&path, EXTENSION) {
             found.files.push((number, path));
@@ -384,7 +389,9 @@ pub(crate) fn list(files: &dyn FileSystem, dir: &Path) -> Result<Found, FileErro
             found.unfinished.push(path);
         }
     }
-    files.sync_dir(dir).map_err(FileError::when(SYNC, dir))?;
+    files
+        .sync_dir(dir)
+        .map_err(FileError::when(Action::Sync, dir))?;
     found.files.sort_unstable();
     Ok(found)
 }

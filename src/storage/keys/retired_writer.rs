@@ -9,7 +9,7 @@ use super::{
 use crate::{
     env::FileSystem,
     storage::{
-        files::FileError,
+        files::{Action, FileError},
         format::{
             filter::{self, BLOCK_BYTES, BLOCKS_IN_PAGE_BYTES},
             key_run::KeyHash,
@@ -176,7 +176,7 @@ impl<'a> RetiredWriter<'a> {
         let bytes = self
             .files
             .map(&path)
-            .map_err(FileError::when("map", &path))?;
+            .map_err(FileError::when(Action::Map, &path))?;
         Ok(RetiredFile::new(path, bytes, self.header))
     }
 

@@ -18,7 +18,7 @@ pub(crate) use crate::storage::format::key_run::Row;
 use crate::{
     env::FileSystem,
     storage::{
-        files::FileError,
+        files::{Action, FileError},
         format::{
             filter::{self, BLOCK_BYTES},
             key_run::{Header, ROWS_PER_PAGE},
@@ -59,7 +59,9 @@ impl Run {
         identity: Identity,
         fingerprint: u64,
     ) -> Result<Self, Unusable> {
-        let bytes = files.map(path).map_err(FileError::when("map", path))?;
+        let bytes = files
+            .map(path)
+            .map_err(FileError::when(Action::Map, path))?;
         let path = path.to_owned();
         let Some(header) = Header::decode(&bytes) else {
             return Err(Unusable::Header { path });

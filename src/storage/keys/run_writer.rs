@@ -10,7 +10,7 @@ use super::{
 use crate::{
     env::FileSystem,
     storage::{
-        files::FileError,
+        files::{Action, FileError},
         format::{
             filter::{self, BLOCK_BYTES},
             key_run::{Header, KeyHash, ROWS_PER_PAGE, Row, fence_bits_for},
@@ -133,7 +133,7 @@ impl<'a> RunWriter<'a> {
         let bytes = self
             .files
             .map(&path)
-            .map_err(FileError::when("map", &path))?;
+            .map_err(FileError::when(Action::Map, &path))?;
         Ok(Run::new(path, bytes, self.header))
     }
 

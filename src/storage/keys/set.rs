@@ -8,13 +8,15 @@ use std::{
 };
 
 use super::{
+    Unusable,
     new_file::NEW,
     run::{Run, range_of, range_of_stem},
 };
 use crate::{
     env::FileSystem,
     storage::{
-        files::{FileError, SYNC, remove_file},
+        fault::Meaning,
+        files::{Action, FileError, remove_file},
         log::Identity,
     },
     types::Offset,
@@ -55,6 +57,7 @@ pub(crate) fn list(
                 covered = run.to();
                 runs.push(Arc::new(run));
             }
+            Err(Unusable::File(error)) if error.meaning() != Meaning::Damage => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "a part of a key index cannot be used and is rebuilt");
                 stale.push(path);
@@ -76,7 +79,9 @@ pub(crate) fn remove(
         return Ok(());
     }
     paths.iter().try_for_each(|path| remove_file(files, path))?;
-    files.sync_dir(dir).map_err(FileError::when(SYNC, dir))
+    files
+        .sync_dir(dir)
+        .map_err(FileError::when(Action::Sync, dir))
 }
 
 /// Removes the runs that were merged into `result`, which may have taken the name of one of them.
@@ -102,11 +107,14 @@ fn names(files: &dyn FileSystem, dir: &Path) -> Result<(Vec<Named>, Vec<PathBuf>
     let (mut named, mut unfinished) = (Vec::new(), Vec::new());
     if !files
         .exists(dir)
-        .map_err(FileError::when("look for", dir))?
+        .map_err(FileError::when(Action::LookFor, dir))?
     {
         return Ok((named, unfinished));
     }
-    for entry in files.read_dir(dir).map_err(FileError::when("list", dir))? {
+    for entry in files
+        .read_dir(dir)
+        .map_err(FileError::when(Action::List, dir))?
+    {
         let path = dir.join(entry.name);
         if let Some(range) = range_of(&path) {
             named.push((range, path));

@@ -19,8 +19,8 @@
 //!   (`rewrite.rs`).
 //! - A hole between two frames is damage, found by whoever reads across it.
 //!
-//! Reading order: this page, the state; `read.rs`; `writer.rs`; `open.rs`, what is done at a start;
-//! `segment.rs`.
+//! Reading order: this page, the state; `read.rs`, `time.rs`; `writer.rs`; `open.rs`, what is done
+//! at a start; `segment.rs`.
 
 mod kept;
 mod open;
@@ -30,6 +30,7 @@ mod rewrite;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod time;
 mod walk;
 mod writer;
 

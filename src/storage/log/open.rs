@@ -19,7 +19,7 @@ use super::{
 use crate::{
     env::{FileSystem, Open},
     storage::{
-        files::{FileError, SYNC, remove_file, sync_parent},
+        files::{Action, FileError, remove_file, sync_parent},
         format::{checkpoint, segment_file},
     },
     types::Offset,
@@ -77,9 +77,9 @@ impl Log {
                 });
                 return Ok(());
             }
-            Err(error) => return Err(FileError::when("open", &path)(error)),
+            Err(error) => return Err(FileError::when(Action::Open, &path)(error)),
         };
-        let found = file.len().map_err(FileError::when("read", &path))?;
+        let found = file.len().map_err(FileError::when(Action::Read, &path))?;
         if found < at.len {
             tracing::error!(path = %path.display(), found, expected = at.len, "a segment is too short; reading what is \
                 missing gives DATA_LOSS");
@@ -92,8 +92,9 @@ impl Log {
         }
         if found > at.len {
             file.set_len(at.len)
-                .map_err(FileError::when("cut", &path))?;
-            file.sync_data().map_err(FileError::when(SYNC, &path))?;
+                .map_err(FileError::when(Action::Cut, &path))?;
+            file.sync_data()
+                .map_err(FileError::when(Action::Sync, &path))?;
         }
         let active = self.load_active(at.base, at.len, Trust::Index, segments)?;
         // The checkpoint knows the end also where damage hides it.
@@ -126,9 +127,10 @@ impl Log {
                 .env
                 .files
                 .open(&path, Open::Write)
-                .map_err(FileError::when("open", &path))?;
+                .map_err(FileError::when(Action::Open, &path))?;
             if found.get(at + 1).is_some() {
-                file.sync_data().map_err(FileError::when(SYNC, &path))?;
+                file.sync_data()
+                    .map_err(FileError::when(Action::Sync, &path))?;
                 log.sealed.push(Sealed {
                     base: *base,
                     end: *base,
@@ -142,9 +144,10 @@ impl Log {
                 tracing::info!(path = %path.display(), kept = active.bytes, found = *bytes, "cut behind the last \
                     sound frame");
                 file.set_len(active.bytes)
-                    .map_err(FileError::when("cut", &path))?;
+                    .map_err(FileError::when(Action::Cut, &path))?;
             }
-            file.sync_data().map_err(FileError::when(SYNC, &path))?;
+            file.sync_data()
+                .map_err(FileError::when(Action::Sync, &path))?;
             log.end = active.end;
             log.active = Some(active);
         }
@@ -153,7 +156,7 @@ impl Log {
                 .env
                 .files
                 .sync_dir(&log.dir)
-                .map_err(FileError::when(SYNC, &log.dir))?;
+                .map_err(FileError::when(Action::Sync, &log.dir))?;
             sync_parent(&*segments.env.files, &log.dir)?;
             log.sealed
                 .iter_mut()
@@ -182,7 +185,7 @@ impl Log {
         segments: &OpenSegments,
     ) -> Result<Active, FileError> {
         let path = segment_path(&self.dir, base);
-        let reading = |error| FileError::when("read", &path)(error);
+        let reading = |error| FileError::when(Action::Read, &path)(error);
         let file = segments.active(&self.dir, base).map_err(reading)?;
         let mut head = [0; segment_file::HEADER_BYTES as usize];
         let header = match file.read_exact_at(&mut head, 0) {
@@ -196,7 +199,7 @@ impl Log {
         );
         let mut active = Active::new(base, first_append_time_ms);
         if trust == Trust::Index {
-            active.rows = load_rows_prefix(&segments.env, &self.dir, base, bytes);
+            active.rows = load_rows_prefix(&segments.env, &self.dir, base, bytes)?;
         }
         let walk_from = |position| {
             Walk::new(
@@ -264,12 +267,15 @@ pub(in crate::storage) fn list(
 ) -> Result<Vec<(Offset, u64)>, FileError> {
     if !files
         .exists(dir)
-        .map_err(FileError::when("look for", dir))?
+        .map_err(FileError::when(Action::LookFor, dir))?
     {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    for entry in files.read_dir(dir).map_err(FileError::when("list", dir))? {
+    for entry in files
+        .read_dir(dir)
+        .map_err(FileError::when(Action::List, dir))?
+    {
         let Some(base) = entry
             .name
             .strip_suffix(".log")
@@ -281,10 +287,10 @@ pub(in crate::storage) fn list(
         let path = dir.join(&entry.name);
         let file = files
             .open(&path, Open::Read)
-            .map_err(FileError::when("open", &path))?;
+            .map_err(FileError::when(Action::Open, &path))?;
         found.push((
             Offset(base),
-            file.len().map_err(FileError::when("read", &path))?,
+            file.len().map_err(FileError::when(Action::Read, &path))?,
         ));
     }
     found.sort_unstable();

@@ -1,4 +1,4 @@
-//! Reading a log: by offset, and by time.
+//! Reading a log by offset.
 //!
 //! Under the log's lock only the place is looked up; bytes are fetched and checked without it.
 
@@ -10,11 +10,16 @@ use std::{
 use super::{
     Active, Identity, Log, OpenSegments, Sealed,
     segment::SealedSegment,
+    segment_path,
     walk::{Source, Walk},
 };
 use crate::{
-    storage::format::{frame::Frame, segment_file::IndexRow},
-    types::{Offset, RecordView, Records},
+    storage::{
+        fault::{self, Meaning},
+        files::{Action, FileError},
+        format::{frame::Frame, segment_file::IndexRow},
+    },
+    types::Offset,
 };
 
 /// Where a reader is in a log.
@@ -38,6 +43,8 @@ pub(crate) enum ReadError {
         to: Offset,
         cause: String,
     },
+    /// It cannot be read at the moment; nothing says that it is damaged.
+    Unavailable(FileError),
 }
 
 /// Reads a log.
@@ -57,8 +64,18 @@ pub(super) enum Place {
 /// The part of the log that a segment file holds.
 pub(super) struct Segment {
     pub(super) base: Offset,
-    end: Offset,
+    pub(super) end: Offset,
     pub(super) bytes: u64,
+}
+
+impl Segment {
+    pub(super) fn of(sealed: &Sealed) -> Self {
+        Self {
+            base: sealed.base,
+            end: sealed.end,
+            bytes: sealed.bytes,
+        }
+    }
 }
 
 impl Cursor {
@@ -126,7 +143,7 @@ impl LogReader<'_> {
         let file = self
             .segments
             .active(&dir, segment.base)
-            .map_err(|error| self.unreadable(cursor, segment, &error))?;
+            .map_err(|error| self.unreadable(cursor.next, segment, error))?;
         self.collect(cursor, segment, rows, max_bytes, |position| {
             Walk::new(
                 Source::File(file.clone()),
@@ -146,7 +163,7 @@ impl LogReader<'_> {
     ) -> Result<Vec<Frame>, ReadError> {
         let open = self
             .open_sealed(segment)
-            .map_err(|error| self.unreadable(cursor, segment, &error))?;
+            .map_err(|error| self.unreadable(cursor.next, segment, error))?;
         let rows = open.rows.as_deref().unwrap_or_default();
         self.collect(cursor, segment, rows, max_bytes, |position| {
             self.walk_sealed(&open, segment.base, position)
@@ -198,11 +215,11 @@ impl LogReader<'_> {
                         frames.push(frame);
                     }
                     Ok(frame) => return Err(damaged(next, frame.header().base, "wrong checksum")),
-                    Err(error) => return Err(self.unreadable(cursor, segment, &error)),
+                    Err(error) => return Err(self.unreadable(next, segment, error)),
                 },
                 Ok(_) => break,
                 Err(error) if frames.is_empty() => {
-                    return Err(self.unreadable(cursor, segment, &error));
+                    return Err(self.unreadable(next, segment, error));
                 }
                 Err(_) => break,
             }
@@ -218,64 +235,7 @@ impl LogReader<'_> {
         Ok(frames)
     }
 
-    /// The first offset whose record has this timestamp or a later one; the high watermark if there
-    /// is none. Damaged records are passed over.
-    pub(crate) fn find_time(&self, timestamp_ms: i64) -> io::Result<Offset> {
-        let (start, end, sealed, active, tail) = lock(self.log).parts();
-        for segment in sealed {
-            let found = self.find_in_sealed(&segment, start, timestamp_ms);
-            match found {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if let Some(active) = active.filter(|active| active.latest_timestamp_ms >= timestamp_ms) {
-            let (identity, dir) = self.identity();
-            let file = self.segments.active(&dir, active.base)?;
-            let position = position_before(&active.rows, timestamp_ms);
-            let walk = Walk::new(
-                Source::File(file),
-                active.bytes,
-                identity,
-                active.base,
-                position,
-            );
-            if let Some(found) = find_in_walk(walk, start, timestamp_ms)? {
-                return Ok(found);
-            }
-        }
-        Ok(tail
-            .iter()
-            .find_map(|frame| find_in_frame(frame, start, timestamp_ms))
-            .unwrap_or(end))
-    }
-
-    fn find_in_sealed(
-        &self,
-        segment: &Sealed,
-        start: Offset,
-        timestamp_ms: i64,
-    ) -> io::Result<Option<Offset>> {
-        let segment = Segment {
-            base: segment.base,
-            end: segment.end,
-            bytes: segment.bytes,
-        };
-        let open = self.open_sealed(&segment)?;
-        let rows = open.rows.as_deref().unwrap_or_default();
-        if rows
-            .last()
-            .is_some_and(|last| last.latest_before_ms < timestamp_ms)
-        {
-            return Ok(None);
-        }
-        let walk = self.walk_sealed(&open, segment.base, position_before(rows, timestamp_ms));
-        find_in_walk(walk, start, timestamp_ms)
-    }
-
-    fn walk_sealed(&self, open: &SealedSegment, base: Offset, position: u64) -> Walk {
+    pub(super) fn walk_sealed(&self, open: &SealedSegment, base: Offset, position: u64) -> Walk {
         let (identity, _) = self.identity();
         Walk::new(
             Source::Map(open.bytes.clone()),
@@ -330,12 +290,28 @@ impl LogReader<'_> {
         (log.identity, log.dir.clone())
     }
 
-    /// What an I/O error means: the segment was trimmed meanwhile, or what it holds is lost.
-    fn unreadable(&self, cursor: &Cursor, segment: &Segment, error: &io::Error) -> ReadError {
-        if lock(self.log).first_kept() > cursor.next {
-            return ReadError::BelowStart;
+    /// What an I/O error means: the segment was trimmed meanwhile, or what it holds from `next` on
+    /// is lost, or cannot be read at the moment.
+    pub(super) fn unreadable(
+        &self,
+        next: Offset,
+        segment: &Segment,
+        error: io::Error,
+    ) -> ReadError {
+        let dir = {
+            let log = lock(self.log);
+            if log.first_kept() > next {
+                return ReadError::BelowStart;
+            }
+            log.dir.clone()
+        };
+        match fault::of_reading(&error) {
+            Meaning::Damage => damaged(next, segment.end, &error.to_string()),
+            Meaning::Passing | Meaning::Fatal => {
+                let path = segment_path(&dir, segment.base);
+                ReadError::Unavailable(FileError::when(Action::Read, &path)(error))
+            }
         }
-        damaged(cursor.next, segment.end, &error.to_string())
     }
 }
 
@@ -383,11 +359,7 @@ impl Log {
         }
         .or_else(|| self.sealed_at(next));
         match sealed {
-            Some(sealed) => Ok(Place::Sealed(Segment {
-                base: sealed.base,
-                end: sealed.end,
-                bytes: sealed.bytes,
-            })),
+            Some(sealed) => Ok(Place::Sealed(Segment::of(&sealed))),
             None if next < self.start => Err(ReadError::BelowStart),
             None => Err(self.hole(next)),
         }
@@ -451,7 +423,7 @@ impl Log {
     }
 
     /// What a search by time looks through, in order.
-    fn parts(&self) -> (Offset, Offset, Vec<Sealed>, Option<Active>, Vec<Frame>) {
+    pub(super) fn parts(&self) -> (Offset, Offset, Vec<Sealed>, Option<Active>, Vec<Frame>) {
         let tail = self
             .tail
             .iter()
@@ -519,40 +491,6 @@ fn closest_frame(walk: &mut Walk, next: Offset, beyond: Frame) -> io::Result<Fra
         }
     }
     Ok(closest)
-}
-
-/// Where to begin looking for a timestamp: the last row with nothing as late before it.
-fn position_before(rows: &[IndexRow], timestamp_ms: i64) -> u64 {
-    let behind = rows.partition_point(|row| row.latest_before_ms < timestamp_ms);
-    behind
-        .checked_sub(1)
-        .map_or(0, |at| u64::from(rows[at].position))
-}
-
-fn find_in_walk(mut walk: Walk, start: Offset, timestamp_ms: i64) -> io::Result<Option<Offset>> {
-    while !walk.at_end() {
-        let Some(frame) = walk.frame()? else {
-            walk.resync()?;
-            continue;
-        };
-        if let Some(found) = find_in_frame(&frame, start, timestamp_ms) {
-            return Ok(Some(found));
-        }
-        walk.skip(frame.bytes().len());
-    }
-    Ok(None)
-}
-
-fn find_in_frame(frame: &Frame, start: Offset, timestamp_ms: i64) -> Option<Offset> {
-    if frame.header().latest_timestamp_ms < timestamp_ms || frame.header().end() <= start {
-        return None;
-    }
-    let records = frame.records();
-    Records::new(&records)
-        .filter_map(|record| RecordView::parse(record.ok()?.1).ok())
-        .filter(|record| record.timestamp_ms.is_some_and(|time| time >= timestamp_ms))
-        .filter_map(|record| record.offset.map(Offset))
-        .find(|offset| *offset >= start)
 }
 
 fn damaged(from: Offset, to: Offset, cause: &str) -> ReadError {

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     env::{File, FileSystem, Open},
     storage::{
-        files::{FileError, SYNC, remove_file, sync_parent},
+        files::{Action, FileError, remove_file, sync_parent},
         format::{
             frame::Frame,
             segment_file::{HEADER_BYTES, Header},
@@ -83,7 +83,7 @@ impl<'a> Rewrite<'a> {
                 old,
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FileError::when("map", &path)(error)),
+            Err(error) => Err(FileError::when(Action::Map, &path)(error)),
         }
     }
 
@@ -123,7 +123,7 @@ impl<'a> Rewrite<'a> {
         remove_file(files, &new_path)?;
         let new = files
             .open(&new_path, Open::Create)
-            .map_err(FileError::when("create", &new_path))?;
+            .map_err(FileError::when(Action::Create, &new_path))?;
         let active = Active::new(self.base, 0);
         // From here on the file is removed if anything fails: a full disk must not be kept full by
         // it.
@@ -184,7 +184,7 @@ impl<'a> Rewrite<'a> {
     /// What comes next, which the walk steps over.
     fn next(&self, walk: &mut Walk) -> Result<Part, FileError> {
         let path = segment_path(&self.dir, self.base);
-        let reading = |error| FileError::when("read", &path)(error);
+        let reading = |error| FileError::when(Action::Read, &path)(error);
         let from = walk.position();
         if let Some(frame) = walk.frame().map_err(reading)? {
             walk.skip(frame.bytes().len());
@@ -208,7 +208,7 @@ impl Rewritten<'_> {
         let path = segment_path(dir, base);
         if !files
             .exists(&path)
-            .map_err(FileError::when("look for", &path))?
+            .map_err(FileError::when(Action::LookFor, &path))?
         {
             return Ok(());
         }
@@ -218,7 +218,7 @@ impl Rewritten<'_> {
         sync_parent(files, &path)?;
         files
             .rename(&self.new_path, &path)
-            .map_err(FileError::when("rename to", &path))?;
+            .map_err(FileError::when(Action::Rename, &path))?;
         sync_parent(files, &path)?;
         let mut rows = self.active.rows.clone();
         rows.push(self.active.row(self.active.end));
@@ -241,11 +241,13 @@ impl Drop for Rewritten<'_> {
 pub(crate) fn remove_unfinished(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
     if !files
         .exists(dir)
-        .map_err(FileError::when("look for", dir))?
+        .map_err(FileError::when(Action::LookFor, dir))?
     {
         return Ok(());
     }
-    let entries = files.read_dir(dir).map_err(FileError::when("list", dir))?;
+    let entries = files
+        .read_dir(dir)
+        .map_err(FileError::when(Action::List, dir))?;
     let unfinished: Vec<_> = entries
         .into_iter()
         .filter(|entry| entry.name.ends_with(UNFINISHED))
@@ -256,7 +258,9 @@ pub(crate) fn remove_unfinished(files: &dyn FileSystem, dir: &Path) -> Result<()
     unfinished
         .iter()
         .try_for_each(|entry| remove_file(files, &dir.join(&entry.name)))?;
-    files.sync_dir(dir).map_err(FileError::when(SYNC, dir))
+    files
+        .sync_dir(dir)
+        .map_err(FileError::when(Action::Sync, dir))
 }
 
 impl Log {
@@ -318,7 +322,7 @@ impl Output<'_> {
     fn flush(&mut self) -> Result<(), FileError> {
         self.file
             .write_all_at(&[&self.buffer], self.position)
-            .map_err(FileError::when("write", self.path))?;
+            .map_err(FileError::when(Action::Write, self.path))?;
         self.position += self.buffer.len() as u64;
         self.unsynced += self.buffer.len() as u64;
         self.buffer.clear();
@@ -333,7 +337,7 @@ impl Output<'_> {
         self.unsynced = 0;
         self.file
             .sync_data()
-            .map_err(FileError::when(SYNC, self.path))
+            .map_err(FileError::when(Action::Sync, self.path))
     }
 
     fn len(&self) -> u64 {

@@ -21,7 +21,8 @@ use super::{
 use crate::{
     env::{Env, File, Open},
     storage::{
-        files::{read_file, remove_file},
+        fault::{self, Meaning},
+        files::{FileError, read_file, remove_file},
         format::segment_file::{INDEX_ROW_BYTES, IndexRow},
     },
     types::Offset,
@@ -105,8 +106,8 @@ impl OpenSegments {
             if let Some(OpenSegment::Sealed(segment)) = found {
                 return Ok(segment);
             }
-            let bytes = self.env.files.map(&path)?;
-            let rows = load_rows(&self.env, dir, base, bytes.len() as u64);
+            let bytes = self.trying_again(|| self.env.files.map(&path))?;
+            let rows = self.trying_again(|| load_rows(&self.env, dir, base, bytes.len() as u64))?;
             let segment = Arc::new(SealedSegment {
                 bytes,
                 rows,
@@ -126,7 +127,7 @@ impl OpenSegments {
             if let Some(OpenSegment::Active(file)) = found {
                 return Ok(file);
             }
-            let file = self.env.files.open(&path, Open::Write)?;
+            let file = self.trying_again(|| self.env.files.open(&path, Open::Write))?;
             if self.keep(&path, OpenSegment::Active(file.clone()), changes) {
                 return Ok(file);
             }
@@ -160,6 +161,25 @@ impl OpenSegments {
             changes,
         )
         .then_some(segment)
+    }
+
+    /// Reads something. If that fails for a reason that passes, such as a lack of file descriptors
+    /// or maps, it lets go of all that is open and tries once more.
+    fn trying_again<T>(&self, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match read() {
+            Err(error) if fault::of_reading(&error) == Meaning::Passing => {
+                self.let_go();
+                read()
+            }
+            read => read,
+        }
+    }
+
+    /// Closes every segment that nobody uses; they are opened again when they are needed.
+    pub(crate) fn let_go(&self) {
+        let open = std::mem::take(&mut self.lock().segments);
+        // Closing files takes longer than a lock should be held.
+        drop(open);
     }
 
     /// To be held while a sealed segment's file and index are replaced.
@@ -277,19 +297,21 @@ impl Drop for Replacing<'_> {
     }
 }
 
-/// The rows of an index file as far as they are sound: in order, and within the segment.
+/// The rows of an index file as far as they are sound: in order, and within the segment. An error
+/// is a passing one: an index that is damaged or missing has no rows, and is built again.
 pub(in crate::storage) fn load_rows_prefix(
     env: &Env,
     dir: &Path,
     base: Offset,
     segment_bytes: u64,
-) -> Vec<IndexRow> {
+) -> Result<Vec<IndexRow>, FileError> {
     let bytes = match read_file(&*env.files, &index_path(dir, base)) {
         Ok(bytes) => bytes.unwrap_or_default(),
-        Err(error) => {
+        Err(error) if error.meaning() == Meaning::Damage => {
             tracing::warn!(%error, "an index cannot be read and is rebuilt");
-            return Vec::new();
+            return Ok(Vec::new());
         }
+        Err(error) => return Err(error),
     };
     let mut rows: Vec<IndexRow> = Vec::new();
     for row in bytes
@@ -306,15 +328,21 @@ pub(in crate::storage) fn load_rows_prefix(
         }
         rows.push(row);
     }
-    rows
+    Ok(rows)
 }
 
 /// The rows of a sealed segment's index; none unless they reach the segment's end.
-fn load_rows(env: &Env, dir: &Path, base: Offset, segment_bytes: u64) -> Option<Vec<IndexRow>> {
-    let rows = load_rows_prefix(env, dir, base, segment_bytes);
-    rows.last()
-        .is_some_and(|last| u64::from(last.position) == segment_bytes)
-        .then_some(rows)
+fn load_rows(
+    env: &Env,
+    dir: &Path,
+    base: Offset,
+    segment_bytes: u64,
+) -> io::Result<Option<Vec<IndexRow>>> {
+    let rows = load_rows_prefix(env, dir, base, segment_bytes).map_err(|error| error.source)?;
+    let is_whole = rows
+        .last()
+        .is_some_and(|last| u64::from(last.position) == segment_bytes);
+    Ok(is_whole.then_some(rows))
 }
 
 /// Writes index rows from row number `from` on. An index is derived: that it cannot be written is

@@ -6,7 +6,7 @@ use super::{Active, Log, OpenSegments, Sealed, index_path, segment::store_rows, 
 use crate::{
     env::{File, Open},
     storage::{
-        files::{FileError, SYNC, ensure_dir, remove_file, sync_parent},
+        files::{Action, FileError, ensure_dir, remove_file, sync_parent},
         format::{frame::Frame, segment_file::Header},
     },
     types::{Offset, TopicSettings},
@@ -63,11 +63,11 @@ impl Writer {
         let path = segment_path(&dir, active.base);
         let file = segments
             .active(&dir, active.base)
-            .map_err(FileError::when("open", &path))?;
+            .map_err(FileError::when(Action::Open, &path))?;
         let slices: Vec<&[u8]> = batch.iter().map(|frame| &frame.bytes()[..]).collect();
         let position = active.bytes;
         file.write_all_at(&slices, position)
-            .map_err(FileError::when("write", &path))?;
+            .map_err(FileError::when(Action::Write, &path))?;
         for frame in batch {
             active.note(frame.header(), frame.bytes().len());
         }
@@ -120,9 +120,9 @@ impl Writer {
             .env
             .files
             .open(&path, Open::Create)
-            .map_err(FileError::when("create", &path))?;
+            .map_err(FileError::when(Action::Create, &path))?;
         file.write_all_at(&[&header.encode()], 0)
-            .map_err(FileError::when("write", &path))?;
+            .map_err(FileError::when(Action::Write, &path))?;
         self.new_names = true;
         self.stored_rows = 0;
         let active = Active::new(header.base, header.first_append_time_ms);
@@ -220,7 +220,7 @@ impl Writer {
         if self.unsynced > 0 {
             let file = segments
                 .active(&dir, active.base)
-                .map_err(FileError::when("open", &path))?;
+                .map_err(FileError::when(Action::Open, &path))?;
             self.sync_file(&*file, &path)?;
         }
         if self.new_names {
@@ -252,7 +252,8 @@ impl Writer {
     }
 
     fn sync_file(&mut self, file: &dyn File, path: &std::path::Path) -> Result<(), FileError> {
-        file.sync_data().map_err(FileError::when(SYNC, path))?;
+        file.sync_data()
+            .map_err(FileError::when(Action::Sync, path))?;
         self.unsynced = 0;
         Ok(())
     }

@@ -186,7 +186,7 @@ impl Bench {
         match self.read_at(from, 1) {
             Ok(frames) => Ok(frames[0].header().base.0),
             Err(ReadError::Damaged { from, to, .. }) => Err((from.0, to.0)),
-            Err(ReadError::BelowStart) => panic!("{from} has been trimmed"),
+            Err(error) => panic!("{from} cannot be read: {error:?}"),
         }
     }
 
@@ -208,7 +208,7 @@ impl Bench {
                     damaged.push((from.0, to.0));
                     cursor = Cursor::new(to);
                 }
-                Err(ReadError::BelowStart) => panic!("{} has been trimmed", cursor.next),
+                Err(error) => panic!("{} cannot be read: {error:?}", cursor.next),
             }
         }
     }

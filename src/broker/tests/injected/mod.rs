@@ -1,0 +1,70 @@
+//! A broker some of whose calls to the disk fail, and then do not any more.
+//!
+//! `meaning.rs`: which errors are damage and which pass.
+
+mod meaning;
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::world::{append_of, encode_record, now, open, read_all};
+use crate::{
+    broker::{Broker, Error, Read, Step},
+    env::sim::{Fault, OpKind, SimDisk, fault},
+    types::{Offset, PartitionId, Position},
+};
+
+/// Errors that say nothing of what is stored.
+const PASSING: [i32; 7] = [
+    fault::EMFILE,
+    fault::ENFILE,
+    fault::ENOMEM,
+    fault::ENODEV,
+    fault::EACCES,
+    fault::EAGAIN,
+    fault::ETIMEDOUT,
+];
+
+/// How many records `filled` has appended.
+const RECORDS: u64 = 100;
+
+/// A topic with a partition of 100 records of 1,000 bytes in small segments, one of which is
+/// active, opened again.
+fn filled() -> (SimDisk, Broker) {
+    let disk = SimDisk::new(1);
+    let broker = open(&disk, 1).expect("nothing fails");
+    let settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
+    let created = broker
+        .create_topic("t", 1, &settings)
+        .expect("it is a good name");
+    broker.commit_all();
+    now(created).expect("an answer").expect("nothing fails");
+    for id in 0..RECORDS {
+        let admission = now(broker.admit(1_000)).expect("an answer");
+        let admission = admission.expect("there is room");
+        let append = append_of("t", Some(0), &[encode_record(id, 1_000)]);
+        let pending = broker.append(append, admission).expect("a good append");
+        broker.commit_all();
+        now(pending).expect("an answer").expect("nothing fails");
+    }
+    broker.close().expect("nothing fails");
+    let disk = disk.fork();
+    let broker = open(&disk, 2).expect("nothing fails");
+    (disk, broker)
+}
+
+/// The first answer of a read that begins at this offset.
+fn read_at(broker: &Broker, offset: u64) -> Result<Step, Error> {
+    let read = Read {
+        topic: "t".to_owned(),
+        partitions: vec![(PartitionId(0), Some(Position::Offset(Offset(offset))))],
+        ..Read::default()
+    };
+    broker.read(read)?.step()
+}
+
+/// The offset of a time.
+fn find_time(broker: &Broker, timestamp_ms: i64) -> Result<Offset, Error> {
+    let wanted = [(PartitionId(0), Some(Position::Timestamp(timestamp_ms)))];
+    let found = broker.list_offsets("t", Position::Earliest, &wanted)?;
+    Ok(found[0].offset)
+}

@@ -1,0 +1,34 @@
+//! What the operating system's error numbers say: `std` has no portable names for most of them.
+
+use std::io;
+
+use rustix::io::Errno;
+
+/// Whether the disk, or the file system's own checksums, say that what is stored cannot be had:
+/// EIO, and EUCLEAN and EBADMSG, by which Linux file systems report that their structures or their
+/// checksums are wrong.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    #[cfg(target_os = "linux")]
+    let is_corrupted = errno == Some(Errno::UCLEAN.raw_os_error());
+    #[cfg(not(target_os = "linux"))]
+    let is_corrupted = false;
+    let is_wrong = |wrong: Errno| errno == Some(wrong.raw_os_error());
+    is_wrong(Errno::IO) || is_wrong(Errno::BADMSG) || is_corrupted
+}
+
+/// Whether the process or the machine has run out of something that is not the disk's: file
+/// descriptors, memory, maps.
+pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
+    const RESOURCES: [Errno; 5] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::AGAIN,
+    ];
+    let errno = error.raw_os_error();
+    RESOURCES
+        .iter()
+        .any(|resource| errno == Some(resource.raw_os_error()))
+}
