@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::intake::Allowed;
+use super::{http2::request::Kind, intake::Allowed};
 use crate::types::limits::MAX_REQUEST_BYTES;
 
 /// What can be set of the server.
@@ -115,10 +115,13 @@ pub(super) fn messages(path: &str) -> Allowed {
     }
 }
 
-/// Whether a call goes on for as long as its client sends requests, and nothing is lost when it does
-/// not: then its requests end when the server is to stop.
-pub(super) fn ends_with_its_requests(path: &str) -> bool {
-    path.starts_with("/grpc.reflection.")
+/// What a call does with its requests.
+pub(super) fn requests(path: &str) -> Kind {
+    match messages(path).many {
+        false => Kind::One,
+        true if path.starts_with("/grpc.reflection.") => Kind::Watching,
+        true => Kind::Many,
+    }
 }
 
 /// Most requests of one `AppendStream` that wait for their answer. At the smallest sync a disk
@@ -140,6 +143,7 @@ pub(super) const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that are not served are counted this long, and then said in one line.
 pub(super) const NOTICE_PERIOD: Duration = Duration::from_secs(10);
 
-/// A client that has read nothing for this long while the server is to stop is not waited for, if
-/// all that is left to do is to send it what it does not read.
+/// A connection on which nothing has moved for this long while the server is to stop is closed, if
+/// all that is left to do is to send its client what it does not read, or to wait for the rest of
+/// its requests.
 pub(super) const STALLED: Duration = Duration::from_secs(1);

@@ -313,7 +313,26 @@ async fn a_stop_does_not_wait_for_connections_that_ask_for_nothing() {
         .await
         .expect("it is sent");
     frames_until(&mut unresponsive, SETTINGS, ACK).await;
-    // It asks again and again, whatever it is told.
+    let mut half_said = TcpStream::connect(broker.address())
+        .await
+        .expect("the broker listens");
+    let half = [
+        PREFACE,
+        &frame(SETTINGS, 0, 0, &[]),
+        &frame(
+            HEADERS,
+            END_HEADERS,
+            1,
+            &headers_of("/taffrail.v1.Log/Append"),
+        ),
+        &frame(DATA, 0, 1, &append_of(100)[..50]),
+    ];
+    half_said
+        .write_all(&half.concat())
+        .await
+        .expect("it is sent");
+    frames_until(&mut half_said, SETTINGS, ACK).await;
+    // Reflection, which may be asked again and again.
     let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let (response, mut requests) = call(&broker, path).await;
     requests

@@ -24,8 +24,8 @@ use tracing::debug;
 pub(super) struct Active(Arc<AtomicUsize>);
 
 impl Active {
-    pub(super) fn none(&self) -> bool {
-        self.0.load(Relaxed) == 0
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Relaxed)
     }
 
     pub(super) fn enter(&self) -> Entered {

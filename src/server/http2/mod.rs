@@ -152,8 +152,7 @@ where
 
     fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let (parts, stream) = request.into_parts();
-        let ends_at_stop = limits::ends_with_its_requests(parts.uri.path());
-        let (mut feed, body) = request::body(stream, ends_at_stop);
+        let (mut feed, body) = request::body(stream, limits::requests(parts.uri.path()));
         if self.draining.is_some() {
             feed.stop();
         }
@@ -165,15 +164,21 @@ where
         self.calls.spawn(answer(service, request, respond, active));
     }
 
-    /// Ready if the connection is to end and all that is left of it waits for a client that does not
-    /// read.
+    /// Ready if the connection is to end and all that is left of it waits for a client that neither
+    /// reads its answers nor sends the rest of its requests.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(look) = &mut self.draining else {
             return Poll::Pending;
         };
         while look.as_mut().poll(cx).is_ready() {
-            if self.active.none() && !self.traffic.has_written() {
-                debug!("a client that does not read is not waited for");
+            let not_begun = self
+                .feeds
+                .iter()
+                .filter(|feed| feed.has_not_begun())
+                .count();
+            let moved = self.traffic.has_moved();
+            if self.active.count() <= not_begun && !moved {
+                debug!("a client that does nothing is not waited for");
                 return Poll::Ready(());
             }
             look.set(sleep(limits::STALLED));

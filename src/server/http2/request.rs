@@ -17,14 +17,26 @@ use tonic::Status;
 
 use crate::server::limits::{JOINED_BYTES, SMALL_PIECE_BYTES};
 
+/// What a call does with its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum Kind {
+    /// There is one, and nothing is done before it is whole.
+    One,
+    /// It answers each.
+    Many,
+    /// It answers each for as long as they come, and nothing is lost when they do not. They end when
+    /// the server is to stop.
+    Watching,
+}
+
 /// The two ends of a request's body.
-pub(super) fn body(mut stream: RecvStream, ends_at_stop: bool) -> (Feed, RequestBody) {
+pub(super) fn body(mut stream: RecvStream, kind: Kind) -> (Feed, RequestBody) {
     let window = stream.flow_control().clone();
     let waiting = Arc::new(Mutex::default());
     let feed = Feed {
         stream,
         waiting: Arc::clone(&waiting),
-        ends_at_stop,
+        kind,
     };
     (feed, RequestBody { waiting, window })
 }
@@ -85,14 +97,18 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 pub(super) struct Feed {
     stream: RecvStream,
     waiting: Arc<Mutex<Waiting>>,
-    /// No more is passed on once the server is to stop.
-    ends_at_stop: bool,
+    kind: Kind,
 }
 
 impl Feed {
+    /// Whether the call has not begun, because its client has not sent the whole request.
+    pub(super) fn has_not_begun(&self) -> bool {
+        self.kind == Kind::One
+    }
+
     /// The server is to stop.
     pub(super) fn stop(&mut self) {
-        if self.ends_at_stop {
+        if self.kind == Kind::Watching {
             let mut waiting = lock(&self.waiting);
             waiting.end.get_or_insert(Ok(()));
             let reader = waiting.reader.take();

@@ -20,7 +20,7 @@ use crate::server::limits::TURN_BYTES;
 pub(super) struct Traffic {
     read_in_turn: AtomicUsize,
     has_read: AtomicBool,
-    has_written: AtomicBool,
+    has_moved: AtomicBool,
 }
 
 impl Traffic {
@@ -34,9 +34,9 @@ impl Traffic {
         self.has_read.swap(false, Relaxed)
     }
 
-    /// Whether anything was written since this was last asked.
-    pub(super) fn has_written(&self) -> bool {
-        self.has_written.swap(false, Relaxed)
+    /// Whether anything was read or written since this was last asked.
+    pub(super) fn has_moved(&self) -> bool {
+        self.has_moved.swap(false, Relaxed)
     }
 
     fn turn_is_over(&self) -> bool {
@@ -46,6 +46,7 @@ impl Traffic {
     fn read(&self, bytes: usize) {
         self.read_in_turn.fetch_add(bytes, Relaxed);
         self.has_read.store(true, Relaxed);
+        self.has_moved.store(true, Relaxed);
     }
 }
 
@@ -67,7 +68,7 @@ impl<IO> Socket<IO> {
 
     fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(_))) {
-            self.traffic.has_written.store(true, Relaxed);
+            self.traffic.has_moved.store(true, Relaxed);
         }
         written
     }

@@ -189,11 +189,17 @@ async fn partitions_and_idle_connections_share_few_descriptors() {
     }
 }
 
+/// Whether anything comes.
+async fn heard(socket: &mut TcpStream) -> bool {
+    let mut bytes = [0; 1_024];
+    socket.read(&mut bytes).await.is_ok_and(|len| len > 0)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_wait_for_calls_under_way() {
     let dir = temporary();
     let broker = Serve::spawn(serve(dir.path(), &free_port()).env("TAFFRAIL_SERVER_DRAIN", "1h"));
-    // A call whose request never ends, on a connection that is known to be served.
+    // A call whose request does not end, of a client that is not silent.
     let mut socket = TcpStream::connect(broker.listen())
         .await
         .expect("it listens");
@@ -209,11 +215,16 @@ async fn a_second_signal_ends_the_wait_for_calls_under_way() {
 
     broker.ask_to_stop();
     frames_until(&mut socket, GOAWAY, 0).await;
+    let pinging = tokio::spawn(async move {
+        let ping = frame(PING, 0, 0, b"still on");
+        while socket.write_all(&ping).await.is_ok() && heard(&mut socket).await {}
+    });
     let stopped = tokio::task::spawn_blocking(move || broker.stop());
     let code = timeout(PATIENCE, stopped)
         .await
         .expect("it does not wait on");
     assert_eq!(code.expect("it does not panic"), Some(0));
+    pinging.await.expect("it does not panic");
 }
 
 #[tokio::test(flavor = "multi_thread")]
