@@ -68,7 +68,6 @@ use crate::{
     env::Env,
     producers::Producers,
     storage::{data_dir::DataDir, journal, log::OpenSegments},
-    types::limits,
 };
 
 /// How a broker uses memory and disk.
@@ -100,7 +99,10 @@ pub(crate) struct Options {
 
 impl Options {
     /// The defaults, for a data directory.
+    #[cfg(feature = "testing")]
     pub(crate) fn new(data_dir: PathBuf) -> Self {
+        use crate::types::limits;
+
         Self {
             data_dir,
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
@@ -229,6 +231,7 @@ impl Broker {
     }
 
     /// Stops at once, as if the process had died: nothing more is written or answered.
+    #[cfg(feature = "testing")]
     pub(crate) fn abandon(&self) {
         self.shared.fail("abandoned".to_owned());
         self.stop_threads();
