@@ -219,8 +219,7 @@ impl Shared {
             .filter(|_| matches!(mode, Mode::Scan { .. }))
         {
             for (partition, known) in opened.partitions.iter().zip(&topic.partitions) {
-                lock(&partition.log).apply_loss(known.end);
-                lock(&partition.next).offset = lock(&partition.log).end();
+                partition.pass_over_lost(known.end);
             }
         }
         Ok(())
@@ -313,6 +312,10 @@ impl Shared {
         };
         let partition = found.partition();
         let mut next = lock(&partition.next);
+        if header.base > next.offset {
+            // What was between is in no file.
+            next.keys.lose(header.base);
+        }
         if header.base >= next.offset {
             next.keys.add_again(&found.topic, &frame);
         }
@@ -336,8 +339,7 @@ impl Shared {
             // anywhere.
             let behind = lock(&partition.log).end();
             if header.end().0.saturating_sub(behind.0) <= lost.bytes {
-                lock(&partition.log).apply_loss(header.end());
-                lock(&partition.next).offset = lock(&partition.log).end();
+                partition.pass_over_lost(header.end());
             }
         }
     }
@@ -355,9 +357,7 @@ impl Shared {
             "a journal entry is damaged");
         let topic = self.topics().find_by_id(header.topic).cloned();
         if let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) {
-            let partition = found.partition();
-            lock(&partition.log).apply_loss(header.end());
-            lock(&partition.next).offset = lock(&partition.log).end();
+            found.partition().pass_over_lost(header.end());
         }
     }
 }

@@ -124,6 +124,20 @@ impl PartitionRef {
     }
 }
 
+impl Partition {
+    /// Passes over records up to this offset that are lost, in a start: reading them says so, and
+    /// nobody knows which entities they are of.
+    pub(super) fn pass_over_lost(&self, end: Offset) {
+        let mut next = lock(&self.next);
+        let mut log = lock(&self.log);
+        if log.end() < end {
+            log.apply_loss(end);
+            next.keys.lose(end);
+            next.offset = end;
+        }
+    }
+}
+
 impl Topic {
     pub(super) fn settings(&self) -> TopicSettings {
         self.settings

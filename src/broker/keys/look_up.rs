@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, MutexGuard, atomic::Ordering},
 };
 
-use super::{Files, KeyIndex};
+use super::{Files, Hole, KeyIndex};
 use crate::{
     broker::{
         AppendedRange, Error, Producer, Shared, lock,
@@ -49,6 +50,8 @@ pub(super) enum Unknown {
     Retired(Damaged),
     /// A record that has to be compared cannot be read.
     Record(ReadError),
+    /// Records that could be the subject's could not be read when the index was made.
+    Hole(Hole),
 }
 
 /// The latest row of a subject in files.
@@ -167,11 +170,11 @@ impl Shared {
         }
     }
 
-    /// A partition's files, without gaps.
+    /// A partition's files, without gaps but for what cannot be read.
     pub(super) fn whole_files(&self, partition: &PartitionRef) -> Result<Arc<Files>, Error> {
         loop {
             let files = lock(&partition.partition().next).keys.files.clone();
-            if files.gaps.is_empty() {
+            if self.are_whole(partition, &files) {
                 return Ok(files);
             }
             self.fill_gaps(partition)?;
@@ -200,6 +203,7 @@ impl Shared {
                 })
             }
             Unknown::Record(error) => Err(self.explain(partition, error)),
+            Unknown::Hole(hole) => Err(self.explain_hole(partition, &hole)),
         }
     }
 
@@ -323,7 +327,15 @@ impl Files {
         subject: Subject<'_>,
         limit: Offset,
     ) -> Result<Option<Found>, Unknown> {
+        // All that lies at or above this offset has been looked at.
+        let mut looked = limit;
+        let no_hole = |offsets: Range<Offset>| match self.hole_in(offsets) {
+            Some(hole) => Err(Unknown::Hole(hole.clone())),
+            None => Ok(()),
+        };
         for run in self.runs.iter().rev() {
+            no_hole(run.to()..looked)?;
+            looked = looked.min(run.from());
             let damaged = |damaged| Unknown::Run(run.clone(), damaged);
             if !run.may_have(hash).map_err(damaged)? {
                 continue;
@@ -350,6 +362,7 @@ impl Files {
                 return Ok(latest);
             }
         }
+        no_hole(Offset::ZERO..looked)?;
         self.latest_retired(hash, subject).map_err(Unknown::Retired)
     }
 

@@ -10,9 +10,9 @@
 //! Nearly always that tells the version without reading a file. Where it does not, the locks are
 //! released, the files are read, and what was found is true as long as the files are the same
 //! (`look_up.rs`). Who looks for records takes offsets from all parts in the order of versions
-//! (`rows.rs`). `upkeep.rs` freezes tables, writes and merges runs, and fills gaps from the log;
-//! `retire.rs` keeps what must outlive records that are removed; `edited.rs` lets erased keys go
-//! from there.
+//! (`rows.rs`). What could not be read of the log stays unknown (`holes.rs`). `upkeep.rs` freezes
+//! tables, writes and merges runs, and fills gaps from the log; `retire.rs` keeps what must outlive
+//! records that are removed; `edited.rs` lets erased keys go from there.
 //!
 //! Invariants:
 //! - Files, frozen table and table cover adjacent offsets. They change places under the lock of
@@ -22,6 +22,7 @@
 //! - A run is written when what it covers is in segments and a checkpoint says so.
 
 mod edited;
+mod holes;
 mod look_up;
 mod memory;
 mod retire;
@@ -30,6 +31,7 @@ mod upkeep;
 
 use std::{ops::Range, path::Path, sync::Arc};
 
+use holes::Hole;
 pub(in crate::broker) use look_up::{Looked, Wanted, is_of_key};
 pub(in crate::broker) use memory::KeyMemory;
 pub(in crate::broker) use rows::Rows;
@@ -65,11 +67,14 @@ pub(in crate::broker) struct KeyIndex {
 }
 
 /// The files of a partition's key index, as they are at one moment.
+#[derive(Clone)]
 pub(in crate::broker) struct Files {
     /// In the order of their offsets.
     runs: Vec<Arc<Run>>,
     /// Offsets that no run covers, and that must be looked for in the log.
     gaps: Vec<Range<Offset>>,
+    /// Offsets that no run covers because the log could not be read there.
+    holes: Vec<Hole>,
     /// What is known of records that are gone.
     retired: Option<Arc<RetiredFile>>,
     /// Something is known, and cannot be read.
@@ -97,6 +102,21 @@ impl KeyIndex {
             .find_map(|table| table.find(hash, subject).map(|entry| table.version(entry)))
     }
 
+    /// Takes note, before anything is appended, that records up to this offset are lost which may
+    /// be of anybody. What the table knows is then to be looked for in the log again, like what
+    /// files have no rows of.
+    pub(in crate::broker) fn lose(&mut self, to: Offset) {
+        let from = self.table.from();
+        if from >= to {
+            return;
+        }
+        self.table = Table::new(to);
+        self.lag = 0;
+        let mut files = Files::clone(&self.files);
+        files.gaps.push(from..to);
+        self.files = Arc::new(files);
+    }
+
     /// The number of the file of retired facts; 0 if there is none.
     pub(in crate::broker) fn retired_number(&self) -> u64 {
         self.files.retired.as_ref().map_or(0, |file| file.number())
@@ -115,6 +135,7 @@ impl Files {
     pub(in crate::broker) const NONE: Self = Self {
         runs: Vec::new(),
         gaps: Vec::new(),
+        holes: Vec::new(),
         retired: None,
         lost: None,
     };
@@ -141,6 +162,7 @@ impl Files {
         Ok(Self {
             runs: found.runs,
             gaps: found.gaps,
+            holes: Vec::new(),
             retired,
             lost,
         })
@@ -149,7 +171,7 @@ impl Files {
     /// Sets those of `maybe` that belong to hashes the files may know: all, where files are missing
     /// or damaged.
     fn may_know_each(&self, hashes: &[KeyHash], maybe: &mut [bool]) {
-        if !self.gaps.is_empty() || self.lost.is_some() {
+        if !self.gaps.is_empty() || !self.holes.is_empty() || self.lost.is_some() {
             maybe.fill(true);
             return;
         }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::{
     Files,
-    upkeep::{for_each_erased, for_each_subject},
+    upkeep::{for_each_erased, for_each_subject, report_forgotten},
 };
 use crate::{
     broker::{Shared, lock, state::PartitionRef},
@@ -157,6 +157,9 @@ impl Shared {
             rows.extend(keys.table.rows());
             (keys.frozen.clone(), keys.files.clone())
         };
+        if let Some(hole) = files.hole_in(offsets.clone()) {
+            report_forgotten(partition, &hole.offsets);
+        }
         rows.extend(frozen.iter().flat_map(|table| table.rows()));
         let is_here = |row: &Row| offsets.contains(&row.offset);
         let runs = files
@@ -236,13 +239,9 @@ impl Shared {
     /// Puts this file in the place of the one that appends look into. The caller holds the upkeep.
     pub(super) fn change_retired(&self, partition: &PartitionRef, retired: RetiredFile) {
         let mut next = lock(&partition.partition().next);
-        let (runs, gaps) = (next.keys.files.runs.clone(), next.keys.files.gaps.clone());
-        next.keys.files = Arc::new(Files {
-            runs,
-            gaps,
-            retired: Some(Arc::new(retired)),
-            lost: None,
-        });
+        let mut files = Files::clone(&next.keys.files);
+        (files.retired, files.lost) = (Some(Arc::new(retired)), None);
+        next.keys.files = Arc::new(files);
     }
 }
 

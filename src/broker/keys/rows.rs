@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Files,
+    holes::InTables,
     look_up::{Found, Unknown},
 };
 use crate::{
@@ -40,6 +41,8 @@ struct Known {
     newest: Vec<(Version, Offset)>,
     frozen: Option<Arc<Table>>,
     files: Arc<Files>,
+    /// Which of the subject's versions these tables have.
+    in_tables: Option<InTables>,
 }
 
 impl Shared {
@@ -75,6 +78,12 @@ impl Shared {
                 parts.into_iter().rev().for_each(&mut add);
             } else {
                 parts.into_iter().for_each(&mut add);
+            }
+            if !known.files.holes.is_empty() {
+                let retired = self.retired_version(partition, wanted.hash, Version(u64::MAX));
+                if let Some(hole) = wanted.missed(&rows, &known.files, known.in_tables, retired) {
+                    return Err(self.explain_hole(partition, &hole));
+                }
             }
             return Ok(rows);
         }
@@ -130,7 +139,8 @@ impl Shared {
 
     /// Calls for every row of a hash with an offset below a limit: those of one subject in order,
     /// those of others with the same hash among them. Begins again if what it looks into is damaged
-    /// and has to be made anew.
+    /// and has to be made anew. Fails at the end if there may be rows behind the last, in damaged
+    /// records.
     pub(in crate::broker) fn for_each_row(
         &self,
         partition: &PartitionRef,
@@ -146,6 +156,11 @@ impl Shared {
             most: usize::MAX,
             limit,
         };
+        let mut behind = Offset::ZERO;
+        let mut each = |version, offset: Offset| {
+            behind = behind.max(offset.plus(1));
+            each(version, offset);
+        };
         loop {
             let known = self.known(partition, &all)?;
             match known.files.for_each_row(hash, limit, &mut each) {
@@ -159,24 +174,29 @@ impl Shared {
                         .iter()
                         .chain(&known.newest)
                         .for_each(|(version, offset)| each(*version, *offset));
-                    return Ok(());
+                    return match known.files.hole_in(behind..limit) {
+                        Some(hole) => Err(self.explain_hole(partition, hole)),
+                        None => Ok(()),
+                    };
                 }
                 Err(unknown) => self.repair(partition, unknown)?,
             }
         }
     }
 
-    /// What the tables know, with files that have no gaps.
+    /// What the tables know, with files that have no gaps but for what cannot be read.
     fn known(&self, partition: &PartitionRef, wanted: &Rows<'_>) -> Result<Known, Error> {
         loop {
             {
                 let keys = &lock(&partition.partition().next).keys;
-                if keys.files.gaps.is_empty() {
+                if self.are_whole(partition, &keys.files) {
                     let newest = wanted.in_table(&keys.table);
+                    let tables = [keys.frozen.as_deref(), Some(&keys.table)];
                     return Ok(Known {
                         newest,
                         frozen: keys.frozen.clone(),
                         files: keys.files.clone(),
+                        in_tables: wanted.in_tables(tables.into_iter().flatten()),
                     });
                 }
             }
@@ -226,6 +246,21 @@ impl Rows<'_> {
                 .flat_map(|entry| self.of_entry(table, entry))
                 .collect(),
         }
+    }
+
+    /// Which versions of the subject these tables have, the older of them first.
+    fn in_tables<'t>(&self, tables: impl Iterator<Item = &'t Table>) -> Option<InTables> {
+        let mut known: Option<InTables> = None;
+        for table in tables {
+            let entry = self
+                .subject
+                .and_then(|subject| table.find(self.hash, subject));
+            if let Some((before, last)) = entry.map(|entry| table.versions(entry)) {
+                let before = known.map_or(before, |known| known.before);
+                known = Some(InTables { before, last });
+            }
+        }
+        known
     }
 
     fn of_entry(&self, table: &Table, entry: EntryId) -> Vec<(Version, Offset)> {

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::{Files, KeyIndex};
+use super::{Files, Hole, KeyIndex, holes::MOST_HOLES};
 use crate::{
     broker::{
         Error, Shared, lock,
@@ -52,6 +52,15 @@ pub(in crate::broker) enum Freeze {
     /// Also those of [`MOST_AT_CLOSE`] partitions that are furthest behind the log: the broker is
     /// being closed, and the next start has less to read again.
     ForClose,
+}
+
+/// Rows that were read from the log.
+struct ReadRows {
+    rows: Vec<Row>,
+    /// Behind the offsets that they are all rows of.
+    reached: Offset,
+    /// What follows cannot be read.
+    hole: Option<Hole>,
 }
 
 /// From where on a table is due.
@@ -188,11 +197,9 @@ impl Shared {
         let run = self.write_run(partition, frozen.from()..to, frozen.rows())?;
         let (path, bytes, subjects) = (run.path().display(), run.bytes(), frozen.len_subjects());
         tracing::debug!(%path, bytes, subjects, "a key table was written");
-        self.change_files(partition, |keys| {
+        self.change_files(partition, |keys, files| {
             keys.frozen = None;
-            let mut runs = keys.files.runs.clone();
-            runs.push(Arc::new(run));
-            (runs, keys.files.gaps.clone())
+            files.runs.push(Arc::new(run));
         });
         Ok(())
     }
@@ -201,9 +208,7 @@ impl Shared {
         let _upkeep = lock(&partition.partition().upkeep);
         loop {
             let files = lock(&partition.partition().next).keys.files.clone();
-            let sizes: Vec<merge::Size> = files.runs.iter().map(|run| run.size()).collect();
-            let Some(range) = merge::plan(&sizes, few_runs).filter(|_| files.gaps.is_empty())
-            else {
+            let Some(range) = files.plan_merge(few_runs) else {
                 return Ok(());
             };
             let inputs = &files.runs[range.clone()];
@@ -214,10 +219,8 @@ impl Shared {
             match merge::merge(&*self.env.files, &dir, inputs, keep_from) {
                 Ok(merged) => {
                     let merged = Arc::new(merged);
-                    self.change_files(partition, |keys| {
-                        let mut runs = keys.files.runs.clone();
-                        runs.splice(range.clone(), [merged.clone()]);
-                        (runs, keys.files.gaps.clone())
+                    self.change_files(partition, |_, files| {
+                        files.runs.splice(range.clone(), [merged.clone()]);
                     });
                     set::remove_merged(&*self.env.files, &dir, inputs, &merged)?;
                 }
@@ -242,20 +245,13 @@ impl Shared {
 
     /// As [`make_gap`](Self::make_gap), for who holds the upkeep.
     fn leave_gap(&self, partition: &PartitionRef, run: &Arc<Run>) {
-        self.change_files(partition, |keys| {
-            let runs: Vec<_> = keys
-                .files
-                .runs
-                .iter()
-                .filter(|other| !Arc::ptr_eq(other, run))
-                .cloned()
-                .collect();
-            let mut gaps = keys.files.gaps.clone();
-            if runs.len() < keys.files.runs.len() {
-                gaps.push(run.from()..run.to());
-                gaps.sort_by_key(|gap| gap.start);
+        self.change_files(partition, |_, files| {
+            let before = files.runs.len();
+            files.runs.retain(|other| !Arc::ptr_eq(other, run));
+            if files.runs.len() < before {
+                files.gaps.push(run.from()..run.to());
+                files.gaps.sort_by_key(|gap| gap.start);
             }
-            (runs, gaps)
         });
     }
 
@@ -288,59 +284,82 @@ impl Shared {
     fn fill_gaps_quietly(&self, partition: &PartitionRef) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         loop {
-            let gap = lock(&partition.partition().next)
-                .keys
-                .files
-                .gaps
-                .first()
-                .cloned();
-            let Some(gap) = gap else { return Ok(()) };
-            let first_kept = lock(&partition.partition().log).first_kept();
-            let wanted = gap.start.max(first_kept)..gap.end;
-            let (rows, reached) = if wanted.is_empty() {
-                (Vec::new(), gap.end)
-            } else {
-                self.rows_in_log(partition, wanted.clone())?
+            let (first_kept, start) = {
+                let log = lock(&partition.partition().log);
+                (log.first_kept(), log.start())
             };
+            let files = lock(&partition.partition().next).keys.files.clone();
+            let Some(unread) = files.unread(start, self.env.clock.elapsed()) else {
+                return Ok(());
+            };
+            if !files.gaps.is_empty() {
+                tracing::info!(
+                    topic = %partition.topic.name,
+                    partition = partition.partition().id.0,
+                    from = unread.start.0,
+                    to = unread.end.0,
+                    "a part of the key index is built from the log"
+                );
+            }
+            let from = unread.start.max(first_kept).min(unread.end);
+            let mut read = self.rows_in_log(partition, from..unread.end)?;
+            if let Some(hole) = &mut read.hole {
+                if files.holes.len() >= MOST_HOLES {
+                    hole.offsets.end = unread.end;
+                }
+                self.report_hole(partition, &files, hole);
+            }
             // Also one without rows: runs lie one behind the other.
-            let run = Arc::new(self.write_run(partition, gap.start..reached, rows)?);
-            self.change_files(partition, |keys| {
-                let mut runs = keys.files.runs.clone();
-                runs.push(run.clone());
-                runs.sort_by_key(|run| run.from());
-                let mut gaps = keys.files.gaps.clone();
-                gaps[0].start = reached;
-                gaps.retain(|gap| gap.start < gap.end);
-                (runs, gaps)
+            let covered = unread.start..read.reached;
+            let run = if covered.is_empty() {
+                None
+            } else {
+                Some(Arc::new(self.write_run(partition, covered, read.rows)?))
+            };
+            self.change_files(partition, |_, files| {
+                let behind = read.hole.as_ref().map(|hole| hole.offsets.end);
+                files.has_read(&(unread.start..behind.unwrap_or(read.reached)));
+                files.runs.extend(run);
+                files.runs.sort_by_key(|run| run.from());
+                if let Some(hole) = read.hole {
+                    files.add_hole(hole);
+                }
             });
         }
     }
 
-    /// The rows of a part of the log, sorted, and how far it was read. Damaged records are passed
-    /// over: what reads them says so.
+    /// The rows of a part of the log, sorted, up to where it was read: to its end, to as many rows
+    /// as are wanted at once, or to damage.
     fn rows_in_log(
         &self,
         partition: &PartitionRef,
         range: Range<Offset>,
-    ) -> Result<(Vec<Row>, Offset), FileError> {
-        tracing::info!(
-            topic = %partition.topic.name,
-            partition = partition.partition().id.0,
-            from = range.start.0,
-            to = range.end.0,
-            "a part of the key index is built from the log"
-        );
+    ) -> Result<ReadRows, FileError> {
+        let now = self.env.clock.elapsed();
         let reader = self.reader(partition);
         let mut cursor = Cursor::new(range.start);
-        let mut rows = Vec::new();
+        let (mut rows, mut hole) = (Vec::new(), None);
         while cursor.next < range.end && rows.len() < GAP_ROWS {
             match reader.read_trimmed(&mut cursor, limits::MAX_RESPONSE_BYTES) {
-                Ok(frames) if frames.is_empty() => break,
+                Ok(frames) if frames.is_empty() => {
+                    let missing = cursor.next..range.end;
+                    hole = Some(Hole::new(missing, "missing".to_owned(), now));
+                    break;
+                }
                 Ok(frames) => frames
                     .iter()
                     .for_each(|frame| add_rows(&partition.topic, frame, &mut rows)),
-                Err(ReadError::Damaged { to, .. }) => {
-                    cursor = Cursor::new(to.max(cursor.next.plus(1)));
+                Err(ReadError::Damaged { to, cause, .. }) => {
+                    let to = to.max(cursor.next.plus(1)).min(range.end);
+                    let start = lock(&partition.partition().log).start();
+                    if cursor.next < start {
+                        let trimmed = cursor.next..to.min(start);
+                        cursor = Cursor::new(trimmed.end);
+                        report_forgotten(partition, &trimmed);
+                        continue;
+                    }
+                    hole = Some(Hole::new(cursor.next..to, cause, now));
+                    break;
                 }
                 Err(ReadError::Unavailable(error)) => return Err(error),
                 // Removed meanwhile.
@@ -354,14 +373,14 @@ impl Shared {
                 }
             }
         }
-        let reached = if cursor.next >= range.end || rows.len() < GAP_ROWS {
-            range.end
-        } else {
-            cursor.next
-        };
+        let reached = cursor.next.min(range.end);
         rows.retain(|row| range.contains(&row.offset) && row.offset < reached);
         rows.sort_unstable();
-        Ok((rows, reached))
+        Ok(ReadRows {
+            rows,
+            reached,
+            hole,
+        })
     }
 
     fn write_run(
@@ -391,21 +410,31 @@ impl Shared {
     fn change_files(
         &self,
         partition: &PartitionRef,
-        change: impl FnOnce(&mut KeyIndex) -> (Vec<Arc<Run>>, Vec<Range<Offset>>),
+        change: impl FnOnce(&mut KeyIndex, &mut Files),
     ) {
         let mut next = lock(&partition.partition().next);
-        let (runs, gaps) = change(&mut next.keys);
-        let (retired, lost) = (
-            next.keys.files.retired.clone(),
-            next.keys.files.lost.clone(),
-        );
-        next.keys.files = Arc::new(Files {
-            runs,
-            gaps,
-            retired,
-            lost,
-        });
+        let mut files = Files::clone(&next.keys.files);
+        change(&mut next.keys, &mut files);
+        next.keys.files = Arc::new(files);
         next.keys.count_memory(&self.key_memory);
+    }
+}
+
+impl Files {
+    /// Which runs to merge: such as lie one behind the other.
+    fn plan_merge(&self, few: bool) -> Option<Range<usize>> {
+        if !self.gaps.is_empty() {
+            return None;
+        }
+        let mut first = 0;
+        for adjacent in self.runs.chunk_by(|one, next| one.to() == next.from()) {
+            let sizes: Vec<merge::Size> = adjacent.iter().map(|run| run.size()).collect();
+            if let Some(planned) = merge::plan(&sizes, few) {
+                return Some(first + planned.start..first + planned.end);
+            }
+            first += adjacent.len();
+        }
+        None
     }
 }
 
@@ -450,6 +479,18 @@ impl KeyIndex {
         });
         self.lag += frame.bytes().len() as u64;
     }
+}
+
+/// Says that nobody will know whose trimmed records were.
+pub(super) fn report_forgotten(partition: &PartitionRef, offsets: &Range<Offset>) {
+    tracing::error!(
+        topic = %partition.topic.name,
+        partition = partition.partition().id.0,
+        from = offsets.start.0,
+        to = offsets.end.0,
+        "damaged records that the key index does not know are trimmed: entities that have no other records begin again \
+            at version 1"
+    );
 }
 
 /// Adds the rows of a frame's records, and of the frame itself if a producer numbered it.

@@ -208,7 +208,8 @@ impl Log {
         }
     }
 
-    /// The first offset of which there is a record, trimmed or not. A segment counts until it is
+    /// The first offset of which there is a record, trimmed or not, or should be: what is not trimmed
+    /// and in no file is lost, and not removed. A segment counts until it is
     /// being removed: before that, a crash may bring it back as one whose records are not in any
     /// file of retired facts.
     pub(crate) fn first_kept(&self) -> Offset {
@@ -221,7 +222,8 @@ impl Log {
             .next();
         let active = self.active.as_ref().map(|active| active.base);
         let tail = self.tail.front().map(|first| first.frame.header().base);
-        sealed.or(active).or(tail).unwrap_or(self.end)
+        let first = sealed.or(active).or(tail).unwrap_or(self.end);
+        first.min(self.start)
     }
 
     /// Where its files are.

@@ -1,7 +1,10 @@
 //! A broker some of whose calls to the disk fail, and then do not any more.
 //!
-//! `meaning.rs`: which errors are damage and which pass.
+//! `meaning.rs`: which errors are damage and which pass; `catch_up.rs`: what cannot be read while
+//! the key index is read again from the log; `keyed.rs`, a topic of entities for that.
 
+mod catch_up;
+mod keyed;
 mod meaning;
 
 use std::{collections::BTreeMap, path::Path};

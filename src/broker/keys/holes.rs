@@ -1,0 +1,231 @@
+//! Parts of the log that could not be read when the index was made from it.
+//!
+//! Of a key that has no row in it, a run says that it has no record among the run's offsets. So no
+//! run is written over offsets that could not be read: they stay a *hole*. Nothing of it is stored,
+//! for the next start finds the same: offsets that no run covers, and damage in the log.
+//!
+//! Who looks for the latest record of a key goes from the newest rows to the oldest. If that comes
+//! to a hole before it comes to a record of the key, nobody knows the key's version: it is not
+//! "none", and the answer is that records are damaged. A version that is given out must never have
+//! been given out before.
+//!
+//! A hole is closed when its records are trimmed. A disk that could not read may be able to later,
+//! so now and then it is looked at again.
+
+use std::{ops::Range, time::Duration};
+
+use super::{Files, rows::Rows};
+use crate::{
+    broker::{Error, Shared, lock, state::PartitionRef},
+    types::{Offset, Version},
+};
+
+/// How long a hole stays as it is until the log is looked at again: at first, and at most. To find
+/// out that a frame is damaged can take reading all of its segment, so it is waited twice as long
+/// each time.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN_AT_MOST: Duration = Duration::from_secs(3_600);
+
+/// Most holes of a partition. There is a run between two of them: where there are more, the last
+/// takes in what would be between it and the next.
+pub(super) const MOST_HOLES: usize = 256;
+
+/// Offsets of which the index knows nothing because their records are damaged.
+#[derive(Clone, Debug)]
+pub(super) struct Hole {
+    pub(super) offsets: Range<Offset>,
+    pub(super) cause: String,
+    /// When the log was looked at last, and how long it is not looked at again.
+    pub(super) looked: Duration,
+    pub(super) wait: Duration,
+}
+
+/// What of a subject's rows is in memory: all versions behind `before`, up to `last`.
+#[derive(Clone, Copy)]
+pub(super) struct InTables {
+    pub(super) before: Version,
+    pub(super) last: Version,
+}
+
+impl Hole {
+    /// One that has just been found.
+    pub(super) fn new(offsets: Range<Offset>, cause: String, now: Duration) -> Self {
+        Self {
+            offsets,
+            cause,
+            looked: now,
+            wait: LOOK_AGAIN,
+        }
+    }
+
+    fn overlaps(&self, offsets: &Range<Offset>) -> bool {
+        self.offsets.start.max(offsets.start) < self.offsets.end.min(offsets.end)
+    }
+}
+
+impl Files {
+    /// A hole that has some of these offsets.
+    pub(super) fn hole_in(&self, offsets: Range<Offset>) -> Option<&Hole> {
+        self.holes.iter().find(|hole| hole.overlaps(&offsets))
+    }
+
+    /// A part of the log, which starts at `start`, that has to be read before the files tell all
+    /// that can be known.
+    pub(super) fn unread(&self, start: Offset, now: Duration) -> Option<Range<Offset>> {
+        if let Some(gap) = self.gaps.first() {
+            return Some(gap.clone());
+        }
+        let is_due = |hole: &&Hole| {
+            hole.offsets.start < start || now.saturating_sub(hole.looked) >= hole.wait
+        };
+        Some(self.holes.iter().find(is_due)?.offsets.clone())
+    }
+
+    /// Takes note that these offsets, which were unread, are in a run now, or are a hole.
+    pub(super) fn has_read(&mut self, offsets: &Range<Offset>) {
+        let mut gaps = Vec::new();
+        for gap in self.gaps.drain(..) {
+            let before = gap.start..gap.end.min(offsets.start);
+            let behind = gap.start.max(offsets.end)..gap.end;
+            gaps.extend(
+                [before, behind]
+                    .into_iter()
+                    .filter(|gap| gap.start < gap.end),
+            );
+        }
+        self.gaps = gaps;
+        let mut holes = Vec::new();
+        for hole in self.holes.drain(..) {
+            let before = hole.offsets.start..hole.offsets.end.min(offsets.start);
+            let behind = hole.offsets.start.max(offsets.end)..hole.offsets.end;
+            for rest in [before, behind] {
+                if rest.start < rest.end {
+                    holes.push(Hole {
+                        offsets: rest,
+                        ..hole.clone()
+                    });
+                }
+            }
+        }
+        self.holes = holes;
+    }
+
+    /// Adds a hole to those there are.
+    pub(super) fn add_hole(&mut self, hole: Hole) {
+        self.holes.push(hole);
+        self.holes.sort_by_key(|hole| hole.offsets.start);
+    }
+}
+
+impl Rows<'_> {
+    /// A hole that may have versions which were asked for and are not among those found: versions
+    /// have no gaps, and grow with the offsets. Those up to `retired` are known to be trimmed.
+    pub(super) fn missed(
+        &self,
+        found: &[(Version, Offset)],
+        files: &Files,
+        tables: Option<InTables>,
+        retired: Version,
+    ) -> Option<Hole> {
+        if files.holes.is_empty() {
+            return None;
+        }
+        let missed = if self.backward {
+            self.missed_backward(found, files, tables, retired)
+        } else {
+            self.missed_forward(found, files, tables, retired)
+        };
+        missed.cloned()
+    }
+
+    fn missed_forward<'f>(
+        &self,
+        found: &[(Version, Offset)],
+        files: &'f Files,
+        tables: Option<InTables>,
+        retired: Version,
+    ) -> Option<&'f Hole> {
+        let (mut expected, mut behind) = (self.from.max(retired.next()), Offset::ZERO);
+        for (version, offset) in found {
+            if *version > expected
+                && let Some(hole) = files.hole_in(behind..*offset)
+            {
+                return Some(hole);
+            }
+            (expected, behind) = (expected.max(version.next()), offset.plus(1));
+        }
+        let may_be_more = tables.is_none_or(|tables| expected <= tables.before);
+        if found.len() < self.most && may_be_more {
+            files.hole_in(behind..self.limit)
+        } else {
+            None
+        }
+    }
+
+    fn missed_backward<'f>(
+        &self,
+        found: &[(Version, Offset)],
+        files: &'f Files,
+        tables: Option<InTables>,
+        retired: Version,
+    ) -> Option<&'f Hole> {
+        let newest = tables.map_or(self.from, |tables| self.from.min(tables.last));
+        let (mut expected, mut before) = (newest, self.limit);
+        for (version, offset) in found {
+            if *version < expected
+                && let Some(hole) = files.hole_in(offset.plus(1)..before)
+            {
+                return Some(hole);
+            }
+            (expected, before) = (Version(version.0.saturating_sub(1)), *offset);
+        }
+        if found.len() < self.most && expected > retired {
+            files.hole_in(Offset::ZERO..before)
+        } else {
+            None
+        }
+    }
+}
+
+impl Shared {
+    /// Whether files tell all that can be known: nothing of the log is to be read first.
+    pub(super) fn are_whole(&self, partition: &PartitionRef, files: &Files) -> bool {
+        if files.gaps.is_empty() && files.holes.is_empty() {
+            return true;
+        }
+        let start = lock(&partition.partition().log).start();
+        files.unread(start, self.env.clock.elapsed()).is_none()
+    }
+
+    /// The answer to who needs to know what is in a hole.
+    pub(super) fn explain_hole(&self, partition: &PartitionRef, hole: &Hole) -> Error {
+        Error::DamagedRecords {
+            topic: partition.topic.name.to_string(),
+            partition: partition.partition().id,
+            from: hole.offsets.start,
+            to: hole.offsets.end,
+            cause: hole.cause.clone(),
+        }
+    }
+
+    /// Says that records are damaged, unless it has been said before: of a hole that was looked at
+    /// again.
+    pub(super) fn report_hole(&self, partition: &PartitionRef, known: &Files, hole: &mut Hole) {
+        let covers = |known: &&Hole| {
+            known.offsets.start <= hole.offsets.start && hole.offsets.end <= known.offsets.end
+        };
+        if let Some(known) = known.holes.iter().find(covers) {
+            hole.wait = (known.wait * 2).min(LOOK_AGAIN_AT_MOST);
+            return;
+        }
+        tracing::error!(
+            topic = %partition.topic.name,
+            partition = partition.partition().id.0,
+            from = hole.offsets.start.0,
+            to = hole.offsets.end.0,
+            cause = hole.cause,
+            "records are damaged that the key index does not know: what needs the versions of entities that may be in \
+                them gives DATA_LOSS until they are trimmed"
+        );
+    }
+}
