@@ -13,6 +13,7 @@ mod journal;
 mod keys;
 mod partition;
 mod report;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -178,12 +179,13 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
                 partition: PartitionId(number),
             };
             let dir = dir.join(identity.partition.to_string());
-            let fingerprint = KeyHasher::new(*id, known.seed).fingerprint();
+            let hasher = KeyHasher::new(*id, known.seed);
             let place = partition::Place {
                 dir,
                 identity,
                 topic: &known.name,
-                fingerprint,
+                hasher: &hasher,
+                fingerprint: hasher.fingerprint(),
                 whole,
                 verify,
             };

@@ -3,7 +3,7 @@
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use super::{
-    Damage, DamageKind, IndexState, KnownPartition, Partition, Segment, SegmentState, keys,
+    Damage, DamageKind, IndexState, KnownPartition, Partition, Segment, SegmentState, keys, rows,
 };
 use crate::{
     env::{Env, File, Open},
@@ -14,6 +14,7 @@ use crate::{
             frame::Frame,
             segment_file::{HEADER_BYTES, Header, IndexRow},
         },
+        keys::hash::KeyHasher,
         log::{self, Identity, Source, Walk},
     },
     types::{Offset, TopicName},
@@ -25,6 +26,7 @@ pub(super) struct Place<'a> {
     pub(super) identity: Identity,
     pub(super) topic: &'a TopicName,
     /// Of the hashes in its key index.
+    pub(super) hasher: &'a KeyHasher,
     pub(super) fingerprint: u64,
     /// Checkpoint and journal are whole: what segments hold behind the checkpoint does not count.
     pub(super) whole: bool,
@@ -119,7 +121,16 @@ pub(super) fn look(
         }
         reached = reached.max(offsets.end);
     }
-    let (key_runs, retired) = keys::look(env, place, known.at.retired, reached, damage);
+    let (mut key_runs, retired) = keys::look(env, place, known.at.retired, reached, damage);
+    if place.verify {
+        let count = expected
+            .iter()
+            .filter(|segment| segment.state != SegmentState::BehindCheckpoint);
+        let count: Vec<_> = count
+            .map(|segment| (segment.base, segment.counted))
+            .collect();
+        rows::check(env, place, &count, known.at.start, &mut key_runs, damage);
+    }
     Partition {
         id: place.identity.partition,
         start: known.at.start,
@@ -373,7 +384,7 @@ fn check_frames(
 }
 
 /// The next sound frame and its place.
-fn next_frame(walk: &mut Walk) -> std::io::Result<Option<(u64, Frame)>> {
+pub(super) fn next_frame(walk: &mut Walk) -> std::io::Result<Option<(u64, Frame)>> {
     while !walk.at_end() {
         let position = walk.position();
         if let Some(frame) = walk.frame()? {

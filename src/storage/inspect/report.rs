@@ -233,6 +233,8 @@ pub(crate) enum DamageKind {
     Index,
     /// A file of a key index; built anew from the log.
     KeyRun,
+    /// A file of a key index without rows of records that it covers: it hides them.
+    IncompleteRun,
     /// The file with what outlives records that are gone, or it is missing.
     Retired,
 }
@@ -257,6 +259,7 @@ impl Damage {
             | DamageKind::JournalHeader
             | DamageKind::Records
             | DamageKind::MissingRecords
+            | DamageKind::IncompleteRun
             | DamageKind::Retired => true,
             DamageKind::Unreadable { .. } => self.offsets.is_some(),
             DamageKind::Identity
@@ -308,6 +311,10 @@ impl fmt::Display for DamageKind {
             Self::MissingRecords => f.write_str("records are missing"),
             Self::Index => f.write_str("does not fit its segment; it is built anew when it is needed"),
             Self::KeyRun => f.write_str("is damaged or of another partition; it is built anew from the log"),
+            Self::IncompleteRun => f.write_str(
+                "has no rows of some records, and hides them from reads of their entities; stop the broker and remove \
+                    the file, and it is built anew from the log",
+            ),
             Self::Retired => f.write_str(
                 "is damaged or missing; what entities and producers had in records that are gone is not known any more",
             ),

@@ -6,7 +6,14 @@ use super::{
     keyed::{Timed, append, crashed, open_timed, read_entity, segments, version},
     *,
 };
-use crate::env::{FileSystem, Open, sim::CrashMode};
+use crate::{
+    env::{FileSystem, Open, sim::CrashMode},
+    storage::{
+        inspect,
+        keys::run::{Content, Run},
+        log::Identity,
+    },
+};
 
 /// How many entities there are, one record each, about twelve to a segment.
 const ENTITIES: u64 = 40;
@@ -98,6 +105,53 @@ fn entities_in_a_damaged_record_are_not_taken_for_such_that_never_were() {
     disk.flip_bit(&segments(&disk)[0], 20_000, 1)
         .expect("it is that long");
     check_starts(&disk, (3, 4));
+}
+
+#[test]
+fn a_run_that_lacks_rows_is_found_by_inspection() {
+    let disk = crashed(ENTITIES);
+    let Timed { broker, .. } = open_timed(&disk, 3);
+    assert_eq!(version(&broker, 3), Ok(1));
+    let topic = broker.shared.topics().find("t").expect("it is there");
+    broker.close().expect("nothing fails");
+    let disk = disk.fork();
+    let environment = crate::broker::tests::world::env(
+        &disk,
+        &crate::env::sim::SimClock::new(0),
+        &crate::env::sim::SimRandom::new(9),
+    );
+    let damage = |verify| {
+        let report = inspect::inspect(&environment, Path::new("/data"), verify);
+        let damage = report.expect("it can be looked at").damage;
+        damage
+            .into_iter()
+            .map(|damage| damage.kind)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(damage(true), []);
+    let mut runs = disk.files();
+    runs.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "keys")
+    });
+    let run = runs.first().expect("the index was written");
+    let stem = run.file_stem().and_then(|stem| stem.to_str());
+    let (from, to) = stem.and_then(|stem| stem.split_once('-')).expect("a range");
+    let content = Content {
+        identity: Identity {
+            topic: topic.id,
+            partition: PartitionId(0),
+        },
+        fingerprint: topic.hasher.fingerprint(),
+        from: Offset(from.parse().expect("a number")),
+        to: Offset(to.parse().expect("a number")),
+        expected_rows: 0,
+        expected_hashes: 0,
+    };
+    let dir = run.parent().expect("it is in a directory");
+    Run::write(&disk, dir, &content, []).expect("nothing fails");
+    assert_eq!(damage(false), []);
+    assert_eq!(damage(true), [inspect::DamageKind::IncompleteRun]);
 }
 
 #[test]

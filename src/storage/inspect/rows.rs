@@ -1,0 +1,98 @@
+//! Whether the runs of a key index have a row of every record that they cover.
+//!
+//! A run that lacks rows says of their entities that they have no record there. None is written
+//! like that, but nothing else would notice one: its own checksums are right.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Damage, DamageKind, KeyFileState, KeyRun,
+    partition::{Place, next_frame},
+};
+use crate::{
+    env::{Env, Open},
+    storage::{
+        format::frame::Frame,
+        keys::{
+            hash::{KeyHash, KeyHasher},
+            run::Run,
+        },
+        log::{self, Source, Walk},
+    },
+    types::{Offset, RecordView, Records, Version},
+};
+
+/// Looks for the rows of all records from `start` on in these segments, given by their bases and by
+/// how much of their files counts.
+pub(super) fn check(
+    env: &Env,
+    place: &Place<'_>,
+    segments: &[(Offset, u64)],
+    start: Offset,
+    runs: &mut [KeyRun],
+    damage: &mut Vec<Damage>,
+) {
+    let open = |run: &KeyRun| {
+        let opened = Run::open(&*env.files, &run.path, place.identity, place.fingerprint);
+        opened.ok().filter(|_| run.state == KeyFileState::Sound)
+    };
+    let opened: Vec<Option<Run>> = runs.iter().map(open).collect();
+    let mut lacking = BTreeSet::new();
+    for (base, counted) in segments {
+        // A segment that cannot be read has been listed.
+        let path = log::segment_path(&place.dir, *base);
+        let Ok(file) = env.files.open(&path, Open::Read) else {
+            continue;
+        };
+        let source = Source::File(file);
+        let mut walk = Walk::new(source, *counted, place.identity, *base, 0);
+        while let Ok(Some((_, frame))) = next_frame(&mut walk) {
+            for_each_row(&frame, place.hasher, |hash, version, offset| {
+                let covers = |run: &&Run| run.from() <= offset && offset < run.to();
+                let run = opened.iter().flatten().find(covers);
+                if let Some(run) = run.filter(|_| offset >= start)
+                    && !has_row(run, hash, version, offset)
+                {
+                    lacking.insert(run.path().to_owned());
+                }
+            });
+        }
+    }
+    for run in runs.iter_mut().filter(|run| lacking.contains(&run.path)) {
+        run.state = KeyFileState::Damaged;
+        damage.push(place.damage(run.path.clone(), None, DamageKind::IncompleteRun));
+    }
+}
+
+/// Calls for each row that a frame has in an index.
+fn for_each_row(frame: &Frame, hasher: &KeyHasher, mut each: impl FnMut(KeyHash, Version, Offset)) {
+    let header = frame.header();
+    if let Some(batch) = header.batch {
+        let hash = hasher.producer(batch.producer, batch.epoch);
+        each(hash, Version(batch.sequence).next(), header.base);
+    }
+    let records = frame.records();
+    for element in Records::new(&records).map_while(Result::ok) {
+        let Ok(record) = RecordView::parse(element.1) else {
+            continue;
+        };
+        if let (Some(key), Some(version), Some(offset)) =
+            (record.key, record.version, record.offset)
+        {
+            each(hasher.key(key), Version(version), Offset(offset));
+        }
+    }
+}
+
+/// Whether a run has a row; true where it is damaged, which has been listed.
+fn has_row(run: &Run, hash: KeyHash, version: Version, offset: Offset) -> bool {
+    let Ok(group) = run.group(hash) else {
+        return true;
+    };
+    let Ok(first) = group.lower_bound(version) else {
+        return true;
+    };
+    let rows = (first..group.len()).map_while(|at| group.row(at).ok());
+    let mut of_version = rows.take_while(|row| row.version == version);
+    of_version.any(|row| row.offset == offset)
+}
