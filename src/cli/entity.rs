@@ -37,19 +37,14 @@ pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
             max,
             backward,
         } => {
-            let mut read = entities
-                .read(&topic, key.as_encoded_bytes())
-                .max_records(max.unwrap_or(0));
-            if let Some(version) = from_version {
-                read = read.from_version(Version(version));
-            }
-            let read = if backward { read.backward() } else { read };
-            print_records(
-                read,
-                &format!("entity {} of topic {topic:?}", shown(&key)),
-                json,
-            )
-            .await
+            let wanted = Versions {
+                from: from_version.map(Version),
+                backward,
+                max,
+            };
+            let read = wanted.of(entities.read(&topic, key.as_encoded_bytes()));
+            let entity = format!("entity {} of topic {topic:?}", shown(&key));
+            print_records(read, &wanted, &entity, json).await
         }
         EntityCommand::Latest { topic, keys } => {
             let latest = entities
@@ -85,13 +80,68 @@ pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
     }
 }
 
-/// Prints the records as they come.
-async fn print_records(read: ReadEntity, entity: &str, json: bool) -> Result<(), Failure> {
-    let mut reading = read.open().await?;
-    if reading.latest_version() == Version::NONE {
-        // A remark that nobody reads is no failure.
-        let _ = writeln!(io::stderr(), "{entity} has no records");
+/// Which of an entity's records to print.
+struct Versions {
+    from: Option<Version>,
+    backward: bool,
+    max: Option<u64>,
+}
+
+impl Versions {
+    fn of(&self, read: ReadEntity) -> ReadEntity {
+        let read = read.max_records(self.max.unwrap_or(0));
+        let read = match self.from {
+            Some(version) => read.from_version(version),
+            None => read,
+        };
+        if self.backward { read.backward() } else { read }
     }
+
+    /// The last version that is wanted and gone, when these are the ones that were there. Trimming
+    /// takes the first of an entity's records, and leaves no gaps.
+    fn gone(&self, latest: Version, printed: Printed) -> Option<Version> {
+        let (first, last) = if self.backward {
+            (Version(1), self.from.unwrap_or(latest).min(latest))
+        } else {
+            (self.from.unwrap_or_default().max(Version(1)), latest)
+        };
+        match printed.lowest {
+            None => (first <= last).then_some(last),
+            // There may be more that were not asked for.
+            Some(_) if self.backward && self.max == Some(printed.records) => None,
+            Some(lowest) => (lowest > first).then(|| Version(lowest.0 - 1)),
+        }
+    }
+}
+
+/// What was there.
+#[derive(Clone, Copy, Default)]
+struct Printed {
+    records: u64,
+    lowest: Option<Version>,
+}
+
+impl Printed {
+    fn add(&mut self, batch: &EntityBatch) -> Result<(), Error> {
+        for record in batch.records() {
+            let version = record?.version.map(Version);
+            self.records += 1;
+            self.lowest = self.lowest.min(version).or(version);
+        }
+        Ok(())
+    }
+}
+
+/// Prints the records as they come.
+async fn print_records(
+    read: ReadEntity,
+    wanted: &Versions,
+    entity: &str,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut reading = read.open().await?;
+    let latest = reading.latest_version();
+    let mut printed = Printed::default();
     while let Some(batch) = reading.next_batch().await? {
         let mut out = Vec::new();
         if json {
@@ -99,8 +149,18 @@ async fn print_records(read: ReadEntity, entity: &str, json: bool) -> Result<(),
         } else {
             render_lines(&mut out, &batch)?;
         }
+        printed.add(&batch)?;
         // The connection goes on receiving meanwhile, on another thread.
         tokio::task::block_in_place(|| io::stdout().write_all(&out))?;
+    }
+    // A remark that nobody reads is no failure.
+    if latest == Version::NONE {
+        let _ = writeln!(io::stderr(), "{entity} has no records");
+    } else if let Some(gone) = wanted.gone(latest, printed) {
+        let _ = writeln!(
+            io::stderr(),
+            "{entity} is at version {latest}; its records up to version {gone} have been trimmed"
+        );
     }
     Ok(())
 }

@@ -93,3 +93,38 @@ fn an_entity_is_read_looked_at_and_erased_by_its_key() {
             .contains("nothing was erased")
     );
 }
+
+#[test]
+fn what_was_trimmed_of_an_entity_is_said_and_not_passed_over_in_silence() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t", "--key", "a"], b"one\ntwo\nthree\n");
+    let trim = |before: &str| {
+        let trim = ["topic", "trim", "t", "--partition", "0", "--before", before];
+        broker.succeed(&trim, b"");
+    };
+    let read = |args: &[&str]| {
+        let output = broker.run(&[&["entity", "read", "t", "a"], args].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        (text(&output.stdout).lines().count(), text(&output.stderr))
+    };
+    assert_eq!(read(&[]), (3, String::new()));
+
+    trim("2");
+    let said = "entity \"a\" of topic \"t\" is at version 3; its records up to version 2 have been trimmed\n";
+    assert_eq!(read(&[]), (1, said.to_owned()));
+    assert_eq!(read(&["--json"]), (1, said.to_owned()));
+    assert_eq!(read(&["--backward"]), (1, said.to_owned()));
+    assert_eq!(read(&["--backward", "--max", "1"]), (1, String::new()));
+    assert_eq!(read(&["--from-version", "3"]), (1, String::new()));
+    assert_eq!(
+        read(&["--backward", "--from-version", "1"]),
+        (0, said.replace("version 2", "version 1"))
+    );
+
+    trim("3");
+    let all = said.replace("version 2", "version 3");
+    assert_eq!(read(&[]), (0, all.clone()));
+    assert_eq!(read(&["--backward", "--max", "1"]), (0, all));
+    assert_eq!(read(&["--from-version", "4"]), (0, String::new()));
+}
