@@ -222,8 +222,9 @@ impl Shared {
             return Ok(None);
         };
         let key = key.in_bytes(&batch.records);
-        let event_id = RecordView::parse(record.encoded.in_bytes(&batch.records))
-            .map_or(&[][..], |view| view.event_id);
+        let Ok(sent) = RecordView::parse(record.encoded.in_bytes(&batch.records)) else {
+            return Ok(None);
+        };
         let subject = Subject::Key(key);
         let wanted = Rows {
             hash,
@@ -241,8 +242,8 @@ impl Shared {
             let is_it = |record: &FoundRecord| {
                 let view = record.view();
                 view.key == Some(key)
-                    && view.event_id == event_id
                     && view.version == Some(version.0)
+                    && is_same_event(&view, &sent)
             };
             if let Some(record) = record.filter(|record| found == version && is_it(record)) {
                 return Ok(Some(record));
@@ -250,6 +251,16 @@ impl Shared {
         }
         Ok(None)
     }
+}
+
+/// Whether a record that is sent is the one that is stored: an event id alone could be given to
+/// something else by mistake, which nobody would notice if it were answered as stored. Not so its
+/// timestamp, which a client may take anew each time it tries.
+fn is_same_event(stored: &RecordView<'_>, sent: &RecordView<'_>) -> bool {
+    stored.event_id == sent.event_id
+        && stored.value == sent.value
+        && stored.event_type == sent.event_type
+        && stored.headers().eq(sent.headers())
 }
 
 /// Adds a record to the range that it belongs to; false if the range does not go on with it.

@@ -24,7 +24,11 @@ fn append_if(key: &str, event_id: &str, conditions: &[(&str, u64)]) -> Append {
         event_id: Bytes::copy_from_slice(event_id.as_bytes()),
         ..Default::default()
     };
-    let records = encode_proto(&record).into();
+    append_record_if(&record, conditions)
+}
+
+fn append_record_if(record: &proto::Record, conditions: &[(&str, u64)]) -> Append {
+    let records = encode_proto(record).into();
     let batch = AppendBatch {
         topic: "t".into(),
         partition: None,
@@ -61,6 +65,53 @@ fn a_stored_append_is_answered_again_whatever_has_become_of_entities_it_had_only
         failed.iter().map(|failed| failed.index).collect::<Vec<_>>(),
         [0, 1]
     );
+}
+
+#[test]
+fn an_event_id_that_comes_with_another_event_is_a_conflict_and_not_answered_as_stored() {
+    let broker = broker();
+    let event = proto::Record {
+        key: Some(Bytes::from_static(b"key")),
+        value: Some(Bytes::from_static(b"value")),
+        r#type: "paid".to_owned(),
+        headers: vec![proto::Header {
+            name: "by".to_owned(),
+            value: Bytes::from_static(b"alice"),
+        }],
+        event_id: Bytes::from_static(b"event"),
+        ..Default::default()
+    };
+    let at_first = |record: &proto::Record| append_record_if(record, &[("key", 0)]);
+    let first = send(&broker, at_first(&event)).expect("the condition holds");
+    assert_eq!(send(&broker, at_first(&event)), Ok(first.clone()));
+
+    let another_value = proto::Record {
+        value: Some(Bytes::from_static(b"another")),
+        ..event.clone()
+    };
+    let without_value = proto::Record {
+        value: None,
+        ..event.clone()
+    };
+    let another_type = proto::Record {
+        r#type: "refunded".to_owned(),
+        ..event.clone()
+    };
+    let without_headers = proto::Record {
+        headers: Vec::new(),
+        ..event.clone()
+    };
+    for other in [another_value, without_value, another_type, without_headers] {
+        let Err(Error::Conflict { failed }) = send(&broker, at_first(&other)) else {
+            panic!("answered as if it were stored: {other:?}")
+        };
+        assert_eq!(failed[0].actual, Actual::Version(Version(1)));
+    }
+    let tried_later = proto::Record {
+        timestamp_ms: Some(1_800_000_000_000),
+        ..event
+    };
+    assert_eq!(send(&broker, at_first(&tried_later)), Ok(first));
 }
 
 #[test]
