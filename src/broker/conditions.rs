@@ -2,13 +2,25 @@
 
 use bytes::Bytes;
 
-use crate::types::{Offset, PartitionId, Version};
+use super::Meant;
+use crate::types::{Offset, PartitionId, TopicId, Version};
 
 /// Something that must hold when the append takes its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Condition {
     pub(crate) topic: String,
+    /// The topic's id, if it must be that one.
+    pub(crate) topic_id: Option<TopicId>,
     pub(crate) expected: Expected,
+}
+
+impl Condition {
+    pub(crate) fn meant(&self) -> Meant<'_> {
+        Meant {
+            name: &self.topic,
+            id: self.topic_id,
+        }
+    }
 }
 
 /// What a condition is about, and what it says.

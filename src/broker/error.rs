@@ -2,7 +2,7 @@
 
 use super::{Actual, Expected, FailedCondition};
 use crate::types::{
-    MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicNameError, limits,
+    MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicId, TopicNameError, limits,
 };
 
 /// Why a request was not carried out. The text names the thing and says what to do.
@@ -17,6 +17,15 @@ pub(crate) enum Error {
         topic: String,
         partition: PartitionId,
         partitions: u32,
+    },
+    #[error(
+        "topic {topic:?} has been deleted and created anew: the request means the one with id {expected}, it has \
+         {actual} now; its offsets and versions are others, so begin anew with it"
+    )]
+    TopicRecreated {
+        topic: String,
+        expected: TopicId,
+        actual: TopicId,
     },
     #[error("topic {topic:?} exists already")]
     TopicExists { topic: String },
@@ -197,7 +206,9 @@ impl Error {
             | Self::UnknownProducer { .. }
             | Self::UnknownErasure { .. } => Kind::NotFound,
             Self::Conflict { .. } => Kind::Conflict,
-            Self::Fenced { .. } | Self::OutOfSequence { .. } => Kind::FailedPrecondition,
+            Self::TopicRecreated { .. } | Self::Fenced { .. } | Self::OutOfSequence { .. } => {
+                Kind::FailedPrecondition
+            }
             Self::TopicExists { .. } => Kind::AlreadyExists,
             Self::OffsetOutOfRange { .. } => Kind::OutOfRange,
             Self::DamagedRecords { .. } => Kind::DataLoss,
@@ -218,6 +229,7 @@ impl Error {
             Self::InvalidTopicName(_) => "INVALID_TOPIC_NAME",
             Self::UnknownTopic { .. } => "UNKNOWN_TOPIC",
             Self::UnknownPartition { .. } => "UNKNOWN_PARTITION",
+            Self::TopicRecreated { .. } => "TOPIC_RECREATED",
             Self::TopicExists { .. } => "TOPIC_EXISTS",
             Self::InvalidPartitionCount { .. } => "INVALID_PARTITION_COUNT",
             Self::TooManyPartitions { .. } => "TOO_MANY_PARTITIONS",

@@ -62,7 +62,7 @@ pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;
 pub(crate) use producers::Producer;
 pub(crate) use read::{Filter, Read, ReadBatch, Reader, Step};
-pub(crate) use topics::{PartitionDescription, TopicDescription};
+pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
     env::Env,

@@ -1,10 +1,10 @@
 //! Finding offsets.
 
 use super::{
-    Broker, Error, Shared,
+    Broker, Error, Meant, Shared,
     state::{PartitionRef, Topic},
 };
-use crate::types::{Offset, PartitionId, Position};
+use crate::types::{Offset, PartitionId, Position, TopicId};
 
 use std::sync::Arc;
 
@@ -18,19 +18,21 @@ pub(crate) struct FoundOffset {
 }
 
 impl Broker {
-    /// Finds a position in partitions; none given means in all. Looking for a time reads files.
-    pub(crate) fn list_offsets(
+    /// Finds a position in partitions; none given means in all. Looking for a time reads files. The
+    /// offsets belong to the topic that is returned with them.
+    pub(crate) fn list_offsets<'a>(
         &self,
-        topic: &str,
+        topic: impl Into<Meant<'a>>,
         position: Position,
         partitions: &[(PartitionId, Option<Position>)],
-    ) -> Result<Vec<FoundOffset>, Error> {
-        let topic = self.shared.topics().find(topic)?;
+    ) -> Result<(TopicId, Vec<FoundOffset>), Error> {
+        let topic = self.shared.topics().find_meant(topic.into())?;
         let positions = positions(&topic, position, partitions)?;
-        positions
+        let found = positions
             .into_iter()
             .map(|(partition, position)| self.shared.find_offset(&partition, position))
-            .collect()
+            .collect::<Result<_, _>>()?;
+        Ok((topic.id, found))
     }
 }
 

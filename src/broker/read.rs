@@ -15,20 +15,22 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    Broker, ErasedEntity, Error, Shared,
+    Broker, ErasedEntity, Error, Meant, Shared,
     erasure::Masks,
     offsets::positions,
     state::{PartitionRef, Topic},
 };
 use crate::{
     storage::{format::frame::Frame, log::Cursor},
-    types::{Offset, PartitionId, Position, RecordView, Records, limits},
+    types::{Offset, PartitionId, Position, RecordView, Records, TopicId, limits},
 };
 
 /// What to read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Read {
     pub(crate) topic: String,
+    /// The topic's id, if it must be that one.
+    pub(crate) topic_id: Option<TopicId>,
     /// Where to start in partitions that have no position of their own.
     pub(crate) start: Position,
     /// Empty: all.
@@ -137,7 +139,10 @@ impl Broker {
                 });
             }
         }
-        let topic = self.shared.topics().find(&read.topic)?;
+        let topic = self.shared.topics().find_meant(Meant {
+            name: &read.topic,
+            id: read.topic_id,
+        })?;
         let moved = topic.moved.subscribe();
         let told = topic.notices.count();
         let positions = positions(&topic, read.start, &read.partitions)?;
@@ -182,11 +187,28 @@ impl Broker {
 }
 
 impl Reader {
+    /// The topic that is read: the one that had the name when the read began.
+    pub(crate) fn topic_id(&self) -> TopicId {
+        self.topic.id
+    }
+
     /// The next batch. Partitions take turns. After an error the read is over.
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
         if self.remaining == 0 {
             return Ok(Step::End);
         }
+        let step = self.step_of_topic();
+        // Whatever came of looking for its files: they are removed, and another topic may have the
+        // name by now.
+        if self.topic.deleted.load(Ordering::Acquire) {
+            return Err(Error::UnknownTopic {
+                topic: self.topic.name.to_string(),
+            });
+        }
+        step
+    }
+
+    fn step_of_topic(&mut self) -> Result<Step, Error> {
         if let Some(notice) = self.notice() {
             return Ok(Step::Batch(notice));
         }
@@ -195,11 +217,6 @@ impl Reader {
         self.moved.borrow_and_update();
         if let Some(batch) = self.next_batch()? {
             return Ok(Step::Batch(batch));
-        }
-        if self.topic.deleted.load(Ordering::Acquire) {
-            return Err(Error::UnknownTopic {
-                topic: self.topic.name.to_string(),
-            });
         }
         if !self.follow {
             return Ok(Step::End);

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Error, Shared,
+    Error, Meant, Shared,
     erasure::{Masks, Notices},
     keys::{Files, KeyIndex},
     lock,
@@ -174,6 +174,19 @@ impl Topics {
         found.ok_or_else(|| Error::UnknownTopic {
             topic: name.to_string(),
         })
+    }
+
+    /// The topic that is meant: another one of that name is none.
+    pub(super) fn find_meant(&self, meant: Meant<'_>) -> Result<Arc<Topic>, Error> {
+        let topic = self.find(meant.name)?;
+        match meant.id {
+            Some(expected) if expected != topic.id => Err(Error::TopicRecreated {
+                topic: topic.name.to_string(),
+                expected,
+                actual: topic.id,
+            }),
+            _ => Ok(topic),
+        }
     }
 
     pub(super) fn find_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {

@@ -26,6 +26,20 @@ pub(crate) struct TopicDescription {
     pub(crate) settings: TopicSettings,
 }
 
+/// The topic that a request means: the one of this name, if it still is the one with this id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meant<'a> {
+    pub(crate) name: &'a str,
+    /// None: whichever has the name.
+    pub(crate) id: Option<TopicId>,
+}
+
+impl<'a> From<&'a str> for Meant<'a> {
+    fn from(name: &'a str) -> Self {
+        Self { name, id: None }
+    }
+}
+
 /// A partition as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionDescription {
@@ -134,18 +148,21 @@ impl Broker {
     }
 
     /// Deletes the records of a partition before an offset; answers with the log's start.
-    pub(crate) fn trim(
+    pub(crate) fn trim<'a>(
         &self,
-        topic: &str,
+        topic: impl Into<Meant<'a>>,
         partition: PartitionId,
         before: Offset,
     ) -> Result<Pending<Offset>, Error> {
-        let found = self.shared.topics().find(topic)?.partition(partition)?;
+        let found = self
+            .shared
+            .topics()
+            .find_meant(topic.into())?
+            .partition(partition)?;
         let (earliest, high_watermark) = found.range();
         if before > high_watermark {
-            let topic = topic.to_owned();
             return Err(Error::OffsetOutOfRange {
-                topic,
+                topic: found.topic.name.to_string(),
                 partition,
                 offset: before,
                 earliest,

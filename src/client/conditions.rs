@@ -7,7 +7,7 @@ use crate::{
     proto::{
         self, Condition, KeyCondition, PartitionCondition, condition::About, key_condition::State,
     },
-    types::{Offset, PartitionId, Version},
+    types::{Offset, PartitionId, TopicId, Version},
 };
 
 /// What is appended only if something holds. Conditions may be about entities and topics that are
@@ -39,6 +39,18 @@ impl Append {
         self.expect(topic, About::Partition(condition))
     }
 
+    /// What is expected so far of this topic is expected of the one with this id; else
+    /// `TOPIC_RECREATED`. A topic that was deleted and created anew under its name begins its
+    /// offsets and versions anew, and could fulfil by chance what was meant for the other.
+    pub fn of_topic_id(mut self, topic: &str, id: TopicId) -> Self {
+        for condition in &mut self.conditions {
+            if condition.topic == topic {
+                condition.topic_id = id.to_string();
+            }
+        }
+        self
+    }
+
     fn expect_key(self, topic: &str, key: &[u8], state: State) -> Self {
         self.expect(
             topic,
@@ -53,6 +65,7 @@ impl Append {
         self.conditions.push(Condition {
             topic: topic.to_owned(),
             about: Some(about),
+            topic_id: String::new(),
         });
         self
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     proto,
-    types::{Offset, PartitionId, Position},
+    types::{Offset, PartitionId, Position, TopicId},
 };
 
 /// An offset found in a partition.
@@ -20,6 +20,9 @@ pub struct PartitionOffset {
     pub earliest: Offset,
     /// The offset that the next record will get.
     pub high_watermark: Offset,
+    /// The topic that the offsets belong to, for [`Read::topic_id`](super::Read::topic_id); none if
+    /// the broker did not say.
+    pub topic_id: Option<TopicId>,
 }
 
 impl Client {
@@ -37,6 +40,7 @@ impl Client {
             topic: topic.to_owned(),
             position: Some(to_wire(position)),
             partitions: Vec::new(),
+            topic_id: String::new(),
         };
         let mut log = self.log.clone();
         let response = answer(
@@ -45,11 +49,13 @@ impl Client {
             log.list_offsets(request),
         )
         .await?;
+        let topic_id = TopicId::parse(&response.topic_id);
         let found = response.offsets.into_iter().map(|found| PartitionOffset {
             partition: PartitionId(found.partition),
             offset: Offset(found.offset),
             earliest: Offset(found.earliest),
             high_watermark: Offset(found.high_watermark),
+            topic_id,
         });
         Ok(found.collect())
     }

@@ -8,7 +8,7 @@ use tonic::{Streaming, transport::Channel};
 use super::{Error, StoredRecord, offsets::to_wire, status::AtStake, stored::Runs};
 use crate::{
     proto::{self, log_client::LogClient, wire::ReadResponse},
-    types::{MalformedRecord, Offset, PartitionId, Position, RecordView, Version},
+    types::{MalformedRecord, Offset, PartitionId, Position, RecordView, TopicId, Version},
 };
 
 /// What to read; see [`Client::read`](super::Client::read).
@@ -53,6 +53,15 @@ impl Read {
         self
     }
 
+    /// Only if the topic of that name still is the one with this id; else `TOPIC_RECREATED`. Offsets
+    /// from an earlier read are worth nothing in a topic that was deleted and created anew: give
+    /// the id with them, as [`Reading::topic_id`] or
+    /// [`PartitionOffset::topic_id`](super::PartitionOffset::topic_id) told it.
+    pub fn topic_id(mut self, id: TopicId) -> Self {
+        self.request.topic_id = id.to_string();
+        self
+    }
+
     /// Goes on with records as they are appended, instead of ending at what is there now.
     pub fn follow(mut self) -> Self {
         self.request.follow = true;
@@ -87,8 +96,8 @@ impl Read {
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`], or that the broker is not
-    /// available. The broker may also say so on the first batch.
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `TOPIC_RECREATED`, [`Error::OffsetOutOfRange`], or that
+    /// the broker is not available. The broker may also say so on the first batch.
     pub async fn open(mut self) -> Result<Reading, Error> {
         let responses = self.log.read(self.request).await;
         let responses = responses
@@ -96,6 +105,7 @@ impl Read {
             .into_inner();
         Ok(Reading {
             responses,
+            topic_id: None,
             positions: BTreeMap::new(),
             records: VecDeque::new(),
         })
@@ -106,6 +116,7 @@ impl Read {
 #[derive(Debug)]
 pub struct Reading {
     responses: Streaming<ReadResponse>,
+    topic_id: Option<TopicId>,
     positions: BTreeMap<PartitionId, Offset>,
     /// The rest of the last batch, when records are taken one by one.
     records: VecDeque<StoredRecord>,
@@ -119,10 +130,12 @@ impl Reading {
     ///
     /// [`Error::DamagedRecords`] at a damaged range: read on behind it with a new read.
     /// [`Error::Unavailable`] when the connection is lost: read on from
-    /// [`positions`](Self::positions). `UNKNOWN_TOPIC` if it has been deleted.
+    /// [`positions`](Self::positions), with the [`topic_id`](Self::topic_id). `UNKNOWN_TOPIC` if it
+    /// has been deleted.
     pub async fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
         match self.responses.message().await {
             Ok(Some(response)) => {
+                self.topic_id = TopicId::parse(&response.topic_id);
                 let batch = ReadBatch::new(response);
                 self.positions.insert(batch.partition, batch.next_offset);
                 Ok(Some(batch))
@@ -152,8 +165,15 @@ impl Reading {
         }
     }
 
+    /// The topic's identity, once the broker has said it: a read that goes on from
+    /// [`positions`](Self::positions) gives it to [`Read::topic_id`].
+    #[must_use]
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.topic_id
+    }
+
     /// Where the next batch of each partition begins, as far as the broker has said: a read that
-    /// broke off goes on from here.
+    /// broke off goes on from here, in the same topic.
     #[must_use]
     pub fn positions(&self) -> &BTreeMap<PartitionId, Offset> {
         &self.positions

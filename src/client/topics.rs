@@ -235,6 +235,7 @@ impl Topics {
             topic: topic.to_owned(),
             partition: partition.0,
             before_offset: before.0,
+            topic_id: String::new(),
         };
         let answer = self
             .answer(AtStake::Change, self.calls.clone().trim(request))

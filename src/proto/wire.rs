@@ -157,6 +157,8 @@ pub struct ReadResponse {
     pub caught_up: bool,
     /// Entities that have been erased since the read began.
     pub erased: Vec<ErasedEntity>,
+    /// The topic's id, which the offsets belong to.
+    pub topic_id: String,
     /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A stored
     /// frame's payload and the end of an encoded `ReadResponse` both have this form, which is why
     /// neither side copies record by record.
@@ -170,6 +172,9 @@ impl Message for ReadResponse {
         encode_nonzero(3, self.high_watermark, buf);
         encode_nonzero(4, u64::from(self.caught_up), buf);
         encoding::message::encode_repeated(5, &self.erased, buf);
+        if !self.topic_id.is_empty() {
+            encoding::string::encode(6, &self.topic_id, buf);
+        }
         for slice in &self.records {
             buf.put_slice(slice);
         }
@@ -188,6 +193,7 @@ impl Message for ReadResponse {
             3 => encoding::uint64::merge(wire_type, &mut self.high_watermark, buf, ctx),
             4 => encoding::bool::merge(wire_type, &mut self.caught_up, buf, ctx),
             5 => encoding::message::merge_repeated(wire_type, &mut self.erased, buf, ctx),
+            6 => encoding::string::merge(wire_type, &mut self.topic_id, buf, ctx),
             RECORDS_FIELD => merge_record(wire_type, &mut self.records, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
@@ -207,6 +213,10 @@ impl Message for ReadResponse {
             + nonzero_len(3, self.high_watermark)
             + nonzero_len(4, u64::from(self.caught_up))
             + encoding::message::encoded_len_repeated(5, &self.erased)
+            + match self.topic_id.len() {
+                0 => 0,
+                _ => encoding::string::encoded_len(6, &self.topic_id),
+            }
             + self.records.iter().map(Bytes::len).sum::<usize>()
     }
 

@@ -143,6 +143,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
     owned(match error {
         Error::InvalidTopicName(_)
         | Error::UnknownTopic { .. }
+        | Error::TopicRecreated { .. }
         | Error::TopicExists { .. }
         | Error::PlainTopic { .. }
         | Error::InvalidPartitionCount { .. }
@@ -184,6 +185,15 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
         Error::UnknownTopic { topic }
         | Error::TopicExists { topic }
         | Error::PlainTopic { topic } => vec![("topic", topic.clone())],
+        Error::TopicRecreated {
+            topic,
+            expected,
+            actual,
+        } => vec![
+            ("topic", topic.clone()),
+            ("expected_id", expected.to_string()),
+            ("actual_id", actual.to_string()),
+        ],
         Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
         Error::TooManyPartitions { existing, asked } => vec![
             ("existing", existing.to_string()),

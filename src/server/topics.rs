@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
+use super::log::position;
 use crate::{
-    broker::{Broker, PartitionDescription, TopicDescription},
+    broker::{Broker, Meant, PartitionDescription, TopicDescription},
     proto::{
         AlterTopicRequest, AlterTopicResponse, CreateTopicRequest, CreateTopicResponse,
         DeleteTopicRequest, DeleteTopicResponse, DescribeTopicRequest, DescribeTopicResponse,
@@ -98,10 +99,15 @@ impl Topics for TopicsService {
             topic,
             partition,
             before_offset,
+            topic_id,
         } = request.into_inner();
+        let meant = Meant {
+            name: &topic,
+            id: position::topic_id(&topic_id)?,
+        };
         let earliest = self
             .broker
-            .trim(&topic, PartitionId(partition), Offset(before_offset))?
+            .trim(meant, PartitionId(partition), Offset(before_offset))?
             .await?;
         Ok(Response::new(TrimResponse {
             earliest: earliest.0,

@@ -402,6 +402,7 @@ async fn a_key_in_another_partition_than_its_own_is_refused_where_versions_are_c
 async fn a_malformed_condition_is_refused_by_its_number() -> Outcome {
     let (broker, client) = started().await?;
     let about = |about| Condition {
+        topic_id: String::new(),
         topic: "accounts".to_owned(),
         about,
     };

@@ -13,3 +13,4 @@ mod http2;
 mod producer;
 mod proxy;
 mod raw;
+mod recreated;

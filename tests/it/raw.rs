@@ -104,6 +104,7 @@ pub(crate) fn of_key(topic: &str, key: &[u8], state: State) -> Condition {
         state: Some(state),
     });
     Condition {
+        topic_id: String::new(),
         topic: topic.to_owned(),
         about: Some(about),
     }
@@ -115,6 +116,7 @@ pub(crate) fn of_partition(topic: &str, partition: u32, next_offset: u64) -> Con
         next_offset,
     });
     Condition {
+        topic_id: String::new(),
         topic: topic.to_owned(),
         about: Some(about),
     }

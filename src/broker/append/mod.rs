@@ -270,7 +270,7 @@ impl Broker {
         index: usize,
         condition: Condition,
     ) -> Result<CheckedCondition, Error> {
-        let topic = self.shared.topics().find(&condition.topic)?;
+        let topic = self.shared.topics().find_meant(condition.meant())?;
         let (partition, hash) = match &condition.expected {
             Expected::PartitionAt { partition, .. } => {
                 (topic.partition(*partition)?.partition().id, None)

@@ -133,7 +133,7 @@ fn a_damaged_or_missing_index_is_rebuilt_and_changes_nothing() {
             "{damage}"
         );
         let wanted = [(PartitionId(0), Some(Position::Timestamp(0)))];
-        let found = broker
+        let (_, found) = broker
             .list_offsets("t", Position::Earliest, &wanted)
             .expect("it can be looked for");
         assert_eq!(found[0].offset, Offset::ZERO, "{damage}");

@@ -57,6 +57,7 @@ fn append_of(key: &Bytes, id: u64, condition: Option<Version>) -> Append {
         records,
     };
     let at = |version| Condition {
+        topic_id: None,
         topic: "t".into(),
         expected: Expected::KeyAt {
             key: key.clone(),

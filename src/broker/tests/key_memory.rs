@@ -86,6 +86,7 @@ fn keys_that_only_conditions_name_give_their_memory_back() {
     for number in 0..20_000 {
         let key = format!("nobody {number}").into();
         let condition = Condition {
+            topic_id: None,
             topic: "t".into(),
             expected: Expected::KeyAt {
                 key,

@@ -53,6 +53,7 @@ fn append_of(key: Bytes, version: u64) -> Append {
             records,
         }],
         conditions: vec![Condition {
+            topic_id: None,
             topic: "t".into(),
             expected: Expected::KeyAt {
                 key,

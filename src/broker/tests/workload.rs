@@ -154,7 +154,7 @@ impl Life {
         let before = start + below(&self.chance, end - start + 1);
         if let Ok(pending) = self
             .broker
-            .trim(&topic.name, PartitionId(partition), Offset(before))
+            .trim(&*topic.name, PartitionId(partition), Offset(before))
         {
             self.ledger.trim_asked(key, partition, before);
             waiting.trims.push((key, partition, pending));

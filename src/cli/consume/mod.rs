@@ -222,13 +222,9 @@ impl Plan {
                 return Err(Failure::Missing(problem));
             }
         }
-        Ok(Self::of(
-            topic,
-            ends.iter().map(|end| (end.partition, end.high_watermark)),
-            from,
-            follow,
-            max,
-        ))
+        let topic_id = ends.first().and_then(|end| end.topic_id);
+        let ends = ends.iter().map(|end| (end.partition, end.high_watermark));
+        Ok(Self::of(topic, ends, from, follow, max).of_topic_id(topic_id))
     }
 }
 

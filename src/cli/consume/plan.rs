@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::{
     client::{Client, Read, ReadBatch},
-    types::{Offset, PartitionId, Position},
+    types::{Offset, PartitionId, Position, TopicId},
 };
 
 /// The partitions to read, where each goes on and where it stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     topic: String,
+    /// Which topic of that name, once it is known: what is left to read is left of that one.
+    topic_id: Option<TopicId>,
     partitions: BTreeMap<PartitionId, Left>,
     follow: bool,
     /// How many more records to print.
@@ -65,10 +67,16 @@ impl Plan {
             .collect();
         Self {
             topic: topic.to_owned(),
+            topic_id: None,
             partitions,
             follow,
             max,
         }
+    }
+
+    /// Reads no other topic of that name.
+    pub(super) fn of_topic_id(self, topic_id: Option<TopicId>) -> Self {
+        Self { topic_id, ..self }
     }
 
     /// What to ask the broker for; none if there is nothing left.
@@ -77,6 +85,9 @@ impl Plan {
             return None;
         }
         let mut read = client.read(&self.topic).max_records(self.max.unwrap_or(0));
+        if let Some(id) = self.topic_id {
+            read = read.topic_id(id);
+        }
         for (partition, left) in &self.partitions {
             if self.follow || !left.is_empty() {
                 read = read.partition_from(*partition, left.next);

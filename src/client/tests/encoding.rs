@@ -155,6 +155,7 @@ fn an_append_says_what_it_expects_in_the_order_it_was_told() {
         ("accounts", Some(About::Partition(partition))),
     ];
     let expected = expected.map(|(topic, about)| proto::Condition {
+        topic_id: String::new(),
         topic: topic.to_owned(),
         about,
     });

@@ -40,6 +40,7 @@ fn of_key(key: &'static str, state: State) -> Condition {
         state: Some(state),
     });
     Condition {
+        topic_id: String::new(),
         topic: "accounts".to_owned(),
         about: Some(about),
     }
@@ -55,6 +56,7 @@ fn conditions() -> Vec<Condition> {
         of_key("bob", State::Absent(true)),
         of_key("carol", State::Exists(true)),
         Condition {
+            topic_id: String::new(),
             topic: "transfers".to_owned(),
             about: Some(about),
         },

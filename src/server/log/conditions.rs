@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::position::topic_id;
 use crate::{
     broker::{Condition, Error, Expected},
     proto::{self, KeyCondition, PartitionCondition, condition::About, key_condition::State},
@@ -16,7 +17,14 @@ pub(in crate::server) fn conditions(
     let numbered = conditions.into_iter().enumerate();
     numbered
         .map(|(index, condition)| {
-            condition_of(condition).map_err(|reason| Error::MalformedCondition { index, reason })
+            let topic_id = topic_id(&condition.topic_id)?;
+            let expected = expected(condition.about)
+                .map_err(|reason| Error::MalformedCondition { index, reason })?;
+            Ok(Condition {
+                topic: condition.topic,
+                topic_id,
+                expected,
+            })
         })
         .collect()
 }
@@ -33,26 +41,18 @@ pub(super) fn bytes(conditions: &[proto::Condition]) -> usize {
         .sum()
 }
 
-fn condition_of(condition: proto::Condition) -> Result<Condition, &'static str> {
-    let expected = match condition.about {
-        Some(About::Key(KeyCondition { key, state })) => of_key(key, state)?,
+fn expected(about: Option<About>) -> Result<Expected, &'static str> {
+    match about {
+        Some(About::Key(KeyCondition { key, state })) => of_key(key, state),
         Some(About::Partition(PartitionCondition {
             partition,
             next_offset,
-        })) => Expected::PartitionAt {
+        })) => Ok(Expected::PartitionAt {
             partition: PartitionId(partition),
             next: Offset(next_offset),
-        },
-        None => {
-            return Err(
-                "it is about nothing that this broker knows; it needs `key` or `partition`",
-            );
-        }
-    };
-    Ok(Condition {
-        topic: condition.topic,
-        expected,
-    })
+        }),
+        None => Err("it is about nothing that this broker knows; it needs `key` or `partition`"),
+    }
 }
 
 fn of_key(key: Bytes, state: Option<State>) -> Result<Expected, &'static str> {

@@ -3,7 +3,7 @@
 pub(super) mod append;
 pub(super) mod conditions;
 mod offsets;
-mod position;
+pub(super) mod position;
 mod read;
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! `ListOffsets`.
 
-use super::position::{partitions, position};
+use super::position::{partitions, position, topic_id};
 use crate::{
-    broker::{Broker, Error, FoundOffset},
+    broker::{Broker, Error, FoundOffset, Meant},
     proto::{ListOffsetsRequest, ListOffsetsResponse, PartitionOffset},
 };
 
@@ -12,9 +12,14 @@ pub(super) fn find(
     request: ListOffsetsRequest,
 ) -> Result<ListOffsetsResponse, Error> {
     let at = position(request.position)?;
-    let found = broker.list_offsets(&request.topic, at, &partitions(request.partitions)?)?;
+    let topic = Meant {
+        name: &request.topic,
+        id: topic_id(&request.topic_id)?,
+    };
+    let (id, found) = broker.list_offsets(topic, at, &partitions(request.partitions)?)?;
     Ok(ListOffsetsResponse {
         offsets: found.iter().map(offset).collect(),
+        topic_id: id.to_string(),
     })
 }
 

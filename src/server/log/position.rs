@@ -3,25 +3,38 @@
 use crate::{
     broker::Error,
     proto::{self, Edge, position::At},
-    types::{Offset, PartitionId, Position},
+    types::{Offset, PartitionId, Position, TopicId},
 };
+
+/// The id of the topic that a request means, if it says.
+pub(in crate::server) fn topic_id(text: &str) -> Result<Option<TopicId>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let id = TopicId::parse(text).ok_or_else(|| Error::MalformedRequest {
+        reason: format!("{text:?} is not a topic's id, which has 16 hexadecimal digits"),
+    })?;
+    Ok(Some(id))
+}
 
 /// A position; absent, the earliest.
 pub(super) fn position(position: Option<proto::Position>) -> Result<Position, Error> {
-    Ok(match position.and_then(|position| position.at) {
-        None => Position::Earliest,
-        Some(At::Offset(offset)) => Position::Offset(Offset(offset)),
-        Some(At::TimestampMs(timestamp)) => Position::Timestamp(timestamp),
+    let Some(position) = position else {
+        return Ok(Position::Earliest);
+    };
+    let reason = match position.at {
+        Some(At::Offset(offset)) => return Ok(Position::Offset(Offset(offset))),
+        Some(At::TimestampMs(timestamp)) => return Ok(Position::Timestamp(timestamp)),
         Some(At::Edge(number)) => match Edge::try_from(number) {
-            Ok(Edge::Unspecified | Edge::Earliest) => Position::Earliest,
-            Ok(Edge::Latest) => Position::Latest,
-            Err(_) => {
-                let reason =
-                    format!("there is no edge {number}; send EDGE_EARLIEST or EDGE_LATEST");
-                return Err(Error::MalformedRequest { reason });
-            }
+            Ok(Edge::Unspecified | Edge::Earliest) => return Ok(Position::Earliest),
+            Ok(Edge::Latest) => return Ok(Position::Latest),
+            Err(_) => format!("there is no edge {number}; send EDGE_EARLIEST or EDGE_LATEST"),
         },
-    })
+        // What some clients make of a place that they cannot write, an edge's name for example.
+        None => "a position says nothing; set its `offset`, `edge` or `timestamp_ms`, or leave the position out"
+            .to_owned(),
+    };
+    Err(Error::MalformedRequest { reason })
 }
 
 /// Partitions, each with its position if it has one of its own.

@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::position::{partitions, position};
+use super::position::{partitions, position, topic_id};
 use crate::{
     broker::{ErasedEntity, Error, Filter, Read, ReadBatch, Reader, Step},
     proto::{self, ReadRequest, wire::ReadResponse},
@@ -22,6 +22,7 @@ pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
     let filter = request.filter.unwrap_or_default();
     Ok(Read {
         topic: request.topic,
+        topic_id: topic_id(&request.topic_id)?,
         start: position(request.start)?,
         partitions: partitions(request.partitions)?,
         follow: request.follow,
@@ -33,13 +34,14 @@ pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
     })
 }
 
-fn response(batch: ReadBatch) -> ReadResponse {
+fn response(batch: ReadBatch, topic_id: &str) -> ReadResponse {
     ReadResponse {
         partition: batch.partition.0,
         next_offset: batch.next_offset.0,
         high_watermark: batch.high_watermark.0,
         caught_up: batch.caught_up,
         erased: batch.erased.iter().map(erased).collect(),
+        topic_id: topic_id.to_owned(),
         records: batch.records,
     }
 }
@@ -56,6 +58,8 @@ fn erased(entity: &ErasedEntity) -> proto::ErasedEntity {
 /// a client that does not read holds one answer and no more.
 pub(crate) struct ReadAnswers {
     reader: Option<Reader>,
+    /// In every answer: whoever keeps an offset keeps it too.
+    topic_id: String,
     /// What the reader waits for before its next step.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Fires when it has waited long enough to say that it is alive.
@@ -69,6 +73,7 @@ pub(crate) struct ReadAnswers {
 impl ReadAnswers {
     pub(super) fn new(reader: Reader, stopped: Option<Stopped>) -> Self {
         Self {
+            topic_id: reader.topic_id().to_string(),
             reader: Some(reader),
             waiting: None,
             sign_of_life: Box::pin(sleep(SIGN_OF_LIFE)),
@@ -140,7 +145,7 @@ impl Stream for ReadAnswers {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_batch(cx).map(|next| match next {
-            Ok(batch) => batch.map(|batch| Ok(response(batch))),
+            Ok(batch) => batch.map(|batch| Ok(response(batch, &self.topic_id))),
             Err(error) => {
                 self.reader = None;
                 Some(Err(error.into()))

@@ -11,6 +11,7 @@ use crate::{
 
 fn about(about: Option<About>) -> proto::Condition {
     proto::Condition {
+        topic_id: String::new(),
         topic: "accounts".to_owned(),
         about,
     }
@@ -27,7 +28,12 @@ fn of_key(key: &[u8], state: Option<State>) -> proto::Condition {
 fn every_kind_is_understood() {
     let alice = || Bytes::from_static(b"alice");
     let understood = |condition| {
-        let [Condition { topic, expected }] = &conditions(vec![condition]).unwrap()[..] else {
+        let [
+            Condition {
+                topic, expected, ..
+            },
+        ] = &conditions(vec![condition]).unwrap()[..]
+        else {
             panic!("one condition")
         };
         assert_eq!(topic, "accounts");

@@ -10,7 +10,10 @@ use crate::{
     broker::{Actual, Condition, Error, Expected, FailedCondition},
     proto::{self, Conflict},
     server::status::{of_undecoded, too_large},
-    types::{MalformedRecord, Offset, PartitionId, ProducerId, TopicName, TopicSettings, Version},
+    types::{
+        MalformedRecord, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings,
+        Version,
+    },
 };
 
 /// One of each. The match makes sure that a new one is added here.
@@ -21,6 +24,7 @@ fn every_error() -> Vec<Error> {
             Error::InvalidTopicName(_)
             | Error::UnknownTopic { .. }
             | Error::UnknownPartition { .. }
+            | Error::TopicRecreated { .. }
             | Error::TopicExists { .. }
             | Error::InvalidPartitionCount { .. }
             | Error::TooManyPartitions { .. }
@@ -63,6 +67,11 @@ fn of_topics() -> Vec<Error> {
             topic: topic(),
             partition,
             partitions: 2,
+        },
+        Error::TopicRecreated {
+            topic: topic(),
+            expected: TopicId(0xa),
+            actual: TopicId(0xb),
         },
         Error::TopicExists { topic: topic() },
         Error::InvalidPartitionCount { partitions: 0 },
@@ -172,6 +181,7 @@ fn failed(index: usize, key: &'static [u8]) -> FailedCondition {
         version: Version(3),
     };
     let condition = Condition {
+        topic_id: None,
         topic: "accounts".to_owned(),
         expected,
     };

@@ -46,6 +46,38 @@ fn damaged_records_are_told_and_all_others_are_printed() {
     }
 }
 
+#[test]
+fn a_consumer_that_comes_back_to_another_topic_of_the_name_says_so_and_ends() {
+    let (dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    let mut following = binary()
+        .args(["consume", "t", "--follow", "--server", &broker.url])
+        .spawn()
+        .expect("the binary is there");
+    let mut records = BufReader::new(following.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    records
+        .read_line(&mut line)
+        .expect("it prints what is there");
+    assert_eq!(line, "one\n");
+
+    // Where the consumer does not find it, so that it sees nothing of this.
+    let listen = broker.kill();
+    let elsewhere = Serve::start(dir.path(), &free_port());
+    elsewhere.succeed(&["topic", "delete", "t"], b"");
+    elsewhere.succeed(&["topic", "create", "t"], b"");
+    elsewhere.succeed(&["produce", "t"], b"another\nand more\n");
+    assert_eq!(elsewhere.stop(), Some(0));
+    let _broker = Serve::start(dir.path(), &listen);
+
+    let output = following.wait_with_output().expect("it was started here");
+    assert_fails(&output, 4, &["\"t\"", "created anew"]);
+    line.clear();
+    records.read_line(&mut line).expect("it has ended");
+    assert_eq!(line, "", "it went on in the other topic");
+}
+
 /// The one file below a directory with this ending.
 fn find(dir: &Path, ending: &str) -> std::path::PathBuf {
     let mut found = Vec::new();

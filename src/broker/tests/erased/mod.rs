@@ -198,6 +198,7 @@ impl Secret {
             ..Default::default()
         };
         let condition = Condition {
+            topic_id: None,
             topic: "t".into(),
             expected: Expected::KeyAt {
                 key: self.key(),

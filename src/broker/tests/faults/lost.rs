@@ -309,7 +309,7 @@ fn an_index_that_is_damaged_zeroed_cut_or_missing_is_rebuilt_and_changes_nothing
         assert_lost(&disk, 200, &[], damage);
         let broker = opened(&disk, 9);
         let wanted = [(PartitionId(0), Some(Position::Timestamp(0)))];
-        let found = broker
+        let (_, found) = broker
             .list_offsets("t", Position::Earliest, &wanted)
             .expect("it can be looked for");
         assert_eq!(found[0].offset, Offset::ZERO, "{damage}");

@@ -423,7 +423,11 @@ fn append_of(conditions: &[(Key, Expected)], records: &[(Key, Vec<u64>)]) -> App
                 version: Version(*version),
             },
         };
-        Condition { topic, expected }
+        Condition {
+            topic,
+            topic_id: None,
+            expected,
+        }
     };
     let batch = |(key, ids): &(Key, Vec<u64>)| AppendBatch {
         topic: topic_of(*key),

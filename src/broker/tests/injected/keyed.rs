@@ -53,6 +53,7 @@ pub(super) fn record_of(key: &Bytes, value: Vec<u8>, expected: Option<Expected>)
         records: encode_proto(&record).into(),
     };
     let condition = expected.map(|expected| Condition {
+        topic_id: None,
         topic: "t".into(),
         expected,
     });

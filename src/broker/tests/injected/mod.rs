@@ -68,6 +68,6 @@ fn read_at(broker: &Broker, offset: u64) -> Result<Step, Error> {
 /// The offset of a time.
 fn find_time(broker: &Broker, timestamp_ms: i64) -> Result<Offset, Error> {
     let wanted = [(PartitionId(0), Some(Position::Timestamp(timestamp_ms)))];
-    let found = broker.list_offsets("t", Position::Earliest, &wanted)?;
+    let (_, found) = broker.list_offsets("t", Position::Earliest, &wanted)?;
     Ok(found[0].offset)
 }
