@@ -1,8 +1,15 @@
 //! Compiles `proto/` with protox, so that no system package is needed to build.
 
-use std::{env, error::Error, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    error::Error,
+    fmt::Write,
+    path::PathBuf,
+};
 
 use prost::Message;
+use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 
 /// Messages that carry records stay undecoded: their hand-written forms are in `src/proto/wire.rs`.
 const HAND_WRITTEN: [&str; 5] = [
@@ -12,6 +19,10 @@ const HAND_WRITTEN: [&str; 5] = [
     "ReadKeyResponse",
     "LatestRecord",
 ];
+
+/// A message whose fields are not looked at where it lies in another: `src/proto/received.rs` takes
+/// it apart later, and refuses what it does not know then.
+const TAKEN_APART_LATER: &str = ".taffrail.v1.AppendBatch";
 
 #[expect(
     clippy::disallowed_methods,
@@ -23,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "taffrail/v1/log.proto",
         "taffrail/v1/topics.proto",
         "taffrail/v1/entities.proto",
+        "grpc/health/v1/health.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
 
@@ -32,10 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         out.join("taffrail_descriptor.bin"),
         descriptors.encode_to_vec(),
     )?;
+    std::fs::write(out.join("known_fields.rs"), known_fields(&descriptors)?)?;
 
     let mut builder = tonic_prost_build::configure()
         .bytes(".taffrail.v1")
-        .btree_map(".taffrail.v1")
+        .btree_map(".")
         .build_transport(false)
         .codec_path("crate::proto::codec::Codec");
     for name in HAND_WRITTEN {
@@ -46,4 +59,87 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     builder.compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Source that says of each message whether it is checked for fields that it does not have, and
+/// which it has: the requests, and what is in them.
+fn known_fields(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
+    let mut messages = BTreeMap::new();
+    let mut wanted = Vec::new();
+    let mut source = String::new();
+    for file in &descriptors.file {
+        let package = format!(".{}", file.package());
+        for message in &file.message_type {
+            collect(&package, message, &mut messages);
+            let name = message.name();
+            let (module, is_ours) = match file.package() {
+                "taffrail.v1" if HAND_WRITTEN.contains(&name) => ("wire::", true),
+                "taffrail.v1" => ("", true),
+                _ => ("health::", false),
+            };
+            let mut fields = "None".to_owned();
+            if is_ours && name.ends_with("Request") {
+                wanted.push(format!("{package}.{name}"));
+                fields = format!("Some(&{})", table(&format!("{package}.{name}")));
+            }
+            writeln!(
+                source,
+                "impl Received for crate::proto::{module}{name} {{ const FIELDS: Option<&'static Fields> = {fields}; }}",
+            )?;
+        }
+    }
+    let mut written = BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        if written.insert(name.clone()) {
+            let message = &messages[&name];
+            let within = within(message);
+            let fields = message.field.iter().zip(&within).map(|(field, within)| {
+                let within = match within {
+                    Some(name) => format!("Some(&{})", table(name)),
+                    None => "None".to_owned(),
+                };
+                format!("({}, {within})", field.number())
+            });
+            writeln!(
+                source,
+                "static {}: Fields = Fields {{ message: {:?}, known: &[{}] }};",
+                table(&name),
+                message.name(),
+                fields.collect::<Vec<_>>().join(", ")
+            )?;
+            wanted.extend(within.into_iter().flatten());
+        }
+    }
+    Ok(source)
+}
+
+/// For each field the name of the message that it holds, if that is looked at.
+fn within(message: &DescriptorProto) -> Vec<Option<String>> {
+    let mut names = Vec::new();
+    for field in &message.field {
+        let is_looked_at =
+            field.r#type() == Type::Message && field.type_name() != TAKEN_APART_LATER;
+        names.push(is_looked_at.then(|| field.type_name().to_owned()));
+    }
+    names
+}
+
+/// All messages by name, those within others too.
+fn collect(
+    scope: &str,
+    message: &DescriptorProto,
+    messages: &mut BTreeMap<String, DescriptorProto>,
+) {
+    let name = format!("{scope}.{}", message.name());
+    for nested in &message.nested_type {
+        collect(&name, nested, messages);
+    }
+    messages.insert(name, message.clone());
+}
+
+/// What the table of a message is called.
+fn table(name: &str) -> String {
+    name.trim_start_matches('.')
+        .replace('.', "_")
+        .to_uppercase()
 }

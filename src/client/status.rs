@@ -46,6 +46,8 @@ impl Error {
 
     pub(super) fn from_status(status: &Status, at_stake: AtStake) -> Self {
         match status.get_details_error_info() {
+            // The broker's words, but it has stopped waiting, not what it waited for.
+            Some(_) if status.code() == Code::DeadlineExceeded => lost(describe(status), at_stake),
             Some(info) => from_broker(status, info),
             None => from_transport(status, at_stake),
         }

@@ -3,11 +3,14 @@
 
 use std::marker::PhantomData;
 
+use bytes::Buf;
 use prost::Message;
 use tonic::{
     Status,
     codec::{self, BufferSettings, DecodeBuf, EncodeBuf},
 };
+
+use super::Received;
 
 /// What a call's buffers start with. Every open call pays it twice, so it is what a small message
 /// needs and no more; larger ones make room for themselves at once.
@@ -29,7 +32,7 @@ impl<T, U> Default for Codec<T, U> {
 impl<T, U> codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Message + Received + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -70,14 +73,21 @@ impl<T: Message> codec::Encoder for Encoder<T> {
 #[derive(Debug)]
 pub struct Decoder<U>(PhantomData<U>);
 
-impl<U: Message + Default> codec::Decoder for Decoder<U> {
+impl<U: Message + Received + Default> codec::Decoder for Decoder<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        // No copy: the bytes are already together.
+        let encoded = buf.copy_to_bytes(buf.remaining());
         // INTERNAL is what gRPC says of a message that cannot be decoded; the server tells its
         // clients more precisely.
-        U::decode(buf)
+        if let Some(fields) = U::FIELDS {
+            fields
+                .check(&encoded)
+                .map_err(|unknown| Status::internal(unknown.to_string()))?;
+        }
+        U::decode(encoded)
             .map(Some)
             .map_err(|error| Status::internal(error.to_string()))
     }

@@ -15,15 +15,24 @@
 
 pub mod codec;
 mod conflict;
+mod descriptors;
+mod known_fields;
 mod received;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
 pub use conflict::{Actual, CONFLICT_DETAIL_BYTES, FailedCondition};
+pub(crate) use descriptors::files;
+pub use known_fields::{Fields, Received};
 pub use received::{MalformedBatch, ReceivedBatch};
 
 tonic::include_proto!("taffrail.v1");
+
+/// gRPC's own protocol of health, package `grpc.health.v1`.
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
 
 /// The compiled descriptors of every file, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/taffrail_descriptor.bin"));

@@ -70,7 +70,7 @@ impl Message for AppendRequest {
                 encoding::message::merge(wire_type, self.producer.get_or_insert_default(), buf, ctx)
             }
             4 => encoding::bool::merge(wire_type, &mut self.return_versions, buf, ctx),
-            _ => return Err(unknown_field(tag)),
+            _ => return encoding::skip_field(wire_type, tag, buf, ctx),
         };
         merged.map_err(|mut error| {
             error.push(
@@ -112,19 +112,6 @@ fn merge_bounded<T: Default, B: Buf>(
         values.push(value);
     }
     Ok(())
-}
-
-/// What a newer client asks for in a field that this broker does not know, such as a condition,
-/// must not be left out.
-#[cold]
-fn unknown_field(tag: u32) -> DecodeError {
-    #[expect(
-        deprecated,
-        reason = "prost has no other way to say why a message is refused"
-    )]
-    DecodeError::new(format!(
-        "field {tag} of AppendRequest is unknown to this broker; the client's .proto files are newer"
-    ))
 }
 
 /// `taffrail.v1.AppendBatch` as a client builds it, its records encoded one by one.

@@ -73,6 +73,9 @@ pub(super) const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// as many bytes as we do of headers.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 10;
 
+/// Longest name of a service, a method or an encoding that a status repeats.
+pub(super) const MAX_NAME_CHARS: usize = 200;
+
 /// Longest text of a conflict's status: its detail needs the room.
 pub(super) const MAX_CONFLICT_MESSAGE_BYTES: usize = 512;
 

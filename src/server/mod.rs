@@ -2,18 +2,23 @@
 //! its answer.
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
-//! life; `limits.rs`, what a client may take; `log/`, `entities/` and `topics.rs`, the services;
-//! `status.rs`, how errors are told; `connections.rs`, who is served; `http2/`, one connection.
+//! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `log/`,
+//! `entities/` and `topics.rs`, the services; `health.rs` and `reflection.rs`, those that gRPC
+//! tools expect; `status.rs`, how errors are told; `connections.rs`, who is served; `http2/`, one
+//! connection.
 
 mod blocking;
+mod calls;
 mod connections;
 mod entities;
 mod greeting;
+mod health;
 mod http2;
 mod intake;
 pub(crate) mod limits;
 mod log;
 mod notices;
+mod reflection;
 mod status;
 mod stop;
 #[cfg(test)]
@@ -22,38 +27,28 @@ mod topics;
 
 use std::{future::Future, io, sync::Arc};
 
-use http::{Request, Response};
+use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::{
-    Status,
     body::Body,
     service::{Routes, RoutesBuilder},
 };
-use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
 use tracing::{error, info, warn};
 
 use self::{
-    connections::Connections, entities::EntitiesService, intake::Intake, log::LogService,
-    stop::Stopping, topics::TopicsService,
+    calls::Calls, connections::Connections, entities::EntitiesService, health::HealthService,
+    intake::Intake, log::LogService, stop::Stopping, topics::TopicsService,
 };
 pub(crate) use self::{connections::tcp, limits::Options};
 use crate::{
     broker::Broker,
     proto::{
-        DESCRIPTORS, entities_server::EntitiesServer, log_server::LogServer,
-        topics_server::TopicsServer,
+        entities_server::EntitiesServer, health::health_server::HealthServer,
+        log_server::LogServer, topics_server::TopicsServer,
     },
 };
-
-/// The names that `grpc.health.v1` knows; the empty one stands for the whole server.
-const HEALTH_NAMES: [&str; 4] = [
-    "",
-    "taffrail.v1.Log",
-    "taffrail.v1.Topics",
-    "taffrail.v1.Entities",
-];
 
 /// Serves a broker over gRPC.
 pub(crate) struct Server {
@@ -80,14 +75,13 @@ impl Server {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (stop, stopping) = stop::channel();
-        let health = HealthReporter::new();
-        report(&health, ServingStatus::Serving).await;
+        let (reporter, health) = health::channel();
 
         let intake = Intake::new(limits::INTAKE_BYTES);
         let service = ServiceBuilder::new()
-            .map_response(explain_undecoded)
+            .layer_fn(Calls::new)
             .map_request(move |request: Request<Body>| intake.meter(request))
-            .service(self.routes(&health, &stopping).prepare());
+            .service(self.routes(health, &stopping).prepare());
         let mut connections = Connections::new(service, &self.options, stopping);
 
         let told_to_stop = async {
@@ -95,13 +89,14 @@ impl Server {
             tokio::select! {
                 cause = self.broker.failed() => {
                     error!(%cause, "storage has failed; the broker does not serve any more");
-                    report(&health, ServingStatus::NotServing).await;
+                    reporter.does_not_serve();
                     shutdown.await;
                 }
-                () = &mut shutdown => report(&health, ServingStatus::NotServing).await,
+                () = &mut shutdown => reporter.does_not_serve(),
             }
             stop.give();
-            end_watches(&health).await;
+            // The streams that watch it have been told, and would be waited for otherwise.
+            drop(reporter);
         };
         tokio::join!(connections.take(incoming), told_to_stop);
 
@@ -115,11 +110,10 @@ impl Server {
         }
     }
 
-    fn routes(&self, health: &HealthReporter, stopping: &Stopping) -> Routes {
+    fn routes(&self, health: HealthService, stopping: &Stopping) -> Routes {
         let log = LogService::new(Arc::clone(&self.broker), stopping.clone());
         let topics = TopicsService::new(Arc::clone(&self.broker));
         let entities = EntitiesService::new(Arc::clone(&self.broker));
-        let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
 
         let mut routes = RoutesBuilder::default();
         routes
@@ -127,42 +121,9 @@ impl Server {
             .add_service(LogServer::new(log).max_decoding_message_size(usize::MAX))
             .add_service(TopicsServer::new(topics).max_decoding_message_size(usize::MAX))
             .add_service(EntitiesServer::new(entities).max_decoding_message_size(usize::MAX))
-            .add_service(tonic_health::pb::health_server::HealthServer::new(health))
-            .add_service(reflection().build_v1().expect("our descriptors are valid"))
-            .add_service(
-                reflection()
-                    .build_v1alpha()
-                    .expect("our descriptors are valid"),
-            );
+            .add_service(HealthServer::new(health))
+            .add_service(reflection::v1())
+            .add_service(reflection::v1_alpha());
         routes.routes()
-    }
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-}
-
-async fn report(health: &HealthReporter, status: ServingStatus) {
-    for name in HEALTH_NAMES {
-        health.set_service_status(name, status).await;
-    }
-}
-
-/// Ends the streams that watch the server's health, which would be waited for otherwise. They have
-/// been told the last status, and on a connection that is being drained nobody asks for another.
-async fn end_watches(health: &HealthReporter) {
-    let mut health = health.clone();
-    for name in HEALTH_NAMES {
-        health.clear_service_status(name).await;
-    }
-}
-
-/// Says more precisely what was wrong with a request that the transport could not decode.
-fn explain_undecoded(response: Response<Body>) -> Response<Body> {
-    match Status::from_header_map(response.headers()) {
-        Some(status) if status.details().is_empty() => status::of_undecoded(status).into_http(),
-        _ => response,
     }
 }

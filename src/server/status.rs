@@ -9,7 +9,9 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::limits::{MAX_CONFLICT_BYTES, MAX_CONFLICT_MESSAGE_BYTES, MAX_MESSAGE_BYTES};
+use super::limits::{
+    MAX_CONFLICT_BYTES, MAX_CONFLICT_MESSAGE_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_CHARS,
+};
 use crate::{
     broker::{Actual, Error, FailedCondition, Kind},
     proto::{self, Conflict},
@@ -112,6 +114,65 @@ pub(super) fn too_large(bytes: usize, limit: usize) -> Status {
         format!("the request has {bytes} bytes, at most {limit} are allowed; split it"),
         ErrorDetails::with_error_info("REQUEST_TOO_LARGE", DOMAIN, owned(metadata)),
     )
+}
+
+/// The status of a call whose messages are compressed.
+pub(super) fn compressed(encoding: &str) -> Status {
+    Status::with_error_details(
+        Code::Unimplemented,
+        format!(
+            "the messages are compressed with {}; this broker takes them uncompressed",
+            quoted(encoding)
+        ),
+        ErrorDetails::with_error_info(
+            "COMPRESSION_NOT_SUPPORTED",
+            DOMAIN,
+            owned([("encoding", shortened(encoding))]),
+        ),
+    )
+}
+
+/// The status of a call to what is no service or no method of the broker.
+pub(super) fn unknown_method(path: &str) -> Status {
+    Status::with_error_details(
+        Code::Unimplemented,
+        format!(
+            "this broker has no method {}; it is older than the client, or no server of that service",
+            quoted(path)
+        ),
+        ErrorDetails::with_error_info("UNKNOWN_METHOD", DOMAIN, owned([("path", shortened(path))])),
+    )
+}
+
+/// The status of a call that takes longer than its client gave it.
+pub(super) fn deadline_exceeded() -> Status {
+    Status::with_error_details(
+        Code::DeadlineExceeded,
+        "the time that the client gave the call is over; a change that it asked for was made, or not",
+        ErrorDetails::with_error_info("DEADLINE_EXCEEDED", DOMAIN, HashMap::new()),
+    )
+}
+
+/// The status of a question for the health of what is no service of the broker.
+pub(super) fn unknown_service(name: &str) -> Status {
+    Status::with_error_details(
+        Code::NotFound,
+        format!("this broker has no service {}", quoted(name)),
+        ErrorDetails::with_error_info(
+            "UNKNOWN_SERVICE",
+            DOMAIN,
+            owned([("service", shortened(name))]),
+        ),
+    )
+}
+
+fn quoted(name: &str) -> String {
+    format!("{:?}", shortened(name))
+}
+
+/// A name that a client made up, no longer than what a status has room for.
+fn shortened(name: &str) -> String {
+    name.chars().take(MAX_NAME_CHARS).collect()
 }
 
 fn code(kind: Kind) -> Code {

@@ -105,17 +105,27 @@ impl Decoder for Raw {
     }
 }
 
-async fn call(
+/// Calls a method that answers with one message, or with several of which the first is returned.
+pub(crate) async fn call(
     channel: &Channel,
-    path: &'static str,
+    path: &str,
     message: impl Into<Bytes>,
+) -> Result<Bytes, Status> {
+    call_with(channel, path, Request::new(message.into())).await
+}
+
+/// The same with headers.
+pub(crate) async fn call_with(
+    channel: &Channel,
+    path: &str,
+    request: Request<Bytes>,
 ) -> Result<Bytes, Status> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.expect("it is ready");
-    let path = http::uri::PathAndQuery::from_static(path);
-    grpc.unary(Request::new(message.into()), path, Raw)
-        .await
-        .map(tonic::Response::into_inner)
+    let path = path.parse().expect("it is a path");
+    let answers = grpc.server_streaming(request, path, Raw).await?;
+    let first = answers.into_inner().message().await?;
+    Ok(first.unwrap_or_default())
 }
 
 #[tokio::test]
@@ -328,70 +338,4 @@ async fn a_connection_too_many_is_closed_and_has_a_place_when_another_has_gone()
     })
     .await
     .expect("the place is free");
-}
-
-#[tokio::test]
-async fn health_and_reflection_are_served() {
-    let mut broker = TestBroker::start().await;
-    let mut health = tonic_health::pb::health_client::HealthClient::new(broker.channel());
-    let request = tonic_health::pb::HealthCheckRequest {
-        service: "taffrail.v1.Log".to_owned(),
-    };
-    let mut watch = health.watch(request).await.unwrap().into_inner();
-    assert_eq!(
-        watch.message().await.unwrap().expect("a status").status,
-        1,
-        "SERVING"
-    );
-
-    use tonic_reflection::pb::v1::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-    };
-    let list = ServerReflectionRequest {
-        message_request: Some(MessageRequest::ListServices(String::new())),
-        ..ServerReflectionRequest::default()
-    };
-    let mut answers = ServerReflectionClient::new(broker.channel())
-        .server_reflection_info(tokio_stream::once(list))
-        .await
-        .unwrap()
-        .into_inner();
-    let Some(MessageResponse::ListServicesResponse(services)) = answers
-        .message()
-        .await
-        .unwrap()
-        .expect("an answer")
-        .message_response
-    else {
-        panic!("no list of services");
-    };
-    let names: Vec<_> = services
-        .service
-        .into_iter()
-        .map(|service| service.name)
-        .collect();
-    for name in [
-        "taffrail.v1.Log",
-        "taffrail.v1.Topics",
-        "taffrail.v1.Entities",
-        "grpc.health.v1.Health",
-    ] {
-        assert!(
-            names.iter().any(|listed| listed == name),
-            "{name} in {names:?}"
-        );
-    }
-
-    let (last, ()) = tokio::join!(
-        async {
-            let mut last = 1;
-            while let Ok(Some(status)) = watch.message().await {
-                last = status.status;
-            }
-            last
-        },
-        broker.stop(),
-    );
-    assert_eq!(last, 2, "NOT_SERVING");
 }

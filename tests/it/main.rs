@@ -3,6 +3,7 @@
 mod append_and_read;
 mod bad_input;
 mod bank;
+mod calls;
 mod cli;
 mod conditions;
 mod connections;
@@ -14,3 +15,4 @@ mod producer;
 mod proxy;
 mod raw;
 mod recreated;
+mod strict;

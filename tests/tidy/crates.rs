@@ -39,6 +39,7 @@ const HOMES: [(&str, Home); 32] = [
     ("memmap2", In(&["env/mmap.rs"])),
     // The client encodes records into the batch they are sent in.
     ("prost", In(&["proto/", "client/"])),
+    ("prost-types", In(&["proto/"])),
     ("rand", In(&["env/"])),
     ("rustix", In(&["env/"])),
     // The command line prints JSON.
@@ -52,7 +53,6 @@ const HOMES: [(&str, Home); 32] = [
     ("tokio-stream", In(&["server/", "client/", "testing/"])),
     ("toml", In(&["config/"])),
     ("tonic", GRPC),
-    ("tonic-health", In(&["server/"])),
     ("tonic-prost", In(&["proto/"])),
     ("tonic-reflection", In(&["server/"])),
     ("tonic-types", In(&["server/", "client/"])),
@@ -143,7 +143,7 @@ use memmap2;
 fn a() { clap::Parser::parse() }
 fn b() -> crate::server::tower::Limit { encoding::http::x() }
 #[derive(serde::Serialize)]
-use tonic_health as health;
+use tonic_types as types;
 fn c(toml: u32) {}
 // rand::random
 ";

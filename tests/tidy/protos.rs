@@ -52,7 +52,11 @@ fn missing_options(file: &SourceFile) -> Vec<Violation> {
 
 #[test]
 fn every_proto_names_its_package_for_each_language() {
-    assert_clean(files("proto", "proto").iter().flat_map(missing_options));
+    assert_clean(
+        files("proto/taffrail", "proto")
+            .iter()
+            .flat_map(missing_options),
+    );
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn append_record_if(record: &proto::Record, conditions: &[(&str, u64)]) -> Appen
         records,
     };
     let condition = |(key, version): &(&str, u64)| Condition {
+        topic_id: None,
         topic: "t".into(),
         expected: Expected::KeyAt {
             key: Bytes::copy_from_slice(key.as_bytes()),

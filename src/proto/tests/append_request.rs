@@ -21,8 +21,6 @@ struct Derived {
     producer: Option<Producer>,
     #[prost(bool, tag = "4")]
     return_versions: bool,
-    #[prost(bytes = "bytes", tag = "5")]
-    newer: Bytes,
 }
 
 fn derived(batches: usize) -> Derived {
@@ -108,21 +106,6 @@ fn it_has_the_form_that_prost_gives_it() {
         conditions: conditions(),
         ..derived(2)
     });
-}
-
-#[test]
-fn a_field_it_does_not_know_is_refused_because_the_append_may_depend_on_it() {
-    let newer = Derived {
-        newer: Bytes::from_static(b"only on Mondays"),
-        ..derived(1)
-    };
-    let error = AppendRequest::decode(&newer.encode_to_vec()[..]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("field 5 of AppendRequest is unknown"),
-        "{error}"
-    );
 }
 
 #[test]

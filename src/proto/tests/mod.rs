@@ -2,5 +2,6 @@
 
 mod append_request;
 mod conflict;
+mod known_fields;
 mod received_batch;
 mod responses;

@@ -1,6 +1,7 @@
 //! Tests of the server's adapters; over real connections it is tested in `tests/it`.
 
 mod append;
+mod calls;
 mod conditions;
 mod connections;
 mod intake;

@@ -1,0 +1,109 @@
+//! What requests may hold.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::proto::{
+    Condition, CreateTopicRequest, Filter, KeyCondition, ListOffsetsRequest, PartitionPosition,
+    Position, Producer, ReadRequest, Received, condition::About, key_condition::State,
+    position::At, wire::AppendRequest,
+};
+
+fn check<M: Received>(encoded: &[u8]) -> Result<(), String> {
+    let fields = M::FIELDS.expect("it is a request");
+    fields.check(encoded).map_err(|unknown| unknown.to_string())
+}
+
+/// A field that no message has.
+const UNKNOWN: &[u8] = b"\xf8\x3e\x01";
+
+/// Field `number`, which holds this message.
+fn holding(number: u8, message: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(message.len()).expect("it is short");
+    [&[number << 3 | 2, len], message].concat()
+}
+
+fn full_append() -> AppendRequest {
+    AppendRequest {
+        batches: vec![Bytes::from_static(b"anything"), Bytes::from_static(UNKNOWN)],
+        conditions: vec![Condition {
+            topic: "t".to_owned(),
+            topic_id: "0123456789abcdef".to_owned(),
+            about: Some(About::Key(KeyCondition {
+                key: Bytes::from_static(b"k"),
+                state: Some(State::Version(7)),
+            })),
+        }],
+        producer: Some(Producer { id: 1, epoch: 2 }),
+        return_versions: true,
+    }
+}
+
+#[test]
+fn what_a_request_has_passes() {
+    assert_eq!(
+        check::<AppendRequest>(&full_append().encode_to_vec()),
+        Ok(())
+    );
+    let read = ReadRequest {
+        topic: "t".to_owned(),
+        start: Some(Position {
+            at: Some(At::Offset(3)),
+        }),
+        partitions: vec![PartitionPosition::default()],
+        follow: true,
+        max_records: 9,
+        filter: Some(Filter {
+            keys: vec![Bytes::from_static(UNKNOWN)],
+            types: vec!["a".to_owned()],
+        }),
+        topic_id: "0".to_owned(),
+    };
+    assert_eq!(check::<ReadRequest>(&read.encode_to_vec()), Ok(()));
+    let create = CreateTopicRequest {
+        name: "t".to_owned(),
+        partitions: 3,
+        settings: [("keys".to_owned(), "plain".to_owned())].into(),
+    };
+    assert_eq!(check::<CreateTopicRequest>(&create.encode_to_vec()), Ok(()));
+    assert_eq!(check::<AppendRequest>(b""), Ok(()));
+}
+
+#[test]
+fn fields_that_are_set_to_their_default_and_numbers_longer_than_need_be_pass() {
+    // `follow: false`, `max_records: 0` in two bytes, an empty filter.
+    assert_eq!(
+        check::<ReadRequest>(b"\x20\x00\x28\x80\x00\x32\x00"),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_field_that_is_not_known_is_named_with_its_message_however_deep_it_is() {
+    let of = |encoded: Vec<u8>| check::<AppendRequest>(&encoded).unwrap_err();
+    let says = |error: String, message: &str| {
+        let text = format!(
+            "field 1007 of {message} is unknown to this broker; the client's .proto files are newer"
+        );
+        assert_eq!(error, text);
+    };
+    says(of(UNKNOWN.to_vec()), "AppendRequest");
+    says(of(holding(2, UNKNOWN)), "Condition");
+    says(of(holding(2, &holding(2, UNKNOWN))), "KeyCondition");
+    says(of(holding(2, &holding(3, UNKNOWN))), "PartitionCondition");
+    says(of(holding(3, UNKNOWN)), "Producer");
+    let behind = [full_append().encode_to_vec(), holding(3, UNKNOWN)].concat();
+    says(of(behind), "Producer");
+    let entry = check::<CreateTopicRequest>(&holding(3, UNKNOWN)).unwrap_err();
+    says(entry, "SettingsEntry");
+    let position = check::<ListOffsetsRequest>(&holding(3, &holding(2, UNKNOWN))).unwrap_err();
+    says(position, "Position");
+}
+
+#[test]
+fn what_is_no_protobuf_is_left_to_those_who_decode_it() {
+    for encoded in [&b"\x0a\xff"[..], b"\x12\x02\x0a\x05", b"\x00", b"\xff"] {
+        assert_eq!(check::<AppendRequest>(encoded), Ok(()));
+        assert!(AppendRequest::decode(encoded).is_err(), "{encoded:?}");
+    }
+}

@@ -1,0 +1,170 @@
+//! What is the same for every call, whichever service it is for: its deadline, and that the
+//! statuses which the transport makes by itself say as much as ours.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Frame;
+use tokio::time::{Sleep, sleep};
+use tonic::{Code, Status, body::Body};
+use tower::Service;
+
+use super::status;
+
+/// The services, with that around them.
+#[derive(Clone)]
+pub(super) struct Calls<S> {
+    services: S,
+}
+
+/// Resolves when the time that a client gave its call is over.
+type Deadline = Pin<Box<Sleep>>;
+
+impl<S> Calls<S> {
+    pub(super) fn new(services: S) -> Self {
+        Self { services }
+    }
+}
+
+impl<S> Service<Request<Body>> for Calls<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.services.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if let Some(encoding) = compression(request.headers()) {
+            return Box::pin(async move { Ok(refuse_compressed(&encoding)) });
+        }
+        let path = request.uri().path().to_owned();
+        let deadline = timeout(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
+        let answer = self.services.call(request);
+        Box::pin(async move {
+            let Some(mut deadline) = deadline else {
+                return answer.await.map(|response| explain(response, &path));
+            };
+            let response = match in_time(answer, &mut deadline).await {
+                Some(response) => explain(response?, &path),
+                None => status::deadline_exceeded().into_http(),
+            };
+            Ok(response.map(|body| Body::new(Timed::new(body, deadline))))
+        })
+    }
+}
+
+/// The answer; none if the deadline comes first.
+async fn in_time<T>(answer: impl Future<Output = T>, deadline: &mut Deadline) -> Option<T> {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        deadline.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+/// How a request's messages are compressed, if they are.
+fn compression(headers: &HeaderMap) -> Option<String> {
+    let encoding = headers.get("grpc-encoding")?;
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    (encoding != "identity").then(|| encoding.into_owned())
+}
+
+fn refuse_compressed(encoding: &str) -> Response<Body> {
+    let mut response = status::compressed(encoding).into_http();
+    response
+        .headers_mut()
+        .insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+    response
+}
+
+/// Says what is wrong with a request that the transport has refused: it has no more than a code for
+/// that, or a text that speaks of the server.
+fn explain(response: Response<Body>, path: &str) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.details().is_empty() => match status.code() {
+            Code::Unimplemented => status::unknown_method(path).into_http(),
+            Code::Internal => status::of_undecoded(status).into_http(),
+            _ => response,
+        },
+        _ => response,
+    }
+}
+
+/// The time that a client gives its call: at most eight digits and a unit.
+pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3_600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// The answers of a call, which end when its time is over.
+pub(super) struct Timed {
+    body: Body,
+    /// None: the time was over, and that has been said.
+    deadline: Option<Deadline>,
+}
+
+impl Timed {
+    pub(super) fn new(body: Body, deadline: Deadline) -> Self {
+        Self {
+            body,
+            deadline: Some(deadline),
+        }
+    }
+}
+
+impl http_body::Body for Timed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(deadline) = &mut self.deadline else {
+            return Poll::Ready(None);
+        };
+        // First, because a call that always has an answer ready ends too.
+        if deadline.as_mut().poll(cx).is_pending() {
+            let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx));
+            return Poll::Ready(frame);
+        }
+        self.deadline = None;
+        // What gives the answers lets go of what it holds.
+        self.body = Body::empty();
+        let mut trailers = HeaderMap::new();
+        status::deadline_exceeded().add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.deadline.is_none() || self.body.is_end_stream()
+    }
+}
