@@ -31,8 +31,8 @@ impl Broker {
         let found = positions
             .into_iter()
             .map(|(partition, position)| self.shared.find_offset(&partition, position))
-            .collect::<Result<_, _>>()?;
-        Ok((topic.id, found))
+            .collect();
+        Ok((topic.id, topic.unless_deleted(found)?))
     }
 }
 

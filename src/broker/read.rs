@@ -4,12 +4,7 @@
 //! read that follows takes them anew when it has reached one of them. So where it has come to all
 //! of them, it has every atomic append as a whole.
 
-use std::{
-    collections::VecDeque,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -155,7 +150,10 @@ impl Broker {
             let limit = limits[&at.partition().id];
             let offset = match position {
                 Position::Latest => limit,
-                position => self.shared.find_offset(&at, position)?.offset.min(limit),
+                position => {
+                    let found = self.shared.find_offset(&at, position);
+                    at.topic.unless_deleted(found)?.offset.min(limit)
+                }
             };
             Ok::<_, Error>(PartitionReader {
                 erased: at.partition().erased(),
@@ -197,18 +195,11 @@ impl Reader {
         if self.remaining == 0 {
             return Ok(Step::End);
         }
-        let step = self.step_of_topic();
-        // Whatever came of looking for its files: they are removed, and another topic may have the
-        // name by now.
-        if self.topic.deleted.load(Ordering::Acquire) {
-            return Err(Error::UnknownTopic {
-                topic: self.topic.name.to_string(),
-            });
-        }
-        step
+        let step = self.step_if_there();
+        self.topic.unless_deleted(step)
     }
 
-    fn step_of_topic(&mut self) -> Result<Step, Error> {
+    fn step_if_there(&mut self) -> Result<Step, Error> {
         if let Some(notice) = self.notice() {
             return Ok(Step::Batch(notice));
         }

@@ -139,6 +139,17 @@ impl Partition {
 }
 
 impl Topic {
+    /// What came of reading the topic, unless it has been deleted meanwhile: its files are removed,
+    /// so that anything may have come of it, and another topic may have its name.
+    pub(super) fn unless_deleted<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
+        if self.deleted.load(Ordering::Acquire) {
+            return Err(Error::UnknownTopic {
+                topic: self.name.to_string(),
+            });
+        }
+        read
+    }
+
     pub(super) fn settings(&self) -> TopicSettings {
         self.settings
             .read()

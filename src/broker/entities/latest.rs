@@ -79,13 +79,10 @@ impl Broker {
                 offset,
             })
         };
+        let rows = keys.iter().zip(entities).map(row).collect();
         Ok(LatestReader {
             shared: Arc::clone(&self.shared),
-            rows: keys
-                .iter()
-                .zip(entities)
-                .map(row)
-                .collect::<Result<_, _>>()?,
+            rows: topic.unless_deleted(rows)?,
             returned: 0,
             ahead: FIRST_AHEAD,
         })
@@ -103,7 +100,8 @@ impl LatestReader {
         let rows = &self.rows[self.returned..self.returned + ahead];
         let latest = loop {
             let erased: Vec<Masks> = rows.iter().map(Row::erased).collect();
-            let latest = self.read(rows)?;
+            let latest = self.read(rows);
+            let latest = rows[0].partition.topic.unless_deleted(latest)?;
             // What was erased meanwhile must not be shown.
             if rows
                 .iter()

@@ -52,7 +52,8 @@ impl Broker {
         let (partition, hash) = entity(&topic, &read.key)?;
         let limit = partition.range().1;
         let subject = Subject::Key(&read.key);
-        let (latest, _) = self.shared.latest_below(&partition, hash, subject, limit)?;
+        let latest = self.shared.latest_below(&partition, hash, subject, limit);
+        let (latest, _) = topic.unless_deleted(latest)?;
         let first = match read.from {
             Version::NONE if read.backward => latest,
             from if read.backward => from.min(latest),
@@ -93,7 +94,8 @@ impl KeyReader {
         loop {
             let erased = self.partition.partition().erased();
             let (next, remaining) = (self.next, self.remaining);
-            let chosen = self.choose()?;
+            let chosen = self.choose();
+            let chosen = self.partition.topic.unless_deleted(chosen)?;
             if self.partition.partition().erased().is_same(&erased) {
                 return Ok(chosen);
             }

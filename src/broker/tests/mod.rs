@@ -6,12 +6,14 @@
 //! with erasures, and `exactly_once` with producers. `key_index.rs` damages what is derived of
 //! keys, `key_memory.rs` lets its memory run out; `repeated.rs` sends again what has an event id;
 //! `responses.rs` measures what readers get, `latest.rs` what they get of many entities, and
-//! `reading.rs` counts which appends read files. `histories` judges what concurrent clients were
-//! told about versions. `injected` fails every open, map and read with every error.
+//! `reading.rs` counts which appends read files; `deleted.rs` deletes what is being read.
+//! `histories` judges what concurrent clients were told about versions. `injected` fails every open,
+//! map and read with every error.
 
 mod atomic;
 mod crash;
 mod damage;
+mod deleted;
 mod erased;
 mod exactly_once;
 mod faults;
