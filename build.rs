@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "taffrail/v1/log.proto",
         "taffrail/v1/topics.proto",
         "taffrail/v1/entities.proto",
+        "taffrail/v1/broker.proto",
         "grpc/health/v1/health.proto",
     ];
     println!("cargo:rerun-if-changed=proto");

@@ -157,7 +157,7 @@ impl Housekeeper {
         let (used, most) = shared.ring.fill();
         let due = applied > self.checkpointed
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
-        let due = due || shared.key_memory.is_pressed();
+        let due = due || shared.key_memory.is_pressed() || shared.is_stored_time_old();
         shared.tick_producers(now.saturating_sub(std::mem::replace(&mut self.ticked_at, now)));
         if now.saturating_sub(self.looked_at) >= ROUND {
             self.looked_at = now;
@@ -208,7 +208,7 @@ impl Housekeeper {
 
     /// Seals segments that have been active for as long as their topics' settings allow.
     fn seal_old(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let now = shared.env.clock.now_ms();
+        let now = shared.now_ms();
         for topic in shared.all_topics() {
             let settings = topic.settings();
             for partition in &topic.partitions {
@@ -243,6 +243,7 @@ impl Housekeeper {
                 .collect(),
             producers: shared.known_producers(),
             erasures: shared.known_erasures(),
+            clock: Some(shared.clock_to_store()),
         };
         checkpoint::store(files, &shared.dir.checkpoint(), &content)?;
         self.checkpointed = applied;

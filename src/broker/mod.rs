@@ -19,6 +19,7 @@
 //! - After a failed sync nothing is written, applied or answered with success any more.
 
 mod append;
+mod clock;
 mod commit;
 mod conditions;
 mod entities;
@@ -52,6 +53,7 @@ use std::{
 use tokio::sync::watch;
 
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
+pub(crate) use clock::{ClockReading, Rule as ClockRule};
 pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};
 pub(crate) use entities::{KeyReader, Latest, LatestReader, ReadKey};
 pub(crate) use erasure::{ErasedEntity, Erasure};
@@ -89,6 +91,8 @@ pub(crate) struct Options {
     pub(crate) producer_idle: Duration,
     /// How long an erasure may take until the bytes are gone.
     pub(crate) erasure_deadline: Duration,
+    /// Which wall clock is believed.
+    pub(crate) clock: ClockRule,
     /// Most segments open at a time.
     pub(crate) open_segments: usize,
     /// Most of them that are open as files, not as maps: those that are written to.
@@ -111,6 +115,10 @@ impl Options {
             key_memory_bytes: limits::KEY_INDEX_BYTES,
             producer_idle: Duration::from_millis(limits::PRODUCER_IDLE_MS),
             erasure_deadline: Duration::from_millis(limits::ERASURE_DEADLINE_MS),
+            clock: ClockRule {
+                jump: Duration::from_millis(limits::CLOCK_JUMP_MS),
+                settle: Duration::from_millis(limits::CLOCK_SETTLE_MS),
+            },
             open_segments: limits::OPEN_SEGMENTS,
             open_files: limits::OPEN_SEGMENTS,
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
@@ -143,6 +151,8 @@ pub(crate) struct Broker {
 /// What all operations and both threads share.
 struct Shared {
     env: Env,
+    /// What time it is.
+    clock: Mutex<clock::Steady>,
     options: Options,
     dir: DataDir,
     topics: RwLock<state::Topics>,

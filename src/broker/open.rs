@@ -9,7 +9,7 @@ use std::sync::{
 use tokio::sync::watch;
 
 use super::{
-    Broker, Options, Shared, commit, housekeeping,
+    Broker, Options, Shared, clock, commit, housekeeping,
     keys::{Freeze, KeyMemory},
     lock, memory, producers,
     state::{Logs, Topics},
@@ -80,7 +80,9 @@ impl Broker {
                 journaled: replay.first_offsets()?,
             },
         };
+        let clock = clock::going_on(options.clock, &*env.clock, checkpoint.clock, || None);
         let shared = std::sync::Arc::new(Shared {
+            clock: Mutex::new(clock),
             gate: RwLock::default(),
             producers: Mutex::default(),
             applied_producers: Mutex::new(producers::restore(&checkpoint)),
@@ -107,6 +109,11 @@ impl Broker {
         shared.restore_erasures(&checkpoint.erasures)?;
         let mut housekeeper = housekeeping::Housekeeper::for_opened(renamed);
         shared.replay(&replay, &mode, &mut housekeeper)?;
+        if checkpoint.clock.is_none() {
+            let (rule, machine) = (shared.options.clock, &*shared.env.clock);
+            let newest = || shared.newest_append_ms();
+            *lock(&shared.clock) = clock::going_on(rule, machine, None, newest);
+        }
         let recovered = lock(&shared.applied_producers).clone();
         *lock(&shared.producers) = recovered;
 
@@ -301,6 +308,17 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// The newest append time of all partitions; none without a record.
+    fn newest_append_ms(&self) -> Option<i64> {
+        let mut newest = None;
+        for topic in self.all_topics() {
+            for partition in &topic.partitions {
+                newest = newest.max(Some(lock(&partition.next).append_time_ms));
+            }
+        }
+        newest.filter(|newest| *newest > i64::MIN)
     }
 
     fn replay_frame(&self, frame: crate::storage::format::frame::Frame) {

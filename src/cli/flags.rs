@@ -88,6 +88,8 @@ pub(super) enum Command {
     Consume(ConsumeFlags),
     /// Read, look at and erase entities
     Entity(EntityFlags),
+    /// Show what time it is for a broker, and confirm that its machine's clock is right
+    Clock(ClockFlags),
     /// Show and verify the data directory of a broker that is not running
     Inspect(InspectFlags),
     /// Measure how fast a broker is, and the machine it runs on
@@ -371,6 +373,27 @@ pub(super) enum EntityCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// Show what time it is for a broker, and confirm that its machine's clock is right.
+///
+/// Append times are the broker's time. A machine's clock that is more than `clock.jump` away from
+/// it, which may be wrong for a moment, is not followed before it has stood for `clock.settle`.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct ClockFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+    #[command(subcommand)]
+    pub(super) command: ClockCommand,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(super) enum ClockCommand {
+    /// Show the broker's time, and whether the machine's clock is followed
+    Show,
+    /// Follow the machine's clock at once
+    Accept,
 }
 
 /// Show and verify the data directory of a broker that is not running.

@@ -8,6 +8,7 @@
 //! logs and errors to standard error.
 
 mod bench;
+mod clock;
 mod connection;
 mod consume;
 mod entity;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
         Command::Consume(flags) => run_async(consume::run(flags)),
         Command::Entity(flags) => run_async(entity::run(flags)),
+        Command::Clock(flags) => run_async(clock::run(flags)),
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Bench(flags) => run_async(bench::run(flags, Env::system())),
     };

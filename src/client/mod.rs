@@ -48,6 +48,7 @@
 mod append;
 mod appender;
 mod batch;
+mod clock;
 mod conditions;
 mod entities;
 mod error;
@@ -70,6 +71,7 @@ use tonic::transport::Channel;
 pub use append::{Append, Appended, AppendedRange};
 pub use appender::{AppendHandle, AppendWindow, Appender};
 pub use batch::Batch;
+pub use clock::Clock;
 pub use conditions::{Actual, FailedCondition};
 pub use entities::{Entities, EntityBatch, EntityReading, Erasure, LatestRecord, ReadEntity};
 pub use error::{Error, Refusal};
@@ -82,7 +84,10 @@ pub use stored::StoredRecord;
 pub use topics::{NewTopic, Partition, Topic, TopicPage, Topics};
 
 use crate::{
-    proto::{entities_client::EntitiesClient, log_client::LogClient, topics_client::TopicsClient},
+    proto::{
+        broker_client::BrokerClient, entities_client::EntitiesClient, log_client::LogClient,
+        topics_client::TopicsClient,
+    },
     types::limits,
 };
 
@@ -96,6 +101,7 @@ pub struct Client {
     log: LogClient<Channel>,
     topics: TopicsClient<Channel>,
     entities: EntitiesClient<Channel>,
+    broker: BrokerClient<Channel>,
     request_timeout: Duration,
 }
 
@@ -121,6 +127,8 @@ impl Client {
         Self {
             log: LogClient::new(channel.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
             entities: EntitiesClient::new(channel.clone())
+                .max_decoding_message_size(MAX_RECEIVED_BYTES),
+            broker: BrokerClient::new(channel.clone())
                 .max_decoding_message_size(MAX_RECEIVED_BYTES),
             topics: TopicsClient::new(channel).max_decoding_message_size(MAX_RECEIVED_BYTES),
             request_timeout,

@@ -42,6 +42,8 @@ pub(crate) struct Config {
     key_index_bytes: usize,
     producer_idle_ms: u64,
     erasure_deadline_ms: u64,
+    clock_jump_ms: u64,
+    clock_settle_ms: u64,
     disk_reserve_bytes: u64,
     max_connections: usize,
     handshake_timeout_ms: u64,
@@ -74,6 +76,8 @@ impl Default for Config {
             key_index_bytes: limits::KEY_INDEX_BYTES,
             producer_idle_ms: limits::PRODUCER_IDLE_MS,
             erasure_deadline_ms: limits::ERASURE_DEADLINE_MS,
+            clock_jump_ms: limits::CLOCK_JUMP_MS,
+            clock_settle_ms: limits::CLOCK_SETTLE_MS,
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
             max_connections: 1_000,
             handshake_timeout_ms: 5_000,
@@ -123,6 +127,10 @@ impl Config {
             key_memory_bytes: self.key_index_bytes,
             producer_idle: Duration::from_millis(self.producer_idle_ms),
             erasure_deadline: Duration::from_millis(self.erasure_deadline_ms),
+            clock: broker::ClockRule {
+                jump: Duration::from_millis(self.clock_jump_ms),
+                settle: Duration::from_millis(self.clock_settle_ms),
+            },
             disk_reserve_bytes: self.disk_reserve_bytes,
         }
     }

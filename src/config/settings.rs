@@ -25,7 +25,7 @@ const HOUR_MS: u64 = 3_600_000;
 const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 16] = [
+pub(super) const SETTINGS: [Setting; 18] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -92,6 +92,14 @@ pub(super) const SETTINGS: [Setting; 16] = [
                 duration(text, 60_000, YEAR_MS),
             )
         },
+    },
+    Setting {
+        name: "clock.jump",
+        set: |config, text| set(&mut config.clock_jump_ms, duration(text, 60_000, YEAR_MS)),
+    },
+    Setting {
+        name: "clock.settle",
+        set: |config, text| set(&mut config.clock_settle_ms, duration(text, 60_000, YEAR_MS)),
     },
     Setting {
         name: "server.max_connections",

@@ -171,6 +171,9 @@ pub(crate) struct DirEntry {
     pub(crate) is_dir: bool,
 }
 
+/// A start of a machine.
+pub(crate) type BootId = [u8; 16];
+
 /// What time it is.
 pub(crate) trait Clock: Send + Sync + 'static {
     /// Wall-clock time in milliseconds since 1970-01-01T00:00:00Z. May jump in either direction.
@@ -178,6 +181,13 @@ pub(crate) trait Clock: Send + Sync + 'static {
 
     /// Time since some fixed moment; never goes back.
     fn elapsed(&self) -> Duration;
+
+    /// Time since the machine was started, or since another fixed moment where [`Clock::boot`]
+    /// knows none; never goes back, and goes on while the machine is suspended.
+    fn since_boot(&self) -> Duration;
+
+    /// Which start of the machine this is; none if it does not say.
+    fn boot(&self) -> Option<BootId>;
 }
 
 /// Where random numbers come from.

@@ -11,12 +11,13 @@ use rand::Rng;
 #[cfg(feature = "cli")]
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Clock, Random};
+use super::{BootId, Clock, Random};
 
 /// The operating system's clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SystemClock {
     start: Instant,
+    boot: Option<BootId>,
 }
 
 impl SystemClock {
@@ -24,8 +25,16 @@ impl SystemClock {
     pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
+            boot: boot_id(),
         }
     }
+}
+
+/// What the kernel calls this start of the machine.
+fn boot_id() -> Option<BootId> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits = text.trim().replace('-', "");
+    Some(u128::from_str_radix(&digits, 16).ok()?.to_be_bytes())
 }
 
 impl Clock for SystemClock {
@@ -38,6 +47,21 @@ impl Clock for SystemClock {
 
     fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn since_boot(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(time).unwrap_or_default()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn since_boot(&self) -> Duration {
+        self.elapsed()
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        self.boot
     }
 }
 

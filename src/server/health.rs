@@ -16,11 +16,12 @@ use crate::proto::health::{
 };
 
 /// The names that it knows; the empty one stands for the whole broker.
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 5] = [
     "",
     "taffrail.v1.Log",
     "taffrail.v1.Topics",
     "taffrail.v1.Entities",
+    "taffrail.v1.Broker",
 ];
 
 /// Says whether the broker serves. Dropping it ends the streams that watch.

@@ -3,11 +3,12 @@
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `log/`,
-//! `entities/` and `topics.rs`, the services; `health.rs` and `reflection.rs`, those that gRPC
-//! tools expect; `status.rs`, how errors are told; `connections.rs`, who is served; `http2/`, one
-//! connection.
+//! `entities/`, `topics.rs` and `broker.rs`, the services; `health.rs` and `reflection.rs`, those
+//! that gRPC tools expect; `status.rs`, how errors are told; `connections.rs`, who is served;
+//! `http2/`, one connection.
 
 mod blocking;
+mod broker;
 mod calls;
 mod connections;
 mod entities;
@@ -38,15 +39,15 @@ use tower::ServiceBuilder;
 use tracing::{error, info, warn};
 
 use self::{
-    calls::Calls, connections::Connections, entities::EntitiesService, health::HealthService,
-    intake::Intake, log::LogService, stop::Stopping, topics::TopicsService,
+    broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,
+    health::HealthService, intake::Intake, log::LogService, stop::Stopping, topics::TopicsService,
 };
 pub(crate) use self::{connections::tcp, limits::Options};
 use crate::{
     broker::Broker,
     proto::{
-        entities_server::EntitiesServer, health::health_server::HealthServer,
-        log_server::LogServer, topics_server::TopicsServer,
+        broker_server::BrokerServer, entities_server::EntitiesServer,
+        health::health_server::HealthServer, log_server::LogServer, topics_server::TopicsServer,
     },
 };
 
@@ -114,6 +115,7 @@ impl Server {
         let log = LogService::new(Arc::clone(&self.broker), stopping.clone());
         let topics = TopicsService::new(Arc::clone(&self.broker));
         let entities = EntitiesService::new(Arc::clone(&self.broker));
+        let broker = BrokerService::new(Arc::clone(&self.broker));
 
         let mut routes = RoutesBuilder::default();
         routes
@@ -121,6 +123,7 @@ impl Server {
             .add_service(LogServer::new(log).max_decoding_message_size(usize::MAX))
             .add_service(TopicsServer::new(topics).max_decoding_message_size(usize::MAX))
             .add_service(EntitiesServer::new(entities).max_decoding_message_size(usize::MAX))
+            .add_service(BrokerServer::new(broker).max_decoding_message_size(usize::MAX))
             .add_service(HealthServer::new(health))
             .add_service(reflection::v1())
             .add_service(reflection::v1_alpha());

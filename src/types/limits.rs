@@ -59,6 +59,14 @@ pub const ERASURE_DEADLINE_MS: u64 = 3_600_000;
 /// When to come back to a broker that cannot read its storage at the moment, in milliseconds.
 pub const STORAGE_RETRY_MS: u64 = 1_000;
 
+/// Default for how far the machine's clock may be from the broker's time to be followed at once, in
+/// milliseconds: 10 min.
+pub const CLOCK_JUMP_MS: u64 = 600_000;
+
+/// Default for how long the machine's clock has to stand further away than that to be followed, in
+/// milliseconds: 1 h.
+pub const CLOCK_SETTLE_MS: u64 = 3_600_000;
+
 /// Default for the memory of the key indexes' newest parts, in bytes.
 pub const KEY_INDEX_BYTES: usize = 128 << 20;
 

@@ -139,6 +139,7 @@ async fn health_is_told_by_name_and_a_name_that_is_not_known_is_watched_too() {
         names,
         [
             "",
+            "taffrail.v1.Broker",
             "taffrail.v1.Entities",
             "taffrail.v1.Log",
             "taffrail.v1.Topics"
@@ -219,6 +220,7 @@ async fn reflection_lists_the_services_and_knows_the_details_of_statuses() {
         "taffrail.v1.Log",
         "taffrail.v1.Topics",
         "taffrail.v1.Entities",
+        "taffrail.v1.Broker",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",

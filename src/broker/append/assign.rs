@@ -243,7 +243,7 @@ impl Place {
     ) -> Result<Pending<Appended>, Error> {
         // Behind this nothing fails but a broker that is going down.
         let room = shared.queue.reserve()?;
-        let now = shared.env.clock.now_ms();
+        let now = shared.now_ms();
         let mut entries = entries.iter();
         let (mut items, mut owners) = (Vec::new(), Vec::new());
         let mut answer = Appended {

@@ -83,7 +83,7 @@ impl Shared {
     }
 
     fn is_late(&self, erasure: &Erasure) -> bool {
-        let waited = self.env.clock.now_ms().saturating_sub(erasure.requested_ms);
+        let waited = self.now_ms().saturating_sub(erasure.requested_ms);
         u128::try_from(waited)
             .is_ok_and(|waited| waited > self.options.erasure_deadline.as_millis())
     }

@@ -4,13 +4,14 @@
 //! `workload.rs` does things at random; `crash.rs` cuts the power at every write and every sync of
 //! that. `atomic.rs` does so with appends to several topics, which are whole or absent, `erased`
 //! with erasures, and `exactly_once` with producers. `key_index.rs` damages what is derived of
-//! keys, `key_memory.rs` lets its memory run out; `repeated.rs` sends again what has an event id;
-//! `responses.rs` measures what readers get, `latest.rs` what they get of many entities, and
-//! `reading.rs` counts which appends read files; `deleted.rs` deletes what is being read.
-//! `histories` judges what concurrent clients were told about versions. `injected` fails every open,
-//! map and read with every error.
+//! keys, `clock.rs` lets clocks jump, `key_memory.rs` lets its memory run out; `repeated.rs` sends
+//! again what has an event id; `responses.rs` measures what readers get, `latest.rs` what they get
+//! of many entities, and `reading.rs` counts which appends read files; `deleted.rs` deletes what is
+//! being read. `histories` judges what concurrent clients were told about versions. `injected`
+//! fails every open, map and read with every error.
 
 mod atomic;
+mod clock;
 mod crash;
 mod damage;
 mod deleted;

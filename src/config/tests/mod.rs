@@ -51,7 +51,7 @@ fn every_documented_value_is_read_and_not_just_accepted() {
             "log.level" => "debug",
             "server.handshake_timeout" => "3s",
             "server.drain" => "33s",
-            "producers.idle" | "erasure.deadline" => "33h",
+            "producers.idle" | "erasure.deadline" | "clock.jump" | "clock.settle" => "33h",
             name if name.ends_with("bytes") => "99MiB",
             _ => "33",
         };

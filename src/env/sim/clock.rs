@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::env::Clock;
+use crate::env::{BootId, Clock};
 
 /// 2024-01-01T00:00:00Z: where a simulated clock starts unless told otherwise.
 const DEFAULT_START_MS: i64 = 1_704_067_200_000;
@@ -18,14 +18,16 @@ pub(crate) struct SimClock(Arc<Mutex<Times>>);
 struct Times {
     now_ms: i64,
     elapsed: Duration,
+    boot: BootId,
 }
 
 impl SimClock {
-    /// A clock at this wall-clock time.
+    /// A clock at this wall-clock time, of a machine that was started then.
     pub(crate) fn new(now_ms: i64) -> Self {
         Self(Arc::new(Mutex::new(Times {
             now_ms,
             elapsed: Duration::ZERO,
+            boot: i128::from(now_ms).to_be_bytes(),
         })))
     }
 
@@ -62,5 +64,13 @@ impl Clock for SimClock {
 
     fn elapsed(&self) -> Duration {
         self.times().elapsed
+    }
+
+    fn since_boot(&self) -> Duration {
+        self.times().elapsed
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        Some(self.times().boot)
     }
 }

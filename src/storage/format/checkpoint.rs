@@ -13,6 +13,8 @@
 //!     u32  producers, then of each: u64 id, u32 epoch, u64 idle milliseconds, string name,
 //!          u32 sequences, then of each: u64 topic, u32 partition, u64 next sequence
 //!     u32  erasures, then of each: u64 topic, u32 1 if complete, an erasure (`erasure.rs`)
+//!     i64  the broker's time, milliseconds since 1970; it and what follows are missing where none was stored
+//!     16 bytes id of the machine's start (zeros: unknown), u64 milliseconds since that start
 //! ```
 
 use super::{
@@ -41,6 +43,19 @@ pub(crate) struct Checkpoint {
     pub(crate) topics: Vec<Topic>,
     pub(crate) producers: Vec<Producer>,
     pub(crate) erasures: Vec<KnownErasure>,
+    /// What time it was; earlier checkpoints do not say it.
+    pub(crate) clock: Option<Clock>,
+}
+
+/// What time it was at the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clock {
+    /// For the broker, in milliseconds since 1970.
+    pub(crate) now_ms: i64,
+    /// Which start of the machine it was; zeros where that is unknown.
+    pub(crate) boot: [u8; 16],
+    /// And how long ago, in milliseconds.
+    pub(crate) since_boot_ms: u64,
 }
 
 /// A producer at the checkpoint.
@@ -128,6 +143,11 @@ impl Checkpoint {
             rest.extend_from_slice(&u32::from(known.complete).to_le_bytes());
             known.erasure.put(&mut rest);
         }
+        if let Some(clock) = &self.clock {
+            rest.extend_from_slice(&clock.now_ms.to_le_bytes());
+            rest.extend_from_slice(&clock.boot);
+            rest.extend_from_slice(&clock.since_boot_ms.to_le_bytes());
+        }
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
         [&MAGIC[..], &version, &checksum, &rest].concat()
@@ -157,12 +177,17 @@ impl Checkpoint {
         let erasures = (0..count)
             .map(|_| decode_erasure(&mut fields))
             .collect::<Option<_>>()?;
+        let clock = match fields.is_empty() {
+            true => None,
+            false => Some(decode_clock(&mut fields)?),
+        };
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
             topics,
             producers,
             erasures,
+            clock,
         })
     }
 }
@@ -253,6 +278,14 @@ fn decode_producer(fields: &mut Fields<'_>) -> Option<Producer> {
         idle_ms,
         name,
         next,
+    })
+}
+
+fn decode_clock(fields: &mut Fields<'_>) -> Option<Clock> {
+    Some(Clock {
+        now_ms: fields.i64()?,
+        boot: fields.array()?,
+        since_boot_ms: fields.u64()?,
     })
 }
 

@@ -1,4 +1,6 @@
-//! A clock that jumps.
+//! A machine's clock that jumps: for a moment, for good, while the broker is off.
+
+use std::time::Duration;
 
 use super::{Broker, append, create, env, ids, options};
 use crate::{
@@ -7,7 +9,62 @@ use crate::{
     types::{Offset, RecordView, Records},
 };
 
-const YEAR_MS: i64 = 365 * 86_400_000;
+const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR_MS: i64 = 3_600_000;
+const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
+const START: i64 = 1_700_000_000_000;
+
+/// A broker that is started again and again on the same disk, and its machine.
+struct Machine {
+    disk: SimDisk,
+    clock: SimClock,
+    broker: Broker,
+    lives: u64,
+    appended: u64,
+}
+
+impl Machine {
+    fn new(seed: u64) -> Self {
+        let (disk, clock) = (SimDisk::new(seed), SimClock::new(START));
+        let broker = Self::start(&disk, &clock, 0);
+        create(&broker, "t", 1);
+        Self {
+            disk,
+            clock,
+            broker,
+            lives: 0,
+            appended: 0,
+        }
+    }
+
+    fn start(disk: &SimDisk, clock: &SimClock, life: u64) -> Broker {
+        let env = env(disk, clock, &SimRandom::new(life + 1));
+        Broker::open_stepped(env, options()).expect("time is no reason")
+    }
+
+    /// Stops the broker, or cuts the power, and starts it after a pause.
+    fn restart(mut self, clean: bool, pause: impl FnOnce(&SimDisk, &mut SimClock)) -> Self {
+        if clean {
+            self.broker.close().expect("nothing fails");
+        }
+        self.lives += 1;
+        self.disk = self.disk.power_cut(self.lives, CrashMode::LoseUnsynced);
+        pause(&self.disk, &mut self.clock);
+        self.broker = Self::start(&self.disk, &self.clock, self.lives);
+        self
+    }
+
+    /// Appends a record; the append time that it got.
+    fn append(&mut self) -> i64 {
+        assert_eq!(
+            append(&self.broker, 0, self.appended),
+            Ok(Offset(self.appended))
+        );
+        self.broker.keep_house(false);
+        self.appended += 1;
+        *append_times(&self.broker).last().expect("one was appended")
+    }
+}
 
 /// The append times of all records of topic `t`, in order.
 fn append_times(broker: &Broker) -> Vec<i64> {
@@ -34,40 +91,102 @@ fn append_times(broker: &Broker) -> Vec<i64> {
 }
 
 #[test]
-fn a_clock_that_jumps_a_year_forth_and_back_changes_no_offset_and_takes_no_append_time_back() {
-    let start = 1_700_000_000_000;
-    let (mut disk, mut count) = (SimDisk::new(1), 0);
-    let clock = SimClock::new(start);
-    let mut expected = Vec::new();
-    for (life, how_it_ends) in ["cut", "close", "damage", "cut", "close"]
-        .into_iter()
-        .enumerate()
-    {
-        let random = SimRandom::new(life as u64 + 1);
-        let broker = Broker::open_stepped(env(&disk, &clock, &random), options())
-            .expect("time is no reason");
-        if life == 0 {
-            create(&broker, "t", 1);
+fn a_clock_that_jumps_forth_and_back_for_a_moment_leaves_no_trace_in_append_times() {
+    let mut machine = Machine::new(1);
+    for life in ["cut", "close", "damage", "cut", "close"] {
+        for now_ms in [
+            START + HOUR_MS,
+            START + YEAR_MS,
+            START - YEAR_MS,
+            START,
+            START - HOUR_MS,
+        ] {
+            machine.clock.set_now_ms(now_ms);
+            assert_eq!(machine.append(), START, "{life}");
         }
-        for now_ms in [start + YEAR_MS, start, start - YEAR_MS, start + 1] {
-            clock.set_now_ms(now_ms);
-            assert_eq!(append(&broker, 0, count), Ok(Offset(count)));
-            broker.keep_house(false);
-            count += 1;
-            expected.push(start + YEAR_MS);
-        }
-        assert_eq!(append_times(&broker), expected, "life {life}");
-        assert_eq!(ids(&broker, 0), (0..count).collect::<Vec<_>>());
-        if how_it_ends != "cut" {
-            broker.close().expect("nothing fails");
-        }
-        drop(broker);
-        disk = disk.power_cut(life as u64, CrashMode::LoseUnsynced);
-        if how_it_ends == "damage" {
-            // Without a checkpoint the append time has to be found in the segments.
-            for copy in ["/data/checkpoint", "/data/checkpoint.copy"] {
-                disk.flip_bit(copy, 40, 1).expect("it is that long");
+        assert_eq!(
+            ids(&machine.broker, 0),
+            (0..machine.appended).collect::<Vec<_>>()
+        );
+        machine = machine.restart(life != "cut", |disk, clock| {
+            clock.set_now_ms(START + YEAR_MS);
+            if life == "damage" {
+                // Without a checkpoint the newest append time is in the segments.
+                for copy in ["/data/checkpoint", "/data/checkpoint.copy"] {
+                    disk.flip_bit(copy, 40, 1).expect("it is that long");
+                }
             }
+        });
+    }
+    machine.clock.set_now_ms(START);
+    machine.clock.advance(HOUR);
+    assert_eq!(machine.append(), START + HOUR_MS);
+}
+
+#[test]
+fn a_clock_that_stays_where_it_has_jumped_to_is_followed_after_an_hour() {
+    let mut machine = Machine::new(2);
+    machine.clock.set_now_ms(START + YEAR_MS);
+    assert_eq!(machine.append(), START);
+    machine.clock.advance(HOUR / 2);
+    assert_eq!(machine.append(), START + HOUR_MS / 2);
+    let clock = machine.broker.clock();
+    assert_eq!(clock.followed_in, Some(HOUR / 2));
+    assert_eq!(
+        (clock.now_ms, clock.wall_ms),
+        (START + HOUR_MS / 2, START + YEAR_MS + HOUR_MS / 2)
+    );
+    machine.clock.advance(HOUR / 2);
+    assert_eq!(machine.append(), START + YEAR_MS + HOUR_MS);
+    assert_eq!(machine.broker.clock().followed_in, None);
+}
+
+#[test]
+fn a_clock_that_is_accepted_is_followed_at_once_and_behind_the_next_start() {
+    let mut machine = Machine::new(3);
+    machine.append();
+    machine.clock.set_now_ms(START + YEAR_MS);
+    assert_eq!(machine.append(), START);
+    assert_eq!(machine.broker.accept_clock().now_ms, START + YEAR_MS);
+    assert_eq!(machine.append(), START + YEAR_MS);
+    let mut machine = machine.restart(false, |_, _| {});
+    assert_eq!(machine.append(), START + YEAR_MS);
+    // It was a mistake. What is stored stays in order.
+    machine.clock.set_now_ms(START);
+    assert_eq!(machine.broker.accept_clock().now_ms, START);
+    assert_eq!(machine.append(), START + YEAR_MS);
+    create(&machine.broker, "u", 1);
+    assert_eq!(machine.broker.clock().now_ms, START);
+}
+
+#[test]
+fn an_idle_broker_is_not_taken_for_one_whose_clock_has_jumped() {
+    for clean in [true, false] {
+        let mut machine = Machine::new(4);
+        machine.append();
+        for _ in 0..60 {
+            machine.clock.advance(Duration::from_secs(60));
+            machine.broker.keep_house(false);
         }
+        let mut machine = machine.restart(clean, |_, _| {});
+        assert_eq!(machine.append(), START + HOUR_MS);
+        assert_eq!(machine.broker.clock().followed_in, None);
+    }
+}
+
+#[test]
+fn a_pause_is_as_long_as_the_machine_says_unless_it_was_started_anew() {
+    for (started_anew, expected) in [(false, START + 48 * HOUR_MS), (true, START)] {
+        let mut machine = Machine::new(5);
+        machine.append();
+        let mut machine = machine.restart(true, |_, clock| match started_anew {
+            false => clock.advance(48 * HOUR),
+            true => *clock = SimClock::new(START + 48 * HOUR_MS),
+        });
+        assert_eq!(machine.append(), expected);
+        let followed_in = started_anew.then_some(HOUR);
+        assert_eq!(machine.broker.clock().followed_in, followed_in);
+        machine.broker.accept_clock();
+        assert_eq!(machine.append(), START + 48 * HOUR_MS);
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         format::{
             VERSION,
             change::Change,
-            checkpoint::Checkpoint,
+            checkpoint::{Checkpoint, Clock},
             entry::{self, FileHeader, Item},
             erasure::Token,
             filter,
@@ -275,6 +275,23 @@ fn an_index_is_what_it_was() {
 fn a_checkpoint_is_what_it_was() {
     let stored = check("checkpoint", &golden::checkpoint().encode());
     assert_eq!(Checkpoint::decode(&stored), Some(golden::checkpoint()));
+    // Since then the broker's time stands behind it.
+    let with_clock = Checkpoint {
+        clock: Some(Clock {
+            now_ms: 1_357_034_225_001,
+            boot: [7; 16],
+            since_boot_ms: 86_400_000,
+        }),
+        ..golden::checkpoint()
+    };
+    let encoded = with_clock.encode();
+    let added = [
+        &1_357_034_225_001_i64.to_le_bytes()[..],
+        &[7; 16],
+        &86_400_000_u64.to_le_bytes(),
+    ];
+    assert_eq!(encoded[stored.len()..], added.concat());
+    assert_eq!(Checkpoint::decode(&encoded), Some(with_clock));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     proto::Record,
     storage::format::{
         change::Change,
-        checkpoint::{Active, Checkpoint, KnownErasure, Partition, Producer, Topic},
+        checkpoint::{Active, Checkpoint, Clock, KnownErasure, Partition, Producer, Topic},
         entry::{Encoded, FileHeader, Item, Link},
         erasure::{Erasure, Token},
         frame::{self, Batch, Frame},
@@ -294,9 +294,11 @@ prop_compose! {
         topics in vec(any_topic(), 0..4),
         producers in vec(any_producer(), 0..4),
         erasures in vec((id(), any::<bool>(), any_erasure()), 0..4),
+        clock in any::<Option<(i64, [u8; 16], u64)>>(),
     ) -> Checkpoint {
         let erasures = erasures.into_iter().map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
-        Checkpoint { applied, journal_file, topics, producers, erasures: erasures.collect() }
+        let clock = clock.map(|(now_ms, boot, since_boot_ms)| Clock { now_ms, boot, since_boot_ms });
+        Checkpoint { applied, journal_file, topics, producers, erasures: erasures.collect(), clock }
     }
 }
 

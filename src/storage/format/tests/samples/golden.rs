@@ -231,6 +231,7 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         topics,
         producers,
         erasures,
+        clock: None,
     }
 }
 

@@ -1,0 +1,304 @@
+//! What time it is for the broker: the one source of append times, of event times that clients
+//! leave out, of the age of segments and of the times of erasures.
+//!
+//! A machine's wall clock is wrong at times: before it has been set after a start, or because a
+//! time server was. An append time that is ahead stays ahead, since along a partition times never
+//! go back. So the wall clock is followed where it is near, and elsewhere not at once:
+//!
+//! ```text
+//! the wall clock is               time
+//! ahead by at most `jump`         is the wall clock
+//! behind by at most `jump`        goes on at half the speed, so that the wall clock catches up
+//! further away, either way        goes on by the monotonic clock; once the wall clock has stood
+//!                                 there for `settle`, or somebody accepts it, it is followed
+//! ```
+//!
+//! Time goes back only where a wall clock that is behind is followed. Partitions see to it by
+//! themselves that their append times do not.
+//!
+//! A start goes on from the time that the last checkpoint has, or without one, from the newest
+//! append time. If the machine has not been started anew since, its monotonic clock says how long
+//! the pause was. Otherwise nothing but the wall clock does, which is compared in the same way: a
+//! machine that was off for longer than `jump` looks like one whose wall clock is wrong, and time
+//! then lags until the wall clock has stood, or is accepted. That is the price for never taking a
+//! wrong clock for a long pause: what lags does so for an hour, and the log says it; a time that is
+//! ahead is in the partition for good.
+
+use std::time::Duration;
+
+use super::{Broker, Shared, lock};
+use crate::{env::Clock, storage::format::checkpoint};
+
+const NANOS_PER_MS: i128 = 1_000_000;
+
+/// How often it is logged that the wall clock is not followed.
+const TELL_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Which wall clock is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// How far it may be from the broker's time to be followed at once.
+    pub(crate) jump: Duration,
+    /// For how long it has to stand further away than that.
+    pub(crate) settle: Duration,
+}
+
+/// The broker's clock. It reads no other clock: what these say is given to it.
+#[derive(Clone, Debug)]
+pub(super) struct Steady {
+    rule: Rule,
+    /// Nanoseconds since 1970, when the monotonic clock was `at`.
+    time: i128,
+    at: Duration,
+    /// The wall clock is too far away to be followed.
+    away: Option<Away>,
+    /// What the last checkpoint was told.
+    stored: i128,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Away {
+    /// In nanoseconds; negative if it is behind.
+    by: i128,
+    since: Duration,
+    told: Duration,
+}
+
+/// What there is to say about the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It is too far away to be followed, or has jumped once more.
+    Away { ahead_ms: i64 },
+    /// It has stood there, or was accepted, and is followed.
+    Followed { ahead_ms: i64 },
+    /// It is near again.
+    Near,
+}
+
+/// The broker's clock and the machine's at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClockReading {
+    /// The broker's time, in milliseconds since 1970.
+    pub(crate) now_ms: i64,
+    /// What the machine's wall clock says, in the same unit.
+    pub(crate) wall_ms: i64,
+    /// If the wall clock is not followed: in how long it will be, should it stand until then.
+    pub(crate) followed_in: Option<Duration>,
+}
+
+impl Steady {
+    /// A clock that was at `last_ms` when the broker ran last; a new one believes the wall clock.
+    pub(super) fn new(rule: Rule, last_ms: Option<i64>, wall_ms: i64, elapsed: Duration) -> Self {
+        let time = nanos(last_ms.unwrap_or(wall_ms));
+        Self {
+            rule,
+            time,
+            at: elapsed,
+            away: None,
+            stored: time,
+        }
+    }
+
+    /// Goes on to the moment at which the wall clock says `wall_ms` and the monotonic one
+    /// `elapsed`.
+    pub(super) fn advance(&mut self, wall_ms: i64, elapsed: Duration) -> Option<Notice> {
+        let passed = signed(elapsed.saturating_sub(self.at));
+        self.at = self.at.max(elapsed);
+        let wall = nanos(wall_ms);
+        let ahead = wall - (self.time + passed);
+        if ahead.abs() > signed(self.rule.jump) {
+            self.time += passed;
+            return self.stand_away(ahead);
+        }
+        self.time = match ahead {
+            0.. => wall,
+            _ => wall.max(self.time + passed / 2),
+        };
+        self.away.take().map(|_| Notice::Near)
+    }
+
+    fn stand_away(&mut self, ahead: i128) -> Option<Notice> {
+        let ahead_ms = millis(ahead);
+        let jump = signed(self.rule.jump);
+        let Some(away) = self
+            .away
+            .as_mut()
+            .filter(|away| (away.by - ahead).abs() <= jump)
+        else {
+            self.away = Some(Away {
+                by: ahead,
+                since: self.at,
+                told: self.at,
+            });
+            return Some(Notice::Away { ahead_ms });
+        };
+        if self.at - away.since >= self.rule.settle {
+            self.follow(ahead);
+            return Some(Notice::Followed { ahead_ms });
+        }
+        if self.at - away.told < TELL_EVERY {
+            return None;
+        }
+        away.told = self.at;
+        Some(Notice::Away { ahead_ms })
+    }
+
+    fn follow(&mut self, ahead: i128) {
+        self.time += ahead;
+        self.away = None;
+    }
+
+    /// Follows the wall clock at once, wherever it is.
+    pub(super) fn accept(&mut self, wall_ms: i64, elapsed: Duration) -> Option<Notice> {
+        let notice = self.advance(wall_ms, elapsed);
+        if self.away.is_none() {
+            return notice;
+        }
+        let ahead = nanos(wall_ms) - self.time;
+        self.follow(ahead);
+        Some(Notice::Followed {
+            ahead_ms: millis(ahead),
+        })
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> i64 {
+        millis(self.time)
+    }
+
+    /// In how long the wall clock is followed if it is not now.
+    pub(super) fn followed_in(&self) -> Option<Duration> {
+        let away = self.away?;
+        Some(self.rule.settle.saturating_sub(self.at - away.since))
+    }
+}
+
+fn nanos(ms: i64) -> i128 {
+    i128::from(ms) * NANOS_PER_MS
+}
+
+fn millis(nanos: i128) -> i64 {
+    i64::try_from(nanos.div_euclid(NANOS_PER_MS)).unwrap_or(if nanos < 0 {
+        i64::MIN
+    } else {
+        i64::MAX
+    })
+}
+
+fn signed(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
+}
+
+impl Broker {
+    /// The broker's clock, and the machine's.
+    pub(crate) fn clock(&self) -> ClockReading {
+        self.shared.read_clock(Steady::advance)
+    }
+
+    /// Follows the machine's wall clock at once.
+    pub(crate) fn accept_clock(&self) -> ClockReading {
+        let reading = self.shared.read_clock(Steady::accept);
+        // A checkpoint has it before another start could ask again.
+        self.shared.housekeeping.ring();
+        reading
+    }
+}
+
+impl Shared {
+    /// Whether the last checkpoint's time is so far from what time it is that a start after a crash
+    /// could take the machine's clock for one that has jumped.
+    pub(super) fn is_stored_time_old(&self) -> bool {
+        self.now_ms();
+        let steady = lock(&self.clock);
+        (steady.time - steady.stored).abs() > signed(steady.rule.jump) / 2
+    }
+
+    /// What time it is, for a checkpoint.
+    pub(super) fn clock_to_store(&self) -> checkpoint::Clock {
+        let now_ms = self.now_ms();
+        lock(&self.clock).stored = nanos(now_ms);
+        let since_boot_ms = self.env.clock.since_boot().as_millis();
+        checkpoint::Clock {
+            now_ms,
+            boot: self.env.clock.boot().unwrap_or_default(),
+            since_boot_ms: u64::try_from(since_boot_ms).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What time it is for the broker, in milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.read_clock(Steady::advance).now_ms
+    }
+
+    fn read_clock(
+        &self,
+        read: impl FnOnce(&mut Steady, i64, Duration) -> Option<Notice>,
+    ) -> ClockReading {
+        let clock = &self.env.clock;
+        let (notice, reading) = {
+            let mut steady = lock(&self.clock);
+            let wall_ms = clock.now_ms();
+            let notice = read(&mut steady, wall_ms, clock.since_boot());
+            let reading = ClockReading {
+                now_ms: steady.now_ms(),
+                wall_ms,
+                followed_in: steady.followed_in(),
+            };
+            (notice, reading)
+        };
+        if let Some(notice) = notice {
+            tell(notice, &reading);
+        }
+        reading
+    }
+}
+
+/// The clock of a broker that goes on from a checkpoint, or without one that has a time, from its
+/// newest append time.
+pub(super) fn going_on(
+    rule: Rule,
+    machine: &dyn Clock,
+    stored: Option<checkpoint::Clock>,
+    newest_append_ms: impl FnOnce() -> Option<i64>,
+) -> Steady {
+    let last_ms = match stored {
+        Some(stored) => Some(stored.now_ms.saturating_add(paused_ms(machine, &stored))),
+        None => newest_append_ms(),
+    };
+    Steady::new(rule, last_ms, machine.now_ms(), machine.since_boot())
+}
+
+/// How long ago a time was stored, as far as the machine's monotonic clock knows.
+fn paused_ms(machine: &dyn Clock, stored: &checkpoint::Clock) -> i64 {
+    if machine.boot() != Some(stored.boot) {
+        return 0;
+    }
+    let since_boot_ms = machine.since_boot().as_millis();
+    let passed = since_boot_ms.saturating_sub(stored.since_boot_ms.into());
+    i64::try_from(passed).unwrap_or(i64::MAX)
+}
+
+fn tell(notice: Notice, reading: &ClockReading) {
+    let followed_in_s = reading.followed_in.unwrap_or_default().as_secs();
+    match notice {
+        Notice::Away { ahead_ms } if ahead_ms > 0 => tracing::warn!(
+            ahead_ms,
+            followed_in_s,
+            "the machine's clock is far ahead of the broker's time and is not followed yet: append times go on by \
+             the broker's own clock. If it is right, after a pause for example, `taffrail clock accept` follows it now"
+        ),
+        Notice::Away { ahead_ms } => tracing::warn!(
+            behind_ms = ahead_ms.saturating_neg(),
+            followed_in_s,
+            "the machine's clock is far behind the broker's time and is not followed yet: append times go on by the \
+             broker's own clock. If it is right, `taffrail clock accept` follows it now"
+        ),
+        Notice::Followed { ahead_ms } => {
+            tracing::info!(
+                ahead_ms,
+                "the machine's clock is followed again, to where it is"
+            );
+        }
+        Notice::Near => tracing::info!("the machine's clock is near the broker's time again"),
+    }
+}
