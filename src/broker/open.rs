@@ -26,7 +26,7 @@ use crate::{
             entry::{DamagedItem, Item},
             topic_file::TopicFile,
         },
-        journal::{self, FirstOffsets, Journal, Lost, Replay},
+        journal::{self, Covered, FirstOffsets, Journal, Lost, Replay},
         log::OpenSegments,
     },
     types::{Offset, TopicId},
@@ -38,6 +38,9 @@ pub(crate) enum OpenError {
     /// The data directory is not for us.
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
+    /// The journal may have lost what was acknowledged.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -59,13 +62,14 @@ impl Broker {
     /// Opens a data directory without starting threads: the caller takes the steps that they would.
     pub(crate) fn open_stepped(env: Env, options: Options) -> Result<Self, OpenError> {
         let dir = DataDir::open(&env, &options.data_dir)?;
-        let ring = journal::open(&env, &dir.journal(), options.journal())?;
         let found = checkpoint::load(&*env.files, &dir.checkpoint())?;
         let never_written = matches!(found, Found::None);
         let (checkpoint, known) = match found {
             Found::Whole(checkpoint) => (checkpoint, true),
             Found::None | Found::Damaged => (Checkpoint::default(), false),
         };
+        let covered = known.then(|| Covered::by(&checkpoint));
+        let ring = journal::open(&env, &dir.journal(), options.journal(), covered)?;
         let replay = Replay::survey(
             &env,
             &ring,
@@ -124,9 +128,10 @@ impl Broker {
             housekeeper: Mutex::new(housekeeper),
             threads: Mutex::default(),
         };
-        // A clean stop, or a new directory, has left nothing to settle.
-        let is_new = never_written && broker.shared.topics().by_name.is_empty();
-        if !replay.is_empty() || (matches!(mode, Mode::Scan { .. }) && !is_new) {
+        // A clean stop has left nothing to settle. A new directory gets its first checkpoint before
+        // its first entry: from then on, a checkpoint that is missing is known to be lost, and so
+        // is a journal file that no checkpoint covers.
+        if !replay.is_empty() || never_written || matches!(mode, Mode::Scan { .. }) {
             broker.settle_recovery()?;
         }
         Ok(broker)

@@ -40,8 +40,8 @@ const TABLE_ROW_BYTES: usize = 16;
 const KIND_FRAME: u32 = 1;
 const KIND_CHANGE: u32 = 2;
 
-/// Where in a file's first block the second copy of its header is. A file whose header is lost is
-/// taken for a new one, and its entries with it, so no single sector may hold it.
+/// Where in a file's first block the second copy of its header is: in another sector. Disks with
+/// larger sectors lose both at once; `ring.rs` says the same in another file.
 const HEADER_COPY_AT: usize = 2048;
 
 /// The first block of a journal file.
@@ -277,6 +277,12 @@ fn sound_header(frame: &[u8], checksum: u32) -> Option<frame::Header> {
 /// Whether bytes have this salt where an entry has it, sound or not.
 pub(crate) fn has_salt(bytes: &[u8], salt: u64) -> bool {
     bytes.get(8..16) == Some(&salt.to_le_bytes())
+}
+
+/// The salt of what begins like an entry, sound or not.
+pub(crate) fn salt(bytes: &[u8]) -> Option<u64> {
+    let salt = bytes.get(8..16)?.first_chunk()?;
+    Some(u64::from_le_bytes(*salt))
 }
 
 /// Whether bytes begin like an entry of any salt, sound or not.

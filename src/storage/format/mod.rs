@@ -10,6 +10,7 @@
 //!   lock                                    held by the broker that serves the directory
 //!   checkpoint             checkpoint.rs    up to which journal entry all is in segments
 //!   journal/N.journal      entry.rs         what is synced to acknowledge; a ring of preallocated files
+//!   journal/ring           ring.rs          what each of these files is used for
 //!   topics/ID/topic        topic_file.rs    a topic's name, settings and log starts
 //!   topics/ID/P/O.log      segment_file.rs  frames (frame.rs) of partition P from offset O on
 //!   topics/ID/P/O.index    segment_file.rs  where in the segment which offsets and times are; derived
@@ -32,6 +33,7 @@ pub(crate) mod identity;
 pub(crate) mod key_run;
 pub(crate) mod page;
 pub(crate) mod retired;
+pub(crate) mod ring;
 pub(crate) mod segment_file;
 pub(crate) mod topic_file;
 

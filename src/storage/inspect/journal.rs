@@ -15,10 +15,10 @@ use crate::{
         format::{
             change::Change,
             checkpoint::{Checkpoint, Partition as CheckpointPartition},
-            entry::{BLOCK_BYTES, Decoded, FileHeader, Item, begins},
+            entry::{Decoded, FileHeader, Item},
             frame::Header,
         },
-        journal::{self, Replay},
+        journal::{self, Covered, Found, Replay, State as FileState},
     },
     types::Offset,
 };
@@ -58,28 +58,18 @@ pub(super) fn look(
     damage: &mut Vec<Damage>,
 ) -> Result<Look, data_dir::Error> {
     let from_file = checkpoint.map_or(0, |checkpoint| checkpoint.journal_file);
-    let mut listed = if env
-        .files
-        .exists(dir)
-        .map_err(FileError::when(Action::LookFor, dir))?
-    {
-        journal::list(env, dir)?
-    } else {
-        Vec::new()
-    };
-    listed.sort_by_key(|(_, header)| header.map(|header| header.number));
+    let listed = list(env, dir, checkpoint, damage)?;
     let needed = listed
         .iter()
-        .filter_map(|(path, header)| Some((header.as_ref()?.number, path.clone())));
-    let needed: Vec<(u64, PathBuf)> = needed.filter(|(number, _)| *number >= from_file).collect();
-    let replay = Replay::look(env, needed, checkpoint.map(|checkpoint| checkpoint.applied))?;
+        .filter_map(|file| Some((file.header()?, file.path.clone())));
+    let needed = needed.filter(|(header, _)| header.number >= from_file);
+    let applied = checkpoint.map(|checkpoint| checkpoint.applied);
+    let replay = Replay::look(env, needed.collect(), applied)?;
 
     let mut files = Vec::new();
-    for (path, header) in listed {
-        if header.is_none() && holds_an_entry(env, &path) {
-            damage.push(Damage::of_file(&path, DamageKind::JournalHeader));
-        }
-        files.push(describe(path, header, from_file, &replay));
+    for file in listed {
+        let header = file.header();
+        files.push(describe(file.path, header, from_file, &replay));
     }
     for lost in replay.lost() {
         let kind = DamageKind::JournalEntries {
@@ -104,6 +94,47 @@ pub(super) fn look(
     })
 }
 
+/// The journal's files in order of their numbers, and what is damaged of them.
+fn list(
+    env: &Env,
+    dir: &Path,
+    checkpoint: Option<&Checkpoint>,
+    damage: &mut Vec<Damage>,
+) -> Result<Vec<Found>, FileError> {
+    if !env
+        .files
+        .exists(dir)
+        .map_err(FileError::when(Action::LookFor, dir))?
+    {
+        return Ok(Vec::new());
+    }
+    let covered = checkpoint.map(Covered::by);
+    let mut look = journal::look(env, dir, None, covered)?;
+    if let Some(path) = &look.damaged_notes {
+        damage.push(Damage::of_file(path, DamageKind::JournalNotes));
+    }
+    for file in &look.files {
+        let kind = match &file.state {
+            FileState::Used(_) | FileState::Free => continue,
+            FileState::UsedByNote(_) => DamageKind::JournalHeader,
+            FileState::Unusable { fault, .. } => DamageKind::JournalFile { fault: *fault },
+            FileState::Unreadable(error) => DamageKind::JournalUnreadable {
+                cause: error.source.to_string(),
+            },
+        };
+        damage.push(Damage::of_file(&file.path, kind));
+    }
+    if let Some(number) = look.missing {
+        damage.push(Damage::of_file(
+            dir,
+            DamageKind::JournalFileMissing { number },
+        ));
+    }
+    look.files
+        .sort_by_key(|file| file.header().map(|header| header.number));
+    Ok(look.files)
+}
+
 fn describe(
     path: PathBuf,
     header: Option<FileHeader>,
@@ -126,16 +157,6 @@ fn describe(
         sequences: first.unwrap_or(0)..last.map_or(0, |last| last + 1),
         path,
     }
-}
-
-/// Whether a file without a header looks like one that had one.
-fn holds_an_entry(env: &Env, path: &Path) -> bool {
-    let mut block = vec![0; BLOCK_BYTES as usize];
-    let read = env
-        .files
-        .open(path, crate::env::Open::Read)
-        .and_then(|file| file.read_exact_at(&mut block, BLOCK_BYTES));
-    read.is_ok() && begins(&block)
 }
 
 fn apply(entry: Decoded, dir: &Path, state: &mut State, damage: &mut Vec<Damage>) {

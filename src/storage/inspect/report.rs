@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicSettings};
+use crate::{
+    storage::journal::Fault,
+    types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
+};
 
 /// What a data directory holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,8 +222,17 @@ pub(crate) enum DamageKind {
     JournalEntries { sequences: Range<u64> },
     /// A part of an entry.
     JournalItem { sequence: u64 },
-    /// A journal file that holds an entry and does not say which file it is.
+    /// The first block of a journal file; a copy of what it says is used.
     JournalHeader,
+    /// The copies of what the first blocks of journal files say, or some of them.
+    JournalNotes,
+    /// A journal file that may hold acknowledged entries is not as it was: no start goes on without
+    /// them.
+    JournalFile { fault: Fault },
+    /// As `JournalFile`: the operating system does not give its bytes.
+    JournalUnreadable { cause: String },
+    /// As `JournalFile`: it is not there.
+    JournalFileMissing { number: u64 },
     /// The file that says what a topic is; written anew at the next change.
     TopicFile,
     /// The first bytes of a segment. Its records can be read.
@@ -256,7 +268,9 @@ impl Damage {
         match &self.kind {
             DamageKind::JournalEntries { .. }
             | DamageKind::JournalItem { .. }
-            | DamageKind::JournalHeader
+            | DamageKind::JournalFile { .. }
+            | DamageKind::JournalUnreadable { .. }
+            | DamageKind::JournalFileMissing { .. }
             | DamageKind::Records
             | DamageKind::MissingRecords
             | DamageKind::IncompleteRun
@@ -265,6 +279,8 @@ impl Damage {
             DamageKind::Identity
             | DamageKind::CheckpointCopy
             | DamageKind::Checkpoint
+            | DamageKind::JournalHeader
+            | DamageKind::JournalNotes
             | DamageKind::TopicFile
             | DamageKind::SegmentHeader
             | DamageKind::Index
@@ -304,7 +320,19 @@ impl fmt::Display for DamageKind {
                 write!(f, "entries {} up to {} are damaged", sequences.start, sequences.end)
             }
             Self::JournalItem { sequence } => write!(f, "a part of entry {sequence} is damaged"),
-            Self::JournalHeader => f.write_str("its header is damaged, and with it all of its entries are lost"),
+            Self::JournalHeader => f.write_str("its first block is damaged; the copy of what it says is used"),
+            Self::JournalNotes => f.write_str("is damaged in part; it is written anew as journal files are used again"),
+            Self::JournalFile { fault } => {
+                write!(f, "{fault}, and may hold acknowledged records; no broker starts without them")
+            }
+            Self::JournalUnreadable { cause } => {
+                write!(f, "cannot be read ({cause}), and may hold acknowledged records; no broker starts without them")
+            }
+            Self::JournalFileMissing { number } => write!(
+                f,
+                "the journal file with the number {number} is missing, and may hold acknowledged records; no broker \
+                 starts without them"
+            ),
             Self::TopicFile => f.write_str("is damaged; it is written anew when the topic changes"),
             Self::SegmentHeader => f.write_str("its header is damaged or of another segment; its records can be read"),
             Self::Records => f.write_str("records are damaged"),

@@ -10,18 +10,24 @@
 //! - A block that holds an entry is not written again before a checkpoint has released its file.
 //! - After a failed write or sync the journal is not used again (the caller sees to that).
 //!
-//! Reading order: this page; `ring.rs`, which file is what; `replay.rs`, how it is read after a
-//! start.
+//! Reading order: this page; `ring.rs`, which file is what; `slots.rs`, what is noted of that apart
+//! from the files; `found.rs`, how a start makes it out; `replay.rs`, how entries are read then.
 
+mod found;
 mod replay;
 mod ring;
+mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+pub(crate) use found::{Covered, Fault, Found, State, look};
 pub(crate) use replay::{FirstOffsets, Lost, Replay};
-pub(crate) use ring::{Ring, list};
+pub(crate) use ring::Ring;
 
 use super::{
     files::{Action, FileError},
@@ -50,6 +56,35 @@ pub(crate) enum Error {
     #[error("the journal is full")]
     Full,
     /// The disk failed; what was written may be there or not.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Why a journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(
+        "journal file {} {fault}, and may hold what was acknowledged; put it back as it was, or, to go on without \
+         what it held, move it and {} out of the way",
+        path.display(),
+        ring.display()
+    )]
+    Unusable {
+        path: PathBuf,
+        fault: Fault,
+        ring: PathBuf,
+    },
+    #[error(
+        "the journal file with the number {number} is missing in {}, and may hold what was acknowledged; put it \
+         back, or, to go on without what it held, move {} out of the way",
+        dir.display(),
+        ring.display()
+    )]
+    Missing {
+        number: u64,
+        dir: PathBuf,
+        ring: PathBuf,
+    },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -221,12 +256,13 @@ impl Options {
     }
 }
 
-/// Opens what recovery found, and what can be written behind it.
-pub(crate) fn open(env: &Env, dir: &Path, options: Options) -> Result<Arc<Ring>, FileError> {
-    Ring::open(env, dir, options).map(Arc::new)
-}
-
-/// An I/O error that a direct read past the end gives; there is no entry there.
-fn is_end(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
+/// Opens what recovery found, and what can be written behind it. `covered` is none without a whole
+/// checkpoint.
+pub(crate) fn open(
+    env: &Env,
+    dir: &Path,
+    options: Options,
+    covered: Option<Covered>,
+) -> Result<Arc<Ring>, OpenError> {
+    Ring::open(env, dir, options, covered).map(Arc::new)
 }

@@ -108,7 +108,7 @@ impl Replay {
         let needed: Vec<_> = ring
             .used()
             .into_iter()
-            .filter(|(number, _)| *number >= from_file)
+            .filter(|(header, _)| header.number >= from_file)
             .collect();
         for (_, path) in &needed {
             let file = env
@@ -125,7 +125,7 @@ impl Replay {
     /// to know.
     pub(crate) fn look(
         env: &Env,
-        files: Vec<(u64, PathBuf)>,
+        files: Vec<(FileHeader, PathBuf)>,
         applied: Option<u64>,
     ) -> Result<Self, FileError> {
         let mut walk = Walk {
@@ -136,8 +136,8 @@ impl Replay {
             torn: None,
             broken: None,
         };
-        for (number, path) in files {
-            walk.file(env, number, path)?;
+        for (header, path) in files {
+            walk.file(env, header, path)?;
         }
         Ok(walk.finish(env, applied))
     }
@@ -255,13 +255,9 @@ impl Replay {
 
 impl Walk {
     /// Walks through one file.
-    fn file(&mut self, env: &Env, number: u64, path: PathBuf) -> Result<(), FileError> {
+    fn file(&mut self, env: &Env, header: FileHeader, path: PathBuf) -> Result<(), FileError> {
         let path: Arc<Path> = path.into();
         let bytes = load(env, &path)?;
-        let Some(header) = FileHeader::decode(&bytes).filter(|header| header.number == number)
-        else {
-            return Ok(());
-        };
         let salt = header.salt;
         if let Some(decoded) =
             decode_at(&bytes, BLOCK_BYTES, salt).filter(|decoded| self.proves_a_loss(decoded))
@@ -540,7 +536,7 @@ fn looks_like_an_entry(bytes: &Bytes, position: u64, salt: u64) -> bool {
 }
 
 /// Reads a journal file.
-fn load(env: &Env, path: &Path) -> Result<Bytes, FileError> {
+pub(super) fn load(env: &Env, path: &Path) -> Result<Bytes, FileError> {
     let read = read_file(&*env.files, path)?;
     Ok(read.unwrap_or_default().into())
 }

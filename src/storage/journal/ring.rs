@@ -7,12 +7,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::Options;
+use super::{
+    OpenError, Options,
+    found::{self, Covered, State as FileState},
+    slots::{self, Slots},
+};
 use crate::{
     env::{AlignedBuffer, Env, File, Open},
     storage::{
         files::{Action, FileError, remove_file, sync_parent},
-        format::entry::{BLOCK_BYTES, FileHeader},
+        format::{
+            entry::{BLOCK_BYTES, FileHeader},
+            ring::Use,
+        },
     },
 };
 
@@ -21,6 +28,8 @@ pub(crate) struct Ring {
     env: Env,
     dir: PathBuf,
     options: Options,
+    /// What the files are used for, apart from the files.
+    notes: Slots,
     state: Mutex<State>,
 }
 
@@ -32,10 +41,17 @@ pub(crate) struct RingFile {
     pub(crate) header: FileHeader,
 }
 
+/// A file with entries that no checkpoint covers.
+struct UsedFile {
+    header: FileHeader,
+    /// The sequence of its first entry.
+    first: u64,
+    path: PathBuf,
+}
+
 struct State {
-    /// The files with entries that no checkpoint covers, oldest first, with the sequence of the
-    /// first entry of each.
-    used: Vec<(u64, u64, PathBuf)>,
+    /// The files with entries that no checkpoint covers, oldest first.
+    used: Vec<UsedFile>,
     /// Files whose entries are not needed any more. The oldest is used first: what is left of the
     /// journal then never has a gap, and a start without a checkpoint does not see a topic created
     /// and not deleted.
@@ -55,12 +71,21 @@ struct State {
 }
 
 impl Ring {
-    /// Finds the files of a journal.
-    pub(super) fn open(env: &Env, dir: &Path, options: Options) -> Result<Self, FileError> {
+    /// Finds the files of a journal. Refuses one with a file that may hold entries, and cannot be
+    /// relied on.
+    pub(super) fn open(
+        env: &Env,
+        dir: &Path,
+        options: Options,
+        covered: Option<Covered>,
+    ) -> Result<Self, OpenError> {
         // After a mere crash of the process, files may be there whose names a power cut would take.
         env.files
             .sync_dir(dir)
             .map_err(FileError::when(Action::Sync, dir))?;
+        let found = found::look(env, dir, Some(options.file_bytes), covered)?;
+        // Entries that a later start must read go to a file that the checkpoint does not cover.
+        let behind_checkpoint = covered.map_or(1, |covered| covered.journal_file);
         let mut state = State {
             used: Vec::new(),
             free: VecDeque::new(),
@@ -68,40 +93,56 @@ impl Ring {
             is_scrubbing: false,
             blank: BTreeSet::new(),
             next: None,
-            next_number: 1,
+            next_number: behind_checkpoint.max(found.newest + 1),
             created: 0,
             given_up: None,
         };
-        for (path, header) in list(env, dir)? {
-            let slot = path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .and_then(|stem| stem.parse().ok())
-                .unwrap_or(0);
-            state.created = state.created.max(slot);
-            match header {
-                Some(header) => {
-                    state.next_number = state.next_number.max(header.number + 1);
-                    state.used.push((header.number, 0, path));
+        let ring = slots::path(dir);
+        let notes = Slots::open(env, dir, options.files, &found.files);
+        for file in found.files {
+            state.created = state.created.max(file.slot);
+            let (first, path) = (0, file.path);
+            match file.state {
+                FileState::Used(header) => state.used.push(UsedFile {
+                    header,
+                    first,
+                    path,
+                }),
+                FileState::UsedByNote(header) => {
+                    tracing::warn!(path = %path.display(), "a journal file's first block is damaged; its copy is used");
+                    state.used.push(UsedFile {
+                        header,
+                        first,
+                        path,
+                    });
                 }
-                None => state.free.push_back(path),
+                FileState::Free => state.free.push_back(path),
+                FileState::Unusable { fault, .. } => {
+                    return Err(OpenError::Unusable { path, fault, ring });
+                }
+                FileState::Unreadable(error) => return Err(error.into()),
             }
         }
-        state.used.sort();
+        if let Some(number) = found.missing {
+            let dir = dir.to_owned();
+            return Err(OpenError::Missing { number, dir, ring });
+        }
+        state.used.sort_by_key(|file| file.header.number);
         Ok(Self {
             env: env.clone(),
             dir: dir.to_owned(),
             options,
+            notes: notes?,
             state: Mutex::new(state),
         })
     }
 
-    /// The files with entries, oldest first, with their numbers.
-    pub(super) fn used(&self) -> Vec<(u64, PathBuf)> {
+    /// The files with entries, oldest first.
+    pub(super) fn used(&self) -> Vec<(FileHeader, PathBuf)> {
         self.lock()
             .used
             .iter()
-            .map(|(number, _, path)| (*number, path.clone()))
+            .map(|file| (file.header, file.path.clone()))
             .collect()
     }
 
@@ -113,20 +154,18 @@ impl Ring {
     /// The number of the file that holds this entry, or will.
     pub(crate) fn file_of(&self, sequence: u64) -> u64 {
         let state = self.lock();
-        let holder = state
-            .used
-            .iter()
-            .rev()
-            .find(|(_, first, _)| *first <= sequence);
+        let holder = state.used.iter().rev().find(|file| file.first <= sequence);
         let holder = holder.filter(|_| state.given_up.is_none_or(|given_up| sequence < given_up));
-        holder.map_or(state.next_number, |(number, _, _)| *number)
+        holder.map_or(state.next_number, |file| file.header.number)
     }
 
     /// Releases the files before this number: a durable checkpoint covers their entries.
     pub(crate) fn release_before(&self, number: u64) {
         let mut state = self.lock();
-        let keep = state.used.partition_point(|(used, _, _)| *used < number);
-        let released: Vec<_> = state.used.drain(..keep).map(|(_, _, path)| path).collect();
+        let keep = state
+            .used
+            .partition_point(|file| file.header.number < number);
+        let released: Vec<_> = state.used.drain(..keep).map(|file| file.path).collect();
         if state.is_scrubbing {
             state.unscrubbed.extend(released);
         } else {
@@ -226,9 +265,10 @@ impl Ring {
         state.free.remove(oldest)
     }
 
-    /// Makes a file blank. Its header goes first: of a file that was written over in part, a start
-    /// must not see the rest.
+    /// Makes a file blank. What says that it is in use goes first: of a file that was written over
+    /// in part, a start must not see the rest.
     fn write_zeros(&self, path: &Path) -> Result<(), FileError> {
+        self.notes.put(slot_of(path), Use::OVERWRITTEN)?;
         let file = self
             .env
             .files
@@ -282,10 +322,15 @@ impl Ring {
         handle
             .sync_data()
             .map_err(FileError::when(Action::Sync, &path))?;
+        // Only now: the note must not be ahead of the file.
+        let bytes = self.options.file_bytes;
+        self.notes.put(slot_of(&path), Use { header, bytes })?;
         state.next_number += 1;
-        state
-            .used
-            .push((header.number, first_sequence, path.clone()));
+        state.used.push(UsedFile {
+            header,
+            first: first_sequence,
+            path: path.clone(),
+        });
         Ok(Some(RingFile {
             path,
             handle,
@@ -387,36 +432,9 @@ enum Fill {
     Written,
 }
 
-/// The journal files of a directory, with their headers where they have one.
-pub(crate) fn list(env: &Env, dir: &Path) -> Result<Vec<(PathBuf, Option<FileHeader>)>, FileError> {
-    let mut found = Vec::new();
-    for entry in env
-        .files
-        .read_dir(dir)
-        .map_err(FileError::when(Action::List, dir))?
-    {
-        let is_number = entry
-            .name
-            .strip_suffix(".journal")
-            .is_some_and(|stem| stem.parse::<u32>().is_ok());
-        if entry.is_dir || !is_number {
-            continue;
-        }
-        let path = dir.join(&entry.name);
-        let file = env
-            .files
-            .open(&path, Open::Read)
-            .map_err(FileError::when(Action::Open, &path))?;
-        let mut block = vec![0; BLOCK_BYTES as usize];
-        let header = match file.read_exact_at(&mut block, 0) {
-            Ok(()) => FileHeader::decode(&block),
-            Err(error) if super::is_end(&error) => None,
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "a journal file's header cannot be read");
-                None
-            }
-        };
-        found.push((path, header));
-    }
-    Ok(found)
+/// The number in the name of a journal file.
+fn slot_of(path: &Path) -> u32 {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    stem.and_then(|stem| stem.parse().ok())
+        .expect("journal files are named after numbers")
 }

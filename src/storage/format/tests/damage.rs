@@ -11,7 +11,7 @@ use crate::storage::format::{
     entry::{self, FileHeader},
     frame::{Frame, Header, MAX_FRAME_BYTES},
     identity::{Identity, Unreadable},
-    key_run, page, retired,
+    key_run, page, retired, ring,
     segment_file::{self, IndexRow},
     topic_file::TopicFile,
 };
@@ -102,6 +102,39 @@ fn nothing_with_a_flipped_bit_is_decoded() {
             assert!(!decodes(&flipped), "{name}, bit {bit} flipped");
         }
     }
+}
+
+#[test]
+fn a_note_on_a_journal_file_is_known_as_long_as_one_copy_of_it_is_sound() {
+    let block = golden::ring_use().encode();
+    for bit in 0..block.len() * 8 {
+        let mut flipped = block.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(
+            ring::Use::decode(&flipped),
+            Some(golden::ring_use()),
+            "bit {bit} flipped"
+        );
+    }
+    for sector in 0..block.len() / 512 {
+        let mut zeroed = block.clone();
+        zeroed[sector * 512..(sector + 1) * 512].fill(0);
+        assert_eq!(
+            ring::Use::decode(&zeroed),
+            Some(golden::ring_use()),
+            "sector {sector} zeroed"
+        );
+    }
+    let last = block.len() - 1;
+    let both = block.iter().enumerate().map(|(at, byte)| {
+        if at == 20 || at == last {
+            byte ^ 1
+        } else {
+            *byte
+        }
+    });
+    assert_eq!(ring::Use::decode(&both.collect::<Vec<_>>()), None);
+    assert_eq!(ring::Use::decode(&[0; 4096]), None);
 }
 
 #[test]
@@ -346,6 +379,7 @@ proptest! {
         for (_, _, decodes) in formats() {
             let _decoded = decodes(&bytes);
         }
+        let _decoded = (ring::Use::decode(&bytes), entry::salt(&bytes));
         let _decoded = (Change::decode(&bytes), Header::peek(&bytes), entry::has_salt(&bytes, salt));
         let _decoded = entry::decode(&bytes.into(), salt);
     }

@@ -34,6 +34,7 @@ use crate::{
             key_run::{self, Row},
             page::{self, Page},
             retired::{self, FenceRow, Retired, open_block},
+            ring,
             segment_file::{self, INDEX_ROW_BYTES, IndexRow},
             topic_file::TopicFile,
         },
@@ -125,6 +126,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
             concat(&entry::encode(golden::link(), &golden::items())).to_vec(),
         ),
         ("journal-header", golden::file_header().encode()),
+        ("journal-ring", golden::ring_use().encode()),
         ("segment-header", golden::segment_header().encode().to_vec()),
         ("index", index()),
         ("checkpoint", golden::checkpoint().encode()),
@@ -250,6 +252,12 @@ fn a_journal_entry_is_what_it_was() {
 fn a_journal_file_begins_as_it_did() {
     let stored = check("journal-header", &golden::file_header().encode());
     assert_eq!(FileHeader::decode(&stored), Some(golden::file_header()));
+}
+
+#[test]
+fn the_note_on_a_journal_file_is_what_it_was() {
+    let stored = check("journal-ring", &golden::ring_use().encode());
+    assert_eq!(ring::Use::decode(&stored), Some(golden::ring_use()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Damaged directories: each damage is listed with what it costs.
 
 use super::*;
+use crate::storage::journal::Fault;
 
 /// Where the `n`th frame of a segment begins.
 fn position(n: u64) -> u64 {
@@ -248,6 +249,49 @@ fn identity_topic_file_and_journal_header_are_checked() {
             DamageKind::JournalHeader,
             DamageKind::TopicFile
         ]
+    );
+}
+
+#[test]
+fn a_journal_file_that_no_broker_starts_without_is_listed() {
+    let whole = Directory::filled();
+    let len = whole.content()[&whole.data.journal().join("2.journal")]
+        .as_ref()
+        .expect("a file")
+        .len() as u64;
+    for (cut, fault) in [
+        (0, Fault::Blank),
+        (
+            4096,
+            Fault::CutShort {
+                bytes: 4096,
+                of: len,
+            },
+        ),
+    ] {
+        let dir = Directory::filled();
+        let path = dir.data.journal().join("2.journal");
+        let file = dir.env.files.open(&path, Open::Write).expect("it is there");
+        file.set_len(cut).expect("the disk takes it");
+        let found = dir.inspect(true).damage;
+        let listed = found
+            .iter()
+            .find(|damage| damage.kind == DamageKind::JournalFile { fault });
+        assert!(
+            listed.is_some_and(|damage| damage.path == path && damage.loses_records()),
+            "{found:?}"
+        );
+    }
+    let dir = Directory::filled();
+    dir.env
+        .files
+        .remove_file(&dir.data.journal().join("2.journal"))
+        .expect("it is there");
+    let missing = DamageKind::JournalFileMissing { number: 2 };
+    let found = dir.inspect(true).damage;
+    assert!(
+        found.iter().any(|damage| damage.kind == missing),
+        "{found:?}"
     );
 }
 

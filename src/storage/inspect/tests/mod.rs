@@ -57,7 +57,7 @@ impl Directory {
             file_bytes: 64 << 10,
             files: 3,
         };
-        let ring = journal::open(&env, &data.journal(), options).expect("an empty directory");
+        let ring = journal::open(&env, &data.journal(), options, None).expect("an empty directory");
         let journal = Journal::new(ring.clone(), options, Tip::default());
         let one = frame(0, 0).bytes().len() as u64;
         let settings = TopicSettings {

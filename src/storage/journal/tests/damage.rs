@@ -208,37 +208,15 @@ fn one_damaged_copy_of_a_file_header_does_not_matter() {
     }
 }
 
-#[test]
-fn a_file_without_its_header_is_reported_by_the_entries_behind_it() {
-    let dir = Dir::with_files(4);
-    let (_, mut journal) = dir.journal(Tip::default());
-    // One file takes fifteen such entries.
-    let written = write(&mut journal, 1..=40, 100);
-    dir.overwrite(2, 0, &[0; 4096]);
-    let rest: Vec<_> = written
-        .iter()
-        .filter(|(number, _)| !(16..=30).contains(number))
-        .cloned()
-        .collect();
-    assert_eq!(
-        dir.found(),
-        Found {
-            lost: vec![(16, 31)],
-            damaged: true,
-            ..sound(&rest)
-        }
-    );
-}
-
+/// Without the notes nobody knows how many files there were.
 #[test]
 fn a_missing_file_is_reported_by_the_entries_behind_it() {
     let dir = Dir::with_files(4);
     let (_, mut journal) = dir.journal(Tip::default());
     let written = write(&mut journal, 1..=40, 100);
-    dir.env
-        .files
-        .remove_file(&dir.file(2))
-        .expect("there is one");
+    for file in [dir.file(2), dir.path().join("ring")] {
+        dir.env.files.remove_file(&file).expect("there is one");
+    }
     let rest: Vec<_> = written
         .iter()
         .filter(|(number, _)| !(16..=30).contains(number))

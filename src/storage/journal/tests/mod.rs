@@ -1,6 +1,7 @@
 //! The journal on a real directory: what is read back, what is cut, and what is reported.
 
 mod damage;
+mod found;
 mod model;
 mod recycling;
 mod torn;
@@ -15,7 +16,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Error, Journal, Options, Replay, Ring, Tip};
+use super::{Covered, Error, Fault, Journal, OpenError, Options, Replay, Ring, Tip};
 use crate::{
     env::{Env, Open, Random},
     storage::{
@@ -88,7 +89,11 @@ impl Dir {
     }
 
     fn ring(&self) -> Arc<Ring> {
-        super::open(&self.env, self.path(), self.options).expect("the directory can be read")
+        self.open(None).expect("the directory can be read")
+    }
+
+    fn open(&self, covered: Option<Covered>) -> Result<Arc<Ring>, OpenError> {
+        super::open(&self.env, self.path(), self.options, covered)
     }
 
     /// A journal that begins behind an entry.
@@ -99,7 +104,12 @@ impl Dir {
 
     /// A new start: what is found from a file number on, behind an entry.
     fn replay(&self, from_file: u64, applied: Option<u64>) -> Replay {
-        Replay::survey(&self.env, &self.ring(), from_file, applied).expect("the files can be read")
+        let covered = applied.map(|applied| Covered {
+            applied,
+            journal_file: from_file,
+        });
+        let ring = self.open(covered).expect("nothing is missing");
+        Replay::survey(&self.env, &ring, from_file, applied).expect("the files can be read")
     }
 
     /// What a start without a checkpoint finds.

@@ -9,6 +9,7 @@ use crate::{
         key_run::{self, KeyHash, Row},
         page::{self, PAGE_BYTES, Page},
         retired::{self, BLOCK_HEAD_BYTES, FenceRow, Retired, seal_block},
+        ring,
     },
 };
 
@@ -137,6 +138,13 @@ pub(in super::super) fn file_header() -> FileHeader {
     FileHeader {
         number: 9,
         salt: link().salt,
+    }
+}
+
+pub(in super::super) fn ring_use() -> ring::Use {
+    ring::Use {
+        header: file_header(),
+        bytes: 64 << 20,
     }
 }
 

@@ -1,0 +1,132 @@
+//! Journal files that cannot be read, have lost their first block, or are cut short, at a start
+//! after a crash: what was acknowledged is there, or the broker does not start. No offset is given
+//! out again.
+
+use std::path::{Path, PathBuf};
+
+use super::{append, create, fill, ids, open_with, opened, options};
+use crate::{
+    broker::Broker,
+    env::{
+        FileSystem, Open,
+        sim::{CrashMode, Fault, OpKind, SimDisk},
+    },
+    types::Offset,
+};
+
+const COUNT: u64 = 250;
+
+/// A disk after a crash, with acknowledged records in several files of the journal, and the paths
+/// of these files.
+fn crashed() -> (SimDisk, Vec<PathBuf>) {
+    let disk = SimDisk::new(1);
+    let broker = opened(&disk, 1);
+    create(&broker, "t", 1);
+    for id in 0..COUNT {
+        fill(&broker, id, id + 1);
+        // What comes last takes more than one file, and no checkpoint covers it.
+        if id % 20 == 0 && id < COUNT - 50 {
+            broker.keep_house(true);
+        }
+    }
+    drop(broker);
+    let disk = disk.power_cut(1, CrashMode::LoseUnsynced);
+    let mut journal = disk.files();
+    journal.retain(|path| path.extension().is_some_and(|ending| ending == "journal"));
+    assert!(journal.len() > 2, "the journal went round");
+    (disk, journal)
+}
+
+fn cut(disk: &SimDisk, path: &Path, len: u64) {
+    let file = disk.open(path, Open::Write).expect("it is there");
+    file.set_len(len).expect("nothing fails");
+    file.sync_data().expect("nothing fails");
+}
+
+/// Whether the broker starts; if so, everything is there and the next offset is a new one.
+fn starts_with_everything(disk: &SimDisk, seed: u64, context: &str) -> bool {
+    let broker = match open_with(disk, seed, options()) {
+        Ok(broker) => broker,
+        Err(error) => {
+            let said = error.to_string();
+            assert!(said.contains("/data/journal"), "{context}: {said}");
+            return false;
+        }
+    };
+    assert_everything(&broker, context);
+    true
+}
+
+fn assert_everything(broker: &Broker, context: &str) {
+    assert_eq!(ids(broker, 0), (0..COUNT).collect::<Vec<_>>(), "{context}");
+    assert_eq!(append(broker, 0, COUNT), Ok(Offset(COUNT)), "{context}");
+}
+
+#[test]
+fn a_first_block_that_cannot_be_read_for_a_moment_loses_nothing() {
+    let (whole, journal) = crashed();
+    for path in &journal {
+        for nth in 1..4 {
+            let disk = whole.fork();
+            let name = path.to_str().expect("UTF-8");
+            let context = format!("read {nth} of {name}");
+            disk.inject(Fault::on(OpKind::Read).in_path(name).nth(nth));
+            let started = starts_with_everything(&disk, 2, &context);
+            assert!(nth > 1 || !started, "{context}: nothing is known of it");
+            disk.clear_faults();
+            if !started {
+                assert_everything(&opened(&disk, 3), &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lost_first_block_loses_nothing() {
+    let (whole, journal) = crashed();
+    for path in &journal {
+        for bytes in [[0; 4096], [0xa5; 4096]] {
+            let disk = whole.fork();
+            disk.overwrite(path, 0, &bytes).expect("it is that long");
+            let context = format!("{} begins with {:x}", path.display(), bytes[0]);
+            assert!(starts_with_everything(&disk, 2, &context), "{context}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_short_or_gone_is_missed_if_the_checkpoint_does_not_cover_it() {
+    let (whole, journal) = crashed();
+    let mut refused = 0;
+    for path in &journal {
+        for len in [0, 4096, 48 << 10] {
+            let disk = whole.fork();
+            cut(&disk, path, len);
+            let context = format!("{} cut to {len}", path.display());
+            refused += u32::from(!starts_with_everything(&disk, 2, &context));
+            let found = disk.content(path).expect("it is there").len() as u64;
+            assert!(found >= len, "{context}: it is not touched");
+        }
+        let disk = whole.fork();
+        disk.remove_file(path).expect("it is there");
+        starts_with_everything(&disk, 2, &format!("{} is gone", path.display()));
+    }
+    assert!(refused >= 3, "one of them holds what no checkpoint covers");
+}
+
+/// Then there is nothing but the journal's first file.
+#[test]
+fn the_only_file_of_a_new_directory_is_missed() {
+    let disk = SimDisk::new(1);
+    let broker = opened(&disk, 1);
+    create(&broker, "t", 1);
+    fill(&broker, 0, 5);
+    drop(broker);
+    let whole = disk.power_cut(1, CrashMode::LoseUnsynced);
+    for len in [0, 4096, 8192] {
+        let disk = whole.fork();
+        cut(&disk, "/data/journal/1.journal".as_ref(), len);
+        let refused = open_with(&disk, 2, options()).err().expect("it is missed");
+        assert!(refused.to_string().contains("1.journal"), "{refused}");
+    }
+}

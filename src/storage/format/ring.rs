@@ -1,0 +1,78 @@
+//! How the journal's files are in use, kept apart from them, in the file `journal/ring`.
+//!
+//! The file has a block of 4,096 bytes for each journal file, that of `1.journal` first. It is
+//! written when the journal file is taken into use, before any entry is. So a journal file whose own
+//! first block is lost is not taken for a free one, and one that has lost its content, or is gone,
+//! is missed. A block holds the same bytes twice, at 0 and at 2,048:
+//!
+//! ```text
+//!  0  8 bytes "TFRLRING"
+//!  8  u32  version
+//! 12  u32  checksum of the rest
+//! 16  u64  number of the journal file, as in its header; 0: what it held is being overwritten
+//! 24  u64  salt, as in its header
+//! 32  u64  length of the journal file in bytes
+//! ```
+//!
+//! A block of zeros says that the journal file has never been used.
+
+use super::{VERSION, crc32, entry::FileHeader, fields::Fields};
+
+const MAGIC: [u8; 8] = *b"TFRLRING";
+const REST_BYTES: usize = 24;
+
+/// Where in a block the second copy is: in another sector.
+const COPY_AT: usize = 2048;
+
+/// What a block says of its journal file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Use {
+    pub(crate) header: FileHeader,
+    /// How long the file is. Entries end there or before.
+    pub(crate) bytes: u64,
+}
+
+impl Use {
+    /// Of a file that holds nothing that is needed, while it is being overwritten.
+    pub(crate) const OVERWRITTEN: Self = Self {
+        header: FileHeader { number: 0, salt: 0 },
+        bytes: 0,
+    };
+
+    /// The block, as far as it is not zeros.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut rest = Vec::with_capacity(REST_BYTES);
+        for field in [self.header.number, self.header.salt, self.bytes] {
+            rest.extend_from_slice(&field.to_le_bytes());
+        }
+        let version = VERSION.to_le_bytes();
+        let checksum = crc32(&[&version, &rest]).to_le_bytes();
+        let copy = [&MAGIC[..], &version, &checksum, &rest].concat();
+        let mut block = copy.clone();
+        block.resize(COPY_AT, 0);
+        block.extend_from_slice(&copy);
+        block
+    }
+
+    /// None if both copies are damaged, or the block is zeros.
+    pub(crate) fn decode(block: &[u8]) -> Option<Self> {
+        Self::decode_copy(block).or_else(|| Self::decode_copy(block.get(COPY_AT..)?))
+    }
+
+    fn decode_copy(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        let magic: [u8; 8] = fields.array()?;
+        let version: [u8; 4] = fields.array()?;
+        let checksum = fields.u32()?;
+        let rest = fields.clone().bytes(REST_BYTES)?;
+        let sound = magic == MAGIC
+            && version == VERSION.to_le_bytes()
+            && crc32(&[&version, rest]) == checksum;
+        let header = FileHeader {
+            number: fields.u64()?,
+            salt: fields.u64()?,
+        };
+        let bytes = fields.u64()?;
+        sound.then_some(Self { header, bytes })
+    }
+}

@@ -1,0 +1,356 @@
+//! What a journal's files are at a start: in use, free, or not to be relied on.
+//!
+//! A file is free only where it is proven that nothing in it is needed: it was never used, or a
+//! checkpoint covers all that it holds. A file that cannot be read, has lost its first block and
+//! its note, or is shorter than it was, may hold entries that were acknowledged. No start goes on
+//! without them, and nothing is written over them.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+
+use super::{
+    replay::load,
+    slots::{self, Slot},
+};
+use crate::{
+    env::{Env, Open},
+    storage::{
+        files::{Action, FileError},
+        format::{
+            checkpoint::Checkpoint,
+            entry::{self, BLOCK_BYTES, FileHeader},
+            ring::Use,
+        },
+    },
+};
+
+/// How much of the journal a checkpoint covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// Entries up to this one are in segments.
+    pub(crate) applied: u64,
+    /// The number of the file that holds the entry behind it, or will.
+    pub(crate) journal_file: u64,
+}
+
+impl Covered {
+    /// By this checkpoint.
+    pub(crate) fn by(checkpoint: &Checkpoint) -> Self {
+        Self {
+            applied: checkpoint.applied,
+            journal_file: checkpoint.journal_file,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// In order of their names.
+    pub(crate) files: Vec<Found>,
+    /// The number of a file that is needed and is not there.
+    pub(crate) missing: Option<u64>,
+    /// The highest number that a file has, or is noted to have.
+    pub(super) newest: u64,
+    /// Where the notes are, if one of them is damaged.
+    pub(crate) damaged_notes: Option<PathBuf>,
+}
+
+/// A journal file.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    /// The number in its name.
+    pub(super) slot: u32,
+    pub(crate) state: State,
+    /// Its length in bytes.
+    len: u64,
+}
+
+/// What a journal file is.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// It holds entries, or may.
+    Used(FileHeader),
+    /// As `Used`; its own first block is damaged, and the note is used.
+    UsedByNote(FileHeader),
+    /// Nothing in it is needed.
+    Free,
+    /// It may hold entries that are needed, and is not as it was.
+    Unusable {
+        fault: Fault,
+        header: Option<FileHeader>,
+    },
+    /// It cannot be read.
+    Unreadable(FileError),
+}
+
+/// Why a journal file is not as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing says which file it is.
+    Header,
+    /// It has become shorter.
+    CutShort { bytes: u64, of: u64 },
+    /// It is shorter than journal files are made now, and its length was not noted.
+    Smaller { bytes: u64, of: u64 },
+    /// It was in use, and is as good as new.
+    Blank,
+    /// It was used again since it was like this.
+    Older,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("has a damaged first block"),
+            Self::CutShort { bytes, of } => write!(f, "is cut short to {bytes} of {of} bytes"),
+            Self::Smaller { bytes, of } => write!(
+                f,
+                "has {bytes} bytes, fewer than journal.file_bytes ({of}; if that was raised since it was written, \
+                 start once with the old value)"
+            ),
+            Self::Blank => f.write_str("has lost its content"),
+            Self::Older => f.write_str("is an older state of the file"),
+        }
+    }
+}
+
+impl Found {
+    /// What to note of a file that has no note yet.
+    pub(super) fn to_note(&self) -> Option<Use> {
+        match self.state {
+            State::Used(header) => Some(Use {
+                header,
+                bytes: self.len,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The header, where there is one.
+    pub(crate) fn header(&self) -> Option<FileHeader> {
+        match &self.state {
+            State::Used(header) | State::UsedByNote(header) => Some(*header),
+            State::Unusable { header, .. } => *header,
+            State::Free | State::Unreadable(_) => None,
+        }
+    }
+}
+
+/// Looks at the journal files of a directory. New files have `file_bytes`, if that is known;
+/// `covered` is none without a whole checkpoint.
+pub(crate) fn look(
+    env: &Env,
+    dir: &Path,
+    file_bytes: Option<u64>,
+    covered: Option<Covered>,
+) -> Result<Look, FileError> {
+    let notes = slots::read(env, dir)?;
+    let judge = Judge {
+        env,
+        file_bytes,
+        covered,
+    };
+    let mut files = Vec::new();
+    for entry in env
+        .files
+        .read_dir(dir)
+        .map_err(FileError::when(Action::List, dir))?
+    {
+        if let Some(slot) = slot_of(&entry.name).filter(|_| !entry.is_dir) {
+            files.push(judge.file(dir.join(&entry.name), slot, slots::of(&notes, slot)));
+        }
+    }
+    let noted = notes.iter().filter_map(|slot| match slot {
+        Slot::Used(used) => Some(used.header.number),
+        Slot::Unknown | Slot::Unused => None,
+    });
+    let numbers = files.iter().filter_map(Found::header);
+    let newest = noted
+        .chain(numbers.map(|header| header.number))
+        .max()
+        .unwrap_or(0);
+    // Without the notes nobody knows how many there were.
+    let missing = covered.filter(|_| !notes.is_empty());
+    let missing = missing.and_then(|covered| missing_from(&files, covered.journal_file, newest));
+    Ok(Look {
+        files,
+        missing,
+        newest,
+        damaged_notes: notes.contains(&Slot::Unknown).then(|| slots::path(dir)),
+    })
+}
+
+/// The number in a journal file's name; none if it is not the name of one.
+fn slot_of(name: &str) -> Option<u32> {
+    let stem = name.strip_suffix(".journal")?;
+    let slot: u32 = stem.parse().ok()?;
+    (slot > 0 && stem == slot.to_string()).then_some(slot)
+}
+
+/// The first number from `first` to `newest` that no file has: they are given out one by one.
+fn missing_from(files: &[Found], first: u64, newest: u64) -> Option<u64> {
+    let there: BTreeSet<u64> = files
+        .iter()
+        .filter_map(Found::header)
+        .map(|header| header.number)
+        .collect();
+    (first.max(1)..=newest).find(|number| !there.contains(number))
+}
+
+/// What a file is judged by.
+struct Judge<'a> {
+    env: &'a Env,
+    file_bytes: Option<u64>,
+    covered: Option<Covered>,
+}
+
+impl Judge<'_> {
+    fn file(&self, path: PathBuf, slot: u32, note: Slot) -> Found {
+        let (state, len) = match self.first_block(&path) {
+            Ok((block, len)) => match FileHeader::decode(&block) {
+                Some(header) => (self.with_header(header, note, len), len),
+                None => {
+                    let state = self.without_header(&path, &block, note);
+                    (state.unwrap_or_else(State::Unreadable), len)
+                }
+            },
+            Err(error) => (State::Unreadable(error), 0),
+        };
+        Found {
+            path,
+            slot,
+            state,
+            len,
+        }
+    }
+
+    /// The first block, or what there is of it, and the file's length.
+    fn first_block(&self, path: &Path) -> Result<(Vec<u8>, u64), FileError> {
+        let file = self
+            .env
+            .files
+            .open(path, Open::Read)
+            .map_err(FileError::when(Action::Open, path))?;
+        let len = file.len().map_err(FileError::when(Action::Read, path))?;
+        let mut block = vec![0; len.min(BLOCK_BYTES) as usize];
+        file.read_exact_at(&mut block, 0)
+            .map_err(FileError::when(Action::Read, path))?;
+        Ok((block, len))
+    }
+
+    /// Whether entries of a file with this number may be needed.
+    fn needs(&self, number: u64) -> bool {
+        self.covered
+            .is_none_or(|covered| number >= covered.journal_file)
+    }
+
+    fn with_header(&self, own: FileHeader, note: Slot, len: u64) -> State {
+        let fault = match note {
+            // The note is written when the header is durable.
+            Slot::Used(used) if used.header.number > own.number => {
+                self.needs(used.header.number).then_some(Fault::Older)
+            }
+            Slot::Used(used) if used.header == own => self.too_short(own, used.bytes, len),
+            // A crash came between the header and the note: there is no entry yet.
+            Slot::Used(_) | Slot::Unused => None,
+            Slot::Unknown => self.smaller(own, len),
+        };
+        match fault {
+            Some(fault) => State::Unusable {
+                fault,
+                header: Some(own),
+            },
+            None => State::Used(own),
+        }
+    }
+
+    fn too_short(&self, header: FileHeader, of: u64, len: u64) -> Option<Fault> {
+        (len < of && self.needs(header.number)).then_some(Fault::CutShort { bytes: len, of })
+    }
+
+    fn smaller(&self, header: FileHeader, len: u64) -> Option<Fault> {
+        let covered = self.covered?;
+        let of = self.file_bytes?;
+        let is_needed = header.number >= covered.journal_file;
+        (is_needed && len < of).then_some(Fault::Smaller { bytes: len, of })
+    }
+
+    fn without_header(&self, path: &Path, block: &[u8], note: Slot) -> Result<State, FileError> {
+        let begins_blank = is_blank(block);
+        match note {
+            Slot::Used(Use::OVERWRITTEN) => return Ok(State::Free),
+            Slot::Unused if begins_blank => return Ok(State::Free),
+            _ => {}
+        }
+        let bytes = load(self.env, path)?;
+        let is_blank = begins_blank && is_blank(&bytes);
+        let by_note = match note {
+            Slot::Used(used) => self.by_note(used, &bytes, is_blank),
+            Slot::Unused | Slot::Unknown => is_blank.then_some(State::Free),
+        };
+        Ok(by_note.unwrap_or_else(|| self.by_entries(&bytes, begins_blank)))
+    }
+
+    /// What a file without a header is by its note; none if the note is of an earlier use.
+    fn by_note(&self, used: Use, bytes: &Bytes, is_blank: bool) -> Option<State> {
+        let (number, header) = (used.header.number, Some(used.header));
+        let is_needed = self.needs(number);
+        if is_blank {
+            let fault = Fault::Blank;
+            return Some(match is_needed {
+                true => State::Unusable { fault, header },
+                false => State::Free,
+            });
+        }
+        let first = any_entry(bytes, BLOCK_BYTES as usize);
+        let is_of_this_use = first.is_none_or(|first| first.link.salt == used.header.salt);
+        if !is_of_this_use || (!is_needed && !self.covers(bytes)) {
+            return None;
+        }
+        let fault = self.too_short(used.header, used.bytes, bytes.len() as u64);
+        Some(match fault {
+            Some(fault) => State::Unusable { fault, header },
+            None => State::UsedByNote(used.header),
+        })
+    }
+
+    /// What a file is of which nothing says what it is. Its first entry lies in its second block,
+    /// so without one that is sound it may be that only older ones are left to see.
+    fn by_entries(&self, bytes: &Bytes, begins_blank: bool) -> State {
+        let begins_sound = begins_blank || any_entry(bytes, BLOCK_BYTES as usize).is_some();
+        if begins_sound && self.covers(bytes) {
+            return State::Free;
+        }
+        State::Unusable {
+            fault: Fault::Header,
+            header: None,
+        }
+    }
+
+    /// Whether the checkpoint covers every sound entry in these bytes.
+    fn covers(&self, bytes: &Bytes) -> bool {
+        let Some(covered) = self.covered else {
+            return false;
+        };
+        let mut entries = (0..bytes.len()).filter_map(|at| any_entry(bytes, at));
+        entries.all(|entry| entry.link.sequence <= covered.applied)
+    }
+}
+
+/// The entry of any use at this place.
+fn any_entry(bytes: &Bytes, at: usize) -> Option<entry::Decoded> {
+    let rest = bytes.get(at..)?;
+    let salt = entry::salt(rest).filter(|_| entry::begins(rest))?;
+    entry::decode(&bytes.slice(at..), salt)
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
