@@ -1,6 +1,6 @@
 //! What can go wrong with a request, and what the caller should do about it.
 
-use super::{Actual, Expected, FailedCondition};
+use super::{Actual, Expected, FailedCondition, Shortage};
 use crate::types::{
     MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicId, TopicNameError, limits,
 };
@@ -142,9 +142,10 @@ pub(crate) enum Error {
         cause: String,
     },
     #[error(
-        "the disk is full: free some space, trim or delete topics; the broker goes on by itself"
+        "the disk is full: {0}; free some space, trim or delete topics, or lower disk.reserve_bytes; the broker goes \
+         on by itself"
     )]
-    DiskFull,
+    DiskFull(Shortage),
     #[error("the broker has too much work waiting; try again in {retry_after_ms} ms")]
     Overloaded { retry_after_ms: u64 },
     #[error(
@@ -216,7 +217,7 @@ impl Error {
             | Self::TooManyProducers
             | Self::TooManyErasures
             | Self::RequestTooLarge { .. }
-            | Self::DiskFull
+            | Self::DiskFull(_)
             | Self::Overloaded { .. } => Kind::ResourceExhausted,
             Self::StorageUnavailable { .. } | Self::ShuttingDown => Kind::Unavailable,
             Self::OutcomeUnknown => Kind::OutcomeUnknown,
@@ -251,7 +252,7 @@ impl Error {
             Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
             Self::DamagedRecords { .. } => "DAMAGED_RECORDS",
-            Self::DiskFull => "DISK_FULL",
+            Self::DiskFull(_) => "DISK_FULL",
             Self::Overloaded { .. } => "OVERLOADED",
             Self::StorageUnavailable { .. } => "STORAGE_UNAVAILABLE",
             Self::ShuttingDown => "SHUTTING_DOWN",

@@ -6,6 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
+    path::Path,
     sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -17,10 +19,13 @@ use super::{
     state::{PartitionRef, Topic},
 };
 use crate::{
+    env::{FileSystem, Open},
     storage::{
         checkpoint,
         fault::Meaning,
-        files::{Action, FileError, ensure_dir, remove_tree, replace_file},
+        files::{
+            Action, FileError, ensure_dir, remove_file, remove_tree, replace_file, sync_parent,
+        },
         format::{
             checkpoint::{Checkpoint, Topic as CheckpointTopic},
             topic_file::TopicFile,
@@ -367,30 +372,54 @@ impl Housekeeper {
             self.trimmed.pop();
         }
         while let Some(id) = self.renamed.last() {
-            remove_tree(&*shared.env.files, &shared.dir.deleted_topic(*id))?;
+            remove_deleted(shared, *id)?;
             self.renamed.pop();
         }
         Ok(())
     }
 }
 
-/// Renames a topic's directory if it has one under its own name.
+/// Renames a topic's directory if it has one under its own name. Where that cannot be, as in the
+/// lower layer of an overlay file system, a file of the new name says that the topic is deleted.
 fn rename_topic(shared: &Shared, id: TopicId) -> Result<(), FileError> {
+    let files = &*shared.env.files;
     let (from, to) = (shared.dir.topic(id), shared.dir.deleted_topic(id));
-    if shared
-        .env
-        .files
+    if files
         .exists(&from)
         .map_err(FileError::when(Action::LookFor, &from))?
     {
-        shared
-            .env
-            .files
-            .rename(&from, &to)
-            .map_err(FileError::when(Action::Rename, &to))?;
+        match files.rename(&from, &to) {
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => mark_deleted(files, &to)?,
+            renamed => renamed.map_err(FileError::when(Action::Rename, &to))?,
+        }
     }
     shared.segments.forget_below(&from);
     Ok(())
+}
+
+/// Creates the file that says that a topic is deleted.
+fn mark_deleted(files: &dyn FileSystem, mark: &Path) -> Result<(), FileError> {
+    match files.open(mark, Open::Create) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(FileError::when(Action::Create, mark)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the files of a deleted topic, and then what says that it is deleted.
+fn remove_deleted(shared: &Shared, id: TopicId) -> Result<(), FileError> {
+    let files = &*shared.env.files;
+    let (own, deleted) = (shared.dir.topic(id), shared.dir.deleted_topic(id));
+    match files.read_dir(&deleted) {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            remove_tree(files, &own)?;
+            // Nothing of the topic may come back without its mark.
+            sync_parent(files, &own)?;
+            remove_file(files, &deleted)
+        }
+        _ => remove_tree(files, &deleted),
+    }
 }
 
 /// Writes the files of topics that have changed.
@@ -458,48 +487,6 @@ impl Shared {
 
     pub(super) fn all_topics(&self) -> Vec<Arc<Topic>> {
         self.topics().by_name.values().cloned().collect()
-    }
-
-    /// Refuses appends while the disk has less room than is to be left on it.
-    fn look_for_room(&self) -> Result<(), FileError> {
-        let root = &self.options.data_dir;
-        let available = self
-            .env
-            .files
-            .available_bytes(root)
-            .map_err(FileError::when(Action::LookForRoom, root))?;
-        self.set_disk_full(available < self.options.disk_reserve_bytes);
-        Ok(())
-    }
-
-    fn set_disk_full(&self, full: bool) {
-        if self.disk_full.swap(full, Ordering::AcqRel) != full {
-            if full {
-                tracing::error!("the disk is full: appends are refused until there is room");
-            } else {
-                tracing::info!("there is room on the disk: appends are taken again");
-            }
-        }
-    }
-
-    /// What a round's error means: what passes is tried again in the next one, anything else is
-    /// final.
-    pub(super) fn settle(&self, round: Result<(), FileError>) {
-        match round {
-            Ok(()) => {}
-            Err(error) if error.is_disk_full() => self.set_disk_full(true),
-            Err(error) if error.meaning() == Meaning::Passing => drop(self.unavailable(&error)),
-            Err(error) => self.fail(error.to_string()),
-        }
-    }
-
-    /// As [`settle`](Self::settle), of work that only reads what is there and writes what is
-    /// derived: of that nothing but a failed write or sync is final.
-    pub(super) fn settle_derived(&self, work: Result<(), FileError>) {
-        match work {
-            Err(error) if error.meaning() == Meaning::Damage => drop(self.unavailable(&error)),
-            work => self.settle(work),
-        }
     }
 
     /// What callers are told of an error that passes. Lets go of what is open, which may be what
@@ -582,7 +569,9 @@ impl Broker {
             kept => kept,
         });
         let passing = match &done {
-            Err(error) if error.is_disk_full() => Some(Error::DiskFull),
+            Err(error) if error.is_disk_full() => {
+                return Err(Error::DiskFull(self.shared.note_full()));
+            }
             Err(error) if error.meaning() == Meaning::Passing => Some(Error::StorageUnavailable {
                 cause: error.to_string(),
             }),

@@ -33,6 +33,7 @@ mod open;
 mod pending;
 mod producers;
 mod read;
+mod room;
 mod state;
 mod topics;
 
@@ -44,7 +45,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -64,6 +65,7 @@ pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;
 pub(crate) use producers::Producer;
 pub(crate) use read::{Filter, Read, ReadBatch, Reader, Step};
+pub(crate) use room::Shortage;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
@@ -173,8 +175,8 @@ struct Shared {
     dirty: Mutex<Vec<state::PartitionRef>>,
     /// The last journal entry that has been applied.
     applied: AtomicU64,
-    /// The disk had no room; appends are refused until there is some.
-    disk_full: AtomicBool,
+    /// What the disk has too little of; appends are refused until there is more.
+    shortage: Mutex<Option<Shortage>>,
     /// When it was logged last that storage cannot be read at the moment.
     said_unavailable: Mutex<Option<Duration>>,
     housekeeping: housekeeping::Bell,

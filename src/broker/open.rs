@@ -1,15 +1,12 @@
 //! Opening a data directory: the checkpoint, then the journal behind it, applied with the code that
 //! live commits use.
 
-use std::sync::{
-    Mutex, RwLock,
-    atomic::{AtomicBool, AtomicU64},
-};
+use std::sync::{Mutex, RwLock, atomic::AtomicU64};
 
 use tokio::sync::watch;
 
 use super::{
-    Broker, Options, Shared, clock, commit, housekeeping,
+    Broker, Options, Shared, Shortage, clock, commit, housekeeping,
     keys::{Freeze, KeyMemory},
     lock, memory, producers,
     state::{Logs, Topics},
@@ -41,6 +38,16 @@ pub(crate) enum OpenError {
     /// The journal may have lost what was acknowledged.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
+    /// There is no room for the files of an empty directory.
+    #[error(
+        "the disk has no room for a new data directory: {shortage}; free some space, or lower disk.reserve_bytes and \
+         journal.file_bytes ({file_bytes}): {source}"
+    )]
+    NoRoom {
+        shortage: Shortage,
+        file_bytes: u64,
+        source: FileError,
+    },
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -58,10 +65,43 @@ enum Mode {
     Scan { journaled: FirstOffsets },
 }
 
+impl OpenError {
+    /// Says of a full disk what there is, and what there should be.
+    fn with_shortage(self, env: &Env, options: &Options) -> Self {
+        let source = match self {
+            Self::DataDir(data_dir::Error::File(source))
+            | Self::Journal(journal::OpenError::File(source))
+            | Self::File(source)
+                if source.is_disk_full() =>
+            {
+                source
+            }
+            other => return other,
+        };
+        let (reserve, file_bytes) = (options.disk_reserve_bytes, options.journal_file_bytes);
+        let free = env.files.available_bytes(&options.data_dir).ok().flatten();
+        Self::NoRoom {
+            shortage: Shortage {
+                free,
+                needed: reserve.max(file_bytes),
+                reserve,
+            },
+            file_bytes,
+            source,
+        }
+    }
+}
+
 impl Broker {
     /// Opens a data directory without starting threads: the caller takes the steps that they would.
     pub(crate) fn open_stepped(env: Env, options: Options) -> Result<Self, OpenError> {
+        Self::recover(env.clone(), options.clone())
+            .map_err(|error| error.with_shortage(&env, &options))
+    }
+
+    fn recover(env: Env, options: Options) -> Result<Self, OpenError> {
         let dir = DataDir::open(&env, &options.data_dir)?;
+        warn_if_volatile(&env, &options);
         let found = checkpoint::load(&*env.files, &dir.checkpoint())?;
         let never_written = matches!(found, Found::None);
         let (checkpoint, known) = match found {
@@ -99,7 +139,7 @@ impl Broker {
             queue: commit::Queue::default(),
             dirty: Mutex::default(),
             applied: AtomicU64::new(replay.tip().sequence),
-            disk_full: AtomicBool::new(false),
+            shortage: Mutex::default(),
             said_unavailable: Mutex::default(),
             housekeeping: housekeeping::Bell::default(),
             indexing: housekeeping::Bell::default(),
@@ -131,21 +171,39 @@ impl Broker {
         // A clean stop has left nothing to settle. A new directory gets its first checkpoint before
         // its first entry: from then on, a checkpoint that is missing is known to be lost, and so
         // is a journal file that no checkpoint covers.
+        broker.shared.look_for_room()?;
+        let is_new = never_written && broker.shared.topics().by_name.is_empty();
         if !replay.is_empty() || never_written || matches!(mode, Mode::Scan { .. }) {
-            broker.settle_recovery()?;
+            broker.settle_recovery(is_new)?;
         }
+        broker.make_journal(is_new)?;
         Ok(broker)
     }
 
     /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal
-    /// goes on in a new file. A full disk puts that off.
-    fn settle_recovery(&self) -> Result<(), OpenError> {
+    /// goes on in a new file. A full disk puts that off, but for the first checkpoint there is.
+    fn settle_recovery(&self, is_new: bool) -> Result<(), OpenError> {
         let mut housekeeper = lock(&self.housekeeper);
         match housekeeper.checkpoint(&self.shared, Freeze::Due) {
-            Err(error) if error.meaning() == Meaning::Passing => self.shared.settle(Err(error)),
+            Err(error) if error.meaning() == Meaning::Passing && !is_new => {
+                self.shared.settle(Err(error));
+            }
             settled => settled?,
         }
         Ok(())
+    }
+}
+
+/// Says so where an acknowledgement cannot mean what it should.
+fn warn_if_volatile(env: &Env, options: &Options) {
+    let dir = &options.data_dir;
+    // Not to know is no reason not to start.
+    if let Ok(Some(why)) = env.files.volatile(dir) {
+        tracing::warn!(
+            "data directory {} is on {why}: acknowledged means synced does not hold there, and a power cut takes what \
+             was acknowledged",
+            dir.display()
+        );
     }
 }
 
@@ -176,10 +234,13 @@ impl Shared {
                 Some(stem) => (stem, &mut removed),
                 None => (&entry.name[..], &mut present),
             };
-            if let Some(id) = data_dir::parse_topic(stem).filter(|_| entry.is_dir) {
+            // What says that a topic is deleted may be a file.
+            let counts = entry.is_dir || stem.len() < entry.name.len();
+            if let Some(id) = data_dir::parse_topic(stem).filter(|_| counts) {
                 list.push(id);
             }
         }
+        present.retain(|id| !removed.contains(id));
         if known {
             for topic in checkpoint
                 .topics
@@ -281,8 +342,18 @@ impl Shared {
                 "journal entries are damaged; reading the records that were in them gives DATA_LOSS"
             );
         }
-        if let Some(path) = replay.keep_torn(&self.dir.aside())? {
-            tracing::info!(kept = %path.display(), "cut off the end of the journal, which was never acknowledged");
+        match replay.keep_torn(&self.dir.aside()) {
+            Ok(Some(path)) => {
+                tracing::info!(kept = %path.display(), "cut off the end of the journal, which was never acknowledged");
+            }
+            Ok(None) => {}
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!(
+                    %error,
+                    "cut off the end of the journal, which was never acknowledged; there is no room to keep it"
+                );
+            }
+            Err(error) => return Err(error),
         }
         let logs = match mode {
             Mode::Cut => Logs::Cut(&[]),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, PoisonError},
 };
 
 use super::{
@@ -284,18 +284,6 @@ impl Shared {
             done,
         })?;
         Ok(pending)
-    }
-
-    /// Refuses what would take more room on a full disk.
-    pub(super) fn check_room(&self) -> Result<(), Error> {
-        if self.has_failed() {
-            return Err(Error::ShuttingDown);
-        }
-        if self.disk_full.load(Ordering::Acquire) {
-            Err(Error::DiskFull)
-        } else {
-            Ok(())
-        }
     }
 }
 

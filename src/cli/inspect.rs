@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(super) fn run(flags: &InspectFlags) -> Result<(), Failure> {
-    let report = inspect::inspect(&Env::system(), &flags.dir, flags.verify)
+    let report = inspect::inspect_quiet(&Env::system(), &flags.dir, flags.verify)
         .map_err(|error| Failure::Unusable(error.to_string()))?;
     if flags.json {
         output::json(&report_json(&report))?;

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{Failure, flags::ServeFlags, logging, output};
 use crate::{
-    broker::Broker,
+    broker::{Broker, Error},
     config::{self, Config, Descriptors},
     env::{Env, FileSystem, raise_open_files_limit},
     server::{self, Server},
@@ -156,12 +156,27 @@ async fn open(options: crate::broker::Options, env: Env) -> Result<Arc<Broker>, 
 async fn close(broker: Arc<Broker>) -> Result<(), Failure> {
     let closed = tokio::task::spawn_blocking(move || broker.close()).await;
     match closed {
-        Ok(Ok(())) => {
+        Ok(closed) => stopped(closed),
+        Err(panic) => Err(storage_failed(&panic.to_string())),
+    }
+}
+
+/// What it means for the process how the broker was closed. On a full disk nothing is lost: only
+/// the checkpoint is missing by which the next start would have less to read.
+pub(super) fn stopped(closed: Result<(), Error>) -> Result<(), Failure> {
+    match closed {
+        Ok(()) => {
             info!("stopped");
             Ok(())
         }
-        Ok(Err(error)) => Err(storage_failed(&error.to_string())),
-        Err(panic) => Err(storage_failed(&panic.to_string())),
+        Err(Error::DiskFull(shortage)) => {
+            warn!(
+                "stopped on a full disk: {shortage}; nothing is lost, and the next start reads from the journal what \
+                 found no room in segments"
+            );
+            Ok(())
+        }
+        Err(error) => Err(storage_failed(&error.to_string())),
     }
 }
 

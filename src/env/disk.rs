@@ -13,8 +13,8 @@ use std::{
     fs::{self, OpenOptions, TryLockError},
     io::{self, IoSlice},
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, Once, OnceLock},
 };
 
 use bytes::Bytes;
@@ -23,7 +23,9 @@ use rustix::{
     io::Errno,
 };
 
-use super::{AlignedBuffer, DirEntry, File, FileSystem, LockGuard, Open, mmap};
+#[cfg(target_os = "linux")]
+use super::volatile;
+use super::{AlignedBuffer, DirEntry, File, FileSystem, Lock, LockGuard, Open, mmap};
 
 /// How many slices one gathered write may have (`IOV_MAX` of Linux and the BSDs).
 const SLICES_PER_WRITE: usize = 1024;
@@ -45,9 +47,9 @@ impl FileSystem for Disk {
                 .write(true)
                 .create_new(true)
                 .open(path)?,
-            Open::Direct => open_direct(path)?,
+            Open::Direct => return Ok(Arc::new(open_direct(path)?)),
         };
-        Ok(Arc::new(DiskFile(file)))
+        Ok(Arc::new(DiskFile::buffered(file)))
     }
 
     fn map(&self, path: &Path) -> io::Result<Bytes> {
@@ -104,17 +106,32 @@ impl FileSystem for Disk {
             .create(true)
             .truncate(false)
             .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(DiskLock(file))),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        lock_file(file, Lock::Exclusive)
     }
 
-    fn available_bytes(&self, path: &Path) -> io::Result<u64> {
-        let status = rustix::fs::statvfs(path)?;
-        Ok(status.f_bavail.saturating_mul(status.f_frsize))
+    fn lock_there(&self, path: &Path, lock: Lock) -> io::Result<Box<dyn LockGuard>> {
+        lock_file(fs::File::open(path)?, lock)
     }
+
+    #[cfg(target_os = "linux")]
+    fn volatile(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        volatile::of(path)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn volatile(&self, _: &Path) -> io::Result<Option<&'static str>> {
+        Ok(None)
+    }
+
+    fn available_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
+        Ok(available(&rustix::fs::statvfs(path)?))
+    }
+}
+
+/// The room that a file system says it has. One that has no blocks at all counts none: ramfs, and
+/// many in user space.
+pub(super) fn available(status: &rustix::fs::StatVfs) -> Option<u64> {
+    (status.f_blocks > 0).then(|| status.f_bavail.saturating_mul(status.f_frsize))
 }
 
 /// Opens a file to read, refusing a directory as the other ways to open do.
@@ -127,19 +144,24 @@ fn open_to_read(path: &Path) -> io::Result<fs::File> {
 }
 
 #[cfg(target_os = "linux")]
-fn open_direct(path: &Path) -> io::Result<fs::File> {
+fn open_direct(path: &Path) -> io::Result<DiskFile> {
     match with_flags(OFlags::DIRECT).read(true).write(true).open(path) {
         // How a file system says that it knows no direct I/O.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            OpenOptions::new().read(true).write(true).open(path)
+            open_buffered(path)
         }
-        result => result,
+        opened => Ok(DiskFile::direct(opened?, path, write_all)),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_direct(path: &Path) -> io::Result<fs::File> {
-    OpenOptions::new().read(true).write(true).open(path)
+fn open_direct(path: &Path) -> io::Result<DiskFile> {
+    open_buffered(path)
+}
+
+fn open_buffered(path: &Path) -> io::Result<DiskFile> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    Ok(DiskFile::buffered(file))
 }
 
 /// Lets the operating system forget what it keeps of a file in memory, as far as no process has it
@@ -162,6 +184,18 @@ pub(crate) fn drop_from_cache(_: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+fn lock_file(file: fs::File, lock: Lock) -> io::Result<Box<dyn LockGuard>> {
+    let locked = match lock {
+        Lock::Exclusive => file.try_lock(),
+        Lock::Shared => file.try_lock_shared(),
+    };
+    match locked {
+        Ok(()) => Ok(Box::new(DiskLock(file))),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 fn with_flags(flags: OFlags) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags(flags.bits().cast_signed());
@@ -182,32 +216,52 @@ impl Drop for DiskLock {
 }
 
 /// An open file of the operating system.
-pub(super) struct DiskFile(pub(super) fs::File);
+pub(super) struct DiskFile {
+    file: fs::File,
+    direct: Option<Direct>,
+}
+
+/// What a file that was opened past the cache needs to go on through it.
+///
+/// That a file system lets a file be opened like this says little: one in user space may take one
+/// block and refuse two, and no question that can be asked beforehand has the answer. So the first
+/// write that is refused is done again through the cache, and so is all that follows.
+struct Direct {
+    path: PathBuf,
+    buffered: OnceLock<fs::File>,
+    write: Write,
+}
+
+/// Writes to a file at a position.
+pub(super) type Write = fn(&fs::File, &[&[u8]], u64) -> io::Result<()>;
+
+/// It is said once: every file of the directory is alike.
+static SAID: Once = Once::new();
 
 impl File for DiskFile {
     fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()> {
-        self.0.read_exact_at(into, position)
+        self.past_or_through_cache(|file| file.read_exact_at(into, position))
     }
 
     fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
-        match slices {
-            [] => Ok(()),
-            [one] => self.0.write_all_at(one, position),
-            many => self.write_gathered(many, position),
-        }
+        let write = self
+            .direct
+            .as_ref()
+            .map_or(write_all as Write, |direct| direct.write);
+        self.past_or_through_cache(|file| write(file, slices, position))
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         let before = self.len()?;
-        let result = match self.reserve(len) {
+        let result = match reserve(&self.file, len) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(before, len),
             result => result.map_err(Into::into),
         };
@@ -219,40 +273,53 @@ impl File for DiskFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.current().sync_data()
     }
 }
 
 impl DiskFile {
-    fn write_gathered(&self, slices: &[&[u8]], mut position: u64) -> io::Result<()> {
-        let mut slices: Vec<_> = slices
-            .iter()
-            .filter(|slice| !slice.is_empty())
-            .map(|&s| IoSlice::new(s))
-            .collect();
-        let mut rest = slices.as_mut_slice();
-        while !rest.is_empty() {
-            match rustix::io::pwritev(&self.0, &rest[..rest.len().min(SLICES_PER_WRITE)], position)
-            {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    position += written as u64;
-                    IoSlice::advance_slices(&mut rest, written);
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    /// A file that is read and written through the cache.
+    pub(super) fn buffered(file: fs::File) -> Self {
+        Self { file, direct: None }
     }
 
-    fn reserve(&self, len: u64) -> Result<(), Errno> {
-        if len == 0 {
-            return Ok(()); // Which `fallocate` takes for a mistake.
+    /// A file that was opened past the cache, by this path. `write` writes to it.
+    pub(super) fn direct(file: fs::File, path: &Path, write: Write) -> Self {
+        let direct = Direct {
+            path: path.to_owned(),
+            buffered: OnceLock::new(),
+            write,
+        };
+        Self {
+            file,
+            direct: Some(direct),
         }
-        rustix::io::retry_on_intr(|| {
-            rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len)
-        })
+    }
+
+    /// The handle that is read from and written to.
+    fn current(&self) -> &fs::File {
+        let buffered = self
+            .direct
+            .as_ref()
+            .and_then(|direct| direct.buffered.get());
+        buffered.unwrap_or(&self.file)
+    }
+
+    /// Reads or writes; through the cache where the file system refuses to do it past the cache.
+    fn past_or_through_cache(
+        &self,
+        mut act: impl FnMut(&fs::File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let file = self.current();
+        let done = act(file);
+        let (Err(error), Some(direct)) = (&done, &self.direct) else {
+            return done;
+        };
+        let is_refused = error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+        if !is_refused || !std::ptr::eq(file, &raw const self.file) {
+            return done;
+        }
+        act(direct.reopen()?)
     }
 
     /// Takes room where the file system cannot reserve it: by using it.
@@ -262,8 +329,58 @@ impl DiskFile {
         zeros.extend(&vec![0; ZEROS_PER_WRITE]);
         for position in (from..to).step_by(ZEROS_PER_WRITE) {
             let len = (to - position).min(ZEROS_PER_WRITE as u64) as usize;
-            self.0.write_all_at(&zeros.as_slice()[..len], position)?;
+            self.write_all_at(&[&zeros.as_slice()[..len]], position)?;
         }
         Ok(())
     }
+}
+
+impl Direct {
+    fn reopen(&self) -> io::Result<&fs::File> {
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        SAID.call_once(|| {
+            tracing::warn!(
+                path = %self.path.display(),
+                "the file system opens files for direct I/O and then refuses it; they are written through the cache"
+            );
+        });
+        Ok(self.buffered.get_or_init(|| file))
+    }
+}
+
+/// Writes all of the slices, one behind the other.
+pub(super) fn write_all(file: &fs::File, slices: &[&[u8]], position: u64) -> io::Result<()> {
+    match slices {
+        [] => Ok(()),
+        [one] => file.write_all_at(one, position),
+        many => write_gathered(file, many, position),
+    }
+}
+
+fn write_gathered(file: &fs::File, slices: &[&[u8]], mut position: u64) -> io::Result<()> {
+    let mut slices: Vec<_> = slices
+        .iter()
+        .filter(|slice| !slice.is_empty())
+        .map(|&s| IoSlice::new(s))
+        .collect();
+    let mut rest = slices.as_mut_slice();
+    while !rest.is_empty() {
+        match rustix::io::pwritev(file, &rest[..rest.len().min(SLICES_PER_WRITE)], position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                position += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn reserve(file: &fs::File, len: u64) -> Result<(), Errno> {
+    if len == 0 {
+        return Ok(()); // Which `fallocate` takes for a mistake.
+    }
+    rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len))
 }

@@ -37,6 +37,8 @@ pub(crate) mod sim;
 mod system;
 #[cfg(test)]
 mod tests;
+#[cfg(target_os = "linux")]
+mod volatile;
 
 pub(crate) use aligned::AlignedBuffer;
 pub(crate) use descriptors::SpareDescriptor;
@@ -115,7 +117,8 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
     /// Gives a file another name in the same file system, replacing a file of that name atomically.
-    /// A directory can be moved to a name that is free.
+    /// A directory can be moved to a name that is free; `CrossesDevices` where the file system
+    /// cannot do it although both names are in it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name. Open handles and maps go on working.
@@ -128,11 +131,20 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Takes the exclusive lock on a file, which is created if need be, without waiting:
-    /// `WouldBlock` if another process or handle has it. Dropping the guard releases it.
+    /// `WouldBlock` if another process or handle has it or shares it. Dropping the guard releases
+    /// it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
 
-    /// How many bytes can still be written to the file system that holds `path`.
-    fn available_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// As [`lock`](Self::lock) of what is there, and nothing is created or written: a file or a
+    /// directory. A lock that is shared keeps only exclusive ones out.
+    fn lock_there(&self, path: &Path, lock: Lock) -> io::Result<Box<dyn LockGuard>>;
+
+    /// Why a sync makes nothing durable in the file system that holds `path`, if that is known.
+    fn volatile(&self, path: &Path) -> io::Result<Option<&'static str>>;
+
+    /// How many bytes can still be written to the file system that holds `path`; none if that does
+    /// not say.
+    fn available_bytes(&self, path: &Path) -> io::Result<Option<u64>>;
 }
 
 /// An open file. All calls are positioned; handles share nothing but the file.
@@ -157,6 +169,15 @@ pub(crate) trait File: Send + Sync + 'static {
 
     /// Makes what was written, and the length, durable.
     fn sync_data(&self) -> io::Result<()>;
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// By one holder.
+    Exclusive,
+    /// By as many as want to share it.
+    Shared,
 }
 
 /// Holds a file lock until it is dropped.

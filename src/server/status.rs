@@ -13,7 +13,7 @@ use super::limits::{
     MAX_CONFLICT_BYTES, MAX_CONFLICT_MESSAGE_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_CHARS,
 };
 use crate::{
-    broker::{Actual, Error, FailedCondition, Kind},
+    broker::{Actual, Error, FailedCondition, Kind, Shortage},
     proto::{self, Conflict},
     types::{SettingError, limits},
 };
@@ -226,12 +226,12 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         ],
         Error::MalformedCondition { index, .. } => vec![("index", index.to_string())],
         Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
+        Error::DiskFull(shortage) => disk_full(*shortage),
         Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
         Error::MalformedRequest { .. }
         | Error::TooManyProducers
         | Error::TooManyErasures
         | Error::EmptyAppend
-        | Error::DiskFull
         | Error::Overloaded { .. }
         | Error::StorageUnavailable { .. }
         | Error::ShuttingDown
@@ -355,6 +355,17 @@ fn of_producers(error: &Error) -> Vec<(&'static str, String)> {
         ],
         _ => Vec::new(),
     }
+}
+
+fn disk_full(shortage: Shortage) -> Vec<(&'static str, String)> {
+    let mut pairs = vec![
+        ("needed", shortage.needed.to_string()),
+        ("disk.reserve_bytes", shortage.reserve.to_string()),
+    ];
+    if let Some(free) = shortage.free {
+        pairs.push(("free", free.to_string()));
+    }
+    pairs
 }
 
 fn owned(pairs: impl IntoIterator<Item = (&'static str, String)>) -> HashMap<String, String> {

@@ -14,20 +14,24 @@ use super::{
     },
 };
 use crate::{
-    env::{Env, LockGuard},
+    env::{Env, Lock, LockGuard},
     types::TopicId,
 };
 
-/// A data directory, locked.
+/// A data directory, locked: the file `lock`, and the directory itself, which nobody can remove by
+/// mistake while its content stays.
 pub(crate) struct DataDir {
     root: PathBuf,
-    lock: Mutex<Option<Box<dyn LockGuard>>>,
+    locks: Mutex<Vec<Box<dyn LockGuard>>>,
 }
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("data directory {} is in use by another broker; stop it or choose another directory", path.display())]
+    #[error(
+        "data directory {} is in use by another broker, or being inspected; stop it or choose another directory",
+        path.display()
+    )]
     InUse { path: PathBuf },
     #[error(
         "data directory {} cannot be written to ({source}); give this user the right to write it, or choose \
@@ -56,6 +60,7 @@ impl DataDir {
         let files = &*env.files;
         create_with_parents(env, root)?;
         check_ours(env, root)?;
+        let mut locks = lock_dir(env, root, Lock::Exclusive)?;
         let lock = files
             .lock(&root.join("lock"))
             .map_err(|source| match source.kind() {
@@ -67,9 +72,10 @@ impl DataDir {
                     source,
                 },
             })?;
+        locks.push(lock);
         let dir = Self {
             root: root.to_owned(),
-            lock: Mutex::new(Some(lock)),
+            locks: Mutex::new(locks),
         };
         // Looked at again under the lock: another broker may have been faster.
         if !check_ours(env, root)? {
@@ -88,7 +94,10 @@ impl DataDir {
 
     /// Gives the directory free for another broker. Nothing may be written to it after this.
     pub(crate) fn release(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.locks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     fn identity(&self) -> PathBuf {
@@ -120,9 +129,53 @@ impl DataDir {
         self.topics().join(id.to_string())
     }
 
-    /// The name that a topic's directory has from its deletion until it is removed.
+    /// The name that a topic's directory has from its deletion until it is removed; or that of a
+    /// file which says the same, where the directory cannot be renamed.
     pub(crate) fn deleted_topic(&self, id: TopicId) -> PathBuf {
         self.topics().join(format!("{id}.deleted"))
+    }
+}
+
+/// A data directory that nobody changes while this lives, for the caller who only looks. Nothing is
+/// written.
+pub(crate) struct Quiet {
+    _locks: Vec<Box<dyn LockGuard>>,
+}
+
+impl Quiet {
+    /// Makes sure that no broker uses a directory, and that none begins to.
+    pub(crate) fn hold(env: &Env, root: &Path) -> Result<Self, Error> {
+        let mut locks = lock_dir(env, root, Lock::Shared)?;
+        // A broker may know of this lock only.
+        let file = lock_if_possible(env, root, &root.join("lock"), Lock::Shared)?;
+        locks.extend(file);
+        Ok(Self { _locks: locks })
+    }
+}
+
+/// Locks the directory itself, where its file system can.
+fn lock_dir(env: &Env, root: &Path, lock: Lock) -> Result<Vec<Box<dyn LockGuard>>, Error> {
+    let locked = lock_if_possible(env, root, root, lock)?;
+    Ok(locked.into_iter().collect())
+}
+
+/// Locks something in a data directory. Only another's lock is an error: some file systems lock
+/// files alone, or nothing that is open to read only.
+fn lock_if_possible(
+    env: &Env,
+    root: &Path,
+    path: &Path,
+    lock: Lock,
+) -> Result<Option<Box<dyn LockGuard>>, Error> {
+    match env.files.lock_there(path, lock) {
+        Ok(guard) => Ok(Some(guard)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::InUse {
+            path: root.to_owned(),
+        }),
+        Err(error) => {
+            tracing::debug!(path = %path.display(), %error, "cannot be locked");
+            Ok(None)
+        }
     }
 }
 

@@ -88,7 +88,8 @@ impl Broker {
         let shared = &self.shared;
         let topic = shared.topics().find(topic)?;
         let (partition, hash) = entity(&topic, key)?;
-        shared.check_room()?;
+        // Not whether there is room: like a trim, it takes some in the journal and gives some back.
+        shared.check_running()?;
         if lock(&shared.erasures).waiting().count() >= limits::MAX_ERASURES {
             return Err(Error::TooManyErasures);
         }

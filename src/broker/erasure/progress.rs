@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::Erasures;
 use crate::{
-    broker::{Shared, lock, state::PartitionRef},
+    broker::{Shared, Shortage, lock, state::PartitionRef},
     storage::{files::FileError, format::erasure::Erasure},
 };
 
@@ -17,10 +17,10 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 pub(super) enum Problem {
     /// A segment is written anew beside the old one, and would leave less room on the disk than is
     /// to be left there.
-    #[error("the disk has no room to write a segment of {bytes} bytes anew")]
-    NoRoom { bytes: u64 },
-    #[error("the disk is full")]
-    DiskFull,
+    #[error("the disk has no room to write a segment of {bytes} bytes anew: {shortage}")]
+    NoRoom { bytes: u64, shortage: Shortage },
+    #[error("the disk is full: {0}")]
+    DiskFull(Shortage),
     #[error("a file cannot be read now: {0}")]
     Unreadable(FileError),
     #[error("what it has in files cannot be found: {0}")]

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use super::{Masks, progress::Problem};
 use crate::{
-    broker::{Broker, Shared, keys::Freeze, lock, state::PartitionRef},
+    broker::{Broker, Shared, Shortage, keys::Freeze, lock, state::PartitionRef},
     storage::{
         fault::Meaning,
         files::{Action, FileError, remove_tree},
@@ -38,6 +38,8 @@ use crate::{
 enum Incomplete {
     /// It is tried again later.
     Problem(Problem),
+    /// As `Problem`: there was no room.
+    DiskFull,
     /// The broker is being closed: the next start does it.
     Closing,
     File(FileError),
@@ -47,7 +49,7 @@ impl From<FileError> for Incomplete {
     fn from(error: FileError) -> Self {
         match error.meaning() {
             Meaning::Fatal => Self::File(error),
-            _ if error.is_disk_full() => Self::Problem(Problem::DiskFull),
+            _ if error.is_disk_full() => Self::DiskFull,
             Meaning::Passing | Meaning::Damage => Self::Problem(Problem::Unreadable(error)),
         }
     }
@@ -69,6 +71,10 @@ impl Broker {
             match self.scrub_partition(&partition, &erasures) {
                 Ok(()) => gone.push((partition, erasures)),
                 Err(Incomplete::Problem(problem)) => {
+                    shared.note_problem(&partition, &erasures, &problem);
+                }
+                Err(Incomplete::DiskFull) => {
+                    let problem = Problem::DiskFull(shared.shortage_now());
                     shared.note_problem(&partition, &erasures, &problem);
                 }
                 Err(Incomplete::Closing) => return Ok(()),
@@ -199,14 +205,16 @@ impl Shared {
     /// Makes sure that the disk has room for another file of this size, and for what is to be left
     /// there: a file that fills the disk for a moment would have appends refused.
     fn check_room_beside(&self, bytes: u64) -> Result<(), Incomplete> {
-        let root = &self.options.data_dir;
-        let available = self
-            .env
-            .files
-            .available_bytes(root)
-            .map_err(FileError::when(Action::LookForRoom, root))?;
-        if available < bytes.saturating_add(self.options.disk_reserve_bytes) {
-            return Err(Incomplete::Problem(Problem::NoRoom { bytes }));
+        let free = self.free_bytes()?;
+        let reserve = self.options.disk_reserve_bytes;
+        let needed = bytes.saturating_add(reserve);
+        if free.is_some_and(|free| free < needed) {
+            let shortage = Shortage {
+                free,
+                needed,
+                reserve,
+            };
+            return Err(Incomplete::Problem(Problem::NoRoom { bytes, shortage }));
         }
         Ok(())
     }

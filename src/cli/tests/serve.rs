@@ -3,7 +3,8 @@
 use std::{net::TcpListener, sync::Arc};
 
 use crate::{
-    cli::serve::serve,
+    broker::Broker,
+    cli::serve::{serve, stopped},
     client::{Batch, Client, Error, NewTopic, Record},
     config::Config,
     env::{
@@ -96,4 +97,33 @@ async fn a_directory_that_cannot_be_used_ends_the_process_with_its_own_code() {
         .expect_err("nothing can be written");
     assert_eq!(failure.code(), 78);
     assert!(failure.to_string().contains("/data"), "{failure}");
+}
+
+/// Nothing has failed, and nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_on_a_full_disk_is_a_stop() {
+    let disk = SimDisk::new(7);
+    let (config, _) = configuration();
+    let broker = Broker::open(env(&disk), config.broker()).expect("nothing fails yet");
+    let created = broker.create_topic("t", 1, &[].into());
+    created
+        .expect("it is a good name")
+        .await
+        .expect("nothing fails yet");
+    disk.set_capacity(0);
+    let stopped = stopped(broker.close());
+    assert!(stopped.is_ok(), "{stopped:?}");
+
+    disk.set_capacity(1 << 40);
+    let broker = Broker::open(env(&disk), config.broker()).expect("there is room again");
+    assert_eq!(
+        broker.list_topics("", "", 10).0.len(),
+        1,
+        "it is read from the journal"
+    );
+    stopped_cleanly(&broker);
+}
+
+fn stopped_cleanly(broker: &Broker) {
+    stopped(broker.close()).expect("nothing fails");
 }

@@ -15,7 +15,7 @@ use super::{
     handle::{SimFile, SimLock, SimMap},
     names::NodeId,
 };
-use crate::env::{DirEntry, File, FileSystem, LockGuard, Open};
+use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard, Open};
 
 /// An operation that happens, or fails in a way of its own.
 pub(super) struct Started<'a> {
@@ -117,6 +117,28 @@ impl SimDisk {
             Ok(_) if machine.read_only => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             found => Ok((machine, found?)),
         }
+    }
+}
+
+impl SimDisk {
+    fn take_lock(
+        &self,
+        mut machine: MutexGuard<'_, Machine>,
+        node: NodeId,
+        lock: Lock,
+    ) -> io::Result<Box<dyn LockGuard>> {
+        let is_in_the_way = |(held, how): &(NodeId, Lock)| {
+            *held == node && (lock == Lock::Exclusive || *how == Lock::Exclusive)
+        };
+        if machine.locks.iter().any(is_in_the_way) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        machine.locks.push((node, lock));
+        drop(machine);
+        Ok(Box::new(SimLock {
+            disk: self.clone(),
+            node,
+        }))
     }
 }
 
@@ -261,22 +283,24 @@ impl FileSystem for SimDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
-        let (mut machine, node) = self.find_to_lock(path)?;
-        if machine.locks.contains(&node) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        machine.locks.push(node);
-        drop(machine);
-        Ok(Box::new(SimLock {
-            disk: self.clone(),
-            node,
-        }))
+        let (machine, node) = self.find_to_lock(path)?;
+        self.take_lock(machine, node, Lock::Exclusive)
     }
 
-    fn available_bytes(&self, path: &Path) -> io::Result<u64> {
+    fn lock_there(&self, path: &Path, lock: Lock) -> io::Result<Box<dyn LockGuard>> {
+        let Started { machine, .. } = self.begin(OpKind::Lock, path, format_args!(""))?;
+        let node = machine.tree.find(path)?;
+        self.take_lock(machine, node, lock)
+    }
+
+    fn volatile(&self, _: &Path) -> io::Result<Option<&'static str>> {
+        Ok(None)
+    }
+
+    fn available_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
         let Started { machine, .. } = self.begin(OpKind::Ask, path, format_args!(""))?;
         machine.tree.find(path)?;
-        Ok(machine.tree.available())
+        Ok(machine.tells_room.then(|| machine.tree.available()))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Faults on request: which operation fails, where, when and how.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use rustix::io::Errno;
 
@@ -26,7 +29,7 @@ pub(crate) enum OpKind {
     Map,
     /// Listing a directory.
     ReadDir,
-    /// Taking a lock on an existing file.
+    /// Taking a lock on an existing file or directory.
     Lock,
     /// Asking whether a name exists, how long a file is, how much room there is.
     Ask,
@@ -69,6 +72,7 @@ impl OpKind {
 pub(crate) struct Fault {
     kind: OpKind,
     path: Option<String>,
+    exactly: Option<PathBuf>,
     /// How many matching operations still go through first.
     skip: u64,
     /// How many matching operations fail then.
@@ -91,6 +95,7 @@ impl Fault {
         Self {
             kind,
             path: None,
+            exactly: None,
             skip: 0,
             times: 1,
             error: Error::Number(EIO),
@@ -102,6 +107,12 @@ impl Fault {
     /// a rename.
     pub(crate) fn in_path(mut self, text: &str) -> Self {
         self.path = Some(text.to_owned());
+        self
+    }
+
+    /// Only on this path.
+    pub(crate) fn at(mut self, path: &Path) -> Self {
+        self.exactly = Some(path.to_owned());
         self
     }
 
@@ -144,6 +155,7 @@ impl Fault {
     /// The failure of an operation that this fault hits.
     pub(super) fn hit(&mut self, kind: OpKind, path: &Path) -> Option<Failure> {
         if self.kind != kind
+            || self.exactly.as_deref().is_some_and(|only| only != path)
             || self
                 .path
                 .as_ref()

@@ -174,7 +174,11 @@ impl LockGuard for SimLock {}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.disk.machine().locks.retain(|&node| node != self.node);
+        let locks = &mut self.disk.machine().locks;
+        // Those that share a lock are alike.
+        if let Some(at) = locks.iter().position(|(node, _)| *node == self.node) {
+            locks.swap_remove(at);
+        }
     }
 }
 

@@ -23,6 +23,8 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
+use super::Lock;
+
 mod clock;
 mod content;
 mod crash;
@@ -61,6 +63,8 @@ struct Machine {
     tree: Tree,
     powered: bool,
     read_only: bool,
+    /// Whether the disk says how much room it has.
+    tells_room: bool,
     /// How many mutating operations were begun.
     operations: u64,
     crash: Option<CrashPoint>,
@@ -68,7 +72,8 @@ struct Machine {
     holds: BTreeMap<OpKind, Held>,
     /// How many maps of each file are alive.
     maps: BTreeMap<NodeId, u64>,
-    locks: Vec<NodeId>,
+    /// Who holds which lock, and how.
+    locks: Vec<(NodeId, Lock)>,
     stats: Stats,
     trace: Option<Vec<String>>,
     dice: Dice,
@@ -99,6 +104,7 @@ impl SimDisk {
             tree,
             powered: true,
             read_only: false,
+            tells_room: true,
             operations: 0,
             crash: None,
             faults: Vec::new(),
@@ -212,6 +218,11 @@ impl SimDisk {
     /// Makes the disk refuse every change, or accept changes again.
     pub(crate) fn set_read_only(&self, read_only: bool) {
         self.machine().read_only = read_only;
+    }
+
+    /// Keeps the disk from saying how much room it has, as file systems do that do not count it.
+    pub(crate) fn hide_room(&self) {
+        self.machine().tells_room = false;
     }
 
     /// Makes operations of this kind wait as long as the hold lives, as a hung disk does. The end

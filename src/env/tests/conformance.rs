@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::env::{AlignedBuffer, DIRECT_ALIGNMENT, DirEntry, Env, FileSystem, Open, sim::SimDisk};
+use crate::env::{
+    AlignedBuffer, DIRECT_ALIGNMENT, DirEntry, Env, FileSystem, Lock, Open, sim::SimDisk,
+};
 
 /// A directory on a file system under test.
 struct Place {
@@ -389,6 +391,36 @@ fn directories_are_created_once_and_removed_empty() {
 }
 
 #[test]
+fn what_is_there_can_be_locked_a_directory_too_and_shared_by_those_that_only_look() {
+    everywhere(|place| {
+        let file = place.put("file", b"");
+        for path in [&place.dir, &file] {
+            let lock = |how| place.files.lock_there(path, how);
+            let exclusive = lock(Lock::Exclusive).unwrap();
+            assert_eq!(kind(lock(Lock::Exclusive)), ErrorKind::WouldBlock);
+            assert_eq!(kind(lock(Lock::Shared)), ErrorKind::WouldBlock);
+            drop(exclusive);
+            let shared = [lock(Lock::Shared).unwrap(), lock(Lock::Shared).unwrap()];
+            assert_eq!(kind(lock(Lock::Exclusive)), ErrorKind::WouldBlock);
+            drop(shared);
+            let _again = lock(Lock::Exclusive).unwrap();
+        }
+        let exclusive = place.files.lock(&file).unwrap();
+        assert_eq!(
+            kind(place.files.lock_there(&file, Lock::Shared)),
+            ErrorKind::WouldBlock
+        );
+        drop(exclusive);
+        let none = place.path("none");
+        assert_eq!(
+            kind(place.files.lock_there(&none, Lock::Shared)),
+            ErrorKind::NotFound
+        );
+        assert!(!place.files.exists(&none).unwrap());
+    });
+}
+
+#[test]
 fn a_lock_creates_its_file_excludes_others_and_ends_with_its_guard() {
     everywhere(|place| {
         let path = place.path("lock");
@@ -461,7 +493,7 @@ fn misaligned_direct_writes_are_refused_where_the_disk_is_direct() {
 #[test]
 fn available_bytes_are_those_of_the_file_system_that_holds_the_path() {
     everywhere(|place| {
-        assert!(place.files.available_bytes(&place.dir).unwrap() > 0);
+        assert!(place.files.available_bytes(&place.dir).unwrap() > Some(0));
         assert_eq!(
             kind(place.files.available_bytes(&place.path("no"))),
             ErrorKind::NotFound

@@ -182,13 +182,16 @@ fn after_a_failed_directory_sync_no_later_one_makes_its_names_durable() {
 fn a_full_disk_takes_what_fits_and_nothing_that_is_new() {
     let (disk, file) = disk_with(&[1; 4096]);
     disk.set_capacity(3 * 4096);
-    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), 2 * 4096);
+    assert_eq!(
+        disk.available_bytes(Path::new("/")).unwrap(),
+        Some(2 * 4096)
+    );
     assert_eq!(
         kind(file.write_all_at(&[&[2; 20_000]], 4096)),
         ErrorKind::StorageFull
     );
     assert_eq!(file.len().unwrap(), 3 * 4096);
-    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), 0);
+    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), Some(0));
     assert_eq!(
         kind(disk.open(Path::new("/new"), Open::Create)),
         ErrorKind::StorageFull
@@ -209,7 +212,7 @@ fn a_full_disk_takes_what_fits_and_nothing_that_is_new() {
     file.sync_data().unwrap();
     disk.rename(Path::new(FILE), Path::new("/moved")).unwrap();
     file.set_len(5000).unwrap();
-    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), 4096);
+    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), Some(4096));
 }
 
 #[test]
@@ -217,7 +220,7 @@ fn reserved_room_is_there_when_the_disk_is_full() {
     let (disk, file) = disk_with(b"abc");
     disk.set_capacity(4 * 4096);
     file.allocate(4 * 4096).unwrap();
-    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), 0);
+    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), Some(0));
     file.write_all_at(&[&[1; 4 * 4096]], 0).unwrap();
     assert_eq!(disk.stats().disk_full, 0);
 }
@@ -227,9 +230,9 @@ fn a_removed_file_gives_its_room_back_when_it_is_closed() {
     let (disk, file) = disk_with(&[1; 8192]);
     disk.set_capacity(8192);
     disk.remove_file(Path::new(FILE)).unwrap();
-    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), 0);
+    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), Some(0));
     drop(file);
-    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), 8192);
+    assert_eq!(disk.available_bytes(Path::new("/")).unwrap(), Some(8192));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
-    broker::{Actual, Condition, Error, Expected, FailedCondition},
+    broker::{Actual, Condition, Error, Expected, FailedCondition, Shortage},
     proto::{self, Conflict},
     server::status::{of_undecoded, too_large},
     types::{
@@ -46,7 +46,7 @@ fn every_error() -> Vec<Error> {
             | Error::RequestTooLarge { .. }
             | Error::OffsetOutOfRange { .. }
             | Error::DamagedRecords { .. }
-            | Error::DiskFull
+            | Error::DiskFull(_)
             | Error::Overloaded { .. }
             | Error::StorageUnavailable { .. }
             | Error::ShuttingDown
@@ -163,7 +163,11 @@ fn of_requests() -> Vec<Error> {
             count: 1_001,
             limit: 1_000,
         },
-        Error::DiskFull,
+        Error::DiskFull(Shortage {
+            free: Some(4096),
+            needed: 1 << 20,
+            reserve: 1 << 20,
+        }),
         Error::Overloaded {
             retry_after_ms: 250,
         },

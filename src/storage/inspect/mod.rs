@@ -1,8 +1,8 @@
-//! What a data directory holds, found out without writing to it or locking it.
+//! What a data directory holds, found out without writing to it.
 //!
-//! A look from outside: it opens files to read only, so it works on a read-only copy, and beside a
-//! broker that serves the directory. What that broker changes meanwhile may show as a torn end or
-//! as a file that has gone; for an answer that counts it must be stopped first.
+//! A look from outside: it opens files to read only, so it works on a read-only copy. A directory
+//! that a broker is using changes while it is looked at; [`inspect_quiet`] refuses it. Files that
+//! change all the same are damaged at worst.
 //!
 //! The state is what the next start would make of it: the checkpoint, then the journal behind it.
 //! Damage never ends the look; it is listed.
@@ -83,8 +83,9 @@ impl State {
     fn load(env: &Env, checkpoint: Option<&checkpoint::Checkpoint>, dirs: &TopicDirs) -> Self {
         let mut state = Self::default();
         let Some(checkpoint) = checkpoint else {
-            dirs.present
-                .iter()
+            let present = dirs.present.iter();
+            present
+                .filter(|(id, _)| !dirs.is_deleted(*id))
                 .for_each(|(id, dir)| state.load_file(env, *id, dir));
             return state;
         };
@@ -148,6 +149,16 @@ impl State {
         };
         self.erasures.iter().filter_map(described).collect()
     }
+}
+
+/// As [`inspect`], of a directory that no broker uses meanwhile.
+pub(crate) fn inspect_quiet(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
+    // What is not there, or is not a data directory, has errors of its own.
+    let _quiet = match env.files.exists(&dir.join("taffrail")) {
+        Ok(true) => Some(data_dir::Quiet::hold(env, dir)?),
+        _ => None,
+    };
+    inspect(env, dir, verify)
 }
 
 /// Looks at the data directory `dir`. With `verify`, every frame of every segment is checked;
@@ -321,7 +332,9 @@ impl TopicDirs {
                 Some(stem) => (stem, &mut dirs.deleted),
                 None => (&entry.name[..], &mut dirs.present),
             };
-            if let Some(id) = data_dir::parse_topic(stem).filter(|_| entry.is_dir) {
+            // What says that a topic is deleted may be a file.
+            let counts = entry.is_dir || stem.len() < entry.name.len();
+            if let Some(id) = data_dir::parse_topic(stem).filter(|_| counts) {
                 list.push((id, path.join(&entry.name)));
             }
         }

@@ -14,6 +14,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -203,11 +204,9 @@ impl Replay {
                         bytes
                     }
                 };
-                let at = usize::try_from(place.position).expect("a journal file fits memory");
-                Ok(
-                    entry::decode(&bytes.slice(at..at + place.length), place.salt)
-                        .expect("the survey has decoded this entry, and nothing has written since"),
-                )
+                decode_at(&bytes, place.position, place.salt)
+                    .filter(|decoded| decoded.checksum == place.checksum)
+                    .ok_or_else(|| changed(&place.path))
             })
     }
 
@@ -491,6 +490,12 @@ impl Walk {
             applied,
         }
     }
+}
+
+/// A journal file is not as it was a moment ago: another program writes to it.
+fn changed(path: &Path) -> FileError {
+    let error = io::Error::new(io::ErrorKind::InvalidData, "it changes while it is read");
+    FileError::when(Action::Read, path)(error)
 }
 
 /// The entry at `position`, or at the next block: a write is padded to whole blocks.

@@ -180,6 +180,11 @@ impl Ring {
         self.lock().given_up = Some(sequence);
     }
 
+    /// Whether there is no file at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().created == 0
+    }
+
     /// Makes sure that there is a second file, so that a full disk never keeps the journal from
     /// going on behind a checkpoint.
     pub(crate) fn ensure_two(&self) -> Result<(), FileError> {
@@ -344,8 +349,8 @@ impl Ring {
             None if state.created < self.options.files => {
                 let path = self.dir.join(format!("{}.journal", state.created + 1));
                 match self.create(&path, fill) {
-                    // Another file will be released.
-                    Err(error) if error.is_disk_full() && state.created > 0 => return Ok(None),
+                    // Another file will be released, or there will be room again.
+                    Err(error) if error.is_disk_full() => return Ok(None),
                     created => created?,
                 }
                 state.created += 1;

@@ -1,13 +1,19 @@
 //! Directories that a broker must not use, and one that it may although its identity is damaged.
 
+use std::path::Path;
+
 use super::{
-    Broker, SimDisk, create, fill, ids, open_with, opened, options, put, stopped_cleanly, tree,
+    Broker, SimDisk, create, fill, ids, now, open_with, opened, options, put, stopped_cleanly, tree,
 };
 use crate::{
-    env::{FileSystem, sim::CrashMode},
+    env::{
+        FileSystem,
+        sim::{CrashMode, Fault, OpKind},
+    },
     storage::{
         data_dir,
         format::{VERSION, crc32},
+        inspect::inspect_quiet,
     },
 };
 
@@ -123,4 +129,106 @@ fn a_first_start_that_was_cut_off_anywhere_leaves_a_directory_that_is_ours() {
             fill(&broker, 0, 2);
         }
     }
+}
+
+/// As in the lower layer of an overlay file system.
+#[test]
+fn a_topic_whose_directory_cannot_be_renamed_is_deleted_all_the_same() {
+    let delete = |broker: &Broker| {
+        let deleted = broker.delete_topic("t").expect("it is there");
+        broker.commit_all();
+        now(deleted).expect("an answer").expect("it is deleted");
+    };
+    let topics = |disk: &SimDisk| disk.read_dir("/data/topics".as_ref()).expect("it is there");
+    let whole = stopped_cleanly(20);
+    let t = Path::new("/data/topics").join(&topics(&whole)[0].name);
+    let cannot = || {
+        Fault::on(OpKind::Rename)
+            .at(&t)
+            .error(std::io::ErrorKind::CrossesDevices)
+            .for_ever()
+    };
+    create(&opened(&whole, 1), "u", 1);
+    let whole = whole.power_cut(1, CrashMode::KeepAllDurable);
+    let there = |broker: &Broker| broker.list_topics("", "", 10).0.len();
+
+    let disk = whole.fork();
+    disk.inject(cannot());
+    let broker = opened(&disk, 2);
+    delete(&broker);
+    broker.close().expect("it is removed in its place");
+    assert_eq!(topics(&disk).len(), 1, "{:?}", topics(&disk));
+    assert_eq!(there(&opened(&disk, 3)), 1);
+
+    // Wherever the power fails meanwhile, and with or without a checkpoint at the next start.
+    for operation in 1.. {
+        let disk = whole.fork();
+        disk.inject(cannot());
+        let broker = opened(&disk, 2);
+        delete(&broker);
+        disk.crash_at(disk.operations() + operation);
+        drop(broker.close());
+        if disk.is_on() {
+            assert!(operation > 20, "it took {operation} operations");
+            break;
+        }
+        for mode in CrashMode::ALL {
+            let survived = disk.power_cut(operation, mode);
+            survived.inject(cannot());
+            if operation % 2 == 0 {
+                for copy in ["/data/checkpoint", "/data/checkpoint.copy"] {
+                    survived.flip_bit(copy, 40, 1).ok();
+                }
+            }
+            let broker = opened(&survived, 3);
+            assert_eq!(there(&broker), 1, "operation {operation}, {mode:?}");
+            broker.close().expect("nothing else fails");
+            assert_eq!(there(&opened(&survived, 4)), 1, "operation {operation}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_is_locked_also_when_its_lock_file_is_removed() {
+    let disk = stopped_cleanly(3);
+    let first = opened(&disk, 1);
+    disk.remove_file("/data/lock".as_ref())
+        .expect("it is there");
+    let error = open_with(&disk, 2, options()).err().expect("it is in use");
+    assert!(error.to_string().contains("in use"), "{error}");
+    fill(&first, 3, 5);
+    first.close().expect("the other has done no harm");
+    assert_eq!(ids(&opened(&disk, 3), 0).len(), 5);
+}
+
+#[test]
+fn a_directory_in_use_is_not_inspected_and_one_that_is_inspected_is_not_used() {
+    let disk = stopped_cleanly(3);
+    let broker = opened(&disk, 1);
+    let env = super::world(&disk, 1);
+    let dir = Path::new("/data");
+    for removed in [false, true] {
+        if removed {
+            disk.remove_file("/data/lock".as_ref())
+                .expect("it is there");
+        }
+        let error = inspect_quiet(&env, dir, true).expect_err("it is in use");
+        assert!(
+            error.to_string().contains("in use by another broker"),
+            "{error}"
+        );
+    }
+    broker.close().expect("nothing fails");
+    let before = tree(&disk);
+    let report = inspect_quiet(&env, dir, true).expect("nobody uses it");
+    assert_eq!((report.damage, tree(&disk)), (vec![], before));
+
+    let quiet = data_dir::Quiet::hold(&env, dir).expect("nobody uses it");
+    let error = open_with(&disk, 2, options())
+        .err()
+        .expect("it is looked at");
+    assert!(error.to_string().contains("being inspected"), "{error}");
+    inspect_quiet(&env, dir, true).expect("others may look too");
+    drop(quiet);
+    opened(&disk, 3);
 }

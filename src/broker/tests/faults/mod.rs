@@ -1,9 +1,9 @@
 //! A broker whose disk, clock or memory fails it.
 //!
 //! `sync.rs`: syncs and writes that fail; `full.rs`: no room on the disk; `lost.rs`: files that are
-//! gone, cut, renamed or damaged; `journal.rs`: the same of the journal's; `directory.rs`: directories that are not to be used;
-//! `waiting.rs`: what is not durable yet, and what there is no memory for; `clock.rs`: a clock that
-//! jumps.
+//! gone, cut, renamed or damaged; `journal.rs`: the same of the journal's; `directory.rs`:
+//! directories that are not to be used; `waiting.rs`: what is not durable yet, and what there is no
+//! memory for; `clock.rs`: a clock that jumps.
 
 mod clock;
 mod directory;

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::*;
-use crate::env::{DirEntry, File, FileSystem, LockGuard};
+use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
@@ -79,7 +79,15 @@ impl FileSystem for Interrupted {
         self.disk.lock(path)
     }
 
-    fn available_bytes(&self, path: &Path) -> io::Result<u64> {
+    fn lock_there(&self, path: &Path, lock: Lock) -> io::Result<Box<dyn LockGuard>> {
+        self.disk.lock_there(path, lock)
+    }
+
+    fn volatile(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        self.disk.volatile(path)
+    }
+
+    fn available_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
         self.disk.available_bytes(path)
     }
 }

@@ -1,0 +1,144 @@
+//! Room on the disk: how much is to be left there, and what there is too little of.
+
+use std::fmt;
+
+use super::{Broker, Error, Shared, lock};
+use crate::storage::{
+    fault::Meaning,
+    files::{Action, FileError},
+};
+
+/// Too little room on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    /// How many bytes are free, if the file system says so.
+    pub(crate) free: Option<u64>,
+    /// How many must be, for appends to be taken.
+    pub(crate) needed: u64,
+    /// How many the setting `disk.reserve_bytes` keeps free.
+    pub(crate) reserve: u64,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.free {
+            Some(free) => write!(f, "{free} bytes are free")?,
+            None => f.write_str("it does not say how many bytes are free")?,
+        }
+        let Self {
+            needed, reserve, ..
+        } = self;
+        write!(f, ", {needed} are needed (disk.reserve_bytes is {reserve})")
+    }
+}
+
+impl Broker {
+    /// Makes the journal's first files before there are clients. An empty directory must have room
+    /// for one; any other serves what it has.
+    pub(super) fn make_journal(&self, is_new: bool) -> Result<(), FileError> {
+        let shared = &self.shared;
+        match shared.ring.ensure_two() {
+            Err(error) if error.is_disk_full() && !(is_new && shared.ring.is_empty()) => {
+                shared.settle(Err(error));
+                Ok(())
+            }
+            made => made,
+        }
+    }
+}
+
+impl Shared {
+    /// Refuses what would take more room on a full disk.
+    pub(super) fn check_room(&self) -> Result<(), Error> {
+        self.check_running()?;
+        match *lock(&self.shortage) {
+            Some(shortage) => Err(Error::DiskFull(shortage)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what cannot be done once storage has failed.
+    pub(super) fn check_running(&self) -> Result<(), Error> {
+        if self.has_failed() {
+            return Err(Error::ShuttingDown);
+        }
+        Ok(())
+    }
+
+    /// Refuses appends while the disk has less room than is to be left on it.
+    pub(super) fn look_for_room(&self) -> Result<(), FileError> {
+        let free = self.free_bytes()?;
+        let reserve = self.options.disk_reserve_bytes;
+        let is_short = free.is_some_and(|free| free < reserve);
+        self.set_shortage(is_short.then_some(Shortage {
+            free,
+            needed: reserve,
+            reserve,
+        }));
+        Ok(())
+    }
+
+    /// How much room there is, if the file system says so.
+    pub(super) fn free_bytes(&self) -> Result<Option<u64>, FileError> {
+        let root = &self.options.data_dir;
+        self.env
+            .files
+            .available_bytes(root)
+            .map_err(FileError::when(Action::LookForRoom, root))
+    }
+
+    /// What there is to know when something has found no room.
+    pub(super) fn shortage_now(&self) -> Shortage {
+        let reserve = self.options.disk_reserve_bytes;
+        Shortage {
+            free: self.free_bytes().ok().flatten(),
+            needed: reserve.max(self.options.journal_file_bytes),
+            reserve,
+        }
+    }
+
+    /// Refuses appends because something has found no room.
+    pub(super) fn note_full(&self) -> Shortage {
+        let shortage = self.shortage_now();
+        self.set_shortage(Some(shortage));
+        shortage
+    }
+
+    fn set_shortage(&self, shortage: Option<Shortage>) {
+        let before = std::mem::replace(&mut *lock(&self.shortage), shortage);
+        match (before, shortage) {
+            (None, Some(shortage)) => {
+                tracing::warn!(
+                    "the disk is full: {shortage}; appends and new topics are refused until there is room, all else \
+                     is served"
+                );
+            }
+            (Some(_), None) => {
+                tracing::info!("there is room on the disk: appends are taken again");
+            }
+            _ => {}
+        }
+    }
+
+    /// What a round's error means: what passes is tried again in the next one, anything else is
+    /// final.
+    pub(super) fn settle(&self, round: Result<(), FileError>) {
+        match round {
+            Ok(()) => {}
+            Err(error) if error.is_disk_full() => {
+                self.note_full();
+            }
+            Err(error) if error.meaning() == Meaning::Passing => drop(self.unavailable(&error)),
+            Err(error) => self.fail(error.to_string()),
+        }
+    }
+
+    /// As [`settle`](Self::settle), of work that only reads what is there and writes what is
+    /// derived: of that nothing but a failed write or sync is final.
+    pub(super) fn settle_derived(&self, work: Result<(), FileError>) {
+        match work {
+            Err(error) if error.meaning() == Meaning::Damage => drop(self.unavailable(&error)),
+            work => self.settle(work),
+        }
+    }
+}
