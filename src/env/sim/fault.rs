@@ -7,6 +7,8 @@ use std::{
 
 use rustix::io::Errno;
 
+use super::random::Dice;
+
 /// What the operating system answers, of which `std` has no portable names: EIO of a disk that
 /// cannot read or write, the others of what has run out, is forbidden or is not there.
 pub(crate) const EIO: i32 = Errno::IO.raw_os_error();
@@ -79,6 +81,8 @@ pub(crate) struct Fault {
     times: u64,
     error: Error,
     short: bool,
+    /// Of how many matching operations one fails, and what decides which.
+    chance: Option<(u64, Dice)>,
 }
 
 /// What a failing operation answers.
@@ -100,6 +104,7 @@ impl Fault {
             times: 1,
             error: Error::Number(EIO),
             short: false,
+            chance: None,
         }
     }
 
@@ -146,6 +151,12 @@ impl Fault {
         self
     }
 
+    /// Of so many matching operations only about one.
+    pub(crate) fn one_in(mut self, operations: u64, seed: u64) -> Self {
+        self.chance = Some((operations, Dice::new(seed)));
+        self
+    }
+
     /// A write that fails writes a random part of its bytes first, from the front.
     pub(crate) fn short(mut self) -> Self {
         self.short = true;
@@ -165,6 +176,11 @@ impl Fault {
         }
         if self.skip > 0 {
             self.skip -= 1;
+            return None;
+        }
+        if let Some((operations, dice)) = &mut self.chance
+            && dice.below(*operations) > 0
+        {
             return None;
         }
         self.times = self.times.checked_sub(1)?;

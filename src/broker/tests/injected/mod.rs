@@ -1,11 +1,16 @@
 //! A broker some of whose calls to the disk fail, and then do not any more.
 //!
 //! `meaning.rs`: which errors are damage and which pass; `catch_up.rs`: what cannot be read while
-//! the key index is read again from the log; `keyed.rs`, a topic of entities for that.
+//! the key index is read again from the log; `unmapped.rs`: a file system without maps; `suite.rs`:
+//! every call fails with every error. `keyed.rs` is a topic of entities, `book.rs` what may be
+//! answered, and `work.rs` what a broker does.
 
+mod book;
 mod catch_up;
 mod keyed;
 mod meaning;
+mod suite;
+mod work;
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,0 +1,211 @@
+//! Every open, map and read fails, with every error, at any moment.
+//!
+//! A *run* begins on a disk as a crash has left it, makes calls fail during one phase of a broker's
+//! work, and takes the faults back. While calls fail, no answer is wrong; when they do not any
+//! more, and after another start, everything is answered and right. The starts are part of it.
+
+use super::{
+    book::Tolerance,
+    work::{Begun, PHASES, Phase, Running, begin, start},
+};
+use crate::env::sim::{Fault, OpKind, SimDisk, fault};
+
+/// The calls that fail.
+const KINDS: [OpKind; 4] = [OpKind::Open, OpKind::Map, OpKind::Read, OpKind::ReadDir];
+
+/// With what.
+const ERRORS: [i32; 8] = [
+    fault::EIO,
+    fault::EMFILE,
+    fault::ENFILE,
+    fault::ENOMEM,
+    fault::ENODEV,
+    fault::EACCES,
+    fault::EAGAIN,
+    fault::ETIMEDOUT,
+];
+
+/// The files of topics. The journal is written to all the time: what fails there is another page's.
+const TOPICS: &str = "/topics/";
+
+/// What runs have come to.
+#[derive(Debug, Default)]
+struct Seen {
+    runs: u64,
+    /// Calls that were made to fail.
+    failed: u64,
+    refused_starts: u64,
+    /// Brokers that have given up.
+    given_up: u64,
+}
+
+/// Which answers are let through while calls fail with this.
+fn tolerance(errno: i32) -> Tolerance {
+    if errno == fault::EIO {
+        Tolerance::Damage
+    } else {
+        Tolerance::Unavailable
+    }
+}
+
+/// How many calls were made to fail on a disk.
+fn failed(disk: &SimDisk) -> u64 {
+    disk.stats().faults.values().sum()
+}
+
+/// A run with these faults from the moment that is before the start, or before the work.
+fn run(begun: &Begun, phase: Phase, faults: &[Fault], at_start: bool, errno: i32, seen: &mut Seen) {
+    let (disk, mut book) = (begun.disk.fork(), begun.book.clone());
+    let seed = begun.seed * 1_000 + 10;
+    let inject = || faults.iter().for_each(|fault| disk.inject(fault.clone()));
+    if at_start {
+        inject();
+    }
+    seen.runs += 1;
+    match start(&disk, seed) {
+        Ok(running) => {
+            if !at_start {
+                inject();
+            }
+            running.work(phase, &mut book, tolerance(errno));
+            seen.failed += failed(&disk);
+            disk.clear_faults();
+            if running.broker.shared.has_failed() {
+                assert!(
+                    errno == fault::EIO || phase == Phase::Close,
+                    "given up because of what passes: {:?}",
+                    *running.broker.shared.failure.borrow()
+                );
+                seen.given_up += 1;
+            } else {
+                check_live(&running, phase, &mut book, errno);
+            }
+        }
+        Err(_) => {
+            seen.failed += failed(&disk);
+            seen.refused_starts += 1;
+            disk.clear_faults();
+        }
+    }
+    check_restarted(&disk, seed, &mut book);
+}
+
+/// The faults are gone: the broker that has met them answers everything.
+fn check_live(running: &Running, phase: Phase, book: &mut super::book::Book, errno: i32) {
+    if phase == Phase::Close {
+        return;
+    }
+    running.wait();
+    // A file of retired facts that could not be read at the start is not looked at again.
+    let passes = match errno {
+        fault::EIO => Tolerance::Damage,
+        _ => Tolerance::Nothing,
+    };
+    book.check_all(&running.broker, passes);
+    book.append(&running.broker, 5, false, passes);
+}
+
+/// Nothing that was acknowledged is forgotten, and nothing is given out twice.
+fn check_restarted(disk: &SimDisk, seed: u64, book: &mut super::book::Book) {
+    let disk = disk.fork();
+    let running = start(&disk, seed + 1).expect("the faults are gone");
+    book.settle(&running.broker);
+    book.check_all(&running.broker, Tolerance::Nothing);
+    for entity in [1, 5, 3_000 + seed] {
+        book.append_refused(&running.broker, entity, Tolerance::Nothing);
+        book.append(&running.broker, entity, true, Tolerance::Nothing);
+    }
+}
+
+/// How many calls of each kind a start makes, and a phase behind it.
+fn count_calls(begun: &Begun, phase: Phase) -> Vec<(OpKind, bool, u64)> {
+    let (disk, mut book) = (begun.disk.fork(), begun.book.clone());
+    let calls = |kind| disk.stats().operations.get(&kind).copied().unwrap_or(0);
+    let running = start(&disk, 10).expect("nothing fails");
+    let at_start = KINDS.map(calls);
+    running.work(phase, &mut book, Tolerance::Nothing);
+    let mut counts = Vec::new();
+    for (kind, before) in KINDS.into_iter().zip(at_start) {
+        counts.push((kind, true, before));
+        counts.push((kind, false, calls(kind) - before));
+    }
+    counts
+}
+
+/// Each call fails once, or with some that follow.
+fn fail_each_call(phase: Phase, seen: &mut Seen) {
+    for seed in [1, 2] {
+        let begun = begin(seed);
+        for (kind, at_start, calls) in count_calls(&begun, phase) {
+            // The start is the same before every phase.
+            if at_start && phase != Phase::Reads {
+                continue;
+            }
+            // Of many calls some, with every error in turn.
+            let step = (calls / 40).max(1);
+            for (turn, nth) in (1..=calls).step_by(step as usize).enumerate() {
+                for which in 0..4 {
+                    let errno = ERRORS[(turn + 2 * which + turn / ERRORS.len()) % ERRORS.len()];
+                    let times = [1, 3, 200][(turn + which) % 3];
+                    let fault = Fault::on(kind).in_path(TOPICS).errno(errno);
+                    let fault = fault.nth(nth).times(times);
+                    run(&begun, phase, &[fault], at_start, errno, seen);
+                }
+            }
+        }
+    }
+}
+
+/// Calls fail here and there, all through a phase, or from before the start on.
+fn fail_here_and_there(phase: Phase, seen: &mut Seen) {
+    for seed in 1..13 {
+        let begun = begin(seed);
+        for (turn, errno) in (0..).zip(ERRORS) {
+            for (one_in, at_start) in [(2, false), (5, false), (20, false), (100, true)] {
+                let fault = |(nth, kind): (u64, OpKind)| {
+                    let chance = seed * 1_000 + turn * 100 + one_in + nth;
+                    let fault = Fault::on(kind).in_path(TOPICS).errno(errno);
+                    fault.for_ever().one_in(one_in, chance)
+                };
+                let faults: Vec<Fault> = (0..).zip(KINDS).map(fault).collect();
+                run(&begun, phase, &faults, at_start, errno, seen);
+            }
+        }
+    }
+}
+
+fn fail_in(phase: Phase) -> Seen {
+    let mut seen = Seen::default();
+    fail_each_call(phase, &mut seen);
+    fail_here_and_there(phase, &mut seen);
+    println!("{phase:?}: {seen:?}");
+    seen
+}
+
+/// At least so many calls fail in each phase, and 20,000 in all.
+macro_rules! no_answer_is_wrong {
+    ($($name:ident: $phase:expr, $least:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let seen = fail_in($phase);
+                assert!(seen.failed >= $least, "{seen:?}");
+            }
+        )*
+
+        #[test]
+        fn every_phase_is_here() {
+            assert_eq!([$($phase),*], PHASES);
+            assert!([$($least),*].iter().sum::<u64>() >= 20_000);
+        }
+    };
+}
+
+no_answer_is_wrong! {
+    no_read_is_wrong_whatever_call_fails: Phase::Reads, 15_000;
+    no_append_is_wrong_whatever_call_fails: Phase::Appends, 4_000;
+    nothing_is_forgotten_whatever_call_of_housekeeping_fails: Phase::Housekeeping, 1_000;
+    nothing_is_forgotten_whatever_call_fails_while_records_are_trimmed: Phase::Trimming, 1_500;
+    nothing_is_forgotten_whatever_call_of_an_erasure_fails: Phase::Erasure, 1_500;
+    nothing_is_forgotten_whatever_call_of_a_stop_fails: Phase::Close, 200;
+}
