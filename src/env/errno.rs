@@ -17,6 +17,11 @@ pub(crate) fn is_unreadable(error: &io::Error) -> bool {
     is_wrong(Errno::IO) || is_wrong(Errno::BADMSG) || is_corrupted
 }
 
+/// Whether a file system says that it knows no maps of its files.
+pub(crate) fn has_no_maps(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
+}
+
 /// Whether the process or the machine has run out of something that is not the disk's: file
 /// descriptors, memory, maps.
 pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {

@@ -11,7 +11,8 @@
 //!   for what it keeps of records that are gone.
 //! - `checkpoint` says up to which journal entry all is in segments; `data_dir` guards the
 //!   directory.
-//! - `fault` says what an I/O error means; `files` has small things done to files.
+//! - `fault` says what an I/O error means; `files` has small things done to files,
+//!   `read_only` reads one that does not change.
 //! - `inspect` says what a data directory holds, without changing it.
 //!
 //! Nothing in here acknowledges, waits for, or knows a client.
@@ -29,3 +30,4 @@ pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod keys;
 pub(crate) mod log;
+pub(crate) mod read_only;

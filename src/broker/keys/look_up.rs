@@ -15,7 +15,7 @@ use crate::{
     storage::{
         format::{erasure::Token, key_run::Row},
         keys::{
-            Damaged,
+            Damaged, Unread,
             hash::KeyHash,
             retired::Identity,
             run::Run,
@@ -52,6 +52,24 @@ pub(super) enum Unknown {
     Record(ReadError),
     /// Records that could be the subject's could not be read when the index was made.
     Hole(Hole),
+}
+
+impl Unknown {
+    /// A run cannot be read.
+    pub(super) fn run(run: &Arc<Run>, unread: Unread) -> Self {
+        match unread {
+            Unread::Damaged(damaged) => Self::Run(run.clone(), damaged),
+            Unread::Unavailable(error) => Self::Record(ReadError::Unavailable(error)),
+        }
+    }
+
+    /// What is known of records that are gone cannot be read.
+    fn retired(unread: Unread) -> Self {
+        match unread {
+            Unread::Damaged(damaged) => Self::Retired(damaged),
+            Unread::Unavailable(error) => Self::Record(ReadError::Unavailable(error)),
+        }
+    }
 }
 
 /// The latest row of a subject in files.
@@ -264,20 +282,20 @@ impl Shared {
     ) -> Result<AppendedRange, Error> {
         let files = self.whole_files(partition)?;
         let hash = partition.topic.hasher.producer(producer.id, producer.epoch);
-        let damaged = |damaged| self.repair(partition, Unknown::Retired(damaged));
+        let unread = |unread| match self.repair(partition, Unknown::retired(unread)) {
+            Ok(()) => Error::OutcomeUnknown,
+            Err(error) => error,
+        };
         let facts = files
             .retired
             .as_ref()
             .map(|retired| retired.facts(hash, version))
             .transpose();
-        let facts = match facts {
-            Ok(facts) => facts.into_iter().flatten(),
-            Err(error) => return damaged(error).and(Err(Error::OutcomeUnknown)),
-        };
-        for fact in facts
-            .map_while(Result::ok)
-            .take_while(|fact| fact.version == version)
-        {
+        for fact in facts.map_err(unread)?.into_iter().flatten() {
+            let fact = fact.map_err(unread)?;
+            if fact.version != version {
+                break;
+            }
             match fact.identity {
                 Identity::Batch {
                     producer: id,
@@ -336,7 +354,7 @@ impl Files {
         for run in self.runs.iter().rev() {
             no_hole(run.to()..looked)?;
             looked = looked.min(run.from());
-            let damaged = |damaged| Unknown::Run(run.clone(), damaged);
+            let damaged = |unread| Unknown::run(run, unread);
             if !run.may_have(hash).map_err(damaged)? {
                 continue;
             }
@@ -363,17 +381,13 @@ impl Files {
             }
         }
         no_hole(Offset::ZERO..looked)?;
-        self.latest_retired(hash, subject).map_err(Unknown::Retired)
+        self.latest_retired(hash, subject).map_err(Unknown::retired)
     }
 
     /// What is known of a subject whose records are gone.
-    fn latest_retired(
-        &self,
-        hash: KeyHash,
-        subject: Subject<'_>,
-    ) -> Result<Option<Found>, Damaged> {
+    fn latest_retired(&self, hash: KeyHash, subject: Subject<'_>) -> Result<Option<Found>, Unread> {
         if let Some(lost) = &self.lost {
-            return Err(lost.clone());
+            return Err(lost.clone().into());
         }
         let Some(retired) = &self.retired else {
             return Ok(None);

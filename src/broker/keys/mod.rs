@@ -171,7 +171,11 @@ impl Files {
     /// Sets those of `maybe` that belong to hashes the files may know: all, where files are missing
     /// or damaged.
     fn may_know_each(&self, hashes: &[KeyHash], maybe: &mut [bool]) {
-        if !self.gaps.is_empty() || !self.holes.is_empty() || self.lost.is_some() {
+        // Locks are held: what is not in memory is asked later.
+        let in_memory = self.runs.iter().all(|run| run.is_mapped())
+            && self.retired.iter().all(|retired| retired.is_mapped());
+        let is_whole = self.gaps.is_empty() && self.holes.is_empty() && self.lost.is_none();
+        if !in_memory || !is_whole {
             maybe.fill(true);
             return;
         }

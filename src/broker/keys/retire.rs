@@ -24,7 +24,7 @@ use crate::{
         files::{FileError, ensure_dir},
         format::{frame::Frame, key_run::Row},
         keys::{
-            Unusable,
+            Unread, Unusable,
             hash::{KeyHash, KeyHasher},
             merge,
             retired::{self, Content, Identity, Retired, RetiredFile},
@@ -74,7 +74,7 @@ impl Shared {
                     // What is damaged was reported to its readers, and is removed with the rest.
                     Err(ReadError::Damaged { to, .. }) => {
                         let to = to.max(cursor.next.plus(1)).min(trimmed.end);
-                        self.gather_unreadable(partition, cursor.next..to, &mut gathered);
+                        self.gather_unreadable(partition, cursor.next..to, &mut gathered)?;
                         cursor = Cursor::new(to);
                     }
                     Err(ReadError::BelowStart) => cursor = Cursor::new(trimmed.end),
@@ -150,7 +150,7 @@ impl Shared {
         partition: &PartitionRef,
         offsets: Range<Offset>,
         gathered: &mut Gathered,
-    ) {
+    ) -> Result<(), FileError> {
         let mut rows = Vec::new();
         let (frozen, files) = {
             let keys = &lock(&partition.partition().next).keys;
@@ -166,11 +166,18 @@ impl Shared {
             .runs
             .iter()
             .filter(|run| run.from() < offsets.end && offsets.start < run.to());
-        let in_runs = runs.flat_map(|run| run.scan()).filter_map(Result::ok);
-        for Row { hash, version, .. } in rows.into_iter().chain(in_runs).filter(is_here) {
+        for row in runs.flat_map(|run| run.scan()) {
+            match Unread::unless_damaged(row)? {
+                Some(row) => rows.extend(Some(row).filter(is_here)),
+                // A scan ends at damage.
+                None => report_forgotten(partition, &offsets),
+            }
+        }
+        for Row { hash, version, .. } in rows.into_iter().filter(is_here) {
             let latest = gathered.unreadable.entry(hash).or_insert(version);
             *latest = version.max(*latest);
         }
+        Ok(())
     }
 
     /// Whether an incarnation of a producer may ask again what it was told: as long as it is not

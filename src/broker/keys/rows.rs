@@ -218,7 +218,7 @@ impl Files {
         mut each: impl FnMut(Version, Offset),
     ) -> Result<(), Unknown> {
         for run in &self.runs {
-            let damaged = |damaged| Unknown::Run(run.clone(), damaged);
+            let damaged = |unread| Unknown::run(run, unread);
             if !run.may_have(hash).map_err(damaged)? {
                 continue;
             }
@@ -296,7 +296,7 @@ impl Rows<'_> {
                 break;
             }
             let run = &files.runs[if self.backward { count - 1 - nth } else { nth }];
-            let damaged = |damaged| Unknown::Run(run.clone(), damaged);
+            let damaged = |unread| Unknown::run(run, unread);
             if !run.may_have(self.hash).map_err(damaged)? {
                 continue;
             }

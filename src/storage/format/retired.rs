@@ -178,8 +178,13 @@ pub(crate) fn seal_block(block: &mut [u8], salt: u32, position: u64) {
     block[4..BLOCK_HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The facts of the block at the front of some bytes, and the bytes it takes; none if it is not
-/// what was put there.
+/// How many bytes a block takes, as the first of them say.
+pub(crate) fn block_len(head: &Bytes) -> Option<u64> {
+    let facts = Fields(head).u32()?;
+    Some(BLOCK_HEAD_BYTES as u64 + u64::from(facts))
+}
+
+/// The facts of the block at the front of some bytes; none if it is not what was put there.
 pub(crate) fn open_block(bytes: &Bytes, salt: u32, position: u64) -> Option<Bytes> {
     let mut fields = Fields(bytes);
     let (len, checksum) = (usize::try_from(fields.u32()?).ok()?, fields.u32()?);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    Damaged,
+    Damaged, Unread,
     run::{Content, Row, Run, RunWriter, Scan},
 };
 use crate::{
@@ -122,15 +122,24 @@ fn tier_of(rows: u64) -> u32 {
         .map_or(0, |tier| tier + 1)
 }
 
-/// Why runs were not merged.
+/// Why runs, or files of facts, were not merged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The result could not be written.
+    /// The result could not be written, or one of them cannot be read at the moment.
     #[error(transparent)]
     File(#[from] FileError),
     /// One of them is damaged.
     #[error(transparent)]
     Damaged(#[from] Damaged),
+}
+
+impl From<Unread> for Error {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Damaged(damaged) => Self::Damaged(damaged),
+            Unread::Unavailable(error) => Self::File(error),
+        }
+    }
 }
 
 /// Merges runs that lie one behind the other into one that covers their offsets, without rows of
@@ -183,35 +192,35 @@ pub(crate) struct Merged<'a> {
     /// The next row of each scan that has one, with the scan's number.
     heads: BinaryHeap<Reverse<(Row, usize)>>,
     /// Met before it was asked for.
-    damaged: Option<Damaged>,
+    unread: Option<Unread>,
 }
 
 impl<'a> Merged<'a> {
     pub(crate) fn new(runs: &'a [Arc<Run>]) -> Self {
         let mut scans: Vec<Scan<'_>> = runs.iter().map(|run| run.scan()).collect();
-        let (mut heads, mut damaged) = (BinaryHeap::with_capacity(scans.len()), None);
+        let (mut heads, mut unread) = (BinaryHeap::with_capacity(scans.len()), None);
         for (number, scan) in scans.iter_mut().enumerate() {
             match scan.next() {
                 Some(Ok(row)) => heads.push(Reverse((row, number))),
-                Some(Err(error)) => damaged = Some(error),
+                Some(Err(error)) => unread = Some(error),
                 None => {}
             }
         }
         Self {
             scans,
             heads,
-            damaged,
+            unread,
         }
     }
 }
 
 impl Iterator for Merged<'_> {
-    type Item = Result<Row, Damaged>;
+    type Item = Result<Row, Unread>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(damaged) = self.damaged.take() {
+        if let Some(unread) = self.unread.take() {
             self.heads.clear();
-            return Some(Err(damaged));
+            return Some(Err(unread));
         }
         let mut head = self.heads.peek_mut()?;
         let Reverse((row, number)) = *head;
@@ -219,8 +228,8 @@ impl Iterator for Merged<'_> {
         match scan.next() {
             Some(Ok(next)) if next >= row => *head = Reverse((next, number)),
             None => drop(PeekMut::pop(head)),
-            Some(Ok(_)) => self.damaged = Some(scan.damaged()),
-            Some(Err(damaged)) => self.damaged = Some(damaged),
+            Some(Ok(_)) => self.unread = Some(scan.damaged().into()),
+            Some(Err(damaged)) => self.unread = Some(damaged),
         }
         Some(Ok(row))
     }

@@ -40,4 +40,4 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use paged::{Damaged, Unusable};
+pub(crate) use paged::{Damaged, Unread, Unusable};

@@ -1,6 +1,8 @@
-//! A mapped file of pages, each checked before it is believed.
+//! A file of pages, each checked before it is believed.
 
 use std::{
+    io,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -8,8 +10,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::storage::{
-    files::FileError,
+    fault::{self, Meaning},
+    files::{Action, FileError},
     format::page::{self, PAGE_BYTES, Page},
+    read_only::ReadOnly,
 };
 
 /// A part of a file is not what was written there.
@@ -44,24 +48,69 @@ pub(crate) enum Unusable {
     },
 }
 
-/// A mapped file.
+/// Why a part of a file is not known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    /// It is not what was written there.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// It cannot be read at the moment.
+    #[error(transparent)]
+    Unavailable(FileError),
+}
+
+impl Unread {
+    /// What was read; none if it is damaged.
+    pub(crate) fn unless_damaged<T>(read: Result<T, Self>) -> Result<Option<T>, FileError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(Self::Damaged(_)) => Ok(None),
+            Err(Self::Unavailable(error)) => Err(error),
+        }
+    }
+}
+
+/// A file of pages.
 pub(super) struct Paged {
     path: PathBuf,
-    bytes: Bytes,
+    content: ReadOnly,
     salt: u32,
     /// A bit for each of the pages that stay checked.
     checked: Box<[AtomicU64]>,
 }
 
+/// A page of a file.
+#[derive(Clone)]
+pub(super) enum PageRef<'a> {
+    Mapped(&'a Page),
+    /// The bytes of one that was read.
+    Read(Bytes),
+}
+
+impl Deref for PageRef<'_> {
+    type Target = Page;
+
+    #[inline]
+    fn deref(&self) -> &Page {
+        match self {
+            Self::Mapped(page) => page,
+            Self::Read(bytes) => bytes.first_chunk().expect("it has a page's bytes"),
+        }
+    }
+}
+
 impl Paged {
-    /// The pages below `kept` are checked at their first use only; they are the ones that look-ups
-    /// come back to.
-    pub(super) fn new(path: PathBuf, bytes: Bytes, salt: u32, kept: u64) -> Self {
-        let kept = kept.min(bytes.len() as u64 / PAGE_BYTES as u64);
+    /// The pages below `kept` are checked at their first use only, if the file is mapped; they are
+    /// the ones that look-ups come back to.
+    pub(super) fn new(path: PathBuf, content: ReadOnly, salt: u32, kept: u64) -> Self {
+        let kept = match &content {
+            ReadOnly::Mapped(bytes) => kept.min(bytes.len() as u64 / PAGE_BYTES as u64),
+            ReadOnly::Positioned(..) => 0,
+        };
         let checked = (0..kept.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Self {
             path,
-            bytes,
+            content,
             salt,
             checked,
         }
@@ -71,24 +120,34 @@ impl Paged {
         &self.path
     }
 
-    pub(super) fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
     pub(super) fn salt(&self) -> u32 {
         self.salt
     }
 
+    /// Whether a page costs no more than an access to memory, mostly.
+    pub(super) fn is_mapped(&self) -> bool {
+        matches!(self.content, ReadOnly::Mapped(_))
+    }
+
+    /// The bytes from `position` on, as many as wanted, or fewer at the end of the file.
+    pub(super) fn read(&self, position: u64, wanted: u64) -> Result<Bytes, Unread> {
+        let read = self.content.read(position, wanted);
+        read.map_err(|error| self.unread(error, position))
+    }
+
     /// A page, checked now.
-    pub(super) fn page(&self, number: u64) -> Result<&Page, Damaged> {
-        self.unchecked(number)
-            .filter(|page| page::is_sound(page, self.salt, number))
-            .ok_or_else(|| self.damaged_at(number.saturating_mul(PAGE_BYTES as u64)))
+    pub(super) fn page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
+        let page = self.unchecked(number)?;
+        if page::is_sound(&page, self.salt, number) {
+            Ok(page)
+        } else {
+            Err(self.damaged_page(number).into())
+        }
     }
 
     /// A page that stays checked.
     #[inline]
-    pub(super) fn kept_page(&self, number: u64) -> Result<&Page, Damaged> {
+    pub(super) fn kept_page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
         let word = usize::try_from(number / 64)
             .ok()
             .and_then(|word| self.checked.get(word));
@@ -102,7 +161,6 @@ impl Paged {
             word.fetch_or(bit, Ordering::Relaxed);
         }
         self.unchecked(number)
-            .ok_or_else(|| self.damaged_at(number.saturating_mul(PAGE_BYTES as u64)))
     }
 
     pub(super) fn damaged_at(&self, position: u64) -> Damaged {
@@ -112,9 +170,35 @@ impl Paged {
         }
     }
 
+    fn damaged_page(&self, number: u64) -> Damaged {
+        self.damaged_at(number.saturating_mul(PAGE_BYTES as u64))
+    }
+
+    fn unread(&self, error: io::Error, position: u64) -> Unread {
+        match fault::of_reading(&error) {
+            Meaning::Damage => self.damaged_at(position).into(),
+            Meaning::Passing | Meaning::Fatal => {
+                Unread::Unavailable(FileError::when(Action::Read, &self.path)(error))
+            }
+        }
+    }
+
     #[inline]
-    fn unchecked(&self, number: u64) -> Option<&Page> {
-        let at = usize::try_from(number.checked_mul(PAGE_BYTES as u64)?).ok()?;
-        self.bytes.get(at..)?.first_chunk()
+    fn unchecked(&self, number: u64) -> Result<PageRef<'_>, Unread> {
+        let position = number.saturating_mul(PAGE_BYTES as u64);
+        if let ReadOnly::Mapped(bytes) = &self.content {
+            let page = usize::try_from(position)
+                .ok()
+                .and_then(|at| bytes.get(at..)?.first_chunk());
+            return page
+                .map(PageRef::Mapped)
+                .ok_or_else(|| self.damaged_page(number).into());
+        }
+        let bytes = self.read(position, PAGE_BYTES as u64)?;
+        if bytes.len() == PAGE_BYTES {
+            Ok(PageRef::Read(bytes))
+        } else {
+            Err(self.damaged_page(number).into())
+        }
     }
 }

@@ -11,7 +11,13 @@ use std::{
 use bytes::Bytes;
 
 pub(crate) use super::retired_writer::{Content, RetiredWriter};
-use super::{Damaged, Unusable, hash::KeyHash, merge::Error, new_file::NEW, paged::Paged};
+use super::{
+    Damaged, Unread, Unusable,
+    hash::KeyHash,
+    merge::Error,
+    new_file::NEW,
+    paged::{PageRef, Paged},
+};
 pub(crate) use crate::storage::format::retired::{Identity, Retired};
 use crate::{
     env::FileSystem,
@@ -19,17 +25,18 @@ use crate::{
         files::{Action, FileError},
         format::{
             filter::{self, BLOCK_BYTES},
-            page::{PAGE_BYTES, Page},
-            retired::{BLOCK_HEAD_BYTES, FenceRow, Header, open_block},
+            page::PAGE_BYTES,
+            retired::{BLOCK_HEAD_BYTES, FenceRow, Header, block_len, open_block},
         },
         log,
+        read_only::ReadOnly,
     },
     types::Version,
 };
 
 const EXTENSION: &str = "retired";
 
-/// An immutable file of facts, mapped.
+/// An immutable file of facts, open for reading.
 pub(crate) struct RetiredFile {
     header: Header,
     file: Paged,
@@ -56,11 +63,13 @@ impl RetiredFile {
         identity: log::Identity,
         fingerprint: u64,
     ) -> Result<Self, Unusable> {
-        let bytes = files
-            .map(path)
-            .map_err(FileError::when(Action::Map, path))?;
+        let content =
+            ReadOnly::open(files, path, || {}).map_err(FileError::when(Action::Map, path))?;
+        let head = content
+            .read(0, PAGE_BYTES as u64)
+            .map_err(FileError::when(Action::Read, path))?;
         let path = path.to_owned();
-        let Some(header) = Header::decode(&bytes) else {
+        let Some(header) = Header::decode(&head) else {
             return Err(Unusable::Header { path });
         };
         let is_named = number_of_file(&path) == Some(header.number);
@@ -70,7 +79,7 @@ impl RetiredFile {
         if header.fingerprint != fingerprint {
             return Err(Unusable::Hasher { path });
         }
-        let (found, expected) = (bytes.len() as u64, header.file_bytes());
+        let (found, expected) = (content.len(), header.file_bytes());
         if found != expected {
             return Err(Unusable::Length {
                 path,
@@ -78,14 +87,14 @@ impl RetiredFile {
                 expected,
             });
         }
-        Ok(Self::new(path, bytes, header))
+        Ok(Self::new(path, content, header))
     }
 
-    pub(super) fn new(path: PathBuf, bytes: Bytes, header: Header) -> Self {
-        let pages = bytes.len() as u64 / PAGE_BYTES as u64;
+    pub(super) fn new(path: PathBuf, content: ReadOnly, header: Header) -> Self {
+        let pages = content.len() / PAGE_BYTES as u64;
         Self {
             header,
-            file: Paged::new(path, bytes, header.salt(), pages),
+            file: Paged::new(path, content, header.salt(), pages),
         }
     }
 
@@ -97,6 +106,11 @@ impl RetiredFile {
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Whether its filter is in memory, mostly: it may be asked while a lock is held.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.file.is_mapped()
     }
 
     /// How many facts it has.
@@ -115,7 +129,7 @@ impl RetiredFile {
     }
 
     /// A page of the filter.
-    pub(super) fn filter_page(&self, number: u64) -> Result<&Page, Damaged> {
+    pub(super) fn filter_page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
         self.file.kept_page(number)
     }
 
@@ -126,7 +140,7 @@ impl RetiredFile {
 
     /// Whether there may be facts of a hash. Of a hundred that are not there, fewer than one may
     /// be.
-    pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Damaged> {
+    pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Unread> {
         let (number, at) = self.header.filter_place(hash);
         let page = self.filter_page(number)?;
         let block = page[at..]
@@ -140,7 +154,7 @@ impl RetiredFile {
         &self,
         hash: KeyHash,
         from: Version,
-    ) -> Result<impl Iterator<Item = Result<Retired, Damaged>>, Damaged> {
+    ) -> Result<impl Iterator<Item = Result<Retired, Unread>>, Unread> {
         let next_block = if self.may_have(hash)? {
             self.first_block(hash, from)?
         } else {
@@ -170,7 +184,7 @@ impl RetiredFile {
 
     /// The block in which the facts from this place on begin: the last whose first fact lies before
     /// it.
-    fn first_block(&self, hash: KeyHash, from: Version) -> Result<u64, Damaged> {
+    fn first_block(&self, hash: KeyHash, from: Version) -> Result<u64, Unread> {
         let (mut low, mut high) = (0, self.header.blocks);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -184,25 +198,22 @@ impl RetiredFile {
         Ok(low.saturating_sub(1))
     }
 
-    pub(super) fn fence(&self, block: u64) -> Result<FenceRow, Damaged> {
+    pub(super) fn fence(&self, block: u64) -> Result<FenceRow, Unread> {
         let (page, at) = self.header.fence_place(block);
-        Ok(FenceRow::at(self.file.kept_page(page)?, at))
+        Ok(FenceRow::at(&*self.file.kept_page(page)?, at))
     }
 
     /// The position of a block and its facts, checked.
-    pub(super) fn block(&self, number: u64) -> Result<(u64, Bytes), Damaged> {
+    pub(super) fn block(&self, number: u64) -> Result<(u64, Bytes), Unread> {
         let position = self.fence(number)?.position;
-        let bytes = self.file.bytes();
-        let range = usize::try_from(position)
-            .ok()
-            .zip(usize::try_from(self.header.fence_at).ok());
-        let block = range
-            .filter(|(from, to)| from <= to && *to <= bytes.len())
-            .map(|(from, to)| bytes.slice(from..to));
-        block
-            .and_then(|block| open_block(&block, self.file.salt(), position))
-            .map(|facts| (position, facts))
-            .ok_or_else(|| self.file.damaged_at(position))
+        let damaged = || Unread::from(self.file.damaged_at(position));
+        let within = self.header.fence_at.checked_sub(position);
+        let most = within.ok_or_else(damaged)?;
+        let head = self.file.read(position, BLOCK_HEAD_BYTES as u64)?;
+        let len = block_len(&head).filter(|len| *len <= most);
+        let block = self.file.read(position, len.ok_or_else(damaged)?)?;
+        let facts = open_block(&block, self.file.salt(), position);
+        Ok((position, facts.ok_or_else(damaged)?))
     }
 }
 
@@ -217,7 +228,7 @@ pub(crate) struct Scan<'a> {
 }
 
 impl Iterator for Scan<'_> {
-    type Item = Result<Retired, Damaged>;
+    type Item = Result<Retired, Unread>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -226,12 +237,12 @@ impl Iterator for Scan<'_> {
             }
             match self.file.block(self.next_block) {
                 Ok((position, facts)) => (self.position, self.rest) = (position, facts),
-                Err(damaged) => return Some(Err(self.end(damaged))),
+                Err(unread) => return Some(Err(self.end(unread))),
             }
             self.next_block += 1;
         }
         let fact = Retired::take(&mut self.rest);
-        Some(fact.ok_or_else(|| self.end(self.damaged())))
+        Some(fact.ok_or_else(|| self.end(self.damaged().into())))
     }
 }
 
@@ -243,9 +254,9 @@ impl Scan<'_> {
             .damaged_at(self.position + BLOCK_HEAD_BYTES as u64)
     }
 
-    fn end(&mut self, damaged: Damaged) -> Damaged {
+    fn end(&mut self, unread: Unread) -> Unread {
         (self.next_block, self.rest) = (self.file.header.blocks, Bytes::new());
-        damaged
+        unread
     }
 }
 
@@ -317,7 +328,7 @@ struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    fn new(files: &'a [Arc<RetiredFile>]) -> Result<Self, Damaged> {
+    fn new(files: &'a [Arc<RetiredFile>]) -> Result<Self, Unread> {
         let mut scans: Vec<Scan<'_>> = files.iter().map(|file| file.scan()).collect();
         let heads = scans
             .iter_mut()
@@ -336,13 +347,13 @@ impl<'a> Merged<'a> {
 }
 
 impl Iterator for Merged<'_> {
-    type Item = Result<Retired, Damaged>;
+    type Item = Result<Retired, Unread>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let Reverse((order, number)) = self.order.pop()?;
         let scan = &mut self.scans[number];
         let next = match scan.next().transpose() {
-            Ok(Some(next)) if next.order() < order => Err(scan.damaged()),
+            Ok(Some(next)) if next.order() < order => Err(scan.damaged().into()),
             next => next,
         };
         match next {
@@ -351,9 +362,9 @@ impl Iterator for Merged<'_> {
                     .extend(next.as_ref().map(|next| Reverse((next.order(), number))));
                 std::mem::replace(&mut self.heads[number], next).map(Ok)
             }
-            Err(damaged) => {
+            Err(unread) => {
                 self.order.clear();
-                Some(Err(damaged))
+                Some(Err(unread))
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{
+    Unread,
     new_file::{NewFile, PageStream},
     retired::{RetiredFile, retired_path},
 };
@@ -17,6 +18,7 @@ use crate::{
             retired::{BLOCK_HEAD_BYTES, FenceRow, Header, Retired, seal_block},
         },
         log::Identity,
+        read_only::ReadOnly,
     },
     types::Version,
 };
@@ -150,7 +152,8 @@ impl<'a> RetiredWriter<'a> {
                     .iter_mut()
                     .zip(&known[begin..end])
                     .for_each(|(byte, known)| *byte |= known),
-                Err(_) => blocks.fill(0xff),
+                Err(Unread::Damaged(_)) => blocks.fill(0xff),
+                Err(Unread::Unavailable(error)) => return Err(error),
             }
         }
         Ok(())
@@ -173,11 +176,9 @@ impl<'a> RetiredWriter<'a> {
         self.out.write(&self.header.encode(), 0)?;
         let path = self.out.path().to_owned();
         self.out.finish()?;
-        let bytes = self
-            .files
-            .map(&path)
+        let content = ReadOnly::open(self.files, &path, || {})
             .map_err(FileError::when(Action::Map, &path))?;
-        Ok(RetiredFile::new(path, bytes, self.header))
+        Ok(RetiredFile::new(path, content, self.header))
     }
 
     fn add_to_filter(&mut self, hash: KeyHash) -> Result<(), FileError> {

@@ -5,15 +5,18 @@
 //! the filter and of the fence are checked when they are first used, pages of rows at each use.
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
-
 pub(crate) use super::run_writer::{Content, RunWriter};
-use super::{Damaged, Unusable, hash::KeyHash, merge::Size, paged::Paged};
+use super::{
+    Damaged, Unread, Unusable,
+    hash::KeyHash,
+    merge::Size,
+    paged::{PageRef, Paged},
+};
 pub(crate) use crate::storage::format::key_run::Row;
 use crate::{
     env::FileSystem,
@@ -22,9 +25,10 @@ use crate::{
         format::{
             filter::{self, BLOCK_BYTES},
             key_run::{Header, ROWS_PER_PAGE},
-            page::{PAGE_BYTES, Page},
+            page::PAGE_BYTES,
         },
         log::Identity,
+        read_only::ReadOnly,
     },
     types::{Offset, Version},
 };
@@ -32,7 +36,7 @@ use crate::{
 /// The extension of a run's name.
 const EXTENSION: &str = "keys";
 
-/// A run, mapped.
+/// A run, open for reading.
 pub(crate) struct Run {
     header: Header,
     file: Paged,
@@ -59,11 +63,13 @@ impl Run {
         identity: Identity,
         fingerprint: u64,
     ) -> Result<Self, Unusable> {
-        let bytes = files
-            .map(path)
-            .map_err(FileError::when(Action::Map, path))?;
+        let content =
+            ReadOnly::open(files, path, || {}).map_err(FileError::when(Action::Map, path))?;
+        let head = content
+            .read(0, PAGE_BYTES as u64)
+            .map_err(FileError::when(Action::Read, path))?;
         let path = path.to_owned();
-        let Some(header) = Header::decode(&bytes) else {
+        let Some(header) = Header::decode(&head) else {
             return Err(Unusable::Header { path });
         };
         let is_named = range_of(&path) == Some(header.from..header.to);
@@ -73,7 +79,7 @@ impl Run {
         if header.fingerprint != fingerprint {
             return Err(Unusable::Hasher { path });
         }
-        let (found, expected) = (bytes.len() as u64, header.file_bytes());
+        let (found, expected) = (content.len(), header.file_bytes());
         if found != expected {
             return Err(Unusable::Length {
                 path,
@@ -81,13 +87,13 @@ impl Run {
                 expected,
             });
         }
-        Ok(Self::new(path, bytes, header))
+        Ok(Self::new(path, content, header))
     }
 
-    pub(super) fn new(path: PathBuf, bytes: Bytes, header: Header) -> Self {
+    pub(super) fn new(path: PathBuf, content: ReadOnly, header: Header) -> Self {
         Self {
             header,
-            file: Paged::new(path, bytes, header.salt(), header.first_row_page()),
+            file: Paged::new(path, content, header.salt(), header.first_row_page()),
         }
     }
 
@@ -104,6 +110,11 @@ impl Run {
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Whether its filter is in memory, mostly: it may be asked while a lock is held.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.file.is_mapped()
     }
 
     /// How many rows it has.
@@ -130,7 +141,7 @@ impl Run {
 
     /// Whether there may be rows of a hash. Of a hundred that are not there, fewer than one may be.
     #[inline]
-    pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Damaged> {
+    pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Unread> {
         let (number, at) = self.header.filter_place(hash);
         let page = self.file.kept_page(number)?;
         let block = page[at..]
@@ -145,7 +156,7 @@ impl Run {
         &self,
         hashes: &[KeyHash],
         found: &mut [bool],
-    ) -> Result<(), Damaged> {
+    ) -> Result<(), Unread> {
         for (hash, found) in hashes.iter().zip(found) {
             *found = self.may_have(*hash)?;
         }
@@ -153,11 +164,11 @@ impl Run {
     }
 
     /// All rows of a hash.
-    pub(crate) fn group(&self, hash: KeyHash) -> Result<Group<'_>, Damaged> {
+    pub(crate) fn group(&self, hash: KeyHash) -> Result<Group<'_>, Unread> {
         let mut group = Group {
             run: self,
             rows: self.near(hash)?,
-            checked: Cell::new(None),
+            checked: RefCell::new(None),
         };
         group.rows.start = group.first_not(|row| row.hash < hash)?;
         // Most groups end in the page they begin in; the next is then not looked at.
@@ -185,7 +196,7 @@ impl Run {
     }
 
     /// The rows of the pages that may have rows of a hash.
-    fn near(&self, hash: KeyHash) -> Result<Range<u64>, Damaged> {
+    fn near(&self, hash: KeyHash) -> Result<Range<u64>, Unread> {
         let nth = self.header.fence_of(hash);
         let first = self
             .fence(nth)?
@@ -199,7 +210,7 @@ impl Run {
         Ok(first..last.max(first))
     }
 
-    fn fence(&self, nth: u64) -> Result<u64, Damaged> {
+    fn fence(&self, nth: u64) -> Result<u64, Unread> {
         let (number, at) = self.header.fence_place(nth);
         let page = self.file.kept_page(number)?;
         let number = page[at..]
@@ -209,7 +220,7 @@ impl Run {
     }
 
     /// The page of rows of this number, checked.
-    fn row_page(&self, number: u64) -> Result<&Page, Damaged> {
+    fn row_page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
         self.file.page(self.header.first_row_page() + number)
     }
 }
@@ -220,7 +231,7 @@ pub(crate) struct Group<'a> {
     run: &'a Run,
     rows: Range<u64>,
     /// The page that was checked last, with its number: most rows are looked at next to each other.
-    checked: Cell<Option<(u64, &'a Page)>>,
+    checked: RefCell<Option<(u64, PageRef<'a>)>>,
 }
 
 impl Group<'_> {
@@ -240,7 +251,7 @@ impl Group<'_> {
     /// # Panics
     ///
     /// Past the end.
-    pub(crate) fn row(&self, at: usize) -> Result<Row, Damaged> {
+    pub(crate) fn row(&self, at: usize) -> Result<Row, Unread> {
         assert!(
             at < self.len(),
             "a group of {} rows has none at {at}",
@@ -250,14 +261,14 @@ impl Group<'_> {
     }
 
     /// The place of the first row that has this version or a later one; the end if there is none.
-    pub(crate) fn lower_bound(&self, version: Version) -> Result<usize, Damaged> {
+    pub(crate) fn lower_bound(&self, version: Version) -> Result<usize, Unread> {
         let first = self.first_not(|row| row.version < version)?;
         Ok(usize::try_from(first - self.rows.start).expect("it is among the group's rows"))
     }
 
     /// The first of the rows of which `before` is not true, if it is true of a first part of them.
     /// Looks at the first rows of pages to find the page, then only into that one.
-    fn first_not(&self, before: impl Fn(&Row) -> bool) -> Result<u64, Damaged> {
+    fn first_not(&self, before: impl Fn(&Row) -> bool) -> Result<u64, Unread> {
         if self.rows.is_empty() {
             return Ok(self.rows.start);
         }
@@ -287,14 +298,16 @@ impl Group<'_> {
     }
 
     /// Row number `number` of the run.
-    fn row_at(&self, number: u64) -> Result<Row, Damaged> {
+    fn row_at(&self, number: u64) -> Result<Row, Unread> {
         let wanted = number / ROWS_PER_PAGE;
-        let page = match self.checked.get() {
-            Some((checked, page)) if checked == wanted => page,
+        let mut checked = self.checked.borrow_mut();
+        let page = match checked.take() {
+            Some((number, page)) if number == wanted => page,
             _ => self.run.row_page(wanted)?,
         };
-        self.checked.set(Some((wanted, page)));
-        Ok(Row::at(page, (number % ROWS_PER_PAGE) as usize))
+        let row = Row::at(&page, (number % ROWS_PER_PAGE) as usize);
+        *checked = Some((wanted, page));
+        Ok(row)
     }
 }
 
@@ -302,18 +315,18 @@ impl Group<'_> {
 pub(crate) struct Scan<'a> {
     run: &'a Run,
     next: u64,
-    page: Option<&'a Page>,
+    page: Option<PageRef<'a>>,
 }
 
 impl Iterator for Scan<'_> {
-    type Item = Result<Row, Damaged>;
+    type Item = Result<Row, Unread>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.next >= self.run.header.rows {
             return None;
         }
         let nth = self.next % ROWS_PER_PAGE;
-        let page = match self.page.filter(|_| nth > 0) {
+        let page = match self.page.take().filter(|_| nth > 0) {
             Some(page) => page,
             None => match self.run.row_page(self.next / ROWS_PER_PAGE) {
                 Ok(page) => page,
@@ -323,9 +336,10 @@ impl Iterator for Scan<'_> {
                 }
             },
         };
+        let row = Row::at(&page, nth as usize);
         self.page = Some(page);
         self.next += 1;
-        Some(Ok(Row::at(page, nth as usize)))
+        Some(Ok(row))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
             key_run::{Header, KeyHash, ROWS_PER_PAGE, Row, fence_bits_for},
         },
         log::Identity,
+        read_only::ReadOnly,
     },
     types::Offset,
 };
@@ -130,11 +131,9 @@ impl<'a> RunWriter<'a> {
         self.out.write(&self.header.encode(), 0)?;
         let path = self.out.path().to_owned();
         self.out.finish()?;
-        let bytes = self
-            .files
-            .map(&path)
+        let content = ReadOnly::open(self.files, &path, || {})
             .map_err(FileError::when(Action::Map, &path))?;
-        Ok(Run::new(path, bytes, self.header))
+        Ok(Run::new(path, content, self.header))
     }
 
     fn add_to_filter(&mut self, hash: KeyHash) -> Result<(), FileError> {

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use super::{
+    Unread,
     hash::KeyHash,
     retired::{Content, Retired, RetiredFile, RetiredWriter},
 };
@@ -37,10 +38,15 @@ pub(crate) fn salvage(
     // Where facts are missing that were before what comes next.
     let mut lost_from = None;
     for number in 0..old.blocks() {
-        let first = old.fence(number).ok().filter(|row| order(row) >= last);
+        let fence = Unread::unless_damaged(old.fence(number))?;
+        let first = fence.filter(|row| order(row) >= last);
         // Of rows of the fence that are lost, it is known only that they lie between the others.
         let from = first.as_ref().map_or(last, order);
-        match first.and_then(|_| facts_of(old, number, from)) {
+        let facts = match first {
+            Some(_) => facts_of(old, number, from)?,
+            None => None,
+        };
+        match facts {
             Some(facts) => {
                 if let Some(lost_from) = lost_from.take() {
                     writer.push_lost(lost_from, from.0, old)?;
@@ -68,12 +74,22 @@ fn order(row: &FenceRow) -> (KeyHash, Version) {
 }
 
 /// The facts of a block, if all of it is as it was written.
-fn facts_of(old: &RetiredFile, number: u64, first: (KeyHash, Version)) -> Option<Vec<Retired>> {
-    let (_, mut rest) = old.block(number).ok()?;
+fn facts_of(
+    old: &RetiredFile,
+    number: u64,
+    first: (KeyHash, Version),
+) -> Result<Option<Vec<Retired>>, FileError> {
+    let Some((_, mut rest)) = Unread::unless_damaged(old.block(number))? else {
+        return Ok(None);
+    };
     let mut facts: Vec<Retired> = Vec::new();
     while !rest.is_empty() {
-        facts.push(Retired::take(&mut rest)?);
+        let Some(fact) = Retired::take(&mut rest) else {
+            return Ok(None);
+        };
+        facts.push(fact);
     }
     let orders: Vec<_> = facts.iter().map(Retired::order).collect();
-    (orders.is_sorted() && orders.first().is_none_or(|order| *order >= first)).then_some(facts)
+    let is_sound = orders.is_sorted() && orders.first().is_none_or(|order| *order >= first);
+    Ok(is_sound.then_some(facts))
 }

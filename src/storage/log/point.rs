@@ -16,14 +16,17 @@ use super::{
 };
 use crate::{
     env::File,
-    storage::format::{
-        frame::{self, Frame, Header},
-        segment_file::{HEADER_BYTES, INDEX_INTERVAL_BYTES, IndexRow},
+    storage::{
+        format::{
+            frame::{self, Frame, Header},
+            segment_file::{HEADER_BYTES, INDEX_INTERVAL_BYTES, IndexRow},
+        },
+        read_only::ReadOnly,
     },
     types::{Offset, RecordView, Records},
 };
 
-/// How much is read of an active segment at once: what lies between two index rows, and a small
+/// How much is read at once of a segment that is not mapped: what lies between two index rows, and a small
 /// frame.
 const WINDOW_BYTES: u64 = INDEX_INTERVAL_BYTES + (4 << 10);
 
@@ -150,11 +153,16 @@ impl LogReader<'_> {
             offset,
         );
         let (identity, _) = self.identity();
-        let from = usize::try_from(position)
-            .unwrap_or(usize::MAX)
-            .min(open.bytes.len());
-        Ok(hop(&open.bytes.slice(from..), identity, offset)
-            .and_then(|(frame, _)| Frame::decode(&frame)))
+        match &open.content {
+            ReadOnly::Mapped(bytes) => {
+                let from = usize::try_from(position)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                Ok(hop(&bytes.slice(from..), identity, offset)
+                    .and_then(|(frame, _)| Frame::decode(&frame)))
+            }
+            ReadOnly::Positioned(file, len) => hop_file(file, position, *len, identity, offset),
+        }
     }
 
     fn hop_active(
@@ -166,22 +174,29 @@ impl LogReader<'_> {
         let (identity, dir) = self.identity();
         let file = self.segments.active(&dir, segment.base)?;
         let position = row_before(rows, segment.base, offset);
-        let window = read_up_to(&file, position, WINDOW_BYTES, segment.bytes)?;
-        let Some((frame, length)) = hop(&window, identity, offset) else {
-            return Ok(None);
-        };
-        if frame.len() == length {
-            return Ok(Frame::decode(&frame));
-        }
-        // The frame goes on behind the window.
-        let at = position + (window.len() - frame.len()) as u64;
-        Ok(Frame::decode(&read_up_to(
-            &file,
-            at,
-            length as u64,
-            segment.bytes,
-        )?))
+        hop_file(&file, position, segment.bytes, identity, offset)
     }
+}
+
+/// Goes from frame to frame of a file that ends at `end`, as [`hop`] does.
+fn hop_file(
+    file: &Arc<dyn File>,
+    position: u64,
+    end: u64,
+    identity: Identity,
+    offset: Offset,
+) -> io::Result<Option<Frame>> {
+    let window = read_up_to(file, position, WINDOW_BYTES, end)?;
+    let Some((frame, length)) = hop(&window, identity, offset) else {
+        return Ok(None);
+    };
+    if frame.len() == length {
+        return Ok(Frame::decode(&frame));
+    }
+    // The frame goes on behind the window.
+    let at = position + (window.len() - frame.len()) as u64;
+    let frame = read_up_to(file, at, length as u64, end)?;
+    Ok(Frame::decode(&frame))
 }
 
 /// Where the frames begin that the last index row before an offset speaks of.

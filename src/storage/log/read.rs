@@ -238,8 +238,8 @@ impl LogReader<'_> {
     pub(super) fn walk_sealed(&self, open: &SealedSegment, base: Offset, position: u64) -> Walk {
         let (identity, _) = self.identity();
         Walk::new(
-            Source::Map(open.bytes.clone()),
-            open.bytes.len() as u64,
+            Source::of(&open.content),
+            open.content.len(),
             identity,
             base,
             position,
@@ -279,7 +279,7 @@ impl LogReader<'_> {
                 None => walk.resync()?,
             }
         }
-        active.bytes = open.bytes.len() as u64;
+        active.bytes = open.content.len();
         let mut rows = active.rows.clone();
         rows.push(active.row(active.end));
         Ok(rows)

@@ -32,6 +32,7 @@ use crate::{
             frame::Frame,
             segment_file::{HEADER_BYTES, Header},
         },
+        read_only::ReadOnly,
     },
     types::Offset,
 };
@@ -52,7 +53,11 @@ pub(crate) struct Rewrite<'a> {
     identity: Identity,
     dir: Arc<Path>,
     base: Offset,
-    old: Bytes,
+    old: ReadOnly,
+    /// What is written in the place of the old header.
+    header: Bytes,
+    /// Whether that is another one.
+    header_is_new: bool,
 }
 
 /// A segment that has been written anew, and is not in the place of the old one yet. Dropped,
@@ -74,22 +79,29 @@ impl<'a> Rewrite<'a> {
     ) -> Result<Option<Self>, FileError> {
         let (identity, dir) = LogReader { log, segments }.identity();
         let path = segment_path(&dir, base);
-        match segments.env.files.map(&path) {
-            Ok(old) => Ok(Some(Self {
-                segments,
-                identity,
-                dir,
-                base,
-                old,
-            })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FileError::when(Action::Map, &path)(error)),
-        }
+        let old = match ReadOnly::open(&*segments.env.files, &path, || segments.let_go()) {
+            Ok(old) => old,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(FileError::when(Action::Map, &path)(error)),
+        };
+        let found = old
+            .read(0, HEADER_BYTES)
+            .map_err(FileError::when(Action::Read, &path))?;
+        let header = sound_header(&found);
+        Ok(Some(Self {
+            segments,
+            identity,
+            dir,
+            base,
+            old,
+            header_is_new: header != found,
+            header,
+        }))
     }
 
     /// How many bytes it has.
     pub(crate) fn bytes(&self) -> u64 {
-        self.old.len() as u64
+        self.old.len()
     }
 
     /// Whether there is a frame that `edit` has another one for, or damage.
@@ -97,14 +109,14 @@ impl<'a> Rewrite<'a> {
         &self,
         edit: impl Fn(&Frame) -> Option<Frame>,
     ) -> Result<bool, FileError> {
-        if self.header() != self.old.slice(..self.header().len()) {
+        if self.header_is_new {
             return Ok(true);
         }
         let mut walk = self.walk();
         while !walk.at_end() {
             let needed = match self.next(&mut walk)? {
                 Part::Frame(frame) => edit(&frame).is_some(),
-                Part::Damaged(damaged) => self.old[damaged].iter().any(|byte| *byte != 0),
+                Part::Damaged(damaged) => self.has_bytes(damaged)?,
             };
             if needed {
                 return Ok(true);
@@ -142,7 +154,7 @@ impl<'a> Rewrite<'a> {
             unsynced: 0,
         };
 
-        out.put(&self.header())?;
+        out.put(&self.header)?;
         let mut walk = self.walk();
         while !walk.at_end() {
             match self.next(&mut walk)? {
@@ -152,7 +164,7 @@ impl<'a> Rewrite<'a> {
                     active.note(frame.header(), frame.bytes().len());
                     out.put(frame.bytes())?;
                 }
-                Part::Damaged(damaged) => out.put_zeros(damaged.len())?,
+                Part::Damaged(damaged) => out.put_zeros(damaged.end - damaged.start)?,
             }
         }
         out.flush()?;
@@ -161,20 +173,26 @@ impl<'a> Rewrite<'a> {
         Ok(rewritten)
     }
 
-    /// The segment's header; zeros for one that is damaged.
-    fn header(&self) -> Bytes {
-        let header = self.old.slice(..self.old.len().min(HEADER_BYTES as usize));
-        if Header::decode(&header).is_some() {
-            header
-        } else {
-            vec![0; header.len()].into()
+    /// Whether a part of the old file has anything but zeros.
+    fn has_bytes(&self, part: Range<u64>) -> Result<bool, FileError> {
+        let mut at = part.start;
+        while at < part.end {
+            let wanted = (part.end - at).min(WRITE_BYTES as u64);
+            let path = segment_path(&self.dir, self.base);
+            let read = self.old.read(at, wanted);
+            let bytes = read.map_err(FileError::when(Action::Read, &path))?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+            at += wanted;
         }
+        Ok(false)
     }
 
     fn walk(&self) -> Walk {
         Walk::new(
-            Source::Map(self.old.clone()),
-            self.old.len() as u64,
+            Source::of(&self.old),
+            self.old.len(),
             self.identity,
             self.base,
             0,
@@ -191,12 +209,17 @@ impl<'a> Rewrite<'a> {
             return Ok(Part::Frame(frame));
         }
         walk.resync().map_err(reading)?;
-        let at = |position: u64| {
-            usize::try_from(position)
-                .expect("a mapped file fits the address space")
-                .min(self.old.len())
-        };
-        Ok(Part::Damaged(at(from)..at(walk.position())))
+        let end = self.old.len();
+        Ok(Part::Damaged(from.min(end)..walk.position().min(end)))
+    }
+}
+
+/// A segment's header; zeros for one that is damaged.
+fn sound_header(header: &Bytes) -> Bytes {
+    if Header::decode(header).is_some() {
+        header.clone()
+    } else {
+        vec![0; header.len()].into()
     }
 }
 
@@ -286,7 +309,7 @@ impl Log {
 enum Part {
     Frame(Frame),
     /// Bytes that are no sound frame of the partition.
-    Damaged(Range<usize>),
+    Damaged(Range<u64>),
 }
 
 /// A file that is written from its beginning.
@@ -309,10 +332,10 @@ impl Output<'_> {
         }
     }
 
-    fn put_zeros(&mut self, mut len: usize) -> Result<(), FileError> {
+    fn put_zeros(&mut self, mut len: u64) -> Result<(), FileError> {
         while len > 0 {
-            let now = len.min(WRITE_BYTES);
-            self.buffer.resize(self.buffer.len() + now, 0);
+            let now = len.min(WRITE_BYTES as u64);
+            self.buffer.resize(self.buffer.len() + now as usize, 0);
             self.flush()?;
             len -= now;
         }

@@ -11,8 +11,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-
 use super::{
     Identity, index_path,
     kept::{KeptFrame, KeptFrames},
@@ -24,11 +22,13 @@ use crate::{
         fault::{self, Meaning},
         files::{FileError, read_file, remove_file},
         format::segment_file::{INDEX_ROW_BYTES, IndexRow},
+        read_only::ReadOnly,
     },
     types::Offset,
 };
 
-/// The segments that are open: sealed ones as maps with their index, active ones as files. The
+/// The segments that are open: sealed ones as maps, where they can be, with their index, active
+/// ones as files. The
 /// least recently used are closed when there are too many: the kernel allows 65,530 maps by
 /// default, and often 1,024 files.
 pub(crate) struct OpenSegments {
@@ -70,9 +70,9 @@ pub(super) enum OpenSegment {
     Active(Arc<dyn File>),
 }
 
-/// The bytes of a sealed segment and its index.
+/// A sealed segment's file and its index.
 pub(super) struct SealedSegment {
-    pub(super) bytes: Bytes,
+    pub(super) content: ReadOnly,
     /// Rows in order; the last stands for the segment's end. None if there is no sound index.
     pub(super) rows: Option<Vec<IndexRow>>,
     /// When it was opened.
@@ -106,10 +106,11 @@ impl OpenSegments {
             if let Some(OpenSegment::Sealed(segment)) = found {
                 return Ok(segment);
             }
-            let bytes = self.trying_again(|| self.env.files.map(&path))?;
-            let rows = self.trying_again(|| load_rows(&self.env, dir, base, bytes.len() as u64))?;
+            let let_go = || self.let_go();
+            let content = self.trying_again(|| ReadOnly::open(&*self.env.files, &path, let_go))?;
+            let rows = self.trying_again(|| load_rows(&self.env, dir, base, content.len()))?;
             let segment = Arc::new(SealedSegment {
-                bytes,
+                content,
                 rows,
                 changes,
             });
@@ -151,7 +152,7 @@ impl OpenSegments {
         store_rows(&self.env, dir, base, &rows, 0);
         let changes = segment.changes;
         let segment = Arc::new(SealedSegment {
-            bytes: segment.bytes.clone(),
+            content: segment.content.clone(),
             rows: Some(rows),
             changes,
         });

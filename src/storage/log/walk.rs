@@ -7,9 +7,12 @@ use bytes::Bytes;
 use super::Identity;
 use crate::{
     env::File,
-    storage::format::{
-        frame::{self, Frame, Header, MAX_FRAME_BYTES},
-        segment_file::HEADER_BYTES,
+    storage::{
+        format::{
+            frame::{self, Frame, Header, MAX_FRAME_BYTES},
+            segment_file::HEADER_BYTES,
+        },
+        read_only::ReadOnly,
     },
     types::Offset,
 };
@@ -23,6 +26,16 @@ pub(in crate::storage) enum Source {
     Map(Bytes),
     /// The file, by positioned reads.
     File(Arc<dyn File>),
+}
+
+impl Source {
+    /// A file that does not change.
+    pub(in crate::storage) fn of(file: &ReadOnly) -> Self {
+        match file {
+            ReadOnly::Mapped(bytes) => Self::Map(bytes.clone()),
+            ReadOnly::Positioned(file, _) => Self::File(Arc::clone(file)),
+        }
+    }
 }
 
 /// A place in a segment.

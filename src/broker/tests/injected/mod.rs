@@ -10,6 +10,7 @@ mod catch_up;
 mod keyed;
 mod meaning;
 mod suite;
+mod unmapped;
 mod work;
 
 use std::{collections::BTreeMap, path::Path};

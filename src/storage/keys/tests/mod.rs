@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    Damaged, Unusable,
+    Unread, Unusable,
     hash::{KeyHash, KeyHasher},
     run::{Content, Row, Run},
 };
@@ -86,12 +86,12 @@ fn row(hash: u64, version: u64, offset: u64) -> Row {
 
 fn scan(run: &Run) -> Vec<Row> {
     run.scan()
-        .collect::<Result<_, Damaged>>()
+        .collect::<Result<_, Unread>>()
         .expect("it is sound")
 }
 
 /// The rows of a hash.
-fn group(run: &Run, hash: KeyHash) -> Result<Vec<Row>, Damaged> {
+fn group(run: &Run, hash: KeyHash) -> Result<Vec<Row>, Unread> {
     let group = run.group(hash)?;
     (0..group.len()).map(|at| group.row(at)).collect()
 }

@@ -64,11 +64,11 @@ fn batch(hash: u64, version: u64, producer: u64) -> Retired {
 
 fn all(file: &RetiredFile) -> Vec<Retired> {
     file.scan()
-        .collect::<Result<_, Damaged>>()
+        .collect::<Result<_, Unread>>()
         .expect("it is sound")
 }
 
-fn facts(file: &RetiredFile, hash: KeyHash, from: u64) -> Result<Vec<Retired>, Damaged> {
+fn facts(file: &RetiredFile, hash: KeyHash, from: u64) -> Result<Vec<Retired>, Unread> {
     file.facts(hash, Version(from))?.collect()
 }
 

@@ -214,7 +214,7 @@ fn an_index_that_was_built_of_a_replaced_file_is_not_left_beside_the_new_one() {
         .segments
         .sealed(&bench.dir, Offset(8))
         .expect("it can be mapped");
-    assert!(new.rows.is_some() && new.bytes.len() < old.bytes.len());
+    assert!(new.rows.is_some() && new.content.len() < old.content.len());
     shared.assert_shows_only_what_is_new(9);
 }
 

@@ -1,0 +1,51 @@
+//! A file system that knows no maps, and a process that may have no more of them: what is stored is
+//! read by position.
+
+use super::{
+    book::Tolerance,
+    work::{PHASES, begin, start},
+    *,
+};
+
+#[test]
+fn all_is_read_and_kept_without_any_map() {
+    for errno in [fault::ENODEV, fault::ENOMEM, fault::EACCES] {
+        for phase in PHASES {
+            let mut begun = begin(2);
+            let disk = begun.disk.fork();
+            let no_maps = Fault::on(OpKind::Map).errno(errno).for_ever();
+            disk.inject(no_maps);
+            let running = start(&disk, 900).expect("maps are not needed");
+            begun.book.check_all(&running.broker, Tolerance::Nothing);
+            running.work(phase, &mut begun.book, Tolerance::Nothing);
+            assert!(!running.broker.shared.has_failed(), "{phase:?} {errno}");
+            let maps = disk.stats().faults.get(&OpKind::Map).copied();
+            assert!(maps.is_some_and(|maps| maps > 0), "maps were asked for");
+            let disk = disk.fork();
+            let running = start(&disk, 901).expect("nothing fails");
+            begun.book.check_all(&running.broker, Tolerance::Nothing);
+        }
+    }
+}
+
+#[test]
+fn damage_is_found_where_nothing_is_mapped() {
+    let (disk, broker) = filled();
+    broker.close().expect("nothing fails");
+    let segment = disk
+        .files()
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .expect("there are segments");
+    disk.flip_bit(&segment, 1_500, 3).expect("it is that long");
+    let no_maps = Fault::on(OpKind::Map).errno(fault::ENODEV).for_ever();
+    let disk = disk.fork();
+    disk.inject(no_maps);
+    let broker = open(&disk, 3).expect("damage is no reason not to start");
+    let damaged = read_at(&broker, 1).err();
+    assert!(
+        matches!(damaged, Some(Error::DamagedRecords { from, to, .. }) if (from.0, to.0) == (1, 2)),
+        "{damaged:?}"
+    );
+    assert!(read_at(&broker, 2).is_ok());
+}

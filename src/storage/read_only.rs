@@ -1,0 +1,73 @@
+//! A file that does not change any more, to be read at any place: mapped, or by position where it
+//! cannot be.
+//!
+//! Some file systems know no shared maps (FUSE with direct I/O, for one), and a process may have
+//! as many maps, or as much address space, as it is allowed. What is stored can be read all the
+//! same.
+
+use std::{io, path::Path, sync::Arc};
+
+use bytes::Bytes;
+
+use super::fault::{self, Meaning};
+use crate::env::{self, File, FileSystem, Open};
+
+/// A file that does not change, open for reading.
+#[derive(Clone)]
+pub(crate) enum ReadOnly {
+    /// The whole file.
+    Mapped(Bytes),
+    /// The file and its length.
+    Positioned(Arc<dyn File>, u64),
+}
+
+impl ReadOnly {
+    /// Opens a file. Where it cannot be mapped for a reason that may pass, `let_go` gives up what
+    /// else is mapped, and it is tried once more; then the file is read by position.
+    pub(crate) fn open(
+        files: &dyn FileSystem,
+        path: &Path,
+        let_go: impl FnOnce(),
+    ) -> io::Result<Self> {
+        let error = match files.map(path) {
+            Ok(bytes) => return Ok(Self::Mapped(bytes)),
+            Err(error) if fault::of_reading(&error) == Meaning::Passing => error,
+            Err(error) => return Err(error),
+        };
+        // That the file system knows no maps is no reason to give up those that there are.
+        if !env::has_no_maps(&error) {
+            let_go();
+            if let Ok(bytes) = files.map(path) {
+                return Ok(Self::Mapped(bytes));
+            }
+        }
+        let file = files.open(path, Open::Read)?;
+        let len = file.len()?;
+        Ok(Self::Positioned(file, len))
+    }
+
+    /// The length of the file in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Mapped(bytes) => bytes.len() as u64,
+            Self::Positioned(_, len) => *len,
+        }
+    }
+
+    /// The bytes from `position` on: `wanted` of them, or fewer at the end of the file.
+    pub(crate) fn read(&self, position: u64, wanted: u64) -> io::Result<Bytes> {
+        let from = position.min(self.len());
+        let to = position.saturating_add(wanted).min(self.len());
+        match self {
+            Self::Mapped(bytes) => {
+                let within = |at: u64| usize::try_from(at).expect("a map fits the address space");
+                Ok(bytes.slice(within(from)..within(to)))
+            }
+            Self::Positioned(file, _) => {
+                let mut bytes = vec![0; usize::try_from(to - from).expect("it is to fit memory")];
+                file.read_exact_at(&mut bytes, from)?;
+                Ok(bytes.into())
+            }
+        }
+    }
+}
