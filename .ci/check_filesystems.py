@@ -31,6 +31,9 @@ PARTITIONS = 400
 CONNECTIONS = 300
 SECONDS = 30
 IN_NAMESPACE = "--in-namespace"
+HERE = "the temporary folder"
+# Those in which no sync makes anything durable; the broker warns of it once a start.
+NOTHING_IS_DURABLE = {"tmpfs", "ramfs", "volatile overlay"}
 # Where something is mounted, in order.
 MOUNTED = []
 
@@ -79,6 +82,7 @@ def live(binary, name, at):
             produce(broker, topic, before)
         broker.kill()
         broker.start()
+        check_warnings(name, broker.log())
         expect(broker, "kept", before, f"{name}, after kill -9")
         produce(broker, "kept", lines(RECORDS, RECORDS + 100))
         delete(broker, "deleted")
@@ -119,6 +123,13 @@ def live_with_few_descriptors(binary, at):
         expect(broker, "wide", content + lines(RECORDS, RECORDS + 100), f"{when}, after SIGTERM")
         broker.stop()
     say(f"{PARTITIONS} partitions and {CONNECTIONS} connections {when}")
+
+
+def check_warnings(name, log):
+    """After two starts. Where the temporary folder is nobody knows."""
+    warned = sum("WARN" in line and "acknowledged means synced does not hold" in line for line in log)
+    expected = 2 if name in NOTHING_IS_DURABLE else 0
+    check(warned == expected or name == HERE, f"{name}: {warned} warnings that nothing is durable there, not {expected}")
 
 
 def live_on_a_full_disk(binary, name, at):
@@ -233,7 +244,14 @@ def image(kind, *make):
     return mount
 
 
-def overlay(binary, folder):
+def overlay(options):
+    def mount(binary, folder):
+        return overlay_with(options, binary, folder)
+
+    return mount
+
+
+def overlay_with(options, binary, folder):
     """A layer below with a topic in it, as an image of a container may have one."""
     # A layer cannot lie on an overlay file system itself, which is what a container's root often is.
     mounted("tmpfs", f"size={IMAGE_BYTES}", "tmpfs", folder)
@@ -244,7 +262,8 @@ def overlay(binary, folder):
         broker.run("topic", "create", "old", "--partitions", 3, *SETTINGS)
         produce(broker, "old", lines(0, RECORDS))
         broker.stop()
-    return mounted("overlay", f"lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=off", "overlay", at)
+    layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    return mounted("overlay", f"{layers},redirect_dir=off{options}", "overlay", at)
 
 
 def mergerfs(_, folder):
@@ -262,10 +281,11 @@ def here(_, folder):
 
 
 FILE_SYSTEMS = {
-    "the temporary folder": here,
+    HERE: here,
     "tmpfs": memory("tmpfs", f"size={IMAGE_BYTES}"),
     "ramfs": memory("ramfs", ""),
-    "overlay": overlay,
+    "overlay": overlay(""),
+    "volatile overlay": overlay(",volatile"),
     "ext4": image("ext4", "mkfs.ext4", "-q"),
     "xfs": image("xfs", "mkfs.xfs", "-q"),
     "btrfs": image("btrfs", "mkfs.btrfs", "-q"),
