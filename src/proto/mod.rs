@@ -15,6 +15,7 @@
 
 pub mod codec;
 mod conflict;
+#[cfg(any(feature = "cli", feature = "testing"))]
 mod descriptors;
 mod known_fields;
 mod received;
@@ -23,6 +24,7 @@ mod tests;
 pub mod wire;
 
 pub use conflict::{Actual, CONFLICT_DETAIL_BYTES, FailedCondition};
+#[cfg(any(feature = "cli", feature = "testing"))]
 pub(crate) use descriptors::files;
 pub use known_fields::{Fields, Received};
 pub use received::{MalformedBatch, ReceivedBatch};
