@@ -24,8 +24,8 @@ RECORDS = 20_000
 # Small segments, so that most of what is read back is sealed.
 SETTINGS = ["--set", "segment.bytes=64KiB"]
 IMAGE_BYTES = 1 << 30
-# The reserve of 256 MiB, what the journal takes, and some room.
-SMALL_BYTES = 450 << 20
+# The reserve of 256 MiB, as much that the journal takes at most, and some room.
+SMALL_BYTES = 600 << 20
 DESCRIPTORS = 256
 PARTITIONS = 400
 CONNECTIONS = 300
@@ -82,6 +82,8 @@ def live(binary, name, at):
             produce(broker, topic, before)
         broker.kill()
         broker.start()
+        # Connections wait until it listens, and so do its last words about the start.
+        broker.wait_for_log("listening on")
         check_warnings(name, broker.log())
         expect(broker, "kept", before, f"{name}, after kill -9")
         produce(broker, "kept", lines(RECORDS, RECORDS + 100))
