@@ -26,7 +26,8 @@ impl Shared {
     /// The rows of its hash say where its records are, but for those that were damaged already when
     /// their rows were made from the log. Versions have no gaps: if one is in no row and was not
     /// trimmed, its record is in what is damaged of the segments between those of its neighbours.
-    /// Where the index cannot be made because the log is damaged, any segment may have one.
+    /// Behind the last row, that is so where the index could not be made from all of the log, and
+    /// where nobody knows the last version.
     pub(super) fn segments_with(
         &self,
         partition: &PartitionRef,
@@ -47,11 +48,14 @@ impl Shared {
         let rows = self.for_each_row(partition, hash, erasure.end, |version, offset| {
             places.take(version, offset);
         });
-        match rows {
-            Ok(()) if places.last < erasure.through => places.add(places.behind..erasure.end),
-            Ok(()) => {}
-            Err(Error::DamagedRecords { .. }) => places.add(Offset::ZERO..erasure.end),
+        let may_be_more = match rows {
+            Ok(()) => places.last < erasure.through,
+            // All rows that there are have been taken.
+            Err(Error::DamagedRecords { .. }) => true,
             Err(error) => return Err(error),
+        };
+        if may_be_more {
+            places.add(places.behind..erasure.end);
         }
         Ok(places.found)
     }

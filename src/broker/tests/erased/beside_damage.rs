@@ -3,9 +3,9 @@
 
 use std::{ops::Range, path::PathBuf};
 
-use super::{Secret, World, append_of, other, send, small_tables};
+use super::{Secret, World, append_of, damaged::lose_runs, options, other, send, small_tables};
 use crate::{
-    broker::{Broker, Erasure, Error, Read, Step},
+    broker::{Broker, Erasure, Error, Options, Read, Step},
     env::sim::{CrashMode, SimDisk},
     storage::format::{frame::Header, segment_file::HEADER_BYTES},
     types::{Offset, Position, Version},
@@ -76,8 +76,8 @@ fn readable_and_damaged(broker: &Broker) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
 }
 
 /// A world with an entity of so many records, each in a frame of its own, all in segments.
-fn filled(seed: u64, records: u64) -> (World, Secret) {
-    let world = World::new(seed, small_tables());
+fn filled(seed: u64, records: u64, options: Options) -> (World, Secret) {
+    let world = World::new(seed, options);
     let secret = Secret::new(&world.chance);
     (0..records).for_each(|nth| secret.append(&world.broker, nth, 20_000));
     for nth in 0..10 {
@@ -126,7 +126,7 @@ fn erase_beside_damage(mut world: World, secret: &Secret) -> Erasure {
 fn an_entity_is_erased_whichever_of_its_records_is_damaged_and_wherever() {
     for nth in [0, 2, 4] {
         for place in [LENGTH, CHECKSUM, TOPIC, BASE, RECORDS, 10_000] {
-            let (world, secret) = filled(nth + 1, 5);
+            let (world, secret) = filled(nth + 1, 5, small_tables());
             let world = damaged(world, |disk| damage(&secret, nth, place, disk));
             let erasure = erase_beside_damage(world, &secret);
             assert_eq!(erasure.through, Version(5));
@@ -137,7 +137,7 @@ fn an_entity_is_erased_whichever_of_its_records_is_damaged_and_wherever() {
 #[test]
 fn an_entity_is_erased_of_which_every_record_is_damaged() {
     for records in [1, 3] {
-        let (world, secret) = filled(7, records);
+        let (world, secret) = filled(7, records, small_tables());
         let world = damaged(world, |disk| {
             (0..records).for_each(|nth| damage(&secret, nth, RECORDS, disk));
         });
@@ -183,4 +183,71 @@ fn an_entity_with_a_damaged_record_is_erased_before_it_is_in_a_sealed_segment() 
     let world = damaged(world, |disk| damage(&secret, 1, RECORDS, disk));
     let erasure = erase_beside_damage(world, &secret);
     assert_eq!(erasure.through, Version(2));
+}
+
+/// How the index comes not to have what is damaged.
+#[derive(Clone, Copy, Debug)]
+enum Index {
+    /// The broker is killed, and what no run has yet is read again from the log.
+    IsBehind,
+    /// Its files are damaged too.
+    IsDamaged,
+}
+
+/// A world whose index has to be made from a damaged log.
+fn unknown(
+    seed: u64,
+    records: u64,
+    index: Index,
+    damage: impl Fn(&Secret, &SimDisk),
+) -> (World, Secret) {
+    match index {
+        Index::IsBehind => {
+            let (world, secret) = filled(seed, records, options());
+            damage(&secret, &world.disk);
+            (world.restart(Some(CrashMode::KeepAll)), secret)
+        }
+        Index::IsDamaged => {
+            let (world, secret) = filled(seed, records, small_tables());
+            let world = damaged(world, |disk| {
+                damage(&secret, disk);
+                lose_runs(disk);
+            });
+            (world, secret)
+        }
+    }
+}
+
+#[test]
+fn an_entity_is_erased_also_where_the_index_could_not_be_made_from_the_damaged_log() {
+    for index in [Index::IsBehind, Index::IsDamaged] {
+        for nth in [0, 2, 4] {
+            for place in [LENGTH, TOPIC, RECORDS] {
+                let (world, secret) = unknown(nth + 1, 5, index, |secret, disk| {
+                    damage(secret, nth, place, disk);
+                });
+                let erasure = erase_beside_damage(world, &secret);
+                // Versions have no gaps: with a later record, the last one is known.
+                let expected = if nth == 4 {
+                    Version::UNKNOWN
+                } else {
+                    Version(5)
+                };
+                assert_eq!(erasure.through, expected, "{index:?}, record {nth}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_entity_is_erased_of_which_nothing_can_be_read_nor_is_in_the_index() {
+    for index in [Index::IsBehind, Index::IsDamaged] {
+        for records in [1, 3] {
+            let (world, secret) = unknown(9, records, index, |secret, disk| {
+                (0..records).for_each(|nth| damage(secret, nth, RECORDS, disk));
+            });
+            let erasure = erase_beside_damage(world, &secret);
+            assert_eq!(erasure.through, Version::UNKNOWN, "{index:?}");
+        }
+    }
 }
