@@ -119,7 +119,8 @@ pub(super) struct ServeFlags {
     /// How log lines look: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub(super) log_format: Option<String>,
-    /// What to log: error, warn, info, debug, trace, or by module [default: info]
+    /// What to log: error, warn, info, debug, trace, or by module [default, also for other modules:
+    /// info]
     #[arg(long, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,
 }

@@ -7,9 +7,15 @@ use tracing_subscriber::EnvFilter;
 use super::Failure;
 use crate::config::{Config, LogFormat};
 
+/// What is logged where no level is given for everything. Without it a level for one module, whose
+/// name may be mistyped, would turn off the errors and warnings of all others. A level for
+/// everything that comes behind takes its place.
+const DEFAULT_LEVEL: &str = "info";
+
 /// Starts logging as configured.
 pub(super) fn start(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
+    let filter = EnvFilter::try_new(format!("{DEFAULT_LEVEL},{}", config.log_level));
+    let filter = filter.map_err(|error| {
         Failure::Unusable(format!(
             "log.level cannot be {:?}: {error}",
             config.log_level

@@ -272,8 +272,7 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// A level, or levels by module. A word that is no level would be taken for the name of a module,
-/// and all others would log nothing.
+/// A level, or levels by module. A word that is no level would be taken for the name of a module.
 fn log_level(text: &str) -> Result<String, String> {
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     let is_ours = |word: &str| word == "taffrail" || word.starts_with("taffrail::");

@@ -264,3 +264,29 @@ async fn connections_that_are_not_served_are_counted_in_the_log_and_said_seldom(
     assert_eq!(said[0], 1, "the first is said at once");
     assert!((said.len() as u64) < CONNECTIONS, "{log}");
 }
+
+#[test]
+fn a_log_level_for_one_module_leaves_the_others_at_the_default() {
+    for (level, is_said) in [
+        ("taffrial=debug", true),
+        ("h2=debug", true),
+        ("[append]=debug", true),
+        ("taffrail::nowhere=off", true),
+        ("error,taffrial=debug", false),
+        ("taffrial=debug,error", false),
+        ("off", false),
+        ("WARN", false),
+    ] {
+        let dir = temporary();
+        let mut broker = Serve::spawn(
+            binary()
+                .args(["serve", "--log-level", level])
+                .args(["--listen", &free_port(), "--data-dir"])
+                .arg(dir.path()),
+        );
+        let errors = broker.process.stderr.take().expect("it is piped");
+        assert_eq!(broker.stop(), Some(0));
+        let log = std::io::read_to_string(errors).expect("it is text");
+        assert_eq!(log.contains("told to stop"), is_said, "{level}: {log}");
+    }
+}
