@@ -12,7 +12,7 @@ use super::{
 use crate::client::Clock;
 
 pub(super) async fn run(flags: ClockFlags) -> Result<(), Failure> {
-    let client = Server::new(&flags.connection).connect().await?;
+    let client = Server::new(&flags.connection)?.connect().await?;
     let clock = match flags.command {
         ClockCommand::Show => client.clock().await?,
         ClockCommand::Accept => client.accept_clock().await?,

@@ -29,17 +29,24 @@ pub(super) struct Server {
 impl Server {
     /// The broker that the flags name, or the environment, or the default one. Where it has no
     /// port, it says on standard error which one is taken.
-    pub(super) fn new(flags: &ConnectionFlags) -> Self {
-        let given = flags.server.clone().or_else(config::server_variable);
-        let Some(given) = given else {
-            return Self::at(&format!("http://127.0.0.1:{DEFAULT_PORT}"));
+    pub(super) fn new(flags: &ConnectionFlags) -> Result<Self, Failure> {
+        let flag = flags.server.clone().map(|given| ("--server", given));
+        let variable = || config::server_variable().map(|given| ("TAFFRAIL_SERVER", given));
+        let Some((by, given)) = flag.or_else(variable) else {
+            return Ok(Self::at(&format!("http://127.0.0.1:{DEFAULT_PORT}")));
         };
+        if given.trim().is_empty() {
+            // Most likely something that was meant to be filled in.
+            return Err(Failure::Usage(format!(
+                "{by} is empty; name a broker, such as http://127.0.0.1:{DEFAULT_PORT}, or leave it out"
+            )));
+        }
         let (url, has_port) = with_port(&given);
         if !has_port {
             // A remark that nobody reads is no failure.
             let _ = writeln!(io::stderr(), "{given:?} has no port; taking {url}");
         }
-        Self::at(&url)
+        Ok(Self::at(&url))
     }
 
     /// The broker at this address.

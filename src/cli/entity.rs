@@ -26,7 +26,8 @@ use crate::{
 const ERASURE_POLL: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
-    let entities = Server::new(&flags.connection).connect().await?.entities();
+    let client = Server::new(&flags.connection)?.connect().await?;
+    let entities = client.entities();
     let json = flags.connection.json;
     match flags.command {
         EntityCommand::Read { max: Some(0), .. } => Ok(()),
@@ -63,6 +64,8 @@ pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
             wait,
             yes,
         } => {
+            // Nobody is asked about an entity of a topic that there is not.
+            client.topics().describe(&topic).await?;
             tokio::task::block_in_place(|| {
                 let what = format!("erase entity {} of topic {topic}", shown(&key));
                 let consequence = "Its keys, values and headers are gone then, for good.";

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) async fn run(flags: TopicFlags) -> Result<(), Failure> {
-    let topics = Server::new(&flags.connection).connect().await?.topics();
+    let topics = Server::new(&flags.connection)?.connect().await?.topics();
     let json = flags.connection.json;
     match flags.command {
         TopicCommand::Create {
@@ -126,6 +126,8 @@ async fn alter(
 }
 
 async fn delete(topics: &Topics, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
+    // Nobody is asked about a topic that there is not.
+    topics.describe(name).await?;
     tokio::task::block_in_place(|| {
         let consequence = "All its records are gone then, for good.";
         question::confirm(yes, &format!("delete topic {name}"), consequence)

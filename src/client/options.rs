@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::transport::Endpoint;
+use tonic::transport::{Endpoint, Uri};
 
 use super::{Client, Error};
 
@@ -53,7 +53,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidServer`] if this is not a URL, [`Error::Unavailable`] if nothing answers
+    /// [`Error::InvalidServer`] if this is not a URL, or its port none; [`Error::Unavailable`] if nothing answers
     /// there.
     pub async fn connect(&self, server: &str) -> Result<Client, Error> {
         let channel = self
@@ -83,6 +83,11 @@ impl Options {
             Some(scheme) => return Err(invalid(format!("{scheme}:// is not supported"))),
             None => return Err(invalid("the scheme is missing".to_owned())),
         }
+        if let Some(port) = malformed_port(endpoint.uri()) {
+            return Err(invalid(format!(
+                "{port:?} is no port; those are 1 to 65535"
+            )));
+        }
         Ok(endpoint
             .connect_timeout(self.connect_timeout)
             .initial_stream_window_size(self.stream_window_bytes)
@@ -93,4 +98,13 @@ impl Options {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true))
     }
+}
+
+/// What stands where the port should and is none. It would be passed over, and port 80 be taken.
+fn malformed_port(server: &Uri) -> Option<&str> {
+    let (_, port) = server.authority()?.as_str().rsplit_once(':')?;
+    // An IPv6 address has colons of its own.
+    let is_there = !port.is_empty() && !port.ends_with(']');
+    let is_port = server.port_u16().is_some_and(|port| port != 0);
+    (is_there && !is_port).then_some(port)
 }

@@ -12,8 +12,10 @@ pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(text)
 }
 
-/// The broker that the environment names for the commands that need one.
+/// The broker that the environment names for the commands that need one. What is not text is none
+/// that there is, and not left out: that would be another broker.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn server_variable() -> Option<String> {
-    std::env::var(SERVER_VARIABLE).ok()
+    let named = std::env::var_os(SERVER_VARIABLE)?;
+    Some(named.to_string_lossy().into_owned())
 }

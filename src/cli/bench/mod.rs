@@ -83,7 +83,7 @@ async fn measure(
 ) -> Result<Report, Failure> {
     let is_named = flags.connection.server.is_some() || crate::config::server_variable().is_some();
     let server = match is_named {
-        true => Server::new(&flags.connection),
+        true => Server::new(&flags.connection)?,
         false => made.start_broker().await?,
     };
     let (mut machines, mut runs) = (Vec::new(), Vec::new());

@@ -28,7 +28,7 @@ use crate::{
 use plan::Plan;
 
 pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
-    let server = Server::new(&flags.connection).retrying(&flags.retry_for)?;
+    let server = Server::new(&flags.connection)?.retrying(&flags.retry_for)?;
     let from = parse_position(&flags.from)
         .map_err(|problem| Failure::Usage(format!("--from: {problem}")))?;
     let format = match (flags.format, flags.connection.json) {

@@ -50,7 +50,7 @@ const LINGER: Duration = Duration::from_millis(5);
 type Source = mpsc::Receiver<Result<Vec<Line>, BadInput>>;
 
 pub(super) async fn run(flags: ProduceFlags, env: Env) -> Result<(), Failure> {
-    let server = Server::new(&flags.connection).retrying(&flags.retry_for)?;
+    let server = Server::new(&flags.connection)?.retrying(&flags.retry_for)?;
     // The file is opened first: a name that is mistyped should not need a broker to be noticed.
     let input = Input::open(flags.file.as_deref()).await?;
     let progress = progress(input.len);

@@ -1,6 +1,6 @@
 //! `topic`: what topics there are, and what they are like.
 
-use super::{assert_fails, started};
+use super::{assert_fails, binary, started};
 
 #[test]
 fn topics_are_created_listed_described_altered_trimmed_and_deleted() {
@@ -71,4 +71,37 @@ fn topics_are_created_listed_described_altered_trimmed_and_deleted() {
         &["orders"],
     );
     assert_eq!(broker.stop(), Some(0), "asked to stop, it ends well");
+}
+
+#[test]
+fn nobody_is_asked_about_a_topic_that_there_is_not() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let on_terminal = |args: &[&str]| {
+        let mut command = binary();
+        #[expect(clippy::disallowed_types, reason = "a terminal is no file of a broker")]
+        let terminal = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/ptmx");
+        command
+            .args(args)
+            .args(["--server", &broker.url])
+            .stdin(terminal.expect("there are terminals"));
+        command.output().expect("the binary is there")
+    };
+    for (there_is, there_is_not) in [
+        (
+            &["topic", "delete", "t"][..],
+            &["topic", "delete", "nope"][..],
+        ),
+        (
+            &["entity", "erase", "t", "k"],
+            &["entity", "erase", "nope", "k"],
+        ),
+    ] {
+        // Where it would ask and cannot, since what it says is not seen.
+        assert_fails(&on_terminal(there_is), 2, &["--yes"]);
+        assert_fails(&on_terminal(there_is_not), 4, &["no topic", "nope"]);
+    }
 }

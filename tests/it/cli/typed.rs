@@ -147,6 +147,30 @@ fn a_server_without_a_port_has_that_of_a_broker() {
 }
 
 #[test]
+fn a_server_whose_port_is_none_is_not_taken_for_another() {
+    for (server, port) in [
+        ("http://127.0.0.9:99999", "\"99999\""),
+        ("127.0.0.9:65536", "\"65536\""),
+        ("http://127.0.0.9:0", "\"0\""),
+        ("[::1]:70000", "\"70000\""),
+    ] {
+        let failed = run(&["topic", "list", "--server", server], b"");
+        assert_fails(&failed, 2, &[port, "65535"]);
+    }
+    let failed = run(&["topic", "list", "--server", "127.0.0.9:96x"], b"");
+    assert_fails(&failed, 2, &["96x"]);
+    let failed = run(&["topic", "list", "--server", ""], b"");
+    assert_fails(&failed, 2, &["--server is empty", "http://127.0.0.1:9640"]);
+    for command in [&["topic", "list"][..], &["bench", "append"]] {
+        let mut command_line = binary();
+        command_line.args(command).stdin(Stdio::null());
+        let failed = command_line.env("TAFFRAIL_SERVER", "").output();
+        let failed = failed.expect("the binary is there");
+        assert_fails(&failed, 2, &["TAFFRAIL_SERVER is empty", "http://"]);
+    }
+}
+
+#[test]
 fn a_log_level_that_there_is_not_is_refused_with_those_that_there_are() {
     let dir = temporary();
     for level in [
