@@ -15,6 +15,7 @@ use super::{
 use crate::{
     env::{AlignedBuffer, Env, File, Open},
     storage::{
+        fault::Meaning,
         files::{Action, FileError, remove_file, sync_parent},
         format::{
             entry::{BLOCK_BYTES, FileHeader},
@@ -60,6 +61,8 @@ struct State {
     unscrubbed: VecDeque<PathBuf>,
     /// Only blank files may be taken into use.
     is_scrubbing: bool,
+    /// The next file could not be opened when it was last tried, and nothing is wrong with it.
+    is_hindered: bool,
     /// Files not in use that have been written with zeros, and with nothing since.
     blank: BTreeSet<PathBuf>,
     /// Room for the next file, found ahead. Its header is written when it is taken into use.
@@ -91,6 +94,7 @@ impl Ring {
             free: VecDeque::new(),
             unscrubbed: VecDeque::new(),
             is_scrubbing: false,
+            is_hindered: false,
             blank: BTreeSet::new(),
             next: None,
             next_number: behind_checkpoint.max(found.newest + 1),
@@ -302,18 +306,25 @@ impl Ring {
     /// can release it.
     pub(super) fn take_next(&self, first_sequence: u64) -> Result<Option<RingFile>, FileError> {
         let mut state = self.lock();
-        let next = match state.next.take() {
-            Some(next) => Some(next),
-            None => self.find_room(&mut state, Fill::Reserved)?,
+        let next = match self.open_next(&mut state) {
+            // Nothing was written: it is as if the journal were full, and is tried again.
+            Err(error) if error.meaning() == Meaning::Passing => {
+                if !state.is_hindered {
+                    tracing::warn!(%error, "the journal's next file cannot be opened; appends wait");
+                }
+                state.is_hindered = true;
+                None
+            }
+            next => {
+                state.is_hindered = false;
+                next?
+            }
         };
         state.given_up = next.is_none().then_some(first_sequence);
-        let Some(path) = next else { return Ok(None) };
+        let Some((path, handle)) = next else {
+            return Ok(None);
+        };
         state.blank.remove(&path);
-        let handle = self
-            .env
-            .files
-            .open(&path, Open::Direct)
-            .map_err(FileError::when(Action::Open, &path))?;
         let header = FileHeader {
             number: state.next_number,
             salt: self.env.random.next_u64(),
@@ -343,23 +354,37 @@ impl Ring {
         }))
     }
 
-    fn find_room(&self, state: &mut State, fill: Fill) -> Result<Option<PathBuf>, FileError> {
-        let path = match state.free.pop_front() {
-            Some(path) => path,
-            None if state.created < self.options.files => {
-                let path = self.dir.join(format!("{}.journal", state.created + 1));
-                match self.create(&path, fill) {
-                    // Another file will be released, or there will be room again.
-                    Err(error) if error.is_disk_full() => return Ok(None),
-                    created => created?,
-                }
-                state.created += 1;
-                path
-            }
-            None => return Ok(None),
+    /// The next file, open, which no call that fails takes out of the ring; none if there is none.
+    fn open_next(&self, state: &mut State) -> Result<Option<(PathBuf, Arc<dyn File>)>, FileError> {
+        if state.next.is_none() {
+            state.next = self.find_room(state, Fill::Reserved)?;
+        }
+        let Some(path) = &state.next else {
+            return Ok(None);
         };
-        self.ensure_room(&path)?;
-        Ok(Some(path))
+        let handle = self
+            .env
+            .files
+            .open(path, Open::Direct)
+            .map_err(FileError::when(Action::Open, path))?;
+        Ok(state.next.take().map(|path| (path, handle)))
+    }
+
+    fn find_room(&self, state: &mut State, fill: Fill) -> Result<Option<PathBuf>, FileError> {
+        if state.free.is_empty() && state.created < self.options.files {
+            let path = self.dir.join(format!("{}.journal", state.created + 1));
+            match self.create(&path, fill) {
+                // Another file will be released, or there will be room again.
+                Err(error) if error.is_disk_full() => return Ok(None),
+                created => created?,
+            }
+            state.created += 1;
+            state.free.push_back(path);
+        }
+        if let Some(path) = state.free.front() {
+            self.ensure_room(path)?;
+        }
+        Ok(state.free.pop_front())
     }
 
     /// A start that was cut off, or other options, may have left a released file too short.

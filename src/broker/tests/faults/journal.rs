@@ -9,7 +9,7 @@ use crate::{
     broker::Broker,
     env::{
         FileSystem, Open,
-        sim::{CrashMode, Fault, OpKind, SimDisk},
+        sim::{CrashMode, Fault, OpKind, SimDisk, fault::EMFILE},
     },
     types::Offset,
 };
@@ -60,6 +60,30 @@ fn starts_with_everything(disk: &SimDisk, seed: u64, context: &str) -> bool {
 fn assert_everything(broker: &Broker, context: &str) {
     assert_eq!(ids(broker, 0), (0..COUNT).collect::<Vec<_>>(), "{context}");
     assert_eq!(append(broker, 0, COUNT), Ok(Offset(COUNT)), "{context}");
+}
+
+#[test]
+fn a_next_file_that_cannot_be_opened_for_a_moment_is_waited_for() {
+    for kind in [OpKind::Open, OpKind::Create] {
+        let disk = SimDisk::new(1);
+        let broker = opened(&disk, 1);
+        create(&broker, "t", 1);
+        for id in 0..COUNT {
+            disk.clear_faults();
+            disk.inject(Fault::on(kind).in_path(".journal").errno(EMFILE));
+            fill(&broker, id, id + 1);
+            // Without it the journal takes all the files that there may be.
+            if kind == OpKind::Open && id % 20 == 0 {
+                broker.keep_house(true);
+            }
+        }
+        let failed: u64 = disk.stats().faults.values().sum();
+        assert!(failed > 0, "{kind:?}: the journal went on in other files");
+        disk.clear_faults();
+        drop(broker);
+        let disk = disk.power_cut(1, CrashMode::LoseUnsynced);
+        assert!(starts_with_everything(&disk, 2, "after a crash"));
+    }
 }
 
 #[test]

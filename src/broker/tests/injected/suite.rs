@@ -25,8 +25,11 @@ const ERRORS: [i32; 8] = [
     fault::ETIMEDOUT,
 ];
 
-/// The files of topics. The journal is written to all the time: what fails there is another page's.
-const TOPICS: &str = "/topics/";
+/// Where calls fail: from before a start on everywhere, journal and checkpoint included; behind it
+/// in the files of topics, since little else is opened or read then.
+fn place(at_start: bool) -> &'static str {
+    if at_start { "/data" } else { "/topics/" }
+}
 
 /// What runs have come to.
 #[derive(Debug, Default)]
@@ -147,7 +150,7 @@ fn fail_each_call(phase: Phase, seen: &mut Seen) {
                 for which in 0..4 {
                     let errno = ERRORS[(turn + 2 * which + turn / ERRORS.len()) % ERRORS.len()];
                     let times = [1, 3, 200][(turn + which) % 3];
-                    let fault = Fault::on(kind).in_path(TOPICS).errno(errno);
+                    let fault = Fault::on(kind).in_path(place(at_start)).errno(errno);
                     let fault = fault.nth(nth).times(times);
                     run(&begun, phase, &[fault], at_start, errno, seen);
                 }
@@ -164,7 +167,7 @@ fn fail_here_and_there(phase: Phase, seen: &mut Seen) {
             for (one_in, at_start) in [(2, false), (5, false), (20, false), (100, true)] {
                 let fault = |(nth, kind): (u64, OpKind)| {
                     let chance = seed * 1_000 + turn * 100 + one_in + nth;
-                    let fault = Fault::on(kind).in_path(TOPICS).errno(errno);
+                    let fault = Fault::on(kind).in_path(place(at_start)).errno(errno);
                     fault.for_ever().one_in(one_in, chance)
                 };
                 let faults: Vec<Fault> = (0..).zip(KINDS).map(fault).collect();
