@@ -57,10 +57,16 @@ pub(super) const MAX_FRAME_BYTES: u32 = 1 << 20;
 /// Most calls under way on one connection. Nothing limits them unless told.
 pub(super) const MAX_STREAMS: u32 = 256;
 
-/// Most calls that a client has cancelled before the server came to serve them, and most that are
-/// remembered so that what still comes for them is no mistake: all that may be under way can be
-/// cancelled at once. One more that was not served ends the connection ("rapid reset").
-pub(super) const MAX_RESETS: usize = MAX_STREAMS as usize;
+/// Most calls that a client has cancelled before the server came to serve them; one more ends the
+/// connection ("rapid reset"). They wait for a turn at most: a broker that stood still for a moment
+/// finds the calls whose deadlines have passed meanwhile, and their successors, in what one turn
+/// brings. A call that is cancelled takes 25 bytes at least: 9 and 3 of its headers, 13 of the
+/// frame that cancels it.
+pub(super) const MAX_CANCELLED: usize = TURN_BYTES / 25;
+
+/// Most calls that the server has ended before their requests had, and that are remembered so that
+/// what still comes for them is no mistake: all that may be under way.
+pub(super) const MAX_ENDED: usize = MAX_STREAMS as usize;
 
 /// Most streams that the server has reset because of a client's mistakes, over the whole life of a
 /// connection; one more ends it.

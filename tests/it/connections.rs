@@ -174,6 +174,26 @@ async fn all_calls_that_may_be_under_way_can_be_cancelled_at_once() {
         .expect("the connection lives");
 }
 
+#[tokio::test]
+async fn calls_that_are_cancelled_one_after_the_other_while_the_broker_stands_still_are_forgiven() {
+    let broker = TestBroker::builder().tcp().start().await;
+    let mut socket = TcpStream::connect(broker.address())
+        .await
+        .expect("the broker listens");
+    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    // Each gives its place to the next, so that there are never too many under way.
+    for stream in (0..5_000u32).map(|call| 2 * call + 1) {
+        let headers = headers_of("/taffrail.v1.Log/Append");
+        bytes.extend(frame(HEADERS, END_HEADERS, stream, &headers));
+        bytes.extend(frame(RST_STREAM, 0, stream, &8u32.to_be_bytes()));
+    }
+    bytes.extend(frame(PING, 0, 0, b"still on"));
+    socket.write_all(&bytes).await.expect("it is sent");
+    timeout(PATIENCE, frames_until(&mut socket, PING, ACK))
+        .await
+        .expect("the connection lives");
+}
+
 /// All that a connection is answered until it is closed.
 async fn answer_to(broker: &TestBroker, sent: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(broker.address())

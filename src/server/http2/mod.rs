@@ -75,8 +75,8 @@ fn settings() -> h2::server::Builder {
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_frame_size(limits::MAX_FRAME_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)
-        .max_concurrent_reset_streams(limits::MAX_RESETS)
-        .max_pending_accept_reset_streams(limits::MAX_RESETS)
+        .max_concurrent_reset_streams(limits::MAX_ENDED)
+        .max_pending_accept_reset_streams(limits::MAX_CANCELLED)
         .max_local_error_reset_streams(Some(limits::MAX_ERROR_RESETS))
         .max_header_list_size(limits::MAX_HEADER_BYTES)
         .data_frame_budget(limits::SMALL_FRAMES_BUDGET);

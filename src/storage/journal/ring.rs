@@ -42,6 +42,12 @@ pub(crate) struct RingFile {
     pub(crate) header: FileHeader,
 }
 
+/// A file that is open, and not in use yet.
+struct Opened {
+    path: PathBuf,
+    handle: Arc<dyn File>,
+}
+
 /// A file with entries that no checkpoint covers.
 struct UsedFile {
     header: FileHeader,
@@ -321,7 +327,7 @@ impl Ring {
             }
         };
         state.given_up = next.is_none().then_some(first_sequence);
-        let Some((path, handle)) = next else {
+        let Some(Opened { path, handle }) = next else {
             return Ok(None);
         };
         state.blank.remove(&path);
@@ -355,7 +361,7 @@ impl Ring {
     }
 
     /// The next file, open, which no call that fails takes out of the ring; none if there is none.
-    fn open_next(&self, state: &mut State) -> Result<Option<(PathBuf, Arc<dyn File>)>, FileError> {
+    fn open_next(&self, state: &mut State) -> Result<Option<Opened>, FileError> {
         if state.next.is_none() {
             state.next = self.find_room(state, Fill::Reserved)?;
         }
@@ -367,7 +373,7 @@ impl Ring {
             .files
             .open(path, Open::Direct)
             .map_err(FileError::when(Action::Open, path))?;
-        Ok(state.next.take().map(|path| (path, handle)))
+        Ok(state.next.take().map(|path| Opened { path, handle }))
     }
 
     fn find_room(&self, state: &mut State, fill: Fill) -> Result<Option<PathBuf>, FileError> {
