@@ -19,6 +19,7 @@ use super::{
 use crate::{
     env::{FileSystem, Open},
     storage::{
+        fault::Meaning,
         files::{Action, FileError, remove_file, sync_parent},
         format::{checkpoint, segment_file},
     },
@@ -65,29 +66,32 @@ impl Log {
         at: checkpoint::Active,
         segments: &OpenSegments,
     ) -> Result<(), FileError> {
-        let path = segment_path(&self.dir, at.base);
-        let file = match segments.env.files.open(&path, Open::Write) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::error!(path = %path.display(), "a segment is missing; reading its offsets gives DATA_LOSS");
-                self.sealed.push(Sealed {
-                    base: at.base,
-                    end: self.end,
-                    bytes: 0,
-                });
-                return Ok(());
+        match self.try_cut_active(at, segments) {
+            Err(error) if error.meaning() == Meaning::Damage => {
+                tracing::error!(%error, "a segment is missing or cannot be read; reading its offsets gives DATA_LOSS");
+                self.lose_active(at, 0);
+                Ok(())
             }
-            Err(error) => return Err(FileError::when(Action::Open, &path)(error)),
-        };
+            cut => cut,
+        }
+    }
+
+    fn try_cut_active(
+        &mut self,
+        at: checkpoint::Active,
+        segments: &OpenSegments,
+    ) -> Result<(), FileError> {
+        let path = segment_path(&self.dir, at.base);
+        let file = segments
+            .env
+            .files
+            .open(&path, Open::Write)
+            .map_err(FileError::when(Action::Open, &path))?;
         let found = file.len().map_err(FileError::when(Action::Read, &path))?;
         if found < at.len {
             tracing::error!(path = %path.display(), found, expected = at.len, "a segment is too short; reading what is \
                 missing gives DATA_LOSS");
-            self.sealed.push(Sealed {
-                base: at.base,
-                end: self.end,
-                bytes: found,
-            });
+            self.lose_active(at, found);
             return Ok(());
         }
         if found > at.len {
@@ -104,6 +108,16 @@ impl Log {
             ..active
         });
         Ok(())
+    }
+
+    /// Takes the active segment for a sealed one, of which not all can be read: what comes next
+    /// goes to another.
+    fn lose_active(&mut self, at: checkpoint::Active, bytes: u64) {
+        self.sealed.push(Sealed {
+            base: at.base,
+            end: self.end,
+            bytes,
+        });
     }
 
     /// Opens a log without a checkpoint: as far as its segments hold sound frames. What is found is
@@ -284,15 +298,23 @@ pub(in crate::storage) fn list(
             continue;
         };
         let Ok(base) = base.parse() else { continue };
-        let path = dir.join(&entry.name);
-        let file = files
-            .open(&path, Open::Read)
-            .map_err(FileError::when(Action::Open, &path))?;
-        found.push((
-            Offset(base),
-            file.len().map_err(FileError::when(Action::Read, &path))?,
-        ));
+        found.push((Offset(base), size_of_file(files, &dir.join(&entry.name))?));
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// How many bytes a segment's file has; none where the disk cannot say: its readers are told.
+fn size_of_file(files: &dyn FileSystem, path: &Path) -> Result<u64, FileError> {
+    let size = files
+        .open(path, Open::Read)
+        .map_err(FileError::when(Action::Open, path))
+        .and_then(|file| file.len().map_err(FileError::when(Action::Read, path)));
+    match size {
+        Err(error) if error.meaning() == Meaning::Damage => {
+            tracing::error!(%error, "a segment cannot be read; reading its offsets gives DATA_LOSS");
+            Ok(0)
+        }
+        size => size,
+    }
 }

@@ -98,3 +98,37 @@ fn a_start_that_cannot_read_is_refused_and_changes_nothing() {
         }
     }
 }
+
+#[test]
+fn a_segment_that_the_disk_cannot_read_at_a_start_is_damaged_and_all_else_is_served() {
+    let (disk, broker) = filled();
+    broker.close().expect("nothing fails");
+    let mut segments = disk.files();
+    segments.retain(|path| path.extension().is_some_and(|ending| ending == "log"));
+    assert!(segments.len() > 1, "a sealed one and the active one");
+    for path in &segments {
+        let disk = disk.fork();
+        for kind in [OpKind::Open, OpKind::Map] {
+            disk.inject(Fault::on(kind).at(path).for_ever());
+        }
+        let broker = open(&disk, 3).expect("the others can be read");
+        let mut damaged = 0;
+        for offset in 0..RECORDS {
+            match read_at(&broker, offset) {
+                Ok(_) => {}
+                Err(Error::DamagedRecords { .. }) => damaged += 1,
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
+        assert!(
+            0 < damaged && damaged < RECORDS,
+            "{}: {damaged}",
+            path.display()
+        );
+        drop(broker);
+        disk.clear_faults();
+        let broker = open(&disk.fork(), 4).expect("nothing fails");
+        let found = read_all(&broker, "t", PartitionId(0));
+        assert_eq!(found.len() as u64, RECORDS, "{}", path.display());
+    }
+}
