@@ -2,7 +2,8 @@
 //!
 //! What is queued is taken together, written and synced as one, applied in order, and answered. A
 //! commit that finds the journal full stays at the head of the queue until a checkpoint has
-//! released a file.
+//! released a file. On a full disk there may be no checkpoint for long: then what can be as if it
+//! had never been asked for is refused.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Broker, Error, Shared, lock,
+    Broker, Error, Shared, Shortage, lock,
     state::{Logs, PartitionRef},
 };
 use crate::{
@@ -33,9 +34,15 @@ pub(super) struct Commit {
     pub(super) sync: bool,
     /// What pays for the frames' memory.
     pub(super) charge: Charge,
-    /// Called when the commit has been applied, or dropped when it has not.
-    pub(super) done: Box<dyn FnOnce() + Send>,
+    /// Called when the commit has been applied or is refused; dropped when nobody knows.
+    pub(super) done: Box<dyn FnOnce(Result<(), Error>) + Send>,
+    /// Makes it as if the commit had never been queued. None where what was queued later counts on
+    /// it, as on the offsets of an append.
+    pub(super) undo: Option<Undo>,
 }
+
+/// How a commit is taken back.
+pub(super) type Undo = Box<dyn FnOnce(&Shared) + Send>;
 
 /// Commits on their way to the journal. Bounded: appends by the memory they were admitted for, and
 /// all by their number.
@@ -129,6 +136,20 @@ impl Queue {
         });
         let count = fits.count().max(1).min(state.commits.len());
         state.commits.drain(..count).collect()
+    }
+
+    /// Takes all that can be taken back, in order.
+    fn take_refusable(&self) -> Vec<Commit> {
+        let mut state = self.lock();
+        let (refusable, others) = std::mem::take(&mut state.commits)
+            .into_iter()
+            .partition::<Vec<_>, _>(|commit| commit.undo.is_some());
+        state.commits = others.into();
+        refusable
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().commits.is_empty()
     }
 
     /// Puts back what was taken.
@@ -246,7 +267,7 @@ impl Shared {
         for partition in moved {
             partition.topic.moved.send_replace(());
         }
-        done.into_iter().for_each(|done| done());
+        done.into_iter().for_each(|done| done(Ok(())));
         if self.memory.is_pressed() {
             self.housekeeping.ring();
         }
@@ -254,34 +275,72 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Refuses all that is queued and can be taken back. Only for who commits: nothing that is
+    /// queued meanwhile is committed.
+    fn refuse_queued(&self, shortage: Shortage) {
+        let mut refused = Vec::new();
+        loop {
+            let commits = self.queue.take_refusable();
+            if commits.is_empty() {
+                break;
+            }
+            for commit in commits {
+                commit.undo.into_iter().for_each(|undo| undo(self));
+                refused.push(commit.done);
+            }
+            // Again: what was queued before all was undone may count on what was refused.
+        }
+        for done in refused {
+            done(Err(Error::DiskFull(shortage)));
+        }
+    }
+}
+
 impl Broker {
-    /// The journal thread.
+    /// The journal thread. What it leaves in the queue when it ends is for
+    /// [`commit_all`](Self::commit_all).
     pub(super) fn commit_until_closed(&self) {
         let mut full_before = false;
         while self.shared.queue.wait() {
-            match self.commit_step() {
-                Some(Committed::All) => full_before = false,
-                // The disk is full as well, and a checkpoint cannot be written: it is tried again
-                // now and then.
-                Some(Committed::JournalFull) if full_before => self.shared.housekeeping.pause(),
-                Some(Committed::JournalFull) => full_before = true,
+            match self.commit_or_refuse(&mut full_before) {
+                Some(Committed::All) => {}
+                Some(Committed::JournalFull) if self.shared.housekeeping.is_closed() => break,
+                // A checkpoint is tried again now and then.
+                Some(Committed::JournalFull) => self.shared.housekeeping.pause(),
                 None => break,
             }
         }
     }
 
-    /// Commits all that is queued, on this thread; what cannot be is dropped.
+    /// Commits all that is queued, on this thread; what can be neither committed nor refused is
+    /// dropped.
     pub(super) fn commit_all(&self) {
         let mut full_before = false;
-        while !lock(&self.shared.queue.state).commits.is_empty() {
-            match self.commit_step() {
-                Some(Committed::All) => full_before = false,
-                Some(Committed::JournalFull) if !full_before => full_before = true,
-                Some(Committed::JournalFull) | None => {
-                    self.shared.queue.fail();
-                    return;
-                }
+        while !self.shared.queue.is_empty() {
+            match self.commit_or_refuse(&mut full_before) {
+                Some(Committed::All) => {}
+                Some(Committed::JournalFull) | None => self.shared.queue.fail(),
             }
+        }
+    }
+
+    /// Commits what is queued, or finds the journal full: once without a word, as a checkpoint may
+    /// just have released a file. When that is so again, and the disk is full as well, what can be
+    /// taken back is refused, and the rest has to wait.
+    fn commit_or_refuse(&self, full_before: &mut bool) -> Option<Committed> {
+        let step = self.commit_step()?;
+        let is_full = step == Committed::JournalFull;
+        if !std::mem::replace(full_before, is_full) || !is_full {
+            return Some(Committed::All);
+        }
+        let shortage = *lock(&self.shared.shortage);
+        if let Some(shortage) = shortage {
+            self.shared.refuse_queued(shortage);
+        }
+        match self.shared.queue.is_empty() {
+            true => Some(Committed::All),
+            false => Some(Committed::JournalFull),
         }
     }
 

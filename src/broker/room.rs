@@ -1,6 +1,6 @@
 //! Room on the disk: how much is to be left there, and what there is too little of.
 
-use std::fmt;
+use std::{fmt, io::ErrorKind};
 
 use super::{Broker, Error, Shared, lock};
 use crate::storage::{
@@ -78,13 +78,18 @@ impl Shared {
         Ok(())
     }
 
-    /// How much room there is, if the file system says so.
+    /// How much room there is, if the file system says so. Only that the directory is gone is an
+    /// error: not to know is no reason not to start, and whoever writes finds out.
     pub(super) fn free_bytes(&self) -> Result<Option<u64>, FileError> {
         let root = &self.options.data_dir;
-        self.env
-            .files
-            .available_bytes(root)
-            .map_err(FileError::when(Action::LookForRoom, root))
+        let is_gone = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
+        match self.env.files.available_bytes(root) {
+            Err(error) if !is_gone(error.kind()) => {
+                tracing::debug!(%error, "the file system does not say how much room it has");
+                Ok(None)
+            }
+            asked => asked.map_err(FileError::when(Action::LookForRoom, root)),
+        }
     }
 
     /// What there is to know when something has found no room.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Broker, Error, Pending, Shared,
-    commit::Commit,
+    commit::{Commit, Undo},
     lock,
     pending::pending,
     state::{PartitionRef, Topic},
@@ -85,7 +85,12 @@ impl Broker {
             partitions,
             settings,
         };
-        let queued = self.shared.queue_change(change, move || Ok(created));
+        let undo = {
+            let name = name.clone();
+            Box::new(move |shared: &Shared| shared.release(&name, partitions))
+        };
+        let created = move || Ok(created);
+        let queued = self.shared.queue_undoable(change, undo, created);
         if queued.is_err() {
             self.shared.release(&name, partitions);
         }
@@ -104,9 +109,15 @@ impl Broker {
                 topic: name.to_owned(),
             });
         }
-        let queued = self
-            .shared
-            .queue_change(Change::Delete { topic: topic.id }, || Ok(()));
+        let undo = {
+            let topic = Arc::clone(&topic);
+            Box::new(move |_: &Shared| {
+                let closing = topic.closing.write();
+                *closing.unwrap_or_else(PoisonError::into_inner) = false;
+            })
+        };
+        let change = Change::Delete { topic: topic.id };
+        let queued = self.shared.queue_undoable(change, undo, || Ok(()));
         *closing = queued.is_ok();
         queued
     }
@@ -142,7 +153,13 @@ impl Broker {
             topic: topic.id,
             settings: settings.clone(),
         };
-        let queued = self.shared.queue_change(change, move || Ok(described))?;
+        let undo = {
+            let topic = Arc::clone(&topic);
+            // All other changes that are queued are taken back as well.
+            Box::new(move |_: &Shared| *lock(&topic.planned) = topic.settings())
+        };
+        let described = move || Ok(described);
+        let queued = self.shared.queue_undoable(change, undo, described)?;
         *planned = settings;
         Ok(queued)
     }
@@ -174,8 +191,9 @@ impl Broker {
             partition,
             before,
         };
+        let start = move || Ok(lock(&found.partition().log).start());
         self.shared
-            .queue_change(change, move || Ok(lock(&found.partition().log).start()))
+            .queue_undoable(change, Box::new(|_: &Shared| {}), start)
     }
 
     /// Describes a topic and its partitions.
@@ -256,7 +274,17 @@ impl Shared {
         change: Change,
         answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<Pending<T>, Error> {
-        self.queue_items(vec![Item::Change(change)], answer)
+        self.queue_items(vec![Item::Change(change)], None, answer)
+    }
+
+    /// The same of a change that is refused where the journal has no room for it, after `undo`.
+    fn queue_undoable<T: Send + 'static>(
+        &self,
+        change: Change,
+        undo: Undo,
+        answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<Pending<T>, Error> {
+        self.queue_items(vec![Item::Change(change)], Some(undo), answer)
     }
 
     /// Refuses a request because of something that may not be durable yet: the refusal waits for
@@ -265,23 +293,28 @@ impl Shared {
         &self,
         error: Error,
     ) -> Result<Pending<T>, Error> {
-        self.queue_items(Vec::new(), move || Err(error))
+        // What it tells of may be taken back.
+        let undo: Undo = Box::new(|_: &Shared| {});
+        self.queue_items(Vec::new(), Some(undo), move || Err(error))
             .map(Pending::refused)
     }
 
     pub(super) fn queue_items<T: Send + 'static>(
         &self,
         items: Vec<Item>,
+        undo: Option<Undo>,
         answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<Pending<T>, Error> {
         let (giver, pending) = pending();
-        let done = Box::new(move || giver.give(answer()));
+        let done =
+            Box::new(move |done: Result<(), Error>| giver.give(done.and_then(|()| answer())));
         self.queue.push(Commit {
             items,
             partitions: Vec::new(),
             sync: true,
             charge: None,
             done,
+            undo,
         })?;
         Ok(pending)
     }

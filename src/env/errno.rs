@@ -17,6 +17,14 @@ pub(crate) fn is_unreadable(error: &io::Error) -> bool {
     is_wrong(Errno::IO) || is_wrong(Errno::BADMSG) || is_corrupted
 }
 
+/// Whether a file system says that it knows no locks.
+pub(crate) fn has_no_locks(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP]
+        .iter()
+        .any(|unknown| errno == Some(unknown.raw_os_error()))
+}
+
 /// Whether a file system says that it knows no maps of its files.
 pub(crate) fn has_no_maps(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::NODEV.raw_os_error())

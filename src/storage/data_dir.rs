@@ -14,7 +14,7 @@ use super::{
     },
 };
 use crate::{
-    env::{Env, Lock, LockGuard},
+    env::{self, Env, Lock, LockGuard},
     types::TopicId,
 };
 
@@ -39,6 +39,12 @@ pub(crate) enum Error {
         path.display()
     )]
     NotWritable { path: PathBuf, source: io::Error },
+    #[error(
+        "data directory {} is on a file system that knows no locks ({source}), and two brokers could write to it at \
+         once; choose a directory on another file system, or mount this one with locks",
+        path.display()
+    )]
+    NoLocks { path: PathBuf, source: io::Error },
     #[error(
         "directory {} holds files but is not a taffrail data directory; choose an empty one, or the right one",
         path.display()
@@ -66,6 +72,10 @@ impl DataDir {
             .map_err(|source| match source.kind() {
                 io::ErrorKind::WouldBlock => Error::InUse {
                     path: root.to_owned(),
+                },
+                _ if env::has_no_locks(&source) => Error::NoLocks {
+                    path: root.to_owned(),
+                    source,
                 },
                 _ => Error::NotWritable {
                     path: root.to_owned(),

@@ -290,13 +290,14 @@ impl Place {
             .iter()
             .any(|owner| owner.topic.settings().durability == Durability::Sync);
         let (giver, pending) = pending();
-        let done = Box::new(move || giver.give(Ok(answer)));
+        let done = Box::new(move |done: Result<(), Error>| giver.give(done.map(|()| answer)));
         let commit = Commit {
             items,
             partitions: owners,
             sync,
             charge: admission.into_charge(),
             done,
+            undo: None,
         };
         shared.queue.push_reserved(room, commit)?;
         Ok(pending)

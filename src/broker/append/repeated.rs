@@ -33,7 +33,7 @@ impl Broker {
                 batches: Vec::new(),
             })
         };
-        let queued = self.shared.queue_items(Vec::new(), nothing)?;
+        let queued = self.shared.queue_items(Vec::new(), None, nothing)?;
         Ok(queued.then(move |durable| durable.and_then(|_| shared.first_answer(&append))))
     }
 

@@ -95,7 +95,7 @@ impl Broker {
         }
         if let Some(erased) = shared.erased_before(&partition, hash, key)? {
             let described = shared.describe(&erased);
-            return shared.queue_items(Vec::new(), move || Ok(described));
+            return shared.queue_items(Vec::new(), None, move || Ok(described));
         }
         let closing = topic.closing.read().unwrap_or_else(PoisonError::into_inner);
         if *closing {
@@ -151,11 +151,13 @@ impl Shared {
         };
         let (giver, pending) = pending();
         let told = partition.clone();
-        let done = Box::new(move || {
-            // The change has just been applied.
-            told.topic.notices.add(told.partition().id, notice);
-            told.topic.moved.send_replace(());
-            giver.give(Ok(described));
+        let done = Box::new(move |done: Result<(), Error>| {
+            if done.is_ok() {
+                // The change has just been applied.
+                told.topic.notices.add(told.partition().id, notice);
+                told.topic.moved.send_replace(());
+            }
+            giver.give(done.map(|()| described));
         });
         let items = vec![Item::Change(Change::Erase { topic, erasure })];
         self.queue.push(Commit {
@@ -164,6 +166,7 @@ impl Shared {
             sync: true,
             charge: None,
             done,
+            undo: Some(Box::new(|_: &Shared| {})),
         })?;
         self.indexing.ring();
         Ok(pending)

@@ -19,6 +19,9 @@ pub(crate) const ENODEV: i32 = Errno::NODEV.raw_os_error();
 pub(crate) const EACCES: i32 = Errno::ACCESS.raw_os_error();
 pub(crate) const EAGAIN: i32 = Errno::AGAIN.raw_os_error();
 pub(crate) const ETIMEDOUT: i32 = Errno::TIMEDOUT.raw_os_error();
+pub(crate) const ENOLCK: i32 = Errno::NOLCK.raw_os_error();
+pub(crate) const ENOSYS: i32 = Errno::NOSYS.raw_os_error();
+pub(crate) const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
 
 /// A kind of operation on the simulated disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,12 +3,16 @@
 use std::path::Path;
 
 use super::{
-    Broker, SimDisk, create, fill, ids, now, open_with, opened, options, put, stopped_cleanly, tree,
+    Broker, Options, SimDisk, create, fill, ids, now, open_with, opened, options, put,
+    stopped_cleanly, tree,
 };
 use crate::{
     env::{
         FileSystem,
-        sim::{CrashMode, Fault, OpKind},
+        sim::{
+            CrashMode, Fault, OpKind,
+            fault::{ENOLCK, ENOSYS, EOPNOTSUPP},
+        },
     },
     storage::{
         data_dir,
@@ -59,6 +63,20 @@ fn a_directory_that_cannot_be_written_is_refused() {
     empty.set_read_only(true);
     let error = refused(&empty);
     assert!(error.contains("cannot be written to"), "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_locked_is_refused_with_what_to_do() {
+    for number in [ENOLCK, ENOSYS, EOPNOTSUPP] {
+        let disk = stopped_cleanly(3);
+        disk.inject(Fault::on(OpKind::Lock).errno(number).for_ever());
+        let error = refused(&disk);
+        assert!(
+            error.contains("knows no locks") && error.contains("another file system"),
+            "{error}"
+        );
+        assert!(!error.contains("give this user the right"), "{error}");
+    }
 }
 
 #[test]
@@ -184,6 +202,66 @@ fn a_topic_whose_directory_cannot_be_renamed_is_deleted_all_the_same() {
             assert_eq!(there(&broker), 1, "operation {operation}, {mode:?}");
             broker.close().expect("nothing else fails");
             assert_eq!(there(&opened(&survived, 4)), 1, "operation {operation}");
+        }
+    }
+}
+
+/// The stop renamed its directory, and the next start makes another one of what is in the journal
+/// before it comes to the deletion.
+#[test]
+fn a_deleted_topic_that_replay_writes_out_again_is_no_reason_not_to_start() {
+    let disk = SimDisk::new(1);
+    let broker = opened(&disk, 1);
+    let no_checkpoint = Fault::on(OpKind::Create)
+        .in_path("checkpoint.new")
+        .error(std::io::ErrorKind::StorageFull);
+    disk.inject(no_checkpoint.times(3));
+    create(&broker, "t", 1);
+    create(&broker, "u", 1);
+    for first in (0..80).step_by(20) {
+        let asked = (first..first + 20).map(|id| super::ask(&broker, 0, id).expect("queued"));
+        let asked: Vec<_> = asked.collect();
+        broker.commit_all();
+        drop(asked);
+    }
+    assert!(broker.checkpoint_now().is_err(), "the disk is full");
+    let deleted = broker.delete_topic("t").expect("it is there");
+    broker.commit_all();
+    now(deleted).expect("an answer").expect("it is deleted");
+    assert!(broker.close().is_err(), "the disk is full");
+    drop(broker);
+
+    let small = || Options {
+        memory_bytes: 64 << 10,
+        ..options()
+    };
+    let topics = |disk: &SimDisk| disk.read_dir("/data/topics".as_ref()).expect("it is there");
+    let there = |broker: &Broker| broker.list_topics("", "", 10).0.len();
+    assert_eq!(topics(&disk).len(), 2, "{:?}", topics(&disk));
+    for operation in 1.. {
+        let disk = disk.fork();
+        disk.crash_at(disk.operations() + operation);
+        let started = open_with(&disk, 3, small());
+        let closed = started
+            .as_ref()
+            .is_ok_and(|broker| there(broker) == 1 && broker.close().is_ok());
+        if disk.is_on() {
+            assert!(closed, "{:?}", started.err());
+            assert_eq!(topics(&disk).len(), 1, "{:?}", topics(&disk));
+            assert!(operation > 20, "it took {operation} operations");
+            break;
+        }
+        for mode in CrashMode::ALL {
+            let survived = disk.power_cut(operation, mode);
+            let broker = open_with(&survived, 4, small())
+                .unwrap_or_else(|error| panic!("{operation}, {mode:?}: it starts: {error}"));
+            assert_eq!(there(&broker), 1, "operation {operation}, {mode:?}");
+            broker.close().expect("nothing fails");
+            assert_eq!(
+                topics(&survived).len(),
+                1,
+                "operation {operation}, {mode:?}"
+            );
         }
     }
 }

@@ -8,7 +8,10 @@ use crate::{
     broker::{Error, Options, Shortage},
     env::{
         FileSystem,
-        sim::{CrashMode, Fault, OpKind},
+        sim::{
+            CrashMode, Fault, OpKind,
+            fault::{EIO, ENOSYS, EOPNOTSUPP},
+        },
     },
     types::{Offset, PartitionId},
 };
@@ -175,6 +178,23 @@ fn a_disk_that_does_not_say_how_much_room_it_has_is_not_full() {
     create(&broker, "t", 1);
     broker.keep_house(true);
     fill(&broker, 0, 10);
+}
+
+#[test]
+fn a_disk_that_cannot_be_asked_how_much_room_it_has_is_not_full() {
+    for number in [ENOSYS, EOPNOTSUPP, EIO] {
+        let disk = SimDisk::new(1);
+        create(&opened(&disk, 1), "t", 1);
+        let disk = disk.power_cut(1, CrashMode::KeepAllDurable);
+        // The first question is whether it is there.
+        let ask_for_room = Fault::on(OpKind::Ask).at("/data".as_ref()).nth(2);
+        disk.inject(ask_for_room.errno(number).for_ever());
+        let broker = open_with(&disk, 2, with_reserve())
+            .unwrap_or_else(|error| panic!("{number}: it starts: {error}"));
+        broker.keep_house(true);
+        fill(&broker, 0, 10);
+        assert!(now(broker.failed()).is_none());
+    }
 }
 
 #[test]
@@ -467,4 +487,95 @@ fn a_journal_that_cannot_grow_goes_round_what_it_has() {
         }
     }
     assert_eq!(ids(&broker, 0).len(), 300);
+}
+
+/// A broker with topics `t` and `u` that can write no checkpoint and has used up its journal.
+fn with_a_full_journal(disk: &SimDisk) -> Broker {
+    let broker = opened(disk, 1);
+    create(&broker, "t", 1);
+    create(&broker, "u", 1);
+    fill(&broker, 0, 15);
+    disk.inject(
+        Fault::on(OpKind::Create)
+            .in_path("checkpoint.new")
+            .error(ErrorKind::StorageFull)
+            .for_ever(),
+    );
+    for trims in 0.. {
+        assert!(trims < 200, "the journal is never full");
+        let trim = broker.trim("t", PartitionId(0), Offset(1));
+        let trim = trim.expect("trims are taken on a full disk");
+        broker.commit_all();
+        match now(trim).expect("an answer") {
+            Ok(_) => {}
+            Err(error) => {
+                assert!(is_full::<()>(Err(error)));
+                return broker;
+            }
+        }
+    }
+    unreachable!();
+}
+
+#[test]
+fn what_finds_the_journal_full_on_a_full_disk_is_refused_and_as_if_it_had_never_been_asked() {
+    let disk = SimDisk::new(1);
+    let broker = with_a_full_journal(&disk);
+    let settings = [("segment.bytes".to_owned(), "128KiB".to_owned())].into();
+    let before = broker.describe_topic("u").expect("it is there").0;
+    let altered = broker.alter_topic("u", &settings, &[]).map(drop);
+    assert!(altered.is_ok(), "{altered:?}");
+    let deleted = broker.delete_topic("u").expect("it is taken");
+    let again = broker.delete_topic("u").expect("it waits for the first");
+    let erased = broker.erase_key("t", b"somebody").expect("it is taken");
+    broker.commit_all();
+    assert!(is_full(now(deleted).expect("an answer")));
+    assert!(is_full(now(again).expect("an answer")));
+    assert!(is_full(now(erased).expect("an answer")));
+    assert_eq!(ids(&broker, 0), (1..15).collect::<Vec<_>>());
+
+    disk.clear_faults();
+    give_room(&disk);
+    broker.keep_house(true);
+    let unchanged = broker
+        .alter_topic("u", &[].into(), &[])
+        .expect("it is there");
+    let deleted = broker.delete_topic("u").expect("it is there");
+    broker.commit_all();
+    assert_eq!(now(unchanged).expect("an answer"), Ok(before));
+    now(deleted).expect("an answer").expect("there is room");
+    assert_eq!(append(&broker, 0, 15), Ok(Offset(15)));
+    broker.close().expect("nothing fails");
+    assert_eq!(ids(&opened(&disk, 2), 0), (1..16).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stop_with_the_journal_full_on_a_full_disk_ends() {
+    for what in ["a trim", "an append"] {
+        let disk = SimDisk::new(1);
+        let broker = with_a_full_journal(&disk);
+        // One that was admitted before the disk was full.
+        broker.shared.look_for_room().expect("it says so");
+        let append = (what == "an append").then(|| ask(&broker, 0, 15).expect("it is queued"));
+        let trim = broker.trim("t", PartitionId(0), Offset(2));
+        let trim = trim.expect("it is queued");
+        broker.shared.queue.close();
+        broker.shared.housekeeping.close();
+        // If it goes round for ever, that ends it.
+        disk.crash_at(disk.operations() + 1_000);
+        broker.commit_until_closed();
+        assert!(disk.is_on(), "{what}: it goes round for ever");
+        assert!(is_full(now(trim).expect("an answer")), "{what}");
+        assert!(is_full(broker.close()), "{what}");
+        if let Some(append) = append {
+            assert_eq!(now(append).expect("an answer"), Err(Error::OutcomeUnknown));
+        }
+        drop(broker);
+        let survived = disk.power_cut(1, CrashMode::LoseUnsynced);
+        assert_eq!(
+            ids(&opened(&survived, 2), 0),
+            (1..15).collect::<Vec<_>>(),
+            "{what}"
+        );
+    }
 }
