@@ -249,6 +249,7 @@ impl Housekeeper {
             producers: shared.known_producers(),
             erasures: shared.known_erasures(),
             clock: Some(shared.clock_to_store()),
+            journal: shared.ring.files(),
         };
         checkpoint::store(files, &shared.dir.checkpoint(), &content)?;
         self.checkpointed = applied;

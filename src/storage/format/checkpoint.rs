@@ -15,6 +15,8 @@
 //!     u32  erasures, then of each: u64 topic, u32 1 if complete, an erasure (`erasure.rs`)
 //!     i64  the broker's time, milliseconds since 1970; it and what follows are missing where none was stored
 //!     16 bytes id of the machine's start (zeros: unknown), u64 milliseconds since that start
+//!     u64  number of the journal file taken into use last, u32 how many there are, u32 how many have a note; missing
+//!          where none were stored
 //! ```
 
 use super::{
@@ -45,6 +47,19 @@ pub(crate) struct Checkpoint {
     pub(crate) erasures: Vec<KnownErasure>,
     /// What time it was; earlier checkpoints do not say it.
     pub(crate) clock: Option<Clock>,
+    /// Stored with the time, where that is known.
+    pub(crate) journal: JournalFiles,
+}
+
+/// What there was of the journal's files at the checkpoint; earlier checkpoints do not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JournalFiles {
+    /// The number of the one taken into use last.
+    pub(crate) newest: u64,
+    /// How many there were, from `1.journal` on.
+    pub(crate) made: u32,
+    /// How many had a note, whether they were there yet or not.
+    pub(crate) noted: u32,
 }
 
 /// What time it was at the checkpoint.
@@ -147,6 +162,9 @@ impl Checkpoint {
             rest.extend_from_slice(&clock.now_ms.to_le_bytes());
             rest.extend_from_slice(&clock.boot);
             rest.extend_from_slice(&clock.since_boot_ms.to_le_bytes());
+            rest.extend_from_slice(&self.journal.newest.to_le_bytes());
+            rest.extend_from_slice(&self.journal.made.to_le_bytes());
+            rest.extend_from_slice(&self.journal.noted.to_le_bytes());
         }
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
@@ -181,6 +199,14 @@ impl Checkpoint {
             true => None,
             false => Some(decode_clock(&mut fields)?),
         };
+        let journal = match fields.is_empty() {
+            true => JournalFiles::default(),
+            false => JournalFiles {
+                newest: fields.u64()?,
+                made: fields.u32()?,
+                noted: fields.u32()?,
+            },
+        };
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -188,6 +214,7 @@ impl Checkpoint {
             producers,
             erasures,
             clock,
+            journal,
         })
     }
 }

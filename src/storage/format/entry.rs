@@ -21,6 +21,9 @@
 //!                                              then the items' bytes
 //! ```
 //!
+//! A file that is ready to be used for the first time has the number 0: so one that is blank has lost
+//! its content. Only what an erasure has overwritten is blank otherwise.
+//!
 //! The salt is drawn at random each time a file is used, so no entry of an earlier use is ever
 //! taken for one of this. The checksum of a frame is the frame's own: records are summed once. A
 //! frame's header is summed on its own as well: when the records are damaged, it says which they
@@ -52,6 +55,9 @@ pub(crate) struct FileHeader {
 }
 
 impl FileHeader {
+    /// Of a file that is ready to be used for the first time.
+    pub(crate) const NEVER_USED: Self = Self { number: 0, salt: 0 };
+
     /// The block, as far as it is not zeros.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut rest = Vec::with_capacity(16);

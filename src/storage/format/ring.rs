@@ -9,12 +9,13 @@
 //!  0  8 bytes "TFRLRING"
 //!  8  u32  version
 //! 12  u32  checksum of the rest
-//! 16  u64  number of the journal file, as in its header; 0: what it held is being overwritten
+//! 16  u64  number of the journal file, as in its header; 0: nothing that it holds is needed
 //! 24  u64  salt, as in its header
 //! 32  u64  length of the journal file in bytes
 //! ```
 //!
-//! A block of zeros says that the journal file has never been used.
+//! That nothing is needed is said of a file that was never used, too: zeros say nothing, as they are
+//! what is left of a block that is lost.
 
 use super::{VERSION, crc32, entry::FileHeader, fields::Fields};
 
@@ -33,8 +34,8 @@ pub(crate) struct Use {
 }
 
 impl Use {
-    /// Of a file that holds nothing that is needed, while it is being overwritten.
-    pub(crate) const OVERWRITTEN: Self = Self {
+    /// Of a file that holds nothing that is needed: it was never used, or is being overwritten.
+    pub(crate) const FREE: Self = Self {
         header: FileHeader { number: 0, salt: 0 },
         bytes: 0,
     };

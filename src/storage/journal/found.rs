@@ -22,7 +22,7 @@ use crate::{
     storage::{
         files::{Action, FileError},
         format::{
-            checkpoint::Checkpoint,
+            checkpoint::{Checkpoint, JournalFiles},
             entry::{self, BLOCK_BYTES, FileHeader},
             ring::Use,
         },
@@ -30,12 +30,14 @@ use crate::{
 };
 
 /// How much of the journal a checkpoint covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Covered {
     /// Entries up to this one are in segments.
     pub(crate) applied: u64,
     /// The number of the file that holds the entry behind it, or will.
     pub(crate) journal_file: u64,
+    /// The files that there were.
+    pub(crate) files: JournalFiles,
 }
 
 impl Covered {
@@ -44,6 +46,7 @@ impl Covered {
         Self {
             applied: checkpoint.applied,
             journal_file: checkpoint.journal_file,
+            files: checkpoint.journal,
         }
     }
 }
@@ -51,8 +54,8 @@ impl Covered {
 /// What was found.
 #[derive(Debug)]
 pub(crate) struct Look {
-    /// In order of their names.
     pub(crate) files: Vec<Found>,
+    pub(super) notes: Vec<Slot>,
     /// The number of a file that is needed and is not there.
     pub(crate) missing: Option<u64>,
     /// The highest number that a file has, or is noted to have.
@@ -103,6 +106,8 @@ pub(crate) enum Fault {
     Blank,
     /// It was used again since it was like this.
     Older,
+    /// It is not there.
+    Gone,
 }
 
 impl fmt::Display for Fault {
@@ -117,20 +122,18 @@ impl fmt::Display for Fault {
             ),
             Self::Blank => f.write_str("has lost its content"),
             Self::Older => f.write_str("is an older state of the file"),
+            Self::Gone => f.write_str("is gone"),
         }
     }
 }
 
 impl Found {
-    /// What to note of a file that has no note yet.
-    pub(super) fn to_note(&self) -> Option<Use> {
-        match self.state {
-            State::Used(header) => Some(Use {
-                header,
-                bytes: self.len,
-            }),
-            _ => None,
-        }
+    /// What to note of a file that has no note, at a start that nothing stops.
+    pub(super) fn to_note(&self) -> Use {
+        self.header().map_or(Use::FREE, |header| Use {
+            header,
+            bytes: self.len,
+        })
     }
 
     /// The header, where there is one.
@@ -156,6 +159,7 @@ pub(crate) fn look(
         env,
         file_bytes,
         covered,
+        noted: notes.len(),
     };
     let mut files = Vec::new();
     for entry in env
@@ -167,23 +171,29 @@ pub(crate) fn look(
             files.push(judge.file(dir.join(&entry.name), slot, slots::of(&notes, slot)));
         }
     }
-    let noted = notes.iter().filter_map(|slot| match slot {
-        Slot::Used(used) => Some(used.header.number),
-        Slot::Unknown | Slot::Unused => None,
-    });
+    files.extend(judge.gone(dir, &files, &notes));
+    let noted = || notes.iter().filter_map(|slot| slot.number());
     let numbers = files.iter().filter_map(Found::header);
-    let newest = noted
+    let newest = noted()
         .chain(numbers.map(|header| header.number))
+        .chain(covered.map(|covered| covered.files.newest))
         .max()
         .unwrap_or(0);
-    // Without the notes nobody knows how many there were.
-    let missing = covered.filter(|_| !notes.is_empty());
-    let missing = missing.and_then(|covered| missing_from(&files, covered.journal_file, newest));
+    let missing = match covered {
+        // Where no notes were taken, nobody knows how many there were.
+        Some(covered) if notes.is_empty() && covered.files.noted == 0 => None,
+        Some(covered) => missing_from(&files, covered.journal_file, newest),
+        None => (1..).zip(&notes).find_map(|(slot, note)| {
+            let is_there = files.iter().any(|file| file.slot == slot);
+            note.number().filter(|_| !is_there)
+        }),
+    };
     Ok(Look {
         files,
         missing,
         newest,
         damaged_notes: notes.contains(&Slot::Unknown).then(|| slots::path(dir)),
+        notes,
     })
 }
 
@@ -209,15 +219,42 @@ struct Judge<'a> {
     env: &'a Env,
     file_bytes: Option<u64>,
     covered: Option<Covered>,
+    /// How many files there are notes for, sound or not.
+    noted: usize,
 }
 
 impl Judge<'_> {
+    /// The files that there were, and of which nothing is left, not even a note.
+    fn gone(&self, dir: &Path, files: &[Found], notes: &[Slot]) -> Vec<Found> {
+        let known = self.covered.unwrap_or_default().files;
+        let slots = 1..=known.made.min(known.noted);
+        let is_gone = |slot: &u32| {
+            slots::of(notes, *slot) == Slot::Unknown && files.iter().all(|file| file.slot != *slot)
+        };
+        let as_found = |slot| Found {
+            path: dir.join(format!("{slot}.journal")),
+            slot,
+            state: State::Unusable {
+                fault: Fault::Gone,
+                header: None,
+            },
+            len: 0,
+        };
+        slots.filter(is_gone).map(as_found).collect()
+    }
+
+    /// Whether a note was taken of a file before there was one.
+    fn was_noted(&self, slot: u32) -> bool {
+        let known = self.covered.unwrap_or_default().files;
+        slot as usize <= self.noted || slot <= known.noted
+    }
+
     fn file(&self, path: PathBuf, slot: u32, note: Slot) -> Found {
         let (state, len) = match self.first_block(&path) {
             Ok((block, len)) => match FileHeader::decode(&block) {
                 Some(header) => (self.with_header(header, note, len), len),
                 None => {
-                    let state = self.without_header(&path, &block, note);
+                    let state = self.without_header(&path, slot, &block, note);
                     (state.unwrap_or_else(State::Unreadable), len)
                 }
             },
@@ -252,6 +289,10 @@ impl Judge<'_> {
     }
 
     fn with_header(&self, own: FileHeader, note: Slot, len: u64) -> State {
+        let is_newer = note.number().is_some_and(|number| self.needs(number));
+        if own == FileHeader::NEVER_USED && !is_newer {
+            return State::Free;
+        }
         let fault = match note {
             // The note is written when the header is durable.
             Slot::Used(used) if used.header.number > own.number => {
@@ -259,7 +300,7 @@ impl Judge<'_> {
             }
             Slot::Used(used) if used.header == own => self.too_short(own, used.bytes, len),
             // A crash came between the header and the note: there is no entry yet.
-            Slot::Used(_) | Slot::Unused => None,
+            Slot::Used(_) => None,
             Slot::Unknown => self.smaller(own, len),
         };
         match fault {
@@ -282,49 +323,69 @@ impl Judge<'_> {
         (is_needed && len < of).then_some(Fault::Smaller { bytes: len, of })
     }
 
-    fn without_header(&self, path: &Path, block: &[u8], note: Slot) -> Result<State, FileError> {
+    fn without_header(
+        &self,
+        path: &Path,
+        slot: u32,
+        block: &[u8],
+        note: Slot,
+    ) -> Result<State, FileError> {
         let begins_blank = is_blank(block);
-        match note {
-            Slot::Used(Use::OVERWRITTEN) => return Ok(State::Free),
-            Slot::Unused if begins_blank => return Ok(State::Free),
-            _ => {}
+        if note == Slot::Used(Use::FREE) && begins_blank {
+            return Ok(State::Free);
         }
         let bytes = load(self.env, path)?;
         let is_blank = begins_blank && is_blank(&bytes);
         let by_note = match note {
+            // A broker that takes no notes may have used it since.
+            Slot::Used(Use::FREE) => {
+                (self.covered.is_none() || self.covers(&bytes)).then_some(State::Free)
+            }
             Slot::Used(used) => self.by_note(used, &bytes, is_blank),
-            Slot::Unused | Slot::Unknown => is_blank.then_some(State::Free),
+            Slot::Unknown if !is_blank => None,
+            // A file is never blank that there was a note for: see `FileHeader::NEVER_USED`.
+            Slot::Unknown if self.was_noted(slot) => Some(State::Unusable {
+                fault: Fault::Blank,
+                header: None,
+            }),
+            Slot::Unknown => Some(State::Free),
         };
-        Ok(by_note.unwrap_or_else(|| self.by_entries(&bytes, begins_blank)))
+        let may_be_new = begins_blank && !self.was_noted(slot);
+        Ok(by_note.unwrap_or_else(|| self.by_entries(&bytes, may_be_new)))
     }
 
     /// What a file without a header is by its note; none if the note is of an earlier use.
     fn by_note(&self, used: Use, bytes: &Bytes, is_blank: bool) -> Option<State> {
         let (number, header) = (used.header.number, Some(used.header));
         let is_needed = self.needs(number);
+        let unusable = |fault| State::Unusable { fault, header };
         if is_blank {
-            let fault = Fault::Blank;
             return Some(match is_needed {
-                true => State::Unusable { fault, header },
+                true => unusable(Fault::Blank),
                 false => State::Free,
             });
         }
         let first = any_entry(bytes, BLOCK_BYTES as usize);
-        let is_of_this_use = first.is_none_or(|first| first.link.salt == used.header.salt);
-        if !is_of_this_use || (!is_needed && !self.covers(bytes)) {
+        let is_of_another_use = first.is_some_and(|first| first.link.salt != used.header.salt);
+        if is_of_another_use || (!is_needed && !self.covers(bytes)) {
             return None;
         }
-        let fault = self.too_short(used.header, used.bytes, bytes.len() as u64);
-        Some(match fault {
-            Some(fault) => State::Unusable { fault, header },
-            None => State::UsedByNote(used.header),
+        if let Some(fault) = self.too_short(used.header, used.bytes, bytes.len() as u64) {
+            return Some(unusable(fault));
+        }
+        // No crash damages a header that was synced: the first entries were lost with it, and
+        // nothing may be left that says so.
+        let has_begun = any_entry(bytes, BLOCK_BYTES as usize).is_some();
+        Some(match has_begun || !is_needed {
+            true => State::UsedByNote(used.header),
+            false => unusable(Fault::Header),
         })
     }
 
     /// What a file is of which nothing says what it is. Its first entry lies in its second block,
     /// so without one that is sound it may be that only older ones are left to see.
-    fn by_entries(&self, bytes: &Bytes, begins_blank: bool) -> State {
-        let begins_sound = begins_blank || any_entry(bytes, BLOCK_BYTES as usize).is_some();
+    fn by_entries(&self, bytes: &Bytes, may_be_new: bool) -> State {
+        let begins_sound = may_be_new || any_entry(bytes, BLOCK_BYTES as usize).is_some();
         if begins_sound && self.covers(bytes) {
             return State::Free;
         }

@@ -65,7 +65,7 @@ pub(crate) enum Error {
 pub(crate) enum OpenError {
     #[error(
         "journal file {} {fault}, and may hold what was acknowledged; put it back as it was, or, to go on without \
-         what it held, move it and {} out of the way",
+         what it held, move it, {} and the checkpoint with its copy out of the way",
         path.display(),
         ring.display()
     )]
@@ -76,7 +76,7 @@ pub(crate) enum OpenError {
     },
     #[error(
         "the journal file with the number {number} is missing in {}, and may hold what was acknowledged; put it \
-         back, or, to go on without what it held, move {} out of the way",
+         back, or, to go on without what it held, move {} and the checkpoint with its copy out of the way",
         dir.display(),
         ring.display()
     )]

@@ -540,8 +540,10 @@ fn looks_like_an_entry(bytes: &Bytes, position: u64, salt: u64) -> bool {
         .is_some_and(|rest| entry::has_salt(rest, salt))
 }
 
-/// Reads a journal file.
+/// Reads a journal file. It was there when the directory was read: without it, what it holds would
+/// be taken for nothing.
 pub(super) fn load(env: &Env, path: &Path) -> Result<Bytes, FileError> {
     let read = read_file(&*env.files, path)?;
-    Ok(read.unwrap_or_default().into())
+    let gone = || FileError::when(Action::Open, path)(io::ErrorKind::NotFound.into());
+    read.map(Bytes::from).ok_or_else(gone)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     OpenError, Options,
-    found::{self, Covered, State as FileState},
+    found::{self, Covered, Found, Look, State as FileState},
     slots::{self, Slots},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         fault::Meaning,
         files::{Action, FileError, remove_file, sync_parent},
         format::{
+            checkpoint::JournalFiles,
             entry::{BLOCK_BYTES, FileHeader},
             ring::Use,
         },
@@ -93,6 +94,9 @@ impl Ring {
             .sync_dir(dir)
             .map_err(FileError::when(Action::Sync, dir))?;
         let found = found::look(env, dir, Some(options.file_bytes), covered)?;
+        // Before anything is written: the next start must find what this one did.
+        let found = refuse(found, dir)?;
+        let notes = Slots::open(env, dir, options.files, &found.notes, &found.files)?;
         // Entries that a later start must read go to a file that the checkpoint does not cover.
         let behind_checkpoint = covered.map_or(1, |covered| covered.journal_file);
         let mut state = State {
@@ -107,42 +111,32 @@ impl Ring {
             created: 0,
             given_up: None,
         };
-        let ring = slots::path(dir);
-        let notes = Slots::open(env, dir, options.files, &found.files);
         for file in found.files {
             state.created = state.created.max(file.slot);
-            let (first, path) = (0, file.path);
+            let path = file.path;
+            if let FileState::UsedByNote(_) = file.state {
+                tracing::warn!(path = %path.display(), "a journal file's first block is damaged; its copy is used");
+            }
             match file.state {
-                FileState::Used(header) => state.used.push(UsedFile {
-                    header,
-                    first,
-                    path,
-                }),
-                FileState::UsedByNote(header) => {
-                    tracing::warn!(path = %path.display(), "a journal file's first block is damaged; its copy is used");
+                FileState::Used(header) | FileState::UsedByNote(header) => {
                     state.used.push(UsedFile {
                         header,
-                        first,
+                        first: 0,
                         path,
                     });
                 }
                 FileState::Free => state.free.push_back(path),
-                FileState::Unusable { fault, .. } => {
-                    return Err(OpenError::Unusable { path, fault, ring });
+                FileState::Unusable { .. } | FileState::Unreadable(_) => {
+                    unreachable!("the start was refused")
                 }
-                FileState::Unreadable(error) => return Err(error.into()),
             }
-        }
-        if let Some(number) = found.missing {
-            let dir = dir.to_owned();
-            return Err(OpenError::Missing { number, dir, ring });
         }
         state.used.sort_by_key(|file| file.header.number);
         Ok(Self {
             env: env.clone(),
             dir: dir.to_owned(),
             options,
-            notes: notes?,
+            notes,
             state: Mutex::new(state),
         })
     }
@@ -159,6 +153,16 @@ impl Ring {
     /// How many files hold entries that no checkpoint covers, and how many there can be.
     pub(crate) fn fill(&self) -> (usize, usize) {
         (self.lock().used.len(), self.options.files as usize)
+    }
+
+    /// What there is of files, for a start to know which of them are gone.
+    pub(crate) fn files(&self) -> JournalFiles {
+        let state = self.lock();
+        JournalFiles {
+            newest: state.next_number - 1,
+            made: state.created,
+            noted: self.notes.count(),
+        }
     }
 
     /// The number of the file that holds this entry, or will.
@@ -283,7 +287,7 @@ impl Ring {
     /// Makes a file blank. What says that it is in use goes first: of a file that was written over
     /// in part, a start must not see the rest.
     fn write_zeros(&self, path: &Path) -> Result<(), FileError> {
-        self.notes.put(slot_of(path), Use::OVERWRITTEN)?;
+        self.notes.put(slot_of(path), Use::FREE)?;
         let file = self
             .env
             .files
@@ -432,6 +436,9 @@ impl Ring {
             put_zeros(&*file, 0..self.options.file_bytes)
                 .map_err(FileError::when(Action::Write, path))?;
         }
+        // So that one that has lost its content is not taken for this one.
+        file.write_all_at(&[&FileHeader::NEVER_USED.encode()], 0)
+            .map_err(FileError::when(Action::Write, path))?;
         file.sync_data()
             .map_err(FileError::when(Action::Sync, path))?;
         sync_parent(files, path)
@@ -439,6 +446,32 @@ impl Ring {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stops a start at which a file may hold entries, and cannot be relied on.
+fn refuse(mut found: Look, dir: &Path) -> Result<Look, OpenError> {
+    let ring = slots::path(dir);
+    let is_bad = |file: &Found| {
+        matches!(
+            file.state,
+            FileState::Unusable { .. } | FileState::Unreadable(_)
+        )
+    };
+    if let Some(at) = found.files.iter().position(is_bad) {
+        let Found { path, state, .. } = found.files.swap_remove(at);
+        return Err(match state {
+            FileState::Unreadable(error) => error.into(),
+            FileState::Unusable { fault, .. } => OpenError::Unusable { path, fault, ring },
+            _ => unreachable!("it is one of these"),
+        });
+    }
+    match found.missing {
+        Some(number) => {
+            let dir = dir.to_owned();
+            Err(OpenError::Missing { number, dir, ring })
+        }
+        None => Ok(found),
     }
 }
 

@@ -22,8 +22,6 @@ use crate::{
 pub(super) enum Slot {
     /// Nothing can be said: there is no note, or it is damaged.
     Unknown,
-    /// The file was never used.
-    Unused,
     Used(Use),
 }
 
@@ -59,28 +57,39 @@ fn blocks(bytes: &[u8]) -> std::slice::ChunksExact<'_, u8> {
 }
 
 fn decode(block: &[u8]) -> Slot {
-    match Use::decode(block) {
-        Some(used) => Slot::Used(used),
-        None if block.iter().all(|byte| *byte == 0) => Slot::Unused,
-        None => Slot::Unknown,
+    Use::decode(block).map_or(Slot::Unknown, Slot::Used)
+}
+
+impl Slot {
+    /// The number of the file, if it is noted to be in use.
+    pub(super) fn number(self) -> Option<u64> {
+        match self {
+            Self::Used(used) if used != Use::FREE => Some(used.header.number),
+            Self::Used(_) | Self::Unknown => None,
+        }
     }
 }
 
 impl Slots {
-    /// Opens the notes in `dir`, with room for so many journal files. Of files that had no room
-    /// yet, `found` says what to note. A full disk is no reason to fail.
+    /// Opens the notes in `dir`, with room for so many journal files. `notes` are those that there
+    /// are; for those that are missing or damaged, `found` says what to note. A full disk is no
+    /// reason to fail.
+    ///
+    /// Only after nothing was found that stops the start: what is noted here is believed.
     pub(super) fn open(
         env: &Env,
         dir: &Path,
         files: u32,
+        notes: &[Slot],
         found: &[Found],
     ) -> Result<Self, FileError> {
         let path = path(dir);
-        let there = read_file(&*env.files, &path)?.unwrap_or_default();
-        let mut count = u32::try_from(blocks(&there).len()).unwrap_or(u32::MAX);
-        if count < files {
-            match grow(env, &path, &there, count..files, found) {
-                Ok(()) => count = files,
+        let there = u32::try_from(notes.len()).unwrap_or(u32::MAX);
+        let mut count = there;
+        if there < files || notes.contains(&Slot::Unknown) {
+            let all = there.max(files);
+            match write_notes(env, &path, all, notes, found) {
+                Ok(()) => count = all,
                 Err(error) if error.is_disk_full() => {
                     tracing::warn!(path = %path.display(), %error, "no second copy of the headers of journal files");
                 }
@@ -94,6 +103,11 @@ impl Slots {
             None
         };
         Ok(Self { path, file, count })
+    }
+
+    /// How many journal files it has room for.
+    pub(super) fn count(&self) -> u32 {
+        self.count
     }
 
     /// Notes what the journal file with this number in its name is used for, durably.
@@ -116,34 +130,33 @@ impl Slots {
     }
 }
 
-/// Makes room for the notes on more files.
-fn grow(
+/// Writes the notes on so many files anew, with what was found where nothing is noted.
+fn write_notes(
     env: &Env,
     path: &Path,
-    there: &[u8],
-    new: std::ops::Range<u32>,
+    count: u32,
+    notes: &[Slot],
     found: &[Found],
 ) -> Result<(), FileError> {
-    let block = BLOCK_BYTES as usize;
-    let mut bytes = there[..new.start as usize * block].to_vec();
-    bytes.resize(new.end as usize * block, 0);
-    for file in found {
-        let Some((used, at)) = file.to_note().zip(file.slot.checked_sub(1)) else {
-            continue;
+    let mut bytes = Vec::new();
+    for slot in 1..=count {
+        let used = match (of(notes, slot), found.iter().find(|file| file.slot == slot)) {
+            (Slot::Used(used), _) => used,
+            (Slot::Unknown, None) => Use::FREE,
+            (Slot::Unknown, Some(file)) => {
+                // The note must not outlive what it is about.
+                let handle = env
+                    .files
+                    .open(&file.path, Open::Write)
+                    .map_err(FileError::when(Action::Open, &file.path))?;
+                handle
+                    .sync_data()
+                    .map_err(FileError::when(Action::Sync, &file.path))?;
+                file.to_note()
+            }
         };
-        if !new.contains(&at) {
-            continue;
-        }
-        // The note must not outlive what it is about.
-        let handle = env
-            .files
-            .open(&file.path, Open::Write)
-            .map_err(FileError::when(Action::Open, &file.path))?;
-        handle
-            .sync_data()
-            .map_err(FileError::when(Action::Sync, &file.path))?;
-        let encoded = used.encode();
-        bytes[at as usize * block..][..encoded.len()].copy_from_slice(&encoded);
+        bytes.extend(used.encode());
+        bytes.resize(slot as usize * BLOCK_BYTES as usize, 0);
     }
     replace_file(&*env.files, path, &bytes)
 }

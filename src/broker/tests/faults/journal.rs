@@ -154,3 +154,144 @@ fn the_only_file_of_a_new_directory_is_missed() {
         assert!(refused.to_string().contains("1.journal"), "{refused}");
     }
 }
+
+fn ring() -> PathBuf {
+    PathBuf::from("/data/journal/ring")
+}
+
+/// What happens to a disk.
+type Loss<'a> = &'a dyn Fn(&SimDisk);
+
+/// Ways to lose what `journal/ring` says.
+fn lost_notes(whole: &SimDisk) -> Vec<(&'static str, SimDisk)> {
+    let len = whole.content(ring()).expect("it is there").len();
+    let ways: [(&str, Loss<'_>); 5] = [
+        ("gone", &|disk| {
+            disk.remove_file(&ring()).expect("it is there");
+        }),
+        ("empty", &|disk| cut(disk, &ring(), 0)),
+        ("cut", &|disk| cut(disk, &ring(), 4095)),
+        ("zeros", &|disk| {
+            disk.overwrite(ring(), 0, &vec![0; len])
+                .expect("it is that long");
+        }),
+        ("other bytes", &|disk| {
+            disk.overwrite(ring(), 0, &vec![0xa5; len])
+                .expect("it is that long");
+        }),
+    ];
+    let lose = |(name, lose): (&'static str, Loss<'_>)| {
+        let disk = whole.fork();
+        lose(&disk);
+        (name, disk)
+    };
+    ways.into_iter().map(lose).collect()
+}
+
+#[test]
+fn a_start_that_was_refused_is_refused_again_and_has_written_nothing() {
+    let (whole, journal) = crashed();
+    let mut refused = 0;
+    for path in &journal {
+        for (notes, disk) in lost_notes(&whole) {
+            let context = format!("{}, ring {notes}", path.display());
+            disk.overwrite(path, 0, &[0; 4096])
+                .expect("it is that long");
+            let before = disk.content(ring()).ok();
+            if starts_with_everything(&disk, 2, &context) {
+                continue;
+            }
+            refused += 1;
+            assert_eq!(disk.content(ring()).ok(), before, "{context}");
+            assert!(!starts_with_everything(&disk, 3, &context), "{context}");
+        }
+    }
+    assert!(refused >= 5, "one of them holds what no checkpoint covers");
+}
+
+#[test]
+fn a_file_that_lost_its_first_entries_with_its_first_block_is_missed() {
+    let (whole, journal) = crashed();
+    let mut refused = 0;
+    for path in &journal {
+        for byte in [0, 0xa5, 0xff] {
+            for len in [8192, 16 << 10, 32 << 10, 64 << 10] {
+                let disk = whole.fork();
+                disk.overwrite(path, 0, &vec![byte; len])
+                    .expect("it is that long");
+                let context = format!("{} has {len} bytes {byte:x}", path.display());
+                refused += u32::from(!starts_with_everything(&disk, 2, &context));
+            }
+        }
+    }
+    assert!(refused >= 12, "one of them holds what no checkpoint covers");
+}
+
+#[test]
+fn lost_notes_alone_cost_nothing() {
+    let (whole, _) = crashed();
+    for (notes, disk) in lost_notes(&whole) {
+        assert!(starts_with_everything(&disk, 2, notes), "ring {notes}");
+    }
+}
+
+#[test]
+fn a_file_that_is_blank_or_gone_is_missed_without_its_note_too() {
+    let (whole, journal) = crashed();
+    let mut refused = 0;
+    for path in &journal {
+        let len = whole.content(path).expect("it is there").len();
+        let ways: [(&str, Loss<'_>); 3] = [
+            ("zeros", &|disk| {
+                disk.overwrite(path, 0, &vec![0; len])
+                    .expect("it is that long");
+            }),
+            ("empty", &|disk| cut(disk, path, 0)),
+            ("gone", &|disk| {
+                disk.remove_file(path).expect("it is there");
+            }),
+        ];
+        for (way, lose) in ways {
+            for (notes, disk) in lost_notes(&whole) {
+                lose(&disk);
+                let context = format!("{} {way}, ring {notes}", path.display());
+                refused += u32::from(!starts_with_everything(&disk, 2, &context));
+            }
+        }
+    }
+    assert!(refused >= 15, "one of them holds what no checkpoint covers");
+}
+
+#[test]
+fn a_file_that_is_gone_is_missed_without_a_checkpoint_too() {
+    let (whole, journal) = crashed();
+    for path in &journal {
+        let disk = whole.fork();
+        for lost in disk.files() {
+            let name = lost.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| name.starts_with("checkpoint")) {
+                disk.remove_file(&lost).expect("it is there");
+            }
+        }
+        disk.remove_file(path).expect("it is there");
+        let refused = open_with(&disk, 2, options()).err().expect("it is missed");
+        assert!(refused.to_string().contains("is missing"), "{refused}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_found_for_a_moment_loses_nothing() {
+    let (whole, journal) = crashed();
+    for path in journal.iter().chain([&ring()]) {
+        for nth in 1..5 {
+            let disk = whole.fork();
+            let name = path.to_str().expect("UTF-8");
+            let context = format!("open {nth} of {name}");
+            let missing = Fault::on(OpKind::Open).in_path(name).nth(nth);
+            disk.inject(missing.error(std::io::ErrorKind::NotFound));
+            let broker = open_with(&disk, 2, options());
+            disk.clear_faults();
+            assert_everything(&broker.unwrap_or_else(|_| opened(&disk, 3)), &context);
+        }
+    }
+}

@@ -25,7 +25,7 @@ use crate::{
         format::{
             VERSION,
             change::Change,
-            checkpoint::{Checkpoint, Clock},
+            checkpoint::{Checkpoint, Clock, JournalFiles},
             entry::{self, FileHeader, Item},
             erasure::Token,
             filter,
@@ -283,13 +283,18 @@ fn an_index_is_what_it_was() {
 fn a_checkpoint_is_what_it_was() {
     let stored = check("checkpoint", &golden::checkpoint().encode());
     assert_eq!(Checkpoint::decode(&stored), Some(golden::checkpoint()));
-    // Since then the broker's time stands behind it.
+    // Since then the broker's time and the journal's files stand behind it.
     let with_clock = Checkpoint {
         clock: Some(Clock {
             now_ms: 1_357_034_225_001,
             boot: [7; 16],
             since_boot_ms: 86_400_000,
         }),
+        journal: JournalFiles {
+            newest: 12,
+            made: 3,
+            noted: 4,
+        },
         ..golden::checkpoint()
     };
     let encoded = with_clock.encode();
@@ -297,6 +302,9 @@ fn a_checkpoint_is_what_it_was() {
         &1_357_034_225_001_i64.to_le_bytes()[..],
         &[7; 16],
         &86_400_000_u64.to_le_bytes(),
+        &12_u64.to_le_bytes(),
+        &3_u32.to_le_bytes(),
+        &4_u32.to_le_bytes(),
     ];
     assert_eq!(encoded[stored.len()..], added.concat());
     assert_eq!(Checkpoint::decode(&encoded), Some(with_clock));

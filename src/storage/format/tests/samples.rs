@@ -8,7 +8,9 @@ use crate::{
     proto::Record,
     storage::format::{
         change::Change,
-        checkpoint::{Active, Checkpoint, Clock, KnownErasure, Partition, Producer, Topic},
+        checkpoint::{
+            Active, Checkpoint, Clock, JournalFiles, KnownErasure, Partition, Producer, Topic,
+        },
         entry::{Encoded, FileHeader, Item, Link},
         erasure::{Erasure, Token},
         frame::{self, Batch, Frame},
@@ -295,10 +297,13 @@ prop_compose! {
         producers in vec(any_producer(), 0..4),
         erasures in vec((id(), any::<bool>(), any_erasure()), 0..4),
         clock in any::<Option<(i64, [u8; 16], u64)>>(),
+        files in any::<(u64, u32, u32)>(),
     ) -> Checkpoint {
         let erasures = erasures.into_iter().map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
         let clock = clock.map(|(now_ms, boot, since_boot_ms)| Clock { now_ms, boot, since_boot_ms });
-        Checkpoint { applied, journal_file, topics, producers, erasures: erasures.collect(), clock }
+        let files = JournalFiles { newest: files.0, made: files.1, noted: files.2 };
+        let journal = clock.map(|_| files).unwrap_or_default();
+        Checkpoint { applied, journal_file, topics, producers, erasures: erasures.collect(), clock, journal }
     }
 }
 

@@ -38,6 +38,7 @@ impl Used {
         let covered = Covered {
             applied: APPLIED,
             journal_file: FROM_FILE,
+            ..Covered::default()
         };
         match self.dir.open(Some(covered)) {
             Ok(_) => panic!("what may be needed is given up"),
@@ -214,9 +215,13 @@ fn damaged_notes_cost_nothing_and_are_seen() {
         handle
             .write_all_at(&[&lost_blocks()[1]], (file - 1) * 4096)
             .expect("room");
+        let seen = || {
+            let look = look(&used.dir.env, used.dir.path(), None, None);
+            look.expect("readable").damaged_notes
+        };
+        assert_eq!(seen(), Some(ring));
         assert_eq!(used.found(), used.needed(), "note {file}");
-        let look = look(&used.dir.env, used.dir.path(), None, None);
-        assert_eq!(look.expect("readable").damaged_notes, Some(ring));
+        assert_eq!(seen(), None, "it is written anew");
     }
 }
 
@@ -248,6 +253,7 @@ fn a_note_of_an_earlier_use_is_not_believed() {
     let covered = Covered {
         applied: 40,
         journal_file: 4,
+        ..Covered::default()
     };
     let refused = used.dir.open(Some(covered)).err().expect("it is needed");
     assert!(
@@ -269,6 +275,7 @@ fn a_journal_that_has_lost_all_of_its_files_goes_on_behind_the_checkpoint() {
     let covered = Covered {
         applied: 40,
         journal_file: 9,
+        ..Covered::default()
     };
     let ring = dir.open(Some(covered)).expect("an empty directory");
     let tip = Tip {

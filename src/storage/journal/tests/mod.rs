@@ -107,6 +107,7 @@ impl Dir {
         let covered = applied.map(|applied| Covered {
             applied,
             journal_file: from_file,
+            ..Covered::default()
         });
         let ring = self.open(covered).expect("nothing is missing");
         Replay::survey(&self.env, &ring, from_file, applied).expect("the files can be read")

@@ -240,6 +240,7 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         producers,
         erasures,
         clock: None,
+        journal: JournalFiles::default(),
     }
 }
 
