@@ -18,6 +18,13 @@ pub struct Batch {
     records: usize,
 }
 
+/// A topic as a producer has found it: not another one that is created under its name.
+#[derive(Clone, Debug)]
+pub(super) struct KnownTopic {
+    pub(super) name: String,
+    pub(super) id: String,
+}
+
 impl Batch {
     /// An empty batch for a topic; the broker chooses the partition.
     pub fn new(topic: &str) -> Self {
@@ -36,10 +43,11 @@ impl Batch {
         batch
     }
 
-    /// An empty batch for one partition, with its number among its producer's.
-    pub(super) fn numbered(topic: &str, partition: PartitionId, sequence: u64) -> Self {
-        let mut batch = Self::to_partition(topic, partition);
+    /// An empty batch for one partition of this very topic, with its number among its producer's.
+    pub(super) fn numbered(topic: &KnownTopic, partition: PartitionId, sequence: u64) -> Self {
+        let mut batch = Self::to_partition(&topic.name, partition);
         encoding::uint64::encode(3, &sequence, &mut batch.encoded);
+        encoding::string::encode(4, &topic.id, &mut batch.encoded);
         batch
     }
 

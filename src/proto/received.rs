@@ -13,6 +13,8 @@ pub struct ReceivedBatch {
     pub partition: Option<u32>,
     /// The batch's number among its producer's for this topic and partition.
     pub sequence: Option<u64>,
+    /// The id of the topic that is meant, unchecked; empty: whichever has the name.
+    pub topic_id: String,
     /// The records: [`RECORD_TAG`], a varint length and that many bytes, again and again. A slice
     /// of the message where its records lie side by side, as every encoder puts them; a copy
     /// otherwise. What the bytes of a record say is unchecked.
@@ -35,6 +37,9 @@ pub enum MalformedBatch {
     /// The topic's name is not text.
     #[error("the topic's name of a batch is not UTF-8")]
     Topic,
+    /// The topic's id is not text.
+    #[error("the topic's id of a batch is not UTF-8")]
+    TopicId,
     /// The partition's number has more than 32 bits.
     #[error("the partition of a batch is not a 32-bit number")]
     Partition,
@@ -72,10 +77,15 @@ impl ReceivedBatch {
                         Some(u32::try_from(partition).map_err(|_| MalformedBatch::Partition)?);
                 }
                 (3, VARINT) => batch.sequence = Some(fields.varint()?),
+                (4, LENGTH_DELIMITED) => {
+                    let id = std::str::from_utf8(fields.bytes()?);
+                    id.map_err(|_| MalformedBatch::TopicId)?
+                        .clone_into(&mut batch.topic_id);
+                }
                 // Its tag in more bytes than it needs: valid protobuf, but not the form that is
                 // stored.
                 (RECORDS_FIELD, LENGTH_DELIMITED) => runs.push_framed(fields.bytes()?),
-                (field @ (1..=3 | RECORDS_FIELD), _) => {
+                (field @ (1..=4 | RECORDS_FIELD), _) => {
                     return Err(MalformedBatch::WireType(field));
                 }
                 (field, _) => return Err(MalformedBatch::UnknownField(field)),

@@ -126,6 +126,9 @@ pub struct AppendBatch {
     /// The batch's number among its producer's for this topic and partition.
     #[prost(uint64, optional, tag = "3")]
     pub sequence: Option<u64>,
+    /// The id of the topic that is meant; empty: whichever has the name.
+    #[prost(string, tag = "4")]
+    pub topic_id: String,
     /// Each an encoded `Record`.
     #[prost(bytes = "bytes", repeated, tag = "15")]
     pub records: Vec<Bytes>,

@@ -3,13 +3,16 @@
 
 use taffrail::{
     client::{Append, Batch, Client, Error, NewTopic, Reading, Record},
-    proto::{ListOffsetsRequest, TrimRequest, topics_client::TopicsClient},
+    proto::{
+        ListOffsetsRequest, OpenProducerRequest, TrimRequest, topics_client::TopicsClient,
+        wire::AppendBatch,
+    },
     testing::TestBroker,
     types::{Offset, PartitionId, Position, TopicId, Version},
 };
 use tonic::{Code, Status};
 
-use super::raw::{info, log};
+use super::raw::{batch, by, info, keyless, log, numbered, request};
 
 type Outcome = Result<(), Error>;
 
@@ -218,5 +221,61 @@ async fn a_trim_at_an_offset_of_the_first_topic_leaves_the_second_alone() -> Out
     assert_eq!(earliest.offset, Offset(0));
     let trimmed = topics.trim(request(now)).await.unwrap().into_inner();
     assert_eq!(trimmed.earliest, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_for_the_first_topic_is_not_stored_in_the_second() -> Outcome {
+    let (broker, client) = started().await?;
+    let mut log = log(&broker);
+    let opened = log.open_producer(OpenProducerRequest::default()).await;
+    let producer = opened.unwrap().into_inner().producer.expect("a producer");
+    let meaning = |id: TopicId, batch: AppendBatch| AppendBatch {
+        topic_id: id.to_string(),
+        ..batch
+    };
+    let (before, now) = recreate(&client).await?;
+    let records = [keyless("x")];
+    for (id, is_meant) in [(before, false), (now, true)] {
+        let plain = request([meaning(id, batch("t", &records))]);
+        let counted = by(producer, [meaning(id, numbered("t", 0, 0, &records))]);
+        for request in [plain, counted] {
+            match log.append(request).await {
+                Ok(_) => assert!(is_meant, "it is stored in another topic"),
+                Err(status) if is_meant => panic!("{status:?}"),
+                Err(status) => {
+                    assert_status_recreated(&status);
+                    let told = &info(&status).metadata;
+                    assert_eq!(told["actual_id"], now.to_string());
+                }
+            }
+        }
+    }
+    let malformed = AppendBatch {
+        topic_id: "1".to_owned(),
+        ..batch("t", &records)
+    };
+    let status = log.append(request([malformed])).await.unwrap_err();
+    assert_eq!(&*info(&status).reason, "MALFORMED_REQUEST");
+    let latest = client.list_offsets("t", Position::Latest).await?[0];
+    assert_eq!(latest.offset, Offset(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_producer_does_not_go_on_in_another_topic() -> Outcome {
+    let (_broker, client) = started().await?;
+    for sent_before in [0, 2] {
+        let producer = client.producer("t").open().await?;
+        for _ in 0..sent_before {
+            producer.send(Record::new().value("first")).await?.await?;
+        }
+        let ids = recreate(&client).await?;
+        let sent = producer.send(Record::new().value("second")).await?;
+        assert_recreated(&sent.await.expect_err("it is another topic"), ids);
+        assert_recreated(&producer.finish().await.expect_err("it has ended"), ids);
+        let latest = client.list_offsets("t", Position::Latest).await?[0];
+        assert_eq!(latest.offset, Offset(0), "nothing was stored");
+    }
     Ok(())
 }

@@ -13,10 +13,13 @@ use bytes::Bytes;
 
 use super::{
     Admission, Broker, Condition, Error, Expected, Pending, Producer, Reading, state::Topic,
+    topics::Meant,
 };
 use crate::{
     storage::{format::frame::HEADER_BYTES, keys::hash::KeyHash},
-    types::{Keys, Offset, PartitionId, RecordView, Records, Version, limits, partition_of_key},
+    types::{
+        Keys, Offset, PartitionId, RecordView, Records, TopicId, Version, limits, partition_of_key,
+    },
 };
 
 /// One atomic commit, as the client sent it.
@@ -35,6 +38,8 @@ pub(crate) struct Append {
 #[derive(Debug)]
 pub(crate) struct AppendBatch {
     pub(crate) topic: String,
+    /// Which topic of that name is meant; none: whichever has it.
+    pub(crate) topic_id: Option<TopicId>,
     /// None: by key, or by turns.
     pub(crate) partition: Option<PartitionId>,
     /// The number of this batch among the producer's for its topic and partition.
@@ -185,7 +190,10 @@ impl Broker {
 
     /// Checks the records of a batch, which may be so many, and settles where each goes.
     fn check(&self, batch: AppendBatch, room: usize) -> Result<CheckedBatch, Error> {
-        let topic = self.shared.topics().find(&batch.topic)?;
+        let topic = self.shared.topics().find_meant(Meant {
+            name: &batch.topic,
+            id: batch.topic_id,
+        })?;
         if let Some(partition) = batch.partition {
             topic.partition(partition)?;
         }

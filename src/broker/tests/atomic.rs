@@ -401,6 +401,7 @@ impl Life {
             let partition_named = Some(PartitionId(partition));
             let records = records.into();
             batches.push(AppendBatch {
+                topic_id: None,
                 topic: name.into(),
                 partition: partition_named,
                 sequence: None,
@@ -463,6 +464,7 @@ fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_o
                     .expect("a runtime");
                 for number in writer * APPENDS..(writer + 1) * APPENDS {
                     let batch = |(partition, id)| AppendBatch {
+                        topic_id: None,
                         topic: TOPICS[0].0.into(),
                         partition: Some(PartitionId(partition)),
                         sequence: None,

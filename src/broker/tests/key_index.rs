@@ -51,6 +51,7 @@ fn append_of(key: &Bytes, id: u64, condition: Option<Version>) -> Append {
     };
     let records = encode_proto(&record).into();
     let batch = AppendBatch {
+        topic_id: None,
         topic: "t".into(),
         partition: None,
         sequence: None,

@@ -64,6 +64,7 @@ fn append_of(key: Option<String>, conditions: Vec<Condition>) -> Append {
     };
     let records = encode_proto(&record).into();
     let batch = AppendBatch {
+        topic_id: None,
         topic: "t".into(),
         partition: None,
         sequence: None,

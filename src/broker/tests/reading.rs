@@ -47,6 +47,7 @@ fn append_of(key: Bytes, version: u64) -> Append {
     let records = encode_proto(&record).into();
     Append {
         batches: vec![AppendBatch {
+            topic_id: None,
             topic: "t".into(),
             partition: None,
             sequence: None,

@@ -30,6 +30,7 @@ fn append_if(key: &str, event_id: &str, conditions: &[(&str, u64)]) -> Append {
 fn append_record_if(record: &proto::Record, conditions: &[(&str, u64)]) -> Append {
     let records = encode_proto(record).into();
     let batch = AppendBatch {
+        topic_id: None,
         topic: "t".into(),
         partition: None,
         sequence: None,

@@ -110,6 +110,7 @@ pub(super) fn id_of(value: &[u8]) -> u64 {
 /// An append to one partition of a topic.
 pub(super) fn append_of(topic: &str, partition: Option<u32>, records: &[Vec<u8>]) -> Append {
     let batch = AppendBatch {
+        topic_id: None,
         topic: topic.to_owned(),
         partition: partition.map(PartitionId),
         sequence: None,

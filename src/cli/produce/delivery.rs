@@ -43,6 +43,8 @@ pub(super) enum Stopped {
     },
     /// These lines were refused. Everything before them is stored, and nothing behind.
     Refused { lines: (u64, u64), error: Error },
+    /// The topic was deleted, and what was stored in it is gone. Another one of its name has nothing.
+    Deleted(Error),
     /// The broker did not come back. These lines are stored, or not; nothing behind them is.
     Lost {
         lines: Option<(u64, u64)>,
@@ -73,6 +75,9 @@ pub(super) async fn deliver(
     let read = send(&producer, key, source, waiting, stop.clone()).await;
     let finished = finish(producer, stop).await;
     let (summary, answered) = collecting.await.expect("collecting answers does not panic");
+    if let Err(Stopped::Deleted(error)) = finished {
+        return (summary, Err(Stopped::Deleted(error)));
+    }
     // In the order of the lines that they are about.
     (summary, answered.and(read).and(finished))
 }
@@ -152,7 +157,10 @@ async fn finish(producer: Producer, mut stop: Stop) -> Result<(), Stopped> {
     };
     tokio::select! {
         finished = producer.finish() => {
-            finished.map_err(|error| Stopped::Lost { lines: None, error })
+            finished.map_err(|error| match error.reason() {
+                Some("TOPIC_RECREATED" | "UNKNOWN_TOPIC") => Stopped::Deleted(error),
+                _ => Stopped::Lost { lines: None, error },
+            })
         }
         // What was not answered is told of where answers are collected.
         _ = stop.told_again() => Ok(()),

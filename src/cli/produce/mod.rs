@@ -237,6 +237,10 @@ impl Stopped {
                     source: error,
                 }
             }
+            Self::Deleted(error) => Failure::CallIn {
+                message: format!("{error}; {}", summary.gone()),
+                source: error,
+            },
             Self::Lost {
                 lines: Some(lines),
                 error,

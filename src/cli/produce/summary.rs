@@ -62,6 +62,20 @@ impl Summary {
         }
     }
 
+    /// What became of the lines of a topic that was deleted meanwhile.
+    pub(super) fn gone(&self) -> String {
+        let (first, last) = (self.skipped + 1, self.last_line);
+        let lines = match last {
+            last if last < first => return "nothing was stored".to_owned(),
+            last if last == first => format!("line {first} was"),
+            last => format!("lines {first} to {last} were"),
+        };
+        format!(
+            "{lines} stored in the topic that was deleted, and went with it; a new one has none of \
+             them: to store them there, start again from line {first}"
+        )
+    }
+
     /// How to go on behind what is stored.
     pub(super) fn go_on(&self) -> String {
         match self.last_line {

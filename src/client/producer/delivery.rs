@@ -24,7 +24,7 @@ use super::{
     under_way::UnderWay,
 };
 use crate::{
-    client::{AppendWindow, Appended, Client, Error},
+    client::{AppendWindow, Appended, Client, Error, batch::KnownTopic},
     proto,
 };
 
@@ -76,7 +76,7 @@ enum Ended {
 impl Delivery {
     pub(super) fn new(
         client: Client,
-        topic: &str,
+        topic: KnownTopic,
         partitions: u32,
         producer: proto::Producer,
         options: Options,

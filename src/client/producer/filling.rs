@@ -14,14 +14,14 @@ use super::{
     request::{Answer, NumberedBatch, Queued, Request},
 };
 use crate::{
-    client::{Batch, Error},
+    client::{Batch, Error, batch::KnownTopic},
     types::{PartitionId, limits::MAX_BATCHES_PER_APPEND},
 };
 
 /// Fills requests, one after the other.
 #[derive(Debug)]
 pub(super) struct Filling {
-    topic: String,
+    topic: KnownTopic,
     partitions: u32,
     max_bytes: usize,
     max_records: usize,
@@ -43,11 +43,11 @@ struct FillingBatch {
 }
 
 impl Filling {
-    pub(super) fn new(topic: &str, partitions: u32, options: &Options) -> Self {
+    pub(super) fn new(topic: KnownTopic, partitions: u32, options: &Options) -> Self {
         // Producers that start together should not all begin with the same partition.
-        let first = RandomState::new().hash_one(topic) % u64::from(partitions);
+        let first = RandomState::new().hash_one(&topic.name) % u64::from(partitions);
         Self {
-            topic: topic.to_owned(),
+            topic,
             partitions,
             max_bytes: options.request_bytes,
             max_records: options.request_records,

@@ -15,14 +15,15 @@
 //! | it has forgotten the producer, which was idle | opens another, goes on; with a name, ends | their answer |
 //! | it has forgotten the producer, and something is in doubt | ends | see below |
 //! | it has opened the producer's name again: `FENCED` | ends | see below |
+//! | its topic is deleted, or created anew: `UNKNOWN_TOPIC`, `TOPIC_RECREATED` | ends | see below |
 //! | it refuses anything else | ends | see below |
 //! | no progress for [`give_up_after`](NewProducer::give_up_after) | ends | see below |
 //! | a record is malformed or too large | refuses it, goes on | [`Error::Refused`] from [`Producer::send`] |
 //!
-//! When a producer ends, everything that was answered is stored. Of the rest, what was ever sent
-//! without an answer is in doubt, and gets [`Error::OutcomeUnknown`]; what was not is not stored:
-//! its first request gets the error that ended the producer, and everything behind that
-//! [`Error::StreamEnded`].
+//! When a producer ends, everything that was answered is stored, unless its topic is deleted. Of
+//! the rest, what was ever sent without an answer is in doubt, and gets [`Error::OutcomeUnknown`];
+//! what was not is not stored: its first request gets the error that ended the producer, and
+//! everything behind that [`Error::StreamEnded`].
 //!
 //! # Inside
 //!
@@ -58,6 +59,7 @@ use self::{
 };
 use super::{
     Client, Error, Record, Refusal, Topic,
+    batch::KnownTopic,
     status::{AtStake, answer},
 };
 use crate::{
@@ -144,6 +146,7 @@ impl Producer {
         } = new;
         let (
             Topic {
+                id,
                 partitions,
                 settings,
                 ..
@@ -166,7 +169,10 @@ impl Producer {
         let partitions = partitions.max(1);
         let delivery = Delivery::new(
             client,
-            &topic,
+            KnownTopic {
+                name: topic.clone(),
+                id,
+            },
             partitions,
             identity,
             options,

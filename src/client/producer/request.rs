@@ -5,7 +5,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::SentRecord;
 use crate::{
-    client::{Append, AppendHandle, Appended, AppendedRange, Batch, Error},
+    client::{Append, AppendHandle, Appended, AppendedRange, Batch, Error, batch::KnownTopic},
     proto,
     types::{PartitionId, Version},
 };
@@ -78,7 +78,7 @@ impl NumberedBatch {
     }
 
     /// The same records with another number, for another producer.
-    fn renumber(&mut self, topic: &str, sequence: u64) {
+    fn renumber(&mut self, topic: &KnownTopic, sequence: u64) {
         let mut batch = Batch::numbered(topic, self.partition, sequence);
         let records_at = batch.bytes();
         batch.push_encoded(&self.encoded[self.records_at..], self.answers.len());
@@ -130,7 +130,11 @@ impl Request {
     }
 
     /// Gives every batch a new number, for another producer.
-    pub(super) fn renumber(&mut self, topic: &str, mut sequence: impl FnMut(PartitionId) -> u64) {
+    pub(super) fn renumber(
+        &mut self,
+        topic: &KnownTopic,
+        mut sequence: impl FnMut(PartitionId) -> u64,
+    ) {
         for batch in &mut self.batches {
             batch.renumber(topic, sequence(batch.partition));
         }

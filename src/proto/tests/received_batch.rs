@@ -24,9 +24,11 @@ prop_compose! {
         topic in ".{0,20}",
         partition in proptest::option::of(any::<u32>()),
         sequence in proptest::option::of(any::<u64>()),
+        topic_id in "[0-9a-f]{0,16}",
         records in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..20),
     ) -> AppendBatch {
-        AppendBatch { topic, partition, sequence, records: records.into_iter().map(Bytes::from).collect() }
+        let records = records.into_iter().map(Bytes::from).collect();
+        AppendBatch { topic, partition, sequence, topic_id, records }
     }
 }
 
@@ -47,7 +49,13 @@ fn any_scattered() -> impl Strategy<Value = (AppendBatch, Vec<u8>)> {
             sequence: batch.sequence,
             ..AppendBatch::default()
         };
-        pieces.extend([topic, partition, sequence].map(|piece| (None, piece.encode_to_vec())));
+        let topic_id = AppendBatch {
+            topic_id: batch.topic_id.clone(),
+            ..AppendBatch::default()
+        };
+        pieces.extend(
+            [topic, partition, sequence, topic_id].map(|piece| (None, piece.encode_to_vec())),
+        );
         for (i, record) in batch.records.iter().enumerate() {
             pieces.push((Some(i), framed(std::slice::from_ref(record))));
         }
@@ -71,6 +79,7 @@ proptest! {
         let received = decode(&batch.encode_to_vec()).unwrap();
         prop_assert_eq!(&received.records[..], framed(&batch.records));
         prop_assert_eq!(received.topic, batch.topic);
+        prop_assert_eq!(received.topic_id, batch.topic_id);
         prop_assert_eq!((received.partition, received.sequence), (batch.partition, batch.sequence));
     }
 
@@ -80,6 +89,7 @@ proptest! {
         let received = decode(&encoded).unwrap();
         prop_assert_eq!(&received.records[..], framed(&batch.records));
         prop_assert_eq!(received.topic, batch.topic);
+        prop_assert_eq!(received.topic_id, batch.topic_id);
     }
 
     #[test]
@@ -115,6 +125,7 @@ fn records_side_by_side_are_one_slice_of_the_message() {
         topic: "t".into(),
         partition: Some(1),
         sequence: Some(0),
+        topic_id: String::new(),
         records,
     };
     let encoded = Bytes::from(batch.encode_to_vec());
@@ -140,11 +151,13 @@ fn what_is_wrong_with_a_batch_is_named() {
         ..AppendBatch::default()
     }
     .encode_to_vec();
-    encoding::uint64::encode(4, &7, &mut newer);
+    encoding::uint64::encode(5, &7, &mut newer);
     let mut partition_as_text = Vec::new();
     encoding::string::encode(2, &"7".to_owned(), &mut partition_as_text);
     let mut sequence_as_text = Vec::new();
     encoding::string::encode(3, &"7".to_owned(), &mut sequence_as_text);
+    let mut topic_id_as_number = Vec::new();
+    encoding::uint64::encode(4, &7, &mut topic_id_as_number);
     let mut cut_off = framed(&[Bytes::from_static(b"one")]);
     cut_off.pop();
     let mut endless = vec![crate::proto::wire::RECORD_TAG];
@@ -155,10 +168,15 @@ fn what_is_wrong_with_a_batch_is_named() {
         decode(&partition_of_33_bits),
         Err(MalformedBatch::Partition)
     );
-    assert_eq!(decode(&newer), Err(MalformedBatch::UnknownField(4)));
+    assert_eq!(decode(&newer), Err(MalformedBatch::UnknownField(5)));
     assert_eq!(decode(&partition_as_text), Err(MalformedBatch::WireType(2)));
     assert_eq!(decode(&sequence_as_text), Err(MalformedBatch::WireType(3)));
+    assert_eq!(
+        decode(&topic_id_as_number),
+        Err(MalformedBatch::WireType(4))
+    );
     assert_eq!(decode(&[0x0a, 1, 0xff]), Err(MalformedBatch::Topic));
+    assert_eq!(decode(&[0x22, 1, 0xff]), Err(MalformedBatch::TopicId));
     assert_eq!(decode(&cut_off), Err(MalformedBatch::Encoding));
     assert_eq!(decode(&endless), Err(MalformedBatch::Encoding));
 }

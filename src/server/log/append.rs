@@ -12,7 +12,10 @@ use bytes::Bytes;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::conditions::{self, conditions};
+use super::{
+    conditions::{self, conditions},
+    position,
+};
 use crate::{
     broker::{Append, AppendBatch, Appended, Broker, Error, Pending, Producer, Reading},
     proto::{
@@ -71,10 +74,12 @@ fn batch(encoded: &Bytes) -> Result<AppendBatch, Error> {
         topic,
         partition,
         sequence,
+        topic_id,
         records,
     } = batch;
     Ok(AppendBatch {
         topic,
+        topic_id: position::topic_id(&topic_id)?,
         partition: partition.map(PartitionId),
         sequence,
         records,

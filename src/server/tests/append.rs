@@ -58,6 +58,7 @@ fn request(number: u64) -> wire::AppendRequest {
         topic: "t".into(),
         partition: None,
         sequence: None,
+        topic_id: String::new(),
         records: vec![prost::Message::encode_to_vec(&record).into()],
     };
     let batches = vec![Bytes::from(prost::Message::encode_to_vec(&batch))];

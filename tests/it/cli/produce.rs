@@ -234,3 +234,56 @@ fn lines_are_appended_to_an_entity_only_at_the_version_that_is_expected() {
         "of what was refused nothing is stored"
     );
 }
+
+/// Produces `lines` one by one, and does this between the first and the second of them.
+fn interrupted(broker: &Serve, lines: [&str; 2], between: impl FnOnce()) -> std::process::Output {
+    let mut produce = binary();
+    produce.args(["produce", "t", "--key-field", "k", "--server", &broker.url]);
+    let mut process = produce.spawn().expect("the binary is there");
+    let mut input = process.stdin.take().expect("it is piped");
+    input.write_all(lines[0].as_bytes()).expect("it reads");
+    while broker.succeed(&["consume", "t"], b"").is_empty() {
+        thread::yield_now();
+    }
+    between();
+    input.write_all(lines[1].as_bytes()).expect("it reads");
+    drop(input);
+    process.wait_with_output().expect("it was started here")
+}
+
+#[test]
+fn lines_in_a_topic_that_is_deleted_meanwhile_are_not_said_to_be_stored() {
+    let (_dir, broker) = started();
+    let create = || broker.succeed(&["topic", "create", "t", "--partitions", "8"], b"");
+    let delete = || broker.succeed(&["topic", "delete", "t", "--yes"], b"");
+    // In the same partition, and in two.
+    for (first, second) in [("a", "a"), ("a", "b"), ("a", "c")] {
+        for is_created_anew in [true, false] {
+            create();
+            let lines = [first, second].map(|key| format!("{{\"k\":\"{key}\"}}\n"));
+            let lines = [&*lines[0], &*lines[1]];
+            let ended = interrupted(&broker, lines, || {
+                delete();
+                if is_created_anew {
+                    create();
+                }
+            });
+            let says = [
+                "line 1 was stored in the topic that was deleted",
+                "from line 1",
+            ];
+            assert_fails(&ended, 4, &says);
+            let message = text(&ended.stderr);
+            assert!(!message.contains("--skip"), "{message}");
+            assert_eq!(
+                message.contains("created anew"),
+                is_created_anew,
+                "{message}"
+            );
+            if is_created_anew {
+                assert_eq!(broker.succeed(&["consume", "t"], b""), b"");
+                delete();
+            }
+        }
+    }
+}

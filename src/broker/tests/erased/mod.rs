@@ -243,6 +243,7 @@ fn plain(nth: u64) -> Vec<u8> {
 
 fn append_of(records: &[Vec<u8>]) -> Append {
     let batch = AppendBatch {
+        topic_id: None,
         topic: "t".into(),
         partition: None,
         sequence: None,

@@ -247,6 +247,7 @@ fn a_batch_that_comes_again_after_an_erasure_is_answered_as_the_first_time() {
 
 fn of_producer(producer: Producer, sequence: u64, records: &[Vec<u8>]) -> Append {
     let batch = AppendBatch {
+        topic_id: None,
         topic: "t".into(),
         partition: Some(PartitionId(0)),
         sequence: Some(sequence),

@@ -116,6 +116,7 @@ fn batch_of(number: u64, partition: u32, sequence: u64) -> AppendBatch {
         .collect::<Vec<u8>>();
     let partition = Some(PartitionId(partition));
     AppendBatch {
+        topic_id: None,
         topic: "t".into(),
         partition,
         sequence: Some(sequence),

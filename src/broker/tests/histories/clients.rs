@@ -430,6 +430,7 @@ fn append_of(conditions: &[(Key, Expected)], records: &[(Key, Vec<u64>)]) -> App
         }
     };
     let batch = |(key, ids): &(Key, Vec<u64>)| AppendBatch {
+        topic_id: None,
         topic: topic_of(*key),
         partition: None,
         sequence: None,

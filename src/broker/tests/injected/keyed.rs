@@ -47,6 +47,7 @@ pub(super) fn record_of(key: &Bytes, value: Vec<u8>, expected: Option<Expected>)
         ..Default::default()
     };
     let batch = AppendBatch {
+        topic_id: None,
         topic: "t".into(),
         partition: None,
         sequence: None,
