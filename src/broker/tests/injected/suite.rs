@@ -25,10 +25,13 @@ const ERRORS: [i32; 8] = [
     fault::ETIMEDOUT,
 ];
 
-/// Where calls fail: from before a start on everywhere, journal and checkpoint included; behind it
-/// in the files of topics, since little else is opened or read then.
+/// The files of topics.
+const TOPICS: &str = "/topics/";
+
+/// Where single calls fail: of a start everywhere, journal and checkpoint included; behind it in the
+/// files of topics, since little else is opened or read then.
 fn place(at_start: bool) -> &'static str {
-    if at_start { "/data" } else { "/topics/" }
+    if at_start { "/data" } else { TOPICS }
 }
 
 /// What runs have come to.
@@ -167,7 +170,7 @@ fn fail_here_and_there(phase: Phase, seen: &mut Seen) {
             for (one_in, at_start) in [(2, false), (5, false), (20, false), (100, true)] {
                 let fault = |(nth, kind): (u64, OpKind)| {
                     let chance = seed * 1_000 + turn * 100 + one_in + nth;
-                    let fault = Fault::on(kind).in_path(place(at_start)).errno(errno);
+                    let fault = Fault::on(kind).in_path(TOPICS).errno(errno);
                     fault.for_ever().one_in(one_in, chance)
                 };
                 let faults: Vec<Fault> = (0..).zip(KINDS).map(fault).collect();
