@@ -274,7 +274,7 @@ impl Reader {
         None
     }
 
-    /// Where the read is in every partition, without records: a sign of life.
+    /// Where the read is in every partition, without records: heartbeats.
     pub(crate) fn positions(&self) -> Vec<ReadBatch> {
         (0..self.partitions.len())
             .map(|at| self.position(at, Vec::new()))

@@ -89,8 +89,7 @@ pub(super) const MAX_CONFLICT_MESSAGE_BYTES: usize = 512;
 /// languages are built on, takes 8 KiB of them.
 pub(super) const MAX_CONFLICT_BYTES: usize = 8 << 10;
 
-/// A connection on which nothing was heard for this long, or up to twice as long, is asked for a
-/// sign of life.
+/// A connection on which nothing was heard for this long, or up to twice as long, is sent a ping.
 pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A connection that does not answer within this time is closed.
@@ -138,9 +137,9 @@ pub(super) fn requests(path: &str) -> Kind {
 /// can fill.
 pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
 
-/// How often a following read says that it is alive while there is nothing to return; promised in
-/// the .proto file.
-pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// How often a following read sends heartbeats while there is nothing to return; promised in the
+/// .proto file.
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Pause after a connection could not be accepted, usually because the process has too many files
 /// open.

@@ -15,7 +15,7 @@ use super::position::{partitions, position, topic_id};
 use crate::{
     broker::{ErasedEntity, Error, Filter, Read, ReadBatch, Reader, Step},
     proto::{self, ReadRequest, wire::ReadResponse},
-    server::{blocking::blocking, limits::SIGN_OF_LIFE, stop::Stopped},
+    server::{blocking::blocking, limits::HEARTBEAT_INTERVAL, stop::Stopped},
 };
 
 pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
@@ -62,10 +62,10 @@ pub(crate) struct ReadAnswers {
     topic_id: String,
     /// What the reader waits for before its next step.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Fires when it has waited long enough to say that it is alive.
-    sign_of_life: Pin<Box<Sleep>>,
-    /// Signs of life not yet sent, one a partition.
-    signs: VecDeque<ReadBatch>,
+    /// Fires when it has waited long enough to send heartbeats.
+    heartbeat_timer: Pin<Box<Sleep>>,
+    /// Heartbeats not yet sent, one a partition.
+    heartbeats: VecDeque<ReadBatch>,
     /// Only for a read that follows: one that does not ends by itself.
     stopped: Option<Stopped>,
 }
@@ -76,8 +76,8 @@ impl ReadAnswers {
             topic_id: reader.topic_id().to_string(),
             reader: Some(reader),
             waiting: None,
-            sign_of_life: Box::pin(sleep(SIGN_OF_LIFE)),
-            signs: VecDeque::new(),
+            heartbeat_timer: Box::pin(sleep(HEARTBEAT_INTERVAL)),
+            heartbeats: VecDeque::new(),
             stopped,
         }
     }
@@ -91,8 +91,8 @@ impl ReadAnswers {
             {
                 return Poll::Ready(Err(Error::ShuttingDown));
             }
-            if let Some(sign) = self.signs.pop_front() {
-                return Poll::Ready(Ok(Some(sign)));
+            if let Some(heartbeat) = self.heartbeats.pop_front() {
+                return Poll::Ready(Ok(Some(heartbeat)));
             }
             if self.waiting.is_some() {
                 ready!(self.poll_wait(cx));
@@ -103,7 +103,7 @@ impl ReadAnswers {
         Poll::Ready(Ok(None))
     }
 
-    /// Ready when the wait is over, or has lasted so long that `signs` are due; then it goes on
+    /// Ready when the wait is over, or has lasted so long that `heartbeats` are due; then it goes on
     /// behind them.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self
@@ -114,9 +114,9 @@ impl ReadAnswers {
             self.waiting = None;
             return Poll::Ready(());
         }
-        ready!(self.sign_of_life.as_mut().poll(cx));
-        self.restart_sign_of_life();
-        self.signs = self.reader.iter().flat_map(Reader::positions).collect();
+        ready!(self.heartbeat_timer.as_mut().poll(cx));
+        self.restart_heartbeat_timer();
+        self.heartbeats = self.reader.iter().flat_map(Reader::positions).collect();
         Poll::Ready(())
     }
 
@@ -128,15 +128,15 @@ impl ReadAnswers {
             Step::Batch(batch) => return Ok(Some(batch)),
             Step::Wait(wait) => {
                 self.waiting = Some(wait);
-                self.restart_sign_of_life();
+                self.restart_heartbeat_timer();
             }
             Step::End => self.reader = None,
         }
         Ok(None)
     }
 
-    fn restart_sign_of_life(&mut self) {
-        self.sign_of_life.set(sleep(SIGN_OF_LIFE));
+    fn restart_heartbeat_timer(&mut self) {
+        self.heartbeat_timer.set(sleep(HEARTBEAT_INTERVAL));
     }
 }
 
