@@ -13,7 +13,7 @@ use super::{
     Broker, ErasedEntity, Error, Meant, Shared,
     erasure::Masks,
     offsets::positions,
-    state::{PartitionRef, Topic},
+    state::{Partition, PartitionRef, Topic},
 };
 use crate::{
     storage::{format::frame::Frame, log::Cursor},
@@ -43,7 +43,8 @@ pub(crate) struct Filter {
     pub(crate) types: Vec<String>,
 }
 
-/// A read under way.
+/// A read under way. What it holds on to does not depend on how much it has read: some bytes for
+/// each partition, and the frames of one.
 pub(crate) struct Reader {
     shared: Arc<Shared>,
     topic: Arc<Topic>,
@@ -52,9 +53,13 @@ pub(crate) struct Reader {
     limits_are_old: bool,
     /// How many notices of erasures the reader has been told, or began behind.
     told: u64,
-    partitions: Vec<PartitionReader>,
+    partitions: Box<[PartitionReader]>,
+    /// How many of the partitions have not been read up to their limits.
+    behind: usize,
     /// Which partition comes first in the next step.
     turn: usize,
+    /// What was read ahead of the partition whose turn it is.
+    fetched: Option<Fetched>,
     follow: bool,
     /// How many more records to return.
     remaining: u64,
@@ -88,20 +93,26 @@ pub(crate) struct ReadBatch {
     pub(crate) records: Vec<Bytes>,
 }
 
-/// A read of one partition.
+/// A read of one partition. There may be 10,000 of them in each reader.
 struct PartitionReader {
-    at: PartitionRef,
+    /// Where the next response begins.
     cursor: Cursor,
     /// The high watermark up to which the read goes, taken together with those of the other
     /// partitions.
     limit: Offset,
-    /// Frames that have been fetched and not returned in full.
-    held: VecDeque<Held>,
+    /// The partition's place in the topic.
+    at: u32,
+    /// The client has been told that it has caught up with the limit.
+    told: bool,
+}
+
+/// Frames that have been fetched and not returned in full.
+struct Fetched {
+    frames: VecDeque<Held>,
     /// What was hidden in them.
     erased: Masks,
-    next: Offset,
-    /// The high watermark that the client has been told it has caught up with.
-    told: Option<Offset>,
+    /// Where to fetch next, behind them.
+    behind: Cursor,
 }
 
 /// What is left of a frame.
@@ -143,36 +154,23 @@ impl Broker {
         let positions = positions(&topic, read.start, &read.partitions)?;
         // Taken before positions are: no position is behind its limit then, but for the latest,
         // which is the limit.
-        let limits = self
+        let limits: Vec<Offset> = self
             .shared
-            .ends_at_one_moment(positions.iter().map(|(at, _)| at));
-        let partitions = positions.into_iter().map(|(at, position)| {
-            let limit = limits[&at.partition().id];
-            let offset = match position {
-                Position::Latest => limit,
-                position => {
-                    let found = self.shared.find_offset(&at, position);
-                    at.topic.unless_deleted(found)?.offset.min(limit)
-                }
-            };
-            Ok::<_, Error>(PartitionReader {
-                erased: at.partition().erased(),
-                at,
-                cursor: Cursor::new(offset),
-                limit,
-                held: VecDeque::new(),
-                next: offset,
-                told: None,
-            })
-        });
-        Ok(Reader {
+            .at_one_moment(|| positions.iter().map(|(at, _)| at.range().1).collect());
+        let partitions = positions.into_iter().zip(limits);
+        let partitions: Box<[PartitionReader]> = partitions
+            .map(|((at, position), limit)| self.partition_reader(&at, position, limit))
+            .collect::<Result<_, _>>()?;
+        let mut reader = Reader {
             shared: Arc::clone(&self.shared),
-            partitions: partitions.collect::<Result<_, _>>()?,
+            partitions,
+            behind: 0,
             topic,
             moved,
             limits_are_old: false,
             told,
             turn: 0,
+            fetched: None,
             follow: read.follow,
             remaining: if read.max_records == 0 {
                 u64::MAX
@@ -180,6 +178,29 @@ impl Broker {
                 read.max_records
             },
             filter: read.filter,
+        };
+        reader.count_behind();
+        Ok(reader)
+    }
+
+    fn partition_reader(
+        &self,
+        at: &PartitionRef,
+        position: Position,
+        limit: Offset,
+    ) -> Result<PartitionReader, Error> {
+        let offset = match position {
+            Position::Latest => limit,
+            position => {
+                let found = self.shared.find_offset(at, position);
+                at.topic.unless_deleted(found)?.offset.min(limit)
+            }
+        };
+        Ok(PartitionReader {
+            cursor: Cursor::new(offset),
+            limit,
+            at: at.partition().id.0,
+            told: false,
         })
     }
 }
@@ -197,6 +218,20 @@ impl Reader {
         }
         let step = self.step_if_there();
         self.topic.unless_deleted(step)
+    }
+
+    /// The bytes of memory that the reader holds on to: for each partition, for its filter, and for
+    /// what was read ahead.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the budget of reads"))]
+    pub(crate) fn memory(&self) -> usize {
+        let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
+        size_of_val(&*self.partitions) + self.filter.memory() + fetched
+    }
+
+    /// Lets go of what was read ahead; it is read again when it is needed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the budget of reads"))]
+    pub(crate) fn let_go(&mut self) {
+        self.fetched = None;
     }
 
     fn step_if_there(&mut self) -> Result<Step, Error> {
@@ -220,25 +255,22 @@ impl Reader {
     }
 
     /// The next batch of any partition. A read that has come to a limit takes new ones first, if it
-    /// follows.
+    /// follows. A partition's turn lasts until what was fetched of it has been returned.
     fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
-        let mut at_all_limits = self.is_at_all_limits();
         for _ in 0..self.partitions.len() {
             let at = self.turn;
-            self.turn = (self.turn + 1) % self.partitions.len();
             if self.follow && self.limits_are_old && self.partitions[at].is_at_limit() {
                 self.take_limits();
-                at_all_limits = self.is_at_all_limits();
             }
             let batch = self.batch(at)?;
+            if self.fetched.is_none() {
+                self.turn = (at + 1) % self.partitions.len();
+            }
             if batch.is_some() {
                 return Ok(batch);
             }
             // Told once.
-            if self.follow
-                && at_all_limits
-                && self.partitions[at].told != Some(self.partitions[at].limit)
-            {
+            if self.follow && self.is_at_all_limits() && !self.partitions[at].told {
                 return Ok(Some(self.tell_position(at, Vec::new())));
             }
         }
@@ -246,13 +278,24 @@ impl Reader {
     }
 
     fn take_limits(&mut self) {
-        let limits = self
-            .shared
-            .ends_at_one_moment(self.partitions.iter().map(|partition| &partition.at));
-        for partition in &mut self.partitions {
-            partition.limit = limits[&partition.at.partition().id];
-        }
+        let (topic, partitions) = (&self.topic, &mut self.partitions);
+        self.shared.at_one_moment(|| {
+            for partition in partitions {
+                let (_, limit) = topic.partitions[partition.at as usize].range();
+                partition.told &= partition.limit == limit;
+                partition.limit = limit;
+            }
+        });
+        self.count_behind();
         self.limits_are_old = false;
+    }
+
+    fn count_behind(&mut self) {
+        let behind = self
+            .partitions
+            .iter()
+            .filter(|partition| !partition.is_at_limit());
+        self.behind = behind.count();
     }
 
     /// A notice of an erasure that the reader has not been told.
@@ -263,7 +306,7 @@ impl Reader {
             .next(&mut self.told)
             .filter(|_| self.follow)
         {
-            let of_partition = |partition: &PartitionReader| partition.at.partition().id == id;
+            let of_partition = |partition: &PartitionReader| partition.at == id.0;
             if let Some(at) = self.partitions.iter().position(of_partition) {
                 return Some(ReadBatch {
                     erased: vec![erased],
@@ -274,38 +317,36 @@ impl Reader {
         None
     }
 
-    /// Where the read is in every partition, without records: heartbeats.
-    pub(crate) fn positions(&self) -> Vec<ReadBatch> {
-        (0..self.partitions.len())
-            .map(|at| self.position(at, Vec::new()))
-            .collect()
+    /// Where the read is in its first, second, ... partition, without records: a heartbeat. None
+    /// behind the last one.
+    pub(crate) fn heartbeat(&self, nth: usize) -> Option<ReadBatch> {
+        (nth < self.partitions.len()).then(|| self.position(nth, Vec::new()))
     }
 
     fn batch(&mut self, at: usize) -> Result<Option<ReadBatch>, Error> {
-        let partition = &mut self.partitions[at];
-        partition.drop_what_shows_erased();
-        while partition.held.is_empty() && !partition.is_at_limit() {
-            partition.fetch(&self.shared)?;
+        self.drop_what_shows_erased(at);
+        if self.fetched.is_none() {
+            if self.partitions[at].is_at_limit() {
+                return Ok(None);
+            }
+            self.fetch(at)?;
         }
-        if partition.held.is_empty() {
-            return Ok(None);
-        }
-        let chosen = partition.choose(&self.filter, self.remaining);
+        let chosen = self.choose(at);
         self.remaining -= chosen.count;
         Ok(Some(self.tell_position(at, chosen.slices)))
     }
 
     fn tell_position(&mut self, at: usize, records: Vec<Bytes>) -> ReadBatch {
         let batch = self.position(at, records);
-        self.partitions[at].told = batch.caught_up.then_some(batch.high_watermark);
+        self.partitions[at].told = batch.caught_up;
         batch
     }
 
     fn position(&self, at: usize, records: Vec<Bytes>) -> ReadBatch {
         let partition = &self.partitions[at];
         ReadBatch {
-            partition: partition.at.partition().id,
-            next_offset: partition.next,
+            partition: PartitionId(partition.at),
+            next_offset: partition.cursor.next,
             high_watermark: partition.limit,
             caught_up: self.has_caught_up(at),
             erased: Vec::new(),
@@ -321,72 +362,116 @@ impl Reader {
     }
 
     fn is_at_all_limits(&self) -> bool {
-        self.partitions.iter().all(PartitionReader::is_at_limit)
+        self.behind == 0
     }
-}
 
-impl PartitionReader {
-    /// Fetches frames, if there are any that the read wants.
-    fn fetch(&mut self, shared: &Shared) -> Result<(), Error> {
-        let partition = self.at.partition();
-        self.erased = partition.erased();
-        let reader = shared.reader(&self.at);
-        let read = reader.read(&mut self.cursor, limits::MAX_RESPONSE_BYTES);
-        let frames = read.map_err(|error| shared.explain_at(&self.at, self.next, error))?;
-        let (limit, hasher) = (self.limit, &self.at.topic.hasher);
-        if self.cursor.next > limit {
+    fn partition(&self, at: usize) -> &Partition {
+        &self.topic.partitions[self.partitions[at].at as usize]
+    }
+
+    /// Fetches frames of a partition that is behind its limit.
+    fn fetch(&mut self, at: usize) -> Result<(), Error> {
+        let erased = self.partition(at).erased();
+        let PartitionReader { cursor, limit, .. } = self.partitions[at];
+        let partition = PartitionRef {
+            topic: Arc::clone(&self.topic),
+            at: self.partitions[at].at as usize,
+        };
+        let mut behind = cursor;
+        let reader = self.shared.reader(&partition);
+        let read = reader.read(&mut behind, limits::MAX_RESPONSE_BYTES);
+        let frames =
+            read.map_err(|error| self.shared.explain_at(&partition, cursor.next, error))?;
+        if behind.next > limit {
             // What has come since the limit was taken is fetched again when the next one is.
-            self.cursor = Cursor::new(limit);
+            behind = cursor;
+            behind.next = limit;
         }
+        let hasher = &self.topic.hasher;
         let wanted = frames
             .into_iter()
             .filter(|frame| frame.header().base < limit);
-        self.held.extend(wanted.map(|frame| Held {
-            frame: self.erased.hide_in(hasher, frame),
+        let frames = wanted.map(|frame| Held {
+            frame: erased.hide_in(hasher, frame),
             position: 0,
-        }));
-        self.drop_what_shows_erased();
+        });
+        self.fetched = Some(Fetched {
+            frames: frames.collect(),
+            erased,
+            behind,
+        });
+        self.drop_what_shows_erased(at);
         Ok(())
-    }
-
-    fn is_at_limit(&self) -> bool {
-        self.next >= self.limit
     }
 
     /// Lets go of frames that were fetched before something was erased, or its bytes were gone:
     /// they are fetched again.
-    fn drop_what_shows_erased(&mut self) {
-        if !self.held.is_empty() && !self.at.partition().erased().is_same(&self.erased) {
-            self.held.clear();
-            self.cursor = Cursor::new(self.next);
+    fn drop_what_shows_erased(&mut self, at: usize) {
+        if let Some(fetched) = &self.fetched
+            && !self.partition(at).erased().is_same(&fetched.erased)
+        {
+            self.fetched = None;
         }
     }
 
-    /// Takes records out of the frames that are held, up to one response.
-    fn choose(&mut self, filter: &Filter, most: u64) -> Chosen {
+    /// Takes records out of the frames that were fetched, up to one response.
+    fn choose(&mut self, at: usize) -> Chosen {
         let mut chosen = Chosen::default();
-        while let Some(held) = self.held.front_mut() {
+        let partition = &mut self.partitions[at];
+        let Some(fetched) = &mut self.fetched else {
+            return chosen;
+        };
+        let was_behind = !partition.is_at_limit();
+        fetched.choose(
+            &mut partition.cursor.next,
+            &self.filter,
+            self.remaining,
+            &mut chosen,
+        );
+        if fetched.frames.is_empty() {
+            if fetched.behind.next == partition.cursor.next {
+                partition.cursor = fetched.behind;
+            }
+            self.fetched = None;
+        }
+        if was_behind && partition.is_at_limit() {
+            self.behind -= 1;
+        }
+        chosen
+    }
+}
+
+impl PartitionReader {
+    fn is_at_limit(&self) -> bool {
+        self.cursor.next >= self.limit
+    }
+}
+
+impl Fetched {
+    fn memory(&self) -> usize {
+        let frames = self.frames.iter().map(|held| held.frame.bytes().len());
+        self.frames.capacity() * size_of::<Held>() + frames.sum::<usize>()
+    }
+
+    fn choose(&mut self, next: &mut Offset, filter: &Filter, most: u64, chosen: &mut Chosen) {
+        while let Some(held) = self.frames.front_mut() {
             let header = *held.frame.header();
-            let whole = held.position == 0 && self.next <= header.base && filter.is_empty();
+            let whole = held.position == 0 && *next <= header.base && filter.is_empty();
             let bytes = held.frame.records().len();
             // One that alone is larger than a response is taken apart.
             let fits =
                 chosen.fits(bytes) && (bytes <= limits::MAX_RESPONSE_BYTES || header.count == 1);
             if whole && fits && u64::from(header.count) <= most - chosen.count {
                 chosen.add(held.frame.records(), u64::from(header.count));
-                self.next = header.end();
-            } else {
-                let finished = held.choose(&mut self.next, filter, most, &mut chosen);
-                if !finished {
-                    break;
-                }
+                *next = header.end();
+            } else if !held.choose(next, filter, most, chosen) {
+                break;
             }
-            self.held.pop_front();
+            self.frames.pop_front();
             if chosen.count == most || chosen.bytes >= limits::MAX_RESPONSE_BYTES {
                 break;
             }
         }
-        chosen
     }
 }
 
@@ -454,6 +539,15 @@ impl Chosen {
 }
 
 impl Filter {
+    fn memory(&self) -> usize {
+        let keys = self.keys.iter().map(|key| size_of::<Bytes>() + key.len());
+        let types = self.types.iter();
+        keys.sum::<usize>()
+            + types
+                .map(|name| size_of::<String>() + name.len())
+                .sum::<usize>()
+    }
+
     fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.types.is_empty()
     }

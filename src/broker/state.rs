@@ -125,6 +125,12 @@ impl PartitionRef {
 }
 
 impl Partition {
+    /// Where its log starts and ends.
+    pub(super) fn range(&self) -> (Offset, Offset) {
+        let log = lock(&self.log);
+        (log.start(), log.end())
+    }
+
     /// Passes over records up to this offset that are lost, in a start: reading them says so, and
     /// nobody knows which entities they are of.
     pub(super) fn pass_over_lost(&self, end: Offset) {

@@ -237,8 +237,7 @@ impl Broker {
 impl PartitionRef {
     /// The first offset that has not been trimmed, and the high watermark.
     pub(super) fn range(&self) -> (Offset, Offset) {
-        let log = lock(&self.partition().log);
-        (log.start(), log.end())
+        self.partition().range()
     }
 }
 

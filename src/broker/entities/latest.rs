@@ -65,21 +65,25 @@ impl Broker {
             .iter()
             .map(|key| entity(&topic, key))
             .collect::<Result<Vec<_>, _>>()?;
-        let ends = self
+        let ends: Vec<Offset> = self
             .shared
-            .ends_at_one_moment(entities.iter().map(|(partition, _)| partition));
-        let row = |(key, (partition, hash)): (&Bytes, (PartitionRef, KeyHash))| {
-            let limit = ends[&partition.partition().id];
-            let (version, offset) =
-                self.shared
-                    .latest_below(&partition, hash, Subject::Key(key), limit)?;
-            Ok::<_, Error>(Row {
-                partition,
-                version,
-                offset,
-            })
-        };
-        let rows = keys.iter().zip(entities).map(row).collect();
+            .at_one_moment(|| entities.iter().map(|(at, _)| at.range().1).collect());
+        let row =
+            |(key, ((partition, hash), limit)): (&Bytes, ((PartitionRef, KeyHash), Offset))| {
+                let (version, offset) =
+                    self.shared
+                        .latest_below(&partition, hash, Subject::Key(key), limit)?;
+                Ok::<_, Error>(Row {
+                    partition,
+                    version,
+                    offset,
+                })
+            };
+        let rows = keys
+            .iter()
+            .zip(entities.into_iter().zip(ends))
+            .map(row)
+            .collect();
         Ok(LatestReader {
             shared: Arc::clone(&self.shared),
             rows: topic.unless_deleted(rows)?,

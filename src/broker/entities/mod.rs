@@ -6,10 +6,7 @@
 mod latest;
 mod read_key;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-};
+use std::sync::{Arc, PoisonError};
 
 pub(crate) use latest::{Latest, LatestReader};
 pub(crate) use read_key::{KeyReader, ReadKey};
@@ -20,21 +17,15 @@ use super::{
 };
 use crate::{
     storage::{keys::hash::KeyHash, log::FoundRecord},
-    types::{Offset, PartitionId, limits, partition_of_key},
+    types::{Offset, limits, partition_of_key},
 };
 
 impl Shared {
-    /// Where these partitions, all of one topic, end at one moment: of every atomic append, all
-    /// lies before, or nothing.
-    pub(super) fn ends_at_one_moment<'a>(
-        &self,
-        partitions: impl IntoIterator<Item = &'a PartitionRef>,
-    ) -> BTreeMap<PartitionId, Offset> {
+    /// Looks at several partitions as they are at one moment: of every atomic append, all lies
+    /// before their ends, or nothing.
+    pub(super) fn at_one_moment<T>(&self, look: impl FnOnce() -> T) -> T {
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        partitions
-            .into_iter()
-            .map(|partition| (partition.partition().id, partition.range().1))
-            .collect()
+        look()
     }
 
     /// The record at an offset, as readers may see it; none if it was trimmed.

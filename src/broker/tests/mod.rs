@@ -24,6 +24,7 @@ mod key_index;
 mod key_memory;
 mod latest;
 mod ledger;
+mod read_memory;
 mod reading;
 mod repeated;
 mod responses;

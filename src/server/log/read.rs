@@ -1,7 +1,6 @@
 //! `Read`.
 
 use std::{
-    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -64,8 +63,8 @@ pub(crate) struct ReadAnswers {
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Fires when it has waited long enough to send heartbeats.
     heartbeat_timer: Pin<Box<Sleep>>,
-    /// Heartbeats not yet sent, one a partition.
-    heartbeats: VecDeque<ReadBatch>,
+    /// The partition whose heartbeat is to be sent next, while they are sent.
+    heartbeat: Option<usize>,
     /// Only for a read that follows: one that does not ends by itself.
     stopped: Option<Stopped>,
 }
@@ -77,7 +76,7 @@ impl ReadAnswers {
             reader: Some(reader),
             waiting: None,
             heartbeat_timer: Box::pin(sleep(HEARTBEAT_INTERVAL)),
-            heartbeats: VecDeque::new(),
+            heartbeat: None,
             stopped,
         }
     }
@@ -91,7 +90,7 @@ impl ReadAnswers {
             {
                 return Poll::Ready(Err(Error::ShuttingDown));
             }
-            if let Some(heartbeat) = self.heartbeats.pop_front() {
+            if let Some(heartbeat) = self.heartbeat() {
                 return Poll::Ready(Ok(Some(heartbeat)));
             }
             if self.waiting.is_some() {
@@ -103,7 +102,7 @@ impl ReadAnswers {
         Poll::Ready(Ok(None))
     }
 
-    /// Ready when the wait is over, or has lasted so long that `heartbeats` are due; then it goes on
+    /// Ready when the wait is over, or has lasted so long that heartbeats are due; then it goes on
     /// behind them.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self
@@ -116,8 +115,15 @@ impl ReadAnswers {
         }
         ready!(self.heartbeat_timer.as_mut().poll(cx));
         self.restart_heartbeat_timer();
-        self.heartbeats = self.reader.iter().flat_map(Reader::positions).collect();
+        self.heartbeat = Some(0);
         Poll::Ready(())
+    }
+
+    fn heartbeat(&mut self) -> Option<ReadBatch> {
+        let nth = self.heartbeat?;
+        let batch = self.reader.as_ref()?.heartbeat(nth);
+        self.heartbeat = batch.is_some().then_some(nth + 1);
+        batch
     }
 
     fn step(&mut self) -> Result<Option<ReadBatch>, Error> {

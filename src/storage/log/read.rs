@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -27,9 +28,9 @@ use crate::{
 pub(crate) struct Cursor {
     /// The offset to read next.
     pub(crate) next: Offset,
-    /// The segment and the position in it where that offset's frame begins, if the reader came from
-    /// the frame before.
-    hint: Option<(Offset, u64)>,
+    /// A segment and a position in it where a frame begins that is not behind that offset, if the
+    /// reader came from there.
+    hint: Option<(Offset, NonZeroU32)>,
 }
 
 /// Why an offset cannot be read.
@@ -231,7 +232,10 @@ impl LogReader<'_> {
                 "wrong checksum or missing bytes",
             ));
         }
-        cursor.hint = Some((segment.base, walk.position()));
+        let position = u32::try_from(walk.position()).ok();
+        cursor.hint = position
+            .and_then(NonZeroU32::new)
+            .map(|position| (segment.base, position));
         Ok(frames)
     }
 
@@ -319,7 +323,7 @@ impl Cursor {
     /// Where to begin looking in a segment.
     fn position(&self, base: Offset, rows: &[IndexRow]) -> u64 {
         if let Some((_, position)) = self.hint.filter(|(hinted, _)| *hinted == base) {
-            return position;
+            return u64::from(position.get());
         }
         let relative = self.next.0.saturating_sub(base.0);
         let behind = rows.partition_point(|row| u64::from(row.relative) <= relative);

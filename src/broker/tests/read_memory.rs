@@ -1,0 +1,72 @@
+//! What a read holds on to between its steps.
+
+use bytes::Bytes;
+
+use super::world::{append_of, create, encode_record, open, send};
+use crate::{
+    broker::{Broker, Read, Reader, Step},
+    env::sim::SimDisk,
+};
+
+const PARTITIONS: u32 = 40;
+
+fn append_to_each(broker: &Broker, frames: u64) {
+    for id in 0..frames {
+        for partition in 0..PARTITIONS {
+            let records = [encode_record(id, 8), encode_record(id, 8)];
+            send(broker, append_of("t", Some(partition), &records)).expect("nothing fails");
+        }
+    }
+}
+
+/// Reads as far as there is something; how many bytes came.
+fn read_on(reader: &mut Reader) -> usize {
+    let mut bytes = 0;
+    while let Step::Batch(batch) = reader.step().expect("nothing is damaged") {
+        bytes += batch.records.iter().map(Bytes::len).sum::<usize>();
+    }
+    bytes
+}
+
+#[test]
+fn what_a_reader_holds_does_not_depend_on_what_it_has_read() {
+    let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
+    create(&broker, "t", PARTITIONS);
+    let read = Read {
+        topic: "t".into(),
+        follow: true,
+        ..Read::default()
+    };
+    let mut reader = broker.read(read).expect("it is there");
+    read_on(&mut reader);
+    let before = reader.memory();
+    assert!(before < 64 * PARTITIONS as usize, "{before} bytes");
+    for round in 0..3 {
+        append_to_each(&broker, 20);
+        if round == 1 {
+            broker.keep_house(true);
+        }
+        assert!(read_on(&mut reader) > 0);
+        assert_eq!(reader.memory(), before, "round {round}");
+    }
+}
+
+#[test]
+fn frames_are_fetched_ahead_for_one_partition_at_a_time() {
+    let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
+    create(&broker, "t", PARTITIONS);
+    append_to_each(&broker, 4);
+    let read = Read {
+        topic: "t".into(),
+        max_records: 1,
+        ..Read::default()
+    };
+    let mut reader = broker.read(read).expect("it is there");
+    let before = reader.memory();
+    reader.step().expect("nothing is damaged");
+    let ahead = reader.memory() - before;
+    assert!(ahead > 0, "the rest of what was fetched");
+    assert!(ahead < 4 * 512, "{ahead} bytes: frames of one partition");
+    reader.let_go();
+    assert_eq!(reader.memory(), before);
+}
