@@ -38,7 +38,7 @@ impl Server {
         if given.trim().is_empty() {
             // Most likely something that was meant to be filled in.
             return Err(Failure::Usage(format!(
-                "{by} is empty; name a broker, such as http://127.0.0.1:{DEFAULT_PORT}, or leave it out"
+                "{by} is empty; name a broker, such as http://127.0.0.1:{DEFAULT_PORT} or unix:DIR, or leave it out"
             )));
         }
         let (url, has_port) = with_port(&given);
@@ -71,7 +71,8 @@ impl Server {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         Client::connect(&self.url).await.map_err(|source| {
             let hint = match &source {
-                client::Error::Unavailable { .. } => {
+                // What is missing there is said already.
+                client::Error::Unavailable { .. } if !is_socket(&self.url) => {
                     "; is it running? start one with: taffrail serve"
                 }
                 _ => "",
@@ -112,8 +113,12 @@ impl Server {
     }
 }
 
-/// A URL with the port of a broker if it has none of its own, and whether it has.
+/// A URL with the port of a broker if it has none of its own, and whether it has. The path of a
+/// socket needs none.
 pub(super) fn with_port(given: &str) -> (String, bool) {
+    if is_socket(given) {
+        return (given.to_owned(), true);
+    }
     let (scheme, rest) = given.split_once("://").unwrap_or(("http", given));
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     // An IPv6 address has colons of its own, and is in brackets where a port follows.
@@ -125,4 +130,9 @@ pub(super) fn with_port(given: &str) -> (String, bool) {
         Some((_, port)) if !port.ends_with(']') => (format!("{scheme}://{host}{path}"), true),
         _ => (format!("{scheme}://{host}:{DEFAULT_PORT}{path}"), false),
     }
+}
+
+/// Whether it is the address of a socket, `unix:PATH`.
+fn is_socket(given: &str) -> bool {
+    given.starts_with("unix:")
 }

@@ -128,7 +128,8 @@ pub(super) struct ServeFlags {
 /// Which broker, and for whom to print.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ConnectionFlags {
-    /// The broker [default: $TAFFRAIL_SERVER, or http://127.0.0.1:9640]
+    /// The broker: a URL, or unix:PATH, the data directory of one on this machine or a socket
+    /// [default: $TAFFRAIL_SERVER, or http://127.0.0.1:9640]
     #[arg(long, value_name = "URL", global = true)]
     pub(super) server: Option<String>,
     /// Print JSON, for scripts

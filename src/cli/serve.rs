@@ -18,7 +18,7 @@ use crate::{
     broker::{Broker, Error},
     config::{self, Config, Descriptors},
     env::{Env, FileSystem, raise_open_files_limit},
-    server::{self, Server},
+    server::{self, AdminSocket, Server},
     storage::files::read_file,
 };
 
@@ -115,7 +115,12 @@ pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
     let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
 
+    let files = Arc::clone(&env.files);
     let broker = open(config.broker(), env).await?;
+    let mut server = Server::new(Arc::clone(&broker), config.server());
+    if let Some(admin) = listen_to_administrators(files, &config.data_dir) {
+        server = server.with_admin(admin);
+    }
     announce(&format!("http://{address}"), &config.data_dir);
 
     let failed = broker.failed();
@@ -133,8 +138,7 @@ pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
         stop.send(()).ok();
         signals.next().await;
     };
-    let serving =
-        Server::new(Arc::clone(&broker), config.server()).run(server::tcp(listener), ending);
+    let serving = server.run(server::tcp(listener), ending);
     tokio::select! {
         () = serving => {}
         () = told_again => warn!("told to stop again; what is still under way is cut off"),
@@ -142,6 +146,25 @@ pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
     match failure {
         None => close(broker).await,
         Some(reason) => Err(storage_failed(&reason)),
+    }
+}
+
+/// The administrators' socket. A broker that cannot have one serves all the same.
+fn listen_to_administrators(files: Arc<dyn FileSystem>, data_dir: &Path) -> Option<AdminSocket> {
+    let path = AdminSocket::path(data_dir);
+    match AdminSocket::listen(files, data_dir) {
+        Ok(admin) => {
+            info!("administrators are listened to on unix:{}", path.display());
+            Some(admin)
+        }
+        Err(error) => {
+            warn!(
+                "there is no socket for administrators at {}: {error}; they have to use the port, \
+                while there is a place for them",
+                path.display()
+            );
+            None
+        }
     }
 }
 

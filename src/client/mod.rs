@@ -57,6 +57,7 @@ mod options;
 pub mod producer;
 mod read;
 mod record;
+mod socket;
 mod status;
 mod stored;
 mod topics;
@@ -106,12 +107,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a broker, such as `http://127.0.0.1:9640`, with the default [`Options`].
+    /// Connects to a broker with the default [`Options`]: at a URL such as
+    /// `http://127.0.0.1:9640`, or through a Unix socket on the same machine, `unix:PATH`, where
+    /// the path is that of a socket or of a data directory.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidServer`] if this is not a URL, [`Error::Unavailable`] if nothing answers
-    /// there.
+    /// [`Error::InvalidServer`] if this is no such address, [`Error::Unavailable`] if nothing
+    /// answers there.
     pub async fn connect(server: &str) -> Result<Self, Error> {
         Options::default().connect(server).await
     }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use tonic::transport::{Endpoint, Uri};
 
-use super::{Client, Error};
+use super::{Client, Error, socket};
 
 /// The largest window that HTTP/2 has.
 const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
+/// What the broker is called on connections through a socket; nothing looks it up.
+const SOCKET_URL: &str = "http://localhost";
 
 /// How a [`Client`] connects. The defaults suit a broker on the same machine or in the same
 /// network.
@@ -49,18 +52,25 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Connects to a broker, such as `http://127.0.0.1:9640`.
+    /// Connects to a broker, at a URL such as `http://127.0.0.1:9640` or through a socket,
+    /// `unix:PATH`: see [`Client::connect`].
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidServer`] if this is not a URL, or its port none; [`Error::Unavailable`] if nothing answers
-    /// there.
+    /// [`Error::InvalidServer`] if this is no such address, or its port none;
+    /// [`Error::Unavailable`] if nothing answers there.
     pub async fn connect(&self, server: &str) -> Result<Client, Error> {
-        let channel = self
-            .endpoint(server)?
-            .connect()
-            .await
-            .map_err(|error| Error::connect(server, &error))?;
+        let connected = match socket::path_of(server) {
+            Some(path) if path.as_os_str().is_empty() => {
+                return Err(Error::InvalidServer {
+                    server: server.to_owned(),
+                    reason: "the path of the socket is missing".to_owned(),
+                });
+            }
+            Some(path) => socket::connect(&self.endpoint(SOCKET_URL)?, path).await,
+            None => self.endpoint(server)?.connect().await,
+        };
+        let channel = connected.map_err(|error| Error::connect(server, &error))?;
         Ok(self.client(channel))
     }
 

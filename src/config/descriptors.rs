@@ -2,8 +2,9 @@
 //! fails is in the way of everybody, and a connection that is not taken only of one client.
 
 /// Journal, lock, checkpoint, indexes that are written, directories that are synced, the runtime's
-/// own, and files that are opened to be mapped and closed again.
-const RESERVED: usize = 64;
+/// own, and files that are opened to be mapped and closed again: 64. The administrators' socket and
+/// its 16 connections.
+const RESERVED: usize = 64 + 1 + 16;
 
 /// How many descriptors there are for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

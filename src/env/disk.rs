@@ -12,7 +12,10 @@
 use std::{
     fs::{self, OpenOptions, TryLockError},
     io::{self, IoSlice},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::{
+        fs::{FileExt, OpenOptionsExt},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
     sync::{Arc, Once, OnceLock},
 };
@@ -25,7 +28,7 @@ use rustix::{
 
 #[cfg(target_os = "linux")]
 use super::volatile;
-use super::{AlignedBuffer, DirEntry, File, FileSystem, Lock, LockGuard, Open, mmap};
+use super::{AlignedBuffer, DirEntry, File, FileSystem, Lock, LockGuard, Open, mmap, socket};
 
 /// How many slices one gathered write may have (`IOV_MAX` of Linux and the BSDs).
 const SLICES_PER_WRITE: usize = 1024;
@@ -125,6 +128,10 @@ impl FileSystem for Disk {
 
     fn available_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
         Ok(available(&rustix::fs::statvfs(path)?))
+    }
+
+    fn listen(&self, path: &Path) -> io::Result<UnixListener> {
+        socket::listen(path)
     }
 }
 

@@ -23,7 +23,7 @@
 //! - What is written is what is read, unless the disk is damaged, which callers detect by
 //!   checksums.
 
-use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+use std::{fmt, io, os::unix::net::UnixListener, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -34,6 +34,7 @@ mod errno;
 mod mmap;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod sim;
+mod socket;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -145,6 +146,15 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// How many bytes can still be written to the file system that holds `path`; none if that does
     /// not say.
     fn available_bytes(&self, path: &Path) -> io::Result<Option<u64>>;
+
+    /// Listens on a Unix socket of this name, to which only the user of this process can connect.
+    /// A socket that is there already is replaced: the caller knows that nobody listens on it.
+    /// `Unsupported` where there are no sockets, `AlreadyExists` if the name is that of something
+    /// else, `InvalidFilename` if it is too long for a socket's address.
+    fn listen(&self, path: &Path) -> io::Result<UnixListener> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// An open file. All calls are positioned; handles share nothing but the file.

@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use super::{
     greeting::{self, Greeting},
     http2,
-    limits::{ACCEPT_PAUSE, NOTICE_PERIOD, Options, REFUSE_TIMEOUT},
+    limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS, NOTICE_PERIOD, Options, REFUSE_TIMEOUT},
     notices::{Notices, Refused},
     stop::Stopping,
 };
@@ -150,6 +150,16 @@ where
             notices: Arc::new(Notices::new(options.max_connections)),
             stopping,
             tasks: JoinSet::new(),
+        }
+    }
+
+    /// Those of the administrators' socket: it has places of its own.
+    pub(super) fn of_administrators(service: S, options: &Options, stopping: Stopping) -> Self {
+        let notices = Notices::of_administrators(ADMIN_CONNECTIONS);
+        Self {
+            max_connections: ADMIN_CONNECTIONS,
+            notices: Arc::new(notices),
+            ..Self::new(service, options, stopping)
         }
     }
 

@@ -26,6 +26,9 @@ impl Default for Options {
     }
 }
 
+/// Most connections at a time on the administrators' socket.
+pub(super) const ADMIN_CONNECTIONS: usize = 16;
+
 /// Bytes of one stream that a client may send before the server has taken them: on loopback,
 /// HTTP/2's own 64 KiB hold one connection at a third of what it can do.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 8 << 20;

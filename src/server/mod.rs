@@ -5,8 +5,9 @@
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `log/`,
 //! `entities/`, `topics.rs` and `broker.rs`, the services; `health.rs` and `reflection.rs`, those
 //! that gRPC tools expect; `status.rs`, how errors are told; `connections.rs`, who is served;
-//! `http2/`, one connection.
+//! `admin.rs`, the administrators' own way in; `http2/`, one connection.
 
+mod admin;
 mod blocking;
 mod broker;
 mod calls;
@@ -26,7 +27,7 @@ mod stop;
 mod tests;
 mod topics;
 
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, pin::Pin, sync::Arc};
 
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -38,11 +39,11 @@ use tonic::{
 use tower::ServiceBuilder;
 use tracing::{error, info, warn};
 
+pub(crate) use self::{admin::AdminSocket, connections::tcp, limits::Options};
 use self::{
     broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,
     health::HealthService, intake::Intake, log::LogService, stop::Stopping, topics::TopicsService,
 };
-pub(crate) use self::{connections::tcp, limits::Options};
 use crate::{
     broker::Broker,
     proto::{
@@ -55,11 +56,25 @@ use crate::{
 pub(crate) struct Server {
     broker: Arc<Broker>,
     options: Options,
+    admin: Option<AdminSocket>,
 }
 
 impl Server {
     pub(crate) fn new(broker: Arc<Broker>, options: Options) -> Self {
-        Self { broker, options }
+        Self {
+            broker,
+            options,
+            admin: None,
+        }
+    }
+
+    /// Serves administrators on this socket too. Its name is removed when the server is told to
+    /// stop.
+    pub(crate) fn with_admin(self, admin: AdminSocket) -> Self {
+        Self {
+            admin: Some(admin),
+            ..self
+        }
     }
 
     /// Serves the connections that come in until `shutdown` resolves, then drains: no more
@@ -69,7 +84,7 @@ impl Server {
     /// Closing the broker is the caller's business. Dropping the future cuts every connection at
     /// once.
     pub(crate) async fn run<IO>(
-        self,
+        mut self,
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
         shutdown: impl Future<Output = ()>,
     ) where
@@ -83,7 +98,13 @@ impl Server {
             .layer_fn(Calls::new)
             .map_request(move |request: Request<Body>| intake.meter(request))
             .service(self.routes(health, &stopping).prepare());
+        let mut administrators =
+            Connections::of_administrators(service.clone(), &self.options, stopping.clone());
         let mut connections = Connections::new(service, &self.options, stopping);
+        let admin: Pin<Box<dyn Stream<Item = _> + Send>> = match self.admin.take() {
+            Some(socket) => Box::pin(socket),
+            None => Box::pin(tokio_stream::empty()),
+        };
 
         let told_to_stop = async {
             tokio::pin!(shutdown);
@@ -99,10 +120,15 @@ impl Server {
             // The streams that watch it have been told, and would be waited for otherwise.
             drop(reporter);
         };
-        tokio::join!(connections.take(incoming), told_to_stop);
+        tokio::join!(
+            connections.take(incoming),
+            administrators.take(admin),
+            told_to_stop
+        );
 
-        match tokio::time::timeout(self.options.drain, connections.ended()).await {
-            Ok(()) => info!("all connections are closed"),
+        let ended = async { tokio::join!(connections.ended(), administrators.ended()) };
+        match tokio::time::timeout(self.options.drain, ended).await {
+            Ok(_) => info!("all connections are closed"),
             Err(_) => {
                 warn!(
                     "calls were still under way when the time to drain was over; they are cut off"

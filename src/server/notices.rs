@@ -56,6 +56,8 @@ const ALL: [Refused; 6] = [
 #[derive(Debug)]
 pub(super) struct Notices {
     max_connections: usize,
+    /// Where the limit comes from.
+    limit: &'static str,
     counts: Mutex<[Count; ALL.len()]>,
 }
 
@@ -63,7 +65,15 @@ impl Notices {
     pub(super) fn new(max_connections: usize) -> Self {
         Self {
             max_connections,
+            limit: "server.max_connections",
             counts: Mutex::default(),
+        }
+    }
+
+    pub(super) fn of_administrators(max_connections: usize) -> Self {
+        Self {
+            limit: "on the administrators' socket",
+            ..Self::new(max_connections)
         }
     }
 
@@ -91,9 +101,9 @@ impl Notices {
         match why {
             Refused::TooMany => warn!(
                 connections,
-                "closed: there are {} connections already, as many as there may be \
-                (server.max_connections)",
-                self.max_connections
+                "closed: there are {} connections already, as many as there may be ({})",
+                self.max_connections,
+                self.limit
             ),
             Refused::NoDescriptor => warn!(
                 connections,

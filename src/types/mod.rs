@@ -22,3 +22,6 @@ pub use quantity::{QuantityError, parse_bytes, parse_millis};
 pub use record::{HeaderIter, MalformedRecord, RecordView, Records};
 pub use settings::{Durability, Keys, SettingError, TopicSettings};
 pub use topic_name::{TopicName, TopicNameError};
+
+/// The administrators' socket, by its name in the data directory.
+pub(crate) const ADMIN_SOCKET: &str = "admin.sock";

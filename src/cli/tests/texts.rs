@@ -279,6 +279,8 @@ fn a_broker_without_a_port_is_at_the_port_of_brokers() {
         ("http://localhost:9640/", "http://localhost:9640/"),
         ("http://[::1]:1", "http://[::1]:1"),
         ("https://broker:443", "https://broker:443"),
+        ("unix:/var/lib/taffrail", "unix:/var/lib/taffrail"),
+        ("unix:data", "unix:data"),
     ] {
         assert_eq!(with_port(given), (url.to_owned(), true), "{given}");
     }

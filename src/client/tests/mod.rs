@@ -3,3 +3,4 @@
 mod encoding;
 mod errors;
 mod producer;
+mod socket;

@@ -1,5 +1,6 @@
 //! Tests of the server's adapters; over real connections it is tested in `tests/it`.
 
+mod admin;
 mod append;
 mod calls;
 mod conditions;

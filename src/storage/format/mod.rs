@@ -8,6 +8,7 @@
 //! data directory
 //!   taffrail               identity.rs      what this directory is; its format version
 //!   lock                                    held by the broker that serves the directory
+//!   admin.sock                              where it listens to administrators
 //!   checkpoint             checkpoint.rs    up to which journal entry all is in segments
 //!   journal/N.journal      entry.rs         what is synced to acknowledge; a ring of preallocated files
 //!   journal/ring           ring.rs          what each of these files is used for

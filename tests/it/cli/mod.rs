@@ -6,6 +6,7 @@
     reason = "files of the tests' own, for and from other processes"
 )]
 
+mod admin;
 mod clock;
 mod consume;
 mod entity;
