@@ -8,6 +8,8 @@
 
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod broker;
+#[cfg(any(feature = "cli", feature = "testing"))]
+mod budget;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     Broker, Error, Shared, Shortage, lock,
+    memory::UnderWay,
     state::{Logs, PartitionRef},
 };
 use crate::{
@@ -34,6 +35,8 @@ pub(super) struct Commit {
     pub(super) sync: bool,
     /// What pays for the frames' memory.
     pub(super) charge: Charge,
+    /// What it has of the room for appends that are under way.
+    pub(super) under_way: Option<UnderWay>,
     /// Called when the commit has been applied or is refused; dropped when nobody knows.
     pub(super) done: Box<dyn FnOnce(Result<(), Error>) + Send>,
     /// Makes it as if the commit had never been queued. None where what was queued later counts on
@@ -261,13 +264,16 @@ impl Shared {
                         .map_err(|error| error.to_string())?,
                 }
             }
-            done.push(commit.done);
+            done.push((commit.done, commit.under_way));
         }
         drop(gate);
         for partition in moved {
             partition.topic.moved.send_replace(());
         }
-        done.into_iter().for_each(|done| done(Ok(())));
+        for (done, under_way) in done {
+            drop(under_way);
+            done(Ok(()));
+        }
         if self.memory.is_pressed() {
             self.housekeeping.ring();
         }

@@ -1,63 +1,250 @@
-//! The budget for what has been appended and is not in segments yet.
+//! Room for appends: how many may be under way to the journal at a time, and how much memory may be
+//! used by what is not in segments yet.
+//!
+//! Who waits is let in by *fair queueing*: every client's requests form a [`Flow`], and each request
+//! gets the place that it would have if all flows were served side by side, a byte of each in turn.
+//! So a small request of one client does not wait for all large ones of another, and within a flow
+//! the order is kept.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use super::Error;
+use crate::{
+    budget::Part,
+    storage::log::Charge,
+    types::limits::{MAX_BYTES_UNDER_WAY, PRICE_OF_BATCH, PRICE_OF_REQUEST},
+};
 
-/// What a request costs beside its bytes: its frames' headers, its place in queues, its answer.
-const REQUEST_BYTES: usize = 1 << 10;
+/// Counts the memory of appends.
+pub(super) struct Memory(Arc<Room>);
 
-/// Counts bytes of memory.
-pub(super) struct Memory {
-    permits: Arc<Semaphore>,
-    total: usize,
+struct Room {
+    part: Arc<Part>,
+    state: Mutex<State>,
 }
+
+#[derive(Default)]
+struct State {
+    /// Bytes that have been admitted and are not applied.
+    under_way: usize,
+    /// Where the flows are: the place of the request that was admitted last.
+    now: u64,
+    /// Those who wait.
+    waiting: BTreeMap<Place, Waiting>,
+    /// How many requests have come.
+    count: u64,
+    closed: bool,
+}
+
+/// Where a request would begin and end if all flows were served side by side, in bytes of each. The
+/// one that ends first is let in first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    end: u64,
+    /// Makes each different: the order in which they came.
+    count: u64,
+    start: u64,
+}
+
+struct Waiting {
+    price: usize,
+    admitted: oneshot::Sender<Admission>,
+}
+
+/// One who waits. Its place is given up with it.
+struct InQueue {
+    room: Arc<Room>,
+    place: Place,
+    admitted: oneshot::Receiver<Admission>,
+}
+
+/// The appends of one client, which have their places behind each other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flow(Arc<AtomicU64>);
 
 /// Leave to append. Its bytes count as used until the frames are in segments.
 pub(crate) struct Admission {
-    permit: OwnedSemaphorePermit,
+    memory: Used,
+    under_way: UnderWay,
+}
+
+/// Bytes on their way to the journal, until they are applied.
+pub(super) struct UnderWay {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+/// Memory that is used until it is dropped.
+struct Used {
+    room: Arc<Room>,
+    bytes: usize,
 }
 
 impl Memory {
-    pub(super) fn new(total: usize) -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(total)),
-            total,
-        }
+    pub(super) fn new(part: Arc<Part>) -> Self {
+        Self(Arc::new(Room {
+            part,
+            state: Mutex::default(),
+        }))
     }
 
-    /// Waits until there is room for a request of this many bytes, in the order asked.
-    pub(super) async fn admit(&self, bytes: usize) -> Result<Admission, Error> {
-        let permits = Arc::clone(&self.permits)
-            .acquire_many_owned(self.price(bytes))
-            .await;
-        permits
-            .map(|permit| Admission { permit })
+    /// Waits until there is room for a request of so many bytes in so many batches.
+    pub(super) async fn admit(
+        &self,
+        flow: &Flow,
+        bytes: usize,
+        batches: usize,
+    ) -> Result<Admission, Error> {
+        let price = self.price(bytes, batches);
+        let mut waiting = {
+            let mut state = self.0.lock();
+            if state.closed {
+                return Err(Error::ShuttingDown);
+            }
+            let place = state.place(flow, price);
+            if state.waiting.is_empty() && self.0.has_room(&state, price) {
+                return Ok(self.0.admit(&mut state, place.start, price));
+            }
+            self.0.queue(&mut state, place, price)
+        };
+        // Without a sender there is nobody who could let it in.
+        (&mut waiting.admitted)
+            .await
             .map_err(|_| Error::ShuttingDown)
     }
 
     /// Half as much again for what the broker adds to records, and never more than there is.
-    fn price(&self, bytes: usize) -> u32 {
-        let price = (bytes + bytes / 2 + REQUEST_BYTES).min(self.total);
-        u32::try_from(price).unwrap_or(u32::MAX)
+    fn price(&self, bytes: usize, batches: usize) -> usize {
+        let price = bytes + bytes / 2 + batches * PRICE_OF_BATCH + PRICE_OF_REQUEST;
+        price.min(self.0.part.bound())
     }
 
     /// Whether so much is used that frames should be moved into segments: a quarter.
     pub(super) fn is_pressed(&self) -> bool {
-        self.permits.available_permits() < self.total - self.total / 4
+        self.0.part.used() > self.0.part.bound() / 4
     }
 
     /// Refuses all who wait and all who come.
     pub(super) fn close(&self) {
-        self.permits.close();
+        let mut state = self.0.lock();
+        state.closed = true;
+        let refused = std::mem::take(&mut state.waiting);
+        drop(state);
+        drop(refused);
+    }
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(self: &Arc<Self>, state: &mut State, place: Place, price: usize) -> InQueue {
+        let (sender, admitted) = oneshot::channel();
+        let waiting = Waiting {
+            price,
+            admitted: sender,
+        };
+        state.waiting.insert(place, waiting);
+        InQueue {
+            room: Arc::clone(self),
+            place,
+            admitted,
+        }
+    }
+
+    /// Lets in who is first, as long as there is room.
+    fn let_in(self: &Arc<Self>) {
+        loop {
+            let (waiting, admission) = {
+                let mut state = self.lock();
+                let Some((&place, first)) = state.waiting.first_key_value() else {
+                    return;
+                };
+                let price = first.price;
+                if !self.has_room(&state, price) {
+                    return;
+                }
+                let admission = self.admit(&mut state, place.start, price);
+                (state.waiting.remove(&place), admission)
+            };
+            // One that does not wait any more gives back what it was given, without the lock.
+            if let Some(waiting) = waiting {
+                drop(waiting.admitted.send(admission));
+            }
+        }
+    }
+
+    /// Whether there is room for one more; then its memory is taken.
+    fn has_room(&self, state: &State, price: usize) -> bool {
+        state.under_way < MAX_BYTES_UNDER_WAY && self.part.add_within_bound(price)
+    }
+
+    fn admit(self: &Arc<Self>, state: &mut State, start: u64, bytes: usize) -> Admission {
+        state.under_way += bytes;
+        state.now = state.now.max(start);
+        Admission {
+            memory: Used {
+                room: Arc::clone(self),
+                bytes,
+            },
+            under_way: UnderWay {
+                room: Arc::clone(self),
+                bytes,
+            },
+        }
+    }
+}
+
+impl State {
+    /// The place of a flow's next request.
+    fn place(&mut self, flow: &Flow, price: usize) -> Place {
+        // The lock is held: nobody else changes it.
+        let start = self.now.max(flow.0.load(Ordering::Relaxed));
+        let end = start + price as u64;
+        flow.0.store(end, Ordering::Relaxed);
+        self.count += 1;
+        Place {
+            end,
+            count: self.count,
+            start,
+        }
     }
 }
 
 impl Admission {
     /// Makes the frames of the request pay for the memory, as long as one of them is there.
-    pub(super) fn into_charge(self) -> crate::storage::log::Charge {
-        Some(Arc::new(self.permit))
+    pub(super) fn into_charge(self) -> (Charge, UnderWay) {
+        (Some(Arc::new(self.memory)), self.under_way)
+    }
+}
+
+impl Drop for InQueue {
+    fn drop(&mut self) {
+        self.room.lock().waiting.remove(&self.place);
+        // It may have been first, and too large for what those behind it find room in.
+        self.room.let_in();
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.room.lock().under_way -= self.bytes;
+        self.room.let_in();
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        self.room.part.subtract(self.bytes);
+        self.room.let_in();
     }
 }

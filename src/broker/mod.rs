@@ -59,7 +59,7 @@ pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};
 pub(crate) use entities::{KeyReader, Latest, LatestReader, ReadKey};
 pub(crate) use erasure::{ErasedEntity, Erasure};
 pub(crate) use error::{Error, Kind};
-pub(crate) use memory::Admission;
+pub(crate) use memory::{Admission, Flow};
 pub(crate) use offsets::FoundOffset;
 pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;
@@ -69,6 +69,7 @@ pub(crate) use room::Shortage;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
+    budget::{Budget, Sizes},
     env::Env,
     producers::Producers,
     storage::{data_dir::DataDir, journal, log::OpenSegments},
@@ -84,11 +85,8 @@ pub(crate) struct Options {
     pub(crate) journal_file_bytes: u64,
     /// Most journal files; at least 2. Half of them full is when a checkpoint is written.
     pub(crate) journal_files: u32,
-    /// Most bytes appended and not yet in segments; appends wait beyond. At least twice the largest
-    /// request.
-    pub(crate) memory_bytes: usize,
-    /// Most bytes of the newest parts of key indexes; appends wait beyond.
-    pub(crate) key_memory_bytes: usize,
+    /// How memory is divided. Appends have at least twice the largest request.
+    pub(crate) memory: Sizes,
     /// How long a producer that does nothing is remembered, while the broker runs.
     pub(crate) producer_idle: Duration,
     /// How long an erasure may take until the bytes are gone.
@@ -113,8 +111,7 @@ impl Options {
             data_dir,
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
             journal_files: limits::JOURNAL_FILES,
-            memory_bytes: limits::MEMORY_BYTES,
-            key_memory_bytes: limits::KEY_INDEX_BYTES,
+            memory: Sizes::default(),
             producer_idle: Duration::from_millis(limits::PRODUCER_IDLE_MS),
             erasure_deadline: Duration::from_millis(limits::ERASURE_DEADLINE_MS),
             clock: ClockRule {
@@ -161,6 +158,7 @@ struct Shared {
     queue: commit::Queue,
     ring: Arc<journal::Ring>,
     segments: OpenSegments,
+    budget: Budget,
     memory: memory::Memory,
     /// Held while commits are applied, and by who needs several partitions as they are at one
     /// moment.
@@ -266,6 +264,11 @@ impl Broker {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// The memory that the process may use.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.shared.budget
     }
 
     fn stop_threads(&self) {

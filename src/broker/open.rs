@@ -1,7 +1,7 @@
 //! Opening a data directory: the checkpoint, then the journal behind it, applied with the code that
 //! live commits use.
 
-use std::sync::{Mutex, RwLock, atomic::AtomicU64};
+use std::sync::{Arc, Mutex, RwLock, atomic::AtomicU64};
 
 use tokio::sync::watch;
 
@@ -12,6 +12,7 @@ use super::{
     state::{Logs, Topics},
 };
 use crate::{
+    budget::{Budget, Name},
     env::Env,
     storage::{
         checkpoint::{self, Found},
@@ -125,16 +126,19 @@ impl Broker {
             },
         };
         let clock = clock::going_on(options.clock, &*env.clock, checkpoint.clock, || None);
-        let shared = std::sync::Arc::new(Shared {
+        let budget = Budget::new(&options.memory);
+        let part = |name| Arc::clone(budget.part(name));
+        let shared = Arc::new(Shared {
             clock: Mutex::new(clock),
             gate: RwLock::default(),
             producers: Mutex::default(),
             applied_producers: Mutex::new(producers::restore(&checkpoint)),
             erasures: Mutex::default(),
-            key_memory: KeyMemory::new(options.key_memory_bytes),
+            key_memory: KeyMemory::new(part(Name::KeyIndex)),
             segments: OpenSegments::new(env.clone(), options.open_segments)
                 .with_files(options.open_files),
-            memory: memory::Memory::new(options.memory_bytes),
+            memory: memory::Memory::new(part(Name::Appends)),
+            budget,
             topics: RwLock::new(Topics::default()),
             queue: commit::Queue::default(),
             dirty: Mutex::default(),
@@ -378,7 +382,7 @@ impl Shared {
                     Err(damaged) => self.replay_damage(&damaged, entry.link.sequence),
                 }
             }
-            if bytes > self.options.memory_bytes / 2 {
+            if bytes > self.budget.part(Name::Appends).bound() / 2 {
                 housekeeper.write_out(self)?;
                 bytes = 0;
             }

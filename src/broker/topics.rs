@@ -312,6 +312,7 @@ impl Shared {
             partitions: Vec::new(),
             sync: true,
             charge: None,
+            under_way: None,
             done,
             undo,
         })?;

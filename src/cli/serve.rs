@@ -16,8 +16,9 @@ use tracing::{info, warn};
 use super::{Failure, flags::ServeFlags, logging, output};
 use crate::{
     broker::{Broker, Error},
+    budget,
     config::{self, Config, Descriptors},
-    env::{Env, FileSystem, raise_open_files_limit},
+    env::{Env, FileSystem, memory_bytes, raise_open_files_limit},
     server::{self, AdminSocket, Server},
     storage::files::read_file,
 };
@@ -32,6 +33,7 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     }
 
     divide_descriptors(&mut config, raise_open_files_limit());
+    divide_memory(&mut config)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -66,6 +68,25 @@ fn divide_descriptors(config: &mut Config, limit: u64) {
         );
     }
     config.limit_descriptors(divided);
+}
+
+/// Divides the memory, and says how.
+fn divide_memory(config: &mut Config) -> Result<(), Failure> {
+    let sizes = config.divide_memory(memory_bytes())?;
+    let parts: Vec<String> = budget::Name::ALL
+        .iter()
+        .map(|part| format!("{} {}", part.as_str(), mebibytes(sizes.of(*part))))
+        .collect();
+    info!(
+        "this process may use {} of memory (memory.bytes): {}",
+        mebibytes(sizes.whole()),
+        parts.join(", ")
+    );
+    Ok(())
+}
+
+fn mebibytes(bytes: usize) -> String {
+    format!("{} MiB", bytes >> 20)
 }
 
 fn load(flags: &ServeFlags, files: &dyn FileSystem) -> Result<config::Loaded, Failure> {

@@ -23,6 +23,15 @@ pub(crate) enum Error {
         listen: String,
         address: std::net::IpAddr,
     },
+    #[error(
+        "memory.bytes is {whole} bytes, and the parts of it that have a size of their own leave {rest}: too little for \
+         memory.{part}_bytes and others; give them less, or raise memory.bytes"
+    )]
+    MemoryTooSmall {
+        whole: usize,
+        rest: usize,
+        part: &'static str,
+    },
 }
 
 /// What is wrong with one setting.

@@ -23,7 +23,12 @@ pub(crate) use environment::{server_variable, variables};
 pub(crate) use error::Error;
 pub(crate) use settings::LogFormat;
 
-use crate::{broker, server, types::limits};
+use crate::{
+    broker,
+    budget::{self, Sizes},
+    server,
+    types::limits,
+};
 
 /// Every setting, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,11 +40,13 @@ pub(crate) struct Config {
     pub(crate) log_level: String,
     journal_file_bytes: u64,
     journal_files: u32,
-    memory_bytes: usize,
+    /// The whole; none for a share of what the machine has.
+    memory_bytes: Option<usize>,
+    memory_parts: budget::Given,
+    memory: Sizes,
     open_segments: usize,
     /// What the limit of open files leaves of it for files.
     open_files: usize,
-    key_index_bytes: usize,
     producer_idle_ms: u64,
     erasure_deadline_ms: u64,
     clock_jump_ms: u64,
@@ -47,6 +54,7 @@ pub(crate) struct Config {
     disk_reserve_bytes: u64,
     max_connections: usize,
     handshake_timeout_ms: u64,
+    request_timeout_ms: u64,
     drain_ms: u64,
 }
 
@@ -70,10 +78,11 @@ impl Default for Config {
             log_level: "info".to_owned(),
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
             journal_files: limits::JOURNAL_FILES,
-            memory_bytes: limits::MEMORY_BYTES,
+            memory_bytes: None,
+            memory_parts: budget::Given::default(),
+            memory: Sizes::default(),
             open_segments: limits::OPEN_SEGMENTS,
             open_files: usize::MAX,
-            key_index_bytes: limits::KEY_INDEX_BYTES,
             producer_idle_ms: limits::PRODUCER_IDLE_MS,
             erasure_deadline_ms: limits::ERASURE_DEADLINE_MS,
             clock_jump_ms: limits::CLOCK_JUMP_MS,
@@ -81,6 +90,7 @@ impl Default for Config {
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
             max_connections: 1_000,
             handshake_timeout_ms: 5_000,
+            request_timeout_ms: 30_000,
             drain_ms: 10_000,
         }
     }
@@ -121,10 +131,9 @@ impl Config {
             data_dir: self.data_dir.clone(),
             journal_file_bytes: self.journal_file_bytes,
             journal_files: self.journal_files,
-            memory_bytes: self.memory_bytes,
+            memory: self.memory,
             open_segments: self.open_segments,
             open_files: self.open_files.min(self.open_segments),
-            key_memory_bytes: self.key_index_bytes,
             producer_idle: Duration::from_millis(self.producer_idle_ms),
             erasure_deadline: Duration::from_millis(self.erasure_deadline_ms),
             clock: broker::ClockRule {
@@ -133,6 +142,21 @@ impl Config {
             },
             disk_reserve_bytes: self.disk_reserve_bytes,
         }
+    }
+
+    /// Divides the memory, on a machine that has so much.
+    pub(crate) fn divide_memory(&mut self, machine: Option<u64>) -> Result<&Sizes, Error> {
+        let whole = self
+            .memory_bytes
+            .unwrap_or_else(|| budget::default_bytes(machine.unwrap_or_default()));
+        let divided = Sizes::divide(whole, &self.memory_parts);
+        self.memory =
+            divided.map_err(|budget::TooLittle { part, rest }| Error::MemoryTooSmall {
+                whole,
+                rest,
+                part: part.as_str(),
+            })?;
+        Ok(&self.memory)
     }
 
     /// The descriptors that it could use.
@@ -154,6 +178,7 @@ impl Config {
         server::Options {
             max_connections: self.max_connections,
             handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
+            request_timeout: Duration::from_millis(self.request_timeout_ms),
             drain: Duration::from_millis(self.drain_ms),
         }
     }

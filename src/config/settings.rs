@@ -3,7 +3,10 @@
 use toml::{Table, Value};
 
 use super::{Config, Error, environment::SERVER_VARIABLE, error::Problem};
-use crate::types::{parse_bytes, parse_millis};
+use crate::{
+    budget::{self, Name},
+    types::{parse_bytes, parse_millis},
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +27,18 @@ const GIB: u64 = 1 << 30;
 const HOUR_MS: u64 = 3_600_000;
 const YEAR_MS: u64 = 365 * 24 * HOUR_MS;
 
+/// The setting of a part of the memory.
+macro_rules! part_setting {
+    ($part:expr, $name:literal) => {
+        Setting {
+            name: $name,
+            set: |config, text| set(&mut config.memory_parts[$part as usize], part($part, text)),
+        }
+    };
+}
+
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 18] = [
+pub(super) const SETTINGS: [Setting; 25] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -56,15 +69,18 @@ pub(super) const SETTINGS: [Setting; 18] = [
     },
     Setting {
         name: "memory.bytes",
-        set: |config, text| set(&mut config.memory_bytes, size(text, 64 * MIB, 64 * GIB)),
+        set: |config, text| set(&mut config.memory_bytes, memory(text)),
     },
+    part_setting!(Name::Requests, "memory.requests_bytes"),
+    part_setting!(Name::Appends, "memory.appends_bytes"),
+    part_setting!(Name::KeyIndex, "memory.key_index_bytes"),
+    part_setting!(Name::Reads, "memory.reads_bytes"),
+    part_setting!(Name::Windows, "memory.windows_bytes"),
+    part_setting!(Name::Calls, "memory.calls_bytes"),
+    part_setting!(Name::Catalog, "memory.catalog_bytes"),
     Setting {
         name: "memory.open_segments",
         set: |config, text| set(&mut config.open_segments, number(text, 16, 32_768)),
-    },
-    Setting {
-        name: "memory.key_index_bytes",
-        set: |config, text| set(&mut config.key_index_bytes, size(text, 16 * MIB, 64 * GIB)),
     },
     Setting {
         name: "disk.reserve_bytes",
@@ -111,6 +127,15 @@ pub(super) const SETTINGS: [Setting; 18] = [
             set(
                 &mut config.handshake_timeout_ms,
                 duration(text, 100, HOUR_MS),
+            )
+        },
+    },
+    Setting {
+        name: "server.request_timeout",
+        set: |config, text| {
+            set(
+                &mut config.request_timeout_ms,
+                duration(text, 1_000, HOUR_MS),
             )
         },
     },
@@ -323,6 +348,33 @@ fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> 
     number
         .and_then(|number| T::try_from(number).ok())
         .ok_or_else(|| format!("it is a number from {min} to {max}"))
+}
+
+/// What a size may be where the broker finds one itself.
+const AUTO: &str = "auto";
+
+/// The whole. It was once the room for appends alone, whose default is too little for the whole.
+fn memory(text: &str) -> Result<Option<usize>, String> {
+    let bytes = or_auto(text, budget::MIN_BYTES as u64);
+    bytes.map_err(|expected| {
+        format!(
+            "{expected}; it is the memory that all parts share, and room for appends alone is \
+             memory.appends_bytes"
+        )
+    })
+}
+
+fn part(part: Name, text: &str) -> Result<Option<usize>, String> {
+    or_auto(text, part.min_bytes() as u64)
+}
+
+fn or_auto(text: &str, min: u64) -> Result<Option<usize>, String> {
+    match text {
+        AUTO => Ok(None),
+        _ => size(text, min, 64 * GIB)
+            .map(Some)
+            .map_err(|expected| format!("{expected}, or \"{AUTO}\"")),
+    }
 }
 
 /// Direct I/O needs whole pages.

@@ -31,6 +31,8 @@ mod aligned;
 mod descriptors;
 mod disk;
 mod errno;
+#[cfg(feature = "cli")]
+mod machine;
 mod mmap;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod sim;
@@ -48,6 +50,8 @@ pub(crate) use descriptors::raise_open_files_limit;
 #[cfg(feature = "cli")]
 pub(crate) use disk::drop_from_cache;
 pub(crate) use errno::{has_no_locks, has_no_maps, is_out_of_resources, is_unreadable};
+#[cfg(feature = "cli")]
+pub(crate) use machine::memory_bytes;
 #[cfg(feature = "cli")]
 pub(crate) use system::ask_to_stop;
 

@@ -28,9 +28,10 @@ use super::{
     http2,
     limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS, NOTICE_PERIOD, Options, REFUSE_TIMEOUT},
     notices::{Notices, Refused},
+    peer::Peer,
     stop::Stopping,
 };
-use crate::env::SpareDescriptor;
+use crate::{broker::Broker, env::SpareDescriptor};
 
 /// The connections of a TCP listener, without Nagle's delay.
 pub(crate) fn tcp(listener: TcpListener) -> TcpIncoming {
@@ -132,6 +133,7 @@ pub(super) struct Connections<S> {
     max_connections: usize,
     handshake_timeout: Duration,
     notices: Arc<Notices>,
+    broker: Arc<Broker>,
     stopping: Stopping,
     tasks: JoinSet<()>,
 }
@@ -142,24 +144,35 @@ where
     S: Clone + Send + 'static,
     S::Future: Send,
 {
-    pub(super) fn new(service: S, options: &Options, stopping: Stopping) -> Self {
+    pub(super) fn new(
+        service: S,
+        broker: Arc<Broker>,
+        options: &Options,
+        stopping: Stopping,
+    ) -> Self {
         Self {
             service,
             max_connections: options.max_connections,
             handshake_timeout: options.handshake_timeout,
             notices: Arc::new(Notices::new(options.max_connections)),
+            broker,
             stopping,
             tasks: JoinSet::new(),
         }
     }
 
     /// Those of the administrators' socket: it has places of its own.
-    pub(super) fn of_administrators(service: S, options: &Options, stopping: Stopping) -> Self {
+    pub(super) fn of_administrators(
+        service: S,
+        broker: Arc<Broker>,
+        options: &Options,
+        stopping: Stopping,
+    ) -> Self {
         let notices = Notices::of_administrators(ADMIN_CONNECTIONS);
         Self {
             max_connections: ADMIN_CONNECTIONS,
             notices: Arc::new(notices),
-            ..Self::new(service, options, stopping)
+            ..Self::new(service, broker, options, stopping)
         }
     }
 
@@ -198,6 +211,7 @@ where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
+        let peer = Peer::new(self.broker.budget());
         let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
         self.tasks.spawn(async move {
             let _place = place;
@@ -207,7 +221,7 @@ where
             };
             match greeted {
                 Ok(Ok((Greeting::Http2, opening))) => {
-                    http2::serve(io, opening, service, &stopping).await;
+                    http2::serve(io, opening, service, peer, &stopping).await;
                 }
                 Ok(Ok((Greeting::Closed, _))) => {}
                 Ok(Ok((greeting, _))) => refuse(io, greeting, &notices).await,

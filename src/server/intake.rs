@@ -1,91 +1,126 @@
-//! What requests may take while they come in: each message its size, and all of them together their
-//! memory.
+//! What requests may take while they come in: each message its size, all of them together their part
+//! of the memory, and each its time.
 //!
 //! The flow control of HTTP/2 does not bound this: a call's bytes are taken off the connection as
 //! they arrive, to be put together, and a thousand connections with 256 calls each may be sending
-//! 16 MiB. So every byte of an incomplete message is counted, until the broker has admitted the
-//! message, which counts it from then on. When too many are there, the call is refused; it does not
-//! wait, because the ones that would have to finish first could wait for bytes themselves.
+//! 16 MiB. So a message is counted with the length that it declares, as soon as that is known, until
+//! the broker has admitted the message, which counts it from then on. When there is no room for it,
+//! the call is refused before its bytes have come; it does not wait, because the ones that would
+//! have to finish first could wait for bytes themselves. One that does not come in time is refused
+//! too: it keeps room from others.
 
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::Request;
 use http_body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 
-use super::{limits, status};
-use crate::broker::Error;
+use super::{limits, peer::Peer, status};
+use crate::{
+    broker::Error,
+    budget::{Held, Holder, Part},
+};
 
-/// The memory that incoming requests share.
+/// The memory that incoming requests share, and how long they may take.
 #[derive(Clone)]
 pub(super) struct Intake {
-    room: Arc<Semaphore>,
+    part: Arc<Part>,
+    timeout: Duration,
 }
 
 /// What a request has of it. Travels with the request, so that it is given back when the request is
 /// let go.
 #[derive(Clone, Default)]
-pub(super) struct Share(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub(super) struct Share(Arc<Mutex<Option<Held>>>);
 
 impl Intake {
-    pub(super) fn new(bytes: usize) -> Self {
-        Self {
-            room: Arc::new(Semaphore::new(bytes)),
-        }
+    pub(super) fn new(part: Arc<Part>, timeout: Duration) -> Self {
+        Self { part, timeout }
     }
 
-    /// Counts a request's bytes as they come in.
+    /// Counts a request's messages as they come in.
     pub(super) fn meter(&self, mut request: Request<Body>) -> Request<Body> {
         let share = Share::default();
         request.extensions_mut().insert(share.clone());
+        let peer = request.extensions().get::<Peer>();
+        let holder = peer.map_or_else(|| self.part.holder(), |peer| peer.requests.clone());
         let messages = Messages::new(limits::messages(request.uri().path()));
         let intake = self.clone();
         request.map(|body| {
             Body::new(Metered {
                 body,
                 intake,
+                holder,
                 share,
                 messages,
+                late: None,
             })
         })
+    }
+
+    /// How long a message may take of which so many bytes are missing.
+    pub(super) fn time_for(&self, missing: usize) -> Duration {
+        self.timeout + Duration::from_secs(missing as u64 / limits::REQUEST_BYTES_PER_S)
     }
 }
 
 impl Share {
-    /// Counts `more` bytes, and from those before only the last `keep`, the rest having been
-    /// admitted.
-    fn extend(&self, intake: &Intake, keep: usize, more: usize) -> Result<(), Status> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = held.take().and_then(|mut permit| permit.split(keep));
-        let overloaded = || {
-            Status::from(Error::Overloaded {
-                retry_after_ms: limits::RETRY_AFTER_MS,
-            })
+    /// Counts so many bytes instead of those before.
+    fn set(&self, holder: &Holder, bytes: usize) -> Result<(), Status> {
+        let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = share.as_ref().map_or(0, Held::bytes);
+        let taken = match share.as_mut() {
+            Some(held) if bytes <= has => {
+                held.shrink_to(bytes);
+                Ok(())
+            }
+            Some(held) => held.grow(bytes - has),
+            None => holder.take(bytes).map(|held| *share = Some(held)),
         };
-        let more = u32::try_from(more).map_err(|_| overloaded())?;
-        let mut permit = Arc::clone(&intake.room)
-            .try_acquire_many_owned(more)
-            .map_err(|_| overloaded())?;
-        if let Some(kept) = kept {
-            permit.merge(kept);
-        }
-        *held = Some(permit);
-        Ok(())
+        taken.map_err(|_| {
+            let retry_after_ms = limits::RETRY_AFTER_MS;
+            Error::Overloaded { retry_after_ms }.into()
+        })
     }
 }
 
-/// The body of a request, its bytes counted.
+/// The body of a request, its messages counted.
 struct Metered {
     body: Body,
     intake: Intake,
+    holder: Holder,
     share: Share,
     messages: Messages,
+    /// Fires when the message that is awaited should have come.
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+impl Metered {
+    fn pass(&mut self, data: &[u8]) -> Result<(), Status> {
+        // Whoever asks for more has got all complete messages, and each of them was admitted before
+        // the next.
+        let kept = self.messages.declared();
+        let begun = self.messages.pass(data)?;
+        self.share.set(&self.holder, kept + begun)
+    }
+
+    /// Ready if the message that is awaited has not come in time.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let Some(missing) = self.messages.awaited() else {
+            self.late = None;
+            return Poll::Pending;
+        };
+        let time = self.intake.time_for(missing);
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(time)));
+        late.as_mut().poll(cx).map(|()| status::request_stalled())
+    }
 }
 
 impl http_body::Body for Metered {
@@ -96,13 +131,17 @@ impl http_body::Body for Metered {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.body), cx)?);
+        let frame = match http_body::Body::poll_frame(Pin::new(&mut self.body), cx)? {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => return self.poll_late(cx).map(|status| Some(Err(status))),
+        };
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
-            // Whoever asks for more has got all complete messages, and each of them was admitted
-            // before the next.
-            let incomplete = self.messages.incomplete();
-            self.messages.pass(data)?;
-            self.share.extend(&self.intake, incomplete, data.len())?;
+            let before = self.messages.count();
+            self.pass(data)?;
+            if self.messages.count() != before {
+                // The next message has a time of its own.
+                self.late = None;
+            }
         }
         Poll::Ready(frame.map(Ok))
     }
@@ -127,8 +166,8 @@ pub(super) struct Allowed {
 /// Follows the messages in a stream of bytes.
 pub(super) struct Messages {
     allowed: Allowed,
-    /// A message is complete.
-    any_complete: bool,
+    /// How many are complete.
+    count: u64,
     header: [u8; HEADER_BYTES],
     /// Bytes of the current message that have passed, with its header.
     passed: usize,
@@ -138,25 +177,47 @@ impl Messages {
     pub(super) fn new(allowed: Allowed) -> Self {
         Self {
             allowed,
-            any_complete: false,
+            count: 0,
             header: [0; HEADER_BYTES],
             passed: 0,
         }
     }
 
-    /// How many bytes have passed of a message that is not complete.
-    pub(super) fn incomplete(&self) -> usize {
-        self.passed
+    /// How many are complete.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
-    /// Goes over the next bytes.
-    pub(super) fn pass(&mut self, mut data: &[u8]) -> Result<(), Status> {
+    /// The length with its header of a message that is not complete, once that is known.
+    pub(super) fn declared(&self) -> usize {
+        if self.passed < HEADER_BYTES {
+            0
+        } else {
+            self.len()
+        }
+    }
+
+    /// How many bytes are missing of the message that is to come, as far as that is known; none if
+    /// none has to come.
+    fn awaited(&self) -> Option<usize> {
+        match self.passed {
+            0 if self.allowed.many || self.count > 0 => None,
+            0..HEADER_BYTES => Some(0),
+            passed => Some(self.len() - passed),
+        }
+    }
+
+    /// Goes over the next bytes. Returns what the messages that begin in them declare together, with
+    /// their headers.
+    pub(super) fn pass(&mut self, mut data: &[u8]) -> Result<usize, Status> {
+        let mut begun = 0;
         while !data.is_empty() {
-            if self.any_complete && !self.allowed.many {
+            if self.count > 0 && !self.allowed.many {
                 let reason = "the call takes one message, and there are more".to_owned();
                 return Err(Error::MalformedRequest { reason }.into());
             }
-            let step = if self.passed < HEADER_BYTES {
+            let in_header = self.passed < HEADER_BYTES;
+            let step = if in_header {
                 let step = data.len().min(HEADER_BYTES - self.passed);
                 self.header[self.passed..self.passed + step].copy_from_slice(&data[..step]);
                 step
@@ -166,10 +227,13 @@ impl Messages {
             self.passed += step;
             data = &data[step..];
             if self.passed >= HEADER_BYTES {
+                if in_header {
+                    begun += self.len();
+                }
                 self.check_header()?;
             }
         }
-        Ok(())
+        Ok(begun)
     }
 
     /// The current message's length with its header, once that is known.
@@ -185,7 +249,7 @@ impl Messages {
         }
         if self.passed == len {
             self.passed = 0;
-            self.any_complete = true;
+            self.count += 1;
         }
         Ok(())
     }

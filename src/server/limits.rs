@@ -12,6 +12,8 @@ pub(crate) struct Options {
     pub max_connections: usize,
     /// How long a connection may take to begin to speak HTTP/2.
     pub handshake_timeout: Duration,
+    /// How long a request may take to come in, beside a second for each 64 KiB of it.
+    pub request_timeout: Duration,
     /// How long calls under way may take to finish once the server is asked to stop.
     pub drain: Duration,
 }
@@ -21,6 +23,7 @@ impl Default for Options {
         Self {
             max_connections: 1_000,
             handshake_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }
     }
@@ -98,13 +101,12 @@ pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// A connection that does not answer within this time is closed.
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Most bytes of requests that are coming in or wait to be admitted, over all connections. Beyond,
-/// calls are refused as overloaded: eight of the largest requests fit, or thousands of the usual
-/// ones.
-pub(super) const INTAKE_BYTES: usize = 128 << 20;
+/// A request that comes in more slowly than this for longer than its timeout is refused: 512
+/// kbit/s.
+pub(super) const REQUEST_BYTES_PER_S: u64 = 64 << 10;
 
-/// When a call that was refused for it should come back: about what it takes to write that many
-/// bytes.
+/// When a call that was refused because too many requests come in should come back: about what it
+/// takes to write so many bytes.
 pub(super) const RETRY_AFTER_MS: u64 = 250;
 
 /// The messages that a call takes. What carries records may be large. The rest has to hold a filter

@@ -20,6 +20,7 @@ mod intake;
 pub(crate) mod limits;
 mod log;
 mod notices;
+mod peer;
 mod reflection;
 mod status;
 mod stop;
@@ -46,6 +47,7 @@ use self::{
 };
 use crate::{
     broker::Broker,
+    budget::Name,
     proto::{
         broker_server::BrokerServer, entities_server::EntitiesServer,
         health::health_server::HealthServer, log_server::LogServer, topics_server::TopicsServer,
@@ -93,14 +95,22 @@ impl Server {
         let (stop, stopping) = stop::channel();
         let (reporter, health) = health::channel();
 
-        let intake = Intake::new(limits::INTAKE_BYTES);
+        let intake = Intake::new(
+            Arc::clone(self.broker.budget().part(Name::Requests)),
+            self.options.request_timeout,
+        );
         let service = ServiceBuilder::new()
             .layer_fn(Calls::new)
             .map_request(move |request: Request<Body>| intake.meter(request))
             .service(self.routes(health, &stopping).prepare());
-        let mut administrators =
-            Connections::of_administrators(service.clone(), &self.options, stopping.clone());
-        let mut connections = Connections::new(service, &self.options, stopping);
+        let mut administrators = Connections::of_administrators(
+            service.clone(),
+            Arc::clone(&self.broker),
+            &self.options,
+            stopping.clone(),
+        );
+        let mut connections =
+            Connections::new(service, Arc::clone(&self.broker), &self.options, stopping);
         let admin: Pin<Box<dyn Stream<Item = _> + Send>> = match self.admin.take() {
             Some(socket) => Box::pin(socket),
             None => Box::pin(tokio_stream::empty()),

@@ -116,6 +116,17 @@ pub(super) fn too_large(bytes: usize, limit: usize) -> Status {
     )
 }
 
+/// The status of a call whose request does not come in, or too slowly.
+pub(super) fn request_stalled() -> Status {
+    let mut details = ErrorDetails::with_error_info("REQUEST_STALLED", DOMAIN, HashMap::new());
+    details.set_retry_info(Some(Duration::ZERO));
+    Status::with_error_details(
+        Code::Unavailable,
+        "the rest of the request did not come in time (server.request_timeout); nothing of it was done",
+        details,
+    )
+}
+
 /// The status of a call whose messages are compressed.
 pub(super) fn compressed(encoding: &str) -> Status {
     Status::with_error_details(

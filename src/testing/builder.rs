@@ -12,6 +12,7 @@ use super::{
     network::Network,
     world::{Place, World},
 };
+use crate::budget::Name;
 
 /// Journal files, in bytes: the largest request fits. Small where the disk is memory.
 const JOURNAL_FILE_BYTES: u64 = 32 << 20;
@@ -116,7 +117,7 @@ impl Builder {
 
         let mut broker = crate::broker::Options::new(world.data_dir().to_owned());
         broker.journal_file_bytes = self.journal_file_bytes.unwrap_or(journal_file_bytes);
-        broker.memory_bytes = self.memory_bytes;
+        broker.memory = broker.memory.with(Name::Appends, self.memory_bytes);
         // A nearly full disk of the machine that runs the tests is not what they are about.
         broker.disk_reserve_bytes = 0;
         let mut server = crate::server::Options::default();

@@ -67,9 +67,6 @@ pub const CLOCK_JUMP_MS: u64 = 600_000;
 /// milliseconds: 1 h.
 pub const CLOCK_SETTLE_MS: u64 = 3_600_000;
 
-/// Default for the memory of the key indexes' newest parts, in bytes.
-pub const KEY_INDEX_BYTES: usize = 128 << 20;
-
 /// Most records in one append: the fields that the broker adds, 37 bytes at most, then add at most
 /// 10 MiB to a request.
 pub const MAX_RECORDS_PER_APPEND: usize = 262_144;
@@ -104,8 +101,17 @@ pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 /// Default for the most journal files: a start then replays at most 256 MiB.
 pub const JOURNAL_FILES: u32 = 4;
 
-/// Default for the most bytes appended and not yet in segments.
-pub const MEMORY_BYTES: usize = 128 << 20;
+/// Most bytes of appends on their way to the journal at a time, beside one that is larger; those
+/// behind wait for their turn. Two writes: one is written while the next is put together.
+pub const MAX_BYTES_UNDER_WAY: usize = 2 * COMMIT_BYTES;
+
+/// What a request costs in memory beside its bytes: its frames' headers, its place in queues, its
+/// answer.
+pub const PRICE_OF_REQUEST: usize = 1 << 10;
+
+/// What each of its batches costs beside that: the batch itself, the name of its topic, its place
+/// in the log and in the answer.
+pub const PRICE_OF_BATCH: usize = 512;
 
 /// Default for the most segments open at a time. The kernel allows 65,530 maps by default.
 pub const OPEN_SEGMENTS: usize = 1_024;

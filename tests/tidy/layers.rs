@@ -7,8 +7,9 @@ use crate::source::{
 };
 
 /// Every layer and its rank.
-const RANKS: [(&str, u32); 13] = [
+const RANKS: [(&str, u32); 14] = [
     ("types", 0),
+    ("budget", 1),
     ("env", 1),
     ("metrics", 1),
     ("proto", 1),

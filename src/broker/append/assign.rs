@@ -291,11 +291,13 @@ impl Place {
             .any(|owner| owner.topic.settings().durability == Durability::Sync);
         let (giver, pending) = pending();
         let done = Box::new(move |done: Result<(), Error>| giver.give(done.map(|()| answer)));
+        let (charge, under_way) = admission.into_charge();
         let commit = Commit {
             items,
             partitions: owners,
             sync,
-            charge: admission.into_charge(),
+            charge,
+            under_way: Some(under_way),
             done,
             undo: None,
         };

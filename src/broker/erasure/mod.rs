@@ -165,6 +165,7 @@ impl Shared {
             partitions: Vec::new(),
             sync: true,
             charge: None,
+            under_way: None,
             done,
             undo: Some(Box::new(|_: &Shared| {})),
         })?;

@@ -1,23 +1,24 @@
 //! The budget for the parts of key indexes that are in memory.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::broker::{Error, Shared};
+use crate::{
+    broker::{Error, Shared},
+    budget::Part,
+};
 
 /// Counts the memory of all key tables.
 pub(in crate::broker) struct KeyMemory {
-    used: AtomicUsize,
-    total: usize,
+    part: Arc<Part>,
     freed: Notify,
 }
 
 impl KeyMemory {
-    pub(in crate::broker) fn new(total: usize) -> Self {
+    pub(in crate::broker) fn new(part: Arc<Part>) -> Self {
         Self {
-            used: AtomicUsize::new(0),
-            total,
+            part,
             freed: Notify::new(),
         }
     }
@@ -25,25 +26,25 @@ impl KeyMemory {
     /// Takes note that what took `before` bytes takes `now`.
     pub(super) fn change(&self, before: usize, now: usize) {
         if now >= before {
-            self.used.fetch_add(now - before, Ordering::AcqRel);
+            self.part.add(now - before);
         } else {
-            self.used.fetch_sub(before - now, Ordering::AcqRel);
+            self.part.subtract(before - now);
             self.freed.notify_waiters();
         }
     }
 
     /// How much is used, in bytes.
     pub(super) fn used(&self) -> usize {
-        self.used.load(Ordering::Acquire)
+        self.part.used()
     }
 
     /// Whether so much is used that tables should be written out: half.
     pub(in crate::broker) fn is_pressed(&self) -> bool {
-        self.used.load(Ordering::Acquire) > self.total / 2
+        self.part.used() > self.part.bound() / 2
     }
 
     fn is_full(&self) -> bool {
-        self.used.load(Ordering::Acquire) > self.total
+        self.part.used() > self.part.bound()
     }
 
     /// Lets go all who wait: storage has failed.

@@ -15,6 +15,7 @@ use crate::{
         Error, Shared, lock,
         state::{PartitionRef, Topic},
     },
+    budget::Name,
     storage::{
         fault::Meaning,
         files::FileError,
@@ -118,7 +119,7 @@ impl Shared {
     /// How large a table is to be written out for that alone. Where memory runs out this is at most
     /// half of what tables have on average: those below have less than half of all.
     fn large_table_bytes(&self) -> usize {
-        let most = self.options.key_memory_bytes;
+        let most = self.budget.part(Name::KeyIndex).bound();
         if !self.key_memory.is_pressed() {
             return most / 16;
         }

@@ -414,7 +414,7 @@ impl Life {
             parts,
             answer: None,
         });
-        let admitted = now(self.broker.admit(bytes)).expect("there is memory");
+        let admitted = now(self.broker.admit_alone(bytes)).expect("there is memory");
         let append = Append {
             batches,
             ..Append::default()
@@ -475,7 +475,8 @@ fn who_follows_several_partitions_while_appends_are_applied_never_sees_part_of_o
                         batches,
                         ..Append::default()
                     };
-                    let appended = async { broker.append(append, broker.admit(600).await?)?.await };
+                    let appended =
+                        async { broker.append(append, broker.admit_alone(600).await?)?.await };
                     wait.block_on(appended).expect("nothing fails");
                 }
             };

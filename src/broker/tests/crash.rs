@@ -170,7 +170,7 @@ fn append_everywhere(broker: &Broker, ledger: &mut Ledger) {
                 Some(partition),
                 &[encode_keyed(id, 100, partition, topic.partitions)],
             );
-            let admission = now(broker.admit(100))
+            let admission = now(broker.admit_alone(100))
                 .expect("there is memory")
                 .expect("there is room");
             let pending = broker

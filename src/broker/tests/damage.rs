@@ -27,7 +27,7 @@ fn filled(count: u64) -> SimDisk {
 }
 
 fn append(broker: &Broker, partition: u32, id: u64) {
-    let admission = now(broker.admit(1_000))
+    let admission = now(broker.admit_alone(1_000))
         .expect("there is memory")
         .expect("there is room");
     let records = [encode_record(id, 1_000)];

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::world::{create, encode_proto, env, now, options, send};
 use crate::{
     broker::{Actual, Append, AppendBatch, Broker, Condition, Error, Expected, Options, ReadKey},
+    budget::Name,
     env::{
         FileSystem,
         sim::{CrashMode, SimClock, SimDisk, SimRandom},
@@ -28,7 +29,7 @@ type Model = BTreeMap<Bytes, Vec<u64>>;
 /// Tables that are due soon: many runs.
 fn small_tables() -> Options {
     Options {
-        key_memory_bytes: 16 << 10,
+        memory: options().memory.with(Name::KeyIndex, 16 << 10),
         ..options()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::world::{create, encode_proto, env, now, options};
 use crate::{
     broker::{Append, AppendBatch, Appended, Broker, Condition, Error, Expected, Options},
+    budget::Name,
     env::sim::{SimClock, SimDisk, SimRandom},
     proto,
     types::Version,
@@ -26,7 +27,7 @@ impl Pressed {
         let clock = SimClock::new(1_700_000_000_000);
         let environment = env(&SimDisk::new(1), &clock, &SimRandom::new(1));
         let options = Options {
-            key_memory_bytes,
+            memory: options().memory.with(Name::KeyIndex, key_memory_bytes),
             ..options()
         };
         let broker = Broker::open_stepped(environment, options).expect("nothing fails");
@@ -41,7 +42,7 @@ impl Pressed {
     /// Appends once there is memory.
     fn append(&mut self, append: Append) -> Result<Appended, Error> {
         for _ in 0..ROUNDS {
-            if let Some(admission) = now(self.broker.admit(100)) {
+            if let Some(admission) = now(self.broker.admit_alone(100)) {
                 let pending = self
                     .broker
                     .append(append, admission.expect("there is room"))?;

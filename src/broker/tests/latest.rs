@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::world::{append_of, create, encode_proto, env, now, options, send};
 use crate::{
     broker::{Append, Broker, Latest, LatestReader, Options, ReadKey},
+    budget::Name,
     env::sim::{OpKind, SimClock, SimDisk, SimRandom},
     proto,
     types::{Offset, PartitionId, RecordView, Records, Version, limits::MAX_RESPONSE_BYTES},
@@ -14,7 +15,7 @@ use crate::{
 fn open(disk: &SimDisk) -> Broker {
     let large = Options {
         journal_file_bytes: 8 << 20,
-        memory_bytes: 64 << 20,
+        memory: options().memory.with(Name::Appends, 64 << 20),
         ..options()
     };
     let world = env(disk, &SimClock::new(1_700_000_000_000), &SimRandom::new(1));

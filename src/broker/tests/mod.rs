@@ -10,6 +10,7 @@
 //! being read. `histories` judges what concurrent clients were told about versions. `injected`
 //! fails every open, map and read with every error.
 
+mod admission;
 mod atomic;
 mod clock;
 mod crash;

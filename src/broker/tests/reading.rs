@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::world::{create, encode_proto, env, now, options};
 use crate::{
     broker::{Append, AppendBatch, Appended, Broker, Condition, Error, Expected, Options},
+    budget::Name,
     env::sim::{OpKind, SimClock, SimDisk, SimRandom},
     proto,
     types::Version,
@@ -21,7 +22,7 @@ const KEYS: u64 = 500;
 
 fn open(disk: &SimDisk, seed: u64) -> Broker {
     let small_tables = Options {
-        key_memory_bytes: 16 << 10,
+        memory: options().memory.with(Name::KeyIndex, 16 << 10),
         ..options()
     };
     let world = env(
@@ -100,7 +101,7 @@ fn send(disk: &SimDisk, broker: &Broker, append: Append) -> (Result<Appended, Er
             inside.get()[kind] + read[kind] - before[kind]
         }));
     };
-    let admission = now(broker.admit(100))
+    let admission = now(broker.admit_alone(100))
         .expect("there is memory")
         .expect("nothing fails");
     let before = opened_or_read();

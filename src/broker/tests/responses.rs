@@ -3,6 +3,7 @@
 use super::world::{append_of, create, encode_record, env, id_of, options, send};
 use crate::{
     broker::{Broker, Options, Read, Step},
+    budget::Name,
     env::sim::{SimClock, SimDisk, SimRandom},
     types::{RecordView, Records, limits::MAX_RESPONSE_BYTES},
 };
@@ -11,7 +12,7 @@ use crate::{
 fn a_response_is_no_larger_than_promised_however_large_an_append_was() {
     let options = Options {
         journal_file_bytes: 8 << 20,
-        memory_bytes: 64 << 20,
+        memory: options().memory.with(Name::Appends, 64 << 20),
         ..options()
     };
     let world = env(

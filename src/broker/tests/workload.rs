@@ -179,8 +179,8 @@ impl Life {
             })
             .collect();
         let append = append_of(&topic.name, Some(partition), &records);
-        let admission =
-            now(self.broker.admit(records.iter().map(Vec::len).sum())).expect("there is memory");
+        let admission = now(self.broker.admit_alone(records.iter().map(Vec::len).sum()))
+            .expect("there is memory");
         let asked = self.ledger.append_asked(key, ids);
         match admission.and_then(|admission| self.broker.append(append, admission)) {
             Ok(pending) => waiting.appends.push((asked, pending)),

@@ -13,9 +13,10 @@ use bytes::Bytes;
 
 use crate::{
     broker::{
-        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Latest, OpenError,
+        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Flow, Latest, OpenError,
         Options, Pending, Read, Step,
     },
+    budget::{Name, Sizes},
     env::{
         Env, Random,
         sim::{SimClock, SimDisk, SimRandom},
@@ -29,7 +30,7 @@ pub(super) fn options() -> Options {
     Options {
         journal_file_bytes: 96 << 10,
         journal_files: 3,
-        memory_bytes: 512 << 10,
+        memory: Sizes::default().with(Name::Appends, 512 << 10),
         open_segments: 4,
         open_files: 2,
         disk_reserve_bytes: 0,
@@ -51,6 +52,13 @@ pub(super) fn env(disk: &SimDisk, clock: &SimClock, random: &SimRandom) -> Env {
 pub(super) fn open(disk: &SimDisk, seed: u64) -> Result<Broker, OpenError> {
     let clock = SimClock::new(1_700_000_000_000);
     Broker::open_stepped(env(disk, &clock, &SimRandom::new(seed)), options())
+}
+
+impl Broker {
+    /// Waits until there is room for a request of one batch, as a client with nothing else.
+    pub(super) async fn admit_alone(&self, bytes: usize) -> Result<Admission, Error> {
+        self.admit(&Flow::default(), bytes, 1).await
+    }
 }
 
 /// A number below `bound`.
@@ -135,7 +143,7 @@ pub(super) fn create(broker: &Broker, topic: &str, partitions: u32) {
 /// Appends, and waits for the answer.
 pub(super) fn send(broker: &Broker, append: Append) -> Result<Appended, Error> {
     let bytes = append.batches.iter().map(|batch| batch.records.len()).sum();
-    let admission = now(broker.admit(bytes)).expect("there is memory")?;
+    let admission = now(broker.admit_alone(bytes)).expect("there is memory")?;
     let pending = broker.append(append, admission)?;
     broker.commit_all();
     now(pending).expect("what was committed is answered")

@@ -51,7 +51,9 @@ fn every_documented_value_is_read_and_not_just_accepted() {
             "log.level" => "debug",
             "server.handshake_timeout" => "3s",
             "server.drain" => "33s",
+            "server.request_timeout" => "44s",
             "producers.idle" | "erasure.deadline" | "clock.jump" | "clock.settle" => "33h",
+            "memory.bytes" => "999MiB",
             name if name.ends_with("bytes") => "99MiB",
             _ => "33",
         };

@@ -5,4 +5,6 @@ mod conformance;
 mod crashes;
 mod disk;
 mod faults;
+#[cfg(feature = "cli")]
+mod machine;
 mod system;

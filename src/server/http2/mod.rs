@@ -40,6 +40,7 @@ use self::{
 };
 use super::{
     limits,
+    peer::Peer,
     stop::{Stopped, Stopping},
 };
 
@@ -47,8 +48,13 @@ use super::{
 /// progress any more. `opening` are the bytes that were read of it already.
 ///
 /// Dropping the future ends the connection and its calls at once.
-pub(super) async fn serve<IO, S>(io: IO, opening: Bytes, service: S, stopping: &Stopping)
-where
+pub(super) async fn serve<IO, S>(
+    io: IO,
+    opening: Bytes,
+    service: S,
+    peer: Peer,
+    stopping: &Stopping,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + 'static,
@@ -58,7 +64,7 @@ where
     let socket = Socket::new(io, opening, Arc::clone(&traffic));
     let ended = match settings().handshake(socket).await {
         Ok(http2) => {
-            let mut connection = Connection::new(http2, traffic, service, stopping.stopped());
+            let mut connection = Connection::new(http2, traffic, service, peer, stopping.stopped());
             poll_fn(|cx| connection.poll(cx)).await
         }
         Err(error) => Err(error),
@@ -87,6 +93,7 @@ struct Connection<IO, S> {
     http2: h2::server::Connection<Socket<IO>, Bytes>,
     traffic: Arc<Traffic>,
     service: S,
+    peer: Peer,
     /// Requests whose end has not come in.
     feeds: Vec<Feed>,
     calls: JoinSet<()>,
@@ -108,6 +115,7 @@ where
         mut http2: h2::server::Connection<Socket<IO>, Bytes>,
         traffic: Arc<Traffic>,
         service: S,
+        peer: Peer,
         stopped: Stopped,
     ) -> Self {
         let pings = http2.ping_pong().expect("nobody has taken it before");
@@ -115,6 +123,7 @@ where
             http2,
             traffic,
             service,
+            peer,
             feeds: Vec::new(),
             calls: JoinSet::new(),
             active: Active::default(),
@@ -151,7 +160,8 @@ where
     }
 
     fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let (parts, stream) = request.into_parts();
+        let (mut parts, stream) = request.into_parts();
+        parts.extensions.insert(self.peer.clone());
         let (mut feed, body) = request::body(stream, limits::requests(parts.uri.path()));
         if self.draining.is_some() {
             feed.stop();

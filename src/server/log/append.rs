@@ -17,7 +17,7 @@ use super::{
     position,
 };
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Error, Pending, Producer, Reading},
+    broker::{Append, AppendBatch, Appended, Broker, Error, Flow, Pending, Producer, Reading},
     proto::{
         self, AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest,
     },
@@ -32,6 +32,7 @@ const READING: Reading<'static> = &|read| blocking(read);
 /// back resolves when it is durable.
 pub(in crate::server) async fn take(
     broker: &Broker,
+    flow: &Flow,
     request: AppendRequest,
 ) -> Result<Pending<Appended>, Error> {
     let bytes = request.batches.iter().map(Bytes::len).sum::<usize>()
@@ -46,7 +47,7 @@ pub(in crate::server) async fn take(
         producer: request.producer.map(producer),
         return_versions: request.return_versions,
     };
-    let admission = broker.admit(bytes).await?;
+    let admission = broker.admit(flow, bytes, append.batches.len()).await?;
     broker.append_reading(append, admission, READING)
 }
 
@@ -116,6 +117,7 @@ type Taking = Pin<Box<dyn Future<Output = Result<Pending<Appended>, Error>> + Se
 /// answers: a client that does not read them is not read from either.
 pub(crate) struct AppendAnswers<S> {
     broker: Arc<Broker>,
+    flow: Flow,
     requests: S,
     /// The request that waits for room.
     taking: Option<Taking>,
@@ -130,9 +132,10 @@ impl<S> AppendAnswers<S>
 where
     S: Stream<Item = Result<AppendRequest, Status>> + Unpin,
 {
-    pub(super) fn new(broker: Arc<Broker>, requests: S, stopped: Stopped) -> Self {
+    pub(super) fn new(broker: Arc<Broker>, flow: Flow, requests: S, stopped: Stopped) -> Self {
         Self {
             broker,
+            flow,
             requests,
             taking: None,
             in_flight: VecDeque::new(),
@@ -172,8 +175,9 @@ where
                 None => return Poll::Ready(Ok(None)),
                 Some(Err(status)) => return Poll::Ready(Err(status::of_undecoded(status))),
                 Some(Ok(request)) => {
-                    let broker = Arc::clone(&self.broker);
-                    self.taking = Some(Box::pin(async move { take(&broker, request).await }));
+                    let (broker, flow) = (Arc::clone(&self.broker), self.flow.clone());
+                    self.taking =
+                        Some(Box::pin(async move { take(&broker, &flow, request).await }));
                 }
             }
         }

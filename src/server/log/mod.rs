@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use self::{append::AppendAnswers, read::ReadAnswers};
-use super::{blocking::blocking, stop::Stopping};
+use super::{blocking::blocking, peer, stop::Stopping};
 use crate::{
     broker::Broker,
     proto::{
@@ -41,7 +41,8 @@ impl Log for LogService {
         request: Request<AppendRequest>,
     ) -> Result<Response<AppendResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let pending = append::take(&self.broker, message).await?;
+        let flow = peer::flow(&extensions);
+        let pending = append::take(&self.broker, &flow, message).await?;
         // From here on the broker counts the request's memory.
         drop(extensions);
         Ok(Response::new(append::answer(pending).await?))
@@ -53,6 +54,7 @@ impl Log for LogService {
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let answers = AppendAnswers::new(
             Arc::clone(&self.broker),
+            peer::flow(request.extensions()),
             request.into_inner(),
             self.stopping.stopped(),
         );

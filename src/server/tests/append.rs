@@ -11,7 +11,8 @@ use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    broker::{Broker, Options},
+    broker::{Broker, Flow, Options},
+    budget::{Name, Sizes},
     env::{
         Env,
         sim::{OpKind, SimClock, SimDisk, SimRandom},
@@ -39,10 +40,11 @@ fn open(disk: &SimDisk, seed: u64) -> Arc<Broker> {
         random: Arc::new(SimRandom::new(seed)),
     };
     let small = Options {
-        key_memory_bytes: 8 << 10,
         journal_file_bytes: 96 << 10,
         journal_files: 3,
-        memory_bytes: 512 << 10,
+        memory: Sizes::default()
+            .with(Name::Appends, 512 << 10)
+            .with(Name::KeyIndex, 8 << 10),
         disk_reserve_bytes: 0,
         ..Options::new(PathBuf::from("/data"))
     };
@@ -71,7 +73,9 @@ fn request(number: u64) -> wire::AppendRequest {
 
 /// Appends a record to an entity; its version.
 async fn append(broker: &Broker, number: u64) -> u64 {
-    let pending = take(broker, request(number)).await.expect("it is queued");
+    let pending = take(broker, &Flow::default(), request(number))
+        .await
+        .expect("it is queued");
     answer(pending).await.expect("nothing fails").batches[0].ranges[0].versions[0]
 }
 

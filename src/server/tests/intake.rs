@@ -4,7 +4,9 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,12 +16,19 @@ use proptest::prelude::*;
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 
-use crate::server::intake::{Allowed, Intake, Messages};
+use crate::{
+    budget::{Budget, Name, Part, Sizes},
+    server::{
+        intake::{Allowed, Intake, Messages},
+        peer::Peer,
+    },
+};
 
 const MANY: Allowed = Allowed {
     bytes: 40,
     many: true,
 };
+const TIMEOUT: Duration = Duration::from_secs(30);
 const APPEND: &str = "/taffrail.v1.Log/Append";
 const APPEND_STREAM: &str = "/taffrail.v1.Log/AppendStream";
 
@@ -47,6 +56,11 @@ impl http_body::Body for Pieces {
                 .map(|piece| Ok(Frame::data(piece.into()))),
         )
     }
+}
+
+/// An intake of so many bytes, of which three quarters are open, and one connection gets half of those.
+fn intake(bytes: usize) -> Intake {
+    Intake::new(Arc::new(Part::new(Name::Requests, bytes)), TIMEOUT)
 }
 
 fn request(
@@ -79,13 +93,17 @@ proptest! {
         let bytes: Vec<u8> = lengths.iter().flat_map(|len| message(*len)).collect();
         let ends: Vec<usize> = lengths.iter().scan(0, |end, len| { *end += 5 + len; Some(*end) }).collect();
         let mut messages = Messages::new(MANY);
-        let mut at = 0;
+        let (mut at, mut begun) = (0, 0);
         for cut in cuts {
             let next = (at + cut).min(bytes.len());
-            messages.pass(&bytes[at..next]).unwrap();
+            begun += messages.pass(&bytes[at..next]).unwrap();
             at = next;
-            let last_end = ends.iter().rev().find(|end| **end <= at).copied().unwrap_or(0);
-            prop_assert_eq!(messages.incomplete(), at - last_end);
+            let complete = ends.iter().filter(|end| **end <= at).count();
+            prop_assert_eq!(messages.count(), complete as u64);
+            let last_end = ends[..complete].last().copied().unwrap_or(0);
+            let declared = if at - last_end < 5 { 0 } else { ends[complete] - last_end };
+            prop_assert_eq!(messages.declared(), declared);
+            prop_assert_eq!(begun, last_end + declared);
         }
     }
 }
@@ -114,7 +132,7 @@ fn a_second_message_is_refused_where_one_is_taken() {
 #[tokio::test]
 async fn a_call_is_refused_as_overloaded_when_requests_take_all_memory_and_taken_when_one_has_gone()
 {
-    let intake = Intake::new(100);
+    let intake = intake(300);
     let mut first = request(&intake, APPEND, [message(75)]);
     let mut second = request(&intake, APPEND, [message(75)]);
     let mut third = request(&intake, APPEND, [message(75)]);
@@ -133,7 +151,7 @@ async fn a_call_is_refused_as_overloaded_when_requests_take_all_memory_and_taken
 
 #[tokio::test]
 async fn a_request_is_counted_until_it_is_let_go_although_its_body_has_ended() {
-    let intake = Intake::new(100);
+    let intake = intake(300);
     let (parts, body) = request(&intake, APPEND, [message(75)]).into_parts();
     let mut first = Request::new(body);
     assert_eq!(next(&mut first).await.unwrap().unwrap(), 80);
@@ -149,7 +167,7 @@ async fn a_request_is_counted_until_it_is_let_go_although_its_body_has_ended() {
 
 #[tokio::test]
 async fn a_stream_counts_only_what_has_not_been_admitted() {
-    let intake = Intake::new(100);
+    let intake = intake(300);
     let mut requests = vec![
         [message(30), message(30)[..20].to_vec()].concat(),
         message(30)[20..].to_vec(),
@@ -158,5 +176,110 @@ async fn a_stream_counts_only_what_has_not_been_admitted() {
     let mut stream = request(&intake, APPEND_STREAM, requests);
     while let Some(piece) = next(&mut stream).await {
         piece.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_refused_by_the_length_that_it_declares_before_its_bytes_come() {
+    let intake = intake(300);
+    let mut large = request(&intake, APPEND, [message(150)[..5].to_vec()]);
+    let status = next(&mut large).await.unwrap().unwrap_err();
+    assert_eq!(reason(&status), "OVERLOADED");
+    let mut small = request(&intake, APPEND, [message(95)[..5].to_vec()]);
+    assert_eq!(next(&mut small).await.unwrap().unwrap(), 5);
+    assert!(
+        next(&mut request(&intake, APPEND, [message(60)]))
+            .await
+            .unwrap()
+            .is_err(),
+        "what has not come yet is counted"
+    );
+}
+
+#[tokio::test]
+async fn unfinished_requests_of_one_connection_leave_room_to_others() {
+    let budget = Budget::new(&Sizes::default().with(Name::Requests, 1_400));
+    let intake = Intake::new(Arc::clone(budget.part(Name::Requests)), TIMEOUT);
+    let of = |peer: &Peer, len| {
+        let body = Body::new(Pieces([message(len)[..5].to_vec()].into()));
+        let mut request = Request::builder().uri(APPEND).body(body).unwrap();
+        request.extensions_mut().insert(peer.clone());
+        intake.meter(request)
+    };
+    let (greedy, polite) = (Peer::new(&budget), Peer::new(&budget));
+    let mut unfinished = Vec::new();
+    loop {
+        let mut request = of(&greedy, 45);
+        if next(&mut request).await.unwrap().is_err() {
+            break;
+        }
+        unfinished.push(request);
+    }
+    assert_eq!(unfinished.len(), 10, "half of what is open");
+    for _ in 0..100 {
+        let answer = next(&mut of(&polite, 45)).await.unwrap();
+        answer.expect("there is room for others");
+    }
+}
+
+/// A body of which no more comes.
+struct Stalled(Option<Vec<u8>>);
+
+impl http_body::Body for Stalled {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.0.take() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece.into())))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_in_time_is_refused_and_its_room_free() {
+    let budget = Budget::new(&Sizes::default());
+    let part = budget.part(Name::Requests);
+    let intake = Intake::new(Arc::clone(part), Duration::ZERO);
+    for begun in [0, 3, 5, 1_000] {
+        let piece = message(10_000)[..begun].to_vec();
+        let body = Body::new(Stalled(Some(piece).filter(|piece| !piece.is_empty())));
+        let mut stalled = intake.meter(Request::builder().uri(APPEND).body(body).unwrap());
+        if begun > 0 {
+            assert_eq!(next(&mut stalled).await.unwrap().unwrap(), begun);
+        }
+        let status = next(&mut stalled).await.unwrap().unwrap_err();
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::Unavailable, "REQUEST_STALLED")
+        );
+        assert!(status.get_details_retry_info().is_some());
+        drop(stalled);
+        assert_eq!(part.used(), 0);
+    }
+}
+
+#[test]
+fn a_large_request_has_more_time() {
+    let intake = intake(300);
+    for (missing, seconds) in [(0, 30), (65_535, 30), (16 << 20, 30 + 256)] {
+        assert_eq!(intake.time_for(missing), Duration::from_secs(seconds));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_may_wait_for_its_next_request_as_long_as_it_likes() {
+    let intake = Intake::new(Arc::new(Part::new(Name::Requests, 1_000)), Duration::ZERO);
+    let body = Body::new(Stalled(Some(message(20))));
+    let mut stream = intake.meter(Request::builder().uri(APPEND_STREAM).body(body).unwrap());
+    assert_eq!(next(&mut stream).await.unwrap().unwrap(), 25);
+    for _ in 0..10 {
+        let polled = poll_fn(|cx| Poll::Ready(Pin::new(stream.body_mut()).poll_frame(cx))).await;
+        assert!(polled.is_pending(), "{polled:?}");
+        tokio::task::yield_now().await;
     }
 }

@@ -23,6 +23,7 @@ use crate::{
         Append, AppendBatch, Broker, Condition, Erasure, Error, Expected, Filter, Options, Read,
         ReadKey, Step, lock,
     },
+    budget::Name,
     env::{
         Random,
         sim::{CrashMode, SimClock, SimDisk, SimRandom},
@@ -258,7 +259,7 @@ fn append_of(records: &[Vec<u8>]) -> Append {
 /// Tables of key indexes that are due at once.
 fn small_tables() -> Options {
     Options {
-        key_memory_bytes: 4 << 10,
+        memory: options().memory.with(Name::KeyIndex, 4 << 10),
         ..options()
     }
 }

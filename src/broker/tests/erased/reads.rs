@@ -9,6 +9,7 @@ use crate::{
         Append, AppendBatch, ErasedEntity, Error, Filter, Options, Producer, Read, ReadBatch,
         ReadKey, Reader, Step,
     },
+    budget::Name,
     storage::format::erasure::key_sha256,
     types::{Offset, PartitionId, Version},
 };
@@ -17,7 +18,7 @@ use crate::{
 fn large() -> Options {
     Options {
         journal_file_bytes: 4 << 20,
-        memory_bytes: 64 << 20,
+        memory: options().memory.with(Name::Appends, 64 << 20),
         ..options()
     }
 }
@@ -157,7 +158,7 @@ fn before_an_erasure_is_durable_everything_can_be_read_and_behind_it_nothing() {
     // Behind the erasure, and not durable either.
     let newer = world.broker.append(
         append_of(&[secret.record(9, 50)]),
-        super::now(world.broker.admit(100))
+        super::now(world.broker.admit_alone(100))
             .expect("there is memory")
             .expect("there is room"),
     );

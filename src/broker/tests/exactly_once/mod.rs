@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::world::{create, encode_keyed, env, now, options, read_all, send};
 use crate::{
     broker::{Append, AppendBatch, Appended, Broker, Error, Options, Producer},
+    budget::Name,
     env::sim::{CrashMode, SimClock, SimDisk, SimRandom},
     types::{PartitionId, ProducerId},
 };
@@ -97,7 +98,7 @@ impl World {
 /// Tables of key indexes that are due soon, so that batches are looked up in files.
 fn small_tables() -> Options {
     Options {
-        key_memory_bytes: 16 << 10,
+        memory: options().memory.with(Name::KeyIndex, 16 << 10),
         ..options()
     }
 }
@@ -144,7 +145,7 @@ fn a_batch_that_comes_again_is_answered_as_the_first_time_whatever_happened_in_b
     for sequence in 0..BATCHES {
         // Two of them under way at the same time.
         let [first, second] = [(); 2].map(|()| {
-            let admission = now(world.broker.admit(100))
+            let admission = now(world.broker.admit_alone(100))
                 .expect("there is memory")
                 .expect("there is room");
             world

@@ -151,7 +151,7 @@ impl Run {
         let mut pending = Vec::new();
         for _ in 0..tries {
             let append = append_of(producer, incarnation, &batches);
-            let admitted = now(self.world.broker.admit(100)).expect("there is memory");
+            let admitted = now(self.world.broker.admit_alone(100)).expect("there is memory");
             pending.extend(
                 admitted
                     .and_then(|admission| self.world.broker.append(append, admission))

@@ -7,6 +7,7 @@ use super::{
     stopped_cleanly, tree,
 };
 use crate::{
+    budget::Name,
     env::{
         FileSystem,
         sim::{
@@ -232,7 +233,7 @@ fn a_deleted_topic_that_replay_writes_out_again_is_no_reason_not_to_start() {
     drop(broker);
 
     let small = || Options {
-        memory_bytes: 64 << 10,
+        memory: options().memory.with(Name::Appends, 64 << 10),
         ..options()
     };
     let topics = |disk: &SimDisk| disk.read_dir("/data/topics".as_ref()).expect("it is there");

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use super::{Broker, SimDisk, append, ask, create, fill, ids, now, open_with, opened, options};
 use crate::{
     broker::{Error, Options, Shortage},
+    budget::Name,
     env::{
         FileSystem,
         sim::{
@@ -300,7 +301,7 @@ fn a_start_on_a_full_disk_with_a_long_journal_serves_what_is_in_it() {
     let survived = disk.power_cut(1, CrashMode::KeepAllDurable);
     leave(&survived, 0);
     let small = Options {
-        memory_bytes: 128 << 10,
+        memory: options().memory.with(Name::Appends, 128 << 10),
         ..options()
     };
     let broker = open_with(&survived, 2, small)

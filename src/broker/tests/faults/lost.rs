@@ -517,7 +517,7 @@ fn a_deleted_topic_does_not_return_when_every_checkpoint_is_lost() {
     create(&broker, "gone", 2);
     create(&broker, "t", 1);
     let record = [super::encode_record(0, 100)];
-    let admission = super::now(broker.admit(100))
+    let admission = super::now(broker.admit_alone(100))
         .expect("there is memory")
         .expect("there is room");
     drop(

@@ -62,7 +62,7 @@ fn create(broker: &Broker, topic: &str, partitions: u32) {
 
 /// Asks for one record to be appended to topic `t`.
 fn ask(broker: &Broker, partition: u32, id: u64) -> Result<Pending<Appended>, Error> {
-    let admission = now(broker.admit(VALUE_BYTES)).expect("there is memory")?;
+    let admission = now(broker.admit_alone(VALUE_BYTES)).expect("there is memory")?;
     broker.append(
         append_of("t", Some(partition), &[encode_record(id, VALUE_BYTES)]),
         admission,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Broker, SimDisk, ask, create, fill, ids, now, opened, options, world};
 use crate::{
     broker::{Error, Read, Step},
+    budget::Name,
     env::sim::{CrashMode, Hold, OpKind},
     types::{Durability, Offset, PartitionId, limits},
 };
@@ -165,7 +166,7 @@ fn a_synced_append_makes_durable_what_was_left_unsynced_in_an_earlier_journal_fi
     now(created).expect("an answer").expect("nothing fails");
     // More than one journal file takes, a block each.
     for id in 0..30 {
-        let admission = now(broker.admit(100))
+        let admission = now(broker.admit_alone(100))
             .expect("there is memory")
             .expect("there is room");
         let append = super::append_of("os", Some(0), &[super::encode_record(id, 100)]);
@@ -189,38 +190,12 @@ fn a_synced_append_makes_durable_what_was_left_unsynced_in_an_earlier_journal_fi
 }
 
 #[test]
-fn requests_beyond_the_memory_wait_in_the_order_they_came() {
-    let disk = SimDisk::new(1);
-    let broker = opened(&disk, 1);
-    create(&broker, "t", 1);
-    // Half as much again is counted for what the broker adds.
-    let half = options().memory_bytes / 3 - 2_000;
-    let first = now(broker.admit(half))
-        .expect("there is memory")
-        .expect("there is room");
-    let second = now(broker.admit(half))
-        .expect("there is memory")
-        .expect("there is room");
-    let mut third = Box::pin(broker.admit(half));
-    let mut small = Box::pin(broker.admit(1));
-    assert!(now(&mut third).is_none(), "there is no memory");
-    assert!(now(&mut small).is_none(), "nobody is overtaken");
-    drop(first);
-    assert!(
-        now(&mut third).is_some_and(|admitted| admitted.is_ok()),
-        "there is memory again"
-    );
-    drop(second);
-    assert!(now(&mut small).is_some_and(|admitted| admitted.is_ok()));
-}
-
-#[test]
 fn memory_is_used_until_what_was_appended_is_in_segments() {
     let disk = SimDisk::new(1);
     let broker = opened(&disk, 1);
     create(&broker, "t", 1);
     let mut count = 0;
-    while let Some(admission) = now(broker.admit(super::VALUE_BYTES)) {
+    while let Some(admission) = now(broker.admit_alone(super::VALUE_BYTES)) {
         let append = super::append_of(
             "t",
             Some(0),
@@ -244,11 +219,12 @@ fn memory_is_used_until_what_was_appended_is_in_segments() {
         }
     }
     assert!(
-        count as usize * super::VALUE_BYTES <= options().memory_bytes,
+        count as usize * super::VALUE_BYTES <= options().memory.of(Name::Appends),
         "{count} records are not in segments"
     );
     broker.checkpoint_now().expect("nothing fails");
-    let all = now(broker.admit(options().memory_bytes)).expect("all memory is free again");
+    let all = now(broker.admit_alone(options().memory.of(Name::Appends)))
+        .expect("all memory is free again");
     drop(all);
     assert_eq!(ids(&broker, 0), (0..count).collect::<Vec<_>>());
 }

@@ -278,7 +278,7 @@ impl Scene<'_> {
             } => {
                 let append = append_of(conditions, records);
                 let bytes = append.batches.iter().map(|batch| batch.records.len()).sum();
-                let Some(admitted) = now(self.broker.admit(bytes)) else {
+                let Some(admitted) = now(self.broker.admit_alone(bytes)) else {
                     return Told::Refused;
                 };
                 let pending = admitted.and_then(|admission| self.broker.append(append, admission));

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Options, lock},
+    budget::Name,
     env::sim::{CrashMode, SimClock, SimDisk, SimRandom},
 };
 
@@ -179,7 +180,10 @@ impl Race {
     fn options(&self) -> Options {
         // Tables are due when they have taken a 16th of this, or with half of it in use, a 1,024th.
         Options {
-            key_memory_bytes: [16 << 10, 64 << 10, 1 << 20][(self.seed % 3) as usize],
+            memory: options().memory.with(
+                Name::KeyIndex,
+                [16 << 10, 64 << 10, 1 << 20][(self.seed % 3) as usize],
+            ),
             ..options()
         }
     }

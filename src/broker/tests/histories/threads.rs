@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Options, lock},
+    budget::Name,
     env::sim::{CrashMode, SimClock, SimDisk, SimRandom},
 };
 
@@ -25,7 +26,7 @@ const ACTS: u32 = 150;
 /// Tables that are written out all the time.
 fn small_tables() -> Options {
     Options {
-        key_memory_bytes: 32 << 10,
+        memory: options().memory.with(Name::KeyIndex, 32 << 10),
         ..options()
     }
 }

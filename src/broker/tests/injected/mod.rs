@@ -48,7 +48,7 @@ fn filled() -> (SimDisk, Broker) {
     broker.commit_all();
     now(created).expect("an answer").expect("nothing fails");
     for id in 0..RECORDS {
-        let admission = now(broker.admit(1_000)).expect("an answer");
+        let admission = now(broker.admit_alone(1_000)).expect("an answer");
         let admission = admission.expect("there is room");
         let append = append_of("t", Some(0), &[encode_record(id, 1_000)]);
         let pending = broker.append(append, admission).expect("a good append");

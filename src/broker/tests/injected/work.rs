@@ -8,6 +8,7 @@ use crate::{
         Broker, OpenError, Options,
         tests::world::{below, create, env, now, options},
     },
+    budget::Name,
     env::sim::{SimClock, SimDisk, SimRandom},
 };
 
@@ -48,7 +49,7 @@ pub(super) const PHASES: [Phase; 6] = [
 /// Tables that are due soon, so that there are runs; few files.
 fn small() -> Options {
     Options {
-        key_memory_bytes: 16 << 10,
+        memory: options().memory.with(Name::KeyIndex, 16 << 10),
         ..options()
     }
 }

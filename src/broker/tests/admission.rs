@@ -1,0 +1,92 @@
+//! Who is let in to append, and when.
+
+use std::{future::Future, pin::Pin};
+
+use super::world::{env, now, options};
+use crate::{
+    broker::{Admission, Broker, Error, Flow, Options},
+    budget::Name,
+    env::sim::{SimClock, SimDisk, SimRandom},
+    types::limits::{MAX_BYTES_UNDER_WAY, PRICE_OF_BATCH, PRICE_OF_REQUEST},
+};
+
+type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Admission, Error>> + 'a>>;
+
+const ROOM: usize = 512 << 10;
+
+/// A broker with so much memory for appends.
+fn broker(appends: usize) -> Broker {
+    let clock = SimClock::new(1_700_000_000_000);
+    let options = Options {
+        memory: options().memory.with(Name::Appends, appends),
+        ..options()
+    };
+    let env = env(&SimDisk::new(1), &clock, &SimRandom::new(1));
+    Broker::open_stepped(env, options).expect("nothing fails")
+}
+
+/// The bytes of a request that takes so much memory.
+fn bytes_of(memory: usize) -> usize {
+    (memory - PRICE_OF_BATCH - PRICE_OF_REQUEST) / 3 * 2
+}
+
+fn ask<'a>(broker: &'a Broker, flow: &'a Flow, bytes: usize) -> Waiting<'a> {
+    Box::pin(broker.admit(flow, bytes, 1))
+}
+
+fn is_in(waiting: &mut Waiting<'_>) -> Option<Admission> {
+    now(waiting).map(|admitted| admitted.expect("there is room"))
+}
+
+#[test]
+fn requests_of_one_client_wait_in_the_order_they_came() {
+    let broker = broker(ROOM);
+    let flow = Flow::default();
+    let half = bytes_of(ROOM / 2);
+    let first = is_in(&mut ask(&broker, &flow, half)).expect("there is memory");
+    let second = is_in(&mut ask(&broker, &flow, half)).expect("there is memory");
+    let (mut third, mut small) = (ask(&broker, &flow, half), ask(&broker, &flow, 1));
+    assert!(is_in(&mut third).is_none(), "there is no memory");
+    assert!(is_in(&mut small).is_none(), "nobody is overtaken");
+    drop(first);
+    let third = is_in(&mut third).expect("there is memory again");
+    assert!(is_in(&mut small).is_none());
+    drop(second);
+    assert!(is_in(&mut small).is_some());
+    drop(third);
+}
+
+#[test]
+fn a_small_request_does_not_wait_for_all_large_ones_of_another_client() {
+    let broker = broker(ROOM);
+    let (greedy, polite) = (Flow::default(), Flow::default());
+    let all = ROOM;
+    let first = is_in(&mut ask(&broker, &greedy, all)).expect("there is memory");
+    let mut large: Vec<_> = (0..100).map(|_| ask(&broker, &greedy, all)).collect();
+    assert!(large.iter_mut().all(|waiting| is_in(waiting).is_none()));
+    let mut small = ask(&broker, &polite, 1);
+    assert!(is_in(&mut small).is_none());
+    drop(first);
+    let admitted = is_in(&mut small).expect("it comes before those behind the first");
+    assert!(large.iter_mut().all(|waiting| is_in(waiting).is_none()));
+    drop(admitted);
+    // All come in, one after the other, also where one does not wait any more.
+    drop(large.remove(50));
+    for waiting in &mut large {
+        assert!(is_in(waiting).is_some());
+    }
+}
+
+#[test]
+fn appends_wait_when_so_many_bytes_are_on_their_way_and_memory_is_left() {
+    let broker = broker(4 * MAX_BYTES_UNDER_WAY);
+    let flow = Flow::default();
+    let one = bytes_of(MAX_BYTES_UNDER_WAY);
+    let first = is_in(&mut ask(&broker, &flow, one - 3)).expect("nothing is under way");
+    let second = is_in(&mut ask(&broker, &flow, one)).expect("there is a little room");
+    let mut third = ask(&broker, &flow, 1);
+    assert!(is_in(&mut third).is_none());
+    drop(second);
+    assert!(is_in(&mut third).is_some());
+    drop(first);
+}

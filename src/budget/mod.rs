@@ -1,0 +1,243 @@
+//! The memory that the process may use, divided into named parts.
+//!
+//! `memory.bytes` is the whole. Every [`Part`] has a bound and an owner, who asks it before memory
+//! is used and gives back what is not used any more. So no part can use up what another needs.
+//!
+//! Within a part there is one rule for shares among its [`Holder`]s, which are connections or
+//! readers. Three quarters of a part are open: a holder may have at most as much of them as is left
+//! for all others, so that one alone gets half. The last quarter is kept for those who have little:
+//! each of 1,024 holders always finds room for its [`Part::basic`] share.
+
+#![allow(dead_code, reason = "the parts that are to come use it")]
+
+mod parts;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+pub(crate) use parts::{Given, MIN_BYTES, Name, Sizes, TooLittle, default_bytes};
+
+/// For how many holders there is always room.
+const HOLDERS: usize = 1_024;
+
+/// The whole: one part for each name.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    parts: [Arc<Part>; Name::ALL.len()],
+}
+
+/// Memory for one purpose.
+#[derive(Debug)]
+pub(crate) struct Part {
+    name: Name,
+    bound: usize,
+    used: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One of those who use a part beside each other. Clones are the same holder.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    part: Arc<Part>,
+    has: Arc<AtomicUsize>,
+}
+
+/// Memory that a holder has, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    holder: Holder,
+    bytes: usize,
+}
+
+/// There is not enough left of a part, or not for this holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Short {
+    pub(crate) part: Name,
+}
+
+impl Budget {
+    pub(crate) fn new(sizes: &Sizes) -> Self {
+        Self {
+            parts: Name::ALL.map(|name| Arc::new(Part::new(name, sizes.of(name)))),
+        }
+    }
+
+    pub(crate) fn part(&self, name: Name) -> &Arc<Part> {
+        &self.parts[name as usize]
+    }
+
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().map(Arc::as_ref)
+    }
+}
+
+impl Part {
+    pub(crate) fn new(name: Name, bound: usize) -> Self {
+        Self {
+            name,
+            bound,
+            used: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Name {
+        self.name
+    }
+
+    /// The most that may be used, in bytes.
+    pub(crate) fn bound(&self) -> usize {
+        self.bound
+    }
+
+    /// What is used, in bytes. More than the bound only by what had to be taken.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// The most that was used at a time, in bytes.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::Acquire)
+    }
+
+    /// What is left, in bytes.
+    pub(crate) fn free(&self) -> usize {
+        self.bound.saturating_sub(self.used())
+    }
+
+    /// What each holder may have whatever others have, in bytes, if there are at most 1,024.
+    pub(crate) fn basic(&self) -> usize {
+        (self.bound - self.open()) / HOLDERS
+    }
+
+    /// What nobody has more of than is left, in bytes.
+    fn open(&self) -> usize {
+        self.bound / 4 * 3
+    }
+
+    /// Whether a holder may have so much when so much is used, with that: the rule.
+    fn is_within_share(&self, has: usize, used: usize) -> bool {
+        has <= self.basic() || has <= self.open().saturating_sub(used)
+    }
+
+    /// Another one who uses this part.
+    pub(crate) fn holder(self: &Arc<Self>) -> Holder {
+        Holder {
+            part: Arc::clone(self),
+            has: Arc::default(),
+        }
+    }
+
+    /// Counts what is used already, over the bound too.
+    pub(crate) fn add(&self, bytes: usize) {
+        let used = self.used.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.most.fetch_max(used, Ordering::AcqRel);
+    }
+
+    /// Counts less.
+    pub(crate) fn subtract(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Counts more within the bound; false if there is not enough left.
+    pub(crate) fn add_within_bound(&self, bytes: usize) -> bool {
+        self.add_if(bytes, |_| true)
+    }
+
+    /// Counts more if `allowed` says so of what is used by then.
+    fn add_if(&self, bytes: usize, allowed: impl Fn(usize) -> bool) -> bool {
+        let sum = |used: usize| {
+            used.checked_add(bytes)
+                .filter(|used| *used <= self.bound && allowed(*used))
+        };
+        let added = self
+            .used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, sum);
+        if let Ok(before) = added {
+            self.most.fetch_max(before + bytes, Ordering::AcqRel);
+        }
+        added.is_ok()
+    }
+}
+
+impl Holder {
+    /// What this holder has, in bytes.
+    pub(crate) fn has(&self) -> usize {
+        self.has.load(Ordering::Acquire)
+    }
+
+    /// The part that it uses.
+    pub(crate) fn part(&self) -> &Arc<Part> {
+        &self.part
+    }
+
+    /// Takes memory within the holder's share.
+    pub(crate) fn take(&self, bytes: usize) -> Result<Held, Short> {
+        self.grow(bytes).map(|()| self.held(bytes))
+    }
+
+    /// Takes memory within the part's bound, whatever the share: for what others wait for, or what
+    /// is alone.
+    pub(crate) fn take_beyond_share(&self, bytes: usize) -> Result<Held, Short> {
+        if !self.part.add_within_bound(bytes) {
+            return Err(self.short());
+        }
+        self.has.fetch_add(bytes, Ordering::AcqRel);
+        Ok(self.held(bytes))
+    }
+
+    fn grow(&self, bytes: usize) -> Result<(), Short> {
+        let has = self.has.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let part = &self.part;
+        if part.add_if(bytes, |used| part.is_within_share(has, used)) {
+            return Ok(());
+        }
+        self.has.fetch_sub(bytes, Ordering::AcqRel);
+        Err(self.short())
+    }
+
+    fn held(&self, bytes: usize) -> Held {
+        Held {
+            holder: self.clone(),
+            bytes,
+        }
+    }
+
+    fn short(&self) -> Short {
+        Short {
+            part: self.part.name,
+        }
+    }
+}
+
+impl Held {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes more, within the holder's share.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Short> {
+        self.holder.grow(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Gives back all but so much.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.holder.has.fetch_sub(less, Ordering::AcqRel);
+        self.holder.part.subtract(less);
+        self.bytes -= less;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}

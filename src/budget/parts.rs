@@ -1,0 +1,181 @@
+//! What the parts are, and how the whole is divided where nobody says otherwise.
+
+const MIB: usize = 1 << 20;
+
+/// Least of the whole.
+pub(crate) const MIN_BYTES: usize = 320 * MIB;
+
+/// Most of what is used where nobody says otherwise.
+const MAX_DEFAULT_BYTES: usize = 2_048 * MIB;
+
+/// The share of the machine's memory that is used where nobody says otherwise.
+const SHARE_OF_MACHINE: u64 = 8;
+
+/// The parts are shares of so many.
+const SHARES: usize = 32;
+
+/// A part of the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Requests,
+    Appends,
+    KeyIndex,
+    Reads,
+    Windows,
+    Calls,
+    Catalog,
+}
+
+/// How many bytes each part has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes([usize; Name::ALL.len()]);
+
+/// The sizes that some parts have been given, in the order of [`Name`].
+pub(crate) type Given = [Option<usize>; Name::ALL.len()];
+
+/// What parts have been given leaves too little for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLittle {
+    /// The part for which too little is left.
+    pub(crate) part: Name,
+    /// What is left for all parts that have been given nothing.
+    pub(crate) rest: usize,
+}
+
+impl Name {
+    /// Every part, in the order of [`Name`].
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Requests,
+        Self::Appends,
+        Self::KeyIndex,
+        Self::Reads,
+        Self::Windows,
+        Self::Calls,
+        Self::Catalog,
+    ];
+
+    /// As it is written in settings, `memory.<name>_bytes`, and shown.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Appends => "appends",
+            Self::KeyIndex => "key_index",
+            Self::Reads => "reads",
+            Self::Windows => "windows",
+            Self::Calls => "calls",
+            Self::Catalog => "catalog",
+        }
+    }
+
+    /// What it is for, and what happens when it is used up.
+    pub(crate) fn purpose(self) -> &'static str {
+        match self {
+            Self::Requests => {
+                "Requests while they come in, each with the length that it declares, until the \
+                 broker has admitted them. Beyond, calls are refused as OVERLOADED."
+            }
+            Self::Appends => {
+                "Records from their admission until segments have them; reads of what is new are \
+                 served from it. Beyond, appends wait."
+            }
+            Self::KeyIndex => {
+                "The newest parts of the key indexes. They are written to files from half of it \
+                 on. Beyond, appends wait."
+            }
+            Self::Reads => {
+                "Reads: where they are, and what was read for clients and is not sent. Beyond, \
+                 what waits for clients that do not read is let go and read again later; then \
+                 the read that was stalled longest is ended as READ_STALLED."
+            }
+            Self::Windows => {
+                "What clients may send before it is taken: the HTTP/2 windows of all connections. \
+                 They shrink as connections become more."
+            }
+            Self::Calls => {
+                "Calls that are open, with their headers. Beyond, calls are refused as OVERLOADED."
+            }
+            Self::Catalog => {
+                "Topics, partitions and producers, deleted topics until they are gone. Beyond, \
+                 none are made."
+            }
+        }
+    }
+
+    /// Its share of the whole, of [`SHARES`].
+    fn share(self) -> usize {
+        match self {
+            Self::Appends => 7,
+            Self::Requests | Self::KeyIndex => 5,
+            Self::Reads | Self::Windows | Self::Calls => 4,
+            Self::Catalog => 3,
+        }
+    }
+
+    /// The least that it can do with: for requests and appends that is one of the largest requests
+    /// beside others, for the rest what a small broker takes.
+    pub(crate) fn min_bytes(self) -> usize {
+        match self {
+            Self::Requests => 48 * MIB,
+            Self::Appends => 64 * MIB,
+            Self::KeyIndex | Self::Reads | Self::Windows | Self::Calls | Self::Catalog => 16 * MIB,
+        }
+    }
+}
+
+impl Sizes {
+    /// The default division of so much.
+    pub(crate) fn of_whole(bytes: usize) -> Self {
+        Self(Name::ALL.map(|name| bytes / SHARES * name.share()))
+    }
+
+    /// Divides so much, of which some parts have been given a size: the others share the rest.
+    pub(crate) fn divide(bytes: usize, given: &Given) -> Result<Self, TooLittle> {
+        let rest = bytes.saturating_sub(given.iter().flatten().sum());
+        let shares = Name::ALL
+            .into_iter()
+            .filter(|name| given[*name as usize].is_none());
+        let shares = shares.map(Name::share).sum::<usize>().max(1);
+        let sizes =
+            Name::ALL.map(|name| given[name as usize].unwrap_or(rest / shares * name.share()));
+        let too_little = Name::ALL.into_iter().find(|name| {
+            let is_given = given[*name as usize].is_some();
+            !is_given && sizes[*name as usize] < name.min_bytes()
+        });
+        match too_little {
+            Some(part) => Err(TooLittle { part, rest }),
+            None if sizes.iter().sum::<usize>() > bytes => Err(TooLittle {
+                part: Name::Requests,
+                rest,
+            }),
+            None => Ok(Self(sizes)),
+        }
+    }
+
+    pub(crate) fn of(&self, name: Name) -> usize {
+        self.0[name as usize]
+    }
+
+    /// With another size of one part.
+    pub(crate) fn with(mut self, name: Name, bytes: usize) -> Self {
+        self.0[name as usize] = bytes;
+        self
+    }
+
+    pub(crate) fn whole(&self) -> usize {
+        self.0.iter().sum()
+    }
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self::of_whole(MIN_BYTES)
+    }
+}
+
+/// How much is used where nobody says otherwise, on a machine or in a container with so much
+/// memory: an eighth, within bounds.
+pub(crate) fn default_bytes(machine: u64) -> usize {
+    usize::try_from(machine / SHARE_OF_MACHINE)
+        .unwrap_or(usize::MAX)
+        .clamp(MIN_BYTES, MAX_DEFAULT_BYTES)
+}

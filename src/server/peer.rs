@@ -1,0 +1,45 @@
+//! A client's connection, as far as what it shares with others is concerned.
+
+use tonic::Extensions;
+
+use crate::{
+    broker::Flow,
+    budget::{Budget, Holder, Name},
+};
+
+/// What one connection has of the parts that all connections share. Travels with every request of
+/// it; clones are the same connection.
+#[allow(dead_code, reason = "the parts that are to come use it")]
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// Requests that come in.
+    pub(super) requests: Holder,
+    /// Calls that are open.
+    pub(super) calls: Holder,
+    /// What the client may send before it is taken.
+    pub(super) windows: Holder,
+    /// Reads.
+    pub(super) reads: Holder,
+    /// Its appends, which take turns with those of others.
+    pub(super) appends: Flow,
+}
+
+impl Peer {
+    pub(super) fn new(budget: &Budget) -> Self {
+        Self {
+            requests: budget.part(Name::Requests).holder(),
+            calls: budget.part(Name::Calls).holder(),
+            windows: budget.part(Name::Windows).holder(),
+            reads: budget.part(Name::Reads).holder(),
+            appends: Flow::default(),
+        }
+    }
+}
+
+/// The flow of the connection that a request came by; one of its own where none is known.
+pub(super) fn flow(extensions: &Extensions) -> Flow {
+    extensions
+        .get::<Peer>()
+        .map(|peer| peer.appends.clone())
+        .unwrap_or_default()
+}
