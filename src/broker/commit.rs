@@ -1,9 +1,10 @@
 //! The queue to the journal and the thread at its end.
 //!
 //! What is queued is taken together, written and synced as one, applied in order, and answered. A
-//! commit that finds the journal full stays at the head of the queue until a checkpoint has
-//! released a file. On a full disk there may be no checkpoint for long: then what can be as if it
-//! had never been asked for is refused.
+//! commit that finds the journal full, or its next file not to be opened, stays at the head of the
+//! queue until a checkpoint has released a file, or the file can be opened. On a full disk there may
+//! be no checkpoint for long: then what can be as if it had never been asked for is refused. Nothing
+//! of what waits has been written, so what still does at a stop is refused as well.
 
 use std::{
     collections::VecDeque,
@@ -109,12 +110,15 @@ impl Queue {
 
     /// Refuses what comes and drops what is queued: its outcome is unknown.
     pub(super) fn fail(&self) {
+        drop(self.close_and_take());
+    }
+
+    /// Refuses what comes and takes what is queued.
+    fn close_and_take(&self) -> VecDeque<Commit> {
         let mut state = self.lock();
         state.closed = true;
-        let dropped = std::mem::take(&mut state.commits);
-        drop(state);
-        drop(dropped);
         self.changed.notify_all();
+        std::mem::take(&mut state.commits)
     }
 
     /// Waits until there is a commit; false once it is closed and empty.
@@ -187,9 +191,13 @@ pub(super) struct Committer {
 enum Committed {
     /// The commits taken are durable, applied and answered.
     All,
-    /// The journal is full; nothing was taken.
-    JournalFull,
+    /// The journal cannot go on at the moment; nothing was taken or written. With what a commit is
+    /// to be told that is refused for it.
+    Nothing(Error),
 }
+
+/// How often a stop tries to commit what is left, each time behind a checkpoint.
+const LAST_TRIES: u32 = 2;
 
 impl Committer {
     pub(super) fn new(journal: Journal) -> Self {
@@ -214,11 +222,13 @@ impl Committer {
         if !entries.is_empty() {
             match self.journal.write(&entries, sync) {
                 Ok(()) => {}
-                Err(journal::Error::Full) => {
-                    shared.queue.put_back(commits);
-                    return Ok(Committed::JournalFull);
-                }
                 Err(journal::Error::File(error)) => return Err(error.to_string()),
+                Err(hindered @ (journal::Error::Full | journal::Error::Hindered(_))) => {
+                    shared.queue.put_back(commits);
+                    return Ok(Committed::Nothing(Error::StorageUnavailable {
+                        cause: hindered.to_string(),
+                    }));
+                }
             }
         } else if sync {
             // What an answer tells may have been written without a sync.
@@ -301,52 +311,83 @@ impl Shared {
             done(Err(Error::DiskFull(shortage)));
         }
     }
+
+    /// Refuses all that is queued, and what comes. Nothing of it has been written.
+    fn refuse_rest(&self, cause: &Error) {
+        for commit in self.queue.close_and_take() {
+            (commit.done)(Err(cause.clone()));
+        }
+    }
 }
 
 impl Broker {
     /// The journal thread. What it leaves in the queue when it ends is for
-    /// [`commit_all`](Self::commit_all).
+    /// [`commit_rest`](Self::commit_rest).
     pub(super) fn commit_until_closed(&self) {
-        let mut full_before = false;
-        while self.shared.queue.wait() {
-            match self.commit_or_refuse(&mut full_before) {
-                Some(Committed::All) => {}
-                Some(Committed::JournalFull) if self.shared.housekeeping.is_closed() => break,
-                // A checkpoint is tried again now and then.
-                Some(Committed::JournalFull) => self.shared.housekeeping.pause(),
-                None => break,
-            }
+        let housekeeping = &self.shared.housekeeping;
+        let may_wait = || {
+            // A checkpoint is tried again now and then.
+            housekeeping.pause();
+            !housekeeping.is_closed()
+        };
+        self.commit_while(|| self.shared.queue.wait(), may_wait);
+    }
+
+    /// Commits what is queued when the broker stops, on this thread, and refuses what cannot be
+    /// committed.
+    pub(super) fn commit_rest(&self) {
+        if let Some(cause) = self.commit_queued(LAST_TRIES) {
+            self.shared.refuse_rest(&cause);
         }
     }
 
-    /// Commits all that is queued, on this thread; what can be neither committed nor refused is
-    /// dropped.
-    pub(super) fn commit_all(&self) {
-        let mut full_before = false;
-        while !self.shared.queue.is_empty() {
-            match self.commit_or_refuse(&mut full_before) {
-                Some(Committed::All) => {}
-                Some(Committed::JournalFull) | None => self.shared.queue.fail(),
-            }
-        }
+    /// Commits what is queued, on this thread. If something is left after this many tries, why.
+    pub(super) fn commit_queued(&self, mut tries: u32) -> Option<Error> {
+        let may_wait = || {
+            tries -= 1;
+            tries > 0
+        };
+        self.commit_while(|| !self.shared.queue.is_empty(), may_wait)
     }
 
-    /// Commits what is queued, or finds the journal full: once without a word, as a checkpoint may
-    /// just have released a file. When that is so again, and the disk is full as well, what can be
-    /// taken back is refused, and the rest has to wait.
-    fn commit_or_refuse(&self, full_before: &mut bool) -> Option<Committed> {
-        let step = self.commit_step()?;
-        let is_full = step == Committed::JournalFull;
-        if !std::mem::replace(full_before, is_full) || !is_full {
+    /// Commits as long as `is_any` finds something, and, where the journal cannot go on, `may_wait`
+    /// returns true when it has waited. If something is left in the queue, why.
+    fn commit_while(
+        &self,
+        mut is_any: impl FnMut() -> bool,
+        mut may_wait: impl FnMut() -> bool,
+    ) -> Option<Error> {
+        let mut is_again = false;
+        while is_any() {
+            match self.commit_or_refuse(&mut is_again)? {
+                Committed::All => {}
+                Committed::Nothing(_) if may_wait() => {}
+                Committed::Nothing(cause) => return Some(cause),
+            }
+        }
+        None
+    }
+
+    /// Commits what is queued, or finds that the journal cannot go on: once without a word, as a
+    /// checkpoint may just have released a file. When that is so again, and the disk is full as
+    /// well, what can be taken back is refused, and the rest has to wait. None once storage has
+    /// failed.
+    fn commit_or_refuse(&self, is_again: &mut bool) -> Option<Committed> {
+        let Committed::Nothing(cause) = self.commit_step()? else {
+            *is_again = false;
+            return Some(Committed::All);
+        };
+        if !std::mem::replace(is_again, true) {
             return Some(Committed::All);
         }
         let shortage = *lock(&self.shared.shortage);
         if let Some(shortage) = shortage {
             self.shared.refuse_queued(shortage);
         }
+        let cause = shortage.map_or(cause, Error::DiskFull);
         match self.shared.queue.is_empty() {
             true => Some(Committed::All),
-            false => Some(Committed::JournalFull),
+            false => Some(Committed::Nothing(cause)),
         }
     }
 
@@ -356,9 +397,9 @@ impl Broker {
         let step = lock(&self.committer).step(shared);
         match step {
             Ok(Committed::All) => Some(Committed::All),
-            Ok(Committed::JournalFull) => {
+            Ok(nothing) => {
                 self.wait_for_journal();
-                (!shared.has_failed()).then_some(Committed::JournalFull)
+                (!shared.has_failed()).then_some(nothing)
             }
             Err(reason) => {
                 shared.fail(reason);

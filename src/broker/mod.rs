@@ -230,7 +230,7 @@ impl Broker {
     /// If storage fails; then the next start recovers from the journal.
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_threads();
-        self.commit_all();
+        self.commit_rest();
         self.shared
             .ring
             .give_up(self.shared.applied.load(Ordering::Acquire) + 1);

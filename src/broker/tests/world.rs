@@ -210,7 +210,17 @@ pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
+/// How often a broker without threads tries what the journal thread would try for ever.
+const TRIES: u32 = 1_000;
+
 impl Broker {
+    /// As the journal thread commits what is queued, on this thread: what is queued is answered.
+    pub(super) fn commit_all(&self) {
+        if let Some(cause) = self.commit_queued(TRIES) {
+            panic!("the journal does not go on: {cause}");
+        }
+    }
+
     /// As [`Broker::append_reading`], on this thread.
     pub(super) fn append(
         &self,

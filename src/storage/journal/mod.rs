@@ -3,7 +3,8 @@
 //! A ring of preallocated files. A *write* is one or more entries, gathered, padded to whole blocks
 //! and synced once; it never spans two files. When a file is full the next one is taken: one that a
 //! checkpoint has released, or a new one as long as there are fewer than the most allowed. When
-//! neither is to be had, [`Error::Full`] says so, and nothing was written.
+//! neither is to be had, [`Error::Full`] says so, and if a file cannot be opened for a moment,
+//! [`Error::Hindered`]; nothing was written then.
 //!
 //! Invariants:
 //! - Entries are numbered without gaps, and each carries the checksum of the one before it.
@@ -53,8 +54,12 @@ pub(crate) struct Options {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Every file holds entries that no checkpoint covers. Nothing was written.
-    #[error("the journal is full")]
+    #[error("the journal is full, and no checkpoint has released a file")]
     Full,
+    /// The next file cannot be opened or made at the moment, and nothing is wrong with what is
+    /// stored. Nothing was written.
+    #[error("the journal cannot go on in its next file: {0}")]
+    Hindered(FileError),
     /// The disk failed; what was written may be there or not.
     #[error(transparent)]
     File(#[from] FileError),
@@ -213,13 +218,10 @@ impl Journal {
                         .map_err(FileError::when(Action::Sync, &full.file.path))?;
                     self.durable = self.sequence;
                 }
-                match self.ring.take_next(self.sequence + 1)? {
-                    Some(file) => Ok(Current {
-                        file,
-                        position: BLOCK_BYTES,
-                    }),
-                    None => Err(Error::Full),
-                }
+                Ok(Current {
+                    file: self.ring.take_next(self.sequence + 1)?,
+                    position: BLOCK_BYTES,
+                })
             }
         }
     }

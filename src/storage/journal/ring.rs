@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    io::ErrorKind,
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{
-    OpenError, Options,
+    Error, OpenError, Options,
     found::{self, Covered, Found, Look, State as FileState},
     slots::{self, Slots},
 };
@@ -288,11 +289,12 @@ impl Ring {
     /// in part, a start must not see the rest.
     fn write_zeros(&self, path: &Path) -> Result<(), FileError> {
         self.notes.put(slot_of(path), Use::FREE)?;
-        let file = self
-            .env
-            .files
-            .open(path, Open::Write)
-            .map_err(FileError::when(Action::Open, path))?;
+        let file = match self.env.files.open(path, Open::Write) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return self.make_again(path, Fill::Written);
+            }
+            opened => opened.map_err(FileError::when(Action::Open, path))?,
+        };
         let len = file.len().map_err(FileError::when(Action::Read, path))?;
         for zeros in [0..len.min(BLOCK_BYTES), len.min(BLOCK_BYTES)..len] {
             put_zeros(&*file, zeros).map_err(FileError::when(Action::Write, path))?;
@@ -311,28 +313,25 @@ impl Ring {
         Ok(())
     }
 
-    /// Takes the next file into use, for entries from this sequence on; none if the journal is
-    /// full. Then the file in use is given up: nothing more may be written to it, and a checkpoint
-    /// can release it.
-    pub(super) fn take_next(&self, first_sequence: u64) -> Result<Option<RingFile>, FileError> {
+    /// Takes the next file into use, for entries from this sequence on. If there is none to be had,
+    /// nothing was written, and the file in use is given up: nothing more may be written to it, and
+    /// a checkpoint can release it.
+    pub(super) fn take_next(&self, first_sequence: u64) -> Result<RingFile, Error> {
         let mut state = self.lock();
-        let next = match self.open_next(&mut state) {
-            // Nothing was written: it is as if the journal were full, and is tried again.
+        let Opened { path, handle } = match self.open_next(&mut state) {
+            Ok(next) => {
+                state.is_hindered = false;
+                state.given_up = next.is_none().then_some(first_sequence);
+                next.ok_or(Error::Full)?
+            }
             Err(error) if error.meaning() == Meaning::Passing => {
-                if !state.is_hindered {
+                if !std::mem::replace(&mut state.is_hindered, true) {
                     tracing::warn!(%error, "the journal's next file cannot be opened; appends wait");
                 }
-                state.is_hindered = true;
-                None
+                state.given_up = Some(first_sequence);
+                return Err(Error::Hindered(error));
             }
-            next => {
-                state.is_hindered = false;
-                next?
-            }
-        };
-        state.given_up = next.is_none().then_some(first_sequence);
-        let Some(Opened { path, handle }) = next else {
-            return Ok(None);
+            Err(error) => return Err(error.into()),
         };
         state.blank.remove(&path);
         let header = FileHeader {
@@ -357,11 +356,11 @@ impl Ring {
             first: first_sequence,
             path: path.clone(),
         });
-        Ok(Some(RingFile {
+        Ok(RingFile {
             path,
             handle,
             header,
-        }))
+        })
     }
 
     /// The next file, open, which no call that fails takes out of the ring; none if there is none.
@@ -372,11 +371,14 @@ impl Ring {
         let Some(path) = &state.next else {
             return Ok(None);
         };
-        let handle = self
-            .env
-            .files
-            .open(path, Open::Direct)
-            .map_err(FileError::when(Action::Open, path))?;
+        let handle = match self.env.files.open(path, Open::Direct) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make_again(path, Fill::Reserved)?;
+                self.env.files.open(path, Open::Direct)
+            }
+            opened => opened,
+        };
+        let handle = handle.map_err(FileError::when(Action::Open, path))?;
         Ok(state.next.take().map(|path| Opened { path, handle }))
     }
 
@@ -392,18 +394,19 @@ impl Ring {
             state.free.push_back(path);
         }
         if let Some(path) = state.free.front() {
-            self.ensure_room(path)?;
+            self.ensure_room(path, fill)?;
         }
         Ok(state.free.pop_front())
     }
 
     /// A start that was cut off, or other options, may have left a released file too short.
-    fn ensure_room(&self, path: &Path) -> Result<(), FileError> {
-        let file = self
-            .env
-            .files
-            .open(path, Open::Write)
-            .map_err(FileError::when(Action::Open, path))?;
+    fn ensure_room(&self, path: &Path, fill: Fill) -> Result<(), FileError> {
+        let file = match self.env.files.open(path, Open::Write) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return self.make_again(path, fill);
+            }
+            opened => opened.map_err(FileError::when(Action::Open, path))?,
+        };
         if file.len().map_err(FileError::when(Action::Read, path))? < self.options.file_bytes {
             file.allocate(self.options.file_bytes)
                 .map_err(FileError::when(Action::Reserve, path))?;
@@ -413,13 +416,21 @@ impl Ring {
         Ok(())
     }
 
+    /// Makes a file that is not in use and that somebody has removed. Its note goes first: of a new
+    /// file, a start must not expect what the old one held.
+    fn make_again(&self, path: &Path, fill: Fill) -> Result<(), FileError> {
+        tracing::warn!(path = %path.display(), "a journal file that held nothing needed is gone; another is made");
+        self.notes.put(slot_of(path), Use::FREE)?;
+        self.create(path, fill)
+    }
+
     /// Creates a file with room on disk for all of it, and makes its name durable.
     fn create(&self, path: &Path, fill: Fill) -> Result<(), FileError> {
         let files = &*self.env.files;
         let file = match files.open(path, Open::Create) {
             Ok(file) => file,
             // A start that was cut off left it.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => files
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => files
                 .open(path, Open::Write)
                 .map_err(FileError::when(Action::Open, path))?,
             Err(error) => return Err(FileError::when(Action::Create, path)(error)),

@@ -4,12 +4,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{append, create, fill, ids, open_with, opened, options};
+use super::{append, ask, create, fill, ids, now, open_with, opened, options, world};
 use crate::{
-    broker::Broker,
+    broker::{Broker, Error, lock},
     env::{
         FileSystem, Open,
-        sim::{CrashMode, Fault, OpKind, SimDisk, fault::EMFILE},
+        sim::{
+            CrashMode, Fault, OpKind, SimDisk,
+            fault::{EACCES, EMFILE, ENOMEM},
+        },
     },
     types::Offset,
 };
@@ -84,6 +87,55 @@ fn a_next_file_that_cannot_be_opened_for_a_moment_is_waited_for() {
         let disk = disk.power_cut(1, CrashMode::LoseUnsynced);
         assert!(starts_with_everything(&disk, 2, "after a crash"));
     }
+}
+
+#[test]
+fn a_stop_says_of_what_waits_for_the_next_file_that_it_is_not_stored() {
+    for errno in [EMFILE, ENOMEM, EACCES] {
+        let disk = SimDisk::new(1);
+        let broker = opened(&disk, 1);
+        create(&broker, "t", 1);
+        fill(&broker, 0, 10);
+        let left = lock(&broker.committer).leave_journal_file();
+        left.expect("nothing fails");
+        let fault = Fault::on(OpKind::Open).in_path(".journal").errno(errno);
+        disk.inject(fault.for_ever());
+        let appended = ask(&broker, 0, 10).expect("it is queued");
+        broker.close().expect("nothing fails but the next file");
+        let answer = now(appended).expect("an answer");
+        assert!(
+            matches!(answer, Err(Error::StorageUnavailable { .. })),
+            "{errno}: {answer:?}"
+        );
+        disk.clear_faults();
+        drop(broker);
+        let broker = opened(&disk, 2);
+        assert_eq!(ids(&broker, 0), (0..10).collect::<Vec<_>>(), "{errno}");
+        fill(&broker, 10, 11);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_thread_waits_for_a_next_file_for_as_long_as_it_cannot_be_opened() {
+    let disk = SimDisk::new(1);
+    let broker = Broker::open(world(&disk, 1), options()).expect("nothing fails");
+    let created = broker.create_topic("t", 1, &[].into());
+    created.expect("a good name").await.expect("nothing fails");
+    let left = lock(&broker.committer).leave_journal_file();
+    left.expect("nothing fails");
+    let fault = Fault::on(OpKind::Open).in_path(".journal").errno(EMFILE);
+    disk.inject(fault.for_ever());
+    let mut appended = ask(&broker, 0, 0).expect("it is queued");
+    // More than a stop tries.
+    while disk.stats().faults.values().sum::<u64>() < 8 {
+        assert!(now(&mut appended).is_none(), "answered: it is not stored");
+        std::thread::yield_now();
+    }
+    disk.clear_faults();
+    appended.await.expect("the file can be opened");
+    broker.close().expect("nothing fails");
+    drop(broker);
+    assert_eq!(ids(&opened(&disk, 2), 0), [0]);
 }
 
 #[test]

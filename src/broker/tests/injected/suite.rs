@@ -25,14 +25,8 @@ const ERRORS: [i32; 8] = [
     fault::ETIMEDOUT,
 ];
 
-/// The files of topics.
-const TOPICS: &str = "/topics/";
-
-/// Where single calls fail: of a start everywhere, journal and checkpoint included; behind it in the
-/// files of topics, since little else is opened or read then.
-fn place(at_start: bool) -> &'static str {
-    if at_start { "/data" } else { TOPICS }
-}
+/// Where: in all files, those of the journal and the checkpoint included.
+const PLACE: &str = "/data";
 
 /// What runs have come to.
 #[derive(Debug, Default)]
@@ -138,7 +132,7 @@ fn count_calls(begun: &Begun, phase: Phase) -> Vec<(OpKind, bool, u64)> {
     counts
 }
 
-/// Each call fails once, or with some that follow.
+/// Each call fails with each error, once or with some that follow.
 fn fail_each_call(phase: Phase, seen: &mut Seen) {
     for seed in [1, 2] {
         let begun = begin(seed);
@@ -147,13 +141,10 @@ fn fail_each_call(phase: Phase, seen: &mut Seen) {
             if at_start && phase != Phase::Reads {
                 continue;
             }
-            // Of many calls some, with every error in turn.
-            let step = (calls / 40).max(1);
-            for (turn, nth) in (1..=calls).step_by(step as usize).enumerate() {
-                for which in 0..4 {
-                    let errno = ERRORS[(turn + 2 * which + turn / ERRORS.len()) % ERRORS.len()];
-                    let times = [1, 3, 200][(turn + which) % 3];
-                    let fault = Fault::on(kind).in_path(place(at_start)).errno(errno);
+            for nth in 1..=calls {
+                for (which, errno) in (0..).zip(ERRORS) {
+                    let times = [1, 3, 200][(nth + which) as usize % 3];
+                    let fault = Fault::on(kind).in_path(PLACE).errno(errno);
                     let fault = fault.nth(nth).times(times);
                     run(&begun, phase, &[fault], at_start, errno, seen);
                 }
@@ -170,7 +161,7 @@ fn fail_here_and_there(phase: Phase, seen: &mut Seen) {
             for (one_in, at_start) in [(2, false), (5, false), (20, false), (100, true)] {
                 let fault = |(nth, kind): (u64, OpKind)| {
                     let chance = seed * 1_000 + turn * 100 + one_in + nth;
-                    let fault = Fault::on(kind).in_path(TOPICS).errno(errno);
+                    let fault = Fault::on(kind).in_path(PLACE).errno(errno);
                     fault.for_ever().one_in(one_in, chance)
                 };
                 let faults: Vec<Fault> = (0..).zip(KINDS).map(fault).collect();

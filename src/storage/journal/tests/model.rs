@@ -75,7 +75,7 @@ impl Model {
                     .write(&slices, true)
                     .expect("a checkpoint has released a file");
             }
-            Err(Error::File(error)) => panic!("{error}"),
+            Err(Error::Hindered(error) | Error::File(error)) => panic!("{error}"),
         }
         self.written.extend(group);
     }

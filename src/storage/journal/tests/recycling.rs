@@ -225,3 +225,30 @@ fn a_scrub_that_failed_gives_files_back_when_it_is_tried_again() {
     ring.release_before(2);
     write(&mut journal, 31..=40, 100);
 }
+
+#[test]
+fn a_file_that_held_nothing_needed_and_is_gone_is_made_again() {
+    let dir = Dir::with_files(4);
+    let (ring, mut journal) = dir.journal(Tip::default());
+    let mut written = write(&mut journal, 1..=60, 100);
+    written.drain(..45);
+    ring.release_before(4);
+    let remove = |number| {
+        let path = dir.file(number);
+        dir.env.files.remove_file(&path).expect("it is there");
+    };
+    (1..=3).for_each(remove);
+    ring.prepare_next().expect("another is made");
+    remove(1);
+    // Enough for all of them.
+    written.extend(write(&mut journal, 61..=105, 100));
+    assert_eq!(ring.fill(), (4, 4));
+    assert_eq!(found(&dir.replay(4, Some(45))), sound(&written));
+
+    ring.release_before(7);
+    remove(1);
+    ring.begin_scrub().expect("another is made");
+    ring.scrub().expect("the disk takes it");
+    written.extend(write(&mut journal, 106..=150, 100));
+    assert_eq!(found(&dir.replay(7, Some(90))), sound(&written[45..]));
+}
