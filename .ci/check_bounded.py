@@ -10,12 +10,13 @@ Usage: check_bounded.py --compare BEFORE AFTER DIR: how much memory two binaries
 """
 
 import collections
+import contextlib
 import dataclasses
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 from broker import Broker, check, say
@@ -29,11 +30,14 @@ COMPARED_BYTES = 10_240 * MIB
 BASE_SECONDS = 4
 LOAD_SECONDS = 7
 PEAK_SECONDS = 3
+COMPARED_SECONDS = 12
 # Memory is back within this time, but for a fifth of what an idle broker has, and caches.
 BACK_SECONDS = 30
 CACHE_BYTES = 48 * MIB
 SLOWER, SLOWER_SECONDS = 3, 0.010
 OVERLOAD, GOODPUT, NORMAL_SECONDS = 5, 0.8, 5
+# How many connections say hello and nothing further, in a comparison.
+IDLE_CONNECTIONS = 990
 # So many calls of the polite client in a row are normal again.
 NORMAL_CALLS = 10
 # Of a topic, and of all; the polite client has one more.
@@ -161,14 +165,26 @@ LOADS = {
     "producers": Load("producers", prepare_nothing(number=150_000), seconds=15),
     "producer-partitions": Load("producer-partitions", prepare_producer_partitions, seconds=15),
     "topics": Load("topics", prepare_nothing(partitions=9_000, at_a_time=2)),
-    "wide-appends": Load("wide-appends", prepare_wide_appends(300), seconds=14),
+    "wide-appends": Load("wide-appends", prepare_wide_appends(1_000), seconds=14),
     "open-calls": Load("open-calls", prepare_nothing(connections=900, calls=256)),
     "overload-100": Load("overload", prepare_overload(100)),
     "overload-1000": Load("overload", prepare_overload(1_000)),
     "overload-1000000": Load("overload", prepare_overload(1_000_000)),
     "resets": Load("resets", prepare_nothing(connections=4)),
     "turned-away": Load("turned-away", prepare_nothing(connections=1_000, knocking=8), operator=True),
+    "idle-connections": Load("idle-connections", prepare_nothing(connections=IDLE_CONNECTIONS)),
     "tiny-batches": Load("wide-appends", prepare_tiny_batches),
+}
+
+
+# Of these the memory is compared: at most this part of what the build before takes, or so many bytes.
+IDLE = "idle-connections"
+COMPARED = {
+    "followers": 1 / 20,
+    "stalled-reads": 1 / 10,
+    "slow-reads": 1 / 10,
+    "stalled-megabytes": 64 * MIB,
+    IDLE: IDLE_CONNECTIONS * 20_000,
 }
 
 
@@ -192,22 +208,27 @@ def limited(bytes_of_data, before):
     return limit if before else [*limit, "env", f"TAFFRAIL_MEMORY_BYTES={BUDGET_BYTES}"]
 
 
+@contextlib.contextmanager
+def data_dir(folder):
+    with tempfile.TemporaryDirectory(dir=folder, prefix="bounded-", ignore_cleanup_errors=True) as data:
+        yield pathlib.Path(data, "data")
+
+
 class Trial:
     """One load on one broker."""
 
     def __init__(self, binary, folder, name, before):
         self.binary, self.stubs = binary, folder / "stubs"
-        self.data = folder / "bounded" / name
+        self.folder = folder
         self.name, self.load = name, LOADS[name]
         self.before = before
         self.problems = []
 
     def run(self):
         """What does not hold."""
-        shutil.rmtree(self.data, ignore_errors=True)
-        self.data.mkdir(parents=True)
         began = time.monotonic()
-        with Broker(self.binary, self.data / "data", limited(LIMIT_BYTES, self.before)) as broker:
+        limit = limited(LIMIT_BYTES, self.before)
+        with data_dir(self.folder) as data, Broker(self.binary, data, limit) as broker:
             client = Client(self.stubs, broker.address)
             client.create("polite")
             given = self.load.prepare(client)
@@ -220,7 +241,6 @@ class Trial:
             finally:
                 polite.stop()
                 self.memory.stop()
-        shutil.rmtree(self.data)
         say(f"{self.name}: {self.said}; {time.monotonic() - began:.0f} s{'; FAILED' if self.problems else ''}")
         for problem in self.problems:
             say(f"    {problem}")
@@ -321,6 +341,39 @@ class Trial:
         for kind, times in kinds.items():
             if times > 1 + seconds // 60:
                 self.problem(f"the log says {times} times: {kind}")
+
+
+def compare(before, after, folder):
+    """How much memory two binaries take for the same loads, in turns, with their settings as they come."""
+    folder = pathlib.Path(folder).resolve()
+    failed = []
+    say(f"{'most, and 30 s later, beyond idle':<36}{'before':>24}{'after':>24}")
+    for name, allowed in COMPARED.items():
+        (was, was_later), (now, now_later) = (measure(binary, folder, name) for binary in [before, after])
+        say(f"{name:<36}{mib(was):>12}{mib(was_later):>12}{mib(now):>12}{mib(now_later):>12}  {was / max(now, 1):.1f} times")
+        if now > (allowed * was if allowed < 1 else allowed):
+            failed.append(name)
+    check(not failed, f"more memory than allowed: {', '.join(failed)}")
+
+
+def measure(binary, folder, name):
+    """What a load takes at most beyond what an idle broker has, and what of it is left after 30 s."""
+    load = LOADS[name]
+    with data_dir(folder) as data, Broker(binary, data, limited(COMPARED_BYTES, True)) as broker:
+        client = Client(folder / "stubs", broker.address)
+        given = load.prepare(client)
+        client.channel.close()
+        time.sleep(1)
+        memory = Memory(broker.process.pid)
+        idle = memory.now["RssAnon"]
+        memory.forget()
+        run_load(folder / "stubs", load.generator, broker.address, COMPARED_SECONDS, given)
+        most = memory.most["RssAnon"]
+        time.sleep(BACK_SECONDS)
+        left = memory.now["RssAnon"]
+        memory.stop()
+        check(broker.process.poll() is None, f"{name}: {binary} has died with code {broker.process.poll()}")
+    return most - idle, left - idle
 
 
 def allowed_for(base):

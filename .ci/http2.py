@@ -99,6 +99,17 @@ class Frames(asyncio.Protocol):
         del self.rest[:at]
 
 
+class End:
+    """How a call ends, for one who may have stopped waiting for it."""
+
+    def __init__(self):
+        self.known = asyncio.get_running_loop().create_future()
+
+    def set(self, succeeded):
+        if not self.known.done():
+            self.known.set_result(succeeded)
+
+
 class Connection(Frames):
     """A client's connection."""
 
@@ -215,11 +226,11 @@ class Connection(Frames):
 
     async def call(self, headers, body):
         """A whole call: whether it succeeded, None if the connection ended."""
-        ended = asyncio.get_running_loop().create_future()
-        stream = self.begin(headers, ended.set_result)
+        ended = End()
+        stream = self.begin(headers, ended.set)
         if not await self.send(stream, body, END_STREAM) and not self.lost.done():
             self.reset(stream)
-        return await ended
+        return await ended.known
 
     def reset(self, stream):
         self.ends.pop(stream, None)

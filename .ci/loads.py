@@ -114,11 +114,20 @@ async def for_ever():
 
 async def followers(address, counts, topic, partitions, readers):
     """Many read everything of a topic with many partitions, as fast as it comes."""
-    follow = encode(log_pb2.ReadRequest(topic=topic, follow=True))
-    for connection in await open_connections(address, readers):
-        connection.call_at_once(READ, follow)
+    for connection in await raw_reads(address, topic, readers):
+        asyncio.get_running_loop().add_reader(connection, discard, connection)
     writer = await connect(address)
     await repeat(writer, counts, APPEND, wide_appends_of([topic], partitions, 100), 2)
+
+
+def discard(connection):
+    """Takes what has come. Nothing is looked at: the window lasts for the whole load."""
+    try:
+        ended = not connection.recv(MIB)
+    except OSError as error:
+        ended = not isinstance(error, BlockingIOError)
+    if ended:
+        asyncio.get_running_loop().remove_reader(connection)
 
 
 async def stalled_reads(address, counts, topic, connections, calls):
@@ -132,19 +141,25 @@ async def stalled_reads(address, counts, topic, connections, calls):
 
 async def slow_reads(address, counts, topic, readers):
     """Each on a connection of its own, of which a byte a second is taken."""
+    held = await raw_reads(address, topic, readers)
+    while True:
+        for connection in held:
+            take_a_byte(connection)
+        await asyncio.sleep(SLOW_SECONDS)
+
+
+async def raw_reads(address, topic, readers):
+    """Reads that follow, each on a socket of its own that grants all that it can."""
     follow = encode(log_pb2.ReadRequest(topic=topic, follow=True))
     opening = http2.PREFACE + http2.settings(window=http2.LARGEST_WINDOW)
     opening += http2.window_update(0, http2.LARGEST_WINDOW - http2.DEFAULT_WINDOW)
     opening += http2.frame(http2.HEADERS, http2.END_HEADERS, 1, READ)
     opening += http2.frame(http2.DATA, http2.END_STREAM, 1, follow)
-    sockets = []
+    held = []
     for _ in range(readers):
-        sockets.append(await raw_connection(address))
-        sockets[-1].send(opening)
-    while True:
-        for connection in sockets:
-            take_a_byte(connection)
-        await asyncio.sleep(SLOW_SECONDS)
+        held.append(await raw_connection(address))
+        held[-1].send(opening)
+    return held
 
 
 def take_a_byte(connection):
@@ -175,10 +190,10 @@ async def unfinished_requests(address, counts, topic, connections, calls):
 
     async def sender(connection):
         for body in itertools.chain(bodies, itertools.repeat(bodies[-1])):
-            ended = asyncio.get_running_loop().create_future()
-            stream = connection.begin(APPEND, ended.set_result)
+            ended = http2.End()
+            stream = connection.begin(APPEND, ended.set)
             await connection.send(stream, body)
-            done(await ended)
+            done(await ended.known)
             if connection.lost.done():
                 return
             await asyncio.sleep(0.01)
@@ -334,14 +349,12 @@ async def turned_away(address, counts, connections, knocking):
 async def overload(address, counts, topic, size, rate):
     """Appends of one record: as many as are answered (`rate` is null), or so many a second, whatever is refused."""
     small = size < 100_000
-    held = await open_connections(address, 8 if rate is None else 40)
+    held = await open_connections(address, 16 if rate is None else 40)
     body = append(topic, [0], size)
     if small:
-        at_a_time = 64 if rate is None else CALLS - 6
-        await offer_small(held, body, counts, rate, at_a_time)
+        await offer_small(held, body, counts, rate, CALLS - 6)
     else:
-        at_a_time = 4 if rate is None else 16
-        await offer_large(held, body, counts, rate, at_a_time)
+        await offer_large(held, body, counts, rate, 2 if rate is None else 16)
 
 
 async def ticks(rate):
