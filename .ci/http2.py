@@ -239,15 +239,14 @@ class Connection(Frames):
 
 
 async def connect(address, **options):
-    """A connection on which the server has said its settings; None where it has closed instead."""
+    """A connection on which the server has said its settings; a ConnectionError where it has closed instead."""
     host, port = address.split(":")
-    try:
-        made = lambda: Connection(**options)
-        _, connection = await asyncio.get_running_loop().create_connection(made, host, int(port))
-    except OSError:
-        return None
+    made = lambda: Connection(**options)
+    _, connection = await asyncio.get_running_loop().create_connection(made, host, int(port))
     await connection.ready.wait()
-    return None if connection.lost.done() else connection
+    if connection.lost.done():
+        raise ConnectionResetError("closed before any settings")
+    return connection
 
 
 ANSWER_HEADERS = b"\x88" + literal(b"content-type", b"application/grpc")

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import os
 import resource
 import socket
@@ -38,6 +39,8 @@ def main():
         asyncio.run(sink(address, rest[0] == "True"))
         return
     os.nice(19)
+    # It warns of what is written to a connection that the server has just closed.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     counts = {"ok": 0, "refused": 0, "broken": 0}
@@ -104,8 +107,9 @@ async def repeat(connection, counts, headers, bodies, calls):
 
 
 async def open_connections(address, number, **options):
-    opened = await asyncio.gather(*(connect(address, **options) for _ in range(number)))
-    return [connection for connection in opened if connection]
+    """As many connections, or as many of them as the server takes."""
+    opened = await asyncio.gather(*(connect(address, **options) for _ in range(number)), return_exceptions=True)
+    return [connection for connection in opened if not isinstance(connection, Exception)]
 
 
 async def for_ever():
@@ -319,9 +323,6 @@ async def resets(address, counts, connections):
     async def flood():
         while True:
             connection = await connect(address)
-            if not connection:
-                await asyncio.sleep(0.01)
-                continue
             while not connection.lost.done():
                 for _ in range(100):
                     connection.reset(connection.begin(APPEND_STREAM))
@@ -339,9 +340,9 @@ async def turned_away(address, counts, connections, knocking):
 
     async def knock():
         while True:
-            await connect(address)
+            with contextlib.suppress(OSError):
+                await connect(address)
             counts["refused"] += 1
-            await asyncio.sleep(0)
 
     await asyncio.gather(*(knock() for _ in range(knocking)))
 
