@@ -85,7 +85,7 @@ impl<U: Message + Received + Default> codec::Decoder for Decoder<U> {
         if let Some(fields) = U::FIELDS {
             fields
                 .check(&encoded)
-                .map_err(|unknown| Status::internal(unknown.to_string()))?;
+                .map_err(|refused| Status::internal(refused.to_string()))?;
         }
         U::decode(encoded)
             .map(Some)

@@ -7,6 +7,8 @@
 
 use prost::encoding::{self, DecodeContext, WireType};
 
+use crate::types::limits::MAX_ELEMENTS;
+
 /// A message that can be received.
 pub trait Received {
     /// The fields that it has, if it may have no others: it is a request to the broker.
@@ -22,14 +24,26 @@ pub struct Fields {
     known: &'static [(u32, Option<&'static Fields>)],
 }
 
-/// A field that a message does not have.
+/// Why a request is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "field {field} of {message} is unknown to this broker; the client's .proto files are newer"
-)]
-pub struct UnknownField {
-    message: &'static str,
-    field: u32,
+pub enum NotDecoded {
+    /// It has a field that its message does not have.
+    #[error(
+        "field {field} of {message} is unknown to this broker; the client's .proto files are newer"
+    )]
+    UnknownField {
+        /// The message's name.
+        message: &'static str,
+        /// The number of the field.
+        field: u32,
+    },
+    /// It has more texts, byte strings and messages than any request needs. Each takes many times
+    /// its bytes when it is decoded.
+    #[error("{message} has more than {MAX_ELEMENTS} elements; split it")]
+    TooManyElements {
+        /// The message's name.
+        message: &'static str,
+    },
 }
 
 impl Fields {
@@ -39,8 +53,17 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// The first field that is not known.
-    pub fn check(&self, encoded: &[u8]) -> Result<(), UnknownField> {
+    /// The first field that is not known, or that there are too many elements.
+    pub fn check(&self, encoded: &[u8]) -> Result<(), NotDecoded> {
+        // An append bounds its own while it is decoded, and says which are too many.
+        let room = match self.message {
+            "AppendRequest" => usize::MAX,
+            _ => MAX_ELEMENTS,
+        };
+        self.check_within(encoded, &mut { room })
+    }
+
+    fn check_within(&self, encoded: &[u8], room: &mut usize) -> Result<(), NotDecoded> {
         let mut rest = encoded;
         while !rest.is_empty() {
             let Ok((field, wire_type)) = encoding::decode_key(&mut rest) else {
@@ -48,14 +71,17 @@ impl Fields {
             };
             let Some((_, within)) = self.known.iter().find(|(known, _)| *known == field) else {
                 let message = self.message;
-                return Err(UnknownField { message, field });
+                return Err(NotDecoded::UnknownField { message, field });
             };
             if wire_type == WireType::LengthDelimited {
                 let Some(bytes) = take_bytes(&mut rest) else {
                     return Ok(());
                 };
+                *room = room.checked_sub(1).ok_or(NotDecoded::TooManyElements {
+                    message: self.message,
+                })?;
                 if let Some(within) = within {
-                    within.check(bytes)?;
+                    within.check_within(bytes, room)?;
                 }
             } else if encoding::skip_field(wire_type, field, &mut rest, DecodeContext::default())
                 .is_err()

@@ -81,6 +81,10 @@ pub const MAX_RESPONSE_BYTES: usize = 1 << 20;
 /// Most keys, and most types, in one filter.
 pub const MAX_FILTER_VALUES: usize = 1_000;
 
+/// Most texts, byte strings and messages in one request that is no append: a read of 10,000
+/// partitions with a filter has fewer than half as many.
+pub const MAX_ELEMENTS: usize = 65_536;
+
 /// Most topics in one page of a listing.
 pub const MAX_TOPICS_PER_PAGE: usize = 1_000;
 

@@ -107,3 +107,26 @@ fn what_is_no_protobuf_is_left_to_those_who_decode_it() {
         assert!(AppendRequest::decode(encoded).is_err(), "{encoded:?}");
     }
 }
+
+#[test]
+fn a_request_with_more_elements_than_any_needs_is_refused_before_it_is_decoded() {
+    let texts = |count: usize| holding(2, &[]).repeat(count);
+    let read = |types: usize| {
+        let filter = Filter {
+            keys: vec![Bytes::new(); types],
+            types: Vec::new(),
+        };
+        let filter = Some(filter);
+        let read = ReadRequest {
+            filter,
+            ..ReadRequest::default()
+        };
+        read.encode_to_vec()
+    };
+    // The filter is one of them.
+    assert_eq!(check::<ReadRequest>(&read(65_535)), Ok(()));
+    let refused = check::<ReadRequest>(&read(65_536)).unwrap_err();
+    assert!(refused.contains("more than 65536 elements"), "{refused}");
+    // An append keeps one more than it may have, and says what is too many.
+    assert_eq!(check::<AppendRequest>(&texts(100_000)), Ok(()));
+}
