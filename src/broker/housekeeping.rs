@@ -6,26 +6,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::ErrorKind,
-    path::Path,
     sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use super::{
     Broker, Error, Shared,
+    deletion::{remove_deleted, rename_topic},
     keys::Freeze,
     lock,
     state::{PartitionRef, Topic},
 };
 use crate::{
-    env::{FileSystem, Open},
     storage::{
         checkpoint,
         fault::Meaning,
-        files::{
-            Action, FileError, ensure_dir, remove_file, remove_tree, replace_file, sync_parent,
-        },
+        files::{Action, FileError, ensure_dir, replace_file},
         format::{
             checkpoint::{Checkpoint, Topic as CheckpointTopic},
             topic_file::TopicFile,
@@ -163,6 +159,7 @@ impl Housekeeper {
         let due = applied > self.checkpointed
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
         let due = due || shared.key_memory.is_pressed() || shared.is_stored_time_old();
+        let due = due || (shared.is_short_of_room() && self.has_what_to_remove(shared));
         shared.tick_producers(now.saturating_sub(std::mem::replace(&mut self.ticked_at, now)));
         if now.saturating_sub(self.looked_at) >= ROUND {
             self.looked_at = now;
@@ -364,6 +361,12 @@ impl Housekeeper {
         }
     }
 
+    /// Whether a checkpoint lets files be removed.
+    fn has_what_to_remove(&self, shared: &Shared) -> bool {
+        let is_left = !self.trimmed.is_empty() || !self.renamed.is_empty();
+        is_left || shared.has_what_to_remove()
+    }
+
     /// Removes what the checkpoint on disk does not need.
     fn remove_leftovers(&mut self, shared: &Shared) -> Result<(), FileError> {
         while let Some((at, segments)) = self.trimmed.last() {
@@ -377,58 +380,6 @@ impl Housekeeper {
             self.renamed.pop();
         }
         Ok(())
-    }
-}
-
-/// Renames a topic's directory if it has one under its own name. Where that cannot be, as in the
-/// lower layer of an overlay file system, a file of the new name says that the topic is deleted.
-///
-/// If there is something of the new name, that says it already: the directory was renamed before,
-/// and this is another, which a start made of what is in the journal.
-fn rename_topic(shared: &Shared, id: TopicId) -> Result<(), FileError> {
-    let files = &*shared.env.files;
-    let (from, to) = (shared.dir.topic(id), shared.dir.deleted_topic(id));
-    let is_there = |path: &Path| {
-        files
-            .exists(path)
-            .map_err(FileError::when(Action::LookFor, path))
-    };
-    if is_there(&from)? && !is_there(&to)? {
-        match files.rename(&from, &to) {
-            Err(error) if error.kind() == ErrorKind::CrossesDevices => mark_deleted(files, &to)?,
-            renamed => renamed.map_err(FileError::when(Action::Rename, &to))?,
-        }
-    }
-    shared.segments.forget_below(&from);
-    Ok(())
-}
-
-/// Creates the file that says that a topic is deleted.
-fn mark_deleted(files: &dyn FileSystem, mark: &Path) -> Result<(), FileError> {
-    match files.open(mark, Open::Create) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            Err(FileError::when(Action::Create, mark)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes the files of a deleted topic, and then what says that it is deleted.
-fn remove_deleted(shared: &Shared, id: TopicId) -> Result<(), FileError> {
-    let files = &*shared.env.files;
-    let (own, deleted) = (shared.dir.topic(id), shared.dir.deleted_topic(id));
-    let is_gone = shared.topics().find_by_id(id).is_none();
-    let own_is_there = files
-        .exists(&own)
-        .map_err(FileError::when(Action::LookFor, &own))?;
-    if is_gone && own_is_there {
-        remove_tree(files, &own)?;
-        // Nothing of the topic may come back without what says that it is deleted.
-        sync_parent(files, &own)?;
-    }
-    match files.read_dir(&deleted) {
-        Err(error) if error.kind() == ErrorKind::NotADirectory => remove_file(files, &deleted),
-        _ => remove_tree(files, &deleted),
     }
 }
 

@@ -22,6 +22,7 @@ mod append;
 mod clock;
 mod commit;
 mod conditions;
+mod deletion;
 mod entities;
 mod erasure;
 mod error;

@@ -1,8 +1,8 @@
 //! Room on the disk: how much is to be left there, and what there is too little of.
 
-use std::{fmt, io::ErrorKind};
+use std::{fmt, io::ErrorKind, sync::Arc};
 
-use super::{Broker, Error, Shared, lock};
+use super::{Broker, Error, Shared, lock, state::Topic};
 use crate::storage::{
     fault::Meaning,
     files::{Action, FileError},
@@ -76,6 +76,29 @@ impl Shared {
             reserve,
         }));
         Ok(())
+    }
+
+    /// Whether appends are refused because the disk has too little room.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        lock(&self.shortage).is_some()
+    }
+
+    /// Where there is too little room, has that made which something that was just deleted or
+    /// trimmed takes: by a checkpoint, for which housekeeping would wait otherwise.
+    pub(super) fn make_room_soon(&self) {
+        if self.is_short_of_room() {
+            self.housekeeping.ring();
+        }
+    }
+
+    /// Whether there are deleted topics, or trimmed segments of which everything is kept that is
+    /// to be kept: the next checkpoint lets them be removed.
+    pub(super) fn has_what_to_remove(&self) -> bool {
+        let has_retired = |topic: &Arc<Topic>| {
+            let mut partitions = topic.partitions.iter();
+            partitions.any(|partition| lock(&partition.log).has_retired())
+        };
+        !self.topics().deleted.is_empty() || self.all_topics().iter().any(has_retired)
     }
 
     /// How much room there is, if the file system says so. Only that the directory is gone is an

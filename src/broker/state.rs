@@ -332,6 +332,7 @@ impl Shared {
             } => self.add_topic(*topic, *seed, name, *partitions, settings, logs),
             Change::Delete { topic } => {
                 self.remove_topic(*topic);
+                self.make_room_soon();
                 Ok(())
             }
             Change::Alter { topic, settings } => {
@@ -357,6 +358,7 @@ impl Shared {
                     lock(&found.partition().log).trim(*before);
                     found.topic.file_is_stale.store(true, Ordering::Relaxed);
                 }
+                self.make_room_soon();
                 Ok(())
             }
             Change::OpenProducer {

@@ -99,6 +99,8 @@ impl Shared {
         // it knew is lost, and not unknown.
         let number = number.max(log.retired_file());
         log.retire(trimmed.end, number);
+        drop(log);
+        self.make_room_soon();
         Ok(())
     }
 

@@ -262,6 +262,11 @@ impl Log {
         taken
     }
 
+    /// Whether there are segments to be taken by [`take_retired`](Self::take_retired).
+    pub(crate) fn has_retired(&self) -> bool {
+        self.leaving < self.retired.len()
+    }
+
     /// Takes note that these segments, which were taken, are being removed.
     fn leave(&mut self, segments: &[Sealed]) {
         let before = self.retired.len();
