@@ -23,6 +23,10 @@ use crate::{
     storage::files::read_file,
 };
 
+/// Most threads that wait for files at a time, beside those that do not. Each has a stack of 2 MiB,
+/// of which little is ever used; reads beyond wait for one of them.
+const READING_THREADS: usize = 32;
+
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     let env = Env::system();
     let loaded = load(flags, &*env.files)?;
@@ -37,6 +41,7 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(READING_THREADS)
         .build();
     let runtime =
         runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
