@@ -187,7 +187,6 @@ LOADS = {
     "producers": Load("producers", prepare_nothing(number=150_000), seconds=15),
     "producer-partitions": Load("producer-partitions", prepare_producer_partitions, seconds=15),
     "topics": Load("topics", prepare_nothing(partitions=9_000, at_a_time=2)),
-    "wide-appends": Load("wide-appends", prepare_wide_appends(1_000), seconds=14),
     "open-calls": Load("open-calls", prepare_nothing(connections=900, calls=256)),
     "overload-100": Load("overload", prepare_overload(100)),
     "overload-1000": Load("overload", prepare_overload(1_000)),
@@ -196,6 +195,8 @@ LOADS = {
     "turned-away": Load("turned-away", prepare_nothing(connections=1_000, knocking=8), operator=True),
     "idle-connections": Load("idle-connections", prepare_nothing(connections=IDLE_CONNECTIONS)),
     "tiny-batches": Load("wide-appends", prepare_tiny_batches),
+    # Last, because it takes long to remove what it has left.
+    "wide-appends": Load("wide-appends", prepare_wide_appends(1_000), seconds=14),
 }
 
 
@@ -286,7 +287,9 @@ class Trial:
         end = time.monotonic()
         most = dict(self.memory.most)
         calls = polite.between(begin, end)
-        self.said = f"{counted}, slowest {slowest(calls) * 1000:.1f} ms (base {base * 1000:.1f}), {shown(most)}"
+        ends = ", ".join(f"{number} {how}" for how, number in counted.items() if how != "seconds" and number)
+        took = f"slowest {slowest(calls) * 1000:.1f} ms (base {base * 1000:.1f})"
+        self.said = f"{ends or 'no call has ended'}; {took}; {shown(most)}"
         if not self.lives(broker):
             self.problem(f"the broker has died with code {broker.process.poll()}")
             return
@@ -333,7 +336,7 @@ class Trial:
 
     def check_goodput(self, counted, peak):
         goodput, offered = (counted[what] / counted["seconds"] for what in ["ok", "offered"])
-        self.said += f", goodput {goodput:.0f} of {peak:.0f}/s, {offered:.0f}/s offered"
+        self.said += f"; goodput {goodput:.0f} of {peak:.0f}/s, {offered:.0f}/s offered"
         if goodput < GOODPUT * peak:
             self.problem(f"goodput is {goodput / peak:.0%} of its peak")
 
@@ -352,14 +355,14 @@ class Trial:
         while self.memory.now["RssAnon"] > allowed and time.monotonic() < began + BACK_SECONDS:
             time.sleep(0.1)
         now = self.memory.now["RssAnon"]
-        self.said += f", {mib(now)} after {time.monotonic() - began:.0f} s (idle {mib(idle)})"
+        self.said += f"; {mib(now)} after {time.monotonic() - began:.0f} s (idle {mib(idle)})"
         if now > allowed:
             self.problem(f"{mib(now)} are still used after {BACK_SECONDS} s, and {mib(allowed)} are allowed")
 
     def check_log(self, lines, seconds):
         """What is the same but for its numbers is said once a minute."""
         kinds = collections.Counter(re.sub(r"[0-9a-f]*\d[0-9a-f:.]*", "#", line) for line in lines if "WARN" in line)
-        self.said += f", {sum(kinds.values())} warnings"
+        self.said += f"; {sum(kinds.values())} warnings"
         for kind, times in kinds.items():
             if times > 1 + seconds // 60:
                 self.problem(f"the log says {times} times: {kind}")
@@ -406,7 +409,7 @@ def mib(number):
 
 
 def shown(memory):
-    return f"at most {mib(memory['RssAnon'])} ({mib(memory['VmData'])} of {mib(LIMIT_BYTES)} reserved)"
+    return f"at most {mib(memory['RssAnon'])}, and {mib(memory['VmData'])} of address space"
 
 
 if __name__ == "__main__":
