@@ -174,6 +174,8 @@ class Load:
     updates: bool = True
     # Whether an operator tries to get in meanwhile.
     operator: bool = False
+    # Whether the log has to say something of it.
+    told: bool = False
 
 
 LOADS = {
@@ -183,7 +185,7 @@ LOADS = {
     "slow-reads": Load("slow-reads", prepare_slow_reads),
     "unfinished-requests": Load("unfinished-requests", prepare_unfinished),
     "filled-windows": Load("filled-windows", prepare_windows, updates=False),
-    "silent-connections": Load("silent-connections", prepare_nothing(connections=2_000), operator=True),
+    "silent-connections": Load("silent-connections", prepare_nothing(connections=2_000), operator=True, told=True),
     "producers": Load("producers", prepare_nothing(number=150_000), seconds=15),
     "producer-partitions": Load("producer-partitions", prepare_producer_partitions, seconds=15),
     "topics": Load("topics", prepare_nothing(partitions=9_000, at_a_time=2)),
@@ -192,7 +194,7 @@ LOADS = {
     "overload-1000": Load("overload", prepare_overload(1_000)),
     "overload-1000000": Load("overload", prepare_overload(1_000_000)),
     "resets": Load("resets", prepare_nothing(connections=4)),
-    "turned-away": Load("turned-away", prepare_nothing(connections=1_000, knocking=8), operator=True),
+    "turned-away": Load("turned-away", prepare_nothing(connections=1_000, knocking=8), operator=True, told=True),
     "idle-connections": Load("idle-connections", prepare_nothing(connections=IDLE_CONNECTIONS)),
     "tiny-batches": Load("wide-appends", prepare_tiny_batches),
     # Last, because it takes long to remove what it has left.
@@ -363,6 +365,8 @@ class Trial:
         """What is the same but for its numbers is said once a minute."""
         kinds = collections.Counter(re.sub(r"[0-9a-f]*\d[0-9a-f:.]*", "#", line) for line in lines if "WARN" in line)
         self.said += f"; {sum(kinds.values())} warnings"
+        if self.load.told and not kinds:
+            self.problem("the log says nothing of it")
         for kind, times in kinds.items():
             if times > 1 + seconds // 60:
                 self.problem(f"the log says {times} times: {kind}")

@@ -12,12 +12,13 @@ END_STREAM, ACK, END_HEADERS = 1, 1, 4
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 4, 5
 CANCEL = 8
 FRAME_HEADER_BYTES = 9
-DEFAULT_WINDOW = 65_535
+DEFAULT_WINDOW, DEFAULT_FRAME_BYTES = 65_535, 16_384
 LARGEST_WINDOW = (1 << 31) - 1
-# What a load sends at once. The broker takes frames of 1 MiB, many clients never send more than 16 KiB.
+# The largest frame that a load sends, where the server takes it.
 FRAME_BYTES = 64 << 10
-# The windows that a sink grants, and the frames it takes.
-SINK_STREAM_WINDOW, SINK_WINDOW, SINK_FRAME_BYTES = 8 << 20, 16 << 20, 1 << 20
+# What is taken by a load's own connections, and by a sink.
+TAKEN_FRAME_BYTES = 1 << 20
+SINK_STREAM_WINDOW, SINK_WINDOW = 8 << 20, 16 << 20
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -118,6 +119,7 @@ class Connection(Frames):
         super().__init__()
         self.granted, self.updates = window, updates
         self.window = self.stream_window = DEFAULT_WINDOW
+        self.frame_bytes = DEFAULT_FRAME_BYTES
         # Of calls under way: the window, and what to call when they end.
         self.windows, self.ends = {}, {}
         self.answered = set()
@@ -128,7 +130,7 @@ class Connection(Frames):
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        hello = PREFACE + settings(window=self.granted, frame=SINK_FRAME_BYTES)
+        hello = PREFACE + settings(window=self.granted, frame=TAKEN_FRAME_BYTES)
         if self.updates:
             hello += window_update(0, LARGEST_WINDOW - DEFAULT_WINDOW)
         transport.write(hello)
@@ -156,7 +158,9 @@ class Connection(Frames):
 
     def take_settings(self, payload):
         for number, value in struct.iter_unpack(">HI", payload):
-            if number == INITIAL_WINDOW_SIZE:
+            if number == MAX_FRAME_SIZE:
+                self.frame_bytes = min(value, FRAME_BYTES)
+            elif number == INITIAL_WINDOW_SIZE:
                 more, self.stream_window = value - self.stream_window, value
                 self.windows = {stream: window + more for stream, window in self.windows.items()}
         self.write(frame(SETTINGS, ACK, 0))
@@ -211,7 +215,7 @@ class Connection(Frames):
         while rest:
             if stream not in self.windows:
                 return False
-            allowed = min(self.window, self.windows[stream], FRAME_BYTES, len(rest))
+            allowed = min(self.window, self.windows[stream], self.frame_bytes, len(rest))
             if allowed <= 0:
                 await self.opened.wait()
                 continue
@@ -263,7 +267,7 @@ class Sink(Frames):
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        hello = settings(window=SINK_STREAM_WINDOW, frame=SINK_FRAME_BYTES)
+        hello = settings(window=SINK_STREAM_WINDOW, frame=TAKEN_FRAME_BYTES)
         transport.write(hello + window_update(0, SINK_WINDOW - DEFAULT_WINDOW))
 
     def data_received(self, data):
