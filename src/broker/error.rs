@@ -39,6 +39,12 @@ pub(crate) enum Error {
         limits::MAX_PARTITIONS
     )]
     TooManyPartitions { existing: usize, asked: u32 },
+    #[error(
+        "{remaining} partitions of deleted topics are being removed, and leave no room for {asked} more until they are \
+         gone; try again in {} ms",
+        limits::PARTITIONS_RETRY_MS
+    )]
+    DeletedPartitionsRemain { remaining: usize, asked: u32 },
     #[error(transparent)]
     InvalidSetting(#[from] SettingError),
     #[error("the request is malformed: {reason}")]
@@ -214,6 +220,7 @@ impl Error {
             Self::OffsetOutOfRange { .. } => Kind::OutOfRange,
             Self::DamagedRecords { .. } => Kind::DataLoss,
             Self::TooManyPartitions { .. }
+            | Self::DeletedPartitionsRemain { .. }
             | Self::TooManyProducers
             | Self::TooManyErasures
             | Self::RequestTooLarge { .. }
@@ -253,7 +260,7 @@ impl Error {
             Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
             Self::DamagedRecords { .. } => "DAMAGED_RECORDS",
             Self::DiskFull(_) => "DISK_FULL",
-            Self::Overloaded { .. } => "OVERLOADED",
+            Self::Overloaded { .. } | Self::DeletedPartitionsRemain { .. } => "OVERLOADED",
             Self::StorageUnavailable { .. } => "STORAGE_UNAVAILABLE",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",

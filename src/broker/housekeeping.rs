@@ -15,7 +15,7 @@ use super::{
     deletion::{remove_deleted, rename_topic},
     keys::Freeze,
     lock,
-    state::{PartitionRef, Topic},
+    state::{DeletedTopic, PartitionRef, Topic},
 };
 use crate::{
     storage::{
@@ -84,6 +84,12 @@ impl Bell {
         (!state.closed).then_some(wanted)
     }
 
+    /// Asks for a checkpoint.
+    pub(super) fn ask_for_checkpoint(&self) {
+        self.lock().checkpoint_wanted = true;
+        self.rung.notify_all();
+    }
+
     /// Asks for a checkpoint and waits until it has been tried; returns at once when closed.
     fn want_checkpoint(&self) {
         let mut state = self.lock();
@@ -129,7 +135,7 @@ pub(super) struct Housekeeper {
     /// Partitions whose active segments are not durable to their end.
     unsynced: Vec<PartitionRef>,
     /// Deleted topics whose directories have been renamed and are to be removed.
-    renamed: Vec<TopicId>,
+    renamed: Vec<DeletedTopic>,
     /// Segments that were trimmed before the checkpoint under way, and are to be removed after it.
     trimmed: Vec<(PartitionRef, Vec<Sealed>)>,
     /// When segments were last looked at for their age.
@@ -147,7 +153,7 @@ impl Housekeeper {
     /// With the topics whose removal an earlier start had begun.
     pub(super) fn for_opened(renamed: Vec<TopicId>) -> Self {
         Self {
-            renamed,
+            renamed: renamed.into_iter().map(DeletedTopic::found).collect(),
             ..Self::default()
         }
     }
@@ -320,18 +326,17 @@ impl Housekeeper {
     /// Gives the directories of deleted topics names that say so. Their files go after the
     /// checkpoint.
     fn rename_deleted(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let deleted = std::mem::take(&mut shared.topics_mut().deleted);
-        for (at, id) in deleted.iter().enumerate() {
-            if let Err(error) = rename_topic(shared, *id) {
-                shared
-                    .topics_mut()
-                    .deleted
-                    .extend_from_slice(&deleted[at..]);
+        let mut deleted = std::mem::take(&mut shared.topics_mut().deleted).into_iter();
+        let any = deleted.len() > 0;
+        while let Some(topic) = deleted.next() {
+            if let Err(error) = rename_topic(shared, topic.id) {
+                let undone = std::iter::once(topic).chain(deleted);
+                shared.topics_mut().deleted.extend(undone);
                 return Err(error);
             }
-            self.renamed.push(*id);
+            self.renamed.push(topic);
         }
-        if !deleted.is_empty() {
+        if any {
             let topics = shared.dir.topics();
             shared
                 .env
@@ -375,8 +380,8 @@ impl Housekeeper {
             }
             self.trimmed.pop();
         }
-        while let Some(id) = self.renamed.last() {
-            remove_deleted(shared, *id)?;
+        while let Some(topic) = self.renamed.last() {
+            remove_deleted(shared, topic.id)?;
             self.renamed.pop();
         }
         Ok(())

@@ -31,6 +31,7 @@ mod keys;
 mod memory;
 mod offsets;
 mod open;
+mod partition_count;
 mod pending;
 mod producers;
 mod read;
@@ -156,6 +157,7 @@ struct Shared {
     options: Options,
     dir: DataDir,
     topics: RwLock<state::Topics>,
+    partition_count: partition_count::PartitionCount,
     queue: commit::Queue,
     ring: Arc<journal::Ring>,
     segments: OpenSegments,
@@ -302,6 +304,7 @@ impl Shared {
         self.indexing.ring();
         self.memory.close();
         self.key_memory.close();
+        self.partition_count.close();
     }
 
     fn has_failed(&self) -> bool {

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use super::{
     Broker, Options, Shared, Shortage, clock, commit, housekeeping,
     keys::{Freeze, KeyMemory},
-    lock, memory, producers,
+    lock, memory,
+    partition_count::PartitionCount,
+    producers,
     state::{Logs, Topics},
 };
 use crate::{
@@ -140,6 +142,7 @@ impl Broker {
             memory: memory::Memory::new(part(Name::Appends)),
             budget,
             topics: RwLock::new(Topics::default()),
+            partition_count: PartitionCount::default(),
             queue: commit::Queue::default(),
             dirty: Mutex::default(),
             applied: AtomicU64::new(replay.tip().sequence),

@@ -1,7 +1,8 @@
 //! Topics and partitions, and the one way in which they change.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -15,6 +16,7 @@ use super::{
     erasure::{Masks, Notices},
     keys::{Files, KeyIndex},
     lock,
+    partition_count::Counted,
 };
 use crate::{
     storage::{
@@ -32,12 +34,19 @@ use crate::{
 pub(super) struct Topics {
     pub(super) by_name: BTreeMap<TopicName, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
-    /// Names whose creation is queued.
-    pub(super) reserved: HashSet<TopicName>,
+    /// Names whose creation is queued, with what counts their partitions.
+    pub(super) reserved: HashMap<TopicName, Arc<Counted>>,
     /// Topics that were deleted since the last checkpoint.
-    pub(super) deleted: Vec<TopicId>,
+    pub(super) deleted: Vec<DeletedTopic>,
     /// All partitions of all topics, those to come included.
     pub(super) partitions: usize,
+}
+
+/// A topic that was deleted, and has files.
+pub(super) struct DeletedTopic {
+    pub(super) id: TopicId,
+    /// Its partitions count until the files are removed. None if nobody knows how many there are.
+    _counted: Option<Arc<Counted>>,
 }
 
 /// A topic.
@@ -63,6 +72,8 @@ pub(super) struct Topic {
     pub(super) file_is_stale: AtomicBool,
     /// Where the next batch without keys goes.
     pub(super) rotation: AtomicU32,
+    /// Its partitions count as long as it is in memory, which a read may see to after its deletion.
+    counted: Arc<Counted>,
 }
 
 /// A partition.
@@ -89,6 +100,11 @@ pub(super) struct Next {
     /// Append times never go back.
     pub(super) append_time_ms: i64,
 }
+
+const _: () = assert!(
+    size_of::<Partition>() <= 520,
+    "there may be 20,000 partitions, and most have nothing"
+);
 
 /// A partition with its topic.
 #[derive(Clone)]
@@ -184,6 +200,13 @@ impl Topic {
     }
 }
 
+impl DeletedTopic {
+    /// One that an earlier start began to remove.
+    pub(super) fn found(id: TopicId) -> Self {
+        Self { id, _counted: None }
+    }
+}
+
 impl Topics {
     pub(super) fn find(&self, name: &str) -> Result<Arc<Topic>, Error> {
         let name = TopicName::new(name)?;
@@ -211,10 +234,6 @@ impl Topics {
     }
 
     fn insert(&mut self, topic: Arc<Topic>) {
-        // A live creation has counted its partitions when it reserved the name.
-        if !self.reserved.remove(&topic.name) {
-            self.partitions += topic.partitions.len();
-        }
         self.by_name.insert(topic.name.clone(), Arc::clone(&topic));
         self.by_id.insert(topic.id, topic);
     }
@@ -243,9 +262,11 @@ impl Shared {
             return Ok(());
         }
         let hasher = KeyHasher::new(id, seed);
+        let counted = self.counted(name, partitions);
+        let dir = self.dir.topic(id).into();
         let partitions = (0..partitions).map(PartitionId);
         let partitions =
-            partitions.map(|partition| self.open_partition(id, partition, &hasher, logs));
+            partitions.map(|partition| self.open_partition(id, partition, &dir, &hasher, logs));
         let topic = Arc::new(Topic {
             id,
             seed,
@@ -260,15 +281,29 @@ impl Shared {
             deleted: AtomicBool::new(false),
             file_is_stale: AtomicBool::new(true),
             rotation: AtomicU32::new(0),
+            counted,
         });
         self.topics_mut().insert(topic);
         Ok(())
+    }
+
+    /// What counts the partitions of a topic that is being added: a live creation has counted them
+    /// when it reserved the name.
+    fn counted(&self, name: &TopicName, partitions: u32) -> Arc<Counted> {
+        let mut topics = self.topics_mut();
+        if let Some(counted) = topics.reserved.remove(name) {
+            return counted;
+        }
+        let partitions = usize::try_from(partitions).unwrap_or(usize::MAX);
+        topics.partitions += partitions;
+        Arc::new(self.partition_count.count(partitions))
     }
 
     fn open_partition(
         &self,
         topic: TopicId,
         id: PartitionId,
+        topic_dir: &Arc<Path>,
         hasher: &KeyHasher,
         logs: Logs<'_>,
     ) -> Result<Partition, FileError> {
@@ -276,8 +311,8 @@ impl Shared {
             topic,
             partition: id,
         };
-        let dir = self.dir.topic(topic).join(id.to_string());
         let at = usize::try_from(id.0).expect("bounded when the topic is created");
+        let dir = Arc::clone(topic_dir);
         let log = match logs {
             Logs::New => Log::new(identity, dir),
             Logs::Cut(to) => {
@@ -299,8 +334,10 @@ impl Shared {
             }
         };
         let files = match logs {
-            Logs::New => Files::NONE,
-            Logs::Cut(_) | Logs::Scan { .. } => Files::open(&*self.env.files, &log, hasher)?,
+            Logs::New => Files::none(),
+            Logs::Cut(_) | Logs::Scan { .. } => {
+                Arc::new(Files::open(&*self.env.files, &log, hasher)?)
+            }
         };
         let keys = KeyIndex::new(log.end(), files);
         let next = Next {
@@ -386,8 +423,12 @@ impl Shared {
 
     fn remove_topic(&self, id: TopicId) {
         let mut topics = self.topics_mut();
-        topics.deleted.push(id);
-        if let Some(topic) = topics.by_id.remove(&id) {
+        let removed = topics.by_id.remove(&id);
+        topics.deleted.push(DeletedTopic {
+            id,
+            _counted: removed.as_ref().map(|topic| Arc::clone(&topic.counted)),
+        });
+        if let Some(topic) = removed {
             topics.by_name.remove(&topic.name);
             topics.partitions -= topic.partitions.len();
             topic.deleted.store(true, Ordering::Release);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{Arc, PoisonError},
 };
 
@@ -51,6 +52,30 @@ pub(crate) struct PartitionDescription {
 }
 
 impl Broker {
+    /// Creates a topic. Where partitions of deleted topics take its room, it waits until they are
+    /// gone, or `patience` ends.
+    pub(crate) async fn create_topic_in_time(
+        &self,
+        name: &str,
+        partitions: u32,
+        settings: &BTreeMap<String, String>,
+        patience: impl Future<Output = ()>,
+    ) -> Result<TopicDescription, Error> {
+        let mut patience = pin!(patience);
+        loop {
+            let freed = self.shared.partition_count.freed();
+            let refused = match self.create_topic(name, partitions, settings) {
+                Err(error @ Error::DeletedPartitionsRemain { .. }) => error,
+                created => return created?.await,
+            };
+            self.shared.housekeeping.ask_for_checkpoint();
+            tokio::select! {
+                () = freed => {}
+                () = &mut patience => return Err(refused),
+            }
+        }
+    }
+
     /// Creates a topic. 0 partitions stand for one.
     pub(crate) fn create_topic(
         &self,
@@ -245,7 +270,7 @@ impl Shared {
     /// Reserves a name and room for the partitions of a new topic; false if the name is taken.
     fn reserve(&self, name: &TopicName, partitions: u32) -> Result<bool, Error> {
         let mut topics = self.topics_mut();
-        if topics.by_name.contains_key(name) || topics.reserved.contains(name) {
+        if topics.by_name.contains_key(name) || topics.reserved.contains_key(name) {
             return Ok(false);
         }
         let existing = topics.partitions;
@@ -256,8 +281,14 @@ impl Shared {
                 asked: partitions,
             });
         }
+        let Some(counted) = self.partition_count.count_if_room(count) else {
+            return Err(Error::DeletedPartitionsRemain {
+                remaining: self.partition_count.get() - existing,
+                asked: partitions,
+            });
+        };
         topics.partitions += count;
-        topics.reserved.insert(name.clone());
+        topics.reserved.insert(name.clone(), Arc::new(counted));
         Ok(true)
     }
 

@@ -204,6 +204,9 @@ fn code(kind: Kind) -> Code {
 fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::Overloaded { retry_after_ms } => Some(Duration::from_millis(*retry_after_ms)),
+        Error::DeletedPartitionsRemain { .. } => {
+            Some(Duration::from_millis(limits::PARTITIONS_RETRY_MS))
+        }
         Error::StorageUnavailable { .. } => Some(Duration::from_millis(limits::STORAGE_RETRY_MS)),
         Error::ShuttingDown => Some(RESTART_TIME),
         _ => None,
@@ -220,6 +223,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::PlainTopic { .. }
         | Error::InvalidPartitionCount { .. }
         | Error::TooManyPartitions { .. }
+        | Error::DeletedPartitionsRemain { .. }
         | Error::InvalidSetting(_) => of_topics(error),
         Error::UnknownPartition { .. }
         | Error::MalformedRecord { .. }
@@ -269,6 +273,10 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
         Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
         Error::TooManyPartitions { existing, asked } => vec![
             ("existing", existing.to_string()),
+            ("asked", asked.to_string()),
+        ],
+        Error::DeletedPartitionsRemain { remaining, asked } => vec![
+            ("remaining", remaining.to_string()),
             ("asked", asked.to_string()),
         ],
         Error::InvalidSetting(error) => vec![("setting", setting(error).to_owned())],

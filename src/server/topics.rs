@@ -1,6 +1,6 @@
 //! `taffrail.v1.Topics`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status, async_trait};
 
@@ -13,7 +13,10 @@ use crate::{
         ListTopicsRequest, ListTopicsResponse, Partition, Setting, Topic, TrimRequest,
         TrimResponse, topics_server::Topics,
     },
-    types::{Offset, PartitionId, TopicSettings, limits::MAX_TOPICS_PER_PAGE},
+    types::{
+        Offset, PartitionId, TopicSettings,
+        limits::{MAX_TOPICS_PER_PAGE, PARTITIONS_WAIT_MS},
+    },
 };
 
 pub(super) struct TopicsService {
@@ -37,9 +40,10 @@ impl Topics for TopicsService {
             partitions,
             settings,
         } = request.into_inner();
+        let patience = tokio::time::sleep(Duration::from_millis(PARTITIONS_WAIT_MS));
         let created = self
             .broker
-            .create_topic(&name, partitions.max(1), &settings)?
+            .create_topic_in_time(&name, partitions.max(1), &settings, patience)
             .await?;
         Ok(Response::new(CreateTopicResponse {
             topic: Some(topic(&created)),

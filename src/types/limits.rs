@@ -7,9 +7,16 @@ pub const MAX_TOPIC_NAME_BYTES: usize = 249;
 /// Most partitions of one topic.
 pub const MAX_PARTITIONS_PER_TOPIC: u32 = 10_000;
 
-/// Most partitions of one broker: each costs a few hundred bytes of memory and one open file while
-/// it is written to.
+/// Most partitions of one broker, those of deleted topics included until they are gone: each costs
+/// a few hundred bytes of memory and one open file while it is written to.
 pub const MAX_PARTITIONS: usize = 20_000;
+
+/// How long the creation of a topic waits for room that deleted ones are about to leave, in
+/// milliseconds.
+pub const PARTITIONS_WAIT_MS: u64 = 5_000;
+
+/// When to come back if that was not enough, in milliseconds.
+pub const PARTITIONS_RETRY_MS: u64 = 1_000;
 
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 65_535;

@@ -15,9 +15,10 @@ use crate::{
     types::{Offset, RecordView},
 };
 
-/// The erased entities of a partition whose bytes are not gone yet, as they are at one moment.
+/// The erased entities of a partition whose bytes are not gone yet, as they are at one moment. None
+/// as long as there was none: nearly every partition is like that, and a broker has many.
 #[derive(Clone, Default)]
-pub(in crate::broker) struct Masks(Arc<Sorted>);
+pub(in crate::broker) struct Masks(Option<Arc<Sorted>>);
 
 #[derive(Clone, Default)]
 struct Sorted {
@@ -51,12 +52,16 @@ impl Masks {
     fn sorted(mut masks: Vec<Mask>) -> Self {
         masks.sort_by_key(|mask| mask.token.hash());
         let end = masks.iter().map(|mask| mask.end).max().unwrap_or_default();
-        Self(Arc::new(Sorted { masks, end }))
+        Self(Some(Arc::new(Sorted { masks, end })))
     }
 
     /// Whether nothing was erased, and nothing completed, between these.
     pub(in crate::broker) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
 
     /// The frame without what is erased.
@@ -66,7 +71,8 @@ impl Masks {
 
     /// The frame without what is erased; none if it has nothing of it.
     pub(super) fn erase_in(&self, hasher: &KeyHasher, frame: &Frame) -> Option<Frame> {
-        if frame.header().base >= self.0.end {
+        let end = self.0.as_ref()?.end;
+        if frame.header().base >= end {
             return None;
         }
         erase_in(frame, |record| self.token_of(hasher, record))
@@ -86,17 +92,12 @@ impl Masks {
     /// A hash is had in nanoseconds, the digest in a token in half a microsecond: only records
     /// whose hash is that of an erased key cost that, however many there are of both.
     fn token_of(&self, hasher: &KeyHasher, record: &RecordView<'_>) -> Option<Token> {
-        let offset = record
-            .offset
-            .map(Offset)
-            .filter(|offset| *offset < self.0.end)?;
+        let Sorted { masks, end } = &**self.0.as_ref()?;
+        let offset = record.offset.map(Offset).filter(|offset| offset < end)?;
         let key = record.key?;
         let hash = hasher.key(key).0;
-        let first = self
-            .0
-            .masks
-            .partition_point(|mask| mask.token.hash() < hash);
-        let same_hash = self.0.masks[first..]
+        let first = masks.partition_point(|mask| mask.token.hash() < hash);
+        let same_hash = masks[first..]
             .iter()
             .take_while(|mask| mask.token.hash() == hash);
         let mut of_key = same_hash.filter(|mask| offset < mask.end && mask.token.is_of(key));
@@ -130,7 +131,10 @@ impl Partition {
 
     fn change_masks(&self, change: impl FnOnce(&mut Vec<Mask>)) {
         let mut masks = self.masks.write().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = masks.0.masks.clone();
+        let mut changed = match &masks.0 {
+            Some(sorted) => sorted.masks.clone(),
+            None => Vec::new(),
+        };
         change(&mut changed);
         *masks = Masks::sorted(changed);
     }

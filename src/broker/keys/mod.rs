@@ -29,7 +29,11 @@ mod retire;
 mod rows;
 mod upkeep;
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{
+    ops::Range,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use holes::Hole;
 pub(in crate::broker) use look_up::{Looked, Wanted, is_of_key};
@@ -83,11 +87,11 @@ pub(in crate::broker) struct Files {
 
 impl KeyIndex {
     /// The index of a partition with these files, whose next record gets the offset `from`.
-    pub(in crate::broker) fn new(from: Offset, files: Files) -> Self {
+    pub(in crate::broker) fn new(from: Offset, files: Arc<Files>) -> Self {
         Self {
             table: Table::new(from),
             frozen: None,
-            files: Arc::new(files),
+            files,
             counted: 0,
             lag: 0,
         }
@@ -130,15 +134,22 @@ impl KeyIndex {
     }
 }
 
-impl Files {
-    /// Of a partition without any.
-    pub(in crate::broker) const NONE: Self = Self {
+/// Of a partition without any: all share these, as there are many.
+static NO_FILES: LazyLock<Arc<Files>> = LazyLock::new(|| {
+    Arc::new(Files {
         runs: Vec::new(),
         gaps: Vec::new(),
         holes: Vec::new(),
         retired: None,
         lost: None,
-    };
+    })
+});
+
+impl Files {
+    /// Of a partition without any.
+    pub(in crate::broker) fn none() -> Arc<Self> {
+        Arc::clone(&NO_FILES)
+    }
 
     /// The files that a log has beside it. Those that may not be used any more are removed.
     pub(in crate::broker) fn open(

@@ -7,8 +7,9 @@
 //! keys, `clock.rs` lets clocks jump, `key_memory.rs` lets its memory run out; `repeated.rs` sends
 //! again what has an event id; `responses.rs` measures what readers get, `latest.rs` what they get
 //! of many entities, and `reading.rs` counts which appends read files; `deleted.rs` deletes what is
-//! being read. `histories` judges what concurrent clients were told about versions. `injected`
-//! fails every open, map and read with every error.
+//! being read, and `partition_count.rs` where there is no room for more. `histories` judges what
+//! concurrent clients were told about versions. `injected` fails every open, map and read with
+//! every error.
 
 mod admission;
 mod atomic;
@@ -25,6 +26,7 @@ mod key_index;
 mod key_memory;
 mod latest;
 mod ledger;
+mod partition_count;
 mod read_memory;
 mod reading;
 mod repeated;

@@ -48,6 +48,7 @@ fn every_error() -> Vec<Error> {
             | Error::DamagedRecords { .. }
             | Error::DiskFull(_)
             | Error::Overloaded { .. }
+            | Error::DeletedPartitionsRemain { .. }
             | Error::StorageUnavailable { .. }
             | Error::ShuttingDown
             | Error::OutcomeUnknown => {}
@@ -77,6 +78,10 @@ fn of_topics() -> Vec<Error> {
         Error::InvalidPartitionCount { partitions: 0 },
         Error::TooManyPartitions {
             existing: 1,
+            asked: 2,
+        },
+        Error::DeletedPartitionsRemain {
+            remaining: 3,
             asked: 2,
         },
         Error::InvalidSetting(setting_error),
@@ -264,7 +269,9 @@ fn a_client_is_told_when_to_come_back_where_coming_back_helps() {
             .and_then(|info| info.retry_delay);
         match error {
             Error::Overloaded { .. } => assert_eq!(retry, Some(Duration::from_millis(250))),
-            Error::StorageUnavailable { .. } | Error::ShuttingDown => {
+            Error::DeletedPartitionsRemain { .. }
+            | Error::StorageUnavailable { .. }
+            | Error::ShuttingDown => {
                 assert_eq!(retry, Some(Duration::from_secs(1)));
             }
             error => assert_eq!(retry, None, "{error}"),

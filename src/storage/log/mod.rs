@@ -66,7 +66,8 @@ pub(crate) struct Identity {
 /// The state of a partition's log that readers see. Does no I/O: its owner guards it with a lock.
 pub(crate) struct Log {
     identity: Identity,
-    dir: Arc<Path>,
+    /// Where its topic is, for all logs of that.
+    topic_dir: Arc<Path>,
     start: Offset,
     end: Offset,
     sealed: Vec<Sealed>,
@@ -115,11 +116,11 @@ struct Tailed {
 pub(crate) type Charge = Option<Arc<dyn Send + Sync>>;
 
 impl Log {
-    /// The log of a partition that has no records yet, to be kept in `dir`.
-    pub(crate) fn new(identity: Identity, dir: PathBuf) -> Self {
+    /// The log of a partition that has no records yet, of the topic that is kept in `topic_dir`.
+    pub(crate) fn new(identity: Identity, topic_dir: Arc<Path>) -> Self {
         Self {
             identity,
-            dir: dir.into(),
+            topic_dir,
             start: Offset::ZERO,
             end: Offset::ZERO,
             sealed: Vec::new(),
@@ -228,7 +229,8 @@ impl Log {
 
     /// Where its files are.
     pub(crate) fn dir(&self) -> Arc<Path> {
-        self.dir.clone()
+        let name = self.identity.partition.to_string();
+        self.topic_dir.join(name).into()
     }
 
     /// The offsets of segments that are trimmed as a whole; none if there are no such.

@@ -5,10 +5,7 @@
 //! *scanned*: a sound frame in a segment is always a frame that was acknowledged, since nothing is
 //! put there before it is durable in the journal.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path, sync::Arc};
 
 use super::{
     Active, Identity, Log, OpenSegments, Sealed, index_path,
@@ -30,15 +27,16 @@ impl Log {
     /// Opens a log as a checkpoint says, cutting off what came later.
     pub(crate) fn cut(
         identity: Identity,
-        dir: PathBuf,
+        topic_dir: Arc<Path>,
         at: checkpoint::Partition,
         segments: &OpenSegments,
     ) -> Result<Self, FileError> {
-        let mut log = Self::new(identity, dir);
+        let mut log = Self::new(identity, topic_dir);
+        let dir = log.dir();
         (log.start, log.end, log.last_append_time_ms) = (at.start, at.end, at.last_append_time_ms);
         log.retired_file = at.retired;
         let limit = at.active.map_or(at.end, |active| active.base);
-        for (base, bytes) in list(&*segments.env.files, &log.dir)? {
+        for (base, bytes) in list(&*segments.env.files, &dir)? {
             if at.active.is_some_and(|active| active.base == base) {
                 continue;
             }
@@ -49,8 +47,8 @@ impl Log {
                     bytes,
                 });
             } else {
-                remove_file(&*segments.env.files, &segment_path(&log.dir, base))?;
-                remove_file(&*segments.env.files, &index_path(&log.dir, base))?;
+                remove_file(&*segments.env.files, &segment_path(&dir, base))?;
+                remove_file(&*segments.env.files, &index_path(&dir, base))?;
             }
         }
         log.close_gaps();
@@ -81,7 +79,7 @@ impl Log {
         at: checkpoint::Active,
         segments: &OpenSegments,
     ) -> Result<(), FileError> {
-        let path = segment_path(&self.dir, at.base);
+        let path = segment_path(&self.dir(), at.base);
         let file = segments
             .env
             .files
@@ -128,15 +126,16 @@ impl Log {
     /// what is not sound is damage, and what is behind it stays.
     pub(crate) fn scan(
         identity: Identity,
-        dir: PathBuf,
+        topic_dir: Arc<Path>,
         start: Offset,
         redo_from: Option<Offset>,
         segments: &OpenSegments,
     ) -> Result<Self, FileError> {
-        let mut log = Self::new(identity, dir);
-        let found = list(&*segments.env.files, &log.dir)?;
+        let mut log = Self::new(identity, topic_dir);
+        let dir = log.dir();
+        let found = list(&*segments.env.files, &dir)?;
         for (at, (base, bytes)) in found.iter().enumerate() {
-            let path = segment_path(&log.dir, *base);
+            let path = segment_path(&dir, *base);
             let file = segments
                 .env
                 .files
@@ -169,9 +168,9 @@ impl Log {
             segments
                 .env
                 .files
-                .sync_dir(&log.dir)
-                .map_err(FileError::when(Action::Sync, &log.dir))?;
-            sync_parent(&*segments.env.files, &log.dir)?;
+                .sync_dir(&dir)
+                .map_err(FileError::when(Action::Sync, &dir))?;
+            sync_parent(&*segments.env.files, &dir)?;
             log.sealed
                 .iter_mut()
                 .for_each(|segment| segment.end = *last);
@@ -198,9 +197,10 @@ impl Log {
         trust: Trust,
         segments: &OpenSegments,
     ) -> Result<Active, FileError> {
-        let path = segment_path(&self.dir, base);
+        let dir = self.dir();
+        let path = segment_path(&dir, base);
         let reading = |error| FileError::when(Action::Read, &path)(error);
-        let file = segments.active(&self.dir, base).map_err(reading)?;
+        let file = segments.active(&dir, base).map_err(reading)?;
         let mut head = [0; segment_file::HEADER_BYTES as usize];
         let header = match file.read_exact_at(&mut head, 0) {
             Ok(()) => segment_file::Header::decode(&head),
@@ -213,7 +213,7 @@ impl Log {
         );
         let mut active = Active::new(base, first_append_time_ms);
         if trust == Trust::Index {
-            active.rows = load_rows_prefix(&segments.env, &self.dir, base, bytes)?;
+            active.rows = load_rows_prefix(&segments.env, &dir, base, bytes)?;
         }
         let walk_from = |position| {
             Walk::new(

@@ -291,7 +291,7 @@ impl LogReader<'_> {
 
     pub(super) fn identity(&self) -> (Identity, Arc<std::path::Path>) {
         let log = lock(self.log);
-        (log.identity, log.dir.clone())
+        (log.identity, log.dir())
     }
 
     /// What an I/O error means: the segment was trimmed meanwhile, or what it holds from `next` on
@@ -307,7 +307,7 @@ impl LogReader<'_> {
             if log.first_kept() > next {
                 return ReadError::BelowStart;
             }
-            log.dir.clone()
+            log.dir()
         };
         match fault::of_reading(&error) {
             Meaning::Damage => damaged(next, segment.end, &error.to_string()),

@@ -1,6 +1,9 @@
 //! Moves frames from a log's tail into its segments.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use super::{Active, Log, OpenSegments, Sealed, index_path, segment::store_rows, segment_path};
 use crate::{
@@ -59,7 +62,7 @@ impl Writer {
         mut active: Active,
         batch: &[Frame],
     ) -> Result<(), FileError> {
-        let dir = lock(log).dir.clone();
+        let dir = lock(log).dir();
         let path = segment_path(&dir, active.base);
         let file = segments
             .active(&dir, active.base)
@@ -82,6 +85,10 @@ impl Writer {
                     .expect("only the writer takes frames from the tail");
                 log.tail_bytes -= moved.frame.bytes().len();
             }
+            if log.tail.is_empty() {
+                // One that was long once must not keep its room: there are many logs.
+                log.tail = VecDeque::new();
+            }
         }
         if self.unsynced >= SYNC_STEP_BYTES {
             self.sync_file(&*file, &path)
@@ -101,7 +108,7 @@ impl Writer {
         self.seal(log, segments)?;
         let (identity, dir) = {
             let log = lock(log);
-            (log.identity, log.dir.clone())
+            (log.identity, log.dir())
         };
         // Its name becomes durable with the next checkpoint; so does one that was there before a
         // crash.
@@ -193,7 +200,7 @@ impl Writer {
                 end,
                 bytes: active.bytes,
             });
-            (log.dir.clone(), (active.base, rows))
+            (log.dir(), (active.base, rows))
         };
         store_rows(&segments.env, &dir, sealed.0, &sealed.1, 0);
         segments.forget(&dir, sealed.0);
@@ -214,7 +221,7 @@ impl Writer {
             let Some(active) = log.active.clone() else {
                 return Ok(());
             };
-            (log.dir.clone(), active)
+            (log.dir(), active)
         };
         let path = segment_path(&dir, active.base);
         if self.unsynced > 0 {
@@ -268,7 +275,7 @@ pub(crate) fn remove_segments(
     let dir = {
         let mut log = lock(log);
         log.leave(trimmed);
-        log.dir.clone()
+        log.dir()
     };
     for segment in trimmed {
         let _replacing = segments.replacing(&dir, segment.base);

@@ -69,8 +69,8 @@ impl Directory {
                 topic: TOPIC,
                 partition: PartitionId(partition),
             };
-            let dir = data.topic(TOPIC).join(partition.to_string());
-            (Mutex::new(Log::new(identity, dir)), Writer::default())
+            let log = Log::new(identity, data.topic(TOPIC).into());
+            (Mutex::new(log), Writer::default())
         };
         let logs = vec![log(0), log(1)];
         Self {

@@ -29,7 +29,7 @@ fn counted() -> (Bench, SimDisk) {
     };
     let dir = PathBuf::from("/0");
     let segments = OpenSegments::new(env.clone(), 3);
-    let log = Mutex::new(Log::new(IDENTITY, dir.clone()));
+    let log = Mutex::new(Log::new(IDENTITY, topic_dir(&dir)));
     (
         Bench {
             env,

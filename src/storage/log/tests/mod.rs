@@ -11,7 +11,10 @@ mod replaced;
 mod rewriting;
 mod rolling;
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
 
 use tempfile::TempDir;
 
@@ -68,6 +71,11 @@ struct Bench {
     frames: Vec<Frame>,
 }
 
+/// Where the topic is whose first partition is here.
+fn topic_dir(dir: &Path) -> Arc<Path> {
+    dir.parent().expect("a topic's directory").into()
+}
+
 impl Bench {
     /// A new log whose segments take this many bytes.
     fn new(segment_bytes: u64) -> Self {
@@ -77,7 +85,7 @@ impl Bench {
         Self {
             _temp: temp,
             segments: OpenSegments::new(env.clone(), 3),
-            log: Mutex::new(Log::new(IDENTITY, dir.clone())),
+            log: Mutex::new(Log::new(IDENTITY, topic_dir(&dir))),
             writer: Writer::default(),
             // The log does not look at the bounds of a setting, and small segments make short
             // tests.
@@ -133,7 +141,7 @@ impl Bench {
     /// Opens the log anew, cut back to a checkpoint.
     fn reopen(&mut self, at: checkpoint::Partition) {
         self.segments = OpenSegments::new(self.env.clone(), 3);
-        let log = Log::cut(IDENTITY, self.dir.clone(), at, &self.segments)
+        let log = Log::cut(IDENTITY, topic_dir(&self.dir), at, &self.segments)
             .expect("the files can be read");
         (self.log, self.writer) = (Mutex::new(log), Writer::default());
     }
@@ -141,7 +149,7 @@ impl Bench {
     /// Opens the log anew without a checkpoint.
     fn scan(&mut self, start: Offset) {
         self.segments = OpenSegments::new(self.env.clone(), 3);
-        let log = Log::scan(IDENTITY, self.dir.clone(), start, None, &self.segments)
+        let log = Log::scan(IDENTITY, topic_dir(&self.dir), start, None, &self.segments)
             .expect("the files can be read");
         (self.log, self.writer) = (Mutex::new(log), Writer::default());
     }
@@ -222,24 +230,24 @@ impl Bench {
         index_path(&self.dir, Offset(base))
     }
 
-    fn exists(&self, path: &std::path::Path) -> bool {
+    fn exists(&self, path: &Path) -> bool {
         self.env
             .files
             .exists(path)
             .expect("the directory can be read")
     }
 
-    fn bytes(&self, path: &std::path::Path) -> Vec<u8> {
+    fn bytes(&self, path: &Path) -> Vec<u8> {
         read_file(&*self.env.files, path)
             .expect("the file can be read")
             .expect("there is one")
     }
 
-    fn remove(&self, path: &std::path::Path) {
+    fn remove(&self, path: &Path) {
         remove_file(&*self.env.files, path).expect("it can be removed");
     }
 
-    fn set_len(&self, path: &std::path::Path, len: u64) {
+    fn set_len(&self, path: &Path, len: u64) {
         self.env
             .files
             .open(path, Open::Write)
@@ -247,7 +255,7 @@ impl Bench {
             .expect("the file can be cut");
     }
 
-    fn overwrite(&self, path: &std::path::Path, position: u64, bytes: &[u8]) {
+    fn overwrite(&self, path: &Path, position: u64, bytes: &[u8]) {
         let file = self
             .env
             .files
@@ -256,7 +264,7 @@ impl Bench {
         file.write_all_at(&[bytes], position).expect("room");
     }
 
-    fn flip(&self, path: &std::path::Path, position: u64) {
+    fn flip(&self, path: &Path, position: u64) {
         let byte = self.bytes(path)[usize::try_from(position).expect("small")];
         self.overwrite(path, position, &[byte ^ 0x04]);
     }

@@ -104,7 +104,7 @@ fn interrupted(mut bench: Bench) -> (Arc<Mutex<Bench>>, Arc<Shared>, Arc<Interru
     };
     let log = std::mem::replace(
         &mut bench.log,
-        Mutex::new(Log::new(IDENTITY, bench.dir.clone())),
+        Mutex::new(Log::new(IDENTITY, topic_dir(&bench.dir))),
     );
     let shared = Arc::new(Shared {
         log,

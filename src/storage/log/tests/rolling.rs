@@ -18,6 +18,14 @@ fn a_segment_is_sealed_when_the_next_frame_would_take_it_past_its_size() {
 }
 
 #[test]
+fn a_tail_that_was_long_keeps_no_room_when_it_is_written_out() {
+    let mut bench = Bench::new(1 << 20);
+    bench.apply_all(1_000);
+    bench.write_out();
+    assert_eq!(bench.log.lock().unwrap().tail.capacity(), 0);
+}
+
+#[test]
 fn a_frame_larger_than_a_segment_gets_one_of_its_own() {
     let mut bench = Bench::new(100);
     bench.apply_all(3);

@@ -1,0 +1,81 @@
+//! How many partitions there are.
+//!
+//! A partition counts from the moment its topic is about to be created until nothing of it is left:
+//! its memory, which a read may hold for a while after the topic's deletion, and its files, which
+//! go after the next checkpoint. Otherwise topics could be deleted and created faster than they go.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::{Notify, futures::Notified};
+
+use crate::types::limits::MAX_PARTITIONS;
+
+/// Counts the partitions of all topics.
+#[derive(Clone, Default)]
+pub(super) struct PartitionCount(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    counted: AtomicUsize,
+    freed: Notify,
+}
+
+/// Partitions that count as long as this lives.
+pub(super) struct Counted {
+    state: Arc<State>,
+    partitions: usize,
+}
+
+impl PartitionCount {
+    /// Counts this many more, if that does not make them too many.
+    pub(super) fn count_if_room(&self, partitions: usize) -> Option<Counted> {
+        let counted = &self.0.counted;
+        let add = |now: usize| {
+            now.checked_add(partitions)
+                .filter(|sum| *sum <= MAX_PARTITIONS)
+        };
+        counted
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, add)
+            .ok()?;
+        Some(self.counted(partitions))
+    }
+
+    /// Counts partitions that exist.
+    pub(super) fn count(&self, partitions: usize) -> Counted {
+        self.0.counted.fetch_add(partitions, Ordering::AcqRel);
+        self.counted(partitions)
+    }
+
+    /// How many there are.
+    pub(super) fn get(&self) -> usize {
+        self.0.counted.load(Ordering::Acquire)
+    }
+
+    /// Resolves when there are fewer than at the time of this call.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.0.freed.notified()
+    }
+
+    /// Lets go all who wait for there to be fewer: storage has failed.
+    pub(super) fn close(&self) {
+        self.0.freed.notify_waiters();
+    }
+
+    fn counted(&self, partitions: usize) -> Counted {
+        Counted {
+            state: Arc::clone(&self.0),
+            partitions,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Self { state, partitions } = self;
+        state.counted.fetch_sub(*partitions, Ordering::AcqRel);
+        state.freed.notify_waiters();
+    }
+}
