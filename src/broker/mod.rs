@@ -72,7 +72,7 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
     budget::{Budget, Sizes},
-    env::Env,
+    env::{Clock, Env},
     producers::Producers,
     storage::{data_dir::DataDir, journal, log::OpenSegments},
 };
@@ -267,6 +267,11 @@ impl Broker {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// The clock that other layers measure time with; append times have one of their own.
+    pub(crate) fn system_clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.shared.env.clock)
     }
 
     /// The memory that the process may use.

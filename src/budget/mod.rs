@@ -25,8 +25,8 @@ pub(crate) use parts::{Given, MIN_BYTES, Name, Sizes, TooLittle, default_bytes};
 /// For how many holders there is always room.
 const HOLDERS: usize = 1_024;
 
-/// The whole: one part for each name.
-#[derive(Debug)]
+/// The whole: one part for each name. Clones are the same.
+#[derive(Clone, Debug)]
 pub(crate) struct Budget {
     parts: [Arc<Part>; Name::ALL.len()],
 }

@@ -12,9 +12,14 @@ use crate::config::{Config, LogFormat};
 /// everything that comes behind takes its place.
 const DEFAULT_LEVEL: &str = "info";
 
+/// Modules of the transport that warn of what a client does, each time: a client could fill the disk
+/// with it. What of it concerns an operator is counted in `server/notices.rs`. A level for such a
+/// module takes the place of this one.
+const UNCOUNTED: &str = "h2=error,tonic=error";
+
 /// Starts logging as configured.
 pub(super) fn start(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(format!("{DEFAULT_LEVEL},{}", config.log_level));
+    let filter = EnvFilter::try_new(format!("{DEFAULT_LEVEL},{UNCOUNTED},{}", config.log_level));
     let filter = filter.map_err(|error| {
         Failure::Unusable(format!(
             "log.level cannot be {:?}: {error}",

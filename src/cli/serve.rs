@@ -87,6 +87,15 @@ fn divide_memory(config: &mut Config) -> Result<(), Failure> {
         mebibytes(sizes.whole()),
         parts.join(", ")
     );
+    let windows = sizes.of(budget::Name::Windows);
+    let (wanted, most) = (config.connections(), server::most_connections(windows));
+    if most < wanted {
+        warn!(
+            "the memory for windows is enough for {most} connections, not {wanted} as \
+            server.max_connections says; raise memory.bytes or memory.windows_bytes"
+        );
+    }
+    config.limit_connections(most);
     Ok(())
 }
 

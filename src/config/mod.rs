@@ -173,6 +173,16 @@ impl Config {
         self.max_connections = self.max_connections.min(most.connections);
     }
 
+    /// How many connections there are at most.
+    pub(crate) fn connections(&self) -> usize {
+        self.max_connections
+    }
+
+    /// Has no more connections than these.
+    pub(crate) fn limit_connections(&mut self, most: usize) {
+        self.max_connections = self.max_connections.min(most);
+    }
+
     /// What the server needs to know.
     pub(crate) fn server(&self) -> server::Options {
         server::Options {
@@ -180,6 +190,7 @@ impl Config {
             handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
             request_timeout: Duration::from_millis(self.request_timeout_ms),
             drain: Duration::from_millis(self.drain_ms),
+            ..server::Options::default()
         }
     }
 }

@@ -14,7 +14,7 @@ use super::Received;
 
 /// What a call's buffers start with. Every open call pays it twice, so it is what a small message
 /// needs and no more; larger ones make room for themselves at once.
-const BUFFER_BYTES: usize = 4 << 10;
+const BUFFER_BYTES: usize = 512;
 
 /// Ready messages are gathered into one HTTP/2 write up to this.
 const GATHER_BYTES: usize = 64 << 10;

@@ -14,66 +14,78 @@ use http::{Request, Response};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{Sleep, sleep, timeout},
+    time::{Sleep, Timeout, interval, sleep, timeout},
 };
 use tokio_stream::Stream;
 use tonic::{body::Body, transport::server::TcpIncoming};
 use tower::Service;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
     greeting::{self, Greeting},
     http2,
-    limits::{ACCEPT_PAUSE, ADMIN_CONNECTIONS, NOTICE_PERIOD, Options, REFUSE_TIMEOUT},
-    notices::{Notices, Refused},
+    limits::{
+        ACCEPT_PAUSE, ADMIN_CONNECTIONS, NOTICE_PERIOD, Options, REFUSE_TIMEOUT, ROOM_TIMEOUT,
+        most_connections,
+    },
+    notices::{Notice, Notices},
     peer::Peer,
+    places::{Place, Places},
     stop::Stopping,
 };
-use crate::{broker::Broker, env::SpareDescriptor};
+use crate::{
+    budget::{Budget, Holder, Name},
+    env::{Clock, SpareDescriptor},
+};
 
 /// The connections of a TCP listener, without Nagle's delay.
 pub(crate) fn tcp(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
-/// A connection that has a place among those that there may be.
-type Placed<IO> = (IO, OwnedSemaphorePermit);
-
-/// Lets in as many connections at a time as there may be. The others are closed without a byte:
+/// Lets in as many connections at a time as there may be. When all places are taken, a newcomer
+/// waits for that of a connection which can be spared; without any it is closed without a byte:
 /// clients take anything that they read for a sign that the server is well, and come back at once.
 pub(super) struct Door<IO> {
     incoming: Pin<Box<dyn Stream<Item = io::Result<IO>> + Send>>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// The newcomer that another one makes room for; nobody else is let in before.
+    waiting: Option<(IO, Waiting)>,
     notices: Arc<Notices>,
     /// Given up to take a connection off the queue and close it where there are no descriptors.
     spare: Option<SpareDescriptor>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
+type Waiting = Pin<Box<Timeout<Pin<Box<dyn Future<Output = Option<Place>> + Send>>>>>;
+
 impl<IO> Door<IO> {
     pub(super) fn new(
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
-        max_connections: usize,
+        places: Places,
         notices: Arc<Notices>,
     ) -> Self {
         Self {
             incoming: Box::pin(incoming),
-            places: Arc::new(Semaphore::new(max_connections)),
+            places: Arc::new(places),
+            waiting: None,
             notices,
             spare: SpareDescriptor::take().ok(),
             pause: None,
         }
     }
 
-    /// The next connection; none when there will be no more.
-    pub(super) async fn next(&mut self) -> Option<Placed<IO>> {
+    /// The next connection, with its place; none when there will be no more.
+    pub(super) async fn next(&mut self) -> Option<(IO, Place)> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Placed<IO>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(IO, Place)>> {
         loop {
+            if let Some(placed) = ready!(self.poll_waiting(cx)) {
+                return Poll::Ready(Some(placed));
+            }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
@@ -90,23 +102,41 @@ impl<IO> Door<IO> {
         }
     }
 
-    fn let_in(&mut self, io: IO) -> Option<Placed<IO>> {
+    /// Ready when no newcomer waits any more: with the one that has, if it has got a place.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<(IO, Place)>> {
+        let Some((_, place)) = &mut self.waiting else {
+            return Poll::Ready(None);
+        };
+        let place = ready!(place.as_mut().poll(cx)).ok().flatten();
+        let waited = self.waiting.take();
+        if place.is_none() {
+            self.notices.happened(Notice::TooManyConnections);
+        }
+        Poll::Ready(waited.and_then(|(io, _)| Some((io, place?))))
+    }
+
+    fn let_in(&mut self, io: IO) -> Option<(IO, Place)> {
         if self.spare.is_none() {
             self.spare = SpareDescriptor::take().ok();
         }
         if self.spare.is_none() {
             drop(io);
             self.spare = SpareDescriptor::take().ok();
-            self.notices.refused(Refused::NoDescriptor);
+            self.notices.happened(Notice::NoDescriptor);
             return None;
         }
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Some((io, place)),
-            Err(_) => {
-                self.notices.refused(Refused::TooMany);
-                None
-            }
+        if let Some(place) = self.places.try_take() {
+            return Some((io, place));
         }
+        let made = self.places.make_room();
+        if made.is_some() {
+            let place: Pin<Box<dyn Future<Output = Option<Place>> + Send>> =
+                Box::pin(Arc::clone(&self.places).take());
+            self.waiting = Some((io, Box::pin(timeout(ROOM_TIMEOUT, place))));
+        }
+        self.notices
+            .happened(made.unwrap_or(Notice::TooManyConnections));
+        None
     }
 
     fn accept_failed(&mut self, error: &io::Error) {
@@ -122,7 +152,7 @@ impl<IO> Door<IO> {
         if SpareDescriptor::is_needed_after(error) && self.spare.take().is_some() {
             return;
         }
-        warn!(%error, "cannot accept connections; trying again");
+        self.notices.happened_by(Notice::AcceptFailed, error);
         self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
     }
 }
@@ -131,9 +161,13 @@ impl<IO> Door<IO> {
 pub(super) struct Connections<S> {
     service: S,
     max_connections: usize,
+    idle: Duration,
     handshake_timeout: Duration,
     notices: Arc<Notices>,
-    broker: Arc<Broker>,
+    budget: Budget,
+    clock: Arc<dyn Clock>,
+    /// What they count in; none for those that have room of their own.
+    memory: Option<Holder>,
     stopping: Stopping,
     tasks: JoinSet<()>,
 }
@@ -146,16 +180,24 @@ where
 {
     pub(super) fn new(
         service: S,
-        broker: Arc<Broker>,
+        budget: Budget,
+        clock: Arc<dyn Clock>,
         options: &Options,
+        notices: Arc<Notices>,
         stopping: Stopping,
     ) -> Self {
+        let windows = budget.part(Name::Windows);
         Self {
             service,
-            max_connections: options.max_connections,
+            max_connections: options
+                .max_connections
+                .min(most_connections(windows.bound())),
+            memory: Some(windows.holder()),
+            idle: options.idle,
             handshake_timeout: options.handshake_timeout,
-            notices: Arc::new(Notices::new(options.max_connections)),
-            broker,
+            notices,
+            budget,
+            clock,
             stopping,
             tasks: JoinSet::new(),
         }
@@ -164,15 +206,16 @@ where
     /// Those of the administrators' socket: it has places of its own.
     pub(super) fn of_administrators(
         service: S,
-        broker: Arc<Broker>,
+        budget: Budget,
+        clock: Arc<dyn Clock>,
         options: &Options,
         stopping: Stopping,
     ) -> Self {
-        let notices = Notices::of_administrators(ADMIN_CONNECTIONS);
+        let notices = Arc::new(Notices::default());
         Self {
             max_connections: ADMIN_CONNECTIONS,
-            notices: Arc::new(notices),
-            ..Self::new(service, broker, options, stopping)
+            memory: None,
+            ..Self::new(service, budget, clock, options, notices, stopping)
         }
     }
 
@@ -183,9 +226,17 @@ where
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut door = Door::new(incoming, self.max_connections, Arc::clone(&self.notices));
+        let places = Places::new(
+            self.max_connections,
+            self.idle,
+            self.memory.clone(),
+            Arc::clone(&self.clock),
+        );
+        let mut door = Door::new(incoming, places, Arc::clone(&self.notices));
         let mut stopped = self.stopping.stopped();
-        let mut period = tokio::time::interval(NOTICE_PERIOD);
+        let mut period = interval(NOTICE_PERIOD);
+        // It would be over at once.
+        period.reset();
         loop {
             tokio::select! {
                 () = &mut stopped => return,
@@ -206,29 +257,49 @@ where
         self.notices.period_over();
     }
 
-    fn serve<IO>(&mut self, mut io: IO, place: OwnedSemaphorePermit)
+    fn serve<IO>(&mut self, io: IO, place: Place)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
-        let peer = Peer::new(self.broker.budget());
+        let peer = Peer::new(&self.budget);
         let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
         self.tasks.spawn(async move {
-            let _place = place;
-            let greeted = tokio::select! {
-                greeted = timeout(handshake_timeout, greeting::read(&mut io)) => greeted,
+            let begun = tokio::select! {
+                begun = timeout(handshake_timeout, begin(io)) => begun,
+                () = place.wanted() => return,
                 () = stopping.stopped() => return,
             };
-            match greeted {
-                Ok(Ok((Greeting::Http2, opening))) => {
-                    http2::serve(io, opening, service, peer, &stopping).await;
+            match begun {
+                Ok(Ok(Begun::Http2(http2))) => {
+                    // Boxed, so that a connection in its handshake does not pay for it.
+                    Box::pin(http2.serve(service, peer, &stopping, place, &notices)).await;
                 }
-                Ok(Ok((Greeting::Closed, _))) => {}
-                Ok(Ok((greeting, _))) => refuse(io, greeting, &notices).await,
+                Ok(Ok(Begun::Other(io, greeting))) => refuse(io, greeting, &notices).await,
                 Ok(Err(error)) => debug!(%error, "a connection has broken"),
-                Err(_) => notices.refused(Refused::Silent),
+                Err(_) => notices.happened(Notice::HandshakeTooSlow),
             }
         });
+    }
+}
+
+/// What a connection has turned out to be.
+enum Begun<IO> {
+    Http2(Box<http2::Opened<IO>>),
+    Other(IO, Greeting),
+}
+
+async fn begin<IO>(mut io: IO) -> io::Result<Begun<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (greeting, opening) = greeting::read(&mut io).await?;
+    match greeting {
+        Greeting::Http2 => http2::open(io, opening)
+            .await
+            .map(|http2| Begun::Http2(Box::new(http2)))
+            .map_err(io::Error::other),
+        greeting => Ok(Begun::Other(io, greeting)),
     }
 }
 
@@ -236,10 +307,11 @@ async fn refuse<IO>(io: IO, greeting: Greeting, notices: &Notices)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    notices.refused(match greeting {
-        Greeting::Http1 => Refused::Http1,
-        Greeting::Tls => Refused::Tls,
-        Greeting::Http2 | Greeting::Unknown | Greeting::Closed => Refused::Unknown,
+    notices.happened(match greeting {
+        Greeting::Http1 => Notice::Http1,
+        Greeting::Tls => Notice::Tls,
+        Greeting::Closed => return,
+        Greeting::Http2 | Greeting::Unknown => Notice::UnknownProtocol,
     });
     // Whether it has heard the answer is the client's business.
     timeout(REFUSE_TIMEOUT, greeting.refuse(io)).await.ok();

@@ -9,9 +9,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// What every client of HTTP/2 sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The preface, and the header of the SETTINGS that must follow: a client that sends this much has
-/// begun to speak.
-const OPENING_BYTES: usize = PREFACE.len() + 9;
+/// The preface, and the header of the SETTINGS that must follow.
+const HEADER_END: usize = PREFACE.len() + 9;
+
+/// The type of a SETTINGS frame.
+const SETTINGS: u8 = 4;
+
+/// Longest SETTINGS that a client may begin with: what HTTP/2 allows a frame before anything else is
+/// agreed on.
+const MAX_SETTINGS_BYTES: usize = 16 << 10;
+
+/// Room for what a usual client sends at once.
+const READ_BYTES: usize = 128;
 
 /// How a connection begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +39,7 @@ pub(super) enum Greeting {
 pub(super) fn of(bytes: &[u8]) -> Option<Greeting> {
     let compared = bytes.len().min(PREFACE.len());
     if bytes[..compared] == PREFACE[..compared] {
-        return (bytes.len() >= OPENING_BYTES).then_some(Greeting::Http2);
+        return of_settings(bytes);
     }
     match bytes {
         [0x16] => None,
@@ -41,9 +50,22 @@ pub(super) fn of(bytes: &[u8]) -> Option<Greeting> {
     }
 }
 
+/// What an opening says that begins with the preface: HTTP/2 only when the client's SETTINGS are
+/// complete, so that nobody has a place for having begun.
+fn of_settings(bytes: &[u8]) -> Option<Greeting> {
+    let &[high, middle, low, kind, ..] = bytes.get(PREFACE.len()..HEADER_END)? else {
+        return None;
+    };
+    let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+    if kind != SETTINGS || length > MAX_SETTINGS_BYTES {
+        return Some(Greeting::Unknown);
+    }
+    (bytes.len() >= HEADER_END + length).then_some(Greeting::Http2)
+}
+
 /// Reads until it is clear how a connection begins, and returns what was read.
 pub(super) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> io::Result<(Greeting, Bytes)> {
-    let mut opening = BytesMut::with_capacity(OPENING_BYTES);
+    let mut opening = BytesMut::with_capacity(READ_BYTES);
     loop {
         if io.read_buf(&mut opening).await? == 0 {
             return Ok((Greeting::Closed, opening.freeze()));

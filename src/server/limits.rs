@@ -10,10 +10,13 @@ use crate::types::limits::MAX_REQUEST_BYTES;
 pub(crate) struct Options {
     /// Most connections at a time; one more is closed.
     pub max_connections: usize,
-    /// How long a connection may take to begin to speak HTTP/2.
+    /// How long a connection may take for the handshake of HTTP/2: the preface, and the client's
+    /// complete SETTINGS.
     pub handshake_timeout: Duration,
     /// How long a request may take to come in, beside a second for each 64 KiB of it.
     pub request_timeout: Duration,
+    /// A connection without a call for this long gives its place to another one that finds none.
+    pub idle: Duration,
     /// How long calls under way may take to finish once the server is asked to stop.
     pub drain: Duration,
 }
@@ -24,6 +27,7 @@ impl Default for Options {
             max_connections: 1_000,
             handshake_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }
     }
@@ -32,12 +36,24 @@ impl Default for Options {
 /// Most connections at a time on the administrators' socket.
 pub(super) const ADMIN_CONNECTIONS: usize = 16;
 
-/// Bytes of one stream that a client may send before the server has taken them: on loopback,
-/// HTTP/2's own 64 KiB hold one connection at a third of what it can do.
-pub(super) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+/// The window that HTTP/2 gives every connection.
+pub(super) const FIRST_WINDOW_BYTES: usize = 65_535;
 
-/// The same over all streams of a connection.
-pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Largest window of a connection: more than one can fill while a call has its turn. On loopback,
+/// HTTP/2's own 64 KiB hold one connection at a third of what it can do.
+pub(super) const MAX_WINDOW_BYTES: usize = 16 << 20;
+
+/// What a connection costs that has no call: its window, the frame that is coming in, and 16 KiB for
+/// buffers and tables.
+pub(super) const CONNECTION_BYTES: usize =
+    FIRST_WINDOW_BYTES + MAX_FRAME_BYTES as usize + (16 << 10);
+
+/// What an open call costs, measured: HTTP/2's stream, the headers' table, the call's task, buffers
+/// of its messages, and its place in what it waits for.
+pub(super) const CALL_BYTES: usize = 8 << 10;
+
+/// What a header costs beside its bytes: an entry of a table, and the counts of its references.
+pub(super) const HEADER_ENTRY_BYTES: usize = 128;
 
 /// Most bytes that are read of a connection before what came in goes to its calls, and other
 /// connections have their turn.
@@ -57,8 +73,8 @@ pub(super) const SMALL_PIECE_BYTES: usize = 4 << 10;
 pub(super) const JOINED_BYTES: usize = 16 << 10;
 
 /// Largest HTTP/2 frame that a client may send. Each costs a header and a system call on either
-/// side.
-pub(super) const MAX_FRAME_BYTES: u32 = 1 << 20;
+/// side; but one that has not come in completely is held beside what the window allows.
+pub(super) const MAX_FRAME_BYTES: u32 = 32 << 10;
 
 /// Most calls under way on one connection. Nothing limits them unless told.
 pub(super) const MAX_STREAMS: u32 = 256;
@@ -153,10 +169,19 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client that does not speak HTTP/2 may take to hear it.
 pub(super) const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connections that are not served are counted this long, and then said in one line.
-pub(super) const NOTICE_PERIOD: Duration = Duration::from_secs(10);
+/// What clients are refused is counted this long, and then said in one line.
+pub(super) const NOTICE_PERIOD: Duration = Duration::from_secs(60);
+
+/// How long a connection waits for the place of one that was asked to leave. An idle one is given
+/// up to twice [`STALLED`].
+pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection on which nothing has moved for this long while the server is to stop is closed, if
 /// all that is left to do is to send its client what it does not read, or to wait for the rest of
 /// its requests.
 pub(super) const STALLED: Duration = Duration::from_secs(1);
+
+/// How many connections there can be where their windows have so much memory.
+pub(crate) fn most_connections(windows_bytes: usize) -> usize {
+    (windows_bytes / CONNECTION_BYTES).max(1)
+}

@@ -21,6 +21,7 @@ pub(crate) mod limits;
 mod log;
 mod notices;
 mod peer;
+mod places;
 mod reflection;
 mod status;
 mod stop;
@@ -40,10 +41,15 @@ use tonic::{
 use tower::ServiceBuilder;
 use tracing::{error, info, warn};
 
-pub(crate) use self::{admin::AdminSocket, connections::tcp, limits::Options};
+pub(crate) use self::{
+    admin::AdminSocket,
+    connections::tcp,
+    limits::{Options, most_connections},
+};
 use self::{
     broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,
-    health::HealthService, intake::Intake, log::LogService, stop::Stopping, topics::TopicsService,
+    health::HealthService, intake::Intake, log::LogService, notices::Notices, stop::Stopping,
+    topics::TopicsService,
 };
 use crate::{
     broker::Broker,
@@ -95,6 +101,7 @@ impl Server {
         let (stop, stopping) = stop::channel();
         let (reporter, health) = health::channel();
 
+        let notices = Arc::new(Notices::default());
         let intake = Intake::new(
             Arc::clone(self.broker.budget().part(Name::Requests)),
             self.options.request_timeout,
@@ -105,12 +112,19 @@ impl Server {
             .service(self.routes(health, &stopping).prepare());
         let mut administrators = Connections::of_administrators(
             service.clone(),
-            Arc::clone(&self.broker),
+            self.broker.budget().clone(),
+            self.broker.system_clock(),
             &self.options,
             stopping.clone(),
         );
-        let mut connections =
-            Connections::new(service, Arc::clone(&self.broker), &self.options, stopping);
+        let mut connections = Connections::new(
+            service,
+            self.broker.budget().clone(),
+            self.broker.system_clock(),
+            &self.options,
+            notices,
+            stopping,
+        );
         let admin: Pin<Box<dyn Stream<Item = _> + Send>> = match self.admin.take() {
             Some(socket) => Box::pin(socket),
             None => Box::pin(tokio_stream::empty()),

@@ -1,19 +1,90 @@
-//! What is said of connections that are not served: at once, and then in one line for all that
-//! follow within some seconds, however many a client makes.
+//! What is said of clients that are refused or cut off: at once, and then in one line for all that
+//! follow within a minute, however many a client makes.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    fmt::Display,
+    sync::{Mutex, PoisonError},
+};
 
 use tracing::warn;
 
-/// Why a connection was closed.
+/// What a client may bring about as often as it likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    TooMany,
+pub(super) enum Notice {
+    /// A connection was closed because there are too many.
+    TooManyConnections,
+    /// An idle connection was closed for another one.
+    IdleConnectionClosed,
+    /// A connection could not be accepted.
+    AcceptFailed,
     NoDescriptor,
-    Silent,
+    /// A connection did not finish its handshake in time.
+    HandshakeTooSlow,
     Http1,
     Tls,
-    Unknown,
+    UnknownProtocol,
+    /// A connection has reset so many calls that it was ended.
+    ResetFlood,
+    /// A connection has broken the rules of HTTP/2.
+    ProtocolError,
+    /// A call was refused because too many are open.
+    CallRefused,
+}
+
+const ALL: [Notice; 11] = [
+    Notice::TooManyConnections,
+    Notice::IdleConnectionClosed,
+    Notice::AcceptFailed,
+    Notice::NoDescriptor,
+    Notice::HandshakeTooSlow,
+    Notice::Http1,
+    Notice::Tls,
+    Notice::UnknownProtocol,
+    Notice::ResetFlood,
+    Notice::ProtocolError,
+    Notice::CallRefused,
+];
+
+impl Notice {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::TooManyConnections => {
+                "connections closed: there are as many already as there may be \
+                (server.max_connections; 16 administrators)"
+            }
+            Self::IdleConnectionClosed => {
+                "idle connections closed: others needed their places (server.max_connections)"
+            }
+            Self::AcceptFailed => "connections could not be accepted; it is tried again",
+            Self::NoDescriptor => {
+                "connections closed: this process has no file descriptor left; raise the limit \
+                (ulimit -n)"
+            }
+            Self::HandshakeTooSlow => {
+                "connections closed: their clients did not finish HTTP/2's handshake in time \
+                (server.handshake_timeout)"
+            }
+            Self::Http1 => {
+                "connections closed: their clients spoke HTTP/1; this port speaks gRPC over HTTP/2"
+            }
+            Self::Tls => {
+                "connections closed: their clients spoke TLS; this port speaks gRPC over HTTP/2 \
+                without it"
+            }
+            Self::UnknownProtocol => {
+                "connections closed: their clients spoke neither HTTP nor TLS; this port speaks \
+                gRPC over HTTP/2"
+            }
+            Self::ResetFlood => {
+                "connections closed: their clients cancelled calls faster than they can be served"
+            }
+            Self::ProtocolError => "connections closed: their clients broke the rules of HTTP/2",
+            Self::CallRefused => {
+                "calls refused: as many are open as the memory for them allows \
+                (memory.calls_bytes)"
+            }
+        }
+    }
 }
 
 /// How often something happened, said seldom.
@@ -43,89 +114,38 @@ impl Count {
     }
 }
 
-const ALL: [Refused; 6] = [
-    Refused::TooMany,
-    Refused::NoDescriptor,
-    Refused::Silent,
-    Refused::Http1,
-    Refused::Tls,
-    Refused::Unknown,
-];
-
-/// Counts refused connections, and logs them.
-#[derive(Debug)]
+/// Counts what clients bring about, and logs it.
+#[derive(Debug, Default)]
 pub(super) struct Notices {
-    max_connections: usize,
-    /// Where the limit comes from.
-    limit: &'static str,
     counts: Mutex<[Count; ALL.len()]>,
 }
 
 impl Notices {
-    pub(super) fn new(max_connections: usize) -> Self {
-        Self {
-            max_connections,
-            limit: "server.max_connections",
-            counts: Mutex::default(),
+    /// It has happened once more.
+    pub(super) fn happened(&self, notice: Notice) {
+        if let Some(count) = self.count(notice, Count::happened) {
+            warn!(count, "{}", notice.text());
         }
     }
 
-    pub(super) fn of_administrators(max_connections: usize) -> Self {
-        Self {
-            limit: "on the administrators' socket",
-            ..Self::new(max_connections)
+    /// The same, with what has led to it. It is said where it is the first in a while.
+    pub(super) fn happened_by(&self, notice: Notice, cause: &dyn Display) {
+        if let Some(count) = self.count(notice, Count::happened) {
+            warn!(count, %cause, "{}", notice.text());
         }
     }
 
-    pub(super) fn refused(&self, why: Refused) {
-        let said = self.count(why, Count::happened);
-        self.say(why, said);
-    }
-
+    /// Says what has happened meanwhile. To be called once in each period.
     pub(super) fn period_over(&self) {
-        for why in ALL {
-            let said = self.count(why, Count::period_over);
-            self.say(why, said);
+        for notice in ALL {
+            if let Some(count) = self.count(notice, Count::period_over) {
+                warn!(count, "{}", notice.text());
+            }
         }
     }
 
-    fn count(&self, why: Refused, step: impl FnOnce(&mut Count) -> Option<u64>) -> Option<u64> {
+    fn count(&self, notice: Notice, step: impl FnOnce(&mut Count) -> Option<u64>) -> Option<u64> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        step(&mut counts[why as usize])
-    }
-
-    fn say(&self, why: Refused, connections: Option<u64>) {
-        let Some(connections) = connections else {
-            return;
-        };
-        match why {
-            Refused::TooMany => warn!(
-                connections,
-                "closed: there are {} connections already, as many as there may be ({})",
-                self.max_connections,
-                self.limit
-            ),
-            Refused::NoDescriptor => warn!(
-                connections,
-                "closed: this process has no file descriptor left; raise the limit (ulimit -n)"
-            ),
-            Refused::Silent => warn!(
-                connections,
-                "closed: the client did not begin to speak HTTP/2 in time \
-                (server.handshake_timeout)"
-            ),
-            Refused::Http1 => warn!(
-                connections,
-                "closed: the client spoke HTTP/1; this port speaks gRPC over HTTP/2"
-            ),
-            Refused::Tls => warn!(
-                connections,
-                "closed: the client spoke TLS; this port speaks gRPC over HTTP/2 without it"
-            ),
-            Refused::Unknown => warn!(
-                connections,
-                "closed: the client spoke neither HTTP nor TLS; this port speaks gRPC over HTTP/2"
-            ),
-        }
+        step(&mut counts[notice as usize])
     }
 }

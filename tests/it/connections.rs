@@ -224,7 +224,7 @@ async fn a_connection_too_many_is_closed_without_a_byte() {
 
 #[tokio::test]
 async fn a_connection_that_does_not_speak_http2_in_time_gives_its_place_to_another() {
-    let broker = TestBroker::builder().tcp().max_connections(3).start().await;
+    let broker = TestBroker::builder().tcp().max_connections(4).start().await;
     let mut silent = TcpStream::connect(broker.address())
         .await
         .expect("the broker listens");
@@ -236,7 +236,20 @@ async fn a_connection_that_does_not_speak_http2_in_time_gives_its_place_to_anoth
         .await
         .expect("the broker listens");
     no_settings.write_all(PREFACE).await.expect("it is sent");
-    for socket in [&mut silent, &mut slow, &mut no_settings] {
+    let mut half_of_settings = TcpStream::connect(broker.address())
+        .await
+        .expect("the broker listens");
+    let settings = frame(SETTINGS, 0, 0, &[0; 6]);
+    half_of_settings
+        .write_all(&[PREFACE, &settings[..12]].concat())
+        .await
+        .expect("it is sent");
+    for socket in [
+        &mut silent,
+        &mut slow,
+        &mut no_settings,
+        &mut half_of_settings,
+    ] {
         let mut answer = Vec::new();
         timeout(PATIENCE, socket.read_to_end(&mut answer))
             .await
@@ -352,6 +365,15 @@ async fn a_stop_does_not_wait_for_connections_that_ask_for_nothing() {
         .await
         .expect("it is sent");
     frames_until(&mut half_said, SETTINGS, ACK).await;
+    let pinging = tokio::spawn(async move {
+        let ping = frame(PING, 0, 0, b"still on");
+        while half_said.write_all(&ping).await.is_ok() {
+            let mut answer = [0; 64];
+            if !matches!(half_said.read(&mut answer).await, Ok(1..)) {
+                return;
+            }
+        }
+    });
     // Reflection, which may be asked again and again.
     let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let (response, mut requests) = call(&broker, path).await;
@@ -363,6 +385,7 @@ async fn a_stop_does_not_wait_for_connections_that_ask_for_nothing() {
     timeout(PATIENCE, broker.stop())
         .await
         .expect("it does not wait");
+    pinging.await.expect("it does not panic");
 }
 
 /// Answers a read with this many messages, each in a DATA frame of its own, and ends the answer when

@@ -13,11 +13,17 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::HeaderName, request::Parts};
 use http_body::{Body as _, Frame};
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
 use tracing::debug;
+
+use crate::{
+    broker::Error,
+    budget::Held,
+    server::limits::{CALL_BYTES, HEADER_ENTRY_BYTES, RETRY_AFTER_MS},
+};
 
 /// How many calls of a connection are under way and do not wait for their client to read.
 #[derive(Clone, Debug, Default)]
@@ -60,12 +66,31 @@ impl Drop for Again<'_> {
     }
 }
 
+/// What an open call costs, without what it waits for: see [`CALL_BYTES`].
+pub(super) fn bytes(request: &Parts) -> usize {
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + HEADER_ENTRY_BYTES
+    };
+    let headers: usize = request.headers.iter().map(header).sum();
+    CALL_BYTES + headers + request.uri.path().len()
+}
+
+/// Refuses a call at once, because too many are open.
+pub(super) fn refuse(respond: &mut SendResponse<Bytes>) {
+    let status = Status::from(Error::Overloaded {
+        retry_after_ms: RETRY_AFTER_MS,
+    });
+    let refused = status.into_http::<Body>().map(drop);
+    // It fails if the client has cancelled the call meanwhile.
+    respond.send_response(refused, true).ok();
+}
+
 /// Answers a call, unless its client cancels it before.
 pub(super) async fn answer<S>(
     service: S,
     request: Request<Body>,
     mut respond: SendResponse<Bytes>,
-    active: Entered,
+    (active, _held): (Entered, Held),
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {

@@ -7,11 +7,13 @@
 //! (`request.rs`); the client's window opens again as the call takes them, so that what a client may
 //! send ahead is bounded by flow control alone.
 //!
-//! Reading order: this page; `request.rs`, what comes in; `call.rs`, what goes out; `socket.rs`.
+//! Reading order: this page; `request.rs`, what comes in; `call.rs`, what goes out; `window.rs`, how
+//! much may be sent ahead; `socket.rs`.
 
 mod call;
 pub(super) mod request;
 mod socket;
+pub(super) mod window;
 
 use std::{
     convert::Infallible,
@@ -22,7 +24,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Ping, PingPong, RecvStream, server::SendResponse};
+use h2::{Ping, PingPong, Reason, RecvStream, server::SendResponse};
 use http::{Request, Response};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -37,39 +39,68 @@ use self::{
     call::{Active, answer},
     request::Feed,
     socket::{Socket, Traffic},
+    window::Window,
 };
 use super::{
     limits,
+    notices::{Notice, Notices},
     peer::Peer,
+    places::Place,
     stop::{Stopped, Stopping},
 };
 
-/// Serves a connection until its client closes it, or, told to stop, until no call on it makes
-/// progress any more. `opening` are the bytes that were read of it already.
-///
-/// Dropping the future ends the connection and its calls at once.
-pub(super) async fn serve<IO, S>(
-    io: IO,
-    opening: Bytes,
-    service: S,
-    peer: Peer,
-    stopping: &Stopping,
-) where
+/// A connection whose client speaks HTTP/2.
+pub(super) struct Opened<IO> {
+    http2: h2::server::Connection<Socket<IO>, Bytes>,
+    traffic: Arc<Traffic>,
+}
+
+/// Opens a connection. `opening` are the bytes that were read of it already.
+pub(super) async fn open<IO>(io: IO, opening: Bytes) -> Result<Opened<IO>, h2::Error>
+where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send,
 {
     let traffic = Arc::new(Traffic::default());
     let socket = Socket::new(io, opening, Arc::clone(&traffic));
-    let ended = match settings().handshake(socket).await {
-        Ok(http2) => {
-            let mut connection = Connection::new(http2, traffic, service, peer, stopping.stopped());
-            poll_fn(|cx| connection.poll(cx)).await
+    let http2 = settings().handshake(socket).await?;
+    Ok(Opened { http2, traffic })
+}
+
+impl<IO> Opened<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    /// Serves the connection until its client closes it, or, told to stop or to leave its place, until
+    /// no call on it makes progress any more.
+    ///
+    /// Dropping the future ends the connection and its calls at once.
+    pub(super) async fn serve<S>(
+        self,
+        service: S,
+        peer: Peer,
+        stopping: &Stopping,
+        place: Place,
+        notices: &Notices,
+    ) where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let mut connection =
+            Connection::new(self, service, peer, stopping.stopped(), place, notices);
+        if let Err(error) = poll_fn(|cx| connection.poll(cx)).await {
+            report(&error, notices);
         }
-        Err(error) => Err(error),
-    };
-    if let Err(error) = ended {
+    }
+}
+
+/// Says why a connection was ended, if its client's mistakes are the reason.
+fn report(error: &h2::Error, notices: &Notices) {
+    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+        notices.happened_by(Notice::ResetFlood, error);
+    } else if error.is_library() {
+        notices.happened_by(Notice::ProtocolError, error);
+    } else {
         debug!(%error, "a connection has broken");
     }
 }
@@ -77,8 +108,7 @@ pub(super) async fn serve<IO, S>(
 fn settings() -> h2::server::Builder {
     let mut settings = h2::server::Builder::new();
     settings
-        .initial_window_size(limits::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .initial_window_size(stream_window(limits::FIRST_WINDOW_BYTES))
         .max_frame_size(limits::MAX_FRAME_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_concurrent_reset_streams(limits::MAX_ENDED)
@@ -89,22 +119,35 @@ fn settings() -> h2::server::Builder {
     settings
 }
 
-struct Connection<IO, S> {
+/// The window of each stream on a connection with this window.
+fn stream_window(connection: usize) -> u32 {
+    u32::try_from(connection / 2).unwrap_or(u32::MAX)
+}
+
+struct Connection<'a, IO, S> {
+    notices: &'a Notices,
     http2: h2::server::Connection<Socket<IO>, Bytes>,
     traffic: Arc<Traffic>,
     service: S,
     peer: Peer,
+    window: Window,
+    /// What the client was told of the window of each stream.
+    stream_window: u32,
     /// Requests whose end has not come in.
     feeds: Vec<Feed>,
     calls: JoinSet<()>,
     active: Active,
     keep_alive: KeepAlive,
     stopped: Stopped,
+    place: Place,
+    /// Resolves when another connection is to have the place.
+    wanted: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_idle: bool,
     /// Told to stop: when to look next whether anything still makes progress.
     draining: Option<Pin<Box<Sleep>>>,
 }
 
-impl<IO, S> Connection<IO, S>
+impl<'a, IO, S> Connection<'a, IO, S>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -112,23 +155,34 @@ where
     S::Future: Send,
 {
     fn new(
-        mut http2: h2::server::Connection<Socket<IO>, Bytes>,
-        traffic: Arc<Traffic>,
+        opened: Opened<IO>,
         service: S,
         peer: Peer,
         stopped: Stopped,
+        place: Place,
+        notices: &'a Notices,
     ) -> Self {
+        let Opened { mut http2, traffic } = opened;
+        place.served();
+        place.idle();
+        let wanted = Box::pin(place.wanted());
         let pings = http2.ping_pong().expect("nobody has taken it before");
         Self {
+            notices,
             http2,
             traffic,
             service,
+            window: Window::new(peer.windows.clone(), place.now()),
+            stream_window: stream_window(limits::FIRST_WINDOW_BYTES),
             peer,
             feeds: Vec::new(),
             calls: JoinSet::new(),
             active: Active::default(),
             keep_alive: KeepAlive::new(pings),
             stopped,
+            place,
+            wanted,
+            is_idle: true,
             draining: None,
         }
     }
@@ -136,7 +190,7 @@ where
     /// One turn; ready when the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         self.traffic.begin_turn();
-        if self.draining.is_none() && self.stopped.as_mut().poll(cx).is_ready() {
+        if self.draining.is_none() && self.is_told_to_end(cx) {
             self.http2.graceful_shutdown();
             for feed in &mut self.feeds {
                 feed.stop();
@@ -152,6 +206,8 @@ where
         }
         self.feeds.retain_mut(|feed| feed.pass_on(cx));
         while let Poll::Ready(Some(_)) = self.calls.poll_join_next(cx) {}
+        self.look_for_calls();
+        self.resize_window(cx);
         if self.keep_alive.poll(cx, &self.traffic).is_ready() {
             debug!("a connection does not answer any more; it is closed");
             return Poll::Ready(Ok(()));
@@ -159,10 +215,50 @@ where
         self.poll_stalled(cx).map(Ok)
     }
 
-    fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn is_told_to_end(&mut self, cx: &mut Context<'_>) -> bool {
+        self.stopped.as_mut().poll(cx).is_ready() || self.wanted.as_mut().poll(cx).is_ready()
+    }
+
+    /// Others may have the place of a connection that has been long without a call.
+    fn look_for_calls(&mut self) {
+        if self.is_idle != self.calls.is_empty() {
+            self.is_idle = !self.is_idle;
+            match self.is_idle {
+                true => self.place.idle(),
+                false => self.place.busy(),
+            }
+        }
+    }
+
+    /// Gives the client the window that it should have.
+    fn resize_window(&mut self, cx: &Context<'_>) {
+        let (came, taken) = (self.traffic.came(), self.traffic.taken());
+        let mut is_to_send = false;
+        if self.window.came(came, taken, self.place.now()) {
+            let bytes = u32::try_from(self.window.bytes()).unwrap_or(u32::MAX);
+            self.http2.set_target_window_size(bytes);
+            is_to_send = true;
+        }
+        let bytes = stream_window(self.window.bytes());
+        // It fails while the client has not confirmed the size before.
+        if bytes != self.stream_window && self.http2.set_initial_window_size(bytes).is_ok() {
+            self.stream_window = bytes;
+            is_to_send = true;
+        }
+        if is_to_send {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let (mut parts, stream) = request.into_parts();
+        let Ok(held) = self.peer.calls.take(call::bytes(&parts)) else {
+            self.notices.happened(Notice::CallRefused);
+            return call::refuse(&mut respond);
+        };
         parts.extensions.insert(self.peer.clone());
-        let (mut feed, body) = request::body(stream, limits::requests(parts.uri.path()));
+        let kind = limits::requests(parts.uri.path());
+        let (mut feed, body) = request::body(stream, kind, Arc::clone(&self.traffic));
         if self.draining.is_some() {
             feed.stop();
         }
@@ -171,7 +267,8 @@ where
         let service = self.service.clone();
         // Counted from here on, so that no call is overlooked that has not had its first turn.
         let active = self.active.enter();
-        self.calls.spawn(answer(service, request, respond, active));
+        self.calls
+            .spawn(answer(service, request, respond, (active, held)));
     }
 
     /// Ready if the connection is to end and all that is left of it waits for a client that neither
@@ -186,8 +283,8 @@ where
                 .iter()
                 .filter(|feed| feed.has_not_begun())
                 .count();
-            let moved = self.traffic.has_moved();
-            if self.active.count() <= not_begun && !moved {
+            let progressed = self.traffic.has_progressed();
+            if self.active.count() <= not_begun && !progressed {
                 debug!("a client that does nothing is not waited for");
                 return Poll::Ready(());
             }

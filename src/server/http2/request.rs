@@ -15,6 +15,7 @@ use h2::{FlowControl, RecvStream};
 use http_body::Frame;
 use tonic::Status;
 
+use super::socket::Traffic;
 use crate::server::limits::{JOINED_BYTES, SMALL_PIECE_BYTES};
 
 /// What a call does with its requests.
@@ -30,15 +31,25 @@ pub(in crate::server) enum Kind {
 }
 
 /// The two ends of a request's body.
-pub(super) fn body(mut stream: RecvStream, kind: Kind) -> (Feed, RequestBody) {
+pub(super) fn body(
+    mut stream: RecvStream,
+    kind: Kind,
+    traffic: Arc<Traffic>,
+) -> (Feed, RequestBody) {
     let window = stream.flow_control().clone();
     let waiting = Arc::new(Mutex::default());
     let feed = Feed {
         stream,
         waiting: Arc::clone(&waiting),
+        traffic: Arc::clone(&traffic),
         kind,
     };
-    (feed, RequestBody { waiting, window })
+    let body = RequestBody {
+        waiting,
+        window,
+        traffic,
+    };
+    (feed, body)
 }
 
 /// What has come in and was not taken yet.
@@ -97,6 +108,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 pub(super) struct Feed {
     stream: RecvStream,
     waiting: Arc<Mutex<Waiting>>,
+    traffic: Arc<Traffic>,
     kind: Kind,
 }
 
@@ -129,13 +141,19 @@ impl Feed {
         while waiting.end.is_none() {
             match self.stream.poll_data(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Some(Ok(piece))) => waiting.push(piece),
+                Poll::Ready(Some(Ok(piece))) => {
+                    self.traffic.add_came(piece.len());
+                    waiting.push(piece);
+                }
                 Poll::Ready(Some(Err(_))) => {
                     waiting.end = Some(Err(Status::cancelled("the client has ended the call")));
                 }
                 Poll::Ready(None) => waiting.end = Some(Ok(())),
             }
             any = true;
+        }
+        if any {
+            self.traffic.progress();
         }
         let open = waiting.end.is_none();
         let reader = if any { waiting.reader.take() } else { None };
@@ -151,10 +169,12 @@ impl Feed {
 pub(super) struct RequestBody {
     waiting: Arc<Mutex<Waiting>>,
     window: FlowControl,
+    traffic: Arc<Traffic>,
 }
 
 impl RequestBody {
     fn open_window(&mut self, bytes: usize) {
+        self.traffic.add_taken(bytes);
         // It fails if the connection has, and then there is no window.
         self.window.release_capacity(bytes).ok();
     }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
 };
@@ -20,7 +20,11 @@ use crate::server::limits::TURN_BYTES;
 pub(super) struct Traffic {
     read_in_turn: AtomicUsize,
     has_read: AtomicBool,
-    has_moved: AtomicBool,
+    read: AtomicUsize,
+    written: AtomicUsize,
+    has_progressed: AtomicBool,
+    came: AtomicUsize,
+    taken: AtomicU64,
 }
 
 impl Traffic {
@@ -34,9 +38,37 @@ impl Traffic {
         self.has_read.swap(false, Relaxed)
     }
 
-    /// Whether anything was read or written since this was last asked.
-    pub(super) fn has_moved(&self) -> bool {
-        self.has_moved.swap(false, Relaxed)
+    /// Bytes of requests have come in.
+    pub(super) fn add_came(&self, bytes: usize) {
+        self.came.fetch_add(bytes, Relaxed);
+    }
+
+    /// How many bytes of requests have come in since this was last asked.
+    pub(super) fn came(&self) -> usize {
+        self.came.swap(0, Relaxed)
+    }
+
+    /// Calls have taken bytes of their requests.
+    pub(super) fn add_taken(&self, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// How many bytes calls have taken of their requests.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// Something has come in for a call.
+    pub(super) fn progress(&self) {
+        self.has_progressed.store(true, Relaxed);
+    }
+
+    /// Whether a call has moved on since this was last asked: something has come in for one, or more
+    /// was written than read. What is no part of a call, pings above all, is answered with as many
+    /// bytes as it has at most.
+    pub(super) fn has_progressed(&self) -> bool {
+        let (read, written) = (self.read.swap(0, Relaxed), self.written.swap(0, Relaxed));
+        self.has_progressed.swap(false, Relaxed) || written > read
     }
 
     fn turn_is_over(&self) -> bool {
@@ -46,7 +78,7 @@ impl Traffic {
     fn read(&self, bytes: usize) {
         self.read_in_turn.fetch_add(bytes, Relaxed);
         self.has_read.store(true, Relaxed);
-        self.has_moved.store(true, Relaxed);
+        self.read.fetch_add(bytes, Relaxed);
     }
 }
 
@@ -67,8 +99,8 @@ impl<IO> Socket<IO> {
     }
 
     fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(_))) {
-            self.traffic.has_moved.store(true, Relaxed);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.traffic.written.fetch_add(bytes, Relaxed);
         }
         written
     }

@@ -5,6 +5,8 @@ mod append;
 mod calls;
 mod conditions;
 mod connections;
+mod flood;
 mod intake;
 mod request;
 mod status;
+mod windows;

@@ -18,7 +18,8 @@ use tokio::{
 };
 
 use crate::http2::{
-    ACK, END_HEADERS, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, frame, frames_until, headers_of,
+    ACK, DATA, END_HEADERS, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, frame, frames_until,
+    headers_of,
 };
 
 use super::{Serve, assert_fails, binary, free_port, serve, started, temporary, text};
@@ -199,7 +200,7 @@ async fn heard(socket: &mut TcpStream) -> bool {
 async fn a_second_signal_ends_the_wait_for_calls_under_way() {
     let dir = temporary();
     let broker = Serve::spawn(serve(dir.path(), &free_port()).env("TAFFRAIL_SERVER_DRAIN", "1h"));
-    // A call whose request does not end, of a client that is not silent.
+    // A call whose request comes in byte by byte.
     let mut socket = TcpStream::connect(broker.listen())
         .await
         .expect("it listens");
@@ -208,6 +209,7 @@ async fn a_second_signal_ends_the_wait_for_calls_under_way() {
         PREFACE,
         &frame(SETTINGS, 0, 0, &[]),
         &frame(HEADERS, END_HEADERS, 1, &call),
+        &frame(DATA, 0, 1, &[0, 0, 0x10, 0, 0]),
         &frame(PING, 0, 0, b"is it on"),
     ];
     socket.write_all(&begun.concat()).await.expect("it is sent");
@@ -215,16 +217,52 @@ async fn a_second_signal_ends_the_wait_for_calls_under_way() {
 
     broker.ask_to_stop();
     frames_until(&mut socket, GOAWAY, 0).await;
-    let pinging = tokio::spawn(async move {
-        let ping = frame(PING, 0, 0, b"still on");
-        while socket.write_all(&ping).await.is_ok() && heard(&mut socket).await {}
+    let sending = tokio::spawn(async move {
+        let more = [frame(DATA, 0, 1, b"x"), frame(PING, 0, 0, b"still on")].concat();
+        while socket.write_all(&more).await.is_ok() && heard(&mut socket).await {}
     });
     let stopped = tokio::task::spawn_blocking(move || broker.stop());
     let code = timeout(PATIENCE, stopped)
         .await
         .expect("it does not wait on");
     assert_eq!(code.expect("it does not panic"), Some(0));
-    pinging.await.expect("it does not panic");
+    sending.await.expect("it does not panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_does_wrong_again_and_again_is_counted_in_the_log() {
+    const CONNECTIONS: u64 = 20;
+    let dir = temporary();
+    let mut broker = Serve::spawn(
+        binary()
+            .args(["serve", "--log-level", "warn", "--log-format", "json"])
+            .args(["--listen", &free_port(), "--data-dir"])
+            .arg(dir.path()),
+    );
+    let mut begun = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    // Answers to what was never asked.
+    for _ in 0..100 {
+        begun.extend(frame(PING, ACK, 0, b"whatever"));
+    }
+    // No stream has this number.
+    begun.extend(frame(DATA, 0, 0, b"x"));
+    for _ in 0..CONNECTIONS {
+        let mut socket = TcpStream::connect(broker.listen())
+            .await
+            .expect("it listens");
+        socket.write_all(&begun).await.expect("it is sent");
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.ok();
+    }
+    let errors = broker.process.stderr.take().expect("it is piped");
+    assert_eq!(broker.stop(), Some(0));
+    let log = std::io::read_to_string(errors).expect("it is text");
+    let counted: Vec<u64> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"))
+        .map(|line| line["count"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(counted, [1, CONNECTIONS - 1], "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,7 +296,7 @@ async fn connections_that_are_not_served_are_counted_in_the_log_and_said_seldom(
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"))
         .filter(|line| line.to_string().contains("HTTP/1"))
-        .map(|line| line["connections"].as_u64().expect("a number"))
+        .map(|line| line["count"].as_u64().expect("a number"))
         .collect();
     assert_eq!(said.iter().sum::<u64>(), CONNECTIONS, "{log}");
     assert_eq!(said[0], 1, "the first is said at once");

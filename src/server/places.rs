@@ -1,0 +1,181 @@
+//! The places that connections take, and who has to leave when a newcomer finds none.
+//!
+//! A client that has just come and says at once that it speaks HTTP/2 must get in, however many
+//! there are that only hold a place. So the connection that has been longest in its handshake gives
+//! way first; then the one that has been longest without a call, if that is long enough. It is
+//! closed with GOAWAY, upon which gRPC clients connect again when they have a call to make.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::{limits::CONNECTION_BYTES, notices::Notice};
+use crate::{
+    budget::{Held, Holder},
+    env::Clock,
+};
+
+/// The places of all connections.
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    /// What their windows count in; none where they have room of their own.
+    memory: Option<Holder>,
+    /// For how long a connection must be without a call until another one may have its place.
+    idle: Duration,
+    clock: Arc<dyn Clock>,
+    taken: Mutex<Taken>,
+}
+
+/// Who has a place. By number, so that the first has had it longest.
+#[derive(Default)]
+struct Taken {
+    next: u64,
+    in_handshake: BTreeMap<u64, Arc<Seat>>,
+    served: BTreeMap<u64, Arc<Seat>>,
+}
+
+struct Seat {
+    leave: Notify,
+    /// In ms of the clock; [`BUSY`] while there are calls.
+    idle_since: AtomicU64,
+}
+
+const BUSY: u64 = u64::MAX;
+
+/// A connection's place; free again when it is dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    seat: Arc<Seat>,
+    _permit: OwnedSemaphorePermit,
+    _memory: Option<Held>,
+}
+
+impl Places {
+    pub(super) fn new(
+        count: usize,
+        idle: Duration,
+        memory: Option<Holder>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(count)),
+            memory,
+            idle,
+            clock,
+            taken: Mutex::default(),
+        }
+    }
+
+    /// A place for a connection whose handshake begins; none if all are taken.
+    pub(super) fn try_take(self: &Arc<Self>) -> Option<Place> {
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        self.place(permit)
+    }
+
+    /// Waits for a place; none if there is no memory for another connection.
+    pub(super) async fn take(self: Arc<Self>) -> Option<Place> {
+        let permit = Arc::clone(&self.free).acquire_owned().await;
+        self.place(permit.ok()?)
+    }
+
+    fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<Place> {
+        let memory = match &self.memory {
+            Some(holder) => Some(holder.take_beyond_share(CONNECTION_BYTES).ok()?),
+            None => None,
+        };
+        let seat = Arc::new(Seat {
+            leave: Notify::new(),
+            idle_since: AtomicU64::new(BUSY),
+        });
+        let mut taken = self.taken();
+        taken.next += 1;
+        let number = taken.next;
+        taken.in_handshake.insert(number, Arc::clone(&seat));
+        drop(taken);
+        Some(Place {
+            places: Arc::clone(self),
+            number,
+            seat,
+            _permit: permit,
+            _memory: memory,
+        })
+    }
+
+    /// Asks the connection to leave that can be spared most; returns what is to be said of it.
+    pub(super) fn make_room(&self) -> Option<Notice> {
+        let mut taken = self.taken();
+        let (seat, notice) = match taken.in_handshake.pop_first() {
+            Some((_, seat)) => (seat, Notice::TooManyConnections),
+            None => (self.idle_longest(&mut taken)?, Notice::IdleConnectionClosed),
+        };
+        drop(taken);
+        seat.leave.notify_one();
+        Some(notice)
+    }
+
+    fn idle_longest(&self, taken: &mut Taken) -> Option<Arc<Seat>> {
+        let since = |(number, seat): (&u64, &Arc<Seat>)| (seat.idle_since.load(Relaxed), *number);
+        let (since, number) = taken.served.iter().map(since).min()?;
+        let is_long = since != BUSY && self.now() - since >= as_ms(self.idle);
+        is_long.then(|| taken.served.remove(&number)).flatten()
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        as_ms(self.clock.elapsed())
+    }
+}
+
+fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Place {
+    /// The handshake is complete.
+    pub(super) fn served(&self) {
+        let mut taken = self.places.taken();
+        if let Some(seat) = taken.in_handshake.remove(&self.number) {
+            taken.served.insert(self.number, seat);
+        }
+    }
+
+    /// There is a call.
+    pub(super) fn busy(&self) {
+        self.seat.idle_since.store(BUSY, Relaxed);
+    }
+
+    /// There is no call any more.
+    pub(super) fn idle(&self) {
+        self.seat.idle_since.store(self.places.now(), Relaxed);
+    }
+
+    /// What the clock says, which never goes back.
+    pub(super) fn now(&self) -> Duration {
+        self.places.clock.elapsed()
+    }
+
+    /// Resolves when another connection is to have the place.
+    pub(super) fn wanted(&self) -> impl Future<Output = ()> + Send + 'static {
+        let seat = Arc::clone(&self.seat);
+        async move { seat.leave.notified().await }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        taken.in_handshake.remove(&self.number);
+        taken.served.remove(&self.number);
+    }
+}

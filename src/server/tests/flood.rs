@@ -1,0 +1,188 @@
+//! What clients can take of the server's memory with calls that they open and do not finish.
+
+use std::{convert::Infallible, future::poll_fn, io, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use h2::{Ping, PingPong, SendStream, client::SendRequest};
+use http::{Request, Response};
+use http_body::Body as _;
+use tokio::{
+    io::{DuplexStream, duplex},
+    sync::mpsc,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt;
+
+use crate::{
+    broker::Error,
+    budget::{Budget, Name, Sizes},
+    env::Env,
+    server::{Options, connections::Connections, notices::Notices, stop},
+};
+
+const MIB: usize = 1 << 20;
+
+type Incoming = mpsc::Sender<io::Result<DuplexStream>>;
+
+/// Answers calls of `/take`, of which it takes everything, and `/now`; no others.
+async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    match request.uri().path() {
+        "/now" => {}
+        "/take" => {
+            let mut body = request.into_body();
+            while poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))
+                .await
+                .is_some()
+            {}
+        }
+        _ => std::future::pending().await,
+    }
+    Ok(Response::new(Body::empty()))
+}
+
+fn serve(budget: &Budget) -> (Incoming, stop::Stop) {
+    let (sender, receiver) = mpsc::channel(16);
+    let (stop, stopping) = stop::channel();
+    let (budget, clock) = (budget.clone(), Env::system().clock);
+    tokio::spawn(async move {
+        let service = tower::service_fn(answer);
+        let (options, notices) = (Options::default(), Arc::new(Notices::default()));
+        let mut connections = Connections::new(service, budget, clock, &options, notices, stopping);
+        connections.take(ReceiverStream::new(receiver)).await;
+    });
+    (sender, stop)
+}
+
+struct Client {
+    calls: SendRequest<Bytes>,
+    pings: PingPong,
+}
+
+impl Client {
+    async fn open(incoming: &Incoming) -> Self {
+        let (ours, theirs) = duplex(1 << 20);
+        incoming.send(Ok(theirs)).await.unwrap();
+        let (calls, mut connection) = h2::client::handshake(ours).await.unwrap();
+        let pings = connection.ping_pong().unwrap();
+        tokio::spawn(connection);
+        Self { calls, pings }
+    }
+
+    async fn begin(
+        &mut self,
+        path: &str,
+        header: &str,
+    ) -> (h2::client::ResponseFuture, SendStream<Bytes>) {
+        let request = Request::post(format!("http://broker{path}")).header("x-any", header);
+        let mut calls = self.calls.clone().ready().await.unwrap();
+        calls
+            .send_request(request.body(()).unwrap(), false)
+            .unwrap()
+    }
+
+    async fn is_answered(&mut self, path: &str) -> bool {
+        let (response, mut body) = self.begin(path, "").await;
+        body.send_data(Bytes::new(), true).ok();
+        response
+            .await
+            .is_ok_and(|response| !response.headers().contains_key("grpc-status"))
+    }
+
+    /// Waits until the server has done all that it does because of what was sent.
+    async fn settle(&mut self) {
+        for _ in 0..4 {
+            self.pings.ping(Ping::opaque()).await.unwrap();
+        }
+    }
+
+    /// Sends as much as the server allows, and returns how much that is.
+    async fn fill(&mut self, body: &mut SendStream<Bytes>, most: usize) -> usize {
+        let mut sent = 0;
+        while sent < most {
+            body.reserve_capacity(64 << 10);
+            self.settle().await;
+            let capacity = body.capacity().min(most - sent);
+            if capacity == 0 {
+                break;
+            }
+            body.send_data(vec![7; capacity].into(), false).unwrap();
+            sent += capacity;
+        }
+        sent
+    }
+}
+
+#[tokio::test]
+async fn what_all_clients_may_send_ahead_is_within_its_part_of_the_memory() {
+    let budget = Budget::new(&Sizes::default().with(Name::Windows, 16 * MIB));
+    let (incoming, _stop) = serve(&budget);
+    let (mut clients, mut held) = (Vec::new(), 0);
+    for _ in 0..20 {
+        let mut client = Client::open(&incoming).await;
+        // A client that sends much is granted more.
+        let (response, mut body) = client.begin("/take", "").await;
+        assert_eq!(client.fill(&mut body, MIB).await, MIB);
+        body.send_data(Bytes::new(), true).unwrap();
+        response.await.unwrap();
+        // Nobody takes these.
+        for _ in 0..4 {
+            let (response, mut body) = client.begin("/never", "").await;
+            held += client.fill(&mut body, 64 * MIB).await;
+            clients.push((response, body));
+        }
+        let part = budget.part(Name::Windows);
+        assert!(held <= part.used(), "{held} of {}", part.used());
+        assert!(part.used() <= part.bound());
+    }
+    assert!(held > 20 * (32 << 10), "each may send something: {held}");
+}
+
+#[tokio::test]
+async fn calls_over_a_connections_share_are_refused_at_once_and_others_have_room() {
+    let budget = Budget::new(&Sizes::default().with(Name::Calls, MIB));
+    let (incoming, _stop) = serve(&budget);
+    let mut flooding = Client::open(&incoming).await;
+    let (mut open, mut refused) = (Vec::new(), None);
+    for _ in 0..256 {
+        let (mut response, body) = flooding.begin("/never", "").await;
+        flooding.settle().await;
+        let answered = poll_fn(|cx| std::task::Poll::Ready(Pin::new(&mut response).poll(cx))).await;
+        if answered.is_ready() {
+            refused = Some(answered);
+            break;
+        }
+        open.push((response, body));
+    }
+    let Some(std::task::Poll::Ready(Ok(response))) = refused else {
+        panic!("{} calls are open: {refused:?}", open.len());
+    };
+    assert!(open.len() > 10, "{}", open.len());
+    let status = Status::from_header_map(response.headers()).unwrap();
+    let overloaded = Status::from(Error::Overloaded { retry_after_ms: 1 });
+    assert_eq!(status.code(), overloaded.code());
+    assert_ne!(status.code(), Code::Ok);
+    assert!(status.get_details_retry_info().is_some());
+
+    let mut other = Client::open(&incoming).await;
+    assert!(other.is_answered("/now").await, "others have their share");
+    // A call that is cancelled makes room.
+    drop(open);
+    flooding.settle().await;
+    assert!(flooding.is_answered("/now").await);
+    assert_eq!(budget.part(Name::Calls).used(), 0);
+}
+
+#[tokio::test]
+async fn headers_count_as_a_part_of_calls() {
+    let budget = Budget::new(&Sizes::default());
+    let (incoming, _stop) = serve(&budget);
+    let part = budget.part(Name::Calls);
+    let mut client = Client::open(&incoming).await;
+    let _small = client.begin("/never", "").await;
+    client.settle().await;
+    let small = part.used();
+    let _large = client.begin("/never", &"x".repeat(12_000)).await;
+    client.settle().await;
+    assert_eq!(part.used(), 2 * small + 12_000);
+}
