@@ -253,6 +253,7 @@ impl Housekeeper {
             erasures: shared.known_erasures(),
             clock: Some(shared.clock_to_store()),
             journal: shared.ring.files(),
+            directory: Some(shared.dir.identity()),
         };
         checkpoint::store(files, &shared.dir.checkpoint(), &content)?;
         self.checkpointed = applied;

@@ -1,7 +1,10 @@
 //! Opening a data directory: the checkpoint, then the journal behind it, applied with the code that
 //! live commits use.
 
-use std::sync::{Arc, Mutex, RwLock, atomic::AtomicU64};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
+};
 
 use tokio::sync::watch;
 
@@ -105,7 +108,9 @@ impl Broker {
     fn recover(env: Env, options: Options) -> Result<Self, OpenError> {
         let dir = DataDir::open(&env, &options.data_dir)?;
         warn_if_volatile(&env, &options);
-        let found = checkpoint::load(&*env.files, &dir.checkpoint())?;
+        let is_ours =
+            |file: &Path, named| -> Result<(), OpenError> { Ok(dir.check_same(file, named)?) };
+        let found = checkpoint::load(&*env.files, &dir.checkpoint(), is_ours)?;
         let never_written = matches!(found, Found::None);
         let (checkpoint, known) = match found {
             Found::Whole(checkpoint) => (checkpoint, true),
@@ -138,7 +143,8 @@ impl Broker {
             erasures: Mutex::default(),
             key_memory: KeyMemory::new(part(Name::KeyIndex)),
             segments: OpenSegments::new(env.clone(), options.open_segments)
-                .with_files(options.open_files),
+                .with_files(options.open_files)
+                .of_directory(dir.identity()),
             memory: memory::Memory::new(part(Name::Appends)),
             budget,
             topics: RwLock::new(Topics::default()),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     files::{FileError, read_file, replace_file},
-    format::checkpoint::Checkpoint,
+    format::{checkpoint::Checkpoint, identity::Identity},
 };
 use crate::env::FileSystem;
 
@@ -35,14 +35,23 @@ pub(crate) fn store(
         .try_for_each(|path| replace_file(files, path, &bytes))
 }
 
-/// Reads the checkpoint at `path`.
-pub(crate) fn load(files: &dyn FileSystem, path: &Path) -> Result<Found, FileError> {
+/// Reads the checkpoint at `path`. `is_ours` says whether a copy belongs to the data directory that
+/// it is named to.
+pub(crate) fn load<E: From<FileError>>(
+    files: &dyn FileSystem,
+    path: &Path,
+    is_ours: impl Fn(&Path, Option<Identity>) -> Result<(), E>,
+) -> Result<Found, E> {
     let mut found = Found::None;
     for path in copies(path) {
         let Some(bytes) = read_file(files, &path)? else {
             continue;
         };
-        match (Checkpoint::decode(&bytes), &found) {
+        let checkpoint = Checkpoint::decode(&bytes);
+        if let Some(checkpoint) = &checkpoint {
+            is_ours(&path, checkpoint.directory)?;
+        }
+        match (checkpoint, &found) {
             (Some(new), Found::Whole(old)) if new.applied <= old.applied => {}
             (Some(new), _) => found = Found::Whole(new),
             (None, Found::None) => {

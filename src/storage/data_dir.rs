@@ -7,11 +7,9 @@ use std::{
 };
 
 use super::{
-    files::{Action, FileError, ensure_dir, read_file, replace_file, sync_parent},
-    format::{
-        VERSION,
-        identity::{Identity, Unreadable},
-    },
+    files::{Action, FileError, ensure_dir, replace_file, sync_parent},
+    format::{VERSION, identity::Identity},
+    ownership::{self, Found},
 };
 use crate::{
     env::{self, Env, Lock, LockGuard},
@@ -22,6 +20,7 @@ use crate::{
 /// mistake while its content stays.
 pub(crate) struct DataDir {
     root: PathBuf,
+    identity: Identity,
     locks: Mutex<Vec<Box<dyn LockGuard>>>,
 }
 
@@ -56,6 +55,20 @@ pub(crate) enum Error {
         path.display()
     )]
     OtherVersion { path: PathBuf, version: u32 },
+    #[error(
+        "data directory {} has files of two data directories: {} is of the one with the id {one_id:016x}, {} of the \
+         one with the id {other_id:016x}; put together what belongs together",
+        path.display(),
+        one.display(),
+        other.display()
+    )]
+    MixedUp {
+        path: PathBuf,
+        one: PathBuf,
+        one_id: u64,
+        other: PathBuf,
+        other_id: u64,
+    },
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -65,7 +78,7 @@ impl DataDir {
     pub(crate) fn open(env: &Env, root: &Path) -> Result<Self, Error> {
         let files = &*env.files;
         create_with_parents(env, root)?;
-        check_ours(env, root)?;
+        ownership::find(env, root)?;
         let mut locks = lock_dir(env, root, Lock::Exclusive)?;
         let lock = files
             .lock(&root.join("lock"))
@@ -85,16 +98,9 @@ impl DataDir {
         locks.push(lock);
         let dir = Self {
             root: root.to_owned(),
+            identity: identify(env, root)?,
             locks: Mutex::new(locks),
         };
-        // Looked at again under the lock: another broker may have been faster.
-        if !check_ours(env, root)? {
-            let identity = Identity {
-                id: env.random.next_u64(),
-            };
-            replace_file(files, &dir.identity(), &identity.encode())
-                .map_err(|error| not_writable(root, error))?;
-        }
         for inner in [dir.journal(), dir.topics()] {
             ensure_dir(files, &inner).map_err(|error| not_writable(root, error))?;
         }
@@ -110,8 +116,14 @@ impl DataDir {
             .clear();
     }
 
-    fn identity(&self) -> PathBuf {
-        self.root.join("taffrail")
+    /// Which directory this is.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Makes sure that a file belongs to this directory, if it names one.
+    pub(crate) fn check_same(&self, file: &Path, named: Option<Identity>) -> Result<(), Error> {
+        ownership::check_same(&self.root, self.identity, file, named)
     }
 
     /// Where the checkpoint is.
@@ -197,34 +209,39 @@ pub(crate) fn parse_topic(name: &str) -> Option<TopicId> {
         .map(TopicId)
 }
 
-/// Checks that a directory is one of ours or may become one; returns whether it is one already.
-pub(crate) fn check_ours(env: &Env, root: &Path) -> Result<bool, Error> {
-    let path = root.to_owned();
-    if let Some(bytes) = read_file(&*env.files, &root.join("taffrail"))? {
-        return match Identity::decode(&bytes) {
-            Ok(_) => Ok(true),
-            Err(Unreadable::OtherVersion { version }) => Err(Error::OtherVersion { path, version }),
-            Err(Unreadable::Foreign) => Err(Error::Foreign { path }),
-            Err(Unreadable::Damaged) => {
-                tracing::warn!(path = %path.display(), "the file `taffrail` is damaged and is written anew");
-                Ok(false)
-            }
-        };
-    }
-    // Our own first start may have been cut off anywhere; its names are known.
-    let entries = env
-        .files
-        .read_dir(root)
-        .map_err(FileError::when(Action::List, root))?;
-    let ours = ["lock", "taffrail.new", "lost+found"];
-    if entries
-        .iter()
-        .all(|entry| ours.contains(&entry.name.as_str()))
-    {
-        Ok(false)
-    } else {
-        Err(Error::Foreign { path })
-    }
+/// Which directory this is, looked at under its lock. Makes the file that says so, where there is
+/// none.
+fn identify(env: &Env, root: &Path) -> Result<Identity, Error> {
+    let file = ownership::path(root);
+    let lost = match ownership::find(env, root)? {
+        Found::Told(identity) => return Ok(identity),
+        Found::Lost { named } => Some(named),
+        Found::New => None,
+    };
+    let new = || Identity {
+        // 0 stands for none.
+        id: env.random.next_u64().max(1),
+    };
+    let path = file.display();
+    let identity = match lost {
+        None => new(),
+        Some(None) => {
+            tracing::warn!(
+                "{path} is lost or damaged; it is made anew, with a new id, as no other file names one"
+            );
+            new()
+        }
+        Some(Some((identity, witness))) => {
+            let (id, witness) = (identity.id, witness.display());
+            tracing::warn!(
+                "{path} is lost or damaged; it is made anew, with the id {id:016x} that {witness} names"
+            );
+            identity
+        }
+    };
+    replace_file(&*env.files, &file, &identity.encode())
+        .map_err(|error| not_writable(root, error))?;
+    Ok(identity)
 }
 
 fn create_with_parents(env: &Env, root: &Path) -> Result<(), Error> {

@@ -10,7 +10,7 @@
 //! - `keys` is a partition's index of entities and producers: which records are whose. Derived, but
 //!   for what it keeps of records that are gone.
 //! - `checkpoint` says up to which journal entry all is in segments; `data_dir` guards the
-//!   directory.
+//!   directory, and `ownership` says which one it is.
 //! - `fault` says what an I/O error means; `files` has small things done to files,
 //!   `read_only` reads one that does not change.
 //! - `inspect` says what a data directory holds, without changing it.
@@ -30,4 +30,5 @@ pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod keys;
 pub(crate) mod log;
+pub(crate) mod ownership;
 pub(crate) mod read_only;

@@ -17,6 +17,7 @@
 //!     16 bytes id of the machine's start (zeros: unknown), u64 milliseconds since that start
 //!     u64  number of the journal file taken into use last, u32 how many there are, u32 how many have a note; missing
 //!          where none were stored
+//!     u64  id of the data directory (0: unknown); missing where none was stored
 //! ```
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
     crc32,
     erasure::{ERASURE_BYTES, Erasure},
     fields::{Fields, put_count, put_string},
+    identity::Identity,
 };
 use crate::types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
 
@@ -49,6 +51,9 @@ pub(crate) struct Checkpoint {
     pub(crate) clock: Option<Clock>,
     /// Stored with the time, where that is known.
     pub(crate) journal: JournalFiles,
+    /// The data directory that it belongs to; stored with the time, too. Earlier checkpoints do not
+    /// say it.
+    pub(crate) directory: Option<Identity>,
 }
 
 /// What there was of the journal's files at the checkpoint; earlier checkpoints do not say it.
@@ -165,6 +170,7 @@ impl Checkpoint {
             rest.extend_from_slice(&self.journal.newest.to_le_bytes());
             rest.extend_from_slice(&self.journal.made.to_le_bytes());
             rest.extend_from_slice(&self.journal.noted.to_le_bytes());
+            rest.extend_from_slice(&Identity::to_field(self.directory));
         }
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
@@ -207,6 +213,10 @@ impl Checkpoint {
                 noted: fields.u32()?,
             },
         };
+        let directory = match fields.is_empty() {
+            true => None,
+            false => Identity::of_field(fields.u64()?),
+        };
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -215,7 +225,15 @@ impl Checkpoint {
             erasures,
             clock,
             journal,
+            directory,
         })
+    }
+
+    /// The version of what looks like a checkpoint of any version.
+    pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
+        let mut fields = Fields(bytes);
+        let magic: [u8; 8] = fields.array()?;
+        (magic == MAGIC).then(|| fields.u32()).flatten()
     }
 }
 

@@ -4,8 +4,10 @@
 //!  0  8 bytes "TFRLDATA"
 //!  8  u32  version of all formats in the directory
 //! 12  u32  checksum of version and id
-//! 16  u64  id of the directory
+//! 16  u64  id of the directory; not 0
 //! ```
+//!
+//! Checkpoints and segments have the id, too.
 //!
 //! The magic and the version keep their places for ever, so that every version can tell what it
 //! cannot read.
@@ -36,6 +38,15 @@ impl Identity {
         let (version, id) = (VERSION.to_le_bytes(), self.id.to_le_bytes());
         let checksum = crc32(&[&version, &id]).to_le_bytes();
         [&MAGIC[..], &version, &checksum, &id].concat()
+    }
+
+    /// As other files name the directory that they belong to, if that is known.
+    pub(super) fn to_field(identity: Option<Self>) -> [u8; 8] {
+        identity.map_or(0, |identity| identity.id).to_le_bytes()
+    }
+
+    pub(super) fn of_field(id: u64) -> Option<Self> {
+        (id != 0).then_some(Self { id })
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {

@@ -10,7 +10,8 @@
 //! 28  u32  0
 //! 32  u64  base offset: where the segment starts in the partition
 //! 40  i64  append time of its first frame, milliseconds since 1970
-//! 48  16 bytes of 0
+//! 48  u64  id of the data directory (0: unknown)
+//! 56  8 bytes of 0
 //!
 //! index: rows of 24 bytes, one for about every 64 KiB of the segment, in order
 //!  0  u32  offset, relative to the segment's base
@@ -20,7 +21,7 @@
 //! 20  u32  0
 //! ```
 
-use super::{VERSION, crc32, fields::Fields};
+use super::{VERSION, crc32, fields::Fields, identity::Identity};
 use crate::types::{Offset, PartitionId, TopicId};
 
 /// The size of a segment's header: where its first frame begins.
@@ -42,6 +43,8 @@ pub(crate) struct Header {
     pub(crate) partition: PartitionId,
     pub(crate) base: Offset,
     pub(crate) first_append_time_ms: i64,
+    /// The data directory that it belongs to; earlier segments do not say it.
+    pub(crate) directory: Option<Identity>,
 }
 
 impl Header {
@@ -53,6 +56,7 @@ impl Header {
         out[24..28].copy_from_slice(&self.partition.0.to_le_bytes());
         out[32..40].copy_from_slice(&self.base.0.to_le_bytes());
         out[40..48].copy_from_slice(&self.first_append_time_ms.to_le_bytes());
+        out[48..56].copy_from_slice(&Identity::to_field(self.directory));
         let checksum = crc32(&[&out[16..]]);
         out[12..16].copy_from_slice(&checksum.to_le_bytes());
         out
@@ -72,6 +76,7 @@ impl Header {
             partition,
             base: Offset(fields.u64()?),
             first_append_time_ms: fields.i64()?,
+            directory: Identity::of_field(fields.u64()?),
         })
     }
 }

@@ -26,17 +26,18 @@ pub(crate) use report::*;
 
 use self::journal::Tail;
 use super::{
-    data_dir::{self, check_ours},
+    data_dir,
     files::{Action, FileError, read_file},
     format::{
         VERSION,
         checkpoint::{self, Partition as CheckpointPartition},
         erasure,
-        identity::{Identity, Unreadable},
+        identity::Identity,
         topic_file::TopicFile,
     },
     keys::hash::KeyHasher,
     log,
+    ownership::{self, Found},
 };
 use crate::{
     env::Env,
@@ -154,9 +155,10 @@ impl State {
 /// As [`inspect`], of a directory that no broker uses meanwhile.
 pub(crate) fn inspect_quiet(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
     // What is not there, or is not a data directory, has errors of its own.
-    let _quiet = match env.files.exists(&dir.join("taffrail")) {
-        Ok(true) => Some(data_dir::Quiet::hold(env, dir)?),
-        _ => None,
+    let is_there = |file: &Path| env.files.exists(file).unwrap_or(false);
+    let _quiet = match is_there(&ownership::path(dir)) || is_there(&dir.join("checkpoint")) {
+        true => Some(data_dir::Quiet::hold(env, dir)?),
+        false => None,
     };
     inspect(env, dir, verify)
 }
@@ -167,7 +169,7 @@ pub(crate) fn inspect_quiet(env: &Env, dir: &Path, verify: bool) -> Result<Repor
 pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
     let mut damage = Vec::new();
     let id = identify(env, dir, &mut damage)?;
-    let (checkpoint, found) = load_checkpoint(env, &dir.join("checkpoint"), &mut damage);
+    let (checkpoint, found) = load_checkpoint(env, dir, id, &mut damage)?;
     let dirs = TopicDirs::list(env, &dir.join("topics"))?;
     let mut state = State::load(env, found.as_ref(), &dirs);
     let look = journal::look(
@@ -211,7 +213,7 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
     }
     reports.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Report {
-        id,
+        id: id.map(|identity| identity.id),
         version: VERSION,
         checkpoint,
         journal: look.journal,
@@ -223,41 +225,38 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
     })
 }
 
-/// Whose directory it is; refuses one that is not ours or of another version.
-fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<u64>, Error> {
-    let file = dir.join("taffrail");
-    let path = dir.to_owned();
-    let Some(bytes) = read_file(&*env.files, &file).map_err(data_dir::Error::from)? else {
-        check_ours(env, dir)?;
-        return Err(Error::Empty { path });
-    };
-    match Identity::decode(&bytes) {
-        Ok(identity) => Ok(Some(identity.id)),
-        Err(Unreadable::OtherVersion { version }) => {
-            Err(data_dir::Error::OtherVersion { path, version }.into())
+/// Which directory it is, if something says so; refuses one that is not ours or of another version.
+fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<Identity>, Error> {
+    match ownership::find(env, dir)? {
+        Found::Told(identity) => Ok(Some(identity)),
+        Found::Lost { named } => {
+            damage.push(Damage::of_file(&ownership::path(dir), DamageKind::Identity));
+            Ok(named.map(|(identity, _)| identity))
         }
-        Err(Unreadable::Foreign) => Err(data_dir::Error::Foreign { path }.into()),
-        Err(Unreadable::Damaged) => {
-            damage.push(Damage::of_file(&file, DamageKind::Identity));
-            Ok(None)
-        }
+        Found::New => Err(Error::Empty {
+            path: dir.to_owned(),
+        }),
     }
 }
 
 fn load_checkpoint(
     env: &Env,
-    path: &Path,
+    dir: &Path,
+    id: Option<Identity>,
     damage: &mut Vec<Damage>,
-) -> (Checkpoint, Option<checkpoint::Checkpoint>) {
+) -> Result<(Checkpoint, Option<checkpoint::Checkpoint>), Error> {
     let mut latest: Option<checkpoint::Checkpoint> = None;
     let mut copies = [CopyState::Missing; 2];
-    let paths = super::checkpoint::copies(path);
+    let paths = super::checkpoint::copies(&dir.join("checkpoint"));
     for (path, state) in paths.iter().zip(&mut copies) {
         let Some(bytes) = read_or_list(env, path, damage) else {
             continue;
         };
         match checkpoint::Checkpoint::decode(&bytes) {
             Some(found) => {
+                if let Some(id) = id {
+                    ownership::check_same(dir, id, path, found.directory)?;
+                }
                 *state = CopyState::Whole {
                     applied: found.applied,
                 };
@@ -283,14 +282,12 @@ fn load_checkpoint(
     damage.extend(damaged.map(|(path, _)| Damage::of_file(path, kind.clone())));
     let applied = latest.as_ref().map(|latest| latest.applied);
     let journal_file = latest.as_ref().map(|latest| latest.journal_file);
-    (
-        Checkpoint {
-            copies,
-            applied,
-            journal_file,
-        },
-        latest,
-    )
+    let checkpoint = Checkpoint {
+        copies,
+        applied,
+        journal_file,
+    };
+    Ok((checkpoint, latest))
 }
 
 /// A file's content; what cannot be read is listed as damage and left out.

@@ -313,7 +313,7 @@ impl fmt::Display for DamageKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { cause } => write!(f, "cannot be read: {cause}"),
-            Self::Identity => f.write_str("is damaged; the next start writes it anew"),
+            Self::Identity => f.write_str("is lost or damaged; the next start makes it anew"),
             Self::CheckpointCopy => f.write_str("is a damaged copy of the checkpoint; the other one is used"),
             Self::Checkpoint => f.write_str("is damaged; the next start looks through all segments instead"),
             Self::JournalEntries { sequences } => {

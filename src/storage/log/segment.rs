@@ -21,7 +21,10 @@ use crate::{
     storage::{
         fault::{self, Meaning},
         files::{FileError, read_file, remove_file},
-        format::segment_file::{INDEX_ROW_BYTES, IndexRow},
+        format::{
+            identity,
+            segment_file::{INDEX_ROW_BYTES, IndexRow},
+        },
         read_only::ReadOnly,
     },
     types::Offset,
@@ -36,6 +39,8 @@ pub(crate) struct OpenSegments {
     most: usize,
     /// Most of them that are open as files.
     most_files: usize,
+    /// What new segments say of the data directory that they belong to.
+    pub(super) directory: Option<identity::Identity>,
     open: Mutex<Open_>,
     /// Held by who writes a sealed segment anew, and by who writes an index for one: the index of
     /// an old file must not be left beside a new one.
@@ -86,6 +91,7 @@ impl OpenSegments {
             env,
             most: most.max(1),
             most_files: most.max(1),
+            directory: None,
             open: Mutex::default(),
             writing: Mutex::default(),
         }
@@ -95,6 +101,12 @@ impl OpenSegments {
     /// and there are often few.
     pub(crate) fn with_files(mut self, most_files: usize) -> Self {
         self.most_files = most_files.max(1);
+        self
+    }
+
+    /// Has new segments say that they belong to this data directory.
+    pub(crate) fn of_directory(mut self, directory: identity::Identity) -> Self {
+        self.directory = Some(directory);
         self
     }
 

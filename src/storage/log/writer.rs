@@ -118,6 +118,7 @@ impl Writer {
             partition: identity.partition,
             base: first.header().base,
             first_append_time_ms: first.header().append_time_ms,
+            directory: segments.directory,
         };
         let path = segment_path(&dir, header.base);
         // A write that the disk had no room for may have left a beginning.

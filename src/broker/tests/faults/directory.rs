@@ -19,11 +19,12 @@ use crate::{
         data_dir,
         format::{VERSION, crc32},
         inspect::inspect_quiet,
+        ownership,
     },
 };
 
 /// Tries to open a directory that must be refused: what is said. Nothing may be written.
-fn refused(disk: &SimDisk) -> String {
+pub(super) fn refused(disk: &SimDisk) -> String {
     let before = tree(disk);
     let error = open_with(disk, 9, options())
         .err()
@@ -128,9 +129,8 @@ fn a_damaged_identity_is_no_reason_not_to_start() {
         }
         let identity = disk.content("/data/taffrail").expect("it was written anew");
         assert_eq!(identity[..8], *b"TFRLDATA");
-        assert!(
-            data_dir::check_ours(&super::world(&disk, 5), "/data".as_ref()).expect("it is ours")
-        );
+        let found = ownership::find(&super::world(&disk, 5), "/data".as_ref());
+        assert!(matches!(found, Ok(ownership::Found::Told(_))), "{found:?}");
     }
 }
 

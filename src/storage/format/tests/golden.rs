@@ -25,7 +25,8 @@ use crate::{
         format::{
             VERSION,
             change::Change,
-            checkpoint::{Checkpoint, Clock, JournalFiles},
+            checkpoint::Checkpoint,
+            crc32,
             entry::{self, FileHeader, Item},
             erasure::Token,
             filter,
@@ -103,6 +104,15 @@ fn index() -> Vec<u8> {
         .collect()
 }
 
+/// A checkpoint as it was before it named its directory: it ends 8 bytes earlier.
+fn nameless_encoded() -> Vec<u8> {
+    let mut encoded = golden::later_checkpoint().encode();
+    encoded.truncate(encoded.len() - 8);
+    let checksum = crc32(&[&encoded[8..12], &encoded[16..]]);
+    encoded[12..16].copy_from_slice(&checksum.to_le_bytes());
+    encoded
+}
+
 fn change_names() -> [&'static str; 8] {
     [
         "change-create",
@@ -128,8 +138,14 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("journal-header", golden::file_header().encode()),
         ("journal-ring", golden::ring_use().encode()),
         ("segment-header", golden::segment_header().encode().to_vec()),
+        (
+            "segment-header-later",
+            golden::later_segment_header().encode().to_vec(),
+        ),
         ("index", index()),
         ("checkpoint", golden::checkpoint().encode()),
+        ("checkpoint-later", golden::later_checkpoint().encode()),
+        ("checkpoint-nameless", nameless_encoded()),
         ("topic", golden::topic_file().encode()),
         ("identity", golden::identity().encode()),
     ];
@@ -267,6 +283,9 @@ fn a_segment_begins_as_it_did() {
         segment_file::Header::decode(&stored),
         Some(golden::segment_header())
     );
+    let later = golden::later_segment_header();
+    let stored = check("segment-header-later", &later.encode());
+    assert_eq!(segment_file::Header::decode(&stored), Some(later));
 }
 
 #[test]
@@ -283,31 +302,22 @@ fn an_index_is_what_it_was() {
 fn a_checkpoint_is_what_it_was() {
     let stored = check("checkpoint", &golden::checkpoint().encode());
     assert_eq!(Checkpoint::decode(&stored), Some(golden::checkpoint()));
-    // Since then the broker's time and the journal's files stand behind it.
-    let with_clock = Checkpoint {
-        clock: Some(Clock {
-            now_ms: 1_357_034_225_001,
-            boot: [7; 16],
-            since_boot_ms: 86_400_000,
-        }),
-        journal: JournalFiles {
-            newest: 12,
-            made: 3,
-            noted: 4,
-        },
-        ..golden::checkpoint()
+    // Since then the broker's time, the journal's files and the directory's id stand behind it.
+    let later = check("checkpoint-later", &golden::later_checkpoint().encode());
+    assert_eq!(later[16..stored.len()], stored[16..]);
+    let decoded = Checkpoint::decode(&later);
+    assert_eq!(decoded, Some(golden::later_checkpoint()));
+}
+
+/// What checkpoints said before they named their directory is read.
+#[test]
+fn a_checkpoint_without_a_directory_is_read() {
+    let nameless = Checkpoint {
+        directory: None,
+        ..golden::later_checkpoint()
     };
-    let encoded = with_clock.encode();
-    let added = [
-        &1_357_034_225_001_i64.to_le_bytes()[..],
-        &[7; 16],
-        &86_400_000_u64.to_le_bytes(),
-        &12_u64.to_le_bytes(),
-        &3_u32.to_le_bytes(),
-        &4_u32.to_le_bytes(),
-    ];
-    assert_eq!(encoded[stored.len()..], added.concat());
-    assert_eq!(Checkpoint::decode(&encoded), Some(with_clock));
+    let stored = check("checkpoint-nameless", &nameless_encoded());
+    assert_eq!(Checkpoint::decode(&stored), Some(nameless));
 }
 
 #[test]

@@ -298,12 +298,14 @@ prop_compose! {
         erasures in vec((id(), any::<bool>(), any_erasure()), 0..4),
         clock in any::<Option<(i64, [u8; 16], u64)>>(),
         files in any::<(u64, u32, u32)>(),
+        directory in 1..u64::MAX,
     ) -> Checkpoint {
         let erasures = erasures.into_iter().map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
         let clock = clock.map(|(now_ms, boot, since_boot_ms)| Clock { now_ms, boot, since_boot_ms });
         let files = JournalFiles { newest: files.0, made: files.1, noted: files.2 };
         let journal = clock.map(|_| files).unwrap_or_default();
-        Checkpoint { applied, journal_file, topics, producers, erasures: erasures.collect(), clock, journal }
+        let directory = clock.map(|_| Identity { id: directory });
+        Checkpoint { applied, journal_file, topics, producers, erasures: erasures.collect(), clock, journal, directory }
     }
 }
 
@@ -326,8 +328,10 @@ prop_compose! {
         partition in any::<u32>(),
         base in offset(),
         first_append_time_ms in any::<i64>(),
+        directory in any::<u64>(),
     ) -> segment_file::Header {
-        segment_file::Header { topic, partition: PartitionId(partition), base, first_append_time_ms }
+        let directory = Some(Identity { id: directory }).filter(|directory| directory.id > 0);
+        segment_file::Header { topic, partition: PartitionId(partition), base, first_append_time_ms, directory }
     }
 }
 

@@ -50,7 +50,7 @@ fn any_flipped_byte_of_a_segment_is_found() {
     for at in 0..dir.settings.segment_bytes {
         dir.flip(&dir.segment(16), at);
         let found = dir.damage();
-        // 16 bytes of the header say nothing and are covered by its checksum all the same.
+        // 8 bytes of the header say nothing and are covered by its checksum all the same.
         assert_eq!(found.len(), 1, "byte {at}: {found:?}");
         let expected = if at < 64 {
             DamageKind::SegmentHeader

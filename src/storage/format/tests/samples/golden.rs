@@ -154,6 +154,15 @@ pub(in super::super) fn segment_header() -> segment_file::Header {
         partition: PartitionId(3),
         base: Offset(1000),
         first_append_time_ms: 1_357_034_225_000,
+        directory: None,
+    }
+}
+
+/// As they have been since they name their directory.
+pub(in super::super) fn later_segment_header() -> segment_file::Header {
+    segment_file::Header {
+        directory: Some(identity()),
+        ..segment_header()
     }
 }
 
@@ -241,6 +250,25 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         erasures,
         clock: None,
         journal: JournalFiles::default(),
+        directory: None,
+    }
+}
+
+/// With all that checkpoints have said since the first of this version.
+pub(in super::super) fn later_checkpoint() -> Checkpoint {
+    Checkpoint {
+        clock: Some(Clock {
+            now_ms: 1_357_034_225_001,
+            boot: [7; 16],
+            since_boot_ms: 86_400_000,
+        }),
+        journal: JournalFiles {
+            newest: 12,
+            made: 3,
+            noted: 4,
+        },
+        directory: Some(identity()),
+        ..checkpoint()
     }
 }
 

@@ -1,0 +1,255 @@
+//! Which data directory a directory is: what its file `taffrail` says, and where that is lost, its
+//! other files.
+//!
+//! Checkpoints and segments name the directory that they belong to, too. What names none was
+//! written before they did, and shows only that the directory is one of ours. Files that name two
+//! directories are not to be used together: nobody could say which of them is meant.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    checkpoint,
+    data_dir::{Error, parse_topic},
+    fault::Meaning,
+    files::{Action, FileError, read_file},
+    format::{
+        VERSION,
+        checkpoint::Checkpoint,
+        entry::{BLOCK_BYTES, FileHeader},
+        identity::{Identity, Unreadable},
+        segment_file::{self, Header},
+    },
+};
+use crate::env::{DirEntry, Env, Open};
+
+/// What was found of a directory's identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Its own file says it.
+    Told(Identity),
+    /// That file is lost, and the directory is one of ours.
+    Lost {
+        /// What other files name, and one that does.
+        named: Option<(Identity, PathBuf)>,
+    },
+    /// There is nothing, or a first start that was cut off.
+    New,
+}
+
+/// What the file `taffrail` is.
+enum OwnFile {
+    Whole(Identity),
+    /// It is ours, and damaged.
+    Damaged,
+    /// It is not there, or has lost its content.
+    Lost,
+}
+
+/// A file that only our brokers write.
+struct Witness {
+    path: PathBuf,
+    directory: Option<Identity>,
+}
+
+/// The file that says which data directory `root` is.
+pub(crate) fn path(root: &Path) -> PathBuf {
+    root.join("taffrail")
+}
+
+/// Finds out which data directory this is, without writing.
+///
+/// # Errors
+///
+/// If it is not one of ours, of another version, or mixed up from several.
+pub(crate) fn find(env: &Env, root: &Path) -> Result<Found, Error> {
+    let is_ours = match own_file(env, root)? {
+        OwnFile::Whole(identity) => return Ok(Found::Told(identity)),
+        OwnFile::Damaged => true,
+        OwnFile::Lost => false,
+    };
+    let witnesses = witnesses(env, root)?;
+    let named = agreed(root, &witnesses)?;
+    if is_ours || !witnesses.is_empty() {
+        return Ok(Found::Lost { named });
+    }
+    if let Some(version) = other_version(env, root)? {
+        let path = root.to_owned();
+        return Err(Error::OtherVersion { path, version });
+    }
+    // Our own first start may have been cut off anywhere; its names are known.
+    let ours = ["lock", "taffrail.new", "lost+found"];
+    let entries = list(env, root)?;
+    match entries.iter().all(|entry| ours.contains(&&entry.name[..])) {
+        true => Ok(Found::New),
+        false => Err(Error::Foreign {
+            path: root.to_owned(),
+        }),
+    }
+}
+
+/// Makes sure that a file which names a directory belongs to this one.
+pub(crate) fn check_same(
+    root: &Path,
+    identity: Identity,
+    other: &Path,
+    named: Option<Identity>,
+) -> Result<(), Error> {
+    match named {
+        Some(named) if named != identity => Err(Error::MixedUp {
+            path: root.to_owned(),
+            one: path(root),
+            one_id: identity.id,
+            other: other.to_owned(),
+            other_id: named.id,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn own_file(env: &Env, root: &Path) -> Result<OwnFile, Error> {
+    let Some(bytes) = read_file(&*env.files, &path(root))? else {
+        return Ok(OwnFile::Lost);
+    };
+    // Such as a file system makes of one whose content a crash took.
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(OwnFile::Lost);
+    }
+    let root = root.to_owned();
+    match Identity::decode(&bytes) {
+        Ok(identity) => Ok(OwnFile::Whole(identity)),
+        Err(Unreadable::Damaged) => Ok(OwnFile::Damaged),
+        Err(Unreadable::OtherVersion { version }) => Err(Error::OtherVersion {
+            path: root,
+            version,
+        }),
+        Err(Unreadable::Foreign) => Err(Error::Foreign { path: root }),
+    }
+}
+
+/// The directory that all witnesses name which name one, and the first of them.
+fn agreed(root: &Path, witnesses: &[Witness]) -> Result<Option<(Identity, PathBuf)>, Error> {
+    let mut named: Option<(Identity, PathBuf)> = None;
+    for witness in witnesses {
+        match (&named, witness.directory) {
+            (_, None) => {}
+            (None, Some(directory)) => named = Some((directory, witness.path.clone())),
+            (Some((first, _)), Some(directory)) if *first == directory => {}
+            (Some((first, path)), Some(directory)) => {
+                return Err(Error::MixedUp {
+                    path: root.to_owned(),
+                    one: path.clone(),
+                    one_id: first.id,
+                    other: witness.path.clone(),
+                    other_id: directory.id,
+                });
+            }
+        }
+    }
+    Ok(named)
+}
+
+/// Everything that shows that the directory is one of ours, beside its own file.
+fn witnesses(env: &Env, root: &Path) -> Result<Vec<Witness>, Error> {
+    let mut witnesses = Vec::new();
+    for path in checkpoint::copies(&root.join("checkpoint")) {
+        let bytes = unless_damaged(read_file(&*env.files, &path))?.flatten();
+        if let Some(found) = bytes.and_then(|bytes| Checkpoint::decode(&bytes)) {
+            let directory = found.directory;
+            witnesses.push(Witness { path, directory });
+        }
+    }
+    add_segments(env, &root.join("topics"), &mut witnesses)?;
+    let journal = root.join("journal");
+    for entry in list(env, &journal)? {
+        let path = journal.join(&entry.name);
+        if entry.name.ends_with(".journal")
+            && begin(env, &path, BLOCK_BYTES)?
+                .and_then(|block| FileHeader::decode(&block))
+                .is_some()
+        {
+            witnesses.push(Witness {
+                path,
+                directory: None,
+            });
+        }
+    }
+    Ok(witnesses)
+}
+
+fn add_segments(env: &Env, topics: &Path, witnesses: &mut Vec<Witness>) -> Result<(), Error> {
+    for topic in list(env, topics)? {
+        if !topic.is_dir || parse_topic(&topic.name).is_none() {
+            continue;
+        }
+        let topic = topics.join(topic.name);
+        for partition in list(env, &topic)?.into_iter().filter(|entry| entry.is_dir) {
+            let partition = topic.join(partition.name);
+            for file in list(env, &partition)? {
+                let path = partition.join(&file.name);
+                let is_segment = file.name.ends_with(".log");
+                let header = match is_segment {
+                    true => begin(env, &path, segment_file::HEADER_BYTES)?,
+                    false => None,
+                };
+                if let Some(header) = header.and_then(|header| Header::decode(&header)) {
+                    let directory = header.directory;
+                    witnesses.push(Witness { path, directory });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The version of the formats, if a checkpoint says that it is another.
+fn other_version(env: &Env, root: &Path) -> Result<Option<u32>, Error> {
+    for path in checkpoint::copies(&root.join("checkpoint")) {
+        let bytes = unless_damaged(read_file(&*env.files, &path))?.flatten();
+        let version = bytes.and_then(|bytes| Checkpoint::version(&bytes));
+        if let Some(version) = version.filter(|version| *version != VERSION) {
+            return Ok(Some(version));
+        }
+    }
+    Ok(None)
+}
+
+/// The first bytes of a file; none if it is shorter or cannot be read any more.
+fn begin(env: &Env, path: &Path, len: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let read = || {
+        let file = env
+            .files
+            .open(path, Open::Read)
+            .map_err(FileError::when(Action::Open, path))?;
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(&mut bytes, 0)
+            .map_err(FileError::when(Action::Read, path))?;
+        Ok(bytes)
+    };
+    unless_damaged(read())
+}
+
+/// What is in a directory; nothing if there is none.
+fn list(env: &Env, dir: &Path) -> Result<Vec<DirEntry>, FileError> {
+    match env.files.read_dir(dir) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Vec::new())
+        }
+        listed => listed.map_err(FileError::when(Action::List, dir)),
+    }
+}
+
+/// What is damaged shows nothing.
+fn unless_damaged<T>(read: Result<T, FileError>) -> Result<Option<T>, FileError> {
+    match read {
+        Err(error) if error.meaning() == Meaning::Damage => Ok(None),
+        read => read.map(Some),
+    }
+}
