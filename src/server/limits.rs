@@ -90,9 +90,13 @@ pub(super) const MAX_CANCELLED: usize = TURN_BYTES / 25;
 /// what still comes for them is no mistake: all that may be under way.
 pub(super) const MAX_ENDED: usize = MAX_STREAMS as usize;
 
+/// For how long they are remembered: a broker under load may come late to what waits in its socket.
+pub(super) const ENDED_TIME: Duration = Duration::from_secs(10);
+
 /// Most streams that the server has reset because of a client's mistakes, over the whole life of a
-/// connection; one more ends it.
-pub(super) const MAX_ERROR_RESETS: usize = 1_024;
+/// connection; one more ends it. What comes for a call that was refused and is not remembered any
+/// more is taken for one, so that a client without mistakes may get there within months.
+pub(super) const MAX_ERROR_RESETS: usize = 16_384;
 
 /// Largest headers of a call. Ours are below 1 KiB; the rest is for proxies and tokens.
 pub(super) const MAX_HEADER_BYTES: u32 = 16 << 10;

@@ -112,6 +112,7 @@ fn settings() -> h2::server::Builder {
         .max_frame_size(limits::MAX_FRAME_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_concurrent_reset_streams(limits::MAX_ENDED)
+        .reset_stream_duration(limits::ENDED_TIME)
         .max_pending_accept_reset_streams(limits::MAX_CANCELLED)
         .max_local_error_reset_streams(Some(limits::MAX_ERROR_RESETS))
         .max_header_list_size(limits::MAX_HEADER_BYTES)

@@ -1,0 +1,175 @@
+//! `docs/LIMITS.md` says what the code says. To make it anew:
+//! `TAFFRAIL_WRITE_LIMITS=1 cargo test limits_page`.
+
+use std::fmt::Write as _;
+
+use crate::{
+    budget::{Budget, MIN_BYTES, Name, Part, Sizes},
+    server,
+    types::limits::*,
+};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/LIMITS.md");
+const MIB: usize = 1 << 20;
+
+fn mebibytes(bytes: usize) -> String {
+    format!("{} MiB", bytes / MIB)
+}
+
+/// A number with commas between its thousands.
+fn number(number: impl TryInto<u64>) -> String {
+    let digits = number.try_into().unwrap_or(u64::MAX).to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap())
+        .collect();
+    groups.join(",")
+}
+
+fn memory(page: &mut String) {
+    let (least, most) = (Sizes::of_whole(MIN_BYTES), Sizes::of_whole(2_048 * MIB));
+    let budget = Budget::new(&least);
+    page.push_str("| Part | Setting | At least | Of 320 MiB | Of 2 GiB | What it is for |\n");
+    page.push_str("|---|---|---:|---:|---:|---|\n");
+    for part in budget.parts().map(Part::name) {
+        let name = part.as_str();
+        writeln!(
+            page,
+            "| {name} | `memory.{name}_bytes` | {} | {} | {} | {} |",
+            mebibytes(part.min_bytes()),
+            mebibytes(least.of(part)),
+            mebibytes(most.of(part)),
+            part.purpose()
+        )
+        .unwrap();
+    }
+    let share = |name| number(least.of(name) / 4 / 1_024);
+    writeln!(
+        page,
+        "\nOne rule divides a part among connections and reads: three quarters of it are open, and \
+         whoever has some of them may have at most as much as is left for all others; the last \
+         quarter is kept for those who have little, so that each of 1,024 connections always finds \
+         room for {} bytes of requests and {} bytes of calls (of 320 MiB; more of more).",
+        share(Name::Requests),
+        share(Name::Calls)
+    )
+    .unwrap();
+}
+
+fn sizes(page: &mut String) {
+    let rows: [(&str, String, &str); 17] = [
+        ("Name of a topic", number(MAX_TOPIC_NAME_BYTES), "bytes"),
+        ("Key", number(MAX_KEY_BYTES), "bytes"),
+        ("Event type, header name", number(MAX_NAME_BYTES), "bytes"),
+        ("Event id", number(MAX_EVENT_ID_BYTES), "bytes"),
+        (
+            "Name of a producer",
+            number(MAX_PRODUCER_NAME_BYTES),
+            "bytes",
+        ),
+        ("Headers of a record", number(MAX_HEADERS), ""),
+        (
+            "Record, by the topic's `max.record.bytes`",
+            format!(
+                "{} (default {})",
+                number(RECORD_BYTES.2),
+                number(RECORD_BYTES.1)
+            ),
+            "bytes",
+        ),
+        ("Append request", number(MAX_REQUEST_BYTES), "bytes"),
+        ("Batches of an append", number(MAX_BATCHES_PER_APPEND), ""),
+        (
+            "Conditions of an append",
+            number(MAX_CONDITIONS_PER_APPEND),
+            "",
+        ),
+        ("Records of an append", number(MAX_RECORDS_PER_APPEND), ""),
+        ("Other requests", number(4 * MIB), "bytes"),
+        ("Elements of other requests", number(MAX_ELEMENTS), ""),
+        ("Keys of a `GetLatest`", number(MAX_LATEST_KEYS), ""),
+        (
+            "Keys and types of a filter, each",
+            number(MAX_FILTER_VALUES),
+            "",
+        ),
+        (
+            "Topics in a page of a listing",
+            number(MAX_TOPICS_PER_PAGE),
+            "",
+        ),
+        (
+            "Records in one answer, unless one record is larger",
+            number(MAX_RESPONSE_BYTES),
+            "bytes",
+        ),
+    ];
+    page.push_str("| What | Most | |\n|---|---:|---|\n");
+    for (what, most, unit) in rows {
+        writeln!(page, "| {what} | {most} | {unit} |").unwrap();
+    }
+}
+
+fn counts(page: &mut String) {
+    let server = server::Options::default();
+    let rows: [(&str, String); 8] = [
+        ("Partitions of a topic", number(MAX_PARTITIONS_PER_TOPIC)),
+        ("Partitions of a broker", number(MAX_PARTITIONS)),
+        ("Producers", number(MAX_PRODUCERS)),
+        (
+            "Partitions that all producers have appended to",
+            number(MAX_PRODUCER_SEQUENCES),
+        ),
+        (
+            "Erasures that wait for their bytes to be removed",
+            number(MAX_ERASURES),
+        ),
+        (
+            "Connections, `server.max_connections`",
+            format!("{} (default)", number(server.max_connections)),
+        ),
+        (
+            "Segments open at a time, `memory.open_segments`",
+            format!("{} (default)", number(OPEN_SEGMENTS)),
+        ),
+        ("Requests that wait for the journal", number(QUEUED_COMMITS)),
+    ];
+    page.push_str("| What | Most |\n|---|---:|\n");
+    for (what, most) in rows {
+        writeln!(page, "| {what} | {most} |").unwrap();
+    }
+}
+
+fn page() -> String {
+    let mut page = String::from(
+        "# Limits\n\nWhat clients can take of a broker, and how much. This page is made from the code; \
+         a test fails where they differ.\n\n## Memory\n\n`memory.bytes` is the whole: an eighth of the \
+         memory of the machine or the container, at least 320 MiB and at most 2 GiB, unless it is \
+         set. What the process takes beside it is at most 64 MiB or 15 %.\n\n",
+    );
+    memory(&mut page);
+    page.push_str("\n## Sizes\n\nMore is refused, with the size and the limit.\n\n");
+    sizes(&mut page);
+    page.push_str("\n## Counts\n\n");
+    counts(&mut page);
+    page
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the page is a file of this package"
+)]
+fn the_limits_page_says_what_the_code_says() {
+    let page = page();
+    if std::env::var_os("TAFFRAIL_WRITE_LIMITS").is_some() {
+        std::fs::write(PAGE, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(PAGE).unwrap_or_default();
+    assert_eq!(
+        written, page,
+        "make it anew: TAFFRAIL_WRITE_LIMITS=1 cargo test limits_page"
+    );
+}
