@@ -104,9 +104,11 @@ pub(crate) enum Error {
         sequence: u64,
         expected: u64,
     },
+    #[error("there is no producer that is called {name:?}")]
+    NoProducerNamed { name: String },
     #[error(
-        "this broker knows {} producers and no more; those that are idle are forgotten in time",
-        limits::MAX_PRODUCERS
+        "there is no room for another producer, or for another partition that one appends to: a connection may hold as \
+         much as it leaves free for others, and none that is in use is forgotten for it; use fewer, or come back later"
     )]
     TooManyProducers,
     #[error(
@@ -211,6 +213,7 @@ impl Error {
             Self::UnknownTopic { .. }
             | Self::UnknownPartition { .. }
             | Self::UnknownProducer { .. }
+            | Self::NoProducerNamed { .. }
             | Self::UnknownErasure { .. } => Kind::NotFound,
             Self::Conflict { .. } => Kind::Conflict,
             Self::TopicRecreated { .. } | Self::Fenced { .. } | Self::OutOfSequence { .. } => {
@@ -249,7 +252,7 @@ impl Error {
             Self::PlainTopic { .. } => "PLAIN_TOPIC",
             Self::MalformedCondition { .. } => "MALFORMED_CONDITION",
             Self::Conflict { .. } => "CONFLICT",
-            Self::UnknownProducer { .. } => "UNKNOWN_PRODUCER",
+            Self::UnknownProducer { .. } | Self::NoProducerNamed { .. } => "UNKNOWN_PRODUCER",
             Self::Fenced { .. } => "FENCED",
             Self::OutOfSequence { .. } => "OUT_OF_SEQUENCE",
             Self::TooManyProducers => "TOO_MANY_PRODUCERS",

@@ -55,6 +55,7 @@ use std::{
 
 use tokio::sync::watch;
 
+pub(crate) use crate::producers::Room as ProducerRoom;
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
 pub(crate) use clock::{ClockReading, Rule as ClockRule};
 pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};
@@ -65,7 +66,7 @@ pub(crate) use memory::{Admission, Flow};
 pub(crate) use offsets::FoundOffset;
 pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;
-pub(crate) use producers::Producer;
+pub(crate) use producers::{ListedProducer, Producer, ProducerHolder, WhichProducer};
 pub(crate) use read::{Filter, Read, ReadBatch, Reader, Step};
 pub(crate) use room::Shortage;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
@@ -91,6 +92,8 @@ pub(crate) struct Options {
     pub(crate) memory: Sizes,
     /// How long a producer that does nothing is remembered, while the broker runs.
     pub(crate) producer_idle: Duration,
+    /// What producers may take up.
+    pub(crate) producer_room: ProducerRoom,
     /// How long an erasure may take until the bytes are gone.
     pub(crate) erasure_deadline: Duration,
     /// Which wall clock is believed.
@@ -115,6 +118,7 @@ impl Options {
             journal_files: limits::JOURNAL_FILES,
             memory: Sizes::default(),
             producer_idle: Duration::from_millis(limits::PRODUCER_IDLE_MS),
+            producer_room: ProducerRoom::MOST,
             erasure_deadline: Duration::from_millis(limits::ERASURE_DEADLINE_MS),
             clock: ClockRule {
                 jump: Duration::from_millis(limits::CLOCK_JUMP_MS),
@@ -170,6 +174,10 @@ struct Shared {
     producers: Mutex<Producers>,
     /// What of that is durable.
     applied_producers: Mutex<Producers>,
+    /// Those that were forgotten to make room, as far as the log does not say so yet.
+    forgotten_producers: Mutex<producers::Forgotten>,
+    /// What the next connection is called that may hold producers.
+    next_holder: AtomicU64,
     key_memory: keys::KeyMemory,
     erasures: Mutex<erasure::Erasures>,
     /// Partitions with frames that no segment has.

@@ -139,7 +139,9 @@ impl Broker {
             clock: Mutex::new(clock),
             gate: RwLock::default(),
             producers: Mutex::default(),
-            applied_producers: Mutex::new(producers::restore(&checkpoint)),
+            applied_producers: Mutex::new(producers::restore(&checkpoint, options.producer_room)),
+            forgotten_producers: Mutex::default(),
+            next_holder: AtomicU64::default(),
             erasures: Mutex::default(),
             key_memory: KeyMemory::new(part(Name::KeyIndex)),
             segments: OpenSegments::new(env.clone(), options.open_segments)

@@ -1,13 +1,23 @@
 //! Producers: opening them, and what is kept of them.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Broker, Error, Pending, Shared, lock};
 use crate::{
-    producers::{Known, Opened, Producers, Refused},
-    storage::format::{change::Change, checkpoint, frame},
+    producers::{HolderId, Known, Listed, Opened, Producers, Refused, Room},
+    storage::format::{change::Change, checkpoint, entry::Item, frame},
     types::{PartitionId, ProducerId, limits},
 };
+
+/// Producers that are forgotten in one journal entry.
+const FORGOTTEN_AT_ONCE: usize = 1_000;
+
+/// How long those that are forgotten to make room are counted until the log says how many.
+const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// An incarnation of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +26,67 @@ pub(crate) struct Producer {
     pub(crate) epoch: u32,
 }
 
+/// A connection, for as long as producers may be used on it: it holds those that it used last.
+pub(crate) struct ProducerHolder {
+    id: HolderId,
+    shared: Arc<Shared>,
+}
+
+impl Drop for ProducerHolder {
+    fn drop(&mut self) {
+        lock(&self.shared.producers).let_go(self.id);
+    }
+}
+
+impl fmt::Debug for ProducerHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
+/// A producer that is named by its name or its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WhichProducer {
+    Name(String),
+    Id(ProducerId),
+}
+
+/// What a listing shows of a producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedProducer {
+    pub(crate) producer: Producer,
+    /// Empty for none.
+    pub(crate) name: String,
+    /// For how long it has done nothing.
+    pub(crate) idle: Duration,
+    /// How many partitions it has appended to.
+    pub(crate) partitions: u64,
+}
+
+/// Those that were forgotten to make room, and are not in the log yet.
+#[derive(Debug, Default)]
+pub(super) struct Forgotten {
+    producers: u64,
+    /// When the log last said how many.
+    said_at: Option<Duration>,
+}
+
 impl Broker {
-    /// Opens a producer. A name keeps its id and gets the next epoch; without one it is new.
-    pub(crate) fn open_producer(&self, name: &str) -> Result<Pending<Producer>, Error> {
+    /// A connection on which producers may be used.
+    pub(crate) fn producer_holder(&self) -> Arc<ProducerHolder> {
+        Arc::new(ProducerHolder {
+            id: HolderId(self.shared.next_holder.fetch_add(1, Ordering::Relaxed)),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// Opens a producer. A name keeps its id and gets the next epoch; without one it is new. Where
+    /// there is no room for another one, some are forgotten: see `producers/room.rs`.
+    pub(crate) fn open_producer(
+        &self,
+        name: &str,
+        holder: Option<&ProducerHolder>,
+    ) -> Result<Pending<Producer>, Error> {
         let shared = &self.shared;
         if name.len() > limits::MAX_PRODUCER_NAME_BYTES {
             let most = limits::MAX_PRODUCER_NAME_BYTES;
@@ -31,8 +99,13 @@ impl Broker {
         shared.check_room()?;
         // 0 stands for no producer in frames.
         let fresh = ProducerId(shared.env.random.next_u64().max(1));
+        let holder = holder.map(|holder| holder.id);
         let mut producers = lock(&shared.producers);
-        let Ok(Opened { id, epoch }) = producers.decide_open(name, fresh) else {
+        let mut decided = producers.decide_open(name, fresh, holder);
+        if decided.is_err() && shared.make_room(&mut producers, Room::of_new(name), holder, None)? {
+            decided = producers.decide_open(name, fresh, holder);
+        }
+        let Ok(Opened { id, epoch }) = decided else {
             drop(producers);
             return shared.refuse_durably(Error::TooManyProducers);
         };
@@ -43,11 +116,99 @@ impl Broker {
         };
         let queued = shared.queue_change(change, move || Ok(Producer { id, epoch }))?;
         producers.apply_open(id, epoch, name);
+        if let Some(holder) = holder {
+            producers.hold(id, holder);
+        }
+        Ok(queued)
+    }
+
+    /// The producers behind `after`, in the order of their ids, at most so many, and whether there
+    /// are more.
+    pub(crate) fn list_producers(
+        &self,
+        after: ProducerId,
+        most: usize,
+    ) -> (Vec<ListedProducer>, bool) {
+        let mut listed = lock(&self.shared.applied_producers).list(after, most.saturating_add(1));
+        let more = listed.len() > most;
+        listed.truncate(most);
+        (listed.into_iter().map(ListedProducer::from).collect(), more)
+    }
+
+    /// The producer of a name, if there is one.
+    pub(crate) fn producer_named(&self, name: &str) -> Option<ListedProducer> {
+        let found = lock(&self.shared.applied_producers).named(name);
+        found.map(ListedProducer::from)
+    }
+
+    /// Forgets a producer, with its name and its sequences: what it sends from now on is refused.
+    pub(crate) fn forget_producer(
+        &self,
+        which: &WhichProducer,
+    ) -> Result<Pending<ListedProducer>, Error> {
+        let shared = &self.shared;
+        shared.check_running()?;
+        let mut producers = lock(&shared.producers);
+        let found = match which {
+            WhichProducer::Name(name) => producers.named(name),
+            WhichProducer::Id(id) => producers.with_id(*id),
+        };
+        let Some(found) = found else {
+            drop(producers);
+            return shared.refuse_durably(which.unknown());
+        };
+        let id = found.id;
+        let change = Change::ForgetProducer { producer: id };
+        let queued = shared.queue_change(change, move || Ok(found.into()))?;
+        producers.apply_forget(id);
         Ok(queued)
     }
 }
 
 impl Shared {
+    /// Forgets producers, so that there is room for what was refused for want of it. Returns whether
+    /// there is now. `asking` is the producer that needs it, if it is known.
+    pub(super) fn make_room(
+        &self,
+        producers: &mut Producers,
+        needed: Room,
+        holder: Option<HolderId>,
+        asking: Option<ProducerId>,
+    ) -> Result<bool, Error> {
+        let Ok(forgotten) = producers.make_room(needed, holder, asking) else {
+            return Ok(false);
+        };
+        for some in forgotten.chunks(FORGOTTEN_AT_ONCE) {
+            let mut items = Vec::new();
+            for &producer in some {
+                items.push(Item::Change(Change::ForgetProducer { producer }));
+            }
+            drop(self.queue_items(items, None, || Ok(()))?);
+            for &producer in some {
+                producers.apply_forget(producer);
+            }
+            lock(&self.forgotten_producers).producers += some.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// Says in the log how many were forgotten to make room.
+    fn say_forgotten(&self, now: Duration) {
+        let mut forgotten = lock(&self.forgotten_producers);
+        let said = forgotten.said_at;
+        let is_due = said.is_none_or(|said| now.saturating_sub(said) >= SAID_EVERY);
+        if forgotten.producers == 0 || !is_due {
+            return;
+        }
+        let producers = std::mem::take(&mut forgotten.producers);
+        forgotten.said_at = Some(now);
+        drop(forgotten);
+        tracing::info!(
+            producers,
+            "forgotten to make room for others: those that have stored nothing first, then those idle the longest"
+        );
+    }
+
     /// Takes note of a durable frame, if a producer numbered it.
     pub(super) fn apply_batch(&self, header: &frame::Header) {
         if let Some(batch) = header.batch {
@@ -80,19 +241,11 @@ impl Shared {
 
     /// Lets time pass for producers, and forgets those that have been idle for too long.
     pub(super) fn tick_producers(&self, elapsed: Duration) {
+        self.say_forgotten(self.env.clock.elapsed());
         lock(&self.applied_producers).tick(elapsed);
         let mut producers = lock(&self.producers);
         producers.tick(elapsed);
-        let in_a_crowd =
-            producers.idle_in_a_crowd(Duration::from_millis(limits::CROWDED_PRODUCER_IDLE_MS));
-        for id in producers
-            .idle_for(self.options.producer_idle)
-            .into_iter()
-            .chain(in_a_crowd)
-        {
-            if !producers.knows(id) {
-                continue;
-            }
+        for id in producers.idle_for(self.options.producer_idle) {
             // Refused when the broker goes down; then it is idle at the next start as well.
             if self
                 .queue_change(Change::ForgetProducer { producer: id }, || Ok(()))
@@ -106,7 +259,7 @@ impl Shared {
 }
 
 /// The producers of a checkpoint.
-pub(super) fn restore(checkpoint: &checkpoint::Checkpoint) -> Producers {
+pub(super) fn restore(checkpoint: &checkpoint::Checkpoint, most: Room) -> Producers {
     let known = |stored: &checkpoint::Producer| Known {
         id: stored.id,
         epoch: stored.epoch,
@@ -114,7 +267,38 @@ pub(super) fn restore(checkpoint: &checkpoint::Checkpoint) -> Producers {
         name: stored.name.clone(),
         next: stored.next.clone(),
     };
-    Producers::restore(checkpoint.producers.iter().map(known))
+    Producers::restore(checkpoint.producers.iter().map(known), most)
+}
+
+impl ProducerHolder {
+    /// Which connection it is.
+    pub(super) fn id(&self) -> HolderId {
+        self.id
+    }
+}
+
+impl WhichProducer {
+    /// That there is no such producer.
+    fn unknown(&self) -> Error {
+        match self {
+            Self::Name(name) => Error::NoProducerNamed { name: name.clone() },
+            Self::Id(id) => Error::UnknownProducer { id: *id },
+        }
+    }
+}
+
+impl From<Listed> for ListedProducer {
+    fn from(listed: Listed) -> Self {
+        Self {
+            producer: Producer {
+                id: listed.id,
+                epoch: listed.epoch,
+            },
+            name: listed.name,
+            idle: listed.idle,
+            partitions: listed.partitions as u64,
+        }
+    }
 }
 
 impl Error {

@@ -60,6 +60,25 @@ pub(crate) struct Short {
     pub(crate) part: Name,
 }
 
+/// What nobody has more of than is left, where there is so much in all.
+pub(crate) const fn open(bound: usize) -> usize {
+    bound / 4 * 3
+}
+
+/// What each holder may have of so much whatever others have, if there are at most 1,024.
+const fn basic(bound: usize) -> usize {
+    (bound - open(bound)) / HOLDERS
+}
+
+/// The rule for shares: by how much a holder would be over its share that has so much, where so
+/// much is used with that.
+pub(crate) const fn over_share(bound: usize, has: usize, used: usize) -> usize {
+    if has <= basic(bound) {
+        return 0;
+    }
+    has.saturating_add(used).saturating_sub(open(bound))
+}
+
 impl Budget {
     pub(crate) fn new(sizes: &Sizes) -> Self {
         Self {
@@ -112,17 +131,12 @@ impl Part {
 
     /// What each holder may have whatever others have, in bytes, if there are at most 1,024.
     pub(crate) fn basic(&self) -> usize {
-        (self.bound - self.open()) / HOLDERS
-    }
-
-    /// What nobody has more of than is left, in bytes.
-    fn open(&self) -> usize {
-        self.bound / 4 * 3
+        basic(self.bound)
     }
 
     /// Whether a holder may have so much when so much is used, with that: the rule.
     fn is_within_share(&self, has: usize, used: usize) -> bool {
-        has <= self.basic() || has <= self.open().saturating_sub(used)
+        over_share(self.bound, has, used) == 0
     }
 
     /// Another one who uses this part.

@@ -135,6 +135,7 @@ impl Config {
             open_segments: self.open_segments,
             open_files: self.open_files.min(self.open_segments),
             producer_idle: Duration::from_millis(self.producer_idle_ms),
+            producer_room: broker::ProducerRoom::MOST,
             erasure_deadline: Duration::from_millis(self.erasure_deadline_ms),
             clock: broker::ClockRule {
                 jump: Duration::from_millis(self.clock_jump_ms),

@@ -4,17 +4,14 @@
 //! journal. Epochs and sequences therefore only go up, and applying all facts from some point on
 //! again changes nothing.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Incarnation, Known, Place, Producers};
-use crate::types::{
-    PartitionId, ProducerId, TopicId,
-    limits::{MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS},
-};
+use super::{Incarnation, Known, Place, Producers, Room};
+use crate::types::{PartitionId, ProducerId, TopicId};
 
 impl Producers {
     /// What a snapshot was taken of. Idle times go on from where they were.
-    pub(crate) fn restore(snapshot: impl IntoIterator<Item = Known>) -> Self {
+    pub(crate) fn restore(snapshot: impl IntoIterator<Item = Known>, most: Room) -> Self {
         let snapshot: Vec<Known> = snapshot.into_iter().collect();
         let now = snapshot
             .iter()
@@ -23,7 +20,7 @@ impl Producers {
             .unwrap_or_default();
         let mut restored = Self {
             now,
-            ..Self::default()
+            ..Self::new(most)
         };
         for known in snapshot {
             restored.apply_open(known.id, known.epoch, &known.name);
@@ -50,18 +47,23 @@ impl Producers {
         if let Some(&other) = self.by_name.get(name) {
             self.apply_forget(other);
         }
-        if self.known.len() >= MAX_PRODUCERS {
+        // Names are not looked at: they may have been taken when there was more room for them.
+        if self.known.len() >= self.most.producers {
             return;
         }
+        let name: Arc<str> = name.into();
         if !name.is_empty() {
-            self.by_name.insert(name.into(), id);
+            self.by_name.insert(Arc::clone(&name), id);
         }
+        self.name_bytes += name.len();
         self.known.insert(
             id,
             Incarnation {
                 epoch,
-                name: name.into(),
+                name,
                 used: self.now,
+                sequences: 0,
+                holder: None,
             },
         );
     }
@@ -87,7 +89,8 @@ impl Producers {
             // The change that opened this epoch is lost to damage; the epoch before must stay
             // fenced.
             incarnation.epoch = epoch;
-            self.forget_places(id);
+            let forgotten = self.forget_places(id);
+            self.count_less(id, forgotten);
         }
         // After damage what is before this batch may be missing; the producer has gone on behind
         // it.
@@ -107,13 +110,24 @@ impl Producers {
             return;
         };
         self.by_name.remove(&incarnation.name);
+        self.name_bytes -= incarnation.name.len();
+        self.give_back(incarnation.holder, Room::of(&incarnation));
         self.forget_places(id);
     }
 
     /// A topic is deleted. A topic created again has another id, so its sequences are not asked
     /// about any more.
     pub(crate) fn forget_topic(&mut self, deleted: TopicId) {
-        self.next.retain(|&(_, topic, _), _| topic != deleted);
+        let mut forgotten: BTreeMap<ProducerId, usize> = BTreeMap::new();
+        self.next.retain(|&(id, topic, _), _| {
+            if topic == deleted {
+                *forgotten.entry(id).or_default() += 1;
+            }
+            topic != deleted
+        });
+        for (id, sequences) in forgotten {
+            self.count_less(id, sequences);
+        }
     }
 
     /// Time passes, while the broker runs.
@@ -126,17 +140,35 @@ impl Producers {
         let place = (id, topic, partition);
         if let Some(known) = self.next.get_mut(&place) {
             *known = next.max(*known);
-        } else if self.next.len() < MAX_PRODUCER_SEQUENCES {
-            self.next.insert(place, next);
-        } else {
-            self.apply_forget(id);
+            return;
         }
+        let Some(incarnation) = self.known.get_mut(&id) else {
+            return;
+        };
+        if self.next.len() >= self.most.sequences {
+            return self.apply_forget(id);
+        }
+        incarnation.sequences += 1;
+        let holder = incarnation.holder;
+        self.add(holder, Room::of_sequences(1));
+        self.next.insert(place, next);
     }
 
-    fn forget_places(&mut self, id: ProducerId) {
+    /// Forgets the sequences of a producer; returns how many there were.
+    fn forget_places(&mut self, id: ProducerId) -> usize {
         let places: Vec<Place> = self.places(id).map(|(place, _)| *place).collect();
-        for place in places {
-            self.next.remove(&place);
+        for place in &places {
+            self.next.remove(place);
+        }
+        places.len()
+    }
+
+    /// A producer has so many sequences less.
+    fn count_less(&mut self, id: ProducerId, sequences: usize) {
+        if let Some(incarnation) = self.known.get_mut(&id) {
+            incarnation.sequences -= sequences;
+            let holder = incarnation.holder;
+            self.give_back(holder, Room::of_sequences(sequences));
         }
     }
 }

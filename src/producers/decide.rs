@@ -1,12 +1,9 @@
 //! What a producer asks for, answered from what is planned. Nothing is changed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Decision, Opened, Producers, Refused};
-use crate::types::{
-    PartitionId, ProducerId, TopicId,
-    limits::{MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS},
-};
+use super::{Decision, HolderId, Opened, Producers, Refused, Room};
+use crate::types::{PartitionId, ProducerId, TopicId};
 
 /// Where one batch stands.
 enum Standing {
@@ -16,8 +13,14 @@ enum Standing {
 
 impl Producers {
     /// What a producer that opens is to be: under a name that is known the next epoch of the same
-    /// id, else the first of `fresh_id`, which was drawn at random. An empty name is none.
-    pub(crate) fn decide_open(&self, name: &str, fresh_id: ProducerId) -> Result<Opened, Refused> {
+    /// id, else the first of `fresh_id`, which was drawn at random. An empty name is none. The
+    /// connection is that on which it opens, if it opens on one.
+    pub(crate) fn decide_open(
+        &self,
+        name: &str,
+        fresh_id: ProducerId,
+        holder: Option<HolderId>,
+    ) -> Result<Opened, Refused> {
         let known = self
             .by_name
             .get(name)
@@ -27,7 +30,7 @@ impl Producers {
         if let Some((id, epoch)) = known.and_then(|(id, epoch)| Some((id, epoch.checked_add(1)?))) {
             return Ok(Opened { id, epoch });
         }
-        if known.is_none() && self.known.len() >= MAX_PRODUCERS {
+        if known.is_none() && !self.has_room(Room::of_new(name), holder) {
             return Err(Refused::TooMany);
         }
         Ok(Opened {
@@ -51,6 +54,7 @@ impl Producers {
         id: ProducerId,
         epoch: u32,
         batches: &[(TopicId, PartitionId, u64)],
+        holder: Option<HolderId>,
     ) -> Result<Decision, Refused> {
         let current = self.known.get(&id).ok_or(Refused::Unknown)?.epoch;
         if epoch != current {
@@ -78,25 +82,34 @@ impl Producers {
             }
         }
         match stored {
-            None => self.check_room(id, planned.keys()).map(|()| Decision::New),
+            None => self.check_room(id, batches, holder).map(|()| Decision::New),
             Some(_) if planned.is_empty() => Ok(Decision::Duplicate),
             Some((at, expected)) => Err(Refused::OutOfSequence { at, expected }),
         }
     }
 
-    fn check_room<'a>(
+    fn check_room(
         &self,
         id: ProducerId,
-        places: impl Iterator<Item = &'a (TopicId, PartitionId)>,
+        batches: &[(TopicId, PartitionId, u64)],
+        holder: Option<HolderId>,
     ) -> Result<(), Refused> {
-        let new = places
-            .filter(|&&(topic, partition)| !self.next.contains_key(&(id, topic, partition)))
-            .count();
-        if self.next.len() + new > MAX_PRODUCER_SEQUENCES {
-            Err(Refused::TooMany)
-        } else {
-            Ok(())
+        match self.has_room(self.room_for(id, batches), holder) {
+            true => Ok(()),
+            false => Err(Refused::TooMany),
         }
+    }
+
+    /// What the batches of an append take up: the partitions that their producer has not appended to
+    /// yet.
+    pub(crate) fn room_for(&self, id: ProducerId, batches: &[(TopicId, PartitionId, u64)]) -> Room {
+        let mut new = BTreeSet::new();
+        for &(topic, partition, _) in batches {
+            if !self.next.contains_key(&(id, topic, partition)) {
+                new.insert((topic, partition));
+            }
+        }
+        Room::of_sequences(new.len())
     }
 }
 

@@ -12,35 +12,40 @@
 //! and by nothing else, so a clock that jumps a year forgets nobody, and neither does a broker that
 //! was stopped for as long.
 //!
-//! Memory is bounded by [`MAX_PRODUCERS`] and [`MAX_PRODUCER_SEQUENCES`]. What would go past them
-//! is refused; where the log has it nevertheless, the producer is forgotten as a whole, which it is
-//! told, never a sequence alone, by which a batch could be stored twice.
-//!
-//! [`MAX_PRODUCERS`]: crate::types::limits::MAX_PRODUCERS
-//! [`MAX_PRODUCER_SEQUENCES`]: crate::types::limits::MAX_PRODUCER_SEQUENCES
+//! Memory is bounded by [`Room::MOST`]. What would go past it is refused, unless others can be
+//! forgotten for it (`room.rs`); where the log has it nevertheless, the producer is forgotten as a
+//! whole, which it is told, never a sequence alone, by which a batch could be stored twice.
 
 mod apply;
 mod decide;
+mod room;
 
 #[cfg(test)]
 mod tests;
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
-use crate::types::{
-    PartitionId, ProducerId, TopicId,
-    limits::{MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS},
-};
+pub(crate) use room::{HolderId, Room};
+
+use crate::types::{PartitionId, ProducerId, TopicId};
 
 /// The producers that are known.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Producers {
     known: BTreeMap<ProducerId, Incarnation>,
-    by_name: BTreeMap<Box<str>, ProducerId>,
+    by_name: BTreeMap<Arc<str>, ProducerId>,
     /// The sequence of the next batch; not 0, which every place without an entry has.
     next: BTreeMap<Place, u64>,
     /// How much time has been told of.
     now: Duration,
+    /// What they may take up.
+    most: Room,
+    /// Of all names.
+    name_bytes: usize,
+    /// The connections that hold producers.
+    holders: BTreeMap<HolderId, room::Held>,
+    /// When it was last found that nobody can be forgotten.
+    in_vain: Option<Duration>,
 }
 
 /// A partition that a producer has appended to. All places of a producer are neighbours in their
@@ -52,8 +57,12 @@ type Place = (ProducerId, TopicId, PartitionId);
 struct Incarnation {
     epoch: u32,
     /// Empty for none.
-    name: Box<str>,
+    name: Arc<str>,
     used: Duration,
+    /// How many partitions it has appended to.
+    sequences: usize,
+    /// The connection that used it last, which may have ended.
+    holder: Option<HolderId>,
 }
 
 /// What a producer that opens is to be.
@@ -100,17 +109,70 @@ pub(crate) struct Known {
     pub(crate) next: Vec<(TopicId, PartitionId, u64)>,
 }
 
+/// What a listing shows of a producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) id: ProducerId,
+    pub(crate) epoch: u32,
+    /// Empty for none.
+    pub(crate) name: String,
+    /// For how long it has done nothing.
+    pub(crate) idle: Duration,
+    /// How many partitions it has appended to.
+    pub(crate) partitions: usize,
+}
+
 impl Producers {
+    /// None yet, and this much room.
+    pub(crate) fn new(most: Room) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            next: BTreeMap::new(),
+            now: Duration::ZERO,
+            most,
+            name_bytes: 0,
+            holders: BTreeMap::new(),
+            in_vain: None,
+        }
+    }
+
+    /// The producers behind this one, in the order of their ids, at most so many.
+    pub(crate) fn list(&self, after: ProducerId, most: usize) -> Vec<Listed> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let mut listed = Vec::new();
+        for (&id, incarnation) in self.known.range(behind).take(most) {
+            listed.push(self.listed(id, incarnation));
+        }
+        listed
+    }
+
+    /// The producer of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<Listed> {
+        let id = *self.by_name.get(name)?;
+        Some(self.listed(id, &self.known[&id]))
+    }
+
+    /// The producer of an id.
+    pub(crate) fn with_id(&self, id: ProducerId) -> Option<Listed> {
+        Some(self.listed(id, self.known.get(&id)?))
+    }
+
+    fn listed(&self, id: ProducerId, incarnation: &Incarnation) -> Listed {
+        Listed {
+            id,
+            epoch: incarnation.epoch,
+            name: incarnation.name.as_ref().to_owned(),
+            idle: self.idleness(incarnation),
+            partitions: incarnation.sequences,
+        }
+    }
+
     /// Whether this incarnation may append.
     pub(crate) fn is_known(&self, id: ProducerId, epoch: u32) -> bool {
         self.known
             .get(&id)
             .is_some_and(|incarnation| incarnation.epoch == epoch)
-    }
-
-    /// Whether this producer is known, in whatever incarnation.
-    pub(crate) fn knows(&self, id: ProducerId) -> bool {
-        self.known.contains_key(&id)
     }
 
     /// The producers that have done nothing for `horizon` or longer. Forgetting one is a durable
@@ -121,37 +183,6 @@ impl Producers {
             .iter()
             .filter(|(_, incarnation)| self.idleness(incarnation) >= horizon);
         idle.map(|(id, _)| *id).collect()
-    }
-
-    /// The producers to forget early, because an eighth of the room for producers or for their
-    /// sequences, or less, is left: those without a name that have done nothing for `horizon` or
-    /// longer, the longest first, until an eighth of the room for both is free. A name is a promise
-    /// to come back; without one a producer that is gone is gone.
-    pub(crate) fn idle_in_a_crowd(&self, horizon: Duration) -> Vec<ProducerId> {
-        let over = |count: usize, most: usize| count.saturating_sub(most - most / 8);
-        let mut producers_over = over(self.known.len(), MAX_PRODUCERS);
-        let mut sequences_over = over(self.next.len(), MAX_PRODUCER_SEQUENCES);
-        if producers_over == 0 && sequences_over == 0 {
-            return Vec::new();
-        }
-        let idle = self
-            .known
-            .iter()
-            .map(|(id, incarnation)| (self.idleness(incarnation), *id, incarnation));
-        let mut idle: Vec<_> = idle
-            .filter(|(idle, _, one)| one.name.is_empty() && *idle >= horizon)
-            .collect();
-        idle.sort_unstable_by_key(|(idle, id, _)| (Reverse(*idle), *id));
-        let mut forgotten = Vec::new();
-        for (_, id, _) in idle {
-            if producers_over == 0 && sequences_over == 0 {
-                break;
-            }
-            producers_over = producers_over.saturating_sub(1);
-            sequences_over = sequences_over.saturating_sub(self.places(id).count());
-            forgotten.push(id);
-        }
-        forgotten
     }
 
     /// All that is known, in the order of the ids.
@@ -178,5 +209,11 @@ impl Producers {
         let first = (id, TopicId(0), PartitionId(0));
         let last = (id, TopicId(u64::MAX), PartitionId(u32::MAX));
         self.next.range(first..=last)
+    }
+}
+
+impl Default for Producers {
+    fn default() -> Self {
+        Self::new(Room::MOST)
     }
 }

@@ -30,12 +30,12 @@ use super::{
         most_connections,
     },
     notices::{Notice, Notices},
-    peer::Peer,
+    peer::Peers,
     places::{Place, Places},
     stop::Stopping,
 };
 use crate::{
-    budget::{Budget, Holder, Name},
+    budget::{Holder, Name},
     env::{Clock, SpareDescriptor},
 };
 
@@ -164,7 +164,7 @@ pub(super) struct Connections<S> {
     idle: Duration,
     handshake_timeout: Duration,
     notices: Arc<Notices>,
-    budget: Budget,
+    peers: Peers,
     clock: Arc<dyn Clock>,
     /// What they count in; none for those that have room of their own.
     memory: Option<Holder>,
@@ -180,13 +180,13 @@ where
 {
     pub(super) fn new(
         service: S,
-        budget: Budget,
+        peers: Peers,
         clock: Arc<dyn Clock>,
         options: &Options,
         notices: Arc<Notices>,
         stopping: Stopping,
     ) -> Self {
-        let windows = budget.part(Name::Windows);
+        let windows = peers.budget().part(Name::Windows);
         Self {
             service,
             max_connections: options
@@ -196,7 +196,7 @@ where
             idle: options.idle,
             handshake_timeout: options.handshake_timeout,
             notices,
-            budget,
+            peers,
             clock,
             stopping,
             tasks: JoinSet::new(),
@@ -206,7 +206,7 @@ where
     /// Those of the administrators' socket: it has places of its own.
     pub(super) fn of_administrators(
         service: S,
-        budget: Budget,
+        peers: Peers,
         clock: Arc<dyn Clock>,
         options: &Options,
         stopping: Stopping,
@@ -215,7 +215,7 @@ where
         Self {
             max_connections: ADMIN_CONNECTIONS,
             memory: None,
-            ..Self::new(service, budget, clock, options, notices, stopping)
+            ..Self::new(service, peers, clock, options, notices, stopping)
         }
     }
 
@@ -262,7 +262,7 @@ where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
-        let peer = Peer::new(&self.budget);
+        let peer = self.peers.connected();
         let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
         self.tasks.spawn(async move {
             let begun = tokio::select! {

@@ -48,8 +48,8 @@ pub(crate) use self::{
 };
 use self::{
     broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,
-    health::HealthService, intake::Intake, log::LogService, notices::Notices, stop::Stopping,
-    topics::TopicsService,
+    health::HealthService, intake::Intake, log::LogService, notices::Notices, peer::Peers,
+    stop::Stopping, topics::TopicsService,
 };
 use crate::{
     broker::Broker,
@@ -110,16 +110,17 @@ impl Server {
             .layer_fn(Calls::new)
             .map_request(move |request: Request<Body>| intake.meter(request))
             .service(self.routes(health, &stopping).prepare());
+        let peers = Peers::new(self.broker.budget().clone(), Some(Arc::clone(&self.broker)));
         let mut administrators = Connections::of_administrators(
             service.clone(),
-            self.broker.budget().clone(),
+            peers.clone(),
             self.broker.system_clock(),
             &self.options,
             stopping.clone(),
         );
         let mut connections = Connections::new(
             service,
-            self.broker.budget().clone(),
+            peers,
             self.broker.system_clock(),
             &self.options,
             notices,

@@ -1,9 +1,11 @@
 //! A client's connection, as far as what it shares with others is concerned.
 
+use std::sync::Arc;
+
 use tonic::Extensions;
 
 use crate::{
-    broker::Flow,
+    broker::{Broker, Flow, ProducerHolder},
     budget::{Budget, Holder, Name},
 };
 
@@ -22,17 +24,44 @@ pub(super) struct Peer {
     pub(super) reads: Holder,
     /// Its appends, which take turns with those of others.
     pub(super) appends: Flow,
+    /// The producers that it uses.
+    pub(super) producers: Option<Arc<ProducerHolder>>,
 }
 
 impl Peer {
-    pub(super) fn new(budget: &Budget) -> Self {
+    pub(super) fn new(budget: &Budget, producers: Option<Arc<ProducerHolder>>) -> Self {
         Self {
             requests: budget.part(Name::Requests).holder(),
             calls: budget.part(Name::Calls).holder(),
             windows: budget.part(Name::Windows).holder(),
             reads: budget.part(Name::Reads).holder(),
             appends: Flow::default(),
+            producers,
         }
+    }
+}
+
+/// The peers of a listener.
+#[derive(Clone)]
+pub(super) struct Peers {
+    budget: Budget,
+    /// None where no producers are used.
+    broker: Option<Arc<Broker>>,
+}
+
+impl Peers {
+    pub(super) fn new(budget: Budget, broker: Option<Arc<Broker>>) -> Self {
+        Self { budget, broker }
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Another one has connected.
+    pub(super) fn connected(&self) -> Peer {
+        let producers = self.broker.as_ref().map(|broker| broker.producer_holder());
+        Peer::new(&self.budget, producers)
     }
 }
 
@@ -42,4 +71,9 @@ pub(super) fn flow(extensions: &Extensions) -> Flow {
         .get::<Peer>()
         .map(|peer| peer.appends.clone())
         .unwrap_or_default()
+}
+
+/// What holds the producers of the connection that a request came by.
+pub(super) fn producers(extensions: &Extensions) -> Option<Arc<ProducerHolder>> {
+    extensions.get::<Peer>()?.producers.clone()
 }

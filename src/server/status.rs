@@ -242,6 +242,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         Error::MalformedCondition { index, .. } => vec![("index", index.to_string())],
         Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
         Error::DiskFull(shortage) => disk_full(*shortage),
+        Error::NoProducerNamed { name } => vec![("name", name.clone())],
         Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
         Error::MalformedRequest { .. }
         | Error::TooManyProducers

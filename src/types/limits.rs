@@ -42,8 +42,11 @@ pub const MAX_LATEST_KEYS: usize = 1_000;
 /// Longest name of a producer, in bytes.
 pub const MAX_PRODUCER_NAME_BYTES: usize = 255;
 
-/// Most producers that are known at a time; each costs about 100 bytes of memory, and its name.
+/// Most producers that are known at a time; each costs about 150 bytes of memory, and its name.
 pub const MAX_PRODUCERS: usize = 100_000;
+
+/// Most bytes of all producers' names: 83 for each of as many as there may be.
+pub const MAX_PRODUCER_NAMES_BYTES: usize = 8 << 20;
 
 /// Most partitions that all producers together have appended to; each costs about 100 bytes of
 /// memory.
@@ -52,9 +55,6 @@ pub const MAX_PRODUCER_SEQUENCES: usize = 500_000;
 /// Default for how long a producer that does nothing is remembered, in milliseconds: 7 days while
 /// the broker runs.
 pub const PRODUCER_IDLE_MS: u64 = 7 * 86_400_000;
-
-/// The same for producers without a name where the room for producers is nearly used up: 1 hour.
-pub const CROWDED_PRODUCER_IDLE_MS: u64 = 3_600_000;
 
 /// Most erasures that wait for their bytes to be removed, and most that are remembered when they
 /// are complete.
@@ -94,6 +94,9 @@ pub const MAX_ELEMENTS: usize = 65_536;
 
 /// Most topics in one page of a listing.
 pub const MAX_TOPICS_PER_PAGE: usize = 1_000;
+
+/// Most producers in one page of a listing.
+pub const MAX_PRODUCERS_PER_PAGE: usize = 1_000;
 
 /// Bounds and default of a topic's `max.record.bytes`. Above 3 MiB a generated client must raise
 /// its own limit on received messages.

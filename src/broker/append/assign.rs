@@ -68,6 +68,7 @@ impl Broker {
         };
         let wanted = place.wanted(&append);
         let mut looked = Looked::default();
+        let mut has_made_room = false;
         loop {
             let mut next = place.lock();
             let mut producers = append.producer.map(|_| lock(&shared.producers));
@@ -104,6 +105,12 @@ impl Broker {
                 Compared::Conflict(failed) => {
                     drop((next, producers, wanted, open));
                     return self.answer_again_or_refuse(append, failed);
+                }
+                Compared::Refused(Error::TooManyProducers) if !has_made_room => {
+                    has_made_room = shared.make_room_for(&append, producers.as_deref_mut())?;
+                    if !has_made_room {
+                        return shared.refuse_durably(Error::TooManyProducers);
+                    }
                 }
                 Compared::Refused(error) => return shared.refuse_durably(error),
             }
@@ -243,6 +250,11 @@ impl Place {
     ) -> Result<Pending<Appended>, Error> {
         // Behind this nothing fails but a broker that is going down.
         let room = shared.queue.reserve()?;
+        if let (Some(producers), Some(producer), Some(holder)) =
+            (producers.as_deref_mut(), append.producer, &append.holder)
+        {
+            producers.hold(producer.id, holder.id());
+        }
         let now = shared.now_ms();
         let mut entries = entries.iter();
         let (mut items, mut owners) = (Vec::new(), Vec::new());
@@ -362,25 +374,44 @@ fn decide(append: &Checked, producers: &Producers) -> Result<Decision, Error> {
     let Some(producer) = append.producer else {
         return Ok(Decision::New);
     };
-    let batches: Vec<(TopicId, PartitionId, u64)> = append
-        .batches
-        .iter()
-        .filter_map(|batch| {
-            Some((
-                batch.topic.id,
-                batch.plan.first()?.partition,
-                batch.sequence?,
-            ))
-        })
-        .collect();
+    let batches = numbered(append);
+    let holder = append.holder.as_ref().map(|holder| holder.id());
     producers
-        .decide_append(producer.id, producer.epoch, &batches)
+        .decide_append(producer.id, producer.epoch, &batches, holder)
         .map_err(|refused| {
             let topic = |at: usize| append.batches[at].topic.name.to_string();
             Error::of_producer(producer, refused, |at| {
                 (topic(at), batches[at].1, batches[at].2)
             })
         })
+}
+
+/// The batches of a producer, by their sequences.
+fn numbered(append: &Checked) -> Vec<(TopicId, PartitionId, u64)> {
+    let mut batches = Vec::with_capacity(append.batches.len());
+    for batch in &append.batches {
+        if let (Some(first), Some(sequence)) = (batch.plan.first(), batch.sequence) {
+            batches.push((batch.topic.id, first.partition, sequence));
+        }
+    }
+    batches
+}
+
+impl Shared {
+    /// Forgets producers for the partitions that an append's has not appended to before; whether
+    /// there is room for these now.
+    fn make_room_for(
+        &self,
+        append: &Checked,
+        producers: Option<&mut Producers>,
+    ) -> Result<bool, Error> {
+        let (Some(producers), Some(producer)) = (producers, append.producer) else {
+            return Ok(false);
+        };
+        let needed = producers.room_for(producer.id, &numbered(append));
+        let holder = append.holder.as_ref().map(|holder| holder.id());
+        self.make_room(producers, needed, holder, Some(producer.id))
+    }
 }
 
 /// What partitions are locked in the order of.

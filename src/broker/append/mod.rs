@@ -12,8 +12,8 @@ use std::sync::{Arc, atomic::Ordering};
 use bytes::Bytes;
 
 use super::{
-    Admission, Broker, Condition, Error, Expected, Flow, Pending, Producer, Reading, state::Topic,
-    topics::Meant,
+    Admission, Broker, Condition, Error, Expected, Flow, Pending, Producer, ProducerHolder,
+    Reading, state::Topic, topics::Meant,
 };
 use crate::{
     storage::{format::frame::HEADER_BYTES, keys::hash::KeyHash},
@@ -30,6 +30,8 @@ pub(crate) struct Append {
     pub(crate) conditions: Vec<Condition>,
     /// For exactly-once; then every batch has a sequence.
     pub(crate) producer: Option<Producer>,
+    /// The connection that it comes on, which holds the producer from then on.
+    pub(crate) holder: Option<Arc<ProducerHolder>>,
     /// Whether the answer has the version of every record.
     pub(crate) return_versions: bool,
 }
@@ -70,6 +72,7 @@ struct Checked {
     batches: Vec<CheckedBatch>,
     conditions: Vec<CheckedCondition>,
     producer: Option<Producer>,
+    holder: Option<Arc<ProducerHolder>>,
     return_versions: bool,
 }
 
@@ -177,6 +180,7 @@ impl Broker {
                 .map(|(at, condition)| self.check_condition(at, condition))
                 .collect::<Result<_, _>>()?,
             producer: append.producer,
+            holder: append.holder,
             return_versions: append.return_versions,
         };
         self.check_size(&checked)?;

@@ -24,7 +24,12 @@ impl Broker {
     /// Answers an append whose batches its producer has sent before.
     pub(super) fn answer_again(&self, append: Checked) -> Result<Pending<Appended>, Error> {
         if let Some(producer) = append.producer {
-            lock(&self.shared.producers).apply_use(producer.id);
+            let mut producers = lock(&self.shared.producers);
+            producers.apply_use(producer.id);
+            if let Some(holder) = &append.holder {
+                producers.hold(producer.id, holder.id());
+            }
+            drop(producers);
             lock(&self.shared.applied_producers).apply_use(producer.id);
         }
         let shared = Arc::clone(&self.shared);

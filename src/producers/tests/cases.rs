@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{P0, P1, TOPIC, id, opened, without_idleness};
 use crate::{
-    producers::{Decision, Opened, Producers, Refused},
+    producers::{Decision, Opened, Producers, Refused, Room},
     types::{ProducerId, TopicId},
 };
 
@@ -21,14 +21,14 @@ fn stored(sequences: std::ops::Range<u64>) -> Producers {
 fn a_name_keeps_its_id_and_gets_the_next_epoch() {
     let producers = opened(4);
     assert_eq!(
-        producers.decide_open("orders", id(9)),
+        producers.decide_open("orders", id(9), None),
         Ok(Opened {
             id: id(1),
             epoch: 5
         })
     );
     assert_eq!(
-        producers.decide_open("other", id(9)),
+        producers.decide_open("other", id(9), None),
         Ok(Opened {
             id: id(9),
             epoch: 1
@@ -42,7 +42,7 @@ fn a_producer_without_a_name_is_always_new() {
     producers.apply_open(id(1), 1, "");
     producers.apply_open(id(2), 1, "");
     assert_eq!(
-        producers.decide_open("", id(3)),
+        producers.decide_open("", id(3), None),
         Ok(Opened {
             id: id(3),
             epoch: 1
@@ -55,14 +55,14 @@ fn a_producer_without_a_name_is_always_new() {
 fn an_id_that_is_taken_or_stands_for_none_is_passed_over() {
     let producers = opened(1);
     assert_eq!(
-        producers.decide_open("", id(1)),
+        producers.decide_open("", id(1), None),
         Ok(Opened {
             id: id(2),
             epoch: 1
         })
     );
     assert_eq!(
-        producers.decide_open("", id(0)),
+        producers.decide_open("", id(0), None),
         Ok(Opened {
             id: id(2),
             epoch: 1
@@ -74,7 +74,7 @@ fn an_id_that_is_taken_or_stands_for_none_is_passed_over() {
 fn a_name_that_has_used_up_its_epochs_gets_another_id_and_loses_the_first() {
     let mut producers = opened(u32::MAX);
     let opened = producers
-        .decide_open("orders", id(2))
+        .decide_open("orders", id(2), None)
         .expect("room for a producer");
     assert_eq!(
         opened,
@@ -85,11 +85,11 @@ fn a_name_that_has_used_up_its_epochs_gets_another_id_and_loses_the_first() {
     );
     producers.apply_open(opened.id, opened.epoch, "orders");
     assert_eq!(
-        producers.decide_append(id(1), u32::MAX, &[(TOPIC, P0, 0)]),
+        producers.decide_append(id(1), u32::MAX, &[(TOPIC, P0, 0)], None),
         Err(Refused::Unknown)
     );
     assert_eq!(
-        producers.decide_append(id(2), 1, &[(TOPIC, P0, 0)]),
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 0)], None),
         Ok(Decision::New)
     );
 }
@@ -98,16 +98,16 @@ fn a_name_that_has_used_up_its_epochs_gets_another_id_and_loses_the_first() {
 fn sequences_begin_at_0_in_every_partition_and_epoch() {
     let mut producers = stored(0..3);
     assert_eq!(
-        producers.decide_append(id(1), 1, &[(TOPIC, P1, 0)]),
+        producers.decide_append(id(1), 1, &[(TOPIC, P1, 0)], None),
         Ok(Decision::New)
     );
     assert_eq!(
-        producers.decide_append(id(1), 1, &[(TopicId(8), P0, 0)]),
+        producers.decide_append(id(1), 1, &[(TopicId(8), P0, 0)], None),
         Ok(Decision::New)
     );
     producers.apply_open(id(1), 2, "orders");
     assert_eq!(
-        producers.decide_append(id(1), 2, &[(TOPIC, P0, 0)]),
+        producers.decide_append(id(1), 2, &[(TOPIC, P0, 0)], None),
         Ok(Decision::New)
     );
 }
@@ -117,12 +117,12 @@ fn a_batch_that_is_stored_is_a_duplicate_however_old() {
     let producers = stored(0..1000);
     for sequence in [0, 500, 999] {
         assert_eq!(
-            producers.decide_append(id(1), 1, &[(TOPIC, P0, sequence)]),
+            producers.decide_append(id(1), 1, &[(TOPIC, P0, sequence)], None),
             Ok(Decision::Duplicate)
         );
     }
     assert_eq!(
-        producers.decide_append(id(1), 1, &[(TOPIC, P0, 1000)]),
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 1000)], None),
         Ok(Decision::New)
     );
 }
@@ -130,14 +130,14 @@ fn a_batch_that_is_stored_is_a_duplicate_however_old() {
 #[test]
 fn a_gap_is_refused_with_what_is_expected() {
     let producers = stored(0..3);
-    let refused = producers.decide_append(id(1), 1, &[(TOPIC, P1, 0), (TOPIC, P0, 4)]);
+    let refused = producers.decide_append(id(1), 1, &[(TOPIC, P1, 0), (TOPIC, P0, 4)], None);
     assert_eq!(refused, Err(Refused::OutOfSequence { at: 1, expected: 3 }));
 }
 
 #[test]
 fn batches_for_one_partition_count_up_within_an_append() {
     let producers = stored(0..3);
-    let decide = |batches: &[_]| producers.decide_append(id(1), 1, batches);
+    let decide = |batches: &[_]| producers.decide_append(id(1), 1, batches, None);
     assert_eq!(
         decide(&[
             (TOPIC, P0, 3),
@@ -165,7 +165,7 @@ fn batches_for_one_partition_count_up_within_an_append() {
 #[test]
 fn an_append_that_is_stored_in_part_is_refused_at_its_first_stored_batch() {
     let producers = stored(0..3);
-    let decide = |batches: &[_]| producers.decide_append(id(1), 1, batches);
+    let decide = |batches: &[_]| producers.decide_append(id(1), 1, batches, None);
     assert_eq!(
         decide(&[(TOPIC, P0, 2), (TOPIC, P0, 3)]),
         Err(Refused::OutOfSequence { at: 0, expected: 3 })
@@ -181,7 +181,7 @@ fn an_older_epoch_is_fenced_also_for_what_it_has_stored() {
     let mut producers = stored(0..3);
     producers.apply_open(id(1), 2, "orders");
     assert_eq!(
-        producers.decide_append(id(1), 1, &[(TOPIC, P0, 0)]),
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 0)], None),
         Err(Refused::Fenced { current: 2 })
     );
     assert!(!producers.is_known(id(1), 1));
@@ -191,21 +191,21 @@ fn an_older_epoch_is_fenced_also_for_what_it_has_stored() {
 fn what_was_never_opened_or_is_forgotten_is_unknown() {
     let mut producers = stored(0..3);
     assert_eq!(
-        producers.decide_append(id(2), 1, &[(TOPIC, P0, 0)]),
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 0)], None),
         Err(Refused::Unknown)
     );
     assert_eq!(
-        producers.decide_append(id(1), 2, &[(TOPIC, P0, 0)]),
+        producers.decide_append(id(1), 2, &[(TOPIC, P0, 0)], None),
         Err(Refused::Unknown),
         "an epoch not reached yet"
     );
     producers.apply_forget(id(1));
     assert_eq!(
-        producers.decide_append(id(1), 1, &[(TOPIC, P0, 3)]),
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 3)], None),
         Err(Refused::Unknown)
     );
     assert_eq!(
-        producers.decide_open("orders", id(5)),
+        producers.decide_open("orders", id(5), None),
         Ok(Opened {
             id: id(5),
             epoch: 1
@@ -231,7 +231,7 @@ fn a_batch_behind_a_gap_in_the_log_is_followed_by_the_next_sequence() {
     let mut producers = stored(0..3);
     producers.apply_batch(id(1), 1, TOPIC, P0, 9);
     assert_eq!(
-        producers.decide_append(id(1), 1, &[(TOPIC, P0, 10)]),
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 10)], None),
         Ok(Decision::New)
     );
 }
@@ -241,15 +241,15 @@ fn a_batch_of_an_epoch_whose_opening_is_lost_fences_the_one_before() {
     let mut producers = stored(0..3);
     producers.apply_batch(id(1), 2, TOPIC, P1, 0);
     assert_eq!(
-        producers.decide_append(id(1), 1, &[(TOPIC, P0, 3)]),
+        producers.decide_append(id(1), 1, &[(TOPIC, P0, 3)], None),
         Err(Refused::Fenced { current: 2 })
     );
     assert_eq!(
-        producers.decide_append(id(1), 2, &[(TOPIC, P1, 1), (TOPIC, P0, 0)]),
+        producers.decide_append(id(1), 2, &[(TOPIC, P1, 1), (TOPIC, P0, 0)], None),
         Ok(Decision::New)
     );
     assert_eq!(
-        producers.decide_open("orders", id(9)),
+        producers.decide_open("orders", id(9), None),
         Ok(Opened {
             id: id(1),
             epoch: 3
@@ -294,16 +294,16 @@ fn what_is_restored_decides_as_before_and_idles_on_from_where_it_was() {
     producers.apply_open(id(2), 1, "");
     producers.apply_batch(id(2), 1, TOPIC, P1, 0);
     producers.tick(HOUR);
-    let mut restored = Producers::restore(producers.snapshot());
+    let mut restored = Producers::restore(producers.snapshot(), Room::MOST);
     assert_eq!(restored.snapshot(), producers.snapshot());
     restored.tick(HOUR);
     assert_eq!(restored.idle_for(HOUR * 3), [id(1)]);
     assert_eq!(
-        restored.decide_append(id(1), 1, &[(TOPIC, P0, 2)]),
+        restored.decide_append(id(1), 1, &[(TOPIC, P0, 2)], None),
         Ok(Decision::Duplicate)
     );
     assert_eq!(
-        restored.decide_open("orders", id(9)),
+        restored.decide_open("orders", id(9), None),
         Ok(Opened {
             id: id(1),
             epoch: 2
@@ -316,7 +316,7 @@ fn idleness_beyond_every_count_of_time_is_no_overflow() {
     let mut producers = opened(1);
     producers.tick(Duration::MAX);
     producers.tick(Duration::MAX);
-    let restored = Producers::restore(producers.snapshot());
+    let restored = Producers::restore(producers.snapshot(), Room::MOST);
     assert_eq!(restored.idle_for(Duration::MAX), [id(1)]);
     assert_eq!(without_idleness(&restored), without_idleness(&producers));
 }

@@ -1,7 +1,5 @@
 //! Memory is bounded: what does not fit is refused, or forgotten as a whole.
 
-use std::time::Duration;
-
 use super::{P0, TOPIC, id};
 use crate::{
     producers::{Decision, Opened, Producers, Refused},
@@ -34,10 +32,16 @@ fn full_of_sequences() -> Producers {
 #[test]
 fn one_producer_too_many_is_refused_but_a_known_one_opens_again() {
     let mut producers = full_of_producers();
-    assert_eq!(producers.decide_open("", id(0)), Err(Refused::TooMany));
-    assert_eq!(producers.decide_open("other", id(0)), Err(Refused::TooMany));
     assert_eq!(
-        producers.decide_open("orders", id(0)),
+        producers.decide_open("", id(0), None),
+        Err(Refused::TooMany)
+    );
+    assert_eq!(
+        producers.decide_open("other", id(0), None),
+        Err(Refused::TooMany)
+    );
+    assert_eq!(
+        producers.decide_open("orders", id(0), None),
         Ok(Opened {
             id: id(1),
             epoch: 2
@@ -47,7 +51,7 @@ fn one_producer_too_many_is_refused_but_a_known_one_opens_again() {
     assert!(producers.is_known(id(1), 2));
     producers.apply_forget(id(2));
     assert_eq!(
-        producers.decide_open("", id(2)),
+        producers.decide_open("", id(2), None),
         Ok(Opened {
             id: id(2),
             epoch: 1
@@ -68,16 +72,16 @@ fn an_append_to_one_partition_too_many_is_refused_but_known_ones_are_appended_to
     let mut producers = full_of_sequences();
     let new = PartitionId(u32::MAX);
     assert_eq!(
-        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)]),
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)], None),
         Err(Refused::TooMany)
     );
     assert_eq!(
-        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1)]),
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1)], None),
         Ok(Decision::New)
     );
     producers.apply_forget(id(1));
     assert_eq!(
-        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)]),
+        producers.decide_append(id(2), 1, &[(TOPIC, P0, 1), (TOPIC, new, 0)], None),
         Ok(Decision::New)
     );
 }
@@ -88,47 +92,8 @@ fn a_sequence_too_many_in_the_log_makes_its_producer_unknown_rather_than_its_bat
     let new = PartitionId(u32::MAX);
     producers.apply_batch(id(2), 1, TOPIC, new, 0);
     assert_eq!(
-        producers.decide_append(id(2), 1, &[(TOPIC, new, 0)]),
+        producers.decide_append(id(2), 1, &[(TOPIC, new, 0)], None),
         Err(Refused::Unknown)
     );
     assert!(producers.is_known(id(1), 1));
-}
-
-#[test]
-fn where_room_runs_out_those_without_a_name_that_were_idle_longest_are_forgotten_first() {
-    let hour = Duration::from_secs(3_600);
-    let mut producers = full_of_producers();
-    assert_eq!(
-        producers.idle_in_a_crowd(hour),
-        [],
-        "none has been idle for an hour"
-    );
-    producers.tick(hour);
-    producers.apply_batch(id(3), 1, TOPIC, P0, 0);
-    let forgotten = producers.idle_in_a_crowd(hour);
-    assert_eq!(forgotten.len(), MAX_PRODUCERS / 8);
-    assert_eq!(
-        forgotten[..3],
-        [id(2), id(4), id(5)],
-        "1 has a name and 3 was not idle"
-    );
-    forgotten
-        .into_iter()
-        .for_each(|id| producers.apply_forget(id));
-    assert_eq!(producers.idle_in_a_crowd(hour), [], "there is room");
-}
-
-#[test]
-fn where_room_for_sequences_runs_out_producers_are_forgotten_as_well() {
-    let mut producers = full_of_sequences();
-    let hour = Duration::from_secs(3_600);
-    producers.tick(hour);
-    producers.apply_open(id(3), 1, "");
-    assert_eq!(
-        producers.idle_in_a_crowd(hour),
-        [id(1)],
-        "it had nearly all of them"
-    );
-    producers.apply_forget(id(1));
-    assert_eq!(producers.idle_in_a_crowd(hour), []);
 }

@@ -3,6 +3,7 @@
 mod cases;
 mod limits;
 mod model;
+mod room;
 
 use super::{Known, Producers};
 use crate::types::{PartitionId, ProducerId, TopicId};

@@ -2,13 +2,16 @@
 //! the broker keeps them: what is planned decides and is ahead, what is applied follows, is stored,
 //! restored and replayed.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::without_idleness;
 use crate::{
-    producers::{Decision, Opened, Producers, Refused},
+    producers::{Decision, HolderId, Opened, Producers, Refused, Room, room::IN_USE},
     types::{PartitionId, ProducerId, TopicId},
 };
 
@@ -19,6 +22,7 @@ const NAMES: [&str; 3] = ["", "a", "b"];
 enum Step {
     Open {
         name: usize,
+        holder: u64,
     },
     /// An append by one of the producers there ever were, in its current epoch but for `older`;
     /// each batch is for a topic and partition, with a sequence so far from the one that is next.
@@ -26,6 +30,15 @@ enum Step {
         producer: usize,
         older: u32,
         batches: Vec<(u64, u32, i64)>,
+        holder: u64,
+    },
+    /// Time passes.
+    Tick {
+        minutes: u64,
+    },
+    /// A connection ends.
+    LetGo {
+        holder: u64,
     },
     Forget {
         producer: usize,
@@ -167,8 +180,14 @@ impl Model {
     }
 }
 
+/// Where there is no room for all, others are forgotten, or it is refused.
+const LITTLE_ROOM: Room = Room {
+    producers: 4,
+    sequences: 6,
+    name_bytes: 2,
+};
+
 /// The broker's two instances, and the journal between them.
-#[derive(Default)]
 struct World {
     journal: Vec<Fact>,
     planned: Producers,
@@ -180,9 +199,59 @@ struct World {
     /// Every producer there ever was.
     ids: Vec<ProducerId>,
     decisions: [usize; 3],
+    room: Room,
+    /// Since the last start: when each producer was used, and on which connection.
+    used: BTreeMap<ProducerId, (Duration, HolderId)>,
+    now: Duration,
+    /// The connections that have ended.
+    ended: BTreeSet<HolderId>,
+    /// How often others were forgotten, and how often that was not enough.
+    made_room: [usize; 2],
 }
 
 impl World {
+    fn new(room: Room) -> Self {
+        Self {
+            journal: Vec::new(),
+            planned: Producers::new(room),
+            applied: Producers::new(room),
+            durable: 0,
+            checkpoint: (0, Vec::new()),
+            ids: Vec::new(),
+            decisions: [0; 3],
+            room,
+            used: BTreeMap::new(),
+            now: Duration::ZERO,
+            ended: BTreeSet::new(),
+            made_room: [0; 2],
+        }
+    }
+
+    /// Forgets whom the planned instance says, none of whom may be in use.
+    fn make_room(&mut self, needed: Room, holder: HolderId, asking: Option<ProducerId>) -> bool {
+        let Ok(forgotten) = self.planned.make_room(needed, Some(holder), asking) else {
+            self.made_room[1] += 1;
+            return false;
+        };
+        self.made_room[0] += 1;
+        for id in forgotten {
+            let producer = self.planned.with_id(id).expect("it is known");
+            if let Some((used, holder)) = self.used.get(&id) {
+                let is_in_use = self.now - *used < IN_USE && !self.ended.contains(holder);
+                assert!(!is_in_use || producer.partitions == 0, "{id} is in use");
+            }
+            assert_ne!(Some(id), asking);
+            self.plan(Fact::Forget(id));
+        }
+        true
+    }
+
+    fn use_on(&mut self, id: ProducerId, holder: HolderId) {
+        self.planned.hold(id, holder);
+        self.ended.remove(&holder);
+        self.used.insert(id, (self.now, holder));
+    }
+
     fn plan(&mut self, fact: Fact) {
         apply(&mut self.planned, &fact);
         self.journal.push(fact);
@@ -190,12 +259,23 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Open { name } => self.open(NAMES[name]),
+            Step::Open { name, holder } => self.open(NAMES[name], HolderId(holder)),
             Step::Append {
                 producer,
                 older,
                 batches,
-            } => self.append(producer, older, &batches),
+                holder,
+            } => self.append(producer, older, &batches, HolderId(holder)),
+            Step::Tick { minutes } => {
+                let elapsed = Duration::from_secs(minutes * 60);
+                self.now += elapsed;
+                self.planned.tick(elapsed);
+                self.applied.tick(elapsed);
+            }
+            Step::LetGo { holder } => {
+                self.planned.let_go(HolderId(holder));
+                self.ended.insert(HolderId(holder));
+            }
             Step::Forget { producer } => {
                 let known = without_idleness(&self.planned);
                 if let Some(known) = known.get(producer) {
@@ -208,20 +288,31 @@ impl World {
         }
     }
 
-    fn open(&mut self, name: &'static str) {
+    fn open(&mut self, name: &'static str, holder: HolderId) {
         let fresh = ProducerId(self.ids.len() as u64 + 1);
-        let opened = self
-            .planned
-            .decide_open(name, fresh)
-            .expect("room for a few");
+        let mut decided = self.planned.decide_open(name, fresh, Some(holder));
+        if decided.is_err() {
+            if !self.make_room(Room::of_new(name), holder, None) {
+                return;
+            }
+            decided = self.planned.decide_open(name, fresh, Some(holder));
+        }
+        let opened = decided.expect("there is room");
         assert_eq!(opened, Model::new(&self.journal).open(name, fresh));
         if opened.id == fresh {
             self.ids.push(fresh);
         }
         self.plan(Fact::Open(opened.id, opened.epoch, name));
+        self.use_on(opened.id, holder);
     }
 
-    fn append(&mut self, producer: usize, older: u32, batches: &[(u64, u32, i64)]) {
+    fn append(
+        &mut self,
+        producer: usize,
+        older: u32,
+        batches: &[(u64, u32, i64)],
+        holder: HolderId,
+    ) {
         let Some(&id) = self.ids.get(producer % self.ids.len().max(1)) else {
             return;
         };
@@ -250,7 +341,13 @@ impl World {
             ));
             *next += 1;
         }
-        let decision = self.planned.decide_append(id, epoch, &asked);
+        let mut decision = self.planned.decide_append(id, epoch, &asked, Some(holder));
+        if decision == Err(Refused::TooMany) {
+            if !self.make_room(self.planned.room_for(id, &asked), holder, Some(id)) {
+                return;
+            }
+            decision = self.planned.decide_append(id, epoch, &asked, Some(holder));
+        }
         assert_eq!(
             decision,
             Model::new(&self.journal).append(id, epoch, &asked)
@@ -265,6 +362,9 @@ impl World {
             for (topic, partition, sequence) in asked {
                 self.plan(Fact::Batch(id, epoch, topic, partition, sequence));
             }
+            self.use_on(id, holder);
+            let (used, most) = (self.planned.used(), self.room);
+            assert!(used.producers <= most.producers && used.sequences <= most.sequences);
         }
     }
 
@@ -285,7 +385,11 @@ impl World {
             self.journal.truncate(self.durable);
         }
         let (in_checkpoint, snapshot) = self.checkpoint.clone();
-        let mut recovered = Producers::restore(snapshot);
+        let mut recovered = Producers::restore(snapshot, self.room);
+        // What is forgotten by now would need room once more.
+        let again = if self.room == LITTLE_ROOM { 0 } else { again };
+        self.used.clear();
+        self.ended.clear();
         for fact in &self.journal[in_checkpoint.saturating_sub(again)..] {
             apply(&mut recovered, fact);
         }
@@ -298,7 +402,7 @@ impl World {
     /// What is planned and what is applied are one when nothing is under way, and are what a single
     /// run over the journal makes.
     fn check_agreement(&self) {
-        let mut replayed = Producers::default();
+        let mut replayed = Producers::new(self.room);
         self.journal
             .iter()
             .for_each(|fact| apply(&mut replayed, fact));
@@ -320,9 +424,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let batches = prop_oneof![2 => same, 1 => repeated];
     let older = prop_oneof![6 => Just(0u32), 1 => Just(1u32)];
     let step = prop_oneof![
-        3 => (0..NAMES.len()).prop_map(|name| Step::Open { name }),
-        12 => (0..8usize, older, batches)
-            .prop_map(|(producer, older, batches)| Step::Append { producer, older, batches }),
+        3 => (0..NAMES.len(), 0..3u64).prop_map(|(name, holder)| Step::Open { name, holder }),
+        12 => (0..8usize, older, batches, 0..3u64).prop_map(|(producer, older, batches, holder)| {
+            Step::Append { producer, older, batches, holder }
+        }),
+        2 => (1..4u64).prop_map(|minutes| Step::Tick { minutes }),
+        1 => (0..3u64).prop_map(|holder| Step::LetGo { holder }),
         1 => (0..8usize).prop_map(|producer| Step::Forget { producer }),
         1 => (0..2u64).prop_map(|topic| Step::DeleteTopic { topic }),
         6 => (1..6usize).prop_map(|facts| Step::Apply { facts }),
@@ -331,24 +438,48 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..80)
 }
 
-#[test]
-fn every_decision_is_the_models_and_what_is_applied_arrives_at_what_was_planned() {
+/// Many histories; how often each kind of decision was made, and how often room was.
+fn run_many(room: Room) -> ([usize; 3], [usize; 2]) {
     let mut runner = TestRunner::deterministic();
-    let mut decisions = [0; 3];
+    let (mut decisions, mut made_room) = ([0; 3], [0; 2]);
     for _ in 0..2_000 {
         let steps = steps().new_tree(&mut runner).expect("no filters").current();
-        let mut world = World::default();
-        steps.into_iter().for_each(|step| world.step(step));
-        world.apply_durable(usize::MAX);
-        world.check_agreement();
-        decisions
-            .iter_mut()
-            .zip(world.decisions)
-            .for_each(|(sum, one)| *sum += one);
+        let world = run(room, steps);
+        for (sum, one) in decisions.iter_mut().zip(world.decisions) {
+            *sum += one;
+        }
+        for (sum, one) in made_room.iter_mut().zip(world.made_room) {
+            *sum += one;
+        }
     }
+    (decisions, made_room)
+}
+
+fn run(room: Room, steps: Vec<Step>) -> World {
+    let mut world = World::new(room);
+    steps.into_iter().for_each(|step| world.step(step));
+    world.apply_durable(usize::MAX);
+    world.check_agreement();
+    world
+}
+
+#[test]
+fn every_decision_is_the_models_and_what_is_applied_arrives_at_what_was_planned() {
+    let (decisions, made_room) = run_many(Room::MOST);
     assert!(
         decisions.iter().all(|&count| count > 1_000),
         "new, duplicate and refused appends: {decisions:?}"
+    );
+    assert_eq!(made_room, [0, 0], "there is room for all");
+}
+
+#[test]
+fn where_there_is_little_room_nobody_in_use_is_forgotten_and_no_batch_becomes_new_again() {
+    let (decisions, made_room) = run_many(LITTLE_ROOM);
+    let counts = decisions.iter().chain(&made_room);
+    assert!(
+        counts.clone().all(|&count| count > 500),
+        "appends {decisions:?}, room {made_room:?}"
     );
 }
 
@@ -357,9 +488,7 @@ proptest! {
 
     #[test]
     fn any_history_agrees_with_the_model(steps in steps()) {
-        let mut world = World::default();
-        steps.into_iter().for_each(|step| world.step(step));
-        world.apply_durable(usize::MAX);
-        world.check_agreement();
+        run(Room::MOST, steps.clone());
+        run(LITTLE_ROOM, steps);
     }
 }

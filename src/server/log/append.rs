@@ -17,7 +17,10 @@ use super::{
     position,
 };
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Error, Flow, Pending, Producer, Reading},
+    broker::{
+        Append, AppendBatch, Appended, Broker, Error, Flow, Pending, Producer, ProducerHolder,
+        Reading,
+    },
     proto::{
         self, AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest,
     },
@@ -33,6 +36,7 @@ const READING: Reading<'static> = &|read| blocking(read);
 pub(in crate::server) async fn take(
     broker: &Broker,
     flow: &Flow,
+    holder: Option<Arc<ProducerHolder>>,
     request: AppendRequest,
 ) -> Result<Pending<Appended>, Error> {
     let bytes = request.batches.iter().map(Bytes::len).sum::<usize>()
@@ -47,6 +51,7 @@ pub(in crate::server) async fn take(
             .collect::<Result<_, _>>()?,
         conditions: conditions(request.conditions)?,
         producer: request.producer.map(producer),
+        holder,
         return_versions: request.return_versions,
     };
     broker.append_reading(append, admission, READING)
@@ -120,6 +125,7 @@ pub(crate) struct AppendAnswers<S> {
     broker: Arc<Broker>,
     flow: Flow,
     requests: S,
+    holder: Option<Arc<ProducerHolder>>,
     /// The request that waits for room.
     taking: Option<Taking>,
     /// The requests that wait for the disk.
@@ -133,11 +139,18 @@ impl<S> AppendAnswers<S>
 where
     S: Stream<Item = Result<AppendRequest, Status>> + Unpin,
 {
-    pub(super) fn new(broker: Arc<Broker>, flow: Flow, requests: S, stopped: Stopped) -> Self {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        flow: Flow,
+        holder: Option<Arc<ProducerHolder>>,
+        requests: S,
+        stopped: Stopped,
+    ) -> Self {
         Self {
             broker,
             flow,
             requests,
+            holder,
             taking: None,
             in_flight: VecDeque::new(),
             end: None,
@@ -177,8 +190,9 @@ where
                 Some(Err(status)) => return Poll::Ready(Err(status::of_undecoded(status))),
                 Some(Ok(request)) => {
                     let (broker, flow) = (Arc::clone(&self.broker), self.flow.clone());
-                    self.taking =
-                        Some(Box::pin(async move { take(&broker, &flow, request).await }));
+                    let holder = self.holder.clone();
+                    let taking = async move { take(&broker, &flow, holder, request).await };
+                    self.taking = Some(Box::pin(taking));
                 }
             }
         }

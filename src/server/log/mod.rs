@@ -42,7 +42,8 @@ impl Log for LogService {
     ) -> Result<Response<AppendResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let flow = peer::flow(&extensions);
-        let pending = append::take(&self.broker, &flow, message).await?;
+        let holder = peer::producers(&extensions);
+        let pending = append::take(&self.broker, &flow, holder, message).await?;
         // From here on the broker counts the request's memory.
         drop(extensions);
         Ok(Response::new(append::answer(pending).await?))
@@ -55,6 +56,7 @@ impl Log for LogService {
         let answers = AppendAnswers::new(
             Arc::clone(&self.broker),
             peer::flow(request.extensions()),
+            peer::producers(request.extensions()),
             request.into_inner(),
             self.stopping.stopped(),
         );
@@ -65,10 +67,10 @@ impl Log for LogService {
         &self,
         request: Request<OpenProducerRequest>,
     ) -> Result<Response<OpenProducerResponse>, Status> {
-        let producer = self
-            .broker
-            .open_producer(&request.into_inner().name)?
-            .await?;
+        let holder = peer::producers(request.extensions());
+        let name = request.into_inner().name;
+        let opened = self.broker.open_producer(&name, holder.as_deref())?;
+        let producer = opened.await?;
         let producer = Producer {
             id: producer.id.0,
             epoch: producer.epoch,

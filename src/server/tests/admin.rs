@@ -9,70 +9,25 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::Path,
-    sync::Arc,
 };
 
-use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, DuplexStream},
-    net::UnixStream,
-    sync::oneshot,
-    task::JoinHandle,
-};
+use tokio::{io::AsyncReadExt, net::UnixStream};
 
+use super::served::Served;
 use crate::{
-    broker::Broker,
     client::{Client, Error, NewTopic},
     env::Env,
-    server::{AdminSocket, Options, Server},
+    server::AdminSocket,
 };
 
 fn listen(dir: &Path) -> io::Result<AdminSocket> {
     AdminSocket::listen(Env::system().files, dir)
 }
 
-/// A server that nobody reaches but through its socket.
-struct Served {
-    dir: TempDir,
-    broker: Arc<Broker>,
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<()>,
-}
-
-impl Served {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().expect("there is room for a directory");
-        let mut options = crate::broker::Options::new(dir.path().to_owned());
-        options.disk_reserve_bytes = 0;
-        let broker = Broker::open(Env::system(), options).expect("the directory is empty");
-        let socket = listen(dir.path()).expect("sockets can be here");
-        let (stop, told_to_stop) = oneshot::channel::<()>();
-        let server = Server::new(Arc::clone(&broker), Options::default()).with_admin(socket);
-        let nobody = tokio_stream::pending::<io::Result<DuplexStream>>();
-        let ended = tokio::spawn(server.run(nobody, async move { drop(told_to_stop.await) }));
-        Self {
-            dir,
-            broker,
-            stop,
-            ended,
-        }
-    }
-
-    fn address(&self) -> String {
-        format!("unix:{}", self.dir.path().display())
-    }
-
-    async fn stop(self) {
-        self.stop.send(()).expect("it runs");
-        self.ended.await.expect("it does not panic");
-        tokio::task::block_in_place(|| self.broker.close()).expect("nothing fails");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_what_follows_on_the_socket_as_on_the_port_and_removes_it() {
-    let served = Served::start();
-    let path = served.dir.path().join("admin.sock");
+    let served = Served::start(|_| {});
+    let path = served.dir().join("admin.sock");
     let client = Client::connect(&served.address())
         .await
         .expect("it listens");
@@ -97,8 +52,8 @@ async fn a_stop_ends_what_follows_on_the_socket_as_on_the_port_and_removes_it() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_are_places_for_sixteen_administrators() {
-    let served = Served::start();
-    let path = served.dir.path().join("admin.sock");
+    let served = Served::start(|_| {});
+    let path = served.dir().join("admin.sock");
     let mut connected = Vec::new();
     for _ in 0..16 {
         let client = Client::connect(&served.address())

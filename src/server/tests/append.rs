@@ -73,7 +73,7 @@ fn request(number: u64) -> wire::AppendRequest {
 
 /// Appends a record to an entity; its version.
 async fn append(broker: &Broker, number: u64) -> u64 {
-    let pending = take(broker, &Flow::default(), request(number))
+    let pending = take(broker, &Flow::default(), None, request(number))
         .await
         .expect("it is queued");
     answer(pending).await.expect("nothing fails").batches[0].ranges[0].versions[0]

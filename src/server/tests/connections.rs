@@ -20,6 +20,7 @@ use crate::{
         connections::{Connections, Door},
         greeting::{self, Greeting},
         notices::{Count, Notices},
+        peer::Peers,
         places::Places,
         stop,
     },
@@ -158,10 +159,11 @@ fn serve(options: Options) -> (mpsc::Sender<io::Result<DuplexStream>>, stop::Sto
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
     let notices = Arc::new(Notices::default());
-    let (budget, clock) = (Budget::new(&Sizes::default()), Env::system().clock);
+    let peers = Peers::new(Budget::new(&Sizes::default()), None);
+    let clock = Env::system().clock;
     let service = tower::service_fn(answer);
     tokio::spawn(async move {
-        let mut connections = Connections::new(service, budget, clock, &options, notices, stopping);
+        let mut connections = Connections::new(service, peers, clock, &options, notices, stopping);
         connections.take(ReceiverStream::new(receiver)).await;
     });
     (sender, stop)

@@ -18,7 +18,7 @@ use crate::{
     broker::Error,
     budget::{Budget, Name, Sizes},
     env::Env,
-    server::{Options, connections::Connections, notices::Notices, stop},
+    server::{Options, connections::Connections, notices::Notices, peer::Peers, stop},
 };
 
 const MIB: usize = 1 << 20;
@@ -44,11 +44,12 @@ async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
 fn serve(budget: &Budget) -> (Incoming, stop::Stop) {
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
-    let (budget, clock) = (budget.clone(), Env::system().clock);
+    let peers = Peers::new(budget.clone(), None);
+    let clock = Env::system().clock;
     tokio::spawn(async move {
         let service = tower::service_fn(answer);
         let (options, notices) = (Options::default(), Arc::new(Notices::default()));
-        let mut connections = Connections::new(service, budget, clock, &options, notices, stopping);
+        let mut connections = Connections::new(service, peers, clock, &options, notices, stopping);
         connections.take(ReceiverStream::new(receiver)).await;
     });
     (sender, stop)

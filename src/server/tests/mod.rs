@@ -7,6 +7,8 @@ mod conditions;
 mod connections;
 mod flood;
 mod intake;
+mod producers;
 mod request;
+mod served;
 mod status;
 mod windows;

@@ -39,6 +39,7 @@ fn every_error() -> Vec<Error> {
             | Error::UnknownProducer { .. }
             | Error::Fenced { .. }
             | Error::OutOfSequence { .. }
+            | Error::NoProducerNamed { .. }
             | Error::TooManyProducers
             | Error::TooManyErasures
             | Error::UnknownErasure { .. }
@@ -143,6 +144,9 @@ fn of_producers() -> Vec<Error> {
             partition,
             sequence: 9,
             expected: 8,
+        },
+        Error::NoProducerNamed {
+            name: "orders".to_owned(),
         },
         Error::TooManyProducers,
     ]

@@ -217,7 +217,10 @@ fn a_batch_that_comes_again_after_an_erasure_is_answered_as_the_first_time() {
     for rounds in 0..3 {
         let world = World::new(5, options());
         let secret = Secret::new(&world.chance);
-        let opened = world.broker.open_producer("p").expect("its name is good");
+        let opened = world
+            .broker
+            .open_producer("p", None)
+            .expect("its name is good");
         world.broker.commit_all();
         let producer = super::now(opened)
             .expect("an answer")

@@ -57,7 +57,10 @@ impl World {
     }
 
     fn open(&self, name: &str) -> Producer {
-        let opened = self.broker.open_producer(name).expect("its name is good");
+        let opened = self
+            .broker
+            .open_producer(name, None)
+            .expect("its name is good");
         self.broker.commit_all();
         now(opened).expect("an answer").expect("nothing fails")
     }

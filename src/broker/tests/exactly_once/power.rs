@@ -182,7 +182,7 @@ impl Run {
     }
 
     fn open_again(&mut self) {
-        let Ok(opened) = self.world.broker.open_producer("one") else {
+        let Ok(opened) = self.world.broker.open_producer("one", None) else {
             return;
         };
         self.known.may_be_fenced = Some(self.producers[0]);

@@ -444,6 +444,7 @@ fn append_of(conditions: &[(Key, Expected)], records: &[(Key, Vec<u64>)]) -> App
         batches: records.iter().map(batch).collect(),
         conditions: conditions.iter().map(condition).collect(),
         producer: None,
+        holder: None,
         return_versions: true,
     }
 }
