@@ -88,6 +88,8 @@ pub(super) enum Command {
     Consume(ConsumeFlags),
     /// Read, look at and erase entities
     Entity(EntityFlags),
+    /// List and forget producers
+    Producer(ProducerFlags),
     /// Show what time it is for a broker, and confirm that its machine's clock is right
     Clock(ClockFlags),
     /// Show and verify the data directory of a broker that is not running
@@ -396,6 +398,33 @@ pub(super) enum ClockCommand {
     Show,
     /// Follow the machine's clock at once
     Accept,
+}
+
+/// List and forget producers: those who number what they append, so that it is stored once.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct ProducerFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+    #[command(subcommand)]
+    pub(super) command: ProducerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ProducerCommand {
+    /// List producers
+    List,
+    /// Forget a producer: what it sends from then on is refused
+    ///
+    /// On a terminal it asks first.
+    Forget {
+        /// Its name, or its id if none has that name
+        #[arg(value_name = "NAME|ID")]
+        producer: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Show and verify the data directory of a broker that is not running.

@@ -18,6 +18,7 @@ mod inspect;
 mod logging;
 mod output;
 mod produce;
+mod producer;
 mod question;
 mod record;
 mod serve;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
         Command::Consume(flags) => run_async(consume::run(flags)),
         Command::Entity(flags) => run_async(entity::run(flags)),
+        Command::Producer(flags) => run_async(producer::run(flags)),
         Command::Clock(flags) => run_async(clock::run(flags)),
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Bench(flags) => run_async(bench::run(flags, Env::system())),

@@ -105,6 +105,14 @@ impl fmt::Display for Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProducerId(pub u64);
 
+impl ProducerId {
+    /// Reads an id as it is displayed: 16 hexadecimal digits. None if it is anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        TopicId::parse(text).map(|id| Self(id.0))
+    }
+}
+
 impl fmt::Display for ProducerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -13,6 +13,7 @@ mod entity;
 mod failures;
 mod input;
 mod produce;
+mod producer;
 mod serve;
 mod stopped;
 mod topic;

@@ -1,0 +1,122 @@
+//! `taffrail producer …`: the producers that a broker knows.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    Failure,
+    connection::Server,
+    flags::{ProducerCommand, ProducerFlags},
+    output, question,
+};
+use crate::{
+    client::{Client, KnownProducer},
+    types::ProducerId,
+};
+
+pub(super) async fn run(flags: ProducerFlags) -> Result<(), Failure> {
+    let client = Server::new(&flags.connection)?.connect().await?;
+    let json = flags.connection.json;
+    match flags.command {
+        ProducerCommand::List => list(&client, json).await,
+        ProducerCommand::Forget { producer, yes } => forget(&client, &producer, yes, json).await,
+    }
+}
+
+async fn list(client: &Client, json: bool) -> Result<(), Failure> {
+    let producers = all(client).await?;
+    if json {
+        let producers: Vec<Value> = producers.iter().map(producer_json).collect();
+        return Ok(output::json(&json!({ "producers": producers }))?);
+    }
+    let row = |known: &KnownProducer| {
+        [
+            known.id.to_string(),
+            known.epoch.to_string(),
+            known.partitions.to_string(),
+            idle(known.idle),
+            known.name.clone(),
+        ]
+    };
+    let rows: Vec<[String; 5]> = producers.iter().map(row).collect();
+    let headings = ["PRODUCER", "EPOCH", "PARTITIONS", "IDLE", "NAME"];
+    Ok(output::table(headings, &rows)?)
+}
+
+async fn all(client: &Client) -> Result<Vec<KnownProducer>, Failure> {
+    let mut producers: Vec<KnownProducer> = Vec::new();
+    loop {
+        let after = producers.last().map_or(ProducerId(0), |last| last.id);
+        let page = client.list_producers(after, 0).await?;
+        producers.extend(page.producers);
+        if !page.more {
+            return Ok(producers);
+        }
+    }
+}
+
+async fn forget(client: &Client, named: &str, yes: bool, json: bool) -> Result<(), Failure> {
+    let known = find(client, named).await?;
+    tokio::task::block_in_place(|| {
+        let what = format!("forget producer {}", shown(&known));
+        let consequence = "What it sends from then on is refused, also what is stored already.";
+        question::confirm(yes, &what, consequence)
+    })?;
+    let forgotten = client.forget_producer(known.id).await?;
+    if json {
+        return Ok(output::json(
+            &json!({ "forgotten": producer_json(&forgotten) }),
+        )?);
+    }
+    Ok(output::line(format_args!(
+        "forgot producer {}",
+        shown(&forgotten)
+    ))?)
+}
+
+/// The producer of a name; if there is none, that of an id.
+async fn find(client: &Client, named: &str) -> Result<KnownProducer, Failure> {
+    if let Some(known) = client.producer_named(named).await? {
+        return Ok(known);
+    }
+    if let Some(id) = ProducerId::parse(named) {
+        let before = ProducerId(id.0.saturating_sub(1));
+        let page = client.list_producers(before, 1).await?;
+        let found = page.producers.into_iter().find(|known| known.id == id);
+        if let Some(known) = found {
+            return Ok(known);
+        }
+    }
+    Err(Failure::Missing(format!(
+        "there is no producer with the name or the id {named:?}; see: taffrail producer list"
+    )))
+}
+
+fn shown(known: &KnownProducer) -> String {
+    match known.name.as_str() {
+        "" => known.id.to_string(),
+        name => format!("{name:?} ({})", known.id),
+    }
+}
+
+/// A time in the largest unit of which there is one, for people.
+fn idle(idle: Duration) -> String {
+    let seconds = idle.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn producer_json(known: &KnownProducer) -> Value {
+    json!({
+        "id": known.id.to_string(),
+        "epoch": known.epoch,
+        "name": known.name,
+        "partitions": known.partitions,
+        "idle_ms": u64::try_from(known.idle.as_millis()).unwrap_or(u64::MAX),
+    })
+}
