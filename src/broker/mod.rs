@@ -36,6 +36,7 @@ mod pending;
 mod producers;
 mod read;
 mod room;
+mod seldom;
 mod state;
 mod topics;
 
@@ -76,6 +77,7 @@ use crate::{
     env::{Clock, Env},
     producers::Producers,
     storage::{data_dir::DataDir, journal, log::OpenSegments},
+    types::{Offset, PartitionId, TopicId},
 };
 
 /// How a broker uses memory and disk.
@@ -188,6 +190,8 @@ struct Shared {
     shortage: Mutex<Option<Shortage>>,
     /// When it was logged last that storage cannot be read at the moment.
     said_unavailable: Mutex<Option<Duration>>,
+    /// Where damage was found, and logged.
+    said_damage: seldom::Seldom<(TopicId, PartitionId, Offset)>,
     housekeeping: housekeeping::Bell,
     indexing: housekeeping::Bell,
     failure: watch::Sender<Option<String>>,

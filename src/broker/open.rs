@@ -14,6 +14,7 @@ use super::{
     lock, memory,
     partition_count::PartitionCount,
     producers,
+    seldom::Seldom,
     state::{Logs, Topics},
 };
 use crate::{
@@ -156,6 +157,7 @@ impl Broker {
             applied: AtomicU64::new(replay.tip().sequence),
             shortage: Mutex::default(),
             said_unavailable: Mutex::default(),
+            said_damage: Seldom::new(Arc::clone(&env.clock)),
             housekeeping: housekeeping::Bell::default(),
             indexing: housekeeping::Bell::default(),
             failure: watch::Sender::new(None),

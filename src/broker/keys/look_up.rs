@@ -210,7 +210,10 @@ impl Shared {
             }
             Unknown::Retired(damaged) => {
                 let to = partition.range().0;
-                tracing::error!(topic, partition = id.0, %damaged, "what is known of trimmed records is damaged");
+                if let Some(count) = self.said_damage.happened((partition.topic.id, id, to)) {
+                    let partition = id.0;
+                    tracing::error!(topic, partition, count, %damaged, "what is known of trimmed records is damaged");
+                }
                 let cause = damaged.to_string();
                 Err(Error::DamagedRecords {
                     topic,
@@ -243,14 +246,19 @@ impl Shared {
         }
         match error {
             ReadError::Damaged { from, to, cause } => {
-                tracing::error!(
-                    topic,
-                    partition = id.0,
-                    from = from.0,
-                    to = to.0,
-                    cause,
-                    "records are damaged"
-                );
+                if let Some(count) = self.said_damage.happened((partition.topic.id, id, from)) {
+                    let (from, to) = (from.0, to.0);
+                    let partition = id.0;
+                    tracing::error!(
+                        topic,
+                        partition,
+                        from,
+                        to,
+                        count,
+                        cause,
+                        "records are damaged"
+                    );
+                }
                 Error::DamagedRecords {
                     topic,
                     partition: id,

@@ -8,8 +8,8 @@
 //! again what has an event id; `responses.rs` measures what readers get, `latest.rs` what they get
 //! of many entities, and `reading.rs` counts which appends read files; `deleted.rs` deletes what is
 //! being read, and `partition_count.rs` where there is no room for more. `histories` judges what
-//! concurrent clients were told about versions. `injected` fails every open, map and read with
-//! every error.
+//! concurrent clients were told about versions; `seldom.rs` is about what is logged. `injected`
+//! fails every open, map and read with every error.
 
 mod admission;
 mod atomic;
@@ -31,5 +31,6 @@ mod read_memory;
 mod reading;
 mod repeated;
 mod responses;
+mod seldom;
 mod workload;
 mod world;
