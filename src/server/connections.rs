@@ -265,15 +265,15 @@ where
         let peer = self.peers.connected();
         let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
         self.tasks.spawn(async move {
+            // Boxed, so that a connection does not pay for its handshake afterwards.
             let begun = tokio::select! {
-                begun = timeout(handshake_timeout, begin(io)) => begun,
+                begun = Box::pin(timeout(handshake_timeout, begin(io))) => begun,
                 () = place.wanted() => return,
                 () = stopping.stopped() => return,
             };
             match begun {
                 Ok(Ok(Begun::Http2(http2))) => {
-                    // Boxed, so that a connection in its handshake does not pay for it.
-                    Box::pin(http2.serve(service, peer, &stopping, place, &notices)).await;
+                    http2.serve(service, peer, &stopping, place, &notices).await;
                 }
                 Ok(Ok(Begun::Other(io, greeting))) => refuse(io, greeting, &notices).await,
                 Ok(Err(error)) => debug!(%error, "a connection has broken"),

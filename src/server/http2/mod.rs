@@ -75,7 +75,7 @@ where
     ///
     /// Dropping the future ends the connection and its calls at once.
     pub(super) async fn serve<S>(
-        self,
+        self: Box<Self>,
         service: S,
         peer: Peer,
         stopping: &Stopping,
@@ -86,8 +86,15 @@ where
         S: Clone + Send + 'static,
         S::Future: Send,
     {
-        let mut connection =
-            Connection::new(self, service, peer, stopping.stopped(), place, notices);
+        // Boxed: what an async function holds, it may hold twice.
+        let mut connection = Box::new(Connection::new(
+            *self,
+            service,
+            peer,
+            stopping.stopped(),
+            place,
+            notices,
+        ));
         if let Err(error) = poll_fn(|cx| connection.poll(cx)).await {
             report(&error, notices);
         }
