@@ -242,11 +242,46 @@ class Connection(Frames):
         self.write(frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL)))
 
 
-async def connect(address, **options):
+class Flood(Connection):
+    """Small calls, all of them alike, begun as fast as possible: only how many have ended is known, and how."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = self.succeeded = self.ended = 0
+
+    def begin_many(self, number, headers, body):
+        """Begins so many calls, or as many as the connection's window allows; how many."""
+        number = min(number, self.window // len(body))
+        opening, content = frame(HEADERS, END_HEADERS, 0, headers), frame(DATA, END_STREAM, 0, body)
+        # Both without the streams' numbers, which end the header of a frame.
+        before, between = opening[: FRAME_HEADER_BYTES - 4], headers + content[: FRAME_HEADER_BYTES - 4]
+        pieces = []
+        for stream in range(self.next_stream, self.next_stream + 2 * number, 2):
+            which = stream.to_bytes(4, "big")
+            pieces += [before, which, between, which, body]
+        self.write(b"".join(pieces))
+        self.next_stream += 2 * number
+        self.window -= number * len(body)
+        self.begun += number
+        return number
+
+    def under_way(self):
+        return self.begun - self.ended
+
+    def frame_received(self, kind, flags, stream, length, payload):
+        # An answer begins with headers and ends with more of them; a refusal is both in one.
+        if kind == HEADERS and flags & END_STREAM:
+            self.ended += 1
+        elif kind == HEADERS:
+            self.succeeded += 1
+        elif kind != DATA and kind != RST_STREAM:
+            super().frame_received(kind, flags, stream, length, payload)
+
+
+async def connect(address, made=Connection, **options):
     """A connection on which the server has said its settings; a ConnectionError where it has closed instead."""
     host, port = address.split(":")
-    made = lambda: Connection(**options)
-    _, connection = await asyncio.get_running_loop().create_connection(made, host, int(port))
+    _, connection = await asyncio.get_running_loop().create_connection(lambda: made(**options), host, int(port))
     await connection.ready.wait()
     if connection.lost.done():
         raise ConnectionResetError("closed before any settings")

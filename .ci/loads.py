@@ -29,6 +29,8 @@ CREATE = request_headers("/taffrail.v1.Topics/Create")
 DELETE = request_headers("/taffrail.v1.Topics/Delete")
 # Most calls at a time on a connection, and most batches in a request.
 CALLS, BATCHES = 256, 1_000
+# More calls a second than any broker answers.
+UNBOUNDED_RATE = 10_000_000
 # Of what is slow: the time between two bytes.
 SLOW_SECONDS = 1
 
@@ -349,39 +351,37 @@ async def turned_away(address, counts, connections, knocking):
 
 async def overload(address, counts, topic, size, rate):
     """Appends of one record: as many as are answered (`rate` is null), or so many a second, whatever is refused."""
-    small = size < 100_000
-    held = await open_connections(address, 16 if rate is None else 40)
+    number = 16 if rate is None else 40
     body = append(topic, [0], size)
-    if small:
-        await offer_small(held, body, counts, rate, CALLS - 6)
+    if size < 100_000:
+        held = await open_connections(address, number, made=http2.Flood)
+        await offer_small(held, body, counts, rate)
     else:
+        held = await open_connections(address, number)
         await offer_large(held, body, counts, rate, 2 if rate is None else 16)
 
 
 async def ticks(rate):
-    """How many more calls are due, a hundred times a second."""
+    """How many more calls are due, two hundred times a second."""
     started, due = time.monotonic(), 0
     while True:
         now = int((time.monotonic() - started) * rate)
         yield now - due
         due = now
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.005)
 
 
-async def offer_small(held, body, counts, rate, at_a_time):
-    done = counting(counts)
-    turn = itertools.cycle(held)
-    counts["offered"] = 0
-    async for due in ticks(rate or 10_000_000):
-        tries = len(held)
-        while due > 0 and tries:
-            connection = next(turn)
-            started = min(due, at_a_time - len(connection.ends), 32)
-            for _ in range(started):
-                connection.call_at_once(APPEND, body, done)
-            counts["offered"] += max(started, 0)
-            due -= max(started, 0)
-            tries = tries - 1 if started <= 0 else len(held)
+async def offer_small(held, body, counts, rate):
+    async for due in ticks(rate or UNBOUNDED_RATE):
+        # Those that have most room come first.
+        for connection in sorted(held, key=http2.Flood.under_way):
+            room = min(due, CALLS - 6 - connection.under_way())
+            if room > 0 and not connection.lost.done():
+                due -= connection.begin_many(room, APPEND, body)
+        counts["offered"] = sum(connection.begun for connection in held)
+        counts["ok"] = sum(connection.succeeded for connection in held)
+        counts["refused"] = sum(connection.ended - connection.succeeded for connection in held)
+        counts["broken"] = sum(connection.under_way() for connection in held if connection.lost.done())
 
 
 async def offer_large(held, body, counts, rate, at_a_time):
@@ -392,7 +392,7 @@ async def offer_large(held, body, counts, rate, at_a_time):
     async def call(connection):
         done(await connection.call(APPEND, body))
 
-    async for due in ticks(rate or 10_000_000):
+    async for due in ticks(rate or UNBOUNDED_RATE):
         room = [c for c in held for _ in range(at_a_time - len(c.ends))]
         for connection in room[:due]:
             counts["offered"] += 1
