@@ -178,7 +178,7 @@ class Trial:
         self.problem(f"the polite client's calls are not as before {NORMAL_SECONDS} s after the overload")
 
     def check_memory_is_back(self, idle):
-        allowed = idle + idle // 5 + CACHE_BYTES
+        allowed = idle + idle // 5 + CACHE_BYTES + self.load.keeps
         began = time.monotonic()
         while self.memory.now["RssAnon"] > allowed and time.monotonic() < began + BACK_SECONDS:
             time.sleep(0.1)

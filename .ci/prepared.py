@@ -144,6 +144,8 @@ class Load:
     operator: bool = False
     # Whether the log has to say something of it.
     told: bool = False
+    # What the broker has to know from then on, in bytes: up to 100,000 producers, and 500,000 partitions of theirs.
+    keeps: int = 0
 
 
 LOADS = {
@@ -153,8 +155,8 @@ LOADS = {
     "unfinished-requests": Load("unfinished-requests", prepare_unfinished),
     "filled-windows": Load("filled-windows", prepare_windows, updates=False),
     "silent-connections": Load("silent-connections", prepare_nothing(connections=2_000), operator=True, told=True),
-    "producers": Load("producers", prepare_nothing(number=150_000), seconds=15),
-    "producer-partitions": Load("producer-partitions", prepare_producer_partitions, seconds=15),
+    "producers": Load("producers", prepare_nothing(number=150_000), seconds=15, keeps=24 * MIB),
+    "producer-partitions": Load("producer-partitions", prepare_producer_partitions, seconds=15, keeps=64 * MIB),
     "topics": Load("topics", prepare_nothing(partitions=9_000, at_a_time=2)),
     "open-calls": Load("open-calls", prepare_nothing(connections=900, calls=256)),
     "overload-100": Load("overload", prepare_overload(100)),
