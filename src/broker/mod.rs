@@ -38,6 +38,7 @@ mod read;
 mod room;
 mod seldom;
 mod state;
+mod status;
 mod topics;
 
 #[cfg(test)]
@@ -158,6 +159,8 @@ pub(crate) struct Broker {
 /// What all operations and both threads share.
 struct Shared {
     env: Env,
+    /// When it was opened, on the monotonic clock.
+    opened_at: Duration,
     /// What time it is.
     clock: Mutex<clock::Steady>,
     options: Options,

@@ -137,6 +137,7 @@ impl Broker {
         let budget = Budget::new(&options.memory);
         let part = |name| Arc::clone(budget.part(name));
         let shared = Arc::new(Shared {
+            opened_at: env.clock.elapsed(),
             clock: Mutex::new(clock),
             gate: RwLock::default(),
             producers: Mutex::default(),

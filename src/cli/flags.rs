@@ -80,6 +80,8 @@ fn is_connection_flag(word: &OsStr) -> bool {
 pub(super) enum Command {
     /// Run a broker
     Serve(ServeFlags),
+    /// Show how a broker is: what it holds, and what it uses of the room that it has
+    Status(StatusFlags),
     /// Create and look after topics
     Topic(TopicFlags),
     /// Append lines of a file, or of standard input, to a topic
@@ -137,6 +139,17 @@ pub(super) struct ConnectionFlags {
     /// Print JSON, for scripts
     #[arg(long, global = true)]
     pub(super) json: bool,
+}
+
+/// Show how a broker is: what it holds, and what it uses of the room that it has.
+///
+/// Where no connection is left for it, --server unix:DIR, with the data directory of the broker, uses
+/// one of those that are kept for administrators.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct StatusFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
 }
 
 #[derive(Args, Debug)]

@@ -23,6 +23,7 @@ mod question;
 mod record;
 mod serve;
 mod signals;
+mod status;
 mod time;
 mod topic;
 
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
     let typed = Flags::arguments(std::env::args_os());
     let result = match Flags::parse_from(typed).command {
         Command::Serve(flags) => serve::run(&flags),
+        Command::Status(flags) => run_async(status::run(flags)),
         Command::Topic(flags) => run_async(topic::run(flags)),
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
         Command::Consume(flags) => run_async(consume::run(flags)),

@@ -1,7 +1,5 @@
 //! `taffrail producer …`: the producers that a broker knows.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{
@@ -9,6 +7,7 @@ use super::{
     connection::Server,
     flags::{ProducerCommand, ProducerFlags},
     output, question,
+    time::format_duration,
 };
 use crate::{
     client::{Client, KnownProducer},
@@ -35,7 +34,7 @@ async fn list(client: &Client, json: bool) -> Result<(), Failure> {
             known.id.to_string(),
             known.epoch.to_string(),
             known.partitions.to_string(),
-            idle(known.idle),
+            format_duration(known.idle),
             known.name.clone(),
         ]
     };
@@ -97,17 +96,6 @@ fn shown(known: &KnownProducer) -> String {
     match known.name.as_str() {
         "" => known.id.to_string(),
         name => format!("{name:?} ({})", known.id),
-    }
-}
-
-/// A time in the largest unit of which there is one, for people.
-fn idle(idle: Duration) -> String {
-    let seconds = idle.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..86_400 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Times and places as people and files write them; the only use of jiff.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 use jiff::{SignedDuration, civil::DateTime};
 
@@ -236,5 +238,16 @@ pub(super) fn format_time(ms: i64) -> String {
     match EPOCH.checked_add(SignedDuration::from_millis(ms)) {
         Ok(time) if time.year() >= 0 => format!("{time:.3}Z"),
         _ => ms.to_string(),
+    }
+}
+
+/// A duration in the largest unit of which there is one, for people: `3 h`.
+pub(super) fn format_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }

@@ -48,6 +48,7 @@
 mod append;
 mod appender;
 mod batch;
+mod broker_status;
 mod clock;
 mod conditions;
 mod entities;
@@ -73,6 +74,7 @@ use tonic::transport::Channel;
 pub use append::{Append, Appended, AppendedRange};
 pub use appender::{AppendHandle, AppendWindow, Appender};
 pub use batch::Batch;
+pub use broker_status::{BrokerStatus, Level, MemoryPart};
 pub use clock::Clock;
 pub use conditions::{Actual, FailedCondition};
 pub use entities::{Entities, EntityBatch, EntityReading, Erasure, LatestRecord, ReadEntity};

@@ -34,6 +34,7 @@ mod errno;
 #[cfg(feature = "cli")]
 mod machine;
 mod mmap;
+mod process;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod sim;
 mod socket;
@@ -52,6 +53,7 @@ pub(crate) use disk::drop_from_cache;
 pub(crate) use errno::{has_no_locks, has_no_maps, is_out_of_resources, is_unreadable};
 #[cfg(feature = "cli")]
 pub(crate) use machine::memory_bytes;
+pub(crate) use process::Process;
 #[cfg(feature = "cli")]
 pub(crate) use system::ask_to_stop;
 

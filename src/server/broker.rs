@@ -4,28 +4,69 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
+use super::{
+    blocking::blocking,
+    limits::ADMIN_CONNECTIONS,
+    tally::{Tallies, Tally},
+};
 use crate::{
     broker::{Broker, ClockReading, Error, ListedProducer, WhichProducer},
+    budget::Part,
+    env::Process,
     proto::{
         AcceptClockRequest, AcceptClockResponse, Clock, ForgetProducerRequest,
-        ForgetProducerResponse, GetClockRequest, GetClockResponse, KnownProducer,
-        ListProducersRequest, ListProducersResponse, broker_server, forget_producer_request,
+        ForgetProducerResponse, GetClockRequest, GetClockResponse, KnownProducer, Level,
+        ListProducersRequest, ListProducersResponse, MemoryPart, StatusRequest, StatusResponse,
+        broker_server, forget_producer_request,
     },
     types::{ProducerId, limits::MAX_PRODUCERS_PER_PAGE},
 };
 
 pub(super) struct BrokerService {
     broker: Arc<Broker>,
+    tallies: Tallies,
+    /// Most connections on the port.
+    max_connections: usize,
 }
 
 impl BrokerService {
-    pub(super) fn new(broker: Arc<Broker>) -> Self {
-        Self { broker }
+    pub(super) fn new(broker: Arc<Broker>, tallies: Tallies, max_connections: usize) -> Self {
+        Self {
+            broker,
+            tallies,
+            max_connections,
+        }
     }
 }
 
 #[async_trait]
 impl broker_server::Broker for BrokerService {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let (status, process) = blocking(|| (self.broker.status(), Process::look()));
+        Ok(Response::new(StatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            data_dir: status.data_dir.display().to_string(),
+            failure: status.failure.unwrap_or_default(),
+            uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
+            topics: status.topics as u64,
+            partitions: status.partitions as u64,
+            producers: status.producers as u64,
+            connections: Some(level(&self.tallies.connections, self.max_connections)),
+            administrators: Some(level(&self.tallies.administrators, ADMIN_CONNECTIONS)),
+            calls: Some(level(&self.tallies.calls, 0)),
+            memory: self.broker.budget().parts().map(memory).collect(),
+            resident_bytes: process.resident_bytes,
+            open_files: process.open_files,
+            open_files_limit: process.open_files_limit,
+            maps: process.maps,
+            disk_free_bytes: status.disk_free,
+            disk_reserve_bytes: status.disk_reserve,
+            disk_is_full: status.shortage.is_some(),
+            journal_files: short(status.journal_files.0),
+            journal_files_limit: short(status.journal_files.1),
+        }))
+    }
+
     async fn get_clock(
         &self,
         _: Request<GetClockRequest>,
@@ -79,6 +120,28 @@ impl broker_server::Broker for BrokerService {
             producer: Some(producer(forgotten)),
         }))
     }
+}
+
+fn level(tally: &Tally, limit: usize) -> Level {
+    Level {
+        now: tally.now() as u64,
+        most: tally.most() as u64,
+        limit: limit as u64,
+    }
+}
+
+fn memory(part: &Part) -> MemoryPart {
+    MemoryPart {
+        name: part.name().as_str().to_owned(),
+        purpose: part.name().purpose().to_owned(),
+        used_bytes: part.used() as u64,
+        most_bytes: part.most() as u64,
+        bound_bytes: part.bound() as u64,
+    }
+}
+
+fn short(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn page(size: u32) -> usize {

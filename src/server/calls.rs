@@ -4,31 +4,36 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
-use super::status;
+use super::{
+    status,
+    tally::{Counted, Tally},
+};
 
 /// The services, with that around them.
 #[derive(Clone)]
 pub(super) struct Calls<S> {
     services: S,
+    tally: Arc<Tally>,
 }
 
 /// Resolves when the time that a client gave its call is over.
 type Deadline = Pin<Box<Sleep>>;
 
 impl<S> Calls<S> {
-    pub(super) fn new(services: S) -> Self {
-        Self { services }
+    pub(super) fn new(services: S, tally: Arc<Tally>) -> Self {
+        Self { services, tally }
     }
 }
 
@@ -50,17 +55,19 @@ where
             return Box::pin(async move { Ok(refuse_compressed(&encoding)) });
         }
         let path = request.uri().path().to_owned();
+        let counted = self.tally.count();
         let deadline = timeout(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
         let answer = self.services.call(request);
         Box::pin(async move {
             let Some(mut deadline) = deadline else {
-                return answer.await.map(|response| explain(response, &path));
+                let response = explain(answer.await?, &path);
+                return Ok(response.map(|body| counting(body, counted)));
             };
             let response = match in_time(answer, &mut deadline).await {
                 Some(response) => explain(response?, &path),
                 None => status::deadline_exceeded().into_http(),
             };
-            Ok(response.map(|body| Body::new(Timed::new(body, deadline))))
+            Ok(response.map(|body| counting(Body::new(Timed::new(body, deadline)), counted)))
         })
     }
 }
@@ -102,6 +109,39 @@ fn explain(response: Response<Body>, path: &str) -> Response<Body> {
             _ => response,
         },
         _ => response,
+    }
+}
+
+/// The answers of a call, which counts as long as they are sent.
+fn counting(body: Body, counted: Counted) -> Body {
+    // Nothing more is sent of these.
+    if body.is_end_stream() {
+        return body;
+    }
+    Body::new(Counting {
+        body,
+        _counted: counted,
+    })
+}
+
+struct Counting {
+    body: Body,
+    _counted: Counted,
+}
+
+impl http_body::Body for Counting {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        http_body::Body::poll_frame(Pin::new(&mut self.body), cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }
 

@@ -25,6 +25,7 @@ mod places;
 mod reflection;
 mod status;
 mod stop;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -49,7 +50,7 @@ pub(crate) use self::{
 use self::{
     broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,
     health::HealthService, intake::Intake, log::LogService, notices::Notices, peer::Peers,
-    stop::Stopping, topics::TopicsService,
+    stop::Stopping, tally::Tallies, topics::TopicsService,
 };
 use crate::{
     broker::Broker,
@@ -106,21 +107,23 @@ impl Server {
             Arc::clone(self.broker.budget().part(Name::Requests)),
             self.options.request_timeout,
         );
+        let tallies = Tallies::new();
+        let calls = Arc::clone(&tallies.calls);
         let service = ServiceBuilder::new()
-            .layer_fn(Calls::new)
+            .layer_fn(move |services| Calls::new(services, Arc::clone(&calls)))
             .map_request(move |request: Request<Body>| intake.meter(request))
-            .service(self.routes(health, &stopping).prepare());
-        let peers = Peers::new(self.broker.budget().clone(), Some(Arc::clone(&self.broker)));
+            .service(self.routes(health, &stopping, &tallies).prepare());
+        let (budget, broker) = (self.broker.budget(), Some(&self.broker));
         let mut administrators = Connections::of_administrators(
             service.clone(),
-            peers.clone(),
+            Peers::new(budget, broker, &tallies.administrators),
             self.broker.system_clock(),
             &self.options,
             stopping.clone(),
         );
         let mut connections = Connections::new(
             service,
-            peers,
+            Peers::new(budget, broker, &tallies.connections),
             self.broker.system_clock(),
             &self.options,
             notices,
@@ -162,11 +165,22 @@ impl Server {
         }
     }
 
-    fn routes(&self, health: HealthService, stopping: &Stopping) -> Routes {
+    /// Most connections on the port.
+    fn max_connections(&self) -> usize {
+        let windows = self.broker.budget().part(Name::Windows);
+        let most = most_connections(windows.bound());
+        self.options.max_connections.min(most)
+    }
+
+    fn routes(&self, health: HealthService, stopping: &Stopping, tallies: &Tallies) -> Routes {
         let log = LogService::new(Arc::clone(&self.broker), stopping.clone());
         let topics = TopicsService::new(Arc::clone(&self.broker));
         let entities = EntitiesService::new(Arc::clone(&self.broker));
-        let broker = BrokerService::new(Arc::clone(&self.broker));
+        let broker = BrokerService::new(
+            Arc::clone(&self.broker),
+            tallies.clone(),
+            self.max_connections(),
+        );
 
         let mut routes = RoutesBuilder::default();
         routes

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::Extensions;
 
+use super::tally::{Counted, Tally};
 use crate::{
     broker::{Broker, Flow, ProducerHolder},
     budget::{Budget, Holder, Name},
@@ -26,6 +27,7 @@ pub(super) struct Peer {
     pub(super) appends: Flow,
     /// The producers that it uses.
     pub(super) producers: Option<Arc<ProducerHolder>>,
+    counted: Option<Arc<Counted>>,
 }
 
 impl Peer {
@@ -37,6 +39,7 @@ impl Peer {
             reads: budget.part(Name::Reads).holder(),
             appends: Flow::default(),
             producers,
+            counted: None,
         }
     }
 }
@@ -47,11 +50,17 @@ pub(super) struct Peers {
     budget: Budget,
     /// None where no producers are used.
     broker: Option<Arc<Broker>>,
+    /// How many there are.
+    tally: Arc<Tally>,
 }
 
 impl Peers {
-    pub(super) fn new(budget: Budget, broker: Option<Arc<Broker>>) -> Self {
-        Self { budget, broker }
+    pub(super) fn new(budget: &Budget, broker: Option<&Arc<Broker>>, tally: &Arc<Tally>) -> Self {
+        Self {
+            budget: budget.clone(),
+            broker: broker.cloned(),
+            tally: Arc::clone(tally),
+        }
     }
 
     pub(super) fn budget(&self) -> &Budget {
@@ -61,7 +70,10 @@ impl Peers {
     /// Another one has connected.
     pub(super) fn connected(&self) -> Peer {
         let producers = self.broker.as_ref().map(|broker| broker.producer_holder());
-        Peer::new(&self.budget, producers)
+        Peer {
+            counted: Some(Arc::new(self.tally.count())),
+            ..Peer::new(&self.budget, producers)
+        }
     }
 }
 

@@ -287,6 +287,22 @@ fn a_broker_without_a_port_is_at_the_port_of_brokers() {
 }
 
 #[test]
+fn a_duration_is_shown_in_its_largest_unit() {
+    for (seconds, shown) in [
+        (0, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3_599, "59 min"),
+        (3_600, "1 h"),
+        (86_399, "23 h"),
+        (8 * 86_400, "8 d"),
+    ] {
+        let duration = std::time::Duration::from_secs(seconds);
+        assert_eq!(time::format_duration(duration), shown);
+    }
+}
+
+#[test]
 fn the_keys_of_entity_latest_come_behind_its_flags_and_nothing_else_is_moved() {
     for (typed, expected) in [
         (

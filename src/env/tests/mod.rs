@@ -7,4 +7,5 @@ mod disk;
 mod faults;
 #[cfg(feature = "cli")]
 mod machine;
+mod process;
 mod system;

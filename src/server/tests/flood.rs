@@ -44,7 +44,7 @@ async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
 fn serve(budget: &Budget) -> (Incoming, stop::Stop) {
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
-    let peers = Peers::new(budget.clone(), None);
+    let peers = Peers::new(budget, None, &Arc::default());
     let clock = Env::system().clock;
     tokio::spawn(async move {
         let service = tower::service_fn(answer);

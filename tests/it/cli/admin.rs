@@ -2,9 +2,11 @@
 
 use std::{
     fs,
-    net::TcpStream,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
+
+use serde_json::Value;
 
 use super::{Serve, assert_fails, binary, free_port, run, serve, started, temporary, text};
 
@@ -24,19 +26,31 @@ fn an_administrator_gets_in_where_no_place_is_free_on_the_port() {
     let dir = temporary();
     let mut command = serve(dir.path(), &free_port());
     command.env("TAFFRAIL_SERVER_MAX_CONNECTIONS", "1");
-    command.env("TAFFRAIL_SERVER_HANDSHAKE_TIMEOUT", "1h");
     let broker = Serve::spawn(&mut command);
-    let _silent = TcpStream::connect(broker.listen()).expect("it listens");
+    let address = at(dir.path());
+    let administer = |args: &[&str]| {
+        let done = run(&[args, &["--server", &address]].concat(), b"one\n");
+        assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    };
+    administer(&["topic", "create", "t"]);
+    administer(&["produce", "t"]);
+    // A client that is busy keeps its place.
+    let mut follower = binary()
+        .args(["consume", "t", "--follow", "--format", "value"])
+        .args(["--server", &broker.url])
+        .spawn()
+        .expect("the binary is there");
+    let mut line = String::new();
+    let out = follower.stdout.take().expect("it is piped");
+    BufReader::new(out).read_line(&mut line).expect("it reads");
+    assert_eq!(line, "one\n");
     assert_fails(&broker.run(&["topic", "list"]), 5, &["not available"]);
-    for address in [at(dir.path()), at(&dir.path().join("admin.sock"))] {
-        let listed = run(&["topic", "list", "--json", "--server", &address], b"");
-        assert_eq!(
-            text(&listed.stdout),
-            "{\"topics\":[]}\n",
-            "{}",
-            text(&listed.stderr)
-        );
-    }
+    administer(&["topic", "list"]);
+    let socket = at(&dir.path().join("admin.sock"));
+    let listed = run(&["topic", "list", "--server", &socket], b"");
+    assert_eq!(listed.status.code(), Some(0), "{}", text(&listed.stderr));
+    follower.kill().expect("it runs");
+    follower.wait().expect("it was started here");
 }
 
 #[test]
@@ -91,4 +105,49 @@ fn a_broker_whose_directory_cannot_hold_a_socket_says_so_and_serves() {
         "{log}"
     );
     assert!(log.contains("too long for a socket"), "{log}");
+}
+
+#[test]
+fn the_status_says_what_there_is_and_what_there_may_be() {
+    let (dir, broker) = started();
+    broker.succeed(&["topic", "create", "t", "--partitions", "3"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    let status = run(&["status", "--json", "--server", &at(dir.path())], b"");
+    let status: Value = serde_json::from_slice(&status.stdout).expect("it is JSON");
+    let absolute = fs::canonicalize(dir.path()).expect("it is there");
+    assert_eq!(status["data_dir"], absolute.to_str().expect("UTF-8"));
+    assert!(status["failure"].is_null(), "{status}");
+    assert_eq!(
+        (&status["topics"], &status["partitions"]),
+        (&1.into(), &3.into())
+    );
+    assert_eq!(status["producers"], 1);
+    assert_eq!(status["administrators"]["now"], 1);
+    assert_eq!(status["administrators"]["limit"], 16);
+    assert!(
+        status["connections"]["most"].as_u64() >= Some(1),
+        "{status}"
+    );
+    assert_eq!(status["calls"]["now"], 1, "the one that asks");
+    let memory = status["memory"].as_array().expect("a list");
+    let appends = memory.iter().find(|part| part["name"] == "appends");
+    let appends = appends.expect("it is a part of it");
+    assert!(appends["most_bytes"].as_u64() > Some(0), "{appends}");
+    assert!(
+        appends["bound_bytes"].as_u64() > appends["most_bytes"].as_u64(),
+        "{appends}"
+    );
+    assert!(status["disk_free_bytes"].as_u64() > Some(0), "{status}");
+    assert_eq!(status["journal_files_limit"], 4);
+
+    let shown = text(&broker.succeed(&["status"], b""));
+    for part in [
+        "appends",
+        "connections",
+        "open files",
+        "journal files",
+        "are kept free",
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
 }

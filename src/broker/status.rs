@@ -1,0 +1,56 @@
+//! How the broker is: what it holds, and what room it has.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{Broker, Shortage, lock};
+
+/// What there is at one moment. Each figure is looked up by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    /// Where the data is, from the root on.
+    pub(crate) data_dir: PathBuf,
+    /// Why storage has failed, if it has.
+    pub(crate) failure: Option<String>,
+    /// Since it was opened.
+    pub(crate) uptime: Duration,
+    pub(crate) topics: usize,
+    pub(crate) partitions: usize,
+    pub(crate) producers: usize,
+    /// What is free on the disk, if that says so.
+    pub(crate) disk_free: Option<u64>,
+    /// What is kept free there.
+    pub(crate) disk_reserve: u64,
+    /// Why appends are refused, if they are.
+    pub(crate) shortage: Option<Shortage>,
+    /// Journal files with entries that no checkpoint covers, and how many there can be.
+    pub(crate) journal_files: (usize, usize),
+}
+
+impl Broker {
+    /// How the broker is. Asks the file system for its room.
+    pub(crate) fn status(&self) -> Status {
+        let shared = &self.shared;
+        let (topics, partitions) = {
+            let topics = shared.topics();
+            let count = |topic: &std::sync::Arc<super::state::Topic>| topic.partitions.len();
+            (
+                topics.by_name.len(),
+                topics.by_name.values().map(count).sum(),
+            )
+        };
+        let dir = &shared.options.data_dir;
+        let shortage = *lock(&shared.shortage);
+        Status {
+            data_dir: std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
+            failure: shared.failure.borrow().clone(),
+            uptime: shared.env.clock.elapsed().saturating_sub(shared.opened_at),
+            topics,
+            partitions,
+            producers: lock(&shared.applied_producers).used().producers,
+            disk_free: shared.free_bytes().ok().flatten(),
+            disk_reserve: shared.options.disk_reserve_bytes,
+            shortage,
+            journal_files: shared.ring.fill(),
+        }
+    }
+}

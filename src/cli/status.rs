@@ -1,0 +1,138 @@
+//! `taffrail status`: how a broker is.
+
+use serde_json::{Value, json};
+
+use super::{Failure, connection::Server, flags::StatusFlags, output, time::format_duration};
+use crate::{
+    client::{BrokerStatus, Level},
+    types::limits::{MAX_PARTITIONS, MAX_PRODUCERS},
+};
+
+/// What, how many now, at most so far, and how many there may be.
+type Row = [String; 4];
+
+pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
+    let client = Server::new(&flags.connection)?.connect().await?;
+    let status = client.status().await?;
+    if flags.connection.json {
+        return Ok(output::json(&status_json(&status))?);
+    }
+    output::line(format_args!(
+        "taffrail {} with its data in {}, for {}\n",
+        status.version,
+        status.data_dir.display(),
+        format_duration(status.uptime)
+    ))?;
+    output::table(["", "NOW", "MOST", "LIMIT"], &counts(&status))?;
+    output::line("")?;
+    output::table(["MEMORY", "USED", "MOST", "BOUND"], &memory(&status))?;
+    output::line(format_args!("\n{}\n{}", disk(&status), journal(&status)))?;
+    if let Some(failure) = &status.failure {
+        output::line(format_args!("it does not serve any more: {failure}"))?;
+    }
+    Ok(())
+}
+
+fn counts(status: &BrokerStatus) -> Vec<Row> {
+    let count = |what: &str, now: Option<u64>, most: Option<u64>, limit: Option<u64>| {
+        let shown = |number: Option<u64>| number.map(output::count).unwrap_or_default();
+        [what.to_owned(), shown(now), shown(most), shown(limit)]
+    };
+    let level = |what, level: Level| count(what, Some(level.now), Some(level.most), level.limit);
+    vec![
+        count("topics", Some(status.topics), None, None),
+        count(
+            "partitions",
+            Some(status.partitions),
+            None,
+            Some(MAX_PARTITIONS as u64),
+        ),
+        count(
+            "producers",
+            Some(status.producers),
+            None,
+            Some(MAX_PRODUCERS as u64),
+        ),
+        level("connections", status.connections),
+        level("administrators", status.administrators),
+        level("calls", status.calls),
+        count(
+            "open files",
+            status.open_files,
+            None,
+            status.open_files_limit,
+        ),
+        count("maps", status.maps, None, None),
+    ]
+}
+
+fn memory(status: &BrokerStatus) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for part in &status.memory {
+        rows.push([
+            part.name.clone(),
+            output::bytes(part.used_bytes),
+            output::bytes(part.most_bytes),
+            output::bytes(part.bound_bytes),
+        ]);
+    }
+    if let Some(resident) = status.resident_bytes {
+        let resident = output::bytes(resident);
+        rows.push(["process".to_owned(), resident, String::new(), String::new()]);
+    }
+    rows
+}
+
+fn disk(status: &BrokerStatus) -> String {
+    let free = match status.disk_free_bytes {
+        Some(free) => format!("{} are free on the disk", output::bytes(free)),
+        None => "the disk does not say what is free".to_owned(),
+    };
+    let kept = output::bytes(status.disk_reserve_bytes);
+    match status.disk_is_full {
+        true => format!("{free}, and {kept} are kept free: appends are refused"),
+        false => format!("{free}, and {kept} are kept free"),
+    }
+}
+
+fn journal(status: &BrokerStatus) -> String {
+    let (files, limit) = (status.journal_files, status.journal_files_limit);
+    format!("{files} of {limit} journal files wait for a checkpoint")
+}
+
+fn status_json(status: &BrokerStatus) -> Value {
+    let level =
+        |level: Level| json!({ "now": level.now, "most": level.most, "limit": level.limit });
+    let mut memory = Vec::new();
+    for part in &status.memory {
+        memory.push(json!({
+            "name": part.name,
+            "purpose": part.purpose,
+            "used_bytes": part.used_bytes,
+            "most_bytes": part.most_bytes,
+            "bound_bytes": part.bound_bytes,
+        }));
+    }
+    json!({
+        "version": status.version,
+        "data_dir": status.data_dir.display().to_string(),
+        "failure": status.failure,
+        "uptime_ms": u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
+        "topics": status.topics,
+        "partitions": status.partitions,
+        "producers": status.producers,
+        "connections": level(status.connections),
+        "administrators": level(status.administrators),
+        "calls": level(status.calls),
+        "memory": memory,
+        "resident_bytes": status.resident_bytes,
+        "open_files": status.open_files,
+        "open_files_limit": status.open_files_limit,
+        "maps": status.maps,
+        "disk_free_bytes": status.disk_free_bytes,
+        "disk_reserve_bytes": status.disk_reserve_bytes,
+        "disk_is_full": status.disk_is_full,
+        "journal_files": status.journal_files,
+        "journal_files_limit": status.journal_files_limit,
+    })
+}

@@ -1,0 +1,48 @@
+//! What this process takes of the machine, as far as that says so.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is where the system is asked; what it says is no file of the broker's"
+)]
+
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+
+/// What the process takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Memory that is in the machine's, in bytes.
+    pub(crate) resident_bytes: Option<u64>,
+    /// Files and sockets that are open.
+    pub(crate) open_files: Option<u64>,
+    /// How many there may be.
+    pub(crate) open_files_limit: Option<u64>,
+    /// Parts of files and of memory that are mapped.
+    pub(crate) maps: Option<u64>,
+}
+
+impl Process {
+    /// What it takes now. Reads for milliseconds where there is much of it.
+    pub(crate) fn look() -> Self {
+        let status = fs::read_to_string("/proc/self/status").ok();
+        let files = fs::read_dir("/proc/self/fd").ok();
+        let maps = fs::read_to_string("/proc/self/maps").ok();
+        Self {
+            resident_bytes: status.and_then(|text| resident(&text)),
+            // The directory itself was open too while it was read.
+            open_files: files.map(|files| (files.count() as u64).saturating_sub(1)),
+            open_files_limit: getrlimit(Resource::Nofile).current,
+            maps: maps.map(|maps| maps.lines().count() as u64),
+        }
+    }
+}
+
+/// `VmRSS` of /proc/self/status, which is in KiB.
+pub(super) fn resident(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
