@@ -6,7 +6,7 @@
 //! Within a part there is one rule for shares among its [`Holder`]s, which are connections or
 //! readers. Three quarters of a part are open: a holder may have at most as much of them as is left
 //! for all others, so that one alone gets half. The last quarter is kept for those who have little:
-//! each of 1,024 holders always finds room for its [`Part::basic`] share.
+//! each of as many holders as there may be always finds room for its [`Part::basic`] share.
 
 #![allow(dead_code, reason = "the parts that are to come use it")]
 
@@ -22,8 +22,8 @@ use std::sync::{
 
 pub(crate) use parts::{Given, MIN_BYTES, Name, Sizes, TooLittle, default_bytes};
 
-/// For how many holders there is always room.
-const HOLDERS: usize = 1_024;
+/// How many holders there may be, where nobody says otherwise.
+pub(crate) const HOLDERS: usize = 1_024;
 
 /// The whole: one part for each name. Clones are the same.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(crate) struct Budget {
 pub(crate) struct Part {
     name: Name,
     bound: usize,
+    /// How many holders there may be.
+    holders: usize,
     used: AtomicUsize,
     most: AtomicUsize,
 }
@@ -65,15 +67,15 @@ pub(crate) const fn open(bound: usize) -> usize {
     bound / 4 * 3
 }
 
-/// What each holder may have of so much whatever others have, if there are at most 1,024.
-const fn basic(bound: usize) -> usize {
-    (bound - open(bound)) / HOLDERS
+/// What each of so many holders may have of so much whatever others have.
+const fn basic(bound: usize, holders: usize) -> usize {
+    (bound - open(bound)) / holders
 }
 
-/// The rule for shares: by how much a holder would be over its share that has so much, where so
-/// much is used with that.
-pub(crate) const fn over_share(bound: usize, has: usize, used: usize) -> usize {
-    if has <= basic(bound) {
+/// The rule for shares: by how much one of so many holders would be over its share that has so much,
+/// where so much is used with that.
+pub(crate) const fn over_share(bound: usize, holders: usize, has: usize, used: usize) -> usize {
+    if has <= basic(bound, holders) {
         return 0;
     }
     has.saturating_add(used).saturating_sub(open(bound))
@@ -82,7 +84,10 @@ pub(crate) const fn over_share(bound: usize, has: usize, used: usize) -> usize {
 impl Budget {
     pub(crate) fn new(sizes: &Sizes) -> Self {
         Self {
-            parts: Name::ALL.map(|name| Arc::new(Part::new(name, sizes.of(name)))),
+            parts: Name::ALL.map(|name| {
+                let part = Part::new(name, sizes.of(name));
+                Arc::new(part.for_holders(sizes.holders()))
+            }),
         }
     }
 
@@ -100,9 +105,16 @@ impl Part {
         Self {
             name,
             bound,
+            holders: HOLDERS,
             used: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
         }
+    }
+
+    /// With another number of holders, one at least.
+    fn for_holders(self, holders: usize) -> Self {
+        let holders = holders.max(1);
+        Self { holders, ..self }
     }
 
     pub(crate) fn name(&self) -> Name {
@@ -129,14 +141,14 @@ impl Part {
         self.bound.saturating_sub(self.used())
     }
 
-    /// What each holder may have whatever others have, in bytes, if there are at most 1,024.
+    /// What each holder may have whatever others have, in bytes.
     pub(crate) fn basic(&self) -> usize {
-        basic(self.bound)
+        basic(self.bound, self.holders)
     }
 
     /// Whether a holder may have so much when so much is used, with that: the rule.
     fn is_within_share(&self, has: usize, used: usize) -> bool {
-        over_share(self.bound, has, used) == 0
+        over_share(self.bound, self.holders, has, used) == 0
     }
 
     /// Another one who uses this part.

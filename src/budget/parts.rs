@@ -1,5 +1,7 @@
 //! What the parts are, and how the whole is divided where nobody says otherwise.
 
+use super::HOLDERS;
+
 const MIB: usize = 1 << 20;
 
 /// Least of the whole.
@@ -26,9 +28,12 @@ pub(crate) enum Name {
     Catalog,
 }
 
-/// How many bytes each part has.
+/// How many bytes each part has, and how many holders may share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sizes([usize; Name::ALL.len()]);
+pub(crate) struct Sizes {
+    bytes: [usize; Name::ALL.len()],
+    holders: usize,
+}
 
 /// The sizes that some parts have been given, in the order of [`Name`].
 pub(crate) type Given = [Option<usize>; Name::ALL.len()];
@@ -123,9 +128,25 @@ impl Name {
 }
 
 impl Sizes {
+    fn new(bytes: [usize; Name::ALL.len()]) -> Self {
+        Self {
+            bytes,
+            holders: HOLDERS,
+        }
+    }
+
+    /// Shared by so many.
+    pub(crate) fn for_holders(self, holders: usize) -> Self {
+        Self { holders, ..self }
+    }
+
+    pub(super) fn holders(&self) -> usize {
+        self.holders
+    }
+
     /// The default division of so much.
     pub(crate) fn of_whole(bytes: usize) -> Self {
-        Self(Name::ALL.map(|name| bytes / SHARES * name.share()))
+        Self::new(Name::ALL.map(|name| bytes / SHARES * name.share()))
     }
 
     /// Divides so much, of which some parts have been given a size: the others share the rest.
@@ -147,22 +168,22 @@ impl Sizes {
                 part: Name::Requests,
                 rest,
             }),
-            None => Ok(Self(sizes)),
+            None => Ok(Self::new(sizes)),
         }
     }
 
     pub(crate) fn of(&self, name: Name) -> usize {
-        self.0[name as usize]
+        self.bytes[name as usize]
     }
 
     /// With another size of one part.
     pub(crate) fn with(mut self, name: Name, bytes: usize) -> Self {
-        self.0[name as usize] = bytes;
+        self.bytes[name as usize] = bytes;
         self
     }
 
     pub(crate) fn whole(&self) -> usize {
-        self.0.iter().sum()
+        self.bytes.iter().sum()
     }
 }
 

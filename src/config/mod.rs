@@ -179,9 +179,11 @@ impl Config {
         self.max_connections
     }
 
-    /// Has no more connections than these.
+    /// Has no more connections than these. They and the administrators share the memory.
     pub(crate) fn limit_connections(&mut self, most: usize) {
         self.max_connections = self.max_connections.min(most);
+        let holders = self.max_connections + server::ADMIN_CONNECTIONS;
+        self.memory = self.memory.for_holders(holders);
     }
 
     /// What the server needs to know.

@@ -322,7 +322,7 @@ impl<'a> Plan<'a> {
         let used = self.used.plus(self.needed).plus(spare);
         self.of_each_needed(|kind| match held.get(kind) {
             0 | 1 => 0,
-            held => budget::over_share(most.get(kind), held, used.get(kind)),
+            held => budget::over_share(most.get(kind), budget::HOLDERS, held, used.get(kind)),
         })
     }
 

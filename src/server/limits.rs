@@ -34,7 +34,7 @@ impl Default for Options {
 }
 
 /// Most connections at a time on the administrators' socket.
-pub(super) const ADMIN_CONNECTIONS: usize = 16;
+pub(crate) const ADMIN_CONNECTIONS: usize = 16;
 
 /// The window that HTTP/2 gives every connection.
 pub(super) const FIRST_WINDOW_BYTES: usize = 65_535;

@@ -45,7 +45,7 @@ use tracing::{error, info, warn};
 pub(crate) use self::{
     admin::AdminSocket,
     connections::tcp,
-    limits::{Options, most_connections},
+    limits::{ADMIN_CONNECTIONS, Options, most_connections},
 };
 use self::{
     broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,

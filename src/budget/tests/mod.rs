@@ -102,3 +102,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn fewer_holders_have_larger_basic_shares() {
+    let sizes = Sizes::default().with(Name::Calls, 4_000);
+    let basic = |sizes: &Sizes| Budget::new(sizes).part(Name::Calls).basic();
+    assert_eq!(basic(&sizes.for_holders(10)), 100);
+    assert_eq!(basic(&sizes.for_holders(1_000)), 1);
+    assert_eq!(basic(&sizes), 0);
+}

@@ -45,13 +45,17 @@ fn memory(page: &mut String) {
         )
         .unwrap();
     }
-    let share = |name| number(least.of(name) / 4 / 1_024);
+    let connections = server::most_connections(least.of(Name::Windows));
+    let least = least.for_holders(connections + server::ADMIN_CONNECTIONS);
+    let budget = Budget::new(&least);
+    let share = |name| number(budget.part(name).basic());
     writeln!(
         page,
         "\nOne rule divides a part among connections and reads: three quarters of it are open, and \
          whoever has some of them may have at most as much as is left for all others; the last \
-         quarter is kept for those who have little, so that each of 1,024 connections always finds \
-         room for {} bytes of requests and {} bytes of calls (of 320 MiB; more of more).",
+         quarter is kept for those who have little. Of 320 MiB there is room for {connections} \
+         connections, and each of them always finds room for {} bytes of requests and {} bytes of \
+         calls, whatever others have.",
         share(Name::Requests),
         share(Name::Calls)
     )
