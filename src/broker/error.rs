@@ -162,6 +162,14 @@ pub(crate) enum Error {
         limits::STORAGE_RETRY_MS
     )]
     StorageUnavailable { cause: String },
+    #[error(
+        "the read was ended because its client had not taken what it was sent, and others needed the room or it has \
+         changed: read on from next_offsets"
+    )]
+    ReadStalled {
+        /// Where each partition goes on.
+        next_offsets: Vec<(PartitionId, Offset)>,
+    },
     #[error("the broker is shutting down; connect again when it is back")]
     ShuttingDown,
     #[error(
@@ -229,7 +237,9 @@ impl Error {
             | Self::RequestTooLarge { .. }
             | Self::DiskFull(_)
             | Self::Overloaded { .. } => Kind::ResourceExhausted,
-            Self::StorageUnavailable { .. } | Self::ShuttingDown => Kind::Unavailable,
+            Self::StorageUnavailable { .. } | Self::ReadStalled { .. } | Self::ShuttingDown => {
+                Kind::Unavailable
+            }
             Self::OutcomeUnknown => Kind::OutcomeUnknown,
         }
     }
@@ -265,6 +275,7 @@ impl Error {
             Self::DiskFull(_) => "DISK_FULL",
             Self::Overloaded { .. } | Self::DeletedPartitionsRemain { .. } => "OVERLOADED",
             Self::StorageUnavailable { .. } => "STORAGE_UNAVAILABLE",
+            Self::ReadStalled { .. } => "READ_STALLED",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
         }

@@ -4,20 +4,20 @@
 //! read that follows takes them anew when it has reached one of them. So where it has come to all
 //! of them, it has every atomic append as a whole.
 
-use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
     Broker, ErasedEntity, Error, Meant, Shared,
-    erasure::Masks,
+    fetched::{Chosen, Fetched, Filter, Held, Wanted},
     offsets::positions,
     state::{Partition, PartitionRef, Topic},
 };
 use crate::{
-    storage::{format::frame::Frame, log::Cursor},
-    types::{Offset, PartitionId, Position, RecordView, Records, TopicId, limits},
+    storage::log::Cursor,
+    types::{Offset, PartitionId, Position, TopicId, limits},
 };
 
 /// What to read.
@@ -34,13 +34,6 @@ pub(crate) struct Read {
     /// 0: no limit.
     pub(crate) max_records: u64,
     pub(crate) filter: Filter,
-}
-
-/// Which records to return; a record must match every list that is not empty.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
-    pub(crate) keys: Vec<Bytes>,
-    pub(crate) types: Vec<String>,
 }
 
 /// A read under way. What it holds on to does not depend on how much it has read: some bytes for
@@ -60,6 +53,8 @@ pub(crate) struct Reader {
     turn: usize,
     /// What was read ahead of the partition whose turn it is.
     fetched: Option<Fetched>,
+    /// Where in the list the partition of the last batch with records is, and where that begins.
+    last: Option<(usize, Cursor)>,
     follow: bool,
     /// How many more records to return.
     remaining: u64,
@@ -106,30 +101,6 @@ struct PartitionReader {
     told: bool,
 }
 
-/// Frames that have been fetched and not returned in full.
-struct Fetched {
-    frames: VecDeque<Held>,
-    /// What was hidden in them.
-    erased: Masks,
-    /// Where to fetch next, behind them.
-    behind: Cursor,
-}
-
-/// What is left of a frame.
-struct Held {
-    frame: Frame,
-    /// Records before this position have been dealt with.
-    position: usize,
-}
-
-/// Records chosen out of frames.
-#[derive(Default)]
-struct Chosen {
-    slices: Vec<Bytes>,
-    bytes: usize,
-    count: u64,
-}
-
 impl Broker {
     /// Begins to read.
     pub(crate) fn read(&self, read: Read) -> Result<Reader, Error> {
@@ -171,6 +142,7 @@ impl Broker {
             told,
             turn: 0,
             fetched: None,
+            last: None,
             follow: read.follow,
             remaining: if read.max_records == 0 {
                 u64::MAX
@@ -213,6 +185,7 @@ impl Reader {
 
     /// The next batch. Partitions take turns. After an error the read is over.
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
+        self.last = None;
         if self.remaining == 0 {
             return Ok(Step::End);
         }
@@ -222,14 +195,12 @@ impl Reader {
 
     /// The bytes of memory that the reader holds on to: for each partition, for its filter, and for
     /// what was read ahead.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the budget of reads"))]
     pub(crate) fn memory(&self) -> usize {
         let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
         size_of_val(&*self.partitions) + self.filter.memory() + fetched
     }
 
     /// Lets go of what was read ahead; it is read again when it is needed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the budget of reads"))]
     pub(crate) fn let_go(&mut self) {
         self.fetched = None;
     }
@@ -323,14 +294,60 @@ impl Reader {
         (nth < self.partitions.len()).then(|| self.position(nth, Vec::new()))
     }
 
+    /// The records of the last batch, read again; others if any have been erased or trimmed since.
+    pub(crate) fn again(&self) -> Result<Vec<Bytes>, Error> {
+        let read = self.read_again();
+        self.topic.unless_deleted(read)
+    }
+
+    fn read_again(&self) -> Result<Vec<Bytes>, Error> {
+        let mut chosen = Chosen::default();
+        let Some((at, mut cursor)) = self.last else {
+            return Ok(chosen.slices);
+        };
+        let wanted = Wanted {
+            filter: &self.filter,
+            most: u64::MAX,
+            end: self.partitions[at].cursor.next,
+        };
+        let mut next = cursor.next;
+        while next < wanted.end {
+            let mut fetched = self.fetch(at, cursor)?;
+            fetched.choose(&mut next, &wanted, &mut chosen);
+            if !fetched.frames.is_empty() {
+                break;
+            }
+            cursor = fetched.behind;
+        }
+        Ok(chosen.slices)
+    }
+
+    /// Where each partition goes on if the last batch did not arrive; that batch's own first.
+    pub(crate) fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
+        let last = self.last.map(|(at, cursor)| (at, cursor.next));
+        let others = self
+            .partitions
+            .iter()
+            .map(|partition| partition.cursor.next);
+        let others = others
+            .enumerate()
+            .filter(|(at, _)| Some(*at) != self.last.map(|last| last.0));
+        last.into_iter()
+            .chain(others)
+            .map(|(at, next)| (PartitionId(self.partitions[at].at), next))
+            .collect()
+    }
+
     fn batch(&mut self, at: usize) -> Result<Option<ReadBatch>, Error> {
         self.drop_what_shows_erased(at);
         if self.fetched.is_none() {
             if self.partitions[at].is_at_limit() {
                 return Ok(None);
             }
-            self.fetch(at)?;
+            self.fetched = Some(self.fetch(at, self.partitions[at].cursor)?);
+            self.drop_what_shows_erased(at);
         }
+        self.last = Some((at, self.partitions[at].cursor));
         let chosen = self.choose(at);
         self.remaining -= chosen.count;
         Ok(Some(self.tell_position(at, chosen.slices)))
@@ -370,9 +387,9 @@ impl Reader {
     }
 
     /// Fetches frames of a partition that is behind its limit.
-    fn fetch(&mut self, at: usize) -> Result<(), Error> {
+    fn fetch(&self, at: usize, cursor: Cursor) -> Result<Fetched, Error> {
         let erased = self.partition(at).erased();
-        let PartitionReader { cursor, limit, .. } = self.partitions[at];
+        let limit = self.partitions[at].limit;
         let partition = PartitionRef {
             topic: Arc::clone(&self.topic),
             at: self.partitions[at].at as usize,
@@ -395,13 +412,11 @@ impl Reader {
             frame: erased.hide_in(hasher, frame),
             position: 0,
         });
-        self.fetched = Some(Fetched {
+        Ok(Fetched {
             frames: frames.collect(),
             erased,
             behind,
-        });
-        self.drop_what_shows_erased(at);
-        Ok(())
+        })
     }
 
     /// Lets go of frames that were fetched before something was erased, or its bytes were gone:
@@ -422,12 +437,12 @@ impl Reader {
             return chosen;
         };
         let was_behind = !partition.is_at_limit();
-        fetched.choose(
-            &mut partition.cursor.next,
-            &self.filter,
-            self.remaining,
-            &mut chosen,
-        );
+        let wanted = Wanted {
+            filter: &self.filter,
+            most: self.remaining,
+            end: partition.limit,
+        };
+        fetched.choose(&mut partition.cursor.next, &wanted, &mut chosen);
         if fetched.frames.is_empty() {
             if fetched.behind.next == partition.cursor.next {
                 partition.cursor = fetched.behind;
@@ -444,120 +459,5 @@ impl Reader {
 impl PartitionReader {
     fn is_at_limit(&self) -> bool {
         self.cursor.next >= self.limit
-    }
-}
-
-impl Fetched {
-    fn memory(&self) -> usize {
-        let frames = self.frames.iter().map(|held| held.frame.bytes().len());
-        self.frames.capacity() * size_of::<Held>() + frames.sum::<usize>()
-    }
-
-    fn choose(&mut self, next: &mut Offset, filter: &Filter, most: u64, chosen: &mut Chosen) {
-        while let Some(held) = self.frames.front_mut() {
-            let header = *held.frame.header();
-            let whole = held.position == 0 && *next <= header.base && filter.is_empty();
-            let bytes = held.frame.records().len();
-            // One that alone is larger than a response is taken apart.
-            let fits =
-                chosen.fits(bytes) && (bytes <= limits::MAX_RESPONSE_BYTES || header.count == 1);
-            if whole && fits && u64::from(header.count) <= most - chosen.count {
-                chosen.add(held.frame.records(), u64::from(header.count));
-                *next = header.end();
-            } else if !held.choose(next, filter, most, chosen) {
-                break;
-            }
-            self.frames.pop_front();
-            if chosen.count == most || chosen.bytes >= limits::MAX_RESPONSE_BYTES {
-                break;
-            }
-        }
-    }
-}
-
-impl Held {
-    /// Takes records from this frame one by one; false if some are left because the response is
-    /// full.
-    fn choose(
-        &mut self,
-        next: &mut Offset,
-        filter: &Filter,
-        most: u64,
-        chosen: &mut Chosen,
-    ) -> bool {
-        let records = self.frame.records();
-        let rest = records.slice(self.position..);
-        // Neighbours that are both chosen make one slice.
-        let mut run = 0..0;
-        let mut finished = true;
-        for element in Records::new(&rest) {
-            let (element, encoded) =
-                element.expect("the frame's checksum was right, and the broker wrote it");
-            let record = RecordView::parse(encoded)
-                .expect("the frame's checksum was right, and the broker wrote it");
-            let offset = Offset(
-                record
-                    .offset
-                    .expect("the broker gave every stored record its offset"),
-            );
-            if offset >= *next && filter.matches(&record) {
-                if chosen.count == most || !chosen.fits(run.len() + element.len()) {
-                    finished = false;
-                    break;
-                }
-                if run.end != element.start {
-                    chosen.add(rest.slice(run.clone()), 0);
-                    run = element.start..element.start;
-                }
-                run.end = element.end;
-                chosen.count += 1;
-            }
-            *next = (*next).max(offset.plus(1));
-            self.position = records.len() - rest.len() + element.end;
-        }
-        chosen.add(rest.slice(run), 0);
-        if finished {
-            *next = (*next).max(self.frame.header().end());
-        }
-        finished
-    }
-}
-
-impl Chosen {
-    /// Whether so many more bytes go into the response; one record always does.
-    fn fits(&self, bytes: usize) -> bool {
-        self.count == 0 || self.bytes + bytes <= limits::MAX_RESPONSE_BYTES
-    }
-
-    fn add(&mut self, slice: Bytes, count: u64) {
-        if !slice.is_empty() {
-            self.bytes += slice.len();
-            self.slices.push(slice);
-        }
-        self.count += count;
-    }
-}
-
-impl Filter {
-    fn memory(&self) -> usize {
-        let keys = self.keys.iter().map(|key| size_of::<Bytes>() + key.len());
-        let types = self.types.iter();
-        keys.sum::<usize>()
-            + types
-                .map(|name| size_of::<String>() + name.len())
-                .sum::<usize>()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.types.is_empty()
-    }
-
-    fn matches(&self, record: &RecordView<'_>) -> bool {
-        let key = self.keys.is_empty()
-            || record
-                .key
-                .is_some_and(|key| self.keys.iter().any(|wanted| wanted == key));
-        key && (self.types.is_empty()
-            || self.types.iter().any(|wanted| wanted == record.event_type))
     }
 }

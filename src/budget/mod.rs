@@ -197,6 +197,11 @@ impl Holder {
         self.has.load(Ordering::Acquire)
     }
 
+    /// Whether this is the same holder.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.has, &other.has)
+    }
+
     /// The part that it uses.
     pub(crate) fn part(&self) -> &Arc<Part> {
         &self.part
@@ -250,6 +255,22 @@ impl Held {
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Short> {
         self.holder.grow(bytes)?;
         self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Splits off a part of it, at most all.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.holder.held(bytes)
+    }
+
+    /// Has so much instead, if more is within the holder's share.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Short> {
+        if bytes > self.bytes {
+            return self.grow(bytes - self.bytes);
+        }
+        self.shrink_to(bytes);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ pub(crate) struct Config {
     handshake_timeout_ms: u64,
     request_timeout_ms: u64,
     drain_ms: u64,
+    stalled_read_ms: u64,
 }
 
 /// The configuration, and what to tell the person who wrote it.
@@ -92,6 +93,7 @@ impl Default for Config {
             handshake_timeout_ms: 5_000,
             request_timeout_ms: 30_000,
             drain_ms: 10_000,
+            stalled_read_ms: 60_000,
         }
     }
 }
@@ -193,6 +195,7 @@ impl Config {
             handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
             request_timeout: Duration::from_millis(self.request_timeout_ms),
             drain: Duration::from_millis(self.drain_ms),
+            stalled_read: Duration::from_millis(self.stalled_read_ms),
             ..server::Options::default()
         }
     }

@@ -38,7 +38,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 25] = [
+pub(super) const SETTINGS: [Setting; 26] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -138,6 +138,10 @@ pub(super) const SETTINGS: [Setting; 25] = [
                 duration(text, 1_000, HOUR_MS),
             )
         },
+    },
+    Setting {
+        name: "reads.stalled",
+        set: |config, text| set(&mut config.stalled_read_ms, duration(text, 1_000, YEAR_MS)),
     },
     Setting {
         name: "server.drain",

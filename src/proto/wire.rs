@@ -283,6 +283,11 @@ pub struct LatestRecord {
     pub partition: u32,
 }
 
+/// A message's encoding.
+pub(crate) fn encode(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
 /// Takes one record, and puts it back into the form in which records lie side by side.
 fn merge_record(
     wire_type: WireType,

@@ -17,6 +17,7 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use super::{
+    answers::Answers,
     status,
     tally::{Counted, Tally},
 };
@@ -61,12 +62,20 @@ where
         Box::pin(async move {
             let Some(mut deadline) = deadline else {
                 let response = explain(answer.await?, &path);
+                if let Some(answers) = response.extensions().get::<Answers>() {
+                    answers.belong_to(counted, None);
+                    return Ok(response);
+                }
                 return Ok(response.map(|body| counting(body, counted)));
             };
             let response = match in_time(answer, &mut deadline).await {
                 Some(response) => explain(response?, &path),
                 None => status::deadline_exceeded().into_http(),
             };
+            if let Some(answers) = response.extensions().get::<Answers>() {
+                answers.belong_to(counted, Some(deadline));
+                return Ok(response);
+            }
             Ok(response.map(|body| counting(Body::new(Timed::new(body, deadline)), counted)))
         })
     }

@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub idle: Duration,
     /// How long calls under way may take to finish once the server is asked to stop.
     pub drain: Duration,
+    /// How long a read may stall, its client taking nothing, until it may be ended for others.
+    pub stalled_read: Duration,
 }
 
 impl Default for Options {
@@ -29,6 +31,7 @@ impl Default for Options {
             request_timeout: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(10),
+            stalled_read: Duration::from_secs(60),
         }
     }
 }
@@ -161,6 +164,28 @@ pub(super) fn requests(path: &str) -> Kind {
 /// does, 50 us, and 20 of them overlapping with the way there and back, this is more than a client
 /// can fill.
 pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
+
+/// What a read costs beside its reader: its task, its place in HTTP/2, its timers.
+pub(super) const READ_BYTES: usize = 4 << 10;
+
+/// A message on its way to a client is let go of in pieces of this size, which is what a client
+/// costs that takes nothing. Each is a frame of HTTP/2 and a system call where clients take such.
+pub(super) const PIECE_BYTES: usize = 128 << 10;
+
+/// A client that does not take a piece within this time, or up to twice as long, has stalled: the
+/// rest is let go of, and made again when it goes on. So a slow client makes its broker read again
+/// twice a second at most.
+pub(super) const GRACE: Duration = Duration::from_millis(500);
+
+/// Least number of reads that make a message at once.
+pub(super) const MIN_TURNS: usize = 8;
+
+/// Pause after which a read that found no memory looks again.
+pub(super) const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// Most bytes of the offsets that are told with a read that is ended: they travel in headers, which
+/// take a third more, beside a text; clients take 8 KiB of them.
+pub(super) const MAX_NEXT_OFFSETS_BYTES: usize = 3 << 10;
 
 /// How often a following read sends heartbeats while there is nothing to return; promised in the
 /// .proto file.

@@ -3,11 +3,13 @@
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `log/`,
-//! `entities/`, `topics.rs` and `broker.rs`, the services; `health.rs` and `reflection.rs`, those
-//! that gRPC tools expect; `status.rs`, how errors are told; `connections.rs`, who is served;
-//! `admin.rs`, the administrators' own way in; `http2/`, one connection.
+//! `entities/`, `topics.rs` and `broker.rs`, the services; `answers.rs` and `reads.rs`, how records
+//! go out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC tools expect;
+//! `status.rs`, how errors are told; `connections.rs`, who is served; `admin.rs`, the
+//! administrators' own way in; `http2/`, one connection.
 
 mod admin;
+mod answers;
 mod blocking;
 mod broker;
 mod calls;
@@ -22,6 +24,7 @@ mod log;
 mod notices;
 mod peer;
 mod places;
+mod reads;
 mod reflection;
 mod status;
 mod stop;
@@ -50,7 +53,7 @@ pub(crate) use self::{
 use self::{
     broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,
     health::HealthService, intake::Intake, log::LogService, notices::Notices, peer::Peers,
-    stop::Stopping, tally::Tallies, topics::TopicsService,
+    reads::Reads, stop::Stopping, tally::Tallies, topics::TopicsService,
 };
 use crate::{
     broker::Broker,
@@ -112,7 +115,10 @@ impl Server {
         let service = ServiceBuilder::new()
             .layer_fn(move |services| Calls::new(services, Arc::clone(&calls)))
             .map_request(move |request: Request<Body>| intake.meter(request))
-            .service(self.routes(health, &stopping, &tallies).prepare());
+            .service(
+                self.routes(health, Arc::clone(&notices), &stopping, &tallies)
+                    .prepare(),
+            );
         let (budget, broker) = (self.broker.budget(), Some(&self.broker));
         let mut administrators = Connections::of_administrators(
             service.clone(),
@@ -172,10 +178,21 @@ impl Server {
         self.options.max_connections.min(most)
     }
 
-    fn routes(&self, health: HealthService, stopping: &Stopping, tallies: &Tallies) -> Routes {
-        let log = LogService::new(Arc::clone(&self.broker), stopping.clone());
+    fn routes(
+        &self,
+        health: HealthService,
+        notices: Arc<Notices>,
+        stopping: &Stopping,
+        tallies: &Tallies,
+    ) -> Routes {
+        let reads = Reads::new(
+            self.broker.budget().part(Name::Reads),
+            notices,
+            self.options.stalled_read,
+        );
+        let log = LogService::new(Arc::clone(&self.broker), reads.clone(), stopping.clone());
         let topics = TopicsService::new(Arc::clone(&self.broker));
-        let entities = EntitiesService::new(Arc::clone(&self.broker));
+        let entities = EntitiesService::new(Arc::clone(&self.broker), reads);
         let broker = BrokerService::new(
             Arc::clone(&self.broker),
             tallies.clone(),

@@ -29,9 +29,11 @@ pub(super) enum Notice {
     ProtocolError,
     /// A call was refused because too many are open.
     CallRefused,
+    /// A read was ended whose client did not take what it was sent.
+    StalledReadEnded,
 }
 
-const ALL: [Notice; 11] = [
+const ALL: [Notice; 12] = [
     Notice::TooManyConnections,
     Notice::IdleConnectionClosed,
     Notice::AcceptFailed,
@@ -43,6 +45,7 @@ const ALL: [Notice; 11] = [
     Notice::ResetFlood,
     Notice::ProtocolError,
     Notice::CallRefused,
+    Notice::StalledReadEnded,
 ];
 
 impl Notice {
@@ -82,6 +85,10 @@ impl Notice {
             Self::CallRefused => {
                 "calls refused: as many are open as the memory for them allows \
                 (memory.calls_bytes)"
+            }
+            Self::StalledReadEnded => {
+                "reads ended: their clients had not taken what they were sent for long \
+                (reads.stalled), and others needed the memory (memory.reads_bytes)"
             }
         }
     }

@@ -1,10 +1,13 @@
 //! A client's connection, as far as what it shares with others is concerned.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tonic::Extensions;
 
-use super::tally::{Counted, Tally};
+use super::{
+    reads::Reads,
+    tally::{Counted, Tally},
+};
 use crate::{
     broker::{Broker, Flow, ProducerHolder},
     budget::{Budget, Holder, Name},
@@ -23,6 +26,8 @@ pub(super) struct Peer {
     pub(super) windows: Holder,
     /// Reads.
     pub(super) reads: Holder,
+    /// What they always need.
+    read_places: Arc<OnceLock<Holder>>,
     /// Its appends, which take turns with those of others.
     pub(super) appends: Flow,
     /// The producers that it uses.
@@ -37,6 +42,7 @@ impl Peer {
             calls: budget.part(Name::Calls).holder(),
             windows: budget.part(Name::Windows).holder(),
             reads: budget.part(Name::Reads).holder(),
+            read_places: Arc::default(),
             appends: Flow::default(),
             producers,
             counted: None,
@@ -88,4 +94,16 @@ pub(super) fn flow(extensions: &Extensions) -> Flow {
 /// What holds the producers of the connection that a request came by.
 pub(super) fn producers(extensions: &Extensions) -> Option<Arc<ProducerHolder>> {
     extensions.get::<Peer>()?.producers.clone()
+}
+
+/// What the connection that a request came by has of the memory of reads, and of what they may
+/// always need; shares of its own where none is known.
+pub(super) fn reads(extensions: &Extensions, broker: &Broker, reads: &Reads) -> (Holder, Holder) {
+    match extensions.get::<Peer>() {
+        Some(peer) => {
+            let places = peer.read_places.get_or_init(|| reads.places());
+            (peer.reads.clone(), places.clone())
+        }
+        None => (broker.budget().part(Name::Reads).holder(), reads.places()),
+    }
 }

@@ -11,11 +11,12 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::limits::{
     MAX_CONFLICT_BYTES, MAX_CONFLICT_MESSAGE_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_CHARS,
+    MAX_NEXT_OFFSETS_BYTES, RETRY_AFTER_MS,
 };
 use crate::{
     broker::{Actual, Error, FailedCondition, Kind, Shortage},
     proto::{self, Conflict},
-    types::{SettingError, limits},
+    types::{Offset, PartitionId, SettingError, limits},
 };
 
 /// `domain` of every `google.rpc.ErrorInfo`.
@@ -208,6 +209,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
             Some(Duration::from_millis(limits::PARTITIONS_RETRY_MS))
         }
         Error::StorageUnavailable { .. } => Some(Duration::from_millis(limits::STORAGE_RETRY_MS)),
+        Error::ReadStalled { .. } => Some(Duration::from_millis(RETRY_AFTER_MS)),
         Error::ShuttingDown => Some(RESTART_TIME),
         _ => None,
     }
@@ -243,6 +245,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         Error::Conflict { failed } => vec![("failed", failed.len().to_string())],
         Error::DiskFull(shortage) => disk_full(*shortage),
         Error::NoProducerNamed { name } => vec![("name", name.clone())],
+        Error::ReadStalled { next_offsets: next } => vec![("next_offsets", next_offsets(next))],
         Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
         Error::MalformedRequest { .. }
         | Error::TooManyProducers
@@ -253,6 +256,22 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::ShuttingDown
         | Error::OutcomeUnknown => Vec::new(),
     })
+}
+
+/// Partitions and offsets, as many as there is room for: `0:17,3:5`.
+fn next_offsets(next: &[(PartitionId, Offset)]) -> String {
+    let mut text = String::new();
+    for (partition, offset) in next {
+        let one = format!("{partition}:{offset}");
+        if text.len() + 1 + one.len() > MAX_NEXT_OFFSETS_BYTES {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&one);
+    }
+    text
 }
 
 /// Metadata of an error that is about a topic and its settings.

@@ -25,6 +25,8 @@ pub(crate) struct LatestReader {
     returned: usize,
     /// How many to look at in the next step.
     ahead: usize,
+    /// Both as they were before the last step.
+    before: (usize, usize),
 }
 
 /// The latest record of an entity.
@@ -89,6 +91,7 @@ impl Broker {
             rows: topic.unless_deleted(rows)?,
             returned: 0,
             ahead: FIRST_AHEAD,
+            before: (0, FIRST_AHEAD),
         })
     }
 }
@@ -97,6 +100,7 @@ impl LatestReader {
     /// The next entities in the order asked for, at most one response's worth; none when all have
     /// been returned. May read files.
     pub(crate) fn step(&mut self) -> Result<Option<Vec<Latest>>, Error> {
+        self.before = (self.returned, self.ahead);
         let ahead = self.ahead.min(self.rows.len() - self.returned);
         if ahead == 0 {
             return Ok(None);
@@ -123,6 +127,17 @@ impl LatestReader {
             latest.len()
         };
         Ok(Some(latest))
+    }
+
+    /// What the last step returned, read again; something else if its records have changed.
+    pub(crate) fn again(&mut self) -> Result<Option<Vec<Latest>>, Error> {
+        (self.returned, self.ahead) = self.before;
+        self.step()
+    }
+
+    /// The bytes of memory that the reader holds on to.
+    pub(crate) fn memory(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>()
     }
 
     /// As many of the first of these as fit a response; one always does.

@@ -40,6 +40,8 @@ pub(crate) struct KeyReader {
     next: Option<Version>,
     backward: bool,
     remaining: u64,
+    /// `next` and `remaining` as they were before the last step.
+    before: (Option<Version>, u64),
 }
 
 /// Rows that are looked up at once. Each of them may be a page of the disk away.
@@ -59,6 +61,12 @@ impl Broker {
             from if read.backward => from.min(latest),
             from => from.max(Version(1)),
         };
+        let next = (first != Version::NONE && first <= latest).then_some(first);
+        let remaining = if read.max_records == 0 {
+            u64::MAX
+        } else {
+            read.max_records
+        };
         Ok(KeyReader {
             shared: Arc::clone(&self.shared),
             partition,
@@ -66,13 +74,10 @@ impl Broker {
             hash,
             latest,
             limit,
-            next: (first != Version::NONE && first <= latest).then_some(first),
+            next,
             backward: read.backward,
-            remaining: if read.max_records == 0 {
-                u64::MAX
-            } else {
-                read.max_records
-            },
+            remaining,
+            before: (next, remaining),
         })
     }
 }
@@ -91,6 +96,7 @@ impl KeyReader {
     /// The next records in wire form (tag, length, record, again and again), at most one response's
     /// worth; none when the read is complete. May read files.
     pub(crate) fn step(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        self.before = (self.next, self.remaining);
         loop {
             let erased = self.partition.partition().erased();
             let (next, remaining) = (self.next, self.remaining);
@@ -102,6 +108,12 @@ impl KeyReader {
             // What was erased meanwhile must not be shown.
             (self.next, self.remaining) = (next, remaining);
         }
+    }
+
+    /// What the last step returned, read again; something else if its records have changed.
+    pub(crate) fn again(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        (self.next, self.remaining) = self.before;
+        self.step()
     }
 
     fn choose(&mut self) -> Result<Option<Vec<Bytes>>, Error> {

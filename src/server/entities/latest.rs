@@ -1,41 +1,37 @@
 //! `GetLatest`.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
-use tokio_stream::Stream;
-use tonic::Status;
+use bytes::Bytes;
 
 use crate::{
     broker::{Error, Latest, LatestReader},
-    proto::{GetLatestResponse, wire::LatestRecord},
-    server::blocking::blocking,
+    proto::{
+        GetLatestResponse,
+        wire::{self, LatestRecord},
+    },
+    server::{answers::Source, blocking::blocking},
+    types::{Offset, PartitionId},
 };
 
-/// The answers of a `GetLatest`. The next step is taken when the connection has room for its
-/// answer, so a client that does not read holds one answer and no more.
+/// The answers of a `GetLatest`. The next step is taken when the answer before has been sent.
 pub(crate) struct LatestAnswers {
-    reader: Option<LatestReader>,
+    reader: LatestReader,
 }
 
 impl LatestAnswers {
     pub(super) fn new(reader: LatestReader) -> Self {
-        Self {
-            reader: Some(reader),
-        }
+        Self { reader }
     }
+}
 
-    fn next(&mut self) -> Result<Option<GetLatestResponse>, Error> {
-        let Some(reader) = &mut self.reader else {
-            return Ok(None);
-        };
-        let found = blocking(|| reader.step())?;
-        Ok(found.map(|found| GetLatestResponse {
-            latest: found.into_iter().map(record).collect(),
-        }))
-    }
+/// A message's elements are messages with one element, one behind the other.
+fn slices(latest: Vec<Latest>) -> Vec<Bytes> {
+    let one = |latest| GetLatestResponse {
+        latest: vec![record(latest)],
+    };
+    let encoded = latest.into_iter().map(|latest| wire::encode(&one(latest)));
+    encoded.collect()
 }
 
 fn record(latest: Latest) -> LatestRecord {
@@ -46,16 +42,23 @@ fn record(latest: Latest) -> LatestRecord {
     }
 }
 
-impl Stream for LatestAnswers {
-    type Item = Result<GetLatestResponse, Status>;
+impl Source for LatestAnswers {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
+        let found = blocking(|| self.reader.step());
+        Poll::Ready(found.map(|found| found.map(slices)))
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(match self.next() {
-            Ok(response) => response.map(Ok),
-            Err(error) => {
-                self.reader = None;
-                Some(Err(error.into()))
-            }
-        })
+    fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        Ok(self.reader.again()?.map_or_else(Vec::new, slices))
+    }
+
+    fn memory(&self) -> usize {
+        self.reader.memory()
+    }
+
+    fn let_go(&mut self) {}
+
+    fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
+        Vec::new()
     }
 }

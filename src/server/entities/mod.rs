@@ -8,46 +8,55 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, async_trait};
 
 use self::{latest::LatestAnswers, read_key::KeyAnswers};
-use super::blocking::blocking;
+use super::{
+    answers::{Elsewhere, respond},
+    blocking::blocking,
+    peer,
+    reads::Reads,
+};
 use crate::{
     broker::{Broker, Erasure},
     proto::{
         self, DescribeErasureRequest, DescribeErasureResponse, EraseKeyRequest, EraseKeyResponse,
-        GetLatestRequest, ReadKeyRequest, entities_server::Entities,
+        GetLatestRequest, GetLatestResponse, ReadKeyRequest, entities_server::Entities,
+        wire::ReadKeyResponse,
     },
 };
 
 pub(super) struct EntitiesService {
     broker: Arc<Broker>,
+    reads: Reads,
 }
 
 impl EntitiesService {
-    pub(super) fn new(broker: Arc<Broker>) -> Self {
-        Self { broker }
+    pub(super) fn new(broker: Arc<Broker>, reads: Reads) -> Self {
+        Self { broker, reads }
     }
 }
 
 #[async_trait]
 impl Entities for EntitiesService {
-    type ReadKeyStream = KeyAnswers;
-    type GetLatestStream = LatestAnswers;
+    type ReadKeyStream = Elsewhere<ReadKeyResponse>;
+    type GetLatestStream = Elsewhere<GetLatestResponse>;
 
     async fn read_key(
         &self,
         request: Request<ReadKeyRequest>,
-    ) -> Result<Response<KeyAnswers>, Status> {
+    ) -> Result<Response<Self::ReadKeyStream>, Status> {
+        let holder = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read_key::request(request.into_inner());
         let reader = blocking(|| self.broker.read_key(read))?;
-        Ok(Response::new(KeyAnswers::new(reader)))
+        Ok(respond(KeyAnswers::new(reader), &self.reads, holder)?)
     }
 
     async fn get_latest(
         &self,
         request: Request<GetLatestRequest>,
-    ) -> Result<Response<LatestAnswers>, Status> {
+    ) -> Result<Response<Self::GetLatestStream>, Status> {
+        let holder = peer::reads(request.extensions(), &self.broker, &self.reads);
         let GetLatestRequest { topic, keys } = request.into_inner();
         let reader = blocking(|| self.broker.read_latest(&topic, &keys))?;
-        Ok(Response::new(LatestAnswers::new(reader)))
+        Ok(respond(LatestAnswers::new(reader), &self.reads, holder)?)
     }
 
     async fn erase_key(

@@ -1,19 +1,17 @@
 //! `ReadKey`.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio_stream::Stream;
-use tonic::Status;
 
 use crate::{
     broker::{Error, KeyReader, ReadKey},
-    proto::{ReadKeyRequest, wire::ReadKeyResponse},
-    server::blocking::blocking,
-    types::{PartitionId, Version},
+    proto::{
+        ReadKeyRequest,
+        wire::{self, ReadKeyResponse},
+    },
+    server::{answers::Source, blocking::blocking},
+    types::{Offset, PartitionId, Version},
 };
 
 pub(super) fn request(request: ReadKeyRequest) -> ReadKey {
@@ -26,10 +24,9 @@ pub(super) fn request(request: ReadKeyRequest) -> ReadKey {
     }
 }
 
-/// The answers of a `ReadKey`. The next step is taken when the connection has room for its answer,
-/// so a client that does not read holds one answer and no more.
+/// The answers of a `ReadKey`. The next step is taken when the answer before has been sent.
 pub(crate) struct KeyAnswers {
-    reader: Option<KeyReader>,
+    reader: KeyReader,
     latest: Version,
     partition: PartitionId,
     /// The client has been told the latest version.
@@ -41,48 +38,48 @@ impl KeyAnswers {
         Self {
             latest: reader.latest(),
             partition: reader.partition(),
-            reader: Some(reader),
+            reader,
             told: false,
         }
     }
 
-    fn next(&mut self) -> Result<Option<ReadKeyResponse>, Error> {
-        let Some(reader) = &mut self.reader else {
+    fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        let records = blocking(|| self.reader.step())?;
+        if records.is_none() && self.told {
             return Ok(None);
-        };
-        let records = match blocking(|| reader.step())? {
-            Some(records) => records,
-            None => {
-                self.reader = None;
-                if self.told {
-                    return Ok(None);
-                }
-                Vec::new()
-            }
-        };
+        }
         self.told = true;
-        Ok(Some(self.response(records)))
+        Ok(Some(self.slices(records.unwrap_or_default())))
     }
 
-    fn response(&self, records: Vec<Bytes>) -> ReadKeyResponse {
-        ReadKeyResponse {
+    fn slices(&self, records: Vec<Bytes>) -> Vec<Bytes> {
+        let head = ReadKeyResponse {
             latest_version: self.latest.0,
             partition: self.partition.0,
-            records,
-        }
+            records: Vec::new(),
+        };
+        let head = wire::encode(&head);
+        std::iter::once(head).chain(records).collect()
     }
 }
 
-impl Stream for KeyAnswers {
-    type Item = Result<ReadKeyResponse, Status>;
+impl Source for KeyAnswers {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
+        Poll::Ready(self.next())
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(match self.next() {
-            Ok(response) => response.map(Ok),
-            Err(error) => {
-                self.reader = None;
-                Some(Err(error.into()))
-            }
-        })
+    fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        let records = self.reader.again()?;
+        Ok(self.slices(records.unwrap_or_default()))
+    }
+
+    fn memory(&self) -> usize {
+        0
+    }
+
+    fn let_go(&mut self) {}
+
+    fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
+        Vec::new()
     }
 }

@@ -19,10 +19,14 @@ use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
 use tracing::debug;
 
+use super::sending;
 use crate::{
     broker::Error,
     budget::Held,
-    server::limits::{CALL_BYTES, HEADER_ENTRY_BYTES, RETRY_AFTER_MS},
+    server::{
+        answers::Answers,
+        limits::{CALL_BYTES, HEADER_ENTRY_BYTES, RETRY_AFTER_MS},
+    },
 };
 
 /// How many calls of a connection are under way and do not wait for their client to read.
@@ -44,11 +48,10 @@ impl Active {
 pub(super) struct Entered(Active);
 
 impl Entered {
-    /// Does not count while `waiting`.
-    async fn except<T>(&self, waiting: impl Future<Output = T>) -> T {
+    /// Does not count until this is dropped.
+    pub(super) fn wait(&self) -> Waiting<'_> {
         self.0.0.fetch_sub(1, Relaxed);
-        let _again = Again(&self.0);
-        waiting.await
+        Waiting(&self.0)
     }
 }
 
@@ -58,9 +61,10 @@ impl Drop for Entered {
     }
 }
 
-struct Again<'a>(&'a Active);
+/// A call that waits for its client.
+pub(super) struct Waiting<'a>(&'a Active);
 
-impl Drop for Again<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.0.fetch_add(1, Relaxed);
     }
@@ -115,7 +119,13 @@ async fn send(
     respond: &mut SendResponse<Bytes>,
     active: &Entered,
 ) -> Result<(), h2::Error> {
-    let (parts, mut body) = response.into_parts();
+    let (mut parts, mut body) = response.into_parts();
+    let answers: Option<Answers> = parts.extensions.remove();
+    if let Some(answers) = answers.and_then(|answers| answers.take()) {
+        drop(body);
+        let stream = respond.send_response(Response::from_parts(parts, ()), false)?;
+        return sending::send(answers, stream, active).await;
+    }
     let ends = body.is_end_stream();
     let mut stream = respond.send_response(Response::from_parts(parts, ()), ends)?;
     if ends {
@@ -125,7 +135,8 @@ async fn send(
         match frame.into_data() {
             Ok(data) => {
                 if !data.is_empty() {
-                    active.except(room(&mut stream)).await?;
+                    let _waiting = active.wait();
+                    room(&mut stream).await?;
                 }
                 stream.send_data(data, false)?;
             }

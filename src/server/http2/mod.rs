@@ -7,11 +7,13 @@
 //! (`request.rs`); the client's window opens again as the call takes them, so that what a client may
 //! send ahead is bounded by flow control alone.
 //!
-//! Reading order: this page; `request.rs`, what comes in; `call.rs`, what goes out; `window.rs`, how
-//! much may be sent ahead; `socket.rs`.
+//! Reading order: this page; `request.rs`, what comes in; `call.rs`, what goes out; `sending.rs` and
+//! `message.rs`, records that go out; `window.rs`, how much may be sent ahead; `socket.rs`.
 
 mod call;
+pub(super) mod message;
 pub(super) mod request;
+mod sending;
 mod socket;
 pub(super) mod window;
 

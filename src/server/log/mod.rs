@@ -11,30 +11,43 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use self::{append::AppendAnswers, read::ReadAnswers};
-use super::{blocking::blocking, peer, stop::Stopping};
+use super::{
+    answers::{Elsewhere, respond},
+    blocking::blocking,
+    peer,
+    reads::Reads,
+    stop::Stopping,
+};
 use crate::{
     broker::Broker,
     proto::{
         AppendResponse, ListOffsetsRequest, ListOffsetsResponse, OpenProducerRequest,
-        OpenProducerResponse, Producer, ReadRequest, log_server::Log, wire::AppendRequest,
+        OpenProducerResponse, Producer, ReadRequest,
+        log_server::Log,
+        wire::{AppendRequest, ReadResponse},
     },
 };
 
 pub(super) struct LogService {
     broker: Arc<Broker>,
+    reads: Reads,
     stopping: Stopping,
 }
 
 impl LogService {
-    pub(super) fn new(broker: Arc<Broker>, stopping: Stopping) -> Self {
-        Self { broker, stopping }
+    pub(super) fn new(broker: Arc<Broker>, reads: Reads, stopping: Stopping) -> Self {
+        Self {
+            broker,
+            reads,
+            stopping,
+        }
     }
 }
 
 #[async_trait]
 impl Log for LogService {
     type AppendStreamStream = AppendAnswers<Streaming<AppendRequest>>;
-    type ReadStream = ReadAnswers;
+    type ReadStream = Elsewhere<ReadResponse>;
 
     async fn append(
         &self,
@@ -84,10 +97,15 @@ impl Log for LogService {
         &self,
         request: Request<ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
+        let holder = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read::request(request.into_inner())?;
         let stopped = read.follow.then(|| self.stopping.stopped());
         let reader = blocking(|| self.broker.read(read))?;
-        Ok(Response::new(ReadAnswers::new(reader, stopped)))
+        Ok(respond(
+            ReadAnswers::new(reader, stopped),
+            &self.reads,
+            holder,
+        )?)
     }
 
     async fn list_offsets(

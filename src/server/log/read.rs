@@ -7,14 +7,16 @@ use std::{
 
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
-use tokio_stream::Stream;
-use tonic::Status;
 
 use super::position::{partitions, position, topic_id};
 use crate::{
     broker::{ErasedEntity, Error, Filter, Read, ReadBatch, Reader, Step},
-    proto::{self, ReadRequest, wire::ReadResponse},
-    server::{blocking::blocking, limits::HEARTBEAT_INTERVAL, stop::Stopped},
+    proto::{
+        self, ReadRequest,
+        wire::{self, ReadResponse},
+    },
+    server::{answers::Source, blocking::blocking, limits::HEARTBEAT_INTERVAL, stop::Stopped},
+    types::{Offset, PartitionId},
 };
 
 pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
@@ -33,16 +35,18 @@ pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
     })
 }
 
-fn response(batch: ReadBatch, topic_id: &str) -> ReadResponse {
-    ReadResponse {
+/// A batch's message without its records, which follow it.
+fn head(batch: &ReadBatch, topic_id: &str) -> Bytes {
+    let response = ReadResponse {
         partition: batch.partition.0,
         next_offset: batch.next_offset.0,
         high_watermark: batch.high_watermark.0,
         caught_up: batch.caught_up,
         erased: batch.erased.iter().map(erased).collect(),
         topic_id: topic_id.to_owned(),
-        records: batch.records,
-    }
+        records: Vec::new(),
+    };
+    wire::encode(&response)
 }
 
 fn erased(entity: &ErasedEntity) -> proto::ErasedEntity {
@@ -53,8 +57,7 @@ fn erased(entity: &ErasedEntity) -> proto::ErasedEntity {
     }
 }
 
-/// The answers of a `Read`. The next step is taken when the connection has room for its answer, so
-/// a client that does not read holds one answer and no more.
+/// The answers of a `Read`. The next step is taken when the answer before has been sent.
 pub(crate) struct ReadAnswers {
     reader: Option<Reader>,
     /// In every answer: whoever keeps an offset keeps it too.
@@ -67,6 +70,8 @@ pub(crate) struct ReadAnswers {
     heartbeat: Option<usize>,
     /// Only for a read that follows: one that does not ends by itself.
     stopped: Option<Stopped>,
+    /// The last answer, without its records.
+    head: Bytes,
 }
 
 impl ReadAnswers {
@@ -78,6 +83,7 @@ impl ReadAnswers {
             heartbeat_timer: Box::pin(sleep(HEARTBEAT_INTERVAL)),
             heartbeat: None,
             stopped,
+            head: Bytes::new(),
         }
     }
 
@@ -146,16 +152,38 @@ impl ReadAnswers {
     }
 }
 
-impl Stream for ReadAnswers {
-    type Item = Result<ReadResponse, Status>;
+impl Source for ReadAnswers {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
+        let Some(batch) = ready!(self.poll_batch(cx))? else {
+            return Poll::Ready(Ok(None));
+        };
+        self.head = head(&batch, &self.topic_id);
+        let mut slices = vec![self.head.clone()];
+        slices.extend(batch.records);
+        Poll::Ready(Ok(Some(slices)))
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_batch(cx).map(|next| match next {
-            Ok(batch) => batch.map(|batch| Ok(response(batch, &self.topic_id))),
-            Err(error) => {
-                self.reader = None;
-                Some(Err(error.into()))
-            }
-        })
+    fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        let mut slices = vec![self.head.clone()];
+        if let Some(reader) = &self.reader {
+            slices.extend(reader.again()?);
+        }
+        Ok(slices)
+    }
+
+    fn memory(&self) -> usize {
+        self.reader.as_ref().map_or(0, Reader::memory)
+    }
+
+    fn let_go(&mut self) {
+        if let Some(reader) = &mut self.reader {
+            reader.let_go();
+        }
+    }
+
+    fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
+        self.reader
+            .as_ref()
+            .map_or_else(Vec::new, Reader::next_offsets)
     }
 }

@@ -51,6 +51,7 @@ fn every_error() -> Vec<Error> {
             | Error::Overloaded { .. }
             | Error::DeletedPartitionsRemain { .. }
             | Error::StorageUnavailable { .. }
+            | Error::ReadStalled { .. }
             | Error::ShuttingDown
             | Error::OutcomeUnknown => {}
         }
@@ -183,6 +184,9 @@ fn of_requests() -> Vec<Error> {
         Error::StorageUnavailable {
             cause: "too many open files".to_owned(),
         },
+        Error::ReadStalled {
+            next_offsets: vec![(PartitionId(0), Offset(17)), (PartitionId(3), Offset(5))],
+        },
         Error::ShuttingDown,
         Error::OutcomeUnknown,
     ]
@@ -272,7 +276,9 @@ fn a_client_is_told_when_to_come_back_where_coming_back_helps() {
             .get_details_retry_info()
             .and_then(|info| info.retry_delay);
         match error {
-            Error::Overloaded { .. } => assert_eq!(retry, Some(Duration::from_millis(250))),
+            Error::Overloaded { .. } | Error::ReadStalled { .. } => {
+                assert_eq!(retry, Some(Duration::from_millis(250)));
+            }
             Error::DeletedPartitionsRemain { .. }
             | Error::StorageUnavailable { .. }
             | Error::ShuttingDown => {

@@ -24,7 +24,7 @@
 
 pub(crate) mod change;
 pub(crate) mod checkpoint;
-mod checksum;
+pub(crate) mod checksum;
 pub(crate) mod entry;
 pub(crate) mod erasure;
 mod fields;

@@ -1,0 +1,165 @@
+//! Frames that a read has fetched, and the choice of records out of them.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::erasure::Masks;
+use crate::{
+    storage::{format::frame::Frame, log::Cursor},
+    types::{Offset, RecordView, Records, limits},
+};
+
+/// Which records to return; a record must match every list that is not empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) keys: Vec<Bytes>,
+    pub(crate) types: Vec<String>,
+}
+
+/// Frames that have been fetched and not returned in full.
+pub(super) struct Fetched {
+    pub(super) frames: VecDeque<Held>,
+    /// What was hidden in them.
+    pub(super) erased: Masks,
+    /// Where to fetch next, behind them.
+    pub(super) behind: Cursor,
+}
+
+/// What is left of a frame.
+pub(super) struct Held {
+    pub(super) frame: Frame,
+    /// Records before this position have been dealt with.
+    pub(super) position: usize,
+}
+
+/// Which records to choose out of frames.
+pub(super) struct Wanted<'a> {
+    pub(super) filter: &'a Filter,
+    pub(super) most: u64,
+    pub(super) end: Offset,
+}
+
+/// Records chosen out of frames.
+#[derive(Default)]
+pub(super) struct Chosen {
+    pub(super) slices: Vec<Bytes>,
+    bytes: usize,
+    pub(super) count: u64,
+}
+
+impl Fetched {
+    pub(super) fn memory(&self) -> usize {
+        let frames = self.frames.iter().map(|held| held.frame.bytes().len());
+        self.frames.capacity() * size_of::<Held>() + frames.sum::<usize>()
+    }
+
+    /// Takes records out of the frames, up to one response.
+    pub(super) fn choose(&mut self, next: &mut Offset, wanted: &Wanted<'_>, chosen: &mut Chosen) {
+        while let Some(held) = self.frames.front_mut() {
+            let header = *held.frame.header();
+            let whole = held.position == 0
+                && *next <= header.base
+                && header.end() <= wanted.end
+                && wanted.filter.is_empty();
+            let bytes = held.frame.records().len();
+            // One that alone is larger than a response is taken apart.
+            let fits =
+                chosen.fits(bytes) && (bytes <= limits::MAX_RESPONSE_BYTES || header.count == 1);
+            if whole && fits && u64::from(header.count) <= wanted.most - chosen.count {
+                chosen.add(held.frame.records(), u64::from(header.count));
+                *next = header.end();
+            } else if !held.choose(next, wanted, chosen) {
+                break;
+            }
+            self.frames.pop_front();
+            if chosen.count == wanted.most || chosen.bytes >= limits::MAX_RESPONSE_BYTES {
+                break;
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Takes records from this frame one by one; false if some are left.
+    fn choose(&mut self, next: &mut Offset, wanted: &Wanted<'_>, chosen: &mut Chosen) -> bool {
+        let records = self.frame.records();
+        let rest = records.slice(self.position..);
+        // Neighbours that are both chosen make one slice.
+        let mut run = 0..0;
+        let mut finished = true;
+        for element in Records::new(&rest) {
+            let (element, encoded) =
+                element.expect("the frame's checksum was right, and the broker wrote it");
+            let record = RecordView::parse(encoded)
+                .expect("the frame's checksum was right, and the broker wrote it");
+            let offset = Offset(
+                record
+                    .offset
+                    .expect("the broker gave every stored record its offset"),
+            );
+            if offset >= wanted.end {
+                finished = false;
+                break;
+            }
+            if offset >= *next && wanted.filter.matches(&record) {
+                if chosen.count == wanted.most || !chosen.fits(run.len() + element.len()) {
+                    finished = false;
+                    break;
+                }
+                if run.end != element.start {
+                    chosen.add(rest.slice(run.clone()), 0);
+                    run = element.start..element.start;
+                }
+                run.end = element.end;
+                chosen.count += 1;
+            }
+            *next = (*next).max(offset.plus(1));
+            self.position = records.len() - rest.len() + element.end;
+        }
+        chosen.add(rest.slice(run), 0);
+        if finished {
+            *next = (*next).max(self.frame.header().end());
+        }
+        finished
+    }
+}
+
+impl Chosen {
+    /// Whether so many more bytes go into the response; one record always does.
+    fn fits(&self, bytes: usize) -> bool {
+        self.count == 0 || self.bytes + bytes <= limits::MAX_RESPONSE_BYTES
+    }
+
+    fn add(&mut self, slice: Bytes, count: u64) {
+        if !slice.is_empty() {
+            self.bytes += slice.len();
+            self.slices.push(slice);
+        }
+        self.count += count;
+    }
+}
+
+impl Filter {
+    pub(super) fn memory(&self) -> usize {
+        let keys = self.keys.iter().map(|key| size_of::<Bytes>() + key.len());
+        let types = self.types.iter();
+        keys.sum::<usize>()
+            + types
+                .map(|name| size_of::<String>() + name.len())
+                .sum::<usize>()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.types.is_empty()
+    }
+
+    fn matches(&self, record: &RecordView<'_>) -> bool {
+        let key = self.keys.is_empty()
+            || record
+                .key
+                .is_some_and(|key| self.keys.iter().any(|wanted| wanted == key));
+        key && (self.types.is_empty()
+            || self.types.iter().any(|wanted| wanted == record.event_type))
+    }
+}

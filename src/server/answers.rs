@@ -1,0 +1,101 @@
+//! Answers that are made while they are sent.
+//!
+//! tonic encodes what a service's stream gives it, keeps the buffer for the next message, and knows
+//! nothing of who takes it. Records are sent past it: the service answers with an empty stream, and
+//! with the [`Source`] of the messages among the response's extensions, where the connection
+//! (`http2/sending.rs`) finds it.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::time::Sleep;
+use tonic::{Response, Status};
+
+use super::{
+    reads::{Admitted, Reads},
+    tally::Counted,
+};
+use crate::{
+    broker::Error,
+    budget::Holder,
+    types::{Offset, PartitionId},
+};
+
+/// What tonic is given instead of the messages.
+pub(super) type Elsewhere<T> = tokio_stream::Empty<Result<T, Status>>;
+
+/// Where a call's messages come from. A message is some slices, one behind the other.
+pub(super) trait Source: Send {
+    /// The next message; none behind the last.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>>;
+
+    /// The last message once more. If what it was made of has changed, it is another.
+    fn again(&mut self) -> Result<Vec<Bytes>, Error>;
+
+    /// The bytes that it holds on to.
+    fn memory(&self) -> usize;
+
+    /// Lets go of what it can read again.
+    fn let_go(&mut self);
+
+    /// Where to go on behind the messages before the last one.
+    fn next_offsets(&self) -> Vec<(PartitionId, Offset)>;
+}
+
+/// A call's answers, on the way from its service to its connection.
+#[derive(Clone)]
+pub(super) struct Answers(Arc<Mutex<Option<Parts>>>);
+
+/// What they consist of.
+pub(super) struct Parts {
+    pub(super) source: Box<dyn Source>,
+    pub(super) reads: Reads,
+    /// Whose memory they use.
+    pub(super) holder: Holder,
+    /// What the source is counted with.
+    pub(super) counted: Admitted,
+    /// When the time is over that the client gave the call.
+    pub(super) deadline: Option<Pin<Box<Sleep>>>,
+    /// The call, which counts as long as they are sent.
+    pub(super) call: Option<Counted>,
+}
+
+/// Answers with what comes from this source, if there is room for one more read.
+pub(super) fn respond<T>(
+    source: impl Source + 'static,
+    reads: &Reads,
+    (holder, places): (Holder, Holder),
+) -> Result<Response<Elsewhere<T>>, Error> {
+    let parts = Parts {
+        counted: reads.admit(&holder, &places, source.memory())?,
+        holder,
+        source: Box::new(source),
+        reads: reads.clone(),
+        deadline: None,
+        call: None,
+    };
+    let mut response = Response::new(tokio_stream::empty());
+    let answers = Answers(Arc::new(Mutex::new(Some(parts))));
+    response.extensions_mut().insert(answers);
+    Ok(response)
+}
+
+impl Answers {
+    /// Counts their call for as long as they are sent, and ends them when the time is over that its
+    /// client gave it.
+    pub(super) fn belong_to(&self, call: Counted, deadline: Option<Pin<Box<Sleep>>>) {
+        if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            parts.call = Some(call);
+            parts.deadline = deadline;
+        }
+    }
+
+    /// Takes them; none if somebody has.
+    pub(super) fn take(&self) -> Option<Parts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

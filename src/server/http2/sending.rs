@@ -1,0 +1,313 @@
+//! Sending a call's answers as its client takes them.
+//!
+//! h2 gets no more than the client has room for. What is left of a message waits here, and not for
+//! long: a client that does not take a piece within a moment costs one piece from then on, and when
+//! it goes on the rest is made again.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http::HeaderMap;
+use tokio::{
+    sync::{AcquireError, OwnedSemaphorePermit},
+    time::{Sleep, sleep},
+};
+use tonic::Status;
+use tracing::debug;
+
+use super::{
+    call::{Entered, Waiting},
+    message::{Changed, Message},
+};
+use crate::{
+    broker::Error,
+    budget::Holder,
+    server::{
+        answers::{Parts, Source},
+        blocking::blocking,
+        limits::{GRACE, READ_BYTES, ROOM_PAUSE},
+        reads::{Admitted, Place, Reads, Tell},
+        status,
+        tally::Counted,
+    },
+};
+
+/// Sends the messages of a source, and then how the call has ended.
+pub(super) async fn send(
+    answers: Parts,
+    stream: SendStream<Bytes>,
+    active: &Entered,
+) -> Result<(), h2::Error> {
+    let mut sending = Sending {
+        stream,
+        source: answers.source,
+        reads: answers.reads,
+        holder: answers.holder,
+        counted: answers.counted,
+        deadline: answers.deadline,
+        _call: answers.call,
+        message: None,
+        stall: Stall::default(),
+        turn: None,
+        pause: None,
+        active,
+        waiting: None,
+    };
+    let status = poll_fn(|cx| sending.poll_status(cx)).await?;
+    let mut trailers = HeaderMap::new();
+    if let Err(error) = status.add_header(&mut trailers) {
+        debug!(%error, "a status cannot be sent");
+    }
+    sending.stream.send_trailers(trailers)
+}
+
+type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+
+struct Sending<'a> {
+    stream: SendStream<Bytes>,
+    source: Box<dyn Source>,
+    reads: Reads,
+    /// Whose memory is used.
+    holder: Holder,
+    /// What the source is counted with.
+    counted: Admitted,
+    deadline: Option<Pin<Box<Sleep>>>,
+    _call: Option<Counted>,
+    /// The message that is being sent.
+    message: Option<Message>,
+    stall: Stall,
+    /// While it waits until it may make a message.
+    turn: Option<Turn>,
+    /// Until when it waits for memory.
+    pause: Option<Pin<Box<Sleep>>>,
+    active: &'a Entered,
+    /// While it waits for its client.
+    waiting: Option<Waiting<'a>>,
+}
+
+/// A client that takes nothing.
+#[derive(Default)]
+struct Stall {
+    /// While it waits: when to see whether it has taken anything.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// A piece was taken since the timer was set.
+    piece_taken: bool,
+    /// Once that was not so.
+    place: Option<Place>,
+}
+
+impl Sending<'_> {
+    /// Ready with how the call ends.
+    fn poll_status(&mut self, cx: &mut Context<'_>) -> Poll<Result<Status, h2::Error>> {
+        if let Poll::Ready(reason) = self.stream.poll_reset(cx)? {
+            return Poll::Ready(Err(reason.into()));
+        }
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Ok(status::deadline_exceeded()));
+        }
+        loop {
+            match &mut self.message {
+                None => {
+                    let _turn = ready!(self.poll_turn(cx));
+                    match ready!(self.source.poll_next(cx)) {
+                        Ok(Some(slices)) => self.begin(&slices),
+                        Ok(None) => return Poll::Ready(Ok(Status::ok(""))),
+                        Err(error) => return Poll::Ready(Ok(error.into())),
+                    }
+                }
+                Some(message) if message.is_sent() => self.message = None,
+                Some(_) => {
+                    if let Poll::Ready(error) = self.poll_told(cx) {
+                        return Poll::Ready(Ok(error.into()));
+                    }
+                    ready!(self.poll_client(cx))?;
+                    if let Err(error) = ready!(self.poll_restored(cx)) {
+                        return Poll::Ready(Ok(error.into()));
+                    }
+                    self.send_some()?;
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, slices: &[Bytes]) {
+        self.message = Some(Message::new(slices, &self.holder));
+        self.stall.over();
+        // What was read ahead is kept if there is room for it.
+        let counted = READ_BYTES + self.source.memory();
+        if self.counted.held.resize(counted).is_err() {
+            self.let_go_of_source();
+        }
+    }
+
+    fn let_go_of_source(&mut self) {
+        self.source.let_go();
+        self.counted
+            .held
+            .shrink_to(READ_BYTES + self.source.memory());
+    }
+
+    /// Does what the other reads need; ready with the reason if that is to end.
+    fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        while let Some(place) = &self.stall.place {
+            match ready!(place.poll_told(cx)) {
+                Tell::End => return Poll::Ready(self.stalled()),
+                Tell::LetGo => {
+                    if let Some(message) = &mut self.message {
+                        message.let_go(0);
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn stalled(&self) -> Error {
+        Error::ReadStalled {
+            next_offsets: self.source.next_offsets(),
+        }
+    }
+
+    /// Ready when the client takes something.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        let ready = self.message.as_ref().map_or(0, Message::ready);
+        self.stream.reserve_capacity(ready.max(1));
+        while self.stream.capacity() == 0 {
+            match self.stream.poll_capacity(cx) {
+                Poll::Ready(Some(granted)) => granted.map(drop)?,
+                Poll::Ready(None) => return Poll::Ready(Err(Reason::CANCEL.into())),
+                Poll::Pending => {
+                    self.waiting.get_or_insert_with(|| self.active.wait());
+                    self.wait(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.waiting = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Lets go of what the client does not take.
+    fn wait(&mut self, cx: &mut Context<'_>) {
+        while self.stall.poll_timer(cx).is_ready() {
+            if std::mem::take(&mut self.stall.piece_taken) {
+                self.stall.set_timer(GRACE);
+            } else if let Some(place) = &mut self.stall.place {
+                place.ripen(&self.holder);
+                self.stall.timer = None;
+                return;
+            } else {
+                self.stall.set_timer(self.reads.patience());
+                if let Some(message) = &mut self.message {
+                    message.let_go(1);
+                }
+                self.let_go_of_source();
+                self.stall.place = Some(self.reads.stall());
+                // In the next turn it asks what it is told.
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Ready when it may make a message.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<OwnedSemaphorePermit>> {
+        if self.turn.is_none() {
+            let turns = Arc::clone(self.reads.turns());
+            match Arc::clone(&turns).try_acquire_owned() {
+                Ok(turn) => return Poll::Ready(Some(turn)),
+                Err(_) => self.turn = Some(Box::pin(turns.acquire_owned())),
+            }
+        }
+        let turn = match &mut self.turn {
+            Some(turn) => ready!(turn.as_mut().poll(cx)).ok(),
+            None => None,
+        };
+        self.turn = None;
+        Poll::Ready(turn)
+    }
+
+    /// Ready when something of the message is in memory.
+    fn poll_restored(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self
+            .message
+            .as_ref()
+            .is_none_or(|message| message.ready() > 0)
+        {
+            return Poll::Ready(Ok(()));
+        }
+        let _turn = ready!(self.poll_turn(cx));
+        let Some(message) = self.message.as_mut().filter(|message| message.ready() == 0) else {
+            return Poll::Ready(Ok(()));
+        };
+        let room = loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match message.room(&self.holder) {
+                Some(room) => break room,
+                None => {
+                    self.reads.make_room(&self.holder, true);
+                    self.pause = Some(Box::pin(sleep(ROOM_PAUSE)));
+                }
+            }
+        };
+        let slices = blocking(|| self.source.again())?;
+        if let Err(Changed) = message.restore(&slices, room) {
+            return Poll::Ready(Err(self.stalled()));
+        }
+        self.stall.over();
+        Poll::Ready(Ok(()))
+    }
+
+    fn send_some(&mut self) -> Result<(), h2::Error> {
+        let Some(message) = &mut self.message else {
+            return Ok(());
+        };
+        let (bytes, completes_piece) = message.next(self.stream.capacity());
+        if completes_piece {
+            self.stall.over();
+        } else if let Some(place) = &mut self.stall.place {
+            place.unripen();
+            self.stall.set_timer(self.reads.patience());
+        }
+        self.stream.send_data(bytes, false)
+    }
+}
+
+impl Stall {
+    /// The client takes pieces.
+    fn over(&mut self) {
+        if self.place.take().is_some() {
+            self.timer = None;
+        }
+        self.piece_taken = true;
+    }
+
+    fn set_timer(&mut self, time: Duration) {
+        match &mut self.timer {
+            Some(timer) => timer.set(sleep(time)),
+            None => self.timer = Some(Box::pin(sleep(time))),
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None if self.place.is_some() => Poll::Pending,
+            None => {
+                let timer = self.timer.insert(Box::pin(sleep(GRACE)));
+                timer.as_mut().poll(cx)
+            }
+        }
+    }
+}

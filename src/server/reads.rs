@@ -1,0 +1,225 @@
+//! What reads may take of the memory, and which of them give way when it is short.
+//!
+//! A read counts what it always needs, and what is on its way to its client. A client that takes
+//! nothing for a moment costs one piece of a message and no more (`http2/message.rs`); when memory
+//! is short it costs not even that: what it has not taken is read again from the log when it does.
+//! So a read may stall for as long as it likes, unless what reads always need is used up: then the
+//! one that has stalled for longest is ended, and told where to go on.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+
+use super::{
+    limits::{MIN_TURNS, READ_BYTES, RETRY_AFTER_MS},
+    notices::{Notice, Notices},
+};
+use crate::{
+    broker::Error,
+    budget::{Held, Holder, Name, Part},
+};
+
+/// The reads of all connections.
+#[derive(Clone)]
+pub(super) struct Reads(Arc<Shared>);
+
+struct Shared {
+    /// What reads may always need together: half of their memory, so that the rest is there for
+    /// what is on its way.
+    places: Arc<Part>,
+    /// A read that makes a message, from files perhaps, has one of these.
+    turns: Arc<Semaphore>,
+    notices: Arc<Notices>,
+    /// How long a read has stalled before it may be ended.
+    patience: Duration,
+    stalled: Mutex<Stalled>,
+}
+
+/// What a read is counted with.
+pub(super) struct Admitted {
+    /// What its reader holds on to.
+    pub(super) held: Held,
+    _place: Held,
+}
+
+/// The reads whose clients take nothing.
+#[derive(Default)]
+struct Stalled {
+    next: u64,
+    /// Those with something in memory that can be read again.
+    holding: BTreeMap<u64, Arc<Told>>,
+    /// Those that may be ended, the longest stalled first; and who has their memory.
+    ripe: BTreeMap<u64, (Holder, Arc<Told>)>,
+}
+
+/// What a stalled read has been told, and the task to wake.
+#[derive(Default)]
+struct Told(Mutex<(Option<Tell>, Option<Waker>)>);
+
+/// What a stalled read is asked to do for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// Hold nothing in memory that can be read again.
+    LetGo,
+    /// End.
+    End,
+}
+
+/// A stalled read, until it is dropped.
+pub(super) struct Place {
+    reads: Reads,
+    number: u64,
+    ripe: Option<u64>,
+    told: Arc<Told>,
+}
+
+impl Reads {
+    pub(super) fn new(part: &Part, notices: Arc<Notices>, patience: Duration) -> Self {
+        Self(Arc::new(Shared {
+            places: Arc::new(Part::new(Name::Reads, part.bound() / 2)),
+            turns: Arc::new(Semaphore::new(turns())),
+            notices,
+            patience,
+            stalled: Mutex::default(),
+        }))
+    }
+
+    /// Leave to make a message: each may take a frame of 16 MiB into memory for that.
+    pub(super) fn turns(&self) -> &Arc<Semaphore> {
+        &self.0.turns
+    }
+
+    /// One more connection's share of what reads may always need.
+    pub(super) fn places(&self) -> Holder {
+        self.0.places.holder()
+    }
+
+    /// Counts a new read, with what its reader always needs. If there is no room, the read that has
+    /// stalled for longest gives it up, for the next attempt.
+    pub(super) fn admit(
+        &self,
+        holder: &Holder,
+        places: &Holder,
+        reader_bytes: usize,
+    ) -> Result<Admitted, Error> {
+        let bytes = READ_BYTES + reader_bytes;
+        let overloaded = |short: &Holder| {
+            self.make_room(holder, short.part().free() < bytes);
+            Error::Overloaded {
+                retry_after_ms: RETRY_AFTER_MS,
+            }
+        };
+        let place = places.take(bytes).map_err(|_| overloaded(places))?;
+        let held = holder.take_beyond_share(bytes);
+        let held = held.map_err(|_| overloaded(holder))?;
+        Ok(Admitted {
+            held,
+            _place: place,
+        })
+    }
+
+    /// Makes stalled reads let go of what can be read again. If there is nothing of that, ends the
+    /// one that has stalled for longest, if it has stalled for long: of all, or only of the
+    /// holder's.
+    pub(super) fn make_room(&self, holder: &Holder, of_all: bool) {
+        let mut stalled = self.stalled();
+        let holding = std::mem::take(&mut stalled.holding);
+        if holding.is_empty() {
+            let mut ripe = stalled.ripe.iter();
+            let longest = ripe.find(|(_, (whose, _))| of_all || whose.is_same(holder));
+            if let Some(number) = longest.map(|(number, _)| *number)
+                && let Some((_, told)) = stalled.ripe.remove(&number)
+            {
+                told.tell(Tell::End);
+                self.0.notices.happened(Notice::StalledReadEnded);
+            }
+        }
+        for told in holding.values() {
+            told.tell(Tell::LetGo);
+        }
+    }
+
+    /// Takes note of a read that has stalled, and holds on to something that can be read again.
+    pub(super) fn stall(&self) -> Place {
+        let mut stalled = self.stalled();
+        stalled.next += 1;
+        let (number, told) = (stalled.next, Arc::<Told>::default());
+        stalled.holding.insert(number, Arc::clone(&told));
+        Place {
+            reads: self.clone(),
+            number,
+            ripe: None,
+            told,
+        }
+    }
+
+    /// How long a read has stalled before it may be ended.
+    pub(super) fn patience(&self) -> Duration {
+        self.0.patience
+    }
+
+    fn stalled(&self) -> MutexGuard<'_, Stalled> {
+        self.0
+            .stalled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many messages are made at once: one on each processor, and some that wait for a disk.
+fn turns() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    processors.max(MIN_TURNS)
+}
+
+impl Told {
+    fn tell(&self, what: Tell) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.0 = Some(what);
+        if let Some(waker) = told.1.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Place {
+    /// Ready with what the read is asked to do.
+    pub(super) fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Tell> {
+        let mut told = self.told.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(what) = told.0.take() {
+            return Poll::Ready(what);
+        }
+        told.1 = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Takes note that it has stalled for so long that it may be ended.
+    pub(super) fn ripen(&mut self, holder: &Holder) {
+        let mut stalled = self.reads.stalled();
+        stalled.next += 1;
+        let number = stalled.next;
+        let told = Arc::clone(&self.told);
+        stalled.ripe.insert(number, (holder.clone(), told));
+        self.ripe = Some(number);
+    }
+
+    /// Takes note that its client has taken something, if little.
+    pub(super) fn unripen(&mut self) {
+        if let Some(ripe) = self.ripe.take() {
+            self.reads.stalled().ripe.remove(&ripe);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.unripen();
+        self.reads.stalled().holding.remove(&self.number);
+    }
+}

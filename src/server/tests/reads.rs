@@ -1,0 +1,418 @@
+//! Reads whose clients take nothing, over HTTP/2.
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    RecvStream,
+    client::{ResponseFuture, SendRequest},
+};
+use http::{HeaderMap, Request};
+use prost::Message as _;
+use tokio::{
+    io::duplex,
+    time::{sleep, timeout},
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::{
+    broker::{Append, AppendBatch, Broker, DIRECTLY, Flow, Options},
+    budget::{Name, Part, Sizes},
+    env::{
+        Env,
+        sim::{SimClock, SimDisk, SimRandom},
+    },
+    proto::{self, GetLatestRequest, GetLatestResponse, ReadKeyRequest, ReadRequest, Record, wire},
+    server::{
+        self, Server, limits,
+        reads::{Place, Reads},
+    },
+    types::{RecordView, Records},
+};
+
+/// A client that takes this much of each call, and then what it asks for.
+const WINDOW: u32 = 1_000;
+
+/// Long enough for anything that is going to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct World {
+    broker: Arc<Broker>,
+    client: SendRequest<Bytes>,
+}
+
+impl World {
+    /// A broker with a topic, and a client.
+    async fn with(reads_bytes: usize, stalled_read: Duration) -> Self {
+        let env = Env {
+            files: Arc::new(SimDisk::new(1)),
+            clock: Arc::new(SimClock::new(1_700_000_000_000)),
+            random: Arc::new(SimRandom::new(1)),
+        };
+        let options = Options {
+            journal_file_bytes: 32 << 20,
+            memory: Sizes::default().with(Name::Reads, reads_bytes),
+            disk_reserve_bytes: 0,
+            ..Options::new(PathBuf::from("/data"))
+        };
+        let broker = Broker::open(env, options).expect("nothing fails");
+        let created = broker.create_topic("t", 1, &BTreeMap::new());
+        created.expect("a good name").await.expect("nothing fails");
+
+        let (ours, theirs) = duplex(16 << 20);
+        let options = server::Options {
+            stalled_read,
+            ..server::Options::default()
+        };
+        let server = Server::new(Arc::clone(&broker), options);
+        let incoming = tokio_stream::iter([Ok(theirs)]);
+        tokio::spawn(server.run(incoming, std::future::pending()));
+        let mut http2 = h2::client::Builder::new();
+        http2
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(64 << 20);
+        let (client, connection) = http2.handshake(ours).await.expect("it is a server");
+        tokio::spawn(connection);
+        Self { broker, client }
+    }
+
+    async fn append(&self, key: &str, bytes: usize) {
+        let record = Record {
+            key: Some(Bytes::copy_from_slice(key.as_bytes())),
+            value: Some(vec![7; bytes].into()),
+            ..Record::default()
+        };
+        let mut records = Vec::new();
+        prost::encoding::message::encode(wire::RECORDS_FIELD, &record, &mut records);
+        let batch = AppendBatch {
+            topic_id: None,
+            topic: "t".into(),
+            partition: None,
+            sequence: None,
+            records: records.into(),
+        };
+        let append = Append {
+            batches: vec![batch],
+            ..Append::default()
+        };
+        let admission = self.broker.admit(&Flow::default(), bytes, 1).await;
+        let admission = admission.expect("nothing fails");
+        let pending = self.broker.append_reading(append, admission, DIRECTLY);
+        pending.expect("it is good").await.expect("nothing fails");
+    }
+
+    /// What all reads have of the memory, in bytes.
+    fn used(&self) -> usize {
+        self.broker.budget().part(Name::Reads).used()
+    }
+
+    /// Waits until it is no more than this.
+    async fn until_used_is_at_most(&self, bytes: usize) {
+        let waiting = async {
+            while self.used() > bytes {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let done = timeout(PATIENCE, waiting).await;
+        done.unwrap_or_else(|_| panic!("{} of {bytes} bytes", self.used()));
+    }
+
+    fn call(&mut self, path: &str, message: &impl prost::Message) -> ResponseFuture {
+        let request = Request::post(format!("http://broker{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .expect("a request");
+        let (response, mut stream) = self
+            .client
+            .send_request(request, false)
+            .expect("there is room");
+        let message = message.encode_to_vec();
+        let len = u32::try_from(message.len()).expect("it is small");
+        let body = [&[0][..], &len.to_be_bytes(), &message].concat();
+        stream.send_data(body.into(), true).expect("it is open");
+        response
+    }
+
+    async fn read(&mut self, follow: bool) -> Result<RecvStream, Status> {
+        self.read_keys(follow, &["a", "b", "c", "erased", "second"])
+            .await
+    }
+
+    /// A read that follows and needs so much that one connection may have three of it, of 2 MiB.
+    async fn read_much(&mut self) -> Result<RecvStream, Status> {
+        let long = "x".repeat(1_000);
+        self.read_keys(true, &[&["a"][..], &[&*long; 100]].concat())
+            .await
+    }
+
+    async fn read_keys(&mut self, follow: bool, keys: &[&str]) -> Result<RecvStream, Status> {
+        let key = |key: &&str| Bytes::copy_from_slice(key.as_bytes());
+        let request = ReadRequest {
+            topic: "t".into(),
+            follow,
+            filter: Some(proto::Filter {
+                keys: keys.iter().map(key).collect(),
+                ..proto::Filter::default()
+            }),
+            ..ReadRequest::default()
+        };
+        let response = self.call("/taffrail.v1.Log/Read", &request).await;
+        let response = response.expect("the connection stands");
+        match Status::from_header_map(response.headers()) {
+            Some(status) => Err(status),
+            None => Ok(response.into_body()),
+        }
+    }
+}
+
+/// Waits until the call's window is full: a message is under way.
+async fn fill(body: &mut RecvStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < WINDOW as usize {
+        let data = body.data().await.expect("there is more");
+        bytes.extend_from_slice(&data.expect("the connection stands"));
+    }
+    bytes
+}
+
+/// Takes everything behind what has filled the window: the messages, and how the call ended.
+async fn take_all(mut bytes: Vec<u8>, mut body: RecvStream) -> (Vec<Vec<u8>>, Status) {
+    body.flow_control()
+        .release_capacity(bytes.len())
+        .expect("it was received");
+    while let Some(data) = body.data().await {
+        let data = data.expect("the connection stands");
+        body.flow_control()
+            .release_capacity(data.len())
+            .expect("it was received");
+        bytes.extend_from_slice(&data);
+    }
+    let trailers: HeaderMap = body
+        .trailers()
+        .await
+        .expect("the connection stands")
+        .expect("a status");
+    let mut messages = Vec::new();
+    let mut rest = &bytes[..];
+    while let Some((header, behind)) = rest.split_first_chunk::<5>() {
+        let len = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        if behind.len() < len {
+            break;
+        }
+        messages.push(behind[..len].to_vec());
+        rest = &behind[len..];
+    }
+    let status = Status::from_header_map(&trailers).expect("a status");
+    (messages, status)
+}
+
+fn reason(status: &Status) -> (Code, String) {
+    let info = status.get_details_error_info().expect("details");
+    (status.code(), info.reason)
+}
+
+fn read_stalled() -> (Code, String) {
+    (Code::Unavailable, "READ_STALLED".to_owned())
+}
+
+fn overloaded() -> (Code, String) {
+    (Code::ResourceExhausted, "OVERLOADED".to_owned())
+}
+
+/// What a read of one partition costs without its message.
+const IDLE: usize = limits::READ_BYTES + 512;
+
+#[tokio::test]
+async fn a_read_whose_client_takes_nothing_costs_a_piece_and_goes_on_with_its_client() {
+    let mut world = World::with(40 << 20, PATIENCE).await;
+    for key in ["a", "b", "c"] {
+        world.append(key, 1_000_000).await;
+    }
+    let mut stalled = Vec::new();
+    for _ in 0..10 {
+        let mut body = world.read(false).await.expect("there is room");
+        stalled.push((fill(&mut body).await, body));
+    }
+    let most = 10 * (limits::PIECE_BYTES + IDLE);
+    world.until_used_is_at_most(most).await;
+
+    for (bytes, body) in stalled {
+        let (messages, status) = take_all(bytes, body).await;
+        assert_eq!(status.code(), Code::Ok);
+        let lengths: Vec<usize> = messages.iter().map(|message| value_len(message)).collect();
+        assert_eq!(lengths, [1_000_000; 3]);
+    }
+    world.until_used_is_at_most(0).await;
+}
+
+/// How long the value of a message's only record is.
+fn value_len(message: &[u8]) -> usize {
+    let response = wire::ReadResponse::decode(message).expect("a response");
+    let records = response.records.concat();
+    let mut records = Records::new(&records);
+    let (_, record) = records.next().expect("one").expect("it is whole");
+    let record = RecordView::parse(record).expect("it is whole");
+    assert!(records.next().is_none());
+    record.value.expect("it has one").len()
+}
+
+#[tokio::test]
+async fn reads_of_entities_go_on_with_their_clients_too() {
+    let mut world = World::with(40 << 20, PATIENCE).await;
+    for _ in 0..2 {
+        world.append("a", 900_000).await;
+    }
+    let key = ReadKeyRequest {
+        topic: "t".into(),
+        key: "a".into(),
+        ..ReadKeyRequest::default()
+    };
+    let latest = GetLatestRequest {
+        topic: "t".into(),
+        keys: vec!["a".into(), "none".into()],
+    };
+    let of_key = world.call("/taffrail.v1.Entities/ReadKey", &key).await;
+    let mut of_key = of_key.expect("an answer").into_body();
+    let of_latest = world.call("/taffrail.v1.Entities/GetLatest", &latest).await;
+    let mut of_latest = of_latest.expect("an answer").into_body();
+    let begun = (fill(&mut of_key).await, fill(&mut of_latest).await);
+    let most = 2 * (limits::PIECE_BYTES + IDLE);
+    world.until_used_is_at_most(most).await;
+
+    let (messages, status) = take_all(begun.0, of_key).await;
+    assert_eq!((status.code(), messages.len()), (Code::Ok, 2));
+    let (messages, status) = take_all(begun.1, of_latest).await;
+    assert_eq!((status.code(), messages.len()), (Code::Ok, 1));
+    let latest = GetLatestResponse::decode(&messages[0][..]).expect("a response");
+    let versions: Vec<u64> = latest.latest.iter().map(|latest| latest.version).collect();
+    assert_eq!(versions, [2, 0]);
+}
+
+#[tokio::test]
+async fn a_stalled_read_of_what_was_erased_meanwhile_is_ended_and_told_where_to_go_on() {
+    let mut world = World::with(40 << 20, PATIENCE).await;
+    world.append("erased", 600_000).await;
+    world.append("second", 600_000).await;
+    let mut body = world.read(true).await.expect("there is room");
+    let begun = fill(&mut body).await;
+    world
+        .until_used_is_at_most(limits::PIECE_BYTES + IDLE)
+        .await;
+    let erasing = world.broker.erase_key("t", b"erased").expect("it is there");
+    erasing.await.expect("nothing fails");
+
+    let (messages, status) = take_all(begun, body).await;
+    assert_eq!(messages.len(), 0, "a part of the first");
+    assert_eq!(reason(&status), read_stalled());
+    let info = status.get_details_error_info().expect("details");
+    assert_eq!(info.metadata["next_offsets"], "0:0");
+    assert!(status.get_details_retry_info().is_some());
+}
+
+#[tokio::test]
+async fn where_no_memory_is_left_a_read_that_has_stalled_for_long_is_ended() {
+    let mut world = World::with(2 << 20, Duration::ZERO).await;
+    world.append("a", 100_000).await;
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        let mut body = world.read_much().await.expect("there is room");
+        stalled.push((fill(&mut body).await, body));
+    }
+    let refused = world.read_much().await.expect_err("there is no room");
+    assert_eq!(reason(&refused), overloaded());
+    assert!(refused.get_details_retry_info().is_some());
+    let admitted = async {
+        while let Err(refused) = world.read_much().await {
+            assert_eq!(reason(&refused), overloaded());
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, admitted)
+        .await
+        .expect("there is room in the end");
+
+    let mut ended = 0;
+    for (mut bytes, mut body) in stalled {
+        // Behind the message nothing comes for a read that goes on.
+        body.flow_control()
+            .release_capacity(bytes.len())
+            .expect("it was received");
+        while bytes.len() < 100_000 {
+            let Some(data) = body.data().await else { break };
+            let data = data.expect("the connection stands");
+            body.flow_control()
+                .release_capacity(data.len())
+                .expect("it was received");
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() < 100_000 {
+            let trailers = body.trailers().await.expect("no error").expect("a status");
+            let status = Status::from_header_map(&trailers).expect("a status");
+            assert_eq!(reason(&status), read_stalled());
+            ended += 1;
+        }
+    }
+    assert_eq!(ended, 1, "the others have stayed, and go on");
+}
+
+#[tokio::test]
+async fn a_read_is_not_ended_before_it_has_stalled_for_long_nor_while_it_waits_for_records() {
+    let mut world = World::with(2 << 20, PATIENCE).await;
+    let mut reads = Vec::new();
+    for _ in 0..2 {
+        reads.push(world.read_much().await.expect("there is room"));
+    }
+    world.append("a", 10).await;
+    reads.push(world.read_much().await.expect("there is room"));
+    for _ in 0..3 {
+        sleep(limits::GRACE).await;
+        let refused = world.read_much().await.expect_err("there is no room");
+        assert_eq!(reason(&refused), overloaded());
+    }
+    for body in &mut reads {
+        body.data().await.expect("it goes on").expect("no error");
+    }
+}
+
+#[tokio::test]
+async fn the_longest_stalled_read_is_ended_first_and_only_for_want_of_memory() {
+    let part = Arc::new(Part::new(Name::Reads, 1 << 20));
+    let (one, other) = (part.holder(), part.holder());
+    let reads = Reads::new(&part, Arc::default(), PATIENCE);
+    let mut places = [reads.stall(), reads.stall(), reads.stall()];
+    let told = |place: &Place| match now(poll_fn(|cx| place.poll_told(cx))) {
+        Some(tell) => format!("{tell:?}"),
+        None => String::new(),
+    };
+    places[1].ripen(&one);
+    places[2].ripen(&other);
+    places[0].ripen(&one);
+
+    reads.make_room(&one, true);
+    assert_eq!(places.each_ref().map(told), ["LetGo", "LetGo", "LetGo"]);
+    reads.make_room(&other, false);
+    assert_eq!(places.each_ref().map(told), ["", "", "End"], "its own");
+    reads.make_room(&other, true);
+    assert_eq!(places.each_ref().map(told), ["", "End", ""], "the longest");
+    places[0].unripen();
+    reads.make_room(&one, true);
+    assert_eq!(places.each_ref().map(told), ["", "", ""]);
+}
+
+/// What a future has come to, without waiting for it.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
