@@ -6,12 +6,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use super::{
     Broker, Error, Shared,
+    bell::ROUND,
     deletion::{remove_deleted, rename_topic},
     keys::Freeze,
     lock,
@@ -26,114 +27,34 @@ use crate::{
             checkpoint::{Checkpoint, Topic as CheckpointTopic},
             topic_file::TopicFile,
         },
-        log::{Sealed, remove_segments},
+        log::{Sealed, remove_segments, sync_together},
     },
     types::TopicId,
 };
-
-/// How often the housekeeping thread looks around when nobody calls it.
-const ROUND: Duration = Duration::from_secs(1);
 
 /// An idle broker writes a checkpoint this long after the last one if something has been appended
 /// since. The last write to the journal is then not the only witness of what it says.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
+/// A checkpoint that takes longer than this begins early.
+const LONG_CHECKPOINT: Duration = Duration::from_millis(250);
+
+/// Most segments that are left to a checkpoint to be synced.
+const MOST_UNSYNCED: usize = 1_024;
+
+/// Most segments that are synced at a time: enough to keep a disk busy.
+const SYNCED_TOGETHER: usize = 256;
+
 /// How often the log says that storage cannot be read at the moment.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
-
-/// Calls the housekeeping thread.
-#[derive(Default)]
-pub(super) struct Bell {
-    state: Mutex<BellState>,
-    rung: Condvar,
-    /// Somebody waits for a journal file, and here for the housekeeping thread to have tried.
-    tried: Condvar,
-}
-
-#[derive(Default)]
-struct BellState {
-    rung: bool,
-    closed: bool,
-    checkpoint_wanted: bool,
-    rounds: u64,
-}
-
-impl Bell {
-    pub(super) fn ring(&self) {
-        self.lock().rung = true;
-        self.rung.notify_all();
-    }
-
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.rung.notify_all();
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    /// Waits for a ring or the next round; whether to go on, and whether a checkpoint is wanted.
-    fn wait(&self) -> Option<bool> {
-        let quiet =
-            |state: &mut BellState| !state.rung && !state.closed && !state.checkpoint_wanted;
-        let waited = self.rung.wait_timeout_while(self.lock(), ROUND, quiet);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.rung = false;
-        let wanted = std::mem::take(&mut state.checkpoint_wanted);
-        (!state.closed).then_some(wanted)
-    }
-
-    /// Asks for a checkpoint.
-    pub(super) fn ask_for_checkpoint(&self) {
-        self.lock().checkpoint_wanted = true;
-        self.rung.notify_all();
-    }
-
-    /// Asks for a checkpoint and waits until it has been tried; returns at once when closed.
-    fn want_checkpoint(&self) {
-        let mut state = self.lock();
-        if state.closed {
-            return;
-        }
-        // The round under way may be past the point where it would see this.
-        let enough = state.rounds + 2;
-        while state.rounds < enough && !state.closed {
-            state.checkpoint_wanted = true;
-            self.rung.notify_all();
-            let rounds = state.rounds;
-            let waited = self
-                .tried
-                .wait_while(state, |state| state.rounds == rounds && !state.closed);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Waits for the next round, which may find that a full disk has room again.
-    pub(super) fn pause(&self) {
-        let state = self.lock();
-        let rounds = state.rounds;
-        let waited = self.tried.wait_timeout_while(state, ROUND, |state| {
-            state.rounds == rounds && !state.closed
-        });
-        drop(waited);
-    }
-
-    fn round_done(&self) {
-        self.lock().rounds += 1;
-        self.tried.notify_all();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BellState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What housekeeping remembers from one round to the next.
 #[derive(Default)]
 pub(super) struct Housekeeper {
     /// Partitions whose active segments are not durable to their end.
     unsynced: Vec<PartitionRef>,
+    /// Topics with directories of partitions whose names are not durable.
+    new_in: BTreeSet<TopicId>,
     /// Deleted topics whose directories have been renamed and are to be removed.
     renamed: Vec<DeletedTopic>,
     /// Segments that were trimmed before the checkpoint under way, and are to be removed after it.
@@ -143,6 +64,8 @@ pub(super) struct Housekeeper {
     /// The last entry that the checkpoint on disk covers.
     checkpointed: u64,
     checkpointed_at: Duration,
+    /// How long the last checkpoint took to be written.
+    checkpoint_took: Duration,
     /// The files of retired facts that the checkpoint on disk names, where there are any.
     retired: BTreeMap<(TopicId, usize), u64>,
     /// Up to when time has passed for producers.
@@ -171,7 +94,7 @@ impl Housekeeper {
             self.looked_at = now;
             self.seal_old(shared)?;
         }
-        if checkpoint_wanted || due || used * 2 > most {
+        if checkpoint_wanted || due || used > self.uncovered_files(most) {
             self.checkpoint(shared, Freeze::Due)?;
         } else if shared.memory.is_pressed() {
             self.write_out(shared)?;
@@ -181,11 +104,31 @@ impl Housekeeper {
         shared.look_for_room()
     }
 
-    /// Moves frames of all dirty partitions into segments.
+    /// How many journal files may hold entries that no checkpoint covers. Where a checkpoint takes
+    /// long, it begins early: appends stop if the journal is full before it is done.
+    fn uncovered_files(&self, most: usize) -> usize {
+        if self.checkpoint_took < LONG_CHECKPOINT {
+            most / 2
+        } else {
+            (most / 4).max(1)
+        }
+    }
+
+    /// Moves frames of all dirty partitions into segments. Where these are many, they are synced as
+    /// well, so that a checkpoint has few left to sync: memory is not freed while it does.
     pub(super) fn write_out(&mut self, shared: &Shared) -> Result<(), FileError> {
+        self.write_out_syncing(shared, MOST_UNSYNCED)
+    }
+
+    /// The same, and whenever so many segments are not durable to their end, they are synced.
+    fn write_out_syncing(&mut self, shared: &Shared, most: usize) -> Result<(), FileError> {
         let mut dirty = std::mem::take(&mut *lock(&shared.dirty));
         while let Some(partition) = dirty.pop() {
-            if let Err(error) = self.write_out_partition(shared, &partition) {
+            let mut written = self.write_out_partition(shared, &partition);
+            if written.is_ok() && self.unsynced.len() >= most {
+                written = self.sync_segments(shared);
+            }
+            if let Err(error) = written {
                 partition
                     .partition()
                     .is_dirty
@@ -234,12 +177,14 @@ impl Housekeeper {
     /// Brings everything that has been applied into segments and writes a checkpoint that says so.
     pub(super) fn checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         let files = &*shared.env.files;
+        let began = shared.env.clock.elapsed();
         let applied = shared.applied.load(Ordering::Acquire);
         shared.freeze_tables(freeze);
         self.rename_deleted(shared)?;
         store_topics(shared)?;
-        self.write_out(shared)?;
-        self.sync(shared)?;
+        self.write_out_syncing(shared, shared.synced_together())?;
+        self.sync_segments(shared)?;
+        self.sync_topics(shared)?;
         self.collect_trimmed(shared);
         let content = Checkpoint {
             applied,
@@ -258,6 +203,7 @@ impl Housekeeper {
         checkpoint::store(files, &shared.dir.checkpoint(), &content)?;
         self.checkpointed = applied;
         self.checkpointed_at = shared.env.clock.elapsed();
+        self.checkpoint_took = self.checkpointed_at.saturating_sub(began);
         shared.ring.release_before(content.journal_file);
         shared.note_checkpoint(&content);
         self.remove_old_retired(shared, &content)?;
@@ -298,29 +244,48 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Makes segments durable, and the directories that are new: each topic's once, however many
-    /// partitions it has.
-    fn sync(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let mut topics = BTreeSet::new();
-        for at in &self.unsynced {
-            if !at.topic.deleted.load(Ordering::Acquire) {
-                let partition = at.partition();
-                let mut writer = lock(&partition.writer);
-                writer.sync(&partition.log, &shared.segments)?;
+    /// Makes segments durable, many at a time.
+    fn sync_segments(&mut self, shared: &Shared) -> Result<(), FileError> {
+        // A writer must not be locked twice.
+        self.unsynced
+            .sort_unstable_by_key(|at| (at.topic.id, at.at));
+        self.unsynced.dedup_by_key(|at| (at.topic.id, at.at));
+        for some in self.unsynced.chunks(shared.synced_together()) {
+            let there: Vec<_> = some.iter().filter(|at| !at.is_deleted()).collect();
+            let mut writers: Vec<_> = there
+                .iter()
+                .map(|at| lock(&at.partition().writer))
+                .collect();
+            let logs = there.iter().map(|at| &at.partition().log);
+            let mut logs: Vec<_> = writers
+                .iter_mut()
+                .map(|writer| &mut **writer)
+                .zip(logs)
+                .collect();
+            sync_together(&mut logs, &shared.segments)?;
+            for (at, (writer, _)) in there.iter().zip(&mut logs) {
                 if !writer.take_dir_is_durable() {
-                    topics.insert(at.topic.id);
+                    self.new_in.insert(at.topic.id);
                 }
             }
         }
-        for id in topics {
+        self.unsynced.clear();
+        Ok(())
+    }
+
+    /// Makes the names of partitions durable: those of a topic at once, however many there are.
+    fn sync_topics(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let is_there = |id: &TopicId| shared.topics().find_by_id(*id).is_some();
+        self.new_in.retain(is_there);
+        while let Some(id) = self.new_in.first().copied() {
             let dir = shared.dir.topic(id);
             shared
                 .env
                 .files
                 .sync_dir(&dir)
                 .map_err(FileError::when(Action::Sync, &dir))?;
+            self.new_in.remove(&id);
         }
-        self.unsynced.clear();
         Ok(())
     }
 
@@ -450,6 +415,11 @@ impl Shared {
                 partition.checkpointed.store(known.end.0, Ordering::Release);
             }
         }
+    }
+
+    /// How many segments are synced at a time. Their files are open meanwhile.
+    fn synced_together(&self) -> usize {
+        (self.options.open_files / 2).clamp(1, SYNCED_TOGETHER)
     }
 
     pub(super) fn all_topics(&self) -> Vec<Arc<Topic>> {

@@ -19,6 +19,7 @@
 //! - After a failed sync nothing is written, applied or answered with success any more.
 
 mod append;
+mod bell;
 mod clock;
 mod commit;
 mod conditions;
@@ -197,8 +198,8 @@ struct Shared {
     said_unavailable: Mutex<Option<Duration>>,
     /// Where damage was found, and logged.
     said_damage: seldom::Seldom<(TopicId, PartitionId, Offset)>,
-    housekeeping: housekeeping::Bell,
-    indexing: housekeeping::Bell,
+    housekeeping: bell::Bell,
+    indexing: bell::Bell,
     failure: watch::Sender<Option<String>>,
 }
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Broker, Options, Shared, Shortage, clock, commit, housekeeping,
+    Broker, Options, Shared, Shortage, bell, clock, commit, housekeeping,
     keys::{Freeze, KeyMemory},
     lock, memory,
     partition_count::PartitionCount,
@@ -159,8 +159,8 @@ impl Broker {
             shortage: Mutex::default(),
             said_unavailable: Mutex::default(),
             said_damage: Seldom::new(Arc::clone(&env.clock)),
-            housekeeping: housekeeping::Bell::default(),
-            indexing: housekeeping::Bell::default(),
+            housekeeping: bell::Bell::default(),
+            indexing: bell::Bell::default(),
             failure: watch::Sender::new(None),
             env,
             options,

@@ -28,7 +28,10 @@ use rustix::{
 
 #[cfg(target_os = "linux")]
 use super::volatile;
-use super::{AlignedBuffer, DirEntry, File, FileSystem, Lock, LockGuard, Open, mmap, socket};
+use super::{
+    AlignedBuffer, DirEntry, File, FileSystem, Lock, LockGuard, Open, ToSync, mmap, side_by_side,
+    socket,
+};
 
 /// How many slices one gathered write may have (`IOV_MAX` of Linux and the BSDs).
 const SLICES_PER_WRITE: usize = 1024;
@@ -100,6 +103,10 @@ impl FileSystem for Disk {
             .read(true)
             .open(path)?
             .sync_all()
+    }
+
+    fn sync_all(&self, these: &[ToSync<'_>]) -> Vec<io::Result<()>> {
+        side_by_side::sync_each(these, |one| one.sync_in(self))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {

@@ -15,7 +15,7 @@ use super::{
     handle::{SimFile, SimLock, SimMap},
     names::NodeId,
 };
-use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard, Open};
+use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard, Open, ToSync};
 
 /// An operation that happens, or fails in a way of its own.
 pub(super) struct Started<'a> {
@@ -280,6 +280,21 @@ impl FileSystem for SimDisk {
                 Err(failure.error)
             }
         }
+    }
+
+    /// One behind the other, the last first: a power cut in between leaves some durable and others
+    /// not, and nobody can count on which.
+    fn sync_all(&self, these: &[ToSync<'_>]) -> Vec<io::Result<()>> {
+        let files = these.iter().filter(|one| matches!(one, ToSync::File(_)));
+        let together = files.count();
+        {
+            let most = &mut self.machine().stats.most_synced_together;
+            *most = together.max(*most);
+        }
+        let backwards = these.iter().rev().map(|one| one.sync_in(self));
+        let mut synced: Vec<_> = backwards.collect();
+        synced.reverse();
+        synced
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {

@@ -11,6 +11,8 @@ pub(crate) struct Stats {
     pub(crate) operations: BTreeMap<OpKind, u64>,
     /// How many operations of each kind an injected fault made fail.
     pub(crate) faults: BTreeMap<OpKind, u64>,
+    /// Most files that one call was to sync.
+    pub(crate) most_synced_together: usize,
     /// How many operations failed for want of room.
     pub(crate) disk_full: u64,
     /// How many operations failed because the power was off.
@@ -45,6 +47,7 @@ impl Stats {
         for (kind, count) in &other.faults {
             *self.faults.entry(*kind).or_default() += count;
         }
+        self.most_synced_together = self.most_synced_together.max(other.most_synced_together);
         self.disk_full += other.disk_full;
         self.power_off += other.power_off;
         for (mode, effect) in &other.cuts {

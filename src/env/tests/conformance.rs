@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::env::{
-    AlignedBuffer, DIRECT_ALIGNMENT, DirEntry, Env, FileSystem, Lock, Open, sim::SimDisk,
+    AlignedBuffer, DIRECT_ALIGNMENT, DirEntry, Env, FileSystem, Lock, Open, ToSync, sim::SimDisk,
 };
 
 /// A directory on a file system under test.
@@ -498,5 +498,24 @@ fn available_bytes_are_those_of_the_file_system_that_holds_the_path() {
             kind(place.files.available_bytes(&place.path("no"))),
             ErrorKind::NotFound
         );
+    });
+}
+
+#[test]
+fn what_is_synced_together_is_answered_in_order_and_each_is_tried() {
+    everywhere(|place| {
+        let paths = ["a", "b", "c"].map(|name| place.put(name, b"content"));
+        let files = paths.map(|path| place.files.open(&path, Open::Write).unwrap());
+        let missing = place.path("missing");
+        let mut these: Vec<_> = files.iter().map(|file| ToSync::File(&**file)).collect();
+        these.insert(1, ToSync::Dir(&missing));
+        these.push(ToSync::Dir(&place.dir));
+        let synced = place.files.sync_all(&these);
+        let kinds = synced
+            .into_iter()
+            .map(|one| one.err().map(|error| error.kind()));
+        let expected = [None, Some(ErrorKind::NotFound), None, None, None];
+        assert_eq!(kinds.collect::<Vec<_>>(), expected);
+        assert!(place.files.sync_all(&[]).is_empty());
     });
 }

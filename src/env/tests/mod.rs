@@ -8,4 +8,5 @@ mod faults;
 #[cfg(feature = "cli")]
 mod machine;
 mod process;
+mod side_by_side;
 mod system;

@@ -47,7 +47,7 @@ pub(crate) use rewrite::{Rewrite, remove_unfinished};
 pub(crate) use segment::OpenSegments;
 pub(in crate::storage) use segment::load_rows_prefix;
 pub(in crate::storage) use walk::{Source, Walk};
-pub(crate) use writer::{Writer, remove_segments};
+pub(crate) use writer::{Writer, remove_segments, sync_together};
 
 use super::format::{
     checkpoint,

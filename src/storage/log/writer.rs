@@ -2,14 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{Active, Log, OpenSegments, Sealed, index_path, segment::store_rows, segment_path};
 use crate::{
-    env::{File, Open},
+    env::{File, FileSystem, Open, ToSync},
     storage::{
-        files::{Action, FileError, ensure_dir, remove_file, sync_parent},
+        files::{Action, FileError, ensure_dir, remove_file},
         format::{frame::Frame, segment_file::Header},
     },
     types::{Offset, TopicSettings},
@@ -217,35 +218,50 @@ impl Writer {
         log: &Mutex<Log>,
         segments: &OpenSegments,
     ) -> Result<(), FileError> {
-        let (dir, active) = {
+        sync_together(&mut [(self, log)], segments)
+    }
+
+    /// What a sync of the active segment is about; none if nothing of it is to be synced.
+    fn unsynced(
+        &self,
+        log: &Mutex<Log>,
+        segments: &OpenSegments,
+    ) -> Result<Option<Unsynced>, FileError> {
+        let (dir, base) = {
             let log = lock(log);
-            let Some(active) = log.active.clone() else {
-                return Ok(());
+            let Some(active) = log.active.as_ref().filter(|_| self.is_unsynced()) else {
+                return Ok(None);
             };
-            (log.dir(), active)
+            (log.dir(), active.base)
         };
-        let path = segment_path(&dir, active.base);
-        if self.unsynced > 0 {
-            let file = segments
-                .active(&dir, active.base)
-                .map_err(FileError::when(Action::Open, &path))?;
-            self.sync_file(&*file, &path)?;
-        }
-        if self.new_names {
-            sync_parent(&*segments.env.files, &path)?;
-            self.new_names = false;
-        }
-        if self.stored_rows < active.rows.len() {
-            store_rows(
-                &segments.env,
-                &dir,
-                active.base,
-                &active.rows,
-                self.stored_rows,
-            );
-            self.stored_rows = active.rows.len();
-        }
-        Ok(())
+        let path = segment_path(&dir, base);
+        let file = match self.unsynced {
+            0 => None,
+            _ => Some(
+                segments
+                    .active(&dir, base)
+                    .map_err(FileError::when(Action::Open, &path))?,
+            ),
+        };
+        let dir = self.new_names.then_some(dir);
+        Ok(Some(Unsynced { path, file, dir }))
+    }
+
+    /// Takes note that all of the active segment has been synced, and writes the index rows that
+    /// there are by now.
+    fn note_synced(&mut self, log: &Mutex<Log>, segments: &OpenSegments) {
+        self.unsynced = 0;
+        self.new_names = false;
+        let (dir, base, rows) = {
+            let log = lock(log);
+            let new = |active: &&Active| active.rows.len() > self.stored_rows;
+            let Some(active) = log.active.as_ref().filter(new) else {
+                return;
+            };
+            (log.dir(), active.base, active.rows.clone())
+        };
+        store_rows(&segments.env, &dir, base, &rows, self.stored_rows);
+        self.stored_rows = rows.len();
     }
 
     /// Whether the name of the log's directory is durable, as far as is known; from now on it is,
@@ -259,12 +275,57 @@ impl Writer {
         self.unsynced > 0 || self.new_names
     }
 
-    fn sync_file(&mut self, file: &dyn File, path: &std::path::Path) -> Result<(), FileError> {
+    fn sync_file(&mut self, file: &dyn File, path: &Path) -> Result<(), FileError> {
         file.sync_data()
             .map_err(FileError::when(Action::Sync, path))?;
         self.unsynced = 0;
         Ok(())
     }
+}
+
+/// What is to be synced of an active segment.
+struct Unsynced {
+    path: PathBuf,
+    /// Its file, if that is.
+    file: Option<Arc<dyn File>>,
+    /// The directory that has its name, if that is.
+    dir: Option<Arc<Path>>,
+}
+
+/// Makes the active segments of logs durable: their bytes, their lengths and their names. Nobody
+/// else uses the writers meanwhile.
+pub(crate) fn sync_together(
+    logs: &mut [(&mut Writer, &Mutex<Log>)],
+    segments: &OpenSegments,
+) -> Result<(), FileError> {
+    let mut unsynced = Vec::with_capacity(logs.len());
+    for (writer, log) in &*logs {
+        unsynced.extend(writer.unsynced(log, segments)?);
+    }
+    let files = unsynced.iter().filter_map(|one| {
+        let file = one.file.as_deref()?;
+        Some((&*one.path, ToSync::File(file)))
+    });
+    sync_each(&*segments.env.files, files.collect())?;
+    // Content is durable before its name is.
+    let dirs = unsynced.iter().filter_map(|one| {
+        let dir = one.dir.as_deref()?;
+        Some((dir, ToSync::Dir(dir)))
+    });
+    sync_each(&*segments.env.files, dirs.collect())?;
+    for (writer, log) in logs {
+        writer.note_synced(log, segments);
+    }
+    Ok(())
+}
+
+/// Syncs each of these; of what fails, the first is told.
+fn sync_each(files: &dyn FileSystem, these: Vec<(&Path, ToSync<'_>)>) -> Result<(), FileError> {
+    let (paths, these): (Vec<_>, Vec<_>) = these.into_iter().unzip();
+    for (path, synced) in paths.into_iter().zip(files.sync_all(&these)) {
+        synced.map_err(FileError::when(Action::Sync, path))?;
+    }
+    Ok(())
 }
 
 /// Removes the files of segments that were trimmed; a durable checkpoint says that they were.

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::*;
-use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard};
+use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard, ToSync};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
@@ -73,6 +73,10 @@ impl FileSystem for Interrupted {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.disk.sync_dir(path)
+    }
+
+    fn sync_all(&self, these: &[ToSync<'_>]) -> Vec<io::Result<()>> {
+        self.disk.sync_all(these)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {

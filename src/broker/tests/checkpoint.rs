@@ -1,0 +1,57 @@
+//! What a checkpoint of many partitions does to the disk.
+
+use super::world::{append_of, create, encode_record, env, options, send};
+use crate::{
+    broker::{Broker, Options},
+    env::sim::{OpKind, SimClock, SimDisk, SimRandom, Stats},
+};
+
+const PARTITIONS: u32 = 100;
+
+/// What the disk was asked for by a checkpoint of a hundred partitions, each with new records in a
+/// segment that was there before, by a broker that may have so many files open.
+fn checkpoint(open_files: usize) -> Stats {
+    let disk = SimDisk::new(1);
+    let environment = env(&disk, &SimClock::new(0), &SimRandom::new(1));
+    let options = Options {
+        open_files,
+        open_segments: open_files,
+        ..options()
+    };
+    let broker = Broker::open_stepped(environment, options).expect("nothing fails");
+    create(&broker, "t", PARTITIONS);
+    let append_to_all = || {
+        for partition in 0..PARTITIONS {
+            send(
+                &broker,
+                append_of("t", Some(partition), &[encode_record(1, 8)]),
+            )
+            .expect("there is room");
+        }
+    };
+    append_to_all();
+    broker.keep_house(true);
+    append_to_all();
+    let before = disk.stats();
+    broker.keep_house(true);
+    let mut stats = disk.stats();
+    for (kind, count) in before.operations {
+        *stats.operations.entry(kind).or_default() -= count;
+    }
+    stats
+}
+
+#[test]
+fn segments_are_synced_together_as_far_as_files_may_be_open() {
+    assert_eq!(checkpoint(64).most_synced_together, 32);
+    assert_eq!(checkpoint(2).most_synced_together, 1);
+}
+
+#[test]
+fn a_segment_is_synced_while_it_is_still_open_from_being_written() {
+    let opened = checkpoint(64).operations[&OpKind::Open];
+    assert!(
+        opened < u64::from(PARTITIONS) * 6 / 5,
+        "{opened} files were opened"
+    );
+}
