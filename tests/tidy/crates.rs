@@ -22,7 +22,7 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "cl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 32] = [
+const HOMES: [(&str, Home); 33] = [
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
     ("clap", In(&["cli/"])),
@@ -49,6 +49,8 @@ const HOMES: [(&str, Home); 32] = [
     ("siphasher", In(&["storage/keys/hash.rs"])),
     ("tempfile", In(&["testing/"])),
     ("thiserror", Anywhere),
+    // Of the binary: a library leaves the choice to whoever links it.
+    ("tikv-jemallocator", In(&["main.rs"])),
     ("tokio", ASYNCHRONOUS),
     ("tokio-stream", In(&["server/", "client/", "testing/"])),
     ("toml", In(&["config/"])),
