@@ -35,10 +35,13 @@ pub(crate) enum Error {
     )]
     InvalidPartitionCount { partitions: u32 },
     #[error(
-        "this broker has {existing} partitions and holds at most {}; {asked} more do not fit",
-        limits::MAX_PARTITIONS
+        "this broker has {existing} partitions and holds at most {most}; {asked} more do not fit"
     )]
-    TooManyPartitions { existing: usize, asked: u32 },
+    TooManyPartitions {
+        existing: usize,
+        asked: u32,
+        most: usize,
+    },
     #[error(
         "{remaining} partitions of deleted topics are being removed, and leave no room for {asked} more until they are \
          gone; try again in {} ms",

@@ -51,7 +51,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -184,6 +184,8 @@ struct Shared {
     applied_producers: Mutex<Producers>,
     /// Those that were forgotten to make room, as far as the log does not say so yet.
     forgotten_producers: Mutex<producers::Forgotten>,
+    /// What the catalog counts for producers, in bytes.
+    counted_producers: AtomicUsize,
     /// What the next connection is called that may hold producers.
     next_holder: AtomicU64,
     key_memory: keys::KeyMemory,

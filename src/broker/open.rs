@@ -3,7 +3,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicU64, AtomicUsize},
+    },
 };
 
 use tokio::sync::watch;
@@ -150,9 +153,10 @@ impl Broker {
                 .with_files(options.open_files)
                 .of_directory(dir.identity()),
             memory: memory::Memory::new(part(Name::Appends)),
-            budget,
             topics: RwLock::new(Topics::default()),
-            partition_count: PartitionCount::default(),
+            partition_count: PartitionCount::new(part(Name::Catalog)),
+            counted_producers: AtomicUsize::new(0),
+            budget,
             queue: commit::Queue::default(),
             dirty: Mutex::default(),
             applied: AtomicU64::new(replay.tip().sequence),

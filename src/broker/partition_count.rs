@@ -11,14 +11,17 @@ use std::sync::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use crate::types::limits::MAX_PARTITIONS;
+use crate::{
+    budget::Part,
+    types::limits::{MAX_PARTITIONS, PARTITION_BYTES},
+};
 
-/// Counts the partitions of all topics.
-#[derive(Clone, Default)]
+/// Counts the partitions of all topics, and their memory.
+#[derive(Clone)]
 pub(super) struct PartitionCount(Arc<State>);
 
-#[derive(Default)]
 struct State {
+    catalog: Arc<Part>,
     counted: AtomicUsize,
     freed: Notify,
 }
@@ -30,12 +33,25 @@ pub(super) struct Counted {
 }
 
 impl PartitionCount {
+    pub(super) fn new(catalog: Arc<Part>) -> Self {
+        Self(Arc::new(State {
+            catalog,
+            counted: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }))
+    }
+
+    /// How many there may be: the memory of two thirds of the catalog, the rest is for producers.
+    pub(super) fn most(&self) -> usize {
+        MAX_PARTITIONS.min(self.0.catalog.bound() / 3 * 2 / PARTITION_BYTES)
+    }
+
     /// Counts this many more, if that does not make them too many.
     pub(super) fn count_if_room(&self, partitions: usize) -> Option<Counted> {
         let counted = &self.0.counted;
         let add = |now: usize| {
             now.checked_add(partitions)
-                .filter(|sum| *sum <= MAX_PARTITIONS)
+                .filter(|sum| *sum <= self.most())
         };
         counted
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, add)
@@ -65,6 +81,7 @@ impl PartitionCount {
     }
 
     fn counted(&self, partitions: usize) -> Counted {
+        self.0.catalog.add(partitions * PARTITION_BYTES);
         Counted {
             state: Arc::clone(&self.0),
             partitions,
@@ -75,6 +92,7 @@ impl PartitionCount {
 impl Drop for Counted {
     fn drop(&mut self) {
         let Self { state, partitions } = self;
+        state.catalog.subtract(*partitions * PARTITION_BYTES);
         state.counted.fetch_sub(*partitions, Ordering::AcqRel);
         state.freed.notify_waiters();
     }

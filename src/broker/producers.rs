@@ -8,6 +8,7 @@ use std::{
 
 use super::{Broker, Error, Pending, Shared, lock};
 use crate::{
+    budget::Name,
     producers::{HolderId, Known, Listed, Opened, Producers, Refused, Room},
     storage::format::{change::Change, checkpoint, entry::Item, frame},
     types::{PartitionId, ProducerId, limits},
@@ -119,6 +120,7 @@ impl Broker {
         if let Some(holder) = holder {
             producers.hold(id, holder);
         }
+        shared.count_producers(&producers);
         Ok(queued)
     }
 
@@ -161,6 +163,7 @@ impl Broker {
         let change = Change::ForgetProducer { producer: id };
         let queued = shared.queue_change(change, move || Ok(found.into()))?;
         producers.apply_forget(id);
+        shared.count_producers(&producers);
         Ok(queued)
     }
 }
@@ -190,6 +193,15 @@ impl Shared {
             lock(&self.forgotten_producers).producers += some.len() as u64;
         }
         Ok(true)
+    }
+
+    /// Counts their memory as a part of the catalog's. What appends add is counted a moment later.
+    fn count_producers(&self, producers: &Producers) {
+        let bytes = producers.used().bytes();
+        let before = self.counted_producers.swap(bytes, Ordering::AcqRel);
+        let catalog = self.budget.part(Name::Catalog);
+        catalog.add(bytes.saturating_sub(before));
+        catalog.subtract(before.saturating_sub(bytes));
     }
 
     /// Says in the log how many were forgotten to make room.
@@ -255,6 +267,7 @@ impl Shared {
                 producers.apply_forget(id);
             }
         }
+        self.count_producers(&producers);
     }
 }
 

@@ -273,12 +273,13 @@ impl Shared {
         if topics.by_name.contains_key(name) || topics.reserved.contains_key(name) {
             return Ok(false);
         }
-        let existing = topics.partitions;
+        let (existing, most) = (topics.partitions, self.partition_count.most());
         let count = usize::try_from(partitions).unwrap_or(usize::MAX);
-        if existing.saturating_add(count) > limits::MAX_PARTITIONS {
+        if existing.saturating_add(count) > most {
             return Err(Error::TooManyPartitions {
                 existing,
                 asked: partitions,
+                most,
             });
         }
         let Some(counted) = self.partition_count.count_if_room(count) else {

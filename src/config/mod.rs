@@ -137,7 +137,7 @@ impl Config {
             open_segments: self.open_segments,
             open_files: self.open_files.min(self.open_segments),
             producer_idle: Duration::from_millis(self.producer_idle_ms),
-            producer_room: broker::ProducerRoom::MOST,
+            producer_room: broker::ProducerRoom::within(self.memory.of(budget::Name::Catalog) / 3),
             erasure_deadline: Duration::from_millis(self.erasure_deadline_ms),
             clock: broker::ClockRule {
                 jump: Duration::from_millis(self.clock_jump_ms),

@@ -19,7 +19,10 @@ use crate::{
     budget,
     types::{
         ProducerId,
-        limits::{MAX_PRODUCER_NAMES_BYTES, MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS},
+        limits::{
+            MAX_PRODUCER_NAMES_BYTES, MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS, PRODUCER_BYTES,
+            PRODUCER_SEQUENCE_BYTES,
+        },
     },
 };
 
@@ -99,6 +102,22 @@ impl Room {
         sequences: MAX_PRODUCER_SEQUENCES,
         name_bytes: MAX_PRODUCER_NAMES_BYTES,
     };
+
+    /// What there is of so much memory: an eighth for names, a quarter for producers, the rest for
+    /// sequences.
+    pub(crate) fn within(bytes: usize) -> Self {
+        let eighth = bytes / 8;
+        Self {
+            producers: MAX_PRODUCERS.min(2 * eighth / PRODUCER_BYTES),
+            sequences: MAX_PRODUCER_SEQUENCES.min(5 * eighth / PRODUCER_SEQUENCE_BYTES),
+            name_bytes: MAX_PRODUCER_NAMES_BYTES.min(eighth),
+        }
+    }
+
+    /// How much memory it takes, in bytes.
+    pub(crate) fn bytes(self) -> usize {
+        self.producers * PRODUCER_BYTES + self.sequences * PRODUCER_SEQUENCE_BYTES + self.name_bytes
+    }
 
     /// What another producer of this name takes up.
     pub(crate) fn of_new(name: &str) -> Self {

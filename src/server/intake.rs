@@ -22,7 +22,12 @@ use http_body::Frame;
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 
-use super::{limits, peer::Peer, status};
+use super::{
+    limits,
+    notices::{Notice, Notices},
+    peer::Peer,
+    status,
+};
 use crate::{
     broker::Error,
     budget::{Held, Holder, Part},
@@ -33,6 +38,7 @@ use crate::{
 pub(super) struct Intake {
     part: Arc<Part>,
     timeout: Duration,
+    notices: Arc<Notices>,
 }
 
 /// What a request has of it. Travels with the request, so that it is given back when the request is
@@ -41,8 +47,12 @@ pub(super) struct Intake {
 pub(super) struct Share(Arc<Mutex<Option<Held>>>);
 
 impl Intake {
-    pub(super) fn new(part: Arc<Part>, timeout: Duration) -> Self {
-        Self { part, timeout }
+    pub(super) fn new(part: Arc<Part>, timeout: Duration, notices: Arc<Notices>) -> Self {
+        Self {
+            part,
+            timeout,
+            notices,
+        }
     }
 
     /// Counts a request's messages as they come in.
@@ -108,7 +118,11 @@ impl Metered {
         // the next.
         let kept = self.messages.declared();
         let begun = self.messages.pass(data)?;
-        self.share.set(&self.holder, kept + begun)
+        let counted = self.share.set(&self.holder, kept + begun);
+        if counted.is_err() {
+            self.intake.notices.happened(Notice::RequestRefused);
+        }
+        counted
     }
 
     /// Ready if the message that is awaited has not come in time.
@@ -119,7 +133,10 @@ impl Metered {
         };
         let time = self.intake.time_for(missing);
         let late = self.late.get_or_insert_with(|| Box::pin(sleep(time)));
-        late.as_mut().poll(cx).map(|()| status::request_stalled())
+        late.as_mut().poll(cx).map(|()| {
+            self.intake.notices.happened(Notice::RequestStalled);
+            status::request_stalled()
+        })
     }
 }
 

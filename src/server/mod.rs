@@ -109,6 +109,7 @@ impl Server {
         let intake = Intake::new(
             Arc::clone(self.broker.budget().part(Name::Requests)),
             self.options.request_timeout,
+            Arc::clone(&notices),
         );
         let tallies = Tallies::new();
         let calls = Arc::clone(&tallies.calls);
@@ -187,10 +188,15 @@ impl Server {
     ) -> Routes {
         let reads = Reads::new(
             self.broker.budget().part(Name::Reads),
-            notices,
+            Arc::clone(&notices),
             self.options.stalled_read,
         );
-        let log = LogService::new(Arc::clone(&self.broker), reads.clone(), stopping.clone());
+        let log = LogService::new(
+            Arc::clone(&self.broker),
+            reads.clone(),
+            notices,
+            stopping.clone(),
+        );
         let topics = TopicsService::new(Arc::clone(&self.broker));
         let entities = EntitiesService::new(Arc::clone(&self.broker), reads);
         let broker = BrokerService::new(

@@ -31,9 +31,15 @@ pub(super) enum Notice {
     CallRefused,
     /// A read was ended whose client did not take what it was sent.
     StalledReadEnded,
+    /// A request was refused because too many come in.
+    RequestRefused,
+    /// A request did not come in time.
+    RequestStalled,
+    /// A producer was refused because there are too many.
+    ProducerRefused,
 }
 
-const ALL: [Notice; 12] = [
+const ALL: [Notice; 15] = [
     Notice::TooManyConnections,
     Notice::IdleConnectionClosed,
     Notice::AcceptFailed,
@@ -46,6 +52,9 @@ const ALL: [Notice; 12] = [
     Notice::ProtocolError,
     Notice::CallRefused,
     Notice::StalledReadEnded,
+    Notice::RequestRefused,
+    Notice::RequestStalled,
+    Notice::ProducerRefused,
 ];
 
 impl Notice {
@@ -89,6 +98,16 @@ impl Notice {
             Self::StalledReadEnded => {
                 "reads ended: their clients had not taken what they were sent for long \
                 (reads.stalled), and others needed the memory (memory.reads_bytes)"
+            }
+            Self::RequestRefused => {
+                "requests refused: as many come in as the memory for them allows \
+                (memory.requests_bytes)"
+            }
+            Self::RequestStalled => {
+                "requests refused: the rest of them did not come in time (server.request_timeout)"
+            }
+            Self::ProducerRefused => {
+                "producers refused: there are as many as there may be, and none that is idle"
             }
         }
     }

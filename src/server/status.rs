@@ -291,9 +291,14 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
             ("actual_id", actual.to_string()),
         ],
         Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
-        Error::TooManyPartitions { existing, asked } => vec![
+        Error::TooManyPartitions {
+            existing,
+            asked,
+            most,
+        } => vec![
             ("existing", existing.to_string()),
             ("asked", asked.to_string()),
+            ("most", most.to_string()),
         ],
         Error::DeletedPartitionsRemain { remaining, asked } => vec![
             ("remaining", remaining.to_string()),

@@ -11,6 +11,16 @@ pub const MAX_PARTITIONS_PER_TOPIC: u32 = 10_000;
 /// a few hundred bytes of memory and one open file while it is written to.
 pub const MAX_PARTITIONS: usize = 20_000;
 
+/// What a partition counts with in the catalog's memory: about 530 bytes while nothing was appended
+/// to it, more with the places of its segments.
+pub const PARTITION_BYTES: usize = 1 << 10;
+
+/// What a producer counts with there, beside its name.
+pub const PRODUCER_BYTES: usize = 200;
+
+/// What a partition counts with there that a producer has appended to.
+pub const PRODUCER_SEQUENCE_BYTES: usize = 160;
+
 /// How long the creation of a topic waits for room that deleted ones are about to leave, in
 /// milliseconds.
 pub const PARTITIONS_WAIT_MS: u64 = 5_000;

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, future, pin::pin};
 
-use super::world::{create, now, open};
+use super::world::{create, env, now, open, options};
 use crate::{
-    broker::{Broker, Error, Read},
-    env::sim::SimDisk,
-    types::limits::{MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC},
+    broker::{Broker, Error, Options, Read},
+    budget::Name,
+    env::sim::{SimClock, SimDisk, SimRandom},
+    types::limits::{MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, PARTITION_BYTES, PRODUCER_BYTES},
 };
 
 /// A broker that is full: its topics are `t0`, `t1` and so on.
@@ -44,7 +45,11 @@ fn a_deleted_topic_counts_until_its_files_are_removed() {
     let existing = MAX_PARTITIONS;
     assert_eq!(
         refusal(&broker, 1),
-        Some(Error::TooManyPartitions { existing, asked: 1 })
+        Some(Error::TooManyPartitions {
+            existing,
+            asked: 1,
+            most: MAX_PARTITIONS,
+        })
     );
     delete(&broker, "t0");
     assert_eq!(refusal(&broker, 1), Some(remaining(1)));
@@ -108,4 +113,37 @@ fn a_creation_that_was_taken_back_leaves_its_room() {
         broker.shared.partition_count.get(),
         MAX_PARTITIONS - MAX_PARTITIONS_PER_TOPIC as usize
     );
+}
+
+#[test]
+fn partitions_and_producers_count_as_memory_of_the_catalog_until_they_are_gone() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::new(1_700_000_000_000));
+    let memory = options().memory.with(Name::Catalog, 30 * PARTITION_BYTES);
+    let options = Options {
+        memory,
+        ..options()
+    };
+    let random = SimRandom::new(1);
+    let broker = Broker::open_stepped(env(&disk, &clock, &random), options).expect("nothing fails");
+    let used = || broker.budget().part(Name::Catalog).used();
+    let create = |name: &str| broker.create_topic(name, 20, &BTreeMap::new()).map(drop);
+    assert_eq!(create("t"), Ok(()));
+    broker.commit_all();
+    assert_eq!(used(), 20 * PARTITION_BYTES);
+    assert_eq!(
+        create("u"),
+        Err(Error::TooManyPartitions {
+            existing: 20,
+            asked: 20,
+            most: 20,
+        })
+    );
+    drop(broker.open_producer("four", None).expect("there is room"));
+    broker.commit_all();
+    assert_eq!(used(), 20 * PARTITION_BYTES + PRODUCER_BYTES + 4);
+    drop(broker.delete_topic("t").expect("it is there"));
+    broker.commit_all();
+    broker.keep_house(true);
+    broker.keep_house(true);
+    assert_eq!(used(), PRODUCER_BYTES + 4);
 }

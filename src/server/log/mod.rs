@@ -14,12 +14,13 @@ use self::{append::AppendAnswers, read::ReadAnswers};
 use super::{
     answers::{Elsewhere, respond},
     blocking::blocking,
+    notices::{Notice, Notices},
     peer,
     reads::Reads,
     stop::Stopping,
 };
 use crate::{
-    broker::Broker,
+    broker::{Broker, Error},
     proto::{
         AppendResponse, ListOffsetsRequest, ListOffsetsResponse, OpenProducerRequest,
         OpenProducerResponse, Producer, ReadRequest,
@@ -31,14 +32,21 @@ use crate::{
 pub(super) struct LogService {
     broker: Arc<Broker>,
     reads: Reads,
+    notices: Arc<Notices>,
     stopping: Stopping,
 }
 
 impl LogService {
-    pub(super) fn new(broker: Arc<Broker>, reads: Reads, stopping: Stopping) -> Self {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        reads: Reads,
+        notices: Arc<Notices>,
+        stopping: Stopping,
+    ) -> Self {
         Self {
             broker,
             reads,
+            notices,
             stopping,
         }
     }
@@ -83,7 +91,11 @@ impl Log for LogService {
         let holder = peer::producers(request.extensions());
         let name = request.into_inner().name;
         let opened = self.broker.open_producer(&name, holder.as_deref())?;
-        let producer = opened.await?;
+        let producer = opened.await.inspect_err(|error| {
+            if matches!(error, Error::TooManyProducers) {
+                self.notices.happened(Notice::ProducerRefused);
+            }
+        })?;
         let producer = Producer {
             id: producer.id.0,
             epoch: producer.epoch,

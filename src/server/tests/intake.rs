@@ -60,7 +60,11 @@ impl http_body::Body for Pieces {
 
 /// An intake of so many bytes, of which three quarters are open, and one connection gets half of those.
 fn intake(bytes: usize) -> Intake {
-    Intake::new(Arc::new(Part::new(Name::Requests, bytes)), TIMEOUT)
+    Intake::new(
+        Arc::new(Part::new(Name::Requests, bytes)),
+        TIMEOUT,
+        Arc::default(),
+    )
 }
 
 fn request(
@@ -199,7 +203,11 @@ async fn a_request_is_refused_by_the_length_that_it_declares_before_its_bytes_co
 #[tokio::test]
 async fn unfinished_requests_of_one_connection_leave_room_to_others() {
     let budget = Budget::new(&Sizes::default().with(Name::Requests, 1_400));
-    let intake = Intake::new(Arc::clone(budget.part(Name::Requests)), TIMEOUT);
+    let intake = Intake::new(
+        Arc::clone(budget.part(Name::Requests)),
+        TIMEOUT,
+        Arc::default(),
+    );
     let of = |peer: &Peer, len| {
         let body = Body::new(Pieces([message(len)[..5].to_vec()].into()));
         let mut request = Request::builder().uri(APPEND).body(body).unwrap();
@@ -244,7 +252,7 @@ impl http_body::Body for Stalled {
 async fn a_request_that_does_not_come_in_time_is_refused_and_its_room_free() {
     let budget = Budget::new(&Sizes::default());
     let part = budget.part(Name::Requests);
-    let intake = Intake::new(Arc::clone(part), Duration::ZERO);
+    let intake = Intake::new(Arc::clone(part), Duration::ZERO, Arc::default());
     for begun in [0, 3, 5, 1_000] {
         let piece = message(10_000)[..begun].to_vec();
         let body = Body::new(Stalled(Some(piece).filter(|piece| !piece.is_empty())));
@@ -273,7 +281,11 @@ fn a_large_request_has_more_time() {
 
 #[tokio::test]
 async fn a_stream_may_wait_for_its_next_request_as_long_as_it_likes() {
-    let intake = Intake::new(Arc::new(Part::new(Name::Requests, 1_000)), Duration::ZERO);
+    let intake = Intake::new(
+        Arc::new(Part::new(Name::Requests, 1_000)),
+        Duration::ZERO,
+        Arc::default(),
+    );
     let body = Body::new(Stalled(Some(message(20))));
     let mut stream = intake.meter(Request::builder().uri(APPEND_STREAM).body(body).unwrap());
     assert_eq!(next(&mut stream).await.unwrap().unwrap(), 25);

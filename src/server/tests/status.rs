@@ -81,6 +81,7 @@ fn of_topics() -> Vec<Error> {
         Error::TooManyPartitions {
             existing: 1,
             asked: 2,
+            most: 20_000,
         },
         Error::DeletedPartitionsRemain {
             remaining: 3,
