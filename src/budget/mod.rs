@@ -207,6 +207,12 @@ impl Holder {
         &self.part
     }
 
+    /// Whether so much is within the holder's share at the moment.
+    pub(crate) fn may_take(&self, bytes: usize) -> bool {
+        let used = self.part.used().saturating_add(bytes);
+        used <= self.part.bound && self.part.is_within_share(self.has() + bytes, used)
+    }
+
     /// Takes memory within the holder's share.
     pub(crate) fn take(&self, bytes: usize) -> Result<Held, Short> {
         self.grow(bytes).map(|()| self.held(bytes))

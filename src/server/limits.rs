@@ -62,6 +62,17 @@ pub(super) const HEADER_ENTRY_BYTES: usize = 128;
 /// connections have their turn.
 pub(super) const TURN_BYTES: usize = 256 << 10;
 
+/// The same where the client has nearly all calls that it may have open: a few small calls, so that
+/// few are refused and the rest wait in the client's socket.
+pub(super) const FEW_BYTES: usize = 1 << 10;
+
+/// For how long a connection is not read while its client has all calls open that it may have: they
+/// may end, and if none does, more are refused.
+pub(super) const FULL_TIME: Duration = Duration::from_millis(20);
+
+/// How many calls of a connection there has to be room for that much is read at a time.
+pub(super) const CALLS_IN_TURN: usize = MAX_STREAMS as usize;
+
 /// What small frames may cost while they wait to be taken out of h2, which counts 256 bytes for
 /// each less what it holds. They wait for a turn at most, whose last read may bring as much as the
 /// largest frame; the smallest frame that holds a byte has ten. So this is never used up.
@@ -178,7 +189,7 @@ pub(super) const PIECE_BYTES: usize = 128 << 10;
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Least number of reads that make a message at once.
-pub(super) const MIN_TURNS: usize = 8;
+pub(super) const MIN_TURNS: usize = 2;
 
 /// Pause after which a read that found no memory looks again.
 pub(super) const ROOM_PAUSE: Duration = Duration::from_millis(20);

@@ -148,6 +148,9 @@ struct Connection<'a, IO, S> {
     calls: JoinSet<()>,
     active: Active,
     keep_alive: KeepAlive,
+    /// The client has all calls open that it may have: how many those were, and until when nothing is
+    /// read of it.
+    full: Option<(usize, Pin<Box<Sleep>>)>,
     stopped: Stopped,
     place: Place,
     /// Resolves when another connection is to have the place.
@@ -189,6 +192,7 @@ where
             calls: JoinSet::new(),
             active: Active::default(),
             keep_alive: KeepAlive::new(pings),
+            full: None,
             stopped,
             place,
             wanted,
@@ -199,7 +203,8 @@ where
 
     /// One turn; ready when the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        self.traffic.begin_turn();
+        let bytes = self.turn_bytes(cx);
+        self.traffic.begin_turn(bytes);
         if self.draining.is_none() && self.is_told_to_end(cx) {
             self.http2.graceful_shutdown();
             for feed in &mut self.feeds {
@@ -216,6 +221,9 @@ where
         }
         self.feeds.retain_mut(|feed| feed.pass_on(cx));
         while let Poll::Ready(Some(_)) = self.calls.poll_join_next(cx) {}
+        if bytes > 0 && self.traffic.turn_is_over() {
+            cx.waker().wake_by_ref();
+        }
         self.look_for_calls();
         self.resize_window(cx);
         if self.keep_alive.poll(cx, &self.traffic).is_ready() {
@@ -223,6 +231,36 @@ where
             return Poll::Ready(Ok(()));
         }
         self.poll_stalled(cx).map(Ok)
+    }
+
+    /// How many bytes may be read in this turn. None for a moment while the client has all calls open
+    /// that it may have: a call that waits in its socket costs less than one that is refused.
+    fn turn_bytes(&mut self, cx: &mut Context<'_>) -> usize {
+        let calls = &self.peer.calls;
+        if calls.may_take(limits::CALLS_IN_TURN * limits::CALL_BYTES) {
+            self.full = None;
+            return limits::TURN_BYTES;
+        }
+        let open = self.calls.len();
+        let has_room = calls.may_take(limits::CALL_BYTES);
+        let Some((before, waited)) = &mut self.full else {
+            if !has_room && open > 0 {
+                let mut waited = Box::pin(sleep(limits::FULL_TIME));
+                // It wakes this task later.
+                if waited.as_mut().poll(cx).is_pending() {
+                    self.full = Some((open, waited));
+                    return 0;
+                }
+            }
+            return limits::FEW_BYTES;
+        };
+        // Some at a time, so that one that comes does not take the room of one that has ended.
+        let some_ended = has_room && open <= *before - before.div_ceil(8);
+        if some_ended || waited.as_mut().poll(cx).is_ready() {
+            self.full = None;
+            return limits::FEW_BYTES;
+        }
+        0
     }
 
     fn is_told_to_end(&mut self, cx: &mut Context<'_>) -> bool {

@@ -13,12 +13,13 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::server::limits::TURN_BYTES;
+use crate::server::limits::FEW_BYTES;
 
 /// What has passed on a connection, for the task that serves it.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    read_in_turn: AtomicUsize,
+    /// How many bytes may still be read in this turn.
+    left_in_turn: AtomicUsize,
     has_read: AtomicBool,
     read: AtomicUsize,
     written: AtomicUsize,
@@ -28,9 +29,9 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Lets as many bytes be read as a turn may bring.
-    pub(super) fn begin_turn(&self) {
-        self.read_in_turn.store(0, Relaxed);
+    /// Lets so many bytes be read in this turn.
+    pub(super) fn begin_turn(&self, bytes: usize) {
+        self.left_in_turn.store(bytes, Relaxed);
     }
 
     /// Whether anything was read since this was last asked.
@@ -71,12 +72,18 @@ impl Traffic {
         self.has_progressed.swap(false, Relaxed) || written > read
     }
 
-    fn turn_is_over(&self) -> bool {
-        self.read_in_turn.load(Relaxed) >= TURN_BYTES
+    /// Whether all was read that this turn lets be read.
+    pub(super) fn turn_is_over(&self) -> bool {
+        self.left_in_turn() == 0
+    }
+
+    fn left_in_turn(&self) -> usize {
+        self.left_in_turn.load(Relaxed)
     }
 
     fn read(&self, bytes: usize) {
-        self.read_in_turn.fetch_add(bytes, Relaxed);
+        let left = self.left_in_turn().saturating_sub(bytes);
+        self.left_in_turn.store(left, Relaxed);
         self.has_read.store(true, Relaxed);
         self.read.fetch_add(bytes, Relaxed);
     }
@@ -117,12 +124,18 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
             buf.put_slice(&self.opening.split_to(len));
             return Poll::Ready(Ok(()));
         }
-        if self.traffic.turn_is_over() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        match self.traffic.left_in_turn() {
+            // The next turn begins when whoever has ended this one says so.
+            0 => return Poll::Pending,
+            few @ 1..=FEW_BYTES => {
+                let mut bytes = [0; FEW_BYTES];
+                let mut some = ReadBuf::new(&mut bytes[..few.min(buf.remaining())]);
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut some))?;
+                buf.put_slice(some.filled());
+            }
+            _ => ready!(Pin::new(&mut self.io).poll_read(cx, buf))?,
+        }
         self.traffic.read(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
