@@ -83,6 +83,11 @@ impl Broker {
 }
 
 impl KeyReader {
+    /// The bytes of memory that the reader holds on to.
+    pub(crate) fn memory(&self) -> usize {
+        self.key.len()
+    }
+
     /// The entity's version when the read began.
     pub(crate) fn latest(&self) -> Version {
         self.latest

@@ -17,7 +17,8 @@ use crate::{
 pub(super) fn request(request: ReadKeyRequest) -> ReadKey {
     ReadKey {
         topic: request.topic,
-        key: request.key,
+        // The read keeps it, and not the request that it came in.
+        key: Bytes::copy_from_slice(&request.key),
         from: Version(request.from_version),
         backward: request.backward,
         max_records: request.max_records,
@@ -74,7 +75,7 @@ impl Source for KeyAnswers {
     }
 
     fn memory(&self) -> usize {
-        0
+        self.reader.memory()
     }
 
     fn let_go(&mut self) {}

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
-use http::{HeaderValue, Request, Response, header::HeaderName, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, header::HeaderName, request::Parts};
 use http_body::{Body as _, Frame};
 use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
@@ -22,10 +22,10 @@ use tracing::debug;
 use super::sending;
 use crate::{
     broker::Error,
-    budget::Held,
+    budget::{Held, Holder},
     server::{
         answers::Answers,
-        limits::{CALL_BYTES, HEADER_ENTRY_BYTES, RETRY_AFTER_MS},
+        limits::{CALL_BYTES, HEADER_ENTRY_BYTES, PIECE_BYTES, RETRY_AFTER_MS, SMALL_PIECE_BYTES},
     },
 };
 
@@ -89,15 +89,20 @@ pub(super) fn refuse(respond: &mut SendResponse<Bytes>) {
     respond.send_response(refused, true).ok();
 }
 
+/// Calls whose answer tells what was stored.
+const APPENDS: &str = "/taffrail.v1.Log/Append";
+
 /// Answers a call, unless its client cancels it before.
 pub(super) async fn answer<S>(
     service: S,
     request: Request<Body>,
     mut respond: SendResponse<Bytes>,
     (active, _held): (Entered, Held),
+    unsent: Holder,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
+    let is_append = request.uri().path().starts_with(APPENDS);
     let mut response = pin!(service.oneshot(request));
     let response = poll_fn(|cx| {
         if respond.poll_reset(cx).is_ready() {
@@ -106,7 +111,15 @@ pub(super) async fn answer<S>(
         response.as_mut().poll(cx).map(Some)
     });
     let sent = match response.await {
-        Some(Ok(response)) => send(response, &mut respond, &active).await,
+        Some(Ok(response)) => {
+            let no_room = match is_append {
+                true => Error::OutcomeUnknown,
+                false => Error::Overloaded {
+                    retry_after_ms: RETRY_AFTER_MS,
+                },
+            };
+            send(response, &mut respond, &active, (&unsent, no_room)).await
+        }
         None => Ok(()),
     };
     if let Err(error) = sent {
@@ -118,6 +131,7 @@ async fn send(
     response: Response<Body>,
     respond: &mut SendResponse<Bytes>,
     active: &Entered,
+    (unsent, no_room): (&Holder, Error),
 ) -> Result<(), h2::Error> {
     let (mut parts, mut body) = response.into_parts();
     let answers: Option<Answers> = parts.extensions.remove();
@@ -134,11 +148,13 @@ async fn send(
     while let Some(frame) = next(&mut body, &mut stream).await? {
         match frame.into_data() {
             Ok(data) => {
-                if !data.is_empty() {
-                    let _waiting = active.wait();
-                    room(&mut stream).await?;
-                }
-                stream.send_data(data, false)?;
+                // A small one is a part of what an open call costs.
+                let held = (data.len() > SMALL_PIECE_BYTES).then(|| unsent.take(data.len()));
+                let Ok(_held) = held.transpose() else {
+                    return end(&mut stream, no_room);
+                };
+                let _waiting = active.wait();
+                send_data(&mut stream, data).await?;
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
@@ -148,6 +164,30 @@ async fn send(
         }
     }
     stream.send_data(Bytes::new(), true)
+}
+
+/// Ends an answer that there is no memory to keep until its client reads it.
+fn end(stream: &mut SendStream<Bytes>, error: Error) -> Result<(), h2::Error> {
+    let mut trailers = HeaderMap::new();
+    if Status::from(error).add_header(&mut trailers).is_err() {
+        stream.send_reset(Reason::INTERNAL_ERROR);
+        return Ok(());
+    }
+    stream.send_trailers(trailers)
+}
+
+/// Sends this as the client takes it. A small answer goes to h2 as a whole, a large one in pieces.
+async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+    while data.len() > SMALL_PIECE_BYTES {
+        room(stream, data.len().min(PIECE_BYTES)).await?;
+        let piece = data.split_to(stream.capacity().min(data.len()));
+        stream.send_data(piece, false)?;
+    }
+    if !data.is_empty() {
+        room(stream, 1).await?;
+        stream.send_data(data, false)?;
+    }
+    Ok(())
 }
 
 /// The next frame of an answer; an error if the client has cancelled the call.
@@ -169,10 +209,10 @@ async fn next(
     .await
 }
 
-/// Waits until the client takes more. One byte is asked for: h2 keeps the rest of what is sent, and
-/// no call that waits holds on to room that another could use.
-async fn room(stream: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
-    stream.reserve_capacity(1);
+/// Waits until the client takes more; so many bytes are asked for. Where that is one, h2 keeps the
+/// rest of what is sent, and no call that waits holds on to room that another could use.
+async fn room(stream: &mut SendStream<Bytes>, bytes: usize) -> Result<(), h2::Error> {
+    stream.reserve_capacity(bytes);
     poll_fn(|cx| -> Poll<Result<(), h2::Error>> {
         if let Poll::Ready(reason) = stream.poll_reset(cx)? {
             return Poll::Ready(Err(reason.into()));

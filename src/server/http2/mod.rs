@@ -315,8 +315,10 @@ where
         let service = self.service.clone();
         // Counted from here on, so that no call is overlooked that has not had its first turn.
         let active = self.active.enter();
+        let unsent = self.peer.reads.clone();
+        let open = (active, held);
         self.calls
-            .spawn(answer(service, request, respond, (active, held)));
+            .spawn(answer(service, request, respond, open, unsent));
     }
 
     /// Ready if the connection is to end and all that is left of it waits for a client that neither

@@ -29,7 +29,12 @@ pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
         follow: request.follow,
         max_records: request.max_records,
         filter: Filter {
-            keys: filter.keys,
+            // The read keeps them, and not the request that they came in.
+            keys: filter
+                .keys
+                .iter()
+                .map(|key| Bytes::copy_from_slice(key))
+                .collect(),
             types: filter.types,
         },
     })
