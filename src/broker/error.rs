@@ -123,7 +123,7 @@ pub(crate) enum Error {
     UnknownErasure { id: u64 },
     #[error("the append has no records; send at least one")]
     EmptyAppend,
-    #[error("the append has {count} {what}, at most {limit} are allowed; split it")]
+    #[error("the request has {count} {what}, at most {limit} are allowed; split it")]
     RequestTooLarge {
         what: &'static str,
         count: usize,

@@ -41,9 +41,10 @@ impl PartitionCount {
         }))
     }
 
-    /// How many there may be: the memory of two thirds of the catalog, the rest is for producers.
+    /// How many there may be: as many as the catalog's memory is enough for. Producers have bounds of
+    /// their own, so that a start with less memory forgets none.
     pub(super) fn most(&self) -> usize {
-        MAX_PARTITIONS.min(self.0.catalog.bound() / 3 * 2 / PARTITION_BYTES)
+        MAX_PARTITIONS.min(self.0.catalog.bound() / PARTITION_BYTES)
     }
 
     /// Counts this many more, if that does not make them too many.

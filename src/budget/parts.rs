@@ -38,13 +38,13 @@ pub(crate) struct Sizes {
 /// The sizes that some parts have been given, in the order of [`Name`].
 pub(crate) type Given = [Option<usize>; Name::ALL.len()];
 
-/// What parts have been given leaves too little for another.
+/// What parts have been given leaves too little for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLittle {
-    /// The part for which too little is left.
-    pub(crate) part: Name,
     /// What is left for all parts that have been given nothing.
     pub(crate) rest: usize,
+    /// What they need at least.
+    pub(crate) needed: usize,
 }
 
 impl Name {
@@ -100,8 +100,8 @@ impl Name {
                 "Calls that are open, with their headers. Beyond, calls are refused as OVERLOADED."
             }
             Self::Catalog => {
-                "Topics, partitions and producers, deleted topics until they are gone. Beyond, \
-                 none are made."
+                "Topics and partitions, deleted ones until they are gone, and producers, which have \
+                 bounds of their own. Beyond, no topics are made."
             }
         }
     }
@@ -122,7 +122,8 @@ impl Name {
         match self {
             Self::Requests => 48 * MIB,
             Self::Appends => 64 * MIB,
-            Self::KeyIndex | Self::Reads | Self::Windows | Self::Calls | Self::Catalog => 16 * MIB,
+            Self::Catalog => 20 * MIB,
+            Self::KeyIndex | Self::Reads | Self::Windows | Self::Calls => 16 * MIB,
         }
     }
 }
@@ -151,24 +152,31 @@ impl Sizes {
 
     /// Divides so much, of which some parts have been given a size: the others share the rest.
     pub(crate) fn divide(bytes: usize, given: &Given) -> Result<Self, TooLittle> {
+        let mut sizes = *given;
         let rest = bytes.saturating_sub(given.iter().flatten().sum());
-        let shares = Name::ALL
-            .into_iter()
-            .filter(|name| given[*name as usize].is_none());
-        let shares = shares.map(Name::share).sum::<usize>().max(1);
-        let sizes =
-            Name::ALL.map(|name| given[name as usize].unwrap_or(rest / shares * name.share()));
-        let too_little = Name::ALL.into_iter().find(|name| {
-            let is_given = given[*name as usize].is_some();
-            !is_given && sizes[*name as usize] < name.min_bytes()
-        });
-        match too_little {
-            Some(part) => Err(TooLittle { part, rest }),
-            None if sizes.iter().sum::<usize>() > bytes => Err(TooLittle {
-                part: Name::Requests,
-                rest,
-            }),
-            None => Ok(Self::new(sizes)),
+        let open = |sizes: &Given| {
+            let open = Name::ALL
+                .into_iter()
+                .filter(|name| sizes[*name as usize].is_none());
+            open.collect::<Vec<Name>>()
+        };
+        let needed = open(given).into_iter().map(Name::min_bytes).sum();
+        if rest < needed || given.iter().flatten().sum::<usize>() > bytes {
+            return Err(TooLittle { rest, needed });
+        }
+        // One whose share is too little gets its least, and the others share what is left then.
+        loop {
+            let parts = open(&sizes);
+            let rest = bytes - sizes.iter().flatten().sum::<usize>();
+            let shares = parts.iter().map(|name| name.share()).sum::<usize>().max(1);
+            let share = |name: Name| rest / shares * name.share();
+            match parts.iter().find(|name| share(**name) < name.min_bytes()) {
+                Some(name) => sizes[*name as usize] = Some(name.min_bytes()),
+                None => {
+                    let all = |name: Name| sizes[name as usize].unwrap_or_else(|| share(name));
+                    return Ok(Self::new(Name::ALL.map(all)));
+                }
+            }
         }
     }
 

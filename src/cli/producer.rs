@@ -76,6 +76,10 @@ async fn forget(client: &Client, named: &str, yes: bool, json: bool) -> Result<(
 
 /// The producer of a name; if there is none, that of an id.
 async fn find(client: &Client, named: &str) -> Result<KnownProducer, Failure> {
+    if named.is_empty() {
+        let what = "a producer without a name is named by its id, not by an empty name";
+        return Err(Failure::Usage(what.to_owned()));
+    }
     if let Some(known) = client.producer_named(named).await? {
         return Ok(known);
     }

@@ -18,9 +18,8 @@ use crate::{
     broker::{Broker, Error},
     budget,
     config::{self, Config, Descriptors},
-    env::{Env, FileSystem, memory_bytes, raise_open_files_limit},
+    env::{Env, FileSystem, memory_bytes, raise_open_files_limit, read_all},
     server::{self, AdminSocket, Server},
-    storage::files::read_file,
 };
 
 /// Most threads that wait for files at a time, beside those that do not. Each has a stack of 2 MiB,
@@ -29,7 +28,7 @@ const READING_THREADS: usize = 32;
 
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     let env = Env::system();
-    let loaded = load(flags, &*env.files)?;
+    let loaded = load(flags)?;
     let mut config = loaded.config;
     logging::start(&config)?;
     for variable in loaded.unknown_variables {
@@ -103,12 +102,8 @@ fn mebibytes(bytes: usize) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-fn load(flags: &ServeFlags, files: &dyn FileSystem) -> Result<config::Loaded, Failure> {
-    let file = flags
-        .config
-        .as_deref()
-        .map(|path| read_config(files, path))
-        .transpose()?;
+fn load(flags: &ServeFlags) -> Result<config::Loaded, Failure> {
+    let file = flags.config.as_deref().map(read_config).transpose()?;
     let file = file
         .as_ref()
         .map(|(name, text)| (name.as_str(), text.as_str()));
@@ -126,13 +121,15 @@ fn load(flags: &ServeFlags, files: &dyn FileSystem) -> Result<config::Loaded, Fa
     Ok(Config::load(file, config::variables(), &given)?)
 }
 
-fn read_config(files: &dyn FileSystem, path: &Path) -> Result<(String, String), Failure> {
+fn read_config(path: &Path) -> Result<(String, String), Failure> {
     let name = path.display().to_string();
     let problem = |problem: &str| {
         Failure::Unusable(format!("cannot read the configuration {name}: {problem}"))
     };
-    let bytes = read_file(files, path).map_err(|error| problem(&error.source.to_string()))?;
-    let bytes = bytes.ok_or_else(|| problem("there is no such file"))?;
+    let bytes = read_all(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => problem("there is no such file"),
+        _ => problem(&error.to_string()),
+    })?;
     let text = String::from_utf8(bytes).map_err(|_| problem("it is not UTF-8"))?;
     Ok((name, text))
 }

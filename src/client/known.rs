@@ -61,6 +61,10 @@ impl Client {
     ///
     /// That the broker is not available.
     pub async fn producer_named(&self, name: &str) -> Result<Option<KnownProducer>, Error> {
+        // An empty name asks for all.
+        if name.is_empty() {
+            return Ok(None);
+        }
         let request = proto::ListProducersRequest {
             name: name.to_owned(),
             ..proto::ListProducersRequest::default()

@@ -24,13 +24,13 @@ pub(crate) enum Error {
         address: std::net::IpAddr,
     },
     #[error(
-        "memory.bytes is {whole} bytes, and the parts of it that have a size of their own leave {rest}: too little for \
-         memory.{part}_bytes and others; give them less, or raise memory.bytes"
+        "memory.bytes is {whole} bytes, of which {rest} are left for the parts without a size of their own; they need \
+         at least {needed}: set less for the others, or raise memory.bytes"
     )]
     MemoryTooSmall {
         whole: usize,
         rest: usize,
-        part: &'static str,
+        needed: usize,
     },
 }
 

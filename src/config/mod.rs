@@ -137,7 +137,7 @@ impl Config {
             open_segments: self.open_segments,
             open_files: self.open_files.min(self.open_segments),
             producer_idle: Duration::from_millis(self.producer_idle_ms),
-            producer_room: broker::ProducerRoom::within(self.memory.of(budget::Name::Catalog) / 3),
+            producer_room: broker::ProducerRoom::MOST,
             erasure_deadline: Duration::from_millis(self.erasure_deadline_ms),
             clock: broker::ClockRule {
                 jump: Duration::from_millis(self.clock_jump_ms),
@@ -154,10 +154,10 @@ impl Config {
             .unwrap_or_else(|| budget::default_bytes(machine.unwrap_or_default()));
         let divided = Sizes::divide(whole, &self.memory_parts);
         self.memory =
-            divided.map_err(|budget::TooLittle { part, rest }| Error::MemoryTooSmall {
+            divided.map_err(|budget::TooLittle { rest, needed }| Error::MemoryTooSmall {
                 whole,
                 rest,
-                part: part.as_str(),
+                needed,
             })?;
         Ok(&self.memory)
     }

@@ -1,4 +1,4 @@
-//! How much memory there is for this process.
+//! What is asked of the machine and not of a disk: how much memory there is, and what a pipe holds.
 
 #![expect(
     clippy::disallowed_methods,
@@ -63,4 +63,9 @@ pub(super) fn limit_files(groups: &str) -> Vec<String> {
         }
     }
     files
+}
+
+/// Everything that there is to read at a path, which may be a pipe, whose length nobody knows.
+pub(crate) fn read_all(path: &Path) -> std::io::Result<Vec<u8>> {
+    fs::read(path)
 }

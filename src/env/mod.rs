@@ -53,7 +53,7 @@ pub(crate) use descriptors::raise_open_files_limit;
 pub(crate) use disk::drop_from_cache;
 pub(crate) use errno::{has_no_locks, has_no_maps, is_out_of_resources, is_unreadable};
 #[cfg(feature = "cli")]
-pub(crate) use machine::memory_bytes;
+pub(crate) use machine::{memory_bytes, read_all};
 pub(crate) use process::Process;
 #[cfg(feature = "cli")]
 pub(crate) use system::ask_to_stop;

@@ -103,17 +103,6 @@ impl Room {
         name_bytes: MAX_PRODUCER_NAMES_BYTES,
     };
 
-    /// What there is of so much memory: an eighth for names, a quarter for producers, the rest for
-    /// sequences.
-    pub(crate) fn within(bytes: usize) -> Self {
-        let eighth = bytes / 8;
-        Self {
-            producers: MAX_PRODUCERS.min(2 * eighth / PRODUCER_BYTES),
-            sequences: MAX_PRODUCER_SEQUENCES.min(5 * eighth / PRODUCER_SEQUENCE_BYTES),
-            name_bytes: MAX_PRODUCER_NAMES_BYTES.min(eighth),
-        }
-    }
-
     /// How much memory it takes, in bytes.
     pub(crate) fn bytes(self) -> usize {
         self.producers * PRODUCER_BYTES + self.sequences * PRODUCER_SEQUENCE_BYTES + self.name_bytes

@@ -195,7 +195,8 @@ impl Shared {
         if to.0 > partition.partition().checkpointed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let run = self.write_run(partition, frozen.from()..to, frozen.rows())?;
+        let counts = (frozen.len_rows(), frozen.len_subjects());
+        let run = self.write_run(partition, frozen.from()..to, counts, frozen.rows())?;
         let (path, bytes, subjects) = (run.path().display(), run.bytes(), frozen.len_subjects());
         tracing::debug!(%path, bytes, subjects, "a key table was written");
         self.change_files(partition, |keys, files| {
@@ -315,7 +316,11 @@ impl Shared {
             let run = if covered.is_empty() {
                 None
             } else {
-                Some(Arc::new(self.write_run(partition, covered, read.rows)?))
+                let hashes = read.rows.chunk_by(|one, other| one.hash == other.hash);
+                let counts = (read.rows.len(), hashes.count());
+                Some(Arc::new(
+                    self.write_run(partition, covered, counts, read.rows)?,
+                ))
             };
             self.change_files(partition, |_, files| {
                 let behind = read.hole.as_ref().map(|hole| hole.offsets.end);
@@ -388,7 +393,8 @@ impl Shared {
         &self,
         partition: &PartitionRef,
         range: Range<Offset>,
-        rows: Vec<Row>,
+        (expected_rows, expected_hashes): (usize, usize),
+        rows: impl IntoIterator<Item = Row>,
     ) -> Result<Run, FileError> {
         let content = Content {
             identity: Identity {
@@ -398,8 +404,8 @@ impl Shared {
             fingerprint: partition.topic.hasher.fingerprint(),
             from: range.start,
             to: range.end,
-            expected_rows: rows.len() as u64,
-            expected_hashes: rows.chunk_by(|one, other| one.hash == other.hash).count() as u64,
+            expected_rows: expected_rows as u64,
+            expected_hashes: expected_hashes as u64,
         };
         let dir = lock(&partition.partition().log).dir();
         crate::storage::files::ensure_dir(&*self.env.files, &self.dir.topic(partition.topic.id))?;

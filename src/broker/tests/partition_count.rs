@@ -118,7 +118,7 @@ fn a_creation_that_was_taken_back_leaves_its_room() {
 #[test]
 fn partitions_and_producers_count_as_memory_of_the_catalog_until_they_are_gone() {
     let (disk, clock) = (SimDisk::new(1), SimClock::new(1_700_000_000_000));
-    let memory = options().memory.with(Name::Catalog, 30 * PARTITION_BYTES);
+    let memory = options().memory.with(Name::Catalog, 20 * PARTITION_BYTES);
     let options = Options {
         memory,
         ..options()

@@ -111,3 +111,28 @@ fn fewer_holders_have_larger_basic_shares() {
     assert_eq!(basic(&sizes.for_holders(1_000)), 1);
     assert_eq!(basic(&sizes), 0);
 }
+
+#[test]
+fn what_parts_are_given_leaves_the_others_their_least_or_is_refused() {
+    let mib = |bytes: usize| bytes << 20;
+    let mut given = super::Given::default();
+    given[Name::KeyIndex as usize] = Some(mib(128));
+    let sizes = Sizes::divide(mib(335), &given).unwrap();
+    assert!(sizes.whole() <= mib(335));
+    assert_eq!(sizes.of(Name::KeyIndex), mib(128));
+    for name in Name::ALL {
+        assert!(sizes.of(name) >= name.min_bytes(), "{name:?}: {sizes:?}");
+    }
+    given[Name::Windows as usize] = Some(mib(80));
+    assert_eq!(
+        Sizes::divide(mib(320), &given),
+        Err(super::TooLittle {
+            rest: mib(320 - 128 - 80),
+            needed: mib(48 + 64 + 2 * 16 + 20),
+        })
+    );
+    assert_eq!(
+        Sizes::divide(mib(512), &super::Given::default()),
+        Ok(Sizes::of_whole(mib(512)))
+    );
+}

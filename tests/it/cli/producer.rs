@@ -84,6 +84,8 @@ async fn a_producer_that_is_forgotten_is_refused_and_what_it_sends_again_is_not_
     let said = text(&broker.succeed(&["producer", "forget", &unnamed], b""));
     assert_eq!(said, format!("forgot producer {unnamed}\n"));
     assert_eq!(known(&broker).len(), 1);
+    let empty = broker.run(&["producer", "forget", ""]);
+    assert_fails(&empty, 2, &["by its id, not by an empty name"]);
     for missing in [&*unnamed, "nobody"] {
         let failed = broker.run(&["producer", "forget", missing]);
         assert_fails(&failed, 4, &[missing, "taffrail producer list"]);
