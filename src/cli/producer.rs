@@ -59,7 +59,8 @@ async fn forget(client: &Client, named: &str, yes: bool, json: bool) -> Result<(
     let known = find(client, named).await?;
     tokio::task::block_in_place(|| {
         let what = format!("forget producer {}", shown(&known));
-        let consequence = "What it sends from then on is refused, also what is stored already.";
+        let consequence =
+            "Everything it sends from then on is refused, even repeats of stored batches.";
         question::confirm(yes, &what, consequence)
     })?;
     let forgotten = client.forget_producer(known.id).await?;

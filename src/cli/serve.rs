@@ -186,7 +186,7 @@ fn listen_to_administrators(files: Arc<dyn FileSystem>, data_dir: &Path) -> Opti
     let path = AdminSocket::path(data_dir);
     match AdminSocket::listen(files, data_dir) {
         Ok(admin) => {
-            info!("administrators are listened to on unix:{}", path.display());
+            info!("administrators can connect at unix:{}", path.display());
             Some(admin)
         }
         Err(error) => {

@@ -51,11 +51,10 @@ fn memory(page: &mut String) {
     let share = |name| number(budget.part(name).basic());
     writeln!(
         page,
-        "\nOne rule divides a part among connections and reads: three quarters of it are open, and \
-         whoever has some of them may have at most as much as is left for all others; the last \
-         quarter is kept for those who have little. Of 320 MiB there is room for {connections} \
-         connections, and each of them always finds room for {} bytes of requests and {} bytes of \
-         calls, whatever others have.",
+        "\nOne rule divides a part among connections and reads: three quarters are shared, and nobody \
+         may hold more of them than is still free; the last quarter is for those who hold little. \
+         320 MiB are enough for {connections} connections, and each of them always finds room for {} \
+         bytes of requests and {} bytes of calls, whatever others hold.",
         share(Name::Requests),
         share(Name::Calls)
     )
@@ -154,7 +153,7 @@ fn page() -> String {
          set. What the process takes beside it is at most 64 MiB or 15 %.\n\n",
     );
     memory(&mut page);
-    page.push_str("\n## Sizes\n\nMore is refused, with the size and the limit.\n\n");
+    page.push_str("\n## Sizes\n\nMore is refused, and the message says what is allowed.\n\n");
     sizes(&mut page);
     page.push_str("\n## Counts\n\n");
     counts(&mut page);
