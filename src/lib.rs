@@ -6,6 +6,15 @@
 //!
 //! The broker itself is here too, for the binary: `ARCHITECTURE.md` is its map.
 
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what only the command line uses is looked at where it is built"
+    )
+)]
+
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod broker;
 #[cfg(any(feature = "cli", feature = "testing"))]
