@@ -1,10 +1,10 @@
 //! Room for appends: how many may be under way to the journal at a time, and how much memory may be
 //! used by what is not in segments yet.
 //!
-//! Who waits is let in by *fair queueing*: every client's requests form a [`Flow`], and each request
-//! gets the place that it would have if all flows were served side by side, a byte of each in turn.
-//! So a small request of one client does not wait for all large ones of another, and within a flow
-//! the order is kept.
+//! Requests that wait are let in by *fair queueing*: every client's requests form a [`Flow`],
+//! and each request gets the place that it would have if all flows were served side by side, a
+//! byte of each in turn. So a small request of one client does not wait for all large ones of
+//! another, and within a flow the order is kept.
 
 use std::{
     collections::BTreeMap,
@@ -59,7 +59,7 @@ struct Waiting {
     admitted: oneshot::Sender<Admission>,
 }
 
-/// One who waits. Its place is given up with it.
+/// A request that waits. Dropping it gives its place up.
 struct InQueue {
     room: Arc<Room>,
     place: Place,

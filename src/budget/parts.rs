@@ -185,6 +185,7 @@ impl Sizes {
     }
 
     /// With another size of one part.
+    #[cfg(feature = "testing")]
     pub(crate) fn with(mut self, name: Name, bytes: usize) -> Self {
         self.bytes[name as usize] = bytes;
         self

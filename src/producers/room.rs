@@ -4,8 +4,8 @@
 //! connection may hold of each kind of room says the rule of the budget, [`budget::over_share`]; one
 //! of each it may always.
 //!
-//! Where that is not enough, or there is none left, producers are forgotten: first those of whom no
-//! batch is known, which loses nothing, then those that have been idle the longest. One that did
+//! Where that is not enough, or there is none left, producers are forgotten: first those without a
+//! known batch, which loses nothing, then those that have been idle the longest. One that did
 //! something within [`IN_USE`] is only forgotten if no connection holds it, and nobody else is left.
 //! What a forgotten producer sends again is refused, never stored a second time.
 //!

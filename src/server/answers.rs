@@ -1,7 +1,7 @@
 //! Answers that are made while they are sent.
 //!
 //! tonic encodes what a service's stream gives it, keeps the buffer for the next message, and knows
-//! nothing of who takes it. Records are sent past it: the service answers with an empty stream, and
+//! nothing of its reader. Records are sent past it: the service answers with an empty stream, and
 //! with the [`Source`] of the messages among the response's extensions, where the connection
 //! (`http2/sending.rs`) finds it.
 

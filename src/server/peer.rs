@@ -15,7 +15,6 @@ use crate::{
 
 /// What one connection has of the parts that all connections share. Travels with every request of
 /// it; clones are the same connection.
-#[allow(dead_code, reason = "the parts that are to come use it")]
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// Requests that come in.
@@ -32,7 +31,7 @@ pub(super) struct Peer {
     pub(super) appends: Flow,
     /// The producers that it uses.
     pub(super) producers: Option<Arc<ProducerHolder>>,
-    counted: Option<Arc<Counted>>,
+    _counted: Option<Arc<Counted>>,
 }
 
 impl Peer {
@@ -45,7 +44,7 @@ impl Peer {
             read_places: Arc::default(),
             appends: Flow::default(),
             producers,
-            counted: None,
+            _counted: None,
         }
     }
 }
@@ -77,7 +76,7 @@ impl Peers {
     pub(super) fn connected(&self) -> Peer {
         let producers = self.broker.as_ref().map(|broker| broker.producer_holder());
         Peer {
-            counted: Some(Arc::new(self.tally.count())),
+            _counted: Some(Arc::new(self.tally.count())),
             ..Peer::new(&self.budget, producers)
         }
     }

@@ -227,7 +227,7 @@ impl World {
         }
     }
 
-    /// Forgets whom the planned instance says, none of whom may be in use.
+    /// Forgets the producers that the planned instance names; none may be in use.
     fn make_room(&mut self, needed: Room, holder: HolderId, asking: Option<ProducerId>) -> bool {
         let Ok(forgotten) = self.planned.make_room(needed, Some(holder), asking) else {
             self.made_room[1] += 1;
