@@ -19,6 +19,8 @@
 mod broker;
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod budget;
+#[cfg(any(feature = "cli", feature = "testing"))]
+mod catalog;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -27,8 +29,6 @@ pub mod client;
 mod config;
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod env;
-#[cfg(any(feature = "cli", feature = "testing"))]
-mod producers;
 pub mod proto;
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod server;

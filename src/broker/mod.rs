@@ -59,7 +59,7 @@ use std::{
 
 use tokio::sync::watch;
 
-pub(crate) use crate::producers::Room as ProducerRoom;
+pub(crate) use crate::catalog::producers::Room as ProducerRoom;
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
 pub(crate) use clock::{ClockReading, Rule as ClockRule};
 pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};
@@ -78,8 +78,8 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
     budget::{Budget, Sizes},
+    catalog::producers::Producers,
     env::{Clock, Env},
-    producers::Producers,
     storage::{data_dir::DataDir, journal, log::OpenSegments},
     types::{Offset, PartitionId, TopicId},
 };

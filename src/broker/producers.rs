@@ -9,7 +9,7 @@ use std::{
 use super::{Broker, Error, Pending, Shared, lock};
 use crate::{
     budget::Name,
-    producers::{HolderId, Known, Listed, Opened, Producers, Refused, Room},
+    catalog::producers::{HolderId, Known, Listed, Opened, Producers, Refused, Room},
     storage::format::{change::Change, checkpoint, entry::Item, frame},
     types::{PartitionId, ProducerId, limits},
 };
@@ -82,7 +82,7 @@ impl Broker {
     }
 
     /// Opens a producer. A name keeps its id and gets the next epoch; without one it is new. Where
-    /// there is no room for another one, some are forgotten: see `producers/room.rs`.
+    /// there is no room for another one, some are forgotten: see `catalog/producers/room.rs`.
     pub(crate) fn open_producer(
         &self,
         name: &str,

@@ -7,15 +7,14 @@ use crate::source::{
 };
 
 /// Every layer and its rank.
-const RANKS: [(&str, u32); 14] = [
+const RANKS: [(&str, u32); 13] = [
     ("types", 0),
     ("budget", 1),
     ("env", 1),
     ("metrics", 1),
     ("proto", 1),
     ("storage", 2),
-    ("groups", 2),
-    ("producers", 2),
+    ("catalog", 2),
     ("broker", 3),
     ("server", 4),
     ("client", 4),
@@ -30,7 +29,7 @@ const NARROWED: [(&str, &[&str]); 1] = [("client", &["types", "proto"])];
 
 /// Layers in which nothing waits and nothing runs beside: the caller decides on which thread, and a
 /// simulation calls everything from one.
-const SYNCHRONOUS: [&str; 6] = ["types", "env", "metrics", "storage", "groups", "producers"];
+const SYNCHRONOUS: [&str; 5] = ["types", "env", "metrics", "storage", "catalog"];
 
 fn rank(layer: &str) -> Option<u32> {
     RANKS
@@ -208,7 +207,7 @@ use super::server;
 const A: &str = \"crate::server\";
 use crate::{
     env,
-    groups::Group,
+    catalog::Catalog,
 };
 ";
     let found = |path| lines_found(uses_of_unseen_layers(&SourceFile::new(path, text)));

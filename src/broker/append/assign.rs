@@ -22,7 +22,7 @@ use crate::{
         pending::pending,
         state::{Next, PartitionRef},
     },
-    producers::{Decision, Producers},
+    catalog::producers::{Decision, Producers},
     storage::{
         format::{
             entry::{self, Item},

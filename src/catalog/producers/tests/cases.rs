@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{P0, P1, TOPIC, id, opened, without_idleness};
 use crate::{
-    producers::{Decision, Opened, Producers, Refused, Room},
+    catalog::producers::{Decision, Opened, Producers, Refused, Room},
     types::{ProducerId, TopicId},
 };
 

@@ -2,7 +2,7 @@
 
 use super::{P0, TOPIC, id};
 use crate::{
-    producers::{Decision, Opened, Producers, Refused},
+    catalog::producers::{Decision, Opened, Producers, Refused},
     types::{
         PartitionId,
         limits::{MAX_PRODUCER_SEQUENCES, MAX_PRODUCERS},

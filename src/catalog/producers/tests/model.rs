@@ -11,7 +11,7 @@ use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::Te
 
 use super::without_idleness;
 use crate::{
-    producers::{Decision, HolderId, Opened, Producers, Refused, Room, room::IN_USE},
+    catalog::producers::{Decision, HolderId, Opened, Producers, Refused, Room, room::IN_USE},
     types::{PartitionId, ProducerId, TopicId},
 };
 
@@ -195,7 +195,7 @@ struct World {
     /// How many facts are durable.
     durable: usize,
     /// The checkpoint, and how many facts are in it.
-    checkpoint: (usize, Vec<crate::producers::Known>),
+    checkpoint: (usize, Vec<crate::catalog::producers::Known>),
     /// Every producer there ever was.
     ids: Vec<ProducerId>,
     decisions: [usize; 3],

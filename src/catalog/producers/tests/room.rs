@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{P0, TOPIC, id};
 use crate::{
-    producers::{Decision, HolderId, Producers, Refused, Room, room::IN_USE},
+    catalog::producers::{Decision, HolderId, Producers, Refused, Room, room::IN_USE},
     types::{PartitionId, ProducerId, TopicId},
 };
 
