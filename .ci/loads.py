@@ -307,6 +307,17 @@ async def wide_appends(address, counts, topics, partitions, size):
     await repeat(await connect(address), counts, APPEND, wide_appends_of(topics, partitions, size), 2)
 
 
+async def tiny_records(address, counts, topic, records, keyed, connections, calls):
+    """As many records as a request may have, with nothing in them, or a key that nothing else has."""
+    if keyed:
+        some = [record_pb2.Record(key=at.to_bytes(3, "big")) for at in range(records)]
+    else:
+        some = [record_pb2.Record()] * records
+    body = encode(log_pb2.AppendRequest(batches=[log_pb2.AppendBatch(topic=topic, records=some)]))
+    held = await open_connections(address, connections)
+    await asyncio.gather(*(repeat(connection, counts, APPEND, [body], calls) for connection in held))
+
+
 async def open_calls(address, counts, connections, calls):
     """Calls that are begun and go no further; one that ends is begun anew."""
     held = await open_connections(address, connections)
@@ -414,6 +425,7 @@ LOADS = {
         producer_partitions,
         topics,
         wide_appends,
+        tiny_records,
         open_calls,
         resets,
         turned_away,

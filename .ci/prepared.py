@@ -9,6 +9,7 @@ LOAD_SECONDS = 7
 # Of a topic, and of all; the polite client has one more.
 MANY_PARTITIONS, ALL_PARTITIONS = 9_990, 19_980
 MOST_BATCHES = 1_000
+MOST_RECORDS = 262_144
 # How many connections say hello and nothing further, in a comparison.
 IDLE_CONNECTIONS = 990
 
@@ -123,6 +124,14 @@ def prepare_tiny_batches(client):
     return {"topics": ["tiny"], "partitions": 1_000, "size": 0}
 
 
+def prepare_tiny_records(keyed):
+    def prepare(client):
+        client.create("tiny", 100)
+        return {"topic": "tiny", "records": MOST_RECORDS, "keyed": keyed, "connections": 40, "calls": 8}
+
+    return prepare
+
+
 def prepare_overload(size):
     def prepare(client):
         client.create("overloaded", max_record_bytes=2 * MIB)
@@ -144,7 +153,8 @@ class Load:
     operator: bool = False
     # Whether the log has to say something of it.
     told: bool = False
-    # What the broker has to know from then on, in bytes: up to 100,000 producers, and 500,000 partitions of theirs.
+    # What the broker has to know from then on, in bytes: up to 100,000 producers, and 500,000 partitions of theirs; or
+    # of the newest keys, up to half of the part for them.
     keeps: int = 0
 
 
@@ -165,6 +175,8 @@ LOADS = {
     "resets": Load("resets", prepare_nothing(connections=4)),
     "turned-away": Load("turned-away", prepare_nothing(connections=1_000, knocking=8), operator=True, told=True),
     "tiny-batches": Load("wide-appends", prepare_tiny_batches),
+    "tiny-records": Load("tiny-records", prepare_tiny_records(keyed=False)),
+    "tiny-keyed-records": Load("tiny-records", prepare_tiny_records(keyed=True), keeps=24 * MIB),
     # Last, because it takes long to remove what it has left.
     "wide-appends": Load("wide-appends", prepare_wide_appends(1_000), seconds=14),
 }
