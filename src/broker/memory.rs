@@ -20,7 +20,7 @@ use super::Error;
 use crate::{
     budget::Part,
     storage::log::Charge,
-    types::limits::{MAX_BYTES_UNDER_WAY, PRICE_OF_BATCH, PRICE_OF_REQUEST},
+    types::limits::{MAX_BYTES_UNDER_WAY, PRICE_OF_BATCH, PRICE_OF_RECORD, PRICE_OF_REQUEST},
 };
 
 /// Counts the memory of appends.
@@ -70,6 +70,14 @@ struct InQueue {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flow(Arc<AtomicU64>);
 
+/// What a request brings that takes memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) bytes: usize,
+    pub(crate) batches: usize,
+    pub(crate) records: usize,
+}
+
 /// Leave to append. Its bytes count as used until the frames are in segments.
 pub(crate) struct Admission {
     memory: Used,
@@ -96,14 +104,9 @@ impl Memory {
         }))
     }
 
-    /// Waits until there is room for a request of so many bytes in so many batches.
-    pub(super) async fn admit(
-        &self,
-        flow: &Flow,
-        bytes: usize,
-        batches: usize,
-    ) -> Result<Admission, Error> {
-        let price = self.price(bytes, batches);
+    /// Waits until there is room for a request.
+    pub(super) async fn admit(&self, flow: &Flow, load: Load) -> Result<Admission, Error> {
+        let price = load.price().min(self.0.part.bound());
         let mut waiting = {
             let mut state = self.0.lock();
             if state.closed {
@@ -121,12 +124,6 @@ impl Memory {
             .map_err(|_| Error::ShuttingDown)
     }
 
-    /// Half as much again for what the broker adds to records, and never more than there is.
-    fn price(&self, bytes: usize, batches: usize) -> usize {
-        let price = bytes + bytes / 2 + batches * PRICE_OF_BATCH + PRICE_OF_REQUEST;
-        price.min(self.0.part.bound())
-    }
-
     /// Whether so much is used that frames should be moved into segments: a quarter.
     pub(super) fn is_pressed(&self) -> bool {
         self.0.part.used() > self.0.part.bound() / 4
@@ -139,6 +136,15 @@ impl Memory {
         let refused = std::mem::take(&mut state.waiting);
         drop(state);
         drop(refused);
+    }
+}
+
+impl Load {
+    /// What it costs, in bytes. Half of the bytes again: they are there twice while the frames are
+    /// put together.
+    fn price(self) -> usize {
+        let pieces = self.batches * PRICE_OF_BATCH + self.records * PRICE_OF_RECORD;
+        self.bytes + self.bytes / 2 + pieces + PRICE_OF_REQUEST
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) use entities::{KeyReader, Latest, LatestReader, ReadKey};
 pub(crate) use erasure::{ErasedEntity, Erasure};
 pub(crate) use error::{Error, Kind};
 pub(crate) use fetched::Filter;
-pub(crate) use memory::{Admission, Flow};
+pub(crate) use memory::{Admission, Flow, Load};
 pub(crate) use offsets::FoundOffset;
 pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;

@@ -94,6 +94,26 @@ impl ReceivedBatch {
         batch.records = runs.joined();
         Ok(batch)
     }
+
+    /// How many records an encoded `AppendBatch` has; of one that cannot be decoded, how many come
+    /// before what is wrong.
+    #[must_use]
+    pub fn count_records(encoded: &[u8]) -> usize {
+        let mut fields = Fields { encoded, at: 0 };
+        let mut records = 0;
+        while fields.at < encoded.len() {
+            let is_record = match fields.tag() {
+                Ok((field, LENGTH_DELIMITED)) => fields.bytes().map(|_| field == RECORDS_FIELD),
+                Ok((_, VARINT)) => fields.varint().map(|_| false),
+                _ => return records,
+            };
+            let Ok(is_record) = is_record else {
+                return records;
+            };
+            records += usize::from(is_record);
+        }
+        records
+    }
 }
 
 /// Runs of records as they lie in the message, nearly always one.

@@ -12,7 +12,7 @@ use std::sync::{Arc, atomic::Ordering};
 use bytes::Bytes;
 
 use super::{
-    Admission, Broker, Condition, Error, Expected, Flow, Pending, Producer, ProducerHolder,
+    Admission, Broker, Condition, Error, Expected, Flow, Load, Pending, Producer, ProducerHolder,
     Reading, state::Topic, topics::Meant,
 };
 use crate::{
@@ -130,20 +130,14 @@ impl Span {
 }
 
 impl Broker {
-    /// Waits until there is room for a request of so many bytes in so many batches, and it is the
-    /// turn of its flow.
-    pub(crate) async fn admit(
-        &self,
-        flow: &Flow,
-        bytes: usize,
-        batches: usize,
-    ) -> Result<Admission, Error> {
+    /// Waits until there is room for a request, and it is the turn of its flow.
+    pub(crate) async fn admit(&self, flow: &Flow, load: Load) -> Result<Admission, Error> {
         self.shared.check_room()?;
         if self.shared.memory.is_pressed() {
             self.shared.housekeeping.ring();
         }
         self.shared.wait_for_key_memory().await?;
-        self.shared.memory.admit(flow, bytes, batches).await
+        self.shared.memory.admit(flow, load).await
     }
 
     /// Checks an append, gives its records their offsets and versions, and queues it for the

@@ -4,10 +4,13 @@ use std::{future::Future, pin::Pin};
 
 use super::world::{env, now, options};
 use crate::{
-    broker::{Admission, Broker, Error, Flow, Options},
+    broker::{Admission, Broker, Error, Flow, Load, Options},
     budget::Name,
     env::sim::{SimClock, SimDisk, SimRandom},
-    types::limits::{MAX_BYTES_UNDER_WAY, PRICE_OF_BATCH, PRICE_OF_REQUEST},
+    types::limits::{
+        MAX_BYTES_UNDER_WAY, MAX_RECORDS_PER_APPEND, PRICE_OF_BATCH, PRICE_OF_RECORD,
+        PRICE_OF_REQUEST,
+    },
 };
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Admission, Error>> + 'a>>;
@@ -27,11 +30,16 @@ fn broker(appends: usize) -> Broker {
 
 /// The bytes of a request that takes so much memory.
 fn bytes_of(memory: usize) -> usize {
-    (memory - PRICE_OF_BATCH - PRICE_OF_REQUEST) / 3 * 2
+    (memory - PRICE_OF_RECORD - PRICE_OF_BATCH - PRICE_OF_REQUEST) / 3 * 2
 }
 
 fn ask<'a>(broker: &'a Broker, flow: &'a Flow, bytes: usize) -> Waiting<'a> {
-    Box::pin(broker.admit(flow, bytes, 1))
+    let load = Load {
+        bytes,
+        batches: 1,
+        records: 1,
+    };
+    Box::pin(broker.admit(flow, load))
 }
 
 fn is_in(waiting: &mut Waiting<'_>) -> Option<Admission> {
@@ -89,4 +97,28 @@ fn appends_wait_when_so_many_bytes_are_on_their_way_and_memory_is_left() {
     drop(second);
     assert!(is_in(&mut third).is_some());
     drop(first);
+}
+
+#[test]
+fn a_request_of_very_many_tiny_records_counts_with_what_they_become() {
+    let broker = broker(4 * MAX_BYTES_UNDER_WAY);
+    let tiny = Load {
+        // Each is its tag and its length.
+        bytes: 2 * MAX_RECORDS_PER_APPEND,
+        batches: 1,
+        records: MAX_RECORDS_PER_APPEND,
+    };
+    let flow = Flow::default();
+    let ask_for_tiny = || -> Waiting<'_> { Box::pin(broker.admit(&flow, tiny)) };
+    let first = is_in(&mut ask_for_tiny()).expect("nothing is under way");
+    let used = broker.budget().part(Name::Appends).used();
+    // The broker's fields of a record take up to 37 bytes, and its length may get longer.
+    assert!(used >= 40 * MAX_RECORDS_PER_APPEND, "{used} bytes");
+    let mut second = ask_for_tiny();
+    assert!(
+        is_in(&mut second).is_none(),
+        "that is as much as may be under way"
+    );
+    drop(first);
+    assert!(is_in(&mut second).is_some());
 }

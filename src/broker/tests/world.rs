@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 use crate::{
     broker::{
-        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Flow, Latest, OpenError,
-        Options, Pending, Read, Step,
+        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Flow, Latest, Load,
+        OpenError, Options, Pending, Read, Step,
     },
     budget::{Name, Sizes},
     env::{
@@ -57,7 +57,12 @@ pub(super) fn open(disk: &SimDisk, seed: u64) -> Result<Broker, OpenError> {
 impl Broker {
     /// Waits until there is room for a request of one batch, as a client with nothing else.
     pub(super) async fn admit_alone(&self, bytes: usize) -> Result<Admission, Error> {
-        self.admit(&Flow::default(), bytes, 1).await
+        let load = Load {
+            bytes,
+            batches: 1,
+            records: 1,
+        };
+        self.admit(&Flow::default(), load).await
     }
 }
 

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Append, AppendBatch, Appended, Broker, Error, Flow, Pending, Producer, ProducerHolder,
-        Reading,
+        Append, AppendBatch, Appended, Broker, Error, Flow, Load, Pending, Producer,
+        ProducerHolder, Reading,
     },
     proto::{
         self, AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest,
@@ -39,10 +39,18 @@ pub(in crate::server) async fn take(
     holder: Option<Arc<ProducerHolder>>,
     request: AppendRequest,
 ) -> Result<Pending<Appended>, Error> {
-    let bytes = request.batches.iter().map(Bytes::len).sum::<usize>()
-        + conditions::bytes(&request.conditions);
-    // Taken apart only then: a thousand small batches take many times their bytes.
-    let admission = broker.admit(flow, bytes, request.batches.len()).await?;
+    let batches = &request.batches;
+    let load = Load {
+        bytes: batches.iter().map(Bytes::len).sum::<usize>()
+            + conditions::bytes(&request.conditions),
+        batches: batches.len(),
+        records: batches
+            .iter()
+            .map(|batch| ReceivedBatch::count_records(batch))
+            .sum(),
+    };
+    // Taken apart only then: small batches and records take many times their bytes.
+    let admission = broker.admit(flow, load).await?;
     let append = Append {
         batches: request
             .batches

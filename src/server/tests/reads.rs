@@ -25,7 +25,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
-    broker::{Append, AppendBatch, Broker, DIRECTLY, Flow, Options},
+    broker::{Append, AppendBatch, Broker, DIRECTLY, Flow, Load, Options},
     budget::{Name, Part, Sizes},
     env::{
         Env,
@@ -104,7 +104,12 @@ impl World {
             batches: vec![batch],
             ..Append::default()
         };
-        let admission = self.broker.admit(&Flow::default(), bytes, 1).await;
+        let load = Load {
+            bytes,
+            batches: 1,
+            records: 1,
+        };
+        let admission = self.broker.admit(&Flow::default(), load).await;
         let admission = admission.expect("nothing fails");
         let pending = self.broker.append_reading(append, admission, DIRECTLY);
         pending.expect("it is good").await.expect("nothing fails");
