@@ -76,7 +76,8 @@ fn divide_descriptors(config: &mut Config, limit: u64) {
 
 /// Divides the memory, and says how.
 fn divide_memory(config: &mut Config) -> Result<(), Failure> {
-    let sizes = config.divide_memory(memory_bytes())?;
+    let machine = memory_bytes();
+    let sizes = *config.divide_memory(machine)?;
     let parts: Vec<String> = budget::Name::ALL
         .iter()
         .map(|part| format!("{} {}", part.as_str(), mebibytes(sizes.of(*part))))
@@ -87,6 +88,9 @@ fn divide_memory(config: &mut Config) -> Result<(), Failure> {
         parts.join(", ")
     );
     let windows = sizes.of(budget::Name::Windows);
+    for remark in config.remarks_on_memory(machine) {
+        warn!("{remark}");
+    }
     let (wanted, most) = (config.connections(), server::most_connections(windows));
     if most < wanted {
         warn!(

@@ -162,6 +162,29 @@ impl Config {
         Ok(&self.memory)
     }
 
+    /// What the person who set the memory may not have meant.
+    pub(crate) fn remarks_on_memory(&self, machine: Option<u64>) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let whole = self.memory.whole() as u64;
+        if let Some(machine) = machine.filter(|machine| whole > machine / 4 * 3) {
+            remarks.push(format!(
+                "memory.bytes is {whole}, and this machine or container has {machine} bytes: the \
+                 system may end this process for want of memory; give it more, or set less"
+            ));
+        }
+        let is_given = |name: budget::Name| self.memory_parts[name as usize].is_some();
+        let is_whole_given = self.memory_bytes.is_some();
+        if is_whole_given && is_given(budget::Name::KeyIndex) && !is_given(budget::Name::Appends) {
+            remarks.push(format!(
+                "memory.bytes is the memory of all parts, and was once the room for appends beside \
+                 memory.key_index_bytes; {} bytes of it are for appends now: set \
+                 memory.appends_bytes to say how many",
+                self.memory.of(budget::Name::Appends)
+            ));
+        }
+        remarks
+    }
+
     /// The descriptors that it could use.
     pub(crate) fn descriptors(&self) -> Descriptors {
         Descriptors {

@@ -255,3 +255,28 @@ fn a_log_level_is_one_that_there_is_everywhere_in_it() {
         "{in_file}"
     );
 }
+
+#[test]
+fn a_memory_that_may_be_meant_otherwise_is_remarked_on() {
+    let remarks = |file: &str, machine| {
+        let mut config = load(file).expect("it is right");
+        config.divide_memory(Some(machine)).expect("it is enough");
+        config.remarks_on_memory(Some(machine)).join("\n")
+    };
+    let gib = 1 << 30;
+    let once = "[memory]\nbytes = '512MiB'\nkey_index_bytes = '128MiB'";
+    assert!(remarks(once, 8 * gib).contains("set memory.appends_bytes"));
+    let now = "[memory]\nbytes = '512MiB'\nkey_index_bytes = '128MiB'\nappends_bytes = '128MiB'";
+    for (right, machine) in [
+        (now, 8 * gib),
+        ("", 8 * gib),
+        ("[memory]\nbytes = '3GiB'", 4 * gib),
+    ] {
+        assert_eq!(remarks(right, machine), "");
+    }
+    for too_much in ["[memory]\nbytes = '4GiB'", "[memory]\nbytes = '3100MiB'"] {
+        let remark = remarks(too_much, 4 * gib);
+        assert!(remark.contains("has 4294967296 bytes"), "{remark}");
+    }
+    assert!(remarks("", 256 << 20).contains("memory.bytes is 335544320"));
+}
