@@ -9,8 +9,11 @@ use std::{
 use super::{Broker, Error, Pending, Shared, lock};
 use crate::{
     budget::Name,
-    catalog::producers::{HolderId, Known, Listed, Opened, Producers, Refused, Room},
-    storage::format::{change::Change, checkpoint, entry::Item, frame},
+    catalog::{
+        Change,
+        producers::{HolderId, Known, Listed, Opened, Producers, Refused, Room},
+    },
+    storage::format::{checkpoint, entry::Item, frame},
     types::{PartitionId, ProducerId, limits},
 };
 

@@ -19,9 +19,10 @@ use super::{
     partition_count::Counted,
 };
 use crate::{
+    catalog::Change,
     storage::{
         files::FileError,
-        format::{change::Change, checkpoint},
+        format::checkpoint,
         journal::FirstOffsets,
         keys::hash::KeyHasher,
         log::{Identity, Log, Writer},

@@ -14,7 +14,8 @@ use super::{
     state::{PartitionRef, Topic},
 };
 use crate::{
-    storage::format::{change::Change, entry::Item},
+    catalog::Change,
+    storage::format::entry::Item,
     types::{Offset, PartitionId, SettingError, TopicId, TopicName, TopicSettings, limits},
 };
 

@@ -16,10 +16,8 @@ use crate::{
         lock,
         state::{Next, PartitionRef},
     },
-    storage::{
-        format::checkpoint::KnownErasure,
-        keys::{hash::KeyHash, table::Subject},
-    },
+    catalog::KnownErasure,
+    storage::keys::{hash::KeyHash, table::Subject},
     types::{Offset, Version},
 };
 

@@ -4,9 +4,10 @@ use std::sync::{Arc, PoisonError};
 
 use crate::{
     broker::state::Partition,
+    catalog::{Erasure, Token},
     storage::{
         format::{
-            erasure::{Erasure, Token, erase_in, erased_element},
+            erasure::{erase_in, erased_element},
             frame::Frame,
         },
         keys::hash::KeyHasher,

@@ -37,14 +37,10 @@ use super::{
     state::PartitionRef,
 };
 use crate::{
+    catalog::{self, Change, KnownErasure, Token},
     storage::{
         files::FileError,
-        format::{
-            change::Change,
-            checkpoint::KnownErasure,
-            entry::Item,
-            erasure::{self, Token, key_sha256},
-        },
+        format::{entry::Item, erasure::key_sha256},
     },
     types::{Offset, TopicId, Version, limits},
 };
@@ -107,7 +103,7 @@ impl Broker {
         loop {
             let mut next = [lock(&partition.partition().next)];
             if let Some(through) = last.version(&mut next) {
-                let erasure = erasure::Erasure {
+                let erasure = catalog::Erasure {
                     id: shared.env.random.next_u64(),
                     partition: partition.partition().id,
                     token: Token::new(hash.0, shared.env.random.next_u64(), key),
@@ -135,7 +131,7 @@ impl Shared {
     fn queue_erasure(
         &self,
         partition: &PartitionRef,
-        erasure: erasure::Erasure,
+        erasure: catalog::Erasure,
         key: &[u8],
     ) -> Result<Pending<Erasure>, Error> {
         let topic = partition.topic.id;
@@ -186,7 +182,7 @@ impl Shared {
     }
 
     /// Applies a durable erasure: from now on readers are shown nothing of it.
-    pub(super) fn apply_erasure(&self, topic: TopicId, erasure: &erasure::Erasure) {
+    pub(super) fn apply_erasure(&self, topic: TopicId, erasure: &catalog::Erasure) {
         let found = self
             .topics()
             .find_by_id(topic)
@@ -240,7 +236,7 @@ impl Shared {
     }
 
     /// The erasures of a topic that are not complete.
-    pub(super) fn waiting_erasures(&self, topic: TopicId) -> Vec<erasure::Erasure> {
+    pub(super) fn waiting_erasures(&self, topic: TopicId) -> Vec<catalog::Erasure> {
         let erasures = lock(&self.erasures);
         erasures
             .waiting()

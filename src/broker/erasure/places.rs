@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
     broker::{Error, Shared, lock, state::PartitionRef},
-    storage::{format::erasure::Erasure, keys::hash::KeyHash},
+    catalog::Erasure,
+    storage::keys::hash::KeyHash,
     types::{Offset, Version},
 };
 

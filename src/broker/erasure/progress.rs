@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::Erasures;
 use crate::{
     broker::{Shared, Shortage, lock, state::PartitionRef},
-    storage::{files::FileError, format::erasure::Erasure},
+    catalog::Erasure,
+    storage::files::FileError,
 };
 
 /// How long an erasure that could not be completed waits until it is tried again.

@@ -18,13 +18,10 @@ use std::collections::BTreeSet;
 use super::{Masks, progress::Problem};
 use crate::{
     broker::{Broker, Shared, Shortage, keys::Freeze, lock, state::PartitionRef},
+    catalog::{Change, Erasure, Token},
     storage::{
         fault::Meaning,
         files::{Action, FileError, remove_tree},
-        format::{
-            change::Change,
-            erasure::{Erasure, Token},
-        },
         keys::{
             hash::KeyHash,
             retired::{Identity, Retired},

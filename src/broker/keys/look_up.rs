@@ -12,8 +12,9 @@ use crate::{
         AppendedRange, Error, Producer, Shared, lock,
         state::{Next, PartitionRef},
     },
+    catalog::Token,
     storage::{
-        format::{erasure::Token, key_run::Row},
+        format::key_run::Row,
         keys::{
             Damaged, Unread,
             hash::KeyHash,

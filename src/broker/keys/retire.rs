@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     broker::{Shared, lock, state::PartitionRef},
+    catalog::Token,
     storage::{
         fault::Meaning,
         files::{FileError, ensure_dir},
@@ -270,7 +271,7 @@ impl Gathered {
         let entities =
             entities.map(|((hash, key), version)| (hash, version, Identity::Entity { key }));
         let erased = self.erased.into_iter().map(|(token, version)| {
-            let hash = KeyHash(crate::storage::format::erasure::Token(token).hash());
+            let hash = KeyHash(Token(token).hash());
             (hash, version, Identity::Erased { token })
         });
         let mut facts: Vec<Retired> = entities

@@ -16,10 +16,11 @@ use crate::{
         state::{PartitionRef, Topic},
     },
     budget::Name,
+    catalog::Token,
     storage::{
         fault::Meaning,
         files::FileError,
-        format::{erasure::Token, frame::Frame, key_run::Row},
+        format::{frame::Frame, key_run::Row},
         keys::{
             hash::KeyHasher,
             merge,

@@ -1,4 +1,4 @@
-//! What a journal entry says, as opposed to the frames it carries.
+//! What a journal entry says, as opposed to the frames it carries: a change of the catalog.
 //!
 //! ```text
 //!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete
@@ -12,49 +12,11 @@
 //! settings: u32 count, then (string name, string value) of each
 //! ```
 
-use super::{
-    erasure::Erasure,
-    fields::{Fields, put_count, put_string},
+use super::fields::{Fields, put_count, put_string};
+use crate::{
+    catalog::{Change, Erasure},
+    types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
 };
-use crate::types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
-
-/// A durable fact about topics, producers and entities.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// There is a new topic.
-    Create {
-        topic: TopicId,
-        seed: u64,
-        name: TopicName,
-        partitions: u32,
-        settings: TopicSettings,
-    },
-    /// A topic and its records are gone.
-    Delete { topic: TopicId },
-    /// A topic has these settings now.
-    Alter {
-        topic: TopicId,
-        settings: TopicSettings,
-    },
-    /// A partition's log starts here, if it did not start further on already.
-    Trim {
-        topic: TopicId,
-        partition: PartitionId,
-        before: Offset,
-    },
-    /// A producer has this epoch now; an earlier one appends no more.
-    OpenProducer {
-        producer: ProducerId,
-        epoch: u32,
-        name: String,
-    },
-    /// A producer is not known any more.
-    ForgetProducer { producer: ProducerId },
-    /// An entity's records are erased for every reader; their bytes are to be removed.
-    Erase { topic: TopicId, erasure: Erasure },
-    /// The bytes are removed.
-    ErasureComplete { id: u64 },
-}
 
 impl Change {
     pub(crate) fn encode(&self) -> Vec<u8> {

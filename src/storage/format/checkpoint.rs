@@ -24,11 +24,14 @@ use super::{
     VERSION,
     change::{put_settings, take_settings},
     crc32,
-    erasure::{ERASURE_BYTES, Erasure},
+    erasure::ERASURE_BYTES,
     fields::{Fields, put_count, put_string},
     identity::Identity,
 };
-use crate::types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
+use crate::{
+    catalog::{Erasure, KnownErasure},
+    types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
+};
 
 const MAGIC: [u8; 8] = *b"TFRLCHKP";
 const NO_SEGMENT: u64 = u64::MAX;
@@ -89,14 +92,6 @@ pub(crate) struct Producer {
     pub(crate) name: String,
     /// The sequence of its next batch, by topic and partition.
     pub(crate) next: Vec<(TopicId, PartitionId, u64)>,
-}
-
-/// An erasure at the checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KnownErasure {
-    pub(crate) topic: TopicId,
-    pub(crate) complete: bool,
-    pub(crate) erasure: Erasure,
 }
 
 /// A topic at the checkpoint.

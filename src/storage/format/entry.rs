@@ -31,7 +31,8 @@
 
 use bytes::Bytes;
 
-use super::{VERSION, change::Change, crc32, fields::Fields, frame, frame::Frame};
+use super::{VERSION, crc32, fields::Fields, frame, frame::Frame};
+use crate::catalog::Change;
 
 /// Entries written at once start at multiples of this.
 pub(crate) const BLOCK_BYTES: u64 = 4096;

@@ -20,19 +20,15 @@ use super::{
     fields::Fields,
     frame::{Frame, HEADER_BYTES},
 };
-use crate::types::{Offset, PartitionId, RecordView, Records, Version};
+use crate::{
+    catalog::{Erasure, Token},
+    types::{Offset, PartitionId, RecordView, Records, Version},
+};
 
 /// How many bytes an encoded erasure takes.
 pub(super) const ERASURE_BYTES: usize = 68;
 
-/// What stands for the key of an erased entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Token(pub(crate) [u8; Token::BYTES]);
-
 impl Token {
-    /// The size of a token.
-    pub(crate) const BYTES: usize = 32;
-
     /// The token of a key with this hash.
     pub(crate) fn new(hash: u64, salt: u64, key: &[u8]) -> Self {
         let mut token = [0; Self::BYTES];
@@ -69,20 +65,6 @@ fn digest(salt: &[u8], key: &[u8]) -> [u8; 16] {
 /// SHA-256 of a key: by it a reader who knows the key sees that it is the one that was erased.
 pub(crate) fn key_sha256(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
-}
-
-/// The erasure of an entity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Erasure {
-    pub(crate) id: u64,
-    pub(crate) partition: PartitionId,
-    pub(crate) token: Token,
-    /// Behind the last record that is erased.
-    pub(crate) end: Offset,
-    /// The version of that record; [`Version::UNKNOWN`] where records that may be the entity's were
-    /// damaged when it was erased. Whatever it is, all of its records before `end` are erased.
-    pub(crate) through: Version,
-    pub(crate) requested_ms: i64,
 }
 
 impl Erasure {

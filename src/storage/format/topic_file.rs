@@ -14,10 +14,13 @@ use super::{
     VERSION,
     change::{put_settings, take_settings},
     crc32,
-    erasure::{ERASURE_BYTES, Erasure},
+    erasure::ERASURE_BYTES,
     fields::{Fields, put_count, put_string},
 };
-use crate::types::{Offset, TopicId, TopicName, TopicSettings};
+use crate::{
+    catalog::Erasure,
+    types::{Offset, TopicId, TopicName, TopicSettings},
+};
 
 const MAGIC: [u8; 8] = *b"TFRLTOPC";
 

@@ -9,11 +9,11 @@ use super::{
     Damage, DamageKind, Journal, JournalFile, Known, KnownPartition, State, Topics, Torn, data_dir,
 };
 use crate::{
+    catalog::Change,
     env::Env,
     storage::{
         files::{Action, FileError},
         format::{
-            change::Change,
             checkpoint::{Checkpoint, Partition as CheckpointPartition},
             entry::{Decoded, FileHeader, Item},
             frame::Header,

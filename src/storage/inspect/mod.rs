@@ -31,7 +31,6 @@ use super::{
     format::{
         VERSION,
         checkpoint::{self, Partition as CheckpointPartition},
-        erasure,
         identity::Identity,
         topic_file::TopicFile,
     },
@@ -40,6 +39,7 @@ use super::{
     ownership::{self, Found},
 };
 use crate::{
+    catalog,
     env::Env,
     types::{PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
 };
@@ -76,7 +76,7 @@ struct State {
     topics: Topics,
     producers: BTreeSet<ProducerId>,
     /// Those that are not complete.
-    erasures: Vec<(TopicId, erasure::Erasure)>,
+    erasures: Vec<(TopicId, catalog::Erasure)>,
 }
 
 impl State {
@@ -140,7 +140,7 @@ impl State {
 
     /// The erasures of topics that are there.
     fn erasures(&self) -> Vec<Erasure> {
-        let described = |(topic, erasure): &(TopicId, erasure::Erasure)| {
+        let described = |(topic, erasure): &(TopicId, catalog::Erasure)| {
             Some(Erasure {
                 id: erasure.id,
                 topic: self.topics.get(topic)?.name.clone(),

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use proptest::{prelude::*, sample::Index};
 
 use super::samples::{golden, *};
+use crate::catalog::Change;
 use crate::storage::format::{
-    change::Change,
     checkpoint::Checkpoint,
     crc32,
     entry::{self, FileHeader},

@@ -5,9 +5,10 @@ use prost::Message;
 
 use super::samples::{any_record, frame_of_batch, golden};
 use crate::{
+    catalog::Token,
     proto::Record,
     storage::format::{
-        erasure::{Token, erase_in, key_sha256},
+        erasure::{erase_in, key_sha256},
         frame::{Batch, Frame},
     },
     types::{Offset, PartitionId, ProducerId, RecordView, Records, TopicId},

@@ -19,16 +19,15 @@ use std::{
 
 use super::samples::{concat, golden};
 use crate::{
+    catalog::{Change, Token},
     env::{Env, Open},
     storage::{
         files::read_file,
         format::{
             VERSION,
-            change::Change,
             checkpoint::Checkpoint,
             crc32,
             entry::{self, FileHeader, Item},
-            erasure::Token,
             filter,
             frame::Frame,
             identity::Identity,

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
 use super::samples::*;
+use crate::catalog::Change;
 use crate::storage::format::{
-    change::Change,
     checkpoint::Checkpoint,
     entry::{self, BLOCK_BYTES, FileHeader, Item},
     frame::Frame,

@@ -5,14 +5,11 @@ use proptest::{collection::vec, option, prelude::*};
 use prost::Message;
 
 use crate::{
+    catalog::{Change, Erasure, KnownErasure, Token},
     proto::Record,
     storage::format::{
-        change::Change,
-        checkpoint::{
-            Active, Checkpoint, Clock, JournalFiles, KnownErasure, Partition, Producer, Topic,
-        },
+        checkpoint::{Active, Checkpoint, Clock, JournalFiles, Partition, Producer, Topic},
         entry::{Encoded, FileHeader, Item, Link},
-        erasure::{Erasure, Token},
         frame::{self, Batch, Frame},
         identity::Identity,
         key_run::{self, KeyHash},

@@ -2,12 +2,9 @@
 
 use super::*;
 use crate::{
+    catalog::{Erasure as Described, KnownErasure, Token},
     storage::{
-        format::{
-            erasure::{Erasure as Described, Token},
-            key_run::Row,
-            page::PAGE_BYTES,
-        },
+        format::{key_run::Row, page::PAGE_BYTES},
         keys::{
             hash::KeyHash,
             retired::{
@@ -339,7 +336,7 @@ fn producers_are_counted_of_checkpoint_and_journal() {
 #[test]
 fn erasures_that_are_not_complete_are_told() {
     let mut dir = Directory::filled();
-    let known = |id, complete| checkpoint::KnownErasure {
+    let known = |id, complete| KnownErasure {
         topic: TOPIC,
         complete,
         erasure: erasure(id),

@@ -15,13 +15,13 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    catalog::Change,
     env::Open,
     storage::{
         checkpoint as checkpoint_file,
         data_dir::DataDir,
         files::replace_file,
         format::{
-            change::Change,
             checkpoint::{Checkpoint as Content, Topic as CheckpointTopic},
             entry::Item,
             frame::Frame,

@@ -1,0 +1,43 @@
+//! What changes named state: the facts that a journal entry has beside the frames it carries. Their
+//! bytes are in `storage/format/change.rs`.
+
+use super::Erasure;
+use crate::types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
+
+/// A durable fact about topics, producers and entities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// There is a new topic.
+    Create {
+        topic: TopicId,
+        seed: u64,
+        name: TopicName,
+        partitions: u32,
+        settings: TopicSettings,
+    },
+    /// A topic and its records are gone.
+    Delete { topic: TopicId },
+    /// A topic has these settings now.
+    Alter {
+        topic: TopicId,
+        settings: TopicSettings,
+    },
+    /// A partition's log starts here, if it did not start further on already.
+    Trim {
+        topic: TopicId,
+        partition: PartitionId,
+        before: Offset,
+    },
+    /// A producer has this epoch now; an earlier one appends no more.
+    OpenProducer {
+        producer: ProducerId,
+        epoch: u32,
+        name: String,
+    },
+    /// A producer is not known any more.
+    ForgetProducer { producer: ProducerId },
+    /// An entity's records are erased for every reader; their bytes are to be removed.
+    Erase { topic: TopicId, erasure: Erasure },
+    /// The bytes are removed.
+    ErasureComplete { id: u64 },
+}
