@@ -109,6 +109,11 @@ impl Part {
         }
     }
 
+    /// So much of this part, for as many holders.
+    pub(crate) fn of_it(&self, bound: usize) -> Self {
+        Self::new(self.name, bound).for_holders(self.holders)
+    }
+
     /// With another number of holders, one at least.
     fn for_holders(self, holders: usize) -> Self {
         let holders = holders.max(1);
@@ -135,12 +140,17 @@ impl Part {
     }
 
     /// What is left, in bytes.
+    #[allow(dead_code, reason = "tests ask for it")]
     pub(crate) fn free(&self) -> usize {
         self.bound.saturating_sub(self.used())
     }
 
+    /// What is left of what is not kept for basic shares, in bytes.
+    pub(crate) fn free_of_open(&self) -> usize {
+        open(self.bound).saturating_sub(self.used())
+    }
+
     /// What each holder may have whatever others have, in bytes.
-    #[allow(dead_code, reason = "the page of limits and tests ask for it")]
     pub(crate) fn basic(&self) -> usize {
         basic(self.bound, self.holders)
     }
@@ -217,20 +227,37 @@ impl Holder {
         self.grow(bytes).map(|()| self.held(bytes))
     }
 
-    /// Takes memory within the part's bound, whatever the share: for what others wait for, or what
-    /// is alone.
+    /// Takes memory beyond the holder's share too, but nothing of what is kept for the basic shares
+    /// of others: for what a call cannot go on without.
     pub(crate) fn take_beyond_share(&self, bytes: usize) -> Result<Held, Short> {
-        if !self.part.add_within_bound(bytes) {
-            return Err(self.short());
+        let part = &self.part;
+        let allowed = |has, used| has <= part.basic() || used <= open(part.bound);
+        self.add_if(bytes, allowed).map(|()| self.held(bytes))
+    }
+
+    /// Takes what is left of the holder's basic share, at most so much.
+    pub(crate) fn take_basic(&self, most: usize) -> Result<Held, Short> {
+        match self.part.basic().saturating_sub(self.has()).min(most) {
+            0 => Err(self.short()),
+            bytes => self.take(bytes),
         }
-        self.has.fetch_add(bytes, Ordering::AcqRel);
-        Ok(self.held(bytes))
+    }
+
+    /// Takes memory within the part's bound, whatever is kept for others: where their number is
+    /// bounded, so that there is enough for all.
+    pub(crate) fn take_within_bound(&self, bytes: usize) -> Result<Held, Short> {
+        self.add_if(bytes, |_, _| true).map(|()| self.held(bytes))
     }
 
     fn grow(&self, bytes: usize) -> Result<(), Short> {
-        let has = self.has.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let part = &self.part;
-        if part.add_if(bytes, |used| part.is_within_share(has, used)) {
+        self.add_if(bytes, |has, used| part.is_within_share(has, used))
+    }
+
+    /// Counts more if `allowed` says so of what the holder has by then, and what is used.
+    fn add_if(&self, bytes: usize, allowed: impl Fn(usize, usize) -> bool) -> Result<(), Short> {
+        let has = self.has.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if self.part.add_if(bytes, |used| allowed(has, used)) {
             return Ok(());
         }
         self.has.fetch_sub(bytes, Ordering::AcqRel);

@@ -88,7 +88,7 @@ impl Places {
 
     fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<Place> {
         let memory = match &self.memory {
-            Some(holder) => Some(holder.take_beyond_share(CONNECTION_BYTES).ok()?),
+            Some(holder) => Some(holder.take_within_bound(CONNECTION_BYTES).ok()?),
             None => None,
         };
         let seat = Arc::new(Seat {

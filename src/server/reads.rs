@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     broker::Error,
-    budget::{Held, Holder, Name, Part},
+    budget::{Held, Holder, Part},
 };
 
 /// The reads of all connections.
@@ -82,7 +82,7 @@ pub(super) struct Place {
 impl Reads {
     pub(super) fn new(part: &Part, notices: Arc<Notices>, patience: Duration) -> Self {
         Self(Arc::new(Shared {
-            places: Arc::new(Part::new(Name::Reads, part.bound() / 2)),
+            places: Arc::new(part.of_it(part.bound() / 2)),
             turns: Arc::new(Semaphore::new(turns())),
             notices,
             patience,
@@ -110,7 +110,7 @@ impl Reads {
     ) -> Result<Admitted, Error> {
         let bytes = READ_BYTES + reader_bytes;
         let overloaded = |short: &Holder| {
-            self.make_room(holder, short.part().free() < bytes);
+            self.make_room(holder, short.part().free_of_open() < bytes);
             Error::Overloaded {
                 retry_after_ms: RETRY_AFTER_MS,
             }

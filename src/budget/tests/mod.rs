@@ -35,10 +35,26 @@ fn what_is_held_grows_and_shrinks_within_the_share() {
     assert_eq!(held.grow(1).unwrap_err(), SHORT);
     held.shrink_to(10);
     assert_eq!((held.bytes(), holder.has(), part.used()), (10, 10, 10));
-    let beyond = holder.take_beyond_share(790).unwrap();
+    let beyond = holder.take_beyond_share(590).unwrap();
     assert_eq!(holder.take_beyond_share(1).unwrap_err(), SHORT);
-    drop((held, beyond));
+    let all = holder.take_within_bound(200).unwrap();
+    assert_eq!(holder.take_within_bound(1).unwrap_err(), SHORT);
+    drop((held, beyond, all));
     assert_eq!(part.used(), 0);
+}
+
+#[test]
+fn of_a_basic_share_there_is_what_the_holder_does_not_have() {
+    let part = part(4_096 * 10);
+    let greedy = part.holder().take_beyond_share(3_072 * 10).unwrap();
+    let holder = part.holder();
+    let some = holder.take(4).unwrap();
+    assert_eq!(holder.take(7).unwrap_err(), SHORT);
+    assert_eq!(holder.take_beyond_share(7).unwrap_err(), SHORT);
+    let rest = holder.take_basic(7).unwrap();
+    assert_eq!((rest.bytes(), holder.has()), (6, 10));
+    assert_eq!(holder.take_basic(7).unwrap_err(), SHORT);
+    drop((greedy, some, rest));
 }
 
 #[test]
@@ -77,19 +93,20 @@ proptest! {
     /// Whatever holders do, the books are right, and each finds room for its basic share.
     #[test]
     fn there_is_always_room_for_a_basic_share(
-        steps in proptest::collection::vec((0usize..40, 1usize..20_000, any::<bool>()), 1..400)
+        steps in proptest::collection::vec((0usize..40, 1usize..20_000, 0..4), 1..400)
     ) {
         let part = part(4_096 * 10);
         prop_assert_eq!(part.basic(), 10);
         let mut holders: Vec<(Holder, Vec<Held>)> =
             (0..40).map(|_| (part.holder(), Vec::new())).collect();
         let all = |held: &Vec<Held>| held.iter().map(Held::bytes).sum::<usize>();
-        for (who, bytes, gives) in steps {
+        for (who, bytes, what) in steps {
             let (holder, held) = &mut holders[who];
-            if gives {
-                held.pop();
-            } else {
-                held.extend(holder.take(bytes));
+            match what {
+                0 => drop(held.pop()),
+                1 => held.extend(holder.take_beyond_share(bytes)),
+                2 => held.extend(holder.take_basic(bytes)),
+                _ => held.extend(holder.take(bytes)),
             }
             prop_assert_eq!(holder.has(), all(held));
         }

@@ -148,13 +148,14 @@ impl Message {
     }
 }
 
-/// Room for so many bytes, or for a part of them: one piece at least. That is taken beyond a share
-/// too, or the reads of a connection that has many would never go on.
+/// Room for so many bytes, or for a part of them. One piece is taken beyond a share too, or the
+/// reads of a connection that has many would never go on; where others have left nothing, what the
+/// connection always finds.
 fn take(holder: &Holder, bytes: usize) -> Option<Held> {
-    let piece = bytes.min(PIECE_BYTES);
     let taken = holder.take(bytes);
     let taken = taken.or_else(|_| holder.take(bytes.min(4 * PIECE_BYTES)));
-    taken.or_else(|_| holder.take_beyond_share(piece)).ok()
+    let taken = taken.or_else(|_| holder.take_beyond_share(bytes.min(PIECE_BYTES)));
+    taken.or_else(|_| holder.take_basic(bytes)).ok()
 }
 
 fn header(len: usize) -> [u8; HEADER_BYTES] {

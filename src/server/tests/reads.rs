@@ -18,7 +18,7 @@ use h2::{
 use http::{HeaderMap, Request};
 use prost::Message as _;
 use tokio::{
-    io::duplex,
+    io::{DuplexStream, duplex},
     time::{sleep, timeout},
 };
 use tonic::{Code, Status};
@@ -26,7 +26,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     broker::{Append, AppendBatch, Broker, DIRECTLY, Flow, Load, Options},
-    budget::{Name, Part, Sizes},
+    budget::{Budget, Name, Part, Sizes},
     env::{
         Env,
         sim::{SimClock, SimDisk, SimRandom},
@@ -42,6 +42,9 @@ use crate::{
 /// A client that takes this much of each call, and then what it asks for.
 const WINDOW: u32 = 1_000;
 
+/// What a socket holds.
+const SOCKET_BYTES: usize = 64 << 10;
+
 /// Long enough for anything that is going to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,6 +56,17 @@ struct World {
 impl World {
     /// A broker with a topic, and a client.
     async fn with(reads_bytes: usize, stalled_read: Duration) -> Self {
+        let memory = Sizes::default().with(Name::Reads, reads_bytes);
+        let (broker, mut ours) = Self::broker(memory, stalled_read, 1).await;
+        Self::connected(&broker, ours.remove(0)).await
+    }
+
+    /// A broker with a topic, and the clients' ends of so many connections to it.
+    async fn broker(
+        memory: Sizes,
+        stalled_read: Duration,
+        connections: usize,
+    ) -> (Arc<Broker>, Vec<DuplexStream>) {
         let env = Env {
             files: Arc::new(SimDisk::new(1)),
             clock: Arc::new(SimClock::new(1_700_000_000_000)),
@@ -60,7 +74,7 @@ impl World {
         };
         let options = Options {
             journal_file_bytes: 32 << 20,
-            memory: Sizes::default().with(Name::Reads, reads_bytes),
+            memory,
             disk_reserve_bytes: 0,
             ..Options::new(PathBuf::from("/data"))
         };
@@ -68,21 +82,29 @@ impl World {
         let created = broker.create_topic("t", 1, &BTreeMap::new());
         created.expect("a good name").await.expect("nothing fails");
 
-        let (ours, theirs) = duplex(16 << 20);
+        let pairs = (0..connections).map(|_| duplex(SOCKET_BYTES));
+        let (ours, theirs): (Vec<_>, Vec<_>) = pairs.unzip();
         let options = server::Options {
             stalled_read,
             ..server::Options::default()
         };
         let server = Server::new(Arc::clone(&broker), options);
-        let incoming = tokio_stream::iter([Ok(theirs)]);
+        let incoming = tokio_stream::iter(theirs.into_iter().map(Ok));
         tokio::spawn(server.run(incoming, std::future::pending()));
+        (broker, ours)
+    }
+
+    async fn connected(broker: &Arc<Broker>, io: DuplexStream) -> Self {
         let mut http2 = h2::client::Builder::new();
         http2
             .initial_window_size(WINDOW)
             .initial_connection_window_size(64 << 20);
-        let (client, connection) = http2.handshake(ours).await.expect("it is a server");
+        let (client, connection) = http2.handshake(io).await.expect("it is a server");
         tokio::spawn(connection);
-        Self { broker, client }
+        Self {
+            broker: Arc::clone(broker),
+            client,
+        }
     }
 
     async fn append(&self, key: &str, bytes: usize) {
@@ -368,6 +390,61 @@ async fn where_no_memory_is_left_a_read_that_has_stalled_for_long_is_ended() {
         }
     }
     assert_eq!(ended, 1, "the others have stayed, and go on");
+}
+
+#[tokio::test]
+async fn a_newcomer_finds_its_basic_share_whatever_stalled_reads_hold() {
+    // Pieces and reads would fill this all but for less than a read.
+    let memory = Sizes::default().with(Name::Reads, 2_054_000);
+    let (broker, mut ours) = World::broker(memory.for_holders(21), PATIENCE, 21).await;
+    let mut newcomer = World::connected(&broker, ours.remove(0)).await;
+    newcomer.append("a", 1_000_000).await;
+    newcomer.append("second", 100).await;
+    let mut stalled = Vec::new();
+    for io in ours {
+        stalled.push(read_nothing(&broker, io).await);
+    }
+    let part = broker.budget().part(Name::Reads);
+    let filled = async {
+        while part.free_of_open() >= limits::PIECE_BYTES {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, filled).await.expect("it is filled");
+
+    for _ in 0..50 {
+        let body = newcomer.read_keys(false, &["second"]).await;
+        let body = body.expect("there is room");
+        let (messages, status) = take_all(Vec::new(), body).await;
+        assert_eq!(status.code(), Code::Ok);
+        assert_eq!(value_len(messages.last().expect("one")), 100);
+    }
+    drop(stalled);
+}
+
+/// A read whose client grants all that it can, and takes nothing from its socket.
+async fn read_nothing(broker: &Arc<Broker>, io: DuplexStream) -> impl Sized {
+    let mut http2 = h2::client::Builder::new();
+    http2
+        .initial_window_size(64 << 20)
+        .initial_connection_window_size(64 << 20);
+    let (client, mut connection) = http2.handshake::<_, Bytes>(io).await.expect("a server");
+    let broker = Arc::clone(broker);
+    let mut world = World { broker, client };
+    let body = tokio::select! {
+        body = world.read(true) => body.expect("there is room"),
+        ended = &mut connection => panic!("{ended:?}"),
+    };
+    (world, connection, body)
+}
+
+#[test]
+fn what_reads_always_need_is_shared_by_as_many_as_the_rest() {
+    let memory = Sizes::default().for_holders(20);
+    let part = Arc::clone(Budget::new(&memory).part(Name::Reads));
+    let reads = Reads::new(&part, Arc::default(), PATIENCE);
+    let places = reads.places();
+    assert_eq!(places.part().basic(), part.basic() / 2);
 }
 
 #[tokio::test]
