@@ -259,6 +259,25 @@ fn damage_names_the_range_that_is_lost() {
 }
 
 #[test]
+fn a_full_disk_says_what_is_free_what_is_needed_and_what_is_kept_free() {
+    let shortage = Shortage {
+        free: Some(4096),
+        needed: 2 << 20,
+        reserve: 1 << 20,
+    };
+    let status = Status::from(Error::DiskFull(shortage));
+    assert_eq!(metadata(&status, "free"), "4096");
+    assert_eq!(metadata(&status, "needed"), "2097152");
+    assert_eq!(metadata(&status, "disk.reserve_bytes"), "1048576");
+    assert!(
+        status
+            .message()
+            .contains("4096 bytes are free, 2097152 are needed (disk.reserve_bytes is 1048576)"),
+        "{status:?}"
+    );
+}
+
+#[test]
 fn an_offset_out_of_range_comes_with_the_range() {
     let error = every_error()
         .into_iter()

@@ -202,6 +202,11 @@ fn a_topic_whose_directory_cannot_be_renamed_is_deleted_all_the_same() {
             let broker = opened(&survived, 3);
             assert_eq!(there(&broker), 1, "operation {operation}, {mode:?}");
             broker.close().expect("nothing else fails");
+            assert_eq!(
+                topics(&survived).len(),
+                1,
+                "operation {operation}, {mode:?}"
+            );
             assert_eq!(there(&opened(&survived, 4)), 1, "operation {operation}");
         }
     }

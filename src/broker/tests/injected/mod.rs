@@ -13,7 +13,7 @@ mod suite;
 mod unmapped;
 mod work;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use super::world::{append_of, encode_record, now, open, read_all};
 use crate::{
@@ -47,7 +47,16 @@ fn filled() -> (SimDisk, Broker) {
         .expect("it is a good name");
     broker.commit_all();
     now(created).expect("an answer").expect("nothing fails");
-    for id in 0..RECORDS {
+    append(&broker, 0..RECORDS);
+    broker.close().expect("nothing fails");
+    let disk = disk.fork();
+    let broker = open(&disk, 2).expect("nothing fails");
+    (disk, broker)
+}
+
+/// Appends records with these ids, each by itself.
+fn append(broker: &Broker, ids: Range<u64>) {
+    for id in ids {
         let admission = now(broker.admit_alone(1_000)).expect("an answer");
         let admission = admission.expect("there is room");
         let append = append_of("t", Some(0), &[encode_record(id, 1_000)]);
@@ -55,10 +64,6 @@ fn filled() -> (SimDisk, Broker) {
         broker.commit_all();
         now(pending).expect("an answer").expect("nothing fails");
     }
-    broker.close().expect("nothing fails");
-    let disk = disk.fork();
-    let broker = open(&disk, 2).expect("nothing fails");
-    (disk, broker)
 }
 
 /// The first answer of a read that begins at this offset.

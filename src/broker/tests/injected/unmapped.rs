@@ -6,6 +6,7 @@ use super::{
     work::{PHASES, begin, start},
     *,
 };
+use crate::env::{FileSystem, Open};
 
 #[test]
 fn all_is_read_and_kept_without_any_map() {
@@ -48,4 +49,23 @@ fn damage_is_found_where_nothing_is_mapped() {
         "{damaged:?}"
     );
     assert!(read_at(&broker, 2).is_ok());
+}
+
+#[test]
+fn where_there_are_no_more_maps_others_are_given_up_for_the_next() {
+    let (disk, broker) = filled();
+    append(&broker, RECORDS..2 * RECORDS);
+    broker.keep_house(true);
+    let mut segments = disk.files().into_iter();
+    let first = segments.find(|path| path.ends_with("00000000000000000000.log"));
+    broker.shared.segments.let_go();
+    read_at(&broker, 0).expect("it is mapped");
+    disk.inject(Fault::on(OpKind::Map).in_path(".log").errno(fault::ENOMEM));
+    read_at(&broker, RECORDS).expect("it is mapped too");
+    assert_eq!(disk.stats().faults.get(&OpKind::Map), Some(&1));
+    // The disk panics if what is written to is mapped.
+    let file = disk
+        .open(&first.expect("it is there"), Open::Write)
+        .expect("it is there");
+    file.write_all_at(&[b"x"], 0).expect("nothing fails");
 }
