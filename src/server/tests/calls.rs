@@ -1,10 +1,24 @@
-//! What is read of a call's headers.
+//! The time that a client gives a call: how it is read, and that it ends whatever the call does.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    future::{Ready, pending, poll_fn, ready},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as _, Frame};
+use tokio::{task::yield_now, time};
+use tonic::{Code, Status, body::Body};
+use tower::{Service, service_fn};
 
-use crate::server::calls::timeout;
+use crate::server::calls::{Calls, timeout};
+
+/// Long enough for anything that is going to happen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn the_time_that_a_client_gives_a_call_is_read_as_grpc_has_it() {
@@ -33,4 +47,62 @@ fn the_time_that_a_client_gives_a_call_is_read_as_grpc_has_it() {
         assert_eq!(read(text), expected, "{text:?}");
     }
     assert_eq!(timeout(&HeaderMap::new()), None);
+}
+
+/// A call whose time is as good as over.
+fn hurried() -> Request<Body> {
+    let request = Request::post("/taffrail.v1.Log/AppendStream");
+    let request = request.header("grpc-timeout", "1m");
+    request.body(Body::empty()).expect("it is a request")
+}
+
+fn assert_too_late(headers: &HeaderMap) {
+    let status = Status::from_header_map(headers).expect("it has a status");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(!status.details().is_empty(), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_answered_ends_when_its_time_is_over() {
+    let never = service_fn(|_| pending::<Result<Response<Body>, Infallible>>());
+    let mut calls = Calls::new(never, Default::default());
+    let answer = time::timeout(PATIENCE, calls.call(hurried())).await;
+    let Ok(answer) = answer.expect("it ends");
+    assert_too_late(answer.headers());
+}
+
+/// Says something all the time.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
+    }
+}
+
+#[tokio::test]
+async fn answers_without_end_end_when_the_time_is_over() {
+    let answer =
+        || -> Ready<Result<_, Infallible>> { ready(Ok(Response::new(Body::new(Endless)))) };
+    let mut calls = Calls::new(service_fn(move |_| answer()), Default::default());
+    let Ok(answer) = calls.call(hurried()).await;
+    let mut answers = answer.into_body();
+    let ended = time::timeout(PATIENCE, async {
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut answers).poll_frame(cx)).await;
+            let frame = frame.expect("they end with a status").expect("a frame");
+            match frame.into_trailers() {
+                Ok(trailers) => return trailers,
+                Err(_) => yield_now().await,
+            }
+        }
+    });
+    assert_too_late(&ended.await.expect("they end"));
+    assert!(answers.is_end_stream(), "nothing is kept of the call");
 }
