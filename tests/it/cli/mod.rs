@@ -170,6 +170,21 @@ fn assert_fails(output: &Output, code: i32, says: &[&str]) {
     }
 }
 
+/// Asserts that a broker does not start, and says these things.
+fn assert_does_not_start(command: &mut Command, says: &[&str]) {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().expect("the binary is there");
+    let mut line = String::new();
+    let mut out = BufReader::new(process.stdout.take().expect("it is piped"));
+    out.read_line(&mut line).expect("it is text");
+    if !line.is_empty() {
+        process.kill().expect("it runs");
+    }
+    let output = process.wait_with_output().expect("it was started here");
+    assert_eq!(line, "", "it does not say that it listens");
+    assert_fails(&output, 78, says);
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

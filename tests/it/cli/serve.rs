@@ -1,12 +1,13 @@
 //! `serve`: starting, stopping, and what it refuses to use.
 
 use std::{
-    fs,
+    fs, io,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
+use serde_json::Value;
 use taffrail::{
     client::{Batch, Client, NewTopic, Record},
     types::PartitionId,
@@ -22,7 +23,10 @@ use crate::http2::{
     headers_of,
 };
 
-use super::{Serve, assert_fails, binary, free_port, serve, started, temporary, text};
+use super::{
+    Serve, assert_does_not_start, assert_fails, binary, free_port, objects, serve, started,
+    temporary, text,
+};
 
 #[test]
 fn what_was_produced_is_there_after_a_kill_and_after_a_clean_stop() {
@@ -40,25 +44,17 @@ fn what_was_produced_is_there_after_a_kill_and_after_a_clean_stop() {
 #[test]
 fn serve_ends_with_its_own_code_when_it_cannot_use_what_it_is_given() {
     let (dir, broker) = started();
-    let refused = |command: &mut Command, says: &[&str]| {
-        let output = command
-            .stderr(Stdio::piped())
-            .output()
-            .expect("the binary is there");
-        assert_fails(&output, 78, says);
-        assert_eq!(text(&output.stdout), "", "it does not say that it listens");
-    };
     let name = dir.path().to_str().expect("UTF-8");
-    refused(
+    assert_does_not_start(
         &mut serve(dir.path(), "127.0.0.1:0"),
         &[name, "in use by another broker"],
     );
     let other = temporary();
-    refused(
+    assert_does_not_start(
         &mut serve(other.path(), broker.listen()),
         &[broker.listen(), "--listen"],
     );
-    refused(
+    assert_does_not_start(
         &mut serve(other.path(), "0.0.0.0:0"),
         &["0.0.0.0", "--insecure"],
     );
@@ -70,7 +66,7 @@ fn serve_ends_with_its_own_code_when_it_cannot_use_what_it_is_given() {
 
     fs::write(other.path().join("thesis.txt"), b"mine").expect("there is room");
     let name = other.path().to_str().expect("UTF-8");
-    refused(
+    assert_does_not_start(
         &mut serve(other.path(), "127.0.0.1:0"),
         &[name, "not a taffrail data directory"],
     );
@@ -86,14 +82,14 @@ fn serve_ends_with_its_own_code_when_it_cannot_use_what_it_is_given() {
         ("[memory]\nbytes = \"lots\"\n", "memory.bytes"),
     ] {
         fs::write(&config, setting).expect("there is room");
-        refused(
+        assert_does_not_start(
             serve(other.path(), "127.0.0.1:0")
                 .arg("--config")
                 .arg(&config),
             &["thesis.txt", says],
         );
     }
-    refused(
+    assert_does_not_start(
         serve(other.path(), "127.0.0.1:0").args(["--config", "/nowhere.toml"]),
         &["/nowhere.toml"],
     );
@@ -107,7 +103,7 @@ fn serve_ends_with_its_own_code_when_it_cannot_use_what_it_is_given() {
     assert_eq!(fs::read(&identity).expect("it is made anew"), bytes);
     bytes[8] += 1;
     fs::write(&identity, bytes).expect("there is room");
-    refused(
+    assert_does_not_start(
         &mut serve(dir.path(), "127.0.0.1:0"),
         &["format version", "use the broker that wrote it"],
     );
@@ -194,6 +190,86 @@ async fn partitions_and_idle_connections_share_few_descriptors() {
     }
 }
 
+/// A broker that tells what it logs when it has stopped.
+fn logging(command: &mut Command, level: &str, dir: &Path) -> Serve {
+    let command = command
+        .args(["serve", "--log-level", level, "--log-format", "json"])
+        .args(["--listen", &free_port(), "--data-dir"])
+        .arg(dir);
+    Serve::spawn(command)
+}
+
+/// Stops it, and returns the lines of its log.
+fn log_of(mut broker: Serve) -> Vec<Value> {
+    let errors = broker.process.stderr.take().expect("it is piped");
+    assert_eq!(broker.stop(), Some(0));
+    objects(io::read_to_string(errors).expect("it is text").as_bytes())
+}
+
+/// The lines that say this, with their levels.
+fn said<'a>(log: &'a [Value], what: &str) -> Vec<(&'a str, &'a str)> {
+    let lines = log.iter().map(|line| {
+        let text = |name: &str| line[name].as_str().expect("it is text");
+        (text("level"), text("message"))
+    });
+    lines
+        .filter(|(_, message)| message.contains(what))
+        .collect()
+}
+
+#[test]
+fn how_descriptors_are_divided_is_said_at_the_start() {
+    for (limit, level, says) in [
+        (256, "WARN", "only 256 files and sockets open"),
+        (16_384, "INFO", "16384 files and sockets open"),
+    ] {
+        let dir = temporary();
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_taffrail")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let log = log_of(logging(&mut command, "info", dir.path()));
+        let divided = said(&log, "files and sockets open");
+        assert_eq!(divided.len(), 1, "{log:?}");
+        assert_eq!(divided[0].0, level);
+        assert!(divided[0].1.contains(says), "{divided:?}");
+    }
+}
+
+#[test]
+fn too_little_room_is_said_once_with_what_to_change() {
+    let dir = temporary();
+    let broker = logging(
+        binary().env("TAFFRAIL_DISK_RESERVE_BYTES", "9223372036854775807"),
+        "warn",
+        dir.path(),
+    );
+    for _ in 0..3 {
+        let refused = broker.run(&["topic", "create", "t"]);
+        let says = ["bytes are free", "9223372036854775807 are needed"];
+        assert_fails(&refused, 4, &says);
+        assert_fails(&refused, 4, &["disk.reserve_bytes is 9223372036854775807"]);
+    }
+    assert_eq!(
+        broker.json(&["topic", "list"])["topics"],
+        Value::from([(); 0])
+    );
+    let log = log_of(broker);
+    let full = said(&log, "the disk is full");
+    assert_eq!(full.len(), 1, "{log:?}");
+    assert_eq!(full[0].0, "WARN");
+    for part in [
+        "bytes are free",
+        "are needed",
+        "disk.reserve_bytes is 9223372036854775807",
+    ] {
+        assert!(full[0].1.contains(part), "{full:?}");
+    }
+}
+
 /// Whether anything comes.
 async fn heard(socket: &mut TcpStream) -> bool {
     let mut bytes = [0; 1_024];
@@ -237,12 +313,7 @@ async fn a_second_signal_ends_the_wait_for_calls_under_way() {
 async fn what_a_client_does_wrong_again_and_again_is_counted_in_the_log() {
     const CONNECTIONS: u64 = 20;
     let dir = temporary();
-    let mut broker = Serve::spawn(
-        binary()
-            .args(["serve", "--log-level", "warn", "--log-format", "json"])
-            .args(["--listen", &free_port(), "--data-dir"])
-            .arg(dir.path()),
-    );
+    let broker = logging(&mut binary(), "warn", dir.path());
     let mut begun = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     // Answers to what was never asked.
     for _ in 0..10 {
@@ -258,27 +329,17 @@ async fn what_a_client_does_wrong_again_and_again_is_counted_in_the_log() {
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).await.ok();
     }
-    let errors = broker.process.stderr.take().expect("it is piped");
-    assert_eq!(broker.stop(), Some(0));
-    let log = std::io::read_to_string(errors).expect("it is text");
-    let counted: Vec<u64> = log
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"))
-        .map(|line| line["count"].as_u64().expect("a number"))
-        .collect();
-    assert_eq!(counted, [1, CONNECTIONS - 1], "{log}");
+    let log = log_of(broker);
+    let counted = log.iter().map(|line| line["count"].as_u64());
+    let expected = [Some(1), Some(CONNECTIONS - 1)];
+    assert_eq!(counted.collect::<Vec<_>>(), expected, "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_not_served_are_counted_in_the_log_and_said_seldom() {
     const CONNECTIONS: u64 = 20;
     let dir = temporary();
-    let mut broker = Serve::spawn(
-        binary()
-            .args(["serve", "--log-level", "warn", "--log-format", "json"])
-            .args(["--listen", &free_port(), "--data-dir"])
-            .arg(dir.path()),
-    );
+    let broker = logging(&mut binary(), "warn", dir.path());
     for _ in 0..CONNECTIONS {
         let mut socket = TcpStream::connect(broker.listen())
             .await
@@ -293,18 +354,15 @@ async fn connections_that_are_not_served_are_counted_in_the_log_and_said_seldom(
             .await
             .expect("it is answered");
     }
-    let errors = broker.process.stderr.take().expect("it is piped");
-    assert_eq!(broker.stop(), Some(0));
-    let log = std::io::read_to_string(errors).expect("it is text");
+    let log = log_of(broker);
     let said: Vec<u64> = log
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"))
+        .iter()
         .filter(|line| line.to_string().contains("HTTP/1"))
         .map(|line| line["count"].as_u64().expect("a number"))
         .collect();
-    assert_eq!(said.iter().sum::<u64>(), CONNECTIONS, "{log}");
+    assert_eq!(said.iter().sum::<u64>(), CONNECTIONS, "{log:?}");
     assert_eq!(said[0], 1, "the first is said at once");
-    assert!((said.len() as u64) < CONNECTIONS, "{log}");
+    assert!((said.len() as u64) < CONNECTIONS, "{log:?}");
 }
 
 #[test]
@@ -328,7 +386,106 @@ fn a_log_level_for_one_module_leaves_the_others_at_the_default() {
         );
         let errors = broker.process.stderr.take().expect("it is piped");
         assert_eq!(broker.stop(), Some(0));
-        let log = std::io::read_to_string(errors).expect("it is text");
+        let log = io::read_to_string(errors).expect("it is text");
         assert_eq!(log.contains("told to stop"), is_said, "{level}: {log}");
     }
+}
+
+/// All that a connection is answered until it is closed.
+async fn answer_to(broker: &Serve, sent: &[u8]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(broker.listen())
+        .await
+        .expect("it listens");
+    socket.write_all(sent).await.expect("it is sent");
+    let mut answer = Vec::new();
+    let closed = timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
+    closed.expect("it is closed").expect("it is read");
+    answer
+}
+
+/// A connection with a call that is under way until the rest of its request comes.
+async fn with_a_call(broker: &Serve) -> TcpStream {
+    let mut socket = TcpStream::connect(broker.listen())
+        .await
+        .expect("it listens");
+    let begun = [
+        PREFACE,
+        &frame(SETTINGS, 0, 0, &[]),
+        &frame(
+            HEADERS,
+            END_HEADERS,
+            1,
+            &headers_of("/taffrail.v1.Log/Append"),
+        ),
+        &frame(PING, 0, 0, b"is it on"),
+    ];
+    socket.write_all(&begun.concat()).await.expect("it is sent");
+    frames_until(&mut socket, PING, ACK).await;
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_connection_is_not_served_is_in_the_log() {
+    let dir = temporary();
+    let mut command = binary();
+    command
+        .env("TAFFRAIL_SERVER_MAX_CONNECTIONS", "16")
+        .env("TAFFRAIL_SERVER_HANDSHAKE_TIMEOUT", "100ms");
+    let broker = logging(&mut command, "warn", dir.path());
+    let mut open = vec![with_a_call(&broker).await];
+    let hello = [0x16, 0x03, 0x01, 0x00, 0x05, 0x01, 0x00, 0x00, 0x01, 0x00];
+    assert!(
+        answer_to(&broker, b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .starts_with(b"HTTP/1.1 505")
+    );
+    assert_eq!(answer_to(&broker, &hello).await.len(), 7, "an alert");
+    for silent_or_unknown in [&b"hello"[..], b"", &PREFACE[..10], PREFACE] {
+        assert_eq!(answer_to(&broker, silent_or_unknown).await, b"");
+    }
+    while open.len() < 16 {
+        open.push(with_a_call(&broker).await);
+    }
+    assert_eq!(answer_to(&broker, b"").await, b"");
+
+    let log = log_of(broker);
+    for (what, count) in [
+        ("their clients spoke HTTP/1", 1),
+        ("their clients spoke TLS", 1),
+        ("neither HTTP nor TLS", 1),
+        ("did not finish HTTP/2's handshake in time", 3),
+        ("there are as many already as there may be", 1),
+    ] {
+        let lines = log.iter().filter(|line| line.to_string().contains(what));
+        let counted: u64 = lines
+            .clone()
+            .map(|line| line["count"].as_u64().expect("a number"))
+            .sum();
+        assert_eq!(counted, count, "{what}: {log:?}");
+        assert!(lines.clone().all(|line| line["level"] == "WARN"), "{log:?}");
+        assert!(lines.count() <= 2, "{what}: {log:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_connections_that_have_said_nothing() {
+    let dir = temporary();
+    let broker = Serve::spawn(
+        serve(dir.path(), &free_port())
+            .env("TAFFRAIL_SERVER_DRAIN", "1h")
+            .env("TAFFRAIL_SERVER_HANDSHAKE_TIMEOUT", "1h"),
+    );
+    let mut silent = Vec::new();
+    for said in [&b""[..], &PREFACE[..8], PREFACE] {
+        let mut socket = TcpStream::connect(broker.listen())
+            .await
+            .expect("it listens");
+        socket.write_all(said).await.expect("it is sent");
+        silent.push(socket);
+    }
+    // Connections are taken in order.
+    drop(with_a_call(&broker).await);
+    let stopped = tokio::task::spawn_blocking(move || broker.stop());
+    let code = timeout(PATIENCE, stopped).await.expect("it does not wait");
+    assert_eq!(code.expect("it does not panic"), Some(0));
 }

@@ -3,7 +3,9 @@
 
 use std::process::Stdio;
 
-use super::{assert_fails, binary, objects, run, serve, started, temporary, text};
+use super::{
+    assert_does_not_start, assert_fails, binary, objects, run, serve, started, temporary, text,
+};
 
 #[test]
 fn a_value_may_begin_with_a_dash() {
@@ -183,26 +185,15 @@ fn a_log_level_that_there_is_not_is_refused_with_those_that_there_are() {
         "info,taffrail::server=verbose",
         "7",
     ] {
-        let output = binary()
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--log-level",
-                level,
-                "--data-dir",
-            ])
-            .arg(dir.path().join("data"))
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary is there");
+        let mut command = binary();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["--log-level", level, "--data-dir"])
+            .arg(dir.path().join("data"));
         let says = ["log.level", "error, warn, info, debug", "command line"];
-        assert_fails(&output, 78, &says);
+        assert_does_not_start(&mut command, &says);
     }
-    let mut by_variable = serve(&dir.path().join("data"), "127.0.0.1:0");
-    by_variable
-        .args(["--log-format", "jsn"])
-        .stderr(Stdio::piped());
-    let output = by_variable.output().expect("the binary is there");
-    assert_fails(&output, 78, &["log.format", "text", "json"]);
+    let mut command = serve(&dir.path().join("data"), "127.0.0.1:0");
+    let says = ["log.format", "text", "json"];
+    assert_does_not_start(command.args(["--log-format", "jsn"]), &says);
 }
