@@ -1,6 +1,8 @@
 //! A topic that is deleted and created anew under its name: whoever was somewhere in the first one
 //! is told, and not let into the second.
 
+use std::time::Duration;
+
 use taffrail::{
     client::{Append, Batch, Client, Error, NewTopic, Reading, Record},
     proto::{
@@ -10,11 +12,15 @@ use taffrail::{
     testing::TestBroker,
     types::{Offset, PartitionId, Position, TopicId, Version},
 };
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::raw::{batch, by, info, keyless, log, numbered, request};
 
 type Outcome = Result<(), Error>;
+
+/// Long enough for anything that is going to happen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn started() -> Result<(TestBroker, Client), Error> {
     let broker = TestBroker::start().await;
@@ -127,13 +133,16 @@ async fn a_read_under_way_ends_when_its_topic_is_deleted_though_another_has_its_
     recreate(&client).await?;
     append(&client, 1).await?;
     for (reading, which) in [(&mut following, "following"), (&mut slow, "slow")] {
-        let error = loop {
-            match reading.next_batch().await {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("the {which} read ended as if it were complete"),
-                Err(error) => break error,
+        let ended = timeout(PATIENCE, async {
+            loop {
+                match reading.next_batch().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("the {which} read ended as if it were complete"),
+                    Err(error) => return error,
+                }
             }
-        };
+        });
+        let error = ended.await.expect("it ends");
         assert_eq!(error.reason(), Some("UNKNOWN_TOPIC"), "{which}: {error}");
         assert!(
             end_of(reading) <= Offset(43),

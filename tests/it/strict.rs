@@ -222,3 +222,25 @@ async fn a_position_that_is_there_and_says_nothing_is_refused() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn an_edge_that_there_is_not_is_refused() -> Outcome {
+    let broker = TestBroker::start().await;
+    broker.client().topics().create(&NewTopic::new("t")).await?;
+    // `start: {edge: 7}`, as a newer client may send it.
+    let request = [&b"\x0a\x01t"[..], &holding(2, b"\x10\x07")].concat();
+    for path in ["/taffrail.v1.Log/Read", "/taffrail.v1.Log/ListOffsets"] {
+        let answer = call(&broker.channel(), path, request.clone()).await;
+        let status = answer.expect_err(path);
+        assert_eq!(
+            (status.code(), &*info(&status).reason),
+            (Code::InvalidArgument, "MALFORMED_REQUEST"),
+            "{path}: {status:?}"
+        );
+        assert!(
+            status.message().contains("there is no edge 7"),
+            "{status:?}"
+        );
+    }
+    Ok(())
+}

@@ -71,11 +71,11 @@ fn a_consumer_that_comes_back_to_another_topic_of_the_name_says_so_and_ends() {
     assert_eq!(elsewhere.stop(), Some(0));
     let _broker = Serve::start(dir.path(), &listen);
 
+    line.clear();
+    records.read_line(&mut line).expect("it is text");
+    assert_eq!(line, "", "it went on in the other topic");
     let output = following.wait_with_output().expect("it was started here");
     assert_fails(&output, 4, &["\"t\"", "created anew"]);
-    line.clear();
-    records.read_line(&mut line).expect("it has ended");
-    assert_eq!(line, "", "it went on in the other topic");
 }
 
 /// The one file below a directory with this ending.
