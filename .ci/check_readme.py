@@ -10,7 +10,7 @@ Every block of the README stands below a line that says what is done with it:
     <!-- not checked: REASON -->    left out, and named at the end
 
 A `text` block without such a line is what the block above it prints, line for line, but for what the time is. No
-command may print a warning.
+command may print a warning. What is made in the checkout must be ignored by git.
 
 Three things differ from what a reader does. The broker has a port of its own. Packages that the README leaves to be
 the newest are those of .ci/constraints.txt and Cargo.lock, so that tomorrow's do not fail today's change. And builds
@@ -47,6 +47,7 @@ def main():
     try:
         for rule, language, text, expected in blocks():
             reader.follow(rule, language, text, expected)
+        reader.check_ignored()
     finally:
         reader.stop()
 
@@ -71,6 +72,8 @@ class Reader:
         self.address = f"127.0.0.1:{free_port()}"
         self.broker = None
         shutil.copytree(ROOT, self.folder, ignore=lambda at, names: LEFT_OUT & set(names) if at == str(ROOT) else ())
+        self.git("init", "--quiet")
+        self.git("add", "--all")
         for example in (self.folder / "examples").rglob("*"):
             if example.is_file():
                 self.write(example, example.read_text())
@@ -136,6 +139,15 @@ class Reader:
         warning = WARNING.search(both)
         check(not warning, f"`{first_line(text)}` warns: {warning and warning.group()}\n{both}")
         compare(text, self.as_shown(both if code else result.stdout), expected)
+
+    def check_ignored(self):
+        """What the README has made in the checkout does not get into a commit."""
+        status = self.git("status", "--porcelain").splitlines()
+        made = [line for line in status if line.startswith("??")]
+        check(not made, f".gitignore lacks what the README makes: {made}")
+
+    def git(self, *arguments):
+        return subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
     def stop(self):
         if self.broker and self.broker.poll() is None:
