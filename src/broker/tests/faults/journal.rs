@@ -190,7 +190,7 @@ fn a_file_that_is_cut_short_or_gone_is_missed_if_the_checkpoint_does_not_cover_i
     assert!(refused >= 3, "one of them holds what no checkpoint covers");
 }
 
-/// Then there is nothing but the journal's first file.
+/// Then there is nothing but the journal's first file, and the checkpoint from before it was used.
 #[test]
 fn the_only_file_of_a_new_directory_is_missed() {
     let disk = SimDisk::new(1);
@@ -200,10 +200,15 @@ fn the_only_file_of_a_new_directory_is_missed() {
     drop(broker);
     let whole = disk.power_cut(1, CrashMode::LoseUnsynced);
     for len in [0, 4096, 8192] {
-        let disk = whole.fork();
-        cut(&disk, "/data/journal/1.journal".as_ref(), len);
-        let refused = open_with(&disk, 2, options()).err().expect("it is missed");
-        assert!(refused.to_string().contains("1.journal"), "{refused}");
+        for (notes, disk) in [("as they were", whole.fork())]
+            .into_iter()
+            .chain(lost_notes(&whole))
+        {
+            cut(&disk, "/data/journal/1.journal".as_ref(), len);
+            let refused = open_with(&disk, 2, options()).err();
+            let refused = refused.unwrap_or_else(|| panic!("ring {notes}: it is missed"));
+            assert!(refused.to_string().contains("1.journal"), "{refused}");
+        }
     }
 }
 

@@ -255,17 +255,19 @@ fn a_note_of_an_earlier_use_is_not_believed() {
         journal_file: 4,
         ..Covered::default()
     };
-    let refused = used.dir.open(Some(covered)).err().expect("it is needed");
-    assert!(
-        matches!(
-            refused,
-            OpenError::Unusable {
-                fault: Fault::Header,
-                ..
-            }
-        ),
-        "{refused}"
-    );
+    for covered in [Some(covered), None] {
+        let refused = used.dir.open(covered).err().expect("it is needed");
+        assert!(
+            matches!(
+                refused,
+                OpenError::Unusable {
+                    fault: Fault::Header,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+    }
 }
 
 /// Otherwise entries would go to files that a start behind the checkpoint does not read.
@@ -302,5 +304,27 @@ fn a_file_that_is_being_overwritten_is_free_wherever_that_is_cut_off() {
         header(&used.dir);
         assert_eq!(used.found(), used.needed());
         assert_eq!(used.dir.found().lost, []);
+    }
+}
+
+/// As by a broker that uses the directory while it is inspected.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error() {
+    let dir = Dir::new();
+    let (_, mut journal) = dir.journal(Tip::default());
+    write(&mut journal, 1..=3, 100);
+    let whole = dir.bytes(1);
+    let another = Dir::new();
+    let (_, mut journal) = another.journal(Tip::default());
+    write(&mut journal, 1..=3, 200);
+    let at = usize::try_from(block(2)).expect("small");
+    for changed in [&[0; 4096][..], &another.bytes(1)[at..at + 4096]] {
+        let replay = dir.replay(0, None);
+        dir.overwrite(1, block(2), changed);
+        let read: Vec<_> = replay.entries().map(|entry| entry.map(drop)).collect();
+        assert!(read[0].is_ok() && read[2].is_ok(), "{read:?}");
+        let error = read[1].as_ref().expect_err("it is another entry");
+        assert!(error.to_string().contains("it changes while it is read"));
+        dir.overwrite(1, 0, &whole);
     }
 }
