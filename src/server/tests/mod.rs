@@ -3,6 +3,7 @@
 mod admin;
 mod append;
 mod calls;
+mod clock;
 mod conditions;
 mod connections;
 mod flood;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Broker, append, create, env, ids, options};
+use super::{Broker, append, create, env, files, ids, now, options};
 use crate::{
     broker::{Read, Step},
     env::sim::{CrashMode, SimClock, SimDisk, SimRandom},
@@ -66,7 +66,8 @@ impl Machine {
     }
 }
 
-/// The append times of all records of topic `t`, in order.
+/// The append times of all records of topic `t`, in order. They are the times of their events too,
+/// as nobody gave them any.
 fn append_times(broker: &Broker) -> Vec<i64> {
     let mut reader = broker
         .read(Read {
@@ -77,14 +78,11 @@ fn append_times(broker: &Broker) -> Vec<i64> {
     let mut times = Vec::new();
     while let Step::Batch(batch) = reader.step().expect("nothing is damaged") {
         for records in &batch.records {
-            let parsed =
-                Records::new(records).map(|record| RecordView::parse(record.expect("a record").1));
-            times.extend(parsed.map(|record| {
-                record
-                    .expect("a record")
-                    .append_time_ms
-                    .expect("the broker's field")
-            }));
+            for record in Records::new(records) {
+                let record = RecordView::parse(record.expect("a record").1).expect("a record");
+                assert_eq!(record.timestamp_ms, record.append_time_ms);
+                times.push(record.append_time_ms.expect("the broker's field"));
+            }
         }
     }
     times
@@ -161,14 +159,18 @@ fn a_clock_that_is_accepted_is_followed_at_once_and_behind_the_next_start() {
 
 #[test]
 fn an_idle_broker_is_not_taken_for_one_whose_clock_has_jumped() {
-    for clean in [true, false] {
+    for (clean, started_anew) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut machine = Machine::new(4);
         machine.append();
         for _ in 0..60 {
             machine.clock.advance(Duration::from_secs(60));
             machine.broker.keep_house(false);
         }
-        let mut machine = machine.restart(clean, |_, _| {});
+        let mut machine = machine.restart(clean, |_, clock| {
+            if started_anew {
+                *clock = SimClock::new(START + HOUR_MS);
+            }
+        });
         assert_eq!(machine.append(), START + HOUR_MS);
         assert_eq!(machine.broker.clock().followed_in, None);
     }
@@ -189,4 +191,26 @@ fn a_pause_is_as_long_as_the_machine_says_unless_it_was_started_anew() {
         machine.broker.accept_clock();
         assert_eq!(machine.append(), START + 48 * HOUR_MS);
     }
+}
+
+#[test]
+fn a_clock_that_jumps_for_a_moment_makes_nothing_old() {
+    let mut machine = Machine::new(6);
+    machine.append();
+    machine.broker.keep_house(true);
+    machine.clock.set_now_ms(START + YEAR_MS);
+    machine.clock.advance(HOUR / 60);
+    machine.broker.keep_house(false);
+    let sealed = |machine: &Machine| files(&machine.disk, ".index").len();
+    assert_eq!(sealed(&machine), 0, "a segment may be a week old");
+    let erased = machine.broker.erase_key("t", b"somebody");
+    machine.broker.commit_all();
+    let erased = now(erased.expect("it is taken")).expect("an answer");
+    let erasure = erased.expect("nothing fails");
+    assert_eq!(erasure.requested_ms, START + HOUR_MS / 60);
+
+    machine.clock.set_now_ms(START);
+    machine.clock.advance(8 * 24 * HOUR);
+    machine.broker.keep_house(false);
+    assert_eq!(sealed(&machine), 1);
 }
