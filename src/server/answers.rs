@@ -16,12 +16,11 @@ use tokio::time::Sleep;
 use tonic::{Response, Status};
 
 use super::{
-    reads::{Admitted, Reads},
+    reads::{Admitted, Reads, Shares},
     tally::Counted,
 };
 use crate::{
     broker::Error,
-    budget::Holder,
     types::{Offset, PartitionId},
 };
 
@@ -55,7 +54,7 @@ pub(super) struct Parts {
     pub(super) source: Box<dyn Source>,
     pub(super) reads: Reads,
     /// Whose memory they use.
-    pub(super) holder: Holder,
+    pub(super) shares: Shares,
     /// What the source is counted with.
     pub(super) counted: Admitted,
     /// When the time is over that the client gave the call.
@@ -68,11 +67,11 @@ pub(super) struct Parts {
 pub(super) fn respond<T>(
     source: impl Source + 'static,
     reads: &Reads,
-    (holder, places): (Holder, Holder),
+    shares: Shares,
 ) -> Result<Response<Elsewhere<T>>, Error> {
     let parts = Parts {
-        counted: reads.admit(&holder, &places, source.memory())?,
-        holder,
+        counted: reads.admit(&shares, source.memory())?,
+        shares,
         source: Box::new(source),
         reads: reads.clone(),
         deadline: None,

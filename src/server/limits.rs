@@ -183,6 +183,20 @@ pub(super) const READ_BYTES: usize = 4 << 10;
 /// costs that takes nothing. Each is a frame of HTTP/2 and a system call where clients take such.
 pub(super) const PIECE_BYTES: usize = 128 << 10;
 
+/// More than sockets take for a client that reads nothing: Linux lets a sender's buffer grow to 4
+/// MiB, and a receiver's only as it reads. So a client that has been sent this much without a stall
+/// reads.
+pub(super) const SHOWN_BYTES: usize = 12 << 20;
+
+/// The pieces of messages for clients that have not shown that they read.
+pub(super) const SMALL_PIECES_BYTES: usize = 32 << 10;
+
+/// How much of such a message is with HTTP/2 at a time: a piece that is written, and the next.
+pub(super) const FIRST_UNWRITTEN_BYTES: usize = 2 * SMALL_PIECES_BYTES;
+
+/// How much of such a message is in memory where the room for whole ones is used up.
+pub(super) const FIRST_BYTES: usize = 2 * SMALL_PIECES_BYTES;
+
 /// A client that does not take a piece within this time, or up to twice as long, has stalled: the
 /// rest is let go of, and made again when it goes on. So a slow client makes its broker read again
 /// twice a second at most.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tonic::Extensions;
 
 use super::{
-    reads::Reads,
+    reads::{Reads, Shares},
     tally::{Counted, Tally},
 };
 use crate::{
@@ -23,10 +23,10 @@ pub(super) struct Peer {
     pub(super) calls: Holder,
     /// What the client may send before it is taken.
     pub(super) windows: Holder,
-    /// Reads.
+    /// Reads, and answers that wait for their client.
     pub(super) reads: Holder,
-    /// What they always need.
-    read_places: Arc<OnceLock<Holder>>,
+    /// Reads alone.
+    read_shares: Arc<OnceLock<Shares>>,
     /// Its appends, which take turns with those of others.
     pub(super) appends: Flow,
     /// The producers that it uses.
@@ -41,7 +41,7 @@ impl Peer {
             calls: budget.part(Name::Calls).holder(),
             windows: budget.part(Name::Windows).holder(),
             reads: budget.part(Name::Reads).holder(),
-            read_places: Arc::default(),
+            read_shares: Arc::default(),
             appends: Flow::default(),
             producers,
             _counted: None,
@@ -95,14 +95,14 @@ pub(super) fn producers(extensions: &Extensions) -> Option<Arc<ProducerHolder>> 
     extensions.get::<Peer>()?.producers.clone()
 }
 
-/// What the connection that a request came by has of the memory of reads, and of what they may
-/// always need; shares of its own where none is known.
-pub(super) fn reads(extensions: &Extensions, broker: &Broker, reads: &Reads) -> (Holder, Holder) {
+/// What the connection that a request came by has of the memory of reads; shares of its own where
+/// none is known.
+pub(super) fn reads(extensions: &Extensions, broker: &Broker, reads: &Reads) -> Shares {
     match extensions.get::<Peer>() {
         Some(peer) => {
-            let places = peer.read_places.get_or_init(|| reads.places());
-            (peer.reads.clone(), places.clone())
+            let shares = || reads.shares(peer.reads.clone());
+            peer.read_shares.get_or_init(shares).clone()
         }
-        None => (broker.budget().part(Name::Reads).holder(), reads.places()),
+        None => reads.shares(broker.budget().part(Name::Reads).holder()),
     }
 }

@@ -1,8 +1,10 @@
 //! What reads may take of the memory, and which of them give way when it is short.
 //!
-//! A read counts what it always needs, and what is on its way to its client. A client that takes
-//! nothing for a moment costs one piece of a message and no more (`http2/message.rs`); when memory
-//! is short it costs not even that: what it has not taken is read again from the log when it does.
+//! A read counts what it always needs, and what is on its way to its client. Until the client has
+//! shown that it reads, which takes more than its socket holds, little is sent ahead, and what is
+//! ready for all such clients has a bound of its own. A client that takes nothing for a moment costs
+//! one piece of a message and no more (`http2/message.rs`); when memory is short it costs not even
+//! that: what it has not taken is read again from the log when it does.
 //! So a read may stall for as long as it likes, unless what reads always need is used up: then the
 //! one that has stalled for longest is ended, and told where to go on.
 
@@ -33,6 +35,8 @@ struct Shared {
     /// What reads may always need together: half of their memory, so that the rest is there for
     /// what is on its way.
     places: Arc<Part>,
+    /// What is ready for clients that have not shown that they read.
+    ahead: Arc<Part>,
     /// A read that makes a message, from files perhaps, has one of these.
     turns: Arc<Semaphore>,
     notices: Arc<Notices>,
@@ -41,10 +45,23 @@ struct Shared {
     stalled: Mutex<Stalled>,
 }
 
+/// What one connection has of the memory of reads.
+#[derive(Clone, Debug)]
+pub(super) struct Shares {
+    /// Of all of it.
+    pub(super) memory: Holder,
+    /// Of what reads always need.
+    pub(super) places: Holder,
+    /// Of what is ready for clients that have not shown that they read.
+    pub(super) ahead: Holder,
+}
+
 /// What a read is counted with.
 pub(super) struct Admitted {
     /// What its reader holds on to.
     pub(super) held: Held,
+    /// What it always needs, in bytes.
+    pub(super) always: usize,
     _place: Held,
 }
 
@@ -83,6 +100,7 @@ impl Reads {
     pub(super) fn new(part: &Part, notices: Arc<Notices>, patience: Duration) -> Self {
         Self(Arc::new(Shared {
             places: Arc::new(part.of_it(part.bound() / 2)),
+            ahead: Arc::new(part.of_it(part.bound() / 8)),
             turns: Arc::new(Semaphore::new(turns())),
             notices,
             patience,
@@ -95,31 +113,32 @@ impl Reads {
         &self.0.turns
     }
 
-    /// One more connection's share of what reads may always need.
-    pub(super) fn places(&self) -> Holder {
-        self.0.places.holder()
+    /// The shares of one more connection, which has this of all memory of reads.
+    pub(super) fn shares(&self, memory: Holder) -> Shares {
+        Shares {
+            memory,
+            places: self.0.places.holder(),
+            ahead: self.0.ahead.holder(),
+        }
     }
 
     /// Counts a new read, with what its reader always needs. If there is no room, the read that has
     /// stalled for longest gives it up, for the next attempt.
-    pub(super) fn admit(
-        &self,
-        holder: &Holder,
-        places: &Holder,
-        reader_bytes: usize,
-    ) -> Result<Admitted, Error> {
-        let bytes = READ_BYTES + reader_bytes;
+    pub(super) fn admit(&self, shares: &Shares, reader_bytes: usize) -> Result<Admitted, Error> {
+        let always = READ_BYTES + reader_bytes;
         let overloaded = |short: &Holder| {
-            self.make_room(holder, short.part().free_of_open() < bytes);
+            self.make_room(&shares.memory, short.part().free_of_open() < always);
             Error::Overloaded {
                 retry_after_ms: RETRY_AFTER_MS,
             }
         };
-        let place = places.take(bytes).map_err(|_| overloaded(places))?;
-        let held = holder.take_beyond_share(bytes);
-        let held = held.map_err(|_| overloaded(holder))?;
+        let place = shares.places.take(always);
+        let place = place.map_err(|_| overloaded(&shares.places))?;
+        let held = shares.memory.take_beyond_share(always);
+        let held = held.map_err(|_| overloaded(&shares.memory))?;
         Ok(Admitted {
             held,
+            always,
             _place: place,
         })
     }

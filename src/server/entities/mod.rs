@@ -43,20 +43,20 @@ impl Entities for EntitiesService {
         &self,
         request: Request<ReadKeyRequest>,
     ) -> Result<Response<Self::ReadKeyStream>, Status> {
-        let holder = peer::reads(request.extensions(), &self.broker, &self.reads);
+        let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read_key::request(request.into_inner());
         let reader = blocking(|| self.broker.read_key(read))?;
-        Ok(respond(KeyAnswers::new(reader), &self.reads, holder)?)
+        Ok(respond(KeyAnswers::new(reader), &self.reads, shares)?)
     }
 
     async fn get_latest(
         &self,
         request: Request<GetLatestRequest>,
     ) -> Result<Response<Self::GetLatestStream>, Status> {
-        let holder = peer::reads(request.extensions(), &self.broker, &self.reads);
+        let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let GetLatestRequest { topic, keys } = request.into_inner();
         let reader = blocking(|| self.broker.read_latest(&topic, &keys))?;
-        Ok(respond(LatestAnswers::new(reader), &self.reads, holder)?)
+        Ok(respond(LatestAnswers::new(reader), &self.reads, shares)?)
     }
 
     async fn erase_key(

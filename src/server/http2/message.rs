@@ -1,17 +1,27 @@
 //! One message on its way to a client, in pieces that are let go of one by one.
 //!
+//! A client that has not shown that it reads gets small pieces, and few of them are with HTTP/2 at a
+//! time: what is there cannot be let go of.
+//!
 //! The pieces are copies: a slice of a frame would keep all of it, 16 MiB for some bytes. What is
 //! let go of before it was sent is made again later, and must be the same then: of each such part
 //! its length and checksum are kept. That is enough, because what has been sent is never needed
 //! again.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
 
 use bytes::Bytes;
 
 use crate::{
-    budget::{Held, Holder},
-    server::limits::PIECE_BYTES,
+    budget::Held,
+    server::{
+        limits::{FIRST_BYTES, PIECE_BYTES, SMALL_PIECES_BYTES},
+        reads::Shares,
+    },
     storage::format::checksum::crc32,
 };
 
@@ -24,9 +34,29 @@ pub(in crate::server) struct Message {
     len: usize,
     /// What is in memory, in order.
     pieces: VecDeque<Bytes>,
-    /// What follows these and is not.
+    /// How many bytes these have.
+    loaded: usize,
+    /// How much of the first of them has been sent.
+    sent_of_first: usize,
+    /// Room for what is ready before its client has shown that it reads.
+    ahead: Option<Held>,
+    /// What follows the pieces and is not in memory.
     absent: VecDeque<Extent>,
+    alive: Alive,
 }
+
+/// Room for a part of a message.
+pub(in crate::server) struct Room {
+    held: Held,
+    ahead: Option<Held>,
+    /// What is made of it at most.
+    piece_bytes: usize,
+}
+
+/// How many bytes the pieces of a call's messages have that have not been written: in messages, and
+/// with HTTP/2. Clones are the same.
+#[derive(Clone, Default)]
+pub(in crate::server) struct Alive(Arc<Mutex<(usize, Option<Waker>)>>);
 
 /// A part of a message that is not in memory.
 struct Extent {
@@ -42,6 +72,7 @@ pub(in crate::server) struct Changed;
 /// A piece, which is counted until h2 has written it.
 struct Piece {
     bytes: Vec<u8>,
+    alive: Alive,
     _held: Held,
 }
 
@@ -51,16 +82,64 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.alive.subtract(self.bytes.len());
+    }
+}
+
+impl Alive {
+    fn add(&self, bytes: usize) {
+        self.lock().0 += bytes;
+    }
+
+    fn subtract(&self, bytes: usize) {
+        let mut alive = self.lock();
+        alive.0 -= bytes;
+        let waker = alive.1.take();
+        drop(alive);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ready when there are fewer than this.
+    pub(in crate::server) fn poll_fewer_than(
+        &self,
+        bytes: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut alive = self.lock();
+        if alive.0 < bytes {
+            return Poll::Ready(());
+        }
+        alive.1 = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (usize, Option<Waker>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Message {
     /// Takes as much of a message into memory as there is room for.
-    pub(in crate::server) fn new(slices: &[Bytes], holder: &Holder) -> Self {
+    pub(in crate::server) fn new(
+        slices: &[Bytes],
+        room: impl FnOnce(usize) -> Option<Room>,
+        alive: &Alive,
+    ) -> Self {
         let len = HEADER_BYTES + slices.iter().map(Bytes::len).sum::<usize>();
         let mut message = Self {
             len,
             pieces: VecDeque::new(),
+            loaded: 0,
+            sent_of_first: 0,
+            ahead: None,
             absent: VecDeque::new(),
+            alive: alive.clone(),
         };
-        message.load(slices, 0, take(holder, len));
+        message.load(slices, 0, room(len));
         message
     }
 
@@ -74,12 +153,30 @@ impl Message {
         self.pieces.front().map_or(0, Bytes::len)
     }
 
+    /// How many bytes its pieces have, with what has been sent of the first.
+    pub(in crate::server) fn in_pieces(&self) -> usize {
+        self.sent_of_first + self.loaded
+    }
+
     /// The next bytes to send, at most so many; and whether they complete a piece.
     pub(in crate::server) fn next(&mut self, most: usize) -> (Bytes, bool) {
-        match self.pieces.front_mut() {
+        let (bytes, completes) = match self.pieces.front_mut() {
             Some(piece) if piece.len() > most => (piece.split_to(most), false),
             Some(_) => (self.pieces.pop_front().unwrap_or_default(), true),
             None => (Bytes::new(), false),
+        };
+        self.sent_of_first = match completes {
+            true => 0,
+            false => self.sent_of_first + bytes.len(),
+        };
+        self.unload(bytes.len());
+        (bytes, completes)
+    }
+
+    fn unload(&mut self, bytes: usize) {
+        self.loaded -= bytes;
+        if let Some(ahead) = &mut self.ahead {
+            ahead.shrink_to(self.loaded);
         }
     }
 
@@ -92,22 +189,26 @@ impl Message {
             };
             let from = to - piece.len();
             let checksum = crc32(&[&piece]);
+            self.unload(piece.len());
             self.absent.push_front(Extent { from, to, checksum });
             to = from;
         }
+        if self.pieces.is_empty() {
+            self.sent_of_first = 0;
+        }
     }
 
-    /// Room for a part of what is not in memory; none if there is none at the moment.
-    pub(in crate::server) fn room(&self, holder: &Holder) -> Option<Held> {
+    /// How many bytes are not in memory.
+    pub(in crate::server) fn absent(&self) -> usize {
         let from = self.absent.front().map_or(self.len, |extent| extent.from);
-        take(holder, self.len - from)
+        self.len - from
     }
 
     /// Takes into memory what there is room for of the message, which was made again.
     pub(in crate::server) fn restore(
         &mut self,
         slices: &[Bytes],
-        room: Held,
+        room: Room,
     ) -> Result<(), Changed> {
         let len = HEADER_BYTES + slices.iter().map(Bytes::len).sum::<usize>();
         let is_same = |extent: &Extent| {
@@ -123,19 +224,22 @@ impl Message {
         Ok(())
     }
 
-    fn load(&mut self, slices: &[Bytes], mut from: usize, room: Option<Held>) {
+    fn load(&mut self, slices: &[Bytes], mut from: usize, room: Option<Room>) {
         let header = header(self.len);
         if let Some(mut room) = room {
-            while from < self.len && room.bytes() > 0 {
-                let to = self.len.min(from + room.bytes().min(PIECE_BYTES));
-                let bytes = part(&header, slices, from, to).concat();
+            while from < self.len && room.held.bytes() > 0 {
+                let to = self.len.min(from + room.held.bytes().min(room.piece_bytes));
+                self.alive.add(to - from);
                 let piece = Piece {
-                    bytes,
-                    _held: room.split(to - from),
+                    bytes: part(&header, slices, from, to).concat(),
+                    alive: self.alive.clone(),
+                    _held: room.held.split(to - from),
                 };
                 self.pieces.push_back(Bytes::from_owner(piece));
+                self.loaded += to - from;
                 from = to;
             }
+            self.ahead = room.ahead;
         }
         if from < self.len {
             let checksum = crc32(&part(&header, slices, from, self.len));
@@ -151,11 +255,35 @@ impl Message {
 /// Room for so many bytes, or for a part of them. One piece is taken beyond a share too, or the
 /// reads of a connection that has many would never go on; where others have left nothing, what the
 /// connection always finds.
-fn take(holder: &Holder, bytes: usize) -> Option<Held> {
-    let taken = holder.take(bytes);
-    let taken = taken.or_else(|_| holder.take(bytes.min(4 * PIECE_BYTES)));
-    let taken = taken.or_else(|_| holder.take_beyond_share(bytes.min(PIECE_BYTES)));
-    taken.or_else(|_| holder.take_basic(bytes)).ok()
+pub(in crate::server) fn room(shares: &Shares, bytes: usize) -> Option<Room> {
+    let memory = &shares.memory;
+    let taken = memory.take(bytes);
+    let taken = taken.or_else(|_| memory.take(bytes.min(4 * PIECE_BYTES)));
+    let taken = taken.or_else(|_| memory.take_beyond_share(bytes.min(PIECE_BYTES)));
+    let taken = taken.or_else(|_| memory.take_basic(bytes)).ok()?;
+    Some(Room {
+        held: taken,
+        ahead: None,
+        piece_bytes: PIECE_BYTES,
+    })
+}
+
+/// The same for a client that has not shown that it reads.
+pub(in crate::server) fn first_room(shares: &Shares, bytes: usize) -> Option<Room> {
+    let memory = &shares.memory;
+    let room = |held, ahead| Room {
+        held,
+        ahead,
+        piece_bytes: SMALL_PIECES_BYTES,
+    };
+    if let Ok(ahead) = shares.ahead.take(bytes)
+        && let Ok(held) = memory.take(bytes)
+    {
+        return Some(room(held, Some(ahead)));
+    }
+    let taken = memory.take_beyond_share(bytes.min(FIRST_BYTES));
+    let taken = taken.or_else(|_| memory.take_basic(bytes)).ok()?;
+    Some(room(taken, None))
 }
 
 fn header(len: usize) -> [u8; HEADER_BYTES] {

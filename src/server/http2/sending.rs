@@ -1,8 +1,8 @@
 //! Sending a call's answers as its client takes them.
 //!
-//! h2 gets no more than the client has room for. What is left of a message waits here, and not for
-//! long: a client that does not take a piece within a moment costs one piece from then on, and when
-//! it goes on the rest is made again.
+//! h2 gets no more than the client has room for, and little until the client has shown that it
+//! reads. What is left of a message waits here, and not for long: a client that does not take a
+//! piece within a moment costs one piece from then on, and when it goes on the rest is made again.
 
 use std::{
     future::poll_fn,
@@ -24,16 +24,16 @@ use tracing::debug;
 
 use super::{
     call::{Entered, Waiting},
-    message::{Changed, Message},
+    message::{self, Alive, Changed, Message, Room},
 };
 use crate::{
     broker::Error,
-    budget::Holder,
+    budget::Held,
     server::{
         answers::{Parts, Source},
         blocking::blocking,
-        limits::{GRACE, READ_BYTES, ROOM_PAUSE},
-        reads::{Admitted, Place, Reads, Tell},
+        limits::{FIRST_UNWRITTEN_BYTES, GRACE, READ_BYTES, ROOM_PAUSE, SHOWN_BYTES},
+        reads::{Admitted, Place, Reads, Shares, Tell},
         status,
         tally::Counted,
     },
@@ -49,11 +49,14 @@ pub(super) async fn send(
         stream,
         source: answers.source,
         reads: answers.reads,
-        holder: answers.holder,
+        shares: answers.shares,
         counted: answers.counted,
         deadline: answers.deadline,
         _call: answers.call,
+        ahead: None,
         message: None,
+        alive: Alive::default(),
+        shown: 0,
         stall: Stall::default(),
         turn: None,
         pause: None,
@@ -75,13 +78,19 @@ struct Sending<'a> {
     source: Box<dyn Source>,
     reads: Reads,
     /// Whose memory is used.
-    holder: Holder,
+    shares: Shares,
     /// What the source is counted with.
     counted: Admitted,
+    /// The same for what it has read before its client has shown that it reads.
+    ahead: Option<Held>,
     deadline: Option<Pin<Box<Sleep>>>,
     _call: Option<Counted>,
     /// The message that is being sent.
     message: Option<Message>,
+    /// What has not been written of all messages.
+    alive: Alive,
+    /// How many bytes have been sent since the client has stalled.
+    shown: usize,
     stall: Stall,
     /// While it waits until it may make a message.
     turn: Option<Turn>,
@@ -140,17 +149,44 @@ impl Sending<'_> {
     }
 
     fn begin(&mut self, slices: &[Bytes]) {
-        self.message = Some(Message::new(slices, &self.holder));
+        let message = Message::new(slices, |bytes| self.take_room(bytes), &self.alive);
+        self.message = Some(message);
         self.stall.over();
         // What was read ahead is kept if there is room for it.
-        let counted = READ_BYTES + self.source.memory();
-        if self.counted.held.resize(counted).is_err() {
+        if !self.count_source() {
             self.let_go_of_source();
         }
     }
 
+    /// Whether the client has shown that it reads.
+    fn client_reads(&self) -> bool {
+        self.shown >= SHOWN_BYTES
+    }
+
+    fn take_room(&self, bytes: usize) -> Option<Room> {
+        match self.client_reads() {
+            true => message::room(&self.shares, bytes),
+            false => message::first_room(&self.shares, bytes),
+        }
+    }
+
+    /// Counts what the source has read ahead; false if there is no room for it.
+    fn count_source(&mut self) -> bool {
+        let counted = READ_BYTES + self.source.memory();
+        let ahead = counted.saturating_sub(self.counted.always);
+        self.ahead = None;
+        if ahead > 0 && !self.client_reads() {
+            match self.shares.ahead.take(ahead) {
+                Ok(held) => self.ahead = Some(held),
+                Err(_) => return false,
+            }
+        }
+        self.counted.held.resize(counted).is_ok()
+    }
+
     fn let_go_of_source(&mut self) {
         self.source.let_go();
+        self.ahead = None;
         self.counted
             .held
             .shrink_to(READ_BYTES + self.source.memory());
@@ -179,34 +215,39 @@ impl Sending<'_> {
 
     /// Ready when the client takes something.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        if !self.client_reads() {
+            let in_pieces = self.message.as_ref().map_or(0, Message::in_pieces);
+            let most = in_pieces + FIRST_UNWRITTEN_BYTES;
+            if self.alive.poll_fewer_than(most, cx).is_pending() {
+                return self.wait(cx);
+            }
+        }
         let ready = self.message.as_ref().map_or(0, Message::ready);
         self.stream.reserve_capacity(ready.max(1));
         while self.stream.capacity() == 0 {
             match self.stream.poll_capacity(cx) {
                 Poll::Ready(Some(granted)) => granted.map(drop)?,
                 Poll::Ready(None) => return Poll::Ready(Err(Reason::CANCEL.into())),
-                Poll::Pending => {
-                    self.waiting.get_or_insert_with(|| self.active.wait());
-                    self.wait(cx);
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.wait(cx),
             }
         }
         self.waiting = None;
         Poll::Ready(Ok(()))
     }
 
-    /// Lets go of what the client does not take.
-    fn wait(&mut self, cx: &mut Context<'_>) {
+    /// Waits for the client, and lets go of what it does not take.
+    fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        self.waiting.get_or_insert_with(|| self.active.wait());
         while self.stall.poll_timer(cx).is_ready() {
             if std::mem::take(&mut self.stall.piece_taken) {
                 self.stall.set_timer(GRACE);
             } else if let Some(place) = &mut self.stall.place {
-                place.ripen(&self.holder);
+                place.ripen(&self.shares.memory);
                 self.stall.timer = None;
-                return;
+                break;
             } else {
                 self.stall.set_timer(self.reads.patience());
+                self.shown = 0;
                 if let Some(message) = &mut self.message {
                     message.let_go(1);
                 }
@@ -216,6 +257,7 @@ impl Sending<'_> {
                 cx.waker().wake_by_ref();
             }
         }
+        Poll::Pending
     }
 
     /// Ready when it may make a message.
@@ -245,24 +287,22 @@ impl Sending<'_> {
             return Poll::Ready(Ok(()));
         }
         let _turn = ready!(self.poll_turn(cx));
-        let Some(message) = self.message.as_mut().filter(|message| message.ready() == 0) else {
-            return Poll::Ready(Ok(()));
-        };
+        let absent = self.message.as_ref().map_or(0, Message::absent);
         let room = loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            match message.room(&self.holder) {
-                Some(room) => break room,
-                None => {
-                    self.reads.make_room(&self.holder, true);
-                    self.pause = Some(Box::pin(sleep(ROOM_PAUSE)));
-                }
+            if let Some(room) = self.take_room(absent) {
+                break room;
             }
+            self.reads.make_room(&self.shares.memory, true);
+            self.pause = Some(Box::pin(sleep(ROOM_PAUSE)));
         };
         let slices = blocking(|| self.source.again())?;
-        if let Err(Changed) = message.restore(&slices, room) {
+        if let Some(message) = &mut self.message
+            && let Err(Changed) = message.restore(&slices, room)
+        {
             return Poll::Ready(Err(self.stalled()));
         }
         self.stall.over();
@@ -274,6 +314,7 @@ impl Sending<'_> {
             return Ok(());
         };
         let (bytes, completes_piece) = message.next(self.stream.capacity());
+        self.shown += bytes.len();
         if completes_piece {
             self.stall.over();
         } else if let Some(place) = &mut self.stall.place {

@@ -109,14 +109,14 @@ impl Log for LogService {
         &self,
         request: Request<ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
-        let holder = peer::reads(request.extensions(), &self.broker, &self.reads);
+        let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read::request(request.into_inner())?;
         let stopped = read.follow.then(|| self.stopping.stopped());
         let reader = blocking(|| self.broker.read(read))?;
         Ok(respond(
             ReadAnswers::new(reader, stopped),
             &self.reads,
-            holder,
+            shares,
         )?)
     }
 

@@ -1,21 +1,37 @@
 //! Messages on their way: whatever is let go of and made again, their clients get them whole, and
 //! memory is counted for what is there.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::{
-    budget::{Holder, Name, Part},
+    budget::{Name, Part},
     server::{
-        http2::message::{Changed, Message},
-        limits::PIECE_BYTES,
+        http2::message::{Alive, Changed, Message, first_room, room},
+        limits::{FIRST_BYTES, PIECE_BYTES, SMALL_PIECES_BYTES},
+        reads::{Reads, Shares},
     },
 };
 
-fn holder(bound: usize) -> Holder {
-    Arc::new(Part::new(Name::Reads, bound)).holder()
+fn shares(bound: usize) -> Shares {
+    let part = Arc::new(Part::new(Name::Reads, bound));
+    Reads::new(&part, Arc::default(), Duration::ZERO).shares(part.holder())
+}
+
+/// A message to a client that reads.
+fn message(slices: &[Bytes], shares: &Shares) -> Message {
+    Message::new(slices, |bytes| room(shares, bytes), &Alive::default())
+}
+
+fn are_fewer_than(alive: &Alive, bytes: usize) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    alive.poll_fewer_than(bytes, &mut cx).is_ready()
 }
 
 /// Bytes that differ from their neighbours.
@@ -42,14 +58,19 @@ proptest! {
         lengths in proptest::collection::vec(0usize..2 * PIECE_BYTES, 1..8),
         steps in proptest::collection::vec((0usize..2 * PIECE_BYTES, 0usize..4), 1..30),
         bound in 2 * PIECE_BYTES..20 * PIECE_BYTES,
+        reads in any::<bool>(),
     ) {
-        let (slices, holder) = (slices(&lengths), holder(bound));
-        let mut message = Message::new(&slices, &holder);
+        let (slices, shares, alive) = (slices(&lengths), shares(bound), Alive::default());
+        let room = |bytes| match reads {
+            true => room(&shares, bytes),
+            false => first_room(&shares, bytes),
+        };
+        let mut message = Message::new(&slices, room, &alive);
         let mut sent = Vec::new();
         let mut steps = steps.into_iter().cycle();
         while !message.is_sent() {
             if message.ready() == 0 {
-                let room = message.room(&holder).expect("nothing else has any");
+                let room = room(message.absent()).expect("nothing else has any");
                 message.restore(&slices, room).expect("it is the same");
             }
             let (most, keep) = steps.next().expect("it repeats");
@@ -59,14 +80,16 @@ proptest! {
             }
         }
         prop_assert_eq!(sent, on_the_wire(&slices));
-        prop_assert_eq!(holder.has(), 0);
+        prop_assert_eq!((shares.memory.has(), shares.ahead.has()), (0, 0));
+        prop_assert!(are_fewer_than(&alive, 1));
     }
 }
 
 #[test]
 fn what_is_let_go_of_costs_nothing() {
-    let (slices, holder) = (slices(&[10 * PIECE_BYTES]), holder(64 * PIECE_BYTES));
-    let mut message = Message::new(&slices, &holder);
+    let (slices, shares) = (slices(&[10 * PIECE_BYTES]), shares(64 * PIECE_BYTES));
+    let mut message = message(&slices, &shares);
+    let holder = &shares.memory;
     assert_eq!(holder.has(), on_the_wire(&slices).len());
     message.let_go(1);
     assert_eq!(holder.has(), PIECE_BYTES);
@@ -81,15 +104,42 @@ fn what_is_let_go_of_costs_nothing() {
 
 #[test]
 fn a_message_takes_the_memory_that_there_is() {
-    let (slices, holder) = (slices(&[10 * PIECE_BYTES]), holder(4 * PIECE_BYTES));
-    let message = Message::new(&slices, &holder);
+    let (slices, shares) = (slices(&[10 * PIECE_BYTES]), shares(4 * PIECE_BYTES));
+    let message = message(&slices, &shares);
     assert_eq!(message.ready(), PIECE_BYTES);
-    assert_eq!(holder.has(), PIECE_BYTES);
+    assert_eq!(shares.memory.has(), PIECE_BYTES);
+}
+
+#[test]
+fn a_client_that_has_not_shown_that_it_reads_gets_small_pieces_and_few_beyond_a_bound() {
+    let (slices, shares) = (slices(&[10 * PIECE_BYTES]), shares(256 * PIECE_BYTES));
+    let (first, second) = (Alive::default(), Alive::default());
+    let room = |bytes| first_room(&shares, bytes);
+    let mut whole = Message::new(&slices, room, &first);
+    let len = on_the_wire(&slices).len();
+    assert_eq!((shares.memory.has(), shares.ahead.has()), (len, len));
+    assert_eq!(whole.ready(), SMALL_PIECES_BYTES);
+    // Of what is for such clients, another one may have less than a whole message.
+    let begun = Message::new(&slices, room, &second);
+    assert_eq!(begun.in_pieces(), FIRST_BYTES);
+    assert_eq!(shares.ahead.has(), len);
+
+    let (written, _) = whole.next(SMALL_PIECES_BYTES);
+    let (part, _) = whole.next(10);
+    assert_eq!(shares.ahead.has(), len - SMALL_PIECES_BYTES - 10);
+    assert!(!are_fewer_than(&first, whole.in_pieces() + 1));
+    drop(written);
+    assert!(are_fewer_than(&first, whole.in_pieces() + 1));
+    whole.let_go(0);
+    assert_eq!((shares.ahead.has(), whole.in_pieces()), (0, 0));
+    drop(part);
+    assert!(are_fewer_than(&first, 1));
+    assert_eq!(shares.memory.has(), FIRST_BYTES);
 }
 
 #[test]
 fn another_message_is_not_taken_for_the_rest_of_the_first() {
-    let (first, holder) = (slices(&[10, 3 * PIECE_BYTES]), holder(64 * PIECE_BYTES));
+    let (first, shares) = (slices(&[10, 3 * PIECE_BYTES]), shares(64 * PIECE_BYTES));
     let mut changed = first[1].to_vec();
     changed[2 * PIECE_BYTES] ^= 1;
     let others = [
@@ -98,10 +148,10 @@ fn another_message_is_not_taken_for_the_rest_of_the_first() {
         vec![first[1].clone(), first[0].clone()],
     ];
     for other in others {
-        let mut message = Message::new(&first, &holder);
+        let mut message = message(&first, &shares);
         message.next(PIECE_BYTES);
         message.let_go(0);
-        let room = message.room(&holder).expect("there is room");
+        let room = room(&shares, message.absent()).expect("there is room");
         assert_eq!(message.restore(&other, room), Err(Changed));
     }
 }

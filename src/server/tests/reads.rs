@@ -95,9 +95,15 @@ impl World {
     }
 
     async fn connected(broker: &Arc<Broker>, io: DuplexStream) -> Self {
+        Self::connected_with(broker, io, WINDOW).await
+    }
+
+    /// With a client that takes so much of each call before it is asked.
+    async fn connected_with(broker: &Arc<Broker>, io: DuplexStream, window: u32) -> Self {
         let mut http2 = h2::client::Builder::new();
         http2
-            .initial_window_size(WINDOW)
+            .initial_window_size(window)
+            .max_frame_size(1 << 20)
             .initial_connection_window_size(64 << 20);
         let (client, connection) = http2.handshake(io).await.expect("it is a server");
         tokio::spawn(connection);
@@ -422,6 +428,51 @@ async fn a_newcomer_finds_its_basic_share_whatever_stalled_reads_hold() {
     drop(stalled);
 }
 
+#[tokio::test]
+async fn a_client_that_has_not_shown_that_it_reads_costs_little_at_any_time() {
+    let memory = Sizes::default().with(Name::Reads, 40 << 20);
+    let (broker, mut ours) = World::broker(memory.for_holders(21), PATIENCE, 21).await;
+    let world = World::connected(&broker, ours.remove(0)).await;
+    for _ in 0..2 {
+        world.append("a", 1_000_000).await;
+    }
+    let mut stalled = Vec::new();
+    for io in ours {
+        stalled.push(read_nothing(&broker, io).await);
+    }
+    // Two pieces are with HTTP/2, and one waits.
+    let small = 3 * limits::SMALL_PIECES_BYTES + IDLE;
+    world.until_used_is_at_most(20 * small).await;
+    let part = broker.budget().part(Name::Reads);
+    let most = part.bound() / 8 + 20 * (small + limits::FIRST_BYTES);
+    assert!(part.most() <= most, "{} of {most}", part.most());
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn a_client_that_has_shown_that_it_reads_gets_large_pieces() {
+    let (broker, mut ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
+    let mut world = World::connected_with(&broker, ours.remove(0), 1 << 20).await;
+    for _ in 0..14 {
+        world.append("a", 1_000_000).await;
+    }
+    let mut body = world.read(false).await.expect("there is room");
+    let (mut taken, mut largest_first, mut largest) = (0, 0, 0);
+    while let Some(data) = body.data().await {
+        let bytes = data.expect("the connection stands").len();
+        let released = body.flow_control().release_capacity(bytes);
+        released.expect("it was received");
+        taken += bytes;
+        match taken <= limits::SHOWN_BYTES {
+            true => largest_first = bytes.max(largest_first),
+            false => largest = bytes.max(largest),
+        }
+    }
+    assert!(taken > 14_000_000);
+    assert_eq!(largest_first, limits::SMALL_PIECES_BYTES);
+    assert_eq!(largest, limits::PIECE_BYTES);
+}
+
 /// A read whose client grants all that it can, and takes nothing from its socket.
 async fn read_nothing(broker: &Arc<Broker>, io: DuplexStream) -> impl Sized {
     let mut http2 = h2::client::Builder::new();
@@ -443,8 +494,9 @@ fn what_reads_always_need_is_shared_by_as_many_as_the_rest() {
     let memory = Sizes::default().for_holders(20);
     let part = Arc::clone(Budget::new(&memory).part(Name::Reads));
     let reads = Reads::new(&part, Arc::default(), PATIENCE);
-    let places = reads.places();
-    assert_eq!(places.part().basic(), part.basic() / 2);
+    let shares = reads.shares(part.holder());
+    assert_eq!(shares.places.part().basic(), part.basic() / 2);
+    assert_eq!(shares.ahead.part().basic(), part.basic() / 8);
 }
 
 #[tokio::test]
