@@ -193,6 +193,11 @@ impl Reader {
         self.topic.unless_deleted(step)
     }
 
+    /// Whether all has been returned.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.remaining == 0 || (!self.follow && self.is_at_all_limits())
+    }
+
     /// The bytes of memory that the reader holds on to: for each partition, for its filter, and for
     /// what was read ahead.
     pub(crate) fn memory(&self) -> usize {

@@ -32,6 +32,9 @@ pub(super) trait Source: Send {
     /// The next message; none behind the last.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>>;
 
+    /// Whether no message follows, as far as that is known without reading.
+    fn is_complete(&self) -> bool;
+
     /// The last message once more. If what it was made of has changed, it is another.
     fn again(&mut self) -> Result<Vec<Bytes>, Error>;
 

@@ -129,6 +129,11 @@ impl LatestReader {
         Ok(Some(latest))
     }
 
+    /// Whether all have been returned.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.returned == self.rows.len()
+    }
+
     /// What the last step returned, read again; something else if its records have changed.
     pub(crate) fn again(&mut self) -> Result<Option<Vec<Latest>>, Error> {
         (self.returned, self.ahead) = self.before;

@@ -115,6 +115,11 @@ impl KeyReader {
         }
     }
 
+    /// Whether all have been returned, as far as that is known without reading.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.next.is_none() || self.remaining == 0
+    }
+
     /// What the last step returned, read again; something else if its records have changed.
     pub(crate) fn again(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         (self.next, self.remaining) = self.before;

@@ -48,6 +48,10 @@ impl Source for LatestAnswers {
         Poll::Ready(found.map(|found| found.map(slices)))
     }
 
+    fn is_complete(&self) -> bool {
+        self.reader.is_complete()
+    }
+
     fn again(&mut self) -> Result<Vec<Bytes>, Error> {
         Ok(self.reader.again()?.map_or_else(Vec::new, slices))
     }

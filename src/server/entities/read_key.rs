@@ -14,7 +14,7 @@ use crate::{
     types::{Offset, PartitionId, Version},
 };
 
-pub(super) fn request(request: ReadKeyRequest) -> ReadKey {
+pub(in crate::server) fn request(request: ReadKeyRequest) -> ReadKey {
     ReadKey {
         topic: request.topic,
         // The read keeps it, and not the request that it came in.
@@ -67,6 +67,10 @@ impl KeyAnswers {
 impl Source for KeyAnswers {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
         Poll::Ready(self.next())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.told && self.reader.is_complete()
     }
 
     fn again(&mut self) -> Result<Vec<Bytes>, Error> {

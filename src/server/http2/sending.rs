@@ -126,6 +126,14 @@ impl Sending<'_> {
         loop {
             match &mut self.message {
                 None => {
+                    if let Poll::Ready(error) = self.poll_told(cx) {
+                        return Poll::Ready(Ok(error.into()));
+                    }
+                    // Nothing is read for a client that takes nothing.
+                    if !self.source.is_complete() {
+                        ready!(self.poll_client(cx))?;
+                        self.stall.over();
+                    }
                     let _turn = ready!(self.poll_turn(cx));
                     match ready!(self.source.poll_next(cx)) {
                         Ok(Some(slices)) => self.begin(&slices),

@@ -19,7 +19,7 @@ use crate::{
     types::{Offset, PartitionId},
 };
 
-pub(super) fn request(request: ReadRequest) -> Result<Read, Error> {
+pub(in crate::server) fn request(request: ReadRequest) -> Result<Read, Error> {
     let filter = request.filter.unwrap_or_default();
     Ok(Read {
         topic: request.topic,
@@ -166,6 +166,10 @@ impl Source for ReadAnswers {
         let mut slices = vec![self.head.clone()];
         slices.extend(batch.records);
         Poll::Ready(Ok(Some(slices)))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.reader.as_ref().is_none_or(Reader::is_complete)
     }
 
     fn again(&mut self) -> Result<Vec<Bytes>, Error> {

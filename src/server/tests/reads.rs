@@ -13,12 +13,13 @@ use std::{
 use bytes::Bytes;
 use h2::{
     RecvStream,
-    client::{ResponseFuture, SendRequest},
+    client::{Connection, ResponseFuture, SendRequest},
 };
 use http::{HeaderMap, Request};
 use prost::Message as _;
 use tokio::{
     io::{DuplexStream, duplex},
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tonic::{Code, Status};
@@ -43,26 +44,26 @@ use crate::{
 const WINDOW: u32 = 1_000;
 
 /// What a socket holds.
-const SOCKET_BYTES: usize = 64 << 10;
+pub(super) const SOCKET_BYTES: usize = 64 << 10;
 
 /// Long enough for anything that is going to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-struct World {
-    broker: Arc<Broker>,
-    client: SendRequest<Bytes>,
+pub(super) struct World {
+    pub(super) broker: Arc<Broker>,
+    pub(super) client: SendRequest<Bytes>,
 }
 
 impl World {
     /// A broker with a topic, and a client.
-    async fn with(reads_bytes: usize, stalled_read: Duration) -> Self {
+    pub(super) async fn with(reads_bytes: usize, stalled_read: Duration) -> Self {
         let memory = Sizes::default().with(Name::Reads, reads_bytes);
         let (broker, mut ours) = Self::broker(memory, stalled_read, 1).await;
         Self::connected(&broker, ours.remove(0)).await
     }
 
     /// A broker with a topic, and the clients' ends of so many connections to it.
-    async fn broker(
+    pub(super) async fn broker(
         memory: Sizes,
         stalled_read: Duration,
         connections: usize,
@@ -113,7 +114,7 @@ impl World {
         }
     }
 
-    async fn append(&self, key: &str, bytes: usize) {
+    pub(super) async fn append(&self, key: &str, bytes: usize) {
         let record = Record {
             key: Some(Bytes::copy_from_slice(key.as_bytes())),
             value: Some(vec![7; bytes].into()),
@@ -144,12 +145,12 @@ impl World {
     }
 
     /// What all reads have of the memory, in bytes.
-    fn used(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.broker.budget().part(Name::Reads).used()
     }
 
     /// Waits until it is no more than this.
-    async fn until_used_is_at_most(&self, bytes: usize) {
+    pub(super) async fn until_used_is_at_most(&self, bytes: usize) {
         let waiting = async {
             while self.used() > bytes {
                 sleep(Duration::from_millis(5)).await;
@@ -159,7 +160,7 @@ impl World {
         done.unwrap_or_else(|_| panic!("{} of {bytes} bytes", self.used()));
     }
 
-    fn call(&mut self, path: &str, message: &impl prost::Message) -> ResponseFuture {
+    pub(super) fn call(&mut self, path: &str, message: &impl prost::Message) -> ResponseFuture {
         let request = Request::post(format!("http://broker{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -188,7 +189,11 @@ impl World {
             .await
     }
 
-    async fn read_keys(&mut self, follow: bool, keys: &[&str]) -> Result<RecvStream, Status> {
+    pub(super) async fn read_keys(
+        &mut self,
+        follow: bool,
+        keys: &[&str],
+    ) -> Result<RecvStream, Status> {
         let key = |key: &&str| Bytes::copy_from_slice(key.as_bytes());
         let request = ReadRequest {
             topic: "t".into(),
@@ -209,7 +214,7 @@ impl World {
 }
 
 /// Waits until the call's window is full: a message is under way.
-async fn fill(body: &mut RecvStream) -> Vec<u8> {
+pub(super) async fn fill(body: &mut RecvStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < WINDOW as usize {
         let data = body.data().await.expect("there is more");
@@ -219,7 +224,7 @@ async fn fill(body: &mut RecvStream) -> Vec<u8> {
 }
 
 /// Takes everything behind what has filled the window: the messages, and how the call ended.
-async fn take_all(mut bytes: Vec<u8>, mut body: RecvStream) -> (Vec<Vec<u8>>, Status) {
+pub(super) async fn take_all(mut bytes: Vec<u8>, mut body: RecvStream) -> (Vec<Vec<u8>>, Status) {
     body.flow_control()
         .release_capacity(bytes.len())
         .expect("it was received");
@@ -249,7 +254,7 @@ async fn take_all(mut bytes: Vec<u8>, mut body: RecvStream) -> (Vec<Vec<u8>>, St
     (messages, status)
 }
 
-fn reason(status: &Status) -> (Code, String) {
+pub(super) fn reason(status: &Status) -> (Code, String) {
     let info = status.get_details_error_info().expect("details");
     (status.code(), info.reason)
 }
@@ -450,6 +455,32 @@ async fn a_client_that_has_not_shown_that_it_reads_costs_little_at_any_time() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_for_a_client_that_takes_nothing_but_it_is_told_the_end() {
+    let (broker, mut ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
+    let mut world = World::connected_with(&broker, ours.remove(0), 0).await;
+    world.append("other", 1_000_000).await;
+    let mut stalled = Vec::new();
+    for _ in 0..10 {
+        stalled.push(world.read_keys(false, &["other"]).await);
+    }
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert!(world.used() <= 10 * IDLE, "{} bytes", world.used());
+
+    let empty = world.broker.create_topic("empty", 1, &BTreeMap::new());
+    empty.expect("a good name").await.expect("nothing fails");
+    let request = ReadRequest {
+        topic: "empty".into(),
+        ..ReadRequest::default()
+    };
+    let response = world.call("/taffrail.v1.Log/Read", &request).await;
+    let body = response.expect("an answer").into_body();
+    let (messages, status) = take_all(Vec::new(), body).await;
+    assert_eq!((status.code(), messages.len()), (Code::Ok, 0));
+}
+
+#[tokio::test]
 async fn a_client_that_has_shown_that_it_reads_gets_large_pieces() {
     let (broker, mut ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
     let mut world = World::connected_with(&broker, ours.remove(0), 1 << 20).await;
@@ -473,13 +504,20 @@ async fn a_client_that_has_shown_that_it_reads_gets_large_pieces() {
     assert_eq!(largest, limits::PIECE_BYTES);
 }
 
-/// A read whose client grants all that it can, and takes nothing from its socket.
-async fn read_nothing(broker: &Arc<Broker>, io: DuplexStream) -> impl Sized {
+/// A client that grants all that it can, and takes nothing from its socket unless it is polled.
+pub(super) async fn takes_nothing(
+    io: DuplexStream,
+) -> (SendRequest<Bytes>, Connection<DuplexStream, Bytes>) {
     let mut http2 = h2::client::Builder::new();
     http2
         .initial_window_size(64 << 20)
         .initial_connection_window_size(64 << 20);
-    let (client, mut connection) = http2.handshake::<_, Bytes>(io).await.expect("a server");
+    http2.handshake(io).await.expect("it is a server")
+}
+
+/// A read of such a client.
+async fn read_nothing(broker: &Arc<Broker>, io: DuplexStream) -> impl Sized {
+    let (client, mut connection) = takes_nothing(io).await;
     let broker = Arc::clone(broker);
     let mut world = World { broker, client };
     let body = tokio::select! {
