@@ -24,7 +24,7 @@ use tracing::debug;
 
 use super::{
     greeting::{self, Greeting},
-    http2,
+    http2::{self, call::Unread},
     limits::{
         ACCEPT_PAUSE, ADMIN_CONNECTIONS, NOTICE_PERIOD, Options, REFUSE_TIMEOUT, ROOM_TIMEOUT,
         most_connections,
@@ -163,6 +163,7 @@ pub(super) struct Connections<S> {
     max_connections: usize,
     idle: Duration,
     handshake_timeout: Duration,
+    stalled_read: Duration,
     notices: Arc<Notices>,
     peers: Peers,
     clock: Arc<dyn Clock>,
@@ -195,6 +196,7 @@ where
             memory: Some(windows.holder()),
             idle: options.idle,
             handshake_timeout: options.handshake_timeout,
+            stalled_read: options.stalled_read,
             notices,
             peers,
             clock,
@@ -264,6 +266,11 @@ where
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
         let peer = self.peers.connected();
         let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
+        let unread = Unread {
+            memory: peer.reads.clone(),
+            patience: self.stalled_read,
+            notices: Arc::clone(&notices),
+        };
         self.tasks.spawn(async move {
             // Boxed, so that a connection does not pay for its handshake afterwards.
             let begun = tokio::select! {
@@ -273,7 +280,8 @@ where
             };
             match begun {
                 Ok(Ok(Begun::Http2(http2))) => {
-                    http2.serve(service, peer, &stopping, place, &notices).await;
+                    let held = (peer, place, unread);
+                    http2.serve(service, held, &stopping, &notices).await;
                 }
                 Ok(Ok(Begun::Other(io, greeting))) => refuse(io, greeting, &notices).await,
                 Ok(Err(error)) => debug!(%error, "a connection has broken"),

@@ -31,6 +31,8 @@ pub(super) enum Notice {
     CallRefused,
     /// A read was ended whose client did not take what it was sent.
     StalledReadEnded,
+    /// An answer was ended whose client did not take it.
+    AnswerStalled,
     /// A request was refused because too many come in.
     RequestRefused,
     /// A request did not come in time.
@@ -39,7 +41,7 @@ pub(super) enum Notice {
     ProducerRefused,
 }
 
-const ALL: [Notice; 15] = [
+const ALL: [Notice; 16] = [
     Notice::TooManyConnections,
     Notice::IdleConnectionClosed,
     Notice::AcceptFailed,
@@ -52,6 +54,7 @@ const ALL: [Notice; 15] = [
     Notice::ProtocolError,
     Notice::CallRefused,
     Notice::StalledReadEnded,
+    Notice::AnswerStalled,
     Notice::RequestRefused,
     Notice::RequestStalled,
     Notice::ProducerRefused,
@@ -98,6 +101,9 @@ impl Notice {
             Self::StalledReadEnded => {
                 "reads ended: their clients had not taken what they were sent for long \
                 (reads.stalled), and others needed the memory (memory.reads_bytes)"
+            }
+            Self::AnswerStalled => {
+                "answers ended: their clients had taken nothing of them for long (reads.stalled)"
             }
             Self::RequestRefused => {
                 "requests refused: as many come in as the memory for them allows \

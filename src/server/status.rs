@@ -128,6 +128,15 @@ pub(super) fn request_stalled() -> Status {
     )
 }
 
+/// The status of a call whose client does not take the answer. Nothing is said of what was done.
+pub(super) fn answer_stalled() -> Status {
+    Status::with_error_details(
+        Code::Unavailable,
+        "the client has taken nothing of the answer for long (reads.stalled)",
+        ErrorDetails::with_error_info("ANSWER_STALLED", DOMAIN, HashMap::new()),
+    )
+}
+
 /// The status of a call whose messages are compressed.
 pub(super) fn compressed(encoding: &str) -> Status {
     Status::with_error_details(

@@ -1,7 +1,7 @@
 //! `taffrail.v1.Entities`.
 
 mod latest;
-mod read_key;
+pub(super) mod read_key;
 
 use std::sync::Arc;
 

@@ -9,12 +9,14 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response, header::HeaderName, request::Parts};
 use http_body::{Body as _, Frame};
+use tokio::time::timeout;
 use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
 use tracing::debug;
@@ -22,10 +24,12 @@ use tracing::debug;
 use super::sending;
 use crate::{
     broker::Error,
-    budget::{Held, Holder},
+    budget::{Held, Holder, Short},
     server::{
         answers::Answers,
         limits::{CALL_BYTES, HEADER_ENTRY_BYTES, PIECE_BYTES, RETRY_AFTER_MS, SMALL_PIECE_BYTES},
+        notices::{Notice, Notices},
+        status,
     },
 };
 
@@ -70,6 +74,39 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// What an answer may take, beyond what reads do, that its client does not take.
+#[derive(Clone)]
+pub(in crate::server) struct Unread {
+    /// Whose memory it is.
+    pub(in crate::server) memory: Holder,
+    /// For how long its client may take nothing of it.
+    pub(in crate::server) patience: Duration,
+    pub(in crate::server) notices: Arc<Notices>,
+}
+
+/// A message of an answer, which is counted until h2 has written all of it.
+struct Counted {
+    message: Bytes,
+    _memory: Memory,
+}
+
+/// What it is counted in.
+enum Memory {
+    Reads {
+        _held: Held,
+    },
+    /// A small one is a part of what an open call costs.
+    Call {
+        _held: Arc<Held>,
+    },
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.message
+    }
+}
+
 /// What an open call costs, without what it waits for: see [`CALL_BYTES`].
 pub(super) fn bytes(request: &Parts) -> usize {
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
@@ -97,8 +134,8 @@ pub(super) async fn answer<S>(
     service: S,
     request: Request<Body>,
     mut respond: SendResponse<Bytes>,
-    (active, _held): (Entered, Held),
-    unsent: Holder,
+    (active, held): (Entered, Arc<Held>),
+    unread: Unread,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -112,13 +149,13 @@ pub(super) async fn answer<S>(
     });
     let sent = match response.await {
         Some(Ok(response)) => {
-            let no_room = match is_append {
-                true => Error::OutcomeUnknown,
-                false => Error::Overloaded {
-                    retry_after_ms: RETRY_AFTER_MS,
-                },
+            let sender = Sender {
+                active: &active,
+                held: &held,
+                unread: &unread,
+                is_append,
             };
-            send(response, &mut respond, &active, (&unsent, no_room)).await
+            sender.send(response, &mut respond).await
         }
         None => Ok(()),
     };
@@ -127,67 +164,134 @@ pub(super) async fn answer<S>(
     }
 }
 
-async fn send(
-    response: Response<Body>,
-    respond: &mut SendResponse<Bytes>,
-    active: &Entered,
-    (unsent, no_room): (&Holder, Error),
-) -> Result<(), h2::Error> {
-    let (mut parts, mut body) = response.into_parts();
-    let answers: Option<Answers> = parts.extensions.remove();
-    if let Some(answers) = answers.and_then(|answers| answers.take()) {
-        drop(body);
-        let stream = respond.send_response(Response::from_parts(parts, ()), false)?;
-        return sending::send(answers, stream, active).await;
-    }
-    let ends = body.is_end_stream();
-    let mut stream = respond.send_response(Response::from_parts(parts, ()), ends)?;
-    if ends {
-        return Ok(());
-    }
-    while let Some(frame) = next(&mut body, &mut stream).await? {
-        match frame.into_data() {
-            Ok(data) => {
-                // A small one is a part of what an open call costs.
-                let held = (data.len() > SMALL_PIECE_BYTES).then(|| unsent.take(data.len()));
-                let Ok(_held) = held.transpose() else {
-                    return end(&mut stream, no_room);
-                };
-                let _waiting = active.wait();
-                send_data(&mut stream, data).await?;
-            }
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    return stream.send_trailers(trailers);
+/// Sends the answer of a call.
+struct Sender<'a> {
+    active: &'a Entered,
+    /// What the call is counted with.
+    held: &'a Arc<Held>,
+    unread: &'a Unread,
+    is_append: bool,
+}
+
+impl Sender<'_> {
+    async fn send(
+        &self,
+        response: Response<Body>,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Result<(), h2::Error> {
+        let (mut parts, mut body) = response.into_parts();
+        let answers: Option<Answers> = parts.extensions.remove();
+        if let Some(answers) = answers.and_then(|answers| answers.take()) {
+            drop(body);
+            let stream = respond.send_response(Response::from_parts(parts, ()), false)?;
+            return sending::send(answers, stream, self.active).await;
+        }
+        let ends = body.is_end_stream();
+        let mut stream = respond.send_response(Response::from_parts(parts, ()), ends)?;
+        if ends {
+            return Ok(());
+        }
+        while let Some(frame) = next(&mut body, &mut stream).await? {
+            match frame.into_data() {
+                Ok(data) => {
+                    if let Err(status) = self.send_message(&mut stream, data).await? {
+                        return end(&mut stream, status);
+                    }
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        return stream.send_trailers(trailers);
+                    }
                 }
             }
         }
+        stream.send_data(Bytes::new(), true)
     }
-    stream.send_data(Bytes::new(), true)
+
+    /// Sends this as the client takes it, or says how the call ends. A small message goes to h2 as
+    /// a whole, a large one in pieces.
+    async fn send_message(
+        &self,
+        stream: &mut SendStream<Bytes>,
+        message: Bytes,
+    ) -> Result<Result<(), Status>, h2::Error> {
+        let Some(mut message) = self.count(message) else {
+            return Ok(Err(self.no_room().into()));
+        };
+        let _waiting = self.active.wait();
+        while !message.is_empty() {
+            let is_small = message.len() <= SMALL_PIECE_BYTES;
+            // Where one is asked for, h2 keeps the rest of what is sent, and no call that waits
+            // holds on to room that another could use.
+            let wanted = if is_small {
+                1
+            } else {
+                message.len().min(PIECE_BYTES)
+            };
+            let Ok(taken) = timeout(self.unread.patience, room(stream, wanted)).await else {
+                self.unread.notices.happened(Notice::AnswerStalled);
+                return Ok(Err(self.stalled()));
+            };
+            taken?;
+            let piece = match is_small {
+                true => std::mem::take(&mut message),
+                false => message.split_to(stream.capacity().min(message.len())),
+            };
+            stream.send_data(piece, false)?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn count(&self, message: Bytes) -> Option<Bytes> {
+        let memory = match message.len() > SMALL_PIECE_BYTES {
+            true => Memory::Reads {
+                _held: self.take(message.len()).ok()?,
+            },
+            false => Memory::Call {
+                _held: Arc::clone(self.held),
+            },
+        };
+        Some(Bytes::from_owner(Counted {
+            message,
+            _memory: memory,
+        }))
+    }
+
+    /// Takes memory for an answer. That of an append tells what was stored.
+    fn take(&self, bytes: usize) -> Result<Held, Short> {
+        let memory = &self.unread.memory;
+        match (memory.take(bytes), self.is_append) {
+            (Err(_), true) => memory.take_beyond_share(bytes),
+            (taken, _) => taken,
+        }
+    }
+
+    /// There is no memory to keep the answer until its client reads it.
+    fn no_room(&self) -> Error {
+        match self.is_append {
+            true => Error::OutcomeUnknown,
+            false => Error::Overloaded {
+                retry_after_ms: RETRY_AFTER_MS,
+            },
+        }
+    }
+
+    fn stalled(&self) -> Status {
+        match self.is_append {
+            true => Error::OutcomeUnknown.into(),
+            false => status::answer_stalled(),
+        }
+    }
 }
 
-/// Ends an answer that there is no memory to keep until its client reads it.
-fn end(stream: &mut SendStream<Bytes>, error: Error) -> Result<(), h2::Error> {
+/// Ends an answer before it was sent.
+fn end(stream: &mut SendStream<Bytes>, status: Status) -> Result<(), h2::Error> {
     let mut trailers = HeaderMap::new();
-    if Status::from(error).add_header(&mut trailers).is_err() {
+    if status.add_header(&mut trailers).is_err() {
         stream.send_reset(Reason::INTERNAL_ERROR);
         return Ok(());
     }
     stream.send_trailers(trailers)
-}
-
-/// Sends this as the client takes it. A small answer goes to h2 as a whole, a large one in pieces.
-async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
-    while data.len() > SMALL_PIECE_BYTES {
-        room(stream, data.len().min(PIECE_BYTES)).await?;
-        let piece = data.split_to(stream.capacity().min(data.len()));
-        stream.send_data(piece, false)?;
-    }
-    if !data.is_empty() {
-        room(stream, 1).await?;
-        stream.send_data(data, false)?;
-    }
-    Ok(())
 }
 
 /// The next frame of an answer; an error if the client has cancelled the call.
@@ -209,8 +313,7 @@ async fn next(
     .await
 }
 
-/// Waits until the client takes more; so many bytes are asked for. Where that is one, h2 keeps the
-/// rest of what is sent, and no call that waits holds on to room that another could use.
+/// Waits until the client takes more; so many bytes are asked for.
 async fn room(stream: &mut SendStream<Bytes>, bytes: usize) -> Result<(), h2::Error> {
     stream.reserve_capacity(bytes);
     poll_fn(|cx| -> Poll<Result<(), h2::Error>> {

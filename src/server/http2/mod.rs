@@ -10,7 +10,7 @@
 //! Reading order: this page; `request.rs`, what comes in; `call.rs`, what goes out; `sending.rs` and
 //! `message.rs`, records that go out; `window.rs`, how much may be sent ahead; `socket.rs`.
 
-mod call;
+pub(super) mod call;
 pub(super) mod message;
 pub(super) mod request;
 mod sending;
@@ -38,7 +38,7 @@ use tower::Service;
 use tracing::debug;
 
 use self::{
-    call::{Active, answer},
+    call::{Active, Unread, answer},
     request::Feed,
     socket::{Socket, Traffic},
     window::Window,
@@ -79,9 +79,8 @@ where
     pub(super) async fn serve<S>(
         self: Box<Self>,
         service: S,
-        peer: Peer,
+        (peer, place, unread): (Peer, Place, Unread),
         stopping: &Stopping,
-        place: Place,
         notices: &Notices,
     ) where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -92,9 +91,8 @@ where
         let mut connection = Box::new(Connection::new(
             *self,
             service,
-            peer,
+            (peer, place, unread),
             stopping.stopped(),
-            place,
             notices,
         ));
         if let Err(error) = poll_fn(|cx| connection.poll(cx)).await {
@@ -140,6 +138,8 @@ struct Connection<'a, IO, S> {
     traffic: Arc<Traffic>,
     service: S,
     peer: Peer,
+    /// What its answers may take.
+    unread: Unread,
     window: Window,
     /// What the client was told of the window of each stream.
     stream_window: u32,
@@ -170,9 +170,8 @@ where
     fn new(
         opened: Opened<IO>,
         service: S,
-        peer: Peer,
+        (peer, place, unread): (Peer, Place, Unread),
         stopped: Stopped,
-        place: Place,
         notices: &'a Notices,
     ) -> Self {
         let Opened { mut http2, traffic } = opened;
@@ -188,6 +187,7 @@ where
             window: Window::new(peer.windows.clone(), place.now()),
             stream_window: stream_window(limits::FIRST_WINDOW_BYTES),
             peer,
+            unread,
             feeds: Vec::new(),
             calls: JoinSet::new(),
             active: Active::default(),
@@ -315,10 +315,10 @@ where
         let service = self.service.clone();
         // Counted from here on, so that no call is overlooked that has not had its first turn.
         let active = self.active.enter();
-        let unsent = self.peer.reads.clone();
-        let open = (active, held);
+        let open = (active, Arc::new(held));
+        let unread = self.unread.clone();
         self.calls
-            .spawn(answer(service, request, respond, open, unsent));
+            .spawn(answer(service, request, respond, open, unread));
     }
 
     /// Ready if the connection is to end and all that is left of it waits for a client that neither

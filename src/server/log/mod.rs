@@ -4,7 +4,7 @@ pub(super) mod append;
 pub(super) mod conditions;
 mod offsets;
 pub(super) mod position;
-mod read;
+pub(super) mod read;
 
 use std::sync::Arc;
 

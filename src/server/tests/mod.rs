@@ -1,6 +1,7 @@
 //! Tests of the server's adapters; over real connections it is tested in `tests/it`.
 
 mod admin;
+mod answers;
 mod append;
 mod calls;
 mod clock;
@@ -10,6 +11,7 @@ mod flood;
 mod intake;
 mod message;
 mod producers;
+mod read_keys;
 mod reads;
 mod request;
 mod served;
