@@ -22,6 +22,7 @@ use std::{
 
 use bytes::Bytes;
 use rustix::{
+    buffer::spare_capacity,
     fs::{FallocateFlags, OFlags},
     io::Errno,
 };
@@ -257,6 +258,12 @@ impl File for DiskFile {
         self.past_or_through_cache(|file| file.read_exact_at(into, position))
     }
 
+    fn read_vec_at(&self, position: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        self.past_or_through_cache(|file| read_to_len(file, &mut bytes, position, len))?;
+        Ok(bytes)
+    }
+
     fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
         let write = self
             .direct
@@ -360,6 +367,23 @@ impl Direct {
         });
         Ok(self.buffered.get_or_init(|| file))
     }
+}
+
+/// Reads the rest of `len` bytes at `position` into memory that was not cleared. To clear a large
+/// buffer costs as much as to read it, and more where the allocator lets the kernel do it, page by
+/// page.
+fn read_to_len(file: &fs::File, bytes: &mut Vec<u8>, position: u64, len: usize) -> io::Result<()> {
+    while bytes.len() < len {
+        let at = position + bytes.len() as u64;
+        match rustix::io::pread(file, spare_capacity(bytes), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // There may have been more room than was asked for.
+    bytes.truncate(len);
+    Ok(())
 }
 
 /// Writes all of the slices, one behind the other.

@@ -192,6 +192,14 @@ pub(crate) trait File: Send + Sync + 'static {
     /// Reads exactly `into.len()` bytes at `position`; `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()>;
 
+    /// The `len` bytes at `position`; `UnexpectedEof` if the file ends before. For large reads: the
+    /// real disk does not clear the memory first.
+    fn read_vec_at(&self, position: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.read_exact_at(&mut bytes, position)?;
+        Ok(bytes)
+    }
+
     /// Writes all of the slices one behind the other at `position`, extending the file as needed.
     /// After an error any part may have been written.
     fn write_all_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()>;

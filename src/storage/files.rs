@@ -90,10 +90,9 @@ pub(crate) fn read_file(files: &dyn FileSystem, path: &Path) -> Result<Option<Ve
         Err(error) => return Err(FileError::when(Action::Open, path)(error)),
     };
     let len = file.len().map_err(FileError::when(Action::Read, path))?;
-    let mut bytes = vec![0; usize::try_from(len).expect("files that are read whole fit memory")];
-    file.read_exact_at(&mut bytes, 0)
-        .map_err(FileError::when(Action::Read, path))?;
-    Ok(Some(bytes))
+    let len = usize::try_from(len).expect("files that are read whole fit memory");
+    let bytes = file.read_vec_at(0, len);
+    bytes.map(Some).map_err(FileError::when(Action::Read, path))
 }
 
 /// Gives a file a new content: after a crash it has the old one or the new one, and after this

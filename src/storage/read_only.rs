@@ -64,9 +64,8 @@ impl ReadOnly {
                 Ok(bytes.slice(within(from)..within(to)))
             }
             Self::Positioned(file, _) => {
-                let mut bytes = vec![0; usize::try_from(to - from).expect("it is to fit memory")];
-                file.read_exact_at(&mut bytes, from)?;
-                Ok(bytes.into())
+                let len = usize::try_from(to - from).expect("it is to fit memory");
+                Ok(file.read_vec_at(from, len)?.into())
             }
         }
     }

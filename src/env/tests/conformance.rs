@@ -146,6 +146,9 @@ fn what_is_written_at_a_position_is_read_there_through_every_handle() {
         let mut bytes = [0; 5];
         writer.read_exact_at(&mut bytes, 10).unwrap();
         assert_eq!(&bytes, b"world");
+        assert_eq!(reader.read_vec_at(3, 12).unwrap(), b"Hello, world");
+        assert_eq!(writer.read_vec_at(10, 2).unwrap(), b"wo");
+        assert_eq!(writer.read_vec_at(15, 0).unwrap(), b"");
     });
 }
 
@@ -184,6 +187,10 @@ fn reading_past_the_end_is_an_error() {
             ErrorKind::UnexpectedEof
         );
         file.read_exact_at(&mut [], 3).unwrap();
+        for (position, len) in [(0, 4), (3, 1), (1 << 40, 1)] {
+            let read = file.read_vec_at(position, len);
+            assert_eq!(kind(read), ErrorKind::UnexpectedEof);
+        }
     });
 }
 

@@ -78,6 +78,7 @@ fn a_file_that_takes_no_large_direct_write_is_written_through_the_cache() {
     let mut odd = [0; 5];
     file.read_exact_at(&mut odd, 4094).unwrap();
     assert_eq!(odd, [1, 1, 2, 2, 2], "as any read through the cache");
+    assert_eq!(file.read_vec_at(4094, 5).unwrap(), odd);
     let mut again = vec![0; 28_672];
     fs::File::open(&path)
         .unwrap()

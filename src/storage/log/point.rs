@@ -250,7 +250,6 @@ pub(crate) fn find_record(frame: &Frame, offset: Offset) -> Option<FoundRecord> 
 
 fn read_up_to(file: &Arc<dyn File>, position: u64, wanted: u64, end: u64) -> io::Result<Bytes> {
     let len = wanted.min(end.saturating_sub(position));
-    let mut bytes = vec![0; usize::try_from(len).expect("a window or a frame")];
-    file.read_exact_at(&mut bytes, position)?;
-    Ok(bytes.into())
+    let len = usize::try_from(len).expect("a window or a frame");
+    Ok(file.read_vec_at(position, len)?.into())
 }

@@ -93,7 +93,7 @@ impl Walk {
 
     /// The frame here, checked; none if there is none of this partition or it is damaged.
     pub(in crate::storage) fn frame(&mut self) -> io::Result<Option<Frame>> {
-        let head = self.bytes(self.position, frame::HEADER_BYTES)?;
+        let head = self.head()?;
         let peeked = Header::peek(&head)
             .filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length));
         let Some((length, _)) = peeked else {
@@ -155,11 +155,30 @@ impl Walk {
             .is_some_and(|end| end <= self.len)
     }
 
+    /// The header of the frame here. Where it has to be read, it is read alone: the frame may be
+    /// larger than a window, which would be read for nothing then.
+    fn head(&mut self) -> io::Result<Bytes> {
+        let at = self.position;
+        let end = self.len.min(at + frame::HEADER_BYTES as u64).max(at);
+        match &self.source {
+            Source::File(file) if !self.has(at, end) => {
+                let len = usize::try_from(end - at).expect("at most a header");
+                Ok(file.read_vec_at(at, len)?.into())
+            }
+            _ => self.bytes(at, frame::HEADER_BYTES),
+        }
+    }
+
+    /// Whether these bytes are in memory.
+    fn has(&self, at: u64, end: u64) -> bool {
+        at >= self.window_at && end <= self.window_at + self.window.len() as u64
+    }
+
     /// At most `wanted` bytes from `at` on; fewer at the segment's end.
     fn bytes(&mut self, at: u64, wanted: usize) -> io::Result<Bytes> {
         let wanted = wanted.min(MAX_FRAME_BYTES);
         let end = self.len.min(at + wanted as u64).max(at);
-        if at < self.window_at || end > self.window_at + self.window.len() as u64 {
+        if !self.has(at, end) {
             self.read_window(at, end)?;
         }
         let from = usize::try_from(at - self.window_at).expect("the window holds it");
@@ -172,9 +191,8 @@ impl Walk {
             unreachable!("a map is one window, and reads are cut to its end");
         };
         let end = end.max(self.len.min(at + WINDOW_BYTES as u64));
-        let mut bytes = vec![0; usize::try_from(end - at).expect("at most a window or a frame")];
-        file.read_exact_at(&mut bytes, at)?;
-        (self.window, self.window_at) = (bytes.into(), at);
+        let len = usize::try_from(end - at).expect("at most a window or a frame");
+        (self.window, self.window_at) = (file.read_vec_at(at, len)?.into(), at);
         Ok(())
     }
 }
