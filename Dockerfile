@@ -4,8 +4,6 @@
 #     docker run -p 127.0.0.1:9640:9640 -v taffrail-data:/data taffrail
 
 FROM rust:1-slim-bookworm AS build
-# For the allocator, which is C.
-RUN apt-get update && apt-get install -y --no-install-recommends make
 WORKDIR /build
 # .dockerignore lets in what is needed, and nothing else.
 COPY . .

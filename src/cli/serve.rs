@@ -4,12 +4,15 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
+    task::spawn_blocking,
+    time::interval,
 };
 use tracing::{info, warn};
 
@@ -18,7 +21,9 @@ use crate::{
     broker::{Broker, Error},
     budget,
     config::{self, Config, Descriptors},
-    env::{Env, FileSystem, memory_bytes, raise_open_files_limit, read_all},
+    env::{
+        Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap, trim_heap,
+    },
     server::{self, AdminSocket, Server},
 };
 
@@ -26,7 +31,12 @@ use crate::{
 /// of which little is ever used; reads beyond wait for one of them.
 const READING_THREADS: usize = 32;
 
+/// How often memory that is free is given back to the machine. Some of it is needed again at once
+/// where there is work to do, so not much more often.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
+
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
+    set_up_heap();
     let env = Env::system();
     let loaded = load(flags)?;
     let mut config = loaded.config;
@@ -44,10 +54,20 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
         .build();
     let runtime =
         runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
+    runtime.spawn(trim_now_and_then());
     let result = runtime.block_on(serve(config, env));
     // A read of a slow disk that nobody waits for any more is not waited for either.
     runtime.shutdown_background();
     result
+}
+
+async fn trim_now_and_then() {
+    let mut period = interval(TRIM_EVERY);
+    loop {
+        period.tick().await;
+        // It cannot fail, and is tried again if the thread does.
+        spawn_blocking(trim_heap).await.ok();
+    }
 }
 
 /// Keeps files and connections within the descriptors that this process may have.
@@ -205,7 +225,7 @@ fn listen_to_administrators(files: Arc<dyn FileSystem>, data_dir: &Path) -> Opti
 }
 
 async fn open(options: crate::broker::Options, env: Env) -> Result<Arc<Broker>, Failure> {
-    let opened = tokio::task::spawn_blocking(move || Broker::open(env, options)).await;
+    let opened = spawn_blocking(move || Broker::open(env, options)).await;
     let opened = opened.map_err(|panic| {
         Failure::Unusable(format!("the data directory cannot be opened: {panic}"))
     })?;
@@ -213,7 +233,7 @@ async fn open(options: crate::broker::Options, env: Env) -> Result<Arc<Broker>, 
 }
 
 async fn close(broker: Arc<Broker>) -> Result<(), Failure> {
-    let closed = tokio::task::spawn_blocking(move || broker.close()).await;
+    let closed = spawn_blocking(move || broker.close()).await;
     match closed {
         Ok(closed) => stopped(closed),
         Err(panic) => Err(storage_failed(&panic.to_string())),

@@ -1,4 +1,4 @@
-//! Whole files mapped for reading: the only unsafe code of the package.
+//! Whole files mapped for reading.
 //!
 //! A store through a map of a file on a full disk, and a load past the end of a file that has
 //! shrunk, kill the process. So a map is never writable, and [`super::FileSystem::map`] asks its

@@ -32,6 +32,8 @@ mod descriptors;
 mod disk;
 mod errno;
 #[cfg(feature = "cli")]
+mod heap;
+#[cfg(feature = "cli")]
 mod machine;
 mod mmap;
 mod process;
@@ -52,6 +54,8 @@ pub(crate) use descriptors::raise_open_files_limit;
 #[cfg(feature = "cli")]
 pub(crate) use disk::drop_from_cache;
 pub(crate) use errno::{has_no_locks, has_no_maps, is_out_of_resources, is_unreadable};
+#[cfg(feature = "cli")]
+pub(crate) use heap::{set_up_heap, trim_heap};
 #[cfg(feature = "cli")]
 pub(crate) use machine::{memory_bytes, read_all};
 pub(crate) use process::Process;

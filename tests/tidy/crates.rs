@@ -36,6 +36,7 @@ const HOMES: [(&str, Home); 33] = [
     ("hyper-util", In(&["server/", "client/", "testing/"])),
     ("indicatif", In(&["cli/"])),
     ("jiff", In(&["cli/"])),
+    ("libc", In(&["env/heap.rs"])),
     ("memmap2", In(&["env/mmap.rs"])),
     // The client encodes records into the batch they are sent in.
     ("prost", In(&["proto/", "client/"])),
@@ -49,8 +50,6 @@ const HOMES: [(&str, Home); 33] = [
     ("siphasher", In(&["storage/keys/hash.rs"])),
     ("tempfile", In(&["testing/"])),
     ("thiserror", Anywhere),
-    // Of the binary: a library leaves the choice to whoever links it.
-    ("tikv-jemallocator", In(&["main.rs"])),
     ("tokio", ASYNCHRONOUS),
     ("tokio-stream", In(&["server/", "client/", "testing/"])),
     ("toml", In(&["config/"])),

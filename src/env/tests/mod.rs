@@ -5,6 +5,8 @@ mod conformance;
 mod crashes;
 mod disk;
 mod faults;
+#[cfg(all(feature = "cli", target_os = "linux", target_env = "gnu"))]
+mod heap;
 #[cfg(feature = "cli")]
 mod machine;
 mod process;
