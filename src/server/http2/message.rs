@@ -276,10 +276,15 @@ pub(in crate::server) fn first_room(shares: &Shares, bytes: usize) -> Option<Roo
         ahead,
         piece_bytes: SMALL_PIECES_BYTES,
     };
-    if let Ok(ahead) = shares.ahead.take(bytes)
-        && let Ok(held) = memory.take(bytes)
-    {
-        return Some(room(held, Some(ahead)));
+    // As much as there is room for: with each part all of a large record is read again.
+    let mut part = bytes;
+    while part > FIRST_BYTES {
+        if let Ok(ahead) = shares.ahead.take(part)
+            && let Ok(held) = memory.take(part)
+        {
+            return Some(room(held, Some(ahead)));
+        }
+        part /= 2;
     }
     let taken = memory.take_beyond_share(bytes.min(FIRST_BYTES));
     let taken = taken.or_else(|_| memory.take_basic(bytes)).ok()?;

@@ -112,16 +112,26 @@ fn a_message_takes_the_memory_that_there_is() {
 
 #[test]
 fn a_client_that_has_not_shown_that_it_reads_gets_small_pieces_and_few_beyond_a_bound() {
-    let (slices, shares) = (slices(&[10 * PIECE_BYTES]), shares(256 * PIECE_BYTES));
+    let (slices, short) = (slices(&[10 * PIECE_BYTES]), shares(4 * PIECE_BYTES));
+    let begun = Message::new(
+        &slices,
+        |bytes| first_room(&short, bytes),
+        &Alive::default(),
+    );
+    assert_eq!(begun.in_pieces(), FIRST_BYTES);
+
+    let shares = shares(256 * PIECE_BYTES);
     let (first, second) = (Alive::default(), Alive::default());
     let room = |bytes| first_room(&shares, bytes);
     let mut whole = Message::new(&slices, room, &first);
     let len = on_the_wire(&slices).len();
     assert_eq!((shares.memory.has(), shares.ahead.has()), (len, len));
     assert_eq!(whole.ready(), SMALL_PIECES_BYTES);
-    // Of what is for such clients, another one may have less than a whole message.
-    let begun = Message::new(&slices, room, &second);
-    assert_eq!(begun.in_pieces(), FIRST_BYTES);
+    // Of what is for such clients there is room for a part of another one.
+    let other = Message::new(&slices, room, &second);
+    assert_eq!(other.in_pieces(), len / 8);
+    assert_eq!(shares.ahead.has(), len + len / 8);
+    drop(other);
     assert_eq!(shares.ahead.has(), len);
 
     let (written, _) = whole.next(SMALL_PIECES_BYTES);
@@ -134,7 +144,7 @@ fn a_client_that_has_not_shown_that_it_reads_gets_small_pieces_and_few_beyond_a_
     assert_eq!((shares.ahead.has(), whole.in_pieces()), (0, 0));
     drop(part);
     assert!(are_fewer_than(&first, 1));
-    assert_eq!(shares.memory.has(), FIRST_BYTES);
+    assert_eq!(shares.memory.has(), 0);
 }
 
 #[test]
