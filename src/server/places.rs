@@ -25,6 +25,8 @@ use crate::{
 /// The places of all connections.
 pub(super) struct Places {
     free: Arc<Semaphore>,
+    /// Told when a place is free again, its memory too.
+    freed: Arc<Notify>,
     /// What their windows count in; none where they have room of their own.
     memory: Option<Holder>,
     /// For how long a connection must be without a call until another one may have its place.
@@ -56,6 +58,17 @@ pub(super) struct Place {
     seat: Arc<Seat>,
     _permit: OwnedSemaphorePermit,
     _memory: Option<Held>,
+    /// The last, so that it is told behind the others.
+    _freed: Freed,
+}
+
+/// Tells the newcomer that waits when it is dropped.
+struct Freed(Arc<Notify>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Places {
@@ -67,6 +80,7 @@ impl Places {
     ) -> Self {
         Self {
             free: Arc::new(Semaphore::new(count)),
+            freed: Arc::default(),
             memory,
             idle,
             clock,
@@ -80,10 +94,15 @@ impl Places {
         self.place(permit)
     }
 
-    /// Waits for a place; none if there is no memory for another connection.
+    /// Waits for a place, and for the memory that it needs. One waits at a time.
     pub(super) async fn take(self: Arc<Self>) -> Option<Place> {
-        let permit = Arc::clone(&self.free).acquire_owned().await;
-        self.place(permit.ok()?)
+        loop {
+            let permit = Arc::clone(&self.free).acquire_owned().await;
+            if let Some(place) = self.place(permit.ok()?) {
+                return Some(place);
+            }
+            self.freed.notified().await;
+        }
     }
 
     fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<Place> {
@@ -106,6 +125,7 @@ impl Places {
             seat,
             _permit: permit,
             _memory: memory,
+            _freed: Freed(Arc::clone(&self.freed)),
         })
     }
 

@@ -13,12 +13,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 
 use crate::{
-    budget::{Budget, Sizes},
+    budget::{Budget, Name, Part, Sizes},
     env::Env,
     server::{
         Options,
         connections::{Connections, Door},
         greeting::{self, Greeting},
+        limits,
         notices::{Count, Notices},
         peer::Peers,
         places::Places,
@@ -81,6 +82,25 @@ async fn a_newcomer_gets_the_place_of_whoever_is_longest_in_its_handshake() {
         _ = &mut newcomer => panic!("there is no place"),
     }
     assert!(newcomer.await.is_some());
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_the_memory_of_whoever_leaves_for_it() {
+    // There is room for one and a half, and for more places.
+    let part = Arc::new(Part::new(Name::Windows, limits::CONNECTION_BYTES * 3 / 2));
+    let places = Places::new(9, Duration::ZERO, Some(part.holder()), Env::system().clock);
+    let (_first_client, first) = duplex(1024);
+    let (_second_client, second) = duplex(1024);
+    let connections = tokio_stream::iter([Ok(first), Ok(second)]);
+    let mut door = Door::new(connections, places, Arc::default());
+    let (_first, place) = door.next().await.unwrap();
+    let leaving = async {
+        place.wanted().await;
+        drop(place);
+    };
+    let (second, ()) = tokio::join!(door.next(), leaving);
+    assert!(second.is_some());
+    assert_eq!(part.used(), limits::CONNECTION_BYTES);
 }
 
 #[tokio::test]
