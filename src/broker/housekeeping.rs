@@ -42,8 +42,9 @@ const LONG_CHECKPOINT: Duration = Duration::from_millis(250);
 /// Most segments that are left to a checkpoint to be synced.
 const MOST_UNSYNCED: usize = 1_024;
 
-/// Most segments that are synced at a time: enough to keep a disk busy.
-const SYNCED_TOGETHER: usize = 256;
+/// Most segments that are synced at a time. Their writing begins together, so that few commits of
+/// the file system are enough for all of them.
+const SYNCED_TOGETHER: usize = 512;
 
 /// How often the log says that storage cannot be read at the moment.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
@@ -53,6 +54,8 @@ const SAY_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Housekeeper {
     /// Partitions whose active segments are not durable to their end.
     unsynced: Vec<PartitionRef>,
+    /// Topics that have directories.
+    made: BTreeSet<TopicId>,
     /// Topics with directories of partitions whose names are not durable.
     new_in: BTreeSet<TopicId>,
     /// Deleted topics whose directories have been renamed and are to be removed.
@@ -123,6 +126,8 @@ impl Housekeeper {
     /// The same, and whenever so many segments are not durable to their end, they are synced.
     fn write_out_syncing(&mut self, shared: &Shared, most: usize) -> Result<(), FileError> {
         let mut dirty = std::mem::take(&mut *lock(&shared.dirty));
+        // The oldest first: memory is freed when all of a request is in segments.
+        dirty.reverse();
         while let Some(partition) = dirty.pop() {
             let mut written = self.write_out_partition(shared, &partition);
             if written.is_ok() && self.unsynced.len() >= most {
@@ -147,7 +152,10 @@ impl Housekeeper {
         if at.topic.deleted.load(Ordering::Acquire) {
             return Ok(());
         }
-        ensure_dir(&*shared.env.files, &shared.dir.topic(at.topic.id))?;
+        if !self.made.contains(&at.topic.id) {
+            ensure_dir(&*shared.env.files, &shared.dir.topic(at.topic.id))?;
+            self.made.insert(at.topic.id);
+        }
         let mut writer = lock(&partition.writer);
         let was_synced = !writer.is_unsynced();
         let written = writer.write_out(&partition.log, &shared.segments, &at.topic.settings());
@@ -300,6 +308,7 @@ impl Housekeeper {
                 shared.topics_mut().deleted.extend(undone);
                 return Err(error);
             }
+            self.made.remove(&topic.id);
             self.renamed.push(topic);
         }
         if any {

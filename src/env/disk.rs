@@ -296,6 +296,14 @@ impl File for DiskFile {
     fn sync_data(&self) -> io::Result<()> {
         self.current().sync_data()
     }
+
+    /// Linux begins to write what it is told will not be needed, and drops of it only what is
+    /// written already.
+    #[cfg(target_os = "linux")]
+    fn begin_writing(&self, position: u64) {
+        let advice = rustix::fs::Advice::DontNeed;
+        rustix::fs::fadvise(self.current(), position, None, advice).ok();
+    }
 }
 
 impl DiskFile {

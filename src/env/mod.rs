@@ -221,6 +221,12 @@ pub(crate) trait File: Send + Sync + 'static {
 
     /// Makes what was written, and the length, durable.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Says that what was written from `position` on is synced soon, so that the disk can begin.
+    /// Nothing is durable by that, and nothing is known of errors.
+    fn begin_writing(&self, position: u64) {
+        let _ = position;
+    }
 }
 
 /// How a lock is held.

@@ -11,6 +11,15 @@ const PARTITIONS: u32 = 100;
 /// What the disk was asked for by a checkpoint of a hundred partitions, each with new records in a
 /// segment that was there before, by a broker that may have so many files open.
 fn checkpoint(open_files: usize) -> Stats {
+    checkpoints(open_files)[1].clone()
+}
+
+/// The same of the checkpoint before, which created the segments.
+fn first_checkpoint(open_files: usize) -> Stats {
+    checkpoints(open_files)[0].clone()
+}
+
+fn checkpoints(open_files: usize) -> [Stats; 2] {
     let disk = SimDisk::new(1);
     let environment = env(&disk, &SimClock::new(0), &SimRandom::new(1));
     let options = Options {
@@ -29,22 +38,45 @@ fn checkpoint(open_files: usize) -> Stats {
             .expect("there is room");
         }
     };
-    append_to_all();
-    broker.keep_house(true);
-    append_to_all();
-    let before = disk.stats();
-    broker.keep_house(true);
-    let mut stats = disk.stats();
-    for (kind, count) in before.operations {
-        *stats.operations.entry(kind).or_default() -= count;
-    }
-    stats
+    [(); 2].map(|()| {
+        append_to_all();
+        let before = disk.stats();
+        broker.keep_house(true);
+        let mut stats = disk.stats();
+        for (kind, count) in before.operations {
+            *stats.operations.entry(kind).or_default() -= count;
+        }
+        stats
+    })
 }
 
 #[test]
 fn segments_are_synced_together_as_far_as_files_may_be_open() {
     assert_eq!(checkpoint(64).most_synced_together, 32);
     assert_eq!(checkpoint(2).most_synced_together, 1);
+}
+
+#[test]
+fn the_disk_has_begun_to_write_all_that_is_synced_together_when_the_first_is_synced() {
+    assert_eq!(checkpoint(64).most_begun_together, 32);
+}
+
+#[test]
+fn a_segment_is_written_to_through_the_file_that_was_created() {
+    let stats = first_checkpoint(64);
+    let most = u64::from(PARTITIONS) / 5;
+    let opened = stats.operations[&OpKind::Open];
+    assert!(opened < most, "{opened} files were opened again");
+    let removed = stats.operations.get(&OpKind::RemoveFile).copied();
+    assert!(
+        removed.unwrap_or_default() < most,
+        "{removed:?} were removed beforehand"
+    );
+    let made = stats.operations[&OpKind::CreateDir];
+    assert!(
+        made < u64::from(PARTITIONS) + most,
+        "{made} directories were made"
+    );
 }
 
 #[test]

@@ -124,6 +124,7 @@ impl File for SimFile {
             failure,
             ..
         } = self.begin(OpKind::SyncData, format_args!(""))?;
+        machine.begun = 0;
         match failure {
             None => {
                 machine.tree.file_mut(self.node).sync();
@@ -135,6 +136,14 @@ impl File for SimFile {
                 Err(failure.error)
             }
         }
+    }
+
+    /// What was written may survive a power cut as it is.
+    fn begin_writing(&self, _: u64) {
+        let machine = &mut *self.disk.machine();
+        machine.begun += 1;
+        let most = &mut machine.stats.most_begun_together;
+        *most = machine.begun.max(*most);
     }
 }
 

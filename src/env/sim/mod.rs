@@ -75,6 +75,8 @@ struct Machine {
     /// Who holds which lock, and how.
     locks: Vec<(NodeId, Lock)>,
     stats: Stats,
+    /// How many files' writing was begun since the last sync.
+    begun: usize,
     trace: Option<Vec<String>>,
     dice: Dice,
 }
@@ -110,6 +112,7 @@ impl SimDisk {
             faults: Vec::new(),
             holds: BTreeMap::new(),
             maps: BTreeMap::new(),
+            begun: 0,
             locks: Vec::new(),
             stats: Stats::default(),
             trace: None,

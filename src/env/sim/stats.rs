@@ -13,6 +13,8 @@ pub(crate) struct Stats {
     pub(crate) faults: BTreeMap<OpKind, u64>,
     /// Most files that one call was to sync.
     pub(crate) most_synced_together: usize,
+    /// Most files whose writing was begun before one of them was synced.
+    pub(crate) most_begun_together: usize,
     /// How many operations failed for want of room.
     pub(crate) disk_full: u64,
     /// How many operations failed because the power was off.
@@ -48,6 +50,7 @@ impl Stats {
             *self.faults.entry(*kind).or_default() += count;
         }
         self.most_synced_together = self.most_synced_together.max(other.most_synced_together);
+        self.most_begun_together = self.most_begun_together.max(other.most_begun_together);
         self.disk_full += other.disk_full;
         self.power_off += other.power_off;
         for (mode, effect) in &other.cuts {

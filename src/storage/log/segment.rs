@@ -147,6 +147,13 @@ impl OpenSegments {
         }
     }
 
+    /// Keeps the file of a segment that has just been created, and is written to next. Its name was
+    /// forgotten before, and nobody knows of it yet.
+    pub(super) fn keep_created(&self, path: &Path, file: Arc<dyn File>) {
+        let changes = self.changes();
+        self.keep(path, OpenSegment::Active(file), changes);
+    }
+
     /// Gives the rows of a segment that had no sound index; they are written for the next time if
     /// the disk takes them. None if the segment may not be the one that was opened any more: then
     /// it is to be opened again.

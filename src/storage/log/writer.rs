@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -122,20 +123,15 @@ impl Writer {
             directory: segments.directory,
         };
         let path = segment_path(&dir, header.base);
-        // A write that the disk had no room for may have left a beginning.
         segments.forget(&dir, header.base);
-        remove_file(&*segments.env.files, &path)?;
-        let file = segments
-            .env
-            .files
-            .open(&path, Open::Create)
-            .map_err(FileError::when(Action::Create, &path))?;
+        let file = create(&*segments.env.files, &path)?;
         file.write_all_at(&[&header.encode()], 0)
             .map_err(FileError::when(Action::Write, &path))?;
         self.new_names = true;
         self.stored_rows = 0;
         let active = Active::new(header.base, header.first_append_time_ms);
         self.unsynced = active.bytes;
+        segments.keep_created(&path, file);
         lock(log).active = Some(active);
         Ok(())
     }
@@ -227,12 +223,12 @@ impl Writer {
         log: &Mutex<Log>,
         segments: &OpenSegments,
     ) -> Result<Option<Unsynced>, FileError> {
-        let (dir, base) = {
+        let (dir, base, bytes) = {
             let log = lock(log);
             let Some(active) = log.active.as_ref().filter(|_| self.is_unsynced()) else {
                 return Ok(None);
             };
-            (log.dir(), active.base)
+            (log.dir(), active.base, active.bytes)
         };
         let path = segment_path(&dir, base);
         let file = match self.unsynced {
@@ -244,7 +240,13 @@ impl Writer {
             ),
         };
         let dir = self.new_names.then_some(dir);
-        Ok(Some(Unsynced { path, file, dir }))
+        let from = bytes - self.unsynced;
+        Ok(Some(Unsynced {
+            path,
+            file,
+            from,
+            dir,
+        }))
     }
 
     /// Takes note that all of the active segment has been synced, and writes the index rows that
@@ -288,6 +290,8 @@ struct Unsynced {
     path: PathBuf,
     /// Its file, if that is.
     file: Option<Arc<dyn File>>,
+    /// Where what is to be synced of the file begins.
+    from: u64,
     /// The directory that has its name, if that is.
     dir: Option<Arc<Path>>,
 }
@@ -301,6 +305,14 @@ pub(crate) fn sync_together(
     let mut unsynced = Vec::with_capacity(logs.len());
     for (writer, log) in &*logs {
         unsynced.extend(writer.unsynced(log, segments)?);
+    }
+    if unsynced.len() > 1 {
+        // What is being written when the first is synced is committed with it by the file system.
+        for one in &unsynced {
+            if let Some(file) = &one.file {
+                file.begin_writing(one.from);
+            }
+        }
     }
     let files = unsynced.iter().filter_map(|one| {
         let file = one.file.as_deref()?;
@@ -317,6 +329,16 @@ pub(crate) fn sync_together(
         writer.note_synced(log, segments);
     }
     Ok(())
+}
+
+/// Creates a segment's file. A write that the disk had no room for may have left a beginning of it.
+fn create(files: &dyn FileSystem, path: &Path) -> Result<Arc<dyn File>, FileError> {
+    let mut created = files.open(path, Open::Create);
+    if matches!(&created, Err(error) if error.kind() == ErrorKind::AlreadyExists) {
+        remove_file(files, path)?;
+        created = files.open(path, Open::Create);
+    }
+    created.map_err(FileError::when(Action::Create, path))
 }
 
 /// Syncs each of these; of what fails, the first is told.
