@@ -221,7 +221,13 @@ impl Committer {
         let sync = commits.iter().any(|commit| commit.sync);
         if !entries.is_empty() {
             match self.journal.write(&entries, sync) {
-                Ok(()) => {}
+                Ok(()) => {
+                    let written = commits
+                        .iter()
+                        .filter_map(|commit| commit.under_way.as_ref());
+                    let used = shared.ring.used_bytes();
+                    shared.memory.note_written(written, used);
+                }
                 Err(journal::Error::File(error)) => return Err(error.to_string()),
                 Err(hindered @ (journal::Error::Full | journal::Error::Hindered(_))) => {
                     shared.queue.put_back(commits);

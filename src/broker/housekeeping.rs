@@ -97,6 +97,7 @@ impl Housekeeper {
             self.looked_at = now;
             self.seal_old(shared)?;
         }
+        let due = due || shared.memory.waits_for_checkpoint();
         if checkpoint_wanted || due || used > self.uncovered_files(most) {
             self.checkpoint(shared, Freeze::Due)?;
         } else if shared.memory.is_pressed() {
@@ -128,10 +129,14 @@ impl Housekeeper {
         let mut dirty = std::mem::take(&mut *lock(&shared.dirty));
         // The oldest first: memory is freed when all of a request is in segments.
         dirty.reverse();
+        let all = dirty.len();
         while let Some(partition) = dirty.pop() {
             let mut written = self.write_out_partition(shared, &partition);
             if written.is_ok() && self.unsynced.len() >= most {
                 written = self.sync_segments(shared);
+                shared
+                    .memory
+                    .note_checkpoint_progress(all - dirty.len(), all);
             }
             if let Err(error) = written {
                 partition
@@ -184,6 +189,15 @@ impl Housekeeper {
 
     /// Brings everything that has been applied into segments and writes a checkpoint that says so.
     pub(super) fn checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
+        shared.memory.begin_checkpoint();
+        let written = self.write_checkpoint(shared, freeze);
+        if written.is_err() {
+            shared.memory.fail_checkpoint();
+        }
+        written
+    }
+
+    fn write_checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         let files = &*shared.env.files;
         let began = shared.env.clock.elapsed();
         let applied = shared.applied.load(Ordering::Acquire);
@@ -213,6 +227,7 @@ impl Housekeeper {
         self.checkpointed_at = shared.env.clock.elapsed();
         self.checkpoint_took = self.checkpointed_at.saturating_sub(began);
         shared.ring.release_before(content.journal_file);
+        shared.memory.end_checkpoint(shared.ring.used_bytes());
         shared.note_checkpoint(&content);
         self.remove_old_retired(shared, &content)?;
         self.remove_leftovers(shared)
@@ -481,6 +496,9 @@ impl Broker {
             self.shared.settle_derived(self.shared.keep_indexes());
         }
         let round = lock(&self.housekeeper).round(&self.shared, checkpoint_wanted);
+        if round.is_ok() && self.shared.memory.waits_for_checkpoint() {
+            self.shared.housekeeping.ring();
+        }
         self.shared.settle(round);
         if is_stepped {
             self.shared.settle_derived(self.shared.keep_indexes());

@@ -1,27 +1,38 @@
-//! Room for appends: how many may be under way to the journal at a time, and how much memory may be
-//! used by what is not in segments yet.
+//! Room for appends: how many may be under way to the journal at a time, how much memory may be
+//! used by what is not in segments yet, and how much of the journal by what no checkpoint covers.
 //!
 //! Requests that wait are let in by *fair queueing*: every client's requests form a [`Flow`],
 //! and each request gets the place that it would have if all flows were served side by side, a
 //! byte of each in turn. So a small request of one client does not wait for all large ones of
 //! another, and within a flow the order is kept.
+//!
+//! Memory comes free only when segments have the records, which takes seconds where they are many.
+//! So that a small request does not wait for that because others have all of it, a flow is passed
+//! over while it has more than its share, and the last quarter is kept for flows that have little:
+//! the rule of [`budget`](crate::budget). So it is while it has more than its share of the journal.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use tokio::sync::oneshot;
 
-use super::Error;
+use super::{
+    Error,
+    journal_room::{JournalRoom, Uncovered},
+};
 use crate::{
-    budget::Part,
-    storage::log::Charge,
+    budget::{Part, open, over_share},
+    storage::{format::frame::HEADER_BYTES, log::Charge},
     types::limits::{MAX_BYTES_UNDER_WAY, PRICE_OF_BATCH, PRICE_OF_RECORD, PRICE_OF_REQUEST},
 };
+
+/// About what the broker adds to a record, in bytes: offset, version, append time.
+const ADDED_TO_RECORD: usize = 20;
 
 /// Counts the memory of appends.
 pub(super) struct Memory(Arc<Room>);
@@ -31,14 +42,13 @@ struct Room {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    journal: JournalRoom,
     /// Bytes that have been admitted and are not applied.
     under_way: usize,
     /// Where the flows are: the place of the request that was admitted last.
     now: u64,
-    /// Those who wait.
-    waiting: BTreeMap<Place, Waiting>,
+    waiting: InLine,
     /// How many requests have come.
     count: u64,
     closed: bool,
@@ -54,21 +64,54 @@ struct Place {
     start: u64,
 }
 
+/// Those who wait.
+#[derive(Default)]
+struct InLine {
+    /// The first of each flow: only these can be let in.
+    firsts: BTreeMap<Place, First>,
+    by_flow: HashMap<usize, BTreeMap<Place, Waiting>>,
+}
+
+/// What a request takes, in bytes.
+#[derive(Clone, Copy)]
+struct Price {
+    memory: usize,
+    /// About as much as its entry has.
+    journal: u64,
+}
+
+/// The first request of a flow that waits.
+struct First {
+    flow: Flow,
+    price: Price,
+}
+
 struct Waiting {
-    price: usize,
+    price: Price,
     admitted: oneshot::Sender<Admission>,
 }
 
 /// A request that waits. Dropping it gives its place up.
 struct InQueue {
     room: Arc<Room>,
+    flow: Flow,
     place: Place,
     admitted: oneshot::Receiver<Admission>,
 }
 
 /// The appends of one client, which have their places behind each other.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Flow(Arc<AtomicU64>);
+pub(crate) struct Flow(Arc<FlowState>);
+
+#[derive(Debug, Default)]
+struct FlowState {
+    /// Where its last request ends. Changed under the lock of the room.
+    end: AtomicU64,
+    /// The memory that it has, in bytes.
+    has: AtomicUsize,
+    /// What it has in the journal.
+    journal: Mutex<Uncovered>,
+}
 
 /// What a request brings that takes memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,41 +130,107 @@ pub(crate) struct Admission {
 /// Bytes on their way to the journal, until they are applied.
 pub(super) struct UnderWay {
     room: Arc<Room>,
-    bytes: usize,
+    flow: Flow,
+    price: Price,
 }
 
 /// Memory that is used until it is dropped.
 struct Used {
     room: Arc<Room>,
+    flow: Flow,
     bytes: usize,
 }
 
 impl Memory {
-    pub(super) fn new(part: Arc<Part>) -> Self {
+    /// For appends that go to a journal of so many bytes.
+    pub(super) fn new(part: Arc<Part>, journal_bytes: u64) -> Self {
         Self(Arc::new(Room {
             part,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                journal: JournalRoom::new(journal_bytes),
+                under_way: 0,
+                now: 0,
+                waiting: InLine::default(),
+                count: 0,
+                closed: false,
+            }),
         }))
     }
 
-    /// Waits until there is room for a request.
-    pub(super) async fn admit(&self, flow: &Flow, load: Load) -> Result<Admission, Error> {
-        let price = load.price().min(self.0.part.bound());
+    /// Waits until there is room for a request. Calls `wake` if it waits for housekeeping.
+    pub(super) async fn admit(
+        &self,
+        flow: &Flow,
+        load: Load,
+        wake: impl FnOnce(),
+    ) -> Result<Admission, Error> {
+        let price = load.price(open(self.0.part.bound()));
         let mut waiting = {
             let mut state = self.0.lock();
             if state.closed {
                 return Err(Error::ShuttingDown);
             }
             let place = state.place(flow, price);
-            if state.waiting.is_empty() && self.0.has_room(&state, price) {
-                return Ok(self.0.admit(&mut state, place.start, price));
+            if self.0.is_turn_of(&state, flow, place, price) && self.0.has_room(&state, flow, price)
+            {
+                return Ok(self.0.admit(&mut state, flow, place.start, price));
             }
-            self.0.queue(&mut state, place, price)
+            if self.0.is_over_share(&state, flow) {
+                wake();
+            }
+            self.0.queue(&mut state, flow, place, price)
         };
         // Without a sender there is nobody who could let it in.
         (&mut waiting.admitted)
             .await
             .map_err(|_| Error::ShuttingDown)
+    }
+
+    /// Takes note of what has been written to the journal, of which so much is used now by what no
+    /// checkpoint covers.
+    pub(super) fn note_written<'a>(
+        &self,
+        written: impl Iterator<Item = &'a UnderWay>,
+        journal_used: u64,
+    ) {
+        let mut state = self.0.lock();
+        state.journal.set_used(journal_used);
+        for UnderWay { flow, price, .. } in written {
+            state.journal.add(&mut flow.journal(), price.journal);
+        }
+    }
+
+    /// A checkpoint begins.
+    pub(super) fn begin_checkpoint(&self) {
+        self.0.lock().journal.begin_checkpoint();
+    }
+
+    /// So much of a checkpoint's work is done: those who wait for it may go on a little.
+    pub(super) fn note_checkpoint_progress(&self, done: usize, all: usize) {
+        self.0
+            .lock()
+            .journal
+            .note_progress(done as u64, all.max(done + 1) as u64);
+        self.0.let_in();
+    }
+
+    /// A checkpoint is written, and so much of the journal is used by what it does not cover.
+    pub(super) fn end_checkpoint(&self, journal_used: u64) {
+        self.0.lock().journal.end_checkpoint(journal_used);
+        self.0.let_in();
+    }
+
+    /// A checkpoint was not written: nobody waits for it any more.
+    pub(super) fn fail_checkpoint(&self) {
+        self.0.lock().journal.fail_checkpoint();
+        self.0.let_in();
+    }
+
+    /// Whether somebody waits for a checkpoint.
+    pub(super) fn waits_for_checkpoint(&self) -> bool {
+        let state = self.0.lock();
+        let mut firsts = state.waiting.firsts.values();
+        firsts.any(|first| state.is_over_journal_share(&first.flow))
     }
 
     /// Whether so much is used that frames should be moved into segments: a quarter.
@@ -140,11 +249,16 @@ impl Memory {
 }
 
 impl Load {
-    /// What it costs, in bytes. Half of the bytes again: they are there twice while the frames are
-    /// put together.
-    fn price(self) -> usize {
+    /// What it costs, where so much memory is the most that one may have.
+    fn price(self, most: usize) -> Price {
         let pieces = self.batches * PRICE_OF_BATCH + self.records * PRICE_OF_RECORD;
-        self.bytes + self.bytes / 2 + pieces + PRICE_OF_REQUEST
+        // Half of the bytes again: they are there twice while the frames are put together.
+        let memory = self.bytes + self.bytes / 2 + pieces + PRICE_OF_REQUEST;
+        let added = self.batches * HEADER_BYTES + self.records * ADDED_TO_RECORD;
+        Price {
+            memory: memory.min(most),
+            journal: (self.bytes + added) as u64,
+        }
     }
 }
 
@@ -153,34 +267,38 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(self: &Arc<Self>, state: &mut State, place: Place, price: usize) -> InQueue {
+    fn queue(
+        self: &Arc<Self>,
+        state: &mut State,
+        flow: &Flow,
+        place: Place,
+        price: Price,
+    ) -> InQueue {
         let (sender, admitted) = oneshot::channel();
         let waiting = Waiting {
             price,
             admitted: sender,
         };
-        state.waiting.insert(place, waiting);
+        state.waiting.insert(flow, place, waiting);
         InQueue {
             room: Arc::clone(self),
+            flow: flow.clone(),
             place,
             admitted,
         }
     }
 
-    /// Lets in who is first, as long as there is room.
+    /// Lets in who is next, as long as there is room.
     fn let_in(self: &Arc<Self>) {
         loop {
             let (waiting, admission) = {
                 let mut state = self.lock();
-                let Some((&place, first)) = state.waiting.first_key_value() else {
+                let Some((place, First { flow, price })) = self.next(&state) else {
                     return;
                 };
-                let price = first.price;
-                if !self.has_room(&state, price) {
-                    return;
-                }
-                let admission = self.admit(&mut state, place.start, price);
-                (state.waiting.remove(&place), admission)
+                let (flow, price) = (flow.clone(), *price);
+                let admission = self.admit(&mut state, &flow, place.start, price);
+                (state.waiting.remove(&flow, place), admission)
             };
             // One that does not wait any more gives back what it was given, without the lock.
             if let Some(waiting) = waiting {
@@ -189,22 +307,81 @@ impl Room {
         }
     }
 
-    /// Whether there is room for one more; then its memory is taken.
-    fn has_room(&self, state: &State, price: usize) -> bool {
-        state.under_way < MAX_BYTES_UNDER_WAY && self.part.add_within_bound(price)
+    /// Who is let in next: the first in line, without those that have more than their share. Who
+    /// has little is not held up by one that needs more room than there is.
+    fn next<'a>(&self, state: &'a State) -> Option<(Place, &'a First)> {
+        if state.under_way >= MAX_BYTES_UNDER_WAY {
+            return None;
+        }
+        let mut is_first = true;
+        for (place, first) in &state.waiting.firsts {
+            let First { flow, price } = first;
+            if self.is_over_share(state, flow) {
+                continue;
+            }
+            let is_turn = is_first || self.is_little(flow, *price);
+            if is_turn && self.has_room(state, flow, *price) {
+                return Some((*place, first));
+            }
+            is_first = false;
+        }
+        None
     }
 
-    fn admit(self: &Arc<Self>, state: &mut State, start: u64, bytes: usize) -> Admission {
+    /// Whether it is the turn of a request that has just come.
+    fn is_turn_of(&self, state: &State, flow: &Flow, place: Place, price: Price) -> bool {
+        if state.waiting.has(flow) || self.is_over_share(state, flow) {
+            return false;
+        }
+        let mut firsts = state.waiting.firsts.iter();
+        let first = firsts.find(|(_, first)| !self.is_over_share(state, &first.flow));
+        self.is_little(flow, price) || first.is_none_or(|(first, _)| place < *first)
+    }
+
+    /// Whether a flow has more than its share, so that its next request waits.
+    fn is_over_share(&self, state: &State, flow: &Flow) -> bool {
+        let part = &self.part;
+        over_share(part.bound(), part.holders(), flow.has(), part.used()) > 0
+            || state.is_over_journal_share(flow)
+    }
+
+    /// Whether a flow has little, with one more request.
+    fn is_little(&self, flow: &Flow, price: Price) -> bool {
+        flow.has() + price.memory <= self.part.basic()
+    }
+
+    /// Whether there is room for one more request. The last quarter is for flows that have little.
+    fn has_room(&self, state: &State, flow: &Flow, price: Price) -> bool {
+        let most = match self.is_little(flow, price) {
+            true => self.part.bound(),
+            false => open(self.part.bound()),
+        };
+        state.under_way < MAX_BYTES_UNDER_WAY && self.part.used() + price.memory <= most
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        state: &mut State,
+        flow: &Flow,
+        start: u64,
+        price: Price,
+    ) -> Admission {
+        let bytes = price.memory;
+        // Within the bound: the lock is held, and nobody else takes any.
+        self.part.add(bytes);
         state.under_way += bytes;
         state.now = state.now.max(start);
+        flow.0.has.fetch_add(bytes, Ordering::AcqRel);
         Admission {
             memory: Used {
                 room: Arc::clone(self),
+                flow: flow.clone(),
                 bytes,
             },
             under_way: UnderWay {
                 room: Arc::clone(self),
-                bytes,
+                flow: flow.clone(),
+                price,
             },
         }
     }
@@ -212,17 +389,80 @@ impl Room {
 
 impl State {
     /// The place of a flow's next request.
-    fn place(&mut self, flow: &Flow, price: usize) -> Place {
+    fn place(&mut self, flow: &Flow, price: Price) -> Place {
         // The lock is held: nobody else changes it.
-        let start = self.now.max(flow.0.load(Ordering::Relaxed));
-        let end = start + price as u64;
-        flow.0.store(end, Ordering::Relaxed);
+        let start = self.now.max(flow.0.end.load(Ordering::Relaxed));
+        let end = start + price.memory as u64;
+        flow.0.end.store(end, Ordering::Relaxed);
         self.count += 1;
         Place {
             end,
             count: self.count,
             start,
         }
+    }
+
+    fn is_over_journal_share(&self, flow: &Flow) -> bool {
+        self.journal.is_over_share(&flow.journal())
+    }
+}
+
+impl InLine {
+    fn has(&self, flow: &Flow) -> bool {
+        self.by_flow.contains_key(&flow.key())
+    }
+
+    /// Adds a request at the end of its flow.
+    fn insert(&mut self, flow: &Flow, place: Place, waiting: Waiting) {
+        let requests = self.by_flow.entry(flow.key()).or_default();
+        if requests.is_empty() {
+            self.firsts.insert(place, First::of(flow, &waiting));
+        }
+        requests.insert(place, waiting);
+    }
+
+    fn remove(&mut self, flow: &Flow, place: Place) -> Option<Waiting> {
+        let requests = self.by_flow.get_mut(&flow.key())?;
+        let removed = requests.remove(&place);
+        self.firsts.remove(&place);
+        match requests.first_key_value() {
+            Some((next, waiting)) => {
+                self.firsts.insert(*next, First::of(flow, waiting));
+            }
+            None => {
+                self.by_flow.remove(&flow.key());
+            }
+        }
+        removed
+    }
+}
+
+impl First {
+    fn of(flow: &Flow, waiting: &Waiting) -> Self {
+        Self {
+            flow: flow.clone(),
+            price: waiting.price,
+        }
+    }
+}
+
+impl Flow {
+    /// The memory that it has, in bytes.
+    fn has(&self) -> usize {
+        self.0.has.load(Ordering::Acquire)
+    }
+
+    /// What it has in the journal. Changed under the lock of the room.
+    fn journal(&self) -> MutexGuard<'_, Uncovered> {
+        self.0
+            .journal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another one for each flow that lives.
+    fn key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 }
 
@@ -235,7 +475,8 @@ impl Admission {
 
 impl Drop for InQueue {
     fn drop(&mut self) {
-        self.room.lock().waiting.remove(&self.place);
+        let gone = self.room.lock().waiting.remove(&self.flow, self.place);
+        drop(gone);
         // It may have been first, and too large for what those behind it find room in.
         self.room.let_in();
     }
@@ -243,13 +484,14 @@ impl Drop for InQueue {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.room.lock().under_way -= self.bytes;
+        self.room.lock().under_way -= self.price.memory;
         self.room.let_in();
     }
 }
 
 impl Drop for Used {
     fn drop(&mut self) {
+        self.flow.0.has.fetch_sub(self.bytes, Ordering::AcqRel);
         self.room.part.subtract(self.bytes);
         self.room.let_in();
     }

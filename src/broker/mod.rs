@@ -29,6 +29,7 @@ mod erasure;
 mod error;
 mod fetched;
 mod housekeeping;
+mod journal_room;
 mod keys;
 mod memory;
 mod offsets;

@@ -152,7 +152,7 @@ impl Broker {
             segments: OpenSegments::new(env.clone(), options.open_segments)
                 .with_files(options.open_files)
                 .of_directory(dir.identity()),
-            memory: memory::Memory::new(part(Name::Appends)),
+            memory: memory::Memory::new(part(Name::Appends), options.journal().bytes()),
             topics: RwLock::new(Topics::default()),
             partition_count: PartitionCount::new(part(Name::Catalog)),
             counted_producers: AtomicUsize::new(0),

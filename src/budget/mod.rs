@@ -150,6 +150,11 @@ impl Part {
         open(self.bound).saturating_sub(self.used())
     }
 
+    /// How many holders there may be.
+    pub(crate) fn holders(&self) -> usize {
+        self.holders
+    }
+
     /// What each holder may have whatever others have, in bytes.
     pub(crate) fn basic(&self) -> usize {
         basic(self.bound, self.holders)
@@ -177,11 +182,6 @@ impl Part {
     /// Counts less.
     pub(crate) fn subtract(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
-    /// Counts more within the bound; false if there is not enough left.
-    pub(crate) fn add_within_bound(&self, bytes: usize) -> bool {
-        self.add_if(bytes, |_| true)
     }
 
     /// Counts more if `allowed` says so of what is used by then.

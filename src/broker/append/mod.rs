@@ -137,7 +137,8 @@ impl Broker {
             self.shared.housekeeping.ring();
         }
         self.shared.wait_for_key_memory().await?;
-        self.shared.memory.admit(flow, load).await
+        let wake = || self.shared.housekeeping.ring();
+        self.shared.memory.admit(flow, load, wake).await
     }
 
     /// Checks an append, gives its records their offsets and versions, and queues it for the

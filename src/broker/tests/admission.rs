@@ -17,11 +17,15 @@ type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Admission, Error>> + 'a>>;
 
 const ROOM: usize = 512 << 10;
 
+/// How many connections there may be.
+const FLOWS: usize = 4;
+
 /// A broker with so much memory for appends.
 fn broker(appends: usize) -> Broker {
     let clock = SimClock::new(1_700_000_000_000);
+    let memory = options().memory.with(Name::Appends, appends);
     let options = Options {
-        memory: options().memory.with(Name::Appends, appends),
+        memory: memory.for_holders(FLOWS),
         ..options()
     };
     let env = env(&SimDisk::new(1), &clock, &SimRandom::new(1));
@@ -50,11 +54,11 @@ fn is_in(waiting: &mut Waiting<'_>) -> Option<Admission> {
 fn requests_of_one_client_wait_in_the_order_they_came() {
     let broker = broker(ROOM);
     let flow = Flow::default();
-    let half = bytes_of(ROOM / 2);
-    let first = is_in(&mut ask(&broker, &flow, half)).expect("there is memory");
-    let second = is_in(&mut ask(&broker, &flow, half)).expect("there is memory");
-    let (mut third, mut small) = (ask(&broker, &flow, half), ask(&broker, &flow, 1));
-    assert!(is_in(&mut third).is_none(), "there is no memory");
+    let quarter = bytes_of(ROOM / 4);
+    let first = is_in(&mut ask(&broker, &flow, quarter)).expect("there is memory");
+    let second = is_in(&mut ask(&broker, &flow, quarter)).expect("there is memory");
+    let (mut third, mut small) = (ask(&broker, &flow, quarter), ask(&broker, &flow, 1));
+    assert!(is_in(&mut third).is_none(), "it has its share");
     assert!(is_in(&mut small).is_none(), "nobody is overtaken");
     drop(first);
     let third = is_in(&mut third).expect("there is memory again");
@@ -65,17 +69,17 @@ fn requests_of_one_client_wait_in_the_order_they_came() {
 }
 
 #[test]
-fn a_small_request_does_not_wait_for_all_large_ones_of_another_client() {
+fn a_request_does_not_wait_for_all_large_ones_of_another_client() {
     let broker = broker(ROOM);
     let (greedy, polite) = (Flow::default(), Flow::default());
     let all = ROOM;
     let first = is_in(&mut ask(&broker, &greedy, all)).expect("there is memory");
     let mut large: Vec<_> = (0..100).map(|_| ask(&broker, &greedy, all)).collect();
     assert!(large.iter_mut().all(|waiting| is_in(waiting).is_none()));
-    let mut small = ask(&broker, &polite, 1);
-    assert!(is_in(&mut small).is_none());
+    let mut quarter = ask(&broker, &polite, bytes_of(ROOM / 4));
+    assert!(is_in(&mut quarter).is_none());
     drop(first);
-    let admitted = is_in(&mut small).expect("it comes before those behind the first");
+    let admitted = is_in(&mut quarter).expect("it comes before those behind the first");
     assert!(large.iter_mut().all(|waiting| is_in(waiting).is_none()));
     drop(admitted);
     // All come in, one after the other, also where one does not wait any more.
@@ -83,6 +87,63 @@ fn a_small_request_does_not_wait_for_all_large_ones_of_another_client() {
     for waiting in &mut large {
         assert!(is_in(waiting).is_some());
     }
+}
+
+#[test]
+fn a_small_request_does_not_wait_for_the_memory_of_other_clients() {
+    let broker = broker(ROOM);
+    let greedy: Vec<Flow> = (0..FLOWS).map(|_| Flow::default()).collect();
+    let eighth = bytes_of(ROOM / 8);
+    // They go on until each of them waits.
+    let mut has: Vec<Admission> = Vec::new();
+    let mut waiting = Vec::new();
+    for flow in &greedy {
+        let mut next = ask(&broker, flow, eighth);
+        while let Some(admission) = is_in(&mut next) {
+            has.push(admission);
+            next = ask(&broker, flow, eighth);
+        }
+        waiting.push(next);
+    }
+    let polite = Flow::default();
+    for _ in 0..10 {
+        let admitted = is_in(&mut ask(&broker, &polite, 100));
+        assert!(
+            admitted.is_some(),
+            "{} of {ROOM} are used",
+            has.len() * ROOM / 8
+        );
+    }
+    assert!(waiting.iter_mut().all(|waiting| is_in(waiting).is_none()));
+}
+
+#[test]
+fn who_has_little_is_not_held_up_by_one_that_needs_more_room_than_there_is() {
+    let broker = broker(ROOM);
+    let (greedy, other, polite) = (Flow::default(), Flow::default(), Flow::default());
+    let _has = is_in(&mut ask(&broker, &greedy, ROOM)).expect("there is memory");
+    let mut quarter = ask(&broker, &other, bytes_of(ROOM / 4));
+    assert!(is_in(&mut quarter).is_none());
+    // Until its turn would be after that one's, and further.
+    for nth in 0..2 * ROOM / PRICE_OF_REQUEST {
+        assert!(is_in(&mut ask(&broker, &polite, 1)).is_some(), "{nth}");
+    }
+}
+
+#[test]
+fn a_client_with_more_than_its_share_is_passed_over() {
+    let broker = broker(ROOM);
+    let (greedy, other) = (Flow::default(), Flow::default());
+    let quarter = bytes_of(ROOM / 4);
+    let _has =
+        [(); 2].map(|()| is_in(&mut ask(&broker, &greedy, quarter)).expect("there is memory"));
+    let mut next = ask(&broker, &greedy, 1);
+    assert!(is_in(&mut next).is_none(), "it has half of the memory");
+    assert!(
+        is_in(&mut ask(&broker, &other, quarter)).is_some(),
+        "there is as much left for another"
+    );
+    assert!(is_in(&mut next).is_none());
 }
 
 #[test]

@@ -7,9 +7,10 @@
 //! keys, `clock.rs` lets clocks jump, `key_memory.rs` lets its memory run out; `repeated.rs` sends
 //! again what has an event id; `responses.rs` measures what readers get, `latest.rs` what they get
 //! of many entities, and `reading.rs` counts which appends read files; `deleted.rs` deletes what is
-//! being read, and `partition_count.rs` where there is no room for more; `checkpoint.rs` counts what
-//! a checkpoint does. `histories` judges what concurrent clients were told about versions;
-//! `seldom.rs` is about what is logged. `injected` fails every open, map and read with every error.
+//! being read, and `partition_count.rs` where there is no room for more; `checkpoint.rs` counts
+//! what a checkpoint does, and `journal_room.rs` is about who waits for one. `histories` judges
+//! what concurrent clients were told about versions; `seldom.rs` is about what is logged.
+//! `injected` fails every open, map and read with every error.
 
 mod admission;
 mod atomic;
@@ -23,6 +24,7 @@ mod exactly_once;
 mod faults;
 mod histories;
 mod injected;
+mod journal_room;
 mod key_index;
 mod key_memory;
 mod latest;

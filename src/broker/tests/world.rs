@@ -25,12 +25,12 @@ use crate::{
 };
 
 /// Small enough that a short workload goes round all of it: journal files of 16 blocks, memory for
-/// a few segments.
+/// a few segments, of which three quarters are for all.
 pub(super) fn options() -> Options {
     Options {
         journal_file_bytes: 96 << 10,
         journal_files: 3,
-        memory: Sizes::default().with(Name::Appends, 512 << 10),
+        memory: Sizes::default().with(Name::Appends, 688 << 10),
         open_segments: 4,
         open_files: 2,
         disk_reserve_bytes: 0,

@@ -171,6 +171,7 @@ impl Journal {
                 .map_err(FileError::when(Action::Sync, &current.file.path))?;
             self.durable = self.sequence;
         }
+        self.ring.note_end(current.position);
         self.current = Some(current);
         Ok(())
     }
@@ -252,6 +253,11 @@ impl Journal {
 }
 
 impl Options {
+    /// The bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.file_bytes * u64::from(self.files)
+    }
+
     /// The most that one write can take.
     pub(crate) fn capacity(&self) -> u64 {
         self.file_bytes - BLOCK_BYTES

@@ -76,6 +76,8 @@ struct State {
     /// Room for the next file, found ahead. Its header is written when it is taken into use.
     next: Option<PathBuf>,
     next_number: u64,
+    /// Where the entries of the newest file end.
+    end: u64,
     created: u32,
     /// The file in use takes no more entries: from this sequence on they go to the upcoming file.
     given_up: Option<u64>,
@@ -109,6 +111,7 @@ impl Ring {
             blank: BTreeSet::new(),
             next: None,
             next_number: behind_checkpoint.max(found.newest + 1),
+            end: 0,
             created: 0,
             given_up: None,
         };
@@ -154,6 +157,21 @@ impl Ring {
     /// How many files hold entries that no checkpoint covers, and how many there can be.
     pub(crate) fn fill(&self) -> (usize, usize) {
         (self.lock().used.len(), self.options.files as usize)
+    }
+
+    /// How many bytes of the files cannot take entries before a checkpoint releases them.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let state = self.lock();
+        let files = state.used.len() as u64 * self.options.file_bytes;
+        match state.given_up {
+            None => files.saturating_sub(self.options.file_bytes - state.end),
+            Some(_) => files,
+        }
+    }
+
+    /// Takes note of where the entries of the file in use end.
+    pub(super) fn note_end(&self, position: u64) {
+        self.lock().end = position;
     }
 
     /// What there is of files, for a start to know which of them are gone.
@@ -351,6 +369,7 @@ impl Ring {
         let bytes = self.options.file_bytes;
         self.notes.put(slot_of(&path), Use { header, bytes })?;
         state.next_number += 1;
+        state.end = BLOCK_BYTES;
         state.used.push(UsedFile {
             header,
             first: first_sequence,
