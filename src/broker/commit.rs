@@ -14,9 +14,11 @@ use std::{
 use super::{
     Broker, Error, Shared, Shortage, lock,
     memory::UnderWay,
+    partition_count::Counted,
     state::{Logs, PartitionRef},
 };
 use crate::{
+    catalog::Change,
     storage::{
         files::FileError,
         format::entry::{self, Item},
@@ -40,13 +42,12 @@ pub(super) struct Commit {
     pub(super) under_way: Option<UnderWay>,
     /// Called when the commit has been applied or is refused; dropped when nobody knows.
     pub(super) done: Box<dyn FnOnce(Result<(), Error>) + Send>,
-    /// Makes it as if the commit had never been queued. None where what was queued later counts on
-    /// it, as on the offsets of an append.
-    pub(super) undo: Option<Undo>,
+    /// Whether it can be refused after it was queued. Not where what was queued later counts on it,
+    /// as on the offsets of an append.
+    pub(super) can_be_refused: bool,
+    /// What counts the partitions of the topic that it creates.
+    pub(super) counted: Option<Arc<Counted>>,
 }
-
-/// How a commit is taken back.
-pub(super) type Undo = Box<dyn FnOnce(&Shared) + Send>;
 
 /// Commits on their way to the journal. Bounded: appends by the memory they were admitted for, and
 /// all by their number.
@@ -145,14 +146,26 @@ impl Queue {
         state.commits.drain(..count).collect()
     }
 
-    /// Takes all that can be taken back, in order.
+    /// Takes all that can be refused, in order.
     fn take_refusable(&self) -> Vec<Commit> {
         let mut state = self.lock();
         let (refusable, others) = std::mem::take(&mut state.commits)
             .into_iter()
-            .partition::<Vec<_>, _>(|commit| commit.undo.is_some());
+            .partition::<Vec<_>, _>(|commit| commit.can_be_refused);
         state.commits = others.into();
         refusable
+    }
+
+    /// The changes that are queued.
+    fn changes(&self) -> Vec<Change> {
+        let state = self.lock();
+        let mut changes = Vec::new();
+        for item in state.commits.iter().flat_map(|commit| &commit.items) {
+            if let Item::Change(change) = item {
+                changes.push(change.clone());
+            }
+        }
+        changes
     }
 
     fn is_empty(&self) -> bool {
@@ -245,7 +258,7 @@ impl Committer {
         }
         shared.apply(commits)?;
         shared
-            .applied
+            .applied_sequence
             .store(self.journal.sequence(), Ordering::Release);
         Ok(Committed::All)
     }
@@ -259,6 +272,7 @@ impl Shared {
         let mut moved: Vec<PartitionRef> = Vec::new();
         for commit in commits {
             let mut partitions = commit.partitions.into_iter();
+            let mut counted = commit.counted;
             for item in commit.items {
                 match item {
                     Item::Frame(frame) => {
@@ -276,7 +290,7 @@ impl Shared {
                         }
                     }
                     Item::Change(change) => self
-                        .apply_change(&change, Logs::New)
+                        .apply_change(&change, Logs::New, counted.take())
                         .map_err(|error| error.to_string())?,
                 }
             }
@@ -298,23 +312,46 @@ impl Shared {
 }
 
 impl Shared {
-    /// Refuses all that is queued and can be taken back. Only for who commits: nothing that is
-    /// queued meanwhile is committed.
+    /// Refuses all that is queued and can be refused. Only for the thread that commits: nothing that
+    /// is queued meanwhile is committed.
     fn refuse_queued(&self, shortage: Shortage) {
         let mut refused = Vec::new();
         loop {
-            let commits = self.queue.take_refusable();
+            let commits = self.take_back_queued();
             if commits.is_empty() {
                 break;
             }
-            for commit in commits {
-                commit.undo.into_iter().for_each(|undo| undo(self));
-                refused.push(commit.done);
-            }
-            // Again: what was queued before all was undone may count on what was refused.
+            self.reopen_topics(&commits);
+            refused.extend(commits);
+            // Again: an append may have found a topic closed, and wait to say so.
         }
-        for done in refused {
+        for Commit { done, counted, .. } in refused {
+            drop(counted);
             done(Err(Error::DiskFull(shortage)));
+        }
+    }
+
+    /// Takes what can be refused from the queue, and out of what is planned.
+    fn take_back_queued(&self) -> Vec<Commit> {
+        // Nobody decides, and so nobody queues a change, before the two agree again.
+        let mut planned = lock(&self.planned);
+        let refused = self.queue.take_refusable();
+        if refused.iter().any(|commit| !commit.items.is_empty()) {
+            planned.take_back(&lock(&self.applied), &self.queue.changes());
+        }
+        refused
+    }
+
+    /// Opens topics for appends again whose deletion is refused.
+    fn reopen_topics(&self, refused: &[Commit]) {
+        for item in refused.iter().flat_map(|commit| &commit.items) {
+            let Item::Change(Change::Delete { topic }) = item else {
+                continue;
+            };
+            let topic = self.topics().find_by_id(*topic).cloned();
+            if let Some(topic) = topic {
+                *topic.open.write().unwrap_or_else(PoisonError::into_inner) = true;
+            }
         }
     }
 
@@ -376,7 +413,7 @@ impl Broker {
 
     /// Commits what is queued, or finds that the journal cannot go on: once without a word, as a
     /// checkpoint may just have released a file. When that is so again, and the disk is full as
-    /// well, what can be taken back is refused, and the rest has to wait. None once storage has
+    /// well, what can be refused is, and the rest has to wait. None once storage has
     /// failed.
     fn commit_or_refuse(&self, is_again: &mut bool) -> Option<Committed> {
         let Committed::Nothing(cause) = self.commit_step()? else {

@@ -19,12 +19,13 @@ use super::{
     state::{DeletedTopic, PartitionRef, Topic},
 };
 use crate::{
+    catalog,
     storage::{
         checkpoint,
         fault::Meaning,
         files::{Action, FileError, ensure_dir, replace_file},
         format::{
-            checkpoint::{Checkpoint, Topic as CheckpointTopic},
+            checkpoint::{Checkpoint, Producer, Topic as CheckpointTopic},
             topic_file::TopicFile,
         },
         log::{Sealed, remove_segments, sync_together},
@@ -86,7 +87,7 @@ impl Housekeeper {
 
     fn round(&mut self, shared: &Shared, checkpoint_wanted: bool) -> Result<(), FileError> {
         let now = shared.env.clock.elapsed();
-        let applied = shared.applied.load(Ordering::Acquire);
+        let applied = shared.applied_sequence.load(Ordering::Acquire);
         let (used, most) = shared.ring.fill();
         let due = applied > self.checkpointed
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
@@ -200,7 +201,7 @@ impl Housekeeper {
     fn write_checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         let files = &*shared.env.files;
         let began = shared.env.clock.elapsed();
-        let applied = shared.applied.load(Ordering::Acquire);
+        let applied = shared.applied_sequence.load(Ordering::Acquire);
         shared.freeze_tables(freeze);
         self.rename_deleted(shared)?;
         store_topics(shared)?;
@@ -208,16 +209,13 @@ impl Housekeeper {
         self.sync_segments(shared)?;
         self.sync_topics(shared)?;
         self.collect_trimmed(shared);
+        let snapshot = lock(&shared.applied).snapshot();
         let content = Checkpoint {
             applied,
             journal_file: shared.ring.file_of(applied + 1),
-            topics: shared
-                .all_topics()
-                .iter()
-                .map(|topic| describe(topic))
-                .collect(),
-            producers: shared.known_producers(),
-            erasures: shared.known_erasures(),
+            topics: shared.describe_topics(snapshot.topics),
+            producers: snapshot.producers.into_iter().map(Producer::of).collect(),
+            erasures: snapshot.erasures,
             clock: Some(shared.clock_to_store()),
             journal: shared.ring.files(),
             directory: Some(shared.dir.identity()),
@@ -386,17 +384,15 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
         if !topic.file_is_stale.swap(false, Ordering::AcqRel) {
             continue;
         }
+        let known = lock(&shared.applied).topics().get(topic.id).cloned();
+        let Some(known) = known else { continue };
         let dir = shared.dir.topic(topic.id);
         let content = TopicFile {
-            id: topic.id,
-            seed: topic.seed,
-            name: topic.name.clone(),
-            settings: topic.settings(),
-            starts: topic
-                .partitions
-                .iter()
-                .map(|partition| lock(&partition.log).start())
-                .collect(),
+            id: known.id,
+            seed: known.seed,
+            name: known.name,
+            settings: known.settings,
+            starts: known.starts,
             erasures: shared.waiting_erasures(topic.id),
         };
         // Also a directory that is there may have been created without having been made durable.
@@ -414,21 +410,29 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
     Ok(())
 }
 
-fn describe(topic: &Topic) -> CheckpointTopic {
-    CheckpointTopic {
-        id: topic.id,
-        seed: topic.seed,
-        name: topic.name.clone(),
-        settings: topic.settings(),
-        partitions: topic
-            .partitions
-            .iter()
-            .map(|partition| lock(&partition.log).checkpoint())
-            .collect(),
-    }
-}
-
 impl Shared {
+    /// Topics with how far each of their partitions reaches. One that has just been added to the
+    /// catalog and is not open yet the journal adds again.
+    fn describe_topics(&self, topics: Vec<catalog::Topic>) -> Vec<CheckpointTopic> {
+        let mut described = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let Some(open) = self.topics().find_by_id(topic.id).cloned() else {
+                continue;
+            };
+            let partitions = open.partitions.iter();
+            described.push(CheckpointTopic {
+                id: topic.id,
+                seed: topic.seed,
+                name: topic.name,
+                settings: topic.settings,
+                partitions: partitions
+                    .map(|partition| lock(&partition.log).checkpoint())
+                    .collect(),
+            });
+        }
+        described
+    }
+
     /// Takes note of what a checkpoint covers.
     fn note_checkpoint(&self, checkpoint: &Checkpoint) {
         for known in &checkpoint.topics {

@@ -36,6 +36,7 @@ mod offsets;
 mod open;
 mod partition_count;
 mod pending;
+mod plan;
 mod producers;
 mod read;
 mod room;
@@ -79,7 +80,7 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
     budget::{Budget, Sizes},
-    catalog::producers::Producers,
+    catalog::{Catalog, Planned},
     env::{Clock, Env},
     storage::{data_dir::DataDir, journal, log::OpenSegments},
     types::{Offset, PartitionId, TopicId},
@@ -179,10 +180,11 @@ struct Shared {
     /// Held while commits are applied, and by who needs several partitions as they are at one
     /// moment.
     gate: RwLock<()>,
-    /// What producers have sent, also what is under way: it decides.
-    producers: Mutex<Producers>,
-    /// What of that is durable.
-    applied_producers: Mutex<Producers>,
+    /// The catalog with what is queued: it decides. Whoever decides on it queues what comes of that
+    /// before letting go of it, so that the journal has changes in the order of the decisions.
+    planned: Mutex<Planned>,
+    /// What of that is durable. Nothing else is locked under it.
+    applied: Mutex<Catalog>,
     /// Those that were forgotten to make room, as far as the log does not say so yet.
     forgotten_producers: Mutex<producers::Forgotten>,
     /// What the catalog counts for producers, in bytes.
@@ -190,11 +192,12 @@ struct Shared {
     /// What the next connection is called that may hold producers.
     next_holder: AtomicU64,
     key_memory: keys::KeyMemory,
-    erasures: Mutex<erasure::Erasures>,
+    /// What has been done about erasures that are not complete.
+    erasure_progress: Mutex<erasure::AllProgress>,
     /// Partitions with frames that no segment has.
     dirty: Mutex<Vec<state::PartitionRef>>,
     /// The last journal entry that has been applied.
-    applied: AtomicU64,
+    applied_sequence: AtomicU64,
     /// What the disk has too little of; appends are refused until there is more.
     shortage: Mutex<Option<Shortage>>,
     /// When it was logged last that storage cannot be read at the moment.
@@ -257,7 +260,7 @@ impl Broker {
         self.commit_rest();
         self.shared
             .ring
-            .give_up(self.shared.applied.load(Ordering::Acquire) + 1);
+            .give_up(self.shared.applied_sequence.load(Ordering::Acquire) + 1);
         // The second writes out what the first has frozen behind what had been frozen before.
         let closed = self.checkpoint_now().and_then(|()| self.checkpoint_now());
         self.shared.dir.release();

@@ -2,6 +2,7 @@
 //! live commits use.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{
         Arc, Mutex, RwLock,
@@ -16,12 +17,12 @@ use super::{
     keys::{Freeze, KeyMemory},
     lock, memory,
     partition_count::PartitionCount,
-    producers,
     seldom::Seldom,
     state::{Logs, Topics},
 };
 use crate::{
     budget::{Budget, Name},
+    catalog::{Catalog, Planned, Snapshot, Topic},
     env::Env,
     storage::{
         checkpoint::{self, Found},
@@ -29,14 +30,14 @@ use crate::{
         fault::Meaning,
         files::{Action, FileError, read_file},
         format::{
-            checkpoint::{Checkpoint, Topic as CheckpointTopic},
+            checkpoint::Checkpoint,
             entry::{DamagedItem, Item},
             topic_file::TopicFile,
         },
         journal::{self, Covered, FirstOffsets, Journal, Lost, Replay},
         log::OpenSegments,
     },
-    types::{Offset, TopicId},
+    types::{Offset, PartitionId, TopicId},
 };
 
 /// Why a broker cannot start.
@@ -139,15 +140,16 @@ impl Broker {
         let clock = clock::going_on(options.clock, &*env.clock, checkpoint.clock, || None);
         let budget = Budget::new(&options.memory);
         let part = |name| Arc::clone(budget.part(name));
+        let empty = Catalog::new(options.producer_room);
         let shared = Arc::new(Shared {
             opened_at: env.clock.elapsed(),
             clock: Mutex::new(clock),
             gate: RwLock::default(),
-            producers: Mutex::default(),
-            applied_producers: Mutex::new(producers::restore(&checkpoint, options.producer_room)),
+            planned: Mutex::new(Planned::of(&empty)),
+            applied: Mutex::new(empty),
             forgotten_producers: Mutex::default(),
             next_holder: AtomicU64::default(),
-            erasures: Mutex::default(),
+            erasure_progress: Mutex::default(),
             key_memory: KeyMemory::new(part(Name::KeyIndex)),
             segments: OpenSegments::new(env.clone(), options.open_segments)
                 .with_files(options.open_files)
@@ -159,7 +161,7 @@ impl Broker {
             budget,
             queue: commit::Queue::default(),
             dirty: Mutex::default(),
-            applied: AtomicU64::new(replay.tip().sequence),
+            applied_sequence: AtomicU64::new(replay.tip().sequence),
             shortage: Mutex::default(),
             said_unavailable: Mutex::default(),
             said_damage: Seldom::new(Arc::clone(&env.clock)),
@@ -171,17 +173,22 @@ impl Broker {
             dir,
             ring,
         });
-        let renamed = shared.open_topics(&checkpoint, known, &mode)?;
-        shared.restore_erasures(&checkpoint.erasures)?;
-        let mut housekeeper = housekeeping::Housekeeper::for_opened(renamed);
+        let dirs = TopicDirs::list(&shared)?;
+        let snapshot = match known {
+            true => checkpoint.snapshot(|topic| !dirs.removed.contains(&topic)),
+            false => shared.snapshot_of_files(&dirs)?,
+        };
+        *lock(&shared.applied) = Catalog::restore(snapshot, shared.options.producer_room);
+        shared.open_topics(&checkpoint, &mode)?;
+        shared.hide_all();
+        let mut housekeeper = housekeeping::Housekeeper::for_opened(dirs.removed);
         shared.replay(&replay, &mode, &mut housekeeper)?;
         if checkpoint.clock.is_none() {
             let (rule, machine) = (shared.options.clock, &*shared.env.clock);
             let newest = || shared.newest_append_ms();
             *lock(&shared.clock) = clock::going_on(rule, machine, None, newest);
         }
-        let recovered = lock(&shared.applied_producers).clone();
-        *lock(&shared.producers) = recovered;
+        *lock(&shared.planned) = Planned::of(&lock(&shared.applied));
 
         let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
         let broker = Self {
@@ -216,6 +223,40 @@ impl Broker {
     }
 }
 
+/// The topics that have directories.
+struct TopicDirs {
+    present: Vec<TopicId>,
+    /// Those that an earlier start began to remove.
+    removed: Vec<TopicId>,
+}
+
+impl TopicDirs {
+    fn list(shared: &Shared) -> Result<Self, FileError> {
+        let files = &*shared.env.files;
+        let path = shared.dir.topics();
+        // What a crash of the process left may have names that a power cut would still take, or
+        // bring back.
+        files
+            .sync_dir(&path)
+            .map_err(FileError::when(Action::Sync, &path))?;
+        let (mut present, mut removed) = (Vec::new(), Vec::new());
+        let found = files.read_dir(&path);
+        for entry in found.map_err(FileError::when(Action::List, &path))? {
+            let (stem, list) = match entry.name.strip_suffix(".deleted") {
+                Some(stem) => (stem, &mut removed),
+                None => (&entry.name[..], &mut present),
+            };
+            // What says that a topic is deleted may be a file.
+            let counts = entry.is_dir || stem.len() < entry.name.len();
+            if let Some(id) = data_dir::parse_topic(stem).filter(|_| counts) {
+                list.push(id);
+            }
+        }
+        present.retain(|id| !removed.contains(id));
+        Ok(Self { present, removed })
+    }
+}
+
 /// Says so where an acknowledgement cannot mean what it should.
 fn warn_if_volatile(env: &Env, options: &Options) {
     let dir = &options.data_dir;
@@ -230,123 +271,53 @@ fn warn_if_volatile(env: &Env, options: &Options) {
 }
 
 impl Shared {
-    /// Opens the topics that the checkpoint names, or without one, those that have directories.
-    /// Returns those that were being removed.
-    fn open_topics(
-        &self,
-        checkpoint: &Checkpoint,
-        known: bool,
-        mode: &Mode,
-    ) -> Result<Vec<TopicId>, FileError> {
-        let path = self.dir.topics();
-        // What a crash of the process left may have names that a power cut would still take, or
-        // bring back.
-        self.env
-            .files
-            .sync_dir(&path)
-            .map_err(FileError::when(Action::Sync, &path))?;
-        let (mut present, mut removed) = (Vec::new(), Vec::new());
-        for entry in self
-            .env
-            .files
-            .read_dir(&path)
-            .map_err(FileError::when(Action::List, &path))?
-        {
-            let (stem, list) = match entry.name.strip_suffix(".deleted") {
-                Some(stem) => (stem, &mut removed),
-                None => (&entry.name[..], &mut present),
+    /// The topics that have directories, as their own files say: what a lost checkpoint said of
+    /// producers is lost with it.
+    fn snapshot_of_files(&self, dirs: &TopicDirs) -> Result<Snapshot, FileError> {
+        let mut snapshot = Snapshot::default();
+        for &id in &dirs.present {
+            let path = self.dir.topic(id).join("topic");
+            let bytes = read_file(&*self.env.files, &path)?;
+            let file = bytes.and_then(|bytes| TopicFile::decode(&bytes));
+            let Some(file) = file.filter(|file| file.id == id) else {
+                // If it was created behind the last checkpoint, the journal knows it.
+                tracing::warn!(path = %path.display(), "a topic's file is missing or damaged");
+                continue;
             };
-            // What says that a topic is deleted may be a file.
-            let counts = entry.is_dir || stem.len() < entry.name.len();
-            if let Some(id) = data_dir::parse_topic(stem).filter(|_| counts) {
-                list.push(id);
-            }
+            file.add_to(&mut snapshot);
         }
-        present.retain(|id| !removed.contains(id));
-        if known {
-            for topic in checkpoint
-                .topics
-                .iter()
-                .filter(|topic| !removed.contains(&topic.id))
-            {
-                self.open_known(topic, mode)?;
-            }
-        } else {
-            for id in present {
-                self.open_found(id, mode)?;
-            }
-        }
-        Ok(removed)
+        Ok(snapshot)
     }
 
-    fn open_known(&self, topic: &CheckpointTopic, mode: &Mode) -> Result<(), FileError> {
-        let count =
-            u32::try_from(topic.partitions.len()).expect("bounded when the topic was created");
-        let starts: Vec<Offset> = topic
-            .partitions
-            .iter()
-            .map(|partition| partition.start)
-            .collect();
-        let synced: Vec<Offset> = topic
-            .partitions
-            .iter()
-            .map(|partition| partition.end)
-            .collect();
-        let logs = match mode {
-            Mode::Cut => Logs::Cut(&topic.partitions),
-            Mode::Scan { journaled } => Logs::Scan {
-                starts: &starts,
-                synced: &synced,
-                journaled,
-            },
-        };
-        self.add_topic(
-            topic.id,
-            topic.seed,
-            &topic.name,
-            count,
-            &topic.settings,
-            logs,
-        )?;
-        if let Some(opened) = self
-            .topics()
-            .find_by_id(topic.id)
-            .filter(|_| matches!(mode, Mode::Scan { .. }))
-        {
-            for (partition, known) in opened.partitions.iter().zip(&topic.partitions) {
-                partition.pass_over_lost(known.end);
+    /// Opens the topics of the catalog, whose logs are where the checkpoint says, or where their
+    /// files end.
+    fn open_topics(&self, checkpoint: &Checkpoint, mode: &Mode) -> Result<(), FileError> {
+        let topics: Vec<Topic> = lock(&self.applied).topics().iter().cloned().collect();
+        let mut known = HashMap::with_capacity(checkpoint.topics.len());
+        for topic in &checkpoint.topics {
+            known.insert(topic.id, &topic.partitions[..]);
+        }
+        for topic in &topics {
+            let partitions = known.get(&topic.id).copied().unwrap_or_default();
+            let synced: Vec<Offset> = partitions.iter().map(|partition| partition.end).collect();
+            let logs = match mode {
+                Mode::Cut => Logs::Cut(partitions),
+                Mode::Scan { journaled } => Logs::Scan {
+                    starts: &topic.starts,
+                    synced: &synced,
+                    journaled,
+                },
+            };
+            self.open_topic(topic, logs, None)?;
+            if matches!(mode, Mode::Cut) {
+                continue;
+            }
+            for (number, end) in (0..).zip(synced) {
+                if let Some(found) = self.find_partition(topic.id, PartitionId(number)) {
+                    found.partition().pass_over_lost(end);
+                }
             }
         }
-        Ok(())
-    }
-
-    fn open_found(&self, id: TopicId, mode: &Mode) -> Result<(), FileError> {
-        let Mode::Scan { journaled } = mode else {
-            return Ok(());
-        };
-        let path = self.dir.topic(id).join("topic");
-        let file = read_file(&*self.env.files, &path)?.and_then(|bytes| TopicFile::decode(&bytes));
-        let Some(file) = file.filter(|file| file.id == id) else {
-            // If it was created behind the last checkpoint, the journal knows it.
-            tracing::warn!(path = %path.display(), "a topic's file is missing or damaged");
-            return Ok(());
-        };
-        let count = u32::try_from(file.starts.len()).expect("bounded when the topic was created");
-        self.add_topic(
-            id,
-            file.seed,
-            &file.name,
-            count,
-            &file.settings,
-            Logs::Scan {
-                starts: &file.starts,
-                synced: &[],
-                journaled,
-            },
-        )?;
-        file.erasures
-            .iter()
-            .for_each(|erasure| self.apply_erasure(id, erasure));
         Ok(())
     }
 
@@ -395,7 +366,7 @@ impl Shared {
             bytes += entry.length;
             for item in entry.items {
                 match item {
-                    Ok(Item::Change(change)) => self.apply_change(&change, logs)?,
+                    Ok(Item::Change(change)) => self.apply_change(&change, logs, None)?,
                     Ok(Item::Frame(frame)) => self.replay_frame(frame),
                     Err(damaged) => self.replay_damage(&damaged, entry.link.sequence),
                 }
@@ -421,9 +392,8 @@ impl Shared {
 
     fn replay_frame(&self, frame: crate::storage::format::frame::Frame) {
         let header = *frame.header();
-        let topic = self.topics().find_by_id(header.topic).cloned();
         // Frames of a topic that is deleted further on have nowhere to go.
-        let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else {
+        let Some(found) = self.find_partition(header.topic, header.partition) else {
             return;
         };
         let partition = found.partition();
@@ -446,8 +416,7 @@ impl Shared {
     /// Passes over the records that were in lost entries, as far as their frames say.
     fn replay_loss(&self, lost: &Lost) {
         for header in &lost.frames {
-            let topic = self.topics().find_by_id(header.topic).cloned();
-            let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) else {
+            let Some(found) = self.find_partition(header.topic, header.partition) else {
                 continue;
             };
             let partition = found.partition();
@@ -471,8 +440,7 @@ impl Shared {
         let (partition, from, to) = (header.partition.0, header.base.0, header.end().0);
         tracing::error!(sequence, topic = %header.topic, partition, from, to,
             "a journal entry is damaged");
-        let topic = self.topics().find_by_id(header.topic).cloned();
-        if let Some(Ok(found)) = topic.map(|topic| topic.partition(header.partition)) {
+        if let Some(found) = self.find_partition(header.topic, header.partition) {
             found.partition().pass_over_lost(header.end());
         }
     }

@@ -10,10 +10,10 @@ use super::{Broker, Error, Pending, Shared, lock};
 use crate::{
     budget::Name,
     catalog::{
-        Change,
-        producers::{HolderId, Known, Listed, Opened, Producers, Refused, Room},
+        Change, Planned,
+        producers::{HolderId, Listed, Opened, Producers, Refused, Room},
     },
-    storage::format::{checkpoint, entry::Item, frame},
+    storage::format::frame,
     types::{PartitionId, ProducerId, limits},
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct ProducerHolder {
 
 impl Drop for ProducerHolder {
     fn drop(&mut self) {
-        lock(&self.shared.producers).let_go(self.id);
+        lock(&self.shared.planned).producers_mut().let_go(self.id);
     }
 }
 
@@ -104,13 +104,12 @@ impl Broker {
         // 0 stands for no producer in frames.
         let fresh = ProducerId(shared.env.random.next_u64().max(1));
         let holder = holder.map(|holder| holder.id);
-        let mut producers = lock(&shared.producers);
-        let mut decided = producers.decide_open(name, fresh, holder);
-        if decided.is_err() && shared.make_room(&mut producers, Room::of_new(name), holder, None)? {
-            decided = producers.decide_open(name, fresh, holder);
+        let mut planned = lock(&shared.planned);
+        let mut decided = planned.producers.decide_open(name, fresh, holder);
+        if decided.is_err() && shared.make_room(&mut planned, Room::of_new(name), holder, None)? {
+            decided = planned.producers.decide_open(name, fresh, holder);
         }
         let Ok(Opened { id, epoch }) = decided else {
-            drop(producers);
             return shared.refuse_durably(Error::TooManyProducers);
         };
         let change = Change::OpenProducer {
@@ -118,12 +117,11 @@ impl Broker {
             epoch,
             name: name.to_owned(),
         };
-        let queued = shared.queue_change(change, move || Ok(Producer { id, epoch }))?;
-        producers.apply_open(id, epoch, name);
+        let queued = shared.plan(&mut planned, change, move || Ok(Producer { id, epoch }))?;
         if let Some(holder) = holder {
-            producers.hold(id, holder);
+            planned.producers_mut().hold(id, holder);
         }
-        shared.count_producers(&producers);
+        shared.count_producers(&planned.producers);
         Ok(queued)
     }
 
@@ -134,7 +132,9 @@ impl Broker {
         after: ProducerId,
         most: usize,
     ) -> (Vec<ListedProducer>, bool) {
-        let mut listed = lock(&self.shared.applied_producers).list(after, most.saturating_add(1));
+        let mut listed = lock(&self.shared.applied)
+            .producers
+            .list(after, most.saturating_add(1));
         let more = listed.len() > most;
         listed.truncate(most);
         (listed.into_iter().map(ListedProducer::from).collect(), more)
@@ -142,7 +142,7 @@ impl Broker {
 
     /// The producer of a name, if there is one.
     pub(crate) fn producer_named(&self, name: &str) -> Option<ListedProducer> {
-        let found = lock(&self.shared.applied_producers).named(name);
+        let found = lock(&self.shared.applied).producers.named(name);
         found.map(ListedProducer::from)
     }
 
@@ -153,20 +153,17 @@ impl Broker {
     ) -> Result<Pending<ListedProducer>, Error> {
         let shared = &self.shared;
         shared.check_running()?;
-        let mut producers = lock(&shared.producers);
+        let mut planned = lock(&shared.planned);
         let found = match which {
-            WhichProducer::Name(name) => producers.named(name),
-            WhichProducer::Id(id) => producers.with_id(*id),
+            WhichProducer::Name(name) => planned.producers.named(name),
+            WhichProducer::Id(id) => planned.producers.with_id(*id),
         };
         let Some(found) = found else {
-            drop(producers);
             return shared.refuse_durably(which.unknown());
         };
-        let id = found.id;
-        let change = Change::ForgetProducer { producer: id };
-        let queued = shared.queue_change(change, move || Ok(found.into()))?;
-        producers.apply_forget(id);
-        shared.count_producers(&producers);
+        let change = Change::ForgetProducer { producer: found.id };
+        let queued = shared.plan(&mut planned, change, move || Ok(found.into()))?;
+        shared.count_producers(&planned.producers);
         Ok(queued)
     }
 }
@@ -176,23 +173,21 @@ impl Shared {
     /// there is now. `asking` is the producer that needs it, if it is known.
     pub(super) fn make_room(
         &self,
-        producers: &mut Producers,
+        planned: &mut Planned,
         needed: Room,
         holder: Option<HolderId>,
         asking: Option<ProducerId>,
     ) -> Result<bool, Error> {
-        let Ok(forgotten) = producers.make_room(needed, holder, asking) else {
+        let made = planned.producers_mut().make_room(needed, holder, asking);
+        let Ok(forgotten) = made else {
             return Ok(false);
         };
         for some in forgotten.chunks(FORGOTTEN_AT_ONCE) {
-            let mut items = Vec::new();
+            let mut changes = Vec::with_capacity(some.len());
             for &producer in some {
-                items.push(Item::Change(Change::ForgetProducer { producer }));
+                changes.push(Change::ForgetProducer { producer });
             }
-            drop(self.queue_items(items, None, || Ok(()))?);
-            for &producer in some {
-                producers.apply_forget(producer);
-            }
+            drop(self.plan_together(planned, changes, || Ok(()))?);
             lock(&self.forgotten_producers).producers += some.len() as u64;
         }
         Ok(true)
@@ -227,8 +222,7 @@ impl Shared {
     /// Takes note of a durable frame, if a producer numbered it.
     pub(super) fn apply_batch(&self, header: &frame::Header) {
         if let Some(batch) = header.batch {
-            let mut producers = lock(&self.applied_producers);
-            producers.apply_batch(
+            lock(&self.applied).apply_batch(
                 batch.producer,
                 batch.epoch,
                 header.topic,
@@ -238,52 +232,21 @@ impl Shared {
         }
     }
 
-    /// The producers as a checkpoint stores them.
-    pub(super) fn known_producers(&self) -> Vec<checkpoint::Producer> {
-        let store = |known: Known| checkpoint::Producer {
-            id: known.id,
-            epoch: known.epoch,
-            idle_ms: u64::try_from(known.idle.as_millis()).unwrap_or(u64::MAX),
-            name: known.name,
-            next: known.next,
-        };
-        lock(&self.applied_producers)
-            .snapshot()
-            .into_iter()
-            .map(store)
-            .collect()
-    }
-
     /// Lets time pass for producers, and forgets those that have been idle for too long.
     pub(super) fn tick_producers(&self, elapsed: Duration) {
         self.say_forgotten(self.env.clock.elapsed());
-        lock(&self.applied_producers).tick(elapsed);
-        let mut producers = lock(&self.producers);
-        producers.tick(elapsed);
-        for id in producers.idle_for(self.options.producer_idle) {
+        lock(&self.applied).producers.tick(elapsed);
+        let mut planned = lock(&self.planned);
+        planned.producers_mut().tick(elapsed);
+        for producer in planned.producers.idle_for(self.options.producer_idle) {
+            let change = Change::ForgetProducer { producer };
             // Refused when the broker goes down; then it is idle at the next start as well.
-            if self
-                .queue_change(Change::ForgetProducer { producer: id }, || Ok(()))
-                .is_ok()
-            {
-                tracing::info!(producer = %id, "a producer was idle for so long that it is forgotten");
-                producers.apply_forget(id);
+            if self.plan(&mut planned, change, || Ok(())).is_ok() {
+                tracing::info!(%producer, "a producer was idle for so long that it is forgotten");
             }
         }
-        self.count_producers(&producers);
+        self.count_producers(&planned.producers);
     }
-}
-
-/// The producers of a checkpoint.
-pub(super) fn restore(checkpoint: &checkpoint::Checkpoint, most: Room) -> Producers {
-    let known = |stored: &checkpoint::Producer| Known {
-        id: stored.id,
-        epoch: stored.epoch,
-        idle: Duration::from_millis(stored.idle_ms),
-        name: stored.name.clone(),
-        next: stored.next.clone(),
-    };
-    Producers::restore(checkpoint.producers.iter().map(known), most)
 }
 
 impl ProducerHolder {

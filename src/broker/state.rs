@@ -1,4 +1,5 @@
-//! Topics and partitions, and the one way in which they change.
+//! What a broker has of topics and partitions beside what the catalog says of them: logs, locks, and
+//! whoever waits. It follows the applied catalog, and this is the one way in which both change.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,7 +20,7 @@ use super::{
     partition_count::Counted,
 };
 use crate::{
-    catalog::Change,
+    catalog::{self, Change},
     storage::{
         files::FileError,
         format::checkpoint,
@@ -30,17 +31,13 @@ use crate::{
     types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
 
-/// All topics.
+/// All topics, by what they are looked up by.
 #[derive(Default)]
 pub(super) struct Topics {
     pub(super) by_name: BTreeMap<TopicName, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
-    /// Names whose creation is queued, with what counts their partitions.
-    pub(super) reserved: HashMap<TopicName, Arc<Counted>>,
     /// Topics that were deleted since the last checkpoint.
     pub(super) deleted: Vec<DeletedTopic>,
-    /// All partitions of all topics, those to come included.
-    pub(super) partitions: usize,
 }
 
 /// A topic that was deleted, and has files.
@@ -53,17 +50,15 @@ pub(super) struct DeletedTopic {
 /// A topic.
 pub(super) struct Topic {
     pub(super) id: TopicId,
-    /// Of the hashes in its key indexes: known to nobody who chooses keys.
-    pub(super) seed: u64,
     pub(super) hasher: KeyHasher,
     pub(super) name: TopicName,
     pub(super) partitions: Box<[Partition]>,
+    /// As the applied catalog has them.
     settings: RwLock<TopicSettings>,
-    /// The settings with every change that is queued.
-    pub(super) planned: Mutex<TopicSettings>,
-    /// Whether the deletion of the topic is queued. Appends hold it while they assign offsets and
-    /// queue, so that nothing is queued behind the deletion.
-    pub(super) closing: RwLock<bool>,
+    /// Whether appends may be queued. They hold it while they assign offsets and queue, so that
+    /// nothing is queued behind the deletion of the topic. That the deletion is planned the catalog
+    /// says too, but an append without a producer does not lock that.
+    pub(super) open: RwLock<bool>,
     /// Moved each time that records have become visible, and when the topic is deleted.
     pub(super) moved: watch::Sender<()>,
     /// What readers that follow are told of erasures.
@@ -234,13 +229,36 @@ impl Topics {
         self.by_id.get(&id)
     }
 
+    /// Adds a topic. If another has its name, that was deleted, by a change that is lost to damage;
+    /// its files stay.
     fn insert(&mut self, topic: Arc<Topic>) {
+        if let Some(id) = self.by_name.get(&topic.name).map(|other| other.id) {
+            self.remove(id);
+        }
         self.by_name.insert(topic.name.clone(), Arc::clone(&topic));
         self.by_id.insert(topic.id, topic);
+    }
+
+    fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
+        let topic = self.by_id.remove(&id)?;
+        self.by_name.remove(&topic.name);
+        topic.deleted.store(true, Ordering::Release);
+        topic.moved.send_replace(());
+        Some(topic)
     }
 }
 
 impl Shared {
+    /// The partition of these numbers, if there is one.
+    pub(super) fn find_partition(
+        &self,
+        topic: TopicId,
+        partition: PartitionId,
+    ) -> Option<PartitionRef> {
+        let topic = self.topics().find_by_id(topic)?.clone();
+        topic.partition(partition).ok()
+    }
+
     pub(super) fn topics(&self) -> std::sync::RwLockReadGuard<'_, Topics> {
         self.topics.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -249,34 +267,34 @@ impl Shared {
         self.topics.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a topic, unless it is there.
-    pub(super) fn add_topic(
+    /// Opens a topic of the catalog, unless it is open. `counted` is what counts its partitions, if
+    /// they are counted yet.
+    pub(super) fn open_topic(
         &self,
-        id: TopicId,
-        seed: u64,
-        name: &TopicName,
-        partitions: u32,
-        settings: &TopicSettings,
+        of: &catalog::Topic,
         logs: Logs<'_>,
+        counted: Option<Arc<Counted>>,
     ) -> Result<(), FileError> {
+        let id = of.id;
         if self.topics().find_by_id(id).is_some() {
             return Ok(());
         }
-        let hasher = KeyHasher::new(id, seed);
-        let counted = self.counted(name, partitions);
+        let count = of.starts.len();
+        let counted = counted.unwrap_or_else(|| Arc::new(self.partition_count.count(count)));
+        let hasher = KeyHasher::new(id, of.seed);
         let dir = self.dir.topic(id).into();
-        let partitions = (0..partitions).map(PartitionId);
-        let partitions =
-            partitions.map(|partition| self.open_partition(id, partition, &dir, &hasher, logs));
+        let mut partitions = Vec::with_capacity(count);
+        for (partition, _) in (0..).zip(&of.starts) {
+            let partition = PartitionId(partition);
+            partitions.push(self.open_partition(id, partition, &dir, &hasher, logs)?);
+        }
         let topic = Arc::new(Topic {
             id,
-            seed,
             hasher,
-            name: name.clone(),
-            partitions: partitions.collect::<Result<_, _>>()?,
-            settings: RwLock::new(settings.clone()),
-            planned: Mutex::new(settings.clone()),
-            closing: RwLock::new(false),
+            name: of.name.clone(),
+            partitions: partitions.into(),
+            settings: RwLock::new(of.settings.clone()),
+            open: RwLock::new(true),
             moved: watch::Sender::new(()),
             notices: Notices::default(),
             deleted: AtomicBool::new(false),
@@ -286,18 +304,6 @@ impl Shared {
         });
         self.topics_mut().insert(topic);
         Ok(())
-    }
-
-    /// What counts the partitions of a topic that is being added: a live creation has counted them
-    /// when it reserved the name.
-    fn counted(&self, name: &TopicName, partitions: u32) -> Arc<Counted> {
-        let mut topics = self.topics_mut();
-        if let Some(counted) = topics.reserved.remove(name) {
-            return counted;
-        }
-        let partitions = usize::try_from(partitions).unwrap_or(usize::MAX);
-        topics.partitions += partitions;
-        Arc::new(self.partition_count.count(partitions))
     }
 
     fn open_partition(
@@ -358,86 +364,67 @@ impl Shared {
         })
     }
 
-    /// Applies a durable change. The only way in which topics change, live and in recovery.
-    pub(super) fn apply_change(&self, change: &Change, logs: Logs<'_>) -> Result<(), FileError> {
+    /// Applies a durable change: to the catalog, and then to what follows it. The only way in which
+    /// either changes, live and in recovery. `counted` is what counts the partitions of a new topic,
+    /// if they are counted yet.
+    pub(super) fn apply_change(
+        &self,
+        change: &Change,
+        logs: Logs<'_>,
+        counted: Option<Arc<Counted>>,
+    ) -> Result<(), FileError> {
+        lock(&self.applied).apply(change);
         match change {
-            Change::Create {
-                topic,
-                seed,
-                name,
-                partitions,
-                settings,
-            } => self.add_topic(*topic, *seed, name, *partitions, settings, logs),
+            Change::Create { topic, .. } => {
+                let created = lock(&self.applied).topics().get(*topic).cloned();
+                if let Some(created) = created {
+                    self.open_topic(&created, logs, counted)?;
+                }
+            }
             Change::Delete { topic } => {
-                self.remove_topic(*topic);
-                self.make_room_soon();
-                Ok(())
+                lock(&self.planned).settle(change);
+                self.close_topic(*topic);
             }
             Change::Alter { topic, settings } => {
                 if let Some(topic) = self.topics().find_by_id(*topic) {
-                    *topic
+                    let mut altered = topic
                         .settings
                         .write()
-                        .unwrap_or_else(PoisonError::into_inner) = settings.clone();
+                        .unwrap_or_else(PoisonError::into_inner);
+                    altered.clone_from(settings);
                     topic.file_is_stale.store(true, Ordering::Relaxed);
                 }
-                Ok(())
             }
             Change::Trim {
                 topic,
                 partition,
                 before,
-            } => {
-                let found = self
-                    .topics()
-                    .find_by_id(*topic)
-                    .map(|topic| topic.partition(*partition));
-                if let Some(Ok(found)) = found {
-                    lock(&found.partition().log).trim(*before);
-                    found.topic.file_is_stale.store(true, Ordering::Relaxed);
-                }
-                self.make_room_soon();
-                Ok(())
-            }
-            Change::OpenProducer {
-                producer,
-                epoch,
-                name,
-            } => {
-                lock(&self.applied_producers).apply_open(*producer, *epoch, name);
-                Ok(())
-            }
-            Change::ForgetProducer { producer } => {
-                lock(&self.applied_producers).apply_forget(*producer);
-                Ok(())
-            }
-            Change::Erase { topic, erasure } => {
-                self.apply_erasure(*topic, erasure);
-                Ok(())
-            }
-            Change::ErasureComplete { id } => {
-                self.apply_erasure_complete(*id);
-                Ok(())
-            }
+            } => self.trim_log(*topic, *partition, *before),
+            Change::OpenProducer { .. } | Change::ForgetProducer { .. } => {}
+            Change::Erase { topic, erasure } => self.hide(*topic, erasure),
+            Change::ErasureComplete { id } => self.end_hiding(*id),
         }
+        Ok(())
     }
 
-    fn remove_topic(&self, id: TopicId) {
+    fn close_topic(&self, id: TopicId) {
         let mut topics = self.topics_mut();
-        let removed = topics.by_id.remove(&id);
+        let removed = topics.remove(id);
         topics.deleted.push(DeletedTopic {
             id,
-            _counted: removed.as_ref().map(|topic| Arc::clone(&topic.counted)),
+            _counted: removed.map(|topic| Arc::clone(&topic.counted)),
         });
-        if let Some(topic) = removed {
-            topics.by_name.remove(&topic.name);
-            topics.partitions -= topic.partitions.len();
-            topic.deleted.store(true, Ordering::Release);
-            topic.moved.send_replace(());
-            lock(&self.applied_producers).forget_topic(id);
-            lock(&self.producers).forget_topic(id);
-            lock(&self.erasures).forget_topic(id);
+        drop(topics);
+        self.forget_progress();
+        self.make_room_soon();
+    }
+
+    fn trim_log(&self, topic: TopicId, partition: PartitionId, before: Offset) {
+        if let Some(found) = self.find_partition(topic, partition) {
+            lock(&found.partition().log).trim(before);
+            found.topic.file_is_stale.store(true, Ordering::Relaxed);
         }
+        self.make_room_soon();
     }
 
     /// Takes note that a partition has frames that no segment has.

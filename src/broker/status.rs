@@ -30,12 +30,13 @@ impl Broker {
     /// How the broker is. Asks the file system for its room.
     pub(crate) fn status(&self) -> Status {
         let shared = &self.shared;
-        let (topics, partitions) = {
-            let topics = shared.topics();
-            let count = |topic: &std::sync::Arc<super::state::Topic>| topic.partitions.len();
+        let (topics, partitions, producers) = {
+            let applied = lock(&shared.applied);
+            let topics = applied.topics();
             (
-                topics.by_name.len(),
-                topics.by_name.values().map(count).sum(),
+                topics.len(),
+                topics.partitions(),
+                applied.producers.used().producers,
             )
         };
         let dir = &shared.options.data_dir;
@@ -46,7 +47,7 @@ impl Broker {
             uptime: shared.env.clock.elapsed().saturating_sub(shared.opened_at),
             topics,
             partitions,
-            producers: lock(&shared.applied_producers).used().producers,
+            producers,
             disk_free: shared.free_bytes().ok().flatten(),
             disk_reserve: shared.options.disk_reserve_bytes,
             shortage,

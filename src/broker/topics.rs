@@ -7,16 +7,14 @@ use std::{
 };
 
 use super::{
-    Broker, Error, Pending, Shared,
-    commit::{Commit, Undo},
-    lock,
-    pending::pending,
+    Broker, Error, Pending, Shared, lock,
+    partition_count::Counted,
+    plan::refusable,
     state::{PartitionRef, Topic},
 };
 use crate::{
-    catalog::Change,
-    storage::format::entry::Item,
-    types::{Offset, PartitionId, SettingError, TopicId, TopicName, TopicSettings, limits},
+    catalog::{Change, Refusal, altered},
+    types::{Offset, PartitionId, TopicId, TopicName, TopicSettings, limits},
 };
 
 /// A topic as it is now.
@@ -89,63 +87,58 @@ impl Broker {
         if partitions > limits::MAX_PARTITIONS_PER_TOPIC {
             return Err(Error::InvalidPartitionCount { partitions });
         }
-        let settings = with(TopicSettings::default(), settings, &[])?;
-        self.shared.check_room()?;
-        if !self.shared.reserve(&name, partitions)? {
-            return self.shared.refuse_durably(Error::TopicExists {
-                topic: name.to_string(),
-            });
+        let settings = altered(&TopicSettings::default(), settings, &[])?;
+        let shared = &self.shared;
+        shared.check_room()?;
+        let mut planned = lock(&shared.planned);
+        let most = shared.partition_count.most();
+        if let Err(refusal) = planned.decide_create(&name, partitions, most) {
+            return match refusal {
+                Refusal::TooManyPartitions { existing } => Err(Error::TooManyPartitions {
+                    existing,
+                    asked: partitions,
+                    most,
+                }),
+                _ => shared.refuse_durably(Error::TopicExists {
+                    topic: name.to_string(),
+                }),
+            };
         }
-        let id = TopicId(self.shared.env.random.next_u64());
-        let seed = self.shared.env.random.next_u64();
-        let change = Change::Create {
-            topic: id,
-            seed,
-            name: name.clone(),
-            partitions,
-            settings: settings.clone(),
-        };
+        let existing = planned.topics().partitions();
+        let counted = shared.count_new(existing, partitions)?;
         let created = TopicDescription {
-            name: name.clone(),
-            id,
+            name,
+            id: TopicId(shared.env.random.next_u64()),
             partitions,
             settings,
         };
-        let undo = {
-            let name = name.clone();
-            Box::new(move |shared: &Shared| shared.release(&name, partitions))
+        let change = Change::Create {
+            topic: created.id,
+            seed: shared.env.random.next_u64(),
+            name: created.name.clone(),
+            partitions,
+            settings: created.settings.clone(),
         };
-        let created = move || Ok(created);
-        let queued = self.shared.queue_undoable(change, undo, created);
-        if queued.is_err() {
-            self.shared.release(&name, partitions);
-        }
-        queued
+        let (mut commit, pending) = refusable(change, move || Ok(created));
+        commit.counted = Some(Arc::new(counted));
+        shared.plan_commit(&mut planned, commit)?;
+        Ok(pending)
     }
 
     /// Deletes a topic and all its records.
     pub(crate) fn delete_topic(&self, name: &str) -> Result<Pending<()>, Error> {
-        let topic = self.shared.topics().find(name)?;
-        let mut closing = topic
-            .closing
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if *closing {
-            return self.shared.refuse_durably(Error::UnknownTopic {
-                topic: name.to_owned(),
-            });
+        let shared = &self.shared;
+        let topic = shared.topics().find(name)?;
+        // Waits for appends that are being queued.
+        let mut open = topic.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut planned = lock(&shared.planned);
+        if planned.decide_topic(topic.id).is_err() {
+            return shared.refuse_durably(unknown(&topic));
         }
-        let undo = {
-            let topic = Arc::clone(&topic);
-            Box::new(move |_: &Shared| {
-                let closing = topic.closing.write();
-                *closing.unwrap_or_else(PoisonError::into_inner) = false;
-            })
-        };
         let change = Change::Delete { topic: topic.id };
-        let queued = self.shared.queue_undoable(change, undo, || Ok(()));
-        *closing = queued.is_ok();
-        queued
+        let queued = shared.plan_refusable(&mut planned, change, || Ok(()))?;
+        *open = false;
+        Ok(queued)
     }
 
     /// Changes settings of a topic, all or none.
@@ -155,39 +148,27 @@ impl Broker {
         set: &BTreeMap<String, String>,
         reset: &[String],
     ) -> Result<Pending<TopicDescription>, Error> {
-        let topic = self.shared.topics().find(name)?;
+        let shared = &self.shared;
+        let topic = shared.topics().find(name)?;
         if let Some(both) = reset.iter().find(|name| set.contains_key(*name)) {
             let reason = format!("setting {both:?} is both in `set` and in `reset`; name it once");
             return Err(Error::MalformedRequest { reason });
         }
-        let closing = topic.closing.read().unwrap_or_else(PoisonError::into_inner);
-        if *closing {
-            return self.shared.refuse_durably(Error::UnknownTopic {
-                topic: name.to_owned(),
-            });
-        }
-        let mut planned = lock(&topic.planned);
-        let settings = with(planned.clone(), set, reset)?;
-        if settings.keys != planned.keys {
-            return Err(SettingError::Fixed { name: "keys" }.into());
-        }
+        let mut planned = lock(&shared.planned);
+        let settings = match planned.decide_alter(topic.id, set, reset) {
+            Ok(settings) => settings,
+            Err(Refusal::Setting(error)) => return Err(error.into()),
+            Err(_) => return shared.refuse_durably(unknown(&topic)),
+        };
         let described = TopicDescription {
             settings: settings.clone(),
             ..describe(&topic)
         };
         let change = Change::Alter {
             topic: topic.id,
-            settings: settings.clone(),
+            settings,
         };
-        let undo = {
-            let topic = Arc::clone(&topic);
-            // All other changes that are queued are taken back as well.
-            Box::new(move |_: &Shared| *lock(&topic.planned) = topic.settings())
-        };
-        let described = move || Ok(described);
-        let queued = self.shared.queue_undoable(change, undo, described)?;
-        *planned = settings;
-        Ok(queued)
+        shared.plan_refusable(&mut planned, change, move || Ok(described))
     }
 
     /// Deletes the records of a partition before an offset; answers with the log's start.
@@ -197,8 +178,8 @@ impl Broker {
         partition: PartitionId,
         before: Offset,
     ) -> Result<Pending<Offset>, Error> {
-        let found = self
-            .shared
+        let shared = &self.shared;
+        let found = shared
             .topics()
             .find_meant(topic.into())?
             .partition(partition)?;
@@ -212,14 +193,17 @@ impl Broker {
                 high_watermark,
             });
         }
+        let mut planned = lock(&shared.planned);
+        if planned.decide_topic(found.topic.id).is_err() {
+            return shared.refuse_durably(unknown(&found.topic));
+        }
         let change = Change::Trim {
             topic: found.topic.id,
             partition,
             before,
         };
         let start = move || Ok(lock(&found.partition().log).start());
-        self.shared
-            .queue_undoable(change, Box::new(|_: &Shared| {}), start)
+        shared.plan_refusable(&mut planned, change, start)
     }
 
     /// Describes a topic and its partitions.
@@ -268,88 +252,21 @@ impl PartitionRef {
 }
 
 impl Shared {
-    /// Reserves a name and room for the partitions of a new topic; false if the name is taken.
-    fn reserve(&self, name: &TopicName, partitions: u32) -> Result<bool, Error> {
-        let mut topics = self.topics_mut();
-        if topics.by_name.contains_key(name) || topics.reserved.contains_key(name) {
-            return Ok(false);
-        }
-        let (existing, most) = (topics.partitions, self.partition_count.most());
+    /// Counts the partitions of a new topic, where so many exist, if those of deleted topics leave
+    /// room for them.
+    fn count_new(&self, existing: usize, partitions: u32) -> Result<Counted, Error> {
         let count = usize::try_from(partitions).unwrap_or(usize::MAX);
-        if existing.saturating_add(count) > most {
-            return Err(Error::TooManyPartitions {
-                existing,
-                asked: partitions,
-                most,
-            });
-        }
-        let Some(counted) = self.partition_count.count_if_room(count) else {
-            return Err(Error::DeletedPartitionsRemain {
-                remaining: self.partition_count.get() - existing,
-                asked: partitions,
-            });
-        };
-        topics.partitions += count;
-        topics.reserved.insert(name.clone(), Arc::new(counted));
-        Ok(true)
+        let counted = self.partition_count.count_if_room(count);
+        counted.ok_or_else(|| Error::DeletedPartitionsRemain {
+            remaining: self.partition_count.get().saturating_sub(existing),
+            asked: partitions,
+        })
     }
+}
 
-    fn release(&self, name: &TopicName, partitions: u32) {
-        let mut topics = self.topics_mut();
-        topics.reserved.remove(name);
-        topics.partitions -= usize::try_from(partitions).unwrap_or(0);
-    }
-
-    /// Queues a change; answers when it is durable and applied.
-    pub(super) fn queue_change<T: Send + 'static>(
-        &self,
-        change: Change,
-        answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<Pending<T>, Error> {
-        self.queue_items(vec![Item::Change(change)], None, answer)
-    }
-
-    /// The same of a change that is refused where the journal has no room for it, after `undo`.
-    fn queue_undoable<T: Send + 'static>(
-        &self,
-        change: Change,
-        undo: Undo,
-        answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<Pending<T>, Error> {
-        self.queue_items(vec![Item::Change(change)], Some(undo), answer)
-    }
-
-    /// Refuses a request because of something that may not be durable yet: the refusal waits for
-    /// it.
-    pub(super) fn refuse_durably<T: Send + 'static>(
-        &self,
-        error: Error,
-    ) -> Result<Pending<T>, Error> {
-        // What it tells of may be taken back.
-        let undo: Undo = Box::new(|_: &Shared| {});
-        self.queue_items(Vec::new(), Some(undo), move || Err(error))
-            .map(Pending::refused)
-    }
-
-    pub(super) fn queue_items<T: Send + 'static>(
-        &self,
-        items: Vec<Item>,
-        undo: Option<Undo>,
-        answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<Pending<T>, Error> {
-        let (giver, pending) = pending();
-        let done =
-            Box::new(move |done: Result<(), Error>| giver.give(done.and_then(|()| answer())));
-        self.queue.push(Commit {
-            items,
-            partitions: Vec::new(),
-            sync: true,
-            charge: None,
-            under_way: None,
-            done,
-            undo,
-        })?;
-        Ok(pending)
+fn unknown(topic: &Topic) -> Error {
+    Error::UnknownTopic {
+        topic: topic.name.to_string(),
     }
 }
 
@@ -360,18 +277,4 @@ fn describe(topic: &Arc<Topic>) -> TopicDescription {
         partitions: topic.partition_count(),
         settings: topic.settings(),
     }
-}
-
-fn with(
-    mut settings: TopicSettings,
-    set: &BTreeMap<String, String>,
-    reset: &[String],
-) -> Result<TopicSettings, Error> {
-    for (name, value) in set {
-        settings.set(name, value)?;
-    }
-    for name in reset {
-        settings.reset(name)?;
-    }
-    Ok(settings)
 }

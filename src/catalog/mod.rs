@@ -1,10 +1,176 @@
-//! Named state that outlives the process, as state machines: `decide` answers and changes nothing,
-//! `apply` takes durable changes and is the only mutation, live and in recovery. Nothing here does
-//! I/O, takes a lock or reads a clock.
+//! The catalog: named state that outlives the process, as one state machine. Topics, with their
+//! settings and where their partitions start; producers; erasures.
+//!
+//! What is asked for is decided first (`decide.rs`), which changes nothing. [`Catalog::apply`] takes a durable
+//! [`Change`] and is the only mutation, live, in recovery and where a data directory is inspected.
+//! [`Catalog::snapshot`] is what a checkpoint stores. Nothing here does I/O, takes a lock, draws a
+//! random number or reads a clock.
+//!
+//! A broker holds two. What is *planned* ([`Planned`]) has had every change that is durable or
+//! queued, and decides; what is *applied* is behind it by what is queued, and is what others are
+//! shown and a checkpoint stores. Both get the same changes in the journal's order, so they agree
+//! when nothing is queued.
+//!
+//! Records are not here, but for what their frames say of producers: [`Catalog::apply_batch`].
 
 mod change;
+mod decide;
 mod erasures;
+mod planned;
 pub(crate) mod producers;
+mod topics;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use change::Change;
-pub(crate) use erasures::{Erasure, KnownErasure, Token};
+pub(crate) use decide::{Refusal, altered};
+pub(crate) use erasures::{Erasure, Erasures, KnownErasure, Token};
+pub(crate) use planned::Planned;
+pub(crate) use topics::{Topic, Topics};
+
+use producers::{Known, Producers, Room};
+
+use crate::types::{Offset, PartitionId, ProducerId, TopicId};
+
+/// Topics, producers and erasures.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalog {
+    topics: Topics,
+    pub(crate) producers: Producers,
+    erasures: Erasures,
+}
+
+/// All that a catalog holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// In the order of their names.
+    pub(crate) topics: Vec<Topic>,
+    /// In the order of their ids.
+    pub(crate) producers: Vec<Known>,
+    pub(crate) erasures: Vec<KnownErasure>,
+}
+
+impl Catalog {
+    /// With nothing in it, and this much room for producers.
+    pub(crate) fn new(room: Room) -> Self {
+        Self {
+            topics: Topics::default(),
+            producers: Producers::new(room),
+            erasures: Erasures::default(),
+        }
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    pub(crate) fn erasures(&self) -> &Erasures {
+        &self.erasures
+    }
+
+    /// Applies a durable change. All changes from some point on, applied again in their order, lead to
+    /// the same state.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Create {
+                topic,
+                seed,
+                name,
+                partitions,
+                settings,
+            } => {
+                let partitions = usize::try_from(*partitions).unwrap_or(usize::MAX);
+                self.add_topic(Topic {
+                    id: *topic,
+                    seed: *seed,
+                    name: name.clone(),
+                    settings: settings.clone(),
+                    starts: vec![Offset::ZERO; partitions],
+                });
+            }
+            Change::Delete { topic } => {
+                if self.topics.remove(*topic) {
+                    self.producers.forget_topic(*topic);
+                    self.erasures.forget_topic(*topic);
+                }
+            }
+            Change::Alter { topic, settings } => self.topics.alter(*topic, settings),
+            Change::Trim {
+                topic,
+                partition,
+                before,
+            } => self.topics.trim(*topic, *partition, *before),
+            Change::OpenProducer {
+                producer,
+                epoch,
+                name,
+            } => self.producers.apply_open(*producer, *epoch, name),
+            Change::ForgetProducer { producer } => self.producers.apply_forget(*producer),
+            Change::Erase { topic, erasure } => self.add_erasure(KnownErasure {
+                topic: *topic,
+                complete: false,
+                erasure: erasure.clone(),
+            }),
+            Change::ErasureComplete { id } => self.erasures.complete(*id),
+        }
+    }
+
+    /// Applies what a durable frame says of the producer that numbered it. Nothing if its topic is
+    /// deleted: a checkpoint may know that before the frame is replayed.
+    pub(crate) fn apply_batch(
+        &mut self,
+        producer: ProducerId,
+        epoch: u32,
+        topic: TopicId,
+        partition: PartitionId,
+        sequence: u64,
+    ) {
+        if self.topics.has_partition(topic, partition) {
+            let producers = &mut self.producers;
+            producers.apply_batch(producer, epoch, topic, partition, sequence);
+        }
+    }
+
+    /// All that there is, for a checkpoint.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            topics: self.topics.iter().cloned().collect(),
+            producers: self.producers.snapshot(),
+            erasures: self.erasures.snapshot(),
+        }
+    }
+
+    /// What a snapshot was taken of.
+    pub(crate) fn restore(snapshot: Snapshot, room: Room) -> Self {
+        let mut restored = Self {
+            producers: Producers::restore(snapshot.producers, room),
+            ..Self::new(room)
+        };
+        for topic in snapshot.topics {
+            restored.add_topic(topic);
+        }
+        for known in snapshot.erasures {
+            restored.add_erasure(known);
+        }
+        restored
+    }
+
+    /// Adds a topic, unless it is there. One that has its name was deleted, by a change that is lost
+    /// to damage.
+    fn add_topic(&mut self, topic: Topic) {
+        if let Some(deleted) = self.topics.named(&topic.name).filter(|id| *id != topic.id) {
+            self.apply(&Change::Delete { topic: deleted });
+        }
+        self.topics.add(topic);
+    }
+
+    fn add_erasure(&mut self, known: KnownErasure) {
+        if self
+            .topics
+            .has_partition(known.topic, known.erasure.partition)
+        {
+            self.erasures.add(known);
+        }
+    }
+}

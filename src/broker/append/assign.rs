@@ -22,7 +22,10 @@ use crate::{
         pending::pending,
         state::{Next, PartitionRef},
     },
-    catalog::producers::{Decision, Producers},
+    catalog::{
+        Planned,
+        producers::{Decision, Producers},
+    },
     storage::{
         format::{
             entry::{self, Item},
@@ -71,9 +74,9 @@ impl Broker {
         let mut has_made_room = false;
         loop {
             let mut next = place.lock();
-            let mut producers = append.producer.map(|_| lock(&shared.producers));
-            let compared =
-                place.compare(&append, &wanted, &mut next, producers.as_deref(), &looked);
+            let mut planned = append.producer.map(|_| lock(&shared.planned));
+            let producers = planned.as_deref().map(|planned| &planned.producers);
+            let compared = place.compare(&append, &wanted, &mut next, producers, &looked);
             next.iter_mut()
                 .for_each(|next| next.keys.count_memory(&shared.key_memory));
             match compared {
@@ -83,7 +86,7 @@ impl Broker {
                         &append,
                         &entries,
                         &mut next,
-                        producers.as_deref_mut(),
+                        planned.as_deref_mut(),
                         admission,
                     );
                     next.iter_mut()
@@ -91,7 +94,7 @@ impl Broker {
                     return queued;
                 }
                 Compared::Unknown(unknown) => {
-                    drop((next, producers));
+                    drop((next, planned));
                     let mut read = Ok(());
                     reading(&mut || {
                         read = looked.look_up(shared, &place.partitions, &wanted, &unknown);
@@ -99,15 +102,15 @@ impl Broker {
                     read?;
                 }
                 Compared::Repeated => {
-                    drop((next, producers, wanted, open));
+                    drop((next, planned, wanted, open));
                     return self.answer_again(append);
                 }
                 Compared::Conflict(failed) => {
-                    drop((next, producers, wanted, open));
+                    drop((next, planned, wanted, open));
                     return self.answer_again_or_refuse(append, failed);
                 }
                 Compared::Refused(Error::TooManyProducers) if !has_made_room => {
-                    has_made_room = shared.make_room_for(&append, producers.as_deref_mut())?;
+                    has_made_room = shared.make_room_for(&append, planned.as_deref_mut())?;
                     if !has_made_room {
                         return shared.refuse_durably(Error::TooManyProducers);
                     }
@@ -245,11 +248,12 @@ impl Place {
         append: &Checked,
         entries: &[EntryId],
         next: &mut [MutexGuard<'_, Next>],
-        mut producers: Option<&mut Producers>,
+        planned: Option<&mut Planned>,
         admission: Admission,
     ) -> Result<Pending<Appended>, Error> {
         // Behind this nothing fails but a broker that is going down.
         let room = shared.queue.reserve()?;
+        let mut producers = planned.map(Planned::producers_mut);
         if let (Some(producers), Some(producer), Some(holder)) =
             (producers.as_deref_mut(), append.producer, &append.holder)
         {
@@ -311,7 +315,8 @@ impl Place {
             charge,
             under_way: Some(under_way),
             done,
-            undo: None,
+            can_be_refused: false,
+            counted: None,
         };
         shared.queue.push_reserved(room, commit)?;
         Ok(pending)
@@ -403,14 +408,14 @@ impl Shared {
     fn make_room_for(
         &self,
         append: &Checked,
-        producers: Option<&mut Producers>,
+        planned: Option<&mut Planned>,
     ) -> Result<bool, Error> {
-        let (Some(producers), Some(producer)) = (producers, append.producer) else {
+        let (Some(planned), Some(producer)) = (planned, append.producer) else {
             return Ok(false);
         };
-        let needed = producers.room_for(producer.id, &numbered(append));
+        let needed = planned.producers.room_for(producer.id, &numbered(append));
         let holder = append.holder.as_ref().map(|holder| holder.id());
-        self.make_room(producers, needed, holder, Some(producer.id))
+        self.make_room(planned, needed, holder, Some(producer.id))
     }
 }
 
@@ -426,17 +431,17 @@ fn hold_open(partitions: &[PartitionRef]) -> Result<Vec<RwLockReadGuard<'_, bool
         .chunk_by(|one, other| Arc::ptr_eq(&one.topic, &other.topic))
         .map(|of_one| &of_one[0])
     {
-        let closing = partition
+        let open = partition
             .topic
-            .closing
+            .open
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        if *closing {
+        if !*open {
             return Err(Error::UnknownTopic {
                 topic: partition.topic.name.to_string(),
             });
         }
-        held.push(closing);
+        held.push(open);
     }
     Ok(held)
 }

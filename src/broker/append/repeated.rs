@@ -24,13 +24,14 @@ impl Broker {
     /// Answers an append whose batches its producer has sent before.
     pub(super) fn answer_again(&self, append: Checked) -> Result<Pending<Appended>, Error> {
         if let Some(producer) = append.producer {
-            let mut producers = lock(&self.shared.producers);
+            let mut planned = lock(&self.shared.planned);
+            let producers = planned.producers_mut();
             producers.apply_use(producer.id);
             if let Some(holder) = &append.holder {
                 producers.hold(producer.id, holder.id());
             }
-            drop(producers);
-            lock(&self.shared.applied_producers).apply_use(producer.id);
+            drop(planned);
+            lock(&self.shared.applied).producers.apply_use(producer.id);
         }
         let shared = Arc::clone(&self.shared);
         let nothing = || {
@@ -38,7 +39,7 @@ impl Broker {
                 batches: Vec::new(),
             })
         };
-        let queued = self.shared.queue_items(Vec::new(), None, nothing)?;
+        let queued = self.shared.queue_barrier(nothing)?;
         Ok(queued.then(move |durable| durable.and_then(|_| shared.first_answer(&append))))
     }
 

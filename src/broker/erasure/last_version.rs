@@ -81,7 +81,7 @@ impl Shared {
             Err(error) => return Err(error),
         };
         let end = lock(&partition.partition().next).offset;
-        let erased = lock(&self.erasures);
+        let applied = lock(&self.applied);
         let of_key = |known: &&KnownErasure| {
             known.topic == partition.topic.id
                 && known.erasure.through == version
@@ -90,7 +90,7 @@ impl Shared {
                 && known.erasure.token.hash() == hash.0
                 && known.erasure.token.is_of(key)
         };
-        Ok(erased.known.values().find(of_key).cloned())
+        Ok(applied.erasures().iter().find(of_key).cloned())
     }
 
     /// The last version of which the index has a row with this hash, or [`Version::UNKNOWN`] if it

@@ -23,26 +23,18 @@ mod places;
 mod progress;
 mod scrub;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::PoisonError,
-};
+use std::sync::atomic::Ordering;
 
 use last_version::LastVersion;
 pub(super) use masks::Masks;
 pub(super) use notices::Notices;
+pub(super) use progress::AllProgress;
 
-use super::{
-    Broker, Error, Pending, Shared, commit::Commit, entities::entity, lock, pending::pending,
-    state::PartitionRef,
-};
+use super::{Broker, Error, Pending, Shared, entities::entity, lock, state::PartitionRef};
 use crate::{
-    catalog::{self, Change, KnownErasure, Token},
-    storage::{
-        files::FileError,
-        format::{entry::Item, erasure::key_sha256},
-    },
-    types::{Offset, TopicId, Version, limits},
+    catalog::{self, Change, KnownErasure, Refusal, Token},
+    storage::format::erasure::key_sha256,
+    types::{Offset, TopicId, Version},
 };
 
 /// The removal of an entity's bytes.
@@ -67,16 +59,6 @@ pub(crate) struct ErasedEntity {
     pub(crate) end: Offset,
 }
 
-/// All erasures that are known.
-#[derive(Default)]
-pub(super) struct Erasures {
-    known: BTreeMap<u64, KnownErasure>,
-    /// Those that are complete, in the order in which they became so.
-    complete: VecDeque<u64>,
-    /// What has been done about the others.
-    progress: BTreeMap<u64, progress::Progress>,
-}
-
 impl Broker {
     /// Erases an entity: once answered, no read returns what it held, and its bytes are being
     /// removed.
@@ -86,18 +68,12 @@ impl Broker {
         let (partition, hash) = entity(&topic, key)?;
         // Not whether there is room: like a trim, it takes some in the journal and gives some back.
         shared.check_running()?;
-        if lock(&shared.erasures).waiting().count() >= limits::MAX_ERASURES {
+        if lock(&shared.applied).decide_erase(topic.id) == Err(Refusal::TooManyErasures) {
             return Err(Error::TooManyErasures);
         }
         if let Some(erased) = shared.erased_before(&partition, hash, key)? {
             let described = shared.describe(&erased);
-            return shared.queue_items(Vec::new(), None, move || Ok(described));
-        }
-        let closing = topic.closing.read().unwrap_or_else(PoisonError::into_inner);
-        if *closing {
-            return shared.refuse_durably(Error::UnknownTopic {
-                topic: topic.name.to_string(),
-            });
+            return shared.queue_barrier(move || Ok(described));
         }
         let mut last = LastVersion::of(&partition, hash, key);
         loop {
@@ -120,7 +96,7 @@ impl Broker {
 
     /// How far an erasure has come.
     pub(crate) fn describe_erasure(&self, id: u64) -> Result<Erasure, Error> {
-        let known = lock(&self.shared.erasures).known.get(&id).cloned();
+        let known = lock(&self.shared.applied).erasures().get(id).cloned();
         known
             .map(|known| self.shared.describe(&known))
             .ok_or(Error::UnknownErasure { id })
@@ -134,9 +110,19 @@ impl Shared {
         erasure: catalog::Erasure,
         key: &[u8],
     ) -> Result<Pending<Erasure>, Error> {
-        let topic = partition.topic.id;
+        let topic = &partition.topic;
+        let mut planned = lock(&self.planned);
+        match planned.decide_erase(topic.id) {
+            Ok(()) => {}
+            Err(Refusal::TooManyErasures) => return Err(Error::TooManyErasures),
+            Err(_) => {
+                return self.refuse_durably(Error::UnknownTopic {
+                    topic: topic.name.to_string(),
+                });
+            }
+        }
         let described = self.describe(&KnownErasure {
-            topic,
+            topic: topic.id,
             complete: false,
             erasure: erasure.clone(),
         });
@@ -145,28 +131,19 @@ impl Shared {
             through: erasure.through,
             end: erasure.end,
         };
-        let (giver, pending) = pending();
+        let change = Change::Erase {
+            topic: topic.id,
+            erasure,
+        };
         let told = partition.clone();
-        let done = Box::new(move |done: Result<(), Error>| {
-            if done.is_ok() {
-                // The change has just been applied.
-                told.topic.notices.add(told.partition().id, notice);
-                told.topic.moved.send_replace(());
-            }
-            giver.give(done.map(|()| described));
-        });
-        let items = vec![Item::Change(Change::Erase { topic, erasure })];
-        self.queue.push(Commit {
-            items,
-            partitions: Vec::new(),
-            sync: true,
-            charge: None,
-            under_way: None,
-            done,
-            undo: Some(Box::new(|_: &Shared| {})),
+        let queued = self.plan_refusable(&mut planned, change, move || {
+            // The change has just been applied.
+            told.topic.notices.add(told.partition().id, notice);
+            told.topic.moved.send_replace(());
+            Ok(described)
         })?;
         self.indexing.ring();
-        Ok(pending)
+        Ok(queued)
     }
 
     fn describe(&self, known: &KnownErasure) -> Erasure {
@@ -177,112 +154,49 @@ impl Shared {
             requested_ms: known.erasure.requested_ms,
             deadline_ms: known.erasure.requested_ms.saturating_add(deadline),
             through: known.erasure.through,
-            problem: lock(&self.erasures).problem(known.erasure.id),
+            problem: lock(&self.erasure_progress).problem(known.erasure.id),
         }
     }
 
-    /// Applies a durable erasure: from now on readers are shown nothing of it.
-    pub(super) fn apply_erasure(&self, topic: TopicId, erasure: &catalog::Erasure) {
-        let found = self
-            .topics()
-            .find_by_id(topic)
-            .map(|topic| topic.partition(erasure.partition));
-        let Some(Ok(partition)) = found else { return };
-        partition.partition().add_mask(erasure);
-        partition
-            .topic
-            .file_is_stale
-            .store(true, std::sync::atomic::Ordering::Release);
-        lock(&self.erasures).add(KnownErasure {
-            topic,
-            complete: false,
-            erasure: erasure.clone(),
-        });
+    /// What follows from an erasure in the catalog: readers are shown nothing of it.
+    pub(super) fn hide(&self, topic: TopicId, erasure: &catalog::Erasure) {
+        if let Some(partition) = self.find_partition(topic, erasure.partition) {
+            partition.partition().add_mask(erasure);
+            partition.topic.file_is_stale.store(true, Ordering::Release);
+        }
     }
 
-    /// Applies that the bytes of an erasure are gone.
-    pub(super) fn apply_erasure_complete(&self, id: u64) {
-        let Some(known) = lock(&self.erasures).complete(id) else {
+    /// What follows from an erasure that is complete in the catalog: there is nothing left to hide.
+    pub(super) fn end_hiding(&self, id: u64) {
+        lock(&self.erasure_progress).remove(id);
+        let Some(known) = lock(&self.applied).erasures().get(id).cloned() else {
             return;
         };
-        let found = self
-            .topics()
-            .find_by_id(known.topic)
-            .map(|topic| topic.partition(known.erasure.partition));
-        if let Some(Ok(partition)) = found {
+        if let Some(partition) = self.find_partition(known.topic, known.erasure.partition) {
             partition.partition().remove_mask(&known.erasure.token);
-            partition
-                .topic
-                .file_is_stale
-                .store(true, std::sync::atomic::Ordering::Release);
+            partition.topic.file_is_stale.store(true, Ordering::Release);
         }
     }
 
-    /// Takes up the erasures of a checkpoint, when their topics are open.
-    pub(super) fn restore_erasures(&self, known: &[KnownErasure]) -> Result<(), FileError> {
-        for known in known {
-            if known.complete {
-                lock(&self.erasures).add(known.clone());
-            } else {
-                self.apply_erasure(known.topic, &known.erasure);
-            }
+    /// Hides what the erasures of the catalog that are not complete have erased.
+    pub(super) fn hide_all(&self) {
+        let mut waiting = Vec::new();
+        for known in lock(&self.applied).erasures().waiting() {
+            waiting.push((known.topic, known.erasure.clone()));
         }
-        Ok(())
-    }
-
-    /// The erasures as a checkpoint stores them.
-    pub(super) fn known_erasures(&self) -> Vec<KnownErasure> {
-        lock(&self.erasures).known.values().cloned().collect()
+        for (topic, erasure) in &waiting {
+            self.hide(*topic, erasure);
+        }
     }
 
     /// The erasures of a topic that are not complete.
     pub(super) fn waiting_erasures(&self, topic: TopicId) -> Vec<catalog::Erasure> {
-        let erasures = lock(&self.erasures);
-        erasures
-            .waiting()
-            .filter(|known| known.topic == topic)
-            .map(|known| known.erasure.clone())
-            .collect()
-    }
-}
-
-impl Erasures {
-    /// Those whose bytes are not gone yet.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &KnownErasure> {
-        self.known.values().filter(|known| !known.complete)
-    }
-
-    fn add(&mut self, known: KnownErasure) {
-        if known.complete {
-            self.remember(known.erasure.id);
+        let mut waiting = Vec::new();
+        for known in lock(&self.applied).erasures().waiting() {
+            if known.topic == topic {
+                waiting.push(known.erasure.clone());
+            }
         }
-        self.known.entry(known.erasure.id).or_insert(known);
-    }
-
-    fn complete(&mut self, id: u64) -> Option<KnownErasure> {
-        let known = self.known.get_mut(&id).filter(|known| !known.complete)?;
-        self.progress.remove(&id);
-        known.complete = true;
-        let known = known.clone();
-        self.remember(id);
-        Some(known)
-    }
-
-    /// Forgets the one that has been complete for longest, if there are too many.
-    fn remember(&mut self, id: u64) {
-        self.complete.push_back(id);
-        if self.complete.len() > limits::MAX_ERASURES {
-            self.complete
-                .pop_front()
-                .and_then(|oldest| self.known.remove(&oldest));
-        }
-    }
-
-    /// Forgets what was erased in a topic that is deleted.
-    pub(super) fn forget_topic(&mut self, topic: TopicId) {
-        self.known.retain(|_, known| known.topic != topic);
-        let known = &self.known;
-        self.complete.retain(|id| known.contains_key(id));
-        self.progress.retain(|id, _| known.contains_key(id));
+        waiting
     }
 }

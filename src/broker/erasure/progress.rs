@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::Erasures;
 use crate::{
     broker::{Shared, Shortage, lock, state::PartitionRef},
     catalog::Erasure,
@@ -37,15 +36,38 @@ pub(super) struct Progress {
     problem: Option<(Duration, String)>,
 }
 
-impl Erasures {
-    fn progress(&mut self, id: u64) -> &mut Progress {
-        self.progress.entry(id).or_default()
+/// What has been done about all that are not complete.
+#[derive(Default)]
+pub(in crate::broker) struct AllProgress(BTreeMap<u64, Progress>);
+
+impl AllProgress {
+    fn of(&mut self, id: u64) -> &mut Progress {
+        self.0.entry(id).or_default()
     }
 
     /// Why an erasure could not be completed when that was tried last.
     pub(super) fn problem(&self, id: u64) -> Option<String> {
-        let (_, problem) = self.progress.get(&id)?.problem.as_ref()?;
+        let (_, problem) = self.0.get(&id)?.problem.as_ref()?;
         Some(problem.clone())
+    }
+
+    /// Whether nothing of an erasure is anywhere but in sealed segments.
+    fn is_in_sealed_segments(&self, id: u64) -> bool {
+        let progress = self.0.get(&id);
+        progress.is_some_and(|progress| progress.is_in_sealed_segments)
+    }
+
+    /// Whether an erasure is not to be tried again yet.
+    fn waits(&self, id: u64, now: Duration) -> bool {
+        let problem = self
+            .0
+            .get(&id)
+            .and_then(|progress| progress.problem.as_ref());
+        problem.is_some_and(|(tried, _)| now.saturating_sub(*tried) < TRY_AGAIN)
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        self.0.remove(&id);
     }
 }
 
@@ -55,13 +77,9 @@ impl Shared {
         let now = self.env.clock.elapsed();
         let mut due: BTreeMap<_, Vec<Erasure>> = BTreeMap::new();
         {
-            let erasures = lock(&self.erasures);
-            for known in erasures.waiting() {
-                let problem = erasures
-                    .progress
-                    .get(&known.erasure.id)
-                    .and_then(|progress| progress.problem.as_ref());
-                if problem.is_none_or(|(tried, _)| now.saturating_sub(*tried) >= TRY_AGAIN) {
+            let progress = lock(&self.erasure_progress);
+            for known in lock(&self.applied).erasures().waiting() {
+                if !progress.waits(known.erasure.id, now) {
                     due.entry((known.topic, known.erasure.partition))
                         .or_default()
                         .push(known.erasure.clone());
@@ -95,21 +113,25 @@ impl Shared {
         &self,
         partitions: &[(PartitionRef, Vec<Erasure>)],
     ) -> bool {
-        let erasures = lock(&self.erasures);
-        let is = |erasure: &Erasure| {
-            erasures
-                .progress
-                .get(&erasure.id)
-                .is_some_and(|progress| progress.is_in_sealed_segments)
-        };
-        partitions.iter().flat_map(|(_, erasures)| erasures).all(is)
+        let progress = lock(&self.erasure_progress);
+        let mut erasures = partitions.iter().flat_map(|(_, erasures)| erasures);
+        erasures.all(|erasure| progress.is_in_sealed_segments(erasure.id))
     }
 
     pub(super) fn note_in_sealed_segments(&self, partitions: &[(PartitionRef, Vec<Erasure>)]) {
-        let mut all = lock(&self.erasures);
+        let mut all = lock(&self.erasure_progress);
         for erasure in partitions.iter().flat_map(|(_, erasures)| erasures) {
-            all.progress(erasure.id).is_in_sealed_segments = true;
+            all.of(erasure.id).is_in_sealed_segments = true;
         }
+    }
+
+    /// Forgets what was done about erasures that are not known any more.
+    pub(in crate::broker) fn forget_progress(&self) {
+        let mut progress = lock(&self.erasure_progress);
+        let applied = lock(&self.applied);
+        progress
+            .0
+            .retain(|id, _| applied.erasures().get(*id).is_some());
     }
 
     /// Takes note of what keeps the erasures of a partition from being complete.
@@ -122,9 +144,9 @@ impl Shared {
         let (topic, id) = (&partition.topic.name, partition.partition().id.0);
         tracing::warn!(%topic, partition = id, %problem, "erased bytes cannot be removed yet; it is tried again");
         let now = self.env.clock.elapsed();
-        let mut all = lock(&self.erasures);
+        let mut all = lock(&self.erasure_progress);
         for erasure in erasures {
-            all.progress(erasure.id).problem = Some((now, problem.to_string()));
+            all.of(erasure.id).problem = Some((now, problem.to_string()));
         }
     }
 }

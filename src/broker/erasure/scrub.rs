@@ -192,7 +192,8 @@ impl Broker {
             .map_err(FileError::when(Action::Sync, root))?;
         for erasure in gone.iter().flat_map(|(_, erasures)| erasures) {
             // Refused when the broker goes down; the next start does it again.
-            drop(shared.queue_change(Change::ErasureComplete { id: erasure.id }, || Ok(())));
+            let change = Change::ErasureComplete { id: erasure.id };
+            drop(shared.plan(&mut lock(&shared.planned), change, || Ok(())));
         }
         Ok(())
     }

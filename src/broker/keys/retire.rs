@@ -186,7 +186,7 @@ impl Shared {
     /// Whether an incarnation of a producer may ask again what it was told: as long as it is not
     /// forgotten for good.
     fn is_known(&self, producer: ProducerId, epoch: u32) -> bool {
-        lock(&self.applied_producers).is_known(producer, epoch)
+        lock(&self.applied).producers.is_known(producer, epoch)
     }
 
     /// Puts a file with these facts, and those there are, in the place of the partition's file of

@@ -1,8 +1,11 @@
-//! Reads of a topic that is deleted while they are under way.
+//! Reads of a topic that is deleted while they are under way, and what comes before the deletion is
+//! durable.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::world::{append_of, create, encode_proto, now, open, read_all, send};
+use super::world::{append_of, create, encode_proto, encode_record, now, open, read_all, send};
 use crate::{
     broker::{Broker, Error, Read, ReadKey},
     env::sim::SimDisk,
@@ -80,4 +83,24 @@ fn each_ends_with_an_error_and_not_as_if_it_were_complete() {
             "the other is empty"
         );
     }
+}
+
+#[test]
+fn what_is_decided_counts_what_is_queued() {
+    let broker = broker();
+    let create = |partitions| broker.create_topic("t", partitions, &BTreeMap::new());
+    let deleted = broker.delete_topic("t").expect("it is there");
+    // Its name is free, and is taken again, before either is durable.
+    let created = create(3).expect("the deletion is queued");
+    let taken = create(1).expect("the refusal waits for what it tells of");
+    let closed = append_of("t", None, &[encode_record(1, 8)]);
+    let refused = send(&broker, closed);
+    assert_eq!(now(deleted), Some(Ok(())));
+    let created = now(created).expect("it is durable").expect("nothing fails");
+    assert_eq!(created.partitions, 3);
+    let exists = Error::TopicExists { topic: "t".into() };
+    assert_eq!(now(taken), Some(Err(exists)));
+    assert_eq!(refused.err(), Some(unknown()));
+    let described = broker.describe_topic("t").expect("it is there").0;
+    assert_eq!(described.id, created.id);
 }

@@ -20,6 +20,8 @@
 //!     u64  id of the data directory (0: unknown); missing where none was stored
 //! ```
 
+use std::time::Duration;
+
 use super::{
     VERSION,
     change::{put_settings, take_settings},
@@ -29,7 +31,7 @@ use super::{
     identity::Identity,
 };
 use crate::{
-    catalog::{Erasure, KnownErasure},
+    catalog::{self, Erasure, KnownErasure, Snapshot, producers::Known},
     types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
 };
 
@@ -139,7 +141,53 @@ impl Partition {
     };
 }
 
+impl Producer {
+    /// A producer of the catalog.
+    pub(crate) fn of(known: Known) -> Self {
+        Self {
+            id: known.id,
+            epoch: known.epoch,
+            idle_ms: u64::try_from(known.idle.as_millis()).unwrap_or(u64::MAX),
+            name: known.name,
+            next: known.next,
+        }
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            id: self.id,
+            epoch: self.epoch,
+            idle: Duration::from_millis(self.idle_ms),
+            name: self.name.clone(),
+            next: self.next.clone(),
+        }
+    }
+}
+
+impl Topic {
+    fn known(&self) -> catalog::Topic {
+        let starts = self.partitions.iter().map(|partition| partition.start);
+        catalog::Topic {
+            id: self.id,
+            seed: self.seed,
+            name: self.name.clone(),
+            settings: self.settings.clone(),
+            starts: starts.collect(),
+        }
+    }
+}
+
 impl Checkpoint {
+    /// What it says of the catalog, with the topics that are there.
+    pub(crate) fn snapshot(&self, is_there: impl Fn(TopicId) -> bool) -> Snapshot {
+        let topics = self.topics.iter().filter(|topic| is_there(topic.id));
+        Snapshot {
+            topics: topics.map(Topic::known).collect(),
+            producers: self.producers.iter().map(Producer::known).collect(),
+            erasures: self.erasures.clone(),
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut rest = Vec::new();
         rest.extend_from_slice(&self.applied.to_le_bytes());

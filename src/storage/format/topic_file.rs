@@ -18,7 +18,7 @@ use super::{
     fields::{Fields, put_count, put_string},
 };
 use crate::{
-    catalog::Erasure,
+    catalog::{Erasure, KnownErasure, Snapshot, Topic},
     types::{Offset, TopicId, TopicName, TopicSettings},
 };
 
@@ -39,6 +39,25 @@ pub(crate) struct TopicFile {
 }
 
 impl TopicFile {
+    /// Adds what it says to what is known of the catalog.
+    pub(crate) fn add_to(self, snapshot: &mut Snapshot) {
+        let topic = self.id;
+        snapshot.topics.push(Topic {
+            id: topic,
+            seed: self.seed,
+            name: self.name,
+            settings: self.settings,
+            starts: self.starts,
+        });
+        for erasure in self.erasures {
+            snapshot.erasures.push(KnownErasure {
+                topic,
+                complete: false,
+                erasure,
+            });
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut rest = Vec::new();
         rest.extend_from_slice(&self.id.0.to_le_bytes());

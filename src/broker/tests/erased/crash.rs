@@ -165,7 +165,7 @@ impl Run {
         coverage.erased += 1;
         assert_eq!(secret.append_at(&broker, versions - 1, b"late").ok(), None);
         secret.assert_hidden(&broker, *versions);
-        let is_complete = lock(&broker.shared.erasures).waiting().count() == 0;
+        let is_complete = lock(&broker.shared.applied).erasures().waiting().count() == 0;
         coverage.complete += u64::from(is_complete);
         complete(&broker, || {
             broker.keep_house(false);

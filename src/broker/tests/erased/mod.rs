@@ -325,7 +325,7 @@ impl World {
 
 fn complete(broker: &Broker, keep_house: impl Fn()) {
     for _ in 0..10 {
-        if lock(&broker.shared.erasures).waiting().count() == 0 {
+        if lock(&broker.shared.applied).erasures().waiting().count() == 0 {
             return;
         }
         keep_house();

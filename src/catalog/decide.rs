@@ -1,0 +1,87 @@
+//! What may be asked of topics and entities. Nothing is changed here: that is for the change that
+//! whoever asks makes of the answer. Producers have decisions of their own: `producers/decide.rs`.
+
+use std::collections::BTreeMap;
+
+use super::{Catalog, Topic};
+use crate::types::{SettingError, TopicId, TopicName, TopicSettings, limits};
+
+/// Why something may not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The name is taken.
+    TopicExists,
+    /// The topic is deleted.
+    UnknownTopic,
+    /// There are so many partitions already.
+    TooManyPartitions { existing: usize },
+    /// A setting does not exist, cannot have the value, or cannot be changed.
+    Setting(SettingError),
+    /// Too many erasures wait to be complete.
+    TooManyErasures,
+}
+
+impl Catalog {
+    /// Whether a topic of this name may be created, where there may be so many partitions in all.
+    pub(crate) fn decide_create(
+        &self,
+        name: &TopicName,
+        partitions: u32,
+        most: usize,
+    ) -> Result<(), Refusal> {
+        if self.topics.named(name).is_some() {
+            return Err(Refusal::TopicExists);
+        }
+        let existing = self.topics.partitions();
+        let partitions = usize::try_from(partitions).unwrap_or(usize::MAX);
+        if existing.saturating_add(partitions) > most {
+            return Err(Refusal::TooManyPartitions { existing });
+        }
+        Ok(())
+    }
+
+    /// The topic that is to be deleted or trimmed.
+    pub(crate) fn decide_topic(&self, topic: TopicId) -> Result<&Topic, Refusal> {
+        self.topics.get(topic).ok_or(Refusal::UnknownTopic)
+    }
+
+    /// The settings of a topic of which some are to have these values, some their defaults.
+    pub(crate) fn decide_alter(
+        &self,
+        topic: TopicId,
+        set: &BTreeMap<String, String>,
+        reset: &[String],
+    ) -> Result<TopicSettings, Refusal> {
+        let current = &self.decide_topic(topic)?.settings;
+        let altered = altered(current, set, reset).map_err(Refusal::Setting)?;
+        if altered.keys != current.keys {
+            return Err(Refusal::Setting(SettingError::Fixed { name: "keys" }));
+        }
+        Ok(altered)
+    }
+
+    /// Whether an entity of a topic may be erased.
+    pub(crate) fn decide_erase(&self, topic: TopicId) -> Result<(), Refusal> {
+        self.decide_topic(topic)?;
+        if self.erasures.count_waiting() >= limits::MAX_ERASURES {
+            return Err(Refusal::TooManyErasures);
+        }
+        Ok(())
+    }
+}
+
+/// Settings of which some have these values, some their defaults.
+pub(crate) fn altered(
+    settings: &TopicSettings,
+    set: &BTreeMap<String, String>,
+    reset: &[String],
+) -> Result<TopicSettings, SettingError> {
+    let mut altered = settings.clone();
+    for (name, value) in set {
+        altered.set(name, value)?;
+    }
+    for name in reset {
+        altered.reset(name)?;
+    }
+    Ok(altered)
+}

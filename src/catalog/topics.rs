@@ -1,0 +1,97 @@
+//! Topics: which there are, their settings, and where the logs of their partitions start.
+
+use std::collections::BTreeMap;
+
+use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicSettings};
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) id: TopicId,
+    /// Of the hashes in its key indexes: known to nobody who chooses keys.
+    pub(crate) seed: u64,
+    pub(crate) name: TopicName,
+    pub(crate) settings: TopicSettings,
+    /// Of each partition, the first offset that has not been trimmed.
+    pub(crate) starts: Vec<Offset>,
+}
+
+/// All topics.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Topics {
+    by_id: BTreeMap<TopicId, Topic>,
+    by_name: BTreeMap<TopicName, TopicId>,
+    partitions: usize,
+}
+
+impl Topics {
+    /// The topic of an id.
+    pub(crate) fn get(&self, id: TopicId) -> Option<&Topic> {
+        self.by_id.get(&id)
+    }
+
+    /// The id of the topic that has this name.
+    pub(crate) fn named(&self, name: &TopicName) -> Option<TopicId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All of them, in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.by_name.values().filter_map(|id| self.by_id.get(id))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// How many partitions they have.
+    pub(crate) fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    /// Whether there is such a partition.
+    pub(super) fn has_partition(&self, topic: TopicId, partition: PartitionId) -> bool {
+        let topic = self.by_id.get(&topic);
+        topic.is_some_and(|topic| topic.starts.get(at(partition)).is_some())
+    }
+
+    /// Adds a topic, unless it is there.
+    pub(super) fn add(&mut self, topic: Topic) {
+        if self.by_id.contains_key(&topic.id) {
+            return;
+        }
+        self.partitions += topic.starts.len();
+        self.by_name.insert(topic.name.clone(), topic.id);
+        self.by_id.insert(topic.id, topic);
+    }
+
+    /// Removes a topic; false if there is none.
+    pub(super) fn remove(&mut self, id: TopicId) -> bool {
+        let Some(topic) = self.by_id.remove(&id) else {
+            return false;
+        };
+        self.partitions -= topic.starts.len();
+        self.by_name.remove(&topic.name);
+        true
+    }
+
+    /// A topic has these settings now.
+    pub(super) fn alter(&mut self, id: TopicId, settings: &TopicSettings) {
+        if let Some(topic) = self.by_id.get_mut(&id) {
+            topic.settings = settings.clone();
+        }
+    }
+
+    /// The log of a partition starts here, if it did not start further on already.
+    pub(super) fn trim(&mut self, id: TopicId, partition: PartitionId, before: Offset) {
+        let topic = self.by_id.get_mut(&id);
+        if let Some(start) = topic.and_then(|topic| topic.starts.get_mut(at(partition))) {
+            *start = before.max(*start);
+        }
+    }
+}
+
+fn at(partition: PartitionId) -> usize {
+    usize::try_from(partition.0).unwrap_or(usize::MAX)
+}
