@@ -5,18 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    Damage, DamageKind, Journal, JournalFile, Known, KnownPartition, State, Topics, Torn, data_dir,
-};
+use super::{Damage, DamageKind, Journal, JournalFile, State, Torn, data_dir};
 use crate::{
-    catalog::Change,
     env::Env,
     storage::{
         files::{Action, FileError},
         format::{
-            checkpoint::{Checkpoint, Partition as CheckpointPartition},
+            checkpoint::Checkpoint,
             entry::{Decoded, FileHeader, Item},
-            frame::Header,
         },
         journal::{self, Covered, Found, Replay, State as FileState},
     },
@@ -41,7 +37,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    fn add(&mut self, offsets: Range<Offset>) {
+    pub(super) fn add(&mut self, offsets: Range<Offset>) {
         match self.offsets.last_mut() {
             Some(last) if last.end >= offsets.start => last.end = last.end.max(offsets.end),
             _ => self.offsets.push(offsets),
@@ -162,15 +158,8 @@ fn describe(
 fn apply(entry: Decoded, dir: &Path, state: &mut State, damage: &mut Vec<Damage>) {
     for item in entry.items {
         match item {
-            Ok(Item::Change(change)) => apply_change(change, state),
-            Ok(Item::Frame(frame)) => {
-                if let Some((_, partition)) = find(&mut state.topics, frame.header()) {
-                    partition
-                        .tail
-                        .add(frame.header().base..frame.header().end());
-                    partition.tail.records += u64::from(frame.header().count);
-                }
-            }
+            Ok(Item::Change(change)) => state.apply(&change),
+            Ok(Item::Frame(frame)) => state.apply_frame(frame.header()),
             Err(damaged) => {
                 let mut found = Damage::of_file(
                     dir,
@@ -179,7 +168,7 @@ fn apply(entry: Decoded, dir: &Path, state: &mut State, damage: &mut Vec<Damage>
                     },
                 );
                 if let Some(header) = damaged.frame
-                    && let Some((name, partition)) = find(&mut state.topics, &header)
+                    && let Some((name, partition)) = state.find(&header)
                 {
                     partition.tail.add(header.base..header.end());
                     found.topic = Some(name);
@@ -189,75 +178,5 @@ fn apply(entry: Decoded, dir: &Path, state: &mut State, damage: &mut Vec<Damage>
                 damage.push(found);
             }
         }
-    }
-}
-
-fn find<'a>(
-    topics: &'a mut Topics,
-    header: &Header,
-) -> Option<(crate::types::TopicName, &'a mut KnownPartition)> {
-    let topic = topics.get_mut(&header.topic)?;
-    let at = usize::try_from(header.partition.0).ok()?;
-    Some((topic.name.clone(), topic.partitions.get_mut(at)?))
-}
-
-fn apply_change(change: Change, state: &mut State) {
-    let topics = &mut state.topics;
-    match change {
-        Change::Create {
-            topic,
-            seed,
-            name,
-            partitions,
-            settings,
-        } => {
-            let empty = || KnownPartition {
-                at: CheckpointPartition::EMPTY,
-                tail: Tail::default(),
-            };
-            let partitions = (0..partitions).map(|_| empty()).collect();
-            topics.entry(topic).or_insert(Known {
-                seed,
-                name,
-                settings,
-                partitions,
-            });
-        }
-        Change::Delete { topic } => {
-            topics.remove(&topic);
-        }
-        Change::Alter { topic, settings } => {
-            if let Some(known) = topics.get_mut(&topic) {
-                known.settings = settings;
-            }
-        }
-        Change::Trim {
-            topic,
-            partition,
-            before,
-        } => {
-            let known = topics.get_mut(&topic);
-            let at = usize::try_from(partition.0).unwrap_or(usize::MAX);
-            if let Some(partition) = known.and_then(|known| known.partitions.get_mut(at)) {
-                partition.at.start = partition.at.start.max(before);
-            }
-        }
-        Change::OpenProducer { producer, .. } => {
-            state.producers.insert(producer);
-        }
-        Change::ForgetProducer { producer } => {
-            state.producers.remove(&producer);
-        }
-        Change::Erase { topic, erasure } => {
-            // A topic's own file, where that stands in for the checkpoint, may know of it already.
-            if state
-                .erasures
-                .iter()
-                .all(|(_, known)| known.id != erasure.id)
-            {
-                state.erasures.push((topic, erasure));
-            }
-        }
-        Change::ErasureComplete { id } => state.erasures.retain(|(_, erasure)| erasure.id != id),
     }
 }

@@ -18,7 +18,7 @@ mod rows;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -31,6 +31,7 @@ use super::{
     format::{
         VERSION,
         checkpoint::{self, Partition as CheckpointPartition},
+        frame::Header,
         identity::Identity,
         topic_file::TopicFile,
     },
@@ -39,9 +40,9 @@ use super::{
     ownership::{self, Found},
 };
 use crate::{
-    catalog,
+    catalog::{self, Catalog, Change, Snapshot, Topics, producers::Room},
     env::Env,
-    types::{PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
+    types::{Offset, PartitionId, TopicId, TopicName},
 };
 
 /// Why there is nothing to say about a directory.
@@ -53,103 +54,137 @@ pub(crate) enum Error {
     DataDir(#[from] data_dir::Error),
 }
 
-/// A topic as checkpoint and journal know it.
-struct Known {
-    /// Of the hashes in its key indexes.
-    seed: u64,
-    name: TopicName,
-    settings: TopicSettings,
-    partitions: Vec<KnownPartition>,
-}
-
 /// A partition as far as it is known without its segments.
 struct KnownPartition {
     at: CheckpointPartition,
     tail: Tail,
 }
 
-type Topics = BTreeMap<TopicId, Known>;
-
 /// What checkpoint and journal say.
-#[derive(Default)]
 struct State {
-    topics: Topics,
-    producers: BTreeSet<ProducerId>,
-    /// Those that are not complete.
-    erasures: Vec<(TopicId, catalog::Erasure)>,
+    catalog: Catalog,
+    /// How far the logs of each topic reach.
+    partitions: BTreeMap<TopicId, Vec<KnownPartition>>,
 }
 
 impl State {
     /// Of the checkpoint, or of the topics' own files if there is none.
     fn load(env: &Env, checkpoint: Option<&checkpoint::Checkpoint>, dirs: &TopicDirs) -> Self {
-        let mut state = Self::default();
-        let Some(checkpoint) = checkpoint else {
-            let present = dirs.present.iter();
-            present
-                .filter(|(id, _)| !dirs.is_deleted(*id))
-                .for_each(|(id, dir)| state.load_file(env, *id, dir));
-            return state;
+        let snapshot = match checkpoint {
+            Some(checkpoint) => checkpoint.snapshot(|topic| !dirs.is_deleted(topic)),
+            None => snapshot_of_files(env, dirs),
         };
-        let topics = checkpoint
-            .topics
-            .iter()
-            .filter(|topic| !dirs.is_deleted(topic.id));
-        state.topics = topics.map(at_checkpoint).collect();
-        state.producers = checkpoint
-            .producers
-            .iter()
-            .map(|producer| producer.id)
-            .collect();
-        let erasures = checkpoint.erasures.iter().filter(|known| !known.complete);
-        state.erasures = erasures
-            .map(|known| (known.topic, known.erasure.clone()))
-            .collect();
-        state
+        let mut partitions = BTreeMap::new();
+        for topic in &snapshot.topics {
+            let of_topic = topic
+                .starts
+                .iter()
+                .map(|start| KnownPartition::from(*start));
+            partitions.insert(topic.id, of_topic.collect());
+        }
+        for topic in checkpoint.map_or(&[][..], |checkpoint| &checkpoint.topics) {
+            let of_topic = topic.partitions.iter().map(|at| KnownPartition {
+                at: *at,
+                tail: Tail::default(),
+            });
+            partitions.insert(topic.id, of_topic.collect());
+        }
+        Self {
+            catalog: Catalog::restore(snapshot, Room::MOST),
+            partitions,
+        }
     }
 
-    /// A topic as its own file describes it.
-    fn load_file(&mut self, env: &Env, id: TopicId, dir: &Path) {
-        let Ok(Some(bytes)) = read_file(&*env.files, &dir.join("topic")) else {
-            return;
-        };
-        let Some(file) = TopicFile::decode(&bytes).filter(|file| file.id == id) else {
-            return;
-        };
-        let at = |start| CheckpointPartition {
-            start,
-            end: start,
-            ..CheckpointPartition::EMPTY
-        };
-        let partitions = file.starts.iter().map(|start| KnownPartition {
-            at: at(*start),
-            tail: Tail::default(),
-        });
-        let partitions = partitions.collect();
-        self.topics.insert(
-            id,
-            Known {
-                seed: file.seed,
-                name: file.name,
-                settings: file.settings,
-                partitions,
-            },
-        );
-        self.erasures
-            .extend(file.erasures.into_iter().map(|erasure| (id, erasure)));
+    /// Applies a change of the journal.
+    fn apply(&mut self, change: &Change) {
+        self.catalog.apply(change);
+        if let Change::Create {
+            topic, partitions, ..
+        } = change
+        {
+            let empty = (0..*partitions).map(|_| KnownPartition::from(Offset::ZERO));
+            self.partitions
+                .entry(*topic)
+                .or_insert_with(|| empty.collect());
+        }
     }
 
-    /// The erasures of topics that are there.
+    /// Applies what a frame of the journal says.
+    fn apply_frame(&mut self, frame: &Header) {
+        if let Some(batch) = frame.batch {
+            let (topic, partition) = (frame.topic, frame.partition);
+            let (producer, epoch) = (batch.producer, batch.epoch);
+            self.catalog
+                .apply_batch(producer, epoch, topic, partition, batch.sequence);
+        }
+        if let Some((_, partition)) = self.find(frame) {
+            partition.tail.add(frame.base..frame.end());
+            partition.tail.records += u64::from(frame.count);
+        }
+    }
+
+    /// The partition of a frame, with the name of its topic, if it is there.
+    fn find(&mut self, frame: &Header) -> Option<(TopicName, &mut KnownPartition)> {
+        let name = self.catalog.topics().get(frame.topic)?.name.clone();
+        let at = usize::try_from(frame.partition.0).ok()?;
+        let partition = self.partitions.get_mut(&frame.topic)?.get_mut(at)?;
+        Some((name, partition))
+    }
+
+    /// The partitions of a topic.
+    fn partitions_of(&mut self, topic: &catalog::Topic) -> Vec<KnownPartition> {
+        let mut partitions = self.partitions.remove(&topic.id).unwrap_or_default();
+        for (partition, start) in partitions.iter_mut().zip(&topic.starts) {
+            partition.at.start = *start;
+        }
+        partitions
+    }
+
+    /// The erasures that are not complete.
     fn erasures(&self) -> Vec<Erasure> {
-        let described = |(topic, erasure): &(TopicId, catalog::Erasure)| {
-            Some(Erasure {
-                id: erasure.id,
-                topic: self.topics.get(topic)?.name.clone(),
-                partition: erasure.partition,
-                requested_ms: erasure.requested_ms,
-            })
-        };
-        self.erasures.iter().filter_map(described).collect()
+        let mut described = Vec::new();
+        for known in self.catalog.erasures().waiting() {
+            let Some(topic) = self.catalog.topics().get(known.topic) else {
+                continue;
+            };
+            described.push(Erasure {
+                id: known.erasure.id,
+                topic: topic.name.clone(),
+                partition: known.erasure.partition,
+                requested_ms: known.erasure.requested_ms,
+            });
+        }
+        described
     }
+}
+
+impl KnownPartition {
+    /// One that starts and ends here.
+    fn from(start: Offset) -> Self {
+        Self {
+            at: CheckpointPartition {
+                start,
+                end: start,
+                ..CheckpointPartition::EMPTY
+            },
+            tail: Tail::default(),
+        }
+    }
+}
+
+/// The topics as their own files describe them.
+fn snapshot_of_files(env: &Env, dirs: &TopicDirs) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let present = dirs.present.iter();
+    for (id, dir) in present.filter(|(id, _)| !dirs.is_deleted(*id)) {
+        let Ok(Some(bytes)) = read_file(&*env.files, &dir.join("topic")) else {
+            continue;
+        };
+        if let Some(file) = TopicFile::decode(&bytes).filter(|file| file.id == *id) {
+            file.add_to(&mut snapshot);
+        }
+    }
+    snapshot
 }
 
 /// As [`inspect`], of a directory that no broker uses meanwhile.
@@ -181,46 +216,47 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
     )?;
 
     let whole = found.is_some() && !look.damaged;
+    let topics: Vec<catalog::Topic> = state.catalog.topics().iter().cloned().collect();
     let mut reports: Vec<Topic> = Vec::new();
-    for (id, known) in &state.topics {
+    for topic in topics {
+        let (id, name) = (topic.id, &topic.name);
         let dir = dir.join("topics").join(id.to_string());
-        check_topic_file(env, *id, &known.name, &dir, &mut damage);
+        check_topic_file(env, id, name, &dir, &mut damage);
         let mut partitions = Vec::new();
-        for (number, known_partition) in (0..).zip(&known.partitions) {
+        for (number, known_partition) in (0..).zip(state.partitions_of(&topic)) {
             let identity = log::Identity {
-                topic: *id,
+                topic: id,
                 partition: PartitionId(number),
             };
             let dir = dir.join(identity.partition.to_string());
-            let hasher = KeyHasher::new(*id, known.seed);
+            let hasher = KeyHasher::new(id, topic.seed);
             let place = partition::Place {
                 dir,
                 identity,
-                topic: &known.name,
+                topic: name,
                 hasher: &hasher,
                 fingerprint: hasher.fingerprint(),
                 whole,
                 verify,
             };
-            partitions.push(partition::look(env, &place, known_partition, &mut damage));
+            partitions.push(partition::look(env, &place, &known_partition, &mut damage));
         }
         reports.push(Topic {
-            id: *id,
-            name: known.name.clone(),
-            settings: known.settings.clone(),
+            id,
+            name: topic.name,
+            settings: topic.settings,
             partitions,
         });
     }
-    reports.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Report {
         id: id.map(|identity| identity.id),
         version: VERSION,
         checkpoint,
         journal: look.journal,
-        producers: state.producers.len() as u64,
+        producers: state.catalog.producers.used().producers as u64,
         erasures: state.erasures(),
         topics: reports,
-        leftovers: dirs.leftovers(&state.topics),
+        leftovers: dirs.leftovers(state.catalog.topics()),
         damage,
     })
 }
@@ -346,29 +382,9 @@ impl TopicDirs {
         let unknown = self
             .present
             .into_iter()
-            .filter(|(id, _)| !topics.contains_key(id));
+            .filter(|(id, _)| topics.get(*id).is_none());
         unknown.chain(self.deleted).map(|(_, path)| path).collect()
     }
-}
-
-fn at_checkpoint(topic: &checkpoint::Topic) -> (TopicId, Known) {
-    let partitions = topic
-        .partitions
-        .iter()
-        .map(|at| KnownPartition {
-            at: *at,
-            tail: Tail::default(),
-        })
-        .collect();
-    (
-        topic.id,
-        Known {
-            seed: topic.seed,
-            name: topic.name.clone(),
-            settings: topic.settings.clone(),
-            partitions,
-        },
-    )
 }
 
 /// Lists a topic's file that is not sound. A topic that was created behind the checkpoint need not

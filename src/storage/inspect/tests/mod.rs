@@ -30,7 +30,7 @@ use crate::{
         journal::{self, Journal, Ring, Tip},
         log::{Log, OpenSegments, Writer},
     },
-    types::Offset,
+    types::TopicSettings,
 };
 
 /// A damage: the file's name, the offsets, the kind.
