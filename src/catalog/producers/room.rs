@@ -227,7 +227,7 @@ impl Producers {
             return;
         };
         let before = incarnation.holder.replace(holder);
-        if before == Some(holder) {
+        if before == Some(holder) && self.holders.contains_key(&holder) {
             return;
         }
         let room = Room::of(incarnation);
