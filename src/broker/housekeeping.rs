@@ -25,7 +25,8 @@ use crate::{
         fault::Meaning,
         files::{Action, FileError, ensure_dir, replace_file},
         format::{
-            checkpoint::{Checkpoint, Producer, Topic as CheckpointTopic},
+            checkpoint::{Checkpoint, Topic as CheckpointTopic},
+            delta::Delta,
             topic_file::TopicFile,
         },
         log::{Sealed, remove_segments, sync_together},
@@ -51,8 +52,11 @@ const SYNCED_TOGETHER: usize = 512;
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// What housekeeping remembers from one round to the next.
-#[derive(Default)]
 pub(super) struct Housekeeper {
+    /// Writes checkpoints.
+    checkpoints: checkpoint::Writer,
+    /// What the last one said, but for producers.
+    last: Checkpoint,
     /// Partitions whose active segments are not durable to their end.
     unsynced: Vec<PartitionRef>,
     /// Topics that have directories.
@@ -78,10 +82,21 @@ pub(super) struct Housekeeper {
 
 impl Housekeeper {
     /// With the topics whose removal an earlier start had begun.
-    pub(super) fn for_opened(renamed: Vec<TopicId>) -> Self {
+    pub(super) fn for_opened(renamed: Vec<TopicId>, checkpoints: checkpoint::Writer) -> Self {
         Self {
+            checkpoints,
+            last: Checkpoint::default(),
+            unsynced: Vec::new(),
+            made: BTreeSet::new(),
+            new_in: BTreeSet::new(),
             renamed: renamed.into_iter().map(DeletedTopic::found).collect(),
-            ..Self::default()
+            trimmed: Vec::new(),
+            looked_at: Duration::ZERO,
+            checkpointed: 0,
+            checkpointed_at: Duration::ZERO,
+            checkpoint_took: Duration::ZERO,
+            retired: BTreeMap::new(),
+            ticked_at: Duration::ZERO,
         }
     }
 
@@ -199,7 +214,6 @@ impl Housekeeper {
     }
 
     fn write_checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
-        let files = &*shared.env.files;
         let began = shared.env.clock.elapsed();
         let applied = shared.applied_sequence.load(Ordering::Acquire);
         shared.freeze_tables(freeze);
@@ -209,18 +223,19 @@ impl Housekeeper {
         self.sync_segments(shared)?;
         self.sync_topics(shared)?;
         self.collect_trimmed(shared);
-        let snapshot = lock(&shared.applied).snapshot();
+        let snapshot = lock(&shared.applied).snapshot_but_producers();
         let content = Checkpoint {
             applied,
             journal_file: shared.ring.file_of(applied + 1),
             topics: shared.describe_topics(snapshot.topics),
-            producers: snapshot.producers.into_iter().map(Producer::of).collect(),
+            producers: Vec::new(),
             erasures: snapshot.erasures,
             clock: Some(shared.clock_to_store()),
             journal: shared.ring.files(),
             directory: Some(shared.dir.identity()),
+            delta_files: 0,
         };
-        checkpoint::store(files, &shared.dir.checkpoint(), &content)?;
+        let content = self.store(shared, content)?;
         self.checkpointed = applied;
         self.checkpointed_at = shared.env.clock.elapsed();
         self.checkpoint_took = self.checkpointed_at.saturating_sub(began);
@@ -228,7 +243,24 @@ impl Housekeeper {
         shared.memory.end_checkpoint(shared.ring.used_bytes());
         shared.note_checkpoint(&content);
         self.remove_old_retired(shared, &content)?;
+        self.last = content;
         self.remove_leftovers(shared)
+    }
+
+    /// Makes a checkpoint durable, which lacks what is known of producers: what has changed since
+    /// the last one, or all of it. Returns it without producers.
+    fn store(&mut self, shared: &Shared, mut content: Checkpoint) -> Result<Checkpoint, FileError> {
+        let files = &*shared.env.files;
+        if self.checkpoints.takes_deltas() {
+            let (producers, topics_gone) = shared.changed_producers();
+            let delta = Delta::between(&self.last, &content, producers, topics_gone);
+            self.checkpoints.add(files, &delta)?;
+        } else {
+            content.producers = shared.known_producers();
+            self.checkpoints.store(files, &mut content)?;
+            content.producers = Vec::new();
+        }
+        Ok(content)
     }
 
     /// Removes files of retired facts that the checkpoint on disk does not name, where it names
@@ -413,7 +445,7 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
 impl Shared {
     /// Topics with how far each of their partitions reaches. One that has just been added to the
     /// catalog and is not open yet the journal adds again.
-    fn describe_topics(&self, topics: Vec<catalog::Topic>) -> Vec<CheckpointTopic> {
+    pub(super) fn describe_topics(&self, topics: Vec<catalog::Topic>) -> Vec<CheckpointTopic> {
         let mut described = Vec::with_capacity(topics.len());
         for topic in topics {
             let Some(open) = self.topics().find_by_id(topic.id).cloned() else {
@@ -431,6 +463,12 @@ impl Shared {
             });
         }
         described
+    }
+
+    /// Writes checkpoints of this directory, where files of deltas have numbers up to this one.
+    pub(super) fn writer_after(&self, deltas: u64) -> checkpoint::Writer {
+        let path = self.dir.checkpoint();
+        checkpoint::Writer::new(path, self.dir.identity(), deltas, self.options.delta_bytes)
     }
 
     /// Takes note of what a checkpoint covers.

@@ -102,6 +102,8 @@ pub(crate) struct Options {
     pub(crate) producer_idle: Duration,
     /// What producers may take up.
     pub(crate) producer_room: ProducerRoom,
+    /// How many of their batches are remembered, to be answered again as they were.
+    pub(crate) remembered_batches: usize,
     /// How long an erasure may take until the bytes are gone.
     pub(crate) erasure_deadline: Duration,
     /// Which wall clock is believed.
@@ -112,6 +114,9 @@ pub(crate) struct Options {
     pub(crate) open_files: usize,
     /// With less room than this on the disk, appends are refused.
     pub(crate) disk_reserve_bytes: u64,
+    /// How long the deltas behind a checkpoint may always grow; they may also grow as long as the
+    /// checkpoint is. 0: there are none, and each checkpoint is written as a whole.
+    pub(crate) delta_bytes: u64,
 }
 
 impl Options {
@@ -127,6 +132,7 @@ impl Options {
             memory: Sizes::default(),
             producer_idle: Duration::from_millis(limits::PRODUCER_IDLE_MS),
             producer_room: ProducerRoom::MOST,
+            remembered_batches: limits::MOST_REMEMBERED_BATCHES,
             erasure_deadline: Duration::from_millis(limits::ERASURE_DEADLINE_MS),
             clock: ClockRule {
                 jump: Duration::from_millis(limits::CLOCK_JUMP_MS),
@@ -135,6 +141,7 @@ impl Options {
             open_segments: limits::OPEN_SEGMENTS,
             open_files: limits::OPEN_SEGMENTS,
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
+            delta_bytes: limits::DELTA_BYTES,
         }
     }
 
@@ -189,6 +196,8 @@ struct Shared {
     forgotten_producers: Mutex<producers::Forgotten>,
     /// What the catalog counts for producers, in bytes.
     counted_producers: AtomicUsize,
+    /// What of that is for batches that are remembered.
+    remembered_bytes: AtomicUsize,
     /// What the next connection is called that may hold producers.
     next_holder: AtomicU64,
     key_memory: keys::KeyMemory,

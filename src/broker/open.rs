@@ -13,7 +13,8 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Broker, Options, Shared, Shortage, bell, clock, commit, housekeeping,
+    Broker, Options, Shared, Shortage, bell, clock, commit,
+    housekeeping::Housekeeper,
     keys::{Freeze, KeyMemory},
     lock, memory,
     partition_count::PartitionCount,
@@ -115,7 +116,7 @@ impl Broker {
         warn_if_volatile(&env, &options);
         let is_ours =
             |file: &Path, named| -> Result<(), OpenError> { Ok(dir.check_same(file, named)?) };
-        let found = checkpoint::load(&*env.files, &dir.checkpoint(), is_ours)?;
+        let (found, deltas) = checkpoint::load(&*env.files, &dir.checkpoint(), is_ours)?;
         let never_written = matches!(found, Found::None);
         let (checkpoint, known) = match found {
             Found::Whole(checkpoint) => (checkpoint, true),
@@ -158,6 +159,7 @@ impl Broker {
             topics: RwLock::new(Topics::default()),
             partition_count: PartitionCount::new(part(Name::Catalog)),
             counted_producers: AtomicUsize::new(0),
+            remembered_bytes: AtomicUsize::new(0),
             budget,
             queue: commit::Queue::default(),
             dirty: Mutex::default(),
@@ -178,10 +180,10 @@ impl Broker {
             true => checkpoint.snapshot(|topic| !dirs.removed.contains(&topic)),
             false => shared.snapshot_of_files(&dirs)?,
         };
-        *lock(&shared.applied) = Catalog::restore(snapshot, shared.options.producer_room);
+        shared.restore(snapshot);
         shared.open_topics(&checkpoint, &mode)?;
         shared.hide_all();
-        let mut housekeeper = housekeeping::Housekeeper::for_opened(dirs.removed);
+        let mut housekeeper = Housekeeper::for_opened(dirs.removed, shared.writer_after(deltas));
         shared.replay(&replay, &mode, &mut housekeeper)?;
         if checkpoint.clock.is_none() {
             let (rule, machine) = (shared.options.clock, &*shared.env.clock);
@@ -271,6 +273,14 @@ fn warn_if_volatile(env: &Env, options: &Options) {
 }
 
 impl Shared {
+    /// Puts what a checkpoint says of the catalog in its place.
+    fn restore(&self, snapshot: Snapshot) {
+        let mut restored = Catalog::restore(snapshot, self.options.producer_room);
+        let most = self.options.remembered_batches;
+        restored.producers.remember_at_most(most);
+        *lock(&self.applied) = restored;
+    }
+
     /// The topics that have directories, as their own files say: what a lost checkpoint said of
     /// producers is lost with it.
     fn snapshot_of_files(&self, dirs: &TopicDirs) -> Result<Snapshot, FileError> {
@@ -326,7 +336,7 @@ impl Shared {
         &self,
         replay: &Replay,
         mode: &Mode,
-        housekeeper: &mut housekeeping::Housekeeper,
+        housekeeper: &mut Housekeeper,
     ) -> Result<(), FileError> {
         for lost in replay.lost() {
             tracing::error!(

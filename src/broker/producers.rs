@@ -13,12 +13,20 @@ use crate::{
         Change, Planned,
         producers::{HolderId, Listed, Opened, Producers, Refused, Room},
     },
-    storage::format::frame,
-    types::{PartitionId, ProducerId, limits},
+    storage::format::{
+        checkpoint,
+        delta::{ChangedProducer, ChangedProducers},
+        frame,
+    },
+    types::{PartitionId, ProducerId, StoredBatch, TopicId, limits},
 };
 
 /// Producers that are forgotten in one journal entry.
 const FORGOTTEN_AT_ONCE: usize = 1_000;
+
+/// About how many sequences are taken out at once for a checkpoint: what takes less than a
+/// millisecond.
+const STORED_AT_ONCE: usize = 500;
 
 /// How long those that are forgotten to make room are counted until the log says how many.
 const SAID_EVERY: Duration = Duration::from_secs(60);
@@ -195,7 +203,8 @@ impl Shared {
 
     /// Counts their memory as a part of the catalog's. What appends add is counted a moment later.
     fn count_producers(&self, producers: &Producers) {
-        let bytes = producers.used().bytes();
+        let remembered = self.remembered_bytes.load(Ordering::Acquire);
+        let bytes = producers.used().bytes() + remembered;
         let before = self.counted_producers.swap(bytes, Ordering::AcqRel);
         let catalog = self.budget.part(Name::Catalog);
         catalog.add(bytes.saturating_sub(before));
@@ -222,20 +231,67 @@ impl Shared {
     /// Takes note of a durable frame, if a producer numbered it.
     pub(super) fn apply_batch(&self, header: &frame::Header) {
         if let Some(batch) = header.batch {
-            lock(&self.applied).apply_batch(
+            lock(&self.applied).apply_stored(
                 batch.producer,
                 batch.epoch,
                 header.topic,
                 header.partition,
                 batch.sequence,
+                StoredBatch {
+                    base: header.base,
+                    count: header.count,
+                    append_time_ms: header.append_time_ms,
+                },
             );
         }
+    }
+
+    /// The producers as a checkpoint stores them. What changes from here on is noted, and stored by
+    /// the next one.
+    pub(super) fn known_producers(&self) -> Vec<checkpoint::Producer> {
+        lock(&self.applied).producers.note_changes();
+        let mut known: Vec<checkpoint::Producer> = Vec::new();
+        loop {
+            // Appends wait for the lock.
+            let behind = known.last().map_or(ProducerId(0), |last| last.id);
+            let part = lock(&self.applied)
+                .producers
+                .snapshot_behind(behind, STORED_AT_ONCE);
+            if part.is_empty() {
+                return known;
+            }
+            known.extend(part.into_iter().map(checkpoint::Producer::of));
+        }
+    }
+
+    /// What has changed of producers since the last checkpoint, and the topics that are gone.
+    pub(super) fn changed_producers(&self) -> (ChangedProducers, Vec<TopicId>) {
+        let changes = lock(&self.applied).producers.take_changes();
+        let mut changed = Vec::with_capacity(changes.changed.len());
+        for producer in changes.changed {
+            changed.push(ChangedProducer {
+                id: producer.id,
+                idle_ms: millis(producer.idle),
+                anew: producer.anew,
+                sequences: producer.sequences,
+            });
+        }
+        let producers = ChangedProducers {
+            passed_ms: millis(changes.passed),
+            gone: changes.gone,
+            changed,
+        };
+        (producers, changes.topics_gone)
     }
 
     /// Lets time pass for producers, and forgets those that have been idle for too long.
     pub(super) fn tick_producers(&self, elapsed: Duration) {
         self.say_forgotten(self.env.clock.elapsed());
-        lock(&self.applied).producers.tick(elapsed);
+        let mut applied = lock(&self.applied);
+        applied.producers.tick(elapsed);
+        let remembered = applied.producers.remembered_bytes();
+        drop(applied);
+        self.remembered_bytes.store(remembered, Ordering::Release);
         let mut planned = lock(&self.planned);
         planned.producers_mut().tick(elapsed);
         for producer in planned.producers.idle_for(self.options.producer_idle) {
@@ -247,6 +303,10 @@ impl Shared {
         }
         self.count_producers(&planned.producers);
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl ProducerHolder {

@@ -25,10 +25,10 @@ use crate::{
         files::FileError,
         format::checkpoint,
         journal::FirstOffsets,
-        keys::hash::KeyHasher,
+        keys::{hash::KeyHasher, set},
         log::{Identity, Log, Writer},
     },
-    types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
+    types::{Keys, Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
 
 /// All topics, by what they are looked up by.
@@ -283,10 +283,11 @@ impl Shared {
         let counted = counted.unwrap_or_else(|| Arc::new(self.partition_count.count(count)));
         let hasher = KeyHasher::new(id, of.seed);
         let dir = self.dir.topic(id).into();
+        let hasher_of_index = (of.settings.keys == Keys::Versioned).then_some(&hasher);
         let mut partitions = Vec::with_capacity(count);
         for (partition, _) in (0..).zip(&of.starts) {
             let partition = PartitionId(partition);
-            partitions.push(self.open_partition(id, partition, &dir, &hasher, logs)?);
+            partitions.push(self.open_partition(id, partition, &dir, hasher_of_index, logs)?);
         }
         let topic = Arc::new(Topic {
             id,
@@ -306,12 +307,13 @@ impl Shared {
         Ok(())
     }
 
+    /// The hasher is that of the key index; none where there is none.
     fn open_partition(
         &self,
         topic: TopicId,
         id: PartitionId,
         topic_dir: &Arc<Path>,
-        hasher: &KeyHasher,
+        hasher: Option<&KeyHasher>,
         logs: Logs<'_>,
     ) -> Result<Partition, FileError> {
         let identity = Identity {
@@ -320,7 +322,7 @@ impl Shared {
         };
         let at = usize::try_from(id.0).expect("bounded when the topic is created");
         let dir = Arc::clone(topic_dir);
-        let log = match logs {
+        let mut log = match logs {
             Logs::New => Log::new(identity, dir),
             Logs::Cut(to) => {
                 let to = to.get(at).copied().unwrap_or(checkpoint::Partition::EMPTY);
@@ -335,15 +337,24 @@ impl Shared {
                 let synced = synced.get(at).copied().unwrap_or_default();
                 let redo_from = journaled.get(&(topic, id)).map(|first| synced.max(*first));
                 let mut log = Log::scan(identity, dir, start, redo_from, &self.segments)?;
-                let retired = self.whole_retired(&log, hasher)?;
-                log.set_retired_file(retired);
+                if let Some(hasher) = hasher {
+                    let retired = self.whole_retired(&log, hasher)?;
+                    log.set_retired_file(retired);
+                }
                 log
             }
         };
-        let files = match logs {
-            Logs::New => Files::none(),
-            Logs::Cut(_) | Logs::Scan { .. } => {
+        let files = match (logs, hasher) {
+            (Logs::New, _) => Files::none(),
+            (Logs::Cut(_) | Logs::Scan { .. }, Some(hasher)) => {
                 Arc::new(Files::open(&*self.env.files, &log, hasher)?)
+            }
+            (Logs::Cut(_) | Logs::Scan { .. }, None) => {
+                // A checkpoint that names a file of retired facts goes on doing so until the next one.
+                let with_retired = log.retired_file() == 0;
+                set::remove_all(&*self.env.files, &log.dir(), with_retired)?;
+                log.set_retired_file(0);
+                Files::none()
             }
         };
         let keys = KeyIndex::new(log.end(), files);

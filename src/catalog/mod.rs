@@ -3,8 +3,8 @@
 //!
 //! What is asked for is decided first (`decide.rs`), which changes nothing. [`Catalog::apply`] takes a durable
 //! [`Change`] and is the only mutation, live, in recovery and where a data directory is inspected.
-//! [`Catalog::snapshot`] is what a checkpoint stores. Nothing here does I/O, takes a lock, draws a
-//! random number or reads a clock.
+//! [`Catalog::snapshot_but_producers`] is what a checkpoint stores, and of producers what they say
+//! themselves. Nothing here does I/O, takes a lock, draws a random number or reads a clock.
 //!
 //! A broker holds two. What is *planned* ([`Planned`]) has had every change that is durable or
 //! queued, and decides; what is *applied* is behind it by what is queued, and is what others are
@@ -31,7 +31,7 @@ pub(crate) use topics::{Topic, Topics};
 
 use producers::{Known, Producers, Room};
 
-use crate::types::{Offset, PartitionId, ProducerId, TopicId};
+use crate::types::{Offset, PartitionId, ProducerId, StoredBatch, TopicId, limits};
 
 /// Topics, producers and erasures.
 #[derive(Clone, Debug)]
@@ -132,11 +132,27 @@ impl Catalog {
         }
     }
 
-    /// All that there is, for a checkpoint.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    /// As [`apply_batch`](Self::apply_batch), and it is remembered where it is stored.
+    pub(crate) fn apply_stored(
+        &mut self,
+        producer: ProducerId,
+        epoch: u32,
+        topic: TopicId,
+        partition: PartitionId,
+        sequence: u64,
+        stored: StoredBatch,
+    ) {
+        if self.topics.has_partition(topic, partition) {
+            let producers = &mut self.producers;
+            producers.apply_stored(producer, epoch, topic, partition, sequence, stored);
+        }
+    }
+
+    /// What there is beside producers, for a checkpoint: these may be many, and are taken in parts.
+    pub(crate) fn snapshot_but_producers(&self) -> Snapshot {
         Snapshot {
             topics: self.topics.iter().cloned().collect(),
-            producers: self.producers.snapshot(),
+            producers: Vec::new(),
             erasures: self.erasures.snapshot(),
         }
     }
@@ -144,7 +160,11 @@ impl Catalog {
     /// What a snapshot was taken of.
     pub(crate) fn restore(snapshot: Snapshot, room: Room) -> Self {
         let mut restored = Self {
-            producers: Producers::restore(snapshot.producers, room),
+            producers: Producers::restore(
+                snapshot.producers,
+                room,
+                limits::MOST_REMEMBERED_BATCHES,
+            ),
             ..Self::new(room)
         };
         for topic in snapshot.topics {

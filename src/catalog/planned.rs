@@ -21,7 +21,11 @@ pub(crate) struct Planned(Catalog);
 impl Planned {
     /// With nothing queued.
     pub(crate) fn of(applied: &Catalog) -> Self {
-        Self(applied.clone())
+        Self(Catalog {
+            topics: applied.topics.clone(),
+            producers: applied.producers.to_plan(),
+            erasures: applied.erasures.clone(),
+        })
     }
 
     /// What appends say of producers goes straight to them: nothing takes it back.

@@ -48,6 +48,7 @@ pub(crate) struct Config {
     /// What the limit of open files leaves of it for files.
     open_files: usize,
     producer_idle_ms: u64,
+    remembered_batches: usize,
     erasure_deadline_ms: u64,
     clock_jump_ms: u64,
     clock_settle_ms: u64,
@@ -85,6 +86,7 @@ impl Default for Config {
             open_segments: limits::OPEN_SEGMENTS,
             open_files: usize::MAX,
             producer_idle_ms: limits::PRODUCER_IDLE_MS,
+            remembered_batches: limits::MOST_REMEMBERED_BATCHES,
             erasure_deadline_ms: limits::ERASURE_DEADLINE_MS,
             clock_jump_ms: limits::CLOCK_JUMP_MS,
             clock_settle_ms: limits::CLOCK_SETTLE_MS,
@@ -138,12 +140,14 @@ impl Config {
             open_files: self.open_files.min(self.open_segments),
             producer_idle: Duration::from_millis(self.producer_idle_ms),
             producer_room: broker::ProducerRoom::MOST,
+            remembered_batches: self.remembered_batches,
             erasure_deadline: Duration::from_millis(self.erasure_deadline_ms),
             clock: broker::ClockRule {
                 jump: Duration::from_millis(self.clock_jump_ms),
                 settle: Duration::from_millis(self.clock_settle_ms),
             },
             disk_reserve_bytes: self.disk_reserve_bytes,
+            delta_bytes: limits::DELTA_BYTES,
         }
     }
 

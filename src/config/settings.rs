@@ -38,7 +38,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 26] = [
+pub(super) const SETTINGS: [Setting; 27] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -99,6 +99,10 @@ pub(super) const SETTINGS: [Setting; 26] = [
                 duration(text, HOUR_MS, YEAR_MS),
             )
         },
+    },
+    Setting {
+        name: "producers.remembered_batches",
+        set: |config, text| set(&mut config.remembered_batches, number(text, 0, 16 << 20)),
     },
     Setting {
         name: "erasure.deadline",

@@ -176,6 +176,11 @@ pub(super) fn requests(path: &str) -> Kind {
 /// can fill.
 pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
 
+const _: () = assert!(
+    MAX_APPENDS_IN_FLIGHT <= crate::types::limits::REMEMBERED_BATCHES,
+    "what may have to be sent again is answered as the first time"
+);
+
 /// What a read costs beside its reader: its task, its place in HTTP/2, its timers.
 pub(super) const READ_BYTES: usize = 4 << 10;
 

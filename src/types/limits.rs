@@ -62,6 +62,14 @@ pub const MAX_PRODUCER_NAMES_BYTES: usize = 8 << 20;
 /// memory.
 pub const MAX_PRODUCER_SEQUENCES: usize = 500_000;
 
+/// Most batches of a producer in a partition that it is told again where they are: as many as
+/// requests of a stream of appends may wait for their answers.
+pub const REMEMBERED_BATCHES: usize = 256;
+
+/// Default for how many of all producers and partitions together, but for the last of each: 6 MiB
+/// of memory.
+pub const MOST_REMEMBERED_BATCHES: usize = 262_144;
+
 /// Default for how long a producer that does nothing is remembered, in milliseconds: 7 days while
 /// the broker runs.
 pub const PRODUCER_IDLE_MS: u64 = 7 * 86_400_000;
@@ -153,6 +161,9 @@ pub const KEPT_FRAMES_BYTES: usize = 34 << 20;
 
 /// Default for the room that is left free on the disk: appends are refused with less.
 pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
+
+/// How long the deltas behind a checkpoint may always grow: a start reads them in a millisecond.
+pub const DELTA_BYTES: u64 = 256 << 10;
 
 /// Most bytes that one sync of the journal takes together, unless one entry is larger.
 pub const COMMIT_BYTES: usize = 8 << 20;

@@ -9,6 +9,7 @@ pub mod limits;
 mod position;
 mod quantity;
 mod record;
+mod sequence;
 mod settings;
 mod topic_name;
 
@@ -20,6 +21,7 @@ pub use key_partition::{murmur2, partition_of_key};
 pub use position::Position;
 pub use quantity::{QuantityError, parse_bytes, parse_millis};
 pub use record::{HeaderIter, MalformedRecord, RecordView, Records};
+pub(crate) use sequence::{Sequence, StoredBatch};
 pub use settings::{Durability, Keys, SettingError, TopicSettings};
 pub use topic_name::{TopicName, TopicNameError};
 

@@ -131,6 +131,49 @@ async fn a_batch_that_is_stored_already_gets_the_answer_it_got_the_first_time() 
 }
 
 #[tokio::test]
+async fn a_batch_from_long_ago_is_answered_as_a_duplicate_without_ranges() {
+    const BATCHES: u64 = 300;
+    let mut broker = started().await;
+    let producer = open(&broker, "").await;
+    let of = |sequence: u64| {
+        let value = sequence.to_string();
+        by(
+            producer,
+            [numbered("t", 0, sequence, &[keyed(KEYS[0], &value)])],
+        )
+    };
+    let mut answers = Vec::new();
+    for sequence in 0..BATCHES {
+        let answer = log(&broker).append(of(sequence)).await;
+        answers.push(answer.expect("it is stored").into_inner());
+    }
+    for how in ["at once", "after a crash", "after a stop"] {
+        match how {
+            "after a crash" => broker.crash().await,
+            "after a stop" => broker.stop().await,
+            _ => {}
+        }
+        if how != "at once" {
+            broker.restart().await;
+        }
+        for (sequence, answer) in (0..).zip(&answers) {
+            let again = log(&broker).append(of(sequence)).await;
+            let again = again.expect("it is answered").into_inner();
+            if sequence >= BATCHES - 256 {
+                assert_eq!(again, *answer, "batch {sequence} {how}");
+                continue;
+            }
+            let batch = &again.batches[0];
+            assert!(
+                batch.duplicate && batch.ranges.is_empty(),
+                "batch {sequence} {how}"
+            );
+        }
+        assert_eq!(records(&broker).await, BATCHES, "{how}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_that_comes_twice_at_the_same_time_is_stored_once() {
     let broker = started().await;
     let producer = open(&broker, "").await;

@@ -31,7 +31,7 @@ use crate::{
             entry::{self, Item},
             frame::{Batch, Frame},
         },
-        keys::table::{EntryId, Subject},
+        keys::table::EntryId,
     },
     types::{Durability, Offset, PartitionId, TopicId, Version},
 };
@@ -264,6 +264,7 @@ impl Place {
         let (mut items, mut owners) = (Vec::new(), Vec::new());
         let mut answer = Appended {
             batches: Vec::with_capacity(append.batches.len()),
+            forgotten: false,
         };
         for batch in &append.batches {
             let mut ranges = Vec::new();
@@ -351,18 +352,6 @@ fn take_run<'a>(
             epoch: producer.epoch,
             sequence,
         });
-    if let Some(of) = of {
-        let hash = batch.topic.hasher.producer(of.producer, of.epoch);
-        let subject = Subject::Producer {
-            id: of.producer,
-            epoch: of.epoch,
-        };
-        let table = &mut next.keys.table;
-        let entry = table
-            .find(hash, subject)
-            .unwrap_or_else(|| table.insert(hash, subject, Version(of.sequence)));
-        table.push(entry, base);
-    }
     let assigned = Assigned {
         base,
         append_time_ms: next.append_time_ms,

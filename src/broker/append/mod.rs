@@ -51,9 +51,12 @@ pub(crate) struct AppendBatch {
 }
 
 /// Where an append's records are: for each batch, the ranges by partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Appended {
     pub(crate) batches: Vec<Vec<AppendedRange>>,
+    /// Batches without ranges are stored, by an earlier append of their producer, and nobody
+    /// remembers where. Otherwise they have no records.
+    pub(crate) forgotten: bool,
 }
 
 /// A run of records in one partition.

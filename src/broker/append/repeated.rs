@@ -1,5 +1,5 @@
-//! An append that comes again is answered as it was the first time: by its producer's sequences, or
-//! by its event ids.
+//! An append that comes again is answered as it was the first time: by its producer's sequences, of
+//! which the last ones are remembered, or by its event ids.
 //!
 //! The first one may still be on its way to the disk. So the answer waits for all that was queued
 //! before, and is looked up then, by who waits for it.
@@ -9,15 +9,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Appended, AppendedRange, Checked, CheckedBatch, Planned, runs};
 use crate::{
     broker::{
-        Broker, Error, Expected, FailedCondition, Pending, Producer, Shared, keys::Rows, lock,
+        Broker, Error, Expected, FailedCondition, Pending, Shared, keys::Rows, lock,
         state::PartitionRef,
     },
-    storage::{
-        format::frame::Frame,
-        keys::{hash::KeyHash, table::Subject},
-        log::FoundRecord,
-    },
-    types::{Offset, RecordView, Records, TopicId, Version},
+    storage::{format::frame::Frame, keys::hash::KeyHash, log::FoundRecord},
+    types::{Offset, RecordView, Records, StoredBatch, TopicId, Version},
 };
 
 impl Broker {
@@ -34,11 +30,7 @@ impl Broker {
             lock(&self.shared.applied).producers.apply_use(producer.id);
         }
         let shared = Arc::clone(&self.shared);
-        let nothing = || {
-            Ok(Appended {
-                batches: Vec::new(),
-            })
-        };
+        let nothing = || Ok(Appended::default());
         let queued = self.shared.queue_barrier(nothing)?;
         Ok(queued.then(move |durable| durable.and_then(|_| shared.first_answer(&append))))
     }
@@ -106,7 +98,7 @@ fn versions_before(append: &Checked) -> Option<BTreeMap<(TopicId, KeyHash), Vers
 }
 
 impl Shared {
-    /// What the producer was told of these batches.
+    /// What the producer was told of these batches, as far as that is remembered.
     fn first_answer(&self, append: &Checked) -> Result<Appended, Error> {
         let mut batches = Vec::new();
         for batch in &append.batches {
@@ -114,64 +106,43 @@ impl Shared {
                 continue;
             };
             let partition = batch.topic.partition(batch.plan[0].partition)?;
-            batches.push(vec![self.first_range(
-                &partition,
-                producer,
-                sequence,
-                append.return_versions,
-            )?]);
+            let place = (batch.topic.id, partition.partition().id);
+            let stored =
+                lock(&self.applied)
+                    .producers
+                    .stored(producer.id, producer.epoch, place, sequence);
+            let Some(stored) = stored else {
+                batches.push(Vec::new());
+                continue;
+            };
+            let versions = match append.return_versions {
+                true => self.versions_of(&partition, &stored)?,
+                false => Vec::new(),
+            };
+            batches.push(vec![AppendedRange {
+                partition: partition.partition().id,
+                first_offset: stored.base,
+                count: stored.count,
+                append_time_ms: stored.append_time_ms,
+                versions,
+            }]);
         }
-        Ok(Appended { batches })
+        let forgotten = batches.iter().any(Vec::is_empty);
+        Ok(Appended { batches, forgotten })
     }
 
-    fn first_range(
+    /// The versions of a batch's records; none where these are gone.
+    fn versions_of(
         &self,
         partition: &PartitionRef,
-        producer: Producer,
-        sequence: u64,
-        return_versions: bool,
-    ) -> Result<AppendedRange, Error> {
-        let subject = Subject::Producer {
-            id: producer.id,
-            epoch: producer.epoch,
-        };
-        let hash = partition.topic.hasher.producer(producer.id, producer.epoch);
-        let version = Version(sequence).next();
-        let wanted = Rows {
-            hash,
-            subject: Some(subject),
-            from: version,
-            backward: false,
-            most: 1,
-            limit: Offset(u64::MAX),
-        };
-        for (found, offset) in self.rows_of(partition, &wanted)? {
-            let frame = self
-                .reader(partition)
-                .frame_at(offset)
-                .map_err(|error| self.explain(partition, error))?;
-            let is_it = |frame: &Frame| {
-                frame.header().batch.is_some_and(|batch| {
-                    batch.producer == producer.id
-                        && batch.epoch == producer.epoch
-                        && batch.sequence == sequence
-                })
-            };
-            if let Some(frame) = frame.filter(|frame| found == version && is_it(frame)) {
-                return Ok(AppendedRange {
-                    partition: partition.partition().id,
-                    first_offset: frame.header().base,
-                    count: frame.header().count,
-                    append_time_ms: frame.header().append_time_ms,
-                    versions: if return_versions {
-                        versions_in(&frame)
-                    } else {
-                        Vec::new()
-                    },
-                });
-            }
-        }
-        self.first_range_retired(partition, producer, version)
+        stored: &StoredBatch,
+    ) -> Result<Vec<Version>, Error> {
+        let frame = self
+            .reader(partition)
+            .frame_at(stored.base)
+            .map_err(|error| self.explain(partition, error))?;
+        let frame = frame.filter(|frame| frame.header().base == stored.base);
+        Ok(frame.map(|frame| versions_in(&frame)).unwrap_or_default())
     }
 
     /// Finds the records of an append, each by its key, the version it would have and its event id.
@@ -214,7 +185,8 @@ impl Shared {
                 .flatten()
                 .for_each(|range: &mut AppendedRange| range.versions.clear());
         }
-        Ok(Some(Appended { batches }))
+        let forgotten = false;
+        Ok(Some(Appended { batches, forgotten }))
     }
 
     fn find_by_event_id(
@@ -231,10 +203,9 @@ impl Shared {
         let Ok(sent) = RecordView::parse(record.encoded.in_bytes(&batch.records)) else {
             return Ok(None);
         };
-        let subject = Subject::Key(key);
         let wanted = Rows {
             hash,
-            subject: Some(subject),
+            key: Some(key),
             from: version,
             backward: false,
             most: 1,

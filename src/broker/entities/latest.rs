@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::entity;
 use crate::{
     broker::{Broker, Error, Shared, erasure::Masks, state::PartitionRef},
-    storage::keys::{hash::KeyHash, table::Subject},
+    storage::keys::hash::KeyHash,
     types::{Offset, PartitionId, Version, limits},
 };
 
@@ -72,9 +72,7 @@ impl Broker {
             .at_one_moment(|| entities.iter().map(|(at, _)| at.range().1).collect());
         let row =
             |(key, ((partition, hash), limit)): (&Bytes, ((PartitionRef, KeyHash), Offset))| {
-                let (version, offset) =
-                    self.shared
-                        .latest_below(&partition, hash, Subject::Key(key), limit)?;
+                let (version, offset) = self.shared.latest_below(&partition, hash, key, limit)?;
                 Ok::<_, Error>(Row {
                     partition,
                     version,

@@ -11,7 +11,7 @@ use crate::{
         keys::{Rows, is_of_key},
         state::PartitionRef,
     },
-    storage::keys::{hash::KeyHash, table::Subject},
+    storage::keys::hash::KeyHash,
     types::{Offset, PartitionId, Version, limits},
 };
 
@@ -53,8 +53,7 @@ impl Broker {
         let topic = self.shared.topics().find(&read.topic)?;
         let (partition, hash) = entity(&topic, &read.key)?;
         let limit = partition.range().1;
-        let subject = Subject::Key(&read.key);
-        let latest = self.shared.latest_below(&partition, hash, subject, limit);
+        let latest = self.shared.latest_below(&partition, hash, &read.key, limit);
         let (latest, _) = topic.unless_deleted(latest)?;
         let first = match read.from {
             Version::NONE if read.backward => latest,
@@ -167,7 +166,7 @@ impl KeyReader {
         let most = ROWS_AT_ONCE.min(usize::try_from(self.remaining).unwrap_or(ROWS_AT_ONCE));
         let wanted = Rows {
             hash: self.hash,
-            subject: Some(Subject::Key(&self.key)),
+            key: Some(&self.key),
             from,
             backward: self.backward,
             most,

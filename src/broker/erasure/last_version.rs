@@ -17,7 +17,7 @@ use crate::{
         state::{Next, PartitionRef},
     },
     catalog::KnownErasure,
-    storage::keys::{hash::KeyHash, table::Subject},
+    storage::keys::hash::KeyHash,
     types::{Offset, Version},
 };
 
@@ -74,8 +74,8 @@ impl Shared {
         hash: KeyHash,
         key: &[u8],
     ) -> Result<Option<KnownErasure>, Error> {
-        let (subject, limit) = (Subject::Key(key), Offset(u64::MAX));
-        let version = match self.latest_below(partition, hash, subject, limit) {
+        let limit = Offset(u64::MAX);
+        let version = match self.latest_below(partition, hash, key, limit) {
             Ok((version, _)) => version,
             Err(Error::DamagedRecords { .. }) => self.last_of_hash(partition, hash)?,
             Err(error) => return Err(error),

@@ -9,19 +9,13 @@ use std::{
 use super::{Files, Hole, KeyIndex};
 use crate::{
     broker::{
-        AppendedRange, Error, Producer, Shared, lock,
+        Error, Shared, lock,
         state::{Next, PartitionRef},
     },
     catalog::Token,
     storage::{
         format::key_run::Row,
-        keys::{
-            Damaged, Unread,
-            hash::KeyHash,
-            retired::Identity,
-            run::Run,
-            table::{EntryId, Subject},
-        },
+        keys::{Damaged, Unread, hash::KeyHash, retired::Identity, run::Run, table::EntryId},
         log::{LogReader, ReadError},
     },
     types::{Offset, RecordView, Version},
@@ -51,7 +45,7 @@ pub(super) enum Unknown {
     Retired(Damaged),
     /// A record that has to be compared cannot be read.
     Record(ReadError),
-    /// Records that could be the subject's could not be read when the index was made.
+    /// Records that could be the key's could not be read when the index was made.
     Hole(Hole),
 }
 
@@ -73,7 +67,7 @@ impl Unknown {
     }
 }
 
-/// The latest row of a subject in files.
+/// The latest row of a key in files.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     pub(super) version: Version,
@@ -90,10 +84,7 @@ impl Looked {
         next: &mut [MutexGuard<'_, Next>],
     ) -> Result<Vec<EntryId>, Vec<usize>> {
         let find = |wanted: &Wanted<'_>, next: &[MutexGuard<'_, Next>]| {
-            next[wanted.at]
-                .keys
-                .table
-                .find(wanted.hash, Subject::Key(wanted.key))
+            next[wanted.at].keys.table.find(wanted.hash, wanted.key)
         };
         let found: Vec<Option<EntryId>> = wanted.iter().map(|wanted| find(wanted, next)).collect();
         let missing: Vec<usize> = (0..wanted.len())
@@ -129,9 +120,8 @@ impl Looked {
         let mut unknown = Vec::new();
         for (place, maybe) in places.iter().zip(maybe) {
             let Wanted { hash, key, .. } = wanted[*place];
-            let subject = Subject::Key(key);
             // The same key may have come before in this append.
-            if keys.table.find(hash, subject).is_some() {
+            if keys.table.find(hash, key).is_some() {
                 continue;
             }
             let looked = self
@@ -139,12 +129,12 @@ impl Looked {
                 .get(place)
                 .filter(|(files, _)| Arc::ptr_eq(files, &keys.files));
             match keys
-                .known(hash, subject)
+                .known(hash, key)
                 .or(looked.map(|(_, version)| *version))
             {
-                Some(version) => drop(keys.table.insert(hash, subject, version)),
+                Some(version) => drop(keys.table.insert(hash, key, version)),
                 None if maybe => unknown.push(*place),
-                None => drop(keys.table.insert(hash, subject, Version::NONE)),
+                None => drop(keys.table.insert(hash, key, Version::NONE)),
             }
         }
         unknown
@@ -160,8 +150,7 @@ impl Looked {
     ) -> Result<(), Error> {
         for place in places {
             let Wanted { at, hash, key } = wanted[*place];
-            let (files, found) =
-                shared.latest_in_files(&partitions[at], hash, Subject::Key(key))?;
+            let (files, found) = shared.latest_in_files(&partitions[at], hash, key)?;
             self.found.insert(
                 *place,
                 (files, found.map_or(Version::NONE, |found| found.version)),
@@ -172,17 +161,17 @@ impl Looked {
 }
 
 impl Shared {
-    /// The latest row of a subject in a partition's files, with the files that say so. Reads
+    /// The latest row of a key in a partition's files, with the files that say so. Reads
     /// records, and repairs the files if need be.
     pub(super) fn latest_in_files(
         &self,
         partition: &PartitionRef,
         hash: KeyHash,
-        subject: Subject<'_>,
+        key: &[u8],
     ) -> Result<(Arc<Files>, Option<Found>), Error> {
         loop {
             let files = self.whole_files(partition)?;
-            match files.latest(&self.reader(partition), hash, subject, Offset(u64::MAX)) {
+            match files.latest(&self.reader(partition), hash, key, Offset(u64::MAX)) {
                 Ok(found) => return Ok((files, found)),
                 Err(unknown) => self.repair(partition, unknown)?,
             }
@@ -282,61 +271,6 @@ impl Shared {
         }
     }
 
-    /// What a producer was told of a batch whose records are gone.
-    pub(in crate::broker) fn first_range_retired(
-        &self,
-        partition: &PartitionRef,
-        producer: Producer,
-        version: Version,
-    ) -> Result<AppendedRange, Error> {
-        let files = self.whole_files(partition)?;
-        let hash = partition.topic.hasher.producer(producer.id, producer.epoch);
-        let unread = |unread| match self.repair(partition, Unknown::retired(unread)) {
-            Ok(()) => Error::OutcomeUnknown,
-            Err(error) => error,
-        };
-        let facts = files
-            .retired
-            .as_ref()
-            .map(|retired| retired.facts(hash, version))
-            .transpose();
-        for fact in facts.map_err(unread)?.into_iter().flatten() {
-            let fact = fact.map_err(unread)?;
-            if fact.version != version {
-                break;
-            }
-            match fact.identity {
-                Identity::Batch {
-                    producer: id,
-                    epoch,
-                    base,
-                    count,
-                    append_time_ms,
-                } if id == producer.id && epoch == producer.epoch => {
-                    let (partition, first_offset) = (partition.partition().id, base);
-                    return Ok(AppendedRange {
-                        partition,
-                        first_offset,
-                        count,
-                        append_time_ms,
-                        versions: Vec::new(),
-                    });
-                }
-                _ => {}
-            }
-        }
-        let (earliest, high_watermark) = partition.range();
-        let cause = "the batch is stored, and its frame cannot be found".to_owned();
-        Err(self.explain(
-            partition,
-            ReadError::Damaged {
-                from: earliest,
-                to: high_watermark,
-                cause,
-            },
-        ))
-    }
-
     pub(in crate::broker) fn reader<'a>(&'a self, partition: &'a PartitionRef) -> LogReader<'a> {
         LogReader {
             log: &partition.partition().log,
@@ -346,12 +280,12 @@ impl Shared {
 }
 
 impl Files {
-    /// The latest row of a subject with an offset below `limit`.
+    /// The latest row of a key with an offset below `limit`.
     pub(super) fn latest(
         &self,
         reader: &LogReader<'_>,
         hash: KeyHash,
-        subject: Subject<'_>,
+        key: &[u8],
         limit: Offset,
     ) -> Result<Option<Found>, Unknown> {
         // All that lies at or above this offset has been looked at.
@@ -371,14 +305,14 @@ impl Files {
             if group.is_empty() {
                 continue;
             }
-            // Rows of other subjects with the same hash may lie between; they are few.
+            // Rows of other keys with the same hash may lie between; they are few.
             let mut latest: Option<Found> = None;
             for at in (0..group.len()).rev() {
                 let row = group.row(at).map_err(damaged)?;
                 if latest.is_some_and(|latest| latest.version >= row.version) {
                     break;
                 }
-                if row.offset < limit && is_of(reader, subject, &row).map_err(Unknown::Record)? {
+                if row.offset < limit && is_of(reader, key, &row).map_err(Unknown::Record)? {
                     latest = Some(Found {
                         version: row.version,
                         offset: Some(row.offset),
@@ -390,11 +324,11 @@ impl Files {
             }
         }
         no_hole(Offset::ZERO..looked)?;
-        self.latest_retired(hash, subject).map_err(Unknown::retired)
+        self.latest_retired(hash, key).map_err(Unknown::retired)
     }
 
-    /// What is known of a subject whose records are gone.
-    fn latest_retired(&self, hash: KeyHash, subject: Subject<'_>) -> Result<Option<Found>, Unread> {
+    /// What is known of a key whose records are gone.
+    fn latest_retired(&self, hash: KeyHash, key: &[u8]) -> Result<Option<Found>, Unread> {
         if let Some(lost) = &self.lost {
             return Err(lost.clone().into());
         }
@@ -404,19 +338,13 @@ impl Files {
         let mut latest = None;
         for fact in retired.facts(hash, Version::NONE)? {
             let fact = fact?;
-            let is_it = match (&fact.identity, subject) {
-                (Identity::Entity { key }, Subject::Key(wanted)) => key == wanted,
-                (Identity::Erased { token }, Subject::Key(wanted)) => Token(*token).is_of(wanted),
+            let is_it = match &fact.identity {
+                Identity::Entity { key: of } => of == key,
+                Identity::Erased { token } => Token(*token).is_of(key),
                 // Its key is lost. Versions go on behind it: one too many is left out where by
                 // chance another key has the hash, and none is given out twice.
-                (Identity::Unreadable, Subject::Key(_)) => true,
-                (
-                    Identity::Batch {
-                        producer, epoch, ..
-                    },
-                    Subject::Producer { id, epoch: wanted },
-                ) => *producer == id && *epoch == wanted,
-                _ => false,
+                Identity::Unreadable => true,
+                Identity::Batch { .. } => false,
             };
             if is_it {
                 latest = latest.max(Some(fact.version));
@@ -429,22 +357,10 @@ impl Files {
     }
 }
 
-/// Whether a row is of a subject, which the log says. A record that is gone is nobody's.
-pub(super) fn is_of(
-    reader: &LogReader<'_>,
-    subject: Subject<'_>,
-    row: &Row,
-) -> Result<bool, ReadError> {
-    match subject {
-        Subject::Key(key) => Ok(reader
-            .record_at(row.offset)?
-            .is_some_and(|record| is_of_key(&record.view(), key))),
-        Subject::Producer { id, epoch } => {
-            let frame = reader.frame_at(row.offset)?;
-            let batch = frame.and_then(|frame| frame.header().batch);
-            Ok(batch.is_some_and(|batch| batch.producer == id && batch.epoch == epoch))
-        }
-    }
+/// Whether a row is of a key, which the log says. A record that is gone is nobody's.
+pub(super) fn is_of(reader: &LogReader<'_>, key: &[u8], row: &Row) -> Result<bool, ReadError> {
+    let record = reader.record_at(row.offset)?;
+    Ok(record.is_some_and(|record| is_of_key(&record.view(), key)))
 }
 
 /// Whether a record is of the entity with this key, erased or not.

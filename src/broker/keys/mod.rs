@@ -1,5 +1,5 @@
-//! The key index of a partition in use: its newest part under the lock of appends, its files shared
-//! by who looks up.
+//! The key index of a partition in use, of a topic that counts versions: its newest part under the
+//! lock of appends, its files shared by who looks up.
 //!
 //! ```text
 //!   files: runs, with gaps where one is missing        | frozen table    | table
@@ -52,7 +52,7 @@ use crate::{
             retired::{RetiredFile, retired_path},
             run::Run,
             set,
-            table::{Subject, Table},
+            table::Table,
         },
         log::{Identity, Log},
     },
@@ -97,13 +97,13 @@ impl KeyIndex {
         }
     }
 
-    /// A subject's version, if the tables know it.
-    fn known(&self, hash: KeyHash, subject: Subject<'_>) -> Option<Version> {
+    /// A key's version, if the tables know it.
+    fn known(&self, hash: KeyHash, key: &[u8]) -> Option<Version> {
         let tables = [Some(&self.table), self.frozen.as_deref()];
         tables
             .into_iter()
             .flatten()
-            .find_map(|table| table.find(hash, subject).map(|entry| table.version(entry)))
+            .find_map(|table| table.find(hash, key).map(|entry| table.version(entry)))
     }
 
     /// Takes note, before anything is appended, that records up to this offset are lost which may

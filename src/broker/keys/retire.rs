@@ -1,5 +1,4 @@
-//! Keeping what must outlive records that are removed: the last version of every entity, and what
-//! producers were told of their batches.
+//! Keeping what must outlive records that are removed: the last version of every entity.
 //!
 //! A trimmed segment is removed in four steps: what its records say is written to a file of retired
 //! facts; appends look there; a checkpoint names the file; the segment goes. A crash between any
@@ -15,7 +14,7 @@ use bytes::Bytes;
 
 use super::{
     Files,
-    upkeep::{for_each_erased, for_each_subject, report_forgotten},
+    upkeep::{for_each_erased, for_each_key, report_forgotten},
 };
 use crate::{
     broker::{Shared, lock, state::PartitionRef},
@@ -30,11 +29,10 @@ use crate::{
             merge,
             retired::{self, Content, Identity, Retired, RetiredFile},
             set,
-            table::Subject,
         },
         log::{self, Cursor, Log, ReadError},
     },
-    types::{Offset, ProducerId, Version, limits},
+    types::{Keys, Offset, Version, limits},
 };
 
 /// Most facts that are gathered before they are written, and most bytes that their keys have: they
@@ -49,7 +47,6 @@ struct Gathered {
     erased: BTreeMap<[u8; 32], Version>,
     /// Of records that cannot be read.
     unreadable: BTreeMap<KeyHash, Version>,
-    batches: Vec<Retired>,
     key_bytes: usize,
 }
 
@@ -62,6 +59,11 @@ impl Shared {
         let Some(trimmed) = trimmed else {
             return Ok(());
         };
+        if partition.topic.settings().keys == Keys::Plain {
+            lock(&partition.partition().log).retire(trimmed.end, 0);
+            self.make_room_soon();
+            return Ok(());
+        }
         let reader = self.reader(partition);
         let mut cursor = Cursor::new(trimmed.start);
         while cursor.next < trimmed.end {
@@ -83,14 +85,10 @@ impl Shared {
                 }
             }
             let facts = gathered.facts();
-            // Nobody asks for what a forgotten producer was told.
-            let still_wanted = |fact: Retired| match fact.identity {
-                Identity::Batch {
-                    producer, epoch, ..
-                } => self.is_known(producer, epoch).then_some(fact),
-                _ => Some(fact),
-            };
-            if !facts.is_empty() && !self.write_retired(partition, facts, still_wanted)? {
+            // Earlier versions kept what producers were told of their batches, too.
+            let of_entity =
+                |fact: Retired| (!matches!(fact.identity, Identity::Batch { .. })).then_some(fact);
+            if !facts.is_empty() && !self.write_retired(partition, facts, of_entity)? {
                 return Ok(());
             }
         }
@@ -107,40 +105,18 @@ impl Shared {
 
     fn gather(&self, partition: &PartitionRef, frame: &Frame, gathered: &mut Gathered) {
         let hasher = &partition.topic.hasher;
-        let header = *frame.header();
-        for_each_subject(
-            &partition.topic,
-            frame,
-            |subject, _, version| match subject {
-                Subject::Key(key) => {
-                    let of_key = (hasher.key(key), Bytes::copy_from_slice(key));
-                    match gathered.entities.entry(of_key) {
-                        Entry::Vacant(vacant) => {
-                            vacant.insert(version);
-                            gathered.key_bytes += key.len();
-                        }
-                        Entry::Occupied(mut latest) => {
-                            *latest.get_mut() = version.max(*latest.get());
-                        }
-                    }
+        for_each_key(&partition.topic, frame, |key, _, version| {
+            let of_key = (hasher.key(key), Bytes::copy_from_slice(key));
+            match gathered.entities.entry(of_key) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(version);
+                    gathered.key_bytes += key.len();
                 }
-                Subject::Producer { id, epoch } if self.is_known(id, epoch) => {
-                    let identity = Identity::Batch {
-                        producer: id,
-                        epoch,
-                        base: header.base,
-                        count: header.count,
-                        append_time_ms: header.append_time_ms,
-                    };
-                    gathered.batches.push(Retired {
-                        hash: hasher.producer(id, epoch),
-                        version,
-                        identity,
-                    });
+                Entry::Occupied(mut latest) => {
+                    *latest.get_mut() = version.max(*latest.get());
                 }
-                Subject::Producer { .. } => {}
-            },
-        );
+            }
+        });
         for_each_erased(frame, |token, _, version| {
             let latest = gathered.erased.entry(token.0).or_insert(version);
             *latest = version.max(*latest);
@@ -181,12 +157,6 @@ impl Shared {
             *latest = version.max(*latest);
         }
         Ok(())
-    }
-
-    /// Whether an incarnation of a producer may ask again what it was told: as long as it is not
-    /// forgotten for good.
-    fn is_known(&self, producer: ProducerId, epoch: u32) -> bool {
-        lock(&self.applied).producers.is_known(producer, epoch)
     }
 
     /// Puts a file with these facts, and those there are, in the place of the partition's file of
@@ -260,7 +230,6 @@ impl Gathered {
         let facts = [
             self.entities.len(),
             self.erased.len(),
-            self.batches.len(),
             self.unreadable.len(),
         ];
         facts.iter().sum::<usize>() >= MOST_FACTS || self.key_bytes >= MOST_KEY_BYTES
@@ -288,7 +257,6 @@ impl Gathered {
             version,
             identity: Identity::Unreadable,
         }));
-        facts.extend(self.batches);
         facts.sort_by_key(Retired::order);
         facts
     }

@@ -1,4 +1,4 @@
-//! Where the records of a subject are, in the order of versions.
+//! Where the records of a key are, in the order of versions.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
         format::key_run::Row,
         keys::{
             hash::KeyHash,
-            table::{EntryId, Subject, Table},
+            table::{EntryId, Table},
         },
     },
     types::{Offset, Version},
@@ -24,7 +24,7 @@ use crate::{
 pub(in crate::broker) struct Rows<'a> {
     pub(in crate::broker) hash: KeyHash,
     /// None for all that have the hash.
-    pub(in crate::broker) subject: Option<Subject<'a>>,
+    pub(in crate::broker) key: Option<&'a [u8]>,
     /// The version to begin at.
     pub(in crate::broker) from: Version,
     /// Down from there instead of up.
@@ -41,13 +41,13 @@ struct Known {
     newest: Vec<(Version, Offset)>,
     frozen: Option<Arc<Table>>,
     files: Arc<Files>,
-    /// Which of the subject's versions these tables have.
+    /// Which of the key's versions these tables have.
     in_tables: Option<InTables>,
 }
 
 impl Shared {
     /// Versions and the offsets of their records, in the order asked for. Some may be of other
-    /// subjects with the same hash, and some of records that are gone: the log says.
+    /// keys with the same hash, and some of records that are gone: the log says.
     pub(in crate::broker) fn rows_of(
         &self,
         partition: &PartitionRef,
@@ -89,17 +89,17 @@ impl Shared {
         }
     }
 
-    /// The latest row of a subject with an offset below the limit.
+    /// The latest row of a key with an offset below the limit.
     pub(in crate::broker) fn latest_below(
         &self,
         partition: &PartitionRef,
         hash: KeyHash,
-        subject: Subject<'_>,
+        key: &[u8],
         limit: Offset,
     ) -> Result<(Version, Option<Offset>), Error> {
         let newest = Rows {
             hash,
-            subject: Some(subject),
+            key: Some(key),
             from: Version(u64::MAX),
             backward: true,
             most: 1,
@@ -118,7 +118,7 @@ impl Shared {
             }
             match known
                 .files
-                .latest(&self.reader(partition), hash, subject, limit)
+                .latest(&self.reader(partition), hash, key, limit)
             {
                 Ok(Some(Found {
                     version,
@@ -137,7 +137,7 @@ impl Shared {
         }
     }
 
-    /// Calls for every row of a hash with an offset below a limit: those of one subject in order,
+    /// Calls for every row of a hash with an offset below a limit: those of one key in order,
     /// those of others with the same hash among them. Begins again if what it looks into is damaged
     /// and has to be made anew. Fails at the end if there may be rows behind the last, in damaged
     /// records.
@@ -150,7 +150,7 @@ impl Shared {
     ) -> Result<(), Error> {
         let all = Rows {
             hash,
-            subject: None,
+            key: None,
             from: Version(1),
             backward: false,
             most: usize::MAX,
@@ -236,9 +236,9 @@ impl Files {
 
 impl Rows<'_> {
     fn in_table(&self, table: &Table) -> Vec<(Version, Offset)> {
-        match self.subject {
-            Some(subject) => table
-                .find(self.hash, subject)
+        match self.key {
+            Some(key) => table
+                .find(self.hash, key)
                 .map(|entry| self.of_entry(table, entry))
                 .unwrap_or_default(),
             None => table
@@ -248,13 +248,11 @@ impl Rows<'_> {
         }
     }
 
-    /// Which versions of the subject these tables have, the older of them first.
+    /// Which versions of the key these tables have, the older of them first.
     fn in_tables<'t>(&self, tables: impl Iterator<Item = &'t Table>) -> Option<InTables> {
         let mut known: Option<InTables> = None;
         for table in tables {
-            let entry = self
-                .subject
-                .and_then(|subject| table.find(self.hash, subject));
+            let entry = self.key.and_then(|key| table.find(self.hash, key));
             if let Some((before, last)) = entry.map(|entry| table.versions(entry)) {
                 let before = known.map_or(before, |known| known.before);
                 known = Some(InTables { before, last });
@@ -312,7 +310,7 @@ impl Rows<'_> {
                 let row = group
                     .row(if self.backward { at - 1 } else { at })
                     .map_err(damaged)?;
-                // What has the same version is of another subject, and would be missed by who goes
+                // What has the same version is of another key, and would be missed by who goes
                 // on behind it.
                 if rows.len() >= self.most
                     && rows.last().is_some_and(|last| last.version != row.version)

@@ -21,14 +21,7 @@ use crate::{
         fault::Meaning,
         files::FileError,
         format::{frame::Frame, key_run::Row},
-        keys::{
-            hash::KeyHasher,
-            merge,
-            run::Run,
-            run_writer::Content,
-            set,
-            table::{Subject, Table},
-        },
+        keys::{hash::KeyHasher, merge, run::Run, run_writer::Content, set, table::Table},
         log::{Cursor, Identity, ReadError},
     },
     types::{Keys, Offset, RecordView, Records, Version, limits},
@@ -87,10 +80,12 @@ impl Shared {
             },
         };
         for topic in self.all_topics() {
-            let versioned = topic.settings().keys == Keys::Versioned;
+            if topic.settings().keys == Keys::Plain {
+                continue;
+            }
             for partition in &topic.partitions {
                 let next = &mut *lock(&partition.next);
-                if next.keys.is_due(next.offset, &due, versioned) {
+                if next.keys.is_due(next.offset, &due) {
                     next.keys.freeze(next.offset);
                     next.keys.count_memory(&self.key_memory);
                 }
@@ -174,12 +169,12 @@ impl Shared {
     }
 
     fn keep_index(&self, partition: &PartitionRef, few_runs: bool) -> Result<(), FileError> {
+        if partition.topic.settings().keys == Keys::Plain {
+            return Ok(());
+        }
         self.write_frozen(partition)?;
         self.merge_runs(partition, few_runs)?;
-        if partition.topic.settings().keys == Keys::Versioned {
-            self.fill_gaps_quietly(partition)?;
-        }
-        Ok(())
+        self.fill_gaps_quietly(partition)
     }
 
     /// Writes a partition's frozen table as a run, if the last checkpoint covers it.
@@ -196,10 +191,10 @@ impl Shared {
         if to.0 > partition.partition().checkpointed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let counts = (frozen.len_rows(), frozen.len_subjects());
+        let counts = (frozen.len_rows(), frozen.len_keys());
         let run = self.write_run(partition, frozen.from()..to, counts, frozen.rows())?;
-        let (path, bytes, subjects) = (run.path().display(), run.bytes(), frozen.len_subjects());
-        tracing::debug!(%path, bytes, subjects, "a key table was written");
+        let (path, bytes, keys) = (run.path().display(), run.bytes(), frozen.len_keys());
+        tracing::debug!(%path, bytes, keys, "a key table was written");
         self.change_files(partition, |keys, files| {
             keys.frozen = None;
             files.runs.push(Arc::new(run));
@@ -447,11 +442,11 @@ impl Files {
 }
 
 impl KeyIndex {
-    fn is_due(&self, next: Offset, due: &Due, versioned: bool) -> bool {
+    fn is_due(&self, next: Offset, due: &Due) -> bool {
         let holds = self.table.len_rows() > 0;
         // Also what was only looked up takes memory.
-        let large = self.table.bytes() >= due.bytes && self.table.len_subjects() > 0;
-        let behind = self.lag >= due.lag && (holds || versioned);
+        let large = self.table.bytes() >= due.bytes && self.table.len_keys() > 0;
+        let behind = self.lag >= due.lag;
         let cramped = !self.table.has_room(next.plus(1 << 31));
         self.frozen.is_none()
             && (large || behind || (holds && (cramped || self.lag >= due.lag_of_rows)))
@@ -473,16 +468,13 @@ impl KeyIndex {
     /// Adds the rows of a frame that is read again after a start.
     pub(in crate::broker) fn add_again(&mut self, topic: &Topic, frame: &Frame) {
         let hasher = &topic.hasher;
-        for_each_subject(topic, frame, |subject, offset, version| {
-            let hash = match subject {
-                Subject::Key(key) => hasher.key(key),
-                Subject::Producer { id, epoch } => hasher.producer(id, epoch),
-            };
+        for_each_key(topic, frame, |key, offset, version| {
+            let hash = hasher.key(key);
             let before = || Version(version.0 - 1);
             let entry = self
                 .table
-                .find(hash, subject)
-                .unwrap_or_else(|| self.table.insert(hash, subject, before()));
+                .find(hash, key)
+                .unwrap_or_else(|| self.table.insert(hash, key, before()));
             self.table.push_at(entry, offset, version);
         });
         self.lag += frame.bytes().len() as u64;
@@ -501,16 +493,12 @@ pub(super) fn report_forgotten(partition: &PartitionRef, offsets: &Range<Offset>
     );
 }
 
-/// Adds the rows of a frame's records, and of the frame itself if a producer numbered it.
+/// Adds the rows of a frame's records.
 fn add_rows(topic: &Topic, frame: &Frame, rows: &mut Vec<Row>) {
     let hasher: &KeyHasher = &topic.hasher;
-    for_each_subject(topic, frame, |subject, offset, version| {
-        let hash = match subject {
-            Subject::Key(key) => hasher.key(key),
-            Subject::Producer { id, epoch } => hasher.producer(id, epoch),
-        };
+    for_each_key(topic, frame, |key, offset, version| {
         rows.push(Row {
-            hash,
+            hash: hasher.key(key),
             version,
             offset,
         });
@@ -524,20 +512,12 @@ fn add_rows(topic: &Topic, frame: &Frame, rows: &mut Vec<Row>) {
     });
 }
 
-/// Calls for each keyed record that has a version, and for the frame if a producer numbered it.
-pub(super) fn for_each_subject(
+/// Calls for each keyed record that has a version.
+pub(super) fn for_each_key(
     topic: &Topic,
     frame: &Frame,
-    mut each: impl FnMut(Subject<'_>, Offset, Version),
+    mut each: impl FnMut(&[u8], Offset, Version),
 ) {
-    let header = frame.header();
-    if let Some(batch) = header.batch {
-        let subject = Subject::Producer {
-            id: batch.producer,
-            epoch: batch.epoch,
-        };
-        each(subject, header.base, Version(batch.sequence).next());
-    }
     if topic.settings().keys == Keys::Plain {
         return;
     }
@@ -547,7 +527,7 @@ pub(super) fn for_each_subject(
         if let (Some(key), Some(version), Some(offset)) =
             (record.key, record.version, record.offset)
         {
-            each(Subject::Key(key), Offset(offset), Version(version));
+            each(key, Offset(offset), Version(version));
         }
     }
 }

@@ -19,6 +19,7 @@ mod clock;
 mod crash;
 mod damage;
 mod deleted;
+mod deltas;
 mod erased;
 mod exactly_once;
 mod faults;

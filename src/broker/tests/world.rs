@@ -34,6 +34,7 @@ pub(super) fn options() -> Options {
         open_segments: 4,
         open_files: 2,
         disk_reserve_bytes: 0,
+        delta_bytes: 1 << 10,
         ..Options::new(PathBuf::from("/data"))
     }
 }

@@ -7,11 +7,16 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Incarnation, Known, Place, Producers, Room};
-use crate::types::{PartitionId, ProducerId, TopicId};
+use crate::types::{PartitionId, ProducerId, StoredBatch, TopicId};
 
 impl Producers {
-    /// What a snapshot was taken of. Idle times go on from where they were.
-    pub(crate) fn restore(snapshot: impl IntoIterator<Item = Known>, most: Room) -> Self {
+    /// What a snapshot was taken of, with room for so many batches that may come again. Idle times go
+    /// on from where they were.
+    pub(crate) fn restore(
+        snapshot: impl IntoIterator<Item = Known>,
+        most: Room,
+        remembered: usize,
+    ) -> Self {
         let snapshot: Vec<Known> = snapshot.into_iter().collect();
         let now = snapshot
             .iter()
@@ -20,12 +25,16 @@ impl Producers {
             .unwrap_or_default();
         let mut restored = Self {
             now,
-            ..Self::new(most)
+            ..Self::new(most).remembering(remembered)
         };
         for known in snapshot {
             restored.apply_open(known.id, known.epoch, &known.name);
-            for (topic, partition, next) in known.next {
-                restored.raise(known.id, topic, partition, next);
+            for sequence in known.sequences {
+                let place = (known.id, sequence.topic, sequence.partition);
+                restored.raise(place, sequence.next);
+                for batch in sequence.stored {
+                    restored.remember(place, batch, true);
+                }
             }
             if let Some(incarnation) = restored.known.get_mut(&known.id) {
                 incarnation.used = now.saturating_sub(known.idle);
@@ -56,6 +65,9 @@ impl Producers {
             self.by_name.insert(Arc::clone(&name), id);
         }
         self.name_bytes += name.len();
+        if let Some(noted) = &mut self.noted {
+            noted.anew(id);
+        }
         self.known.insert(
             id,
             Incarnation {
@@ -85,22 +97,51 @@ impl Producers {
             return;
         };
         incarnation.used = self.now;
-        if incarnation.epoch < epoch {
+        let is_newer = incarnation.epoch < epoch;
+        incarnation.epoch = epoch;
+        if let Some(noted) = &mut self.noted {
+            noted.used(id);
+        }
+        if is_newer {
             // The change that opened this epoch is lost to damage; the epoch before must stay
             // fenced.
-            incarnation.epoch = epoch;
+            if let Some(noted) = &mut self.noted {
+                noted.anew(id);
+            }
             let forgotten = self.forget_places(id);
             self.count_less(id, forgotten);
         }
         // After damage what is before this batch may be missing; the producer has gone on behind
         // it.
-        self.raise(id, topic, partition, sequence.saturating_add(1));
+        self.raise((id, topic, partition), sequence.saturating_add(1));
+    }
+
+    /// As [`apply_batch`](Self::apply_batch), and it is remembered where.
+    pub(crate) fn apply_stored(
+        &mut self,
+        id: ProducerId,
+        epoch: u32,
+        topic: TopicId,
+        partition: PartitionId,
+        sequence: u64,
+        stored: StoredBatch,
+    ) {
+        let place = (id, topic, partition);
+        let before = self.next.get(&place).copied().unwrap_or_default();
+        self.apply_batch(id, epoch, topic, partition, sequence);
+        let next = self.next.get(&place).copied();
+        if self.is_known(id, epoch) && next > Some(before) {
+            self.remember(place, stored, before == sequence);
+        }
     }
 
     /// A producer did something that changes nothing, such as an append that is stored already.
     pub(crate) fn apply_use(&mut self, id: ProducerId) {
         if let Some(incarnation) = self.known.get_mut(&id) {
             incarnation.used = self.now;
+            if let Some(noted) = &mut self.noted {
+                noted.used(id);
+            }
         }
     }
 
@@ -112,6 +153,9 @@ impl Producers {
         self.by_name.remove(&incarnation.name);
         self.name_bytes -= incarnation.name.len();
         self.give_back(incarnation.holder, Room::of(&incarnation));
+        if let Some(noted) = &mut self.noted {
+            noted.anew(id);
+        }
         self.forget_places(id);
     }
 
@@ -119,12 +163,18 @@ impl Producers {
     /// about any more.
     pub(crate) fn forget_topic(&mut self, deleted: TopicId) {
         let mut forgotten: BTreeMap<ProducerId, usize> = BTreeMap::new();
-        self.next.retain(|&(id, topic, _), _| {
+        let remembered = &mut self.remembered;
+        self.next.retain(|place, _| {
+            let &(id, topic, _) = place;
             if topic == deleted {
                 *forgotten.entry(id).or_default() += 1;
+                remembered.forget(place);
             }
             topic != deleted
         });
+        if let Some(noted) = &mut self.noted {
+            noted.topic_gone(deleted);
+        }
         for (id, sequences) in forgotten {
             self.count_less(id, sequences);
         }
@@ -136,22 +186,33 @@ impl Producers {
     }
 
     /// Sees to it that a producer's next batch for a partition has this sequence at least.
-    fn raise(&mut self, id: ProducerId, topic: TopicId, partition: PartitionId, next: u64) {
-        let place = (id, topic, partition);
-        if let Some(known) = self.next.get_mut(&place) {
-            *known = next.max(*known);
+    fn raise(&mut self, place: Place, next: u64) {
+        let before = self.next.get(&place).copied();
+        if before >= Some(next) {
             return;
         }
-        let Some(incarnation) = self.known.get_mut(&id) else {
+        let Some(incarnation) = self.known.get_mut(&place.0) else {
             return;
         };
-        if self.next.len() >= self.most.sequences {
-            return self.apply_forget(id);
+        if before.is_none() {
+            if self.next.len() >= self.most.sequences {
+                return self.apply_forget(place.0);
+            }
+            incarnation.sequences += 1;
+            let holder = incarnation.holder;
+            self.add(holder, Room::of_sequences(1));
         }
-        incarnation.sequences += 1;
-        let holder = incarnation.holder;
-        self.add(holder, Room::of_sequences(1));
         self.next.insert(place, next);
+        if let Some(noted) = &mut self.noted {
+            noted.appended(place, before.unwrap_or_default());
+        }
+    }
+
+    /// Remembers the last batch of a place, if the place is known.
+    fn remember(&mut self, place: Place, batch: StoredBatch, follows: bool) {
+        if self.next.contains_key(&place) {
+            self.remembered.push(place, batch, follows);
+        }
     }
 
     /// Forgets the sequences of a producer; returns how many there were.
@@ -159,6 +220,7 @@ impl Producers {
         let places: Vec<Place> = self.places(id).map(|(place, _)| *place).collect();
         for place in &places {
             self.next.remove(place);
+            self.remembered.forget(place);
         }
         places.len()
     }

@@ -12,12 +12,18 @@
 //! and by nothing else, so a clock that jumps a year forgets nobody, and neither does a broker that
 //! was stopped for as long.
 //!
+//! What is applied also remembers where the batches are that a producer may still send again
+//! (`remembered.rs`), so that it is told the same once more. An older one is known to be stored by
+//! its sequence, and that is all it is told.
+//!
 //! Memory is bounded by [`Room::MOST`]. What would go past it is refused, unless others can be
 //! forgotten for it (`room.rs`); where the log has it nevertheless, the producer is forgotten as a
 //! whole, which it is told, never a sequence alone, by which a batch could be stored twice.
 
 mod apply;
+mod changes;
 mod decide;
+mod remembered;
 mod room;
 
 #[cfg(test)]
@@ -27,7 +33,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
 pub(crate) use room::{HolderId, Room};
 
-use crate::types::{PartitionId, ProducerId, TopicId};
+use crate::types::{PartitionId, ProducerId, Sequence, StoredBatch, TopicId, limits};
 
 /// The producers that are known.
 #[derive(Clone, Debug)]
@@ -46,6 +52,10 @@ pub(crate) struct Producers {
     holders: BTreeMap<HolderId, room::Held>,
     /// When it was last found that nobody can be forgotten.
     in_vain: Option<Duration>,
+    /// Where the batches are that may still come again. What is planned has none.
+    remembered: remembered::Remembered,
+    /// What has changed since it was stored, if it is stored at all.
+    noted: Option<changes::Noted>,
 }
 
 /// A partition that a producer has appended to. All places of a producer are neighbours in their
@@ -105,8 +115,8 @@ pub(crate) struct Known {
     pub(crate) idle: Duration,
     /// Empty for none.
     pub(crate) name: String,
-    /// The sequence of its next batch, by topic and partition, in their order.
-    pub(crate) next: Vec<(TopicId, PartitionId, u64)>,
+    /// How far it has come, by topic and partition, in their order.
+    pub(crate) sequences: Vec<Sequence>,
 }
 
 /// What a listing shows of a producer.
@@ -134,7 +144,55 @@ impl Producers {
             name_bytes: 0,
             holders: BTreeMap::new(),
             in_vain: None,
+            remembered: remembered::Remembered::new(limits::MOST_REMEMBERED_BATCHES),
+            noted: None,
         }
+    }
+
+    /// With room for so many batches that may come again.
+    pub(crate) fn remembering(mut self, most: usize) -> Self {
+        self.remembered = remembered::Remembered::new(most);
+        self
+    }
+
+    /// Remembers no more than so many batches that may come again.
+    pub(crate) fn remember_at_most(&mut self, most: usize) {
+        self.remembered.bound(most);
+    }
+
+    /// The same, to plan with: that batches are stored, and not where.
+    pub(crate) fn to_plan(&self) -> Self {
+        let remembered = self.remembered.without_any();
+        Self {
+            known: self.known.clone(),
+            by_name: self.by_name.clone(),
+            next: self.next.clone(),
+            holders: self.holders.clone(),
+            remembered,
+            noted: None,
+            ..*self
+        }
+    }
+
+    /// Where a batch is stored, if that is remembered.
+    pub(crate) fn stored(
+        &self,
+        id: ProducerId,
+        epoch: u32,
+        (topic, partition): (TopicId, PartitionId),
+        sequence: u64,
+    ) -> Option<StoredBatch> {
+        let place = (id, topic, partition);
+        let last = self.next.get(&place)?.checked_sub(1)?;
+        let behind = last.checked_sub(sequence)?;
+        self.remembered
+            .find(&place, behind)
+            .filter(|_| self.is_known(id, epoch))
+    }
+
+    /// How much memory is taken by the batches that are remembered, in bytes.
+    pub(crate) fn remembered_bytes(&self) -> usize {
+        self.remembered.bytes()
     }
 
     /// The producers behind this one, in the order of their ids, at most so many.
@@ -185,19 +243,41 @@ impl Producers {
         idle.map(|(id, _)| *id).collect()
     }
 
-    /// All that is known, in the order of the ids.
-    pub(crate) fn snapshot(&self) -> Vec<Known> {
-        let known = |(&id, incarnation): (&ProducerId, &Incarnation)| Known {
-            id,
-            epoch: incarnation.epoch,
-            idle: self.idleness(incarnation),
-            name: incarnation.name.as_ref().to_owned(),
-            next: self
-                .places(id)
-                .map(|(&(_, topic, partition), &next)| (topic, partition, next))
-                .collect(),
-        };
-        self.known.iter().map(known).collect()
+    /// The part of a snapshot behind this producer: producers with about so many sequences, at least
+    /// one if there is one. Between two parts anything may be applied: what has not changed is
+    /// whole, and applying once more what has changed since the first part makes all of it whole.
+    pub(crate) fn snapshot_behind(&self, after: ProducerId, most: usize) -> Vec<Known> {
+        let (mut known, mut count) = (Vec::new(), 0);
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        for (&id, incarnation) in self.known.range(behind) {
+            if count >= most {
+                break;
+            }
+            count += 1 + incarnation.sequences;
+            let mut sequences = Vec::with_capacity(incarnation.sequences);
+            for (place, &next) in self.places(id) {
+                sequences.push(self.sequence(place, next, u64::MAX));
+            }
+            known.push(Known {
+                id,
+                epoch: incarnation.epoch,
+                idle: self.idleness(incarnation),
+                name: incarnation.name.as_ref().to_owned(),
+                sequences,
+            });
+        }
+        known
+    }
+
+    /// What is known of a place, with so many of its batches at most.
+    fn sequence(&self, place: &Place, next: u64, most: u64) -> Sequence {
+        let &(_, topic, partition) = place;
+        Sequence {
+            topic,
+            partition,
+            next,
+            stored: self.remembered.last(place, most),
+        }
     }
 
     fn idleness(&self, incarnation: &Incarnation) -> Duration {
@@ -206,10 +286,15 @@ impl Producers {
 
     /// The partitions that a producer has appended to, with the sequence of its next batch.
     fn places(&self, id: ProducerId) -> impl Iterator<Item = (&Place, &u64)> {
-        let first = (id, TopicId(0), PartitionId(0));
-        let last = (id, TopicId(u64::MAX), PartitionId(u32::MAX));
-        self.next.range(first..=last)
+        places_of(&self.next, id)
     }
+}
+
+/// What there is of the places of a producer.
+fn places_of<T>(all: &BTreeMap<Place, T>, id: ProducerId) -> impl Iterator<Item = (&Place, &T)> {
+    let first = (id, TopicId(0), PartitionId(0));
+    let last = (id, TopicId(u64::MAX), PartitionId(u32::MAX));
+    all.range(first..=last)
 }
 
 impl Default for Producers {

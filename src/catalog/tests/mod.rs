@@ -7,6 +7,16 @@ use std::time::Duration;
 
 use super::{Catalog, Snapshot};
 
+impl Catalog {
+    /// All that there is.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            producers: self.producers.snapshot(),
+            ..self.snapshot_but_producers()
+        }
+    }
+}
+
 /// What a catalog holds, apart from how long producers have done nothing: that is counted where
 /// they are used, and is not the same in what is planned and what is applied.
 fn held(catalog: &Catalog) -> Snapshot {

@@ -263,11 +263,11 @@ impl World {
         let next = next.iter().find(|known| known.id == producer.id);
         let next = next.and_then(|known| {
             known
-                .next
+                .sequences
                 .iter()
-                .find(|of| (of.0, of.1) == (topic, partition))
+                .find(|of| (of.topic, of.partition) == (topic, partition))
         });
-        let sequence = next.map_or(0, |of| of.2);
+        let sequence = next.map_or(0, |of| of.next);
         let batch = [(topic, partition, sequence)];
         let decided =
             self.planned

@@ -85,13 +85,31 @@ impl NumberedBatch {
         (self.encoded, self.records_at) = (batch.into_encoded(), records_at);
     }
 
-    /// Tells everybody where their record is.
+    /// Tells everybody where their record is. A batch that is stored, nobody remembers where, has no
+    /// ranges.
     fn answer(self, ranges: &[AppendedRange]) {
+        if ranges.is_empty() {
+            let stored = SentRecord {
+                partition: self.partition,
+                offset: None,
+                version: None,
+            };
+            for answer in self.answers {
+                answer.give(Ok(stored));
+            }
+            return;
+        }
         let mut places = ranges.iter().flat_map(places);
         for answer in self.answers {
             answer.give(places.next().ok_or_else(|| Error::OutcomeUnknown {
                 message: "the broker's answer has fewer records than it was sent".to_owned(),
             }));
+        }
+    }
+
+    fn fail(self, error: &Error) {
+        for answer in self.answers {
+            answer.give(Err(error.clone()));
         }
     }
 }
@@ -100,7 +118,7 @@ impl NumberedBatch {
 fn places(range: &AppendedRange) -> impl Iterator<Item = SentRecord> + '_ {
     (0..range.count).map(|at| SentRecord {
         partition: range.partition,
-        offset: range.first_offset.plus(u64::from(at)),
+        offset: Some(range.first_offset.plus(u64::from(at))),
         version: range
             .versions
             .get(at as usize)
@@ -142,13 +160,18 @@ impl Request {
 
     pub(super) fn answer(self, appended: &Appended) {
         for (at, batch) in self.batches.into_iter().enumerate() {
-            batch.answer(appended.batches.get(at).map_or(&[], Vec::as_slice));
+            match appended.batches.get(at) {
+                Some(ranges) => batch.answer(ranges),
+                None => batch.fail(&Error::OutcomeUnknown {
+                    message: "the broker's answer has fewer batches than it was sent".to_owned(),
+                }),
+            }
         }
     }
 
     pub(super) fn fail(self, error: &Error) {
-        for answer in self.batches.into_iter().flat_map(|batch| batch.answers) {
-            answer.give(Err(error.clone()));
+        for batch in self.batches {
+            batch.fail(error);
         }
     }
 }

@@ -117,13 +117,21 @@ fn sizes(page: &mut String) {
 
 fn counts(page: &mut String) {
     let server = server::Options::default();
-    let rows: [(&str, String); 8] = [
+    let rows: [(&str, String); 10] = [
         ("Partitions of a topic", number(MAX_PARTITIONS_PER_TOPIC)),
         ("Partitions of a broker", number(MAX_PARTITIONS)),
         ("Producers", number(MAX_PRODUCERS)),
         (
             "Partitions that all producers have appended to",
             number(MAX_PRODUCER_SEQUENCES),
+        ),
+        (
+            "Batches of a producer in a partition that are answered again with their offsets",
+            number(REMEMBERED_BATCHES),
+        ),
+        (
+            "Of all producers and partitions together, but for the last of each, `producers.remembered_batches`",
+            format!("{} (default)", number(MOST_REMEMBERED_BATCHES)),
         ),
         (
             "Erasures that wait for their bytes to be removed",

@@ -113,7 +113,9 @@ fn response(appended: Appended) -> AppendResponse {
             .map(|version| version.0)
             .collect(),
     };
+    let forgotten = appended.forgotten;
     let batch = |ranges: Vec<_>| AppendedBatch {
+        duplicate: forgotten && ranges.is_empty(),
         ranges: ranges.into_iter().map(range).collect(),
     };
     AppendResponse {

@@ -18,6 +18,10 @@
 //!     u64  number of the journal file taken into use last, u32 how many there are, u32 how many have a note; missing
 //!          where none were stored
 //!     u64  id of the data directory (0: unknown); missing where none was stored
+//!     u64  number of the files with what has changed since (`delta.rs`); it and what follows are missing where there
+//!          were none
+//!     of each sequence above, in order: u32 batches that are remembered, then of each, the last of them last:
+//!          u64 base offset, u32 records, i64 append time
 //! ```
 
 use std::time::Duration;
@@ -32,15 +36,18 @@ use super::{
 };
 use crate::{
     catalog::{self, Erasure, KnownErasure, Snapshot, producers::Known},
-    types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
+    types::{
+        Offset, PartitionId, ProducerId, Sequence, StoredBatch, TopicId, TopicName, TopicSettings,
+    },
 };
 
 const MAGIC: [u8; 8] = *b"TFRLCHKP";
 const NO_SEGMENT: u64 = u64::MAX;
-const PARTITION_BYTES: usize = 48;
+pub(super) const PARTITION_BYTES: usize = 48;
 const MIN_TOPIC_BYTES: usize = 28;
 const MIN_PRODUCER_BYTES: usize = 28;
 const SEQUENCE_BYTES: usize = 20;
+const STORED_BATCH_BYTES: usize = 20;
 
 /// A checkpoint's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +66,9 @@ pub(crate) struct Checkpoint {
     /// The data directory that it belongs to; stored with the time, too. Earlier checkpoints do not
     /// say it.
     pub(crate) directory: Option<Identity>,
+    /// The number of the files with what has changed since, stored with the directory; 0 for none:
+    /// earlier checkpoints were stored as a whole each time.
+    pub(crate) delta_files: u64,
 }
 
 /// What there was of the journal's files at the checkpoint; earlier checkpoints do not say it.
@@ -73,7 +83,7 @@ pub(crate) struct JournalFiles {
 }
 
 /// What time it was at the checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// For the broker, in milliseconds since 1970.
     pub(crate) now_ms: i64,
@@ -92,8 +102,8 @@ pub(crate) struct Producer {
     pub(crate) idle_ms: u64,
     /// Empty for none.
     pub(crate) name: String,
-    /// The sequence of its next batch, by topic and partition.
-    pub(crate) next: Vec<(TopicId, PartitionId, u64)>,
+    /// How far it has come, by topic and partition.
+    pub(crate) sequences: Vec<Sequence>,
 }
 
 /// A topic at the checkpoint.
@@ -149,7 +159,7 @@ impl Producer {
             epoch: known.epoch,
             idle_ms: u64::try_from(known.idle.as_millis()).unwrap_or(u64::MAX),
             name: known.name,
-            next: known.next,
+            sequences: known.sequences,
         }
     }
 
@@ -159,7 +169,7 @@ impl Producer {
             epoch: self.epoch,
             idle: Duration::from_millis(self.idle_ms),
             name: self.name.clone(),
-            next: self.next.clone(),
+            sequences: self.sequences.clone(),
         }
     }
 }
@@ -200,20 +210,19 @@ impl Checkpoint {
         self.producers
             .iter()
             .for_each(|producer| put_producer(&mut rest, producer));
-        put_count(&mut rest, self.erasures.len());
-        for known in &self.erasures {
-            rest.extend_from_slice(&known.topic.0.to_le_bytes());
-            rest.extend_from_slice(&u32::from(known.complete).to_le_bytes());
-            known.erasure.put(&mut rest);
-        }
+        put_erasures(&mut rest, &self.erasures);
         if let Some(clock) = &self.clock {
-            rest.extend_from_slice(&clock.now_ms.to_le_bytes());
-            rest.extend_from_slice(&clock.boot);
-            rest.extend_from_slice(&clock.since_boot_ms.to_le_bytes());
-            rest.extend_from_slice(&self.journal.newest.to_le_bytes());
-            rest.extend_from_slice(&self.journal.made.to_le_bytes());
-            rest.extend_from_slice(&self.journal.noted.to_le_bytes());
+            put_clock(&mut rest, clock);
+            put_journal_files(&mut rest, &self.journal);
             rest.extend_from_slice(&Identity::to_field(self.directory));
+        }
+        if self.delta_files > 0 {
+            rest.extend_from_slice(&self.delta_files.to_le_bytes());
+            for producer in &self.producers {
+                for sequence in &producer.sequences {
+                    put_stored(&mut rest, &sequence.stored);
+                }
+            }
         }
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
@@ -237,29 +246,31 @@ impl Checkpoint {
             .map(|_| decode_topic(&mut fields))
             .collect::<Option<_>>()?;
         let count = fields.count(MIN_PRODUCER_BYTES)?;
-        let producers = (0..count)
+        let mut producers: Vec<Producer> = (0..count)
             .map(|_| decode_producer(&mut fields))
             .collect::<Option<_>>()?;
-        let count = fields.count(12 + ERASURE_BYTES)?;
-        let erasures = (0..count)
-            .map(|_| decode_erasure(&mut fields))
-            .collect::<Option<_>>()?;
+        let erasures = take_erasures(&mut fields)?;
         let clock = match fields.is_empty() {
             true => None,
-            false => Some(decode_clock(&mut fields)?),
+            false => Some(take_clock(&mut fields)?),
         };
         let journal = match fields.is_empty() {
             true => JournalFiles::default(),
-            false => JournalFiles {
-                newest: fields.u64()?,
-                made: fields.u32()?,
-                noted: fields.u32()?,
-            },
+            false => take_journal_files(&mut fields)?,
         };
         let directory = match fields.is_empty() {
             true => None,
             false => Identity::of_field(fields.u64()?),
         };
+        let mut delta_files = 0;
+        if !fields.is_empty() {
+            delta_files = fields.u64()?;
+            for producer in &mut producers {
+                for sequence in &mut producer.sequences {
+                    sequence.stored = take_stored(&mut fields)?;
+                }
+            }
+        }
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -269,6 +280,7 @@ impl Checkpoint {
             clock,
             journal,
             directory,
+            delta_files,
         })
     }
 
@@ -287,18 +299,22 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     put_settings(out, &topic.settings);
     put_count(out, topic.partitions.len());
     for partition in &topic.partitions {
-        let (base, len) = partition
-            .active
-            .map_or((NO_SEGMENT, 0), |active| (active.base.0, active.len));
-        for field in [partition.start.0, partition.end.0] {
-            out.extend_from_slice(&field.to_le_bytes());
-        }
-        out.extend_from_slice(&partition.last_append_time_ms.to_le_bytes());
-        for field in [base, len] {
-            out.extend_from_slice(&field.to_le_bytes());
-        }
-        out.extend_from_slice(&partition.retired.to_le_bytes());
+        put_partition(out, partition);
     }
+}
+
+pub(super) fn put_partition(out: &mut Vec<u8>, partition: &Partition) {
+    let (base, len) = partition
+        .active
+        .map_or((NO_SEGMENT, 0), |active| (active.base.0, active.len));
+    for field in [partition.start.0, partition.end.0] {
+        out.extend_from_slice(&field.to_le_bytes());
+    }
+    out.extend_from_slice(&partition.last_append_time_ms.to_le_bytes());
+    for field in [base, len] {
+        out.extend_from_slice(&field.to_le_bytes());
+    }
+    out.extend_from_slice(&partition.retired.to_le_bytes());
 }
 
 fn put_producer(out: &mut Vec<u8>, producer: &Producer) {
@@ -306,12 +322,47 @@ fn put_producer(out: &mut Vec<u8>, producer: &Producer) {
     out.extend_from_slice(&producer.epoch.to_le_bytes());
     out.extend_from_slice(&producer.idle_ms.to_le_bytes());
     put_string(out, &producer.name);
-    put_count(out, producer.next.len());
-    for (topic, partition, next) in &producer.next {
-        out.extend_from_slice(&topic.0.to_le_bytes());
-        out.extend_from_slice(&partition.0.to_le_bytes());
-        out.extend_from_slice(&next.to_le_bytes());
+    put_count(out, producer.sequences.len());
+    for sequence in &producer.sequences {
+        put_sequence(out, sequence);
     }
+}
+
+/// A sequence without the batches that are remembered of it.
+pub(super) fn put_sequence(out: &mut Vec<u8>, sequence: &Sequence) {
+    out.extend_from_slice(&sequence.topic.0.to_le_bytes());
+    out.extend_from_slice(&sequence.partition.0.to_le_bytes());
+    out.extend_from_slice(&sequence.next.to_le_bytes());
+}
+
+pub(super) fn put_stored(out: &mut Vec<u8>, stored: &[StoredBatch]) {
+    put_count(out, stored.len());
+    for batch in stored {
+        out.extend_from_slice(&batch.base.0.to_le_bytes());
+        out.extend_from_slice(&batch.count.to_le_bytes());
+        out.extend_from_slice(&batch.append_time_ms.to_le_bytes());
+    }
+}
+
+pub(super) fn put_erasures(out: &mut Vec<u8>, erasures: &[KnownErasure]) {
+    put_count(out, erasures.len());
+    for known in erasures {
+        out.extend_from_slice(&known.topic.0.to_le_bytes());
+        out.extend_from_slice(&u32::from(known.complete).to_le_bytes());
+        known.erasure.put(out);
+    }
+}
+
+pub(super) fn put_clock(out: &mut Vec<u8>, clock: &Clock) {
+    out.extend_from_slice(&clock.now_ms.to_le_bytes());
+    out.extend_from_slice(&clock.boot);
+    out.extend_from_slice(&clock.since_boot_ms.to_le_bytes());
+}
+
+pub(super) fn put_journal_files(out: &mut Vec<u8>, files: &JournalFiles) {
+    out.extend_from_slice(&files.newest.to_le_bytes());
+    out.extend_from_slice(&files.made.to_le_bytes());
+    out.extend_from_slice(&files.noted.to_le_bytes());
 }
 
 fn decode_topic(fields: &mut Fields<'_>) -> Option<Topic> {
@@ -320,7 +371,7 @@ fn decode_topic(fields: &mut Fields<'_>) -> Option<Topic> {
     let settings = take_settings(fields)?;
     let count = fields.count(PARTITION_BYTES)?;
     let partitions = (0..count)
-        .map(|_| decode_partition(fields))
+        .map(|_| take_partition(fields))
         .collect::<Option<_>>()?;
     Some(Topic {
         id,
@@ -331,7 +382,7 @@ fn decode_topic(fields: &mut Fields<'_>) -> Option<Topic> {
     })
 }
 
-fn decode_partition(fields: &mut Fields<'_>) -> Option<Partition> {
+pub(super) fn take_partition(fields: &mut Fields<'_>) -> Option<Partition> {
     let (start, end) = (Offset(fields.u64()?), Offset(fields.u64()?));
     let last_append_time_ms = fields.i64()?;
     let (base, len) = (fields.u64()?, fields.u64()?);
@@ -352,24 +403,41 @@ fn decode_producer(fields: &mut Fields<'_>) -> Option<Producer> {
     let (id, epoch, idle_ms) = (ProducerId(fields.u64()?), fields.u32()?, fields.u64()?);
     let name = fields.string()?.to_owned();
     let count = fields.count(SEQUENCE_BYTES)?;
-    let sequence = |_| {
-        Some((
-            TopicId(fields.u64()?),
-            PartitionId(fields.u32()?),
-            fields.u64()?,
-        ))
-    };
-    let next = (0..count).map(sequence).collect::<Option<_>>()?;
+    let sequences = (0..count)
+        .map(|_| take_sequence(fields))
+        .collect::<Option<_>>()?;
     Some(Producer {
         id,
         epoch,
         idle_ms,
         name,
-        next,
+        sequences,
     })
 }
 
-fn decode_clock(fields: &mut Fields<'_>) -> Option<Clock> {
+pub(super) fn take_sequence(fields: &mut Fields<'_>) -> Option<Sequence> {
+    Some(Sequence {
+        topic: TopicId(fields.u64()?),
+        partition: PartitionId(fields.u32()?),
+        next: fields.u64()?,
+        stored: Vec::new(),
+    })
+}
+
+pub(super) fn take_stored(fields: &mut Fields<'_>) -> Option<Vec<StoredBatch>> {
+    let count = fields.count(STORED_BATCH_BYTES)?;
+    let mut stored = Vec::with_capacity(count);
+    for _ in 0..count {
+        stored.push(StoredBatch {
+            base: Offset(fields.u64()?),
+            count: fields.u32()?,
+            append_time_ms: fields.i64()?,
+        });
+    }
+    Some(stored)
+}
+
+pub(super) fn take_clock(fields: &mut Fields<'_>) -> Option<Clock> {
     Some(Clock {
         now_ms: fields.i64()?,
         boot: fields.array()?,
@@ -377,11 +445,24 @@ fn decode_clock(fields: &mut Fields<'_>) -> Option<Clock> {
     })
 }
 
-fn decode_erasure(fields: &mut Fields<'_>) -> Option<KnownErasure> {
-    let (topic, complete) = (TopicId(fields.u64()?), fields.u32()? != 0);
-    Some(KnownErasure {
-        topic,
-        complete,
-        erasure: Erasure::take(fields)?,
+pub(super) fn take_journal_files(fields: &mut Fields<'_>) -> Option<JournalFiles> {
+    Some(JournalFiles {
+        newest: fields.u64()?,
+        made: fields.u32()?,
+        noted: fields.u32()?,
     })
+}
+
+pub(super) fn take_erasures(fields: &mut Fields<'_>) -> Option<Vec<KnownErasure>> {
+    let count = fields.count(12 + ERASURE_BYTES)?;
+    let mut erasures = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (topic, complete) = (TopicId(fields.u64()?), fields.u32()? != 0);
+        erasures.push(KnownErasure {
+            topic,
+            complete,
+            erasure: Erasure::take(fields)?,
+        });
+    }
+    Some(erasures)
 }

@@ -10,6 +10,7 @@
 //!   lock                                    held by the broker that serves the directory
 //!   admin.sock                              where it listens to administrators
 //!   checkpoint             checkpoint.rs    up to which journal entry all is in segments
+//!   checkpoint.N.delta     delta.rs         what has changed since, piece by piece
 //!   journal/N.journal      entry.rs         what is synced to acknowledge; a ring of preallocated files
 //!   journal/ring           ring.rs          what each of these files is used for
 //!   topics/ID/topic        topic_file.rs    a topic's name, settings and log starts
@@ -25,6 +26,7 @@
 pub(crate) mod change;
 pub(crate) mod checkpoint;
 pub(crate) mod checksum;
+pub(crate) mod delta;
 pub(crate) mod entry;
 pub(crate) mod erasure;
 mod fields;

@@ -26,7 +26,7 @@ pub(crate) use report::*;
 
 use self::journal::Tail;
 use super::{
-    data_dir,
+    checkpoint as checkpoint_file, data_dir,
     files::{Action, FileError, read_file},
     format::{
         VERSION,
@@ -281,41 +281,26 @@ fn load_checkpoint(
     id: Option<Identity>,
     damage: &mut Vec<Damage>,
 ) -> Result<(Checkpoint, Option<checkpoint::Checkpoint>), Error> {
-    let mut latest: Option<checkpoint::Checkpoint> = None;
-    let mut copies = [CopyState::Missing; 2];
-    let paths = super::checkpoint::copies(&dir.join("checkpoint"));
-    for (path, state) in paths.iter().zip(&mut copies) {
-        let Some(bytes) = read_or_list(env, path, damage) else {
-            continue;
-        };
-        match checkpoint::Checkpoint::decode(&bytes) {
-            Some(found) => {
-                if let Some(id) = id {
-                    ownership::check_same(dir, id, path, found.directory)?;
-                }
-                *state = CopyState::Whole {
-                    applied: found.applied,
-                };
-                if latest
-                    .as_ref()
-                    .is_none_or(|latest| latest.applied < found.applied)
-                {
-                    latest = Some(found);
-                }
-            }
-            None => *state = CopyState::Damaged,
-        }
-    }
+    let is_ours = |path: &Path, named| match id {
+        Some(id) => ownership::check_same(dir, id, path, named),
+        None => Ok(()),
+    };
+    let path = dir.join("checkpoint");
+    let read = |path: &Path| Ok(read_or_list(env, path, damage));
+    let looked = checkpoint_file::look(&path, read, is_ours)?;
+    let latest = match looked.found {
+        checkpoint_file::Found::Whole(latest) => Some(latest),
+        checkpoint_file::Found::None | checkpoint_file::Found::Damaged => None,
+    };
     let kind = if latest.is_some() {
         DamageKind::CheckpointCopy
     } else {
         DamageKind::Checkpoint
     };
-    let damaged = paths
-        .iter()
-        .zip(&copies)
-        .filter(|(_, state)| **state == CopyState::Damaged);
-    damage.extend(damaged.map(|(path, _)| Damage::of_file(path, kind.clone())));
+    for path in &looked.damaged {
+        damage.push(Damage::of_file(path, kind.clone()));
+    }
+    let copies = looked.copies;
     let applied = latest.as_ref().map(|latest| latest.applied);
     let journal_file = latest.as_ref().map(|latest| latest.journal_file);
     let checkpoint = Checkpoint {

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use crate::storage::checkpoint::State as CopyState;
 use crate::{
     storage::journal::Fault,
     types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
@@ -37,21 +38,10 @@ pub(crate) struct Report {
 pub(crate) struct Checkpoint {
     /// The state of the file and of its copy.
     pub(crate) copies: [CopyState; 2],
-    /// Entries up to this one are in segments.
+    /// Entries up to this one are in segments, with what has changed since these.
     pub(crate) applied: Option<u64>,
     /// The journal file that a start reads first.
     pub(crate) journal_file: Option<u64>,
-}
-
-/// The state of one of two copies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CopyState {
-    Missing,
-    Damaged,
-    /// It is whole and covers entries up to this one.
-    Whole {
-        applied: u64,
-    },
 }
 
 /// The journal.

@@ -66,11 +66,6 @@ pub(super) fn check(
 
 /// Calls for each row that a frame has in an index.
 fn for_each_row(frame: &Frame, hasher: &KeyHasher, mut each: impl FnMut(KeyHash, Version, Offset)) {
-    let header = frame.header();
-    if let Some(batch) = header.batch {
-        let hash = hasher.producer(batch.producer, batch.epoch);
-        each(hash, Version(batch.sequence).next(), header.base);
-    }
     let records = frame.records();
     for element in Records::new(&records).map_while(Result::ok) {
         let Ok(record) = RecordView::parse(element.1) else {

@@ -1,20 +1,21 @@
-//! Hashes of keys and producers.
+//! Hashes of keys.
 
 use std::fmt;
 
 use siphasher::sip::SipHasher13;
 
 pub(crate) use crate::storage::format::key_run::KeyHash;
-use crate::types::{ProducerId, TopicId};
+use crate::types::TopicId;
 
 /// Makes the hashes of one topic: SipHash-1-3 with keys that clients do not know. Look-ups take
-/// time in the number of subjects with one hash, and a client that could choose keys of one hash
+/// time in the number of keys with one hash, and a client that could choose keys of one hash
 /// would make them slow.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyHasher {
     keys: SipHasher13,
-    producers: SipHasher13,
-    /// Which bits of a hash are kept: all, but in tests that want different subjects of one hash.
+    /// What has nothing to do with the hash of any key.
+    apart: SipHasher13,
+    /// Which bits of a hash are kept: all, but in tests that want different keys of one hash.
     mask: u64,
 }
 
@@ -26,11 +27,9 @@ impl KeyHasher {
 
     /// As [`KeyHasher::new`], with only these bits of each hash.
     pub(crate) fn with_mask(topic: TopicId, seed: u64, mask: u64) -> Self {
-        // Two keyed functions that have nothing to do with each other: no key has a producer's hash
-        // but by chance.
         Self {
             keys: SipHasher13::new_with_keys(topic.0, seed),
-            producers: SipHasher13::new_with_keys(topic.0, !seed),
+            apart: SipHasher13::new_with_keys(topic.0, !seed),
             mask,
         }
     }
@@ -40,14 +39,9 @@ impl KeyHasher {
         KeyHash(self.keys.hash(key) & self.mask)
     }
 
-    /// The hash of an incarnation of a producer.
-    pub(crate) fn producer(&self, id: ProducerId, epoch: u32) -> KeyHash {
-        KeyHash(self.producers.hash(&producer_bytes(id, epoch)) & self.mask)
-    }
-
     /// A number that other hashers do not have: hashes of one say nothing to another.
     pub(crate) fn fingerprint(&self) -> u64 {
-        self.producers.hash(b"fingerprint") ^ !self.mask
+        self.apart.hash(b"fingerprint") ^ !self.mask
     }
 }
 
@@ -56,12 +50,4 @@ impl fmt::Debug for KeyHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyHasher").finish_non_exhaustive()
     }
-}
-
-/// An incarnation of a producer as bytes.
-pub(super) fn producer_bytes(id: ProducerId, epoch: u32) -> [u8; 12] {
-    let mut bytes = [0; 12];
-    bytes[..8].copy_from_slice(&id.0.to_le_bytes());
-    bytes[8..].copy_from_slice(&epoch.to_le_bytes());
-    bytes
 }

@@ -10,6 +10,7 @@ use std::{
 use super::{
     Unusable,
     new_file::NEW,
+    retired::number_of_file,
     run::{Run, range_of, range_of_stem},
 };
 use crate::{
@@ -84,6 +85,32 @@ pub(crate) fn remove(
         .map_err(FileError::when(Action::Sync, dir))
 }
 
+/// Removes the index of a topic that has none: earlier versions made one of producers' batches. With
+/// files of retired facts, if no checkpoint names one.
+pub(crate) fn remove_all(
+    files: &dyn FileSystem,
+    dir: &Path,
+    with_retired: bool,
+) -> Result<(), FileError> {
+    let (named, mut paths) = names(files, dir)?;
+    paths.extend(named.into_iter().map(|(_, path)| path));
+    remove(files, dir, &paths)?;
+    if !with_retired || !exists(files, dir)? {
+        return Ok(());
+    }
+    let mut retired = Vec::new();
+    for entry in files
+        .read_dir(dir)
+        .map_err(FileError::when(Action::List, dir))?
+    {
+        let path = dir.join(entry.name);
+        if number_of_file(&path).is_some() {
+            retired.push(path);
+        }
+    }
+    remove(files, dir, &retired)
+}
+
 /// Removes the runs that were merged into `result`, which may have taken the name of one of them.
 pub(crate) fn remove_merged(
     files: &dyn FileSystem,
@@ -98,6 +125,12 @@ pub(crate) fn remove_merged(
     remove(files, dir, &paths.map(Path::to_owned).collect::<Vec<_>>())
 }
 
+fn exists(files: &dyn FileSystem, dir: &Path) -> Result<bool, FileError> {
+    files
+        .exists(dir)
+        .map_err(FileError::when(Action::LookFor, dir))
+}
+
 /// A file by what its name says it covers.
 type Named = (Range<Offset>, PathBuf);
 
@@ -105,10 +138,7 @@ type Named = (Range<Offset>, PathBuf);
 /// finished.
 fn names(files: &dyn FileSystem, dir: &Path) -> Result<(Vec<Named>, Vec<PathBuf>), FileError> {
     let (mut named, mut unfinished) = (Vec::new(), Vec::new());
-    if !files
-        .exists(dir)
-        .map_err(FileError::when(Action::LookFor, dir))?
-    {
+    if !exists(files, dir)? {
         return Ok((named, unfinished));
     }
     for entry in files

@@ -7,30 +7,18 @@
 
 use hashbrown::HashTable;
 
-use super::hash::{KeyHash, producer_bytes};
+use super::hash::KeyHash;
 use crate::{
     storage::format::key_run::Row,
-    types::{Offset, ProducerId, Version},
+    types::{Offset, Version},
 };
 
-/// What rows are of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subject<'a> {
-    /// The entity with this key.
-    Key(&'a [u8]),
-    /// An incarnation of a producer.
-    Producer { id: ProducerId, epoch: u32 },
-}
-
-/// A subject's place in its table.
+/// A key's place in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EntryId(u32);
 
 /// In place of the offset of a record that is lost.
 const LOST: u32 = u32::MAX;
-
-/// In place of a key's length: the bytes are those of a producer.
-const PRODUCER: u32 = u32::MAX;
 
 /// In place of the number of a vector of rows: there is none.
 const NONE: u32 = u32::MAX;
@@ -42,22 +30,22 @@ const KEY_BYTES_AHEAD: usize = 1 << 30;
 /// As [`KEY_BYTES_AHEAD`], of entries.
 const ENTRIES_AHEAD: usize = 1 << 30;
 
-/// A subject with so many rows is hot.
+/// A key with so many rows is hot.
 const HOT_ROWS: u32 = 8;
 
-/// Most hot subjects that a table hands on, and most bytes that these have: some megabytes in all.
+/// Most hot keys that a table hands on, and most bytes that these have: some megabytes in all.
 const MOST_HOT: usize = 1 << 16;
 const MOST_HOT_BYTES: usize = 4 << 20;
 
-/// A subject with its rows. Offsets are relative to where the table starts.
+/// A key with its rows. Offsets are relative to where the table starts.
 #[derive(Debug)]
 struct Entry {
     hash: KeyHash,
     /// The version before that of the first row.
     base: Version,
-    /// Where the subject's bytes begin.
+    /// Where the key's bytes begin.
     bytes_at: u32,
-    /// How many there are, or [`PRODUCER`].
+    /// How many there are.
     bytes_len: u32,
     /// How many rows, with lost ones.
     rows: u32,
@@ -99,7 +87,7 @@ impl Table {
     }
 
     /// An empty table for rows from this offset on, behind this one, that knows the versions of its
-    /// hot subjects: they come again at once, and would have to be looked for in files.
+    /// hot keys: they come again at once, and would have to be looked for in files.
     pub(crate) fn successor(&self, from: Offset) -> Self {
         let mut next = Self::new(from);
         for entry in self
@@ -137,19 +125,19 @@ impl Table {
         self.from
     }
 
-    /// The entry of a subject, if it has one.
+    /// The entry of a key, if it has one.
     #[inline]
-    pub(crate) fn find(&self, hash: KeyHash, subject: Subject<'_>) -> Option<EntryId> {
-        let is_subject = |&number: &u32| {
+    pub(crate) fn find(&self, hash: KeyHash, key: &[u8]) -> Option<EntryId> {
+        let is_key = |&number: &u32| {
             let entry = &self.entries[number as usize];
-            entry.hash == hash && self.is_of(entry, subject)
+            entry.hash == hash && self.bytes_of(entry) == key
         };
         self.numbers
-            .find(hash.0, is_subject)
+            .find(hash.0, is_key)
             .map(|&number| EntryId(number))
     }
 
-    /// The entries of all subjects with a hash.
+    /// The entries of all keys with a hash.
     pub(crate) fn find_all(&self, hash: KeyHash) -> impl Iterator<Item = EntryId> {
         let of_hash = move |number: &u32| self.entries[*number as usize].hash == hash;
         self.numbers
@@ -159,29 +147,13 @@ impl Table {
             .map(EntryId)
     }
 
-    /// Adds a subject that has no entry, with the version it had before any row of this table.
-    pub(crate) fn insert(
-        &mut self,
-        hash: KeyHash,
-        subject: Subject<'_>,
-        version: Version,
-    ) -> EntryId {
-        debug_assert!(
-            self.find(hash, subject).is_none(),
-            "a subject has one entry"
-        );
+    /// Adds a key that has no entry, with the version it had before any row of this table.
+    pub(crate) fn insert(&mut self, hash: KeyHash, key: &[u8], version: Version) -> EntryId {
+        debug_assert!(self.find(hash, key).is_none(), "a key has one entry");
         let number = u32::try_from(self.entries.len()).expect(NO_ROOM);
         let bytes_at = u32::try_from(self.bytes.len()).expect(NO_ROOM);
-        let bytes_len = match subject {
-            Subject::Key(key) => {
-                self.bytes.extend_from_slice(key);
-                u32::try_from(key.len()).expect(NO_ROOM)
-            }
-            Subject::Producer { id, epoch } => {
-                self.bytes.extend_from_slice(&producer_bytes(id, epoch));
-                PRODUCER
-            }
-        };
+        let bytes_len = u32::try_from(key.len()).expect(NO_ROOM);
+        self.bytes.extend_from_slice(key);
         self.entries.push(Entry {
             hash,
             base: version,
@@ -197,13 +169,13 @@ impl Table {
         EntryId(number)
     }
 
-    /// A subject's latest version.
+    /// A key's latest version.
     #[inline]
     pub(crate) fn version(&self, id: EntryId) -> Version {
         self.entry(id).version()
     }
 
-    /// Adds a subject's next row; offsets grow from call to call. Returns the row's version.
+    /// Adds a key's next row; offsets grow from call to call. Returns the row's version.
     #[inline]
     pub(crate) fn push(&mut self, id: EntryId, offset: Offset) -> Version {
         let relative = self.relative(offset);
@@ -213,11 +185,11 @@ impl Table {
     }
 
     /// Adds a row whose version is known, from a record that is read again. Versions that are left
-    /// out are those of records that are lost. A version that the subject is already at, or past,
+    /// out are those of records that are lost. A version that the key is already at, or past,
     /// changes nothing.
     ///
-    /// What is left out before the first row of a subject is not taken for lost: those records are
-    /// older than the table, or unknown to whoever said at which version the subject was.
+    /// What is left out before the first row of a key is not taken for lost: those records are
+    /// older than the table, or unknown to whoever said at which version the key was.
     pub(crate) fn push_at(&mut self, id: EntryId, offset: Offset, version: Version) {
         let latest = self.version(id);
         if version <= latest {
@@ -256,7 +228,7 @@ impl Table {
         (relative != LOST).then(|| self.from.plus(u64::from(relative)))
     }
 
-    /// The versions that this table knows of a subject: those behind the first of the two, up to
+    /// The versions that this table knows of a key: those behind the first of the two, up to
     /// the second.
     pub(crate) fn versions(&self, id: EntryId) -> (Version, Version) {
         (self.entry(id).base, self.version(id))
@@ -276,8 +248,8 @@ impl Table {
         self.rows
     }
 
-    /// How many subjects there are, with rows or without.
-    pub(crate) fn len_subjects(&self) -> usize {
+    /// How many keys there are, with rows or without.
+    pub(crate) fn len_keys(&self) -> usize {
         self.entries.len()
     }
 
@@ -289,7 +261,7 @@ impl Table {
             && self.entries.len() <= u32::MAX as usize - ENTRIES_AHEAD
     }
 
-    /// All rows as a run has them: by hash, then version, then offset. One subject's rows at a time
+    /// All rows as a run has them: by hash, then version, then offset. One key's rows at a time
     /// are taken out of the table, which has them in a sixth of the memory.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         let mut order: Vec<u32> = (0..).take(self.entries.len()).collect();
@@ -341,26 +313,11 @@ impl Table {
     }
 
     fn bytes_of(&self, entry: &Entry) -> &[u8] {
-        let len = if entry.bytes_len == PRODUCER {
-            producer_bytes(ProducerId(0), 0).len()
-        } else {
-            entry.bytes_len as usize
-        };
-        &self.bytes[entry.bytes_at as usize..][..len]
+        &self.bytes[entry.bytes_at as usize..][..entry.bytes_len as usize]
     }
 
     fn entry(&self, id: EntryId) -> &Entry {
         &self.entries[id.0 as usize]
-    }
-
-    fn is_of(&self, entry: &Entry, subject: Subject<'_>) -> bool {
-        let bytes = &self.bytes[entry.bytes_at as usize..];
-        match subject {
-            Subject::Key(key) => entry.bytes_len as usize == key.len() && bytes.starts_with(key),
-            Subject::Producer { id, epoch } => {
-                entry.bytes_len == PRODUCER && bytes.starts_with(&producer_bytes(id, epoch))
-            }
-        }
     }
 
     fn relative(&self, offset: Offset) -> u32 {
@@ -392,7 +349,7 @@ impl Table {
         self.more_capacity += more.capacity() - before;
     }
 
-    /// The offset of the last row of a subject that has one. It is never a lost one: a row always
+    /// The offset of the last row of a key that has one. It is never a lost one: a row always
     /// follows those.
     fn last(&self, id: EntryId) -> u32 {
         let entry = self.entry(id);
@@ -403,7 +360,7 @@ impl Table {
             .unwrap_or(entry.first)
     }
 
-    /// Forgets a subject's rows, if there are any, and lets the next have the version behind
+    /// Forgets a key's rows, if there are any, and lets the next have the version behind
     /// `version`: more versions are missing than there are offsets for their records, so that the
     /// rows before are of another history.
     fn restart(&mut self, id: EntryId, version: Version) {

@@ -50,6 +50,10 @@ fn rename_checkpoint(disk: &SimDisk, path: &str, directory: Option<Identity>) {
     let content = disk.content(path).expect("it is there");
     let mut checkpoint = Checkpoint::decode(&content).expect("it is whole");
     checkpoint.directory = directory;
+    if directory.is_none() {
+        // Nor did deltas follow then.
+        checkpoint.delta_files = 0;
+    }
     replace(disk, path, &checkpoint.encode());
 }
 

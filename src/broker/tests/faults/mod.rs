@@ -1,12 +1,13 @@
 //! A broker whose disk, clock or memory fails it.
 //!
-//! `sync.rs`: syncs and writes that fail; `full.rs`: no room on the disk; `lost.rs`: files that are
+//! `sync.rs`: syncs and writes that fail; `full.rs` and `deltas.rs`: no room on the disk; `lost.rs`: files that are
 //! gone, cut, renamed or damaged; `journal.rs`: the same of the journal's; `directory.rs`:
 //! directories that are not to be used; `identity.rs`: those that have lost what says which they
 //! are; `waiting.rs`: what is not durable yet, and what there is no memory for; `clock.rs`: a clock
 //! that jumps.
 
 mod clock;
+mod deltas;
 mod directory;
 mod full;
 mod identity;
@@ -20,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::world::{append_of, encode_record, env, now, options, read_all};
+use super::world::{append_of, encode_record, env, now, read_all};
 use crate::{
     broker::{Appended, Broker, Error, OpenError, Options, Pending, Read, Step},
     env::{
@@ -32,6 +33,14 @@ use crate::{
 
 /// The bytes of every value.
 const VALUE_BYTES: usize = 1_000;
+
+/// Each checkpoint is written as a whole, so that it is known what fails.
+fn options() -> Options {
+    Options {
+        delta_bytes: 0,
+        ..super::world::options()
+    }
+}
 
 /// A world for one start; starts of one disk need different seeds.
 fn world(disk: &SimDisk, start: u64) -> Env {

@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use super::{append, ask, create, fill, ids, now, opened};
+use super::{append, ask, create, fill, ids, now, open_with, opened};
 use crate::{
     broker::{Broker, Error},
     env::sim::{CrashMode, Fault, OpKind, SimDisk},
@@ -13,7 +13,10 @@ use crate::{
 /// A broker with five records, and one more in a log that was trimmed, all of them acknowledged;
 /// nothing in segments.
 fn with_five_records(disk: &SimDisk) -> Broker {
-    let broker = opened(disk, 1);
+    five_records_on(opened(disk, 1))
+}
+
+fn five_records_on(broker: Broker) -> Broker {
     create(&broker, "t", 1);
     fill(&broker, 0, 5);
     broker
@@ -234,6 +237,41 @@ fn a_sync_or_write_behind_the_journal_that_fails_is_final_and_loses_nothing() {
 }
 
 #[test]
+fn a_sync_or_write_of_a_delta_that_fails_is_final_and_loses_nothing() {
+    let failures = [
+        ("a delta", Fault::on(OpKind::SyncData).in_path(".delta")),
+        (
+            "a delta: ENOSPC",
+            Fault::on(OpKind::SyncData)
+                .in_path(".delta")
+                .error(ErrorKind::StorageFull),
+        ),
+        (
+            "its copy",
+            Fault::on(OpKind::SyncData).in_path("checkpoint.1.copy"),
+        ),
+        (
+            "a delta, written",
+            Fault::on(OpKind::Write).in_path(".delta").short(),
+        ),
+    ];
+    for (context, fault) in failures {
+        let disk = SimDisk::new(7);
+        let deltas = open_with(&disk, 1, crate::broker::tests::world::options());
+        let broker = five_records_on(deltas.expect("it can be opened"));
+        let waiting = ask(&broker, 0, 5).expect("it is queued");
+        disk.inject(fault);
+        let failed = broker.checkpoint_now();
+        assert_eq!(failed, Err(Error::OutcomeUnknown), "{context}");
+        let waited = now(waiting).expect("an answer");
+        assert_eq!(waited, Err(Error::OutcomeUnknown), "{context}");
+        assert_failed(&broker, &disk, context);
+        drop(broker);
+        assert_recovers(&disk, 5, 0, context);
+    }
+}
+
+#[test]
 fn an_index_that_cannot_be_written_or_read_changes_nothing() {
     for kind in [
         OpKind::Create,
@@ -281,7 +319,7 @@ fn a_start_whose_syncs_fail_ends_and_the_next_one_recovers() {
     ] {
         let failing = disk.fork();
         failing.inject(fault);
-        let error = super::open_with(&failing, 2, super::options()).err();
+        let error = open_with(&failing, 2, super::options()).err();
         let error = error
             .unwrap_or_else(|| panic!("{context}: a start that cannot sync does not serve"))
             .to_string();

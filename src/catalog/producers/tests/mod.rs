@@ -3,10 +3,18 @@
 mod cases;
 mod limits;
 mod model;
+mod remembered;
 mod room;
 
 use super::{Known, Producers};
 use crate::types::{PartitionId, ProducerId, TopicId};
+
+impl Producers {
+    /// All that is known, in the order of the ids.
+    pub(crate) fn snapshot(&self) -> Vec<Known> {
+        self.snapshot_behind(ProducerId(0), usize::MAX)
+    }
+}
 
 const TOPIC: TopicId = TopicId(7);
 const P0: PartitionId = PartitionId(0);

@@ -180,6 +180,9 @@ impl Model {
     }
 }
 
+/// How many batches are remembered: more than there are.
+const REMEMBERED: usize = 1_000;
+
 /// Where there is no room for all, others are forgotten, or it is refused.
 const LITTLE_ROOM: Room = Room {
     producers: 4,
@@ -326,8 +329,8 @@ impl World {
             .map_or(1, |known| known.epoch)
             .saturating_sub(older);
         let mut next: BTreeMap<(TopicId, PartitionId), u64> = BTreeMap::new();
-        for (topic, partition, next_sequence) in known.map(|known| known.next).unwrap_or_default() {
-            next.insert((topic, partition), next_sequence);
+        for sequence in known.map(|known| known.sequences).unwrap_or_default() {
+            next.insert((sequence.topic, sequence.partition), sequence.next);
         }
         let mut asked = Vec::new();
         for &(topic, partition, off) in batches {
@@ -385,7 +388,7 @@ impl World {
             self.journal.truncate(self.durable);
         }
         let (in_checkpoint, snapshot) = self.checkpoint.clone();
-        let mut recovered = Producers::restore(snapshot, self.room);
+        let mut recovered = Producers::restore(snapshot, self.room, REMEMBERED);
         // What is forgotten by now would need room once more.
         let again = if self.room == LITTLE_ROOM { 0 } else { again };
         self.used.clear();

@@ -35,6 +35,8 @@ pub(super) enum Play {
     Answer,
     /// Store it, and break the connection instead of answering.
     StoreAndCut,
+    /// The same, and nobody remembers where it is stored.
+    StoreForgetWhereAndCut,
     /// Break the connection at once.
     Cut,
     Refuse(Status),
@@ -55,6 +57,8 @@ struct State {
     script: VecDeque<Play>,
     producers_opened: u64,
     known: Vec<u64>,
+    /// What is stored is answered as a duplicate without ranges.
+    forgets_where: bool,
     /// By producer and partition: what was answered to each batch.
     answered: BTreeMap<(u64, u32), Vec<AppendedRange>>,
     logs: BTreeMap<u32, Vec<Record>>,
@@ -140,25 +144,22 @@ impl State {
             stored.iter().all(Option::is_some) || stored.iter().all(Option::is_none),
             "a request changed"
         );
-        let ranges = batches
-            .iter()
-            .zip(stored)
-            .map(|(batch, stored)| match stored {
+        let mut answers = Vec::new();
+        for (batch, stored) in batches.iter().zip(stored) {
+            let duplicate = self.forgets_where && stored.is_some();
+            let mut range = match stored {
                 Some(range) => range,
                 None => self.store(producer, batch),
+            };
+            if !request.return_versions {
+                range.versions.clear();
+            }
+            answers.push(AppendedBatch {
+                ranges: if duplicate { vec![] } else { vec![range] },
+                duplicate,
             });
-        let mut ranges: Vec<_> = ranges.collect();
-        if !request.return_versions {
-            ranges.iter_mut().for_each(|range| range.versions.clear());
         }
-        Ok(AppendResponse {
-            batches: ranges
-                .into_iter()
-                .map(|range| AppendedBatch {
-                    ranges: vec![range],
-                })
-                .collect(),
-        })
+        Ok(AppendResponse { batches: answers })
     }
 
     fn stored(
@@ -248,6 +249,10 @@ impl Log for FakeBroker {
                 let answer = match play {
                     Play::Answer => append(),
                     Play::StoreAndCut => append().and(Err(cut())),
+                    Play::StoreForgetWhereAndCut => {
+                        broker.state.lock().unwrap().forgets_where = true;
+                        append().and(Err(cut()))
+                    }
                     Play::Cut => Err(cut()),
                     Play::Refuse(status) => Err(status),
                     Play::Forget => {

@@ -74,7 +74,7 @@ proptest! {
             assert_eq!(logs, expected(100));
             for (at, sent) in sent.into_iter().enumerate() {
                 let SentRecord { partition, offset, version } = sent.await.unwrap();
-                let offset = usize::try_from(offset.0).unwrap();
+                let offset = usize::try_from(offset.unwrap().0).unwrap();
                 assert_eq!(logs[&partition.0][offset], at.to_string(), "the answer is about another record");
                 assert!(version.is_some_and(|version| version >= Version(1)));
             }
@@ -82,6 +82,28 @@ proptest! {
             assert_eq!(broker.producers_opened(), 1);
         });
     }
+}
+
+#[tokio::test]
+async fn a_record_that_is_stored_nobody_remembers_where_is_delivered_without_its_offset() {
+    let (broker, client) = FakeBroker::start([Play::StoreForgetWhereAndCut]);
+    let producer = client
+        .producer("t")
+        .partition(PartitionId(2))
+        .open()
+        .await
+        .unwrap();
+    let sent = producer.send(Record::new().value("a")).await.unwrap().await;
+    let expected = SentRecord {
+        partition: PartitionId(2),
+        offset: None,
+        version: None,
+    };
+    assert_eq!(sent.unwrap(), expected);
+    let next = producer.send(Record::new().value("b")).await.unwrap().await;
+    assert_eq!(next.unwrap().offset, Some(Offset(1)));
+    producer.finish().await.unwrap();
+    assert_eq!(broker.values()[&2], ["a", "b"]);
 }
 
 #[tokio::test]
@@ -216,7 +238,7 @@ async fn a_record_that_would_be_refused_is_refused_at_once_and_the_producer_goes
         .send(Record::new().key("k").value("v"))
         .await
         .unwrap();
-    assert_eq!(good.await.unwrap().offset, Offset(0));
+    assert_eq!(good.await.unwrap().offset, Some(Offset(0)));
     producer.finish().await.unwrap();
     assert_eq!(broker.values().values().flatten().count(), 1);
 }

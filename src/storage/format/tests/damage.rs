@@ -8,6 +8,7 @@ use crate::catalog::Change;
 use crate::storage::format::{
     checkpoint::Checkpoint,
     crc32,
+    delta::{self, Delta},
     entry::{self, FileHeader},
     frame::{Frame, Header, MAX_FRAME_BYTES},
     identity::{Identity, Unreadable},
@@ -32,6 +33,17 @@ fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
         ),
         ("checkpoint", golden::checkpoint().encode(), |bytes| {
             Checkpoint::decode(bytes).is_some()
+        }),
+        (
+            "checkpoint with deltas",
+            golden::checkpoint_with_deltas().encode(),
+            |bytes| Checkpoint::decode(bytes).is_some(),
+        ),
+        ("head of deltas", golden::delta_head().encode(), |bytes| {
+            delta::Head::decode(bytes).is_some()
+        }),
+        ("delta", golden::delta().encode(7, 0), |mut bytes| {
+            Delta::take(&mut bytes, 7, 0).is_some()
         }),
         ("topic file", golden::topic_file().encode(), |bytes| {
             TopicFile::decode(bytes).is_some()

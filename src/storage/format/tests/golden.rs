@@ -27,6 +27,7 @@ use crate::{
             VERSION,
             checkpoint::Checkpoint,
             crc32,
+            delta::{self, Delta},
             entry::{self, FileHeader, Item},
             filter,
             frame::Frame,
@@ -145,6 +146,15 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("checkpoint", golden::checkpoint().encode()),
         ("checkpoint-later", golden::later_checkpoint().encode()),
         ("checkpoint-nameless", nameless_encoded()),
+        (
+            "checkpoint-with-deltas",
+            golden::checkpoint_with_deltas().encode(),
+        ),
+        ("delta-head", golden::delta_head().encode()),
+        (
+            "delta",
+            golden::delta().encode(golden::delta_head().number, 3),
+        ),
         ("topic", golden::topic_file().encode()),
         ("identity", golden::identity().encode()),
     ];
@@ -317,6 +327,26 @@ fn a_checkpoint_without_a_directory_is_read() {
     };
     let stored = check("checkpoint-nameless", &nameless_encoded());
     assert_eq!(Checkpoint::decode(&stored), Some(nameless));
+}
+
+/// Since deltas follow them, checkpoints name these, and say where batches are.
+#[test]
+fn a_checkpoint_that_deltas_follow_is_what_it_was() {
+    let checkpoint = golden::checkpoint_with_deltas();
+    let stored = check("checkpoint-with-deltas", &checkpoint.encode());
+    assert_eq!(Checkpoint::decode(&stored), Some(checkpoint));
+}
+
+#[test]
+fn a_delta_is_what_it_was() {
+    let head = golden::delta_head();
+    let stored = check("delta-head", &head.encode());
+    assert_eq!(delta::Head::decode(&stored), Some(head));
+    let stored = check("delta", &golden::delta().encode(head.number, 3));
+    let taken = |number, index| Delta::take(&mut &stored[..], number, index);
+    assert_eq!(taken(head.number, 3), Some(golden::delta()));
+    assert_eq!(taken(head.number, 2), None, "at another place");
+    assert_eq!(taken(head.number + 1, 3), None, "of another file");
 }
 
 #[test]

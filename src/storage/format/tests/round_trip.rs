@@ -7,6 +7,7 @@ use super::samples::*;
 use crate::catalog::Change;
 use crate::storage::format::{
     checkpoint::Checkpoint,
+    delta::Delta,
     entry::{self, BLOCK_BYTES, FileHeader, Item},
     frame::Frame,
     identity::Identity,
@@ -60,6 +61,15 @@ proptest! {
     #[test]
     fn a_checkpoint_comes_back(checkpoint in any_checkpoint()) {
         prop_assert_eq!(Checkpoint::decode(&checkpoint.encode()), Some(checkpoint));
+    }
+
+    #[test]
+    fn deltas_come_back_one_behind_the_other(one in any_delta(), other in any_delta()) {
+        let bytes = [one.encode(7, 0), other.encode(7, 1)].concat();
+        let mut rest = &bytes[..];
+        prop_assert_eq!(Delta::take(&mut rest, 7, 0), Some(one));
+        prop_assert_eq!(Delta::take(&mut rest, 7, 1), Some(other));
+        prop_assert!(rest.is_empty());
     }
 
     #[test]

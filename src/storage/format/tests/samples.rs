@@ -9,6 +9,7 @@ use crate::{
     proto::Record,
     storage::format::{
         checkpoint::{Active, Checkpoint, Clock, JournalFiles, Partition, Producer, Topic},
+        delta::{ChangedProducer, ChangedProducers, ChangedTopic, Delta, Description},
         entry::{Encoded, FileHeader, Item, Link},
         frame::{self, Batch, Frame},
         identity::Identity,
@@ -18,8 +19,8 @@ use crate::{
         topic_file::TopicFile,
     },
     types::{
-        Durability, Keys, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings,
-        Version,
+        Durability, Keys, Offset, PartitionId, ProducerId, Sequence, StoredBatch, TopicId,
+        TopicName, TopicSettings, Version, limits,
     },
 };
 
@@ -280,9 +281,80 @@ prop_compose! {
         epoch in any::<u32>(),
         idle_ms in any::<u64>(),
         name in "\\PC{0,30}",
-        next in vec((id(), any::<u32>().prop_map(PartitionId), any::<u64>()), 0..4),
+        sequences in vec(any_sequence(), 0..4),
     ) -> Producer {
-        Producer { id: ProducerId(id), epoch, idle_ms, name, next }
+        Producer { id: ProducerId(id), epoch, idle_ms, name, sequences }
+    }
+}
+
+prop_compose! {
+    fn any_sequence()(
+        topic in id(),
+        partition in any::<u32>(),
+        next in any::<u64>(),
+        stored in vec((offset(), any::<u32>(), any::<i64>()), 0..4),
+    ) -> Sequence {
+        let stored = stored.into_iter();
+        let stored = stored.map(|(base, count, append_time_ms)| StoredBatch { base, count, append_time_ms });
+        Sequence { topic, partition: PartitionId(partition), next, stored: stored.collect() }
+    }
+}
+
+prop_compose! {
+    fn any_changed_topic()(
+        id in id(),
+        description in option::of((any::<u64>(), name(), settings(), 0..=limits::MAX_PARTITIONS_PER_TOPIC)),
+        partitions in vec((any::<u32>().prop_map(PartitionId), any_partition()), 0..4),
+    ) -> ChangedTopic {
+        let description = description
+            .map(|(seed, name, settings, partitions)| Description { seed, name, settings, partitions });
+        ChangedTopic { id, description, partitions }
+    }
+}
+
+prop_compose! {
+    fn any_changed_producers()(
+        passed_ms in any::<u64>(),
+        gone in vec(any::<u64>().prop_map(ProducerId), 0..4),
+        changed in vec(
+            (any::<u64>(), any::<u64>(), option::of((any::<u32>(), "\\PC{0,30}")), vec(any_sequence(), 0..4)),
+            0..4,
+        ),
+    ) -> ChangedProducers {
+        let changed = changed.into_iter().map(|(id, idle_ms, anew, sequences)| ChangedProducer {
+            id: ProducerId(id),
+            idle_ms,
+            anew,
+            sequences,
+        });
+        ChangedProducers { passed_ms, gone, changed: changed.collect() }
+    }
+}
+
+prop_compose! {
+    pub(super) fn any_delta()(
+        ends in any::<(u64, u64)>(),
+        clock in any::<(i64, [u8; 16], u64)>(),
+        files in any::<(u64, u32, u32)>(),
+        topics_gone in vec(id(), 0..4),
+        topics in vec(any_changed_topic(), 0..4),
+        producers in any_changed_producers(),
+        erasures_gone in vec(any::<u64>(), 0..4),
+        erasures in vec((id(), any::<bool>(), any_erasure()), 0..4),
+    ) -> Delta {
+        let erasures = erasures.into_iter();
+        let erasures = erasures.map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
+        Delta {
+            applied: ends.0,
+            journal_file: ends.1,
+            clock: Clock { now_ms: clock.0, boot: clock.1, since_boot_ms: clock.2 },
+            journal: JournalFiles { newest: files.0, made: files.1, noted: files.2 },
+            topics_gone,
+            topics,
+            producers,
+            erasures_gone,
+            erasures: erasures.collect(),
+        }
     }
 }
 
@@ -296,13 +368,22 @@ prop_compose! {
         clock in any::<Option<(i64, [u8; 16], u64)>>(),
         files in any::<(u64, u32, u32)>(),
         directory in 1..u64::MAX,
+        delta_files in option::of(1..u64::MAX),
     ) -> Checkpoint {
         let erasures = erasures.into_iter().map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
         let clock = clock.map(|(now_ms, boot, since_boot_ms)| Clock { now_ms, boot, since_boot_ms });
         let files = JournalFiles { newest: files.0, made: files.1, noted: files.2 };
         let journal = clock.map(|_| files).unwrap_or_default();
         let directory = clock.map(|_| Identity { id: directory });
-        Checkpoint { applied, journal_file, topics, producers, erasures: erasures.collect(), clock, journal, directory }
+        // What is stored behind the time is stored with it.
+        let delta_files = clock.and(delta_files).unwrap_or_default();
+        let mut producers = producers;
+        if delta_files == 0 {
+            let sequences = producers.iter_mut().flat_map(|producer| &mut producer.sequences);
+            sequences.for_each(|sequence| sequence.stored.clear());
+        }
+        let erasures = erasures.collect();
+        Checkpoint { applied, journal_file, topics, producers, erasures, clock, journal, directory, delta_files }
     }
 }
 

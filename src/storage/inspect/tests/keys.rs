@@ -85,7 +85,7 @@ impl Directory {
             .and_then(|bytes| Content::decode(&bytes))
             .unwrap();
         change(&mut content);
-        checkpoint_file::store(&*self.env.files, &path, &content).expect("room");
+        checkpoint_file::tests::store(&*self.env.files, &path, &content).expect("room");
     }
 
     fn use_retired(&self, number: u64) {
@@ -313,7 +313,7 @@ fn producers_are_counted_of_checkpoint_and_journal() {
         epoch: 1,
         idle_ms: 0,
         name: String::new(),
-        next: Vec::new(),
+        sequences: Vec::new(),
     };
     dir.change_checkpoint(|content| content.producers = vec![known(1), known(2)]);
     let open = |id, epoch| Change::OpenProducer {

@@ -1,66 +1,45 @@
-//! The table against a map, with hashes that few or all subjects share.
+//! The table against a map, with hashes that few or all keys share.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    storage::keys::table::{Subject, Table},
-    types::ProducerId,
-};
+use crate::storage::keys::table::Table;
 
 const FROM: u64 = 1_000_000_000_000;
 
-/// Subjects whose bytes are each other's beginnings, or the same but for their kind.
-const SUBJECTS: [Subject<'static>; 8] = [
-    Subject::Key(b"a"),
-    Subject::Key(b"ab"),
-    Subject::Key(b"abc"),
-    Subject::Key(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]),
-    Subject::Key(&[1, 0, 0, 0, 0, 0, 0, 0]),
-    Subject::Producer {
-        id: ProducerId(1),
-        epoch: 2,
-    },
-    Subject::Producer {
-        id: ProducerId(1),
-        epoch: 3,
-    },
-    Subject::Producer {
-        id: ProducerId(2),
-        epoch: 2,
-    },
+/// Keys some of which are the beginnings of others.
+const KEYS: [&[u8]; 6] = [
+    b"a",
+    b"ab",
+    b"abc",
+    b"b",
+    &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0],
+    &[1, 0, 0, 0, 0, 0, 0, 0],
 ];
-
-fn hash_of(hasher: &KeyHasher, subject: Subject<'_>) -> KeyHash {
-    match subject {
-        Subject::Key(key) => hasher.key(key),
-        Subject::Producer { id, epoch } => hasher.producer(id, epoch),
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The next record of a subject.
-    Push { subject: usize },
+    /// The next record of a key.
+    Push { key: usize },
     /// A record is read again: of the latest version plus this.
-    PushAt { subject: usize, ahead: i64 },
+    PushAt { key: usize, ahead: i64 },
     /// So many records without a key.
     Skip(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let subject = 0..SUBJECTS.len();
+    let key = 0..KEYS.len();
     prop_oneof![
-        4 => subject.clone().prop_map(|subject| Step::Push { subject }),
-        2 => (subject, prop_oneof![Just(1), -3i64..20, Just(1i64 << 50)])
-            .prop_map(|(subject, ahead)| Step::PushAt { subject, ahead }),
+        4 => key.clone().prop_map(|key| Step::Push { key }),
+        2 => (key, prop_oneof![Just(1), -3i64..20, Just(1i64 << 50)])
+            .prop_map(|(key, ahead)| Step::PushAt { key, ahead }),
         1 => (0u64..50).prop_map(Step::Skip),
     ]
 }
 
-/// What the table should know of a subject.
+/// What the table should know of a key.
 #[derive(Clone, Debug)]
 struct Known {
     base: u64,
@@ -95,25 +74,25 @@ impl Known {
 
 fn check(hasher: &KeyHasher, table: &Table, model: &BTreeMap<usize, Known>) {
     let mut rows = Vec::new();
-    for (number, subject) in SUBJECTS.into_iter().enumerate() {
-        let hash = hash_of(hasher, subject);
+    for (number, key) in KEYS.into_iter().enumerate() {
+        let hash = hasher.key(key);
         let Some(known) = model.get(&number) else {
-            assert_eq!(table.find(hash, subject), None, "{subject:?}");
+            assert_eq!(table.find(hash, key), None, "{key:?}");
             continue;
         };
-        let id = table.find(hash, subject).expect("it was inserted");
+        let id = table.find(hash, key).expect("it was inserted");
         assert_eq!(
             table.versions(id),
             (Version(known.base), Version(known.latest())),
-            "{subject:?}"
+            "{key:?}"
         );
-        assert_eq!(table.version(id), Version(known.latest()), "{subject:?}");
+        assert_eq!(table.version(id), Version(known.latest()), "{key:?}");
         for version in known.base.saturating_sub(2)..known.latest() + 3 {
             let expected = known.rows.get(&version).copied().map(Offset);
             assert_eq!(
                 table.offset_of(id, Version(version)),
                 expected,
-                "{subject:?}, version {version}"
+                "{key:?}, version {version}"
             );
         }
         assert_eq!(table.offset_of(id, Version(u64::MAX)), None);
@@ -126,7 +105,7 @@ fn check(hasher: &KeyHasher, table: &Table, model: &BTreeMap<usize, Known>) {
     rows.sort_unstable();
     assert_eq!(Vec::from_iter(table.rows()), rows);
     assert_eq!(table.len_rows(), rows.len());
-    assert_eq!(table.len_subjects(), model.len());
+    assert_eq!(table.len_keys(), model.len());
 }
 
 proptest! {
@@ -140,14 +119,14 @@ proptest! {
         let (mut table, mut model) = (Table::new(Offset(FROM)), BTreeMap::new());
         let mut offset = FROM;
         for step in steps {
-            let (Step::Push { subject: number } | Step::PushAt { subject: number, .. }) = step else {
+            let (Step::Push { key: number } | Step::PushAt { key: number, .. }) = step else {
                 if let Step::Skip(count) = step {
                     offset += count;
                 }
                 continue;
             };
-            let (subject, hash) = (SUBJECTS[number], hash_of(&hasher, SUBJECTS[number]));
-            let id = table.find(hash, subject).unwrap_or_else(|| table.insert(hash, subject, Version(first)));
+            let (key, hash) = (KEYS[number], hasher.key(KEYS[number]));
+            let id = table.find(hash, key).unwrap_or_else(|| table.insert(hash, key, Version(first)));
             let known = model.entry(number).or_insert(Known { base: first, rows: BTreeMap::new() });
             if let Step::PushAt { ahead, .. } = step {
                 let version = known.latest().saturating_add_signed(ahead);
@@ -165,10 +144,10 @@ proptest! {
 }
 
 #[test]
-fn a_subject_without_rows_has_the_version_it_was_inserted_with() {
+fn a_key_without_rows_has_the_version_it_was_inserted_with() {
     let hasher = KeyHasher::new(TOPIC, 5);
     let mut table = Table::new(Offset(10));
-    let id = table.insert(hasher.key(b"a"), Subject::Key(b"a"), Version(7));
+    let id = table.insert(hasher.key(b"a"), b"a", Version(7));
     assert_eq!(
         (table.version(id), table.versions(id)),
         (Version(7), (Version(7), Version(7)))
@@ -178,7 +157,7 @@ fn a_subject_without_rows_has_the_version_it_was_inserted_with() {
         (
             Vec::from_iter(table.rows()),
             table.len_rows(),
-            table.len_subjects()
+            table.len_keys()
         ),
         (vec![], 0, 1)
     );
@@ -194,17 +173,15 @@ fn many_keys_with_many_rows_are_found_and_their_memory_is_counted() {
     let empty = table.bytes();
     for offset in 0..100_000u64 {
         let key = (offset % 20_000).to_be_bytes();
-        let (hash, subject) = (hasher.key(&key), Subject::Key(&key));
+        let hash = hasher.key(&key);
         let id = table
-            .find(hash, subject)
-            .unwrap_or_else(|| table.insert(hash, subject, Version::NONE));
+            .find(hash, &key)
+            .unwrap_or_else(|| table.insert(hash, &key, Version::NONE));
         assert_eq!(table.push(id, Offset(offset)), Version(1 + offset / 20_000));
     }
     for offset in 0..100_000u64 {
         let key = (offset % 20_000).to_be_bytes();
-        let id = table
-            .find(hasher.key(&key), Subject::Key(&key))
-            .expect("it was inserted");
+        let id = table.find(hasher.key(&key), &key).expect("it was inserted");
         assert_eq!(
             table.offset_of(id, Version(1 + offset / 20_000)),
             Some(Offset(offset))
@@ -232,28 +209,20 @@ fn a_table_has_room_for_offsets_of_32_bits() {
 fn the_last_offset_that_there_is_room_for_is_not_taken_for_lost() {
     let hasher = KeyHasher::new(TOPIC, 5);
     let mut table = Table::new(Offset(100));
-    let id = table.insert(hasher.key(b"a"), Subject::Key(b"a"), Version::NONE);
+    let id = table.insert(hasher.key(b"a"), b"a", Version::NONE);
     let last = Offset(99 + u64::from(u32::MAX));
     table.push(id, last);
     assert_eq!(table.offset_of(id, Version(1)), Some(last));
 }
 
 #[test]
-fn a_successor_knows_the_versions_of_hot_subjects_and_of_no_others() {
+fn a_successor_knows_the_versions_of_hot_keys_and_of_no_others() {
     let mut table = Table::new(Offset(0));
-    let producer = Subject::Producer {
-        id: ProducerId(7),
-        epoch: 2,
-    };
-    let subjects = [
-        (Subject::Key(b"hot"), 20),
-        (Subject::Key(b"cold"), 2),
-        (producer, 9),
-    ];
+    let keys: [(&[u8], u64); 3] = [(b"hot", 20), (b"cold", 2), (b"warm", 9)];
     let hash = KeyHash(1);
     let mut offset = 0;
-    for (subject, rows) in subjects {
-        let entry = table.insert(hash, subject, Version(100));
+    for (key, rows) in keys {
+        let entry = table.insert(hash, key, Version(100));
         for _ in 0..rows {
             table.push(entry, Offset(offset));
             offset += 1;
@@ -264,9 +233,9 @@ fn a_successor_knows_the_versions_of_hot_subjects_and_of_no_others() {
         (next.from(), next.len_rows(), Vec::from_iter(next.rows())),
         (Offset(offset), 0, vec![])
     );
-    assert_eq!(next.find(hash, Subject::Key(b"cold")), None);
-    for (subject, rows) in [subjects[0], subjects[2]] {
-        let entry = next.find(hash, subject).expect("it is hot");
+    assert_eq!(next.find(hash, b"cold"), None);
+    for (key, rows) in [keys[0], keys[2]] {
+        let entry = next.find(hash, key).expect("it is hot");
         assert_eq!(next.version(entry), Version(100 + rows));
         assert_eq!(next.push(entry, Offset(offset)), Version(101 + rows));
         assert_eq!(

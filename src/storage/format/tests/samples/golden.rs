@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     proto::Header,
     storage::format::{
+        delta,
         erasure::erase_in,
         filter::{self, BLOCK_BYTES},
         key_run::{self, KeyHash, Row},
@@ -186,6 +187,16 @@ pub(in super::super) fn index_rows() -> [IndexRow; 3] {
     ]
 }
 
+/// One of which no batch is remembered.
+fn sequence(partition: u32, next: u64) -> Sequence {
+    Sequence {
+        topic: TOPIC,
+        partition: PartitionId(partition),
+        next,
+        stored: vec![],
+    }
+}
+
 pub(in super::super) fn checkpoint() -> Checkpoint {
     let written = Partition {
         start: Offset(900),
@@ -219,14 +230,14 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
             epoch: 1,
             idle_ms: 0,
             name: String::new(),
-            next: vec![],
+            sequences: vec![],
         },
         Producer {
             id: PRODUCER,
             epoch: 5,
             idle_ms: 86_400_000,
             name: "gate".to_owned(),
-            next: vec![(TOPIC, PartitionId(0), 1), (TOPIC, PartitionId(3), 18)],
+            sequences: vec![sequence(0, 1), sequence(3, 18)],
         },
     ];
     let complete = KnownErasure {
@@ -251,6 +262,7 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         clock: None,
         journal: JournalFiles::default(),
         directory: None,
+        delta_files: 0,
     }
 }
 
@@ -269,6 +281,83 @@ pub(in super::super) fn later_checkpoint() -> Checkpoint {
         },
         directory: Some(identity()),
         ..checkpoint()
+    }
+}
+
+/// With deltas behind it, and batches that are remembered.
+pub(in super::super) fn checkpoint_with_deltas() -> Checkpoint {
+    let mut checkpoint = Checkpoint {
+        delta_files: 7,
+        ..later_checkpoint()
+    };
+    checkpoint.producers[1].sequences[1].stored = stored_batches();
+    checkpoint
+}
+
+fn stored_batches() -> Vec<StoredBatch> {
+    let batch = |base, count| StoredBatch {
+        base: Offset(base),
+        count,
+        append_time_ms: 1_357_034_225_000,
+    };
+    vec![batch(999, 1), batch(1000, 2)]
+}
+
+pub(in super::super) fn delta_head() -> delta::Head {
+    delta::Head {
+        number: 7,
+        directory: Some(identity()),
+    }
+}
+
+pub(in super::super) fn delta() -> Delta {
+    let later = later_checkpoint();
+    let described = ChangedTopic {
+        id: TopicId(3),
+        description: Some(Description {
+            seed: 4,
+            name: TopicName::new("new").expect("a valid name"),
+            settings: settings(),
+            partitions: 2,
+        }),
+        partitions: vec![],
+    };
+    let known = ChangedTopic {
+        id: TOPIC,
+        description: None,
+        partitions: vec![(PartitionId(1), later.topics[0].partitions[1])],
+    };
+    let changed = vec![
+        ChangedProducer {
+            id: PRODUCER,
+            idle_ms: 0,
+            anew: None,
+            sequences: vec![Sequence {
+                stored: stored_batches(),
+                ..sequence(3, 20)
+            }],
+        },
+        ChangedProducer {
+            id: ProducerId(2),
+            idle_ms: 5,
+            anew: Some((6, "gate 2".to_owned())),
+            sequences: vec![],
+        },
+    ];
+    Delta {
+        applied: 42,
+        journal_file: 10,
+        clock: later.clock.expect("it has one"),
+        journal: later.journal,
+        topics_gone: vec![TopicId(2)],
+        topics: vec![known, described],
+        producers: ChangedProducers {
+            passed_ms: 10_000,
+            gone: vec![ProducerId(1)],
+            changed,
+        },
+        erasures_gone: vec![1],
+        erasures: later.erasures,
     }
 }
 

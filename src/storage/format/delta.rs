@@ -1,0 +1,395 @@
+//! Deltas: what has changed since a checkpoint, one behind the other in a file that grows.
+//!
+//! ```text
+//! head of the file
+//!  0  8 bytes "TFRLDELT"
+//!  8  u32  version
+//! 12  u32  checksum of the 16 bytes behind it
+//! 16  u64  number of the file, which the checkpoint names
+//! 24  u64  id of the data directory (0: unknown)
+//!
+//! delta
+//!  0  u32  length of what is behind the checksum
+//!  4  u32  checksum of the file's number, the delta's index in the file from 0 on (u64), the length and the rest
+//!  8  u64  applied, u64 journal file: as in the checkpoint
+//!     44 bytes: time, start of the machine, time since that; 16 bytes of the journal's files: as in the checkpoint
+//!     u64  milliseconds that have passed for producers since the checkpoint or the delta before
+//!     u32  topics that are gone, then of each: u64 id; their sequences are gone, too
+//!     u32  topics that have changed, then of each: u64 id, u32 1 if it is described: u64 seed, string name, settings,
+//!          u32 partitions; u32 partitions that have changed, then of each: u32 number, 48 bytes as in the checkpoint
+//!     u32  producers that are gone, then of each: u64 id
+//!     u32  producers that have changed, then of each: u64 id, u64 idle milliseconds, u32 1 if it begins anew: u32
+//!          epoch, string name, no sequences; u32 sequences that have changed, then of each: as in the checkpoint, and
+//!          the batches that came since
+//!     u32  erasures that are forgotten, then of each: u64 id
+//!     u32  erasures that have changed, then of each: as in the checkpoint
+//! ```
+//!
+//! A file ends behind a whole delta. One that does not was cut off by a crash while its last delta
+//! was written, or is damaged: which of the two says its copy (`storage/checkpoint`).
+
+use std::collections::BTreeMap;
+
+use super::{
+    VERSION,
+    change::{put_settings, take_settings},
+    checkpoint::{
+        Checkpoint, Clock, JournalFiles, PARTITION_BYTES, Partition, Topic, put_clock,
+        put_erasures, put_journal_files, put_partition, put_sequence, put_stored, take_clock,
+        take_erasures, take_journal_files, take_partition, take_sequence, take_stored,
+    },
+    crc32,
+    fields::{Fields, put_count, put_string},
+    identity::Identity,
+};
+use crate::{
+    catalog::KnownErasure,
+    types::{PartitionId, ProducerId, Sequence, TopicId, TopicName, TopicSettings, limits},
+};
+
+const MAGIC: [u8; 8] = *b"TFRLDELT";
+const DELTA_HEAD_BYTES: usize = 8;
+const MIN_TOPIC_BYTES: usize = 16;
+const MIN_PRODUCER_BYTES: usize = 24;
+const MIN_SEQUENCE_BYTES: usize = 24;
+
+/// The head of a file of deltas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The checkpoint that the deltas go on with names it.
+    pub(crate) number: u64,
+    pub(crate) directory: Option<Identity>,
+}
+
+impl Head {
+    /// How many bytes it takes.
+    pub(crate) const BYTES: usize = 32;
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut rest = self.number.to_le_bytes().to_vec();
+        rest.extend_from_slice(&Identity::to_field(self.directory));
+        let version = VERSION.to_le_bytes();
+        let checksum = crc32(&[&rest]).to_le_bytes();
+        [&MAGIC[..], &version, &checksum, &rest].concat()
+    }
+
+    /// The head at the front of a file's bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        let magic: [u8; 8] = fields.array()?;
+        let (version, checksum) = (fields.u32()?, fields.u32()?);
+        let rest: [u8; 16] = fields.array()?;
+        if magic != MAGIC || version != VERSION || crc32(&[&rest]) != checksum {
+            return None;
+        }
+        let mut fields = Fields(&rest);
+        Some(Self {
+            number: fields.u64()?,
+            directory: Identity::of_field(fields.u64()?),
+        })
+    }
+}
+
+/// What has changed since a checkpoint and the deltas before this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delta {
+    /// See [`Checkpoint`](super::checkpoint::Checkpoint).
+    pub(crate) applied: u64,
+    pub(crate) journal_file: u64,
+    pub(crate) clock: Clock,
+    pub(crate) journal: JournalFiles,
+    /// Those that are gone, and with them the sequences of all producers there.
+    pub(crate) topics_gone: Vec<TopicId>,
+    pub(crate) topics: Vec<ChangedTopic>,
+    pub(crate) producers: ChangedProducers,
+    /// By their ids.
+    pub(crate) erasures_gone: Vec<u64>,
+    pub(crate) erasures: Vec<KnownErasure>,
+}
+
+/// A topic that is new, or something of which has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChangedTopic {
+    pub(crate) id: TopicId,
+    /// What it is, if that is new.
+    pub(crate) description: Option<Description>,
+    pub(crate) partitions: Vec<(PartitionId, Partition)>,
+}
+
+/// What a topic is, apart from how far its partitions reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Description {
+    pub(crate) seed: u64,
+    pub(crate) name: TopicName,
+    pub(crate) settings: TopicSettings,
+    /// How many partitions; those that have not changed are as they were, or empty.
+    pub(crate) partitions: u32,
+}
+
+/// What has changed of producers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ChangedProducers {
+    /// How long all of them have been idle on top, where nothing else is said.
+    pub(crate) passed_ms: u64,
+    pub(crate) gone: Vec<ProducerId>,
+    pub(crate) changed: Vec<ChangedProducer>,
+}
+
+/// A producer that is new, or has done something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChangedProducer {
+    pub(crate) id: ProducerId,
+    pub(crate) idle_ms: u64,
+    /// If it begins anew: its epoch and its name. It has no sequences then but those listed.
+    pub(crate) anew: Option<(u32, String)>,
+    /// Those that have changed, with the batches that came since.
+    pub(crate) sequences: Vec<Sequence>,
+}
+
+impl Delta {
+    /// What has changed from one checkpoint to a later one, of which what is said of producers is
+    /// told apart, as are topics that are gone. Both have a time, and their topics and erasures in
+    /// an order of their own.
+    pub(crate) fn between(
+        before: &Checkpoint,
+        now: &Checkpoint,
+        producers: ChangedProducers,
+        mut topics_gone: Vec<TopicId>,
+    ) -> Self {
+        let mut known: BTreeMap<TopicId, &Topic> = BTreeMap::new();
+        for topic in &before.topics {
+            known.insert(topic.id, topic);
+        }
+        let mut topics = Vec::new();
+        for topic in &now.topics {
+            topics.extend(ChangedTopic::between(known.remove(&topic.id), topic));
+        }
+        topics_gone.extend(known.into_keys());
+        topics_gone.sort_unstable();
+        topics_gone.dedup();
+        let mut known: BTreeMap<u64, &KnownErasure> = BTreeMap::new();
+        for erasure in &before.erasures {
+            known.insert(erasure.erasure.id, erasure);
+        }
+        let mut erasures = Vec::new();
+        for erasure in &now.erasures {
+            if known.remove(&erasure.erasure.id) != Some(erasure) {
+                erasures.push(erasure.clone());
+            }
+        }
+        Self {
+            applied: now.applied,
+            journal_file: now.journal_file,
+            clock: now.clock.unwrap_or_default(),
+            journal: now.journal,
+            topics_gone,
+            topics,
+            producers,
+            erasures_gone: known.into_keys().collect(),
+            erasures,
+        }
+    }
+
+    /// As the `index`th delta of the file with this number.
+    pub(crate) fn encode(&self, number: u64, index: u64) -> Vec<u8> {
+        let mut rest = Vec::new();
+        rest.extend_from_slice(&self.applied.to_le_bytes());
+        rest.extend_from_slice(&self.journal_file.to_le_bytes());
+        put_clock(&mut rest, &self.clock);
+        put_journal_files(&mut rest, &self.journal);
+        rest.extend_from_slice(&self.producers.passed_ms.to_le_bytes());
+        put_numbers(&mut rest, self.topics_gone.iter().map(|id| id.0));
+        put_count(&mut rest, self.topics.len());
+        for topic in &self.topics {
+            put_topic(&mut rest, topic);
+        }
+        put_numbers(&mut rest, self.producers.gone.iter().map(|id| id.0));
+        put_count(&mut rest, self.producers.changed.len());
+        for producer in &self.producers.changed {
+            put_producer(&mut rest, producer);
+        }
+        put_numbers(&mut rest, self.erasures_gone.iter().copied());
+        put_erasures(&mut rest, &self.erasures);
+        let length = u32::try_from(rest.len()).expect("what is remembered is far below 4 GiB");
+        let length = length.to_le_bytes();
+        let checksum = checksum(number, index, &length, &rest);
+        [&length[..], &checksum.to_le_bytes(), &rest].concat()
+    }
+
+    /// Takes the `index`th delta of the file with this number from the front of what is left of the
+    /// file; none if there is no whole one.
+    pub(crate) fn take(bytes: &mut &[u8], number: u64, index: u64) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        let length: [u8; 4] = fields.array()?;
+        let expected = fields.u32()?;
+        let len = usize::try_from(u32::from_le_bytes(length)).ok()?;
+        let rest = fields.bytes(len)?;
+        if checksum(number, index, &length, rest) != expected {
+            return None;
+        }
+        let delta = Self::decode(rest)?;
+        *bytes = &bytes[DELTA_HEAD_BYTES + len..];
+        Some(delta)
+    }
+
+    fn decode(rest: &[u8]) -> Option<Self> {
+        let mut fields = Fields(rest);
+        let (applied, journal_file) = (fields.u64()?, fields.u64()?);
+        let clock = take_clock(&mut fields)?;
+        let journal = take_journal_files(&mut fields)?;
+        let passed_ms = fields.u64()?;
+        let topics_gone = take_numbers(&mut fields)?.map(TopicId).collect();
+        let count = fields.count(MIN_TOPIC_BYTES)?;
+        let topics = (0..count)
+            .map(|_| take_topic(&mut fields))
+            .collect::<Option<_>>()?;
+        let gone = take_numbers(&mut fields)?.map(ProducerId).collect();
+        let count = fields.count(MIN_PRODUCER_BYTES)?;
+        let changed = (0..count)
+            .map(|_| take_producer(&mut fields))
+            .collect::<Option<_>>()?;
+        let erasures_gone = take_numbers(&mut fields)?.collect();
+        let erasures = take_erasures(&mut fields)?;
+        fields.is_empty().then_some(Self {
+            applied,
+            journal_file,
+            clock,
+            journal,
+            topics_gone,
+            topics,
+            producers: ChangedProducers {
+                passed_ms,
+                gone,
+                changed,
+            },
+            erasures_gone,
+            erasures,
+        })
+    }
+}
+
+impl ChangedTopic {
+    /// What has changed of a topic, if anything has.
+    fn between(before: Option<&Topic>, now: &Topic) -> Option<Self> {
+        let description = Description {
+            seed: now.seed,
+            name: now.name.clone(),
+            settings: now.settings.clone(),
+            partitions: u32::try_from(now.partitions.len()).unwrap_or(u32::MAX),
+        };
+        let is_described = before.is_some_and(|before| {
+            before.partitions.len() == now.partitions.len()
+                && (before.seed, &before.name, &before.settings)
+                    == (now.seed, &now.name, &now.settings)
+        });
+        let mut partitions = Vec::new();
+        for (number, partition) in (0..).map(PartitionId).zip(&now.partitions) {
+            let at = usize::try_from(number.0).unwrap_or(usize::MAX);
+            let known = before.and_then(|before| before.partitions.get(at));
+            if *known.unwrap_or(&Partition::EMPTY) != *partition {
+                partitions.push((number, *partition));
+            }
+        }
+        let changed = Self {
+            id: now.id,
+            description: (!is_described).then_some(description),
+            partitions,
+        };
+        (!is_described || !changed.partitions.is_empty()).then_some(changed)
+    }
+}
+
+fn checksum(number: u64, index: u64, length: &[u8; 4], rest: &[u8]) -> u32 {
+    crc32(&[&number.to_le_bytes(), &index.to_le_bytes(), length, rest])
+}
+
+fn put_topic(out: &mut Vec<u8>, topic: &ChangedTopic) {
+    out.extend_from_slice(&topic.id.0.to_le_bytes());
+    out.extend_from_slice(&u32::from(topic.description.is_some()).to_le_bytes());
+    if let Some(description) = &topic.description {
+        out.extend_from_slice(&description.seed.to_le_bytes());
+        put_string(out, description.name.as_str());
+        put_settings(out, &description.settings);
+        out.extend_from_slice(&description.partitions.to_le_bytes());
+    }
+    put_count(out, topic.partitions.len());
+    for (number, partition) in &topic.partitions {
+        out.extend_from_slice(&number.0.to_le_bytes());
+        put_partition(out, partition);
+    }
+}
+
+fn take_topic(fields: &mut Fields<'_>) -> Option<ChangedTopic> {
+    let id = TopicId(fields.u64()?);
+    let description = match fields.u32()? {
+        0 => None,
+        _ => Some(Description {
+            seed: fields.u64()?,
+            name: TopicName::new(fields.string()?).ok()?,
+            settings: take_settings(fields)?,
+            partitions: fields
+                .u32()
+                .filter(|partitions| *partitions <= limits::MAX_PARTITIONS_PER_TOPIC)?,
+        }),
+    };
+    let count = fields.count(4 + PARTITION_BYTES)?;
+    let mut partitions = Vec::with_capacity(count);
+    for _ in 0..count {
+        partitions.push((PartitionId(fields.u32()?), take_partition(fields)?));
+    }
+    Some(ChangedTopic {
+        id,
+        description,
+        partitions,
+    })
+}
+
+fn put_producer(out: &mut Vec<u8>, producer: &ChangedProducer) {
+    out.extend_from_slice(&producer.id.0.to_le_bytes());
+    out.extend_from_slice(&producer.idle_ms.to_le_bytes());
+    out.extend_from_slice(&u32::from(producer.anew.is_some()).to_le_bytes());
+    if let Some((epoch, name)) = &producer.anew {
+        out.extend_from_slice(&epoch.to_le_bytes());
+        put_string(out, name);
+    }
+    put_count(out, producer.sequences.len());
+    for sequence in &producer.sequences {
+        put_sequence(out, sequence);
+        put_stored(out, &sequence.stored);
+    }
+}
+
+fn take_producer(fields: &mut Fields<'_>) -> Option<ChangedProducer> {
+    let (id, idle_ms) = (ProducerId(fields.u64()?), fields.u64()?);
+    let anew = match fields.u32()? {
+        0 => None,
+        _ => Some((fields.u32()?, fields.string()?.to_owned())),
+    };
+    let count = fields.count(MIN_SEQUENCE_BYTES)?;
+    let mut sequences = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut sequence = take_sequence(fields)?;
+        sequence.stored = take_stored(fields)?;
+        sequences.push(sequence);
+    }
+    Some(ChangedProducer {
+        id,
+        idle_ms,
+        anew,
+        sequences,
+    })
+}
+
+fn put_numbers(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = u64>) {
+    put_count(out, numbers.len());
+    numbers.for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+}
+
+fn take_numbers(fields: &mut Fields<'_>) -> Option<impl Iterator<Item = u64>> {
+    let count = fields.count(8)?;
+    let mut numbers = Vec::with_capacity(count);
+    for _ in 0..count {
+        numbers.push(fields.u64()?);
+    }
+    Some(numbers.into_iter())
+}
