@@ -235,15 +235,15 @@ impl Housekeeper {
             directory: Some(shared.dir.identity()),
             delta_files: 0,
         };
-        let content = self.store(shared, content)?;
+        // Before anything else can fail: the next delta is what has changed since what is stored.
+        self.last = self.store(shared, content)?;
         self.checkpointed = applied;
         self.checkpointed_at = shared.env.clock.elapsed();
         self.checkpoint_took = self.checkpointed_at.saturating_sub(began);
-        shared.ring.release_before(content.journal_file);
+        shared.ring.release_before(self.last.journal_file);
         shared.memory.end_checkpoint(shared.ring.used_bytes());
-        shared.note_checkpoint(&content);
-        self.remove_old_retired(shared, &content)?;
-        self.last = content;
+        shared.note_checkpoint(&self.last);
+        self.remove_old_retired(shared)?;
         self.remove_leftovers(shared)
     }
 
@@ -265,12 +265,9 @@ impl Housekeeper {
 
     /// Removes files of retired facts that the checkpoint on disk does not name, where it names
     /// another than the last.
-    fn remove_old_retired(
-        &mut self,
-        shared: &Shared,
-        checkpoint: &Checkpoint,
-    ) -> Result<(), FileError> {
-        for known in &checkpoint.topics {
+    fn remove_old_retired(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let topics = &self.last.topics;
+        for known in topics {
             let Some(topic) = shared.topics().find_by_id(known.id).cloned() else {
                 continue;
             };
@@ -293,7 +290,7 @@ impl Housekeeper {
             }
         }
         self.retired
-            .retain(|(id, _), _| checkpoint.topics.iter().any(|topic| topic.id == *id));
+            .retain(|(id, _), _| topics.iter().any(|topic| topic.id == *id));
         Ok(())
     }
 

@@ -132,12 +132,13 @@ impl Writer {
         for path in copies(&self.path) {
             replace_file(files, &path, &bytes)?;
         }
+        remove_deltas_before(files, &self.path, self.number)?;
         self.grown = Some(Grown {
             deltas: 0,
             bytes: 0,
             checkpoint: bytes.len() as u64,
         });
-        remove_deltas_before(files, &self.path, self.number)
+        Ok(())
     }
 
     /// Writes what has changed since the last checkpoint, which must have been written by this.
