@@ -2,9 +2,9 @@
 //!
 //! What is queued is taken together, written and synced as one, applied in order, and answered. A
 //! commit that finds the journal full, or its next file not to be opened, stays at the head of the
-//! queue until a checkpoint has released a file, or the file can be opened. On a full disk there may
-//! be no checkpoint for long: then what can be as if it had never been asked for is refused. Nothing
-//! of what waits has been written, so what still does at a stop is refused as well.
+//! queue until a checkpoint has released a file, or the file can be opened. On a full disk there
+//! may be no checkpoint for long: then what can be as if it had never been asked for is refused.
+//! Nothing of what waits has been written, so what still does at a stop is refused as well.
 
 use std::{
     collections::VecDeque,
@@ -312,8 +312,8 @@ impl Shared {
 }
 
 impl Shared {
-    /// Refuses all that is queued and can be refused. Only for the thread that commits: nothing that
-    /// is queued meanwhile is committed.
+    /// Refuses all that is queued and can be refused. Only for the thread that commits: nothing
+    /// that is queued meanwhile is committed.
     fn refuse_queued(&self, shortage: Shortage) {
         let mut refused = Vec::new();
         loop {

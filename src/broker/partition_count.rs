@@ -41,8 +41,8 @@ impl PartitionCount {
         }))
     }
 
-    /// How many there may be: as many as the catalog's memory is enough for. Producers have bounds of
-    /// their own, so that a start with less memory forgets none.
+    /// How many there may be: as many as the catalog's memory is enough for. Producers have bounds
+    /// of their own, so that a start with less memory forgets none.
     pub(super) fn most(&self) -> usize {
         MAX_PARTITIONS.min(self.0.catalog.bound() / PARTITION_BYTES)
     }

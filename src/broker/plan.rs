@@ -1,8 +1,8 @@
 //! Changes of the catalog on their way: queued for the journal and planned in one step.
 //!
-//! Whoever decides holds what is planned from before the decision until the change is queued. So the
-//! journal has changes in the order in which they were decided, and what is planned is what will be
-//! applied, unless storage fails.
+//! Whoever decides holds what is planned from before the decision until the change is queued. So
+//! the journal has changes in the order in which they were decided, and what is planned is what
+//! will be applied, unless storage fails.
 
 use super::{Error, Pending, Shared, commit::Commit, pending::pending};
 use crate::{

@@ -1,5 +1,5 @@
-//! What a broker has of topics and partitions beside what the catalog says of them: logs, locks, and
-//! whoever waits. It follows the applied catalog, and this is the one way in which both change.
+//! What a broker has of topics and partitions beside what the catalog says of them: logs, locks,
+//! and whoever waits. It follows the applied catalog, and this is the one way in which both change.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -350,7 +350,8 @@ impl Shared {
                 Arc::new(Files::open(&*self.env.files, &log, hasher)?)
             }
             (Logs::Cut(_) | Logs::Scan { .. }, None) => {
-                // A checkpoint that names a file of retired facts goes on doing so until the next one.
+                // A checkpoint that names a file of retired facts goes on doing so until the next
+                // one.
                 let with_retired = log.retired_file() == 0;
                 set::remove_all(&*self.env.files, &log.dir(), with_retired)?;
                 log.set_retired_file(0);
@@ -376,8 +377,8 @@ impl Shared {
     }
 
     /// Applies a durable change: to the catalog, and then to what follows it. The only way in which
-    /// either changes, live and in recovery. `counted` is what counts the partitions of a new topic,
-    /// if they are counted yet.
+    /// either changes, live and in recovery. `counted` is what counts the partitions of a new
+    /// topic, if they are counted yet.
     pub(super) fn apply_change(
         &self,
         change: &Change,

@@ -1,10 +1,11 @@
 //! The catalog: named state that outlives the process, as one state machine. Topics, with their
 //! settings and where their partitions start; producers; erasures.
 //!
-//! What is asked for is decided first (`decide.rs`), which changes nothing. [`Catalog::apply`] takes a durable
-//! [`Change`] and is the only mutation, live, in recovery and where a data directory is inspected.
-//! [`Catalog::snapshot_but_producers`] is what a checkpoint stores, and of producers what they say
-//! themselves. Nothing here does I/O, takes a lock, draws a random number or reads a clock.
+//! What is asked for is decided first (`decide.rs`), which changes nothing. [`Catalog::apply`]
+//! takes a durable [`Change`] and is the only mutation, live, in recovery and where a data
+//! directory is inspected. [`Catalog::snapshot_but_producers`] is what a checkpoint stores, and of
+//! producers what they say themselves. Nothing here does I/O, takes a lock, draws a random number
+//! or reads a clock.
 //!
 //! A broker holds two. What is *planned* ([`Planned`]) has had every change that is durable or
 //! queued, and decides; what is *applied* is behind it by what is queued, and is what others are
@@ -69,8 +70,8 @@ impl Catalog {
         &self.erasures
     }
 
-    /// Applies a durable change. All changes from some point on, applied again in their order, lead to
-    /// the same state.
+    /// Applies a durable change. All changes from some point on, applied again in their order, lead
+    /// to the same state.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
             Change::Create {
@@ -176,8 +177,8 @@ impl Catalog {
         restored
     }
 
-    /// Adds a topic, unless it is there. One that has its name was deleted, by a change that is lost
-    /// to damage.
+    /// Adds a topic, unless it is there. One that has its name was deleted, by a change that is
+    /// lost to damage.
     fn add_topic(&mut self, topic: Topic) {
         if let Some(deleted) = self.topics.named(&topic.name).filter(|id| *id != topic.id) {
             self.apply(&Change::Delete { topic: deleted });

@@ -1,14 +1,14 @@
 //! The catalog with what is queued.
 //!
 //! Where the journal has no room for long, changes that nothing queued behind them counts on are
-//! refused, all at once. Then what is planned goes back to what is applied, and what is still queued
-//! is planned again.
+//! refused, all at once. Then what is planned goes back to what is applied, and what is still
+//! queued is planned again.
 //!
 //! Producers are left out of that. Their changes are never refused, because appends that are queued
 //! behind them count on them; so there is nothing to take back, and 100,000 producers with what
 //! connections hold of them need not be copied for every refusal. It also is why the deletion of a
-//! topic, which may be refused, leaves the sequences of producers for it until it is applied: nobody
-//! asks about them meanwhile.
+//! topic, which may be refused, leaves the sequences of producers for it until it is applied:
+//! nobody asks about them meanwhile.
 
 use std::ops::Deref;
 

@@ -1,9 +1,10 @@
 //! The heap of the process: how glibc's allocator is set, and what is free given back.
 //!
-//! As it comes, glibc's allocator has up to eight arenas for each core, maps each large buffer until
-//! it knows better, and keeps in every arena what a burst has taken for as long as the process
-//! lives. With two arenas and nothing mapped a buffer is used again soon, whichever thread takes it
-//! next, so that its pages are there already. Elsewhere (musl, macOS) the allocator is left alone.
+//! As it comes, glibc's allocator has up to eight arenas for each core, maps each large buffer
+//! until it knows better, and keeps in every arena what a burst has taken for as long as the
+//! process lives. With two arenas and nothing mapped a buffer is used again soon, whichever thread
+//! takes it next, so that its pages are there already. Elsewhere (musl, macOS) the allocator is
+//! left alone.
 
 /// How many arenas there are. Threads share them, but for small blocks, of which each has a few.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -2,11 +2,11 @@
 //!
 //! A read counts what it always needs, and what is on its way to its client. Until the client has
 //! shown that it reads, which takes more than its socket holds, little is sent ahead, and what is
-//! ready for all such clients has a bound of its own. A client that takes nothing for a moment costs
-//! one piece of a message and no more (`http2/message.rs`); when memory is short it costs not even
-//! that: what it has not taken is read again from the log when it does.
-//! So a read may stall for as long as it likes, unless what reads always need is used up: then the
-//! one that has stalled for longest is ended, and told where to go on.
+//! ready for all such clients has a bound of its own. A client that takes nothing for a moment
+//! costs one piece of a message and no more (`http2/message.rs`); when memory is short it costs not
+//! even that: what it has not taken is read again from the log when it does. So a read may stall
+//! for as long as it likes, unless what reads always need is used up: then the one that has stalled
+//! for longest is ended, and told where to go on.
 
 use std::{
     collections::BTreeMap,

@@ -145,8 +145,8 @@ pub const PRICE_OF_REQUEST: usize = 1 << 10;
 /// in the log and in the answer.
 pub const PRICE_OF_BATCH: usize = 512;
 
-/// What each record costs beside its bytes: where it goes, while that is settled, and then the fields
-/// that the broker adds.
+/// What each record costs beside its bytes: where it goes, while that is settled, and then the
+/// fields that the broker adds.
 pub const PRICE_OF_RECORD: usize = 64;
 
 /// Default for the most segments open at a time. The kernel allows 65,530 maps by default.

@@ -10,8 +10,8 @@ use super::{Incarnation, Known, Place, Producers, Room};
 use crate::types::{PartitionId, ProducerId, StoredBatch, TopicId};
 
 impl Producers {
-    /// What a snapshot was taken of, with room for so many batches that may come again. Idle times go
-    /// on from where they were.
+    /// What a snapshot was taken of, with room for so many batches that may come again. Idle times
+    /// go on from where they were.
     pub(crate) fn restore(
         snapshot: impl IntoIterator<Item = Known>,
         most: Room,

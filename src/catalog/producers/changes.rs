@@ -11,7 +11,7 @@ use crate::types::{ProducerId, Sequence, TopicId};
 /// What has changed since a snapshot, or since the changes before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// For how much longer everyone has been idle of whom nothing else is said.
+    /// How much longer all producers have been idle that are not listed.
     pub(crate) passed: Duration,
     /// Topics that were deleted, and with them the sequences of all producers.
     pub(crate) topics_gone: Vec<TopicId>,

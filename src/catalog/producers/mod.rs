@@ -243,9 +243,10 @@ impl Producers {
         idle.map(|(id, _)| *id).collect()
     }
 
-    /// The part of a snapshot behind this producer: producers with about so many sequences, at least
-    /// one if there is one. Between two parts anything may be applied: what has not changed is
-    /// whole, and applying once more what has changed since the first part makes all of it whole.
+    /// The part of a snapshot behind this producer: producers with about so many sequences, at
+    /// least one if there is one. Between two parts anything may be applied: what has not changed
+    /// is whole, and applying once more what has changed since the first part makes all of it
+    /// whole.
     pub(crate) fn snapshot_behind(&self, after: ProducerId, most: usize) -> Vec<Known> {
         let (mut known, mut count) = (Vec::new(), 0);
         let behind = (Bound::Excluded(after), Bound::Unbounded);

@@ -100,8 +100,8 @@ pub struct Producer {
 pub struct SentRecord {
     /// The partition.
     pub partition: PartitionId,
-    /// Its place in the partition. None if the broker does not remember it: the record had to be sent
-    /// again and was stored already, and the broker has many producers.
+    /// Its place in the partition. None if the broker does not remember it: the record had to be
+    /// sent again and was stored already, and the broker has many producers.
     pub offset: Option<Offset>,
     /// Its number among its entity's records, if the producer [asks for
     /// it](NewProducer::return_versions) and the record has one.

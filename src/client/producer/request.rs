@@ -85,8 +85,8 @@ impl NumberedBatch {
         (self.encoded, self.records_at) = (batch.into_encoded(), records_at);
     }
 
-    /// Tells everybody where their record is. A batch that is stored, nobody remembers where, has no
-    /// ranges.
+    /// Tells everybody where their record is. A batch that is stored, nobody remembers where, has
+    /// no ranges.
     fn answer(self, ranges: &[AppendedRange]) {
         if ranges.is_empty() {
             let stored = SentRecord {

@@ -1,7 +1,7 @@
 //! One message on its way to a client, in pieces that are let go of one by one.
 //!
-//! A client that has not shown that it reads gets small pieces, and few of them are with HTTP/2 at a
-//! time: what is there cannot be let go of.
+//! A client that has not shown that it reads gets small pieces, and few of them are with HTTP/2 at
+//! a time: what is there cannot be let go of.
 //!
 //! The pieces are copies: a slice of a frame would keep all of it, 16 MiB for some bytes. What is
 //! let go of before it was sent is made again later, and must be the same then: of each such part

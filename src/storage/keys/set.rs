@@ -85,8 +85,8 @@ pub(crate) fn remove(
         .map_err(FileError::when(Action::Sync, dir))
 }
 
-/// Removes the index of a topic that has none: earlier versions made one of producers' batches. With
-/// files of retired facts, if no checkpoint names one.
+/// Removes the index of a topic that has none: earlier versions made one of producers' batches.
+/// With files of retired facts, if no checkpoint names one.
 pub(crate) fn remove_all(
     files: &dyn FileSystem,
     dir: &Path,

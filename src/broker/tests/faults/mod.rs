@@ -1,10 +1,10 @@
 //! A broker whose disk, clock or memory fails it.
 //!
-//! `sync.rs`: syncs and writes that fail; `full.rs` and `deltas.rs`: no room on the disk; `lost.rs`: files that are
-//! gone, cut, renamed or damaged; `journal.rs`: the same of the journal's; `directory.rs`:
-//! directories that are not to be used; `identity.rs`: those that have lost what says which they
-//! are; `waiting.rs`: what is not durable yet, and what there is no memory for; `clock.rs`: a clock
-//! that jumps.
+//! `sync.rs`: syncs and writes that fail; `full.rs` and `deltas.rs`: no room on the disk;
+//! `lost.rs`: files that are gone, cut, renamed or damaged; `journal.rs`: the same of the
+//! journal's; `directory.rs`: directories that are not to be used; `identity.rs`: those that have
+//! lost what says which they are; `waiting.rs`: what is not durable yet, and what there is no
+//! memory for; `clock.rs`: a clock that jumps.
 
 mod clock;
 mod deltas;
