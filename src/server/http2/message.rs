@@ -103,14 +103,10 @@ impl Alive {
         }
     }
 
-    /// Ready when there are fewer than this.
-    pub(in crate::server) fn poll_fewer_than(
-        &self,
-        bytes: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
+    /// Ready when there are no more than this.
+    pub(in crate::server) fn poll_at_most(&self, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
         let mut alive = self.lock();
-        if alive.0 < bytes {
+        if alive.0 <= bytes {
             return Poll::Ready(());
         }
         alive.1 = Some(cx.waker().clone());
@@ -151,6 +147,11 @@ impl Message {
     /// How many bytes can be sent at once; none if the message must be made again first.
     pub(in crate::server) fn ready(&self) -> usize {
         self.pieces.front().map_or(0, Bytes::len)
+    }
+
+    /// How many bytes the first piece has, with what has been sent of it.
+    pub(in crate::server) fn first_piece(&self) -> usize {
+        self.sent_of_first + self.ready()
     }
 
     /// How many bytes its pieces have, with what has been sent of the first.

@@ -223,12 +223,8 @@ impl Sending<'_> {
 
     /// Ready when the client takes something.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        if !self.client_reads() {
-            let in_pieces = self.message.as_ref().map_or(0, Message::in_pieces);
-            let most = in_pieces + FIRST_UNWRITTEN_BYTES;
-            if self.alive.poll_fewer_than(most, cx).is_pending() {
-                return self.wait(cx);
-            }
+        if !self.client_reads() && self.alive.poll_at_most(self.most_alive(), cx).is_pending() {
+            return self.wait(cx);
         }
         let ready = self.message.as_ref().map_or(0, Message::ready);
         self.stream.reserve_capacity(ready.max(1));
@@ -241,6 +237,16 @@ impl Sending<'_> {
         }
         self.waiting = None;
         Poll::Ready(Ok(()))
+    }
+
+    /// How many bytes of pieces there may be for the next one to go to h2. Pieces are not all of
+    /// the same size; a larger one than h2 gets at a time goes alone.
+    fn most_alive(&self) -> usize {
+        let (in_pieces, next) = match &self.message {
+            Some(message) => (message.in_pieces(), message.first_piece()),
+            None => (0, 0),
+        };
+        in_pieces + FIRST_UNWRITTEN_BYTES - next.clamp(1, FIRST_UNWRITTEN_BYTES)
     }
 
     /// Waits for the client, and lets go of what it does not take.

@@ -29,9 +29,9 @@ fn message(slices: &[Bytes], shares: &Shares) -> Message {
     Message::new(slices, |bytes| room(shares, bytes), &Alive::default())
 }
 
-fn are_fewer_than(alive: &Alive, bytes: usize) -> bool {
+fn are_at_most(alive: &Alive, bytes: usize) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
-    alive.poll_fewer_than(bytes, &mut cx).is_ready()
+    alive.poll_at_most(bytes, &mut cx).is_ready()
 }
 
 /// Bytes that differ from their neighbours.
@@ -81,7 +81,7 @@ proptest! {
         }
         prop_assert_eq!(sent, on_the_wire(&slices));
         prop_assert_eq!((shares.memory.has(), shares.ahead.has()), (0, 0));
-        prop_assert!(are_fewer_than(&alive, 1));
+        prop_assert!(are_at_most(&alive, 0));
     }
 }
 
@@ -137,13 +137,13 @@ fn a_client_that_has_not_shown_that_it_reads_gets_small_pieces_and_few_beyond_a_
     let (written, _) = whole.next(SMALL_PIECES_BYTES);
     let (part, _) = whole.next(10);
     assert_eq!(shares.ahead.has(), len - SMALL_PIECES_BYTES - 10);
-    assert!(!are_fewer_than(&first, whole.in_pieces() + 1));
+    assert!(!are_at_most(&first, whole.in_pieces()));
     drop(written);
-    assert!(are_fewer_than(&first, whole.in_pieces() + 1));
+    assert!(are_at_most(&first, whole.in_pieces()));
     whole.let_go(0);
     assert_eq!((shares.ahead.has(), whole.in_pieces()), (0, 0));
     drop(part);
-    assert!(are_fewer_than(&first, 1));
+    assert!(are_at_most(&first, 0));
     assert_eq!(shares.memory.has(), 0);
 }
 

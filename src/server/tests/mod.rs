@@ -10,6 +10,7 @@ mod connections;
 mod flood;
 mod intake;
 mod message;
+mod pieces;
 mod producers;
 mod read_keys;
 mod reads;

@@ -37,7 +37,7 @@ use crate::{
         self, Server, limits,
         reads::{Place, Reads},
     },
-    types::{RecordView, Records},
+    types::{PartitionId, RecordView, Records},
 };
 
 /// A client that takes this much of each call, and then what it asks for.
@@ -95,12 +95,16 @@ impl World {
         (broker, ours)
     }
 
-    async fn connected(broker: &Arc<Broker>, io: DuplexStream) -> Self {
+    pub(super) async fn connected(broker: &Arc<Broker>, io: DuplexStream) -> Self {
         Self::connected_with(broker, io, WINDOW).await
     }
 
     /// With a client that takes so much of each call before it is asked.
-    async fn connected_with(broker: &Arc<Broker>, io: DuplexStream, window: u32) -> Self {
+    pub(super) async fn connected_with(
+        broker: &Arc<Broker>,
+        io: DuplexStream,
+        window: u32,
+    ) -> Self {
         let mut http2 = h2::client::Builder::new();
         http2
             .initial_window_size(window)
@@ -115,8 +119,18 @@ impl World {
     }
 
     pub(super) async fn append(&self, key: &str, bytes: usize) {
+        self.append_to("t", None, Some(key), bytes).await;
+    }
+
+    pub(super) async fn append_to(
+        &self,
+        topic: &str,
+        partition: Option<u32>,
+        key: Option<&str>,
+        bytes: usize,
+    ) {
         let record = Record {
-            key: Some(Bytes::copy_from_slice(key.as_bytes())),
+            key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())),
             value: Some(vec![7; bytes].into()),
             ..Record::default()
         };
@@ -124,8 +138,8 @@ impl World {
         prost::encoding::message::encode(wire::RECORDS_FIELD, &record, &mut records);
         let batch = AppendBatch {
             topic_id: None,
-            topic: "t".into(),
-            partition: None,
+            topic: topic.into(),
+            partition: partition.map(PartitionId),
             sequence: None,
             records: records.into(),
         };
@@ -147,6 +161,13 @@ impl World {
     /// What all reads have of the memory, in bytes.
     pub(super) fn used(&self) -> usize {
         self.broker.budget().part(Name::Reads).used()
+    }
+
+    /// Lets everything happen that waits neither for a client nor for time.
+    pub(super) async fn settle() {
+        for _ in 0..10_000 {
+            yield_now().await;
+        }
     }
 
     /// Waits until it is no more than this.
@@ -177,7 +198,7 @@ impl World {
         response
     }
 
-    async fn read(&mut self, follow: bool) -> Result<RecvStream, Status> {
+    pub(super) async fn read(&mut self, follow: bool) -> Result<RecvStream, Status> {
         self.read_keys(follow, &["a", "b", "c", "erased", "second"])
             .await
     }
@@ -268,7 +289,7 @@ fn overloaded() -> (Code, String) {
 }
 
 /// What a read of one partition costs without its message.
-const IDLE: usize = limits::READ_BYTES + 512;
+pub(super) const IDLE: usize = limits::READ_BYTES + 512;
 
 #[tokio::test]
 async fn a_read_whose_client_takes_nothing_costs_a_piece_and_goes_on_with_its_client() {
@@ -434,27 +455,6 @@ async fn a_newcomer_finds_its_basic_share_whatever_stalled_reads_hold() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_not_shown_that_it_reads_costs_little_at_any_time() {
-    let memory = Sizes::default().with(Name::Reads, 40 << 20);
-    let (broker, mut ours) = World::broker(memory.for_holders(21), PATIENCE, 21).await;
-    let world = World::connected(&broker, ours.remove(0)).await;
-    for _ in 0..2 {
-        world.append("a", 1_000_000).await;
-    }
-    let mut stalled = Vec::new();
-    for io in ours {
-        stalled.push(read_nothing(&broker, io).await);
-    }
-    // Two pieces are with HTTP/2, and one waits.
-    let small = 3 * limits::SMALL_PIECES_BYTES + IDLE;
-    world.until_used_is_at_most(20 * small).await;
-    let part = broker.budget().part(Name::Reads);
-    let most = part.bound() / 8 + 20 * (small + limits::FIRST_BYTES);
-    assert!(part.most() <= most, "{} of {most}", part.most());
-    drop(stalled);
-}
-
-#[tokio::test]
 async fn nothing_is_read_for_a_client_that_takes_nothing_but_it_is_told_the_end() {
     let (broker, mut ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
     let mut world = World::connected_with(&broker, ours.remove(0), 0).await;
@@ -480,30 +480,6 @@ async fn nothing_is_read_for_a_client_that_takes_nothing_but_it_is_told_the_end(
     assert_eq!((status.code(), messages.len()), (Code::Ok, 0));
 }
 
-#[tokio::test]
-async fn a_client_that_has_shown_that_it_reads_gets_large_pieces() {
-    let (broker, mut ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
-    let mut world = World::connected_with(&broker, ours.remove(0), 1 << 20).await;
-    for _ in 0..14 {
-        world.append("a", 1_000_000).await;
-    }
-    let mut body = world.read(false).await.expect("there is room");
-    let (mut taken, mut largest_first, mut largest) = (0, 0, 0);
-    while let Some(data) = body.data().await {
-        let bytes = data.expect("the connection stands").len();
-        let released = body.flow_control().release_capacity(bytes);
-        released.expect("it was received");
-        taken += bytes;
-        match taken <= limits::SHOWN_BYTES {
-            true => largest_first = bytes.max(largest_first),
-            false => largest = bytes.max(largest),
-        }
-    }
-    assert!(taken > 14_000_000);
-    assert_eq!(largest_first, limits::SMALL_PIECES_BYTES);
-    assert_eq!(largest, limits::PIECE_BYTES);
-}
-
 /// A client that grants all that it can, and takes nothing from its socket unless it is polled.
 pub(super) async fn takes_nothing(
     io: DuplexStream,
@@ -516,7 +492,7 @@ pub(super) async fn takes_nothing(
 }
 
 /// A read of such a client.
-async fn read_nothing(broker: &Arc<Broker>, io: DuplexStream) -> impl Sized {
+pub(super) async fn read_nothing(broker: &Arc<Broker>, io: DuplexStream) -> impl Sized {
     let (client, mut connection) = takes_nothing(io).await;
     let broker = Arc::clone(broker);
     let mut world = World { broker, client };
