@@ -337,7 +337,8 @@ impl Shared {
         let mut planned = lock(&self.planned);
         let refused = self.queue.take_refusable();
         if refused.iter().any(|commit| !commit.items.is_empty()) {
-            planned.take_back(&lock(&self.applied), &self.queue.changes());
+            let now = self.env.clock.elapsed();
+            planned.take_back(&lock(&self.applied), &self.queue.changes(), now);
         }
         refused
     }

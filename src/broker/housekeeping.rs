@@ -19,7 +19,7 @@ use super::{
     state::{DeletedTopic, PartitionRef, Topic},
 };
 use crate::{
-    catalog,
+    catalog::{self, groups},
     storage::{
         checkpoint,
         fault::Meaning,
@@ -55,7 +55,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Housekeeper {
     /// Writes checkpoints.
     checkpoints: checkpoint::Writer,
-    /// What the last one said, but for producers.
+    /// What the last one said, but for producers and groups.
     last: Checkpoint,
     /// Partitions whose active segments are not durable to their end.
     unsynced: Vec<PartitionRef>,
@@ -223,7 +223,7 @@ impl Housekeeper {
         self.sync_segments(shared)?;
         self.sync_topics(shared)?;
         self.collect_trimmed(shared);
-        let snapshot = lock(&shared.applied).snapshot_but_producers();
+        let snapshot = lock(&shared.applied).snapshot_of_topics();
         let content = Checkpoint {
             applied,
             journal_file: shared.ring.file_of(applied + 1),
@@ -234,6 +234,7 @@ impl Housekeeper {
             journal: shared.ring.files(),
             directory: Some(shared.dir.identity()),
             delta_files: 0,
+            groups: groups::Snapshot::default(),
         };
         // Before anything else can fail: the next delta is what has changed since what is stored.
         self.last = self.store(shared, content)?;
@@ -247,18 +248,21 @@ impl Housekeeper {
         self.remove_leftovers(shared)
     }
 
-    /// Makes a checkpoint durable, which lacks what is known of producers: what has changed since
-    /// the last one, or all of it. Returns it without producers.
+    /// Makes a checkpoint durable, which lacks what is known of producers and groups: what has
+    /// changed since the last one, or all of it. Returns it without these.
     fn store(&mut self, shared: &Shared, mut content: Checkpoint) -> Result<Checkpoint, FileError> {
         let files = &*shared.env.files;
         if self.checkpoints.takes_deltas() {
             let (producers, topics_gone) = shared.changed_producers();
-            let delta = Delta::between(&self.last, &content, producers, topics_gone);
+            let groups = lock(&shared.applied).groups_mut().take_changes();
+            let delta = Delta::between(&self.last, &content, producers, groups, topics_gone);
             self.checkpoints.add(files, &delta)?;
         } else {
             content.producers = shared.known_producers();
+            content.groups = shared.known_groups();
             self.checkpoints.store(files, &mut content)?;
             content.producers = Vec::new();
+            content.groups = groups::Snapshot::default();
         }
         Ok(content)
     }

@@ -28,6 +28,7 @@ mod entities;
 mod erasure;
 mod error;
 mod fetched;
+mod groups;
 mod housekeeping;
 mod journal_room;
 mod keys;

@@ -275,7 +275,11 @@ fn warn_if_volatile(env: &Env, options: &Options) {
 impl Shared {
     /// Puts what a checkpoint says of the catalog in its place.
     fn restore(&self, snapshot: Snapshot) {
-        let mut restored = Catalog::restore(snapshot, self.options.producer_room);
+        let mut restored = Catalog::restore(
+            snapshot,
+            self.options.producer_room,
+            self.env.clock.elapsed(),
+        );
         let most = self.options.remembered_batches;
         restored.producers.remember_at_most(most);
         *lock(&self.applied) = restored;

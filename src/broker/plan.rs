@@ -56,8 +56,9 @@ impl Shared {
             }
         }
         self.queue.push(commit)?;
+        let now = self.env.clock.elapsed();
         for change in &changes {
-            planned.plan(change);
+            planned.plan(change, now);
         }
         Ok(())
     }

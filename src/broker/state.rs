@@ -385,7 +385,7 @@ impl Shared {
         logs: Logs<'_>,
         counted: Option<Arc<Counted>>,
     ) -> Result<(), FileError> {
-        lock(&self.applied).apply(change);
+        lock(&self.applied).apply(change, self.env.clock.elapsed());
         match change {
             Change::Create { topic, .. } => {
                 let created = lock(&self.applied).topics().get(*topic).cloned();
@@ -412,7 +412,7 @@ impl Shared {
                 partition,
                 before,
             } => self.trim_log(*topic, *partition, *before),
-            Change::OpenProducer { .. } | Change::ForgetProducer { .. } => {}
+            Change::OpenProducer { .. } | Change::ForgetProducer { .. } | Change::Group { .. } => {}
             Change::Erase { topic, erasure } => self.hide(*topic, erasure),
             Change::ErasureComplete { id } => self.end_hiding(*id),
         }

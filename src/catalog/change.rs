@@ -1,10 +1,10 @@
 //! What changes named state: the facts that a journal entry has beside the frames it carries. Their
 //! bytes are in `storage/format/change.rs`.
 
-use super::Erasure;
-use crate::types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
+use super::{Erasure, groups::GroupChange};
+use crate::types::{GroupName, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
 
-/// A durable fact about topics, producers and entities.
+/// A durable fact about topics, producers, entities and consumer groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// There is a new topic.
@@ -40,4 +40,9 @@ pub(crate) enum Change {
     Erase { topic: TopicId, erasure: Erasure },
     /// The bytes are removed.
     ErasureComplete { id: u64 },
+    /// A consumer group has changed.
+    Group {
+        group: GroupName,
+        change: GroupChange,
+    },
 }

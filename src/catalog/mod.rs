@@ -1,11 +1,11 @@
 //! The catalog: named state that outlives the process, as one state machine. Topics, with their
-//! settings and where their partitions start; producers; erasures.
+//! settings and where their partitions start; producers; erasures; consumer groups.
 //!
 //! What is asked for is decided first (`decide.rs`), which changes nothing. [`Catalog::apply`]
 //! takes a durable [`Change`] and is the only mutation, live, in recovery and where a data
-//! directory is inspected. [`Catalog::snapshot_but_producers`] is what a checkpoint stores, and of
-//! producers what they say themselves. Nothing here does I/O, takes a lock, draws a random number
-//! or reads a clock.
+//! directory is inspected. [`Catalog::snapshot_of_topics`] is what a checkpoint stores, and of
+//! producers and groups what they say themselves. Nothing here does I/O, takes a lock, draws a
+//! random number or reads a clock.
 //!
 //! A broker holds two. What is *planned* ([`Planned`]) has had every change that is durable or
 //! queued, and decides; what is *applied* is behind it by what is queued, and is what others are
@@ -17,6 +17,13 @@
 mod change;
 mod decide;
 mod erasures;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "what asks for decisions about groups comes next"
+)]
+pub(crate) mod groups;
+#[allow(dead_code, reason = "what asks for decisions about groups comes next")]
 mod planned;
 pub(crate) mod producers;
 mod topics;
@@ -27,19 +34,27 @@ mod tests;
 pub(crate) use change::Change;
 pub(crate) use decide::{Refusal, altered};
 pub(crate) use erasures::{Erasure, Erasures, KnownErasure, Token};
-pub(crate) use planned::Planned;
+#[allow(
+    unused_imports,
+    reason = "what asks for decisions about groups comes next"
+)]
+pub(crate) use planned::{Planned, Settled};
 pub(crate) use topics::{Topic, Topics};
 
+use std::time::Duration;
+
+use groups::{GroupChange, Groups};
 use producers::{Known, Producers, Room};
 
-use crate::types::{Offset, PartitionId, ProducerId, StoredBatch, TopicId, limits};
+use crate::types::{GroupName, Offset, PartitionId, ProducerId, StoredBatch, TopicId, limits};
 
-/// Topics, producers and erasures.
+/// Topics, producers, erasures and groups.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
     topics: Topics,
     pub(crate) producers: Producers,
     erasures: Erasures,
+    groups: Groups,
 }
 
 /// All that a catalog holds.
@@ -50,6 +65,7 @@ pub(crate) struct Snapshot {
     /// In the order of their ids.
     pub(crate) producers: Vec<Known>,
     pub(crate) erasures: Vec<KnownErasure>,
+    pub(crate) groups: groups::Snapshot,
 }
 
 impl Catalog {
@@ -59,6 +75,7 @@ impl Catalog {
             topics: Topics::default(),
             producers: Producers::new(room),
             erasures: Erasures::default(),
+            groups: Groups::default(),
         }
     }
 
@@ -70,9 +87,18 @@ impl Catalog {
         &self.erasures
     }
 
-    /// Applies a durable change. All changes from some point on, applied again in their order, lead
-    /// to the same state.
-    pub(crate) fn apply(&mut self, change: &Change) {
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// What groups wait for, and what is noted of them, is no durable state.
+    pub(crate) fn groups_mut(&mut self) -> &mut Groups {
+        &mut self.groups
+    }
+
+    /// Applies a durable change, as of `now` on the monotonic clock. All changes from some point on,
+    /// applied again in their order, lead to the same state.
+    pub(crate) fn apply(&mut self, change: &Change, now: Duration) {
         match change {
             Change::Create {
                 topic,
@@ -90,12 +116,7 @@ impl Catalog {
                     starts: vec![Offset::ZERO; partitions],
                 });
             }
-            Change::Delete { topic } => {
-                if self.topics.remove(*topic) {
-                    self.producers.forget_topic(*topic);
-                    self.erasures.forget_topic(*topic);
-                }
-            }
+            Change::Delete { topic } => self.remove_topic(*topic),
             Change::Alter { topic, settings } => self.topics.alter(*topic, settings),
             Change::Trim {
                 topic,
@@ -114,7 +135,21 @@ impl Catalog {
                 erasure: erasure.clone(),
             }),
             Change::ErasureComplete { id } => self.erasures.complete(*id),
+            Change::Group { group, change } => self.apply_group(group, change, now),
         }
+    }
+
+    /// Applies a change of a group, but for what is said of topics that are deleted: a checkpoint
+    /// may know that before the change is replayed.
+    fn apply_group(&mut self, group: &GroupName, change: &GroupChange, now: Duration) {
+        let topics = &self.topics;
+        let is_there = |(topic, partition)| topics.has_partition(topic, partition);
+        if change.is_all(is_there) {
+            return self.groups.apply(group, change, now);
+        }
+        let mut change = change.clone();
+        change.retain(is_there);
+        self.groups.apply(group, &change, now);
     }
 
     /// Applies what a durable frame says of the producer that numbered it. Nothing if its topic is
@@ -149,17 +184,19 @@ impl Catalog {
         }
     }
 
-    /// What there is beside producers, for a checkpoint: these may be many, and are taken in parts.
-    pub(crate) fn snapshot_but_producers(&self) -> Snapshot {
+    /// Topics and erasures, for a checkpoint: producers and groups may be many, and are taken in
+    /// parts.
+    pub(crate) fn snapshot_of_topics(&self) -> Snapshot {
         Snapshot {
             topics: self.topics.iter().cloned().collect(),
             producers: Vec::new(),
             erasures: self.erasures.snapshot(),
+            groups: groups::Snapshot::default(),
         }
     }
 
-    /// What a snapshot was taken of.
-    pub(crate) fn restore(snapshot: Snapshot, room: Room) -> Self {
+    /// What a snapshot was taken of, as of `now`.
+    pub(crate) fn restore(snapshot: Snapshot, room: Room, now: Duration) -> Self {
         let mut restored = Self {
             producers: Producers::restore(
                 snapshot.producers,
@@ -174,6 +211,9 @@ impl Catalog {
         for known in snapshot.erasures {
             restored.add_erasure(known);
         }
+        let (mut groups, topics) = (snapshot.groups, &restored.topics);
+        groups.retain(|(topic, partition)| topics.has_partition(topic, partition));
+        restored.groups = Groups::restore(groups, now);
         restored
     }
 
@@ -181,9 +221,18 @@ impl Catalog {
     /// lost to damage.
     fn add_topic(&mut self, topic: Topic) {
         if let Some(deleted) = self.topics.named(&topic.name).filter(|id| *id != topic.id) {
-            self.apply(&Change::Delete { topic: deleted });
+            self.remove_topic(deleted);
         }
         self.topics.add(topic);
+    }
+
+    /// Removes a topic, with what was known of it.
+    fn remove_topic(&mut self, topic: TopicId) {
+        if self.topics.remove(topic) {
+            self.producers.forget_topic(topic);
+            self.erasures.forget_topic(topic);
+            self.groups.forget_topic(topic);
+        }
     }
 
     fn add_erasure(&mut self, known: KnownErasure) {

@@ -1,7 +1,8 @@
 //! Topics: which there are, their settings, and where the logs of their partitions start.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
+use super::groups::{KnownTopics, Place};
 use crate::types::{Offset, PartitionId, TopicId, TopicName, TopicSettings};
 
 /// A topic.
@@ -51,7 +52,7 @@ impl Topics {
     }
 
     /// Whether there is such a partition.
-    pub(super) fn has_partition(&self, topic: TopicId, partition: PartitionId) -> bool {
+    pub(crate) fn has_partition(&self, topic: TopicId, partition: PartitionId) -> bool {
         let topic = self.by_id.get(&topic);
         topic.is_some_and(|topic| topic.starts.get(at(partition)).is_some())
     }
@@ -89,6 +90,38 @@ impl Topics {
         if let Some(start) = topic.and_then(|topic| topic.starts.get_mut(at(partition))) {
             *start = before.max(*start);
         }
+    }
+}
+
+impl KnownTopics for Topics {
+    fn named(&self, name: &TopicName) -> Option<(TopicId, u32)> {
+        let topic = self.by_id.get(self.by_name.get(name)?)?;
+        Some((topic.id, topic.partitions()))
+    }
+
+    fn with_prefix(&self, prefix: &str, found: &mut dyn FnMut(TopicId, u32)) {
+        for (name, id) in self
+            .by_name
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+        {
+            if !name.as_str().starts_with(prefix) {
+                break;
+            }
+            if let Some(topic) = self.by_id.get(id) {
+                found(*id, topic.partitions());
+            }
+        }
+    }
+
+    fn has(&self, (topic, partition): Place) -> bool {
+        self.has_partition(topic, partition)
+    }
+}
+
+impl Topic {
+    /// How many partitions it has.
+    fn partitions(&self) -> u32 {
+        u32::try_from(self.starts.len()).unwrap_or(u32::MAX)
     }
 }
 

@@ -62,6 +62,13 @@ fn print(report: &Report, verified: bool) -> Result<(), Failure> {
         "producers: {}",
         output::count(report.producers)
     ))?;
+    if report.groups > 0 {
+        output::line(format_args!(
+            "groups: {}, with {} committed offsets",
+            output::count(report.groups),
+            output::count(report.group_offsets)
+        ))?;
+    }
     for erasure in &report.erasures {
         let (id, topic, partition) = (erasure.id, &erasure.topic, erasure.partition);
         output::line(format_args!(
@@ -179,6 +186,8 @@ fn report_json(report: &Report) -> Value {
         },
         "journal": { "end": report.journal.end, "torn": torn, "files": files.collect::<Vec<_>>() },
         "producers": report.producers,
+        "groups": report.groups,
+        "group_offsets": report.group_offsets,
         "erasures": report.erasures.iter().map(erasure_json).collect::<Vec<_>>(),
         "topics": report.topics.iter().map(topic_json).collect::<Vec<_>>(),
         "leftovers": report.leftovers,

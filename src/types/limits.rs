@@ -92,6 +92,27 @@ pub const CLOCK_JUMP_MS: u64 = 600_000;
 /// milliseconds: 1 h.
 pub const CLOCK_SETTLE_MS: u64 = 3_600_000;
 
+/// Longest name of a consumer group, in bytes.
+pub const MAX_GROUP_NAME_BYTES: usize = 255;
+
+/// Most consumer groups.
+pub const MAX_GROUPS: usize = 10_000;
+
+/// Most members of a group.
+pub const MAX_GROUP_MEMBERS: usize = 1_000;
+
+/// Most topics and prefixes of topics' names that a member of a group takes.
+pub const MAX_GROUP_TOPICS: usize = 1_000;
+
+/// Most offsets that all groups together have committed.
+pub const MAX_GROUP_OFFSETS: usize = 500_000;
+
+/// Most bytes that a client keeps with a committed offset.
+pub const MAX_OFFSET_METADATA_BYTES: usize = 4 << 10;
+
+/// Most bytes that clients keep with all committed offsets.
+pub const MAX_ALL_METADATA_BYTES: usize = 16 << 20;
+
 /// Most records in one append: the fields that the broker adds, 37 bytes at most, then add at most
 /// 10 MiB to a request.
 pub const MAX_RECORDS_PER_APPEND: usize = 262_144;

@@ -3,6 +3,7 @@
 //!
 //! Nothing here does I/O, reads a clock or allocates for more than what it returns.
 
+mod group_name;
 mod ids;
 mod key_partition;
 pub mod limits;
@@ -16,6 +17,7 @@ mod topic_name;
 #[cfg(test)]
 mod tests;
 
+pub use group_name::{GroupName, GroupNameError};
 pub use ids::{Offset, PartitionId, ProducerId, TopicId, Version};
 pub use key_partition::{murmur2, partition_of_key};
 pub use position::Position;

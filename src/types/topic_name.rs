@@ -1,6 +1,6 @@
 //! The names of topics.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use super::limits::MAX_TOPIC_NAME_BYTES;
 
@@ -44,6 +44,12 @@ impl TopicName {
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for TopicName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use super::world::{append_of, below, create, encode_keyed, env, key_in, now, options, send};
 use crate::{
     broker::{Append, Broker, Options, Producer, WhichProducer, keys::Freeze, lock},
-    catalog::KnownErasure,
+    catalog::{Change, KnownErasure, groups},
     env::{
         Random,
         sim::{CrashMode, SimClock, SimDisk, SimRandom},
@@ -19,7 +19,7 @@ use crate::{
         files::FileError,
         format::checkpoint::{Checkpoint, Producer as StoredProducer, Topic},
     },
-    types::PartitionId,
+    types::{GroupName, Offset, PartitionId},
 };
 
 const PARTITIONS: u32 = 3;
@@ -46,6 +46,7 @@ struct Said {
     topics: Vec<Topic>,
     producers: Vec<StoredProducer>,
     erasures: Vec<KnownErasure>,
+    groups: groups::Snapshot,
 }
 
 fn options_of_life() -> Options {
@@ -88,6 +89,7 @@ impl Life {
             6 => self.erase(),
             7..=9 => self.checkpoint(),
             10 => self.restart(),
+            11..=14 => self.change_group(),
             _ => self.append(),
         }
     }
@@ -179,6 +181,33 @@ impl Life {
         self.sent(append);
     }
 
+    /// Offsets are set, a group is forked, or deleted.
+    fn change_group(&mut self) {
+        let Some(topic) = self.topics.first() else {
+            return;
+        };
+        let shared = &self.broker.shared;
+        let topic = shared.topics().find(topic).expect("it is there").id;
+        let name = |which| GroupName::new(["g", "h"][which as usize]).expect("it may be");
+        let group = name(below(&self.chance, 2));
+        let place = (topic, PartitionId(below(&self.chance, 3) as u32));
+        let next = Offset(below(&self.chance, 9));
+        let mut planned = lock(&shared.planned);
+        let groups = planned.groups();
+        let decided = match below(&self.chance, 8) {
+            0 => groups.decide_delete(&group),
+            1 => groups.decide_fork(&name(0), &group, next.0 > 4, planned.topics(), 7),
+            _ => groups.decide_reset(&group, vec![(place, next)], 7),
+        };
+        let Ok(change) = decided else {
+            return;
+        };
+        let change = Change::Group { group, change };
+        drop(shared.plan(&mut planned, change, || Ok(())));
+        drop(planned);
+        self.broker.commit_all();
+    }
+
     /// A producer that has been idle for too long is not known any more.
     fn sent(&mut self, append: Append) {
         let producer = append.producer;
@@ -209,6 +238,7 @@ impl Life {
             topics: shared.describe_topics(snapshot.topics),
             producers: producers.map(StoredProducer::of).collect(),
             erasures: snapshot.erasures,
+            groups: snapshot.groups,
             ..Checkpoint::default()
         }
     }
@@ -222,6 +252,7 @@ impl Life {
         let after = self.as_whole();
         // Idle times are as old as the checkpoint.
         assert_eq!(sequences(&after), sequences(&before));
+        assert_eq!(after.groups, before.groups);
     }
 }
 
@@ -247,6 +278,7 @@ fn said(checkpoint: Checkpoint) -> Said {
         mut topics,
         producers,
         erasures,
+        groups,
         ..
     } = checkpoint;
     topics.sort_by_key(|topic| topic.id);
@@ -254,6 +286,7 @@ fn said(checkpoint: Checkpoint) -> Said {
         topics,
         producers,
         erasures,
+        groups,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is refused, and what is not.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     catalog::{Catalog, Change, Erasure, Planned, Refusal, Token, producers::Room},
@@ -9,6 +9,8 @@ use crate::{
         limits::MAX_ERASURES,
     },
 };
+
+const NOW: Duration = Duration::ZERO;
 
 fn name(name: &str) -> TopicName {
     TopicName::new(name).expect("a test gives names that may be")
@@ -41,7 +43,7 @@ fn erase(topic: u64, id: u64) -> Change {
 fn with(changes: &[Change]) -> Catalog {
     let mut catalog = Catalog::new(Room::MOST);
     for change in changes {
-        catalog.apply(change);
+        catalog.apply(change, NOW);
     }
     catalog
 }
@@ -51,7 +53,7 @@ fn a_name_is_taken_from_its_creation_to_its_deletion() {
     let mut catalog = with(&[create(1, "notes", 2)]);
     let taken = catalog.decide_create(&name("notes"), 1, 10);
     assert_eq!(taken, Err(Refusal::TopicExists));
-    catalog.apply(&Change::Delete { topic: TopicId(1) });
+    catalog.apply(&Change::Delete { topic: TopicId(1) }, NOW);
     assert_eq!(catalog.decide_create(&name("notes"), 1, 10), Ok(()));
     let deleted = catalog.decide_topic(TopicId(1)).cloned();
     assert_eq!(deleted, Err(Refusal::UnknownTopic));
@@ -63,7 +65,7 @@ fn partitions_count_until_their_topic_is_deleted() {
     let refused = catalog.decide_create(&name("three"), 2, 10);
     assert_eq!(refused, Err(Refusal::TooManyPartitions { existing: 9 }));
     assert_eq!(catalog.decide_create(&name("three"), 1, 10), Ok(()));
-    catalog.apply(&Change::Delete { topic: TopicId(1) });
+    catalog.apply(&Change::Delete { topic: TopicId(1) }, NOW);
     assert_eq!(catalog.topics().partitions(), 3);
     assert_eq!(catalog.decide_create(&name("three"), 7, 10), Ok(()));
 }
@@ -103,7 +105,7 @@ fn so_many_erasures_wait_and_no_more() {
     let mut catalog = with(&changes);
     let refused = catalog.decide_erase(TopicId(1));
     assert_eq!(refused, Err(Refusal::TooManyErasures));
-    catalog.apply(&Change::ErasureComplete { id: 4 });
+    catalog.apply(&Change::ErasureComplete { id: 4 }, NOW);
     assert_eq!(catalog.decide_erase(TopicId(1)), Ok(()));
 }
 
@@ -112,13 +114,13 @@ fn of_those_that_are_complete_the_oldest_are_forgotten_also_behind_a_restart() {
     let most = MAX_ERASURES as u64;
     let mut catalog = with(&[create(1, "notes", 1)]);
     for id in (0..most).rev() {
-        catalog.apply(&erase(1, id));
-        catalog.apply(&Change::ErasureComplete { id });
+        catalog.apply(&erase(1, id), NOW);
+        catalog.apply(&Change::ErasureComplete { id }, NOW);
     }
-    let mut restored = Catalog::restore(catalog.snapshot(), Room::MOST);
+    let mut restored = Catalog::restore(catalog.snapshot(), Room::MOST, NOW);
     for catalog in [&mut catalog, &mut restored] {
-        catalog.apply(&erase(1, most));
-        catalog.apply(&Change::ErasureComplete { id: most });
+        catalog.apply(&erase(1, most), NOW);
+        catalog.apply(&Change::ErasureComplete { id: most }, NOW);
         assert!(catalog.erasures().get(most - 1).is_none());
         assert!(catalog.erasures().get(0).is_some());
     }
@@ -129,7 +131,7 @@ fn an_erasure_ends_with_its_topic_and_none_is_of_a_partition_that_is_not_there()
     let mut catalog = with(&[create(1, "notes", 1), erase(1, 4), erase(2, 5)]);
     assert!(catalog.erasures().get(4).is_some());
     assert!(catalog.erasures().get(5).is_none());
-    catalog.apply(&Change::Delete { topic: TopicId(1) });
+    catalog.apply(&Change::Delete { topic: TopicId(1) }, NOW);
     assert!(catalog.erasures().get(4).is_none());
 }
 
@@ -147,9 +149,9 @@ fn a_deletion_that_is_refused_leaves_producers_what_they_have_sent() {
         .producers
         .apply_batch(producer, 1, topic, partition, 0);
     let mut planned = Planned::of(&applied);
-    planned.plan(&Change::Delete { topic });
+    planned.plan(&Change::Delete { topic }, NOW);
     assert!(planned.topics().get(topic).is_none());
-    planned.take_back(&applied, &[]);
+    planned.take_back(&applied, &[], NOW);
     assert!(planned.topics().get(topic).is_some());
     let again = planned
         .producers

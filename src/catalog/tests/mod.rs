@@ -12,7 +12,8 @@ impl Catalog {
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             producers: self.producers.snapshot(),
-            ..self.snapshot_but_producers()
+            groups: self.groups.snapshot(),
+            ..self.snapshot_of_topics()
         }
     }
 }

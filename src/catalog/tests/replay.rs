@@ -2,20 +2,28 @@
 //! and whatever snapshot is restored, the changes behind it lead to where those that were applied
 //! live have led.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
 use super::held;
 use crate::{
     catalog::{
-        Catalog, Change, Erasure, Planned, Snapshot, Token,
+        Catalog, Change, Erasure, Planned, Settled, Snapshot, Token,
+        groups::{Commit, Fence, GroupChange, Join, KnownTopics, MemberId, Place},
         producers::{Decision, Opened, Room},
     },
-    types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings, Version},
+    types::{
+        GroupName, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings, Version,
+    },
 };
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const GROUPS: [&str; 2] = ["g", "h"];
 const MOST_PARTITIONS: usize = 8;
 
 /// A step of the world. Topics, producers and names are few, so that steps meet.
@@ -52,6 +60,43 @@ enum Step {
     Complete {
         erasure: usize,
     },
+    Join {
+        group: usize,
+        member: usize,
+        topics: usize,
+    },
+    Leave {
+        group: usize,
+        member: usize,
+    },
+    Drained {
+        group: usize,
+        member: usize,
+    },
+    CommitOffset {
+        group: usize,
+        place: usize,
+        next: u64,
+    },
+    Reset {
+        group: usize,
+        topic: usize,
+        next: u64,
+    },
+    Fork {
+        from: usize,
+        to: usize,
+        replay: bool,
+    },
+    DeleteGroup {
+        group: usize,
+    },
+    /// Groups hear of topics that are new or gone.
+    TopicsOfGroups,
+    /// Time passes, and members that are away are gone.
+    Pass {
+        ms: u64,
+    },
     /// So many of the commits that are queued become durable.
     Commit {
         commits: usize,
@@ -70,9 +115,9 @@ enum Fact {
 }
 
 impl Fact {
-    fn apply(&self, catalog: &mut Catalog) {
+    fn apply(&self, catalog: &mut Catalog, now: Duration) {
         match self {
-            Self::Change(change) => catalog.apply(change),
+            Self::Change(change) => catalog.apply(change, now),
             Self::Batch(producer, epoch, topic, sequence) => {
                 catalog.apply_batch(*producer, *epoch, *topic, PartitionId(0), *sequence);
             }
@@ -102,6 +147,7 @@ struct World {
     snapshots: Vec<(usize, Snapshot)>,
     last_id: u64,
     refused: usize,
+    now: Duration,
 }
 
 impl World {
@@ -115,6 +161,7 @@ impl World {
             durable: Vec::new(),
             last_id: 0,
             refused: 0,
+            now: Duration::ZERO,
         }
     }
 
@@ -140,7 +187,7 @@ impl World {
     }
 
     fn plan(&mut self, change: Change) {
-        self.planned.plan(&change);
+        self.planned.plan(&change, self.now);
         self.queued.push_back(Fact::Change(change));
     }
 
@@ -170,7 +217,10 @@ impl World {
             }
             ref other => {
                 if let Some(change) = self.change(other) {
-                    self.plan(change);
+                    return self.plan(change);
+                }
+                for (group, change) in self.group_changes(other) {
+                    self.plan(Change::Group { group, change });
                 }
             }
         }
@@ -227,6 +277,120 @@ impl World {
             }
             _ => None,
         }
+    }
+
+    /// The changes of groups that a step is.
+    fn group_changes(&mut self, step: &Step) -> Vec<(GroupName, GroupChange)> {
+        let fresh = MemberId(self.fresh());
+        let (applied, now) = (&self.applied, self.now);
+        let durable = |topic| {
+            let topic = applied.topics().get(topic)?;
+            u32::try_from(topic.starts.len()).ok()
+        };
+        let topics = Settled {
+            planned: &self.planned,
+            durable: &durable,
+        };
+        let groups = self.planned.groups();
+        let one = |group: usize| GroupName::new(GROUPS[group]).expect("it may be");
+        let member = |group: usize, at: usize| {
+            let state = groups.get(&one(group))?.state();
+            state.members.keys().nth(at).copied()
+        };
+        let decided = match *step {
+            Step::Join {
+                group,
+                member: at,
+                topics: takes,
+            } => {
+                let names = NAMES[..takes].iter();
+                let join = Join {
+                    fresh,
+                    back: member(group, at),
+                    name: "".into(),
+                    topics: names
+                        .map(|name| TopicName::new(name).expect("it may be"))
+                        .collect(),
+                    prefixes: BTreeSet::new(),
+                    session: Duration::from_secs(10),
+                    drain: Duration::from_secs(30),
+                    client: "".into(),
+                    is_ephemeral: group == 1,
+                };
+                let joined = groups.decide_join(&one(group), join, &topics, now);
+                joined.ok().map(|joined| (group, joined.change))
+            }
+            Step::Leave { group, member: at } => member(group, at).and_then(|id| {
+                let left = groups.decide_leave(&one(group), id, &topics);
+                left.ok().map(|change| (group, change))
+            }),
+            Step::Drained { group, member: at } => member(group, at).and_then(|id| {
+                let state = groups.get(&one(group)).expect("it has a member").state();
+                let places: Vec<Place> = state.owned.keys().copied().collect();
+                let drained = groups.decide_drained(&one(group), id, &places, &topics);
+                drained.ok().flatten().map(|change| (group, change))
+            }),
+            Step::CommitOffset { group, place, next } => {
+                let owned = groups.get(&one(group)).and_then(|found| {
+                    let owned = found.state().owned.iter();
+                    owned.map(|(at, owned)| (*at, owned.since)).nth(place)
+                });
+                owned.and_then(|(place, since)| {
+                    let commit = Commit {
+                        place,
+                        next: Offset(next),
+                        metadata: Bytes::from_static(b"here"),
+                        fence: Fence::Owned(since),
+                    };
+                    let end = |place| topics.has(place).then_some(Offset(100));
+                    let decided = groups.decide_commit(&one(group), vec![commit], end, 1);
+                    let change = decided.expect("there is room").1;
+                    change.map(|change| (group, change))
+                })
+            }
+            Step::Reset { group, topic, next } => self.topic(topic).and_then(|topic| {
+                let place = (topic, PartitionId(0));
+                if !topics.has(place) {
+                    return None;
+                }
+                let offsets = vec![(place, Offset(next))];
+                let reset = groups.decide_reset(&one(group), offsets, 2);
+                reset.ok().map(|change| (group, change))
+            }),
+            Step::Fork { from, to, replay } => {
+                let forked = groups.decide_fork(&one(from), &one(to), replay, &topics, 3);
+                forked.ok().map(|change| (to, change))
+            }
+            Step::DeleteGroup { group } => {
+                let deleted = groups.decide_delete(&one(group));
+                deleted.ok().map(|change| (group, change))
+            }
+            Step::TopicsOfGroups => return groups.on_topics(&topics),
+            Step::Pass { ms } => return self.pass(Duration::from_millis(ms)),
+            _ => None,
+        };
+        let decided = decided.map(|(group, change)| (one(group), change));
+        decided.into_iter().collect()
+    }
+
+    /// Every member's stream breaks, and time passes.
+    fn pass(&mut self, time: Duration) -> Vec<(GroupName, GroupChange)> {
+        let mut members = Vec::new();
+        for (group, found) in self.planned.groups().iter() {
+            let ids = found.state().members.keys();
+            members.extend(ids.map(|id| (group.clone(), *id)));
+        }
+        for (group, member) in members {
+            let now = self.now;
+            self.planned.groups_mut().lose(&group, member, now);
+        }
+        self.now += time;
+        let (applied, now) = (&self.applied, self.now);
+        let durable = |topic| {
+            let topic = applied.topics().get(topic)?;
+            u32::try_from(topic.starts.len()).ok()
+        };
+        self.planned.on_groups_deadline(&durable, now)
     }
 
     fn create(&mut self, name: &str, partitions: u32) {
@@ -290,7 +454,7 @@ impl World {
             .queued
             .pop_front()
             .expect("it was asked whether there is one");
-        fact.apply(&mut self.applied);
+        fact.apply(&mut self.applied, self.now);
         if let Fact::Change(change) = &fact {
             self.planned.settle(change);
         }
@@ -307,7 +471,7 @@ impl World {
                 changes.push(change);
             }
         }
-        self.planned.take_back(&self.applied, changes);
+        self.planned.take_back(&self.applied, changes, self.now);
     }
 
     fn check(&self) {
@@ -320,10 +484,10 @@ impl World {
     /// already, as a checkpoint may be ahead of what it says it is.
     fn check_replays(&self, again: usize) {
         for (at, snapshot) in &self.snapshots {
-            let mut restored = Catalog::restore(snapshot.clone(), Room::MOST);
+            let mut restored = Catalog::restore(snapshot.clone(), Room::MOST, Duration::ZERO);
             assert_eq!(restored.snapshot(), *snapshot);
             for fact in &self.durable[at.saturating_sub(again)..] {
-                fact.apply(&mut restored);
+                fact.apply(&mut restored, Duration::ZERO);
             }
             assert_eq!(held(&restored), held(&self.applied));
         }
@@ -341,6 +505,18 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => (0usize..8, 0usize..8).prop_map(|(producer, topic)| Step::Append { producer, topic }),
         2 => (0usize..8).prop_map(|topic| Step::Erase { topic }),
         2 => (0usize..8).prop_map(|erasure| Step::Complete { erasure }),
+        3 => (0usize..2, 0usize..4, 1usize..4)
+            .prop_map(|(group, member, topics)| Step::Join { group, member, topics }),
+        1 => (0usize..2, 0usize..4).prop_map(|(group, member)| Step::Leave { group, member }),
+        3 => (0usize..2, 0usize..4).prop_map(|(group, member)| Step::Drained { group, member }),
+        4 => (0usize..2, 0usize..8, 0u64..9)
+            .prop_map(|(group, place, next)| Step::CommitOffset { group, place, next }),
+        1 => (0usize..2, 0usize..8, 0u64..9)
+            .prop_map(|(group, topic, next)| Step::Reset { group, topic, next }),
+        1 => (0usize..2, 0usize..2, any::<bool>()).prop_map(|(from, to, replay)| Step::Fork { from, to, replay }),
+        1 => (0usize..2).prop_map(|group| Step::DeleteGroup { group }),
+        2 => Just(Step::TopicsOfGroups),
+        2 => (0u64..20_000).prop_map(|ms| Step::Pass { ms }),
         4 => (1usize..6).prop_map(|commits| Step::Commit { commits }),
         1 => Just(Step::Refuse),
         1 => Just(Step::Snapshot),

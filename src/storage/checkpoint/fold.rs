@@ -13,7 +13,7 @@ use crate::{
 
 /// A checkpoint while deltas are added to it.
 pub(super) struct Folded {
-    /// What neither topics, producers nor erasures are.
+    /// What neither topics, producers nor erasures are. Of groups, what they are meanwhile.
     rest: Checkpoint,
     topics: BTreeMap<TopicId, Topic>,
     producers: BTreeMap<ProducerId, Folding>,
@@ -71,6 +71,7 @@ impl Folded {
         for gone in delta.topics_gone {
             self.topics.remove(&gone);
             self.topics_gone.insert(gone);
+            self.rest.groups.forget_topic(gone);
         }
         for topic in delta.topics {
             self.change_topic(topic)?;
@@ -87,6 +88,9 @@ impl Folded {
         }
         for known in delta.erasures {
             self.change_erasure(known);
+        }
+        for (name, change) in &delta.groups {
+            self.rest.groups.apply(name, change);
         }
         Some(())
     }

@@ -1,18 +1,23 @@
 //! What a journal entry says, as opposed to the frames it carries: a change of the catalog.
 //!
 //! ```text
-//!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete
-//!  u64  topic; or the producer (5, 6); or the erasure (8)
+//!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete,
+//!       9 group
+//!  u64  topic; or the producer (5, 6); or the erasure (8); 0 (9)
 //!  then, by kind:
 //!    create  u64 seed, u32 partitions, string name, settings
 //!    alter   settings
 //!    trim    u32 partition, u64 offset
 //!    open    u32 epoch, string name
 //!    erase   an erasure, see `erasure.rs`
+//!    group   string name, a change of the group, see `group.rs`
 //! settings: u32 count, then (string name, string value) of each
 //! ```
 
-use super::fields::{Fields, put_count, put_string};
+use super::{
+    fields::{Fields, put_count, put_string},
+    group::{put_group, take_group},
+};
 use crate::{
     catalog::{Change, Erasure},
     types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
@@ -64,6 +69,10 @@ impl Change {
                 erasure.put(&mut out);
             }
             Self::ErasureComplete { id } => put_kind(&mut out, 8, *id),
+            Self::Group { group, change } => {
+                put_kind(&mut out, 9, 0);
+                put_group(&mut out, group, change);
+            }
         }
         out
     }
@@ -112,6 +121,10 @@ impl Change {
                 erasure: Erasure::take(&mut fields)?,
             },
             8 => Self::ErasureComplete { id: subject },
+            9 => {
+                let (group, change) = take_group(&mut fields)?;
+                Self::Group { group, change }
+            }
             _ => return None,
         };
         fields.is_empty().then_some(change)

@@ -22,6 +22,8 @@
 //!          were none
 //!     of each sequence above, in order: u32 batches that are remembered, then of each, the last of them last:
 //!          u64 base offset, u32 records, i64 append time
+//!     u64  highest generation of all groups that were deleted, u32 groups, then of each: string name, a change
+//!          (`group.rs`); missing where there were none
 //! ```
 
 use std::time::Duration;
@@ -32,10 +34,15 @@ use super::{
     crc32,
     erasure::ERASURE_BYTES,
     fields::{Fields, put_count, put_string},
+    group::{MIN_GROUP_BYTES, put_group, take_group},
     identity::Identity,
 };
 use crate::{
-    catalog::{self, Erasure, KnownErasure, Snapshot, producers::Known},
+    catalog::{
+        self, Erasure, KnownErasure, Snapshot,
+        groups::{self, Generation},
+        producers::Known,
+    },
     types::{
         Offset, PartitionId, ProducerId, Sequence, StoredBatch, TopicId, TopicName, TopicSettings,
     },
@@ -69,6 +76,8 @@ pub(crate) struct Checkpoint {
     /// The number of the files with what has changed since, stored with the directory; 0 for none:
     /// earlier checkpoints were stored as a whole each time.
     pub(crate) delta_files: u64,
+    /// Stored with the number of those files.
+    pub(crate) groups: groups::Snapshot,
 }
 
 /// What there was of the journal's files at the checkpoint; earlier checkpoints do not say it.
@@ -195,6 +204,7 @@ impl Checkpoint {
             topics: topics.map(Topic::known).collect(),
             producers: self.producers.iter().map(Producer::known).collect(),
             erasures: self.erasures.clone(),
+            groups: self.groups.clone(),
         }
     }
 
@@ -222,6 +232,9 @@ impl Checkpoint {
                 for sequence in &producer.sequences {
                     put_stored(&mut rest, &sequence.stored);
                 }
+            }
+            if self.groups != groups::Snapshot::default() {
+                put_groups(&mut rest, &self.groups);
             }
         }
         let version = VERSION.to_le_bytes();
@@ -271,6 +284,10 @@ impl Checkpoint {
                 }
             }
         }
+        let groups = match fields.is_empty() {
+            true => groups::Snapshot::default(),
+            false => take_groups(&mut fields)?,
+        };
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -281,6 +298,7 @@ impl Checkpoint {
             journal,
             directory,
             delta_files,
+            groups,
         })
     }
 
@@ -363,6 +381,26 @@ pub(super) fn put_journal_files(out: &mut Vec<u8>, files: &JournalFiles) {
     out.extend_from_slice(&files.newest.to_le_bytes());
     out.extend_from_slice(&files.made.to_le_bytes());
     out.extend_from_slice(&files.noted.to_le_bytes());
+}
+
+fn put_groups(out: &mut Vec<u8>, snapshot: &groups::Snapshot) {
+    out.extend_from_slice(&snapshot.ended.0.to_le_bytes());
+    put_count(out, snapshot.groups.len());
+    for (name, state) in &snapshot.groups {
+        put_group(out, name, &state.whole());
+    }
+}
+
+fn take_groups(fields: &mut Fields<'_>) -> Option<groups::Snapshot> {
+    let mut snapshot = groups::Snapshot {
+        ended: Generation(fields.u64()?),
+        ..groups::Snapshot::default()
+    };
+    for _ in 0..fields.count(MIN_GROUP_BYTES)? {
+        let (name, whole) = take_group(fields)?;
+        snapshot.apply(&name, &whole);
+    }
+    Some(snapshot)
 }
 
 fn decode_topic(fields: &mut Fields<'_>) -> Option<Topic> {

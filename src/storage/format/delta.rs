@@ -23,6 +23,7 @@
 //!          the batches that came since
 //!     u32  erasures that are forgotten, then of each: u64 id
 //!     u32  erasures that have changed, then of each: as in the checkpoint
+//!     u32  changes of groups, in order, then of each: string name, a change (`group.rs`); missing where there are none
 //! ```
 //!
 //! A file ends behind a whole delta. One that does not was cut off by a crash while its last delta
@@ -40,11 +41,14 @@ use super::{
     },
     crc32,
     fields::{Fields, put_count, put_string},
+    group::{MIN_GROUP_BYTES, put_group, take_group},
     identity::Identity,
 };
 use crate::{
-    catalog::KnownErasure,
-    types::{PartitionId, ProducerId, Sequence, TopicId, TopicName, TopicSettings, limits},
+    catalog::{KnownErasure, groups::GroupChange},
+    types::{
+        GroupName, PartitionId, ProducerId, Sequence, TopicId, TopicName, TopicSettings, limits,
+    },
 };
 
 const MAGIC: [u8; 8] = *b"TFRLDELT";
@@ -105,6 +109,8 @@ pub(crate) struct Delta {
     /// By their ids.
     pub(crate) erasures_gone: Vec<u64>,
     pub(crate) erasures: Vec<KnownErasure>,
+    /// Those that have changed; a topic that is gone is gone for all of them.
+    pub(crate) groups: Vec<(GroupName, GroupChange)>,
 }
 
 /// A topic that is new, or something of which has changed.
@@ -147,13 +153,14 @@ pub(crate) struct ChangedProducer {
 }
 
 impl Delta {
-    /// What has changed from one checkpoint to a later one, of which what is said of producers is
-    /// told apart, as are topics that are gone. Both have a time, and their topics and erasures in
+    /// What has changed from one checkpoint to a later one, of which what is said of producers and
+    /// groups is told apart, as are topics that are gone. Both have a time, and their topics and erasures in
     /// an order of their own.
     pub(crate) fn between(
         before: &Checkpoint,
         now: &Checkpoint,
         producers: ChangedProducers,
+        groups: Vec<(GroupName, GroupChange)>,
         mut topics_gone: Vec<TopicId>,
     ) -> Self {
         let mut known: BTreeMap<TopicId, &Topic> = BTreeMap::new();
@@ -187,6 +194,7 @@ impl Delta {
             producers,
             erasures_gone: known.into_keys().collect(),
             erasures,
+            groups,
         }
     }
 
@@ -210,6 +218,12 @@ impl Delta {
         }
         put_numbers(&mut rest, self.erasures_gone.iter().copied());
         put_erasures(&mut rest, &self.erasures);
+        if !self.groups.is_empty() {
+            put_count(&mut rest, self.groups.len());
+        }
+        for (name, change) in &self.groups {
+            put_group(&mut rest, name, change);
+        }
         let length = u32::try_from(rest.len()).expect("what is remembered is far below 4 GiB");
         let length = length.to_le_bytes();
         let checksum = checksum(number, index, &length, &rest);
@@ -250,6 +264,12 @@ impl Delta {
             .collect::<Option<_>>()?;
         let erasures_gone = take_numbers(&mut fields)?.collect();
         let erasures = take_erasures(&mut fields)?;
+        let mut groups = Vec::new();
+        if !fields.is_empty() {
+            for _ in 0..fields.count(MIN_GROUP_BYTES)? {
+                groups.push(take_group(&mut fields)?);
+            }
+        }
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -264,6 +284,7 @@ impl Delta {
             },
             erasures_gone,
             erasures,
+            groups,
         })
     }
 }

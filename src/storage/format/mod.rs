@@ -32,6 +32,7 @@ pub(crate) mod erasure;
 mod fields;
 pub(crate) mod filter;
 pub(crate) mod frame;
+mod group;
 pub(crate) mod identity;
 pub(crate) mod key_run;
 pub(crate) mod page;

@@ -20,6 +20,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 pub(crate) use report::*;
@@ -90,14 +91,14 @@ impl State {
             partitions.insert(topic.id, of_topic.collect());
         }
         Self {
-            catalog: Catalog::restore(snapshot, Room::MOST),
+            catalog: Catalog::restore(snapshot, Room::MOST, Duration::ZERO),
             partitions,
         }
     }
 
     /// Applies a change of the journal.
     fn apply(&mut self, change: &Change) {
-        self.catalog.apply(change);
+        self.catalog.apply(change, Duration::ZERO);
         if let Change::Create {
             topic, partitions, ..
         } = change
@@ -254,6 +255,8 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
         checkpoint,
         journal: look.journal,
         producers: state.catalog.producers.used().producers as u64,
+        groups: state.catalog.groups().len() as u64,
+        group_offsets: state.catalog.groups().used().offsets as u64,
         erasures: state.erasures(),
         topics: reports,
         leftovers: dirs.leftovers(state.catalog.topics()),

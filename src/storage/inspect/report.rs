@@ -23,6 +23,10 @@ pub(crate) struct Report {
     pub(crate) journal: Journal,
     /// How many producers are known.
     pub(crate) producers: u64,
+    /// How many consumer groups.
+    pub(crate) groups: u64,
+    /// How many offsets they have committed.
+    pub(crate) group_offsets: u64,
     /// Those that are not complete: bytes of the entity may be anywhere.
     pub(crate) erasures: Vec<Erasure>,
     /// In order of their names.

@@ -39,6 +39,16 @@ fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
             golden::checkpoint_with_deltas().encode(),
             |bytes| Checkpoint::decode(bytes).is_some(),
         ),
+        (
+            "checkpoint with groups",
+            golden::checkpoint_with_groups().encode(),
+            |bytes| Checkpoint::decode(bytes).is_some(),
+        ),
+        (
+            "delta with groups",
+            golden::delta_with_groups().encode(7, 0),
+            |mut bytes| Delta::take(&mut bytes, 7, 0).is_some(),
+        ),
         ("head of deltas", golden::delta_head().encode(), |bytes| {
             delta::Head::decode(bytes).is_some()
         }),
@@ -341,6 +351,28 @@ fn forged_counts_and_lengths_with_a_right_checksum_are_refused_without_room_bein
             let mut change = golden::changes()[change].encode();
             change[at..at + 4].copy_from_slice(&number.to_le_bytes());
             assert!(Change::decode(&change).is_none(), "{number} {what}");
+        }
+    }
+}
+
+#[test]
+fn forged_counts_in_a_change_of_a_group_are_refused() {
+    let change = Change::Group {
+        group: golden::group(),
+        change: golden::group_change(),
+    };
+    let encoded = change.encode();
+    let replayed = encoded.len() - 20 - 4;
+    let metadata = replayed - "N14228".len() - 4;
+    let offsets = metadata - 28 - 4;
+    let owned = offsets - 16 - 2 * 32 - 4;
+    let left = owned - 8 - 4;
+    let joined = 9 + 4 + "invoices".len() + 12;
+    for number in HUGE {
+        for at in [9, joined, left, owned, offsets, metadata, replayed] {
+            let mut forged = encoded.clone();
+            forged[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            assert!(Change::decode(&forged).is_none(), "{number} at {at}");
         }
     }
 }

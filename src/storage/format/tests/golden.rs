@@ -113,6 +113,13 @@ fn nameless_encoded() -> Vec<u8> {
     encoded
 }
 
+fn change_of_group() -> Change {
+    Change::Group {
+        group: golden::group(),
+        change: golden::group_change(),
+    }
+}
+
 fn change_names() -> [&'static str; 8] {
     [
         "change-create",
@@ -150,6 +157,15 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
             "checkpoint-with-deltas",
             golden::checkpoint_with_deltas().encode(),
         ),
+        (
+            "checkpoint-with-groups",
+            golden::checkpoint_with_groups().encode(),
+        ),
+        (
+            "delta-with-groups",
+            golden::delta_with_groups().encode(golden::delta_head().number, 3),
+        ),
+        ("change-group", change_of_group().encode()),
         ("delta-head", golden::delta_head().encode()),
         (
             "delta",
@@ -327,6 +343,18 @@ fn a_checkpoint_without_a_directory_is_read() {
     };
     let stored = check("checkpoint-nameless", &nameless_encoded());
     assert_eq!(Checkpoint::decode(&stored), Some(nameless));
+}
+
+#[test]
+fn what_is_stored_of_groups_is_what_it_was() {
+    let stored = check("change-group", &change_of_group().encode());
+    assert_eq!(Change::decode(&stored), Some(change_of_group()));
+    let checkpoint = golden::checkpoint_with_groups();
+    let stored = check("checkpoint-with-groups", &checkpoint.encode());
+    assert_eq!(Checkpoint::decode(&stored), Some(checkpoint));
+    let (number, delta) = (golden::delta_head().number, golden::delta_with_groups());
+    let stored = check("delta-with-groups", &delta.encode(number, 3));
+    assert_eq!(Delta::take(&mut &stored[..], number, 3), Some(delta));
 }
 
 /// Since deltas follow them, checkpoints name these, and say where batches are.

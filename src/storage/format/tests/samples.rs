@@ -1,11 +1,16 @@
 //! Values to encode: fixed ones for the golden files and any at all for property tests.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::{collection::vec, option, prelude::*};
 use prost::Message;
 
 use crate::{
-    catalog::{Change, Erasure, KnownErasure, Token},
+    catalog::{
+        Change, Erasure, KnownErasure, Token,
+        groups::{self, Committed, Generation, GroupChange, Member, MemberId, Owned, Place},
+    },
     proto::Record,
     storage::format::{
         checkpoint::{Active, Checkpoint, Clock, JournalFiles, Partition, Producer, Topic},
@@ -19,8 +24,8 @@ use crate::{
         topic_file::TopicFile,
     },
     types::{
-        Durability, Keys, Offset, PartitionId, ProducerId, Sequence, StoredBatch, TopicId,
-        TopicName, TopicSettings, Version, limits,
+        Durability, GroupName, Keys, Offset, PartitionId, ProducerId, Sequence, StoredBatch,
+        TopicId, TopicName, TopicSettings, Version, limits,
     },
 };
 
@@ -218,6 +223,8 @@ pub(super) fn any_change() -> impl Strategy<Value = Change> {
         }),
         (id(), any_erasure()).prop_map(|(topic, erasure)| Change::Erase { topic, erasure }),
         any::<u64>().prop_map(|id| Change::ErasureComplete { id }),
+        (any_group_name(), any_group_change())
+            .prop_map(|(group, change)| Change::Group { group, change }),
     ]
 }
 
@@ -300,6 +307,72 @@ prop_compose! {
     }
 }
 
+fn any_place() -> impl Strategy<Value = Place> {
+    (id(), any::<u32>().prop_map(PartitionId))
+}
+
+fn any_group_name() -> impl Strategy<Value = GroupName> {
+    "[^\\pC]{1,60}".prop_map(|name| GroupName::new(&name).expect("the pattern is the rule"))
+}
+
+prop_compose! {
+    fn any_member()(
+        id in any::<u64>(),
+        name in "\\PC{0,30}",
+        topics in vec(name(), 0..3),
+        prefixes in vec("\\PC{0,10}", 0..3),
+        times in (0..1u64 << 40, 0..1u64 << 40),
+        client in "\\PC{0,30}",
+    ) -> Member {
+        Member {
+            id: MemberId(id),
+            name: name.into(),
+            topics: topics.into_iter().collect(),
+            prefixes: prefixes.into_iter().map(Into::into).collect(),
+            session: Duration::from_millis(times.0),
+            drain: Duration::from_millis(times.1),
+            client: client.into(),
+        }
+    }
+}
+
+prop_compose! {
+    fn any_committed()(next in offset(), at_ms in any::<i64>(), metadata in vec(any::<u8>(), 0..9)) -> Committed {
+        Committed { next, at_ms, metadata: metadata.into() }
+    }
+}
+
+prop_compose! {
+    pub(super) fn any_group_change()(
+        generation in any::<u64>(),
+        flags in any::<(bool, bool)>(),
+        joined in vec(any_member(), 0..3),
+        left in vec(any::<u64>().prop_map(MemberId), 0..3),
+        owned in vec((any_place(), option::of(any::<(u64, u64, bool)>())), 0..4),
+        offsets in vec((any_place(), any_committed()), 0..4),
+        replay_until in vec((any_place(), offset()), 0..4),
+    ) -> GroupChange {
+        let owned = owned.into_iter().map(|(place, owned)| {
+            let owned = owned.map(|(owner, since, is_draining)| Owned {
+                owner: MemberId(owner),
+                since: Generation(since),
+                is_draining,
+            });
+            (place, owned)
+        });
+        GroupChange {
+            generation: Generation(generation),
+            is_ephemeral: flags.0,
+            joined,
+            left,
+            owned: owned.collect(),
+            offsets,
+            replay_until,
+            is_deleted: flags.1,
+        }
+    }
+}
+
 prop_compose! {
     fn any_changed_topic()(
         id in id(),
@@ -341,6 +414,7 @@ prop_compose! {
         producers in any_changed_producers(),
         erasures_gone in vec(any::<u64>(), 0..4),
         erasures in vec((id(), any::<bool>(), any_erasure()), 0..4),
+        groups in vec((any_group_name(), any_group_change()), 0..4),
     ) -> Delta {
         let erasures = erasures.into_iter();
         let erasures = erasures.map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
@@ -354,6 +428,7 @@ prop_compose! {
             producers,
             erasures_gone,
             erasures: erasures.collect(),
+            groups,
         }
     }
 }
@@ -369,6 +444,8 @@ prop_compose! {
         files in any::<(u64, u32, u32)>(),
         directory in 1..u64::MAX,
         delta_files in option::of(1..u64::MAX),
+        ended in any::<u64>(),
+        groups in vec((any_group_name(), any_group_change()), 0..4),
     ) -> Checkpoint {
         let erasures = erasures.into_iter().map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
         let clock = clock.map(|(now_ms, boot, since_boot_ms)| Clock { now_ms, boot, since_boot_ms });
@@ -383,7 +460,15 @@ prop_compose! {
             sequences.for_each(|sequence| sequence.stored.clear());
         }
         let erasures = erasures.collect();
-        Checkpoint { applied, journal_file, topics, producers, erasures, clock, journal, directory, delta_files }
+        let mut known = groups::Snapshot::default();
+        if delta_files > 0 {
+            known.ended = Generation(ended);
+            groups.iter().for_each(|(name, change)| known.apply(name, change));
+        }
+        let groups = known;
+        Checkpoint {
+            applied, journal_file, topics, producers, erasures, clock, journal, directory, delta_files, groups
+        }
     }
 }
 

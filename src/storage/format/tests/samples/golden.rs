@@ -263,6 +263,7 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         journal: JournalFiles::default(),
         directory: None,
         delta_files: 0,
+        groups: groups::Snapshot::default(),
     }
 }
 
@@ -292,6 +293,73 @@ pub(in super::super) fn checkpoint_with_deltas() -> Checkpoint {
     };
     checkpoint.producers[1].sequences[1].stored = stored_batches();
     checkpoint
+}
+
+/// A group with a member, and another one that was deleted before.
+pub(in super::super) fn checkpoint_with_groups() -> Checkpoint {
+    let mut checkpoint = checkpoint_with_deltas();
+    checkpoint.groups.ended = Generation(12);
+    let mut whole = group_change();
+    whole.left.clear();
+    whole.owned.pop();
+    checkpoint.groups.apply(&group(), &whole);
+    checkpoint
+}
+
+pub(in super::super) fn group() -> GroupName {
+    GroupName::new("invoices").expect("a valid name")
+}
+
+/// One of each kind.
+pub(in super::super) fn group_change() -> GroupChange {
+    let member = Member {
+        id: MemberId(0x0e0b_0e0b_0e0b_0e0b),
+        name: "worker-1".into(),
+        topics: [name()].into(),
+        prefixes: ["flights.".into()].into(),
+        session: Duration::from_secs(10),
+        drain: Duration::from_secs(30),
+        client: "invoicing 1.2".into(),
+    };
+    let owned = |partition, since, is_draining| {
+        let owned = Owned {
+            owner: member.id,
+            since: Generation(since),
+            is_draining,
+        };
+        ((TOPIC, PartitionId(partition)), Some(owned))
+    };
+    let committed = Committed {
+        next: Offset(1001),
+        at_ms: 1_357_034_225_000,
+        metadata: Bytes::from_static(b"N14228"),
+    };
+    GroupChange {
+        generation: Generation(17),
+        is_ephemeral: true,
+        owned: vec![
+            owned(0, 16, false),
+            owned(1, 15, true),
+            ((TOPIC, PartitionId(2)), None),
+        ],
+        joined: vec![member],
+        left: vec![MemberId(3)],
+        offsets: vec![((TOPIC, PartitionId(0)), committed)],
+        replay_until: vec![((TOPIC, PartitionId(1)), Offset(900))],
+        is_deleted: false,
+    }
+}
+
+pub(in super::super) fn delta_with_groups() -> Delta {
+    let deleted = GroupChange {
+        generation: Generation(18),
+        is_deleted: true,
+        ..GroupChange::default()
+    };
+    Delta {
+        groups: vec![(group(), group_change()), (group(), deleted)],
+        ..delta()
+    }
 }
 
 fn stored_batches() -> Vec<StoredBatch> {
@@ -358,6 +426,7 @@ pub(in super::super) fn delta() -> Delta {
         },
         erasures_gone: vec![1],
         erasures: later.erasures,
+        groups: Vec::new(),
     }
 }
 

@@ -1,0 +1,32 @@
+//! Consumer groups: what is asked of them, and what a checkpoint stores of them. What they are is
+//! in `catalog/groups`.
+
+use super::{Shared, lock};
+use crate::catalog::groups::Snapshot;
+
+/// About how many offsets are taken out at once for a checkpoint: what takes less than a
+/// millisecond, but for a group that has more by itself.
+const STORED_AT_ONCE: usize = 1_000;
+
+impl Shared {
+    /// The groups as a checkpoint stores them. What changes from here on is noted, and stored by the
+    /// next one.
+    pub(super) fn known_groups(&self) -> Snapshot {
+        lock(&self.applied).groups_mut().note_changes();
+        let mut snapshot = Snapshot::default();
+        let mut behind = None;
+        loop {
+            // Appends wait for the lock.
+            let applied = lock(&self.applied);
+            let groups = applied.groups();
+            let part = groups.snapshot_behind(behind.as_ref(), STORED_AT_ONCE);
+            snapshot.ended = groups.ended();
+            drop(applied);
+            let Some((last, _)) = part.last() else {
+                return snapshot;
+            };
+            behind = Some(last.clone());
+            snapshot.groups.extend(part);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Durable changes, applied: the only way in which groups change, live and in recovery. Applying all
+//! changes from some point on again changes nothing.
+
+use std::time::Duration;
+
+use super::{Group, GroupChange, Groups, Place, Snapshot, State, Used};
+use crate::types::{GroupName, TopicId};
+
+impl Groups {
+    /// What a snapshot was taken of. All members are waited for from `now` on.
+    pub(crate) fn restore(snapshot: Snapshot, now: Duration) -> Self {
+        let mut groups = Self {
+            ended: snapshot.ended,
+            ..Self::default()
+        };
+        for (name, state) in snapshot.groups {
+            groups.used = groups.used.with(state.size());
+            let mut group = Group {
+                state,
+                ..Group::default()
+            };
+            group.waits.begin(&group.state, now);
+            groups.by_name.insert(name, group);
+        }
+        groups
+    }
+
+    /// What is durable of them.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            ended: self.ended,
+            ..Snapshot::default()
+        };
+        for (name, group) in &self.by_name {
+            snapshot.groups.insert(name.clone(), group.state.clone());
+        }
+        snapshot
+    }
+
+    /// Applies a change, as of `now`.
+    pub(crate) fn apply(&mut self, name: &GroupName, change: &GroupChange, now: Duration) {
+        if let Some(noted) = &mut self.noted {
+            noted.note(name, change);
+        }
+        let group = self.by_name.entry(name.clone()).or_default();
+        self.used = self.used.without(group.state.size());
+        if change.is_deleted {
+            self.ended = self.ended.max(change.generation);
+            self.by_name.remove(name);
+            return;
+        }
+        group.state.apply(change);
+        group.waits.follow(&group.state, change, now);
+        self.used = self.used.with(group.state.size());
+    }
+
+    /// Forgets all about a topic that is deleted: one that gets its name is another.
+    pub(crate) fn forget_topic(&mut self, topic: TopicId) {
+        for group in self.by_name.values_mut() {
+            self.used = self.used.without(group.state.size());
+            group.state.forget_topic(topic);
+            group.waits.forget_topic(topic);
+            self.used = self.used.with(group.state.size());
+        }
+    }
+
+    /// The same groups, for decisions: nothing is noted of them.
+    pub(crate) fn to_plan(&self) -> Self {
+        Self {
+            by_name: self.by_name.clone(),
+            used: self.used,
+            ended: self.ended,
+            noted: None,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Applies a change that was noted behind the snapshot.
+    pub(crate) fn apply(&mut self, name: &GroupName, change: &GroupChange) {
+        if change.is_deleted {
+            self.ended = self.ended.max(change.generation);
+            self.groups.remove(name);
+            return;
+        }
+        self.groups.entry(name.clone()).or_default().apply(change);
+    }
+
+    pub(crate) fn forget_topic(&mut self, topic: TopicId) {
+        self.retain(|place| place.0 != topic);
+    }
+
+    /// Forgets partitions that are not there.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(Place) -> bool) {
+        for state in self.groups.values_mut() {
+            state.retain(&is_there);
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn apply(&mut self, change: &GroupChange) {
+        self.generation = self.generation.max(change.generation);
+        self.is_ephemeral = change.is_ephemeral;
+        for id in &change.left {
+            self.members.remove(id);
+        }
+        for member in &change.joined {
+            self.members.insert(member.id, member.clone());
+        }
+        for (place, owned) in &change.owned {
+            match owned {
+                Some(owned) => drop(self.owned.insert(*place, *owned)),
+                None => drop(self.owned.remove(place)),
+            }
+        }
+        for (place, committed) in &change.offsets {
+            self.metadata_bytes += committed.metadata.len();
+            if let Some(before) = self.offsets.insert(*place, committed.clone()) {
+                self.metadata_bytes -= before.metadata.len();
+            }
+        }
+        self.replay_until
+            .extend(change.replay_until.iter().copied());
+    }
+
+    fn forget_topic(&mut self, topic: TopicId) {
+        self.retain(|place| place.0 != topic);
+    }
+
+    /// Forgets partitions that are not there.
+    fn retain(&mut self, is_there: impl Fn(Place) -> bool) {
+        self.owned.retain(|place, _| is_there(*place));
+        self.replay_until.retain(|place, _| is_there(*place));
+        let metadata_bytes = &mut self.metadata_bytes;
+        self.offsets.retain(|place, committed| {
+            let is_there = is_there(*place);
+            if !is_there {
+                *metadata_bytes -= committed.metadata.len();
+            }
+            is_there
+        });
+    }
+
+    pub(super) fn size(&self) -> Used {
+        Used {
+            offsets: self.offsets.len() + self.replay_until.len(),
+            metadata_bytes: self.metadata_bytes,
+        }
+    }
+}
+
+impl Used {
+    fn with(self, more: Self) -> Self {
+        Self {
+            offsets: self.offsets + more.offsets,
+            metadata_bytes: self.metadata_bytes + more.metadata_bytes,
+        }
+    }
+
+    fn without(self, less: Self) -> Self {
+        Self {
+            offsets: self.offsets - less.offsets,
+            metadata_bytes: self.metadata_bytes - less.metadata_bytes,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What has changed of groups since they were stored: a checkpoint writes no more than that.
+//!
+//! A group as a whole, and what of it has changed, are both written as the change that leads there,
+//! so that they are read with the same `apply` as everything else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use super::{GroupChange, Groups, MemberId, Place, State};
+use crate::types::GroupName;
+
+/// What is noted of changes, so that nothing else has to be looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Noted(BTreeMap<GroupName, Touched>);
+
+/// What of a group has changed.
+#[derive(Clone, Debug, Default)]
+struct Touched {
+    /// It was deleted; another one may have its name since.
+    is_deleted: bool,
+    members: BTreeSet<MemberId>,
+    owned: BTreeSet<Place>,
+    offsets: BTreeSet<Place>,
+    replay_until: BTreeSet<Place>,
+}
+
+impl Noted {
+    /// A change is applied.
+    pub(super) fn note(&mut self, name: &GroupName, change: &GroupChange) {
+        let touched = self.0.entry(name.clone()).or_default();
+        if change.is_deleted {
+            *touched = Touched {
+                is_deleted: true,
+                ..Touched::default()
+            };
+            return;
+        }
+        touched.members.extend(&change.left);
+        let joined = change.joined.iter().map(|member| member.id);
+        touched.members.extend(joined);
+        let owned = change.owned.iter().map(|(place, _)| *place);
+        touched.owned.extend(owned);
+        let offsets = change.offsets.iter().map(|(place, _)| *place);
+        touched.offsets.extend(offsets);
+        let replayed = change.replay_until.iter().map(|(place, _)| *place);
+        touched.replay_until.extend(replayed);
+    }
+}
+
+impl Touched {
+    /// The change that makes of the group what it is now, but for topics that are deleted.
+    fn change(&self, state: &State) -> GroupChange {
+        let mut change = state.same();
+        for id in &self.members {
+            match state.members.get(id) {
+                Some(member) => change.joined.push(member.clone()),
+                None => change.left.push(*id),
+            }
+        }
+        for place in &self.owned {
+            change.owned.push((*place, state.owned.get(place).copied()));
+        }
+        for place in &self.offsets {
+            if let Some(committed) = state.offsets.get(place) {
+                change.offsets.push((*place, committed.clone()));
+            }
+        }
+        for place in &self.replay_until {
+            if let Some(until) = state.replay_until.get(place) {
+                change.replay_until.push((*place, *until));
+            }
+        }
+        change
+    }
+}
+
+impl State {
+    /// The change that makes a new group like this one.
+    pub(crate) fn whole(&self) -> GroupChange {
+        let mut change = self.same();
+        change.joined.extend(self.members.values().cloned());
+        for (place, owned) in &self.owned {
+            change.owned.push((*place, Some(*owned)));
+        }
+        for (place, committed) in &self.offsets {
+            change.offsets.push((*place, committed.clone()));
+        }
+        for (place, until) in &self.replay_until {
+            change.replay_until.push((*place, *until));
+        }
+        change
+    }
+}
+
+impl Groups {
+    /// Notes changes from here on; what has been noted so far is in a snapshot.
+    pub(crate) fn note_changes(&mut self) {
+        self.noted = Some(Noted::default());
+    }
+
+    /// What has changed since [`note_changes`](Self::note_changes) or since this was asked last. What
+    /// was known of topics that are deleted goes with them.
+    pub(crate) fn take_changes(&mut self) -> Vec<(GroupName, GroupChange)> {
+        let Noted(noted) = self.noted.replace(Noted::default()).unwrap_or_default();
+        let mut changes = Vec::with_capacity(noted.len());
+        for (name, touched) in noted {
+            if touched.is_deleted {
+                let deleted = GroupChange {
+                    is_deleted: true,
+                    generation: self.ended,
+                    ..GroupChange::default()
+                };
+                changes.push((name.clone(), deleted));
+            }
+            if let Some(group) = self.by_name.get(&name) {
+                let change = touched.change(&group.state);
+                changes.push((name, change));
+            }
+        }
+        changes
+    }
+
+    /// The groups behind `after`, in the order of their names: as many as have about so many
+    /// offsets together, and at least one if there are any.
+    pub(crate) fn snapshot_behind(
+        &self,
+        after: Option<&GroupName>,
+        about: usize,
+    ) -> Vec<(GroupName, State)> {
+        let behind = match after {
+            Some(after) => (Bound::Excluded(after), Bound::Unbounded),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let (mut taken, mut size) = (Vec::new(), 0);
+        for (name, group) in self.by_name.range::<GroupName, _>(behind) {
+            taken.push((name.clone(), group.state.clone()));
+            size += 1 + group.state.offsets.len() + group.state.members.len();
+            if size >= about {
+                break;
+            }
+        }
+        taken
+    }
+}

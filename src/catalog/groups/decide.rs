@@ -1,0 +1,285 @@
+//! Who comes, goes and hands over, decided: nothing changes here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Group, GroupChange, Groups, KnownTopics, Member, MemberId, Owned, Place, Refused, State,
+    assign::{self, Holder, Wanted},
+};
+use crate::types::{
+    GroupName, TopicName,
+    limits::{MAX_GROUP_MEMBERS, MAX_GROUP_TOPICS, MAX_GROUPS},
+};
+
+/// What a member that joins says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Join {
+    /// What it is to be called, unless it is there already.
+    pub(crate) fresh: MemberId,
+    /// What it was called, if it comes back.
+    pub(crate) back: Option<MemberId>,
+    /// Its own name, which nobody else has; empty for none.
+    pub(crate) name: Arc<str>,
+    pub(crate) topics: BTreeSet<TopicName>,
+    pub(crate) prefixes: BTreeSet<Arc<str>>,
+    pub(crate) session: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) client: Arc<str>,
+    /// Whether the group is to end with its last member.
+    pub(crate) is_ephemeral: bool,
+}
+
+/// A member that has joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Joined {
+    pub(crate) member: MemberId,
+    /// Whether it was there already: a stream that still has this member is fenced.
+    pub(crate) was_there: bool,
+    pub(crate) change: GroupChange,
+}
+
+impl Groups {
+    /// A member joins. Who was there before, by its name or by what it was called, has its
+    /// partitions still, in a new generation: what its former stream commits from now on is fenced.
+    pub(crate) fn decide_join(
+        &self,
+        group: &GroupName,
+        join: Join,
+        topics: &dyn KnownTopics,
+        now: Duration,
+    ) -> Result<Joined, Refused> {
+        let new = self.new_group();
+        let found = self.by_name.get(group);
+        let Group { state, waits } = found.unwrap_or(&new);
+        let back = join.back.and_then(|id| state.members.get(&id));
+        let known = state.named(&join.name).or(back);
+        self.check_join(found, &join, known.is_none())?;
+        let member = Member {
+            id: known.map_or(join.fresh, |known| known.id),
+            name: join.name,
+            topics: join.topics,
+            prefixes: join.prefixes,
+            session: join.session,
+            drain: join.drain,
+            client: join.client,
+        };
+        let (id, was_there) = (member.id, known.is_some());
+        let mut change = GroupChange {
+            is_ephemeral: join.is_ephemeral,
+            ..state.next()
+        };
+        change.joined.push(member);
+        for (place, owned) in state.owned.iter().filter(|(_, owned)| owned.owner == id) {
+            let since = change.generation;
+            change.owned.push((*place, Some(Owned { since, ..*owned })));
+        }
+        if waits.may_assign(now) {
+            let is_away = |other| other != id && waits.is_away(other);
+            state.assign(&mut change, topics, is_away);
+        }
+        change.retain(|place| topics.has(place));
+        Ok(Joined {
+            member: id,
+            was_there,
+            change,
+        })
+    }
+
+    fn check_join(&self, group: Option<&Group>, join: &Join, is_new: bool) -> Result<(), Refused> {
+        let too_many = |what, most| Err(Refused::TooMany { what, most });
+        if join.topics.len() + join.prefixes.len() > MAX_GROUP_TOPICS {
+            return too_many("topics and prefixes of a member", MAX_GROUP_TOPICS);
+        }
+        let Some(group) = group else {
+            return match self.by_name.len() >= MAX_GROUPS {
+                true => too_many("groups", MAX_GROUPS),
+                false => Ok(()),
+            };
+        };
+        let is_ephemeral = group.state.is_ephemeral;
+        if is_ephemeral != join.is_ephemeral {
+            return Err(Refused::OtherKind { is_ephemeral });
+        }
+        if is_new && group.state.members.len() >= MAX_GROUP_MEMBERS {
+            return too_many("members of a group", MAX_GROUP_MEMBERS);
+        }
+        Ok(())
+    }
+
+    /// A member leaves: others get its partitions at once.
+    pub(crate) fn decide_leave(
+        &self,
+        group: &GroupName,
+        member: MemberId,
+        topics: &dyn KnownTopics,
+    ) -> Result<GroupChange, Refused> {
+        let group = self.find(group)?;
+        group.check_member(member)?;
+        Ok(group.without(&[member], &[], topics))
+    }
+
+    /// A member has handed these partitions over. Those that it does not have, or was not told to
+    /// hand over, are left out.
+    pub(crate) fn decide_drained(
+        &self,
+        group: &GroupName,
+        member: MemberId,
+        places: &[Place],
+        topics: &dyn KnownTopics,
+    ) -> Result<Option<GroupChange>, Refused> {
+        let group = self.find(group)?;
+        group.check_member(member)?;
+        let is_drained = |place: &Place| {
+            let owned = group.state.owned.get(place);
+            owned.is_some_and(|owned| owned.owner == member && owned.is_draining)
+        };
+        let drained: Vec<Place> = places.iter().copied().filter(is_drained).collect();
+        Ok((!drained.is_empty()).then(|| group.without(&[], &drained, topics)))
+    }
+
+    /// A member's stream has broken: it may come back in its session's time.
+    pub(crate) fn lose(&mut self, group: &GroupName, member: MemberId, now: Duration) {
+        if let Some(group) = self.by_name.get_mut(group)
+            && let Some(known) = group.state.members.get(&member)
+        {
+            group.waits.lose(member, now + known.session);
+        }
+    }
+
+    /// When [`Self::on_deadline`] has something to do next.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let waits = self.by_name.values().filter_map(|group| group.waits.next());
+        waits.min()
+    }
+
+    /// What comes of waits that are over by now, one change for a group. A change that the journal
+    /// does not take is put off.
+    pub(crate) fn on_deadline(
+        &mut self,
+        topics: &dyn KnownTopics,
+        now: Duration,
+    ) -> Vec<(GroupName, GroupChange)> {
+        let mut changes = Vec::new();
+        for (name, group) in &mut self.by_name {
+            if group.waits.next().is_none_or(|next| next > now) {
+                continue;
+            }
+            let (gone, lost) = (group.waits.gone(now), group.waits.lost(now));
+            let change = group.without(&gone, &lost, topics);
+            group.waits.assigned(now);
+            if change != group.state.next() {
+                changes.push((name.clone(), change));
+            }
+        }
+        changes
+    }
+
+    /// Tries again a moment later what [`Self::on_deadline`] has decided.
+    pub(crate) fn put_off(&mut self, group: &GroupName, now: Duration) {
+        if let Some(group) = self.by_name.get_mut(group) {
+            group.waits.put_off(now);
+        }
+    }
+
+    /// What comes of topics and partitions that are new or gone, one change for a group.
+    pub(crate) fn on_topics(&self, topics: &dyn KnownTopics) -> Vec<(GroupName, GroupChange)> {
+        let groups = self.by_name.iter().map(|(name, group)| {
+            let change = group.without(&[], &[], topics);
+            let has_changed = change != group.state.next();
+            has_changed.then(|| (name.clone(), change))
+        });
+        groups.flatten().collect()
+    }
+}
+
+impl Group {
+    pub(super) fn check_member(&self, member: MemberId) -> Result<(), Refused> {
+        let is_member = self.state.members.contains_key(&member);
+        is_member.then_some(()).ok_or(Refused::UnknownMember)
+    }
+
+    /// These members are gone, and these partitions taken from their owners: others get them.
+    fn without(&self, gone: &[MemberId], lost: &[Place], topics: &dyn KnownTopics) -> GroupChange {
+        let mut change = self.state.next();
+        change.left.extend_from_slice(gone);
+        let is_last = !gone.is_empty() && self.state.members.len() == gone.len();
+        if self.state.is_ephemeral && is_last {
+            change.is_deleted = true;
+            return change;
+        }
+        for (place, owned) in &self.state.owned {
+            if gone.contains(&owned.owner) || lost.contains(place) {
+                change.owned.push((*place, None));
+            }
+        }
+        let is_away = |member| self.waits.is_away(member);
+        self.state.assign(&mut change, topics, is_away);
+        // What is about to be deleted goes with its topic, unless that is refused.
+        change.retain(|place| topics.has(place));
+        change
+    }
+}
+
+impl State {
+    /// Adds to a change who gets what by it: what nobody has is given away, and who is to give
+    /// something to another is told to. Who is away keeps what it has and gets nothing.
+    fn assign(
+        &self,
+        change: &mut GroupChange,
+        topics: &dyn KnownTopics,
+        is_away: impl Fn(MemberId) -> bool,
+    ) {
+        let mut after = self.clone();
+        after.apply(change);
+        let holder = |place| match after.owned.get(&place) {
+            Some(owned) if owned.is_draining => Holder::Nobody,
+            Some(owned) if is_away(owned.owner) => Holder::Away,
+            Some(owned) => Holder::Member(owned.owner),
+            None => Holder::Nobody,
+        };
+        let target = assign::assign(&after.wanted(topics, &is_away), holder);
+        let mut owned: BTreeMap<Place, Option<Owned>> = change.owned.drain(..).collect();
+        for (&place, &owner) in target
+            .iter()
+            .filter(|(at, _)| !after.owned.contains_key(at))
+        {
+            let new = Owned {
+                owner,
+                since: change.generation,
+                is_draining: false,
+            };
+            owned.insert(place, Some(new));
+        }
+        for (&place, has) in after.owned.iter().filter(|(_, has)| !has.is_draining) {
+            // Who is away is not asked, and keeps what it has.
+            if target.get(&place) != Some(&has.owner) && !is_away(has.owner) {
+                let is_draining = true;
+                owned.insert(
+                    place,
+                    Some(Owned {
+                        is_draining,
+                        ..*has
+                    }),
+                );
+            }
+        }
+        change.owned = owned.into_iter().collect();
+    }
+
+    /// What those who are not away take.
+    fn wanted(&self, topics: &dyn KnownTopics, is_away: impl Fn(MemberId) -> bool) -> Wanted {
+        let mut wanted = Wanted::default();
+        for member in self.members.values().filter(|member| !is_away(member.id)) {
+            wanted.members.insert(member.id);
+            member.takes(topics, &mut |topic, partitions| {
+                wanted.partitions.insert(topic, partitions);
+                wanted.takers.entry(topic).or_default().insert(member.id);
+            });
+        }
+        wanted
+    }
+}

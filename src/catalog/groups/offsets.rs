@@ -1,0 +1,236 @@
+//! How far groups have come: commits, resets and forks, decided.
+
+use bytes::Bytes;
+
+use super::{
+    Committed, Generation, GroupChange, Groups, KnownTopics, Owned, Place, Refused, State, Used,
+};
+use crate::types::{
+    GroupName, Offset,
+    limits::{MAX_ALL_METADATA_BYTES, MAX_GROUP_OFFSETS, MAX_GROUPS},
+};
+
+/// An offset to be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) place: Place,
+    /// The next offset to read.
+    pub(crate) next: Offset,
+    pub(crate) metadata: Bytes,
+    pub(crate) fence: Fence,
+}
+
+/// What must hold for a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// The partition has been assigned in this generation, and has its owner still.
+    Owned(Generation),
+    /// The group has no members.
+    NoMembers,
+    /// Nothing: whoever has the partition is told that it is assigned anew.
+    Forced,
+}
+
+/// What comes of a commit in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// The group is as far, or further.
+    Unchanged {
+        committed: Offset,
+    },
+    /// Another has the partition, or nobody.
+    Fenced {
+        current: Option<Generation>,
+    },
+    /// There is no such topic or partition.
+    UnknownPartition,
+    /// The log ends before it.
+    BeyondEnd {
+        end: Offset,
+    },
+}
+
+impl Groups {
+    /// Offsets are committed, each by itself: what comes of each, in their order. `end` is where a
+    /// partition's log ends, if there is one.
+    pub(crate) fn decide_commit(
+        &self,
+        group: &GroupName,
+        commits: Vec<Commit>,
+        end: impl Fn(Place) -> Option<Offset>,
+        at_ms: i64,
+    ) -> Result<(Vec<Outcome>, Option<GroupChange>), Refused> {
+        let new = self.new_group();
+        let state = &self.by_name.get(group).unwrap_or(&new).state;
+        let is_fenced_by = |fence: Fence| commits.iter().any(|commit| commit.fence == fence);
+        if is_fenced_by(Fence::NoMembers) {
+            state.check_no_members()?;
+        }
+        let mut change = match is_fenced_by(Fence::Forced) {
+            true => state.next(),
+            false => state.same(),
+        };
+        let mut outcomes = Vec::with_capacity(commits.len());
+        for commit in commits {
+            let outcome = state.outcome(&commit, end(commit.place));
+            if outcome == Outcome::Done {
+                if commit.fence == Fence::Forced {
+                    state.assign_anew(&mut change, commit.place);
+                }
+                let committed = Committed {
+                    next: commit.next,
+                    at_ms,
+                    metadata: commit.metadata,
+                };
+                change.offsets.push((commit.place, committed));
+            }
+            outcomes.push(outcome);
+        }
+        if change.offsets.is_empty() {
+            return Ok((outcomes, None));
+        }
+        self.check_room(group, &change)?;
+        Ok((outcomes, Some(change)))
+    }
+
+    /// Offsets are set, lower ones too. Whoever has a partition is told that it is assigned anew, so
+    /// that what it commits of what it has read before is fenced.
+    pub(crate) fn decide_reset(
+        &self,
+        group: &GroupName,
+        offsets: Vec<(Place, Offset)>,
+        at_ms: i64,
+    ) -> Result<GroupChange, Refused> {
+        let new = self.new_group();
+        let state = &self.by_name.get(group).unwrap_or(&new).state;
+        let mut change = state.next();
+        for (place, next) in offsets {
+            state.assign_anew(&mut change, place);
+            let metadata = Bytes::new();
+            let committed = Committed {
+                next,
+                at_ms,
+                metadata,
+            };
+            change.offsets.push((place, committed));
+        }
+        self.check_room(group, &change)?;
+        Ok(change)
+    }
+
+    /// A new group is where another one is; or from the beginning, and what is below where the other
+    /// is counts as replayed.
+    pub(crate) fn decide_fork(
+        &self,
+        from: &GroupName,
+        to: &GroupName,
+        replay: bool,
+        topics: &dyn KnownTopics,
+        at_ms: i64,
+    ) -> Result<GroupChange, Refused> {
+        let old = &self.find(from)?.state;
+        if self.by_name.contains_key(to) {
+            return Err(Refused::GroupExists);
+        }
+        let mut change = self.new_group().state.next();
+        if replay {
+            let until = old
+                .offsets
+                .iter()
+                .map(|(place, committed)| (*place, committed.next));
+            change.replay_until.extend(until);
+        } else {
+            let offsets = old.offsets.iter().map(|(place, committed)| {
+                (
+                    *place,
+                    Committed {
+                        at_ms,
+                        ..committed.clone()
+                    },
+                )
+            });
+            change.offsets.extend(offsets);
+        }
+        change.retain(|place| topics.has(place));
+        self.check_room(to, &change)?;
+        Ok(change)
+    }
+
+    /// A group without members is deleted, with its offsets.
+    pub(crate) fn decide_delete(&self, group: &GroupName) -> Result<GroupChange, Refused> {
+        let state = &self.find(group)?.state;
+        state.check_no_members()?;
+        Ok(GroupChange {
+            is_deleted: true,
+            ..state.next()
+        })
+    }
+
+    /// Whether there is room for what is new in a change.
+    fn check_room(&self, group: &GroupName, change: &GroupChange) -> Result<(), Refused> {
+        let too_many = |what, most| Err(Refused::TooMany { what, most });
+        let found = self.by_name.get(group);
+        if found.is_none() && self.by_name.len() >= MAX_GROUPS {
+            return too_many("groups", MAX_GROUPS);
+        }
+        let mut more = Used::default();
+        for (place, committed) in &change.offsets {
+            let known = found.and_then(|group| group.state.offsets.get(place));
+            more.offsets += usize::from(known.is_none());
+            let before = known.map_or(0, |known| known.metadata.len());
+            more.metadata_bytes += committed.metadata.len().saturating_sub(before);
+        }
+        more.offsets += change.replay_until.len();
+        if more.offsets > 0 && self.used.offsets + more.offsets > MAX_GROUP_OFFSETS {
+            return too_many("committed offsets of all groups", MAX_GROUP_OFFSETS);
+        }
+        let metadata_bytes = self.used.metadata_bytes + more.metadata_bytes;
+        if more.metadata_bytes > 0 && metadata_bytes > MAX_ALL_METADATA_BYTES {
+            return too_many("bytes of metadata of all groups", MAX_ALL_METADATA_BYTES);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn check_no_members(&self) -> Result<(), Refused> {
+        match self.members.len() {
+            0 => Ok(()),
+            members => Err(Refused::HasMembers { members }),
+        }
+    }
+
+    fn outcome(&self, commit: &Commit, end: Option<Offset>) -> Outcome {
+        let Some(end) = end else {
+            return Outcome::UnknownPartition;
+        };
+        let current = self.owned.get(&commit.place).map(|owned| owned.since);
+        if let Fence::Owned(generation) = commit.fence
+            && current != Some(generation)
+        {
+            return Outcome::Fenced { current };
+        }
+        if commit.next > end {
+            return Outcome::BeyondEnd { end };
+        }
+        match self.offsets.get(&commit.place) {
+            Some(before)
+                if commit.next < before.next
+                    || commit.next == before.next && commit.metadata == before.metadata =>
+            {
+                let committed = before.next;
+                Outcome::Unchanged { committed }
+            }
+            _ => Outcome::Done,
+        }
+    }
+
+    /// Whoever has a partition gets it in the change's generation.
+    fn assign_anew(&self, change: &mut GroupChange, place: Place) {
+        if let Some(owned) = self.owned.get(&place) {
+            let since = change.generation;
+            change.owned.push((place, Some(Owned { since, ..*owned })));
+        }
+    }
+}

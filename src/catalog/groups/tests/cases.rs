@@ -1,0 +1,398 @@
+//! Single cases: who gets what, when, and which commits count.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{DRAIN, SESSION, World, group_name, join, place, text};
+use crate::{
+    catalog::groups::{
+        Commit, Fence, Generation, Groups, Join, MemberId, Outcome, Place, Refused, waits::JOINING,
+    },
+    types::{GroupName, Offset, limits::MAX_GROUP_MEMBERS},
+};
+
+const END: Offset = Offset(100);
+
+fn commit(place: Place, next: u64, fence: Fence) -> Commit {
+    Commit {
+        place,
+        next: Offset(next),
+        metadata: Bytes::new(),
+        fence,
+    }
+}
+
+impl World {
+    fn commit(&mut self, commits: Vec<Commit>) -> Result<Vec<Outcome>, Refused> {
+        let decided = self
+            .groups
+            .decide_commit(&group_name(), commits, |_| Some(END), 7);
+        let (outcomes, change) = decided?;
+        if let Some(change) = change {
+            self.apply(change);
+        }
+        Ok(outcomes)
+    }
+
+    fn commit_one(&mut self, partition: u32, next: u64, fence: Fence) -> Outcome {
+        let outcomes = self.commit(vec![commit(place(1, partition), next, fence)]);
+        outcomes.expect("it is not refused").remove(0)
+    }
+
+    fn since(&self, partition: u32) -> Generation {
+        self.owner(1, partition).expect("it has an owner").1
+    }
+
+    fn committed(&self, partition: u32) -> Option<Offset> {
+        let state = self.state();
+        state
+            .offsets
+            .get(&place(1, partition))
+            .map(|committed| committed.next)
+    }
+}
+
+#[test]
+fn the_first_member_has_everything_at_once() {
+    let mut world = World::new(&[("t", 12)]);
+    world.join(join(1, &["t"]));
+    assert_eq!(world.shares(), [12]);
+}
+
+#[test]
+fn one_that_joins_gets_its_whole_share_as_it_is_handed_over() {
+    let mut world = World::new(&[("t", 12)]);
+    let first = world.join(join(1, &["t"]));
+    world.advance(JOINING);
+    world.join(join(2, &["t"]));
+    assert_eq!(world.shares(), [12, 0], "nothing has two owners");
+    assert_eq!(world.draining(first).len(), 6);
+    world.drain(first);
+    assert_eq!(world.shares(), [6, 6]);
+}
+
+#[test]
+fn a_hundred_that_join_within_a_second_make_a_few_generations() {
+    let mut world = World::new(&[("t", 1_000)]);
+    let mut planned = 0;
+    for id in 1..=100 {
+        let before = world.log.len();
+        world.join(join(id, &["t"]));
+        world.advance(Duration::from_millis(10));
+        planned += world.log[before..]
+            .iter()
+            .filter(|(_, change)| !change.owned.is_empty())
+            .count();
+    }
+    world.advance(JOINING);
+    assert!(planned <= 5, "{planned} times");
+    for id in 1..=100 {
+        world.drain(MemberId(id));
+    }
+    assert_eq!(world.shares(), [10; 100]);
+}
+
+#[test]
+fn who_does_not_hand_over_in_time_loses_just_that() {
+    let mut world = World::new(&[("t", 4)]);
+    let slow = world.join(join(1, &["t"]));
+    world.advance(JOINING);
+    world.join(join(2, &["t"]));
+    let lost = world.draining(slow);
+    let fence = Fence::Owned(world.since(lost[0].1.0));
+    assert_eq!(
+        world.commit_one(lost[0].1.0, 5, fence),
+        Outcome::Done,
+        "it may finish"
+    );
+    world.advance(DRAIN - Duration::from_millis(1));
+    assert_eq!(world.shares(), [4, 0]);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(world.shares(), [2, 2]);
+    let current = Some(world.since(lost[0].1.0));
+    assert_eq!(
+        world.commit_one(lost[0].1.0, 6, fence),
+        Outcome::Fenced { current }
+    );
+    assert_eq!(world.committed(lost[0].1.0), Some(Offset(5)));
+}
+
+#[test]
+fn who_is_away_keeps_its_partitions_for_its_session() {
+    let mut world = World::new(&[("t", 4)]);
+    world.join(join(1, &["t"]));
+    world.advance(JOINING);
+    world.join(join(2, &["t"]));
+    world.drain(MemberId(1));
+    world.lose(1);
+    world.advance(SESSION - Duration::from_millis(1));
+    assert_eq!(world.shares(), [2, 2]);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(world.shares(), [4]);
+}
+
+#[test]
+fn who_comes_back_has_its_partitions_and_its_former_stream_is_fenced() {
+    let mut world = World::new(&[("t", 4)]);
+    let named = |id, name| Join {
+        name: text(name),
+        ..join(id, &["t"])
+    };
+    let first = world.join(named(1, "a"));
+    let before = Fence::Owned(world.since(0));
+    world.lose(1);
+    world.advance(SESSION / 2);
+    assert_eq!(world.join(named(2, "a")), first, "by its name");
+    let back = Join {
+        back: Some(first),
+        ..named(3, "a")
+    };
+    world.advance(SESSION * 3);
+    assert_eq!(world.join(back), first, "by what it was called");
+    assert_eq!(world.shares(), [4], "nothing has moved");
+    let current = Some(world.since(0));
+    assert_eq!(world.commit_one(0, 5, before), Outcome::Fenced { current });
+}
+
+#[test]
+fn a_start_moves_nothing_while_all_come_back() {
+    let mut world = World::new(&[("t", 100)]);
+    for id in 1..=10 {
+        world.join(join(id, &["t"]));
+    }
+    world.advance(JOINING);
+    world.drain(MemberId(1));
+    let before = world.state();
+    let snapshot = world.groups.snapshot();
+    world.now = Duration::ZERO;
+    world.groups = Groups::restore(snapshot, world.now);
+    for id in 1..=10 {
+        world.advance(SESSION / 20);
+        let back = Some(MemberId(id));
+        world.join(Join {
+            back,
+            ..join(1_000 + id, &["t"])
+        });
+    }
+    world.advance(SESSION * 3);
+    let owners = |state: &crate::catalog::groups::State| {
+        let owned = state.owned.iter();
+        owned
+            .map(|(place, owned)| (*place, owned.owner, owned.is_draining))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(owners(&world.state()), owners(&before));
+}
+
+#[test]
+fn a_commit_counts_by_the_generation_of_its_partition() {
+    let mut world = World::new(&[("t", 2)]);
+    world.join(join(1, &["t"]));
+    world.advance(JOINING);
+    world.join(join(2, &["t"]));
+    world.drain(MemberId(1));
+    let (mine, others) = (world.since(0), world.since(1));
+    assert_ne!(mine, others);
+    let outcomes = world.commit(vec![
+        commit(place(1, 0), 5, Fence::Owned(mine)),
+        commit(place(1, 1), 5, Fence::Owned(mine)),
+        commit(place(1, 7), 5, Fence::Owned(mine)),
+        commit(place(1, 0), 101, Fence::Owned(mine)),
+    ]);
+    let fenced = Outcome::Fenced {
+        current: Some(others),
+    };
+    let expected = [
+        Outcome::Done,
+        fenced,
+        Outcome::Fenced { current: None },
+        Outcome::BeyondEnd { end: END },
+    ];
+    assert_eq!(outcomes.expect("it is not refused"), expected);
+    assert_eq!(
+        (world.committed(0), world.committed(1)),
+        (Some(Offset(5)), None)
+    );
+}
+
+#[test]
+fn only_a_reset_lowers_an_offset() {
+    let mut world = World::new(&[("t", 1)]);
+    world.join(join(1, &["t"]));
+    let fence = Fence::Owned(world.since(0));
+    assert_eq!(world.commit_one(0, 50, fence), Outcome::Done);
+    let committed = Offset(50);
+    for lower in [0, 49, 50] {
+        assert_eq!(
+            world.commit_one(0, lower, fence),
+            Outcome::Unchanged { committed }
+        );
+        assert_eq!(
+            world.commit_one(0, lower, Fence::Forced),
+            Outcome::Unchanged { committed }
+        );
+    }
+    let reset = world
+        .groups
+        .decide_reset(&group_name(), vec![(place(1, 0), Offset(3))], 9);
+    world.apply(reset.expect("there is room"));
+    assert_eq!(world.committed(0), Some(Offset(3)));
+    let current = Some(world.since(0));
+    assert_eq!(
+        world.commit_one(0, 60, fence),
+        Outcome::Fenced { current },
+        "it was under way"
+    );
+}
+
+#[test]
+fn a_commit_from_outside_needs_an_empty_group_or_force() {
+    let mut world = World::new(&[("t", 1)]);
+    assert_eq!(world.commit_one(0, 5, Fence::NoMembers), Outcome::Done);
+    world.join(join(1, &["t"]));
+    let refused = world.commit(vec![commit(place(1, 0), 9, Fence::NoMembers)]);
+    assert_eq!(refused, Err(Refused::HasMembers { members: 1 }));
+    let before = world.since(0);
+    assert_eq!(world.commit_one(0, 9, Fence::Forced), Outcome::Done);
+    assert!(world.since(0) > before, "its owner begins anew");
+}
+
+#[test]
+fn a_member_takes_new_topics_and_partitions_and_gives_up_what_it_does_not_take() {
+    let mut world = World::new(&[("a-1", 2), ("b", 2)]);
+    let mut both = join(1, &["b"]);
+    both.prefixes.insert(text("a-"));
+    world.join(both);
+    assert_eq!(world.shares(), [4]);
+    world.topics = super::Topics::new(&[("a-1", 3), ("b", 2), ("c", 5), ("a-2", 1)]);
+    for (group, change) in world.groups.on_topics(&world.topics) {
+        world.apply_to(group, change);
+    }
+    assert_eq!(world.shares(), [6]);
+    assert_eq!(world.groups.on_topics(&world.topics), []);
+    let back = Some(MemberId(1));
+    world.advance(JOINING);
+    world.join(Join {
+        back,
+        ..join(2, &["b"])
+    });
+    assert_eq!(
+        world.draining(MemberId(1)).len(),
+        4,
+        "it may finish what it has"
+    );
+    world.drain(MemberId(1));
+    assert_eq!(world.shares(), [2]);
+}
+
+#[test]
+fn a_fork_is_where_the_other_group_is_or_repeats_what_that_has_done() {
+    let mut world = World::new(&[("t", 1)]);
+    world.commit_one(0, 5, Fence::NoMembers);
+    let name = |name| GroupName::new(name).expect("it is valid");
+    for (to, replay) in [("there", false), ("again", true)] {
+        let fork = world
+            .groups
+            .decide_fork(&group_name(), &name(to), replay, &world.topics, 9);
+        world.apply_to(name(to), fork.expect("there is room"));
+    }
+    let state = |to| {
+        world
+            .groups
+            .get(&name(to))
+            .expect("it is there")
+            .state()
+            .clone()
+    };
+    let at = place(1, 0);
+    assert_eq!(state("there").offsets[&at].next, Offset(5));
+    assert_eq!(
+        (
+            state("again").offsets.len(),
+            state("again").replay_until[&at]
+        ),
+        (0, Offset(5))
+    );
+    let again = world
+        .groups
+        .decide_fork(&group_name(), &name("there"), false, &world.topics, 9);
+    assert_eq!(again, Err(Refused::GroupExists));
+}
+
+#[test]
+fn an_ephemeral_group_ends_with_its_last_member_and_no_other() {
+    let mut world = World::new(&[("t", 2)]);
+    let ephemeral = |id| Join {
+        is_ephemeral: true,
+        ..join(id, &["t"])
+    };
+    world.join(ephemeral(1));
+    world.join(ephemeral(2));
+    let mixed = world
+        .groups
+        .decide_join(&group_name(), join(3, &["t"]), &world.topics, world.now);
+    assert_eq!(mixed, Err(Refused::OtherKind { is_ephemeral: true }));
+    world.leave(1);
+    assert!(world.groups.get(&group_name()).is_some());
+    world.lose(2);
+    world.advance(SESSION);
+    assert!(world.groups.get(&group_name()).is_none());
+}
+
+#[test]
+fn a_member_of_a_group_that_has_ended_is_fenced_in_the_next_one_of_that_name() {
+    let mut world = World::new(&[("t", 2)]);
+    let ephemeral = |id| Join {
+        is_ephemeral: true,
+        ..join(id, &["t"])
+    };
+    world.join(ephemeral(1));
+    let old = world.since(0);
+    world.leave(1);
+    world.groups = Groups::restore(world.groups.snapshot(), world.now);
+    world.join(ephemeral(2));
+    let current = Some(world.since(0));
+    let late = world.commit_one(0, 5, Fence::Owned(old));
+    assert_eq!(late, Outcome::Fenced { current });
+}
+
+#[test]
+fn a_full_group_takes_those_back_that_it_has() {
+    let mut world = World::new(&[("t", 1)]);
+    let most = MAX_GROUP_MEMBERS as u64;
+    for id in 1..=most {
+        world.join(join(id, &["other"]));
+    }
+    let one_more = world.groups.decide_join(
+        &group_name(),
+        join(most + 1, &["t"]),
+        &world.topics,
+        world.now,
+    );
+    assert!(matches!(one_more, Err(Refused::TooMany { .. })));
+    let back = world.join(Join {
+        back: Some(MemberId(7)),
+        ..join(most + 2, &["t"])
+    });
+    assert_eq!(back, MemberId(7));
+}
+
+#[test]
+fn a_group_with_members_is_not_deleted() {
+    let mut world = World::new(&[("t", 2)]);
+    world.join(join(1, &["t"]));
+    let deleted = world.groups.decide_delete(&group_name());
+    assert_eq!(deleted, Err(Refused::HasMembers { members: 1 }));
+    world.leave(1);
+    let deleted = world
+        .groups
+        .decide_delete(&group_name())
+        .expect("nobody is in it");
+    world.apply(deleted);
+    assert!(world.groups.get(&group_name()).is_none());
+    assert_eq!(
+        world.groups.decide_delete(&group_name()),
+        Err(Refused::UnknownGroup)
+    );
+}

@@ -1,0 +1,117 @@
+//! What groups wait for, and until when. Not durable.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{GroupChange, MemberId, Place, State};
+use crate::types::TopicId;
+
+/// How long after a member has joined others are waited for, to be given their partitions together.
+/// The first does not wait.
+pub(crate) const JOINING: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waits {
+    /// Members whose streams have broken, and when they count as gone.
+    away: BTreeMap<MemberId, Duration>,
+    /// Partitions that owners are to hand over, and when these lose them.
+    draining: BTreeMap<Place, Duration>,
+    /// When partitions were last given to one who joined.
+    assigned_at: Option<Duration>,
+    /// When those who have joined since get theirs.
+    joining: Option<Duration>,
+}
+
+impl Waits {
+    /// After a start: everyone may come back, and all that is being drained has its time anew.
+    pub(super) fn begin(&mut self, state: &State, now: Duration) {
+        for member in state.members.values() {
+            self.away.insert(member.id, now + member.session);
+        }
+        self.wait_for_draining(state, now);
+        // Who had joined and has nothing yet.
+        self.joining = Some(now + JOINING);
+    }
+
+    /// Takes note of a change that has been applied.
+    pub(super) fn follow(&mut self, state: &State, change: &GroupChange, now: Duration) {
+        if !change.joined.is_empty() {
+            if self.may_assign(now) {
+                self.assigned_at = Some(now);
+                self.joining = None;
+            } else if let Some(at) = self.assigned_at {
+                self.joining.get_or_insert(at + JOINING);
+            }
+        }
+        for member in &change.joined {
+            self.away.remove(&member.id);
+        }
+        self.away.retain(|id, _| state.members.contains_key(id));
+        let is_draining = |place: &Place| {
+            state
+                .owned
+                .get(place)
+                .is_some_and(|owned| owned.is_draining)
+        };
+        self.draining.retain(|place, _| is_draining(place));
+        self.wait_for_draining(state, now);
+    }
+
+    fn wait_for_draining(&mut self, state: &State, now: Duration) {
+        for (place, owned) in state.owned.iter().filter(|(_, owned)| owned.is_draining) {
+            let time = state.members.get(&owned.owner).map(|member| member.drain);
+            let until = now + time.unwrap_or_default();
+            self.draining.entry(*place).or_insert(until);
+        }
+    }
+
+    pub(super) fn forget_topic(&mut self, topic: TopicId) {
+        self.draining.retain(|place, _| place.0 != topic);
+    }
+
+    /// Whether who joins now is given partitions at once.
+    pub(super) fn may_assign(&self, now: Duration) -> bool {
+        self.assigned_at.is_none_or(|at| now >= at + JOINING)
+    }
+
+    /// All who have joined have been given partitions.
+    pub(super) fn assigned(&mut self, now: Duration) {
+        self.assigned_at = Some(now);
+        self.joining = None;
+    }
+
+    /// What was decided did not come about.
+    pub(super) fn put_off(&mut self, now: Duration) {
+        let again = now + JOINING;
+        self.joining = Some(again);
+        let over = self.away.values_mut().chain(self.draining.values_mut());
+        over.for_each(|until| *until = again.max(*until));
+    }
+
+    /// A member's stream has broken.
+    pub(super) fn lose(&mut self, id: MemberId, until: Duration) {
+        self.away.entry(id).or_insert(until);
+    }
+
+    /// Whether a member's stream has broken.
+    pub(super) fn is_away(&self, id: MemberId) -> bool {
+        self.away.contains_key(&id)
+    }
+
+    /// When the next wait is over.
+    pub(super) fn next(&self) -> Option<Duration> {
+        let all = self.away.values().chain(self.draining.values());
+        all.chain(&self.joining).min().copied()
+    }
+
+    /// The members that count as gone by now.
+    pub(super) fn gone(&self, now: Duration) -> Vec<MemberId> {
+        let over = self.away.iter().filter(|(_, until)| **until <= now);
+        over.map(|(id, _)| *id).collect()
+    }
+
+    /// The partitions that owners have lost by now, because they did not hand them over.
+    pub(super) fn lost(&self, now: Duration) -> Vec<Place> {
+        let over = self.draining.iter().filter(|(_, until)| **until <= now);
+        over.map(|(place, _)| *place).collect()
+    }
+}
