@@ -1,17 +1,19 @@
-//! Calls a thread that has rounds to make: housekeeping, indexing.
+//! Calls a thread that has rounds to make, housekeeping or indexing: when somebody has something to
+//! do for it, or when a moment has come that it has named. The moments are looked after elsewhere
+//! (`schedule.rs`): nothing here waits for time to pass.
 
 use std::{
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
-/// How often the thread looks around when nobody calls it.
-pub(super) const ROUND: Duration = Duration::from_secs(1);
+use crate::env::Alarm;
 
-/// Calls the housekeeping thread.
-#[derive(Default)]
+/// Calls a thread that has rounds to make.
 pub(super) struct Bell {
     state: Mutex<BellState>,
+    /// Of the thread that looks after moments.
+    alarm: Arc<Alarm>,
     rung: Condvar,
     /// Somebody waits for a journal file, and here for the housekeeping thread to have tried.
     tried: Condvar,
@@ -23,9 +25,31 @@ struct BellState {
     closed: bool,
     checkpoint_wanted: bool,
     rounds: u64,
+    /// When it is to be rung although nobody calls.
+    due: Option<Duration>,
+}
+
+impl BellState {
+    fn is_quiet(&self) -> bool {
+        !self.rung && !self.checkpoint_wanted
+    }
 }
 
 impl Bell {
+    /// One that is to be rung at this moment, unless it has been before.
+    pub(super) fn new(alarm: Arc<Alarm>, first: Option<Duration>) -> Self {
+        let state = BellState {
+            due: first,
+            ..BellState::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            alarm,
+            rung: Condvar::new(),
+            tried: Condvar::new(),
+        }
+    }
+
     pub(super) fn ring(&self) {
         self.lock().rung = true;
         self.rung.notify_all();
@@ -40,15 +64,35 @@ impl Bell {
         self.lock().closed
     }
 
-    /// Waits for a ring or the next round; whether to go on, and whether a checkpoint is wanted.
+    /// Waits for a ring; whether to go on, and whether a checkpoint is wanted.
     pub(super) fn wait(&self) -> Option<bool> {
-        let quiet =
-            |state: &mut BellState| !state.rung && !state.closed && !state.checkpoint_wanted;
-        let waited = self.rung.wait_timeout_while(self.lock(), ROUND, quiet);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let is_quiet = |state: &mut BellState| state.is_quiet() && !state.closed;
+        let waited = self.rung.wait_while(self.lock(), is_quiet);
+        let state = waited.unwrap_or_else(PoisonError::into_inner);
+        let closed = state.closed;
+        drop(state);
+        if closed { None } else { self.take() }
+    }
+
+    /// Whether it has been rung, without waiting, and then whether a checkpoint is wanted.
+    pub(super) fn take(&self) -> Option<bool> {
+        let mut state = self.lock();
+        if state.is_quiet() {
+            return None;
+        }
         state.rung = false;
-        let wanted = std::mem::take(&mut state.checkpoint_wanted);
-        (!state.closed).then_some(wanted)
+        state.due = None;
+        Some(std::mem::take(&mut state.checkpoint_wanted))
+    }
+
+    /// When it is to be rung although nobody calls.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.lock().due
+    }
+
+    /// Whether that moment has come: once.
+    pub(super) fn take_due(&self, now: Duration) -> bool {
+        self.lock().due.take_if(|due| *due <= now).is_some()
     }
 
     /// Asks for a checkpoint.
@@ -80,15 +124,22 @@ impl Bell {
     pub(super) fn pause(&self) {
         let state = self.lock();
         let rounds = state.rounds;
-        let waited = self.tried.wait_timeout_while(state, ROUND, |state| {
-            state.rounds == rounds && !state.closed
-        });
+        let waited = self
+            .tried
+            .wait_while(state, |state| state.rounds == rounds && !state.closed);
         drop(waited);
     }
 
-    pub(super) fn round_done(&self) {
-        self.lock().rounds += 1;
+    /// A round is done, and the next one is due at this moment.
+    pub(super) fn round_done(&self, due: Option<Duration>) {
+        let mut state = self.lock();
+        state.rounds += 1;
+        state.due = due;
+        drop(state);
         self.tried.notify_all();
+        if let Some(due) = due {
+            self.alarm.wake_by(due);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BellState> {

@@ -12,7 +12,9 @@ use std::{
 };
 
 use super::{
-    Broker, Error, Shared, Shortage, lock,
+    Broker, Error, Shared, Shortage,
+    bell::Bell,
+    lock,
     memory::UnderWay,
     partition_count::Counted,
     state::{Logs, PartitionRef},
@@ -268,6 +270,7 @@ impl Shared {
     /// Applies commits that are durable, in order, then wakes who waits for them.
     fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
         let mut done = Vec::with_capacity(commits.len());
+        let now = self.env.clock.elapsed();
         let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let mut moved: Vec<PartitionRef> = Vec::new();
         for commit in commits {
@@ -279,7 +282,7 @@ impl Shared {
                         let partition = partitions
                             .next()
                             .expect("every frame was queued with its partition");
-                        self.apply_batch(frame.header());
+                        self.apply_batch(frame.header(), now);
                         lock(&partition.partition().log).apply(frame, commit.charge.clone());
                         self.mark_dirty(&partition);
                         if moved
@@ -364,17 +367,54 @@ impl Shared {
     }
 }
 
+/// How whoever commits waits for housekeeping.
+trait Wait {
+    /// Until a checkpoint has been tried.
+    fn for_checkpoint(&mut self);
+
+    /// Until it is worth another try; false if there is to be none.
+    fn for_another_try(&mut self) -> bool;
+}
+
+/// Waits for the housekeeping thread.
+struct ForThread<'a>(&'a Bell);
+
+impl Wait for ForThread<'_> {
+    fn for_checkpoint(&mut self) {
+        self.0.want_checkpoint();
+    }
+
+    fn for_another_try(&mut self) -> bool {
+        // A checkpoint is tried again now and then.
+        self.0.pause();
+        !self.0.is_closed()
+    }
+}
+
+/// Keeps house itself.
+struct OnThisThread<'a> {
+    broker: &'a Broker,
+    /// How many tries are left.
+    tries: u32,
+}
+
+impl Wait for OnThisThread<'_> {
+    fn for_checkpoint(&mut self) {
+        self.broker.housekeeping_round(true);
+    }
+
+    fn for_another_try(&mut self) -> bool {
+        self.tries -= 1;
+        self.tries > 0
+    }
+}
+
 impl Broker {
     /// The journal thread. What it leaves in the queue when it ends is for
     /// [`commit_rest`](Self::commit_rest).
     pub(super) fn commit_until_closed(&self) {
-        let housekeeping = &self.shared.housekeeping;
-        let may_wait = || {
-            // A checkpoint is tried again now and then.
-            housekeeping.pause();
-            !housekeeping.is_closed()
-        };
-        self.commit_while(|| self.shared.queue.wait(), may_wait);
+        let housekeeping = ForThread(&self.shared.housekeeping);
+        self.commit_while(|| self.shared.queue.wait(), housekeeping);
     }
 
     /// Commits what is queued when the broker stops, on this thread, and refuses what cannot be
@@ -386,26 +426,22 @@ impl Broker {
     }
 
     /// Commits what is queued, on this thread. If something is left after this many tries, why.
-    pub(super) fn commit_queued(&self, mut tries: u32) -> Option<Error> {
-        let may_wait = || {
-            tries -= 1;
-            tries > 0
+    pub(super) fn commit_queued(&self, tries: u32) -> Option<Error> {
+        let here = OnThisThread {
+            broker: self,
+            tries,
         };
-        self.commit_while(|| !self.shared.queue.is_empty(), may_wait)
+        self.commit_while(|| !self.shared.queue.is_empty(), here)
     }
 
-    /// Commits as long as `is_any` finds something, and, where the journal cannot go on, `may_wait`
-    /// returns true when it has waited. If something is left in the queue, why.
-    fn commit_while(
-        &self,
-        mut is_any: impl FnMut() -> bool,
-        mut may_wait: impl FnMut() -> bool,
-    ) -> Option<Error> {
+    /// Commits as long as `is_any` finds something, and, where the journal cannot go on, it is worth
+    /// another try. If something is left in the queue, why.
+    fn commit_while(&self, mut is_any: impl FnMut() -> bool, mut wait: impl Wait) -> Option<Error> {
         let mut is_again = false;
         while is_any() {
-            match self.commit_or_refuse(&mut is_again)? {
+            match self.commit_or_refuse(&mut is_again, &mut wait)? {
                 Committed::All => {}
-                Committed::Nothing(_) if may_wait() => {}
+                Committed::Nothing(_) if wait.for_another_try() => {}
                 Committed::Nothing(cause) => return Some(cause),
             }
         }
@@ -416,8 +452,8 @@ impl Broker {
     /// checkpoint may just have released a file. When that is so again, and the disk is full as
     /// well, what can be refused is, and the rest has to wait. None once storage has
     /// failed.
-    fn commit_or_refuse(&self, is_again: &mut bool) -> Option<Committed> {
-        let Committed::Nothing(cause) = self.commit_step()? else {
+    fn commit_or_refuse(&self, is_again: &mut bool, wait: &mut impl Wait) -> Option<Committed> {
+        let Committed::Nothing(cause) = self.commit_step(wait)? else {
             *is_again = false;
             return Some(Committed::All);
         };
@@ -436,13 +472,13 @@ impl Broker {
     }
 
     /// Commits what is queued as one write. None once storage has failed.
-    fn commit_step(&self) -> Option<Committed> {
+    fn commit_step(&self, wait: &mut impl Wait) -> Option<Committed> {
         let shared = &self.shared;
         let step = lock(&self.committer).step(shared);
         match step {
             Ok(Committed::All) => Some(Committed::All),
             Ok(nothing) => {
-                self.wait_for_journal();
+                wait.for_checkpoint();
                 (!shared.has_failed()).then_some(nothing)
             }
             Err(reason) => {

@@ -12,7 +12,6 @@ use std::{
 
 use super::{
     Broker, Error, Shared,
-    bell::ROUND,
     deletion::{remove_deleted, rename_topic},
     keys::Freeze,
     lock,
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::{
     catalog::{self, groups},
+    env::Env,
     storage::{
         checkpoint,
         fault::Meaning,
@@ -51,6 +51,15 @@ const SYNCED_TOGETHER: usize = 512;
 /// How often the log says that storage cannot be read at the moment.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
+/// How often it is looked for what nobody says: how much room the disk has, what the machine's clock
+/// says, whether segments are old.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// When the first round is due.
+pub(super) fn first_round(env: &Env) -> Duration {
+    env.clock.elapsed().saturating_add(LOOK_EVERY)
+}
+
 /// What housekeeping remembers from one round to the next.
 pub(super) struct Housekeeper {
     /// Writes checkpoints.
@@ -76,8 +85,6 @@ pub(super) struct Housekeeper {
     checkpoint_took: Duration,
     /// The files of retired facts that the checkpoint on disk names, where there are any.
     retired: BTreeMap<(TopicId, usize), u64>,
-    /// Up to when time has passed for producers.
-    ticked_at: Duration,
 }
 
 impl Housekeeper {
@@ -96,11 +103,14 @@ impl Housekeeper {
             checkpointed_at: Duration::ZERO,
             checkpoint_took: Duration::ZERO,
             retired: BTreeMap::new(),
-            ticked_at: Duration::ZERO,
         }
     }
 
-    fn round(&mut self, shared: &Shared, checkpoint_wanted: bool) -> Result<(), FileError> {
+    pub(super) fn round(
+        &mut self,
+        shared: &Shared,
+        checkpoint_wanted: bool,
+    ) -> Result<(), FileError> {
         let now = shared.env.clock.elapsed();
         let applied = shared.applied_sequence.load(Ordering::Acquire);
         let (used, most) = shared.ring.fill();
@@ -108,8 +118,9 @@ impl Housekeeper {
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
         let due = due || shared.key_memory.is_pressed() || shared.is_stored_time_old();
         let due = due || (shared.is_short_of_room() && self.has_what_to_remove(shared));
-        shared.tick_producers(now.saturating_sub(std::mem::replace(&mut self.ticked_at, now)));
-        if now.saturating_sub(self.looked_at) >= ROUND {
+        shared.count_remembered();
+        shared.say_forgotten(now);
+        if now.saturating_sub(self.looked_at) >= LOOK_EVERY {
             self.looked_at = now;
             self.seal_old(shared)?;
         }
@@ -122,6 +133,21 @@ impl Housekeeper {
         shared.ring.ensure_two()?;
         shared.ring.prepare_next()?;
         shared.look_for_room()
+    }
+
+    /// When the next round is due: the next look around, or before it, when an idle broker writes a
+    /// checkpoint.
+    pub(super) fn next_round(&self, shared: &Shared) -> Duration {
+        let now = shared.env.clock.elapsed();
+        let look = now.saturating_add(LOOK_EVERY);
+        let checkpoint = self.checkpointed_at.saturating_add(CHECKPOINT_EVERY);
+        let applied = shared.applied_sequence.load(Ordering::Acquire);
+        // One that is over has been tried in this round.
+        if applied > self.checkpointed && checkpoint > now {
+            look.min(checkpoint)
+        } else {
+            look
+        }
     }
 
     /// How many journal files may hold entries that no checkpoint covers. Where a checkpoint takes
@@ -511,56 +537,6 @@ impl Shared {
 }
 
 impl Broker {
-    /// The housekeeping thread.
-    pub(super) fn keep_house_until_closed(&self) {
-        while let Some(checkpoint_wanted) = self.shared.housekeeping.wait() {
-            if self.shared.has_failed() {
-                break;
-            }
-            self.keep_house(checkpoint_wanted);
-            self.shared.housekeeping.round_done();
-        }
-        self.shared.housekeeping.close();
-        self.shared.housekeeping.round_done();
-    }
-
-    /// The indexing thread.
-    pub(super) fn keep_indexes_until_closed(&self) {
-        while self.shared.indexing.wait().is_some() && !self.shared.has_failed() {
-            self.shared.settle_derived(self.shared.keep_indexes());
-            self.shared.settle(self.scrub());
-        }
-    }
-
-    /// One round of housekeeping, on this thread.
-    pub(super) fn keep_house(&self, checkpoint_wanted: bool) {
-        let is_stepped = lock(&self.threads).is_empty();
-        if is_stepped {
-            self.shared.settle_derived(self.shared.keep_indexes());
-        }
-        let round = lock(&self.housekeeper).round(&self.shared, checkpoint_wanted);
-        if round.is_ok() && self.shared.memory.waits_for_checkpoint() {
-            self.shared.housekeeping.ring();
-        }
-        self.shared.settle(round);
-        if is_stepped {
-            self.shared.settle_derived(self.shared.keep_indexes());
-            self.shared.settle(self.scrub());
-        } else {
-            self.shared.indexing.ring();
-        }
-    }
-
-    /// Waits until a checkpoint has been tried: by the housekeeping thread, or without one here.
-    pub(super) fn wait_for_journal(&self) {
-        if lock(&self.threads).is_empty() {
-            self.shared
-                .settle(lock(&self.housekeeper).checkpoint(&self.shared, Freeze::Due));
-        } else {
-            self.shared.housekeeping.want_checkpoint();
-        }
-    }
-
     /// Writes a checkpoint on this thread.
     pub(super) fn checkpoint_now(&self) -> Result<(), Error> {
         if self.shared.has_failed() {

@@ -1,10 +1,11 @@
 //! The product's operations, on one data directory.
 //!
-//! Two threads do all writing. The *journal thread* takes what was queued, writes and syncs it as
+//! Three threads do all writing. The *journal thread* takes what was queued, writes and syncs it as
 //! one, applies it and answers. The *housekeeping thread* moves applied frames into segments,
 //! writes checkpoints and removes what is not needed any more; nobody waits for it unless memory or
-//! the journal is full. Everything else runs on the caller's thread: an append is checked and built
-//! there, a read reads there.
+//! the journal is full. The *indexing thread* keeps key indexes and removes what was erased. A fourth
+//! writes nothing and waits for nobody: it looks after all deadlines (`schedule.rs`). Everything else
+//! runs on the caller's thread: an append is checked and built there, a read reads there.
 //!
 //! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and
 //! queues it; `commit.rs` makes it durable and applies it through `state.rs`; the [`Pending`]
@@ -41,6 +42,7 @@ mod plan;
 mod producers;
 mod read;
 mod room;
+mod schedule;
 mod seldom;
 mod state;
 mod status;
@@ -82,7 +84,7 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 use crate::{
     budget::{Budget, Sizes},
     catalog::{Catalog, Planned},
-    env::{Clock, Env},
+    env::{Alarm, Clock, Env},
     storage::{data_dir::DataDir, journal, log::OpenSegments},
     types::{Offset, PartitionId, TopicId},
 };
@@ -216,6 +218,8 @@ struct Shared {
     said_damage: seldom::Seldom<(TopicId, PartitionId, Offset)>,
     housekeeping: bell::Bell,
     indexing: bell::Bell,
+    /// Where the thread waits that looks after deadlines.
+    alarm: Arc<Alarm>,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -244,10 +248,11 @@ impl Broker {
     /// If the directory cannot be used; nothing of it is changed then.
     pub(crate) fn open(env: Env, options: Options) -> Result<Arc<Self>, OpenError> {
         let broker = Arc::new(Self::open_stepped(env, options)?);
-        let threads: [(&str, Work); 3] = [
+        let threads: [(&str, Work); 4] = [
             ("journal", Self::commit_until_closed),
             ("housekeeping", Self::keep_house_until_closed),
             ("indexing", Self::keep_indexes_until_closed),
+            ("deadlines", Self::meet_deadlines_until_closed),
         ];
         for (name, work) in threads {
             let watched = Watched(Arc::clone(&broker));
@@ -317,6 +322,7 @@ impl Broker {
         self.shared.queue.close();
         self.shared.housekeeping.close();
         self.shared.indexing.close();
+        self.shared.alarm.close();
         let threads = std::mem::take(&mut *lock(&self.threads));
         for handle in threads {
             if handle.join().is_err() {
@@ -341,6 +347,7 @@ impl Shared {
         self.queue.fail();
         self.housekeeping.ring();
         self.indexing.ring();
+        self.alarm.wake();
         self.memory.close();
         self.key_memory.close();
         self.partition_count.close();

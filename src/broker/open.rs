@@ -8,13 +8,16 @@ use std::{
         Arc, Mutex, RwLock,
         atomic::{AtomicU64, AtomicUsize},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
 use super::{
-    Broker, Options, Shared, Shortage, bell, clock, commit,
-    housekeeping::Housekeeper,
+    Broker, Options, Shared, Shortage,
+    bell::Bell,
+    clock, commit,
+    housekeeping::{Housekeeper, first_round},
     keys::{Freeze, KeyMemory},
     lock, memory,
     partition_count::PartitionCount,
@@ -24,7 +27,7 @@ use super::{
 use crate::{
     budget::{Budget, Name},
     catalog::{Catalog, Planned, Snapshot, Topic},
-    env::Env,
+    env::{Alarm, Env},
     storage::{
         checkpoint::{self, Found},
         data_dir::{self, DataDir},
@@ -33,6 +36,7 @@ use crate::{
         format::{
             checkpoint::Checkpoint,
             entry::{DamagedItem, Item},
+            frame::Frame,
             topic_file::TopicFile,
         },
         journal::{self, Covered, FirstOffsets, Journal, Lost, Replay},
@@ -142,6 +146,7 @@ impl Broker {
         let budget = Budget::new(&options.memory);
         let part = |name| Arc::clone(budget.part(name));
         let empty = Catalog::new(options.producer_room);
+        let alarm = Alarm::new(Arc::clone(&env.clock));
         let shared = Arc::new(Shared {
             opened_at: env.clock.elapsed(),
             clock: Mutex::new(clock),
@@ -167,8 +172,9 @@ impl Broker {
             shortage: Mutex::default(),
             said_unavailable: Mutex::default(),
             said_damage: Seldom::new(Arc::clone(&env.clock)),
-            housekeeping: bell::Bell::default(),
-            indexing: bell::Bell::default(),
+            housekeeping: Bell::new(Arc::clone(&alarm), Some(first_round(&env))),
+            indexing: Bell::new(Arc::clone(&alarm), None),
+            alarm,
             failure: watch::Sender::new(None),
             env,
             options,
@@ -186,9 +192,7 @@ impl Broker {
         let mut housekeeper = Housekeeper::for_opened(dirs.removed, shared.writer_after(deltas));
         shared.replay(&replay, &mode, &mut housekeeper)?;
         if checkpoint.clock.is_none() {
-            let (rule, machine) = (shared.options.clock, &*shared.env.clock);
-            let newest = || shared.newest_append_ms();
-            *lock(&shared.clock) = clock::going_on(rule, machine, None, newest);
+            shared.go_on_from_newest_append();
         }
         *lock(&shared.planned) = Planned::of(&lock(&shared.applied));
 
@@ -282,6 +286,8 @@ impl Shared {
         );
         let most = self.options.remembered_batches;
         restored.producers.remember_at_most(most);
+        let (now, idle) = (self.env.clock.elapsed(), self.options.producer_idle);
+        restored.producers.begin(now, idle);
         *lock(&self.applied) = restored;
     }
 
@@ -370,6 +376,7 @@ impl Shared {
                 journaled,
             },
         };
+        let now = self.env.clock.elapsed();
         let mut bytes = 0;
         let mut lost = replay.lost().iter().peekable();
         for entry in replay.entries() {
@@ -381,7 +388,7 @@ impl Shared {
             for item in entry.items {
                 match item {
                     Ok(Item::Change(change)) => self.apply_change(&change, logs, None)?,
-                    Ok(Item::Frame(frame)) => self.replay_frame(frame),
+                    Ok(Item::Frame(frame)) => self.replay_frame(frame, now),
                     Err(damaged) => self.replay_damage(&damaged, entry.link.sequence),
                 }
             }
@@ -391,6 +398,13 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Sets the clock where no checkpoint has a time.
+    fn go_on_from_newest_append(&self) {
+        let (rule, machine) = (self.options.clock, &*self.env.clock);
+        let newest = || self.newest_append_ms();
+        *lock(&self.clock) = clock::going_on(rule, machine, None, newest);
     }
 
     /// The newest append time of all partitions; none without a record.
@@ -404,7 +418,7 @@ impl Shared {
         newest.filter(|newest| *newest > i64::MIN)
     }
 
-    fn replay_frame(&self, frame: crate::storage::format::frame::Frame) {
+    fn replay_frame(&self, frame: Frame, now: Duration) {
         let header = *frame.header();
         // Frames of a topic that is deleted further on have nowhere to go.
         let Some(found) = self.find_partition(header.topic, header.partition) else {
@@ -423,7 +437,7 @@ impl Shared {
         next.offset = lock(&partition.log).end();
         next.append_time_ms = next.append_time_ms.max(header.append_time_ms);
         drop(next);
-        self.apply_batch(&header);
+        self.apply_batch(&header, now);
         self.mark_dirty(&found);
     }
 

@@ -60,6 +60,9 @@ impl Shared {
         for change in &changes {
             planned.plan(change, now);
         }
+        if let Some(next) = planned.next_deadline().filter(|_| !changes.is_empty()) {
+            self.alarm.wake_by(next);
+        }
         Ok(())
     }
 

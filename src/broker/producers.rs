@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, MutexGuard, atomic::Ordering},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use super::{Broker, Error, Pending, Shared, lock};
 use crate::{
     budget::Name,
     catalog::{
-        Change, Planned,
+        Catalog, Change, Planned,
         producers::{HolderId, Listed, Opened, Producers, Refused, Room},
     },
     storage::format::{
@@ -112,7 +112,7 @@ impl Broker {
         // 0 stands for no producer in frames.
         let fresh = ProducerId(shared.env.random.next_u64().max(1));
         let holder = holder.map(|holder| holder.id);
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.planned_now();
         let mut decided = planned.producers.decide_open(name, fresh, holder);
         if decided.is_err() && shared.make_room(&mut planned, Room::of_new(name), holder, None)? {
             decided = planned.producers.decide_open(name, fresh, holder);
@@ -140,7 +140,9 @@ impl Broker {
         after: ProducerId,
         most: usize,
     ) -> (Vec<ListedProducer>, bool) {
-        let mut listed = lock(&self.shared.applied)
+        let mut listed = self
+            .shared
+            .applied_now()
             .producers
             .list(after, most.saturating_add(1));
         let more = listed.len() > most;
@@ -150,7 +152,7 @@ impl Broker {
 
     /// The producer of a name, if there is one.
     pub(crate) fn producer_named(&self, name: &str) -> Option<ListedProducer> {
-        let found = lock(&self.shared.applied).producers.named(name);
+        let found = self.shared.applied_now().producers.named(name);
         found.map(ListedProducer::from)
     }
 
@@ -161,7 +163,7 @@ impl Broker {
     ) -> Result<Pending<ListedProducer>, Error> {
         let shared = &self.shared;
         shared.check_running()?;
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.planned_now();
         let found = match which {
             WhichProducer::Name(name) => planned.producers.named(name),
             WhichProducer::Id(id) => planned.producers.with_id(*id),
@@ -201,6 +203,21 @@ impl Shared {
         Ok(true)
     }
 
+    /// What is planned, told what time it is.
+    pub(super) fn planned_now(&self) -> MutexGuard<'_, Planned> {
+        let mut planned = lock(&self.planned);
+        let now = self.env.clock.elapsed();
+        planned.producers_mut().tell_time(now);
+        planned
+    }
+
+    /// What is applied, told what time it is.
+    pub(super) fn applied_now(&self) -> MutexGuard<'_, Catalog> {
+        let mut applied = lock(&self.applied);
+        applied.producers.tell_time(self.env.clock.elapsed());
+        applied
+    }
+
     /// Counts their memory as a part of the catalog's. What appends add is counted a moment later.
     fn count_producers(&self, producers: &Producers) {
         let remembered = self.remembered_bytes.load(Ordering::Acquire);
@@ -212,7 +229,7 @@ impl Shared {
     }
 
     /// Says in the log how many were forgotten to make room.
-    fn say_forgotten(&self, now: Duration) {
+    pub(super) fn say_forgotten(&self, now: Duration) {
         let mut forgotten = lock(&self.forgotten_producers);
         let said = forgotten.said_at;
         let is_due = said.is_none_or(|said| now.saturating_sub(said) >= SAID_EVERY);
@@ -229,9 +246,11 @@ impl Shared {
     }
 
     /// Takes note of a durable frame, if a producer numbered it.
-    pub(super) fn apply_batch(&self, header: &frame::Header) {
+    pub(super) fn apply_batch(&self, header: &frame::Header, now: Duration) {
         if let Some(batch) = header.batch {
-            lock(&self.applied).apply_stored(
+            let mut applied = lock(&self.applied);
+            applied.producers.tell_time(now);
+            applied.apply_stored(
                 batch.producer,
                 batch.epoch,
                 header.topic,
@@ -249,12 +268,13 @@ impl Shared {
     /// The producers as a checkpoint stores them. What changes from here on is noted, and stored by
     /// the next one.
     pub(super) fn known_producers(&self) -> Vec<checkpoint::Producer> {
-        lock(&self.applied).producers.note_changes();
+        self.applied_now().producers.note_changes();
         let mut known: Vec<checkpoint::Producer> = Vec::new();
         loop {
             // Appends wait for the lock.
             let behind = known.last().map_or(ProducerId(0), |last| last.id);
-            let part = lock(&self.applied)
+            let part = self
+                .applied_now()
                 .producers
                 .snapshot_behind(behind, STORED_AT_ONCE);
             if part.is_empty() {
@@ -266,7 +286,7 @@ impl Shared {
 
     /// What has changed of producers since the last checkpoint, and the topics that are gone.
     pub(super) fn changed_producers(&self) -> (ChangedProducers, Vec<TopicId>) {
-        let changes = lock(&self.applied).producers.take_changes();
+        let changes = self.applied_now().producers.take_changes();
         let mut changed = Vec::with_capacity(changes.changed.len());
         for producer in changes.changed {
             changed.push(ChangedProducer {
@@ -284,21 +304,31 @@ impl Shared {
         (producers, changes.topics_gone)
     }
 
-    /// Lets time pass for producers, and forgets those that have been idle for too long.
-    pub(super) fn tick_producers(&self, elapsed: Duration) {
-        self.say_forgotten(self.env.clock.elapsed());
-        let mut applied = lock(&self.applied);
-        applied.producers.tick(elapsed);
-        let remembered = applied.producers.remembered_bytes();
-        drop(applied);
+    /// Counts the memory of what is remembered of their batches.
+    pub(super) fn count_remembered(&self) {
+        let remembered = lock(&self.applied).producers.remembered_bytes();
         self.remembered_bytes.store(remembered, Ordering::Release);
+        self.count_producers(&lock(&self.planned).producers);
+    }
+
+    /// Plans the changes of the catalog that come of what is over by now.
+    pub(super) fn on_catalog_deadline(&self, now: Duration) {
+        let durable = |topic| {
+            let partitions = lock(&self.applied).topics().get(topic)?.starts.len();
+            u32::try_from(partitions).ok()
+        };
         let mut planned = lock(&self.planned);
-        planned.producers_mut().tick(elapsed);
-        for producer in planned.producers.idle_for(self.options.producer_idle) {
-            let change = Change::ForgetProducer { producer };
-            // Refused when the broker goes down; then it is idle at the next start as well.
-            if self.plan(&mut planned, change, || Ok(())).is_ok() {
-                tracing::info!(%producer, "a producer was idle for so long that it is forgotten");
+        for change in planned.on_deadline(&durable, now) {
+            // Refused where too much is queued, and when the broker goes down.
+            let is_queued = self.plan(&mut planned, change.clone(), || Ok(())).is_ok();
+            match change {
+                Change::ForgetProducer { producer } if is_queued => {
+                    tracing::info!(%producer, "a producer was idle for so long that it is forgotten");
+                }
+                Change::Group { group, .. } if !is_queued => {
+                    planned.groups_mut().put_off(&group, now);
+                }
+                _ => {}
             }
         }
         self.count_producers(&planned.producers);

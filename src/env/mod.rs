@@ -27,6 +27,7 @@ use std::{fmt, io, os::unix::net::UnixListener, path::Path, sync::Arc, time::Dur
 
 use bytes::Bytes;
 
+mod alarm;
 mod aligned;
 mod descriptors;
 mod disk;
@@ -47,6 +48,7 @@ mod tests;
 #[cfg(target_os = "linux")]
 mod volatile;
 
+pub(crate) use alarm::Alarm;
 pub(crate) use aligned::AlignedBuffer;
 pub(crate) use descriptors::SpareDescriptor;
 #[cfg(feature = "cli")]
@@ -267,6 +269,17 @@ pub(crate) trait Clock: Send + Sync + 'static {
 
     /// Which start of the machine this is; none if it does not say.
     fn boot(&self) -> Option<BootId>;
+
+    /// How long it takes until this moment of [`Clock::elapsed`]; none if nobody knows, because time
+    /// passes only when somebody moves the clock.
+    fn time_until(&self, moment: Duration) -> Option<Duration> {
+        Some(moment.saturating_sub(self.elapsed()))
+    }
+
+    /// Wakes an alarm, as long as there is one, each time that somebody has moved the clock.
+    fn wake_when_moved(&self, alarm: &Arc<Alarm>) {
+        let _ = alarm;
+    }
 }
 
 /// Where random numbers come from.

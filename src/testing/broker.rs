@@ -103,7 +103,7 @@ impl TestBroker {
     }
 
     /// Lets time pass on the clock of a [simulated](Builder::simulated) broker, which otherwise
-    /// stands still.
+    /// stands still. What is due by then is done in the background.
     ///
     /// # Panics
     ///

@@ -74,7 +74,7 @@ impl Broker {
         let mut has_made_room = false;
         loop {
             let mut next = place.lock();
-            let mut planned = append.producer.map(|_| lock(&shared.planned));
+            let mut planned = append.producer.map(|_| shared.planned_now());
             let producers = planned.as_deref().map(|planned| &planned.producers);
             let compared = place.compare(&append, &wanted, &mut next, producers, &looked);
             next.iter_mut()

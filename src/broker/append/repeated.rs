@@ -20,14 +20,15 @@ impl Broker {
     /// Answers an append whose batches its producer has sent before.
     pub(super) fn answer_again(&self, append: Checked) -> Result<Pending<Appended>, Error> {
         if let Some(producer) = append.producer {
-            let mut planned = lock(&self.shared.planned);
+            let mut planned = self.shared.planned_now();
             let producers = planned.producers_mut();
             producers.apply_use(producer.id);
             if let Some(holder) = &append.holder {
                 producers.hold(producer.id, holder.id());
             }
             drop(planned);
-            lock(&self.shared.applied).producers.apply_use(producer.id);
+            let mut applied = self.shared.applied_now();
+            applied.producers.apply_use(producer.id);
         }
         let shared = Arc::clone(&self.shared);
         let nothing = || Ok(Appended::default());

@@ -136,14 +136,12 @@ impl Shared {
             erasure,
         };
         let told = partition.clone();
-        let queued = self.plan_refusable(&mut planned, change, move || {
+        self.plan_refusable(&mut planned, change, move || {
             // The change has just been applied.
             told.topic.notices.add(told.partition().id, notice);
             told.topic.moved.send_replace(());
             Ok(described)
-        })?;
-        self.indexing.ring();
-        Ok(queued)
+        })
     }
 
     fn describe(&self, known: &KnownErasure) -> Erasure {
@@ -158,11 +156,13 @@ impl Shared {
         }
     }
 
-    /// What follows from an erasure in the catalog: readers are shown nothing of it.
+    /// What follows from an erasure in the catalog: readers are shown nothing of it, and its bytes
+    /// are to be removed.
     pub(super) fn hide(&self, topic: TopicId, erasure: &catalog::Erasure) {
         if let Some(partition) = self.find_partition(topic, erasure.partition) {
             partition.partition().add_mask(erasure);
             partition.topic.file_is_stale.store(true, Ordering::Release);
+            self.indexing.ring();
         }
     }
 

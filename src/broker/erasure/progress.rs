@@ -66,12 +66,24 @@ impl AllProgress {
         problem.is_some_and(|(tried, _)| now.saturating_sub(*tried) < TRY_AGAIN)
     }
 
+    /// When the next of those that could not be completed is tried again.
+    fn next(&self) -> Option<Duration> {
+        let problems = self.0.values().flat_map(|progress| &progress.problem);
+        let tried = problems.map(|(tried, _)| *tried).min();
+        Some(tried?.saturating_add(TRY_AGAIN))
+    }
+
     pub(super) fn remove(&mut self, id: u64) {
         self.0.remove(&id);
     }
 }
 
 impl Shared {
+    /// When an erasure is tried again that could not be completed.
+    pub(in crate::broker) fn next_erasure(&self) -> Option<Duration> {
+        lock(&self.erasure_progress).next()
+    }
+
     /// The erasures that are to be worked on, by partition.
     pub(super) fn partitions_to_scrub(&self) -> Vec<(PartitionRef, Vec<Erasure>)> {
         let now = self.env.clock.elapsed();

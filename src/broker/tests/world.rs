@@ -227,6 +227,29 @@ impl Broker {
         }
     }
 
+    /// As the other threads go on when housekeeping is called, on this thread; with a checkpoint, or
+    /// with one if it is due.
+    pub(super) fn keep_house(&self, checkpoint: bool) {
+        if checkpoint {
+            self.shared.housekeeping.ask_for_checkpoint();
+        } else {
+            self.shared.housekeeping.ring();
+        }
+        self.step();
+    }
+
+    /// What the threads do that look after deadlines, housekeeping and indexing, on this thread: one
+    /// round of each that has been called, in the order in which they call each other.
+    pub(super) fn step(&self) {
+        self.shared.on_deadline();
+        if let Some(checkpoint_wanted) = self.shared.housekeeping.take() {
+            self.housekeeping_round(checkpoint_wanted);
+        }
+        if self.shared.indexing.take().is_some() {
+            self.indexing_round();
+        }
+    }
+
     /// As [`Broker::append_reading`], on this thread.
     pub(super) fn append(
         &self,

@@ -40,6 +40,7 @@ impl Producers {
                 incarnation.used = now.saturating_sub(known.idle);
             }
         }
+        restored.expiry.note_used(Duration::ZERO);
         restored
     }
 
@@ -65,6 +66,7 @@ impl Producers {
             self.by_name.insert(Arc::clone(&name), id);
         }
         self.name_bytes += name.len();
+        self.expiry.note_used(self.now);
         if let Some(noted) = &mut self.noted {
             noted.anew(id);
         }
@@ -178,11 +180,6 @@ impl Producers {
         for (id, sequences) in forgotten {
             self.count_less(id, sequences);
         }
-    }
-
-    /// Time passes, while the broker runs.
-    pub(crate) fn tick(&mut self, elapsed: Duration) {
-        self.now = self.now.saturating_add(elapsed);
     }
 
     /// Sees to it that a producer's next batch for a partition has this sequence at least.

@@ -8,9 +8,9 @@
 //! what is under way, and is what a checkpoint stores. As both take the same facts in the journal's
 //! order, they agree once nothing is under way.
 //!
-//! Nothing here reads a clock. A producer's idle time advances by what [`Producers::tick`] is told
-//! and by nothing else, so a clock that jumps a year forgets nobody, and neither does a broker that
-//! was stopped for as long.
+//! Nothing here reads a clock. A producer's idle time advances by what is told of a clock that
+//! cannot be set (`time.rs`), and by nothing else, so a wall clock that jumps a year forgets nobody,
+//! and neither does a broker that was stopped for as long.
 //!
 //! What is applied also remembers where the batches are that a producer may still send again
 //! (`remembered.rs`), so that it is told the same once more. An older one is known to be stored by
@@ -25,6 +25,7 @@ mod changes;
 mod decide;
 mod remembered;
 mod room;
+mod time;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,8 @@ pub(crate) struct Producers {
     next: BTreeMap<Place, u64>,
     /// How much time has been told of.
     now: Duration,
+    /// Who is to be forgotten for being idle, and when.
+    expiry: time::Expiry,
     /// What they may take up.
     most: Room,
     /// Of all names.
@@ -140,6 +143,7 @@ impl Producers {
             by_name: BTreeMap::new(),
             next: BTreeMap::new(),
             now: Duration::ZERO,
+            expiry: time::Expiry::default(),
             most,
             name_bytes: 0,
             holders: BTreeMap::new(),
@@ -231,16 +235,6 @@ impl Producers {
         self.known
             .get(&id)
             .is_some_and(|incarnation| incarnation.epoch == epoch)
-    }
-
-    /// The producers that have done nothing for `horizon` or longer. Forgetting one is a durable
-    /// change like any other.
-    pub(crate) fn idle_for(&self, horizon: Duration) -> Vec<ProducerId> {
-        let idle = self
-            .known
-            .iter()
-            .filter(|(_, incarnation)| self.idleness(incarnation) >= horizon);
-        idle.map(|(id, _)| *id).collect()
     }
 
     /// The part of a snapshot behind this producer: producers with about so many sequences, at

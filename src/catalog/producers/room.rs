@@ -29,6 +29,9 @@ use crate::{
 /// A producer that did something within this time is in use.
 pub(crate) const IN_USE: Duration = Duration::from_secs(300);
 
+/// How long it is not looked again whom to forget, where that was in vain.
+const IN_VAIN: Duration = Duration::from_secs(1);
+
 /// A connection on which producers are used, until it has ended. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HolderId(pub(crate) u64);
@@ -218,7 +221,8 @@ impl Producers {
     fn was_in_vain(&self, holder: Option<HolderId>) -> bool {
         let held = holder.and_then(|holder| self.holders.get(&holder));
         let in_vain = [self.in_vain, held.and_then(|held| held.in_vain)];
-        in_vain.contains(&Some(self.now))
+        let mut in_vain = in_vain.into_iter().flatten();
+        in_vain.any(|at| self.now.saturating_sub(at) < IN_VAIN)
     }
 
     /// A producer is used on this connection, which holds it from now on.

@@ -1,11 +1,11 @@
 //! A clock that tests set.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
-use crate::env::{BootId, Clock};
+use crate::env::{Alarm, BootId, Clock};
 
 /// 2024-01-01T00:00:00Z: where a simulated clock starts unless told otherwise.
 const DEFAULT_START_MS: i64 = 1_704_067_200_000;
@@ -19,6 +19,8 @@ struct Times {
     now_ms: i64,
     elapsed: Duration,
     boot: BootId,
+    /// Those who are woken when the clock is moved.
+    alarms: Vec<Weak<Alarm>>,
 }
 
 impl SimClock {
@@ -28,6 +30,7 @@ impl SimClock {
             now_ms,
             elapsed: Duration::ZERO,
             boot: i128::from(now_ms).to_be_bytes(),
+            alarms: Vec::new(),
         })))
     }
 
@@ -38,12 +41,23 @@ impl SimClock {
             .now_ms
             .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
         times.elapsed = times.elapsed.saturating_add(by);
+        drop(times);
+        self.wake_all();
     }
 
     /// Sets the wall clock, forward or back, as an operator or a time server would;
     /// [`Clock::elapsed`] does not notice.
     pub(crate) fn set_now_ms(&self, now_ms: i64) {
         self.times().now_ms = now_ms;
+        self.wake_all();
+    }
+
+    /// Who is woken looks at the clock, so it must not be locked.
+    fn wake_all(&self) {
+        let alarms = self.times().alarms.clone();
+        for alarm in alarms.iter().filter_map(Weak::upgrade) {
+            alarm.wake();
+        }
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
@@ -72,5 +86,15 @@ impl Clock for SimClock {
 
     fn boot(&self) -> Option<BootId> {
         Some(self.times().boot)
+    }
+
+    fn time_until(&self, _: Duration) -> Option<Duration> {
+        None
+    }
+
+    fn wake_when_moved(&self, alarm: &Arc<Alarm>) {
+        let mut times = self.times();
+        times.alarms.retain(|alarm| alarm.strong_count() > 0);
+        times.alarms.push(Arc::downgrade(alarm));
     }
 }

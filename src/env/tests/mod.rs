@@ -1,5 +1,6 @@
 //! What the doors to the world promise.
 
+mod alarm;
 mod aligned;
 mod conformance;
 mod crashes;

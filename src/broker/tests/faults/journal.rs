@@ -2,15 +2,18 @@
 //! after a crash: what was acknowledged is there, or the broker does not start. No offset is given
 //! out again.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::{append, ask, create, fill, ids, now, open_with, opened, options, world};
+use super::{append, ask, create, env, fill, ids, now, open_with, opened, options};
 use crate::{
     broker::{Broker, Error, lock},
     env::{
         FileSystem, Open,
         sim::{
-            CrashMode, Fault, OpKind, SimDisk,
+            CrashMode, Fault, OpKind, SimClock, SimDisk, SimRandom,
             fault::{EACCES, EMFILE, ENOMEM},
         },
     },
@@ -117,8 +120,9 @@ fn a_stop_says_of_what_waits_for_the_next_file_that_it_is_not_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_journal_thread_waits_for_a_next_file_for_as_long_as_it_cannot_be_opened() {
-    let disk = SimDisk::new(1);
-    let broker = Broker::open(world(&disk, 1), options()).expect("nothing fails");
+    let (disk, clock) = (SimDisk::new(1), SimClock::default());
+    let environment = env(&disk, &clock, &SimRandom::new(1));
+    let broker = Broker::open(environment, options()).expect("nothing fails");
     let created = broker.create_topic("t", 1, &[].into());
     created.expect("a good name").await.expect("nothing fails");
     let left = lock(&broker.committer).leave_journal_file();
@@ -129,10 +133,18 @@ async fn the_journal_thread_waits_for_a_next_file_for_as_long_as_it_cannot_be_op
     // More than a stop tries.
     while disk.stats().faults.values().sum::<u64>() < 8 {
         assert!(now(&mut appended).is_none(), "answered: it is not stored");
+        clock.advance(Duration::from_secs(1));
         std::thread::yield_now();
     }
     disk.clear_faults();
-    appended.await.expect("the file can be opened");
+    let answer = loop {
+        clock.advance(Duration::from_secs(1));
+        std::thread::yield_now();
+        if let Some(answer) = now(&mut appended) {
+            break answer;
+        }
+    };
+    answer.expect("the file can be opened");
     broker.close().expect("nothing fails");
     drop(broker);
     assert_eq!(ids(&opened(&disk, 2), 0), [0]);

@@ -27,7 +27,7 @@ async fn nothing_is_visible_and_nothing_is_answered_before_it_is_synced() {
         .expect("it is a good name");
     created.await.expect("nothing fails");
     // From here on only the journal has something to sync.
-    broker.keep_house(false);
+    broker.housekeeping_round(false);
 
     let hold = disk.hold(OpKind::SyncData);
     let mut follow = broker
@@ -87,7 +87,7 @@ async fn a_refusal_because_of_something_that_is_not_durable_waits_for_it_too() {
         .create_topic("u", 1, &BTreeMap::new())
         .expect("it is a good name");
     created.await.expect("nothing fails");
-    broker.keep_house(false);
+    broker.housekeeping_round(false);
 
     let hold = disk.hold(OpKind::SyncData);
     let created = broker

@@ -10,6 +10,9 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// How long after somebody was found idle it is looked again.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// Producer 1 in epoch 1, with these sequences of partition 0 stored.
 fn stored(sequences: std::ops::Range<u64>) -> Producers {
     let mut producers = opened(1);
@@ -313,6 +316,39 @@ fn what_is_restored_decides_as_before_and_idles_on_from_where_it_was() {
             epoch: 2
         })
     );
+}
+
+#[test]
+fn the_next_deadline_is_never_later_than_somebody_has_been_idle_for_too_long() {
+    let mut producers = Producers::default();
+    producers.begin(HOUR, 3 * HOUR);
+    assert_eq!(producers.next_deadline(), None);
+    producers.tell_time(2 * HOUR);
+    producers.apply_open(id(1), 1, "");
+    producers.tell_time(3 * HOUR);
+    producers.apply_open(id(2), 1, "");
+    assert_eq!(producers.next_deadline(), Some(5 * HOUR));
+    producers.apply_use(id(1));
+    // It is not known yet that the first was used.
+    assert_eq!(producers.on_deadline(5 * HOUR), []);
+    assert_eq!(producers.next_deadline(), Some(6 * HOUR));
+    assert_eq!(producers.on_deadline(6 * HOUR - MOMENT), []);
+    assert_eq!(producers.on_deadline(6 * HOUR), [id(1), id(2)]);
+    // What does not come about is found again.
+    producers.apply_forget(id(1));
+    assert_eq!(producers.next_deadline(), Some(6 * HOUR + MOMENT));
+    assert_eq!(producers.on_deadline(6 * HOUR + MOMENT), [id(2)]);
+    producers.apply_forget(id(2));
+    assert_eq!(producers.on_deadline(7 * HOUR), []);
+    assert_eq!(producers.next_deadline(), None);
+    // Restored, they have been idle for as long; the time until then does not count.
+    producers.apply_open(id(3), 1, "");
+    producers.tell_time(8 * HOUR);
+    let mut restored = Producers::restore(producers.snapshot(), Room::MOST, 0);
+    restored.begin(100 * HOUR, 3 * HOUR);
+    assert_eq!(restored.on_deadline(102 * HOUR - MOMENT), []);
+    assert_eq!(restored.next_deadline(), Some(102 * HOUR));
+    assert_eq!(restored.on_deadline(102 * HOUR), [id(3)]);
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! Deadlines, and the rounds that threads make: the one owner of time.
+//!
+//! Whatever has to happen at some moment, without anybody calling, is known here: when something is
+//! over in the catalog, when housekeeping looks around or writes a checkpoint, when an erasure is
+//! tried again. Everybody who has deadlines says which one is next; one thread waits for the
+//! earliest and then does what is due:
+//!
+//! 1. What is over in the catalog becomes changes, which are queued. It takes no file and waits for
+//!    nobody.
+//! 2. If housekeeping or indexing is due, housekeeping makes a round.
+//! 3. When that is done, it calls indexing.
+//!
+//! A deadline that comes up earlier than the one that is waited for wakes the thread
+//! ([`Alarm::wake_by`]). In a simulation nobody waits: time stands still until it is moved, and then
+//! whoever takes the steps of a broker without threads does what is due, in the same order.
+//!
+//! [`Alarm::wake_by`]: crate::env::Alarm::wake_by
+
+use std::time::Duration;
+
+use super::{Broker, Shared, lock};
+
+impl Shared {
+    /// The next moment at which something is due.
+    fn next_deadline(&self) -> Option<Duration> {
+        let catalog = lock(&self.planned).next_deadline();
+        let deadlines = [catalog, self.housekeeping.due(), self.indexing.due()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Does what is due, or calls whoever does.
+    pub(super) fn on_deadline(&self) {
+        let now = self.env.clock.elapsed();
+        self.on_catalog_deadline(now);
+        let is_housekeeping_due = self.housekeeping.take_due(now);
+        if self.indexing.take_due(now) || is_housekeeping_due {
+            self.housekeeping.ring();
+        }
+    }
+}
+
+impl Broker {
+    /// The thread that looks after deadlines.
+    pub(super) fn meet_deadlines_until_closed(&self) {
+        let shared = &self.shared;
+        while shared.alarm.wait_until(shared.next_deadline()) && !shared.has_failed() {
+            shared.on_deadline();
+        }
+    }
+
+    /// The housekeeping thread.
+    pub(super) fn keep_house_until_closed(&self) {
+        while let Some(checkpoint_wanted) = self.shared.housekeeping.wait() {
+            if self.shared.has_failed() {
+                break;
+            }
+            self.housekeeping_round(checkpoint_wanted);
+        }
+        self.shared.housekeeping.close();
+        self.shared.housekeeping.round_done(None);
+    }
+
+    /// The indexing thread.
+    pub(super) fn keep_indexes_until_closed(&self) {
+        while self.shared.indexing.wait().is_some() && !self.shared.has_failed() {
+            self.indexing_round();
+        }
+    }
+
+    /// One round of housekeeping, after which the indexes are looked at.
+    pub(super) fn housekeeping_round(&self, checkpoint_wanted: bool) {
+        let shared = &self.shared;
+        let mut housekeeper = lock(&self.housekeeper);
+        let round = housekeeper.round(shared, checkpoint_wanted);
+        let next = housekeeper.next_round(shared);
+        drop(housekeeper);
+        if round.is_ok() && shared.memory.waits_for_checkpoint() {
+            shared.housekeeping.ring();
+        }
+        shared.settle(round);
+        shared.indexing.ring();
+        shared.housekeeping.round_done(Some(next));
+    }
+
+    /// One round of indexing, and of what is erased.
+    pub(super) fn indexing_round(&self) {
+        let shared = &self.shared;
+        shared.settle_derived(shared.keep_indexes());
+        shared.settle(self.scrub());
+        shared.indexing.round_done(shared.next_erasure());
+    }
+}
