@@ -1,8 +1,12 @@
 //! What can go wrong with a request, and what the caller should do about it.
 
 use super::{Actual, Expected, FailedCondition, Shortage};
-use crate::types::{
-    MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicId, TopicNameError, limits,
+use crate::{
+    catalog::groups::Many,
+    types::{
+        GroupNameError, MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicId,
+        TopicNameError, limits,
+    },
 };
 
 /// Why a request was not carried out. The text names the thing and says what to do.
@@ -121,6 +125,50 @@ pub(crate) enum Error {
     TooManyErasures,
     #[error("there is no erasure {id:016x}, or it was complete so long ago that it is forgotten")]
     UnknownErasure { id: u64 },
+    #[error(
+        "another stream has joined group {group:?} as this member: this one is over; do not join again by yourself"
+    )]
+    #[cfg_attr(not(test), allow(dead_code, reason = "members' sessions come next"))]
+    MemberFenced { group: String },
+    #[error(
+        "the member is not in group {group:?} any more: it was not heard of for its session's time; join again"
+    )]
+    SessionEnded { group: String },
+    #[error(
+        "group {group:?} has committed nothing for partition {partition} of topic {topic:?}, and the member is not to \
+         begin by itself; reset the group"
+    )]
+    NoOffset {
+        group: String,
+        topic: String,
+        partition: PartitionId,
+    },
+    #[error(transparent)]
+    InvalidGroupName(#[from] GroupNameError),
+    #[error("there is no group {group:?}")]
+    UnknownGroup { group: String },
+    #[error("group {group:?} exists already")]
+    GroupExists { group: String },
+    #[error(
+        "group {group:?} has {members} members, which would not know of it; stop them first, or let a commit be forced"
+    )]
+    GroupHasMembers { group: String, members: usize },
+    #[error("{}", kind_of_group(group, *is_ephemeral))]
+    GroupKind { group: String, is_ephemeral: bool },
+    #[error("there are as many {} as there may be: {most}", many(*what))]
+    TooManyForGroups { what: Many, most: usize },
+    #[error(
+        "nothing was appended: {} of the group's offsets are of partitions that have other owners now, the first one \
+         partition {partition} of topic {topic:?} in group {group:?}",
+        partitions
+    )]
+    CommitFenced {
+        group: String,
+        // The first one, and how many there are.
+        topic: String,
+        partition: PartitionId,
+        partitions: usize,
+    },
     #[error("the append has no records; send at least one")]
     EmptyAppend,
     #[error("the request has {count} {what}, at most {limit} are allowed; split it")]
@@ -220,29 +268,37 @@ impl Error {
             | Self::WrongPartition { .. }
             | Self::PlainTopic { .. }
             | Self::MalformedCondition { .. }
+            | Self::InvalidGroupName(_)
             | Self::EmptyAppend => Kind::InvalidArgument,
             Self::UnknownTopic { .. }
             | Self::UnknownPartition { .. }
             | Self::UnknownProducer { .. }
             | Self::NoProducerNamed { .. }
+            | Self::UnknownGroup { .. }
             | Self::UnknownErasure { .. } => Kind::NotFound,
             Self::Conflict { .. } => Kind::Conflict,
-            Self::TopicRecreated { .. } | Self::Fenced { .. } | Self::OutOfSequence { .. } => {
-                Kind::FailedPrecondition
-            }
-            Self::TopicExists { .. } => Kind::AlreadyExists,
-            Self::OffsetOutOfRange { .. } => Kind::OutOfRange,
+            Self::MemberFenced { .. }
+            | Self::GroupHasMembers { .. }
+            | Self::GroupKind { .. }
+            | Self::CommitFenced { .. }
+            | Self::TopicRecreated { .. }
+            | Self::Fenced { .. }
+            | Self::OutOfSequence { .. } => Kind::FailedPrecondition,
+            Self::TopicExists { .. } | Self::GroupExists { .. } => Kind::AlreadyExists,
+            Self::OffsetOutOfRange { .. } | Self::NoOffset { .. } => Kind::OutOfRange,
             Self::DamagedRecords { .. } => Kind::DataLoss,
             Self::TooManyPartitions { .. }
             | Self::DeletedPartitionsRemain { .. }
             | Self::TooManyProducers
             | Self::TooManyErasures
+            | Self::TooManyForGroups { .. }
             | Self::RequestTooLarge { .. }
             | Self::DiskFull(_)
             | Self::Overloaded { .. } => Kind::ResourceExhausted,
-            Self::StorageUnavailable { .. } | Self::ReadStalled { .. } | Self::ShuttingDown => {
-                Kind::Unavailable
-            }
+            Self::SessionEnded { .. }
+            | Self::StorageUnavailable { .. }
+            | Self::ReadStalled { .. }
+            | Self::ShuttingDown => Kind::Unavailable,
             Self::OutcomeUnknown => Kind::OutcomeUnknown,
         }
     }
@@ -271,6 +327,21 @@ impl Error {
             Self::TooManyProducers => "TOO_MANY_PRODUCERS",
             Self::TooManyErasures => "TOO_MANY_ERASURES",
             Self::UnknownErasure { .. } => "UNKNOWN_ERASURE",
+            Self::MemberFenced { .. } => "FENCED",
+            Self::SessionEnded { .. } => "SESSION_ENDED",
+            Self::NoOffset { .. } => "NO_OFFSET",
+            Self::InvalidGroupName(_) => "INVALID_GROUP_NAME",
+            Self::UnknownGroup { .. } => "UNKNOWN_GROUP",
+            Self::GroupExists { .. } => "GROUP_EXISTS",
+            Self::GroupHasMembers { .. } => "GROUP_HAS_MEMBERS",
+            Self::GroupKind { .. } => "GROUP_KIND",
+            Self::CommitFenced { .. } => "COMMIT_FENCED",
+            Self::TooManyForGroups { what, .. } => match what {
+                Many::Groups => "TOO_MANY_GROUPS",
+                Many::Members => "TOO_MANY_MEMBERS",
+                Many::Topics => "TOO_MANY_TOPICS",
+                Many::Offsets | Many::MetadataBytes => "TOO_MANY_OFFSETS",
+            },
             Self::EmptyAppend => "EMPTY_APPEND",
             Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
@@ -282,6 +353,27 @@ impl Error {
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
         }
+    }
+}
+
+fn kind_of_group(group: &str, is_ephemeral: bool) -> String {
+    match is_ephemeral {
+        true => format!(
+            "group {group:?} ends with its last member (ephemeral); a member that joins must say so"
+        ),
+        false => {
+            format!("group {group:?} stays (it is not ephemeral); a member must not say otherwise")
+        }
+    }
+}
+
+fn many(what: Many) -> &'static str {
+    match what {
+        Many::Groups => "groups",
+        Many::Members => "members of a group",
+        Many::Topics => "topics and prefixes of a member",
+        Many::Offsets => "committed offsets of all groups",
+        Many::MetadataBytes => "bytes of metadata of all committed offsets",
     }
 }
 

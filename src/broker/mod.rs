@@ -29,6 +29,7 @@ mod entities;
 mod erasure;
 mod error;
 mod fetched;
+#[allow(dead_code, unused_imports, reason = "the server's calls come next")]
 mod groups;
 mod housekeeping;
 mod journal_room;

@@ -20,13 +20,9 @@
 mod change;
 mod decide;
 mod erasures;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "what asks for decisions about groups comes next"
-)]
+#[allow(dead_code, unused_imports, reason = "members' sessions come next")]
 pub(crate) mod groups;
-#[allow(dead_code, reason = "what asks for decisions about groups comes next")]
+#[allow(dead_code, reason = "members' sessions come next")]
 mod planned;
 pub(crate) mod producers;
 mod topics;
@@ -37,10 +33,6 @@ mod tests;
 pub(crate) use change::Change;
 pub(crate) use decide::{Refusal, altered};
 pub(crate) use erasures::{Erasure, Erasures, KnownErasure, Token};
-#[allow(
-    unused_imports,
-    reason = "what asks for decisions about groups comes next"
-)]
 pub(crate) use planned::{Planned, Settled};
 pub(crate) use topics::{Topic, Topics};
 

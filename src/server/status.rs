@@ -242,6 +242,36 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::WrongPartition { .. }
         | Error::OffsetOutOfRange { .. }
         | Error::DamagedRecords { .. } => of_records(error),
+        Error::MemberFenced { group }
+        | Error::SessionEnded { group }
+        | Error::UnknownGroup { group }
+        | Error::GroupExists { group }
+        | Error::GroupKind { group, .. } => vec![("group", group.clone())],
+        Error::GroupHasMembers { group, members } => {
+            vec![("group", group.clone()), ("members", members.to_string())]
+        }
+        Error::TooManyForGroups { most, .. } => vec![("limit", most.to_string())],
+        Error::CommitFenced {
+            group,
+            topic,
+            partition,
+            partitions,
+        } => vec![
+            ("group", group.clone()),
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("partitions", partitions.to_string()),
+        ],
+        Error::NoOffset {
+            group,
+            topic,
+            partition,
+        } => vec![
+            ("group", group.clone()),
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+        ],
+        Error::InvalidGroupName(error) => vec![("group", error.name.clone())],
         Error::UnknownProducer { .. } | Error::Fenced { .. } | Error::OutOfSequence { .. } => {
             of_producers(error)
         }

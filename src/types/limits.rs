@@ -95,6 +95,25 @@ pub const CLOCK_SETTLE_MS: u64 = 3_600_000;
 /// Longest name of a consumer group, in bytes.
 pub const MAX_GROUP_NAME_BYTES: usize = 255;
 
+/// Most bytes that clients keep with the offsets of one commit.
+pub const MAX_COMMIT_METADATA_BYTES: usize = 256 << 10;
+
+/// Most offsets in one commit.
+pub const MAX_OFFSETS_PER_COMMIT: usize = 10_000;
+
+/// Most groups whose offsets one append commits.
+pub const MAX_GROUPS_PER_APPEND: usize = 16;
+
+/// Longest name of a member of a group, and of what it says of itself, in bytes.
+pub const MAX_MEMBER_NAME_BYTES: usize = 255;
+
+/// Shortest session of a member of a group, and shortest time in which a partition is to make
+/// progress, in milliseconds.
+pub const MIN_SESSION_MS: u64 = 1_000;
+
+/// Longest of the times that a member of a group sets, in milliseconds: 1 h.
+pub const MAX_GROUP_TIME_MS: u64 = 3_600_000;
+
 /// Most consumer groups.
 pub const MAX_GROUPS: usize = 10_000;
 

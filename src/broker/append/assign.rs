@@ -23,7 +23,7 @@ use crate::{
         state::{Next, PartitionRef},
     },
     catalog::{
-        Planned,
+        Change, Planned,
         producers::{Decision, Producers},
     },
     storage::{
@@ -74,17 +74,22 @@ impl Broker {
         let mut has_made_room = false;
         loop {
             let mut next = place.lock();
-            let mut planned = append.producer.map(|_| shared.planned_now());
+            let needs_planned = append.producer.is_some() || !append.commits.is_empty();
+            let mut planned = needs_planned.then(|| shared.planned_now());
             let producers = planned.as_deref().map(|planned| &planned.producers);
             let compared = place.compare(&append, &wanted, &mut next, producers, &looked);
             next.iter_mut()
                 .for_each(|next| next.keys.count_memory(&shared.key_memory));
             match compared {
                 Compared::New(entries) => {
+                    let changes = match shared.decide_group_offsets(&append, planned.as_deref()) {
+                        Ok(changes) => changes,
+                        Err(error) => return shared.refuse_durably(error),
+                    };
                     let queued = place.take(
                         shared,
                         &append,
-                        &entries,
+                        (&entries, changes),
                         &mut next,
                         planned.as_deref_mut(),
                         admission,
@@ -246,14 +251,14 @@ impl Place {
         &self,
         shared: &Shared,
         append: &Checked,
-        entries: &[EntryId],
+        (entries, changes): (&[EntryId], Vec<Change>),
         next: &mut [MutexGuard<'_, Next>],
-        planned: Option<&mut Planned>,
+        mut planned: Option<&mut Planned>,
         admission: Admission,
     ) -> Result<Pending<Appended>, Error> {
         // Behind this nothing fails but a broker that is going down.
         let room = shared.queue.reserve()?;
-        let mut producers = planned.map(Planned::producers_mut);
+        let mut producers = planned.as_deref_mut().map(Planned::producers_mut);
         if let (Some(producers), Some(producer), Some(holder)) =
             (producers.as_deref_mut(), append.producer, &append.holder)
         {
@@ -302,10 +307,11 @@ impl Place {
             answer.batches.push(ranges);
         }
 
+        items.extend(changes.iter().cloned().map(Item::Change));
         debug_assert!(entry::encoded_len(&items) as u64 <= shared.options.journal().capacity());
-        let sync = owners
-            .iter()
-            .any(|owner| owner.topic.settings().durability == Durability::Sync);
+        let is_synced =
+            |owner: &PartitionRef| owner.topic.settings().durability == Durability::Sync;
+        let sync = !changes.is_empty() || owners.iter().any(is_synced);
         let (giver, pending) = pending();
         let done = Box::new(move |done: Result<(), Error>| giver.give(done.map(|()| answer)));
         let (charge, under_way) = admission.into_charge();
@@ -320,6 +326,10 @@ impl Place {
             counted: None,
         };
         shared.queue.push_reserved(room, commit)?;
+        if let Some(planned) = planned {
+            let now = shared.env.clock.elapsed();
+            changes.iter().for_each(|change| planned.plan(change, now));
+        }
         Ok(pending)
     }
 }

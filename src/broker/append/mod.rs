@@ -1,10 +1,12 @@
 //! Appends: what is asked for, what is answered, and the checks that need no lock.
 //!
 //! Reading order: this page; `assign.rs`, what happens under the partitions' locks; `frame.rs`, how
-//! records become a frame; `repeated.rs`, the answer to what is stored already.
+//! records become a frame; `group_offsets.rs`, what groups commit with it; `repeated.rs`, the answer
+//! to what is stored already.
 
 mod assign;
 mod frame;
+mod group_offsets;
 mod repeated;
 
 use std::sync::{Arc, atomic::Ordering};
@@ -13,12 +15,14 @@ use bytes::Bytes;
 
 use super::{
     Admission, Broker, Condition, Error, Expected, Flow, Load, Pending, Producer, ProducerHolder,
-    Reading, state::Topic, topics::Meant,
+    Reading, groups::GroupOffset, state::Topic, topics::Meant,
 };
 use crate::{
+    catalog::groups::Commit,
     storage::{format::frame::HEADER_BYTES, keys::hash::KeyHash},
     types::{
-        Keys, Offset, PartitionId, RecordView, Records, TopicId, Version, limits, partition_of_key,
+        GroupName, Keys, Offset, PartitionId, RecordView, Records, TopicId, Version, limits,
+        partition_of_key,
     },
 };
 
@@ -34,6 +38,8 @@ pub(crate) struct Append {
     pub(crate) holder: Option<Arc<ProducerHolder>>,
     /// Whether the answer has the version of every record.
     pub(crate) return_versions: bool,
+    /// What groups commit with it, by their names: all of it, or nothing is appended.
+    pub(crate) group_offsets: Vec<(String, Vec<GroupOffset>)>,
 }
 
 /// Records for one topic.
@@ -77,6 +83,7 @@ struct Checked {
     producer: Option<Producer>,
     holder: Option<Arc<ProducerHolder>>,
     return_versions: bool,
+    commits: Vec<(GroupName, Vec<Commit>)>,
 }
 
 /// A batch that has been checked.
@@ -165,6 +172,11 @@ impl Broker {
                 append.conditions.len(),
                 limits::MAX_CONDITIONS_PER_APPEND,
             ),
+            (
+                "groups",
+                append.group_offsets.len(),
+                limits::MAX_GROUPS_PER_APPEND,
+            ),
         ];
         if let Some((what, count, limit)) =
             counts.into_iter().find(|(_, count, limit)| count > limit)
@@ -181,6 +193,7 @@ impl Broker {
             producer: append.producer,
             holder: append.holder,
             return_versions: append.return_versions,
+            commits: self.check_group_offsets(append.group_offsets)?,
         };
         self.check_size(&checked)?;
         self.assign(checked, admission, reading)
@@ -333,9 +346,13 @@ impl Broker {
             .iter()
             .map(|batch| runs(&batch.plan).count())
             .sum();
+        let commits: usize = checked.commits.iter().map(group_offsets::most_bytes).sum();
         // Five bytes for a length that grows, a table row beside each header.
-        let most =
-            records + count * (frame::MOST_ADDED_BYTES + 5) + frames * (HEADER_BYTES + 16) + 64;
+        let most = records
+            + count * (frame::MOST_ADDED_BYTES + 5)
+            + frames * (HEADER_BYTES + 16)
+            + commits
+            + 64;
         let capacity =
             usize::try_from(self.shared.options.journal().capacity()).unwrap_or(usize::MAX);
         if most > capacity {

@@ -1,6 +1,13 @@
 //! Consumer groups: what is asked of them, and what a checkpoint stores of them. What they are is
 //! in `catalog/groups`.
 
+mod calls;
+mod reset;
+
+pub(crate) use calls::{CommitOutcome, FetchedOffset, GroupOffset};
+pub(in crate::broker) use calls::{check_offsets, check_once, refused};
+pub(crate) use reset::{ResetGroup, ResetOffset, ResetTo};
+
 use super::{Shared, lock};
 use crate::catalog::groups::Snapshot;
 
@@ -9,8 +16,8 @@ use crate::catalog::groups::Snapshot;
 const STORED_AT_ONCE: usize = 1_000;
 
 impl Shared {
-    /// The groups as a checkpoint stores them. What changes from here on is noted, and stored by the
-    /// next one.
+    /// The groups as a checkpoint stores them. What changes from here on is noted, and stored by
+    /// the next one.
     pub(super) fn known_groups(&self) -> Snapshot {
         lock(&self.applied).groups_mut().note_changes();
         let mut snapshot = Snapshot::default();

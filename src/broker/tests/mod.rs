@@ -11,7 +11,8 @@
 //! `partition_count.rs` where there is no room for more; `checkpoint.rs` counts what a
 //! checkpoint does, and `journal_room.rs` is about who waits for one. `histories` judges what
 //! concurrent clients were told about versions; `seldom.rs` is about what is logged. `injected`
-//! fails every open, map and read with every error.
+//! fails every open, map and read with every error. `group_calls.rs` asks for what is asked of groups
+//! from outside, and cuts the power under appends that commit offsets.
 
 mod admission;
 mod atomic;
@@ -25,6 +26,7 @@ mod deltas;
 mod erased;
 mod exactly_once;
 mod faults;
+mod group_calls;
 mod histories;
 mod injected;
 mod journal_room;

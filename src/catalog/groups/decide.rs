@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Group, GroupChange, Groups, KnownTopics, Member, MemberId, Owned, Place, Refused, State,
+    Group, GroupChange, Groups, KnownTopics, Many, Member, MemberId, Owned, Place, Refused, State,
     assign::{self, Holder, Wanted},
 };
 use crate::types::{
@@ -92,11 +92,11 @@ impl Groups {
     fn check_join(&self, group: Option<&Group>, join: &Join, is_new: bool) -> Result<(), Refused> {
         let too_many = |what, most| Err(Refused::TooMany { what, most });
         if join.topics.len() + join.prefixes.len() > MAX_GROUP_TOPICS {
-            return too_many("topics and prefixes of a member", MAX_GROUP_TOPICS);
+            return too_many(Many::Topics, MAX_GROUP_TOPICS);
         }
         let Some(group) = group else {
             return match self.by_name.len() >= MAX_GROUPS {
-                true => too_many("groups", MAX_GROUPS),
+                true => too_many(Many::Groups, MAX_GROUPS),
                 false => Ok(()),
             };
         };
@@ -105,7 +105,7 @@ impl Groups {
             return Err(Refused::OtherKind { is_ephemeral });
         }
         if is_new && group.state.members.len() >= MAX_GROUP_MEMBERS {
-            return too_many("members of a group", MAX_GROUP_MEMBERS);
+            return too_many(Many::Members, MAX_GROUP_MEMBERS);
         }
         Ok(())
     }

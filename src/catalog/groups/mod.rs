@@ -169,6 +169,20 @@ pub(crate) trait KnownTopics {
     fn has(&self, place: Place) -> bool;
 }
 
+/// What there may be too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Many {
+    Groups,
+    /// Of a group.
+    Members,
+    /// That a member takes, with prefixes.
+    Topics,
+    /// Of all groups.
+    Offsets,
+    /// Of all groups.
+    MetadataBytes,
+}
+
 /// Why a request about a group is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -181,7 +195,7 @@ pub(crate) enum Refused {
     /// It has members, which what is asked would take by surprise.
     HasMembers { members: usize },
     /// There are as many as there may be.
-    TooMany { what: &'static str, most: usize },
+    TooMany { what: Many, most: usize },
     /// A group is ephemeral for all its members or for none.
     OtherKind { is_ephemeral: bool },
 }

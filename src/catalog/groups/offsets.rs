@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Committed, Generation, GroupChange, Groups, KnownTopics, Owned, Place, Refused, State, Used,
+    Committed, Generation, GroupChange, Groups, KnownTopics, Many, Owned, Place, Refused, State,
+    Used,
 };
 use crate::types::{
     GroupName, Offset,
@@ -172,7 +173,7 @@ impl Groups {
         let too_many = |what, most| Err(Refused::TooMany { what, most });
         let found = self.by_name.get(group);
         if found.is_none() && self.by_name.len() >= MAX_GROUPS {
-            return too_many("groups", MAX_GROUPS);
+            return too_many(Many::Groups, MAX_GROUPS);
         }
         let mut more = Used::default();
         for (place, committed) in &change.offsets {
@@ -183,11 +184,11 @@ impl Groups {
         }
         more.offsets += change.replay_until.len();
         if more.offsets > 0 && self.used.offsets + more.offsets > MAX_GROUP_OFFSETS {
-            return too_many("committed offsets of all groups", MAX_GROUP_OFFSETS);
+            return too_many(Many::Offsets, MAX_GROUP_OFFSETS);
         }
         let metadata_bytes = self.used.metadata_bytes + more.metadata_bytes;
         if more.metadata_bytes > 0 && metadata_bytes > MAX_ALL_METADATA_BYTES {
-            return too_many("bytes of metadata of all groups", MAX_ALL_METADATA_BYTES);
+            return too_many(Many::MetadataBytes, MAX_ALL_METADATA_BYTES);
         }
         Ok(())
     }

@@ -61,6 +61,7 @@ pub(in crate::server) async fn take(
         producer: request.producer.map(producer),
         holder,
         return_versions: request.return_versions,
+        group_offsets: Vec::new(),
     };
     broker.append_reading(append, admission, READING)
 }

@@ -8,17 +8,25 @@ use tonic_types::StatusExt;
 
 use crate::{
     broker::{Actual, Condition, Error, Expected, FailedCondition, Shortage},
+    catalog::groups::Many,
     proto::{self, Conflict},
     server::status::{of_undecoded, too_large},
     types::{
-        MalformedRecord, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings,
-        Version,
+        GroupName, MalformedRecord, Offset, PartitionId, ProducerId, TopicId, TopicName,
+        TopicSettings, Version,
     },
 };
 
 /// One of each. The match makes sure that a new one is added here.
 fn every_error() -> Vec<Error> {
-    let errors = [of_topics(), of_records(), of_producers(), of_requests()].concat();
+    let errors = [
+        of_topics(),
+        of_records(),
+        of_producers(),
+        of_groups(),
+        of_requests(),
+    ]
+    .concat();
     for error in &errors {
         match error {
             Error::InvalidTopicName(_)
@@ -53,6 +61,16 @@ fn every_error() -> Vec<Error> {
             | Error::StorageUnavailable { .. }
             | Error::ReadStalled { .. }
             | Error::ShuttingDown
+            | Error::MemberFenced { .. }
+            | Error::SessionEnded { .. }
+            | Error::NoOffset { .. }
+            | Error::InvalidGroupName(_)
+            | Error::UnknownGroup { .. }
+            | Error::GroupExists { .. }
+            | Error::GroupHasMembers { .. }
+            | Error::GroupKind { .. }
+            | Error::TooManyForGroups { .. }
+            | Error::CommitFenced { .. }
             | Error::OutcomeUnknown => {}
         }
     }
@@ -151,6 +169,39 @@ fn of_producers() -> Vec<Error> {
             name: "orders".to_owned(),
         },
         Error::TooManyProducers,
+    ]
+}
+
+fn of_groups() -> Vec<Error> {
+    let group = || "billing".to_owned();
+    let (topic, partition) = ("flights".to_owned(), PartitionId(3));
+    let (what, most) = (Many::Groups, 10_000);
+    vec![
+        Error::InvalidGroupName(GroupName::new("").unwrap_err()),
+        Error::UnknownGroup { group: group() },
+        Error::GroupExists { group: group() },
+        Error::GroupHasMembers {
+            group: group(),
+            members: 4,
+        },
+        Error::GroupKind {
+            group: group(),
+            is_ephemeral: true,
+        },
+        Error::TooManyForGroups { what, most },
+        Error::MemberFenced { group: group() },
+        Error::SessionEnded { group: group() },
+        Error::NoOffset {
+            group: group(),
+            topic: topic.clone(),
+            partition,
+        },
+        Error::CommitFenced {
+            group: group(),
+            topic,
+            partition,
+            partitions: 2,
+        },
     ]
 }
 

@@ -446,6 +446,7 @@ fn append_of(conditions: &[(Key, Expected)], records: &[(Key, Vec<u64>)]) -> App
         producer: None,
         holder: None,
         return_versions: true,
+        group_offsets: Vec::new(),
     }
 }
 

@@ -1,0 +1,136 @@
+//! What groups commit with an append: what they have read of the records that it was made from. All
+//! of it is committed in the append's journal entry, or nothing is appended.
+
+use std::collections::BTreeSet;
+
+use super::Checked;
+use crate::{
+    broker::{
+        Broker, Error, Shared,
+        groups::{GroupOffset, check_offsets, check_once, refused},
+    },
+    catalog::{
+        Change, Planned,
+        groups::{Commit, Fence, Outcome, Place},
+    },
+    types::GroupName,
+};
+
+impl Broker {
+    /// Checks what needs no lock.
+    pub(super) fn check_group_offsets(
+        &self,
+        of_groups: Vec<(String, Vec<GroupOffset>)>,
+    ) -> Result<Vec<(GroupName, Vec<Commit>)>, Error> {
+        let malformed = |reason: String| Err(Error::MalformedRequest { reason });
+        let mut checked = Vec::with_capacity(of_groups.len());
+        let mut seen = BTreeSet::new();
+        for (group, offsets) in of_groups {
+            let group = GroupName::new(&group)?;
+            if !seen.insert(group.clone()) {
+                return malformed(format!("group {:?} is named twice", group.as_str()));
+            }
+            check_offsets(&offsets)?;
+            let mut commits = Vec::with_capacity(offsets.len());
+            for offset in offsets {
+                let Some(generation) = offset.generation else {
+                    return malformed(format!(
+                        "an offset of group {:?} has no generation: an append commits what was assigned to a member",
+                        group.as_str()
+                    ));
+                };
+                commits.push(self.shared.commit_of(offset, Fence::Owned(generation))?);
+            }
+            check_once(&commits)?;
+            checked.push((group, commits));
+        }
+        Ok(checked)
+    }
+}
+
+impl Shared {
+    /// The changes of groups that an append makes, or why it may not.
+    pub(super) fn decide_group_offsets(
+        &self,
+        append: &Checked,
+        planned: Option<&Planned>,
+    ) -> Result<Vec<Change>, Error> {
+        let Some(planned) = planned else {
+            return Ok(Vec::new());
+        };
+        let mut changes = Vec::with_capacity(append.commits.len());
+        for (group, commits) in &append.commits {
+            let decided = self.decide_commit(planned, group, commits.clone());
+            let (outcomes, change) = decided.map_err(|error| refused(group, error))?;
+            self.check_outcomes(group, commits, &outcomes)?;
+            changes.extend(change.map(|change| Change::Group {
+                group: group.clone(),
+                change,
+            }));
+        }
+        Ok(changes)
+    }
+
+    /// Refuses commits of which one does not come about.
+    fn check_outcomes(
+        &self,
+        group: &GroupName,
+        commits: &[Commit],
+        outcomes: &[Outcome],
+    ) -> Result<(), Error> {
+        let mut fenced = Vec::new();
+        for (commit, outcome) in commits.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Done | Outcome::Unchanged { .. } => {}
+                Outcome::Fenced { .. } => fenced.push(commit.place),
+                Outcome::UnknownPartition => return Err(self.unknown_topic(commit.place)),
+                Outcome::BeyondEnd { .. } => return Err(self.beyond_end(commit)),
+            }
+        }
+        let Some(&first) = fenced.first() else {
+            return Ok(());
+        };
+        Err(Error::CommitFenced {
+            group: group.to_string(),
+            topic: self.name_of(first),
+            partition: first.1,
+            partitions: fenced.len(),
+        })
+    }
+
+    fn beyond_end(&self, commit: &Commit) -> Error {
+        let Some(at) = self.find_partition(commit.place.0, commit.place.1) else {
+            return self.unknown_topic(commit.place);
+        };
+        let (earliest, high_watermark) = at.range();
+        Error::OffsetOutOfRange {
+            topic: at.topic.name.to_string(),
+            partition: commit.place.1,
+            offset: commit.next,
+            earliest,
+            high_watermark,
+        }
+    }
+
+    fn unknown_topic(&self, place: Place) -> Error {
+        Error::UnknownTopic {
+            topic: self.name_of(place),
+        }
+    }
+
+    /// The topic's name, or its id if it is gone.
+    fn name_of(&self, place: Place) -> String {
+        let topics = self.topics();
+        let found = topics.find_by_id(place.0);
+        found.map_or_else(|| place.0.to_string(), |topic| topic.name.to_string())
+    }
+}
+
+/// What commits of a group take in the journal at most.
+pub(super) fn most_bytes((group, commits): &(GroupName, Vec<Commit>)) -> usize {
+    let mut bytes = group.as_str().len() + 128;
+    for commit in commits {
+        bytes += 32 + commit.metadata.len() + 28;
+    }
+    bytes
+}

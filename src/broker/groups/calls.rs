@@ -1,0 +1,302 @@
+//! What is asked of a group from outside of its members' streams: commits, what is committed, forks
+//! and deletion. Commits of members and those in appends are checked here as well.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::{
+    broker::{Broker, Error, Meant, Pending, Shared, lock},
+    catalog::{
+        Change, Planned, Settled,
+        groups::{
+            Commit, Committed, Fence, Generation, GroupChange, Groups, KnownTopics, Outcome, Place,
+            Refused,
+        },
+    },
+    storage::format::entry::{self, Item},
+    types::{GroupName, Offset, PartitionId, TopicId, TopicName, limits},
+};
+
+/// What comes of a commit in a partition.
+pub(crate) type CommitOutcome = Outcome;
+
+/// An offset to be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupOffset {
+    pub(crate) topic: String,
+    /// Which topic of that name is meant; none: whichever has it.
+    pub(crate) topic_id: Option<TopicId>,
+    pub(crate) partition: PartitionId,
+    /// The next offset to read.
+    pub(crate) next_offset: Offset,
+    /// What the client keeps with it.
+    pub(crate) metadata: Bytes,
+    /// In which the partition was assigned to the member that commits. None: from outside.
+    pub(crate) generation: Option<Generation>,
+}
+
+/// A committed offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FetchedOffset {
+    pub(crate) topic: TopicName,
+    pub(crate) place: Place,
+    pub(crate) committed: Committed,
+}
+
+/// What comes of commits, and the change that makes it so, if there is one.
+type Decided = Result<(Vec<Outcome>, Option<GroupChange>), Refused>;
+
+impl Broker {
+    /// Commits offsets from outside of the group's streams: refused while it has members, unless
+    /// forced. Then they are only raised, and the owners of the partitions are assigned anew.
+    pub(crate) fn commit_offsets(
+        &self,
+        group: &str,
+        offsets: Vec<GroupOffset>,
+        force: bool,
+    ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
+        self.shared.commit_offsets(group, offsets, force)
+    }
+
+    /// What a group has committed, in the order of topics' names and partitions.
+    pub(crate) fn committed_offsets(&self, group: &str) -> Result<Vec<FetchedOffset>, Error> {
+        let group = GroupName::new(group)?;
+        let applied = lock(&self.shared.applied);
+        let found = applied.groups().get(&group);
+        let found = found.ok_or_else(|| unknown(&group))?;
+        let mut fetched = Vec::with_capacity(found.state().offsets.len());
+        for (place, committed) in &found.state().offsets {
+            if let Some(topic) = applied.topics().get(place.0) {
+                fetched.push(FetchedOffset {
+                    topic: topic.name.clone(),
+                    place: *place,
+                    committed: committed.clone(),
+                });
+            }
+        }
+        fetched.sort_by(|one, other| (&one.topic, one.place.1).cmp(&(&other.topic, other.place.1)));
+        Ok(fetched)
+    }
+
+    /// Makes a group that is where another one is; or that begins anew, and is told which records
+    /// the other one has had.
+    pub(crate) fn fork_group(
+        &self,
+        from: &str,
+        to: &str,
+        replay: bool,
+    ) -> Result<Pending<()>, Error> {
+        let (from, to) = (GroupName::new(from)?, GroupName::new(to)?);
+        let shared = &self.shared;
+        shared.check_running()?;
+        let at_ms = shared.now_ms();
+        let mut planned = lock(&shared.planned);
+        let forked = shared.decide_on_groups(&planned, |groups, topics| {
+            groups.decide_fork(&from, &to, replay, topics, at_ms)
+        });
+        match forked {
+            Ok(change) => shared.plan_group(&mut planned, &to, change, || Ok(())),
+            Err(Refused::UnknownGroup) => shared.refuse_durably(unknown(&from)),
+            Err(error) => shared.refuse_durably(refused(&to, error)),
+        }
+    }
+
+    /// Deletes a group and its offsets.
+    pub(crate) fn delete_group(&self, group: &str) -> Result<Pending<()>, Error> {
+        let group = GroupName::new(group)?;
+        let shared = &self.shared;
+        shared.check_running()?;
+        let mut planned = lock(&shared.planned);
+        match planned.groups().decide_delete(&group) {
+            Ok(change) => shared.plan_group(&mut planned, &group, change, || Ok(())),
+            Err(error) => shared.refuse_durably(refused(&group, error)),
+        }
+    }
+}
+
+impl Shared {
+    /// Commits offsets, each by itself: what comes of each, in their order, once it is durable. Of
+    /// a member's, those in topics that are not there any more are answered so; from outside they
+    /// are refused.
+    pub(in crate::broker) fn commit_offsets(
+        &self,
+        group: &str,
+        offsets: Vec<GroupOffset>,
+        force: bool,
+    ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
+        let group = GroupName::new(group)?;
+        check_offsets(&offsets)?;
+        self.check_running()?;
+        let mut commits = Vec::with_capacity(offsets.len());
+        let mut outcomes = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            let is_members = offset.generation.is_some();
+            let fence = match offset.generation {
+                Some(generation) => Fence::Owned(generation),
+                None if force => Fence::Forced,
+                None => Fence::NoMembers,
+            };
+            match self.commit_of(offset, fence) {
+                Ok(commit) => {
+                    commits.push(commit);
+                    outcomes.push(None);
+                }
+                Err(_) if is_members => outcomes.push(Some(Outcome::UnknownPartition)),
+                Err(error) => return Err(error),
+            }
+        }
+        check_once(&commits)?;
+        let mut planned = lock(&self.planned);
+        let (decided, change) = match self.decide_commit(&planned, &group, commits) {
+            Ok(decided) => decided,
+            Err(error) => return self.refuse_durably(refused(&group, error)),
+        };
+        let mut decided = decided.into_iter();
+        let answer: Vec<Outcome> = outcomes
+            .into_iter()
+            .map(|known| {
+                let decided = known.or_else(|| decided.next());
+                decided.expect("every other commit was decided")
+            })
+            .collect();
+        match change {
+            Some(change) => self.plan_group(&mut planned, &group, change, move || Ok(answer)),
+            // What it tells may not be durable yet.
+            None => self.queue_barrier(move || Ok(answer)),
+        }
+    }
+
+    /// What comes of commits, as of now.
+    pub(in crate::broker) fn decide_commit(
+        &self,
+        planned: &Planned,
+        group: &GroupName,
+        commits: Vec<Commit>,
+    ) -> Decided {
+        let at_ms = self.now_ms();
+        self.decide_on_groups(planned, |groups, topics| {
+            let end = |place: Place| {
+                let found = self.find_partition(place.0, place.1)?;
+                topics.has(place).then(|| found.range().1)
+            };
+            groups.decide_commit(group, commits, end, at_ms)
+        })
+    }
+
+    /// The commit of an offset in a topic that is there.
+    pub(in crate::broker) fn commit_of(
+        &self,
+        offset: GroupOffset,
+        fence: Fence,
+    ) -> Result<Commit, Error> {
+        let meant = Meant {
+            name: &offset.topic,
+            id: offset.topic_id,
+        };
+        let topic = self.topics().find_meant(meant)?;
+        let partition = topic.partition(offset.partition)?.partition().id;
+        Ok(Commit {
+            place: (topic.id, partition),
+            next: offset.next_offset,
+            metadata: offset.metadata,
+            fence,
+        })
+    }
+
+    /// Decides about groups, with the topics that may be counted on.
+    pub(in crate::broker) fn decide_on_groups<T>(
+        &self,
+        planned: &Planned,
+        decide: impl FnOnce(&Groups, &Settled<'_>) -> T,
+    ) -> T {
+        let durable = |topic| self.durable_partitions(topic);
+        let durable = &durable;
+        decide(planned.groups(), &Settled { planned, durable })
+    }
+
+    /// How many partitions a topic has that is durable.
+    pub(super) fn durable_partitions(&self, topic: TopicId) -> Option<u32> {
+        let topics = self.topics();
+        let found = topics.find_by_id(topic);
+        found.map(|topic| topic.partition_count())
+    }
+
+    /// Queues a change of a group, if it fits in the journal.
+    pub(super) fn plan_group<T: Send + 'static>(
+        &self,
+        planned: &mut Planned,
+        group: &GroupName,
+        change: GroupChange,
+        answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<Pending<T>, Error> {
+        let group = group.clone();
+        let change = Change::Group { group, change };
+        let bytes = entry::encoded_len(&[Item::Change(change.clone())]);
+        let most = usize::try_from(self.options.journal().capacity()).unwrap_or(usize::MAX);
+        if bytes > most {
+            return Err(Error::RequestTooLarge {
+                what: "bytes",
+                count: bytes,
+                limit: most,
+            });
+        }
+        self.plan(planned, change, answer)
+    }
+}
+
+/// Checks how many offsets there are, and what is kept with each.
+pub(in crate::broker) fn check_offsets(offsets: &[GroupOffset]) -> Result<(), Error> {
+    let too_large = |what, count, limit| Err(Error::RequestTooLarge { what, count, limit });
+    let most = limits::MAX_OFFSETS_PER_COMMIT;
+    if offsets.len() > most {
+        return too_large("offsets", offsets.len(), most);
+    }
+    let most = limits::MAX_OFFSET_METADATA_BYTES;
+    for offset in offsets {
+        if offset.metadata.len() > most {
+            let bytes = offset.metadata.len();
+            return too_large("bytes of metadata of an offset", bytes, most);
+        }
+    }
+    let bytes = offsets.iter().map(|offset| offset.metadata.len()).sum();
+    let most = limits::MAX_COMMIT_METADATA_BYTES;
+    if bytes > most {
+        return too_large("bytes of metadata", bytes, most);
+    }
+    Ok(())
+}
+
+/// Refuses commits that name a partition twice: nobody could say which one counts.
+pub(in crate::broker) fn check_once(commits: &[Commit]) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    for commit in commits {
+        if !seen.insert(commit.place) {
+            let (topic, partition) = commit.place;
+            let reason = format!("partition {partition} of the topic {topic} is named twice");
+            return Err(Error::MalformedRequest { reason });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn unknown(group: &GroupName) -> Error {
+    let group = group.to_string();
+    Error::UnknownGroup { group }
+}
+
+/// Why a request about a group is refused.
+pub(in crate::broker) fn refused(group: &GroupName, refused: Refused) -> Error {
+    let group = group.to_string();
+    match refused {
+        Refused::UnknownGroup => Error::UnknownGroup { group },
+        Refused::UnknownMember => Error::SessionEnded { group },
+        Refused::GroupExists => Error::GroupExists { group },
+        Refused::HasMembers { members } => Error::GroupHasMembers { group, members },
+        Refused::TooMany { what, most } => Error::TooManyForGroups { what, most },
+        Refused::OtherKind { is_ephemeral } => Error::GroupKind {
+            group,
+            is_ephemeral,
+        },
+    }
+}
