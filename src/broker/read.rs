@@ -210,6 +210,29 @@ impl Reader {
         self.fetched = None;
     }
 
+    /// Whether the next step reads no file and takes no more than so many bytes.
+    pub(crate) fn is_light(&self, bytes: usize) -> bool {
+        if let Some(fetched) = &self.fetched {
+            return fetched.memory() <= bytes;
+        }
+        let takes_limits =
+            self.follow && (self.limits_are_old || self.moved.has_changed().unwrap_or(false));
+        for nth in 0..self.partitions.len() {
+            let at = (self.turn + nth) % self.partitions.len();
+            let PartitionReader { cursor, limit, .. } = self.partitions[at];
+            let limit = match takes_limits {
+                true => self.partition(at).range().1,
+                false => limit,
+            };
+            if cursor.next < limit {
+                let partition = self.partition_ref(at);
+                let reader = self.shared.reader(&partition);
+                return reader.has_in_memory(cursor.next, limit, bytes);
+            }
+        }
+        true
+    }
+
     fn step_if_there(&mut self) -> Result<Step, Error> {
         if let Some(notice) = self.notice() {
             return Ok(Step::Batch(notice));
@@ -391,14 +414,18 @@ impl Reader {
         &self.topic.partitions[self.partitions[at].at as usize]
     }
 
+    fn partition_ref(&self, at: usize) -> PartitionRef {
+        PartitionRef {
+            topic: Arc::clone(&self.topic),
+            at: self.partitions[at].at as usize,
+        }
+    }
+
     /// Fetches frames of a partition that is behind its limit.
     fn fetch(&self, at: usize, cursor: Cursor) -> Result<Fetched, Error> {
         let erased = self.partition(at).erased();
         let limit = self.partitions[at].limit;
-        let partition = PartitionRef {
-            topic: Arc::clone(&self.topic),
-            at: self.partitions[at].at as usize,
-        };
+        let partition = self.partition_ref(at);
         let mut behind = cursor;
         let reader = self.shared.reader(&partition);
         let read = reader.read(&mut behind, limits::MAX_RESPONSE_BYTES);

@@ -32,6 +32,10 @@ pub(super) trait Source: Send {
     /// The next message; none behind the last.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>>;
 
+    /// Whether the next message is made at once, as far as that is known: it needs no file, and is
+    /// small.
+    fn is_light(&self) -> bool;
+
     /// Whether no message follows, as far as that is known without reading.
     fn is_complete(&self) -> bool;
 

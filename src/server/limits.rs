@@ -210,6 +210,14 @@ pub(super) const GRACE: Duration = Duration::from_millis(500);
 /// Least number of reads that make a message at once.
 pub(super) const MIN_TURNS: usize = 2;
 
+/// A message that is in memory and no larger is made without waiting for those who read files: it
+/// takes less time than changing threads does.
+pub(super) const LIGHT_BYTES: usize = SMALL_PIECES_BYTES;
+
+/// How many steps a read takes until others have their turn; a small message takes three, and some
+/// microseconds.
+pub(super) const STEPS_IN_TURN: usize = 96;
+
 /// Pause after which a read that found no memory looks again.
 pub(super) const ROOM_PAUSE: Duration = Duration::from_millis(20);
 

@@ -6,6 +6,7 @@ use super::world::{append_of, create, encode_record, open, send};
 use crate::{
     broker::{Broker, Read, Reader, Step},
     env::sim::SimDisk,
+    types::Position,
 };
 
 const PARTITIONS: u32 = 40;
@@ -69,4 +70,36 @@ fn frames_are_fetched_ahead_for_one_partition_at_a_time() {
     assert!(ahead < 4 * 512, "{ahead} bytes: frames of one partition");
     reader.let_go();
     assert_eq!(reader.memory(), before);
+}
+
+#[test]
+fn a_step_is_light_where_it_reads_no_file_and_little_of_what_is_in_memory() {
+    let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
+    create(&broker, "t", 2);
+    let read = |start| Read {
+        topic: "t".into(),
+        start,
+        follow: true,
+        ..Read::default()
+    };
+    let reader = |start| broker.read(read(start)).expect("it is there");
+    let append = |id, len| {
+        let records = [encode_record(id, len)];
+        send(&broker, append_of("t", Some(1), &records)).expect("nothing fails");
+    };
+    let mut at_end = reader(Position::Latest);
+    assert!(at_end.is_light(0), "there is nothing");
+    append(1, 100);
+    append(2, 1_000);
+    assert!(!at_end.is_light(1_000), "what has come since");
+    assert!(at_end.is_light(2_000));
+    let mut from_start = reader(Position::Earliest);
+    assert!(from_start.is_light(2_000));
+    broker.checkpoint_now().expect("nothing fails");
+    assert!(!from_start.is_light(2_000), "it is in a file");
+    read_on(&mut from_start);
+    read_on(&mut at_end);
+    assert!(from_start.is_light(0), "there is nothing more");
+    append(3, 500);
+    assert!(from_start.is_light(1_000) && at_end.is_light(1_000));
 }

@@ -48,6 +48,10 @@ impl Source for LatestAnswers {
         Poll::Ready(found.map(|found| found.map(slices)))
     }
 
+    fn is_light(&self) -> bool {
+        false
+    }
+
     fn is_complete(&self) -> bool {
         self.reader.is_complete()
     }

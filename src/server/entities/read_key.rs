@@ -69,6 +69,10 @@ impl Source for KeyAnswers {
         Poll::Ready(self.next())
     }
 
+    fn is_light(&self) -> bool {
+        false
+    }
+
     fn is_complete(&self) -> bool {
         self.told && self.reader.is_complete()
     }

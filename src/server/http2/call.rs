@@ -35,21 +35,21 @@ use crate::{
 
 /// How many calls of a connection are under way and do not wait for their client to read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Active(Arc<AtomicUsize>);
+pub(in crate::server) struct Active(Arc<AtomicUsize>);
 
 impl Active {
     pub(super) fn count(&self) -> usize {
         self.0.load(Relaxed)
     }
 
-    pub(super) fn enter(&self) -> Entered {
+    pub(in crate::server) fn enter(&self) -> Entered {
         self.0.fetch_add(1, Relaxed);
         Entered(self.clone())
     }
 }
 
 /// Counts as active until it is dropped.
-pub(super) struct Entered(Active);
+pub(in crate::server) struct Entered(Active);
 
 impl Entered {
     /// Does not count until this is dropped.

@@ -13,7 +13,7 @@
 pub(super) mod call;
 pub(super) mod message;
 pub(super) mod request;
-mod sending;
+pub(super) mod sending;
 mod socket;
 pub(super) mod window;
 

@@ -32,7 +32,9 @@ use crate::{
     server::{
         answers::{Parts, Source},
         blocking::blocking,
-        limits::{FIRST_UNWRITTEN_BYTES, GRACE, READ_BYTES, ROOM_PAUSE, SHOWN_BYTES},
+        limits::{
+            FIRST_UNWRITTEN_BYTES, GRACE, READ_BYTES, ROOM_PAUSE, SHOWN_BYTES, STEPS_IN_TURN,
+        },
         reads::{Admitted, Place, Reads, Shares, Tell},
         status,
         tally::Counted,
@@ -40,7 +42,7 @@ use crate::{
 };
 
 /// Sends the messages of a source, and then how the call has ended.
-pub(super) async fn send(
+pub(in crate::server) async fn send(
     answers: Parts,
     stream: SendStream<Bytes>,
     active: &Entered,
@@ -123,7 +125,7 @@ impl Sending<'_> {
         {
             return Poll::Ready(Ok(status::deadline_exceeded()));
         }
-        loop {
+        for _ in 0..STEPS_IN_TURN {
             match &mut self.message {
                 None => {
                     if let Poll::Ready(error) = self.poll_told(cx) {
@@ -134,7 +136,10 @@ impl Sending<'_> {
                         ready!(self.poll_client(cx))?;
                         self.stall.over();
                     }
-                    let _turn = ready!(self.poll_turn(cx));
+                    let _turn = match self.source.is_light() {
+                        true => self.needs_no_turn(),
+                        false => ready!(self.poll_turn(cx)),
+                    };
                     match ready!(self.source.poll_next(cx)) {
                         Ok(Some(slices)) => self.begin(&slices),
                         Ok(None) => return Poll::Ready(Ok(Status::ok(""))),
@@ -154,6 +159,9 @@ impl Sending<'_> {
                 }
             }
         }
+        // It goes on behind the tasks that wait.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn begin(&mut self, slices: &[Bytes]) {
@@ -252,6 +260,8 @@ impl Sending<'_> {
     /// Waits for the client, and lets go of what it does not take.
     fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.waiting.get_or_insert_with(|| self.active.wait());
+        // Others may be in need of the turn that it would be given meanwhile.
+        self.turn = None;
         while self.stall.poll_timer(cx).is_ready() {
             if std::mem::take(&mut self.stall.piece_taken) {
                 self.stall.set_timer(GRACE);
@@ -289,6 +299,11 @@ impl Sending<'_> {
         };
         self.turn = None;
         Poll::Ready(turn)
+    }
+
+    fn needs_no_turn(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.turn = None;
+        None
     }
 
     /// Ready when something of the message is in memory.

@@ -15,7 +15,12 @@ use crate::{
         self, ReadRequest,
         wire::{self, ReadResponse},
     },
-    server::{answers::Source, blocking::blocking, limits::HEARTBEAT_INTERVAL, stop::Stopped},
+    server::{
+        answers::Source,
+        blocking::blocking,
+        limits::{HEARTBEAT_INTERVAL, LIGHT_BYTES},
+        stop::Stopped,
+    },
     types::{Offset, PartitionId},
 };
 
@@ -141,7 +146,11 @@ impl ReadAnswers {
         let Some(reader) = &mut self.reader else {
             return Ok(None);
         };
-        match blocking(|| reader.step())? {
+        let step = match reader.is_light(LIGHT_BYTES) {
+            true => reader.step(),
+            false => blocking(|| reader.step()),
+        };
+        match step? {
             Step::Batch(batch) => return Ok(Some(batch)),
             Step::Wait(wait) => {
                 self.waiting = Some(wait);
@@ -166,6 +175,11 @@ impl Source for ReadAnswers {
         let mut slices = vec![self.head.clone()];
         slices.extend(batch.records);
         Poll::Ready(Ok(Some(slices)))
+    }
+
+    fn is_light(&self) -> bool {
+        let reader = self.reader.as_ref();
+        self.heartbeat.is_some() || reader.is_none_or(|reader| reader.is_light(LIGHT_BYTES))
     }
 
     fn is_complete(&self) -> bool {

@@ -15,6 +15,7 @@ mod producers;
 mod read_keys;
 mod reads;
 mod request;
+mod sending;
 mod served;
 mod status;
 mod windows;

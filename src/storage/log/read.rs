@@ -105,6 +105,12 @@ impl LogReader<'_> {
             })
     }
 
+    /// Whether what comes from an offset on, at most up to this offset, is in memory, and no more
+    /// than so many bytes.
+    pub(crate) fn has_in_memory(&self, from: Offset, to: Offset, bytes: usize) -> bool {
+        lock(self.log).has_in_tail(from, to, bytes)
+    }
+
     /// As [`read`](Self::read), also what has been trimmed and not removed yet: for who keeps the
     /// books of the log.
     pub(crate) fn read_trimmed(
@@ -115,7 +121,10 @@ impl LogReader<'_> {
         let place = lock(self.log).locate(cursor.next, max_bytes)?;
         let frames = match place {
             Place::End => Vec::new(),
-            Place::Tail(frames) => frames,
+            Place::Tail(frames) => {
+                cursor.hint = None;
+                frames
+            }
             Place::Active(segment, rows) => {
                 match self.read_active(cursor, &segment, &rows, max_bytes) {
                     // Sealed meanwhile: it may have been written anew.
@@ -411,6 +420,27 @@ impl Log {
         } else {
             Ok(Place::Tail(frames))
         }
+    }
+
+    fn has_in_tail(&self, from: Offset, to: Offset, most: usize) -> bool {
+        let first = self.tail.front().map(|first| first.frame.header().base);
+        if first.is_none_or(|first| first > from) {
+            return false;
+        }
+        let at = self
+            .tail
+            .partition_point(|tailed| tailed.frame.header().end() <= from);
+        let mut bytes = 0;
+        for tailed in self.tail.range(at..) {
+            if tailed.frame.header().base >= to {
+                break;
+            }
+            bytes += tailed.frame.bytes().len();
+            if bytes > most {
+                return false;
+            }
+        }
+        true
     }
 
     /// The records from `next` to where the log goes on are lost.

@@ -1,0 +1,208 @@
+//! When a call's answers are made and sent.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use h2::{
+    RecvStream,
+    client::{self, Connection, SendRequest},
+    server::{self, SendResponse},
+};
+use http::{Request, Response};
+use tokio::io::{DuplexStream, duplex};
+
+use super::reads::{PATIENCE, World};
+use crate::{
+    broker::Error,
+    budget::{Name, Part},
+    server::{
+        answers::{Parts, Source},
+        http2::{call::Active, sending::send},
+        limits,
+        reads::Reads,
+    },
+    types::{Offset, PartitionId},
+};
+
+/// The same message again and again.
+struct Messages {
+    message: Bytes,
+    light: bool,
+    made: Arc<AtomicUsize>,
+}
+
+impl Source for Messages {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
+        self.made.fetch_add(1, Relaxed);
+        Poll::Ready(Ok(Some(vec![self.message.clone()])))
+    }
+
+    fn is_light(&self) -> bool {
+        self.light
+    }
+
+    fn is_complete(&self) -> bool {
+        false
+    }
+
+    fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        Ok(vec![self.message.clone()])
+    }
+
+    fn memory(&self) -> usize {
+        0
+    }
+
+    fn let_go(&mut self) {}
+
+    fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
+        Vec::new()
+    }
+}
+
+/// Calls of one client, which are answered here.
+struct Calls {
+    reads: Reads,
+    part: Arc<Part>,
+    client: SendRequest<Bytes>,
+    accepted: tokio::sync::mpsc::Receiver<SendResponse<Bytes>>,
+}
+
+/// Calls, and the client's connection, which must be polled.
+async fn calls() -> (Calls, Connection<DuplexStream, Bytes>) {
+    let (ours, theirs) = duplex(64 << 10);
+    let (accepting, accepted) = tokio::sync::mpsc::channel(10);
+    tokio::spawn(async move {
+        let mut served = server::handshake(theirs).await.expect("it is a client");
+        while let Some(Ok((_, respond))) = served.accept().await {
+            accepting.send(respond).await.expect("the test goes on");
+        }
+    });
+    // More than the window of a call, so that none keeps another from going on.
+    let mut http2 = client::Builder::new();
+    http2.initial_connection_window_size(1 << 20);
+    let (client, connection) = http2.handshake(ours).await.expect("it is a server");
+    let part = Arc::new(Part::new(Name::Reads, 16 << 20));
+    let calls = Calls {
+        reads: Reads::new(&part, Arc::default(), PATIENCE),
+        part,
+        client,
+        accepted,
+    };
+    (calls, connection)
+}
+
+impl Calls {
+    /// One more call that is answered with this; how many messages have been made, the sending, and
+    /// what the client gets.
+    async fn answer(
+        &mut self,
+        light: bool,
+    ) -> (
+        Arc<AtomicUsize>,
+        impl Future<Output = ()> + Send + 'static,
+        RecvStream,
+    ) {
+        let request = Request::post("http://broker/").body(()).expect("a request");
+        let (response, _) = self
+            .client
+            .send_request(request, true)
+            .expect("there is room");
+        let mut respond = self.accepted.recv().await.expect("the call");
+        let stream = respond
+            .send_response(Response::new(()), false)
+            .expect("it is open");
+        let body = response.await.expect("an answer").into_body();
+        let made = Arc::new(AtomicUsize::new(0));
+        let shares = self.reads.shares(self.part.holder());
+        let parts = Parts {
+            counted: self.reads.admit(&shares, 0).expect("there is room"),
+            source: Box::new(Messages {
+                message: Bytes::from_static(&[7; 100]),
+                light,
+                made: Arc::clone(&made),
+            }),
+            reads: self.reads.clone(),
+            shares,
+            deadline: None,
+            call: None,
+        };
+        let sending = async move {
+            let active = Active::default().enter();
+            // The client ends it.
+            send(parts, stream, &active).await.ok();
+        };
+        (made, sending, body)
+    }
+}
+
+#[tokio::test]
+async fn a_light_message_does_not_wait_for_those_who_read_files() {
+    let (mut calls, connection) = calls().await;
+    tokio::spawn(connection);
+    let turns = Arc::clone(calls.reads.turns());
+    let all = u32::try_from(turns.available_permits()).expect("few");
+    let taken = turns.acquire_many(all).await.expect("it is open");
+
+    let (heavy_made, sending, _heavy) = calls.answer(false).await;
+    tokio::spawn(sending);
+    let (light_made, sending, _light) = calls.answer(true).await;
+    tokio::spawn(sending);
+    World::settle().await;
+    assert!(light_made.load(Relaxed) > 0);
+    assert_eq!(heavy_made.load(Relaxed), 0, "it waits for its turn");
+    drop(taken);
+    World::settle().await;
+    assert!(heavy_made.load(Relaxed) > 0);
+}
+
+#[tokio::test]
+async fn a_read_that_waits_for_its_client_has_no_turn() {
+    let (mut calls, mut connection) = calls().await;
+    let turns = Arc::clone(calls.reads.turns());
+    let all = turns.available_permits();
+    let taken = turns.acquire_many(u32::try_from(all).expect("few")).await;
+
+    let (made, _body) = {
+        let answering = pin!(calls.answer(false));
+        let (made, sending, body) = tokio::select! {
+            answered = answering => answered,
+            ended = &mut connection => panic!("{ended:?}"),
+        };
+        tokio::spawn(sending);
+        (made, body)
+    };
+    World::settle().await;
+    connection.set_initial_window_size(0).expect("it is a size");
+    let mut connection = pin!(connection);
+    for _ in 0..1_000 {
+        let polled = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await;
+        assert!(polled.is_pending(), "{polled:?}");
+        tokio::task::yield_now().await;
+    }
+    drop(taken);
+    World::settle().await;
+    assert_eq!(made.load(Relaxed), 0, "the client has no room for it");
+    assert_eq!(turns.available_permits(), all);
+}
+
+#[tokio::test]
+async fn a_read_that_always_has_something_to_send_lets_others_have_their_turn() {
+    let (mut calls, connection) = calls().await;
+    tokio::spawn(connection);
+    let (made, sending, _body) = calls.answer(true).await;
+    let mut sending = pin!(sending);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(sending.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(made.load(Relaxed), limits::STEPS_IN_TURN / 3);
+    assert!(sending.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(made.load(Relaxed), 2 * limits::STEPS_IN_TURN / 3);
+}
