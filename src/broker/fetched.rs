@@ -36,16 +36,32 @@ pub(super) struct Held {
 /// Which records to choose out of frames.
 pub(super) struct Wanted<'a> {
     pub(super) filter: &'a Filter,
-    pub(super) most: u64,
+    pub(super) most: Most,
     pub(super) end: Offset,
+}
+
+/// How much to choose at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) records: u64,
+    /// One record may be larger.
+    pub(super) bytes: usize,
 }
 
 /// Records chosen out of frames.
 #[derive(Default)]
 pub(super) struct Chosen {
     pub(super) slices: Vec<Bytes>,
-    bytes: usize,
+    pub(super) bytes: usize,
     pub(super) count: u64,
+}
+
+impl Most {
+    /// As much as goes into one response.
+    pub(super) const RESPONSE: Self = Self {
+        records: u64::MAX,
+        bytes: limits::MAX_RESPONSE_BYTES,
+    };
 }
 
 impl Fetched {
@@ -64,16 +80,16 @@ impl Fetched {
                 && wanted.filter.is_empty();
             let bytes = held.frame.records().len();
             // One that alone is larger than a response is taken apart.
-            let fits =
-                chosen.fits(bytes) && (bytes <= limits::MAX_RESPONSE_BYTES || header.count == 1);
-            if whole && fits && u64::from(header.count) <= wanted.most - chosen.count {
+            let fits = chosen.fits(bytes, &wanted.most)
+                && (bytes <= wanted.most.bytes || header.count == 1);
+            if whole && fits && u64::from(header.count) <= wanted.most.records - chosen.count {
                 chosen.add(held.frame.records(), u64::from(header.count));
                 *next = header.end();
             } else if !held.choose(next, wanted, chosen) {
                 break;
             }
             self.frames.pop_front();
-            if chosen.count == wanted.most || chosen.bytes >= limits::MAX_RESPONSE_BYTES {
+            if chosen.count == wanted.most.records || chosen.bytes >= wanted.most.bytes {
                 break;
             }
         }
@@ -103,7 +119,8 @@ impl Held {
                 break;
             }
             if offset >= *next && wanted.filter.matches(&record) {
-                if chosen.count == wanted.most || !chosen.fits(run.len() + element.len()) {
+                let bytes = run.len() + element.len();
+                if chosen.count == wanted.most.records || !chosen.fits(bytes, &wanted.most) {
                     finished = false;
                     break;
                 }
@@ -127,8 +144,8 @@ impl Held {
 
 impl Chosen {
     /// Whether so many more bytes go into the response; one record always does.
-    fn fits(&self, bytes: usize) -> bool {
-        self.count == 0 || self.bytes + bytes <= limits::MAX_RESPONSE_BYTES
+    fn fits(&self, bytes: usize, most: &Most) -> bool {
+        self.count == 0 || self.bytes + bytes <= most.bytes
     }
 
     fn add(&mut self, slice: Bytes, count: u64) {

@@ -38,6 +38,7 @@ mod memory;
 mod offsets;
 mod open;
 mod partition_count;
+mod partition_cursor;
 mod pending;
 mod plan;
 mod producers;

@@ -11,9 +11,10 @@ use tokio::sync::watch;
 
 use super::{
     Broker, ErasedEntity, Error, Meant, Shared,
-    fetched::{Chosen, Fetched, Filter, Held, Wanted},
+    fetched::{Fetched, Filter, Most},
     offsets::positions,
-    state::{Partition, PartitionRef, Topic},
+    partition_cursor::PartitionCursor,
+    state::{PartitionRef, Topic},
 };
 use crate::{
     storage::log::Cursor,
@@ -90,11 +91,8 @@ pub(crate) struct ReadBatch {
 
 /// A read of one partition. There may be 10,000 of them in each reader.
 struct PartitionReader {
-    /// Where the next response begins.
-    cursor: Cursor,
-    /// The high watermark up to which the read goes, taken together with those of the other
-    /// partitions.
-    limit: Offset,
+    /// Its limit was taken together with those of the other partitions.
+    read: PartitionCursor,
     /// The partition's place in the topic.
     at: u32,
     /// The client has been told that it has caught up with the limit.
@@ -169,8 +167,7 @@ impl Broker {
             }
         };
         Ok(PartitionReader {
-            cursor: Cursor::new(offset),
-            limit,
+            read: PartitionCursor::new(offset, limit),
             at: at.partition().id.0,
             told: false,
         })
@@ -219,13 +216,13 @@ impl Reader {
             self.follow && (self.limits_are_old || self.moved.has_changed().unwrap_or(false));
         for nth in 0..self.partitions.len() {
             let at = (self.turn + nth) % self.partitions.len();
-            let PartitionReader { cursor, limit, .. } = self.partitions[at];
+            let PartitionCursor { cursor, limit } = self.partitions[at].read;
             let limit = match takes_limits {
                 true => self.partition(at).range().1,
                 false => limit,
             };
             if cursor.next < limit {
-                let partition = self.partition_ref(at);
+                let partition = self.partition(at);
                 let reader = self.shared.reader(&partition);
                 return reader.has_in_memory(cursor.next, limit, bytes);
             }
@@ -258,7 +255,7 @@ impl Reader {
     fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
         for _ in 0..self.partitions.len() {
             let at = self.turn;
-            if self.follow && self.limits_are_old && self.partitions[at].is_at_limit() {
+            if self.follow && self.limits_are_old && self.partitions[at].read.is_at_limit() {
                 self.take_limits();
             }
             let batch = self.batch(at)?;
@@ -281,8 +278,8 @@ impl Reader {
         self.shared.at_one_moment(|| {
             for partition in partitions {
                 let (_, limit) = topic.partitions[partition.at as usize].range();
-                partition.told &= partition.limit == limit;
-                partition.limit = limit;
+                partition.told &= partition.read.limit == limit;
+                partition.read.limit = limit;
             }
         });
         self.count_behind();
@@ -293,7 +290,7 @@ impl Reader {
         let behind = self
             .partitions
             .iter()
-            .filter(|partition| !partition.is_at_limit());
+            .filter(|partition| !partition.read.is_at_limit());
         self.behind = behind.count();
     }
 
@@ -329,25 +326,12 @@ impl Reader {
     }
 
     fn read_again(&self) -> Result<Vec<Bytes>, Error> {
-        let mut chosen = Chosen::default();
-        let Some((at, mut cursor)) = self.last else {
-            return Ok(chosen.slices);
+        let Some((at, cursor)) = self.last else {
+            return Ok(Vec::new());
         };
-        let wanted = Wanted {
-            filter: &self.filter,
-            most: u64::MAX,
-            end: self.partitions[at].cursor.next,
-        };
-        let mut next = cursor.next;
-        while next < wanted.end {
-            let mut fetched = self.fetch(at, cursor)?;
-            fetched.choose(&mut next, &wanted, &mut chosen);
-            if !fetched.frames.is_empty() {
-                break;
-            }
-            cursor = fetched.behind;
-        }
-        Ok(chosen.slices)
+        let limit = self.partitions[at].read.cursor.next;
+        let last = PartitionCursor { cursor, limit };
+        last.read_again(&self.shared, &self.partition(at), &self.filter)
     }
 
     /// Where each partition goes on if the last batch did not arrive; that batch's own first.
@@ -356,7 +340,7 @@ impl Reader {
         let others = self
             .partitions
             .iter()
-            .map(|partition| partition.cursor.next);
+            .map(|partition| partition.read.cursor.next);
         let others = others
             .enumerate()
             .filter(|(at, _)| Some(*at) != self.last.map(|last| last.0));
@@ -367,16 +351,21 @@ impl Reader {
     }
 
     fn batch(&mut self, at: usize) -> Result<Option<ReadBatch>, Error> {
-        self.drop_what_shows_erased(at);
-        if self.fetched.is_none() {
-            if self.partitions[at].is_at_limit() {
-                return Ok(None);
-            }
-            self.fetched = Some(self.fetch(at, self.partitions[at].cursor)?);
-            self.drop_what_shows_erased(at);
+        let place = self.partition(at);
+        let most = Most {
+            records: self.remaining,
+            ..Most::RESPONSE
+        };
+        let read = &mut self.partitions[at].read;
+        let (began, was_behind) = (read.cursor, !read.is_at_limit());
+        let ahead = &mut self.fetched;
+        let Some(chosen) = read.read(&self.shared, &place, ahead, &self.filter, most)? else {
+            return Ok(None);
+        };
+        if was_behind && read.is_at_limit() {
+            self.behind -= 1;
         }
-        self.last = Some((at, self.partitions[at].cursor));
-        let chosen = self.choose(at);
+        self.last = Some((at, began));
         self.remaining -= chosen.count;
         Ok(Some(self.tell_position(at, chosen.slices)))
     }
@@ -391,8 +380,8 @@ impl Reader {
         let partition = &self.partitions[at];
         ReadBatch {
             partition: PartitionId(partition.at),
-            next_offset: partition.cursor.next,
-            high_watermark: partition.limit,
+            next_offset: partition.read.cursor.next,
+            high_watermark: partition.read.limit,
             caught_up: self.has_caught_up(at),
             erased: Vec::new(),
             records,
@@ -403,93 +392,17 @@ impl Reader {
     /// none: when others are behind the limits that it last took, it may have a part of an append
     /// only.
     fn has_caught_up(&self, at: usize) -> bool {
-        self.partitions[at].is_at_limit() && (!self.follow || self.is_at_all_limits())
+        self.partitions[at].read.is_at_limit() && (!self.follow || self.is_at_all_limits())
     }
 
     fn is_at_all_limits(&self) -> bool {
         self.behind == 0
     }
 
-    fn partition(&self, at: usize) -> &Partition {
-        &self.topic.partitions[self.partitions[at].at as usize]
-    }
-
-    fn partition_ref(&self, at: usize) -> PartitionRef {
+    fn partition(&self, at: usize) -> PartitionRef {
         PartitionRef {
             topic: Arc::clone(&self.topic),
             at: self.partitions[at].at as usize,
         }
-    }
-
-    /// Fetches frames of a partition that is behind its limit.
-    fn fetch(&self, at: usize, cursor: Cursor) -> Result<Fetched, Error> {
-        let erased = self.partition(at).erased();
-        let limit = self.partitions[at].limit;
-        let partition = self.partition_ref(at);
-        let mut behind = cursor;
-        let reader = self.shared.reader(&partition);
-        let read = reader.read(&mut behind, limits::MAX_RESPONSE_BYTES);
-        let frames =
-            read.map_err(|error| self.shared.explain_at(&partition, cursor.next, error))?;
-        if behind.next > limit {
-            // What has come since the limit was taken is fetched again when the next one is.
-            behind = cursor;
-            behind.next = limit;
-        }
-        let hasher = &self.topic.hasher;
-        let wanted = frames
-            .into_iter()
-            .filter(|frame| frame.header().base < limit);
-        let frames = wanted.map(|frame| Held {
-            frame: erased.hide_in(hasher, frame),
-            position: 0,
-        });
-        Ok(Fetched {
-            frames: frames.collect(),
-            erased,
-            behind,
-        })
-    }
-
-    /// Lets go of frames that were fetched before something was erased, or its bytes were gone:
-    /// they are fetched again.
-    fn drop_what_shows_erased(&mut self, at: usize) {
-        if let Some(fetched) = &self.fetched
-            && !self.partition(at).erased().is_same(&fetched.erased)
-        {
-            self.fetched = None;
-        }
-    }
-
-    /// Takes records out of the frames that were fetched, up to one response.
-    fn choose(&mut self, at: usize) -> Chosen {
-        let mut chosen = Chosen::default();
-        let partition = &mut self.partitions[at];
-        let Some(fetched) = &mut self.fetched else {
-            return chosen;
-        };
-        let was_behind = !partition.is_at_limit();
-        let wanted = Wanted {
-            filter: &self.filter,
-            most: self.remaining,
-            end: partition.limit,
-        };
-        fetched.choose(&mut partition.cursor.next, &wanted, &mut chosen);
-        if fetched.frames.is_empty() {
-            if fetched.behind.next == partition.cursor.next {
-                partition.cursor = fetched.behind;
-            }
-            self.fetched = None;
-        }
-        if was_behind && partition.is_at_limit() {
-            self.behind -= 1;
-        }
-        chosen
-    }
-}
-
-impl PartitionReader {
-    fn is_at_limit(&self) -> bool {
-        self.cursor.next >= self.limit
     }
 }

@@ -1,0 +1,140 @@
+//! Where a read is in a partition, and up to which limit it goes there. Every read that goes through
+//! a partition does so with one of these: `Log.Read` and the members of groups.
+
+use bytes::Bytes;
+
+use super::{
+    Error, Shared,
+    fetched::{Chosen, Fetched, Filter, Held, Most, Wanted},
+    state::PartitionRef,
+};
+use crate::{
+    storage::log::Cursor,
+    types::{Offset, limits},
+};
+
+/// A read's place in a partition. There may be 10,000 of them in a read.
+#[derive(Clone, Copy)]
+pub(super) struct PartitionCursor {
+    /// Where the next response begins.
+    pub(super) cursor: Cursor,
+    /// A high watermark: the read goes up to it.
+    pub(super) limit: Offset,
+}
+
+impl PartitionCursor {
+    pub(super) fn new(offset: Offset, limit: Offset) -> Self {
+        Self {
+            cursor: Cursor::new(offset),
+            limit,
+        }
+    }
+
+    pub(super) fn is_at_limit(&self) -> bool {
+        self.cursor.next >= self.limit
+    }
+
+    /// The next records that match, up to one response. `fetched` is what was read ahead of this
+    /// partition. None at the limit.
+    pub(super) fn read(
+        &mut self,
+        shared: &Shared,
+        at: &PartitionRef,
+        fetched: &mut Option<Fetched>,
+        filter: &Filter,
+        most: Most,
+    ) -> Result<Option<Chosen>, Error> {
+        drop_what_shows_erased(at, fetched);
+        if fetched.is_none() {
+            if self.is_at_limit() {
+                return Ok(None);
+            }
+            *fetched = Some(self.fetch(shared, at, most.bytes)?);
+            drop_what_shows_erased(at, fetched);
+        }
+        Ok(Some(self.choose(fetched, filter, most)))
+    }
+
+    /// The records from here up to the limit, which fit in one response when they were read first.
+    pub(super) fn read_again(
+        mut self,
+        shared: &Shared,
+        at: &PartitionRef,
+        filter: &Filter,
+    ) -> Result<Vec<Bytes>, Error> {
+        let wanted = Wanted {
+            filter,
+            most: Most::RESPONSE,
+            end: self.limit,
+        };
+        let mut chosen = Chosen::default();
+        let mut next = self.cursor.next;
+        while next < self.limit {
+            let mut fetched = self.fetch(shared, at, limits::MAX_RESPONSE_BYTES)?;
+            fetched.choose(&mut next, &wanted, &mut chosen);
+            if !fetched.frames.is_empty() {
+                break;
+            }
+            self.cursor = fetched.behind;
+        }
+        Ok(chosen.slices)
+    }
+
+    /// Fetches frames of a partition that is behind its limit: about so many bytes, and at least
+    /// one.
+    fn fetch(&self, shared: &Shared, at: &PartitionRef, most: usize) -> Result<Fetched, Error> {
+        let erased = at.partition().erased();
+        let mut behind = self.cursor;
+        let read = shared.reader(at).read(&mut behind, most);
+        let frames = read.map_err(|error| shared.explain_at(at, self.cursor.next, error))?;
+        if behind.next > self.limit {
+            // What has come since the limit was taken is fetched again when the next one is.
+            behind = self.cursor;
+            behind.next = self.limit;
+        }
+        let hasher = &at.topic.hasher;
+        let wanted = frames
+            .into_iter()
+            .filter(|frame| frame.header().base < self.limit);
+        let frames = wanted.map(|frame| Held {
+            frame: erased.hide_in(hasher, frame),
+            position: 0,
+        });
+        Ok(Fetched {
+            frames: frames.collect(),
+            erased,
+            behind,
+        })
+    }
+
+    /// Takes records out of the frames that were fetched, up to one response.
+    fn choose(&mut self, ahead: &mut Option<Fetched>, filter: &Filter, most: Most) -> Chosen {
+        let mut chosen = Chosen::default();
+        let Some(fetched) = ahead else {
+            return chosen;
+        };
+        let wanted = Wanted {
+            filter,
+            most,
+            end: self.limit,
+        };
+        fetched.choose(&mut self.cursor.next, &wanted, &mut chosen);
+        if fetched.frames.is_empty() {
+            if fetched.behind.next == self.cursor.next {
+                self.cursor = fetched.behind;
+            }
+            *ahead = None;
+        }
+        chosen
+    }
+}
+
+/// Lets go of frames that were fetched before something was erased, or its bytes were gone: they are
+/// fetched again.
+fn drop_what_shows_erased(at: &PartitionRef, ahead: &mut Option<Fetched>) {
+    if let Some(fetched) = ahead
+        && !at.partition().erased().is_same(&fetched.erased)
+    {
+        *ahead = None;
+    }
+}
