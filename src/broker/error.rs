@@ -128,7 +128,6 @@ pub(crate) enum Error {
     #[error(
         "another stream has joined group {group:?} as this member: this one is over; do not join again by yourself"
     )]
-    #[cfg_attr(not(test), allow(dead_code, reason = "members' sessions come next"))]
     MemberFenced { group: String },
     #[error(
         "the member is not in group {group:?} any more: it was not heard of for its session's time; join again"

@@ -205,6 +205,7 @@ struct Shared {
     remembered_bytes: AtomicUsize,
     /// What the next connection is called that may hold producers.
     next_holder: AtomicU64,
+    sessions: groups::Sessions,
     key_memory: keys::KeyMemory,
     /// What has been done about erasures that are not complete.
     erasure_progress: Mutex<erasure::AllProgress>,

@@ -156,6 +156,7 @@ impl Broker {
             forgotten_producers: Mutex::default(),
             next_holder: AtomicU64::default(),
             erasure_progress: Mutex::default(),
+            sessions: super::groups::Sessions::default(),
             key_memory: KeyMemory::new(part(Name::KeyIndex)),
             segments: OpenSegments::new(env.clone(), options.open_segments)
                 .with_files(options.open_files)
@@ -194,7 +195,7 @@ impl Broker {
         if checkpoint.clock.is_none() {
             shared.go_on_from_newest_append();
         }
-        *lock(&shared.planned) = Planned::of(&lock(&shared.applied));
+        shared.plan_anew();
 
         let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
         let broker = Self {
@@ -405,6 +406,14 @@ impl Shared {
         let (rule, machine) = (self.options.clock, &*self.env.clock);
         let newest = || self.newest_append_ms();
         *lock(&self.clock) = clock::going_on(rule, machine, None, newest);
+    }
+
+    /// Plans from what is applied on. Members of groups are waited for.
+    fn plan_anew(&self) {
+        let mut planned = Planned::of(&lock(&self.applied));
+        planned.groups_mut().wait_for_all(self.env.clock.elapsed());
+        *lock(&self.planned) = planned;
+        self.sessions.note_topics();
     }
 
     /// The newest append time of all partitions; none without a record.

@@ -63,6 +63,9 @@ impl Shared {
         if let Some(next) = planned.next_deadline().filter(|_| !changes.is_empty()) {
             self.alarm.wake_by(next);
         }
+        if changes.iter().any(Change::moves_partitions) {
+            self.wake_for_groups(planned);
+        }
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 //! Deadlines, and the rounds that threads make: the one owner of time.
 //!
 //! Whatever has to happen at some moment, without anybody calling, is known here: when something is
-//! over in the catalog, when housekeeping looks around or writes a checkpoint, when an erasure is
-//! tried again. Everybody who has deadlines says which one is next; one thread waits for the
-//! earliest and then does what is due:
+//! over in the catalog, when a member of a group is gone, when housekeeping looks around or writes a
+//! checkpoint, when an erasure is tried again. Everybody who has deadlines says which one is next;
+//! one thread waits for the earliest and then does what is due:
 //!
-//! 1. What is over in the catalog becomes changes, which are queued. It takes no file and waits for
-//!    nobody.
+//! 1. What is over in the catalog, and for groups and their sessions, becomes changes, which are
+//!    queued. It takes no file and waits for nobody.
 //! 2. If housekeeping or indexing is due, housekeeping makes a round.
 //! 3. When that is done, it calls indexing.
 //!
@@ -24,14 +24,17 @@ impl Shared {
     /// The next moment at which something is due.
     fn next_deadline(&self) -> Option<Duration> {
         let catalog = lock(&self.planned).next_deadline();
-        let deadlines = [catalog, self.housekeeping.due(), self.indexing.due()];
-        deadlines.into_iter().flatten().min()
+        let groups = self.next_group_deadline();
+        let rounds = [self.housekeeping.due(), self.indexing.due()];
+        let deadlines = [catalog, groups].into_iter().chain(rounds);
+        deadlines.flatten().min()
     }
 
     /// Does what is due, or calls whoever does.
     pub(super) fn on_deadline(&self) {
         let now = self.env.clock.elapsed();
         self.on_catalog_deadline(now);
+        self.keep_groups();
         let is_housekeeping_due = self.housekeeping.take_due(now);
         if self.indexing.take_due(now) || is_housekeeping_due {
             self.housekeeping.ring();

@@ -385,17 +385,23 @@ impl Shared {
         logs: Logs<'_>,
         counted: Option<Arc<Counted>>,
     ) -> Result<(), FileError> {
+        if let Change::Group { group, change } = change {
+            self.sessions.fence(group, change);
+        }
         lock(&self.applied).apply(change, self.env.clock.elapsed());
         match change {
             Change::Create { topic, .. } => {
                 let created = lock(&self.applied).topics().get(*topic).cloned();
                 if let Some(created) = created {
                     self.open_topic(&created, logs, counted)?;
+                    self.note_topics();
                 }
             }
             Change::Delete { topic } => {
                 lock(&self.planned).settle(change);
                 self.close_topic(*topic);
+                self.sessions.tell_all();
+                self.note_topics();
             }
             Change::Alter { topic, settings } => {
                 if let Some(topic) = self.topics().find_by_id(*topic) {
@@ -412,7 +418,8 @@ impl Shared {
                 partition,
                 before,
             } => self.trim_log(*topic, *partition, *before),
-            Change::OpenProducer { .. } | Change::ForgetProducer { .. } | Change::Group { .. } => {}
+            Change::OpenProducer { .. } | Change::ForgetProducer { .. } => {}
+            Change::Group { group, change } => self.tell_sessions(group, change),
             Change::Erase { topic, erasure } => self.hide(*topic, erasure),
             Change::ErasureComplete { id } => self.end_hiding(*id),
         }

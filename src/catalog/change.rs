@@ -46,3 +46,13 @@ pub(crate) enum Change {
         change: GroupChange,
     },
 }
+
+impl Change {
+    /// Whether members of a group come or go by it, or get or lose partitions.
+    pub(crate) fn moves_partitions(&self) -> bool {
+        let Self::Group { change, .. } = self else {
+            return false;
+        };
+        !change.joined.is_empty() || !change.left.is_empty() || !change.owned.is_empty()
+    }
+}

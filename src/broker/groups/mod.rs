@@ -1,12 +1,26 @@
 //! Consumer groups: what is asked of them, and what a checkpoint stores of them. What they are is
 //! in `catalog/groups`.
 
+mod assignment;
 mod calls;
+mod join;
+mod records;
 mod reset;
+mod session;
+mod sessions;
+mod time;
+mod under_way;
 
 pub(crate) use calls::{CommitOutcome, FetchedOffset, GroupOffset};
 pub(in crate::broker) use calls::{check_offsets, check_once, refused};
+pub(crate) use join::JoinGroup;
 pub(crate) use reset::{ResetGroup, ResetOffset, ResetTo};
+pub(crate) use session::{
+    AssignedPartition, Event, NoOffset, OffsetGone, RecordsOf, Session, Step as SessionStep,
+};
+pub(in crate::broker) use sessions::Sessions;
+pub(crate) use sessions::{LiveMember, LivePartition};
+pub(crate) use under_way::Credit;
 
 use super::{Shared, lock};
 use crate::catalog::groups::Snapshot;

@@ -10,9 +10,10 @@
 //! pass with threads and without; `deleted.rs` deletes what is being read, and
 //! `partition_count.rs` where there is no room for more; `checkpoint.rs` counts what a
 //! checkpoint does, and `journal_room.rs` is about who waits for one. `histories` judges what
-//! concurrent clients were told about versions; `seldom.rs` is about what is logged. `injected`
-//! fails every open, map and read with every error. `group_calls.rs` asks for what is asked of groups
-//! from outside, and cuts the power under appends that commit offsets.
+//! concurrent clients were told about versions; `groups` has members of groups, and `group_calls.rs`
+//! asks for what is asked of groups from outside, and cuts the power under appends that commit
+//! offsets. `seldom.rs` is about what is logged. `injected` fails every open, map and read with
+//! every error.
 
 mod admission;
 mod atomic;
@@ -27,6 +28,7 @@ mod erased;
 mod exactly_once;
 mod faults;
 mod group_calls;
+mod groups;
 mod histories;
 mod injected;
 mod journal_room;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Group, GroupChange, Groups, Place, Snapshot, State, Used};
+use super::{Group, GroupChange, Groups, Place, Snapshot, State, Used, waits::Waits};
 use crate::types::{GroupName, TopicId};
 
 impl Groups {
@@ -61,6 +61,15 @@ impl Groups {
             group.state.forget_topic(topic);
             group.waits.forget_topic(topic);
             self.used = self.used.with(group.state.size());
+        }
+    }
+
+    /// After a start: all members are waited for from `now` on, those too whose joins were applied
+    /// again.
+    pub(crate) fn wait_for_all(&mut self, now: Duration) {
+        for group in self.by_name.values_mut() {
+            group.waits = Waits::default();
+            group.waits.begin(&group.state, now);
         }
     }
 

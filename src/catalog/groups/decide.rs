@@ -68,16 +68,22 @@ impl Groups {
             client: join.client,
         };
         let (id, was_there) = (member.id, known.is_some());
+        let may_assign = waits.may_assign(now);
+        // Who is new and gets nothing yet makes no generation: many who join make few.
+        let next = match was_there || may_assign {
+            true => state.next(),
+            false => state.same(),
+        };
         let mut change = GroupChange {
             is_ephemeral: join.is_ephemeral,
-            ..state.next()
+            ..next
         };
         change.joined.push(member);
         for (place, owned) in state.owned.iter().filter(|(_, owned)| owned.owner == id) {
             let since = change.generation;
             change.owned.push((*place, Some(Owned { since, ..*owned })));
         }
-        if waits.may_assign(now) {
+        if may_assign {
             let is_away = |other| other != id && waits.is_away(other);
             state.assign(&mut change, topics, is_away);
         }
@@ -203,7 +209,12 @@ impl Group {
     }
 
     /// These members are gone, and these partitions taken from their owners: others get them.
-    fn without(&self, gone: &[MemberId], lost: &[Place], topics: &dyn KnownTopics) -> GroupChange {
+    pub(super) fn without(
+        &self,
+        gone: &[MemberId],
+        lost: &[Place],
+        topics: &dyn KnownTopics,
+    ) -> GroupChange {
         let mut change = self.state.next();
         change.left.extend_from_slice(gone);
         let is_last = !gone.is_empty() && self.state.members.len() == gone.len();
@@ -271,7 +282,11 @@ impl State {
     }
 
     /// What those who are not away take.
-    fn wanted(&self, topics: &dyn KnownTopics, is_away: impl Fn(MemberId) -> bool) -> Wanted {
+    pub(super) fn wanted(
+        &self,
+        topics: &dyn KnownTopics,
+        is_away: impl Fn(MemberId) -> bool,
+    ) -> Wanted {
         let mut wanted = Wanted::default();
         for member in self.members.values().filter(|member| !is_away(member.id)) {
             wanted.members.insert(member.id);

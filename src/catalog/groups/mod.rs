@@ -17,6 +17,7 @@ mod assign;
 mod changes;
 mod decide;
 mod offsets;
+mod stuck;
 mod waits;
 
 #[cfg(test)]
@@ -238,6 +239,11 @@ impl Groups {
 impl Group {
     pub(crate) fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Until when the owner of a partition is to hand it over, if it is to.
+    pub(crate) fn draining_until(&self, place: Place) -> Option<Duration> {
+        self.waits.draining_until(place)
     }
 }
 

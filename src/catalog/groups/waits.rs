@@ -97,6 +97,11 @@ impl Waits {
         self.away.contains_key(&id)
     }
 
+    /// Until when a partition is to be handed over.
+    pub(super) fn draining_until(&self, place: Place) -> Option<Duration> {
+        self.draining.get(&place).copied()
+    }
+
     /// When the next wait is over.
     pub(super) fn next(&self) -> Option<Duration> {
         let all = self.away.values().chain(self.draining.values());

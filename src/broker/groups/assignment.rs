@@ -1,0 +1,352 @@
+//! What a session has: taken over from the applied catalog, and told to its client.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    refused,
+    session::{AssignedPartition, Event, NoOffset, OffsetGone, Session},
+};
+use crate::{
+    broker::{
+        Error, lock,
+        partition_cursor::PartitionCursor,
+        state::{PartitionRef, Topic},
+    },
+    catalog::groups::{Commit, Committed, Fence, Generation, Place},
+    types::{Offset, PartitionId, Position, TopicName},
+};
+
+/// A partition that is read.
+pub(super) struct Assigned {
+    pub(super) at: PartitionRef,
+    pub(super) read: PartitionCursor,
+    pub(super) generation: Generation,
+    pub(super) replay_until: Option<Offset>,
+    /// How often its topic had moved when its limit was taken.
+    pub(super) moves: u64,
+    /// What the client is to be told; none if it was.
+    untold: Option<AssignedPartition>,
+}
+
+/// A topic that is read.
+pub(super) struct Followed {
+    pub(super) topic: Arc<Topic>,
+    pub(super) moved: watch::Receiver<()>,
+    /// How often it was seen to have moved.
+    pub(super) moves: u64,
+    /// How many notices of erasures the session has passed on, or began behind.
+    pub(super) notices: u64,
+}
+
+/// A partition that is read no more, and of which the client is to be told that.
+pub(super) struct Revoked {
+    topic: TopicName,
+    /// Until when it has to be handed over; none if it is another's already.
+    until: Option<Duration>,
+}
+
+/// A partition as the applied catalog has it.
+struct Held {
+    place: Place,
+    generation: Generation,
+    is_draining: bool,
+    committed: Option<Committed>,
+    replay_until: Option<Offset>,
+}
+
+impl Followed {
+    fn new(topic: &Arc<Topic>) -> Self {
+        Self {
+            topic: Arc::clone(topic),
+            moved: topic.moved.subscribe(),
+            moves: 0,
+            notices: topic.notices.count(),
+        }
+    }
+
+    /// Sees whether the topic has moved.
+    pub(super) fn look(&mut self) {
+        if self.moved.has_changed().unwrap_or(false) {
+            self.moved.borrow_and_update();
+            self.moves += 1;
+        }
+    }
+}
+
+impl Revoked {
+    fn time_left(&self, now: Duration) -> Duration {
+        self.until.unwrap_or_default().saturating_sub(now)
+    }
+}
+
+impl Session {
+    /// Takes over what the applied catalog says.
+    pub(super) fn follow_assignment(&mut self) -> Result<(), Error> {
+        let held = self.held()?;
+        // A later session of this member may have been given what was read.
+        self.live.check()?;
+        self.drop_lost(&held);
+        let (mut unknown, mut first) = (Vec::new(), Vec::new());
+        for (place, held) in held {
+            let known = self.partitions.get(&place);
+            if !held.is_draining {
+                if known.is_none_or(|known| known.generation != held.generation) {
+                    first.extend(self.assign(held)?);
+                }
+            } else if known.is_some_and(|known| known.untold.is_none()) {
+                let until = self.draining_until(place);
+                self.revoke(place, Some(until));
+                self.draining.insert(place);
+            } else if !self.draining.contains(&place) {
+                self.forget(place);
+                unknown.push(place);
+            }
+        }
+        self.commit_first(first)?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        // The client was not given these on this stream, and so has nothing to hand over.
+        let shared = Arc::clone(&self.shared);
+        let mut planned = lock(&shared.planned);
+        self.check_latest()?;
+        self.hand_over(&mut planned, &unknown)
+    }
+
+    /// What the member has by what is applied.
+    fn held(&self) -> Result<BTreeMap<Place, Held>, Error> {
+        let applied = lock(&self.shared.applied);
+        let group = applied.groups().get(&self.live.group);
+        let state = group.map(|group| group.state());
+        let state = state.filter(|state| state.members.contains_key(&self.live.member));
+        let Some(state) = state else {
+            let group = self.live.group.to_string();
+            return Err(Error::SessionEnded { group });
+        };
+        let mut held = BTreeMap::new();
+        for (place, owned) in &state.owned {
+            if owned.owner != self.live.member {
+                continue;
+            }
+            let is_known = |known: &Assigned| known.generation == owned.since;
+            let is_known = self.partitions.get(place).is_some_and(is_known);
+            let committed = state.offsets.get(place).filter(|_| !is_known);
+            let of = Held {
+                place: *place,
+                generation: owned.since,
+                is_draining: owned.is_draining,
+                committed: committed.cloned(),
+                replay_until: state.replay_until.get(place).copied(),
+            };
+            held.insert(*place, of);
+        }
+        Ok(held)
+    }
+
+    /// Lets go of what is not the member's any more.
+    fn drop_lost(&mut self, held: &BTreeMap<Place, Held>) {
+        let known: Vec<Place> = self.partitions.keys().copied().collect();
+        for place in known {
+            if !held.contains_key(&place) {
+                self.revoke(place, None);
+            }
+        }
+        for (place, revoked) in &mut self.revoked {
+            if !held.contains_key(place) {
+                revoked.until = None;
+            }
+        }
+        self.draining.retain(|place| held.contains_key(place));
+    }
+
+    /// Until when a partition is to be handed over.
+    fn draining_until(&self, place: Place) -> Duration {
+        let planned = lock(&self.shared.planned);
+        let group = planned.groups().get(&self.live.group);
+        let until = group.and_then(|group| group.draining_until(place));
+        // What is planned may be further on, and the partition taken.
+        until.unwrap_or_else(|| self.shared.env.clock.elapsed())
+    }
+
+    /// Reads no more of a partition, and tells the client so, if it was told that it has it.
+    pub(super) fn revoke(&mut self, place: Place, until: Option<Duration>) {
+        if let Some(known) = self.forget(place)
+            && known.untold.is_none()
+        {
+            let topic = known.at.topic.name.clone();
+            self.revoked.insert(place, Revoked { topic, until });
+        }
+    }
+
+    fn forget(&mut self, place: Place) -> Option<Assigned> {
+        let known = self.partitions.remove(&place)?;
+        if self.turn == Some(place) {
+            self.fetched = None;
+        }
+        lock(&self.live.state).partitions.remove(&place);
+        let all_of_topic = (place.0, PartitionId(0))..=(place.0, PartitionId(u32::MAX));
+        if self.partitions.range(all_of_topic).next().is_none() {
+            self.topics.remove(&place.0);
+        }
+        Some(known)
+    }
+
+    /// Begins to read a partition; or, where its first offset is to be committed before that,
+    /// returns this.
+    fn assign(&mut self, held: Held) -> Result<Option<Commit>, Error> {
+        let Held {
+            place, generation, ..
+        } = held;
+        let Some(at) = self.shared.find_partition(place.0, place.1) else {
+            // Its topic is deleted; the session is told.
+            return Ok(None);
+        };
+        let begin = match &held.committed {
+            Some(committed) => self.begin_at(&at, committed.next),
+            None => match self.no_offset {
+                NoOffset::Start(Position::Earliest) => Ok(at.range().0),
+                NoOffset::Start(position) => {
+                    let found = self.shared.find_offset(&at, position);
+                    let next = at.topic.unless_deleted(found)?.offset;
+                    return Ok(self.first_commit(place, generation, next));
+                }
+                NoOffset::Fail => Err(self.no_offset_error(&at)),
+            },
+        };
+        let next = at.topic.unless_deleted(begin)?;
+        let (_, high_watermark) = at.range();
+        self.open(place);
+        let followed = self.topics.entry(place.0);
+        let followed = followed.or_insert_with(|| Followed::new(&at.topic));
+        if !Arc::ptr_eq(&followed.topic, &at.topic) {
+            *followed = Followed::new(&at.topic);
+        }
+        let untold = AssignedPartition {
+            topic: at.topic.name.clone(),
+            topic_id: place.0,
+            partition: place.1,
+            generation,
+            next_offset: next,
+            committed: held.committed,
+            high_watermark,
+            replayed_below: held.replay_until.filter(|until| next < *until),
+        };
+        let assigned = Assigned {
+            at,
+            read: PartitionCursor::new(next, high_watermark),
+            generation,
+            replay_until: held.replay_until,
+            moves: followed.moves,
+            untold: Some(untold),
+        };
+        self.partitions.insert(place, assigned);
+        self.has_told_caught_up = false;
+        Ok(None)
+    }
+
+    /// Counts what is sent of a partition from now on. One that is assigned anew stays paused.
+    fn open(&mut self, place: Place) {
+        if self.turn == Some(place) {
+            self.fetched = None;
+        }
+        let mut state = lock(&self.live.state);
+        let open = state.partitions.entry(place).or_default();
+        open.under_way = Default::default();
+        open.progress_at = self.shared.env.clock.elapsed();
+    }
+
+    /// Where to begin in a partition for which this offset is committed.
+    pub(super) fn begin_at(&self, at: &PartitionRef, committed: Offset) -> Result<Offset, Error> {
+        let (earliest, high_watermark) = at.range();
+        if (earliest..=high_watermark).contains(&committed) {
+            return Ok(committed);
+        }
+        match self.offset_gone {
+            OffsetGone::Latest => Ok(high_watermark),
+            OffsetGone::Earliest if committed < earliest => Ok(earliest),
+            OffsetGone::Earliest | OffsetGone::Fail => Err(Error::OffsetOutOfRange {
+                topic: at.topic.name.to_string(),
+                partition: at.partition().id,
+                offset: committed,
+                earliest,
+                high_watermark,
+            }),
+        }
+    }
+
+    fn no_offset_error(&self, at: &PartitionRef) -> Error {
+        Error::NoOffset {
+            group: self.live.group.to_string(),
+            topic: at.topic.name.to_string(),
+            partition: at.partition().id,
+        }
+    }
+
+    /// The commit of the first offset of a partition, unless it is under way. Without it, the next
+    /// owner would look for the latest record again, and find another.
+    fn first_commit(&self, place: Place, generation: Generation, next: Offset) -> Option<Commit> {
+        let now = self.shared.env.clock.elapsed();
+        let mut state = lock(&self.live.state);
+        if state.placing.contains_key(&place) {
+            return None;
+        }
+        state.placing.insert(place, now);
+        Some(Commit {
+            place,
+            next,
+            metadata: Bytes::new(),
+            fence: Fence::Owned(generation),
+        })
+    }
+
+    /// Commits first offsets. The session is told when they are.
+    fn commit_first(&self, commits: Vec<Commit>) -> Result<(), Error> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let group = &self.live.group;
+        let ends: BTreeMap<Place, Offset> = commits
+            .iter()
+            .map(|commit| (commit.place, commit.next))
+            .collect();
+        let at_ms = shared.now_ms();
+        let mut planned = lock(&shared.planned);
+        let end = |place| ends.get(&place).copied();
+        let decided = planned.groups().decide_commit(group, commits, end, at_ms);
+        let (_, change) = decided.map_err(|error| refused(group, error))?;
+        match change {
+            Some(change) => self.plan(&mut planned, change),
+            // They are not the member's any more, or a commit is under way.
+            None => Ok(()),
+        }
+    }
+
+    /// The next partitions that the client is to be told to hand over, or has lost.
+    pub(super) fn next_revoked(&mut self) -> Option<Event> {
+        let now = self.shared.env.clock.elapsed();
+        let (_, first) = self.revoked.first_key_value()?;
+        let time = first.time_left(now);
+        let mut partitions = Vec::new();
+        self.revoked.retain(|place, revoked| {
+            let is_other = revoked.time_left(now) != time;
+            if !is_other {
+                partitions.push((revoked.topic.clone(), *place));
+            }
+            is_other
+        });
+        Some(Event::Revoked { partitions, time })
+    }
+
+    /// The partitions that the client has not been told to have.
+    pub(super) fn next_assigned(&mut self) -> Option<Event> {
+        let mut untold = Vec::new();
+        for assigned in self.partitions.values_mut() {
+            untold.extend(assigned.untold.take());
+        }
+        (!untold.is_empty()).then_some(Event::Assigned(untold))
+    }
+}

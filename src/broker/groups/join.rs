@@ -1,0 +1,171 @@
+//! A member joins.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    refused,
+    session::{NoOffset, OffsetGone, Session},
+    sessions::{Live, State},
+    under_way::Credit,
+};
+use crate::{
+    broker::{Broker, Error, Pending, lock},
+    catalog::groups::{Join, MemberId},
+    types::{GroupName, Position, TopicName, limits},
+};
+
+/// Who joins which group, for what.
+#[derive(Clone, Debug)]
+pub(crate) struct JoinGroup {
+    pub(crate) group: String,
+    pub(crate) topics: Vec<String>,
+    /// The beginnings of names of topics.
+    pub(crate) prefixes: Vec<String>,
+    /// The member's own name; empty for none.
+    pub(crate) name: String,
+    /// What the member was called before its stream broke.
+    pub(crate) member_id: Option<MemberId>,
+    pub(crate) credit: Credit,
+    /// What may be under way of each partition. None: as much as `credit`.
+    pub(crate) partition_credit: Option<Credit>,
+    pub(crate) no_offset: NoOffset,
+    pub(crate) offset_gone: OffsetGone,
+    /// How long the member may be away.
+    pub(crate) session: Duration,
+    /// How long it may take to hand a partition over.
+    pub(crate) drain: Duration,
+    /// Whether it is away when no message has come for so long, though its stream is open.
+    pub(crate) heartbeat: bool,
+    /// After what time without progress a partition with records under way is taken.
+    pub(crate) progress: Option<Duration>,
+    pub(crate) is_ephemeral: bool,
+    /// What the client says it is, for people.
+    pub(crate) client: String,
+    /// Where it comes from, for people.
+    pub(crate) address: String,
+}
+
+impl Broker {
+    /// A member joins a group, for the first time or again. The answer comes when that is durable;
+    /// an older session of the same member is fenced then.
+    pub(crate) fn join_group(&self, join: JoinGroup) -> Result<Pending<Session>, Error> {
+        let shared = &self.shared;
+        let group = GroupName::new(&join.group)?;
+        let member = member(&join, MemberId(shared.env.random.next_u64()))?;
+        shared.check_room()?;
+        let now = shared.env.clock.elapsed();
+        let mut planned = lock(&shared.planned);
+        shared.settle_lost(&mut planned);
+        let joined = shared
+            .decide_on_groups(&planned, |groups, topics| {
+                groups.decide_join(&group, member, topics, now)
+            })
+            .map_err(|error| refused(&group, error))?;
+        let live = Arc::new(Live {
+            group: group.clone(),
+            member: joined.member,
+            joined_in: joined.change.generation,
+            silence: join.heartbeat.then_some(join.session),
+            progress: join.progress,
+            partition_credit: join.partition_credit.unwrap_or(join.credit),
+            address: join.address.clone(),
+            woken: watch::Sender::new(()),
+            state: Mutex::new(State::begin(now)),
+        });
+        shared.sessions.open(Arc::clone(&live));
+        let session = Session::new(Arc::clone(shared), live, &join);
+        shared.plan_group(&mut planned, &group, joined.change, move || Ok(session))
+    }
+}
+
+/// What the catalog is to know of a member, if all of it is as it may be.
+fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
+    let malformed = |reason: String| Err(Error::MalformedRequest { reason });
+    for (what, text) in [
+        ("the member's name", &join.name),
+        ("`client`", &join.client),
+        ("the client's address", &join.address),
+    ] {
+        if text.len() > limits::MAX_MEMBER_NAME_BYTES {
+            let (len, most) = (text.len(), limits::MAX_MEMBER_NAME_BYTES);
+            return malformed(format!(
+                "{what} has {len} bytes; at most {most} are allowed"
+            ));
+        }
+    }
+    for (what, credit) in [
+        ("`credit`", Some(join.credit)),
+        ("`partition_credit`", join.partition_credit),
+    ] {
+        if credit.is_some_and(|credit| credit.records == 0 || credit.bytes == 0) {
+            return malformed(format!(
+                "{what} is nothing: the member would never be sent a record; give at least one record and one byte"
+            ));
+        }
+    }
+    if join.topics.is_empty() && join.prefixes.is_empty() {
+        return malformed("no topic is named; name topics, or prefixes of their names".to_owned());
+    }
+    if matches!(join.no_offset, NoOffset::Start(Position::Offset(_))) {
+        return malformed(
+            "a group cannot start at one offset in all partitions; reset it to that".to_owned(),
+        );
+    }
+    check_times(join)?;
+    Ok(Join {
+        fresh,
+        back: join.member_id,
+        name: join.name.as_str().into(),
+        topics: topics(&join.topics)?,
+        prefixes: prefixes(&join.prefixes)?,
+        session: join.session,
+        drain: join.drain,
+        client: join.client.as_str().into(),
+        is_ephemeral: join.is_ephemeral,
+    })
+}
+
+fn check_times(join: &JoinGroup) -> Result<(), Error> {
+    let most = Duration::from_millis(limits::MAX_GROUP_TIME_MS);
+    let least = Duration::from_millis(limits::MIN_SESSION_MS);
+    for (what, time, least) in [
+        ("session", join.session, least),
+        ("drain", join.drain, Duration::ZERO),
+        ("progress", join.progress.unwrap_or(most), least),
+    ] {
+        if time < least || time > most {
+            let reason = format!(
+                "the {what} timeout is {} ms; {} to {} are allowed",
+                time.as_millis(),
+                least.as_millis(),
+                most.as_millis()
+            );
+            return Err(Error::MalformedRequest { reason });
+        }
+    }
+    Ok(())
+}
+
+fn topics(names: &[String]) -> Result<BTreeSet<TopicName>, Error> {
+    let mut topics = BTreeSet::new();
+    for name in names {
+        topics.insert(TopicName::new(name)?);
+    }
+    Ok(topics)
+}
+
+/// Prefixes of names of topics: what could not begin one is refused.
+fn prefixes(prefixes: &[String]) -> Result<BTreeSet<Arc<str>>, Error> {
+    let mut checked: BTreeSet<Arc<str>> = BTreeSet::new();
+    for prefix in prefixes {
+        TopicName::new(&format!("{prefix}x"))?;
+        checked.insert(prefix.as_str().into());
+    }
+    Ok(checked)
+}

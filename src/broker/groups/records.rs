@@ -1,0 +1,252 @@
+//! The records that a session sends: partitions take turns, each within its own credit and all
+//! within the member's.
+
+use std::{
+    future::{Future, poll_fn},
+    ops::Bound::{Excluded, Unbounded},
+    pin::Pin,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    assignment::Assigned,
+    session::{OffsetGone, RecordsOf, Session},
+    under_way::Credit,
+};
+use crate::{
+    broker::{
+        Error, Filter, ReadBatch,
+        fetched::{Chosen, Most},
+        lock,
+        partition_cursor::PartitionCursor,
+    },
+    catalog::groups::Place,
+    types::{Offset, limits},
+};
+
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Session {
+    /// The next records of any partition. A partition's turn lasts until what was read ahead of it
+    /// has been sent, or it may be sent no more.
+    pub(super) fn next_records(&mut self) -> Result<Option<RecordsOf>, Error> {
+        for _ in 0..=self.partitions.len() {
+            if self.credit_left().is_none() {
+                return Ok(None);
+            }
+            if let Some(place) = self.turn {
+                let records = self.records_of(place)?;
+                if records.is_some() {
+                    if self.fetched.is_none() {
+                        self.pass_turn();
+                    }
+                    return Ok(records);
+                }
+            }
+            self.pass_turn();
+        }
+        Ok(None)
+    }
+
+    /// A notice of an erasure that the client has not been told, with where its partition is.
+    pub(super) fn next_notice(&mut self) -> Option<RecordsOf> {
+        for (topic, followed) in &mut self.topics {
+            while let Some((id, erased)) = followed.topic.notices.next(&mut followed.notices) {
+                let Some(assigned) = self.partitions.get(&(*topic, id)) else {
+                    continue;
+                };
+                let mut records = assigned.records(Vec::new());
+                records.batch.erased.push(erased);
+                return Some(records);
+            }
+        }
+        None
+    }
+
+    /// Whether all that is there has been sent, but for what is paused.
+    pub(super) fn has_caught_up(&self) -> bool {
+        let is_done = |(place, assigned): (&Place, &Assigned)| {
+            assigned.read.is_at_limit() || self.live.is_paused(*place)
+        };
+        self.credit_left().is_some()
+            && !self.partitions.is_empty()
+            && self.partitions.iter().all(is_done)
+    }
+
+    /// Resolves when there may be something to tell or send.
+    pub(super) fn wait(&self) -> Waiting {
+        let mut waits: Vec<Waiting> = vec![changed(self.woken.clone())];
+        for followed in self.topics.values() {
+            waits.push(changed(followed.moved.clone()));
+        }
+        Box::pin(poll_fn(move |context| {
+            let mut is_any = false;
+            for wait in &mut waits {
+                is_any = is_any || wait.as_mut().poll(context).is_ready();
+            }
+            if is_any {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }))
+    }
+
+    fn credit_left(&self) -> Option<Credit> {
+        self.credit.get().without(Credit::default())
+    }
+
+    /// The partition behind the one whose turn it is has the next one.
+    fn pass_turn(&mut self) {
+        self.fetched = None;
+        let next = self.turn.and_then(|turn| {
+            let behind = (Excluded(turn), Unbounded);
+            self.partitions.range(behind).next()
+        });
+        let next = next.or_else(|| self.partitions.first_key_value());
+        self.turn = next.map(|(place, _)| *place);
+    }
+
+    /// The next records of the partition whose turn it is.
+    fn records_of(&mut self, place: Place) -> Result<Option<RecordsOf>, Error> {
+        loop {
+            let Some((began, chosen)) = self.choose(place)? else {
+                return Ok(None);
+            };
+            // Nothing is left of records that were compacted away.
+            if chosen.count > 0 {
+                return Ok(self.send(place, began, chosen));
+            }
+        }
+    }
+
+    /// Records of a partition, with where it was before.
+    fn choose(&mut self, place: Place) -> Result<Option<(PartitionCursor, Chosen)>, Error> {
+        let Some(assigned) = self.partitions.get_mut(&place) else {
+            return Ok(None);
+        };
+        if let Some(followed) = self.topics.get(&place.0)
+            && assigned.moves != followed.moves
+        {
+            assigned.moves = followed.moves;
+            assigned.read.limit = assigned.at.range().1;
+        }
+        if assigned.read.is_at_limit() {
+            return Ok(None);
+        }
+        let Some(room) = self.live.room(place) else {
+            return Ok(None);
+        };
+        let most = most(room.min(self.credit.get()));
+        let began = assigned.read;
+        let (shared, fetched) = (&self.shared, &mut self.fetched);
+        let filter = Filter::default();
+        let read = assigned
+            .read
+            .read(shared, &assigned.at, fetched, &filter, most);
+        match read {
+            Ok(chosen) => Ok(chosen.map(|chosen| (began, chosen))),
+            Err(error) => self.go_on_behind(place, error),
+        }
+    }
+
+    /// Goes on where a partition can be read, if it is to.
+    fn go_on_behind(
+        &mut self,
+        place: Place,
+        error: Error,
+    ) -> Result<Option<(PartitionCursor, Chosen)>, Error> {
+        let Some(assigned) = self.partitions.get(&place) else {
+            return Ok(None);
+        };
+        if assigned.at.is_deleted() {
+            self.revoke(place, None);
+            return Ok(None);
+        }
+        let was_trimmed = matches!(error, Error::OffsetOutOfRange { .. });
+        if !was_trimmed || self.offset_gone == OffsetGone::Fail {
+            return Err(error);
+        }
+        let next = self.begin_at(&assigned.at, assigned.read.cursor.next)?;
+        let (_, limit) = assigned.at.range();
+        let read = PartitionCursor::new(next, limit);
+        if let Some(assigned) = self.partitions.get_mut(&place) {
+            assigned.read = read;
+        }
+        Ok(Some((read, Chosen::default())))
+    }
+
+    /// Counts records that are sent.
+    fn send(&mut self, place: Place, began: PartitionCursor, chosen: Chosen) -> Option<RecordsOf> {
+        let assigned = self.partitions.get(&place)?;
+        let credit = Credit {
+            records: chosen.count,
+            bytes: u64::try_from(chosen.bytes).unwrap_or(u64::MAX),
+        };
+        let next = assigned.read.cursor.next;
+        self.credit.take(credit);
+        let mut state = lock(&self.live.state);
+        state.credit = self.credit.get();
+        if let Some(open) = state.partitions.get_mut(&place) {
+            if open.under_way.is_empty() {
+                open.progress_at = self.shared.env.clock.elapsed();
+                if let Some(progress) = self.live.progress {
+                    self.shared.alarm.wake_by(open.progress_at + progress);
+                }
+            }
+            open.under_way.send(next, credit);
+        }
+        drop(state);
+        let last = PartitionCursor {
+            cursor: began.cursor,
+            limit: next,
+        };
+        self.last = Some((assigned.at.clone(), last));
+        let is_replayed = |until: &Offset| began.cursor.next < *until;
+        Some(RecordsOf {
+            cost: credit,
+            replayed_below: assigned.replay_until.filter(is_replayed),
+            ..assigned.records(chosen.slices)
+        })
+    }
+}
+
+impl Assigned {
+    /// These records, with where the partition is behind them.
+    fn records(&self, records: Vec<Bytes>) -> RecordsOf {
+        RecordsOf {
+            topic: self.at.topic.name.clone(),
+            topic_id: self.at.topic.id,
+            generation: self.generation,
+            batch: ReadBatch {
+                partition: self.at.partition().id,
+                next_offset: self.read.cursor.next,
+                high_watermark: self.read.limit,
+                caught_up: self.read.is_at_limit(),
+                erased: Vec::new(),
+                records,
+            },
+            cost: Credit::default(),
+            replayed_below: None,
+        }
+    }
+}
+
+/// What goes into one response of what may be sent.
+fn most(credit: Credit) -> Most {
+    let bytes = usize::try_from(credit.bytes).unwrap_or(usize::MAX);
+    Most {
+        records: credit.records,
+        bytes: bytes.min(limits::MAX_RESPONSE_BYTES),
+    }
+}
+
+fn changed(mut moved: watch::Receiver<()>) -> Waiting {
+    Box::pin(async move {
+        // Without a sender it is gone, and the next step says so.
+        drop(moved.changed().await);
+    })
+}

@@ -1,0 +1,352 @@
+//! One member's stream, in synchronous steps: what it is told and sent next, or what it waits for.
+//!
+//! What a session has is what the applied catalog says that its member has; it looks there whenever
+//! it was told that this may have changed, and compares. So whatever happened meanwhile, it tells
+//! its client the way from what that was told last to what is so now: first which partitions are
+//! revoked, then which are assigned, then records. No record of a partition follows its revocation.
+//!
+//! A partition is read as by [`Reader`](crate::broker::Reader), with the credit that is left as the
+//! limit. Nothing is read that may not be sent: what a session holds on to is what was read ahead
+//! of one partition, within its credit.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    CommitOutcome, GroupOffset,
+    assignment::{Assigned, Followed, Revoked},
+    join::JoinGroup,
+    refused,
+    sessions::Live,
+    under_way::{Credit, CreditLeft},
+};
+use crate::{
+    broker::{
+        Error, Filter, Pending, ReadBatch, Shared, fetched::Fetched, lock,
+        partition_cursor::PartitionCursor, state::PartitionRef,
+    },
+    catalog::{
+        Planned,
+        groups::{Committed, Generation, GroupChange, MemberId, Place, Refused},
+    },
+    types::{Offset, PartitionId, Position, TopicId, TopicName},
+};
+
+/// Where a group begins in a partition for which it has committed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoOffset {
+    Start(Position),
+    /// The session ends with [`Error::NoOffset`].
+    Fail,
+}
+
+/// What happens where the committed offset is not there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OffsetGone {
+    /// The session ends with [`Error::OffsetOutOfRange`].
+    Fail,
+    /// It goes on at the earliest record that is there. An offset above the end fails.
+    Earliest,
+    /// It goes on at the end.
+    Latest,
+}
+
+/// What a step of a session came to.
+pub(crate) enum Step {
+    Event(Event),
+    /// There is nothing to tell or send before this resolves, or the client says something.
+    Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// What a member is told or sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// These are its own from now on. One that it has already is assigned anew: its records begin
+    /// at another offset, or what it commits of those it has is refused.
+    Assigned(Vec<AssignedPartition>),
+    /// No records of these follow. In this time the member hands them over; none is left if they
+    /// are not its own any more.
+    Revoked {
+        partitions: Vec<(TopicName, Place)>,
+        time: Duration,
+    },
+    Records(RecordsOf),
+    /// All that is there has been sent.
+    CaughtUp,
+}
+
+/// A partition that a member has been given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AssignedPartition {
+    pub(crate) topic: TopicName,
+    pub(crate) topic_id: TopicId,
+    pub(crate) partition: PartitionId,
+    /// What commits have to name.
+    pub(crate) generation: Generation,
+    /// Where its records begin.
+    pub(crate) next_offset: Offset,
+    pub(crate) committed: Option<Committed>,
+    pub(crate) high_watermark: Offset,
+    /// See [`RecordsOf::replayed_below`].
+    pub(crate) replayed_below: Option<Offset>,
+}
+
+/// Records of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordsOf {
+    pub(crate) topic: TopicName,
+    pub(crate) topic_id: TopicId,
+    pub(crate) generation: Generation,
+    pub(crate) batch: ReadBatch,
+    /// The credit that they take.
+    pub(crate) cost: Credit,
+    /// Records before this offset have been handled by the group that this one was forked from.
+    pub(crate) replayed_below: Option<Offset>,
+}
+
+/// One member's stream. Dropped without [`leave`](Self::leave), its member has its session's time to
+/// join again.
+pub(crate) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) live: Arc<Live>,
+    pub(super) woken: watch::Receiver<()>,
+    pub(super) no_offset: NoOffset,
+    pub(super) offset_gone: OffsetGone,
+    pub(super) credit: CreditLeft,
+    /// Those that are read.
+    pub(super) partitions: BTreeMap<Place, Assigned>,
+    /// Their topics.
+    pub(super) topics: BTreeMap<TopicId, Followed>,
+    /// Revoked partitions that the client is to be told of.
+    pub(super) revoked: BTreeMap<Place, Revoked>,
+    /// Those that the client is to hand over.
+    pub(super) draining: BTreeSet<Place>,
+    /// Which partition comes first in the next step.
+    pub(super) turn: Option<Place>,
+    /// What was read ahead of that.
+    pub(super) fetched: Option<Fetched>,
+    /// Where the last batch was read.
+    pub(super) last: Option<(PartitionRef, PartitionCursor)>,
+    pub(super) has_told_caught_up: bool,
+}
+
+impl Session {
+    pub(super) fn new(shared: Arc<Shared>, live: Arc<Live>, join: &JoinGroup) -> Self {
+        let mut session = Self {
+            shared,
+            woken: live.woken.subscribe(),
+            live,
+            no_offset: join.no_offset,
+            offset_gone: join.offset_gone,
+            credit: CreditLeft::default(),
+            partitions: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            revoked: BTreeMap::new(),
+            draining: BTreeSet::new(),
+            turn: None,
+            fetched: None,
+            last: None,
+            has_told_caught_up: false,
+        };
+        session.credit(join.credit);
+        session
+    }
+
+    pub(crate) fn member_id(&self) -> MemberId {
+        self.live.member
+    }
+
+    /// The partition of this number of the topic that the member reads under this name, if it has
+    /// that, and it is the one that is meant.
+    pub(crate) fn place(
+        &self,
+        topic: &str,
+        id: Option<TopicId>,
+        partition: PartitionId,
+    ) -> Option<Place> {
+        let mut topics = self.topics.iter();
+        let found = topics.find(|(of, followed)| {
+            followed.topic.name.as_str() == topic && id.is_none_or(|id| id == **of)
+        });
+        Some((*found?.0, partition))
+    }
+
+    /// The next event. After an error the session is over.
+    pub(crate) fn step(&mut self) -> Result<Step, Error> {
+        self.last = None;
+        // Seen before anything is looked at: what changes after that resolves the wait.
+        self.woken.borrow_and_update();
+        self.live.check()?;
+        if std::mem::take(&mut lock(&self.live.state).is_assignment_old) {
+            self.follow_assignment()?;
+        }
+        if let Some(event) = self.next_revoked().or_else(|| self.next_assigned()) {
+            return Ok(Step::Event(event));
+        }
+        for followed in self.topics.values_mut() {
+            followed.look();
+        }
+        if let Some(notice) = self.next_notice() {
+            return Ok(Step::Event(Event::Records(notice)));
+        }
+        if let Some(records) = self.next_records()? {
+            self.has_told_caught_up = false;
+            return Ok(Step::Event(Event::Records(records)));
+        }
+        if !self.has_told_caught_up && self.has_caught_up() {
+            self.has_told_caught_up = true;
+            return Ok(Step::Event(Event::CaughtUp));
+        }
+        Ok(Step::Wait(self.wait()))
+    }
+
+    /// The client takes so much more.
+    pub(crate) fn credit(&mut self, more: Credit) {
+        self.credit.add(more);
+        lock(&self.live.state).credit = self.credit.get();
+    }
+
+    /// Commits offsets. Each names the generation in which its partition was assigned.
+    pub(crate) fn commit(
+        &mut self,
+        offsets: Vec<GroupOffset>,
+    ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
+        self.live.check()?;
+        if offsets.iter().any(|offset| offset.generation.is_none()) {
+            let reason = "a member's commit names the generation of each partition".to_owned();
+            return Err(Error::MalformedRequest { reason });
+        }
+        self.shared
+            .commit_offsets(self.live.group.as_str(), offsets, false)
+    }
+
+    /// The client has handed these partitions over. What it was not asked for is left out.
+    pub(crate) fn drained(&mut self, places: &[Place]) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let mut planned = lock(&shared.planned);
+        self.check_latest()?;
+        self.hand_over(&mut planned, places)
+    }
+
+    /// Sends no records of these for now.
+    pub(crate) fn pause(&mut self, places: &[Place]) {
+        self.set_paused(places, true);
+    }
+
+    /// Sends records of these again.
+    pub(crate) fn resume(&mut self, places: &[Place]) {
+        self.set_paused(places, false);
+    }
+
+    /// The client works on records of these: they make progress.
+    pub(crate) fn still_working(&mut self, places: &[Place]) {
+        let now = self.shared.env.clock.elapsed();
+        let mut state = lock(&self.live.state);
+        for place in places {
+            if let Some(open) = state.partitions.get_mut(place) {
+                open.progress_at = now;
+            }
+        }
+    }
+
+    /// The client was heard of.
+    pub(crate) fn heard(&mut self) {
+        lock(&self.live.state).heard_at = self.shared.env.clock.elapsed();
+    }
+
+    /// The member leaves: others get its partitions at once.
+    pub(crate) fn leave(self) -> Result<Pending<()>, Error> {
+        let mut planned = lock(&self.shared.planned);
+        self.check_latest()?;
+        let group = &self.live.group;
+        let left = self.shared.decide_on_groups(&planned, |groups, topics| {
+            groups.decide_leave(group, self.live.member, topics)
+        });
+        let pending = match left {
+            Ok(change) => {
+                let plan = &mut planned;
+                self.shared.plan_group(plan, group, change, || Ok(()))?
+            }
+            Err(Refused::UnknownGroup | Refused::UnknownMember) => {
+                self.shared.queue_barrier(|| Ok(()))?
+            }
+            Err(error) => return Err(refused(group, error)),
+        };
+        self.live.leave();
+        Ok(pending)
+    }
+
+    /// The records of the last batch, read again; others if any have been erased or trimmed since.
+    pub(crate) fn again(&self) -> Result<Vec<Bytes>, Error> {
+        let Some((at, last)) = &self.last else {
+            return Ok(Vec::new());
+        };
+        let read = last.read_again(&self.shared, at, &Filter::default());
+        at.topic.unless_deleted(read)
+    }
+
+    /// The bytes of memory that the session holds on to.
+    pub(crate) fn memory(&self) -> usize {
+        let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
+        let each = size_of::<(Place, Assigned)>();
+        self.partitions.len() * each + lock(&self.live.state).memory() + fetched
+    }
+
+    /// Lets go of what was read ahead; it is read again when it is needed.
+    pub(crate) fn let_go(&mut self) {
+        self.fetched = None;
+    }
+
+    /// That no later session of this member has asked to join. Asked while nobody else decides.
+    pub(super) fn check_latest(&self) -> Result<(), Error> {
+        self.live.check()?;
+        if self.shared.sessions.is_latest(&self.live) {
+            return Ok(());
+        }
+        let group = self.live.group.to_string();
+        Err(Error::MemberFenced { group })
+    }
+
+    pub(super) fn hand_over(&self, planned: &mut Planned, places: &[Place]) -> Result<(), Error> {
+        let group = &self.live.group;
+        let drained = self.shared.decide_on_groups(planned, |groups, topics| {
+            groups.decide_drained(group, self.live.member, places, topics)
+        });
+        match drained {
+            Ok(Some(change)) => self.plan(planned, change),
+            // The session is told that it is over, if it is.
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn plan(&self, planned: &mut Planned, change: GroupChange) -> Result<(), Error> {
+        let group = &self.live.group;
+        self.shared.plan_group(planned, group, change, || Ok(()))?;
+        Ok(())
+    }
+
+    fn set_paused(&mut self, places: &[Place], is_paused: bool) {
+        let mut state = lock(&self.live.state);
+        for place in places {
+            if let Some(open) = state.partitions.get_mut(place) {
+                open.is_paused = is_paused;
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let now = self.shared.env.clock.elapsed();
+        self.shared.sessions.close(&self.live, now);
+        self.shared.alarm.wake();
+    }
+}

@@ -1,0 +1,433 @@
+//! Which members have a session open, and what others have to do with it: who fences it, who wakes
+//! it when its partitions or their committed offsets change, and what of it is shown.
+//!
+//! A session is in this list from when its join is decided: the list then has the sessions of a
+//! member in the order of their joins. One is fenced *before* the join of a later one is applied,
+//! and looks whether it is after it has read what is applied. So it never takes a generation for
+//! its own that the later one was given.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::under_way::{Credit, UnderWay};
+use crate::{
+    broker::{Error, Shared, lock},
+    catalog::groups::{Generation, GroupChange, MemberId, Place},
+    types::{GroupName, Offset},
+};
+
+/// How long a session waits for the first offset of a partition to be committed before it sets it
+/// again.
+const PLACING: Duration = Duration::from_secs(1);
+
+/// All sessions.
+#[derive(Default)]
+pub(in crate::broker) struct Sessions(Mutex<Registry>);
+
+#[derive(Default)]
+struct Registry {
+    by_group: BTreeMap<GroupName, BTreeMap<MemberId, Vec<Arc<Live>>>>,
+    /// Members whose streams have broken since this was last taken.
+    lost: Vec<Lost>,
+    /// Topics have changed, and groups are to be looked at for that.
+    topics_have_changed: bool,
+}
+
+/// A member whose stream has broken.
+pub(super) struct Lost {
+    pub(super) group: GroupName,
+    pub(super) member: MemberId,
+    pub(super) at: Duration,
+}
+
+/// What of a session is not its own.
+pub(super) struct Live {
+    pub(super) group: GroupName,
+    pub(super) member: MemberId,
+    /// Of its join. A later session of the same member has a later one.
+    pub(super) joined_in: Generation,
+    /// After what time without a message it is over, if it is by that.
+    pub(super) silence: Option<Duration>,
+    /// After what time without progress a partition is taken.
+    pub(super) progress: Option<Duration>,
+    /// What may be under way of each partition.
+    pub(super) partition_credit: Credit,
+    pub(super) address: String,
+    pub(super) woken: watch::Sender<()>,
+    pub(super) state: Mutex<State>,
+}
+
+/// What changes of it.
+#[derive(Default)]
+pub(super) struct State {
+    ended: Option<Ended>,
+    has_left: bool,
+    /// Who has which partition may have changed since the session looked.
+    pub(super) is_assignment_old: bool,
+    pub(super) heard_at: Duration,
+    pub(super) credit: Credit,
+    pub(super) partitions: BTreeMap<Place, Open>,
+    /// Partitions whose first offset the session waits for to be committed, since then.
+    pub(super) placing: BTreeMap<Place, Duration>,
+}
+
+/// A partition that a session reads.
+#[derive(Default)]
+pub(super) struct Open {
+    pub(super) under_way: UnderWay,
+    pub(super) is_paused: bool,
+    /// When records of it were last committed, worked on, or sent where none were under way.
+    pub(super) progress_at: Duration,
+}
+
+/// Why a session is over that was not closed by its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Fenced,
+    Silent,
+}
+
+/// A session as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LiveMember {
+    /// Where it comes from.
+    pub(crate) address: String,
+    pub(crate) credit_left: Credit,
+    /// How long ago it was last heard of.
+    pub(crate) heard: Duration,
+    pub(crate) partitions: Vec<LivePartition>,
+}
+
+/// A partition of a session as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LivePartition {
+    pub(crate) place: Place,
+    pub(crate) is_paused: bool,
+    /// What was sent and is not committed.
+    pub(crate) under_way: Credit,
+    /// How long ago records were last committed, worked on, or sent where none were under way.
+    pub(crate) stood: Duration,
+}
+
+/// What is due.
+#[derive(Default)]
+pub(super) struct Due {
+    /// Members that were silent for too long.
+    pub(super) silent: Vec<(GroupName, MemberId)>,
+    /// Partitions that made no progress.
+    pub(super) stuck: Vec<(GroupName, MemberId, Vec<Place>)>,
+}
+
+impl Sessions {
+    pub(super) fn open(&self, live: Arc<Live>) {
+        let mut registry = lock(&self.0);
+        let group = registry.by_group.entry(live.group.clone()).or_default();
+        group.entry(live.member).or_default().push(live);
+    }
+
+    /// A session is over. Unless its member has left or has another, the member is lost.
+    pub(super) fn close(&self, live: &Arc<Live>, now: Duration) {
+        let mut registry = lock(&self.0);
+        let Some(members) = registry.by_group.get_mut(&live.group) else {
+            return;
+        };
+        let Some(lives) = members.get_mut(&live.member) else {
+            return;
+        };
+        lives.retain(|other| !Arc::ptr_eq(other, live));
+        let has_another = lives.iter().any(|other| other.check().is_ok());
+        if lives.is_empty() {
+            members.remove(&live.member);
+        }
+        if members.is_empty() {
+            registry.by_group.remove(&live.group);
+        }
+        if !has_another && !lock(&live.state).has_left {
+            registry.lost.push(Lost {
+                group: live.group.clone(),
+                member: live.member,
+                at: now,
+            });
+        }
+    }
+
+    pub(super) fn take_lost(&self) -> Vec<Lost> {
+        std::mem::take(&mut lock(&self.0).lost)
+    }
+
+    /// Topics, or their partitions, are others than before.
+    pub(in crate::broker) fn note_topics(&self) {
+        lock(&self.0).topics_have_changed = true;
+    }
+
+    pub(super) fn take_topics_have_changed(&self) -> bool {
+        std::mem::take(&mut lock(&self.0).topics_have_changed)
+    }
+
+    /// Whether no later session of the same member has asked to join.
+    pub(super) fn is_latest(&self, live: &Arc<Live>) -> bool {
+        let lives = self.of_member(&live.group, live.member);
+        lives.last().is_some_and(|last| Arc::ptr_eq(last, live))
+    }
+
+    /// Fences sessions of members that join anew by this change, which is not applied yet.
+    pub(in crate::broker) fn fence(&self, group: &GroupName, change: &GroupChange) {
+        for member in &change.joined {
+            for live in self.of_member(group, member.id) {
+                if live.joined_in < change.generation {
+                    live.end(Ended::Fenced);
+                }
+            }
+        }
+    }
+
+    /// Tells all sessions that partitions may be others' now.
+    pub(in crate::broker) fn tell_all(&self) {
+        for live in self.all() {
+            live.tell_assignment();
+        }
+    }
+
+    fn of_member(&self, group: &GroupName, member: MemberId) -> Vec<Arc<Live>> {
+        let registry = lock(&self.0);
+        let members = registry.by_group.get(group);
+        let lives = members.and_then(|members| members.get(&member));
+        lives.cloned().unwrap_or_default()
+    }
+
+    fn of_group(&self, group: &GroupName) -> Vec<Arc<Live>> {
+        let registry = lock(&self.0);
+        let members = registry.by_group.get(group);
+        let lives = members.into_iter().flat_map(BTreeMap::values).flatten();
+        lives.cloned().collect()
+    }
+
+    fn all(&self) -> Vec<Arc<Live>> {
+        let registry = lock(&self.0);
+        let members = registry.by_group.values().flat_map(BTreeMap::values);
+        members.flatten().cloned().collect()
+    }
+
+    /// When [`due`](Self::due) has something next.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let registry = lock(&self.0);
+        if registry.topics_have_changed {
+            return Some(Duration::ZERO);
+        }
+        if let Some(lost) = registry.lost.first() {
+            return Some(lost.at);
+        }
+        let members = registry.by_group.values().flat_map(BTreeMap::values);
+        members.flatten().filter_map(|live| live.deadline()).min()
+    }
+
+    /// What is due by now. Told once.
+    pub(super) fn due(&self, now: Duration) -> Due {
+        let mut due = Due::default();
+        for live in self.all() {
+            if live.is_silent(now) {
+                live.end(Ended::Silent);
+                due.silent.push((live.group.clone(), live.member));
+                continue;
+            }
+            live.place_again(now);
+            let stuck = live.take_stuck(now);
+            if !stuck.is_empty() {
+                due.stuck.push((live.group.clone(), live.member, stuck));
+            }
+        }
+        due
+    }
+
+    /// A member's session, if it has one.
+    pub(crate) fn get(
+        &self,
+        group: &GroupName,
+        member: MemberId,
+        now: Duration,
+    ) -> Option<LiveMember> {
+        let live = self.of_member(group, member).pop()?;
+        let state = lock(&live.state);
+        let mut partitions = Vec::with_capacity(state.partitions.len());
+        for (place, open) in &state.partitions {
+            partitions.push(LivePartition {
+                place: *place,
+                is_paused: open.is_paused,
+                under_way: open.under_way.total(),
+                stood: now.saturating_sub(open.progress_at),
+            });
+        }
+        Some(LiveMember {
+            address: live.address.clone(),
+            credit_left: state.credit,
+            heard: now.saturating_sub(state.heard_at),
+            partitions,
+        })
+    }
+}
+
+impl State {
+    /// Of a session that begins.
+    pub(super) fn begin(now: Duration) -> Self {
+        Self {
+            is_assignment_old: true,
+            heard_at: now,
+            ..Self::default()
+        }
+    }
+
+    /// The bytes that it holds on to.
+    pub(super) fn memory(&self) -> usize {
+        let mut bytes = 0;
+        for open in self.partitions.values() {
+            bytes += size_of::<(Place, Open)>() + open.under_way.memory();
+        }
+        bytes
+    }
+}
+
+impl Live {
+    /// Whether the session goes on.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let group = self.group.to_string();
+        match lock(&self.state).ended {
+            None => Ok(()),
+            Some(Ended::Fenced) => Err(Error::MemberFenced { group }),
+            Some(Ended::Silent) => Err(Error::SessionEnded { group }),
+        }
+    }
+
+    fn end(&self, ended: Ended) {
+        lock(&self.state).ended.get_or_insert(ended);
+        self.woken.send_replace(());
+    }
+
+    /// Its member leaves, and is not waited for.
+    pub(super) fn leave(&self) {
+        lock(&self.state).has_left = true;
+    }
+
+    fn tell_assignment(&self) {
+        lock(&self.state).is_assignment_old = true;
+        self.woken.send_replace(());
+    }
+
+    /// An offset of one of its partitions is committed.
+    fn tell_committed(&self, place: Place, next: Offset, now: Duration) {
+        let mut state = lock(&self.state);
+        if state.placing.remove(&place).is_some() {
+            state.is_assignment_old = true;
+        }
+        if let Some(open) = state.partitions.get_mut(&place) {
+            open.under_way.commit(next);
+            open.progress_at = now;
+        }
+        drop(state);
+        self.woken.send_replace(());
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let state = lock(&self.state);
+        if state.ended.is_some() {
+            return None;
+        }
+        let silent = self.silence.map(|silence| state.heard_at + silence);
+        let stuck = self.progress.and_then(|progress| {
+            let open = state.partitions.values();
+            let at_work = open.filter(|open| !open.under_way.is_empty());
+            at_work.map(|open| open.progress_at + progress).min()
+        });
+        let placed = state.placing.values().min().map(|at| *at + PLACING);
+        silent.into_iter().chain(stuck).chain(placed).min()
+    }
+
+    fn is_silent(&self, now: Duration) -> bool {
+        let state = lock(&self.state);
+        let is_over = |silence| now >= state.heard_at + silence;
+        state.ended.is_none() && self.silence.is_some_and(is_over)
+    }
+
+    /// Lets the session set first offsets again that were not committed: the disk may be full.
+    fn place_again(&self, now: Duration) {
+        let mut state = lock(&self.state);
+        let waiting = state.placing.len();
+        state.placing.retain(|_, at| now < *at + PLACING);
+        let is_late = state.placing.len() < waiting;
+        drop(state);
+        if is_late {
+            self.tell_assignment();
+        }
+    }
+
+    /// What may be sent of a partition, if anything may.
+    pub(super) fn room(&self, place: Place) -> Option<Credit> {
+        let state = lock(&self.state);
+        let open = state
+            .partitions
+            .get(&place)
+            .filter(|open| !open.is_paused)?;
+        self.partition_credit.without(open.under_way.total())
+    }
+
+    pub(super) fn is_paused(&self, place: Place) -> bool {
+        let state = lock(&self.state);
+        let open = state.partitions.get(&place);
+        open.is_some_and(|open| open.is_paused)
+    }
+
+    /// The partitions without progress. They have their time anew.
+    fn take_stuck(&self, now: Duration) -> Vec<Place> {
+        let mut stuck = Vec::new();
+        let Some(progress) = self.progress else {
+            return stuck;
+        };
+        for (place, open) in &mut lock(&self.state).partitions {
+            if !open.under_way.is_empty() && now >= open.progress_at + progress {
+                open.progress_at = now;
+                stuck.push(*place);
+            }
+        }
+        stuck
+    }
+}
+
+impl Shared {
+    /// Tells sessions of a change that is applied.
+    pub(in crate::broker) fn tell_sessions(&self, group: &GroupName, change: &GroupChange) {
+        let moves = !change.owned.is_empty() || !change.left.is_empty() || change.is_deleted;
+        if moves {
+            for live in self.sessions.of_group(group) {
+                live.tell_assignment();
+            }
+        }
+        if change.offsets.is_empty() {
+            return;
+        }
+        let now = self.env.clock.elapsed();
+        for (place, next, owner) in self.owners_of(group, change) {
+            for live in self.sessions.of_member(group, owner) {
+                live.tell_committed(place, next, now);
+            }
+        }
+    }
+
+    /// The offsets of a change with the members that have their partitions.
+    fn owners_of(&self, group: &GroupName, change: &GroupChange) -> Vec<(Place, Offset, MemberId)> {
+        let applied = lock(&self.applied);
+        let Some(group) = applied.groups().get(group) else {
+            return Vec::new();
+        };
+        let mut owners = Vec::with_capacity(change.offsets.len());
+        for (place, committed) in &change.offsets {
+            if let Some(owned) = group.state().owned.get(place) {
+                owners.push((*place, committed.next, owned.owner));
+            }
+        }
+        owners
+    }
+}

@@ -1,0 +1,95 @@
+//! What time brings to groups: members that stayed away or were silent for too long are gone, and
+//! partitions that were not handed over, or make no progress, are taken.
+
+use std::time::Duration;
+
+use super::sessions::Due;
+use crate::{
+    broker::{Shared, lock},
+    catalog::{Planned, groups::MemberId},
+    types::GroupName,
+};
+
+impl Shared {
+    /// When [`keep_groups`](Self::keep_groups) has something to do next.
+    pub(in crate::broker) fn next_group_deadline(&self) -> Option<Duration> {
+        let waits = lock(&self.planned).groups().next_deadline();
+        waits.into_iter().chain(self.sessions.next_deadline()).min()
+    }
+
+    /// Lets the thread that looks after deadlines see those that groups have now.
+    pub(in crate::broker) fn wake_for_groups(&self, planned: &Planned) {
+        let waits = planned.groups().next_deadline();
+        if let Some(next) = waits.into_iter().chain(self.sessions.next_deadline()).min() {
+            self.alarm.wake_by(next);
+        }
+    }
+
+    /// Does what is due for groups. What the journal does not take now is tried again.
+    pub(in crate::broker) fn keep_groups(&self) {
+        let now = self.env.clock.elapsed();
+        let Due { silent, stuck } = self.sessions.due(now);
+        let mut planned = lock(&self.planned);
+        self.settle_lost(&mut planned);
+        for (group, member) in silent {
+            let left = self.decide_on_groups(&planned, |groups, topics| {
+                groups.decide_leave(&group, member, topics)
+            });
+            if let Ok(change) = left
+                && self
+                    .plan_group(&mut planned, &group, change, || Ok(()))
+                    .is_err()
+            {
+                self.lose(&mut planned, &group, member, now);
+            }
+        }
+        for (group, member, places) in stuck {
+            let moved = self.decide_on_groups(&planned, |groups, topics| {
+                groups.decide_stuck(&group, member, &places, topics)
+            });
+            if let Ok(Some(change)) = moved {
+                // Where it is not taken, its time has begun anew.
+                drop(self.plan_group(&mut planned, &group, change, || Ok(())));
+            }
+        }
+        if self.sessions.take_topics_have_changed() {
+            self.follow_topics(&mut planned);
+        }
+        let durable = |topic| self.durable_partitions(topic);
+        for (group, change) in planned.on_groups_deadline(&durable, now) {
+            if self
+                .plan_group(&mut planned, &group, change, || Ok(()))
+                .is_err()
+            {
+                planned.groups_mut().put_off(&group, now);
+            }
+        }
+    }
+
+    /// Gives partitions that are new to members.
+    fn follow_topics(&self, planned: &mut Planned) {
+        let changes = self.decide_on_groups(planned, |groups, topics| groups.on_topics(topics));
+        for (group, change) in changes {
+            if self.plan_group(planned, &group, change, || Ok(())).is_err() {
+                self.sessions.note_topics();
+            }
+        }
+    }
+
+    /// Topics, or their partitions, are others than before: groups follow soon.
+    pub(in crate::broker) fn note_topics(&self) {
+        self.sessions.note_topics();
+        self.alarm.wake();
+    }
+
+    /// Lets the time begin of members whose streams have broken.
+    pub(super) fn settle_lost(&self, planned: &mut Planned) {
+        for lost in self.sessions.take_lost() {
+            self.lose(planned, &lost.group, lost.member, lost.at);
+        }
+    }
+
+    fn lose(&self, planned: &mut Planned, group: &GroupName, member: MemberId, at: Duration) {
+        planned.groups_mut().lose(group, member, at);
+    }
+}

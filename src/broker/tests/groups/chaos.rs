@@ -1,0 +1,519 @@
+//! Groups under chaos: members join, leave, are killed, stand still for longer than their sessions
+//! and commit late, and are slow; the broker is killed and restarted; topics and partitions are
+//! added and offsets are reset. What must hold is looked at behind every step (`rules.rs`), and at
+//! the end, when everybody behaves, the group must come to rest.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    super::world::{below, create},
+    rules::Rules,
+    world::{DRAIN, Has, Member, SESSION, World, join},
+};
+use crate::{
+    broker::{
+        Error,
+        groups::{CommitOutcome, Credit, JoinGroup},
+    },
+    catalog::groups::{MemberId, Place},
+    env::{
+        Clock,
+        sim::{CrashMode, SimRandom},
+    },
+    types::{Offset, PartitionId},
+};
+
+/// How many seeds are tried. Each decides everything that happens.
+const SEEDS: u64 = 1_000;
+
+/// Steps of each.
+const STEPS: u32 = 120;
+
+/// Most members at a time.
+const MOST: usize = 16;
+
+/// Most topics.
+const TOPICS: u32 = 3;
+
+/// In how much time the group comes to rest.
+const REST: Duration = DRAIN.saturating_add(SESSION.saturating_mul(3));
+
+/// How much of what happened.
+#[derive(Debug, Default)]
+struct Did {
+    joined: u64,
+    came_back: u64,
+    fenced: u64,
+    killed: u64,
+    left: u64,
+    restarted: u64,
+    reset: u64,
+    committed: u64,
+    late_commits_refused: u64,
+    records: u64,
+    again: u64,
+    longest_rest: Duration,
+}
+
+/// A client of a group.
+struct Client {
+    /// None while it is away.
+    member: Option<Member>,
+    id: MemberId,
+    name: String,
+    heartbeat: bool,
+    /// It does nothing until then.
+    busy_until: Duration,
+    /// It hands over and commits late.
+    is_slow: bool,
+}
+
+struct Chaos {
+    world: World,
+    chance: SimRandom,
+    rules: Rules,
+    clients: Vec<Client>,
+    topics: u32,
+    appended: BTreeSet<u64>,
+    handled: BTreeSet<u64>,
+    did: Did,
+}
+
+#[test]
+fn whatever_happens_to_members_and_the_broker_groups_keep_their_promises() {
+    let mut did = Did::default();
+    for seed in 1..=SEEDS {
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed)));
+        match run {
+            Ok(run) => did.add(&run),
+            Err(panic) => {
+                eprintln!("failed with seed {seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    println!("{did:#?}");
+    assert!(did.joined > SEEDS && did.came_back > SEEDS / 2 && did.fenced > SEEDS / 10);
+    assert!(did.killed > SEEDS && did.left > SEEDS && did.restarted > SEEDS / 2);
+    assert!(did.reset > SEEDS && did.committed > SEEDS && did.late_commits_refused > SEEDS / 10);
+    assert!(did.records > 10 * SEEDS && did.again > SEEDS / 10);
+}
+
+fn run(seed: u64) -> Did {
+    let mut chaos = Chaos::new(seed);
+    for _ in 0..STEPS {
+        chaos.step();
+        chaos.rules.look(&chaos.world);
+    }
+    chaos.come_to_rest();
+    chaos.did
+}
+
+impl Chaos {
+    fn new(seed: u64) -> Self {
+        let world = World::new(seed);
+        let chance = SimRandom::new(seed);
+        create(world.broker(), "t0", 1 + below(&chance, 4) as u32);
+        Self {
+            world,
+            chance,
+            rules: Rules::default(),
+            clients: Vec::new(),
+            topics: 1,
+            appended: BTreeSet::new(),
+            handled: BTreeSet::new(),
+            did: Did::default(),
+        }
+    }
+
+    fn step(&mut self) {
+        match below(&self.chance, 100) {
+            0..20 => self.append(),
+            20..60 => self.let_a_client_work(),
+            60..68 => self.join(),
+            68..72 => self.come_back(),
+            72..76 => self.kill_a_client(),
+            76..79 => self.leave(),
+            79..83 => self.keep_a_client_busy(),
+            83..86 => self.reset(),
+            86..88 => self.add_topic(),
+            88..89 => self.restart(),
+            89..91 => {
+                self.world.broker().keep_house(true);
+                self.world.broker().commit_all();
+            }
+            _ => {
+                let time = [100, 1_000, 5_000, 15_000][below(&self.chance, 4) as usize];
+                self.advance(Duration::from_millis(1 + below(&self.chance, time)));
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.world.clock.elapsed()
+    }
+
+    fn advance(&mut self, time: Duration) {
+        let rules = &mut self.rules;
+        self.world.advance_looking(time, |world| rules.look(world));
+    }
+
+    fn append(&mut self) {
+        let topic = format!("t{}", below(&self.chance, u64::from(self.topics)));
+        let described = self.world.broker().describe_topic(&topic);
+        let partitions = described.expect("it is there").1.len() as u64;
+        let partition = below(&self.chance, partitions) as u32;
+        let ids = self
+            .world
+            .append(&topic, partition, 1 + below(&self.chance, 5));
+        self.did.records += ids.len() as u64;
+        self.appended.extend(ids);
+    }
+
+    fn join(&mut self) {
+        if self.clients.len() >= MOST {
+            return;
+        }
+        // One of a few names, which another may have, or none.
+        let name = match below(&self.chance, 12) {
+            number @ 0..6 => format!("name-{number}"),
+            _ => String::new(),
+        };
+        let client = Client {
+            member: None,
+            id: MemberId(0),
+            name,
+            heartbeat: below(&self.chance, 2) == 0,
+            busy_until: Duration::ZERO,
+            is_slow: below(&self.chance, 4) == 0,
+        };
+        self.clients.push(client);
+        self.join_as(self.clients.len() - 1);
+        self.did.joined += 1;
+    }
+
+    fn join_as(&mut self, at: usize) {
+        let client = &self.clients[at];
+        let few = below(&self.chance, 2) == 0;
+        let records = if few {
+            1 + below(&self.chance, 8)
+        } else {
+            1_000
+        };
+        let join = JoinGroup {
+            topics: vec!["t0".to_owned()],
+            prefixes: vec!["t".to_owned()],
+            name: client.name.clone(),
+            member_id: (client.id != MemberId(0)).then_some(client.id),
+            heartbeat: client.heartbeat,
+            credit: Credit {
+                records: 1_000,
+                bytes: 1 << 20,
+            },
+            partition_credit: Some(Credit {
+                records,
+                bytes: 1 << 20,
+            }),
+            ..join()
+        };
+        let member = self
+            .world
+            .try_join(join)
+            .expect("nothing speaks against it");
+        self.rules.joined(&member, client.heartbeat, self.now());
+        self.rules.look(&self.world);
+        let client = &mut self.clients[at];
+        client.id = member.id;
+        client.member = Some(member);
+    }
+
+    /// A client that was killed, or whose broker was, joins again.
+    fn come_back(&mut self) {
+        let away = |client: &Client| client.member.is_none();
+        if let Some(at) = self.pick(away) {
+            self.join_as(at);
+            self.did.came_back += 1;
+        }
+    }
+
+    fn pick(&self, is_meant: impl Fn(&Client) -> bool) -> Option<usize> {
+        let meant = self.clients.iter().enumerate();
+        let meant: Vec<usize> = meant
+            .filter(|(_, client)| is_meant(client))
+            .map(|(at, _)| at)
+            .collect();
+        let count = meant.len() as u64;
+        (count > 0).then(|| meant[below(&self.chance, count) as usize])
+    }
+
+    fn pick_running(&self) -> Option<usize> {
+        self.pick(|client| client.member.is_some())
+    }
+
+    fn kill_a_client(&mut self) {
+        if let Some(at) = self.pick_running() {
+            self.rules.lost(self.clients[at].id, self.now());
+            self.clients[at].member = None;
+            self.did.killed += 1;
+        }
+    }
+
+    fn leave(&mut self) {
+        let Some(at) = self.pick_running() else {
+            return;
+        };
+        let client = self.clients.swap_remove(at);
+        let member = client.member.expect("it runs");
+        match member.session.leave() {
+            Ok(_) => self.rules.left(client.id),
+            Err(Error::MemberFenced { .. } | Error::SessionEnded { .. }) => {}
+            Err(error) => panic!("it cannot leave: {error}"),
+        }
+        self.world.broker().commit_all();
+        self.did.left += 1;
+    }
+
+    fn keep_a_client_busy(&mut self) {
+        if let Some(at) = self.pick_running() {
+            let time = Duration::from_millis(below(&self.chance, 25_000));
+            self.clients[at].busy_until = self.now() + time;
+        }
+    }
+
+    /// Resets a partition, to where the group was or further back: so it skips nothing.
+    fn reset(&mut self) {
+        let state = self.world.state("g");
+        let count = state.offsets.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let nth = below(&self.chance, count) as usize;
+        let Some((&place, committed)) = state.offsets.iter().nth(nth) else {
+            return;
+        };
+        let back = match below(&self.chance, 2) {
+            0 => 0,
+            _ => below(&self.chance, committed.next.0 + 1),
+        };
+        self.rules.reset(place);
+        self.world.reset(place, Offset(committed.next.0 - back));
+        self.did.reset += 1;
+    }
+
+    fn add_topic(&mut self) {
+        if self.topics < TOPICS {
+            let partitions = 1 + below(&self.chance, 3) as u32;
+            create(
+                self.world.broker(),
+                &format!("t{}", self.topics),
+                partitions,
+            );
+            self.topics += 1;
+        }
+    }
+
+    fn restart(&mut self) {
+        match below(&self.chance, 3) {
+            0 => self.world.stop(),
+            _ => {
+                let modes = CrashMode::ALL.len() as u64;
+                let mode = CrashMode::ALL[below(&self.chance, modes) as usize];
+                self.world.kill(mode);
+            }
+        }
+        for client in &mut self.clients {
+            client.member = None;
+        }
+        self.world.start();
+        self.rules.restarted(&self.world);
+        self.did.restarted += 1;
+        // Most come back at once.
+        for at in 0..self.clients.len() {
+            if below(&self.chance, 4) > 0 {
+                self.join_as(at);
+                self.did.came_back += 1;
+            }
+        }
+    }
+
+    fn let_a_client_work(&mut self) {
+        let now = self.now();
+        let ready = |client: &Client| client.member.is_some() && client.busy_until <= now;
+        if let Some(at) = self.pick(ready) {
+            let events = 1 + below(&self.chance, 12);
+            self.work(at, events);
+        }
+    }
+
+    /// A client takes some events, handles what it got, commits that, and hands over what it is to.
+    fn work(&mut self, at: usize, events: u64) {
+        let now = self.now();
+        let is_slow = self.clients[at].is_slow && below(&self.chance, 4) > 0;
+        let Some(mut member) = self.clients[at].member.take() else {
+            return;
+        };
+        if self.clients[at].heartbeat {
+            member.session.heard();
+            self.rules.heard(&member, now);
+        }
+        // As it was told last: it may be late.
+        let had = member.has.clone();
+        if below(&self.chance, 4) == 0 {
+            self.commit(&mut member, &had);
+        }
+        for _ in 0..events {
+            match member.take() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(Error::MemberFenced { .. }) => {
+                    self.did.fenced += 1;
+                    // It never joins again by itself.
+                    self.clients.swap_remove(at);
+                    return;
+                }
+                Err(Error::SessionEnded { .. }) => {
+                    self.clients[at].id = MemberId(0);
+                    return;
+                }
+                Err(error) => panic!("the session ends: {error}"),
+            }
+        }
+        self.rules.told(&member);
+        for got in member.got.drain(..) {
+            self.did.again += u64::from(!self.handled.insert(got.id));
+        }
+        if !is_slow {
+            let has = member.has.clone();
+            self.commit(&mut member, &has);
+            let handed_over = member.to_hand_over.clone();
+            if member.session.drained(&handed_over).is_ok() {
+                member.to_hand_over.clear();
+                self.rules.handed_over(member.id, &handed_over);
+            }
+        }
+        self.world.broker().commit_all();
+        self.rules.look(&self.world);
+        member.session.credit(Credit {
+            records: 100,
+            bytes: 1 << 16,
+        });
+        self.clients[at].member = Some(member);
+    }
+
+    /// Commits what a member has handled.
+    fn commit(&mut self, member: &mut Member, has: &BTreeMap<Place, Has>) {
+        for (&place, has) in has {
+            let owned = self.world.state("g").owned.get(&place).copied();
+            let is_its_own = owned
+                .is_some_and(|owned| owned.owner == member.id && owned.since == has.generation);
+            match member.commit_at(&self.world, place, has) {
+                Ok(CommitOutcome::Done) => {
+                    assert!(is_its_own, "{place:?} is not its own: {has:?}, {owned:?}");
+                    self.did.committed += 1;
+                }
+                Ok(CommitOutcome::Unchanged { .. }) => {
+                    assert!(is_its_own, "{place:?} is not its own: {has:?}, {owned:?}");
+                }
+                Ok(CommitOutcome::Fenced { .. }) => {
+                    assert!(!is_its_own, "{place:?} is its own: {has:?}, {owned:?}");
+                    self.did.late_commits_refused += 1;
+                }
+                Ok(outcome) => panic!("{outcome:?} for {place:?}"),
+                Err(Error::MemberFenced { .. } | Error::SessionEnded { .. }) => {
+                    self.did.late_commits_refused += 1;
+                }
+                Err(error) => panic!("it cannot commit: {error}"),
+            }
+            self.rules.look(&self.world);
+        }
+    }
+
+    /// Everybody who is there behaves from now on, and the others stay away.
+    fn come_to_rest(&mut self) {
+        for client in &mut self.clients {
+            client.is_slow = false;
+            client.busy_until = Duration::ZERO;
+        }
+        self.clients.retain(|client| client.member.is_some());
+        if self.clients.is_empty() {
+            self.join();
+        }
+        let began = self.now();
+        while !self.is_at_rest() {
+            let waited = self.now() - began;
+            assert!(
+                waited <= REST,
+                "not at rest after {waited:?}: {:?}, {:?}",
+                self.world.state("g").owned,
+                self.world.state("g").offsets
+            );
+            for at in (0..self.clients.len()).rev() {
+                self.work(at, u64::MAX);
+            }
+            if self.clients.is_empty() {
+                self.join();
+            }
+            for at in 0..self.clients.len() {
+                if self.clients[at].member.is_none() {
+                    self.join_as(at);
+                }
+            }
+            self.advance(Duration::from_millis(250));
+        }
+        self.did.longest_rest = self.now() - began;
+        let lost: Vec<&u64> = self.appended.difference(&self.handled).collect();
+        assert!(lost.is_empty(), "nobody has handled {lost:?}");
+    }
+
+    /// Whether the group is balanced and has committed all there is.
+    fn is_at_rest(&self) -> bool {
+        let state = self.world.state("g");
+        let mut partitions = 0;
+        for topic in 0..self.topics {
+            let name = format!("t{topic}");
+            let (topic, described) = self
+                .world
+                .broker()
+                .describe_topic(&name)
+                .expect("it is there");
+            for partition in described {
+                let place = (topic.id, PartitionId(partition.partition.0));
+                let committed = state.offsets.get(&place).map(|committed| committed.next);
+                if committed.unwrap_or_default() != partition.high_watermark {
+                    return false;
+                }
+                partitions += 1;
+            }
+        }
+        let is_still = state.owned.values().all(|owned| !owned.is_draining);
+        let shares = state.members.keys().map(|id| {
+            let owned = state.owned.values();
+            owned.filter(|owned| owned.owner == *id).count()
+        });
+        let (least, most) = (shares.clone().min(), shares.max());
+        let is_balanced = most.unwrap_or(0) - least.unwrap_or(0) <= 1;
+        let running = self.clients.iter().filter(|client| client.member.is_some());
+        let all_run = state.members.len() == running.count();
+        is_still && is_balanced && all_run && state.owned.len() == partitions
+    }
+}
+
+impl Did {
+    fn add(&mut self, other: &Self) {
+        self.joined += other.joined;
+        self.came_back += other.came_back;
+        self.fenced += other.fenced;
+        self.killed += other.killed;
+        self.left += other.left;
+        self.restarted += other.restarted;
+        self.reset += other.reset;
+        self.committed += other.committed;
+        self.late_commits_refused += other.late_commits_refused;
+        self.records += other.records;
+        self.again += other.again;
+        self.longest_rest = self.longest_rest.max(other.longest_rest);
+    }
+}

@@ -1,0 +1,215 @@
+//! Where a group begins in a partition, and goes on.
+
+use std::time::Duration;
+
+use super::{
+    super::world::create,
+    world::{Has, World, end_of, join},
+};
+use crate::{
+    broker::{
+        Error,
+        groups::{CommitOutcome, JoinGroup, NoOffset, OffsetGone},
+    },
+    catalog::groups::Generation,
+    types::{Offset, PartitionId, Position},
+};
+
+impl World {
+    fn trim(&self, before: u64) {
+        let trimmed = self.broker().trim("t", PartitionId(0), Offset(before));
+        drop(trimmed.expect("there is so much"));
+        self.broker().commit_all();
+    }
+}
+
+fn beginning(no_offset: NoOffset) -> JoinGroup {
+    JoinGroup {
+        no_offset,
+        ..join()
+    }
+}
+
+fn going_on(offset_gone: OffsetGone) -> JoinGroup {
+    JoinGroup {
+        offset_gone,
+        ..join()
+    }
+}
+
+/// The error that a member's session ends with; the member leaves.
+fn end_for(world: &World, join: JoinGroup) -> Error {
+    let mut member = world.join(join);
+    let error = end_of(&mut member);
+    drop(member.session.leave().expect("it is a member"));
+    world.broker().commit_all();
+    error
+}
+
+#[test]
+fn a_group_goes_on_where_it_has_committed() {
+    let mut world = World::with_topic("t", 1);
+    world.append("t", 0, 3);
+    let mut member = world.join(join());
+    member.take_all();
+    let place = world.place("t", 0);
+    assert_eq!(member.commit(&world, place), CommitOutcome::Done);
+    drop(member.session.leave());
+    let ids = world.append("t", 0, 2);
+    assert_eq!(world.join(join()).ids(), ids);
+}
+
+#[test]
+fn the_end_at_which_a_group_begins_is_kept_for_the_next_owner() {
+    let mut world = World::with_topic("t", 1);
+    world.append("t", 0, 3);
+    let latest = || beginning(NoOffset::Start(Position::Latest));
+    let mut member = world.join(latest());
+    member.take_all();
+    world.broker().commit_all();
+    assert!(member.ids().is_empty());
+    assert_eq!(member.partitions(), [0]);
+    // It commits nothing of its own, and what comes is not lost with it.
+    let ids = world.append("t", 0, 2);
+    drop(member.session.leave());
+    assert_eq!(world.join(latest()).ids(), ids);
+}
+
+#[test]
+fn a_group_that_is_not_to_begin_by_itself_says_so() {
+    let world = World::with_topic("t", 1);
+    let error = end_for(&world, beginning(NoOffset::Fail));
+    assert!(matches!(error, Error::NoOffset { .. }), "{error:?}");
+}
+
+#[test]
+fn a_committed_offset_that_is_trimmed_is_an_error_that_names_the_earliest() {
+    let mut world = World::with_topic("t", 1);
+    let ids = world.append("t", 0, 10);
+    world.reset(world.place("t", 0), Offset(2));
+    world.trim(5);
+    let error = end_for(&world, going_on(OffsetGone::Fail));
+    let expected = Error::OffsetOutOfRange {
+        topic: "t".to_owned(),
+        partition: PartitionId(0),
+        offset: Offset(2),
+        earliest: Offset(5),
+        high_watermark: Offset(10),
+    };
+    assert_eq!(error, expected);
+    let earliest = || going_on(OffsetGone::Earliest);
+    let mut member = world.join(earliest());
+    assert_eq!(member.ids(), ids[5..]);
+    drop(member.session.leave());
+    assert!(world.join(going_on(OffsetGone::Latest)).ids().is_empty());
+}
+
+#[test]
+fn a_committed_offset_above_the_end_is_an_error_and_no_silent_wait() {
+    let mut world = World::with_topic("t", 1);
+    world.append("t", 0, 3);
+    // As after the data was restored from an older copy.
+    world.reset(world.place("t", 0), Offset(8));
+    for policy in [OffsetGone::Fail, OffsetGone::Earliest] {
+        let error = end_for(&world, going_on(policy));
+        assert!(matches!(error, Error::OffsetOutOfRange { .. }), "{error:?}");
+    }
+    assert!(world.join(going_on(OffsetGone::Latest)).ids().is_empty());
+}
+
+#[test]
+fn records_that_are_trimmed_under_a_member_end_its_session_or_are_passed_over() {
+    let mut world = World::with_topic("t", 1);
+    let ids = world.append("t", 0, 10);
+    for (policy, expected) in [
+        (OffsetGone::Fail, None),
+        (OffsetGone::Earliest, Some(&ids[6..])),
+    ] {
+        let mut member = world.join(JoinGroup {
+            group: format!("{policy:?}"),
+            credit: super::world::credit(2),
+            partition_credit: Some(super::world::credit(100)),
+            ..going_on(policy)
+        });
+        assert_eq!(member.ids(), ids[..2]);
+        world.trim(6);
+        member.session.let_go();
+        member.session.credit(super::world::credit(100));
+        match expected {
+            Some(expected) => assert_eq!(member.ids(), expected),
+            None => {
+                let error = end_of(&mut member);
+                assert!(matches!(error, Error::OffsetOutOfRange { .. }), "{error:?}");
+                // The records are there for the other policy.
+                world = World::with_topic("t", 1);
+                world.append("t", 0, 10);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reset_moves_members_that_run_and_refuses_what_they_commit_of_before() {
+    let mut world = World::with_topic("t", 2);
+    let ids = world.append("t", 0, 4);
+    world.append("t", 1, 4);
+    let mut member = world.join(join());
+    assert_eq!(member.ids().len(), 8);
+    let place = world.place("t", 0);
+    assert_eq!(member.commit(&world, place), CommitOutcome::Done);
+    let before: Has = member.has[&place].clone();
+    world.reset(world.place("t", 0), Offset(1));
+    assert_eq!(member.ids(), ids[1..], "the other partition goes on");
+    let late = member.commit_at(&world, place, &before);
+    assert!(matches!(late, Ok(CommitOutcome::Fenced { .. })), "{late:?}");
+    assert_eq!(world.state("g").offsets[&place].next, Offset(1));
+    assert_eq!(member.commit(&world, place), CommitOutcome::Done);
+}
+
+#[test]
+fn a_commit_never_lowers_an_offset_and_none_is_above_the_end() {
+    let mut world = World::with_topic("t", 1);
+    world.append("t", 0, 4);
+    let mut member = world.join(join());
+    member.take_all();
+    let place = world.place("t", 0);
+    assert_eq!(member.commit(&world, place), CommitOutcome::Done);
+    let has = member.has[&place].clone();
+    for (next, expected) in [
+        (
+            2,
+            CommitOutcome::Unchanged {
+                committed: Offset(4),
+            },
+        ),
+        (5, CommitOutcome::BeyondEnd { end: Offset(4) }),
+    ] {
+        let has = Has {
+            next: Offset(next),
+            ..has.clone()
+        };
+        assert_eq!(member.commit_at(&world, place, &has), Ok(expected));
+    }
+    let nameless = super::world::offset(place, &has);
+    let nameless = crate::broker::groups::GroupOffset {
+        generation: None,
+        ..nameless
+    };
+    let refused = member.session.commit(vec![nameless]);
+    assert!(matches!(refused, Err(Error::MalformedRequest { .. })));
+    assert!(has.generation > Generation(0));
+}
+
+#[test]
+fn a_time_at_which_a_group_begins_is_looked_up_in_each_partition() {
+    let mut world = World::with_topic("t", 2);
+    create(world.broker(), "u", 1);
+    world.append("t", 0, 2);
+    world.clock.advance(Duration::from_secs(60));
+    let middle = 1_700_000_000_000 + 30_000;
+    let ids = world.append("t", 1, 2);
+    let mut member = world.join(beginning(NoOffset::Start(Position::Timestamp(middle))));
+    member.take_all();
+    world.broker().commit_all();
+    assert_eq!(member.ids(), ids);
+}

@@ -1,0 +1,186 @@
+//! What must hold of a group, whatever happens: looked at behind every change that is durable.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::world::{DRAIN, Member, SESSION, World};
+use crate::{
+    catalog::groups::{Generation, MemberId, Owned, Place, State},
+    env::Clock,
+};
+
+/// What is known of a group, and of what its members have done.
+#[derive(Default)]
+pub(super) struct Rules {
+    before: State,
+    /// Who had a partition in a generation.
+    owners: BTreeMap<(Place, Generation), MemberId>,
+    /// The streams that were told to have it.
+    told: BTreeMap<(Place, Generation), u64>,
+    /// The last stream of each member.
+    streams: BTreeMap<MemberId, u64>,
+    /// Since when partitions are being handed over.
+    draining: BTreeMap<Place, Duration>,
+    handed_over: BTreeSet<(Place, MemberId)>,
+    /// Members that may be gone, and from when on.
+    may_be_gone: BTreeMap<MemberId, Duration>,
+    /// Offsets that may go back, once.
+    reset: BTreeSet<Place>,
+}
+
+impl Rules {
+    pub(super) fn joined(&mut self, member: &Member, heartbeat: bool, now: Duration) {
+        self.may_be_gone.remove(&member.id);
+        self.streams.insert(member.id, member.stream);
+        if heartbeat {
+            self.heard(member, now);
+        }
+    }
+
+    /// A member that promised heartbeats was heard of. Not by a stream that is fenced.
+    pub(super) fn heard(&mut self, member: &Member, now: Duration) {
+        if self.streams.get(&member.id) == Some(&member.stream) {
+            self.may_be_gone.insert(member.id, now + SESSION);
+        }
+    }
+
+    /// A member's stream has broken.
+    pub(super) fn lost(&mut self, member: MemberId, now: Duration) {
+        let gone = self.may_be_gone.entry(member).or_insert(now + SESSION);
+        *gone = (*gone).min(now + SESSION);
+    }
+
+    pub(super) fn left(&mut self, member: MemberId) {
+        self.may_be_gone.insert(member, Duration::ZERO);
+    }
+
+    pub(super) fn handed_over(&mut self, member: MemberId, places: &[Place]) {
+        let places = places.iter().map(|place| (*place, member));
+        self.handed_over.extend(places);
+    }
+
+    pub(super) fn reset(&mut self, place: Place) {
+        self.reset.insert(place);
+    }
+
+    /// The broker is back: everyone's time begins anew.
+    pub(super) fn restarted(&mut self, world: &World) {
+        let now = world.clock.elapsed();
+        let state = world.state("g");
+        assert!(
+            is_kept(&self.before, &state),
+            "a restart has changed {:?} to {state:?}",
+            self.before
+        );
+        self.draining.clear();
+        for id in state.members.keys() {
+            self.may_be_gone.insert(*id, now + SESSION);
+        }
+        self.before = state;
+        self.note_draining(now);
+    }
+
+    /// What a member was told is true, and no other stream was told the same.
+    pub(super) fn told(&mut self, member: &Member) {
+        for (place, has) in &member.has {
+            let key = (*place, has.generation);
+            let owner = self.owners.get(&key);
+            assert_eq!(owner, Some(&member.id), "of {key:?}");
+            let stream = *self.told.entry(key).or_insert(member.stream);
+            assert_eq!(stream, member.stream, "two streams have {key:?}");
+        }
+    }
+
+    /// Looks at what has become of the group.
+    pub(super) fn look(&mut self, world: &World) {
+        let now = world.clock.elapsed();
+        let state = world.state("g");
+        if state == self.before {
+            return;
+        }
+        assert!(state.generation >= self.before.generation);
+        self.look_at_offsets(&state);
+        self.look_at_members(&state, now);
+        for (place, owned) in &state.owned {
+            self.look_at_owner(&state, *place, owned, now);
+        }
+        self.before = state;
+        self.note_draining(now);
+    }
+
+    fn look_at_offsets(&mut self, state: &State) {
+        for (place, before) in &self.before.offsets {
+            let after = state.offsets.get(place).map(|committed| committed.next);
+            if after.is_none_or(|after| after < before.next) {
+                let is_reset = self.reset.remove(place);
+                assert!(
+                    is_reset,
+                    "{place:?} went back from {} to {after:?}",
+                    before.next
+                );
+            }
+        }
+    }
+
+    fn look_at_members(&self, state: &State, now: Duration) {
+        for id in self.before.members.keys() {
+            if state.members.contains_key(id) {
+                continue;
+            }
+            let since = self.may_be_gone.get(id);
+            let may_be = since.is_some_and(|since| *since <= now);
+            assert!(may_be, "{id:?} is gone at {now:?}, not at {since:?}");
+        }
+    }
+
+    fn look_at_owner(&mut self, state: &State, place: Place, owned: &Owned, now: Duration) {
+        let key = (place, owned.since);
+        let owner = *self.owners.entry(key).or_insert(owned.owner);
+        assert_eq!(owner, owned.owner, "{key:?} has two owners");
+        let Some(before) = self.before.owned.get(&place) else {
+            return;
+        };
+        if before.owner == owned.owner {
+            return;
+        }
+        assert!(
+            owned.since > before.since,
+            "{place:?} goes on in no later generation"
+        );
+        let is_gone = !state.members.contains_key(&before.owner);
+        let is_drained = self.handed_over.remove(&(place, before.owner));
+        // A stream that was not told to have it has nothing to hand over.
+        let stream = self.streams.get(&before.owner);
+        let is_unknown = self.told.get(&(place, before.since)) != stream;
+        let is_late = self
+            .draining
+            .get(&place)
+            .is_some_and(|since| *since + DRAIN <= now);
+        assert!(
+            is_gone || before.is_draining && (is_drained || is_unknown || is_late),
+            "{place:?} is taken from {before:?} at {now:?}"
+        );
+    }
+
+    fn note_draining(&mut self, now: Duration) {
+        let state = &self.before;
+        let is_draining = |place: &Place| {
+            let owned = state.owned.get(place);
+            owned.is_some_and(|owned| owned.is_draining)
+        };
+        self.draining.retain(|place, _| is_draining(place));
+        for place in state.owned.keys().filter(|place| is_draining(place)) {
+            self.draining.entry(*place).or_insert(now);
+        }
+        self.handed_over.retain(|(place, _)| is_draining(place));
+    }
+}
+
+/// Whether a start found all that was durable.
+fn is_kept(before: &State, after: &State) -> bool {
+    before.offsets == after.offsets
+        && before.members == after.members
+        && before.owned == after.owned
+}

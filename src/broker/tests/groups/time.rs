@@ -1,0 +1,160 @@
+//! How long a group stands still: when a member is killed, when the broker restarts, when somebody
+//! is busy.
+
+use std::time::Duration;
+
+use super::world::{Member, SESSION, World, join, join_named};
+use crate::{
+    broker::groups::JoinGroup,
+    catalog::groups::MemberId,
+    env::{Clock, sim::CrashMode},
+};
+
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// So many members with all the partitions of `t`.
+fn members(world: &World, count: usize) -> Vec<Member> {
+    let mut members = Vec::new();
+    for _ in 0..count {
+        members.push(world.try_join(join()).expect("there is room"));
+    }
+    world.advance(MOMENT);
+    let mut all: Vec<&mut Member> = members.iter_mut().collect();
+    world.settle(&mut all);
+    members
+}
+
+fn back(id: MemberId) -> JoinGroup {
+    JoinGroup {
+        member_id: Some(id),
+        ..join()
+    }
+}
+
+#[test]
+fn the_partitions_of_a_killed_member_are_read_again_within_12_seconds() {
+    let mut world = World::with_topic("t", 4);
+    let mut two = members(&world, 2);
+    let mut survivor = two.pop().expect("there are two");
+    let killed = two.pop().expect("there are two");
+    let mut ids = Vec::new();
+    for place in killed.has.keys() {
+        ids.extend(world.append("t", place.1.0, 1));
+    }
+    drop(killed);
+    let began = world.clock.elapsed();
+    while survivor.ids() != ids {
+        world.advance(Duration::from_millis(100));
+        let waited = world.clock.elapsed() - began;
+        assert!(waited <= Duration::from_secs(12), "nobody reads them");
+    }
+    assert!(world.clock.elapsed() - began >= SESSION);
+}
+
+#[test]
+fn a_restart_of_the_broker_stops_nobody_for_longer_than_it_takes_to_come_back() {
+    for is_clean in [true, false] {
+        let mut world = World::with_topic("t", 4);
+        let four = members(&world, 4);
+        let had: Vec<_> = four
+            .iter()
+            .map(|member| (member.id, member.partitions()))
+            .collect();
+        drop(four);
+        match is_clean {
+            true => world.stop(),
+            false => world.kill(CrashMode::LoseUnsynced),
+        }
+        world.start();
+        // Each comes back by itself, and goes on at once: it waits for nobody.
+        for (id, partitions) in had {
+            let mut member = world.join(back(id));
+            member.take_all();
+            assert_eq!(member.id, id);
+            assert_eq!(member.partitions(), partitions);
+            let ids = world.append("t", partitions[0], 1);
+            assert_eq!(member.ids(), ids);
+            world.advance(Duration::from_millis(100));
+            std::mem::forget(member);
+        }
+    }
+}
+
+#[test]
+fn a_restart_with_a_hundred_members_moves_no_partition() {
+    let mut world = World::with_topic("t", 120);
+    let hundred = members(&world, 100);
+    let owners = |world: &World| {
+        let owned = world.state("g").owned;
+        let owners = owned.into_iter().map(|(place, owned)| (place, owned.owner));
+        owners.collect::<Vec<_>>()
+    };
+    let before = owners(&world);
+    assert_eq!(before.len(), 120);
+    let generations = world.state("g").generation.0;
+    assert!(
+        generations < 20,
+        "{generations} generations for a hundred members"
+    );
+    let ids: Vec<MemberId> = hundred.iter().map(|member| member.id).collect();
+    drop(hundred);
+    world.kill(CrashMode::LoseUnsynced);
+    world.start();
+    let mut back_again = Vec::new();
+    for id in ids {
+        let mut member = world.try_join(back(id)).expect("there is room");
+        member.take_all();
+        back_again.push(member);
+        // All of them within their session's time, counted from the start.
+        world.advance(SESSION / 101);
+    }
+    world.advance(3 * SESSION);
+    assert!(owners(&world) == before, "partitions have moved");
+    for member in &mut back_again {
+        assert_eq!(member.take_all(), 0, "nobody is told anything more");
+    }
+}
+
+#[test]
+fn who_does_not_come_back_after_a_restart_has_the_sessions_time_from_then() {
+    let mut world = World::with_topic("t", 2);
+    let two = members(&world, 2);
+    let id = two[0].id;
+    drop(two);
+    world.kill(CrashMode::LoseUnsynced);
+    world.clock.advance(10 * SESSION);
+    world.start();
+    let mut member = world.join(back(id));
+    member.take_all();
+    assert_eq!(member.partitions().len(), 1);
+    world.advance(SESSION - MOMENT);
+    assert_eq!(member.take_all(), 0);
+    world.advance(MOMENT);
+    member.take_all();
+    assert_eq!(member.partitions().len(), 2);
+}
+
+#[test]
+fn a_busy_member_stops_nobody_else_while_a_third_one_joins() {
+    let mut world = World::with_topic("t", 6);
+    let mut two = members(&world, 2);
+    let mut other = two.pop().expect("there are two");
+    // It says nothing and takes nothing from here on.
+    let _busy = two.pop().expect("there are two");
+    let mut third = world.join(join_named("third"));
+    world.advance(MOMENT);
+    world.settle(&mut [&mut other, &mut third]);
+    assert_eq!(other.partitions().len(), 2);
+    assert_eq!(third.partitions().len(), 1);
+    for _ in 0..60 {
+        for partition in other.partitions() {
+            let ids = world.append("t", partition, 1);
+            assert_eq!(other.ids(), ids);
+        }
+        world.advance(Duration::from_millis(500));
+    }
+    // What the busy one was to hand over is taken in the end.
+    world.advance(MOMENT);
+    third.take_all();
+    assert_eq!(third.partitions().len(), 2);
+}

@@ -1,0 +1,73 @@
+//! Partitions that make no progress: they go to another member.
+
+use super::{Group, GroupChange, Groups, KnownTopics, MemberId, Place, Refused};
+use crate::types::{GroupName, TopicId};
+
+impl Groups {
+    /// These partitions of a member make no progress, and are taken from it. Where no other member
+    /// takes their topic, it gets them again, in a new generation and from what is committed on.
+    pub(crate) fn decide_stuck(
+        &self,
+        group: &GroupName,
+        member: MemberId,
+        places: &[Place],
+        topics: &dyn KnownTopics,
+    ) -> Result<Option<GroupChange>, Refused> {
+        let group = self.find(group)?;
+        group.check_member(member)?;
+        let owned = &group.state.owned;
+        let has = |place: &Place| owned.get(place).is_some_and(|has| has.owner == member);
+        let stuck: Vec<Place> = places.iter().copied().filter(has).collect();
+        if stuck.is_empty() {
+            return Ok(None);
+        }
+        let mut change = group.without(&[], &stuck, topics);
+        for place in stuck {
+            group.give_to_another(&mut change, place, member, topics);
+        }
+        Ok(Some(change))
+    }
+}
+
+impl Group {
+    /// Gives a partition that a change gives to this member to another one, if one takes its topic.
+    fn give_to_another(
+        &self,
+        change: &mut GroupChange,
+        place: Place,
+        member: MemberId,
+        topics: &dyn KnownTopics,
+    ) {
+        let Some(other) = self.another_taker(change, place.0, member, topics) else {
+            return;
+        };
+        for (at, owned) in &mut change.owned {
+            if *at == place
+                && let Some(owned) = owned
+                && owned.owner == member
+            {
+                owned.owner = other;
+            }
+        }
+    }
+
+    /// The member with the fewest partitions of those that take a topic and are not this one.
+    fn another_taker(
+        &self,
+        change: &GroupChange,
+        topic: TopicId,
+        member: MemberId,
+        topics: &dyn KnownTopics,
+    ) -> Option<MemberId> {
+        let mut after = self.state.clone();
+        after.apply(change);
+        let wanted = after.wanted(topics, |other| self.waits.is_away(other));
+        let takers = wanted.takers.get(&topic)?.iter().copied();
+        let others = takers.filter(|other| *other != member);
+        let count = |member: &MemberId| {
+            let owned = after.owned.values();
+            owned.filter(|owned| owned.owner == *member).count()
+        };
+        others.min_by_key(count)
+    }
+}
