@@ -9,13 +9,13 @@ use std::{
 };
 
 use super::{
-    super::world::{below, create},
+    super::world::{append_of, below, create, encode_record, read_all, send},
     rules::Rules,
-    world::{DRAIN, Has, Member, SESSION, World, join},
+    world::{DRAIN, Got, Has, Member, SESSION, World, join, offset},
 };
 use crate::{
     broker::{
-        Error,
+        Append, Error,
         groups::{CommitOutcome, Credit, JoinGroup},
     },
     catalog::groups::{MemberId, Place},
@@ -79,6 +79,8 @@ struct Chaos {
     topics: u32,
     appended: BTreeSet<u64>,
     handled: BTreeSet<u64>,
+    /// Members write out what they handle, with the commits in the same append: exactly once then.
+    writes_out: bool,
     did: Did,
 }
 
@@ -116,6 +118,7 @@ impl Chaos {
     fn new(seed: u64) -> Self {
         let world = World::new(seed);
         let chance = SimRandom::new(seed);
+        create(world.broker(), "out", 2);
         create(world.broker(), "t0", 1 + below(&chance, 4) as u32);
         Self {
             world,
@@ -125,6 +128,7 @@ impl Chaos {
             topics: 1,
             appended: BTreeSet::new(),
             handled: BTreeSet::new(),
+            writes_out: seed.is_multiple_of(2),
             did: Did::default(),
         }
     }
@@ -295,6 +299,7 @@ impl Chaos {
             return;
         };
         let back = match below(&self.chance, 2) {
+            _ if self.writes_out => 0,
             0 => 0,
             _ => below(&self.chance, committed.next.0 + 1),
         };
@@ -362,7 +367,10 @@ impl Chaos {
         // As it was told last: it may be late.
         let had = member.has.clone();
         if below(&self.chance, 4) == 0 {
-            self.commit(&mut member, &had);
+            match self.writes_out {
+                true => self.write_out(&mut member),
+                false => self.commit(&mut member, &had),
+            }
         }
         for _ in 0..events {
             match member.take() {
@@ -382,12 +390,17 @@ impl Chaos {
             }
         }
         self.rules.told(&member);
-        for got in member.got.drain(..) {
-            self.did.again += u64::from(!self.handled.insert(got.id));
+        if !self.writes_out {
+            for got in member.got.drain(..) {
+                self.did.again += u64::from(!self.handled.insert(got.id));
+            }
         }
         if !is_slow {
             let has = member.has.clone();
-            self.commit(&mut member, &has);
+            match self.writes_out {
+                true => self.write_out(&mut member),
+                false => self.commit(&mut member, &has),
+            }
             let handed_over = member.to_hand_over.clone();
             if member.session.drained(&handed_over).is_ok() {
                 member.to_hand_over.clear();
@@ -431,6 +444,54 @@ impl Chaos {
         }
     }
 
+    /// Writes out what a member got, and commits it in the same append.
+    fn write_out(&mut self, member: &mut Member) {
+        let mut by_place: BTreeMap<Place, Vec<Got>> = BTreeMap::new();
+        for got in member.got.drain(..) {
+            by_place.entry(got.place).or_default().push(got);
+        }
+        for (place, got) in by_place {
+            let has = member.has.get(&place).or(member.leaving.get(&place));
+            let has = has.expect("it was assigned");
+            let owned = self.world.state("g").owned.get(&place).copied();
+            let is_its_own = owned
+                .is_some_and(|owned| owned.owner == member.id && owned.since == has.generation);
+            let records: Vec<Vec<u8>> = got.iter().map(|got| encode_record(got.id, 40)).collect();
+            let append = Append {
+                group_offsets: vec![("g".to_owned(), vec![offset(place, has)])],
+                ..append_of("out", Some(place.1.0 % 2), &records)
+            };
+            match send(self.world.broker(), append) {
+                Ok(_) => {
+                    assert!(is_its_own, "{place:?} is not its own: {has:?}, {owned:?}");
+                    for got in got {
+                        let is_new = self.handled.insert(got.id);
+                        assert!(is_new, "{got:?} is written out twice");
+                    }
+                    self.did.committed += 1;
+                }
+                Err(Error::CommitFenced { .. }) => {
+                    assert!(!is_its_own, "{place:?} is its own: {has:?}, {owned:?}");
+                    self.did.late_commits_refused += 1;
+                }
+                Err(error) => panic!("it cannot append: {error}"),
+            }
+            self.rules.look(&self.world);
+        }
+        member.leaving.clear();
+    }
+
+    /// What is written out is all there is, each once.
+    fn check_written_out(&self) {
+        let mut found = BTreeSet::new();
+        for partition in 0..2 {
+            for (_, id) in read_all(self.world.broker(), "out", PartitionId(partition)) {
+                assert!(found.insert(id), "record {id} is written out twice");
+            }
+        }
+        assert_eq!(found, self.appended);
+    }
+
     /// Everybody who is there behaves from now on, and the others stay away.
     fn come_to_rest(&mut self) {
         for client in &mut self.clients {
@@ -464,6 +525,9 @@ impl Chaos {
             self.advance(Duration::from_millis(250));
         }
         self.did.longest_rest = self.now() - began;
+        if self.writes_out {
+            self.check_written_out();
+        }
         let lost: Vec<&u64> = self.appended.difference(&self.handled).collect();
         assert!(lost.is_empty(), "nobody has handled {lost:?}");
     }

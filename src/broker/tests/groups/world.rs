@@ -243,6 +243,8 @@ pub(super) struct Member {
     pub(super) stream: u64,
     pub(super) has: BTreeMap<Place, Has>,
     pub(super) to_hand_over: Vec<Place>,
+    /// As it was told it had them, until it hands them over.
+    pub(super) leaving: BTreeMap<Place, Has>,
     /// What it was sent and has not done anything with.
     pub(super) got: Vec<Got>,
     pub(super) caught_up: u32,
@@ -256,6 +258,7 @@ impl Member {
             stream: 0,
             has: BTreeMap::new(),
             to_hand_over: Vec::new(),
+            leaving: BTreeMap::new(),
             got: Vec::new(),
             caught_up: 0,
         }
@@ -276,6 +279,11 @@ impl Member {
                         next: assigned.next_offset,
                     };
                     let place = (assigned.topic_id, assigned.partition);
+                    // What it got before of a partition that begins anew is not to be committed.
+                    if self.has.contains_key(&place) || self.leaving.contains_key(&place) {
+                        self.got.retain(|got| got.place != place);
+                        self.leaving.remove(&place);
+                    }
                     let before = self.has.insert(place, has);
                     let is_later = before.is_none_or(|had| had.generation < assigned.generation);
                     assert!(
@@ -286,13 +294,12 @@ impl Member {
             }
             Event::Revoked { partitions, time } => {
                 for (_, place) in partitions {
-                    assert!(
-                        self.has.remove(place).is_some(),
-                        "{place:?} is revoked, but was not assigned"
-                    );
+                    let had = self.has.remove(place);
+                    let had = had.expect("only what was assigned is revoked");
                     if *time > Duration::ZERO {
                         self.to_hand_over.push(*place);
                     }
+                    self.leaving.insert(*place, had);
                 }
             }
             Event::Records(records) => self.take_records(records),
