@@ -19,6 +19,8 @@
 use std::time::Duration;
 
 use super::{Broker, Shared, lock};
+#[cfg(feature = "testing")]
+use super::{Error, Pending};
 
 impl Shared {
     /// The next moment at which something is due.
@@ -49,6 +51,23 @@ impl Broker {
         while shared.alarm.wait_until(shared.next_deadline()) && !shared.has_failed() {
             shared.on_deadline();
         }
+    }
+
+    /// In how much time something is due next in the catalog, or for groups.
+    #[cfg(feature = "testing")]
+    pub(crate) fn time_to_deadline(&self) -> Option<Duration> {
+        let catalog = lock(&self.shared.planned).next_deadline();
+        let next = catalog.into_iter().chain(self.shared.next_group_deadline());
+        let now = self.shared.env.clock.elapsed();
+        next.min().map(|next| next.saturating_sub(now))
+    }
+
+    /// Does what is due; answers when what came of it is applied. Rounds of housekeeping go on
+    /// behind that.
+    #[cfg(feature = "testing")]
+    pub(crate) fn meet_deadlines(&self) -> Result<Pending<()>, Error> {
+        self.shared.on_deadline();
+        self.shared.queue_barrier(|| Ok(()))
     }
 
     /// The housekeeping thread.

@@ -27,7 +27,11 @@ const PLACING: Duration = Duration::from_secs(1);
 
 /// All sessions.
 #[derive(Default)]
-pub(in crate::broker) struct Sessions(Mutex<Registry>);
+pub(in crate::broker) struct Sessions {
+    registry: Mutex<Registry>,
+    /// Held while what is due is done: whoever comes meanwhile finds it done.
+    pub(super) round: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Registry {
@@ -125,14 +129,14 @@ pub(super) struct Due {
 
 impl Sessions {
     pub(super) fn open(&self, live: Arc<Live>) {
-        let mut registry = lock(&self.0);
+        let mut registry = lock(&self.registry);
         let group = registry.by_group.entry(live.group.clone()).or_default();
         group.entry(live.member).or_default().push(live);
     }
 
     /// A session is over. Unless its member has left or has another, the member is lost.
     pub(super) fn close(&self, live: &Arc<Live>, now: Duration) {
-        let mut registry = lock(&self.0);
+        let mut registry = lock(&self.registry);
         let Some(members) = registry.by_group.get_mut(&live.group) else {
             return;
         };
@@ -157,16 +161,16 @@ impl Sessions {
     }
 
     pub(super) fn take_lost(&self) -> Vec<Lost> {
-        std::mem::take(&mut lock(&self.0).lost)
+        std::mem::take(&mut lock(&self.registry).lost)
     }
 
     /// Topics, or their partitions, are others than before.
     pub(in crate::broker) fn note_topics(&self) {
-        lock(&self.0).topics_have_changed = true;
+        lock(&self.registry).topics_have_changed = true;
     }
 
     pub(super) fn take_topics_have_changed(&self) -> bool {
-        std::mem::take(&mut lock(&self.0).topics_have_changed)
+        std::mem::take(&mut lock(&self.registry).topics_have_changed)
     }
 
     /// Whether no later session of the same member has asked to join.
@@ -194,28 +198,28 @@ impl Sessions {
     }
 
     fn of_member(&self, group: &GroupName, member: MemberId) -> Vec<Arc<Live>> {
-        let registry = lock(&self.0);
+        let registry = lock(&self.registry);
         let members = registry.by_group.get(group);
         let lives = members.and_then(|members| members.get(&member));
         lives.cloned().unwrap_or_default()
     }
 
     fn of_group(&self, group: &GroupName) -> Vec<Arc<Live>> {
-        let registry = lock(&self.0);
+        let registry = lock(&self.registry);
         let members = registry.by_group.get(group);
         let lives = members.into_iter().flat_map(BTreeMap::values).flatten();
         lives.cloned().collect()
     }
 
     fn all(&self) -> Vec<Arc<Live>> {
-        let registry = lock(&self.0);
+        let registry = lock(&self.registry);
         let members = registry.by_group.values().flat_map(BTreeMap::values);
         members.flatten().cloned().collect()
     }
 
     /// When [`due`](Self::due) has something next.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let registry = lock(&self.0);
+        let registry = lock(&self.registry);
         if registry.topics_have_changed {
             return Some(Duration::ZERO);
         }

@@ -27,6 +27,7 @@ impl Shared {
 
     /// Does what is due for groups. What the journal does not take now is tried again.
     pub(in crate::broker) fn keep_groups(&self) {
+        let _round = lock(&self.sessions.round);
         let now = self.env.clock.elapsed();
         let Due { silent, stuck } = self.sessions.due(now);
         let mut planned = lock(&self.planned);

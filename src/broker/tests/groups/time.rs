@@ -1,13 +1,19 @@
 //! How long a group stands still: when a member is killed, when the broker restarts, when somebody
 //! is busy.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::world::{Member, SESSION, World, join, join_named};
+use super::{
+    super::world::{env, options},
+    world::{Member, SESSION, World, join, join_named},
+};
 use crate::{
-    broker::groups::JoinGroup,
+    broker::{Broker, groups::JoinGroup},
     catalog::groups::MemberId,
-    env::{Clock, sim::CrashMode},
+    env::{
+        Clock,
+        sim::{CrashMode, SimClock, SimDisk, SimRandom},
+    },
 };
 
 const MOMENT: Duration = Duration::from_secs(1);
@@ -49,6 +55,42 @@ fn the_partitions_of_a_killed_member_are_read_again_within_12_seconds() {
         assert!(waited <= Duration::from_secs(12), "nobody reads them");
     }
     assert!(world.clock.elapsed() - began >= SESSION);
+}
+
+#[test]
+fn a_broker_with_threads_does_what_is_due_when_its_clock_is_moved() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::new(1_700_000_000_000));
+    let env = env(&disk, &clock, &SimRandom::new(1));
+    let broker = Broker::open(env, options()).expect("the disk is empty");
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("it can be built");
+    let topic = broker.create_topic("t", 1, &BTreeMap::new());
+    runtime
+        .block_on(topic.expect("it may be"))
+        .expect("nothing fails");
+    let join_as = |name| {
+        let joined = broker.join_group(join_named(name)).expect("it may");
+        Member::new(runtime.block_on(joined).expect("nothing fails"))
+    };
+    let (lost, mut other) = (join_as("lost"), join_as("other"));
+    drop(lost);
+    let mut waited = Duration::ZERO;
+    loop {
+        other.take_all();
+        if !other.has.is_empty() {
+            break;
+        }
+        assert!(waited <= SESSION + MOMENT, "nobody has the partition");
+        let next = broker.time_to_deadline().expect("somebody is waited for");
+        let step = next.max(Duration::from_millis(1));
+        clock.advance(step);
+        waited += step;
+        let met = broker.meet_deadlines().expect("it runs");
+        runtime.block_on(met).expect("nothing fails");
+    }
+    assert!(waited >= SESSION);
+    drop(other);
+    broker.close().expect("nothing fails");
 }
 
 #[test]
