@@ -307,7 +307,7 @@ impl Shared {
             drop(under_way);
             done(Ok(()));
         }
-        if self.memory.is_pressed() {
+        if self.memory.is_pressed() || self.journal_wants_checkpoint() {
             self.housekeeping.ring();
         }
         Ok(())

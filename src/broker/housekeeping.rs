@@ -1,11 +1,11 @@
-//! Moving frames into segments, checkpoints, and the removal of what is not needed any more.
+//! Checkpoints, and the removal of what is not needed any more.
 //!
 //! The order of a checkpoint is what makes every crash harmless: deleted topics are renamed; then
 //! topics' files, frames and segments become durable; then the checkpoint says so; and only then
 //! are journal files released and the files of deleted topics and trimmed segments removed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -16,6 +16,7 @@ use super::{
     keys::Freeze,
     lock,
     state::{DeletedTopic, PartitionRef, Topic},
+    write_out::{MOST_UNSYNCED, WriteOut},
 };
 use crate::{
     catalog::{self, groups},
@@ -29,7 +30,7 @@ use crate::{
             delta::Delta,
             topic_file::TopicFile,
         },
-        log::{Sealed, remove_segments, sync_together},
+        log::{Sealed, remove_segments},
     },
     types::TopicId,
 };
@@ -37,12 +38,6 @@ use crate::{
 /// An idle broker writes a checkpoint this long after the last one if something has been appended
 /// since. The last write to the journal is then not the only witness of what it says.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
-
-/// A checkpoint that takes longer than this begins early.
-const LONG_CHECKPOINT: Duration = Duration::from_millis(250);
-
-/// Most segments that are left to a checkpoint to be synced.
-const MOST_UNSYNCED: usize = 1_024;
 
 /// Most segments that are synced at a time. Their writing begins together, so that few commits of
 /// the file system are enough for all of them.
@@ -66,12 +61,8 @@ pub(super) struct Housekeeper {
     checkpoints: checkpoint::Writer,
     /// What the last one said, but for producers and groups.
     last: Checkpoint,
-    /// Partitions whose active segments are not durable to their end.
-    unsynced: Vec<PartitionRef>,
-    /// Topics that have directories.
-    made: BTreeSet<TopicId>,
-    /// Topics with directories of partitions whose names are not durable.
-    new_in: BTreeSet<TopicId>,
+    /// Moves frames into segments.
+    segments: WriteOut,
     /// Deleted topics whose directories have been renamed and are to be removed.
     renamed: Vec<DeletedTopic>,
     /// Segments that were trimmed before the checkpoint under way, and are to be removed after it.
@@ -81,8 +72,6 @@ pub(super) struct Housekeeper {
     /// The last entry that the checkpoint on disk covers.
     checkpointed: u64,
     checkpointed_at: Duration,
-    /// How long the last checkpoint took to be written.
-    checkpoint_took: Duration,
     /// The files of retired facts that the checkpoint on disk names, where there are any.
     retired: BTreeMap<(TopicId, usize), u64>,
 }
@@ -93,15 +82,12 @@ impl Housekeeper {
         Self {
             checkpoints,
             last: Checkpoint::default(),
-            unsynced: Vec::new(),
-            made: BTreeSet::new(),
-            new_in: BTreeSet::new(),
+            segments: WriteOut::default(),
             renamed: renamed.into_iter().map(DeletedTopic::found).collect(),
             trimmed: Vec::new(),
             looked_at: Duration::ZERO,
             checkpointed: 0,
             checkpointed_at: Duration::ZERO,
-            checkpoint_took: Duration::ZERO,
             retired: BTreeMap::new(),
         }
     }
@@ -113,7 +99,6 @@ impl Housekeeper {
     ) -> Result<(), FileError> {
         let now = shared.env.clock.elapsed();
         let applied = shared.applied_sequence.load(Ordering::Acquire);
-        let (used, most) = shared.ring.fill();
         let due = applied > self.checkpointed
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
         let due = due || shared.key_memory.is_pressed() || shared.is_stored_time_old();
@@ -124,8 +109,8 @@ impl Housekeeper {
             self.looked_at = now;
             self.seal_old(shared)?;
         }
-        let due = due || shared.memory.waits_for_checkpoint();
-        if checkpoint_wanted || due || used > self.uncovered_files(most) {
+        let due = due || shared.journal_wants_checkpoint();
+        if checkpoint_wanted || due {
             self.checkpoint(shared, Freeze::Due)?;
         } else if shared.memory.is_pressed() {
             self.write_out(shared)?;
@@ -150,66 +135,10 @@ impl Housekeeper {
         }
     }
 
-    /// How many journal files may hold entries that no checkpoint covers. Where a checkpoint takes
-    /// long, it begins early: appends stop if the journal is full before it is done.
-    fn uncovered_files(&self, most: usize) -> usize {
-        if self.checkpoint_took < LONG_CHECKPOINT {
-            most / 2
-        } else {
-            (most / 4).max(1)
-        }
-    }
-
     /// Moves frames of all dirty partitions into segments. Where these are many, they are synced as
     /// well, so that a checkpoint has few left to sync: memory is not freed while it does.
     pub(super) fn write_out(&mut self, shared: &Shared) -> Result<(), FileError> {
-        self.write_out_syncing(shared, MOST_UNSYNCED)
-    }
-
-    /// The same, and whenever so many segments are not durable to their end, they are synced.
-    fn write_out_syncing(&mut self, shared: &Shared, most: usize) -> Result<(), FileError> {
-        let mut dirty = std::mem::take(&mut *lock(&shared.dirty));
-        // The oldest first: memory is freed when all of a request is in segments.
-        dirty.reverse();
-        let all = dirty.len();
-        while let Some(partition) = dirty.pop() {
-            let mut written = self.write_out_partition(shared, &partition);
-            if written.is_ok() && self.unsynced.len() >= most {
-                written = self.sync_segments(shared);
-                shared
-                    .memory
-                    .note_checkpoint_progress(all - dirty.len(), all);
-            }
-            if let Err(error) = written {
-                partition
-                    .partition()
-                    .is_dirty
-                    .store(true, Ordering::Release);
-                dirty.push(partition);
-                lock(&shared.dirty).append(&mut dirty);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn write_out_partition(&mut self, shared: &Shared, at: &PartitionRef) -> Result<(), FileError> {
-        let partition = at.partition();
-        partition.is_dirty.store(false, Ordering::Release);
-        if at.topic.deleted.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        if !self.made.contains(&at.topic.id) {
-            ensure_dir(&*shared.env.files, &shared.dir.topic(at.topic.id))?;
-            self.made.insert(at.topic.id);
-        }
-        let mut writer = lock(&partition.writer);
-        let was_synced = !writer.is_unsynced();
-        let written = writer.write_out(&partition.log, &shared.segments, &at.topic.settings());
-        if was_synced && writer.is_unsynced() {
-            self.unsynced.push(at.clone());
-        }
-        written
+        self.segments.write_out(shared, MOST_UNSYNCED)
     }
 
     /// Seals segments that have been active for as long as their topics' settings allow.
@@ -240,14 +169,13 @@ impl Housekeeper {
     }
 
     fn write_checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
-        let began = shared.env.clock.elapsed();
         let applied = shared.applied_sequence.load(Ordering::Acquire);
         shared.freeze_tables(freeze);
         self.rename_deleted(shared)?;
         store_topics(shared)?;
-        self.write_out_syncing(shared, shared.synced_together())?;
-        self.sync_segments(shared)?;
-        self.sync_topics(shared)?;
+        self.segments.write_out(shared, shared.synced_together())?;
+        self.segments.sync_segments(shared)?;
+        self.segments.sync_topics(shared)?;
         self.collect_trimmed(shared);
         let snapshot = lock(&shared.applied).snapshot_of_topics();
         let content = Checkpoint {
@@ -266,7 +194,6 @@ impl Housekeeper {
         self.last = self.store(shared, content)?;
         self.checkpointed = applied;
         self.checkpointed_at = shared.env.clock.elapsed();
-        self.checkpoint_took = self.checkpointed_at.saturating_sub(began);
         shared.ring.release_before(self.last.journal_file);
         shared.memory.end_checkpoint(shared.ring.used_bytes());
         shared.note_checkpoint(&self.last);
@@ -324,51 +251,6 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Makes segments durable, many at a time.
-    fn sync_segments(&mut self, shared: &Shared) -> Result<(), FileError> {
-        // A writer must not be locked twice.
-        self.unsynced
-            .sort_unstable_by_key(|at| (at.topic.id, at.at));
-        self.unsynced.dedup_by_key(|at| (at.topic.id, at.at));
-        for some in self.unsynced.chunks(shared.synced_together()) {
-            let there: Vec<_> = some.iter().filter(|at| !at.is_deleted()).collect();
-            let mut writers: Vec<_> = there
-                .iter()
-                .map(|at| lock(&at.partition().writer))
-                .collect();
-            let logs = there.iter().map(|at| &at.partition().log);
-            let mut logs: Vec<_> = writers
-                .iter_mut()
-                .map(|writer| &mut **writer)
-                .zip(logs)
-                .collect();
-            sync_together(&mut logs, &shared.segments)?;
-            for (at, (writer, _)) in there.iter().zip(&mut logs) {
-                if !writer.take_dir_is_durable() {
-                    self.new_in.insert(at.topic.id);
-                }
-            }
-        }
-        self.unsynced.clear();
-        Ok(())
-    }
-
-    /// Makes the names of partitions durable: those of a topic at once, however many there are.
-    fn sync_topics(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let is_there = |id: &TopicId| shared.topics().find_by_id(*id).is_some();
-        self.new_in.retain(is_there);
-        while let Some(id) = self.new_in.first().copied() {
-            let dir = shared.dir.topic(id);
-            shared
-                .env
-                .files
-                .sync_dir(&dir)
-                .map_err(FileError::when(Action::Sync, &dir))?;
-            self.new_in.remove(&id);
-        }
-        Ok(())
-    }
-
     /// Gives the directories of deleted topics names that say so. Their files go after the
     /// checkpoint.
     fn rename_deleted(&mut self, shared: &Shared) -> Result<(), FileError> {
@@ -380,7 +262,7 @@ impl Housekeeper {
                 shared.topics_mut().deleted.extend(undone);
                 return Err(error);
             }
-            self.made.remove(&topic.id);
+            self.segments.forget(topic.id);
             self.renamed.push(topic);
         }
         if any {
@@ -510,8 +392,16 @@ impl Shared {
         }
     }
 
+    /// Whether a checkpoint should begin for the sake of the journal: a quarter of its files hold
+    /// what no checkpoint covers, and another is being written to. So appends have most of the
+    /// journal while a checkpoint is written. Or somebody waits for one.
+    pub(super) fn journal_wants_checkpoint(&self) -> bool {
+        let (used, most) = self.ring.fill();
+        used > (most / 4).max(1) || self.memory.waits_for_checkpoint()
+    }
+
     /// How many segments are synced at a time. Their files are open meanwhile.
-    fn synced_together(&self) -> usize {
+    pub(super) fn synced_together(&self) -> usize {
         (self.options.open_files / 2).clamp(1, SYNCED_TOGETHER)
     }
 

@@ -233,11 +233,6 @@ impl Memory {
         firsts.any(|first| state.is_over_journal_share(&first.flow))
     }
 
-    /// Whether the next request of a flow has to wait for a checkpoint.
-    pub(super) fn has_to_wait_for_checkpoint(&self, flow: &Flow) -> bool {
-        self.0.lock().is_over_journal_share(flow)
-    }
-
     /// Whether so much is used that frames should be moved into segments: a quarter.
     pub(super) fn is_pressed(&self) -> bool {
         self.0.part.used() > self.0.part.bound() / 4

@@ -49,6 +49,7 @@ mod seldom;
 mod state;
 mod status;
 mod topics;
+mod write_out;
 
 #[cfg(test)]
 mod tests;

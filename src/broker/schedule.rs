@@ -96,7 +96,7 @@ impl Broker {
         let round = housekeeper.round(shared, checkpoint_wanted);
         let next = housekeeper.next_round(shared);
         drop(housekeeper);
-        if round.is_ok() && shared.memory.waits_for_checkpoint() {
+        if round.is_ok() && shared.journal_wants_checkpoint() {
             shared.housekeeping.ring();
         }
         shared.settle(round);

@@ -143,8 +143,7 @@ impl Broker {
     /// Waits until there is room for a request, and it is the turn of its flow.
     pub(crate) async fn admit(&self, flow: &Flow, load: Load) -> Result<Admission, Error> {
         self.shared.check_room()?;
-        let memory = &self.shared.memory;
-        if memory.is_pressed() || memory.has_to_wait_for_checkpoint(flow) {
+        if self.shared.memory.is_pressed() {
             self.shared.housekeeping.ring();
         }
         self.shared.wait_for_key_memory().await?;

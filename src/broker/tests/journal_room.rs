@@ -1,13 +1,17 @@
 //! Who has to wait because of the journal's room, and for how much of a checkpoint.
 
+use std::{collections::BTreeMap, thread};
+
 use super::world::{append_of, create, encode_record, env, now, options};
 use crate::{
     broker::{
         Broker, Flow, Load, Options,
         journal_room::{JournalRoom, Uncovered},
+        lock,
     },
     budget::Name,
-    env::sim::{SimClock, SimDisk, SimRandom},
+    env::sim::{OpKind, SimClock, SimDisk, SimRandom},
+    types::Offset,
 };
 
 const PARTITIONS: u32 = 100;
@@ -15,25 +19,34 @@ const RECORD_BYTES: usize = 1_000;
 
 /// A broker with far more memory for appends than journal.
 fn broker() -> Broker {
+    broker_on(&SimDisk::new(1), options())
+}
+
+fn broker_on(disk: &SimDisk, options: Options) -> Broker {
     let options = Options {
-        memory: options().memory.with(Name::Appends, 64 << 20),
-        ..options()
+        memory: options.memory.with(Name::Appends, 256 << 20),
+        ..options
     };
-    let env = env(&SimDisk::new(1), &SimClock::new(0), &SimRandom::new(1));
+    let env = env(disk, &SimClock::new(0), &SimRandom::new(1));
     Broker::open_stepped(env, options).expect("nothing fails")
 }
 
-/// Appends a record to a partition of `topic`, if the flow does not have to wait.
+/// Appends a small record to a partition of `topic`, if the flow does not have to wait.
 fn append(broker: &Broker, flow: &Flow, topic: &str, partition: u32) -> bool {
+    append_bytes(broker, flow, topic, partition, RECORD_BYTES)
+}
+
+/// The same with a record of so many bytes.
+fn append_bytes(broker: &Broker, flow: &Flow, topic: &str, partition: u32, bytes: usize) -> bool {
     let load = Load {
-        bytes: RECORD_BYTES,
+        bytes,
         batches: 1,
         records: 1,
     };
     let Some(admitted) = now(broker.admit(flow, load)) else {
         return false;
     };
-    let records = [encode_record(1, RECORD_BYTES)];
+    let records = [encode_record(1, bytes)];
     let append = append_of(topic, Some(partition), &records);
     let pending = broker.append(append, admitted.expect("nothing is closed"));
     broker.commit_all();
@@ -131,4 +144,83 @@ fn nobody_waits_for_a_checkpoint_that_cannot_be_written() {
     room.begin_checkpoint();
     room.end_checkpoint(1_200);
     assert!(!room.is_over_share(&flow), "the next one has covered it");
+}
+
+#[test]
+fn a_checkpoint_begins_as_soon_as_a_quarter_of_the_journal_is_full() {
+    let broker = broker();
+    create(&broker, "t", 1);
+    broker.keep_house(true);
+    let (flow, before) = (Flow::default(), used_files(&broker));
+    while used_files(&broker) == before {
+        assert!(append(&broker, &flow, "t", 0));
+    }
+    assert!(
+        broker.shared.housekeeping.take().is_some(),
+        "nobody waits for its next round"
+    );
+    broker.keep_house(false);
+    assert_eq!(
+        used_files(&broker),
+        1,
+        "all but the file that is written to"
+    );
+}
+
+#[test]
+fn a_checkpoint_leaves_what_is_appended_while_it_is_written_to_the_next() {
+    let disk = SimDisk::new(1);
+    let broker = broker_on(&disk, options());
+    create(&broker, "t", 1);
+    broker.keep_house(true);
+    let flow = Flow::default();
+    assert!(append(&broker, &flow, "t", 0));
+    let covered = || {
+        let topic = broker.shared.all_topics().remove(0);
+        lock(&topic.partitions[0].log).checkpoint().end
+    };
+    thread::scope(|scope| {
+        // The segment's directory is about to be made.
+        let held = disk.hold(OpKind::CreateDir);
+        let writing = scope.spawn(|| broker.keep_house(true));
+        held.wait_for(1);
+        for _ in 0..3 {
+            assert!(append(&broker, &flow, "t", 0));
+        }
+        drop(held);
+        writing.join().expect("it does not panic");
+    });
+    assert_eq!(covered(), Offset(1));
+    broker.keep_house(true);
+    assert_eq!(covered(), Offset(4));
+}
+
+#[test]
+fn who_waits_for_a_checkpoint_goes_on_when_much_of_few_partitions_is_durable() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        journal_file_bytes: 16 << 20,
+        open_files: 64,
+        ..options()
+    };
+    let broker = broker_on(&disk, options);
+    let created = broker.create_topic("t", 2, &BTreeMap::new());
+    broker.commit_all();
+    drop(created.expect("it is a good name"));
+    let greedy = Flow::default();
+    let append_large = |partition| append_bytes(&broker, &greedy, "t", partition, 900_000);
+    assert!(append_large(0));
+    broker.keep_house(true);
+    let appended = (0..1_000).take_while(|nth| append_large(u32::from(*nth >= 25)));
+    assert!((30..50).contains(&appended.count()));
+    thread::scope(|scope| {
+        // The second partition's directory is about to be made; the first's records are written.
+        let held = disk.hold(OpKind::CreateDir);
+        let writing = scope.spawn(|| broker.keep_house(false));
+        held.wait_for(1);
+        let goes_on = append_large(1);
+        drop(held);
+        writing.join().expect("it does not panic");
+        assert!(goes_on, "most of what it waits for is done");
+    });
 }

@@ -150,6 +150,16 @@ impl Log {
         self.end
     }
 
+    /// The bytes of the frames that are in no segment.
+    pub(crate) fn tail_bytes(&self) -> usize {
+        self.tail_bytes
+    }
+
+    /// Whether there are frames that are in no segment.
+    pub(crate) fn has_tail(&self) -> bool {
+        !self.tail.is_empty()
+    }
+
     /// The append time of the last frame; the earliest there is if there is none.
     pub(crate) fn last_append_time_ms(&self) -> i64 {
         self.last_append_time_ms

@@ -37,20 +37,20 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Moves the frames that are in the tail now into segments.
-    pub(crate) fn write_out(
+    /// Moves some of the frames before `end` from the tail into segments; how many bytes, and none
+    /// if there are no such frames.
+    pub(crate) fn write_some(
         &mut self,
         log: &Mutex<Log>,
         segments: &OpenSegments,
         settings: &TopicSettings,
-    ) -> Result<(), FileError> {
+        end: Offset,
+    ) -> Result<usize, FileError> {
         loop {
-            let (batch, active) = next_batch(&lock(log), settings);
-            if batch.is_empty() {
-                return Ok(());
-            }
+            let (batch, active) = next_batch(&lock(log), settings, end);
             match active {
-                Some(active) => self.append(log, segments, active, &batch)?,
+                _ if batch.is_empty() => return Ok(0),
+                Some(active) => return self.append(log, segments, active, &batch),
                 None => self.roll(log, segments, &batch[0])?,
             }
         }
@@ -63,13 +63,14 @@ impl Writer {
         segments: &OpenSegments,
         mut active: Active,
         batch: &[Frame],
-    ) -> Result<(), FileError> {
+    ) -> Result<usize, FileError> {
         let dir = lock(log).dir();
         let path = segment_path(&dir, active.base);
         let file = segments
             .active(&dir, active.base)
             .map_err(FileError::when(Action::Open, &path))?;
         let slices: Vec<&[u8]> = batch.iter().map(|frame| &frame.bytes()[..]).collect();
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
         let position = active.bytes;
         file.write_all_at(&slices, position)
             .map_err(FileError::when(Action::Write, &path))?;
@@ -93,10 +94,9 @@ impl Writer {
             }
         }
         if self.unsynced >= SYNC_STEP_BYTES {
-            self.sync_file(&*file, &path)
-        } else {
-            Ok(())
+            self.sync_file(&*file, &path)?;
         }
+        Ok(bytes)
     }
 
     /// Seals the active segment, if there is one, and starts the next with the frame that comes
@@ -277,6 +277,11 @@ impl Writer {
         self.unsynced > 0 || self.new_names
     }
 
+    /// Whether all bytes of the active segment are durable.
+    pub(crate) fn has_synced_bytes(&self) -> bool {
+        self.unsynced == 0
+    }
+
     fn sync_file(&mut self, file: &dyn File, path: &Path) -> Result<(), FileError> {
         file.sync_data()
             .map_err(FileError::when(Action::Sync, path))?;
@@ -369,10 +374,11 @@ pub(crate) fn remove_segments(
     Ok(())
 }
 
-/// The frames that the active segment takes next, with the segment; without it, the first frame for
-/// a new one.
-fn next_batch(log: &Log, settings: &TopicSettings) -> (Vec<Frame>, Option<Active>) {
-    let Some(first) = log.tail.front() else {
+/// The frames before `end` that the active segment takes next, with the segment; without it, the
+/// first frame for a new one.
+fn next_batch(log: &Log, settings: &TopicSettings, end: Offset) -> (Vec<Frame>, Option<Active>) {
+    let is_meant = |frame: &Frame| frame.header().base < end;
+    let Some(first) = log.tail.front().filter(|first| is_meant(&first.frame)) else {
         return (Vec::new(), None);
     };
     let Some(active) = log
@@ -387,6 +393,7 @@ fn next_batch(log: &Log, settings: &TopicSettings) -> (Vec<Frame>, Option<Active
         .tail
         .iter()
         .map(|tailed| &tailed.frame)
+        .take_while(|frame| is_meant(frame))
         .take_while(|frame| {
             let fits = bytes == 0
                 || (bytes < WRITE_BYTES

@@ -148,9 +148,9 @@ impl Directory {
 
     fn write_out(&mut self) {
         for (log, writer) in &mut self.logs {
-            writer
-                .write_out(log, &self.segments, &self.settings)
-                .expect("room");
+            let mut write_some =
+                || writer.write_some(log, &self.segments, &self.settings, Offset(u64::MAX));
+            while write_some().expect("room") > 0 {}
             writer.sync(log, &self.segments).expect("room");
         }
     }

@@ -123,10 +123,15 @@ impl Bench {
         self.frames.push(frame);
     }
 
-    fn write_out(&mut self) {
+    fn write_some(&mut self, end: Offset) -> usize {
         self.writer
-            .write_out(&self.log, &self.segments, &self.settings)
-            .expect("the disk takes it");
+            .write_some(&self.log, &self.segments, &self.settings, end)
+            .expect("the disk takes it")
+    }
+
+    fn write_out(&mut self) {
+        let end = self.end();
+        while self.write_some(end) > 0 {}
     }
 
     /// Writes everything to segments and gives the log's place for a checkpoint.
