@@ -81,6 +81,30 @@ enum Mode {
     Scan { journaled: FirstOffsets },
 }
 
+impl Mode {
+    /// With or without a checkpoint before what the journal has.
+    fn of(replay: &Replay, has_checkpoint: bool) -> Result<Self, OpenError> {
+        // A whole journal needs no checkpoint. Segments that no checkpoint covers may have failed
+        // to be synced without it being seen, so they are written anew.
+        if replay.is_complete() || (has_checkpoint && !replay.is_damaged()) {
+            return Ok(Self::Cut);
+        }
+        let journaled = replay.first_offsets()?;
+        Ok(Self::Scan { journaled })
+    }
+
+    /// Says what a start has forgotten that goes on without the checkpoint that there was.
+    fn warn_of_lost_checkpoint(&self) {
+        if matches!(self, Self::Scan { .. }) {
+            tracing::warn!(
+                "the checkpoint is lost: all segments are looked through instead. What it said of producers and groups \
+                 is forgotten, but for what the journal still says: producers that go on are refused until they are \
+                 opened again, and what they send again then may be stored twice"
+            );
+        }
+    }
+}
+
 impl OpenError {
     /// Says of a full disk what there is, and what there should be.
     fn with_shortage(self, env: &Env, options: &Options) -> Self {
@@ -134,14 +158,7 @@ impl Broker {
             checkpoint.journal_file,
             known.then_some(checkpoint.applied),
         )?;
-        // A whole journal needs no checkpoint. Segments that no checkpoint covers may have failed
-        // to be synced without it being seen, so they are written anew.
-        let mode = match replay.is_complete() || (known && !replay.is_damaged()) {
-            true => Mode::Cut,
-            false => Mode::Scan {
-                journaled: replay.first_offsets()?,
-            },
-        };
+        let mode = Mode::of(&replay, known)?;
         let clock = clock::going_on(options.clock, &*env.clock, checkpoint.clock, || None);
         let budget = Budget::new(&options.memory);
         let part = |name| Arc::clone(budget.part(name));
@@ -185,7 +202,13 @@ impl Broker {
         let dirs = TopicDirs::list(&shared)?;
         let snapshot = match known {
             true => checkpoint.snapshot(|topic| !dirs.removed.contains(&topic)),
-            false => shared.snapshot_of_files(&dirs)?,
+            false => {
+                let is_new = never_written && dirs.present.is_empty() && replay.is_empty();
+                if !is_new {
+                    mode.warn_of_lost_checkpoint();
+                }
+                shared.snapshot_of_files(&dirs)?
+            }
         };
         shared.restore(snapshot);
         shared.open_topics(&checkpoint, &mode)?;
@@ -209,7 +232,7 @@ impl Broker {
         // is a journal file that no checkpoint covers.
         broker.shared.look_for_room()?;
         let is_new = never_written && broker.shared.topics().by_name.is_empty();
-        if !replay.is_empty() || never_written || matches!(mode, Mode::Scan { .. }) {
+        if !replay.is_empty() || !known || matches!(mode, Mode::Scan { .. }) {
             broker.settle_recovery(is_new)?;
         }
         broker.make_journal(is_new)?;

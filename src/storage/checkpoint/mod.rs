@@ -41,7 +41,7 @@ pub(crate) enum Found {
     None,
     /// The latest one.
     Whole(Checkpoint),
-    /// There was one, and it cannot be read.
+    /// There was one, and it is gone or cannot be read.
     Damaged,
 }
 
@@ -170,9 +170,7 @@ fn remove_deltas_before(
     checkpoint: &Path,
     number: u64,
 ) -> Result<(), FileError> {
-    let dir = checkpoint
-        .parent()
-        .expect("every path of ours is below the data directory");
+    let dir = dir_of(checkpoint);
     let entries = files
         .read_dir(dir)
         .map_err(FileError::when(Action::List, dir))?;
@@ -182,6 +180,22 @@ fn remove_deltas_before(
         }
     }
     Ok(())
+}
+
+/// The last number of a file of deltas that is beside a checkpoint; 0 if there is none.
+pub(crate) fn newest_deltas(files: &dyn FileSystem, checkpoint: &Path) -> Result<u64, FileError> {
+    let dir = dir_of(checkpoint);
+    let entries = files
+        .read_dir(dir)
+        .map_err(FileError::when(Action::List, dir))?;
+    let numbers = entries.iter().filter_map(|entry| delta_number(&entry.name));
+    Ok(numbers.max().unwrap_or_default())
+}
+
+fn dir_of(checkpoint: &Path) -> &Path {
+    checkpoint
+        .parent()
+        .expect("every path of ours is below the data directory")
 }
 
 /// The number in the name of a file of deltas.
@@ -198,9 +212,10 @@ pub(crate) fn load<E: From<FileError>>(
     path: &Path,
     is_ours: impl Fn(&Path, Option<Identity>) -> Result<(), E>,
 ) -> Result<(Found, u64), E> {
-    let looked = look(path, |path| Ok(read_file(files, path)?), is_ours)?;
+    let newest = newest_deltas(files, path)?;
+    let looked = look(path, newest, |path| Ok(read_file(files, path)?), is_ours)?;
     for path in &looked.damaged {
-        tracing::warn!(path = %path.display(), "a copy of the checkpoint is damaged");
+        tracing::warn!(path = %path.display(), "a copy of the checkpoint is damaged or missing");
     }
     // A crash of the process has left them in the operating system's cache, perhaps.
     for path in &looked.deltas {
@@ -213,9 +228,11 @@ pub(crate) fn load<E: From<FileError>>(
     Ok((looked.found, looked.number))
 }
 
-/// Looks at the checkpoint at `path`, through a function that reads files.
+/// Looks at the checkpoint at `path`, through a function that reads files. `newest` is the last
+/// number of a file of deltas that is there.
 pub(crate) fn look<E>(
     path: &Path,
+    newest: u64,
     mut read: impl FnMut(&Path) -> Result<Option<Vec<u8>>, E>,
     is_ours: impl Fn(&Path, Option<Identity>) -> Result<(), E>,
 ) -> Result<Looked, E> {
@@ -249,7 +266,30 @@ pub(crate) fn look<E>(
     for checkpoint in whole {
         looked.follow(path, checkpoint, &mut read, &is_ours)?;
     }
+    if matches!(looked.found, Found::None) && goes_on_with_one(path, newest, &mut read)? {
+        looked.found = Found::Damaged;
+        looked.damaged.extend(copies(path));
+    }
+    looked.number = looked.number.max(newest);
     Ok(looked)
+}
+
+/// Whether a file of deltas shows that there was a checkpoint. The first is made before the first
+/// checkpoint is, and holds nothing then.
+fn goes_on_with_one<E>(
+    path: &Path,
+    newest: u64,
+    read: &mut impl FnMut(&Path) -> Result<Option<Vec<u8>>, E>,
+) -> Result<bool, E> {
+    if newest != 1 {
+        return Ok(newest > 1);
+    }
+    for path in copies(&delta_path(path, newest)) {
+        if read(&path)?.is_some_and(|bytes| bytes.len() > delta::Head::BYTES) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Looked {

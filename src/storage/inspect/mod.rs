@@ -290,7 +290,9 @@ fn load_checkpoint(
     };
     let path = dir.join("checkpoint");
     let read = |path: &Path| Ok(read_or_list(env, path, damage));
-    let looked = checkpoint_file::look(&path, read, is_ours)?;
+    // A directory that cannot be listed is found out by whatever else is looked at.
+    let newest = checkpoint_file::newest_deltas(&*env.files, &path).unwrap_or_default();
+    let looked = checkpoint_file::look(&path, newest, read, is_ours)?;
     let latest = match looked.found {
         checkpoint_file::Found::Whole(latest) => Some(latest),
         checkpoint_file::Found::None | checkpoint_file::Found::Damaged => None,

@@ -210,7 +210,7 @@ pub(crate) enum DamageKind {
     Identity,
     /// A copy of the checkpoint; the other one is used.
     CheckpointCopy,
-    /// The checkpoint: a start looks through all segments.
+    /// The checkpoint: a start looks through all segments, and has forgotten producers.
     Checkpoint,
     /// Acknowledged entries of the journal that are lost, from the first up to behind the last.
     JournalEntries { sequences: Range<u64> },
@@ -309,7 +309,10 @@ impl fmt::Display for DamageKind {
             Self::Unreadable { cause } => write!(f, "cannot be read: {cause}"),
             Self::Identity => f.write_str("is lost or damaged; the next start makes it anew"),
             Self::CheckpointCopy => f.write_str("is a damaged copy of the checkpoint; the other one is used"),
-            Self::Checkpoint => f.write_str("is damaged; the next start looks through all segments instead"),
+            Self::Checkpoint => f.write_str(
+                "is lost or damaged; the next start looks through all segments instead, and knows of producers only \
+                 what the journal says",
+            ),
             Self::JournalEntries { sequences } => {
                 write!(f, "entries {} up to {} are damaged", sequences.start, sequences.end)
             }

@@ -270,6 +270,44 @@ fn too_little_room_is_said_once_with_what_to_change() {
     }
 }
 
+#[test]
+fn a_start_whose_checkpoint_is_lost_says_what_it_has_forgotten() {
+    let dir = temporary();
+    let mut broker = logging(&mut binary(), "warn", dir.path());
+    for value in [b"one\n", b"two\n"] {
+        if value == b"one\n" {
+            broker.succeed(&["topic", "create", "t"], b"");
+        }
+        broker.succeed(&["produce", "t"], value);
+        let log = log_of(broker);
+        assert!(said(&log, "checkpoint").is_empty(), "{log:?}");
+        broker = logging(&mut binary(), "warn", dir.path());
+    }
+    broker.kill();
+    for copy in ["checkpoint", "checkpoint.copy"] {
+        fs::remove_file(dir.path().join(copy)).expect("it is there");
+    }
+    // The journal does not have everything any more: its first entry is damaged.
+    let journal = dir.path().join("journal/1.journal");
+    let mut bytes = fs::read(&journal).expect("it is there");
+    bytes[4_096 + 40] ^= 1;
+    fs::write(&journal, bytes).expect("there is room");
+
+    let log = log_of(logging(&mut binary(), "warn", dir.path()));
+    let lost = said(&log, "the checkpoint is lost");
+    assert_eq!(lost.len(), 1, "{log:?}");
+    assert_eq!(lost[0].0, "WARN");
+    assert!(
+        lost[0].1.contains("producers and groups is forgotten"),
+        "{lost:?}"
+    );
+    let copies = said(&log, "a copy of the checkpoint is damaged or missing");
+    assert_eq!(copies.len(), 2, "{log:?}");
+
+    let log = log_of(logging(&mut binary(), "warn", dir.path()));
+    assert!(said(&log, "checkpoint").is_empty(), "{log:?}");
+}
+
 /// Whether anything comes.
 async fn heard(socket: &mut TcpStream) -> bool {
     let mut bytes = [0; 1_024];

@@ -6,7 +6,7 @@ use super::{Found, Writer, copies, delta_path, load, look};
 use crate::{
     env::{
         FileSystem,
-        sim::{CrashMode, SimDisk},
+        sim::{CrashMode, Fault, OpKind, SimDisk},
     },
     storage::{
         files::{FileError, read_file, replace_file},
@@ -213,6 +213,7 @@ fn what_is_damaged_in_one_copy_is_read_from_the_other_and_told() {
             assert_eq!(last(&damaged), 3, "{}, byte {position}", path.display());
             let looked = look(
                 Path::new(PATH),
+                1,
                 |path| read_file(&damaged, path),
                 |_, _| Ok(()),
             );
@@ -256,6 +257,33 @@ fn deltas_of_which_no_copy_is_whole_are_damage_and_not_as_if_they_had_never_been
         matches!(loaded(&disk).0, Found::Damaged),
         "both are missing"
     );
+}
+
+#[test]
+fn deltas_without_a_checkpoint_show_that_there_was_one() {
+    let disk = written();
+    for path in copies(Path::new(PATH)) {
+        disk.remove_file(&path).expect("it is there");
+    }
+    assert!(matches!(loaded(&disk), (Found::Damaged, 1)));
+    // Nor is it as if there had been none when the next start has found only some of them.
+    let [first, second] = copies(&delta_path(Path::new(PATH), 1));
+    disk.remove_file(&first).expect("it is there");
+    assert!(matches!(loaded(&disk).0, Found::Damaged));
+    disk.rename(&second, &delta_path(Path::new(PATH), 7))
+        .expect("it is there");
+    assert!(matches!(loaded(&disk), (Found::Damaged, 7)));
+}
+
+#[test]
+fn a_first_checkpoint_that_was_cut_off_is_no_lost_one() {
+    let (disk, mut writer) = (disk(), writer_after(0));
+    // It goes on with a file of deltas that is there before it is.
+    disk.inject(Fault::on(OpKind::Rename).in_path("checkpoint.new"));
+    assert!(write(&disk, &mut writer, 1).is_err());
+    let [first, _] = copies(&delta_path(Path::new(PATH), 1));
+    assert!(disk.content(&first).is_ok());
+    assert!(matches!(loaded(&disk), (Found::None, 1)));
 }
 
 #[test]
