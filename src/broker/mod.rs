@@ -112,6 +112,8 @@ pub(crate) struct Options {
     pub(crate) remembered_batches: usize,
     /// How long an erasure may take until the bytes are gone.
     pub(crate) erasure_deadline: Duration,
+    /// How long a partition of a group may make no progress until it counts as stalled.
+    pub(crate) group_stalled: Duration,
     /// Which wall clock is believed.
     pub(crate) clock: ClockRule,
     /// Most segments open at a time.
@@ -140,6 +142,7 @@ impl Options {
             producer_room: ProducerRoom::MOST,
             remembered_batches: limits::MOST_REMEMBERED_BATCHES,
             erasure_deadline: Duration::from_millis(limits::ERASURE_DEADLINE_MS),
+            group_stalled: Duration::from_millis(limits::GROUP_STALLED_MS),
             clock: ClockRule {
                 jump: Duration::from_millis(limits::CLOCK_JUMP_MS),
                 settle: Duration::from_millis(limits::CLOCK_SETTLE_MS),
@@ -208,6 +211,8 @@ struct Shared {
     next_holder: AtomicU64,
     sessions: groups::Sessions,
     key_memory: keys::KeyMemory,
+    /// Which stalled partitions of groups the log has told of.
+    group_watch: Mutex<groups::Watch>,
     /// What has been done about erasures that are not complete.
     erasure_progress: Mutex<erasure::AllProgress>,
     /// Partitions with frames that no segment has.

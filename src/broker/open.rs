@@ -172,6 +172,7 @@ impl Broker {
             applied: Mutex::new(empty),
             forgotten_producers: Mutex::default(),
             next_holder: AtomicU64::default(),
+            group_watch: Mutex::default(),
             erasure_progress: Mutex::default(),
             sessions: super::groups::Sessions::default(),
             key_memory: KeyMemory::new(part(Name::KeyIndex)),

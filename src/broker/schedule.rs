@@ -100,6 +100,7 @@ impl Broker {
             shared.housekeeping.ring();
         }
         shared.settle(round);
+        shared.watch_groups();
         shared.indexing.ring();
         shared.housekeeping.round_done(Some(next));
     }

@@ -38,7 +38,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 27] = [
+pub(super) const SETTINGS: [Setting; 28] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -112,6 +112,10 @@ pub(super) const SETTINGS: [Setting; 27] = [
                 duration(text, 60_000, YEAR_MS),
             )
         },
+    },
+    Setting {
+        name: "groups.stalled",
+        set: |config, text| set(&mut config.group_stalled_ms, duration(text, 1_000, YEAR_MS)),
     },
     Setting {
         name: "clock.jump",

@@ -81,6 +81,10 @@ pub const MAX_ERASURES: usize = 10_000;
 /// Default for how long an erasure may take until the bytes are gone, in milliseconds: 1 h.
 pub const ERASURE_DEADLINE_MS: u64 = 3_600_000;
 
+/// Default for how long a partition of a group that has an owner and records to read may make no
+/// progress until it counts as stalled, in milliseconds: 1 min.
+pub const GROUP_STALLED_MS: u64 = 60_000;
+
 /// When to come back to a broker that cannot read its storage at the moment, in milliseconds.
 pub const STORAGE_RETRY_MS: u64 = 1_000;
 

@@ -8,6 +8,7 @@ mod records;
 mod reset;
 mod session;
 mod sessions;
+mod show;
 mod time;
 mod under_way;
 
@@ -20,6 +21,10 @@ pub(crate) use session::{
 };
 pub(in crate::broker) use sessions::Sessions;
 pub(crate) use sessions::{LiveMember, LivePartition};
+pub(in crate::broker) use show::Watch;
+pub(crate) use show::{
+    DescribedGroup, DescribedLive, DescribedMember, DescribedPartition, GroupState, ListedGroup,
+};
 pub(crate) use under_way::Credit;
 
 use super::{Shared, lock};

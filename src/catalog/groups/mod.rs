@@ -25,6 +25,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
     time::Duration,
 };
@@ -77,6 +78,12 @@ pub(crate) struct Generation(pub(crate) u64);
 /// A member of a group, drawn at random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct MemberId(pub(crate) u64);
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 /// A group. It is there from its first member or committed offset on until it is deleted, or if it
 /// is ephemeral, until its last member has left.
@@ -137,6 +144,13 @@ pub(crate) struct Committed {
     pub(crate) at_ms: i64,
     /// What the client keeps with it.
     pub(crate) metadata: Bytes,
+}
+
+/// A member that is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) member: MemberId,
+    pub(crate) since: Duration,
 }
 
 /// What came of a decision about a group.
@@ -244,6 +258,30 @@ impl Group {
     /// Until when the owner of a partition is to hand it over, if it is to.
     pub(crate) fn draining_until(&self, place: Place) -> Option<Duration> {
         self.waits.draining_until(place)
+    }
+
+    /// When each partition that has an owner was assigned, or its offset committed, as far as this
+    /// process knows.
+    pub(crate) fn progress(&self) -> &BTreeMap<Place, Duration> {
+        self.waits.progress()
+    }
+
+    /// When somebody came or left, or a partition got another owner.
+    pub(crate) fn changed_at(&self) -> Duration {
+        self.waits.changed_at()
+    }
+
+    /// The member that has been away for longest.
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        let mut longest: Option<Waiting> = None;
+        for (member, until) in self.waits.away() {
+            let session = self.state.members.get(&member).map(|known| known.session);
+            let since = until.saturating_sub(session.unwrap_or_default());
+            if longest.is_none_or(|longest| since < longest.since) {
+                longest = Some(Waiting { member, since });
+            }
+        }
+        longest
     }
 }
 

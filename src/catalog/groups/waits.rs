@@ -19,6 +19,10 @@ pub(super) struct Waits {
     assigned_at: Option<Duration>,
     /// When those who have joined since get theirs.
     joining: Option<Duration>,
+    /// When each partition that has an owner was assigned, or its offset committed.
+    progress: BTreeMap<Place, Duration>,
+    /// When somebody came or left, or a partition got another owner.
+    changed_at: Duration,
 }
 
 impl Waits {
@@ -28,6 +32,8 @@ impl Waits {
             self.away.insert(member.id, now + member.session);
         }
         self.wait_for_draining(state, now);
+        self.changed_at = now;
+        self.progress = state.owned.keys().map(|place| (*place, now)).collect();
         // Who had joined and has nothing yet.
         self.joining = Some(now + JOINING);
     }
@@ -46,6 +52,7 @@ impl Waits {
             self.away.remove(&member.id);
         }
         self.away.retain(|id, _| state.members.contains_key(id));
+        self.note_progress(state, change, now);
         let is_draining = |place: &Place| {
             state
                 .owned
@@ -54,6 +61,25 @@ impl Waits {
         };
         self.draining.retain(|place, _| is_draining(place));
         self.wait_for_draining(state, now);
+    }
+
+    fn note_progress(&mut self, state: &State, change: &GroupChange, now: Duration) {
+        let come_or_gone = !change.joined.is_empty() || !change.left.is_empty();
+        if come_or_gone || !change.owned.is_empty() {
+            self.changed_at = now;
+        }
+        for (place, owned) in &change.owned {
+            match owned {
+                Some(owned) if owned.since < change.generation => {}
+                Some(_) => drop(self.progress.insert(*place, now)),
+                None => drop(self.progress.remove(place)),
+            }
+        }
+        for (place, _) in &change.offsets {
+            if state.owned.contains_key(place) {
+                self.progress.insert(*place, now);
+            }
+        }
     }
 
     fn wait_for_draining(&mut self, state: &State, now: Duration) {
@@ -66,6 +92,7 @@ impl Waits {
 
     pub(super) fn forget_topic(&mut self, topic: TopicId) {
         self.draining.retain(|place, _| place.0 != topic);
+        self.progress.retain(|place, _| place.0 != topic);
     }
 
     /// Whether who joins now is given partitions at once.
@@ -100,6 +127,19 @@ impl Waits {
     /// Until when a partition is to be handed over.
     pub(super) fn draining_until(&self, place: Place) -> Option<Duration> {
         self.draining.get(&place).copied()
+    }
+
+    /// The members that are away, and until when they may be.
+    pub(super) fn away(&self) -> impl Iterator<Item = (MemberId, Duration)> {
+        self.away.iter().map(|(id, until)| (*id, *until))
+    }
+
+    pub(super) fn progress(&self) -> &BTreeMap<Place, Duration> {
+        &self.progress
+    }
+
+    pub(super) fn changed_at(&self) -> Duration {
+        self.changed_at
     }
 
     /// When the next wait is over.

@@ -51,7 +51,7 @@ fn every_documented_value_is_read_and_not_just_accepted() {
             "log.format" => "json",
             "log.level" => "debug",
             "server.handshake_timeout" => "3s",
-            "server.drain" | "reads.stalled" => "33s",
+            "server.drain" | "reads.stalled" | "groups.stalled" => "33s",
             "server.request_timeout" => "44s",
             "producers.idle" | "erasure.deadline" | "clock.jump" | "clock.settle" => "33h",
             "memory.bytes" => "999MiB",

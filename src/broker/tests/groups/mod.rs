@@ -10,5 +10,6 @@ mod handing_over;
 mod offsets;
 mod rules;
 mod sessions;
+mod shown;
 mod time;
 mod world;

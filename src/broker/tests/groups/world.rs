@@ -28,7 +28,7 @@ use crate::{
 
 pub(super) const SESSION: Duration = Duration::from_secs(10);
 /// Time in which all who joined are given their partitions.
-const JOINING: Duration = Duration::from_millis(250);
+pub(super) const JOINING: Duration = Duration::from_millis(250);
 pub(super) const DRAIN: Duration = Duration::from_secs(30);
 
 /// A broker with its disk and clock.

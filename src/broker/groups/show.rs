@@ -1,0 +1,453 @@
+//! What is shown of groups: who has what, how far each partition is behind, and since when one makes
+//! no progress.
+//!
+//! The lag of a partition are the records from the later of its committed offset and its log's start
+//! up to the high watermark. They are counted by their offsets, which is exact unless some of them
+//! were erased or are damaged. In time it is the age of the next record to read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{calls::unknown, under_way::Credit};
+use crate::{
+    broker::{Broker, Error, Shared, lock, state::PartitionRef},
+    catalog::groups::{
+        Committed, Generation, Groups, Member, MemberId, Owned, Place, State, Waiting,
+    },
+    storage::log::Cursor,
+    types::{GroupName, Offset, TopicName},
+};
+
+/// How often it is looked whether partitions make progress, for the log.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What a group is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupState {
+    /// It has no members.
+    Empty,
+    /// Everyone has its share.
+    Stable,
+    /// Partitions are handed over.
+    Moving,
+    /// A member's stream is broken, and it may come back.
+    Waiting,
+}
+
+/// A group in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedGroup {
+    pub(crate) name: GroupName,
+    pub(crate) state: GroupState,
+    pub(crate) members: usize,
+    pub(crate) partitions: usize,
+    /// In records, of all partitions.
+    pub(crate) lag: u64,
+    /// How many partitions make no progress.
+    pub(crate) stalled: usize,
+    pub(crate) is_ephemeral: bool,
+}
+
+/// A group as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DescribedGroup {
+    pub(crate) name: GroupName,
+    pub(crate) state: GroupState,
+    /// Why, for people.
+    pub(crate) reason: String,
+    /// Since when, in milliseconds since 1970.
+    pub(crate) since_ms: i64,
+    pub(crate) generation: Generation,
+    pub(crate) is_ephemeral: bool,
+    pub(crate) members: Vec<DescribedMember>,
+    /// In the order of topics' names and partitions.
+    pub(crate) partitions: Vec<DescribedPartition>,
+}
+
+/// A member as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DescribedMember {
+    pub(crate) id: MemberId,
+    pub(crate) name: Arc<str>,
+    pub(crate) client: Arc<str>,
+    pub(crate) partitions: usize,
+    /// None while its stream is broken.
+    pub(crate) live: Option<DescribedLive>,
+}
+
+/// A member's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DescribedLive {
+    pub(crate) address: String,
+    pub(crate) credit_left: Credit,
+    /// When it was last heard of, in milliseconds since 1970.
+    pub(crate) heard_ms: i64,
+}
+
+/// A partition that a group reads or has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DescribedPartition {
+    pub(crate) topic: TopicName,
+    pub(crate) place: Place,
+    /// Its owner, with the owner's name.
+    pub(crate) owner: Option<(MemberId, Arc<str>)>,
+    pub(crate) generation: Option<Generation>,
+    pub(crate) is_draining: bool,
+    pub(crate) is_paused: bool,
+    pub(crate) committed: Option<Committed>,
+    pub(crate) high_watermark: Offset,
+    pub(crate) earliest: Offset,
+    pub(crate) lag: u64,
+    pub(crate) lag_exact: bool,
+    pub(crate) lag_ms: u64,
+    /// Since when it makes no progress, in milliseconds since 1970, where that is too long.
+    pub(crate) stalled_since_ms: Option<i64>,
+}
+
+/// What is known of a group at one moment.
+struct Known {
+    name: GroupName,
+    state: State,
+    /// When a partition was last assigned or committed.
+    progress: BTreeMap<Place, Duration>,
+    changed_at: Duration,
+}
+
+/// Which stalled partitions the log has told of.
+#[derive(Default)]
+pub(in crate::broker) struct Watch {
+    looked_at: Duration,
+    said: BTreeSet<(GroupName, Place)>,
+    /// How often one has stalled.
+    pub(in crate::broker) count: u64,
+}
+
+/// How far a group is behind in a partition.
+struct Lag {
+    at: PartitionRef,
+    earliest: Offset,
+    high_watermark: Offset,
+    /// The next record to read that is there.
+    next: Offset,
+}
+
+impl Broker {
+    /// The groups whose names start with `prefix` and sort behind `after`, by name, at most so many;
+    /// and whether there are more. May read files.
+    pub(crate) fn list_groups(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> (Vec<ListedGroup>, bool) {
+        let applied = lock(&self.shared.applied);
+        let groups = applied.groups().iter();
+        let mut names = groups
+            .map(|(name, _)| name)
+            .filter(|name| name.as_str() > after && name.as_str().starts_with(prefix));
+        let page: Vec<GroupName> = names.by_ref().take(most).cloned().collect();
+        let are_more = names.next().is_some();
+        drop(names);
+        drop(applied);
+        let known = page.iter().filter_map(|name| self.shared.known_group(name));
+        (
+            known.map(|known| self.shared.list(&known)).collect(),
+            are_more,
+        )
+    }
+
+    /// A group with its members and partitions. May read files.
+    pub(crate) fn describe_group(&self, group: &str) -> Result<DescribedGroup, Error> {
+        let group = GroupName::new(group)?;
+        let shared = &self.shared;
+        let known = shared.known_group(&group);
+        let known = known.ok_or_else(|| unknown(&group))?;
+        let now = shared.env.clock.elapsed();
+        let (state, reason, since) = shared.state_of(&known);
+        let mut members = Vec::with_capacity(known.state.members.len());
+        for member in known.state.members.values() {
+            members.push(shared.describe_member(&known, member, now));
+        }
+        let mut partitions = Vec::new();
+        for place in known.places() {
+            partitions.extend(shared.describe_partition(&known, place, now));
+        }
+        partitions
+            .sort_by(|one, other| (&one.topic, one.place.1).cmp(&(&other.topic, other.place.1)));
+        Ok(DescribedGroup {
+            name: group,
+            state,
+            reason,
+            since_ms: shared.wall_ms(since),
+            generation: known.state.generation,
+            is_ephemeral: known.state.is_ephemeral,
+            members,
+            partitions,
+        })
+    }
+}
+
+impl Known {
+    /// The partitions that it has an owner or an offset for.
+    fn places(&self) -> BTreeSet<Place> {
+        let owned = self.state.owned.keys();
+        owned.chain(self.state.offsets.keys()).copied().collect()
+    }
+
+    fn name_of(&self, member: MemberId) -> Arc<str> {
+        let known = self.state.members.get(&member);
+        known
+            .map(|known| Arc::clone(&known.name))
+            .unwrap_or_default()
+    }
+}
+
+impl Shared {
+    fn known_group(&self, name: &GroupName) -> Option<Known> {
+        let applied = lock(&self.applied);
+        let group = applied.groups().get(name)?;
+        Some(Known {
+            name: name.clone(),
+            state: group.state().clone(),
+            progress: group.progress().clone(),
+            changed_at: group.changed_at(),
+        })
+    }
+
+    /// A moment of the monotonic clock, in milliseconds since 1970.
+    fn wall_ms(&self, at: Duration) -> i64 {
+        let ago = self.env.clock.elapsed().saturating_sub(at);
+        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        self.now_ms().saturating_sub(ago)
+    }
+
+    /// What a group is at, why, and since when.
+    fn state_of(&self, known: &Known) -> (GroupState, String, Duration) {
+        let members = known.state.members.len();
+        if members == 0 {
+            let reason = "it has no members".to_owned();
+            return (GroupState::Empty, reason, known.changed_at);
+        }
+        let waiting = lock(&self.planned)
+            .groups()
+            .get(&known.name)
+            .and_then(|group| group.waiting());
+        if let Some(Waiting { member, since }) = waiting {
+            let name = known.name_of(member);
+            let reason =
+                format!("the stream of member {member} {name:?} is broken, and it may come back");
+            return (GroupState::Waiting, reason, since);
+        }
+        let mut owned = known.state.owned.iter();
+        if let Some((place, draining)) = owned.find(|(_, owned)| owned.is_draining) {
+            let (topic, partition) = (self.topic_name(*place), place.1);
+            let (id, name) = (draining.owner, known.name_of(draining.owner));
+            let reason = format!(
+                "member {id} {name:?} is to hand over partition {partition} of topic {topic:?}"
+            );
+            return (GroupState::Moving, reason, known.changed_at);
+        }
+        let reason = format!("its {members} members have their partitions");
+        (GroupState::Stable, reason, known.changed_at)
+    }
+
+    fn topic_name(&self, place: Place) -> String {
+        let topics = self.topics();
+        let found = topics.find_by_id(place.0);
+        found.map_or_else(|| place.0.to_string(), |topic| topic.name.to_string())
+    }
+
+    fn list(&self, known: &Known) -> ListedGroup {
+        let now = self.env.clock.elapsed();
+        let places = known.places();
+        let (mut lag, mut stalled) = (0, 0);
+        for place in &places {
+            let Some(behind) = self.lag(known, *place) else {
+                continue;
+            };
+            lag += behind.records();
+            let since = self.stalled_since(known, *place, &behind, now);
+            let is_stalled = since.is_some() && !self.is_paused(known, *place, now);
+            stalled += usize::from(is_stalled);
+        }
+        ListedGroup {
+            name: known.name.clone(),
+            state: self.state_of(known).0,
+            members: known.state.members.len(),
+            partitions: places.len(),
+            lag,
+            stalled,
+            is_ephemeral: known.state.is_ephemeral,
+        }
+    }
+
+    fn describe_member(&self, known: &Known, member: &Member, now: Duration) -> DescribedMember {
+        let live = self.sessions.get(&known.name, member.id, now);
+        let live = live.map(|live| DescribedLive {
+            address: live.address,
+            credit_left: live.credit_left,
+            heard_ms: self.wall_ms(now.saturating_sub(live.heard)),
+        });
+        let owned = known.state.owned.values();
+        DescribedMember {
+            id: member.id,
+            name: Arc::clone(&member.name),
+            client: Arc::clone(&member.client),
+            partitions: owned.filter(|owned| owned.owner == member.id).count(),
+            live,
+        }
+    }
+
+    /// A partition, unless its topic is gone.
+    fn describe_partition(
+        &self,
+        known: &Known,
+        place: Place,
+        now: Duration,
+    ) -> Option<DescribedPartition> {
+        let behind = self.lag(known, place)?;
+        let owned = known.state.owned.get(&place);
+        let is_paused = self.is_paused(known, place, now);
+        let stalled = self.stalled_since(known, place, &behind, now);
+        let age = self.age(&behind);
+        Some(DescribedPartition {
+            topic: behind.at.topic.name.clone(),
+            place,
+            owner: owned.map(|owned| (owned.owner, known.name_of(owned.owner))),
+            generation: owned.map(|owned| owned.since),
+            is_draining: owned.is_some_and(|owned| owned.is_draining),
+            is_paused,
+            committed: known.state.offsets.get(&place).cloned(),
+            high_watermark: behind.high_watermark,
+            earliest: behind.earliest,
+            lag: behind.records(),
+            lag_exact: age.is_some() && !self.are_some_erased(&behind),
+            lag_ms: age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            stalled_since_ms: stalled.filter(|_| !is_paused).map(|at| self.wall_ms(at)),
+        })
+    }
+
+    fn lag(&self, known: &Known, place: Place) -> Option<Lag> {
+        let at = self.find_partition(place.0, place.1)?;
+        let (earliest, high_watermark) = at.range();
+        let committed = known.state.offsets.get(&place);
+        let next = committed.map_or(earliest, |committed| committed.next.max(earliest));
+        Some(Lag {
+            at,
+            earliest,
+            high_watermark,
+            next,
+        })
+    }
+
+    /// How old the next record to read is; none if it cannot be read. Nothing without lag.
+    fn age(&self, lag: &Lag) -> Option<Duration> {
+        if lag.records() == 0 {
+            return Some(Duration::ZERO);
+        }
+        let read = self.reader(&lag.at).read(&mut Cursor::new(lag.next), 1);
+        let frames = read.ok()?;
+        let appended_ms = frames.first()?.header().append_time_ms;
+        let age = self.now_ms().saturating_sub(appended_ms);
+        Some(Duration::from_millis(
+            u64::try_from(age).unwrap_or_default(),
+        ))
+    }
+
+    /// Whether some of the records may have been erased.
+    fn are_some_erased(&self, lag: &Lag) -> bool {
+        let place = (lag.at.topic.id, lag.at.partition().id);
+        let applied = lock(&self.applied);
+        let mut erasures = applied.erasures().iter();
+        erasures.any(|known| {
+            (known.topic, known.erasure.partition) == place && known.erasure.end > lag.next
+        })
+    }
+
+    fn is_paused(&self, known: &Known, place: Place, now: Duration) -> bool {
+        let Some(Owned { owner, .. }) = known.state.owned.get(&place) else {
+            return false;
+        };
+        let live = self.sessions.get(&known.name, *owner, now);
+        let Some(live) = live else { return false };
+        let mut partitions = live.partitions.iter();
+        partitions.any(|of| of.place == place && of.is_paused)
+    }
+
+    /// Since when a partition that has an owner and lag makes no progress, if that is too long.
+    fn stalled_since(
+        &self,
+        known: &Known,
+        place: Place,
+        lag: &Lag,
+        now: Duration,
+    ) -> Option<Duration> {
+        let since = *known.progress.get(&place)?;
+        let most = self.options.group_stalled;
+        if lag.records() == 0 || now.saturating_sub(since) < most {
+            return None;
+        }
+        // There was nothing to do before the record came.
+        let came = now.saturating_sub(self.age(lag).unwrap_or(now));
+        let since = since.max(came);
+        (now.saturating_sub(since) >= most).then_some(since)
+    }
+
+    /// Says in the log which partitions have stalled since it was looked last.
+    pub(in crate::broker) fn watch_groups(&self) {
+        let now = self.env.clock.elapsed();
+        let mut watch = lock(&self.group_watch);
+        if now.saturating_sub(watch.looked_at) < LOOK_EVERY {
+            return;
+        }
+        watch.looked_at = now;
+        let names: Vec<GroupName> = with_owners(lock(&self.applied).groups());
+        let mut stalled = BTreeSet::new();
+        for known in names.iter().filter_map(|name| self.known_group(name)) {
+            for (place, owned) in &known.state.owned {
+                let Some(lag) = self.lag(&known, *place) else {
+                    continue;
+                };
+                let since = self.stalled_since(&known, *place, &lag, now);
+                if since.is_none() || self.is_paused(&known, *place, now) {
+                    continue;
+                }
+                let of = (known.name.clone(), *place);
+                if !watch.said.contains(&of) {
+                    watch.count += 1;
+                    tracing::warn!(
+                        group = %known.name,
+                        topic = %lag.at.topic.name,
+                        partition = place.1.0,
+                        member = %owned.owner,
+                        lag = lag.records(),
+                        count = watch.count,
+                        "a partition has records to read and an owner, and makes no progress"
+                    );
+                }
+                stalled.insert(of);
+            }
+        }
+        watch.said = stalled;
+    }
+}
+
+impl Lag {
+    fn records(&self) -> u64 {
+        self.high_watermark.0.saturating_sub(self.next.0)
+    }
+}
+
+/// The groups of which partitions have owners.
+fn with_owners(groups: &Groups) -> Vec<GroupName> {
+    let mut names = Vec::new();
+    for (name, group) in groups.iter() {
+        if !group.state().owned.is_empty() {
+            names.push(name.clone());
+        }
+    }
+    names
+}

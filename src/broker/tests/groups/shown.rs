@@ -1,0 +1,144 @@
+//! What is shown of a group: how far it is behind, in records and in time, and what stands still.
+
+use std::time::Duration;
+
+use super::world::{JOINING, World, join, join_named};
+use crate::{
+    broker::groups::{DescribedGroup, DescribedPartition, GroupState},
+    types::{Offset, PartitionId},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn described(world: &World) -> DescribedGroup {
+    world.broker().describe_group("g").expect("it is there")
+}
+
+fn partition(world: &World, at: u32) -> DescribedPartition {
+    let partitions = described(world).partitions;
+    let found = partitions.into_iter().find(|of| of.place.1.0 == at);
+    found.expect("the group has it")
+}
+
+fn stalled(world: &World) -> usize {
+    let (listed, are_more) = world.broker().list_groups("", "", 10);
+    assert!(!are_more);
+    listed[0].stalled
+}
+
+#[test]
+fn a_stuck_member_shows_as_stalled_within_a_minute_and_not_before() {
+    let mut world = World::with_topic("t", 2);
+    let mut member = world.join(join());
+    world.advance(MINUTE);
+    assert_eq!(stalled(&world), 0, "there is nothing to read");
+    world.append("t", 1, 3);
+    member.take_all();
+    world.advance(MINUTE - Duration::from_millis(1));
+    assert_eq!(stalled(&world), 0);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(stalled(&world), 1);
+    let stuck = partition(&world, 1);
+    let now = 1_700_000_000_000 + 120_000 + JOINING.as_millis() as i64;
+    assert_eq!(stuck.stalled_since_ms, Some(now - 60_000));
+    assert_eq!(
+        (stuck.lag, stuck.lag_exact, stuck.lag_ms),
+        (3, true, 60_000)
+    );
+    assert_eq!(partition(&world, 0).stalled_since_ms, None);
+
+    let place = world.place("t", 1);
+    member.commit(&world, place);
+    assert_eq!(stalled(&world), 0);
+    let done = partition(&world, 1);
+    assert_eq!((done.lag, done.lag_ms, done.stalled_since_ms), (0, 0, None));
+    let committed = done.committed.expect("it has committed");
+    assert_eq!((committed.next, committed.at_ms), (Offset(3), now));
+}
+
+#[test]
+fn a_stalled_partition_is_told_in_the_log_once_and_counted() {
+    let mut world = World::with_topic("t", 1);
+    let mut member = world.join(join());
+    world.append("t", 0, 1);
+    member.take_all();
+    let said = |world: &World| {
+        let watch = crate::broker::lock(&world.broker().shared.group_watch);
+        watch.count
+    };
+    for _ in 0..20 {
+        world.advance(Duration::from_secs(10));
+        world.broker().shared.watch_groups();
+    }
+    assert_eq!(said(&world), 1);
+    let place = world.place("t", 0);
+    member.commit(&world, place);
+    world.append("t", 0, 1);
+    for _ in 0..20 {
+        world.advance(Duration::from_secs(10));
+        world.broker().shared.watch_groups();
+    }
+    assert_eq!(said(&world), 2);
+}
+
+#[test]
+fn a_paused_partition_is_shown_as_paused_and_not_as_stalled() {
+    let mut world = World::with_topic("t", 1);
+    let mut member = world.join(join());
+    member.take_all();
+    world.append("t", 0, 3);
+    let place = world.place("t", 0);
+    member.session.pause(&[place]);
+    world.advance(2 * MINUTE);
+    let paused = partition(&world, 0);
+    assert!(paused.is_paused);
+    assert_eq!((paused.lag, paused.stalled_since_ms), (3, None));
+    assert_eq!(stalled(&world), 0);
+}
+
+#[test]
+fn lag_counts_records_that_are_there_and_nothing_else() {
+    let mut world = World::with_topic("t", 1);
+    let mut member = world.join(join());
+    world.append("t", 0, 10);
+    member.take_all();
+    assert_eq!(partition(&world, 0).lag, 10, "nothing is committed");
+    let trimmed = world.broker().trim("t", PartitionId(0), Offset(4));
+    world.broker().commit_all();
+    drop(trimmed.expect("it may be"));
+    let behind = partition(&world, 0);
+    assert_eq!((behind.lag, behind.earliest), (6, Offset(4)));
+    assert_eq!(behind.high_watermark, Offset(10));
+    let place = world.place("t", 0);
+    member.commit(&world, place);
+    world.append("t", 0, 2);
+    assert_eq!(partition(&world, 0).lag, 2);
+}
+
+#[test]
+fn a_group_says_what_it_waits_for() {
+    let world = World::with_topic("t", 2);
+    assert!(world.broker().describe_group("g").is_err());
+    let first = world.join(join_named("one"));
+    let group = described(&world);
+    assert_eq!(group.state, GroupState::Stable);
+    let live = group.members[0].live.clone().expect("its stream is open");
+    assert_eq!(
+        (live.address.as_str(), &*group.members[0].name),
+        ("test", "one")
+    );
+    let second = world.join(join_named("two"));
+    let moving = described(&world);
+    assert_eq!(moving.state, GroupState::Moving);
+    assert!(moving.reason.contains("\"one\""), "{}", moving.reason);
+    drop(second);
+    // The broken stream is taken note of when time is looked at.
+    world.broker().shared.keep_groups();
+    let waiting = described(&world);
+    assert_eq!(waiting.state, GroupState::Waiting);
+    assert!(waiting.reason.contains("\"two\""), "{}", waiting.reason);
+    drop(first);
+    world.advance(2 * MINUTE);
+    let empty = described(&world);
+    assert_eq!((empty.state, empty.members.len()), (GroupState::Empty, 0));
+}
