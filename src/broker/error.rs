@@ -84,6 +84,11 @@ pub(crate) enum Error {
     },
     #[error("topic {topic:?} has keys=plain, and so no entities; use a topic with keys=versioned")]
     PlainTopic { topic: String },
+    #[error(
+        "the keys of topic {topic:?} have versions, and belong in the partitions they are in (keys=versioned): it \
+         keeps as many as it has"
+    )]
+    VersionedTopic { topic: String },
     #[error("condition {index} is malformed: {reason}")]
     MalformedCondition { index: usize, reason: &'static str },
     #[error("{}", conflict(failed))]
@@ -266,6 +271,7 @@ impl Error {
             | Self::RecordTooLarge { .. }
             | Self::WrongPartition { .. }
             | Self::PlainTopic { .. }
+            | Self::VersionedTopic { .. }
             | Self::MalformedCondition { .. }
             | Self::InvalidGroupName(_)
             | Self::EmptyAppend => Kind::InvalidArgument,
@@ -318,6 +324,7 @@ impl Error {
             Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
             Self::WrongPartition { .. } => "WRONG_PARTITION",
             Self::PlainTopic { .. } => "PLAIN_TOPIC",
+            Self::VersionedTopic { .. } => "VERSIONED_TOPIC",
             Self::MalformedCondition { .. } => "MALFORMED_CONDITION",
             Self::Conflict { .. } => "CONFLICT",
             Self::UnknownProducer { .. } | Self::NoProducerNamed { .. } => "UNKNOWN_PRODUCER",

@@ -146,7 +146,7 @@ impl Housekeeper {
         let now = shared.now_ms();
         for topic in shared.all_topics() {
             let settings = topic.settings();
-            for partition in &topic.partitions {
+            for partition in topic.partitions.iter() {
                 lock(&partition.writer).seal_if_old(
                     &partition.log,
                     &shared.segments,

@@ -39,6 +39,7 @@ mod offsets;
 mod open;
 mod partition_count;
 mod partition_cursor;
+mod partitions;
 mod pending;
 mod plan;
 mod producers;

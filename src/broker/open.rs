@@ -444,7 +444,7 @@ impl Shared {
     fn newest_append_ms(&self) -> Option<i64> {
         let mut newest = None;
         for topic in self.all_topics() {
-            for partition in &topic.partitions {
+            for partition in topic.partitions.iter() {
                 newest = newest.max(Some(lock(&partition.next).append_time_ms));
             }
         }

@@ -18,6 +18,7 @@ use super::{
     keys::{Files, KeyIndex},
     lock,
     partition_count::Counted,
+    partitions::Partitions,
 };
 use crate::{
     catalog::{self, Change},
@@ -43,8 +44,8 @@ pub(super) struct Topics {
 /// A topic that was deleted, and has files.
 pub(super) struct DeletedTopic {
     pub(super) id: TopicId,
-    /// Its partitions count until the files are removed. None if nobody knows how many there are.
-    _counted: Option<Arc<Counted>>,
+    /// Its partitions count until the files are removed. Nothing if nobody knows how many there are.
+    _counted: Vec<Arc<Counted>>,
 }
 
 /// A topic.
@@ -52,7 +53,7 @@ pub(super) struct Topic {
     pub(super) id: TopicId,
     pub(super) hasher: KeyHasher,
     pub(super) name: TopicName,
-    pub(super) partitions: Box<[Partition]>,
+    pub(super) partitions: Partitions,
     /// As the applied catalog has them.
     settings: RwLock<TopicSettings>,
     /// Whether appends may be queued. They hold it while they assign offsets and queue, so that
@@ -69,7 +70,7 @@ pub(super) struct Topic {
     /// Where the next batch without keys goes.
     pub(super) rotation: AtomicU32,
     /// Its partitions count as long as it is in memory, which a read may see to after its deletion.
-    counted: Arc<Counted>,
+    counted: Mutex<Vec<Arc<Counted>>>,
 }
 
 /// A partition.
@@ -199,7 +200,10 @@ impl Topic {
 impl DeletedTopic {
     /// One that an earlier start began to remove.
     pub(super) fn found(id: TopicId) -> Self {
-        Self { id, _counted: None }
+        Self {
+            id,
+            _counted: Vec::new(),
+        }
     }
 }
 
@@ -293,7 +297,7 @@ impl Shared {
             id,
             hasher,
             name: of.name.clone(),
-            partitions: partitions.into(),
+            partitions: Partitions::new(partitions),
             settings: RwLock::new(of.settings.clone()),
             open: RwLock::new(true),
             moved: watch::Sender::new(()),
@@ -301,9 +305,39 @@ impl Shared {
             deleted: AtomicBool::new(false),
             file_is_stale: AtomicBool::new(true),
             rotation: AtomicU32::new(0),
-            counted,
+            counted: Mutex::new(vec![counted]),
         });
         self.topics_mut().insert(topic);
+        Ok(())
+    }
+
+    /// Opens partitions that a topic has got.
+    fn open_added(
+        &self,
+        topic: TopicId,
+        count: u32,
+        logs: Logs<'_>,
+        counted: Option<Arc<Counted>>,
+    ) -> Result<(), FileError> {
+        let Some(topic) = self.topics().find_by_id(topic).cloned() else {
+            return Ok(());
+        };
+        let known = topic.partition_count();
+        if count <= known {
+            return Ok(());
+        }
+        let more = usize::try_from(count - known).unwrap_or(usize::MAX);
+        let counted = counted.unwrap_or_else(|| Arc::new(self.partition_count.count(more)));
+        lock(&topic.counted).push(counted);
+        let dir = self.dir.topic(topic.id).into();
+        let is_versioned = topic.settings().keys == Keys::Versioned;
+        let hasher = is_versioned.then_some(&topic.hasher);
+        let mut added = Vec::with_capacity(more);
+        for id in (known..count).map(PartitionId) {
+            added.push(self.open_partition(topic.id, id, &dir, hasher, logs)?);
+        }
+        topic.partitions.add(added);
+        topic.file_is_stale.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -418,6 +452,10 @@ impl Shared {
                 partition,
                 before,
             } => self.trim_log(*topic, *partition, *before),
+            Change::AddPartitions { topic, partitions } => {
+                self.open_added(*topic, *partitions, logs, counted)?;
+                self.note_topics();
+            }
             Change::OpenProducer { .. } | Change::ForgetProducer { .. } => {}
             Change::Group { group, change } => self.tell_sessions(group, change),
             Change::Erase { topic, erasure } => self.hide(*topic, erasure),
@@ -431,7 +469,7 @@ impl Shared {
         let removed = topics.remove(id);
         topics.deleted.push(DeletedTopic {
             id,
-            _counted: removed.map(|topic| Arc::clone(&topic.counted)),
+            _counted: removed.map_or_else(Vec::new, |topic| lock(&topic.counted).clone()),
         });
         drop(topics);
         self.forget_progress();

@@ -141,6 +141,45 @@ impl Broker {
         Ok(queued)
     }
 
+    /// Gives a topic with plain keys more partitions, so that it has so many. Keys may belong in
+    /// others from then on.
+    #[cfg_attr(not(test), allow(dead_code, reason = "the server's call comes next"))]
+    pub(crate) fn add_partitions(
+        &self,
+        topic: Meant<'_>,
+        partitions: u32,
+    ) -> Result<Pending<TopicDescription>, Error> {
+        if partitions > limits::MAX_PARTITIONS_PER_TOPIC {
+            return Err(Error::InvalidPartitionCount { partitions });
+        }
+        let shared = &self.shared;
+        let topic = shared.topics().find_meant(topic)?;
+        shared.check_room()?;
+        let mut planned = lock(&shared.planned);
+        let most = shared.partition_count.most();
+        let added = match planned.decide_add_partitions(topic.id, partitions, most) {
+            Ok(added) => added,
+            Err(refusal) => return shared.refuse_partitions(&topic, partitions, refusal),
+        };
+        let described = TopicDescription {
+            partitions,
+            ..describe(&topic)
+        };
+        if added == 0 {
+            return shared.queue_barrier(move || Ok(described));
+        }
+        let existing = planned.topics().partitions();
+        let counted = shared.count_new(existing, added)?;
+        let change = Change::AddPartitions {
+            topic: topic.id,
+            partitions,
+        };
+        let (mut commit, pending) = refusable(change, move || Ok(described));
+        commit.counted = Some(Arc::new(counted));
+        shared.plan_commit(&mut planned, commit)?;
+        Ok(pending)
+    }
+
     /// Changes settings of a topic, all or none.
     pub(crate) fn alter_topic(
         &self,
@@ -252,6 +291,31 @@ impl PartitionRef {
 }
 
 impl Shared {
+    /// Why a topic does not get more partitions.
+    fn refuse_partitions<T: Send + 'static>(
+        &self,
+        topic: &Topic,
+        asked: u32,
+        refusal: Refusal,
+    ) -> Result<Pending<T>, Error> {
+        let name = topic.name.to_string();
+        match refusal {
+            Refusal::Versioned => Err(Error::VersionedTopic { topic: name }),
+            Refusal::FewerPartitions { existing } => {
+                let reason = format!(
+                    "topic {name:?} has {existing} partitions, and a topic never has fewer than before"
+                );
+                self.refuse_durably(Error::MalformedRequest { reason })
+            }
+            Refusal::TooManyPartitions { existing } => Err(Error::TooManyPartitions {
+                existing,
+                asked,
+                most: self.partition_count.most(),
+            }),
+            _ => self.refuse_durably(unknown(topic)),
+        }
+    }
+
     /// Counts the partitions of a new topic, where so many exist, if those of deleted topics leave
     /// room for them.
     fn count_new(&self, existing: usize, partitions: u32) -> Result<Counted, Error> {

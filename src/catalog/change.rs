@@ -40,6 +40,8 @@ pub(crate) enum Change {
     Erase { topic: TopicId, erasure: Erasure },
     /// The bytes are removed.
     ErasureComplete { id: u64 },
+    /// A topic has so many partitions now, if it did not have more already.
+    AddPartitions { topic: TopicId, partitions: u32 },
     /// A consumer group has changed.
     Group {
         group: GroupName,

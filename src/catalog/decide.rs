@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Catalog, Topic};
-use crate::types::{SettingError, TopicId, TopicName, TopicSettings, limits};
+use crate::types::{Keys, SettingError, TopicId, TopicName, TopicSettings, limits};
 
 /// Why something may not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub(crate) enum Refusal {
     UnknownTopic,
     /// There are so many partitions already.
     TooManyPartitions { existing: usize },
+    /// The topic has more partitions already.
+    FewerPartitions { existing: u32 },
+    /// Its keys belong in the partitions they are in.
+    Versioned,
     /// A setting does not exist, cannot have the value, or cannot be changed.
     Setting(SettingError),
     /// Too many erasures wait to be complete.
@@ -38,6 +42,28 @@ impl Catalog {
             return Err(Refusal::TooManyPartitions { existing });
         }
         Ok(())
+    }
+
+    /// How many partitions a topic gets that is to have so many, where there may be so many in all.
+    pub(crate) fn decide_add_partitions(
+        &self,
+        topic: TopicId,
+        partitions: u32,
+        most: usize,
+    ) -> Result<u32, Refusal> {
+        let topic = self.decide_topic(topic)?;
+        if topic.settings.keys == Keys::Versioned {
+            return Err(Refusal::Versioned);
+        }
+        let existing = topic.partitions();
+        let added = partitions.checked_sub(existing);
+        let added = added.ok_or(Refusal::FewerPartitions { existing })?;
+        let existing = self.topics.partitions();
+        let more = usize::try_from(added).unwrap_or(usize::MAX);
+        if existing.saturating_add(more) > most {
+            return Err(Refusal::TooManyPartitions { existing });
+        }
+        Ok(added)
     }
 
     /// The topic that is to be deleted or trimmed.

@@ -130,6 +130,9 @@ impl Catalog {
                 erasure: erasure.clone(),
             }),
             Change::ErasureComplete { id } => self.erasures.complete(*id),
+            Change::AddPartitions { topic, partitions } => {
+                self.topics.add_partitions(*topic, *partitions);
+            }
             Change::Group { group, change } => self.apply_group(group, change, now),
         }
     }

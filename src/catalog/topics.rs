@@ -84,6 +84,17 @@ impl Topics {
         }
     }
 
+    /// A topic has so many partitions now, if it did not have more already.
+    pub(super) fn add_partitions(&mut self, id: TopicId, partitions: u32) {
+        let count = usize::try_from(partitions).unwrap_or(usize::MAX);
+        if let Some(topic) = self.by_id.get_mut(&id)
+            && topic.starts.len() < count
+        {
+            self.partitions += count - topic.starts.len();
+            topic.starts.resize(count, Offset::ZERO);
+        }
+    }
+
     /// The log of a partition starts here, if it did not start further on already.
     pub(super) fn trim(&mut self, id: TopicId, partition: PartitionId, before: Offset) {
         let topic = self.by_id.get_mut(&id);
@@ -120,7 +131,7 @@ impl KnownTopics for Topics {
 
 impl Topic {
     /// How many partitions it has.
-    fn partitions(&self) -> u32 {
+    pub(crate) fn partitions(&self) -> u32 {
         u32::try_from(self.starts.len()).unwrap_or(u32::MAX)
     }
 }

@@ -232,6 +232,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::TopicRecreated { .. }
         | Error::TopicExists { .. }
         | Error::PlainTopic { .. }
+        | Error::VersionedTopic { .. }
         | Error::InvalidPartitionCount { .. }
         | Error::TooManyPartitions { .. }
         | Error::DeletedPartitionsRemain { .. }
@@ -319,6 +320,7 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
         Error::InvalidTopicName(error) => vec![("topic", error.name.clone())],
         Error::UnknownTopic { topic }
         | Error::TopicExists { topic }
+        | Error::VersionedTopic { topic }
         | Error::PlainTopic { topic } => vec![("topic", topic.clone())],
         Error::TopicRecreated {
             topic,

@@ -83,7 +83,7 @@ impl Shared {
             if topic.settings().keys == Keys::Plain {
                 continue;
             }
-            for partition in &topic.partitions {
+            for partition in topic.partitions.iter() {
                 let next = &mut *lock(&partition.next);
                 if next.keys.is_due(next.offset, &due) {
                     next.keys.freeze(next.offset);

@@ -36,6 +36,7 @@ mod key_index;
 mod key_memory;
 mod latest;
 mod ledger;
+mod more_partitions;
 mod partition_count;
 mod read_memory;
 mod reading;

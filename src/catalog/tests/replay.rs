@@ -18,7 +18,8 @@ use crate::{
         producers::{Decision, Opened, Room},
     },
     types::{
-        GroupName, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings, Version,
+        GroupName, Keys, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings,
+        Version,
     },
 };
 
@@ -35,6 +36,10 @@ enum Step {
     },
     Delete {
         topic: usize,
+    },
+    AddPartitions {
+        topic: usize,
+        partitions: u32,
     },
     Alter {
         topic: usize,
@@ -132,6 +137,7 @@ impl Fact {
                     | Change::Delete { .. }
                     | Change::Alter { .. }
                     | Change::Trim { .. }
+                    | Change::AddPartitions { .. }
                     | Change::Erase { .. }
             )
         )
@@ -241,6 +247,14 @@ impl World {
                     ..settings.settings.clone()
                 };
                 Some(Change::Alter { topic, settings })
+            }
+            Step::AddPartitions { topic, partitions } => {
+                let topic = self.topic(topic)?;
+                let decided =
+                    self.planned
+                        .decide_add_partitions(topic, partitions, MOST_PARTITIONS);
+                decided.ok()?;
+                Some(Change::AddPartitions { topic, partitions })
             }
             Step::Trim { topic, before } => Some(Change::Trim {
                 topic: self.topic(topic)?,
@@ -408,7 +422,10 @@ impl World {
             seed,
             name,
             partitions,
-            settings: TopicSettings::default(),
+            settings: TopicSettings {
+                keys: Keys::Plain,
+                ..TopicSettings::default()
+            },
         });
         assert!(self.planned.topics().partitions() <= MOST_PARTITIONS);
     }
@@ -498,6 +515,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..NAMES.len(), 1u32..4).prop_map(|(name, partitions)| Step::Create { name, partitions }),
         2 => (0usize..8).prop_map(|topic| Step::Delete { topic }),
+        2 => (0usize..8, 1u32..5)
+            .prop_map(|(topic, partitions)| Step::AddPartitions { topic, partitions }),
         1 => (0usize..8, 1_000u64..9_000).prop_map(|(topic, segment_ms)| Step::Alter { topic, segment_ms }),
         1 => (0usize..8, 0u64..100).prop_map(|(topic, before)| Step::Trim { topic, before }),
         2 => (0..NAMES.len()).prop_map(|name| Step::Open { name }),

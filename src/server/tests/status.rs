@@ -42,6 +42,7 @@ fn every_error() -> Vec<Error> {
             | Error::RecordTooLarge { .. }
             | Error::WrongPartition { .. }
             | Error::PlainTopic { .. }
+            | Error::VersionedTopic { .. }
             | Error::MalformedCondition { .. }
             | Error::Conflict { .. }
             | Error::UnknownProducer { .. }
@@ -107,6 +108,7 @@ fn of_topics() -> Vec<Error> {
         },
         Error::InvalidSetting(setting_error),
         Error::PlainTopic { topic: topic() },
+        Error::VersionedTopic { topic: topic() },
     ]
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete,
-//!       9 group
+//!       9 group, 10 add partitions
 //!  u64  topic; or the producer (5, 6); or the erasure (8); 0 (9)
 //!  then, by kind:
 //!    create  u64 seed, u32 partitions, string name, settings
@@ -11,6 +11,7 @@
 //!    open    u32 epoch, string name
 //!    erase   an erasure, see `erasure.rs`
 //!    group   string name, a change of the group, see `group.rs`
+//!    add     u32 partitions from then on
 //! settings: u32 count, then (string name, string value) of each
 //! ```
 
@@ -73,6 +74,10 @@ impl Change {
                 put_kind(&mut out, 9, 0);
                 put_group(&mut out, group, change);
             }
+            Self::AddPartitions { topic, partitions } => {
+                put_kind(&mut out, 10, topic.0);
+                out.extend_from_slice(&partitions.to_le_bytes());
+            }
         }
         out
     }
@@ -125,6 +130,10 @@ impl Change {
                 let (group, change) = take_group(&mut fields)?;
                 Self::Group { group, change }
             }
+            10 => Self::AddPartitions {
+                topic,
+                partitions: fields.u32()?,
+            },
             _ => return None,
         };
         fields.is_empty().then_some(change)

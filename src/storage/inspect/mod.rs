@@ -108,6 +108,13 @@ impl State {
                 .entry(*topic)
                 .or_insert_with(|| empty.collect());
         }
+        if let Change::AddPartitions { topic, partitions } = change
+            && let Some(known) = self.partitions.get_mut(topic)
+        {
+            for _ in known.len()..usize::try_from(*partitions).unwrap_or(usize::MAX) {
+                known.push(KnownPartition::from(Offset::ZERO));
+            }
+        }
     }
 
     /// Applies what a frame of the journal says.

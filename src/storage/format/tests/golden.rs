@@ -166,6 +166,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
             golden::delta_with_groups().encode(golden::delta_head().number, 3),
         ),
         ("change-group", change_of_group().encode()),
+        ("change-add-partitions", golden::more_partitions().encode()),
         ("delta-head", golden::delta_head().encode()),
         (
             "delta",
@@ -349,6 +350,9 @@ fn a_checkpoint_without_a_directory_is_read() {
 fn what_is_stored_of_groups_is_what_it_was() {
     let stored = check("change-group", &change_of_group().encode());
     assert_eq!(Change::decode(&stored), Some(change_of_group()));
+    let more = golden::more_partitions();
+    let stored = check("change-add-partitions", &more.encode());
+    assert_eq!(Change::decode(&stored), Some(more));
     let checkpoint = golden::checkpoint_with_groups();
     let stored = check("checkpoint-with-groups", &checkpoint.encode());
     assert_eq!(Checkpoint::decode(&stored), Some(checkpoint));

@@ -223,6 +223,8 @@ pub(super) fn any_change() -> impl Strategy<Value = Change> {
         }),
         (id(), any_erasure()).prop_map(|(topic, erasure)| Change::Erase { topic, erasure }),
         any::<u64>().prop_map(|id| Change::ErasureComplete { id }),
+        (id(), any::<u32>())
+            .prop_map(|(topic, partitions)| Change::AddPartitions { topic, partitions }),
         (any_group_name(), any_group_change())
             .prop_map(|(group, change)| Change::Group { group, change }),
     ]

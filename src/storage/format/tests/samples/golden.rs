@@ -306,6 +306,13 @@ pub(in super::super) fn checkpoint_with_groups() -> Checkpoint {
     checkpoint
 }
 
+pub(in super::super) fn more_partitions() -> Change {
+    Change::AddPartitions {
+        topic: TOPIC,
+        partitions: 12,
+    }
+}
+
 pub(in super::super) fn group() -> GroupName {
     GroupName::new("invoices").expect("a valid name")
 }
