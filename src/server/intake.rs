@@ -6,12 +6,13 @@
 //! 16 MiB. So a message is counted with the length that it declares, as soon as that is known, until
 //! the broker has admitted the message, which counts it from then on. When there is no room for it,
 //! the call is refused before its bytes have come; it does not wait, because the ones that would
-//! have to finish first could wait for bytes themselves. One that does not come in time is refused
-//! too: it keeps room from others.
+//! have to finish first could wait for bytes themselves. One of which too little comes in is
+//! refused too: it keeps room from others.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -63,6 +64,8 @@ impl Intake {
         let holder = peer.map_or_else(|| self.part.holder(), |peer| peer.requests.clone());
         let messages = Messages::new(limits::messages(request.uri().path()));
         let intake = self.clone();
+        let late = request.extensions().get::<Late>().cloned();
+        let late = late.unwrap_or_default();
         request.map(|body| {
             Body::new(Metered {
                 body,
@@ -70,14 +73,15 @@ impl Intake {
                 holder,
                 share,
                 messages,
-                late: None,
+                late,
             })
         })
     }
 
-    /// How long a message may take of which so many bytes are missing.
-    pub(super) fn time_for(&self, missing: usize) -> Duration {
-        self.timeout + Duration::from_secs(missing as u64 / limits::REQUEST_BYTES_PER_S)
+    /// How long to wait for more of a message when so many bytes have come since the last time.
+    pub(super) fn time_after(&self, bytes: usize) -> Duration {
+        let ms = bytes as u64 * 1_000 / limits::REQUEST_BYTES_PER_S;
+        Duration::from_millis(ms).min(self.timeout)
     }
 }
 
@@ -108,8 +112,20 @@ struct Metered {
     holder: Holder,
     share: Share,
     messages: Messages,
-    /// Fires when the message that is awaited should have come.
-    late: Option<Pin<Box<Sleep>>>,
+    late: Late,
+}
+
+/// Whether what is awaited of a request should have come. A call that waits for its client to read
+/// asks too: it takes no more of its requests meanwhile, and has room that others could use.
+#[derive(Clone, Default)]
+pub(super) struct Late(Arc<Mutex<Option<Deadline>>>);
+
+/// When a message should have come of which nothing, or too little, comes in.
+struct Deadline {
+    timer: Pin<Box<Sleep>>,
+    /// How much of it had come when the timer was set, and has by now.
+    came: (usize, usize),
+    intake: Intake,
 }
 
 impl Metered {
@@ -125,18 +141,72 @@ impl Metered {
         counted
     }
 
-    /// Ready if the message that is awaited has not come in time.
+    /// Ready if the message that is awaited does not come in.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        let Some(missing) = self.messages.awaited() else {
-            self.late = None;
-            return Poll::Pending;
-        };
-        let time = self.intake.time_for(missing);
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep(time)));
-        late.as_mut().poll(cx).map(|()| {
-            self.intake.notices.happened(Notice::RequestStalled);
-            status::request_stalled()
-        })
+        match self.messages.awaited() {
+            Some(came) => self.late.await_more(came, &self.intake),
+            None => self.late.forget(),
+        }
+        self.late
+            .poll_passed(cx)
+            .map(|()| status::request_stalled())
+    }
+}
+
+impl Late {
+    /// Ready when it should have come.
+    pub(super) async fn passed(&self) {
+        poll_fn(|cx| self.poll_passed(cx)).await;
+    }
+
+    fn poll_passed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.lock() {
+            Some(deadline) => deadline.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The call does something else than to take what comes in.
+    pub(super) fn put_off(&self) {
+        if let Some(deadline) = &mut *self.lock() {
+            let time = deadline.intake.timeout;
+            deadline.timer.set(sleep(time));
+        }
+    }
+
+    /// More is awaited of a message of which so many bytes have come.
+    fn await_more(&self, came: usize, intake: &Intake) {
+        let mut deadline = self.lock();
+        let deadline = deadline.get_or_insert_with(|| Deadline {
+            timer: Box::pin(sleep(intake.timeout)),
+            came: (came, came),
+            intake: intake.clone(),
+        });
+        deadline.came.1 = came;
+    }
+
+    fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Deadline>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deadline {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let (before, now) = self.came;
+            let time = self.intake.time_after(now - before);
+            if time.is_zero() {
+                self.intake.notices.happened(Notice::RequestStalled);
+                return Poll::Ready(());
+            }
+            self.came.0 = now;
+            self.timer.set(sleep(time));
+        }
+        Poll::Pending
     }
 }
 
@@ -157,7 +227,7 @@ impl http_body::Body for Metered {
             self.pass(data)?;
             if self.messages.count() != before {
                 // The next message has a time of its own.
-                self.late = None;
+                self.late.forget();
             }
         }
         Poll::Ready(frame.map(Ok))
@@ -214,13 +284,11 @@ impl Messages {
         }
     }
 
-    /// How many bytes are missing of the message that is to come, as far as that is known; none if
-    /// none has to come.
+    /// How many bytes have come of the message that is to come; none if none has to come.
     fn awaited(&self) -> Option<usize> {
         match self.passed {
             0 if self.allowed.many || self.count > 0 => None,
-            0..HEADER_BYTES => Some(0),
-            passed => Some(self.len() - passed),
+            passed => Some(passed),
         }
     }
 

@@ -13,7 +13,7 @@ pub(crate) struct Options {
     /// How long a connection may take for the handshake of HTTP/2: the preface, and the client's
     /// complete SETTINGS.
     pub handshake_timeout: Duration,
-    /// How long a request may take to come in, beside a second for each 64 KiB of it.
+    /// How long a request of which nothing comes in is waited for.
     pub request_timeout: Duration,
     /// A connection without a call for this long gives its place to another one that finds none.
     pub idle: Duration,
@@ -72,6 +72,22 @@ pub(super) const FULL_TIME: Duration = Duration::from_millis(20);
 
 /// How many calls of a connection there has to be room for that much is read at a time.
 pub(super) const CALLS_IN_TURN: usize = MAX_STREAMS as usize;
+
+/// Most short calls of a connection that are polled before other connections have their turn. As
+/// many answers are written at a time where many wait.
+pub(super) const POLLS_IN_TURN: usize = 16;
+
+/// A call with a request of more than this has a task of its own: what is done with it takes longer
+/// than a turn should.
+pub(super) const SHORT_REQUEST_BYTES: usize = 16 << 10;
+
+/// Calls of which clients make many, and that do little unless their request is large.
+pub(super) fn is_short(path: &str) -> bool {
+    matches!(
+        path,
+        "/taffrail.v1.Log/Append" | "/taffrail.v1.Log/OpenProducer"
+    )
+}
 
 /// What small frames may cost while they wait to be taken out of h2, which counts 256 bytes for
 /// each less what it holds. They wait for a turn at most, whose last read may bring as much as the

@@ -27,6 +27,7 @@ use crate::{
     budget::{Held, Holder, Short},
     server::{
         answers::Answers,
+        intake::Late,
         limits::{CALL_BYTES, HEADER_ENTRY_BYTES, PIECE_BYTES, RETRY_AFTER_MS, SMALL_PIECE_BYTES},
         notices::{Notice, Notices},
         status,
@@ -132,7 +133,7 @@ const APPENDS: &str = "/taffrail.v1.Log/Append";
 /// Answers a call, unless its client cancels it before.
 pub(super) async fn answer<S>(
     service: S,
-    request: Request<Body>,
+    mut request: Request<Body>,
     mut respond: SendResponse<Bytes>,
     (active, held): (Entered, Arc<Held>),
     unread: Unread,
@@ -140,6 +141,8 @@ pub(super) async fn answer<S>(
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let is_append = request.uri().path().starts_with(APPENDS);
+    let late = Late::default();
+    request.extensions_mut().insert(late.clone());
     let mut response = pin!(service.oneshot(request));
     let response = poll_fn(|cx| {
         if respond.poll_reset(cx).is_ready() {
@@ -153,6 +156,7 @@ pub(super) async fn answer<S>(
                 active: &active,
                 held: &held,
                 unread: &unread,
+                late: &late,
                 is_append,
             };
             sender.send(response, &mut respond).await
@@ -170,6 +174,8 @@ struct Sender<'a> {
     /// What the call is counted with.
     held: &'a Arc<Held>,
     unread: &'a Unread,
+    /// Whether the rest of a request should have come.
+    late: &'a Late,
     is_append: bool,
 }
 
@@ -208,8 +214,8 @@ impl Sender<'_> {
         stream.send_data(Bytes::new(), true)
     }
 
-    /// Sends this as the client takes it, or says how the call ends. A small message goes to h2 as
-    /// a whole, a large one in pieces.
+    /// Sends this as the client takes it, or says how the call ends. h2 gets no more than the client
+    /// has room for, so that each byte that it takes is seen.
     async fn send_message(
         &self,
         stream: &mut SendStream<Bytes>,
@@ -220,23 +226,20 @@ impl Sender<'_> {
         };
         let _waiting = self.active.wait();
         while !message.is_empty() {
-            let is_small = message.len() <= SMALL_PIECE_BYTES;
-            // Where one is asked for, h2 keeps the rest of what is sent, and no call that waits
-            // holds on to room that another could use.
-            let wanted = if is_small {
-                1
-            } else {
-                message.len().min(PIECE_BYTES)
+            let wanted = message.len().min(PIECE_BYTES);
+            let room = tokio::select! {
+                biased;
+                room = timeout(self.unread.patience, room(stream, wanted)) => room,
+                // A client that takes nothing does not keep the room that its next request has.
+                () = self.late.passed() => return Ok(Err(self.stalled())),
             };
-            let Ok(taken) = timeout(self.unread.patience, room(stream, wanted)).await else {
+            let Ok(room) = room else {
                 self.unread.notices.happened(Notice::AnswerStalled);
                 return Ok(Err(self.stalled()));
             };
-            taken?;
-            let piece = match is_small {
-                true => std::mem::take(&mut message),
-                false => message.split_to(stream.capacity().min(message.len())),
-            };
+            room?;
+            self.late.put_off();
+            let piece = message.split_to(stream.capacity().min(message.len()));
             stream.send_data(piece, false)?;
         }
         Ok(Ok(()))

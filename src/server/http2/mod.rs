@@ -7,13 +7,15 @@
 //! (`request.rs`); the client's window opens again as the call takes them, so that what a client may
 //! send ahead is bounded by flow control alone.
 //!
-//! Reading order: this page; `request.rs`, what comes in; `call.rs`, what goes out; `sending.rs` and
-//! `message.rs`, records that go out; `window.rs`, how much may be sent ahead; `socket.rs`.
+//! Reading order: this page; `request.rs`, what comes in; `short_calls.rs`, whose turn it is;
+//! `call.rs`, what goes out; `sending.rs` and `message.rs`, records that go out; `window.rs`, how
+//! much may be sent ahead; `socket.rs`.
 
 pub(super) mod call;
 pub(super) mod message;
 pub(super) mod request;
 pub(super) mod sending;
+mod short_calls;
 mod socket;
 pub(super) mod window;
 
@@ -40,6 +42,7 @@ use tracing::debug;
 use self::{
     call::{Active, Unread, answer},
     request::Feed,
+    short_calls::{Call, ShortCalls},
     socket::{Socket, Traffic},
     window::Window,
 };
@@ -145,6 +148,8 @@ struct Connection<'a, IO, S> {
     stream_window: u32,
     /// Requests whose end has not come in.
     feeds: Vec<Feed>,
+    short_calls: ShortCalls,
+    /// All others, each a task of its own.
     calls: JoinSet<()>,
     active: Active,
     keep_alive: KeepAlive,
@@ -189,6 +194,7 @@ where
             peer,
             unread,
             feeds: Vec::new(),
+            short_calls: ShortCalls::default(),
             calls: JoinSet::new(),
             active: Active::default(),
             keep_alive: KeepAlive::new(pings),
@@ -212,6 +218,9 @@ where
             }
             self.draining = Some(Box::pin(sleep(limits::STALLED)));
         }
+        // Answers are written below.
+        let mut turns = limits::POLLS_IN_TURN;
+        self.short_calls.poll(&mut turns);
         while let Poll::Ready(accepted) = self.http2.poll_accept(cx) {
             match accepted {
                 Some(Ok((request, respond))) => self.begin(request, respond),
@@ -219,7 +228,9 @@ where
                 None => return Poll::Ready(Ok(())),
             }
         }
-        self.feeds.retain_mut(|feed| feed.pass_on(cx));
+        self.pass_on(cx);
+        self.short_calls.poll(&mut turns);
+        self.short_calls.wait(cx);
         while let Poll::Ready(Some(_)) = self.calls.poll_join_next(cx) {}
         if bytes > 0 && self.traffic.turn_is_over() {
             cx.waker().wake_by_ref();
@@ -241,7 +252,8 @@ where
             self.full = None;
             return limits::TURN_BYTES;
         }
-        let open = self.calls.len();
+        let open = self.open_calls();
+        let calls = &self.peer.calls;
         let has_room = calls.may_take(limits::CALL_BYTES);
         let Some((before, waited)) = &mut self.full else {
             if !has_room && open > 0 {
@@ -267,9 +279,34 @@ where
         self.stopped.as_mut().poll(cx).is_ready() || self.wanted.as_mut().poll(cx).is_ready()
     }
 
+    fn open_calls(&self) -> usize {
+        self.short_calls.len() + self.calls.len()
+    }
+
+    /// Passes on what has come in of requests. A call whose request turns out to be large gets a task
+    /// of its own.
+    fn pass_on(&mut self, cx: &mut Context<'_>) {
+        let Self {
+            feeds,
+            short_calls,
+            calls,
+            ..
+        } = self;
+        feeds.retain_mut(|feed| {
+            let is_open = feed.pass_on(cx);
+            if let Some(call) = feed
+                .take_large()
+                .and_then(|number| short_calls.remove(number))
+            {
+                calls.spawn(call);
+            }
+            is_open
+        });
+    }
+
     /// Others may have the place of a connection that has been long without a call.
     fn look_for_calls(&mut self) {
-        if self.is_idle != self.calls.is_empty() {
+        if self.is_idle != (self.open_calls() == 0) {
             self.is_idle = !self.is_idle;
             match self.is_idle {
                 true => self.place.idle(),
@@ -305,20 +342,25 @@ where
             return call::refuse(&mut respond);
         };
         parts.extensions.insert(self.peer.clone());
-        let kind = limits::requests(parts.uri.path());
+        let path = parts.uri.path();
+        let (kind, is_short) = (limits::requests(path), limits::is_short(path));
         let (mut feed, body) = request::body(stream, kind, Arc::clone(&self.traffic));
         if self.draining.is_some() {
             feed.stop();
         }
-        self.feeds.push(feed);
         let request = Request::from_parts(parts, Body::new(body));
         let service = self.service.clone();
         // Counted from here on, so that no call is overlooked that has not had its first turn.
         let active = self.active.enter();
         let open = (active, Arc::new(held));
         let unread = self.unread.clone();
-        self.calls
-            .spawn(answer(service, request, respond, open, unread));
+        let call: Call = Box::pin(answer(service, request, respond, open, unread));
+        if is_short {
+            feed.belongs_to(self.short_calls.add(call));
+        } else {
+            self.calls.spawn(call);
+        }
+        self.feeds.push(feed);
     }
 
     /// Ready if the connection is to end and all that is left of it waits for a client that neither

@@ -16,7 +16,7 @@ use http_body::Frame;
 use tonic::Status;
 
 use super::socket::Traffic;
-use crate::server::limits::{JOINED_BYTES, SMALL_PIECE_BYTES};
+use crate::server::limits::{JOINED_BYTES, SHORT_REQUEST_BYTES, SMALL_PIECE_BYTES};
 
 /// What a call does with its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub(super) fn body(
         waiting: Arc::clone(&waiting),
         traffic: Arc::clone(&traffic),
         kind,
+        short: None,
     };
     let body = RequestBody {
         waiting,
@@ -110,12 +111,30 @@ pub(super) struct Feed {
     waiting: Arc<Mutex<Waiting>>,
     traffic: Arc<Traffic>,
     kind: Kind,
+    short: Option<Short>,
+}
+
+/// A short call, as long as its request is not large.
+struct Short {
+    number: usize,
+    came: usize,
 }
 
 impl Feed {
     /// Whether the call has not begun, because its client has not sent the whole request.
     pub(super) fn has_not_begun(&self) -> bool {
         self.kind == Kind::One
+    }
+
+    /// It is the request of the short call with this number.
+    pub(super) fn belongs_to(&mut self, number: usize) {
+        self.short = Some(Short { number, came: 0 });
+    }
+
+    /// The number of its call, once, when the request has turned out to be large.
+    pub(super) fn take_large(&mut self) -> Option<usize> {
+        let is_large = |short: &mut Short| short.came > SHORT_REQUEST_BYTES;
+        self.short.take_if(is_large).map(|short| short.number)
     }
 
     /// The server is to stop.
@@ -143,6 +162,9 @@ impl Feed {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(piece))) => {
                     self.traffic.add_came(piece.len());
+                    if let Some(short) = &mut self.short {
+                        short.came += piece.len();
+                    }
                     waiting.push(piece);
                 }
                 Poll::Ready(Some(Err(_))) => {

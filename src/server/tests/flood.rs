@@ -13,6 +13,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
+use tower::Service;
 
 use crate::{
     broker::Error,
@@ -23,7 +24,7 @@ use crate::{
 
 const MIB: usize = 1 << 20;
 
-type Incoming = mpsc::Sender<io::Result<DuplexStream>>;
+pub(super) type Incoming = mpsc::Sender<io::Result<DuplexStream>>;
 
 /// Answers calls of `/take`, of which it takes everything, and `/now`; no others.
 async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -42,12 +43,20 @@ async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
 }
 
 fn serve(budget: &Budget) -> (Incoming, stop::Stop) {
+    serve_with(tower::service_fn(answer), budget)
+}
+
+pub(super) fn serve_with<S>(service: S, budget: &Budget) -> (Incoming, stop::Stop)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
     let peers = Peers::new(budget, None, &Arc::default());
     let clock = Env::system().clock;
     tokio::spawn(async move {
-        let service = tower::service_fn(answer);
         let (options, notices) = (Options::default(), Arc::new(Notices::default()));
         let mut connections = Connections::new(service, peers, clock, &options, notices, stopping);
         connections.take(ReceiverStream::new(receiver)).await;
@@ -55,13 +64,13 @@ fn serve(budget: &Budget) -> (Incoming, stop::Stop) {
     (sender, stop)
 }
 
-struct Client {
+pub(super) struct Client {
     calls: SendRequest<Bytes>,
     pings: PingPong,
 }
 
 impl Client {
-    async fn open(incoming: &Incoming) -> Self {
+    pub(super) async fn open(incoming: &Incoming) -> Self {
         let (ours, theirs) = duplex(1 << 20);
         incoming.send(Ok(theirs)).await.unwrap();
         let (calls, mut connection) = h2::client::handshake(ours).await.unwrap();
@@ -70,7 +79,7 @@ impl Client {
         Self { calls, pings }
     }
 
-    async fn begin(
+    pub(super) async fn begin(
         &mut self,
         path: &str,
         header: &str,
@@ -91,7 +100,7 @@ impl Client {
     }
 
     /// Waits until the server has done all that it does because of what was sent.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         for _ in 0..4 {
             self.pings.ping(Ping::opaque()).await.unwrap();
         }

@@ -272,10 +272,16 @@ async fn a_request_that_does_not_come_in_time_is_refused_and_its_room_free() {
 }
 
 #[test]
-fn a_large_request_has_more_time() {
+fn a_request_has_as_much_more_time_as_it_has_brought() {
     let intake = intake(300);
-    for (missing, seconds) in [(0, 30), (65_535, 30), (16 << 20, 30 + 256)] {
-        assert_eq!(intake.time_for(missing), Duration::from_secs(seconds));
+    for (brought, ms) in [
+        (0, 0),
+        (30, 0),
+        (64 << 10, 1_000),
+        (1 << 20, 16_000),
+        (16 << 20, 30_000),
+    ] {
+        assert_eq!(intake.time_after(brought), Duration::from_millis(ms));
     }
 }
 
