@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::world::{DRAIN, SESSION, World, join, join_named};
 use crate::{
     broker::{
-        Error,
+        Error, Meant,
         groups::{CommitOutcome, Event, JoinGroup},
     },
     catalog::groups::Generation,
@@ -188,4 +188,24 @@ fn new_partitions_and_topics_are_given_to_members_that_take_them() {
     world.advance(MOMENT);
     member.take_all();
     assert_eq!(member.has.len(), 4);
+}
+
+#[test]
+fn partitions_that_a_topic_gets_are_given_to_its_members() {
+    let mut world = World::new(1);
+    let settings = [("keys".to_owned(), "plain".to_owned())].into();
+    let created = world.broker().create_topic("t", 2, &settings);
+    world.broker().commit_all();
+    drop(created.expect("it may be"));
+    let mut member = world.join(join());
+    member.take_all();
+    assert_eq!(member.partitions(), [0, 1]);
+    let added = world.broker().add_partitions(Meant::from("t"), 4);
+    world.broker().commit_all();
+    drop(added.expect("it may be"));
+    world.broker().shared.keep_groups();
+    world.broker().commit_all();
+    let ids = world.append("t", 3, 2);
+    assert_eq!(member.ids(), ids);
+    assert_eq!(member.partitions(), [0, 1, 2, 3]);
 }
