@@ -12,12 +12,14 @@ use prost::Message;
 use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 
 /// Messages that carry records stay undecoded: their hand-written forms are in `src/proto/wire.rs`.
-const HAND_WRITTEN: [&str; 5] = [
+const HAND_WRITTEN: [&str; 7] = [
     "AppendRequest",
     "AppendBatch",
     "ReadResponse",
     "ReadKeyResponse",
     "LatestRecord",
+    "ConsumeResponse",
+    "Records",
 ];
 
 /// A message whose fields are not looked at where it lies in another: `src/proto/received.rs` takes
@@ -35,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "taffrail/v1/topics.proto",
         "taffrail/v1/entities.proto",
         "taffrail/v1/broker.proto",
+        "taffrail/v1/groups.proto",
         "grpc/health/v1/health.proto",
     ];
     println!("cargo:rerun-if-changed=proto");

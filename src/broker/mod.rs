@@ -29,7 +29,6 @@ mod entities;
 mod erasure;
 mod error;
 mod fetched;
-#[allow(dead_code, unused_imports, reason = "the server's calls come next")]
 mod groups;
 mod housekeeping;
 mod journal_room;
@@ -76,6 +75,11 @@ pub(crate) use entities::{KeyReader, Latest, LatestReader, ReadKey};
 pub(crate) use erasure::{ErasedEntity, Erasure};
 pub(crate) use error::{Error, Kind};
 pub(crate) use fetched::Filter;
+pub(crate) use groups::{
+    AssignedPartition, CommitOutcome, Credit, DescribedGroup, DescribedMember, DescribedPartition,
+    Event, GroupOffset, GroupState, JoinGroup, ListedGroup, NoOffset, OffsetGone, RecordsOf,
+    ResetGroup, ResetOffset, ResetTo, Session, SessionStep,
+};
 pub(crate) use memory::{Admission, Flow, Load};
 pub(crate) use offsets::FoundOffset;
 pub(crate) use open::OpenError;

@@ -20,9 +20,7 @@
 mod change;
 mod decide;
 mod erasures;
-#[allow(dead_code, unused_imports, reason = "members' sessions come next")]
 pub(crate) mod groups;
-#[allow(dead_code, reason = "members' sessions come next")]
 mod planned;
 pub(crate) mod producers;
 mod topics;

@@ -29,8 +29,12 @@ pub(super) type Elsewhere<T> = tokio_stream::Empty<Result<T, Status>>;
 
 /// Where a call's messages come from. A message is some slices, one behind the other.
 pub(super) trait Source: Send {
+    /// Takes what the client says meanwhile, if it says something. Called whether or not it takes
+    /// what it is sent.
+    fn take_requests(&mut self, _: &mut Context<'_>) {}
+
     /// The next message; none behind the last.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>>;
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>>;
 
     /// Whether the next message is made at once, as far as that is known: it needs no file, and is
     /// small.
@@ -50,6 +54,11 @@ pub(super) trait Source: Send {
 
     /// Where to go on behind the messages before the last one.
     fn next_offsets(&self) -> Vec<(PartitionId, Offset)>;
+
+    /// Whether it may be ended for others when its client takes nothing for long.
+    fn may_be_ended(&self) -> bool {
+        true
+    }
 }
 
 /// A call's answers, on the way from its service to its connection.

@@ -171,6 +171,10 @@ pub(super) fn messages(path: &str) -> Allowed {
             bytes: MAX_REQUEST_BYTES,
             many: true,
         },
+        "/taffrail.v1.Groups/Consume" => Allowed {
+            bytes: 4 << 20,
+            many: true,
+        },
         _ => Allowed {
             bytes: 4 << 20,
             many: path.starts_with("/grpc.reflection."),
@@ -191,6 +195,10 @@ pub(super) fn requests(path: &str) -> Kind {
 /// does, 50 us, and 20 of them overlapping with the way there and back, this is more than a client
 /// can fill.
 pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
+
+/// Most commits of one member that wait for their answer; the next messages of the member are taken
+/// when the first have been answered.
+pub(super) const MAX_COMMITS_IN_FLIGHT: usize = 256;
 
 const _: () = assert!(
     MAX_APPENDS_IN_FLIGHT <= crate::types::limits::REMEMBERED_BATCHES,

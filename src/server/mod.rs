@@ -3,7 +3,7 @@
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `log/`,
-//! `entities/`, `topics.rs` and `broker.rs`, the services; `answers.rs` and `reads.rs`, how records
+//! `entities/`, `groups/`, `topics.rs` and `broker.rs`, the services; `answers.rs` and `reads.rs`, how records
 //! go out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC tools expect;
 //! `status.rs`, how errors are told; `connections.rs`, who is served; `admin.rs`, the
 //! administrators' own way in; `http2/`, one connection.
@@ -16,6 +16,7 @@ mod calls;
 mod connections;
 mod entities;
 mod greeting;
+mod groups;
 mod health;
 mod http2;
 mod intake;
@@ -52,14 +53,15 @@ pub(crate) use self::{
 };
 use self::{
     broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,
-    health::HealthService, intake::Intake, log::LogService, notices::Notices, peer::Peers,
-    reads::Reads, stop::Stopping, tally::Tallies, topics::TopicsService,
+    groups::GroupsService, health::HealthService, intake::Intake, log::LogService,
+    notices::Notices, peer::Peers, reads::Reads, stop::Stopping, tally::Tallies,
+    topics::TopicsService,
 };
 use crate::{
     broker::Broker,
     budget::Name,
     proto::{
-        broker_server::BrokerServer, entities_server::EntitiesServer,
+        broker_server::BrokerServer, entities_server::EntitiesServer, groups_server::GroupsServer,
         health::health_server::HealthServer, log_server::LogServer, topics_server::TopicsServer,
     },
 };
@@ -198,7 +200,8 @@ impl Server {
             stopping.clone(),
         );
         let topics = TopicsService::new(Arc::clone(&self.broker));
-        let entities = EntitiesService::new(Arc::clone(&self.broker), reads);
+        let entities = EntitiesService::new(Arc::clone(&self.broker), reads.clone());
+        let groups = GroupsService::new(Arc::clone(&self.broker), reads, stopping.clone());
         let broker = BrokerService::new(
             Arc::clone(&self.broker),
             tallies.clone(),
@@ -211,6 +214,7 @@ impl Server {
             .add_service(LogServer::new(log).max_decoding_message_size(usize::MAX))
             .add_service(TopicsServer::new(topics).max_decoding_message_size(usize::MAX))
             .add_service(EntitiesServer::new(entities).max_decoding_message_size(usize::MAX))
+            .add_service(GroupsServer::new(groups).max_decoding_message_size(usize::MAX))
             .add_service(BrokerServer::new(broker).max_decoding_message_size(usize::MAX))
             .add_service(HealthServer::new(health))
             .add_service(reflection::v1())

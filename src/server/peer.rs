@@ -1,6 +1,12 @@
 //! A client's connection, as far as what it shares with others is concerned.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tonic::Extensions;
 
@@ -31,6 +37,8 @@ pub(super) struct Peer {
     pub(super) appends: Flow,
     /// The producers that it uses.
     pub(super) producers: Option<Arc<ProducerHolder>>,
+    /// Whether it is still there.
+    pub(super) pulse: Pulse,
     _counted: Option<Arc<Counted>>,
 }
 
@@ -44,8 +52,52 @@ impl Peer {
             read_shares: Arc::default(),
             appends: Flow::default(),
             producers,
+            pulse: Pulse::default(),
             _counted: None,
         }
+    }
+}
+
+/// Whether anything comes from a client: what it sends, and its answers to pings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pulse(Arc<Beats>);
+
+#[derive(Debug)]
+struct Beats {
+    /// How often something has come.
+    count: AtomicU64,
+    /// How often, in milliseconds, a silent client is to be asked at least.
+    interval_ms: AtomicU64,
+}
+
+impl Default for Beats {
+    fn default() -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            interval_ms: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+impl Pulse {
+    /// Asks the client at least so often, when it is silent.
+    pub(super) fn want(&self, interval: Duration) {
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        self.0.interval_ms.fetch_min(interval.max(1), Relaxed);
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        Duration::from_millis(self.0.interval_ms.load(Relaxed))
+    }
+
+    /// Something has come.
+    pub(super) fn beat(&self) {
+        self.0.count.fetch_add(1, Relaxed);
+    }
+
+    /// How often something has come.
+    pub(super) fn heard(&self) -> u64 {
+        self.0.count.load(Relaxed)
     }
 }
 
@@ -88,6 +140,11 @@ pub(super) fn flow(extensions: &Extensions) -> Flow {
         .get::<Peer>()
         .map(|peer| peer.appends.clone())
         .unwrap_or_default()
+}
+
+/// Whether the client is still there whose connection a request came by.
+pub(super) fn pulse(extensions: &Extensions) -> Option<Pulse> {
+    Some(extensions.get::<Peer>()?.pulse.clone())
 }
 
 /// What holds the producers of the connection that a request came by.

@@ -8,10 +8,10 @@ use super::log::position;
 use crate::{
     broker::{Broker, Meant, PartitionDescription, TopicDescription},
     proto::{
-        AlterTopicRequest, AlterTopicResponse, CreateTopicRequest, CreateTopicResponse,
-        DeleteTopicRequest, DeleteTopicResponse, DescribeTopicRequest, DescribeTopicResponse,
-        ListTopicsRequest, ListTopicsResponse, Partition, Setting, Topic, TrimRequest,
-        TrimResponse, topics_server::Topics,
+        AddPartitionsRequest, AddPartitionsResponse, AlterTopicRequest, AlterTopicResponse,
+        CreateTopicRequest, CreateTopicResponse, DeleteTopicRequest, DeleteTopicResponse,
+        DescribeTopicRequest, DescribeTopicResponse, ListTopicsRequest, ListTopicsResponse,
+        Partition, Setting, Topic, TrimRequest, TrimResponse, topics_server::Topics,
     },
     types::{
         Offset, PartitionId, TopicSettings,
@@ -95,6 +95,25 @@ impl Topics for TopicsService {
         let altered = self.broker.alter_topic(&name, &set, &reset)?.await?;
         Ok(Response::new(AlterTopicResponse {
             topic: Some(topic(&altered)),
+        }))
+    }
+
+    async fn add_partitions(
+        &self,
+        request: Request<AddPartitionsRequest>,
+    ) -> Result<Response<AddPartitionsResponse>, Status> {
+        let AddPartitionsRequest {
+            topic: name,
+            partitions,
+            topic_id,
+        } = request.into_inner();
+        let meant = Meant {
+            name: &name,
+            id: position::topic_id(&topic_id)?,
+        };
+        let grown = self.broker.add_partitions(meant, partitions)?.await?;
+        Ok(Response::new(AddPartitionsResponse {
+            topic: Some(topic(&grown)),
         }))
     }
 

@@ -43,6 +43,15 @@ pub const MAX_HEADERS: usize = 64;
 /// Most batches in one append.
 pub const MAX_BATCHES_PER_APPEND: usize = 1_000;
 
+/// Most groups in one page of a list.
+pub const MAX_GROUPS_PER_PAGE: usize = 1_000;
+
+/// How long a member of a group may be away unless it says otherwise, in milliseconds.
+pub const SESSION_MS: u64 = 10_000;
+
+/// How long it may take to hand a partition over unless it says otherwise, in milliseconds.
+pub const DRAIN_MS: u64 = 30_000;
+
 /// Most conditions in one append.
 pub const MAX_CONDITIONS_PER_APPEND: usize = 1_000;
 

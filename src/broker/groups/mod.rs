@@ -12,7 +12,7 @@ mod show;
 mod time;
 mod under_way;
 
-pub(crate) use calls::{CommitOutcome, FetchedOffset, GroupOffset};
+pub(crate) use calls::{CommitOutcome, GroupOffset};
 pub(in crate::broker) use calls::{check_offsets, check_once, refused};
 pub(crate) use join::JoinGroup;
 pub(crate) use reset::{ResetGroup, ResetOffset, ResetTo};
@@ -20,10 +20,9 @@ pub(crate) use session::{
     AssignedPartition, Event, NoOffset, OffsetGone, RecordsOf, Session, Step as SessionStep,
 };
 pub(in crate::broker) use sessions::Sessions;
-pub(crate) use sessions::{LiveMember, LivePartition};
 pub(in crate::broker) use show::Watch;
 pub(crate) use show::{
-    DescribedGroup, DescribedLive, DescribedMember, DescribedPartition, GroupState, ListedGroup,
+    DescribedGroup, DescribedMember, DescribedPartition, GroupState, ListedGroup,
 };
 pub(crate) use under_way::Credit;
 

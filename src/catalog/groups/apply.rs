@@ -26,6 +26,10 @@ impl Groups {
     }
 
     /// What is durable of them.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a checkpoint takes it in parts")
+    )]
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot {
             ended: self.ended,

@@ -33,7 +33,7 @@ use std::{
 use bytes::Bytes;
 
 use changes::Noted;
-pub(crate) use decide::{Join, Joined};
+pub(crate) use decide::Join;
 pub(crate) use offsets::{Commit, Fence, Outcome};
 use waits::Waits;
 

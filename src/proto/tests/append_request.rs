@@ -5,10 +5,10 @@ use prost::Message;
 
 use crate::{
     proto::{
-        Condition, KeyCondition, PartitionCondition, Producer, condition::About,
-        key_condition::State, wire::AppendRequest,
+        Condition, GroupOffset, GroupOffsets, KeyCondition, PartitionCondition, Producer,
+        condition::About, key_condition::State, wire::AppendRequest,
     },
-    types::limits::{MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND},
+    types::limits::{MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND, MAX_GROUPS_PER_APPEND},
 };
 
 #[derive(Clone, PartialEq, Message)]
@@ -21,6 +21,8 @@ struct Derived {
     producer: Option<Producer>,
     #[prost(bool, tag = "4")]
     return_versions: bool,
+    #[prost(message, repeated, tag = "5")]
+    group_offsets: Vec<GroupOffsets>,
 }
 
 fn derived(batches: usize) -> Derived {
@@ -62,19 +64,33 @@ fn conditions() -> Vec<Condition> {
     ]
 }
 
+fn offsets() -> GroupOffsets {
+    let offset = GroupOffset {
+        topic: "orders".to_owned(),
+        next_offset: 7,
+        generation: 3,
+        ..GroupOffset::default()
+    };
+    GroupOffsets {
+        group: "billing".to_owned(),
+        offsets: vec![offset, GroupOffset::default()],
+    }
+}
+
 fn assert_same_form(derived: &Derived) {
     let Derived {
         batches,
         conditions,
         producer,
         return_versions,
-        ..
+        group_offsets,
     } = derived.clone();
     let request = AppendRequest {
         batches,
         conditions,
         producer,
         return_versions,
+        group_offsets,
     };
     let encoded = request.encode_to_vec();
     assert_eq!(encoded, derived.encode_to_vec());
@@ -103,20 +119,23 @@ fn it_has_the_form_that_prost_gives_it() {
     });
     assert_same_form(&Derived {
         return_versions: true,
+        group_offsets: vec![offsets(), GroupOffsets::default()],
         conditions: conditions(),
         ..derived(2)
     });
 }
 
 #[test]
-fn a_received_request_keeps_one_batch_and_one_condition_more_than_are_allowed_and_no_more() {
+fn a_received_request_keeps_one_of_each_kind_more_than_are_allowed_and_no_more() {
     let many = Derived {
         conditions: vec![of_key("alice", State::Exists(true)); MAX_CONDITIONS_PER_APPEND + 100],
+        group_offsets: vec![offsets(); MAX_GROUPS_PER_APPEND + 100],
         ..derived(MAX_BATCHES_PER_APPEND + 100)
     };
     let request = AppendRequest::decode(&many.encode_to_vec()[..]).unwrap();
     assert_eq!(request.batches.len(), MAX_BATCHES_PER_APPEND + 1);
     assert_eq!(request.conditions.len(), MAX_CONDITIONS_PER_APPEND + 1);
+    assert_eq!(request.group_offsets.len(), MAX_GROUPS_PER_APPEND + 1);
 }
 
 #[test]
@@ -126,6 +145,7 @@ fn what_is_wrong_with_a_field_is_said_by_its_name() {
         (2, "conditions"),
         (3, "producer"),
         (4, "return_versions"),
+        (5, "group_offsets"),
     ] {
         let mut encoded = Vec::new();
         prost::encoding::fixed32::encode(field, &1, &mut encoded);

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::proto::{
-    Condition, CreateTopicRequest, Filter, KeyCondition, ListOffsetsRequest, PartitionPosition,
-    Position, Producer, ReadRequest, Received, condition::About, key_condition::State,
-    position::At, wire::AppendRequest,
+    Condition, CreateTopicRequest, Filter, GroupOffset, GroupOffsets, KeyCondition,
+    ListOffsetsRequest, PartitionPosition, Position, Producer, ReadRequest, Received,
+    condition::About, key_condition::State, position::At, wire::AppendRequest,
 };
 
 fn check<M: Received>(encoded: &[u8]) -> Result<(), String> {
@@ -36,6 +36,10 @@ fn full_append() -> AppendRequest {
         }],
         producer: Some(Producer { id: 1, epoch: 2 }),
         return_versions: true,
+        group_offsets: vec![GroupOffsets {
+            group: "g".to_owned(),
+            offsets: vec![GroupOffset::default()],
+        }],
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod append_request;
 mod conflict;
+mod groups;
 mod known_fields;
 mod received_batch;
 mod responses;

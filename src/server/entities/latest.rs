@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tonic::Status;
 
 use crate::{
     broker::{Error, Latest, LatestReader},
@@ -43,9 +44,9 @@ fn record(latest: Latest) -> LatestRecord {
 }
 
 impl Source for LatestAnswers {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
-        let found = blocking(|| self.reader.step());
-        Poll::Ready(found.map(|found| found.map(slices)))
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
+        let found = blocking(|| self.reader.step())?;
+        Poll::Ready(Ok(found.map(slices)))
     }
 
     fn is_light(&self) -> bool {

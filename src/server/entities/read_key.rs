@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tonic::Status;
 
 use crate::{
     broker::{Error, KeyReader, ReadKey},
@@ -65,8 +66,8 @@ impl KeyAnswers {
 }
 
 impl Source for KeyAnswers {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
-        Poll::Ready(self.next())
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
+        Poll::Ready(Ok(self.next()?))
     }
 
     fn is_light(&self) -> bool {

@@ -25,6 +25,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -49,7 +50,7 @@ use self::{
 use super::{
     limits,
     notices::{Notice, Notices},
-    peer::Peer,
+    peer::{Peer, Pulse},
     places::Place,
     stop::{Stopped, Stopping},
 };
@@ -184,6 +185,7 @@ where
         place.idle();
         let wanted = Box::pin(place.wanted());
         let pings = http2.ping_pong().expect("nobody has taken it before");
+        let pulse = peer.pulse.clone();
         Self {
             notices,
             http2,
@@ -197,7 +199,7 @@ where
             short_calls: ShortCalls::default(),
             calls: JoinSet::new(),
             active: Active::default(),
-            keep_alive: KeepAlive::new(pings),
+            keep_alive: KeepAlive::new(pings, pulse),
             full: None,
             stopped,
             place,
@@ -389,38 +391,65 @@ where
 /// Asks a client that is silent whether it is still there.
 struct KeepAlive {
     pings: PingPong,
+    pulse: Pulse,
+    interval: Duration,
     timer: Pin<Box<Sleep>>,
+    /// Something has come since the timer was set.
+    heard: bool,
     asked: bool,
+    /// A ping has not been answered. The next one cannot be sent before it is.
+    pong_missing: bool,
 }
 
 impl KeepAlive {
-    fn new(pings: PingPong) -> Self {
+    fn new(pings: PingPong, pulse: Pulse) -> Self {
         Self {
             pings,
+            pulse,
+            interval: limits::KEEPALIVE_INTERVAL,
             timer: Box::pin(sleep(limits::KEEPALIVE_INTERVAL)),
+            heard: false,
             asked: false,
+            pong_missing: false,
         }
     }
 
     /// Ready when the client has been asked and has not answered.
     fn poll(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> Poll<()> {
+        if traffic.has_read() {
+            self.pulse.beat();
+            self.heard = true;
+        }
+        // Any byte counts as the answer.
+        if self.asked && self.heard {
+            self.restart();
+        }
+        let wanted = self.pulse.interval();
+        if wanted < self.interval {
+            self.interval = wanted;
+            self.restart();
+        }
         while self.timer.as_mut().poll(cx).is_ready() {
-            if traffic.has_read() {
-                self.asked = false;
-                self.timer.set(sleep(limits::KEEPALIVE_INTERVAL));
+            if self.heard {
+                self.restart();
             } else if self.asked {
                 return Poll::Ready(());
             } else {
                 // It fails if the connection has, which is noticed elsewhere.
                 self.pings.send_ping(Ping::opaque()).ok();
-                self.asked = true;
+                (self.asked, self.pong_missing) = (true, true);
                 self.timer.set(sleep(limits::KEEPALIVE_TIMEOUT));
             }
         }
-        if self.asked {
-            // Any byte counts as the answer; the pong is taken so that the next ping can be sent.
-            let _ = self.pings.poll_pong(cx);
+        if self.pong_missing && self.pings.poll_pong(cx).is_ready() {
+            self.pong_missing = false;
         }
         Poll::Pending
+    }
+
+    fn restart(&mut self) {
+        self.asked = false;
+        self.heard = false;
+        self.timer.set(sleep(self.interval));
     }
 }

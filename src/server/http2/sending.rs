@@ -120,6 +120,7 @@ impl Sending<'_> {
         if let Poll::Ready(reason) = self.stream.poll_reset(cx)? {
             return Poll::Ready(Err(reason.into()));
         }
+        self.source.take_requests(cx);
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -143,7 +144,7 @@ impl Sending<'_> {
                     match ready!(self.source.poll_next(cx)) {
                         Ok(Some(slices)) => self.begin(&slices),
                         Ok(None) => return Poll::Ready(Ok(Status::ok(""))),
-                        Err(error) => return Poll::Ready(Ok(error.into())),
+                        Err(status) => return Poll::Ready(Ok(status)),
                     }
                 }
                 Some(message) if message.is_sent() => self.message = None,
@@ -266,7 +267,9 @@ impl Sending<'_> {
             if std::mem::take(&mut self.stall.piece_taken) {
                 self.stall.set_timer(GRACE);
             } else if let Some(place) = &mut self.stall.place {
-                place.ripen(&self.shares.memory);
+                if self.source.may_be_ended() {
+                    place.ripen(&self.shares.memory);
+                }
                 self.stall.timer = None;
                 break;
             } else {

@@ -18,13 +18,16 @@ use super::{
 };
 use crate::{
     broker::{
-        Append, AppendBatch, Appended, Broker, Error, Flow, Load, Pending, Producer,
+        Append, AppendBatch, Appended, Broker, Error, Flow, GroupOffset, Load, Pending, Producer,
         ProducerHolder, Reading,
     },
     proto::{
-        self, AppendResponse, AppendedBatch, AppendedRange, ReceivedBatch, wire::AppendRequest,
+        self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, ReceivedBatch,
+        wire::AppendRequest,
     },
-    server::{blocking::blocking, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
+    server::{
+        blocking::blocking, groups::offsets, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped,
+    },
     types::{PartitionId, ProducerId},
 };
 
@@ -51,6 +54,7 @@ pub(in crate::server) async fn take(
     };
     // Taken apart only then: small batches and records take many times their bytes.
     let admission = broker.admit(flow, load).await?;
+    let group_offsets = group_offsets(request.group_offsets)?;
     let append = Append {
         batches: request
             .batches
@@ -61,7 +65,7 @@ pub(in crate::server) async fn take(
         producer: request.producer.map(producer),
         holder,
         return_versions: request.return_versions,
-        group_offsets: Vec::new(),
+        group_offsets,
     };
     broker.append_reading(append, admission, READING)
 }
@@ -73,6 +77,14 @@ pub(in crate::server) async fn answer(
     poll_fn(|cx| pending.poll_reading(cx, READING))
         .await
         .map(response)
+}
+
+fn group_offsets(groups: Vec<GroupOffsets>) -> Result<Vec<(String, Vec<GroupOffset>)>, Error> {
+    let group = |group: GroupOffsets| {
+        let offsets = offsets::group_offsets(group.offsets)?;
+        Ok((group.group, offsets))
+    };
+    groups.into_iter().map(group).collect()
 }
 
 fn producer(producer: proto::Producer) -> Producer {

@@ -18,7 +18,7 @@ pub(in crate::server) fn topic_id(text: &str) -> Result<Option<TopicId>, Error> 
 }
 
 /// A position; absent, the earliest.
-pub(super) fn position(position: Option<proto::Position>) -> Result<Position, Error> {
+pub(in crate::server) fn position(position: Option<proto::Position>) -> Result<Position, Error> {
     let Some(position) = position else {
         return Ok(Position::Earliest);
     };

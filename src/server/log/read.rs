@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
+use tonic::Status;
 
 use super::position::{partitions, position, topic_id};
 use crate::{
@@ -59,7 +60,7 @@ fn head(batch: &ReadBatch, topic_id: &str) -> Bytes {
     wire::encode(&response)
 }
 
-fn erased(entity: &ErasedEntity) -> proto::ErasedEntity {
+pub(in crate::server) fn erased(entity: &ErasedEntity) -> proto::ErasedEntity {
     proto::ErasedEntity {
         key_sha256: Bytes::copy_from_slice(&entity.key_sha256),
         through_version: entity.through.0,
@@ -167,7 +168,7 @@ impl ReadAnswers {
 }
 
 impl Source for ReadAnswers {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
         let Some(batch) = ready!(self.poll_batch(cx))? else {
             return Poll::Ready(Ok(None));
         };

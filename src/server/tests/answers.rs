@@ -88,6 +88,7 @@ async fn an_append_whose_answer_is_not_taken_has_an_unknown_outcome() {
         let request = wire::AppendRequest {
             batches: vec![batch.encode_to_vec().into()],
             return_versions: true,
+            group_offsets: Vec::new(),
             ..wire::AppendRequest::default()
         };
         let path = format!("/taffrail.v1.Log/{path}");

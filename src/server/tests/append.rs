@@ -67,6 +67,7 @@ fn request(number: u64) -> wire::AppendRequest {
     wire::AppendRequest {
         batches,
         return_versions: true,
+        group_offsets: Vec::new(),
         ..wire::AppendRequest::default()
     }
 }

@@ -13,6 +13,7 @@ mod intake;
 mod message;
 mod pieces;
 mod producers;
+mod pulse;
 mod read_keys;
 mod reads;
 mod request;

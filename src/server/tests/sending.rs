@@ -18,6 +18,7 @@ use h2::{
 };
 use http::{Request, Response};
 use tokio::io::{DuplexStream, duplex};
+use tonic::Status;
 
 use super::reads::{PATIENCE, World};
 use crate::{
@@ -40,7 +41,7 @@ struct Messages {
 }
 
 impl Source for Messages {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Error>> {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
         self.made.fetch_add(1, Relaxed);
         Poll::Ready(Ok(Some(vec![self.message.clone()])))
     }

@@ -10,8 +10,14 @@ use prost::{
     encoding::{self, DecodeContext, WireType},
 };
 
-use super::{Condition, ErasedEntity, Producer};
-use crate::types::limits::{MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND};
+use super::{Condition, ErasedEntity, GroupOffsets, Producer};
+use crate::types::limits::{
+    MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND, MAX_GROUPS_PER_APPEND,
+};
+
+mod groups;
+
+pub use groups::{ConsumeMessage, ConsumeResponse, Records};
 
 /// The field number of `records` wherever records are carried: in `AppendBatch`, in `ReadResponse`,
 /// in stored frames.
@@ -32,6 +38,8 @@ pub struct AppendRequest {
     pub producer: Option<Producer>,
     /// Whether to answer with the version of every record.
     pub return_versions: bool,
+    /// How far groups have come; bounded as the batches are.
+    pub group_offsets: Vec<GroupOffsets>,
 }
 
 impl Message for AppendRequest {
@@ -42,6 +50,7 @@ impl Message for AppendRequest {
             encoding::message::encode(3, producer, buf);
         }
         encode_nonzero(4, u64::from(self.return_versions), buf);
+        encoding::message::encode_repeated(5, &self.group_offsets, buf);
     }
 
     fn merge_field(
@@ -70,13 +79,24 @@ impl Message for AppendRequest {
                 encoding::message::merge(wire_type, self.producer.get_or_insert_default(), buf, ctx)
             }
             4 => encoding::bool::merge(wire_type, &mut self.return_versions, buf, ctx),
+            5 => merge_bounded(
+                wire_type,
+                &mut self.group_offsets,
+                MAX_GROUPS_PER_APPEND,
+                buf,
+                |value, buf| encoding::message::merge(wire_type, value, buf, ctx),
+            ),
             _ => return encoding::skip_field(wire_type, tag, buf, ctx),
         };
         merged.map_err(|mut error| {
-            error.push(
-                "AppendRequest",
-                ["batches", "conditions", "producer", "return_versions"][tag as usize - 1],
-            );
+            let field = match tag {
+                1 => "batches",
+                2 => "conditions",
+                3 => "producer",
+                4 => "return_versions",
+                _ => "group_offsets",
+            };
+            error.push("AppendRequest", field);
             error
         })
     }
@@ -89,6 +109,7 @@ impl Message for AppendRequest {
                 .as_ref()
                 .map_or(0, |producer| encoding::message::encoded_len(3, producer))
             + nonzero_len(4, u64::from(self.return_versions))
+            + encoding::message::encoded_len_repeated(5, &self.group_offsets)
     }
 
     fn clear(&mut self) {

@@ -1,0 +1,189 @@
+//! The calls about groups that are no member's.
+
+use super::{events::committed_offset, join::id_text, offsets::group_offsets};
+use crate::{
+    broker::{
+        Broker, DescribedGroup, DescribedMember, DescribedPartition, Error, GroupState,
+        ListedGroup, ResetGroup, ResetOffset, ResetTo,
+    },
+    proto::{
+        self, CommitRequest, CommitResponse, DescribeGroupRequest, DescribeGroupResponse,
+        FetchOffsetsRequest, FetchOffsetsResponse, ListGroupsRequest, ListGroupsResponse,
+        ResetGroupRequest, ResetGroupResponse, reset_group_request::To,
+    },
+    server::{groups::events::commit_result, log::position},
+    types::{PartitionId, limits::MAX_GROUPS_PER_PAGE},
+};
+
+pub(super) async fn commit(
+    broker: &Broker,
+    request: CommitRequest,
+) -> Result<CommitResponse, Error> {
+    let offsets = group_offsets(request.offsets)?;
+    if offsets.iter().any(|offset| offset.generation.is_some()) {
+        return Err(Error::MalformedRequest {
+            reason: "a commit from outside of the group's streams names no generation".to_owned(),
+        });
+    }
+    let names = offsets.iter();
+    let names: Vec<(String, u32)> = names
+        .map(|offset| (offset.topic.clone(), offset.partition.0))
+        .collect();
+    let outcomes = broker
+        .commit_offsets(&request.group, offsets, request.force)?
+        .await?;
+    let results = names.into_iter().zip(&outcomes);
+    let results = results.map(|(name, outcome)| commit_result(name, Some(outcome)));
+    Ok(CommitResponse {
+        results: results.collect(),
+    })
+}
+
+pub(super) fn fetch_offsets(
+    broker: &Broker,
+    request: &FetchOffsetsRequest,
+) -> Result<FetchOffsetsResponse, Error> {
+    let mut offsets = Vec::new();
+    for fetched in broker.committed_offsets(&request.group)? {
+        if request.topic.is_empty() || fetched.topic.as_str() == request.topic {
+            offsets.push(committed_offset(
+                &fetched.topic,
+                fetched.place,
+                &fetched.committed,
+            ));
+        }
+    }
+    Ok(FetchOffsetsResponse { offsets })
+}
+
+pub(super) fn list(broker: &Broker, request: &ListGroupsRequest) -> ListGroupsResponse {
+    let most = match request.page_size as usize {
+        0 => MAX_GROUPS_PER_PAGE,
+        size => size.min(MAX_GROUPS_PER_PAGE),
+    };
+    let (groups, more) = broker.list_groups(&request.prefix, &request.after, most);
+    ListGroupsResponse {
+        groups: groups.iter().map(listed).collect(),
+        more,
+    }
+}
+
+pub(super) fn describe(
+    broker: &Broker,
+    request: &DescribeGroupRequest,
+) -> Result<DescribeGroupResponse, Error> {
+    Ok(described(broker.describe_group(&request.group)?))
+}
+
+pub(super) fn reset_request(request: ResetGroupRequest) -> Result<ResetGroup, Error> {
+    let to = match request.to {
+        Some(To::Position(place)) => ResetTo::Position(position::position(Some(place))?),
+        Some(To::Shift(records)) => ResetTo::Shift(records),
+        Some(To::FromGroup(group)) => ResetTo::Group(group),
+        Some(To::Offsets(offsets)) => ResetTo::Offsets(group_offsets(offsets.offsets)?),
+        None => {
+            return Err(Error::MalformedRequest {
+                reason: "the reset does not say what to set offsets to".to_owned(),
+            });
+        }
+    };
+    Ok(ResetGroup {
+        group: request.group,
+        to,
+        topics: request.topics,
+        partitions: request.partitions.into_iter().map(PartitionId).collect(),
+        dry_run: request.dry_run,
+    })
+}
+
+pub(super) fn reset_response(offsets: Vec<ResetOffset>) -> ResetGroupResponse {
+    let offset = |offset: ResetOffset| proto::ResetOffset {
+        topic: offset.topic.to_string(),
+        partition: offset.place.1.0,
+        topic_id: offset.place.0.to_string(),
+        before: offset.before.map(|before| before.0),
+        next_offset: offset.next.0,
+    };
+    ResetGroupResponse {
+        offsets: offsets.into_iter().map(offset).collect(),
+    }
+}
+
+fn state(state: GroupState) -> proto::GroupState {
+    match state {
+        GroupState::Empty => proto::GroupState::Empty,
+        GroupState::Stable => proto::GroupState::Stable,
+        GroupState::Moving => proto::GroupState::Moving,
+        GroupState::Waiting => proto::GroupState::Waiting,
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn listed(group: &ListedGroup) -> proto::ListedGroup {
+    proto::ListedGroup {
+        group: group.name.to_string(),
+        state: state(group.state).into(),
+        members: number(group.members),
+        partitions: number(group.partitions),
+        lag: group.lag,
+        stalled_partitions: number(group.stalled),
+        ephemeral: group.is_ephemeral,
+    }
+}
+
+fn described(group: DescribedGroup) -> DescribeGroupResponse {
+    DescribeGroupResponse {
+        group: group.name.to_string(),
+        state: state(group.state).into(),
+        reason: group.reason,
+        state_since_ms: group.since_ms,
+        generation: group.generation.0,
+        ephemeral: group.is_ephemeral,
+        members: group.members.iter().map(member).collect(),
+        partitions: group.partitions.iter().map(partition).collect(),
+    }
+}
+
+fn member(member: &DescribedMember) -> proto::GroupMember {
+    let live = member.live.as_ref();
+    proto::GroupMember {
+        member_id: id_text(member.id),
+        name: member.name.to_string(),
+        client: member.client.to_string(),
+        address: live.map(|live| live.address.clone()).unwrap_or_default(),
+        connected: live.is_some(),
+        partitions: number(member.partitions),
+        credit_left: live.map(|live| proto::Credit {
+            records: live.credit_left.records,
+            bytes: live.credit_left.bytes,
+        }),
+        last_heard_ms: live.map_or(0, |live| live.heard_ms),
+    }
+}
+
+fn partition(partition: &DescribedPartition) -> proto::GroupPartitionDescription {
+    let (topic_id, number) = partition.place;
+    let owner = partition.owner.as_ref();
+    let committed = partition.committed.as_ref();
+    proto::GroupPartitionDescription {
+        topic: partition.topic.to_string(),
+        partition: number.0,
+        topic_id: topic_id.to_string(),
+        member_id: owner.map(|(id, _)| id_text(*id)).unwrap_or_default(),
+        member_name: owner.map(|(_, name)| name.to_string()).unwrap_or_default(),
+        generation: partition.generation.unwrap_or_default().0,
+        draining: partition.is_draining,
+        paused: partition.is_paused,
+        committed_offset: committed.map(|committed| committed.next.0),
+        committed_at_ms: committed.map(|committed| committed.at_ms),
+        high_watermark: partition.high_watermark.0,
+        earliest: partition.earliest.0,
+        lag: partition.lag,
+        lag_exact: partition.lag_exact,
+        lag_ms: partition.lag_ms,
+        stalled_since_ms: partition.stalled_since_ms.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,165 @@
+//! What a member is told, in the form of the wire.
+
+use bytes::Bytes;
+
+use super::join::id_text;
+use crate::{
+    broker::{AssignedPartition, CommitOutcome, Event, RecordsOf, Session},
+    catalog::groups::{Committed, Place},
+    proto::{
+        self, Assigned, CaughtUp, Heartbeat, Joined, Partitions, Revoked,
+        wire::{self, ConsumeMessage, ConsumeResponse, Records},
+    },
+    server::log::read::erased,
+    types::TopicName,
+};
+
+/// A message that is ready to be sent: its head, and the records behind it, if it has some.
+pub(super) struct Message {
+    pub(super) head: Bytes,
+    pub(super) records: Vec<Bytes>,
+}
+
+impl From<ConsumeMessage> for Message {
+    fn from(message: ConsumeMessage) -> Self {
+        Self {
+            head: wire::encode(&ConsumeResponse::from(message)),
+            records: Vec::new(),
+        }
+    }
+}
+
+impl From<Event> for Message {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Assigned(partitions) => {
+                let partitions = partitions.into_iter().map(assigned).collect();
+                ConsumeMessage::Assigned(Assigned { partitions }).into()
+            }
+            Event::Revoked { partitions, time } => {
+                let partitions = partitions.iter().map(partition).collect();
+                let revoked = Revoked {
+                    partitions: Some(Partitions { partitions }),
+                    drain_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+                };
+                ConsumeMessage::Revoked(revoked).into()
+            }
+            Event::Records(records) => of_records(records),
+            Event::CaughtUp => ConsumeMessage::CaughtUp(CaughtUp {}).into(),
+        }
+    }
+}
+
+fn of_records(records: RecordsOf) -> Message {
+    let batch = records.batch;
+    let next = proto::GroupOffset {
+        topic: records.topic.to_string(),
+        partition: batch.partition.0,
+        next_offset: batch.next_offset.0,
+        topic_id: records.topic_id.to_string(),
+        generation: records.generation.0,
+        metadata: Bytes::new(),
+    };
+    let cost = proto::Credit {
+        records: records.cost.records,
+        bytes: records.cost.bytes,
+    };
+    let head = Records {
+        next: Some(next),
+        cost: Some(cost),
+        high_watermark: batch.high_watermark.0,
+        caught_up: batch.caught_up,
+        replayed_below: records.replayed_below.unwrap_or_default().0,
+        erased: batch.erased.iter().map(erased).collect(),
+        records: Vec::new(),
+    };
+    let bytes = batch.records.iter().map(Bytes::len).sum();
+    Message {
+        head: ConsumeResponse::head_of(&head, bytes),
+        records: batch.records,
+    }
+}
+
+fn assigned(partition: AssignedPartition) -> proto::AssignedPartition {
+    let topic = &partition.topic;
+    let place = (partition.topic_id, partition.partition);
+    let committed = partition.committed.as_ref();
+    proto::AssignedPartition {
+        topic: topic.to_string(),
+        partition: partition.partition.0,
+        topic_id: partition.topic_id.to_string(),
+        generation: partition.generation.0,
+        next_offset: partition.next_offset.0,
+        committed: committed.map(|committed| committed_offset(topic, place, committed)),
+        high_watermark: partition.high_watermark.0,
+        replayed_below: partition.replayed_below.unwrap_or_default().0,
+    }
+}
+
+pub(super) fn committed_offset(
+    topic: &TopicName,
+    (topic_id, partition): Place,
+    committed: &Committed,
+) -> proto::CommittedOffset {
+    proto::CommittedOffset {
+        topic: topic.to_string(),
+        partition: partition.0,
+        topic_id: topic_id.to_string(),
+        next_offset: committed.next.0,
+        metadata: committed.metadata.clone(),
+        committed_at_ms: committed.at_ms,
+    }
+}
+
+fn partition((topic, (topic_id, partition)): &(TopicName, Place)) -> proto::GroupPartition {
+    proto::GroupPartition {
+        topic: topic.to_string(),
+        partition: partition.0,
+        topic_id: topic_id.to_string(),
+    }
+}
+
+pub(super) fn joined(session: &Session, session_ms: u64, drain_ms: u64) -> Message {
+    ConsumeMessage::Joined(Joined {
+        member_id: id_text(session.member_id()),
+        session_timeout_ms: session_ms,
+        drain_timeout_ms: drain_ms,
+    })
+    .into()
+}
+
+pub(super) fn heartbeat() -> Message {
+    ConsumeMessage::Heartbeat(Heartbeat {}).into()
+}
+
+/// What came of an offset; none: nobody knows.
+pub(super) fn commit_result(
+    (topic, partition): (String, u32),
+    outcome: Option<&CommitOutcome>,
+) -> proto::CommitResult {
+    use proto::CommitOutcome as Wire;
+    let mut result = proto::CommitResult {
+        topic,
+        partition,
+        ..proto::CommitResult::default()
+    };
+    let outcome = match outcome {
+        Some(CommitOutcome::Done) => Wire::Done,
+        Some(CommitOutcome::Unchanged { committed }) => {
+            result.committed_offset = committed.0;
+            Wire::Unchanged
+        }
+        Some(CommitOutcome::Fenced { current }) => {
+            result.generation = current.unwrap_or_default().0;
+            Wire::Fenced
+        }
+        Some(CommitOutcome::UnknownPartition) => Wire::UnknownPartition,
+        Some(CommitOutcome::BeyondEnd { end }) => {
+            result.high_watermark = end.0;
+            Wire::BeyondEnd
+        }
+        None => Wire::OutcomeUnknown,
+    };
+    result.set_outcome(outcome);
+    result
+}

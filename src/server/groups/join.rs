@@ -1,0 +1,94 @@
+//! The first message of a member: who joins which group, for what.
+
+use std::time::Duration;
+
+use crate::{
+    broker::{Credit, Error, JoinGroup, NoOffset, OffsetGone},
+    catalog::groups::MemberId,
+    proto,
+    server::log::position,
+    types::{Position, limits},
+};
+
+/// What the broker is asked for. The member counts as away without messages; that an answered ping
+/// counts as one, unless the member says otherwise, is the adapter's business.
+pub(super) fn join_group(join: proto::JoinGroup) -> Result<JoinGroup, Error> {
+    let offset_gone = offset_gone(join.offset_gone)?;
+    Ok(JoinGroup {
+        group: join.group,
+        topics: join.topics,
+        prefixes: join.topic_prefixes,
+        name: join.member_name,
+        member_id: member_id(&join.member_id)?,
+        credit: credit(join.credit.unwrap_or_default()),
+        partition_credit: join.partition_credit.map(credit),
+        no_offset: no_offset(join.no_offset)?,
+        offset_gone,
+        session: session(join.session_timeout_ms),
+        drain: Duration::from_millis(join.drain_timeout_ms.unwrap_or(limits::DRAIN_MS)),
+        heartbeat: true,
+        progress: match join.progress_timeout_ms {
+            0 => None,
+            time => Some(Duration::from_millis(time)),
+        },
+        is_ephemeral: join.ephemeral,
+        client: join.client,
+        address: String::new(),
+    })
+}
+
+/// A member's session time, in milliseconds; 0 is the default.
+pub(super) fn session(ms: u64) -> Duration {
+    Duration::from_millis(match ms {
+        0 => limits::SESSION_MS,
+        ms => ms,
+    })
+}
+
+pub(super) fn credit(credit: proto::Credit) -> Credit {
+    Credit {
+        records: credit.records,
+        bytes: credit.bytes,
+    }
+}
+
+/// How a member's id is written.
+pub(super) fn id_text(id: MemberId) -> String {
+    format!("{:016x}", id.0)
+}
+
+fn member_id(text: &str) -> Result<Option<MemberId>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let id = u64::from_str_radix(text, 16).map_err(|_| Error::MalformedRequest {
+        reason: format!("{text:?} is no id of a member; those are told in `joined`"),
+    })?;
+    Ok(Some(MemberId(id)))
+}
+
+fn no_offset(policy: Option<proto::NoOffset>) -> Result<NoOffset, Error> {
+    use proto::no_offset::Policy;
+    let Some(proto::NoOffset { policy }) = policy else {
+        return Ok(NoOffset::Start(Position::Earliest));
+    };
+    match policy {
+        Some(Policy::Start(start)) => Ok(NoOffset::Start(position::position(Some(start))?)),
+        Some(Policy::Fail(true)) => Ok(NoOffset::Fail),
+        Some(Policy::Fail(false)) | None => Err(Error::MalformedRequest {
+            reason: "`no_offset` says nothing; set its `start`, or `fail` to true, or leave it out"
+                .to_owned(),
+        }),
+    }
+}
+
+fn offset_gone(policy: i32) -> Result<OffsetGone, Error> {
+    match proto::OffsetGone::try_from(policy) {
+        Ok(proto::OffsetGone::Unspecified | proto::OffsetGone::Fail) => Ok(OffsetGone::Fail),
+        Ok(proto::OffsetGone::Earliest) => Ok(OffsetGone::Earliest),
+        Ok(proto::OffsetGone::Latest) => Ok(OffsetGone::Latest),
+        Err(_) => Err(Error::MalformedRequest {
+            reason: format!("{policy} is no value of `offset_gone`"),
+        }),
+    }
+}

@@ -1,0 +1,373 @@
+//! One member's stream: what it says is taken as it comes, and it is answered with what its session
+//! has for it.
+//!
+//! What a member says is taken also while it does not read what it is sent: it may commit what it
+//! has, and it is alive as long as it says so.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::{Sleep, sleep};
+use tokio_stream::Stream;
+use tonic::Status;
+
+use super::{
+    events::{self, Message},
+    join, offsets,
+};
+use crate::{
+    broker::{CommitOutcome, Error, Pending, Session, SessionStep},
+    catalog::groups::Place,
+    proto::{
+        Committed, ConsumeRequest, GroupPartition, Partitions, consume_request::Message as Request,
+        wire::ConsumeMessage,
+    },
+    server::{
+        answers::Source,
+        blocking::blocking,
+        limits::{HEARTBEAT_INTERVAL, MAX_COMMITS_IN_FLIGHT},
+        log::position,
+        peer::Pulse,
+        status,
+        stop::Stopped,
+    },
+    types::{Offset, PartitionId},
+};
+
+/// The answers of a `Consume`.
+pub(super) struct MemberAnswers<S> {
+    /// None once the member has left.
+    session: Option<Session>,
+    requests: S,
+    /// No more requests are taken.
+    requests_ended: bool,
+    /// What was committed and has not been answered.
+    commits: VecDeque<UnderWay>,
+    leaving: Option<Pending<()>>,
+    /// Why the stream ends.
+    end: Option<Status>,
+    /// What the session waits for before its next step.
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    first: Option<Message>,
+    heartbeat: Heartbeat,
+    /// Where an answered ping says that the member is alive.
+    listening: Option<Listening>,
+    stopped: Stopped,
+    /// The last message, without its records.
+    head: Bytes,
+    has_records: bool,
+}
+
+/// A commit, with the partitions it names.
+struct UnderWay {
+    partitions: Vec<(String, u32)>,
+    outcomes: Pending<Vec<CommitOutcome>>,
+}
+
+/// Tells the client that the broker is there.
+struct Heartbeat {
+    interval: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Looks whether anything was heard on the connection.
+struct Listening {
+    pulse: Pulse,
+    heard: u64,
+    interval: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S> MemberAnswers<S>
+where
+    S: Stream<Item = Result<ConsumeRequest, Status>> + Unpin + Send,
+{
+    /// `pulse` where the member does not say itself that it is alive.
+    pub(super) fn new(
+        session: Session,
+        (first, session_time): (Message, Duration),
+        requests: S,
+        pulse: Option<Pulse>,
+        stopped: Stopped,
+    ) -> Self {
+        let interval = session_time / 3;
+        Self {
+            session: Some(session),
+            requests,
+            requests_ended: false,
+            commits: VecDeque::new(),
+            leaving: None,
+            end: None,
+            waiting: None,
+            first: Some(first),
+            heartbeat: Heartbeat::new(interval.min(HEARTBEAT_INTERVAL)),
+            listening: pulse.map(|pulse| Listening::new(pulse, interval)),
+            stopped,
+            head: Bytes::new(),
+            has_records: false,
+        }
+    }
+
+    fn poll_requests(&mut self, cx: &mut Context<'_>) {
+        while !self.requests_ended && self.commits.len() < MAX_COMMITS_IN_FLIGHT {
+            let Poll::Ready(request) = Pin::new(&mut self.requests).poll_next(cx) else {
+                return;
+            };
+            // What the session waits for may be what the client has just said.
+            self.waiting = None;
+            let taken = match request {
+                Some(Ok(request)) => self.take(request).map_err(Status::from),
+                Some(Err(status)) => Err(status::of_undecoded(status)),
+                None => self.leave().map_err(Status::from),
+            };
+            if let Err(status) = taken {
+                self.requests_ended = true;
+                self.end = Some(status);
+            }
+        }
+    }
+
+    fn take(&mut self, request: ConsumeRequest) -> Result<(), Error> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        session.heard();
+        match request.message {
+            Some(Request::Credit(more)) => session.credit(join::credit(more)),
+            Some(Request::Commit(commit)) => {
+                let offsets = offsets::group_offsets(commit.offsets)?;
+                let names = offsets.iter();
+                let partitions = names.map(|offset| (offset.topic.clone(), offset.partition.0));
+                self.commits.push_back(UnderWay {
+                    partitions: partitions.collect(),
+                    outcomes: session.commit(offsets)?,
+                });
+            }
+            Some(Request::Drained(partitions)) => {
+                let places = places(session, partitions)?;
+                session.drained(&places)?;
+            }
+            Some(Request::Pause(partitions)) => {
+                let places = places(session, partitions)?;
+                session.pause(&places);
+            }
+            Some(Request::Resume(partitions)) => {
+                let places = places(session, partitions)?;
+                session.resume(&places);
+            }
+            Some(Request::StillWorking(working)) => {
+                let places = named(session, working.partitions)?;
+                session.still_working(&places);
+            }
+            Some(Request::Leave(_)) => return self.leave(),
+            Some(Request::Join(_)) => {
+                return Err(Error::MalformedRequest {
+                    reason: "the member has joined already; open another stream for another one"
+                        .to_owned(),
+                });
+            }
+            None => {
+                return Err(Error::MalformedRequest {
+                    reason: "the message says nothing".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), Error> {
+        self.requests_ended = true;
+        if let Some(session) = self.session.take() {
+            self.leaving = Some(session.leave()?);
+        }
+        Ok(())
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Status>> {
+        loop {
+            if let Some(first) = self.first.take() {
+                return Poll::Ready(Ok(Some(first)));
+            }
+            if let Some(committed) = self.poll_committed(cx) {
+                return Poll::Ready(Ok(Some(committed)));
+            }
+            // What was committed before is answered before the end.
+            if self.commits.is_empty() {
+                if let Some(status) = self.end.take() {
+                    return Poll::Ready(Err(status));
+                }
+                if let Some(leaving) = &mut self.leaving {
+                    ready!(Pin::new(leaving).poll(cx))?;
+                    return Poll::Ready(Ok(None));
+                }
+            }
+            if self.stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Error::ShuttingDown.into()));
+            }
+            if let Some(waiting) = &mut self.waiting
+                && waiting.as_mut().poll(cx).is_pending()
+            {
+                ready!(self.heartbeat.poll(cx));
+                return Poll::Ready(Ok(Some(events::heartbeat())));
+            }
+            self.waiting = None;
+            let Some(session) = &mut self.session else {
+                return Poll::Pending;
+            };
+            match blocking(|| session.step())? {
+                SessionStep::Event(event) => return Poll::Ready(Ok(Some(event.into()))),
+                SessionStep::Wait(waiting) => self.waiting = Some(waiting),
+            }
+        }
+    }
+
+    fn poll_committed(&mut self, cx: &mut Context<'_>) -> Option<Message> {
+        let first = self.commits.front_mut()?;
+        let Poll::Ready(outcomes) = Pin::new(&mut first.outcomes).poll(cx) else {
+            return None;
+        };
+        let UnderWay { partitions, .. } = self.commits.pop_front()?;
+        let outcomes = match outcomes {
+            Ok(outcomes) => Some(outcomes),
+            Err(error) => {
+                let is_unknown = error == Error::OutcomeUnknown;
+                self.requests_ended = true;
+                self.end.get_or_insert(error.into());
+                if !is_unknown {
+                    self.commits.clear();
+                    return None;
+                }
+                None
+            }
+        };
+        let outcome = |at: usize| outcomes.as_ref().and_then(|outcomes| outcomes.get(at));
+        let results = partitions.into_iter().enumerate();
+        let results = results.map(|(at, of)| events::commit_result(of, outcome(at)));
+        let results = results.collect();
+        Some(ConsumeMessage::Committed(Committed { results }).into())
+    }
+}
+
+/// The partitions that are meant, without those that are not the member's.
+fn places(session: &Session, partitions: Partitions) -> Result<Vec<Place>, Error> {
+    named(session, partitions.partitions)
+}
+
+fn named(session: &Session, partitions: Vec<GroupPartition>) -> Result<Vec<Place>, Error> {
+    let mut places = Vec::with_capacity(partitions.len());
+    for GroupPartition {
+        topic,
+        partition,
+        topic_id,
+    } in partitions
+    {
+        let id = position::topic_id(&topic_id)?;
+        places.extend(session.place(&topic, id, PartitionId(partition)));
+    }
+    Ok(places)
+}
+
+impl Heartbeat {
+    fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            timer: Box::pin(sleep(interval)),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.timer.set(sleep(self.interval));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.as_mut().poll(cx)
+    }
+}
+
+impl Listening {
+    fn new(pulse: Pulse, interval: Duration) -> Self {
+        pulse.want(interval);
+        Self {
+            heard: pulse.heard(),
+            pulse,
+            interval,
+            timer: Box::pin(sleep(interval)),
+        }
+    }
+
+    /// Whether something was heard since this was last asked.
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.heard;
+        while self.timer.as_mut().poll(cx).is_ready() {
+            self.heard = self.pulse.heard();
+            self.timer.set(sleep(self.interval));
+        }
+        self.heard != before
+    }
+}
+
+impl<S> Source for MemberAnswers<S>
+where
+    S: Stream<Item = Result<ConsumeRequest, Status>> + Unpin + Send,
+{
+    fn take_requests(&mut self, cx: &mut Context<'_>) {
+        self.poll_requests(cx);
+        if let (Some(listening), Some(session)) = (&mut self.listening, &mut self.session)
+            && listening.poll_heard(cx)
+        {
+            session.heard();
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
+        let Some(message) = ready!(self.poll_message(cx))? else {
+            return Poll::Ready(Ok(None));
+        };
+        self.heartbeat.restart();
+        self.head = message.head;
+        self.has_records = !message.records.is_empty();
+        let mut slices = vec![self.head.clone()];
+        slices.extend(message.records);
+        Poll::Ready(Ok(Some(slices)))
+    }
+
+    fn is_light(&self) -> bool {
+        // What a session has next may lie in files.
+        false
+    }
+
+    fn is_complete(&self) -> bool {
+        false
+    }
+
+    fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        let mut slices = vec![self.head.clone()];
+        if let Some(session) = self.session.as_ref().filter(|_| self.has_records) {
+            slices.extend(session.again()?);
+        }
+        Ok(slices)
+    }
+
+    fn memory(&self) -> usize {
+        self.session.as_ref().map_or(0, Session::memory)
+    }
+
+    fn let_go(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.let_go();
+        }
+    }
+
+    fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
+        Vec::new()
+    }
+
+    fn may_be_ended(&self) -> bool {
+        false
+    }
+}

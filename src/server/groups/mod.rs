@@ -1,0 +1,165 @@
+//! `taffrail.v1.Groups`.
+
+mod calls;
+mod events;
+mod join;
+mod member;
+pub(super) mod offsets;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use self::member::MemberAnswers;
+use super::{
+    answers::{Elsewhere, respond},
+    blocking::blocking,
+    peer,
+    reads::Reads,
+    status,
+    stop::Stopping,
+};
+use crate::{
+    broker::{Broker, Error},
+    proto::{
+        self, CommitRequest, CommitResponse, ConsumeRequest, DeleteGroupRequest,
+        DeleteGroupResponse, DescribeGroupRequest, DescribeGroupResponse, FetchOffsetsRequest,
+        FetchOffsetsResponse, ForkGroupRequest, ForkGroupResponse, ListGroupsRequest,
+        ListGroupsResponse, ResetGroupRequest, ResetGroupResponse, consume_request::Message,
+        groups_server::Groups, wire::ConsumeResponse,
+    },
+};
+
+pub(super) struct GroupsService {
+    broker: Arc<Broker>,
+    reads: Reads,
+    stopping: Stopping,
+}
+
+impl GroupsService {
+    pub(super) fn new(broker: Arc<Broker>, reads: Reads, stopping: Stopping) -> Self {
+        Self {
+            broker,
+            reads,
+            stopping,
+        }
+    }
+
+    /// The first message of a member, unless the server is to stop before it comes.
+    async fn first(
+        &self,
+        requests: &mut (impl Stream<Item = Result<ConsumeRequest, Status>> + Unpin),
+    ) -> Result<proto::JoinGroup, Status> {
+        let mut stopped = self.stopping.stopped();
+        let first = tokio::select! {
+            first = requests.next() => first,
+            () = &mut stopped => return Err(Error::ShuttingDown.into()),
+        };
+        let message = match first {
+            Some(Ok(request)) => request.message,
+            Some(Err(status)) => return Err(status::of_undecoded(status)),
+            None => None,
+        };
+        match message {
+            Some(Message::Join(join)) => Ok(join),
+            _ => Err(Error::MalformedRequest {
+                reason: "the first message of a member is `join`".to_owned(),
+            }
+            .into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Groups for GroupsService {
+    type ConsumeStream = Elsewhere<ConsumeResponse>;
+
+    async fn consume(
+        &self,
+        request: Request<Streaming<ConsumeRequest>>,
+    ) -> Result<Response<Self::ConsumeStream>, Status> {
+        let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
+        let pulse = peer::pulse(request.extensions());
+        let mut requests = request.into_inner();
+        let join = self.first(&mut requests).await?;
+        let pulse = pulse.filter(|_| !join.heartbeat);
+        let join = join::join_group(join)?;
+        let (session_time, drain) = (join.session, join.drain);
+        let session = self.broker.join_group(join)?.await?;
+        let first = events::joined(&session, millis(session_time), millis(drain));
+        let stopped = self.stopping.stopped();
+        let answers = MemberAnswers::new(session, (first, session_time), requests, pulse, stopped);
+        Ok(respond(answers, &self.reads, shares)?)
+    }
+
+    async fn commit(
+        &self,
+        request: Request<CommitRequest>,
+    ) -> Result<Response<CommitResponse>, Status> {
+        let committed = calls::commit(&self.broker, request.into_inner()).await?;
+        Ok(Response::new(committed))
+    }
+
+    async fn fetch_offsets(
+        &self,
+        request: Request<FetchOffsetsRequest>,
+    ) -> Result<Response<FetchOffsetsResponse>, Status> {
+        Ok(Response::new(calls::fetch_offsets(
+            &self.broker,
+            &request.into_inner(),
+        )?))
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListGroupsRequest>,
+    ) -> Result<Response<ListGroupsResponse>, Status> {
+        let listed = blocking(|| calls::list(&self.broker, &request.into_inner()));
+        Ok(Response::new(listed))
+    }
+
+    async fn describe(
+        &self,
+        request: Request<DescribeGroupRequest>,
+    ) -> Result<Response<DescribeGroupResponse>, Status> {
+        let described = blocking(|| calls::describe(&self.broker, &request.into_inner()))?;
+        Ok(Response::new(described))
+    }
+
+    async fn reset(
+        &self,
+        request: Request<ResetGroupRequest>,
+    ) -> Result<Response<ResetGroupResponse>, Status> {
+        let reset = calls::reset_request(request.into_inner())?;
+        let reset = blocking(|| self.broker.reset_group(reset))?;
+        Ok(Response::new(calls::reset_response(reset.await?)))
+    }
+
+    async fn fork(
+        &self,
+        request: Request<ForkGroupRequest>,
+    ) -> Result<Response<ForkGroupResponse>, Status> {
+        let ForkGroupRequest {
+            group,
+            new_group,
+            replay,
+        } = request.into_inner();
+        self.broker.fork_group(&group, &new_group, replay)?.await?;
+        Ok(Response::new(ForkGroupResponse {}))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteGroupRequest>,
+    ) -> Result<Response<DeleteGroupResponse>, Status> {
+        self.broker
+            .delete_group(&request.into_inner().group)?
+            .await?;
+        Ok(Response::new(DeleteGroupResponse {}))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
