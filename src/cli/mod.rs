@@ -1,7 +1,7 @@
 //! The command line: what was typed, turned into calls of the client or into a broker, and results
 //! into text.
 //!
-//! Reading order: `flags.rs` is what can be typed, as it is typed; each command's module gives it
+//! Reading order: `flags/` is what can be typed, as it is typed; each command's module gives it
 //! its meaning and carries it out; `failure.rs` says what went wrong and with which code the
 //! process ends; `signals.rs` is how a command is told to stop; `question.rs` asks before something
 //! is destroyed; `output.rs` is the way out for results. Results go to standard output; progress,
@@ -14,6 +14,7 @@ mod consume;
 mod entity;
 mod failure;
 mod flags;
+mod group;
 mod inspect;
 mod logging;
 mod output;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Topic(flags) => run_async(topic::run(flags)),
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
         Command::Consume(flags) => run_async(consume::run(flags)),
+        Command::Group(flags) => run_async(group::run(flags)),
         Command::Entity(flags) => run_async(entity::run(flags)),
         Command::Producer(flags) => run_async(producer::run(flags)),
         Command::Clock(flags) => run_async(clock::run(flags)),

@@ -28,6 +28,7 @@ pub(super) async fn run(flags: TopicFlags) -> Result<(), Failure> {
         TopicCommand::Describe { name } => describe(&topics, &name, json).await,
         TopicCommand::Alter { name, set, reset } => alter(&topics, &name, &set, &reset, json).await,
         TopicCommand::Delete { name, yes } => delete(&topics, &name, yes, json).await,
+        TopicCommand::AddPartitions { name, to } => add_partitions(&topics, &name, to, json).await,
         TopicCommand::Trim {
             name,
             partition,
@@ -137,6 +138,23 @@ async fn delete(topics: &Topics, name: &str, yes: bool, json: bool) -> Result<()
         return Ok(output::json(&json!({ "deleted": name }))?);
     }
     Ok(output::line(format_args!("deleted topic {name}"))?)
+}
+
+async fn add_partitions(
+    topics: &Topics,
+    name: &str,
+    partitions: u32,
+    json: bool,
+) -> Result<(), Failure> {
+    let topic = topics.add_partitions(name, partitions).await?;
+    if json {
+        return Ok(output::json(&topic_json(&topic))?);
+    }
+    let partitions = output::counted(topic.partitions.into(), "partition");
+    Ok(output::line(format_args!(
+        "topic {} has {partitions} now",
+        topic.name
+    ))?)
 }
 
 async fn trim(

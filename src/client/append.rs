@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::encoding;
 
 use super::{
-    Batch, Client, Error,
+    Batch, Client, Error, GroupOffset,
     status::{AtStake, answer},
 };
 use crate::{
@@ -34,6 +34,7 @@ pub struct Append {
     pub(super) conditions: Vec<proto::Condition>,
     producer: Option<proto::Producer>,
     return_versions: bool,
+    group_offsets: Vec<proto::GroupOffsets>,
 }
 
 impl Append {
@@ -41,12 +42,32 @@ impl Append {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let batches: usize = self.batches.iter().map(Bytes::len).sum();
-        batches + encoding::message::encoded_len_repeated(2, &self.conditions)
+        batches
+            + encoding::message::encoded_len_repeated(2, &self.conditions)
+            + encoding::message::encoded_len_repeated(5, &self.group_offsets)
     }
 
     /// Asks for the version of every record to be in the answer: [`AppendedRange::versions`].
     pub fn return_versions(mut self) -> Self {
         self.return_versions = true;
+        self
+    }
+
+    /// Commits how far a group has come with these records, as
+    /// [`GroupRecord::next`](super::GroupRecord::next) or
+    /// [`GroupBatch::next`](super::GroupBatch::next) say it, in the same commit: what was read,
+    /// changed and appended takes effect exactly once. If one of them is fenced, nothing is
+    /// appended.
+    pub fn commit_offsets(
+        mut self,
+        group: &str,
+        offsets: impl IntoIterator<Item = GroupOffset>,
+    ) -> Self {
+        let offsets = offsets.into_iter().map(|offset| offset.to_wire());
+        self.group_offsets.push(proto::GroupOffsets {
+            group: group.to_owned(),
+            offsets: offsets.collect(),
+        });
         self
     }
 
@@ -57,6 +78,7 @@ impl Append {
             conditions: Vec::new(),
             producer: Some(producer),
             return_versions: false,
+            group_offsets: Vec::new(),
         }
     }
 
@@ -66,12 +88,14 @@ impl Append {
             conditions,
             producer,
             return_versions,
+            group_offsets,
         } = self;
         AppendRequest {
             batches,
             conditions,
             producer,
             return_versions,
+            group_offsets,
         }
     }
 }
@@ -90,6 +114,7 @@ impl From<Vec<Batch>> for Append {
             conditions: Vec::new(),
             producer: None,
             return_versions: false,
+            group_offsets: Vec::new(),
         }
     }
 }

@@ -31,6 +31,7 @@
 //! | append fast, in order | [`Client::append_stream`] | many requests under way, answered in order |
 //! | read conveniently | [`Reading::next_record`] | owned records |
 //! | read fast | [`Reading::next_batch`] | records borrowed from the received bytes |
+//! | share the work of reading | [`Client::member`] | the broker assigns partitions and keeps how far they have come |
 //! | read one entity | [`Entities::read`] | its records by version, without looking at any other |
 //! | see how entities are now | [`Entities::latest`] | the last record of up to 1,000, at one moment |
 //!
@@ -53,6 +54,7 @@ mod clock;
 mod conditions;
 mod entities;
 mod error;
+mod group;
 mod known;
 mod offsets;
 mod options;
@@ -79,6 +81,11 @@ pub use clock::Clock;
 pub use conditions::{Actual, FailedCondition};
 pub use entities::{Entities, EntityBatch, EntityReading, Erasure, LatestRecord, ReadEntity};
 pub use error::{Error, Refusal};
+pub use group::{
+    AssignedPartition, CommitOutcome, CommittedOffset, GroupBatch, GroupDescription, GroupMember,
+    GroupOffset, GroupPage, GroupPartition, GroupPartitionDescription, GroupRecord, GroupState,
+    Groups, ListedGroup, Member, NewMember, NoOffset, OffsetGone, ResetGroup, ResetOffset, Revoked,
+};
 pub use known::{KnownProducer, ProducerPage};
 pub use offsets::PartitionOffset;
 pub use options::Options;
@@ -90,8 +97,8 @@ pub use topics::{NewTopic, Partition, Topic, TopicPage, Topics};
 
 use crate::{
     proto::{
-        broker_client::BrokerClient, entities_client::EntitiesClient, log_client::LogClient,
-        topics_client::TopicsClient,
+        broker_client::BrokerClient, entities_client::EntitiesClient, groups_client::GroupsClient,
+        log_client::LogClient, topics_client::TopicsClient,
     },
     types::limits,
 };
@@ -107,6 +114,7 @@ pub struct Client {
     topics: TopicsClient<Channel>,
     entities: EntitiesClient<Channel>,
     broker: BrokerClient<Channel>,
+    groups: GroupsClient<Channel>,
     request_timeout: Duration,
 }
 
@@ -136,6 +144,8 @@ impl Client {
             entities: EntitiesClient::new(channel.clone())
                 .max_decoding_message_size(MAX_RECEIVED_BYTES),
             broker: BrokerClient::new(channel.clone())
+                .max_decoding_message_size(MAX_RECEIVED_BYTES),
+            groups: GroupsClient::new(channel.clone())
                 .max_decoding_message_size(MAX_RECEIVED_BYTES),
             topics: TopicsClient::new(channel).max_decoding_message_size(MAX_RECEIVED_BYTES),
             request_timeout,

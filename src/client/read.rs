@@ -252,7 +252,7 @@ pub struct ErasedEntity {
 
 impl ErasedEntity {
     /// None if there is no whole hash, which says of nobody that they were erased.
-    fn new(notice: &proto::ErasedEntity) -> Option<Self> {
+    pub(super) fn new(notice: &proto::ErasedEntity) -> Option<Self> {
         let key_sha256 = notice.key_sha256.as_ref().try_into().ok()?;
         Some(Self {
             key_sha256,

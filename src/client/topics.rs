@@ -219,6 +219,23 @@ impl Topics {
         Ok(answer.topic.unwrap_or_default().into())
     }
 
+    /// Gives a topic with `keys=plain` more partitions: so many in all.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`, `VERSIONED_TOPIC`, `INVALID_PARTITION_COUNT`, `TOO_MANY_PARTITIONS`.
+    pub async fn add_partitions(&self, name: &str, partitions: u32) -> Result<Topic, Error> {
+        let request = proto::AddPartitionsRequest {
+            topic: name.to_owned(),
+            partitions,
+            topic_id: String::new(),
+        };
+        let answer = self
+            .answer(AtStake::Change, self.calls.clone().add_partitions(request))
+            .await?;
+        Ok(answer.topic.unwrap_or_default().into())
+    }
+
     /// Deletes the records of a partition before an offset. Returns the partition's earliest
     /// offset.
     ///

@@ -1,8 +1,10 @@
 //! `taffrail consume`: records of a topic to standard output.
 //!
 //! The read is opened as often as it takes: again from where it stopped when the connection is
-//! lost, and behind the damage where records are damaged. `plan.rs` knows what is left to read.
+//! lost, and behind the damage where records are damaged. `plan.rs` knows what is left to read;
+//! `member.rs` reads as a member of a group.
 
+mod member;
 mod plan;
 
 #[cfg(test)]
@@ -23,7 +25,7 @@ use super::{
 };
 use crate::{
     client::{Client, ErasedEntity, Error, ReadBatch},
-    types::{PartitionId, Position, Version},
+    types::{PartitionId, Position, RecordView, Version},
 };
 use plan::Plan;
 
@@ -39,6 +41,9 @@ pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
         return Ok(());
     }
 
+    if let Some(group) = &flags.group {
+        return member::run(&flags, group, &server, (from, format)).await;
+    }
     let client = server.connect().await?;
     let partition = flags.partition.map(PartitionId);
     let plan = Plan::new(
@@ -147,12 +152,7 @@ impl<W: Write> Consumer<W> {
             if self.format.render(&mut self.out, batch.partition, &record) {
                 self.plan.count_printed();
             } else {
-                let kind = &mut self.without_value;
-                *if record.erased.is_some() {
-                    &mut kind.erased
-                } else {
-                    &mut kind.tombstones
-                } += 1;
+                self.without_value.count(&record);
             }
         }
         self.tell_erased(batch);
@@ -179,7 +179,28 @@ impl<W: Write> Consumer<W> {
     }
 
     fn conclude(&self) -> Result<(), Failure> {
-        let WithoutValue { tombstones, erased } = self.without_value;
+        self.without_value.tell();
+        match self.damaged {
+            0 => Ok(()),
+            ranges => Err(Failure::DataLoss(format!(
+                "{} of records could not be read, see above; everything else was",
+                output::counted(ranges, "damaged range")
+            ))),
+        }
+    }
+}
+
+impl WithoutValue {
+    fn count(&mut self, record: &RecordView<'_>) {
+        let kind = match record.erased {
+            Some(_) => &mut self.erased,
+            None => &mut self.tombstones,
+        };
+        *kind += 1;
+    }
+
+    fn tell(&self) {
+        let WithoutValue { tombstones, erased } = *self;
         for (records, why) in [
             (tombstones, "tombstones have no value and were left out"),
             (
@@ -191,13 +212,6 @@ impl<W: Write> Consumer<W> {
                 let count = output::count(records);
                 let _ = writeln!(io::stderr(), "{count} {why}; --format json shows them");
             }
-        }
-        match self.damaged {
-            0 => Ok(()),
-            ranges => Err(Failure::DataLoss(format!(
-                "{} of records could not be read, see above; everything else was",
-                output::counted(ranges, "damaged range")
-            ))),
         }
     }
 }

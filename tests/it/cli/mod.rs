@@ -11,6 +11,7 @@ mod clock;
 mod consume;
 mod entity;
 mod failures;
+mod group;
 mod input;
 mod produce;
 mod producer;

@@ -362,6 +362,13 @@ impl Topics for FakeBroker {
         unused()
     }
 
+    async fn add_partitions(
+        &self,
+        _: Request<proto::AddPartitionsRequest>,
+    ) -> Unused<proto::AddPartitionsResponse> {
+        unused()
+    }
+
     async fn trim(&self, _: Request<proto::TrimRequest>) -> Unused<proto::TrimResponse> {
         unused()
     }

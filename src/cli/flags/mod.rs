@@ -8,6 +8,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+mod bench;
+mod group;
+
+pub(super) use bench::{BenchCommand, BenchFlags, BenchKeys, LoadFlags};
+pub(super) use group::{GroupCommand, GroupFlags, ResetFlags};
+
 use super::{failure::EXIT_CODES, time::TimeUnit};
 
 /// Taffrail: a log broker and an event store in one binary, durable when it answers.
@@ -88,6 +94,8 @@ pub(super) enum Command {
     Produce(ProduceFlags),
     /// Read a topic and print its records
     Consume(ConsumeFlags),
+    /// Look after consumer groups: who is in them, how far they have come, and where they go on
+    Group(GroupFlags),
     /// Read, look at and erase entities
     Entity(EntityFlags),
     /// List and forget producers
@@ -201,6 +209,14 @@ pub(super) enum TopicCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Give a topic with keys=plain more partitions
+    AddPartitions {
+        /// Its name
+        name: String,
+        /// How many it is to have in all
+        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+        to: u32,
+    },
     /// Delete the records of a partition before an offset
     Trim {
         /// The topic's name
@@ -294,6 +310,10 @@ pub(super) struct ProduceFlags {
 ///
 /// Records of one partition come in order. Without --follow it stops at the end that was current
 /// when it started. With --follow it tells on standard error when an entity is erased.
+///
+/// With --group it is a member of that group: it shares the partitions with the other members, goes on
+/// where the group has come to, and commits what it has written out. It then ends when it has caught up,
+/// or leaves on Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ConsumeFlags {
@@ -312,6 +332,12 @@ pub(super) struct ConsumeFlags {
     /// The partition [default: all]
     #[arg(long, value_name = "P")]
     pub(super) partition: Option<u32>,
+    /// Read as a member of this group; --from then says where to begin where nothing is committed
+    #[arg(long, value_name = "NAME", conflicts_with = "partition")]
+    pub(super) group: Option<String>,
+    /// The member's own name: its partitions are kept for who joins with it again
+    #[arg(long, value_name = "NAME", requires = "group")]
+    pub(super) member: Option<String>,
     /// Stop when this many records have been printed
     #[arg(long, value_name = "N")]
     pub(super) max: Option<u64>,
@@ -452,141 +478,4 @@ pub(super) struct InspectFlags {
     /// Print JSON, for scripts
     #[arg(long)]
     pub(super) json: bool,
-}
-
-/// Measure how fast a broker is, and the machine it runs on.
-///
-/// Without --server it starts a broker of its own, a second process with its data in a directory
-/// that is removed afterwards. Everything that is appended is read back and compared. What the
-/// machine can do is measured in the same run: a synced sequential write, one small synced write,
-/// one TCP stream over loopback.
-///
-/// Compare keys=versioned, which is the default, with --set keys=plain.
-#[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
-pub(super) struct BenchFlags {
-    #[command(flatten)]
-    pub(super) connection: ConnectionFlags,
-    #[command(subcommand)]
-    pub(super) command: BenchCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum BenchCommand {
-    /// Append as fast as possible, with many requests under way
-    Produce {
-        #[command(flatten)]
-        load: LoadFlags,
-        /// Records in each request
-        #[arg(long, value_name = "N", default_value_t = 1000)]
-        records: u32,
-        /// Connections that append at the same time
-        #[arg(long, value_name = "N", default_value_t = 2)]
-        producers: u32,
-        /// Bytes of values to append in all
-        #[arg(long, value_name = "SIZE", default_value = "2GB")]
-        bytes: String,
-        /// The records' keys
-        #[arg(long, value_enum, value_name = "KEYS", default_value_t = BenchKeys::None)]
-        keys: BenchKeys,
-        /// Records that are in the topic before, each with a key of its own and a value of 8 bytes;
-        /// not measured
-        #[arg(long, value_name = "N", default_value_t = 0)]
-        preload: u64,
-    },
-    /// Read as fast as possible
-    Consume {
-        #[command(flatten)]
-        load: LoadFlags,
-        /// Records in each request that was appended
-        #[arg(long, value_name = "N", default_value_t = 1000)]
-        records: u32,
-        /// Connections that each read the whole topic at the same time
-        #[arg(long, value_name = "N", default_value_t = 2)]
-        consumers: u32,
-        /// Bytes of values in the topic
-        #[arg(long, value_name = "SIZE", default_value = "2GB")]
-        bytes: String,
-    },
-    /// Append one request at a time, each when the one before is answered
-    Append {
-        #[command(flatten)]
-        load: LoadFlags,
-        /// Records in each request
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        records: u32,
-        /// Clients that append at the same time, each on a connection of its own
-        #[arg(long, value_name = "N", default_value_t = 1, alias = "producers")]
-        clients: u32,
-        /// Requests of each client
-        #[arg(long, value_name = "N", default_value_t = 5000)]
-        requests: u32,
-        /// Each request is about one of so many entities, at random; every client has its own ones
-        /// of them
-        #[arg(long, value_name = "N")]
-        entities: Option<u64>,
-        /// Each request expects its entity at the version that it has
-        #[arg(long, requires = "entities")]
-        expect_version: bool,
-        /// Do not wait for answers: each client keeps many requests under way on a stream
-        #[arg(long)]
-        streamed: bool,
-    },
-    /// Read entities at random, one read at a time
-    Entity {
-        #[command(flatten)]
-        load: LoadFlags,
-        /// Entities in the topic
-        #[arg(long, value_name = "N", default_value_t = 10_000)]
-        entities: u64,
-        /// Records of each entity, spread over the whole log
-        #[arg(long, value_name = "N", default_value_t = 10)]
-        records_per_entity: u32,
-        /// Records of each request that was appended; they are stored together, and each is of
-        /// another entity
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        records: u32,
-        /// Records to read of an entity, from its first one on
-        #[arg(long, value_name = "N", default_value_t = 10)]
-        max: u32,
-        /// Clients that read at the same time, each on a connection of its own
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        clients: u32,
-        /// Reads of each client
-        #[arg(long, value_name = "N", default_value_t = 10_000)]
-        reads: u32,
-        /// Start the broker anew before the reads, with nothing of its files in memory
-        #[arg(long)]
-        cold: bool,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum BenchKeys {
-    /// No key
-    None,
-    /// One of 1,000 keys
-    Hot,
-    /// A key that no other record has
-    New,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(super) struct LoadFlags {
-    /// Bytes of each value
-    #[arg(long, value_name = "SIZE", default_value = "1000")]
-    pub(super) record_bytes: String,
-    /// Partitions of the topic
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) partitions: u32,
-    /// A setting of the topic, such as durability=os; may be given again
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(super) set: Vec<String>,
-    /// How often to measure; the medians count
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) runs: u32,
-    /// Where to make the directory for the files of this measurement: on the disk that is to be
-    /// measured
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(super) dir: PathBuf,
 }

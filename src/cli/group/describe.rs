@@ -1,0 +1,162 @@
+//! `taffrail group describe`.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        Failure, output,
+        time::{format_duration, format_time},
+    },
+    client::{GroupDescription, GroupMember, GroupPartitionDescription, Groups},
+};
+
+/// How often `--watch` looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What makes a terminal empty, its cursor at the top.
+const CLEAR: &[u8] = b"\x1b[2J\x1b[H";
+
+pub(super) async fn run(
+    groups: &Groups,
+    name: &str,
+    watch: bool,
+    json: bool,
+) -> Result<(), Failure> {
+    loop {
+        let described = groups.describe(name).await?;
+        if watch && !json && io::stdout().is_terminal() {
+            io::stdout().write_all(CLEAR)?;
+        }
+        match json {
+            true => print_json(&described)?,
+            false => print(&described)?,
+        }
+        if !watch {
+            return Ok(());
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// One object a partition and line.
+fn print_json(group: &GroupDescription) -> Result<(), Failure> {
+    for partition in &group.partitions {
+        output::json(&partition_json(partition))?;
+    }
+    Ok(())
+}
+
+pub(super) fn partition_json(partition: &GroupPartitionDescription) -> Value {
+    let member = Some(owner(partition)).filter(|member| !member.is_empty());
+    json!({
+        "topic": partition.topic,
+        "topic_id": partition.topic_id.map(|id| id.to_string()),
+        "partition": partition.partition.0,
+        "member": member,
+        "committed": partition.committed.map(|offset| offset.0),
+        "high_watermark": partition.high_watermark.0,
+        "earliest": partition.earliest.0,
+        "lag": partition.lag,
+        "lag_seconds": partition.lag_ms / 1_000,
+        "stalled": partition.stalled_since_ms.is_some(),
+        "stalled_since": partition.stalled_since_ms.map(format_time),
+        "paused": partition.is_paused,
+    })
+}
+
+/// The owner's name, or its id if it has none.
+fn owner(partition: &GroupPartitionDescription) -> String {
+    match partition.member_name.as_str() {
+        "" => partition.member_id.clone(),
+        name => name.to_owned(),
+    }
+}
+
+fn print(group: &GroupDescription) -> Result<(), Failure> {
+    let reason = match group.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let since = match group.state_since_ms {
+        0 => String::new(),
+        since => format!(" since {}", format_time(since)),
+    };
+    output::line(format_args!(
+        "group {} is {}{since}{reason}\n",
+        group.group,
+        group.state.as_str()
+    ))?;
+    if !group.members.is_empty() {
+        let rows: Vec<[String; 6]> = group.members.iter().map(member_row).collect();
+        let headings = [
+            "MEMBER",
+            "NAME",
+            "CLIENT",
+            "ADDRESS",
+            "PARTITIONS",
+            "STREAM",
+        ];
+        output::table(headings, &rows)?;
+        output::line("")?;
+    }
+    let rows: Vec<[String; 8]> = group.partitions.iter().map(partition_row).collect();
+    let headings = [
+        "TOPIC",
+        "PARTITION",
+        "MEMBER",
+        "COMMITTED",
+        "HIGH WATERMARK",
+        "LAG",
+        "BEHIND",
+        "",
+    ];
+    Ok(output::table(headings, &rows)?)
+}
+
+fn member_row(member: &GroupMember) -> [String; 6] {
+    let stream = match member.is_connected {
+        true => "open",
+        false => "broken",
+    };
+    [
+        member.member_id.clone(),
+        member.name.clone(),
+        member.client.clone(),
+        member.address.clone(),
+        member.partitions.to_string(),
+        stream.to_owned(),
+    ]
+}
+
+fn partition_row(partition: &GroupPartitionDescription) -> [String; 8] {
+    let committed = partition.committed.map(|offset| offset.to_string());
+    let lag = match partition.lag_exact {
+        true => partition.lag.to_string(),
+        false => format!("about {}", partition.lag),
+    };
+    let mut remarks = Vec::new();
+    if let Some(since) = partition.stalled_since_ms {
+        remarks.push(format!("STALLED since {}", format_time(since)));
+    }
+    if partition.is_paused {
+        remarks.push("paused".to_owned());
+    }
+    if partition.is_draining {
+        remarks.push("being handed over".to_owned());
+    }
+    [
+        partition.topic.clone(),
+        partition.partition.to_string(),
+        owner(partition),
+        committed.unwrap_or_else(|| "-".to_owned()),
+        partition.high_watermark.to_string(),
+        lag,
+        format_duration(Duration::from_millis(partition.lag_ms)),
+        remarks.join(", "),
+    ]
+}

@@ -1,0 +1,147 @@
+//! `taffrail group reset`.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+
+use crate::{
+    cli::{
+        Failure,
+        flags::ResetFlags,
+        output,
+        time::{explain_offset, parse_position},
+    },
+    client::{GroupOffset, Groups, ResetGroup, ResetOffset},
+    types::{Offset, PartitionId, Position, TopicId},
+};
+
+pub(super) async fn run(groups: &Groups, flags: &ResetFlags, json: bool) -> Result<(), Failure> {
+    let place = flags.to.as_deref().map(position).transpose()?;
+    let mut reset = request(flags, place).await?.dry_run(flags.dry_run);
+    if let Some(topic) = &flags.topic {
+        reset = reset.topic(topic);
+    }
+    if let Some(partition) = flags.partition {
+        reset = reset.partition(PartitionId(partition));
+    }
+    let set = groups.reset(reset).await.map_err(|error| match place {
+        Some(Position::Offset(offset)) => explain_offset(error.into(), offset),
+        _ => error.into(),
+    })?;
+    print(&set, flags, json)
+}
+
+fn position(text: &str) -> Result<Position, Failure> {
+    parse_position(text).map_err(|problem| Failure::Usage(format!("--to: {problem}")))
+}
+
+async fn request(flags: &ResetFlags, place: Option<Position>) -> Result<ResetGroup, Failure> {
+    let group = &flags.name;
+    if let Some(place) = place {
+        return Ok(ResetGroup::to_position(group, place));
+    }
+    if let Some(records) = flags.shift {
+        return Ok(ResetGroup::by_shift(group, records));
+    }
+    if let Some(other) = &flags.from_group {
+        return Ok(ResetGroup::to_group(group, other));
+    }
+    // Clap lets none of the four be left out.
+    let file = flags.from_file.as_deref().unwrap_or(Path::new(""));
+    let mut offsets = read(file).await?;
+    offsets.retain(|offset| {
+        let is_topic = flags
+            .topic
+            .as_ref()
+            .is_none_or(|topic| *topic == offset.topic);
+        let is_partition = flags.partition.is_none_or(|id| id == offset.partition.0);
+        is_topic && is_partition
+    });
+    if offsets.is_empty() {
+        let file = file.display();
+        return Err(Failure::General(format!(
+            "{file} has no committed offset of what is named"
+        )));
+    }
+    Ok(ResetGroup::to_offsets(group, offsets))
+}
+
+/// The offsets in a file that `describe --json` has written.
+async fn read(file: &Path) -> Result<Vec<GroupOffset>, Failure> {
+    let name = file.display();
+    let problem = |error| Failure::General(format!("cannot read {name}: {error}"));
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the file is the user's, not the broker's"
+    )]
+    let mut opened = tokio::fs::File::open(file).await.map_err(problem)?;
+    let mut text = String::new();
+    opened.read_to_string(&mut text).await.map_err(problem)?;
+    let mut offsets = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let offset = offset(line).ok_or_else(|| {
+            let number = at + 1;
+            Failure::General(format!(
+                "line {number} of {name} is not of the form that group describe --json writes; nothing was set"
+            ))
+        })?;
+        offsets.extend(offset);
+    }
+    Ok(offsets)
+}
+
+/// What a line says: that nothing is committed, or what is. None if it is no such line.
+fn offset(line: &str) -> Option<Option<GroupOffset>> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    let topic = value.get("topic")?.as_str()?.to_owned();
+    let partition = u32::try_from(value.get("partition")?.as_u64()?).ok()?;
+    let committed = value.get("committed")?;
+    if committed.is_null() {
+        return Some(None);
+    }
+    let topic_id = value.get("topic_id").and_then(Value::as_str);
+    Some(Some(GroupOffset {
+        topic,
+        topic_id: topic_id.and_then(TopicId::parse),
+        partition: PartitionId(partition),
+        next_offset: Offset(committed.as_u64()?),
+        generation: None,
+        metadata: Bytes::new(),
+    }))
+}
+
+fn print(set: &[ResetOffset], flags: &ResetFlags, json: bool) -> Result<(), Failure> {
+    if json {
+        let offsets: Vec<Value> = set.iter().map(offset_json).collect();
+        let group = &flags.name;
+        return Ok(output::json(
+            &json!({ "group": group, "dry_run": flags.dry_run, "offsets": offsets }),
+        )?);
+    }
+    let row = |offset: &ResetOffset| {
+        let before = offset.before.map(|before| before.to_string());
+        [
+            offset.topic.clone(),
+            offset.partition.to_string(),
+            before.unwrap_or_else(|| "-".to_owned()),
+            offset.next_offset.to_string(),
+        ]
+    };
+    let rows: Vec<[String; 4]> = set.iter().map(row).collect();
+    output::table(["TOPIC", "PARTITION", "BEFORE", "NEXT"], &rows)?;
+    if flags.dry_run {
+        output::line("\nnothing was set: this is what would be")?;
+    }
+    Ok(())
+}
+
+fn offset_json(offset: &ResetOffset) -> Value {
+    json!({
+        "topic": offset.topic,
+        "partition": offset.partition.0,
+        "before": offset.before.map(|before| before.0),
+        "next": offset.next_offset.0,
+    })
+}

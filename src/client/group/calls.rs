@@ -1,0 +1,267 @@
+//! Groups, looked after from outside.
+
+use std::time::Duration;
+
+use tonic::{Response, Status, transport::Channel};
+
+use super::{
+    CommitOutcome, CommittedOffset, GroupDescription, GroupOffset, GroupPage, ListedGroup,
+};
+use crate::{
+    client::{
+        Error,
+        offsets::to_wire,
+        status::{self, AtStake},
+    },
+    proto::{self, groups_client::GroupsClient, reset_group_request::To},
+    types::{Offset, PartitionId, Position, TopicId},
+};
+
+/// Looks after groups from outside; see [`Client::groups`](crate::client::Client::groups). Every
+/// change is durable when it is answered.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    calls: GroupsClient<Channel>,
+    timeout: Duration,
+}
+
+/// Offsets to set.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct ResetGroup(proto::ResetGroupRequest);
+
+/// A partition whose offset was set, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetOffset {
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's identity.
+    pub topic_id: Option<TopicId>,
+    /// The partition.
+    pub partition: PartitionId,
+    /// What was committed before, if anything was.
+    pub before: Option<Offset>,
+    /// What is committed now.
+    pub next_offset: Offset,
+}
+
+impl ResetGroup {
+    fn new(group: &str, to: To) -> Self {
+        Self(proto::ResetGroupRequest {
+            group: group.to_owned(),
+            to: Some(to),
+            ..proto::ResetGroupRequest::default()
+        })
+    }
+
+    /// Sets offsets to this place of each partition.
+    pub fn to_position(group: &str, position: Position) -> Self {
+        Self::new(group, To::Position(to_wire(position)))
+    }
+
+    /// Sets offsets so many records on, or back if this is below 0.
+    pub fn by_shift(group: &str, records: i64) -> Self {
+        Self::new(group, To::Shift(records))
+    }
+
+    /// Sets offsets to those of another group.
+    pub fn to_group(group: &str, other: &str) -> Self {
+        Self::new(group, To::FromGroup(other.to_owned()))
+    }
+
+    /// Sets these offsets.
+    pub fn to_offsets(group: &str, offsets: impl IntoIterator<Item = GroupOffset>) -> Self {
+        let offsets = offsets.into_iter().map(|offset| offset.to_wire());
+        let offsets = proto::CommitOffsets {
+            offsets: offsets.collect(),
+        };
+        Self::new(group, To::Offsets(offsets))
+    }
+
+    /// Only in this topic, and others that are named.
+    pub fn topic(mut self, name: &str) -> Self {
+        self.0.topics.push(name.to_owned());
+        self
+    }
+
+    /// Only in this partition of the one topic that is named, and others.
+    pub fn partition(mut self, partition: PartitionId) -> Self {
+        self.0.partitions.push(partition.0);
+        self
+    }
+
+    /// Sets nothing, and says what would be set.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.0.dry_run = dry_run;
+        self
+    }
+}
+
+impl Groups {
+    pub(super) fn new(calls: GroupsClient<Channel>, timeout: Duration) -> Self {
+        Self { calls, timeout }
+    }
+
+    /// Lists groups, all that there are.
+    ///
+    /// # Errors
+    ///
+    /// That the broker is not available.
+    pub async fn list(&self) -> Result<Vec<ListedGroup>, Error> {
+        let mut groups: Vec<ListedGroup> = Vec::new();
+        loop {
+            let after = groups.last().map(|group| group.group.clone());
+            let page = self.list_page("", &after.unwrap_or_default(), 0).await?;
+            groups.extend(page.groups);
+            if !page.more {
+                return Ok(groups);
+            }
+        }
+    }
+
+    /// Lists groups, at most `limit` (0: 1,000), whose name starts with `prefix` and sorts behind
+    /// `after`.
+    ///
+    /// # Errors
+    ///
+    /// That the broker is not available.
+    pub async fn list_page(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<GroupPage, Error> {
+        let request = proto::ListGroupsRequest {
+            prefix: prefix.to_owned(),
+            page_size: limit,
+            after: after.to_owned(),
+        };
+        let mut calls = self.calls.clone();
+        let answer = self.answer(AtStake::Nothing, calls.list(request)).await?;
+        Ok(GroupPage {
+            groups: answer.groups.into_iter().map(ListedGroup::from).collect(),
+            more: answer.more,
+        })
+    }
+
+    /// Describes a group, its members and its partitions.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_GROUP`.
+    pub async fn describe(&self, group: &str) -> Result<GroupDescription, Error> {
+        let request = proto::DescribeGroupRequest {
+            group: group.to_owned(),
+        };
+        let mut calls = self.calls.clone();
+        let answer = self
+            .answer(AtStake::Nothing, calls.describe(request))
+            .await?;
+        Ok(answer.into())
+    }
+
+    /// The committed offsets of a group.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_GROUP`.
+    pub async fn offsets(&self, group: &str) -> Result<Vec<CommittedOffset>, Error> {
+        let request = proto::FetchOffsetsRequest {
+            group: group.to_owned(),
+            topic: String::new(),
+        };
+        let mut calls = self.calls.clone();
+        let answer = self
+            .answer(AtStake::Nothing, calls.fetch_offsets(request))
+            .await?;
+        let offsets = answer.offsets.into_iter().map(CommittedOffset::from);
+        Ok(offsets.collect())
+    }
+
+    /// Commits offsets from outside: what came of each, in their order. While the group has members
+    /// only with `force`, and then only upwards.
+    ///
+    /// # Errors
+    ///
+    /// `GROUP_HAS_MEMBERS`, `INVALID_GROUP_NAME`, `TOO_MANY_OFFSETS`.
+    pub async fn commit(
+        &self,
+        group: &str,
+        offsets: impl IntoIterator<Item = GroupOffset>,
+        force: bool,
+    ) -> Result<Vec<CommitOutcome>, Error> {
+        let offsets = offsets.into_iter().map(|offset| offset.to_wire());
+        let request = proto::CommitRequest {
+            group: group.to_owned(),
+            offsets: offsets.collect(),
+            force,
+        };
+        let mut calls = self.calls.clone();
+        let answer = self.answer(AtStake::Change, calls.commit(request)).await?;
+        Ok(answer.results.iter().map(CommitOutcome::from).collect())
+    }
+
+    /// Sets offsets, lower ones too, also while the group has members: what they commit of what
+    /// they read before is fenced.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `UNKNOWN_GROUP`, [`Error::OffsetOutOfRange`]: nothing
+    /// is set.
+    pub async fn reset(&self, reset: ResetGroup) -> Result<Vec<ResetOffset>, Error> {
+        let mut calls = self.calls.clone();
+        let answer = self.answer(AtStake::Change, calls.reset(reset.0)).await?;
+        Ok(answer.offsets.into_iter().map(ResetOffset::from).collect())
+    }
+
+    /// Makes a group that is where another one is; or with `replay` one that begins at the earliest
+    /// records, and is told which of them the other one has handled.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_GROUP`, `GROUP_EXISTS`.
+    pub async fn fork(&self, group: &str, new_group: &str, replay: bool) -> Result<(), Error> {
+        let request = proto::ForkGroupRequest {
+            group: group.to_owned(),
+            new_group: new_group.to_owned(),
+            replay,
+        };
+        let mut calls = self.calls.clone();
+        self.answer(AtStake::Change, calls.fork(request)).await?;
+        Ok(())
+    }
+
+    /// Deletes a group without members, and its offsets.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_GROUP`, `GROUP_HAS_MEMBERS`.
+    pub async fn delete(&self, group: &str) -> Result<(), Error> {
+        let request = proto::DeleteGroupRequest {
+            group: group.to_owned(),
+        };
+        let mut calls = self.calls.clone();
+        self.answer(AtStake::Change, calls.delete(request)).await?;
+        Ok(())
+    }
+
+    async fn answer<T>(
+        &self,
+        at_stake: AtStake,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        status::answer(self.timeout, at_stake, call).await
+    }
+}
+
+impl From<proto::ResetOffset> for ResetOffset {
+    fn from(offset: proto::ResetOffset) -> Self {
+        Self {
+            topic_id: TopicId::parse(&offset.topic_id),
+            topic: offset.topic,
+            partition: PartitionId(offset.partition),
+            before: offset.before.map(Offset),
+            next_offset: Offset(offset.next_offset),
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! A member of a group: its stream, over as many connections as it takes.
+//!
+//! What a program has asked behind, it has handled: that is committed, a moment later or when there
+//! is nothing else to do, and the credit is given back. Until it asks, nothing is.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use futures_core::Stream;
+use tokio::time::{Sleep, sleep, timeout};
+use tonic::{Status, Streaming};
+
+use super::{
+    CommitOutcome, GroupBatch, GroupOffset, GroupPartition, GroupRecord, NewMember, Revoked,
+    batch::{Opened, Place},
+    upward::Upward,
+};
+use crate::{
+    client::{
+        Error,
+        producer::retry::{Backoff, Verdict, verdict},
+        status::AtStake,
+    },
+    proto::{
+        CommitOffsets, Credit, Leave, Partitions, StillWorking,
+        consume_request::Message,
+        wire::{ConsumeMessage, ConsumeResponse},
+    },
+};
+
+/// A member of a group. Dropped without [`leave`](Self::leave), it may come back within its session
+/// timeout, and others get its partitions only then.
+pub struct Member {
+    settings: NewMember,
+    upward: Upward,
+    /// None between two streams.
+    responses: Option<Streaming<ConsumeResponse>>,
+    /// What the member has, in which generation.
+    assigned: BTreeMap<Place, u64>,
+    batches: VecDeque<GroupBatch>,
+    opened: Option<Opened>,
+    /// What the program was given last: it has handled that when it asks for more.
+    given: Option<Given>,
+    /// What was handled and is not committed.
+    handled: BTreeMap<Place, GroupOffset>,
+    /// The commits that were not answered, and whether somebody waits for the answer.
+    unanswered: VecDeque<bool>,
+    answers: VecDeque<Vec<CommitOutcome>>,
+    commit_timer: Pin<Box<Sleep>>,
+    is_caught_up: bool,
+    /// Why it will not join again.
+    ended: Option<Error>,
+}
+
+struct Given {
+    next: GroupOffset,
+    /// The credit to give back.
+    cost: Credit,
+}
+
+impl Member {
+    pub(super) async fn join(settings: NewMember) -> Result<Self, Error> {
+        let commit_timer = Box::pin(sleep(settings.commit_interval));
+        let mut member = Self {
+            settings,
+            upward: Upward::default(),
+            responses: None,
+            assigned: BTreeMap::new(),
+            batches: VecDeque::new(),
+            opened: None,
+            given: None,
+            handled: BTreeMap::new(),
+            unanswered: VecDeque::new(),
+            answers: VecDeque::new(),
+            commit_timer,
+            is_caught_up: false,
+            ended: None,
+        };
+        member.open(Backoff::new()).await?;
+        Ok(member)
+    }
+
+    /// What the broker calls this member.
+    #[must_use]
+    pub fn member_id(&self) -> &str {
+        &self.settings.join.member_id
+    }
+
+    /// The partitions that the member has now.
+    pub fn partitions(&self) -> impl Iterator<Item = GroupPartition> {
+        self.assigned.keys().map(Place::to_public)
+    }
+
+    /// The next record. Asking for it says that the one before has been handled, which is committed
+    /// then unless the member [commits explicitly](NewMember::commit_explicitly). None only
+    /// [when it has caught up](NewMember::until_caught_up), and all is committed.
+    ///
+    /// A member whose connection is lost joins again, and goes on behind what was committed: what
+    /// was handled in the moment before comes again.
+    ///
+    /// # Errors
+    ///
+    /// `FENCED` if another one has joined with this member's name, `NO_OFFSET`,
+    /// [`Error::OffsetOutOfRange`], [`Error::DamagedRecords`]: the member has ended, and every call
+    /// says so. [`Error::Unavailable`] if the broker was away for too long: the next call tries
+    /// again.
+    pub async fn next_record(&mut self) -> Result<Option<GroupRecord>, Error> {
+        self.note_handled();
+        loop {
+            self.take_what_came().await?;
+            if let Some(record) = self.pop_record()? {
+                self.commit_if_due().await;
+                return Ok(Some(record));
+            }
+            if self.is_at_end().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next records of a partition, or news about it: as [`next_record`](Self::next_record),
+    /// and faster. Use either of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_record`](Self::next_record).
+    pub async fn next_batch(&mut self) -> Result<Option<GroupBatch>, Error> {
+        self.note_handled();
+        loop {
+            self.take_what_came().await?;
+            if let Some(batch) = self.batches.pop_front() {
+                self.given = Some(Given {
+                    next: batch.next.clone(),
+                    cost: batch.cost,
+                });
+                self.commit_if_due().await;
+                return Ok(Some(batch));
+            }
+            if self.is_at_end().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Of what was given last only this much has been handled, and counts when more is asked for or
+    /// the member leaves.
+    pub fn handled_only(&mut self, next: GroupOffset) {
+        if let Some(given) = &mut self.given {
+            given.next = next;
+        }
+    }
+
+    /// Commits these, and waits until that is durable: what came of each, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutcomeUnknown`] if the connection was lost before the answer came.
+    pub async fn commit(
+        &mut self,
+        offsets: impl IntoIterator<Item = GroupOffset>,
+    ) -> Result<Vec<CommitOutcome>, Error> {
+        self.check_ended()?;
+        let offsets: Vec<GroupOffset> = offsets.into_iter().collect();
+        if offsets.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.responses.is_none() {
+            self.open(Backoff::new()).await?;
+        }
+        self.send_commit(offsets, true);
+        loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Ok(answer);
+            }
+            if self.unanswered.is_empty() || self.responses.is_none() {
+                let message = "the connection was lost before the commit was answered".to_owned();
+                return Err(Error::OutcomeUnknown { message });
+            }
+            self.receive().await?;
+        }
+    }
+
+    /// Asks for no records of these partitions for now. They stay the member's.
+    pub fn pause(&mut self, partitions: impl IntoIterator<Item = GroupPartition>) {
+        let partitions = self.named(partitions);
+        self.upward.send(Message::Pause(partitions));
+    }
+
+    /// Asks for records of these again.
+    pub fn resume(&mut self, partitions: impl IntoIterator<Item = GroupPartition>) {
+        let partitions = self.named(partitions);
+        self.upward.send(Message::Resume(partitions));
+    }
+
+    /// Says that records of these are still being worked on: see
+    /// [`NewMember::progress_timeout`].
+    pub fn still_working(&mut self, partitions: impl IntoIterator<Item = GroupPartition>) {
+        let partitions = self.named(partitions).partitions;
+        let working = StillWorking { partitions };
+        self.upward.send(Message::StillWorking(working));
+    }
+
+    /// Leaves: commits what was handled, and others get the partitions at once. What was given last
+    /// counts as handled.
+    ///
+    /// # Errors
+    ///
+    /// That the broker was not reached, or the outcome is not known.
+    pub async fn leave(mut self) -> Result<(), Error> {
+        self.note_handled();
+        self.check_ended()?;
+        self.commit_handled();
+        self.upward.send(Message::Leave(Leave {}));
+        self.upward.close();
+        let Some(mut responses) = self.responses.take() else {
+            return Ok(());
+        };
+        let rest = async {
+            while responses.message().await?.is_some() {}
+            Ok::<_, Status>(())
+        };
+        match timeout(self.settings.request_timeout, rest).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(status)) => Err(Error::from_status(&status, AtStake::Change)),
+            Err(_) => Err(Error::timed_out(AtStake::Change)),
+        }
+    }
+
+    fn named(&self, partitions: impl IntoIterator<Item = GroupPartition>) -> Partitions {
+        let wanted: Vec<GroupPartition> = partitions.into_iter().collect();
+        let places = self.assigned.keys();
+        let named = places.filter(|place| wanted.contains(&place.to_public()));
+        Partitions {
+            partitions: named.map(Place::to_wire).collect(),
+        }
+    }
+
+    fn check_ended(&self) -> Result<(), Error> {
+        match &self.ended {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// What was given last has been handled.
+    fn note_handled(&mut self) {
+        let Some(Given { next, cost }) = self.given.take() else {
+            return;
+        };
+        self.give_back(cost);
+        let place = Place::of(&next);
+        let is_still_there = self.assigned.get(&place).copied() == next.generation;
+        if is_still_there && self.settings.commits_itself {
+            self.handled.insert(place, next);
+        }
+    }
+
+    fn pop_record(&mut self) -> Result<Option<GroupRecord>, Error> {
+        loop {
+            if let Some(opened) = &mut self.opened
+                && let Some(record) = opened.pop()
+            {
+                // The last one stands for what was left out behind it, too.
+                let next = match opened.is_empty() {
+                    true => (*opened.next).clone(),
+                    false => record.next(),
+                };
+                let cost = match opened.is_empty() {
+                    true => std::mem::take(&mut opened.cost),
+                    false => Credit::default(),
+                };
+                self.given = Some(Given { next, cost });
+                return Ok(Some(record));
+            }
+            let Some(batch) = self.batches.pop_front() else {
+                return Ok(None);
+            };
+            self.opened = Some(Opened::new(&batch)?);
+        }
+    }
+
+    /// There is nothing to give to the program: waits for something. True when it is to end instead.
+    async fn is_at_end(&mut self) -> Result<bool, Error> {
+        self.commit_handled();
+        if self.settings.until_caught_up && self.is_caught_up && self.unanswered.is_empty() {
+            return Ok(true);
+        }
+        self.receive().await?;
+        Ok(false)
+    }
+
+    fn commit_handled(&mut self) {
+        let handled = std::mem::take(&mut self.handled);
+        if !handled.is_empty() {
+            self.send_commit(handled.into_values().collect(), false);
+        }
+    }
+
+    async fn commit_if_due(&mut self) {
+        let timer = &mut self.commit_timer;
+        let is_due = poll_fn(|cx| Poll::Ready(timer.as_mut().poll(cx).is_ready())).await;
+        // One at a time: the next has what was handled meanwhile.
+        if is_due && self.unanswered.is_empty() {
+            self.commit_timer.set(sleep(self.settings.commit_interval));
+            self.commit_handled();
+        }
+    }
+
+    fn send_commit(&mut self, offsets: Vec<GroupOffset>, is_awaited: bool) {
+        let offsets = offsets.iter().map(GroupOffset::to_wire).collect();
+        self.upward.send(Message::Commit(CommitOffsets { offsets }));
+        self.unanswered.push_back(is_awaited);
+    }
+
+    fn give_back(&self, cost: Credit) {
+        if cost != Credit::default() {
+            self.upward.send(Message::Credit(cost));
+        }
+    }
+
+    /// Takes what the broker has sent already.
+    async fn take_what_came(&mut self) -> Result<(), Error> {
+        self.check_ended()?;
+        while let Some(responses) = &mut self.responses {
+            let came = poll_fn(|cx| Poll::Ready(Pin::new(&mut *responses).poll_next(cx)));
+            match came.await {
+                Poll::Pending => break,
+                Poll::Ready(came) => self.take(came.transpose())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something from the broker; joins again if the connection is lost.
+    async fn receive(&mut self) -> Result<(), Error> {
+        self.check_ended()?;
+        match &mut self.responses {
+            Some(responses) => {
+                let came = responses.message().await;
+                self.take(came)
+            }
+            None => {
+                let mut backoff = Backoff::new();
+                // All members have lost their connections where this one has.
+                sleep(backoff.next(None)).await;
+                self.open(backoff).await
+            }
+        }
+    }
+
+    fn take(&mut self, came: Result<Option<ConsumeResponse>, Status>) -> Result<(), Error> {
+        let error = match came {
+            Ok(Some(response)) => {
+                self.understand(response.message);
+                return Ok(());
+            }
+            Ok(None) => Error::Unavailable {
+                message: "the broker has ended the stream".to_owned(),
+            },
+            Err(status) => Error::from_status(&status, AtStake::Nothing),
+        };
+        self.responses = None;
+        // They come again on the next stream.
+        self.batches.clear();
+        self.opened = None;
+        self.end_if_final(&error);
+        self.check_ended()
+    }
+
+    fn end_if_final(&mut self, error: &Error) {
+        if !matches!(verdict(error), Verdict::SendAgain(_)) {
+            self.ended = Some(error.clone());
+        }
+    }
+
+    fn understand(&mut self, message: Option<ConsumeMessage>) {
+        match message {
+            Some(ConsumeMessage::Assigned(assigned)) => {
+                let partitions: Vec<_> = assigned.partitions.into_iter().map(Into::into).collect();
+                self.assign(&partitions);
+            }
+            Some(ConsumeMessage::Revoked(revoked)) => {
+                let partitions = revoked.partitions.unwrap_or_default().partitions;
+                let places = partitions.into_iter().map(Into::into).collect();
+                self.revoke(places, revoked.drain_ms == 0);
+            }
+            Some(ConsumeMessage::Records(records)) => {
+                self.is_caught_up = false;
+                self.batches.push_back(GroupBatch::new(records));
+            }
+            Some(ConsumeMessage::Committed(committed)) => {
+                if self.unanswered.pop_front() == Some(true) {
+                    let results = committed.results.iter().map(Into::into);
+                    self.answers.push_back(results.collect());
+                }
+            }
+            Some(ConsumeMessage::CaughtUp(_)) => self.is_caught_up = true,
+            Some(ConsumeMessage::Joined(_) | ConsumeMessage::Heartbeat(_)) | None => {}
+        }
+    }
+
+    fn assign(&mut self, partitions: &[super::AssignedPartition]) {
+        self.is_caught_up = false;
+        for partition in partitions {
+            // It may be assigned anew: what was read of it before is not to be handled any more.
+            self.forget(&partition.place());
+            self.assigned
+                .insert(partition.place(), partition.generation);
+        }
+        if let Some(call) = &mut self.settings.on_assigned {
+            call(partitions);
+        }
+    }
+
+    fn revoke(&mut self, places: Vec<Place>, is_taken: bool) {
+        let mut revoked = Revoked {
+            partitions: places.iter().map(Place::to_public).collect(),
+            is_taken,
+            commits: Vec::new(),
+        };
+        if let Some(call) = &mut self.settings.on_revoked {
+            call(&mut revoked);
+        }
+        let handled = places.iter().filter_map(|place| self.handled.remove(place));
+        let commits: Vec<GroupOffset> = handled.chain(revoked.commits).collect();
+        for place in &places {
+            self.forget(place);
+            self.assigned.remove(place);
+        }
+        if is_taken {
+            return;
+        }
+        if !commits.is_empty() {
+            self.send_commit(commits, false);
+        }
+        let partitions = places.iter().map(Place::to_wire).collect();
+        self.upward
+            .send(Message::Drained(Partitions { partitions }));
+    }
+
+    /// Drops what was read of a partition and not given to the program.
+    fn forget(&mut self, place: &Place) {
+        self.handled.remove(place);
+        let (mut kept, mut costs) = (VecDeque::new(), Vec::new());
+        for batch in std::mem::take(&mut self.batches) {
+            match batch.place() == *place {
+                true => costs.push(batch.cost),
+                false => kept.push_back(batch),
+            }
+        }
+        self.batches = kept;
+        let opened = self
+            .opened
+            .take_if(|opened| Place::of(&opened.next) == *place);
+        costs.extend(opened.map(|opened| opened.cost));
+        for cost in costs {
+            self.give_back(cost);
+        }
+    }
+
+    /// Joins, with pauses between the attempts.
+    async fn open(&mut self, mut backoff: Backoff) -> Result<(), Error> {
+        let retry_for = self.settings.retry_for;
+        let mut last = None;
+        let attempts = async {
+            loop {
+                let error = match self.open_once().await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                };
+                self.end_if_final(&error);
+                self.check_ended()?;
+                let asked = match verdict(&error) {
+                    Verdict::SendAgain(asked) => asked,
+                    _ => None,
+                };
+                last = Some(error);
+                sleep(backoff.next(asked)).await;
+            }
+        };
+        match timeout(retry_for, attempts).await {
+            Ok(opened) => opened,
+            Err(_) => Err(last.unwrap_or_else(|| Error::timed_out(AtStake::Nothing))),
+        }
+    }
+
+    async fn open_once(&mut self) -> Result<(), Error> {
+        let settings = &self.settings;
+        let requests = self.upward.begin(
+            Message::Join(settings.join.clone()),
+            heartbeat_interval(settings.join.session_timeout_ms),
+        );
+        let mut calls = settings.calls.clone();
+        let joining = async {
+            let mut responses = calls.consume(requests).await?.into_inner();
+            let first = responses.message().await?;
+            Ok::<_, Status>((responses, first))
+        };
+        let joined = timeout(settings.request_timeout, joining).await;
+        let joined = joined.map_err(|_| Error::timed_out(AtStake::Nothing))?;
+        let (responses, first) =
+            joined.map_err(|status| Error::from_status(&status, AtStake::Nothing))?;
+        let first = first.and_then(|response| response.message);
+        let Some(ConsumeMessage::Joined(joined)) = first else {
+            let message = "the broker has not said that the member has joined".to_owned();
+            return Err(Error::Unavailable { message });
+        };
+        self.settings.join.member_id = joined.member_id;
+        self.responses = Some(responses);
+        self.begin_anew();
+        Ok(())
+    }
+
+    /// Another stream has begun, on which everything is assigned anew.
+    fn begin_anew(&mut self) {
+        self.batches.clear();
+        self.opened = None;
+        if let Some(given) = &mut self.given {
+            // Its credit was the other stream's.
+            given.cost = Credit::default();
+        }
+        self.handled.clear();
+        self.unanswered.clear();
+        self.answers.clear();
+        self.is_caught_up = false;
+        let had: Vec<Place> = std::mem::take(&mut self.assigned).into_keys().collect();
+        if !had.is_empty() {
+            self.revoke(had, true);
+        }
+    }
+}
+
+/// Three heartbeats in a session's time.
+fn heartbeat_interval(session_ms: u64) -> Duration {
+    /// What a join says with 0.
+    const DEFAULT_MS: u64 = 10_000;
+    let session_ms = match session_ms {
+        0 => DEFAULT_MS,
+        session_ms => session_ms,
+    };
+    Duration::from_millis(session_ms / 3)
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Member");
+        debug
+            .field("settings", &self.settings)
+            .field("assigned", &self.assigned)
+            .finish_non_exhaustive()
+    }
+}

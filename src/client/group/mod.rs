@@ -1,0 +1,359 @@
+//! Consumer groups: members that share the partitions of topics, and how far they have come.
+//!
+//! Reading order: this page, what a member asks for; `member.rs`, a member; `batch.rs`, what it is
+//! sent; `upward.rs`, what it says to the broker; `calls.rs` and `described.rs`, looking after
+//! groups from outside.
+
+mod batch;
+mod calls;
+mod described;
+mod member;
+mod upward;
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use tonic::transport::Channel;
+
+pub use batch::{AssignedPartition, GroupBatch, GroupRecord, Revoked};
+pub use calls::{Groups, ResetGroup, ResetOffset};
+pub use described::{
+    CommittedOffset, GroupDescription, GroupMember, GroupPage, GroupPartitionDescription,
+    GroupState, ListedGroup,
+};
+pub use member::Member;
+
+use super::{Client, Error, offsets::to_wire};
+use crate::{
+    proto::{self, groups_client::GroupsClient},
+    types::{Offset, PartitionId, Position, TopicId},
+};
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition.
+    pub partition: PartitionId,
+}
+
+/// How far a group has come in a partition: what is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// The topic's name.
+    pub topic: String,
+    /// The topic that is meant; none: whichever has the name.
+    pub topic_id: Option<TopicId>,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The next offset to read.
+    pub next_offset: Offset,
+    /// The generation in which the partition was assigned; none for a commit from outside.
+    pub generation: Option<u64>,
+    /// What is kept with it: at most 4 KiB.
+    pub metadata: Bytes,
+}
+
+/// What came of an offset that was to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommitOutcome {
+    /// It is committed, and durable.
+    Done,
+    /// As much or more was committed already.
+    Unchanged {
+        /// What is committed.
+        committed: Offset,
+    },
+    /// The partition is not the member's, or not in that generation any more.
+    Fenced,
+    /// There is no such partition, or the topic of that name is another one by now.
+    UnknownPartition,
+    /// The offset is above the high watermark.
+    BeyondEnd {
+        /// The high watermark.
+        high_watermark: Offset,
+    },
+    /// It is committed, or not: the broker failed when it had begun to write.
+    Unknown,
+}
+
+/// What a member does where its group has committed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoOffset {
+    /// Begin here. An offset is refused: partitions differ.
+    Start(Position),
+    /// End with `NO_OFFSET`.
+    Fail,
+}
+
+/// What a member does where the committed offset is not there any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OffsetGone {
+    /// End with [`Error::OffsetOutOfRange`], which says what there is.
+    #[default]
+    Fail,
+    /// Go on at the earliest record that is there.
+    Earliest,
+    /// Go on at the end.
+    Latest,
+}
+
+type OnAssigned = Box<dyn FnMut(&[AssignedPartition]) + Send>;
+type OnRevoked = Box<dyn FnMut(&mut Revoked) + Send>;
+
+/// A member that is to join a group; see [`Client::member`].
+#[must_use]
+pub struct NewMember {
+    calls: GroupsClient<Channel>,
+    join: proto::JoinGroup,
+    commits_itself: bool,
+    commit_interval: Duration,
+    until_caught_up: bool,
+    retry_for: Duration,
+    request_timeout: Duration,
+    on_assigned: Option<OnAssigned>,
+    on_revoked: Option<OnRevoked>,
+}
+
+impl Client {
+    /// A new member of this group, which is made if there is none.
+    ///
+    /// ```no_run
+    /// # async fn example(client: taffrail::client::Client) -> Result<(), taffrail::client::Error> {
+    /// let mut member = client.member("billing").topic("orders").join().await?;
+    /// while let Some(next) = member.next_record().await? {
+    ///     println!("{}/{}", next.record.partition, next.record.offset);
+    ///     // Asking for the next one says that this one has been handled: it is committed then.
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn member(&self, group: &str) -> NewMember {
+        let join = proto::JoinGroup {
+            group: group.to_owned(),
+            credit: Some(credit(DEFAULT_RECORDS, DEFAULT_BYTES)),
+            heartbeat: true,
+            client: concat!("taffrail-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..proto::JoinGroup::default()
+        };
+        NewMember {
+            calls: self.groups.clone(),
+            join,
+            commits_itself: true,
+            commit_interval: Duration::from_secs(1),
+            until_caught_up: false,
+            retry_for: Duration::from_secs(60),
+            request_timeout: self.request_timeout,
+            on_assigned: None,
+            on_revoked: None,
+        }
+    }
+
+    /// Looks after groups from outside.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        Groups::new(self.groups.clone(), self.request_timeout)
+    }
+}
+
+/// Records that are sent ahead of what has been handled.
+const DEFAULT_RECORDS: u64 = 100_000;
+
+/// Their bytes.
+const DEFAULT_BYTES: u64 = 8 << 20;
+
+fn credit(records: u64, bytes: u64) -> proto::Credit {
+    proto::Credit { records, bytes }
+}
+
+impl NewMember {
+    /// Reads this topic, beside the others that are named. One that does not exist yet is read when
+    /// it does.
+    pub fn topic(mut self, name: &str) -> Self {
+        self.join.topics.push(name.to_owned());
+        self
+    }
+
+    /// Reads all topics whose names begin so, those to come too.
+    pub fn topic_prefix(mut self, prefix: &str) -> Self {
+        self.join.topic_prefixes.push(prefix.to_owned());
+        self
+    }
+
+    /// A name of this member's own: it keeps its partitions for who joins with it again, and fences
+    /// another member that has it.
+    pub fn name(mut self, name: &str) -> Self {
+        self.join.member_name = name.to_owned();
+        self
+    }
+
+    /// What this program is, for people.
+    pub fn client_name(mut self, client: &str) -> Self {
+        self.join.client = client.to_owned();
+        self
+    }
+
+    /// How much is sent ahead of what has been handled. Default: 100,000 records and 8 MiB.
+    pub fn credit(mut self, records: u64, bytes: u64) -> Self {
+        self.join.credit = Some(credit(records, bytes));
+        self
+    }
+
+    /// The same for each partition: a partition that takes long does not hold up the others.
+    pub fn partition_credit(mut self, records: u64, bytes: u64) -> Self {
+        self.join.partition_credit = Some(credit(records, bytes));
+        self
+    }
+
+    /// What to do where nothing is committed. Default: begin at the earliest record.
+    pub fn no_offset(mut self, policy: NoOffset) -> Self {
+        let policy = match policy {
+            NoOffset::Start(start) => proto::no_offset::Policy::Start(to_wire(start)),
+            NoOffset::Fail => proto::no_offset::Policy::Fail(true),
+        };
+        self.join.no_offset = Some(proto::NoOffset {
+            policy: Some(policy),
+        });
+        self
+    }
+
+    /// What to do where the committed offset is not there any more. Default: fail.
+    pub fn offset_gone(mut self, policy: OffsetGone) -> Self {
+        let policy = match policy {
+            OffsetGone::Fail => proto::OffsetGone::Fail,
+            OffsetGone::Earliest => proto::OffsetGone::Earliest,
+            OffsetGone::Latest => proto::OffsetGone::Latest,
+        };
+        self.join.offset_gone = policy.into();
+        self
+    }
+
+    /// How long the member may be away before others get its partitions: 1 s to 1 h. Default: 10 s.
+    pub fn session_timeout(mut self, time: Duration) -> Self {
+        self.join.session_timeout_ms = millis(time);
+        self
+    }
+
+    /// How long it may take to hand a partition over: up to 1 h. Default: 30 s.
+    pub fn drain_timeout(mut self, time: Duration) -> Self {
+        self.join.drain_timeout_ms = Some(millis(time));
+        self
+    }
+
+    /// A partition with records under way is taken where neither a commit nor
+    /// [`Member::still_working`] comes for so long. Default: never.
+    pub fn progress_timeout(mut self, time: Duration) -> Self {
+        self.join.progress_timeout_ms = millis(time);
+        self
+    }
+
+    /// The group ends with its last member.
+    pub fn ephemeral(mut self) -> Self {
+        self.join.ephemeral = true;
+        self
+    }
+
+    /// Commits nothing by itself: [`Member::commit`] does.
+    pub fn commit_explicitly(mut self) -> Self {
+        self.commits_itself = false;
+        self
+    }
+
+    /// How often what has been handled is committed while there is more to handle. Default: 1 s.
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.commit_interval = interval;
+        self
+    }
+
+    /// Ends when all has been handled that there was, instead of waiting for more.
+    pub fn until_caught_up(mut self) -> Self {
+        self.until_caught_up = true;
+        self
+    }
+
+    /// For how long to try to join again when the broker is away. Default: 60 s.
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = time;
+        self
+    }
+
+    /// Is called with partitions that the member has from then on, or has anew.
+    pub fn on_assigned(mut self, call: impl FnMut(&[AssignedPartition]) + Send + 'static) -> Self {
+        self.on_assigned = Some(Box::new(call));
+        self
+    }
+
+    /// Is called with partitions that the member is to give back, before it does. It may commit
+    /// what has been handled of them: [`Revoked::commit`].
+    pub fn on_revoked(mut self, call: impl FnMut(&mut Revoked) + Send + 'static) -> Self {
+        self.on_revoked = Some(Box::new(call));
+        self
+    }
+
+    /// Joins. Where the broker is away it tries again, for [`retry_for`](Self::retry_for).
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_GROUP_NAME`, `INVALID_TOPIC_NAME`, `TOO_MANY_MEMBERS`, `TOO_MANY_GROUPS`,
+    /// `GROUP_KIND`, or that the broker is not available.
+    pub async fn join(self) -> Result<Member, Error> {
+        Member::join(self).await
+    }
+}
+
+impl fmt::Debug for NewMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("NewMember");
+        debug.field("join", &self.join).finish_non_exhaustive()
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl GroupOffset {
+    pub(super) fn to_wire(&self) -> proto::GroupOffset {
+        proto::GroupOffset {
+            topic: self.topic.clone(),
+            partition: self.partition.0,
+            next_offset: self.next_offset.0,
+            topic_id: self.topic_id.map(|id| id.to_string()).unwrap_or_default(),
+            generation: self.generation.unwrap_or_default(),
+            metadata: self.metadata.clone(),
+        }
+    }
+}
+
+impl From<proto::GroupOffset> for GroupOffset {
+    fn from(offset: proto::GroupOffset) -> Self {
+        Self {
+            topic_id: TopicId::parse(&offset.topic_id),
+            topic: offset.topic,
+            partition: PartitionId(offset.partition),
+            next_offset: Offset(offset.next_offset),
+            generation: Some(offset.generation).filter(|generation| *generation != 0),
+            metadata: offset.metadata,
+        }
+    }
+}
+
+impl From<&proto::CommitResult> for CommitOutcome {
+    fn from(result: &proto::CommitResult) -> Self {
+        use proto::CommitOutcome as Wire;
+        match result.outcome() {
+            Wire::Done => Self::Done,
+            Wire::Unchanged => Self::Unchanged {
+                committed: Offset(result.committed_offset),
+            },
+            Wire::Fenced => Self::Fenced,
+            Wire::UnknownPartition => Self::UnknownPartition,
+            Wire::BeyondEnd => Self::BeyondEnd {
+                high_watermark: Offset(result.high_watermark),
+            },
+            Wire::Unspecified | Wire::OutcomeUnknown => Self::Unknown,
+        }
+    }
+}
