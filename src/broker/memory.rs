@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use super::{
     Error,
     journal_room::{JournalRoom, Uncovered},
+    keys::Turn,
 };
 use crate::{
     budget::{Part, open, over_share},
@@ -125,6 +126,8 @@ pub(crate) struct Load {
 pub(crate) struct Admission {
     memory: Used,
     under_way: UnderWay,
+    /// Of an append of many records, until its keys are in the tables.
+    turn: Option<Turn>,
 }
 
 /// Bytes on their way to the journal, until they are applied.
@@ -383,6 +386,7 @@ impl Room {
                 flow: flow.clone(),
                 price,
             },
+            turn: None,
         }
     }
 }
@@ -467,6 +471,16 @@ impl Flow {
 }
 
 impl Admission {
+    /// The same, with its turn among appends of many records.
+    pub(super) fn with(self, turn: Option<Turn>) -> Self {
+        Self { turn, ..self }
+    }
+
+    /// Whether it has a turn among appends of many records.
+    pub(super) fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// Makes the frames of the request pay for the memory, as long as one of them is there.
     pub(super) fn into_charge(self) -> (Charge, UnderWay) {
         (Some(Arc::new(self.memory)), self.under_way)

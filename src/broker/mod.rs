@@ -167,8 +167,8 @@ impl Options {
     }
 }
 
-/// How work is done that reads files, on the thread that calls: that one may have to let others go
-/// on first. What it is given it calls once.
+/// Runs a closure that reads files, or takes long for another reason, on the thread that calls, and
+/// exactly once. Others may have to be let go on first.
 pub(crate) type Reading<'a> = &'a dyn Fn(&mut dyn FnMut());
 
 /// Just so: for who has a thread of its own.

@@ -149,6 +149,10 @@ pub const MAX_ALL_METADATA_BYTES: usize = 16 << 20;
 /// 10 MiB to a request.
 pub const MAX_RECORDS_PER_APPEND: usize = 262_144;
 
+/// An append of more records than this is prepared beside what others wait for, and one at a time:
+/// to hash their keys and look them up takes longer than a disk takes to sync.
+pub const MANY_RECORDS: usize = 8_192;
+
 /// Largest encoded append request. Its journal entry must fit one journal file.
 pub const MAX_REQUEST_BYTES: usize = 16 << 20;
 

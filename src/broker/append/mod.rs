@@ -14,8 +14,8 @@ use std::sync::{Arc, atomic::Ordering};
 use bytes::Bytes;
 
 use super::{
-    Admission, Broker, Condition, Error, Expected, Flow, Load, Pending, Producer, ProducerHolder,
-    Reading, groups::GroupOffset, state::Topic, topics::Meant,
+    Admission, Broker, Condition, DIRECTLY, Error, Expected, Flow, Load, Pending, Producer,
+    ProducerHolder, Reading, groups::GroupOffset, state::Topic, topics::Meant,
 };
 use crate::{
     catalog::groups::Commit,
@@ -146,15 +146,35 @@ impl Broker {
         if self.shared.memory.is_pressed() {
             self.shared.housekeeping.ring();
         }
-        self.shared.wait_for_key_memory().await?;
+        let turn = self.shared.wait_for_key_memory(load.records).await?;
         let wake = || self.shared.housekeeping.ring();
-        self.shared.memory.admit(flow, load, wake).await
+        let admitted = self.shared.memory.admit(flow, load, wake).await?;
+        Ok(admitted.with(turn))
     }
 
     /// Checks an append, gives its records their offsets and versions, and queues it for the
     /// journal. Refused whole, or taken whole. Nearly always that is done in memory; where a key
-    /// can only be found in files, they are read as `reading` does that.
+    /// can only be found in files, they are read as `reading` does that. What takes long because
+    /// records are many is all done so.
     pub(crate) fn append_reading(
+        &self,
+        append: Append,
+        admission: Admission,
+        reading: Reading<'_>,
+    ) -> Result<Pending<Appended>, Error> {
+        if !admission.has_turn() {
+            return self.append_here(append, admission, reading);
+        }
+        let (mut asked, mut queued) = (Some((append, admission)), Err(Error::OutcomeUnknown));
+        reading(&mut || {
+            if let Some((append, admission)) = asked.take() {
+                queued = self.append_here(append, admission, DIRECTLY);
+            }
+        });
+        queued
+    }
+
+    fn append_here(
         &self,
         append: Append,
         admission: Admission,

@@ -2,24 +2,30 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     broker::{Error, Shared},
     budget::Part,
+    types::limits::MANY_RECORDS,
 };
 
 /// Counts the memory of all key tables.
 pub(in crate::broker) struct KeyMemory {
     part: Arc<Part>,
     freed: Notify,
+    turns: Arc<Semaphore>,
 }
+
+/// The turn of an append of many records. Until it is dropped, other such appends wait.
+pub(in crate::broker) struct Turn(#[expect(dead_code, reason = "dropped")] OwnedSemaphorePermit);
 
 impl KeyMemory {
     pub(in crate::broker) fn new(part: Arc<Part>) -> Self {
         Self {
             part,
             freed: Notify::new(),
+            turns: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -43,8 +49,20 @@ impl KeyMemory {
         self.part.used() > self.part.bound() / 2
     }
 
-    fn is_full(&self) -> bool {
-        self.part.used() > self.part.bound()
+    /// Whether an append may go on. One of many records leaves the rest to those of few as soon as
+    /// tables are being written out.
+    fn has_room(&self, has_many: bool) -> bool {
+        match has_many {
+            true => !self.is_pressed(),
+            false => self.part.used() <= self.part.bound(),
+        }
+    }
+
+    /// Waits for the turn of an append of many records.
+    async fn turn(&self) -> Turn {
+        let turns = Arc::clone(&self.turns);
+        let permit = turns.acquire_owned().await;
+        Turn(permit.expect("it is never closed"))
     }
 
     /// Lets go all who wait: storage has failed.
@@ -54,20 +72,29 @@ impl KeyMemory {
 }
 
 impl Shared {
-    /// Waits until the key tables have room again. What an append adds is counted when it is there:
-    /// what is over the budget is at most what is admitted to
-    /// [`Memory`](crate::broker::memory::Memory) at a time.
-    pub(in crate::broker) async fn wait_for_key_memory(&self) -> Result<(), Error> {
-        while self.key_memory.is_full() {
+    /// Waits until the key tables have room again for an append of so many records, and, where
+    /// these are many, until it is its turn. What an append adds is counted when it is there: what
+    /// is over the budget is at most what one of many records adds, and what others do that are
+    /// admitted to [`Memory`](crate::broker::memory::Memory) at a time.
+    pub(in crate::broker) async fn wait_for_key_memory(
+        &self,
+        records: usize,
+    ) -> Result<Option<Turn>, Error> {
+        let has_many = records > MANY_RECORDS;
+        let turn = match has_many {
+            true => Some(self.key_memory.turn().await),
+            false => None,
+        };
+        while !self.key_memory.has_room(has_many) {
             let freed = self.key_memory.freed.notified();
             self.housekeeping.ring();
             if self.has_failed() {
                 return Err(Error::ShuttingDown);
             }
-            if self.key_memory.is_full() {
+            if !self.key_memory.has_room(has_many) {
                 freed.await;
             }
         }
-        Ok(())
+        Ok(turn)
     }
 }

@@ -37,7 +37,7 @@ use std::{
 
 use holes::Hole;
 pub(in crate::broker) use look_up::{Looked, Wanted, is_of_key};
-pub(in crate::broker) use memory::KeyMemory;
+pub(in crate::broker) use memory::{KeyMemory, Turn};
 pub(in crate::broker) use rows::Rows;
 pub(in crate::broker) use upkeep::Freeze;
 

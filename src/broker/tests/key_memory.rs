@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::world::{create, encode_proto, env, now, options};
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Condition, Error, Expected, Options},
+    broker::{
+        Append, AppendBatch, Appended, Broker, Condition, Error, Expected, Flow, Load, Options,
+    },
     budget::Name,
     env::sim::{SimClock, SimDisk, SimRandom},
     proto,
-    types::Version,
+    types::{Version, limits::MANY_RECORDS},
 };
 
 /// Housekeeping rounds that an append may wait for.
@@ -113,4 +115,37 @@ fn many_tables_that_are_small_each_give_their_memory_back() {
             .expect("nothing fails");
     }
     assert!(pressed.waits > 3, "memory ran out {} times", pressed.waits);
+}
+
+#[test]
+fn appends_of_many_records_leave_key_memory_to_those_of_few() {
+    let memory = options().memory.with(Name::Appends, 64 << 20);
+    let options = Options {
+        memory,
+        ..options()
+    };
+    let environment = env(&SimDisk::new(1), &SimClock::new(0), &SimRandom::new(1));
+    let broker = Broker::open_stepped(environment, options).expect("nothing fails");
+    let many = |records| Load {
+        bytes: 1,
+        batches: 1,
+        records,
+    };
+    let flow = Flow::default();
+    let ask = |records| Box::pin(broker.admit(&flow, many(records)));
+    let first = now(ask(MANY_RECORDS + 1)).expect("there is room");
+    let mut second = ask(MANY_RECORDS + 1);
+    assert!(now(&mut second).is_none(), "it is not its turn");
+    assert!(now(ask(MANY_RECORDS)).is_some());
+    drop(first);
+    let second = now(second).expect("it is its turn");
+    drop(second);
+
+    let part = broker.budget().part(Name::KeyIndex);
+    part.add(part.bound() * 3 / 4);
+    assert!(
+        now(ask(MANY_RECORDS + 1)).is_none(),
+        "tables are written out"
+    );
+    assert!(now(ask(MANY_RECORDS)).is_some());
 }

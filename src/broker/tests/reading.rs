@@ -11,11 +11,13 @@ use bytes::Bytes;
 
 use super::world::{create, encode_proto, env, now, options};
 use crate::{
-    broker::{Append, AppendBatch, Appended, Broker, Condition, Error, Expected, Options},
+    broker::{
+        Append, AppendBatch, Appended, Broker, Condition, Error, Expected, Flow, Load, Options,
+    },
     budget::Name,
     env::sim::{OpKind, SimClock, SimDisk, SimRandom},
     proto,
-    types::Version,
+    types::{Version, limits::MANY_RECORDS},
 };
 
 const KEYS: u64 = 500;
@@ -148,4 +150,33 @@ fn an_append_that_comes_again_is_looked_up_as_its_caller_reads_files() {
     let (other, asked) = send(&disk, &broker, append_of(key(9), 7));
     assert!(matches!(other, Err(Error::Conflict { .. })), "{other:?}");
     assert_eq!(asked, 1, "it could have been stored before");
+}
+
+#[test]
+fn an_append_of_very_many_records_is_prepared_where_nobody_waits() {
+    let memory = options().memory.with(Name::Appends, 64 << 20);
+    let options = Options {
+        memory,
+        ..options()
+    };
+    let world = env(&SimDisk::new(1), &SimClock::new(0), &SimRandom::new(1));
+    let broker = Broker::open_stepped(world, options).expect("nothing fails");
+    create(&broker, "t", 1);
+    for (records, expected) in [(MANY_RECORDS, 0), (MANY_RECORDS + 1, 1)] {
+        let load = Load {
+            bytes: 0,
+            batches: 1,
+            records,
+        };
+        let admission = now(broker.admit(&Flow::default(), load)).expect("there is memory");
+        let asked = Cell::new(0);
+        let reading = |read: &mut dyn FnMut()| {
+            asked.set(asked.get() + 1);
+            read();
+        };
+        let append = append_of(key(KEYS + records as u64), 0);
+        let queued = broker.append_reading(append, admission.expect("nothing fails"), &reading);
+        assert!(queued.is_ok());
+        assert_eq!(asked.get(), expected, "{records} records");
+    }
 }
