@@ -271,7 +271,7 @@ impl Shared {
     fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
         let mut done = Vec::with_capacity(commits.len());
         let now = self.env.clock.elapsed();
-        let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let gate = self.gate.write();
         let mut moved: Vec<PartitionRef> = Vec::new();
         for commit in commits {
             let mut partitions = commit.partitions.into_iter();
@@ -354,7 +354,7 @@ impl Shared {
             };
             let topic = self.topics().find_by_id(*topic).cloned();
             if let Some(topic) = topic {
-                *topic.open.write().unwrap_or_else(PoisonError::into_inner) = true;
+                *topic.open.write() = true;
             }
         }
     }

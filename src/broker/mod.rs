@@ -58,7 +58,7 @@ use std::{
     future::Future,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
@@ -92,7 +92,7 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 use crate::{
     budget::{Budget, Sizes},
     catalog::{Catalog, Planned},
-    env::{Alarm, Clock, Env},
+    env::{Alarm, Clock, Env, OrderedGuard, OrderedMutex, OrderedRwLock, rank},
     storage::{data_dir::DataDir, journal, log::OpenSegments},
     types::{Offset, PartitionId, TopicId},
 };
@@ -177,8 +177,8 @@ pub(crate) const DIRECTLY: Reading<'static> = &|read| read();
 /// A broker on its data directory.
 pub(crate) struct Broker {
     shared: Arc<Shared>,
-    committer: Mutex<commit::Committer>,
-    housekeeper: Mutex<housekeeping::Housekeeper>,
+    committer: OrderedMutex<commit::Committer, rank::Committer>,
+    housekeeper: OrderedMutex<housekeeping::Housekeeper, rank::Housekeeper>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -191,7 +191,7 @@ struct Shared {
     clock: Mutex<clock::Steady>,
     options: Options,
     dir: DataDir,
-    topics: RwLock<state::Topics>,
+    topics: OrderedRwLock<state::Topics, rank::Topics>,
     partition_count: partition_count::PartitionCount,
     queue: commit::Queue,
     ring: Arc<journal::Ring>,
@@ -200,12 +200,12 @@ struct Shared {
     memory: memory::Memory,
     /// Held while commits are applied, and by who needs several partitions as they are at one
     /// moment.
-    gate: RwLock<()>,
+    gate: OrderedRwLock<(), rank::Gate>,
     /// The catalog with what is queued: it decides. Whoever decides on it queues what comes of that
     /// before letting go of it, so that the journal has changes in the order of the decisions.
-    planned: Mutex<Planned>,
+    planned: OrderedMutex<Planned, rank::Planned>,
     /// What of that is durable. Nothing else is locked under it.
-    applied: Mutex<Catalog>,
+    applied: OrderedMutex<Catalog, rank::Applied>,
     /// Those that were forgotten to make room, as far as the log does not say so yet.
     forgotten_producers: Mutex<producers::Forgotten>,
     /// What the catalog counts for producers, in bytes.
@@ -219,7 +219,7 @@ struct Shared {
     /// Which stalled partitions of groups the log has told of.
     group_watch: Mutex<groups::Watch>,
     /// What has been done about erasures that are not complete.
-    erasure_progress: Mutex<erasure::AllProgress>,
+    erasure_progress: OrderedMutex<erasure::AllProgress, rank::Erasures>,
     /// Partitions with frames that no segment has.
     dirty: Mutex<Vec<state::PartitionRef>>,
     /// The last journal entry that has been applied.
@@ -372,7 +372,38 @@ impl Shared {
     }
 }
 
+/// A mutex, with or without a place in the order of locks.
+trait Lock {
+    type Guard<'a>
+    where
+        Self: 'a;
+
+    fn lock(&self) -> Self::Guard<'_>;
+}
+
+impl<T> Lock for Mutex<T> {
+    type Guard<'a>
+        = MutexGuard<'a, T>
+    where
+        T: 'a;
+
+    fn lock(&self) -> MutexGuard<'_, T> {
+        Self::lock(self).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T, R: rank::Rank> Lock for OrderedMutex<T, R> {
+    type Guard<'a>
+        = OrderedGuard<'a, T>
+    where
+        Self: 'a;
+
+    fn lock(&self) -> OrderedGuard<'_, T> {
+        Self::lock(self)
+    }
+}
+
 /// Locks a mutex; a panic elsewhere has not left anything half done that matters after it.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<L: Lock>(mutex: &L) -> L::Guard<'_> {
+    mutex.lock()
 }

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use super::{
     Broker, Options, Shared, Shortage,
     bell::Bell,
     clock, commit,
+    erasure::AllProgress,
     housekeeping::{Housekeeper, first_round},
     keys::{Freeze, KeyMemory},
     lock, memory,
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     budget::{Budget, Name},
     catalog::{Catalog, Planned, Snapshot, Topic},
-    env::{Alarm, Env},
+    env::{Alarm, Env, OrderedMutex, OrderedRwLock},
     storage::{
         checkpoint::{self, Found},
         data_dir::{self, DataDir},
@@ -167,20 +168,20 @@ impl Broker {
         let shared = Arc::new(Shared {
             opened_at: env.clock.elapsed(),
             clock: Mutex::new(clock),
-            gate: RwLock::default(),
-            planned: Mutex::new(Planned::of(&empty)),
-            applied: Mutex::new(empty),
+            gate: OrderedRwLock::new(()),
+            planned: OrderedMutex::new(Planned::of(&empty)),
+            applied: OrderedMutex::new(empty),
             forgotten_producers: Mutex::default(),
             next_holder: AtomicU64::default(),
             group_watch: Mutex::default(),
-            erasure_progress: Mutex::default(),
+            erasure_progress: OrderedMutex::new(AllProgress::default()),
             sessions: super::groups::Sessions::default(),
             key_memory: KeyMemory::new(part(Name::KeyIndex)),
             segments: OpenSegments::new(env.clone(), options.open_segments)
                 .with_files(options.open_files)
                 .of_directory(dir.identity()),
             memory: memory::Memory::new(part(Name::Appends), options.journal().bytes()),
-            topics: RwLock::new(Topics::default()),
+            topics: OrderedRwLock::new(Topics::default()),
             partition_count: PartitionCount::new(part(Name::Catalog)),
             counted_producers: AtomicUsize::new(0),
             remembered_bytes: AtomicUsize::new(0),
@@ -224,8 +225,8 @@ impl Broker {
         let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
         let broker = Self {
             shared,
-            committer: Mutex::new(commit::Committer::new(journal)),
-            housekeeper: Mutex::new(housekeeper),
+            committer: OrderedMutex::new(commit::Committer::new(journal)),
+            housekeeper: OrderedMutex::new(housekeeper),
             threads: Mutex::default(),
         };
         // A clean stop has left nothing to settle. A new directory gets its first checkpoint before

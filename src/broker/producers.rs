@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, MutexGuard, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use crate::{
         Catalog, Change, Planned,
         producers::{HolderId, Listed, Opened, Producers, Refused, Room},
     },
+    env::OrderedGuard,
     storage::format::{
         checkpoint,
         delta::{ChangedProducer, ChangedProducers},
@@ -204,7 +205,7 @@ impl Shared {
     }
 
     /// What is planned, told what time it is.
-    pub(super) fn planned_now(&self) -> MutexGuard<'_, Planned> {
+    pub(super) fn planned_now(&self) -> OrderedGuard<'_, Planned> {
         let mut planned = lock(&self.planned);
         let now = self.env.clock.elapsed();
         planned.producers_mut().tell_time(now);
@@ -212,7 +213,7 @@ impl Shared {
     }
 
     /// What is applied, told what time it is.
-    pub(super) fn applied_now(&self) -> MutexGuard<'_, Catalog> {
+    pub(super) fn applied_now(&self) -> OrderedGuard<'_, Catalog> {
         let mut applied = lock(&self.applied);
         applied.producers.tell_time(self.env.clock.elapsed());
         applied

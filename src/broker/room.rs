@@ -98,7 +98,8 @@ impl Shared {
             let mut partitions = topic.partitions.iter();
             partitions.any(|partition| lock(&partition.log).has_retired())
         };
-        !self.topics().deleted.is_empty() || self.all_topics().iter().any(has_retired)
+        let any_deleted = !self.topics().deleted.is_empty();
+        any_deleted || self.all_topics().iter().any(has_retired)
     }
 
     /// How much room there is, if the file system says so. Only that the directory is gone is an

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -22,12 +22,13 @@ use super::{
 };
 use crate::{
     catalog::{self, Change},
+    env::{Ordered, OrderedMutex, OrderedRwLock, rank},
     storage::{
         files::FileError,
         format::checkpoint,
         journal::FirstOffsets,
         keys::{hash::KeyHasher, set},
-        log::{Identity, Log, Writer},
+        log::{Identity, Log, LogLock, Writer},
     },
     types::{Keys, Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
@@ -59,7 +60,7 @@ pub(super) struct Topic {
     /// Whether appends may be queued. They hold it while they assign offsets and queue, so that
     /// nothing is queued behind the deletion of the topic. That the deletion is planned the catalog
     /// says too, but an append without a producer does not lock that.
-    pub(super) open: RwLock<bool>,
+    pub(super) open: OrderedRwLock<bool, rank::Open>,
     /// Moved each time that records have become visible, and when the topic is deleted.
     pub(super) moved: watch::Sender<()>,
     /// What readers that follow are told of erasures.
@@ -77,11 +78,11 @@ pub(super) struct Topic {
 pub(super) struct Partition {
     pub(super) id: PartitionId,
     /// What the next append gets. Ahead of the log by what is queued.
-    pub(super) next: Mutex<Next>,
-    pub(super) log: Mutex<Log>,
-    pub(super) writer: Mutex<Writer>,
+    pub(super) next: OrderedMutex<Next, rank::Next>,
+    pub(super) log: LogLock,
+    pub(super) writer: OrderedMutex<Writer, rank::Writer>,
     /// Held by who changes the files of the key index.
-    pub(super) upkeep: Mutex<()>,
+    pub(super) upkeep: OrderedMutex<(), rank::Upkeep>,
     /// What readers are not shown although files have it.
     pub(super) masks: RwLock<Masks>,
     /// What lies before this offset is in segments, and a checkpoint says so.
@@ -263,12 +264,12 @@ impl Shared {
         topic.partition(partition).ok()
     }
 
-    pub(super) fn topics(&self) -> std::sync::RwLockReadGuard<'_, Topics> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn topics(&self) -> Ordered<RwLockReadGuard<'_, Topics>> {
+        self.topics.read()
     }
 
-    pub(super) fn topics_mut(&self) -> std::sync::RwLockWriteGuard<'_, Topics> {
-        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn topics_mut(&self) -> Ordered<RwLockWriteGuard<'_, Topics>> {
+        self.topics.write()
     }
 
     /// Opens a topic of the catalog, unless it is open. `counted` is what counts its partitions, if
@@ -299,7 +300,7 @@ impl Shared {
             name: of.name.clone(),
             partitions: Partitions::new(partitions),
             settings: RwLock::new(of.settings.clone()),
-            open: RwLock::new(true),
+            open: OrderedRwLock::new(true),
             moved: watch::Sender::new(()),
             notices: Notices::default(),
             deleted: AtomicBool::new(false),
@@ -400,11 +401,11 @@ impl Shared {
         };
         Ok(Partition {
             id,
-            next: Mutex::new(next),
+            next: OrderedMutex::new(next),
             checkpointed: AtomicU64::new(log.end().0),
-            log: Mutex::new(log),
-            writer: Mutex::default(),
-            upkeep: Mutex::default(),
+            log: LogLock::new(log),
+            writer: OrderedMutex::new(Writer::default()),
+            upkeep: OrderedMutex::new(()),
             masks: RwLock::default(),
             is_dirty: AtomicBool::new(false),
         })

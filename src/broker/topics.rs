@@ -1,10 +1,6 @@
 //! Creating, deleting, altering, trimming and describing topics.
 
-use std::{
-    collections::BTreeMap,
-    pin::pin,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use super::{
     Broker, Error, Pending, Shared, lock,
@@ -130,7 +126,7 @@ impl Broker {
         let shared = &self.shared;
         let topic = shared.topics().find(name)?;
         // Waits for appends that are being queued.
-        let mut open = topic.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = topic.open.write();
         let mut planned = lock(&shared.planned);
         if planned.decide_topic(topic.id).is_err() {
             return shared.refuse_durably(unknown(&topic));

@@ -4,10 +4,7 @@
 //! its length is bounded however fast clients append, and a checkpoint, which needs such a round,
 //! does not run after them until the journal is full.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, atomic::Ordering},
-};
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use super::{
     Shared, lock,
@@ -16,7 +13,7 @@ use super::{
 use crate::{
     storage::{
         files::{Action, FileError, ensure_dir},
-        log::{Log, Writer, sync_together},
+        log::{LogLock, Writer, sync_together},
     },
     types::{Offset, TopicId},
 };
@@ -115,7 +112,7 @@ impl WriteOut {
                 .map(|at| lock(&at.partition().writer))
                 .collect();
             let logs = there.iter().map(|at| &at.partition().log);
-            let mut logs: Vec<(&mut Writer, &Mutex<Log>)> = writers
+            let mut logs: Vec<(&mut Writer, &LogLock)> = writers
                 .iter_mut()
                 .map(|writer| &mut **writer)
                 .zip(logs)

@@ -37,6 +37,7 @@ mod heap;
 #[cfg(feature = "cli")]
 mod machine;
 mod mmap;
+mod ordered;
 mod process;
 mod side_by_side;
 #[cfg(any(test, feature = "testing"))]
@@ -60,6 +61,7 @@ pub(crate) use errno::{has_no_locks, has_no_maps, is_out_of_resources, is_unread
 pub(crate) use heap::{set_up_heap, trim_heap};
 #[cfg(feature = "cli")]
 pub(crate) use machine::{memory_bytes, read_all};
+pub(crate) use ordered::{Ordered, OrderedGuard, OrderedMutex, OrderedRwLock, rank};
 pub(crate) use process::Process;
 #[cfg(feature = "cli")]
 pub(crate) use system::ask_to_stop;

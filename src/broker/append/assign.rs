@@ -6,7 +6,7 @@
 //! are queued. What is compared are facts that may still be on their way to the disk; an answer
 //! that tells them waits until they are there.
 
-use std::sync::{Arc, MutexGuard, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, RwLockReadGuard};
 
 use super::{
     Appended, AppendedRange, Checked, CheckedBatch,
@@ -26,6 +26,7 @@ use crate::{
         Change, Planned,
         producers::{Decision, Producers},
     },
+    env::{Ordered, OrderedGuard},
     storage::{
         format::{
             entry::{self, Item},
@@ -175,7 +176,7 @@ impl Place {
         wanted
     }
 
-    fn lock(&self) -> Vec<MutexGuard<'_, Next>> {
+    fn lock(&self) -> Vec<OrderedGuard<'_, Next>> {
         self.partitions
             .iter()
             .map(|partition| lock(&partition.partition().next))
@@ -188,7 +189,7 @@ impl Place {
         &self,
         append: &Checked,
         wanted: &[Wanted<'_>],
-        next: &mut [MutexGuard<'_, Next>],
+        next: &mut [OrderedGuard<'_, Next>],
         producers: Option<&Producers>,
         looked: &Looked,
     ) -> Compared {
@@ -217,7 +218,7 @@ impl Place {
         append: &Checked,
         wanted: usize,
         entries: &[EntryId],
-        next: &[MutexGuard<'_, Next>],
+        next: &[OrderedGuard<'_, Next>],
     ) -> Vec<FailedCondition> {
         let about_keys = append
             .conditions
@@ -252,7 +253,7 @@ impl Place {
         shared: &Shared,
         append: &Checked,
         (entries, changes): (&[EntryId], Vec<Change>),
-        next: &mut [MutexGuard<'_, Next>],
+        next: &mut [OrderedGuard<'_, Next>],
         mut planned: Option<&mut Planned>,
         admission: Admission,
     ) -> Result<Pending<Appended>, Error> {
@@ -424,17 +425,15 @@ fn key(partition: &PartitionRef) -> (TopicId, PartitionId) {
 }
 
 /// Keeps the topics from being deleted until the append is queued.
-fn hold_open(partitions: &[PartitionRef]) -> Result<Vec<RwLockReadGuard<'_, bool>>, Error> {
+fn hold_open(
+    partitions: &[PartitionRef],
+) -> Result<Vec<Ordered<RwLockReadGuard<'_, bool>>>, Error> {
     let mut held = Vec::new();
     for partition in partitions
         .chunk_by(|one, other| Arc::ptr_eq(&one.topic, &other.topic))
         .map(|of_one| &of_one[0])
     {
-        let open = partition
-            .topic
-            .open
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let open = partition.topic.open.read();
         if !*open {
             return Err(Error::UnknownTopic {
                 topic: partition.topic.name.to_string(),

@@ -6,7 +6,7 @@
 mod latest;
 mod read_key;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 pub(crate) use latest::{Latest, LatestReader};
 pub(crate) use read_key::{KeyReader, ReadKey};
@@ -24,7 +24,7 @@ impl Shared {
     /// Looks at several partitions as they are at one moment: of every atomic append, all lies
     /// before their ends, or nothing.
     pub(super) fn at_one_moment<T>(&self, look: impl FnOnce() -> T) -> T {
-        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let _gate = self.gate.read();
         look()
     }
 

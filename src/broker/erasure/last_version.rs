@@ -7,8 +7,6 @@
 //! log, or because what is known of trimmed records is damaged, the version is unknown, and all is
 //! erased that the entity may have.
 
-use std::sync::MutexGuard;
-
 use crate::{
     broker::{
         Error, Shared,
@@ -17,6 +15,7 @@ use crate::{
         state::{Next, PartitionRef},
     },
     catalog::KnownErasure,
+    env::OrderedGuard,
     storage::keys::hash::KeyHash,
     types::{Offset, Version},
 };
@@ -41,7 +40,7 @@ impl<'a> LastVersion<'a> {
     }
 
     /// The version as it is under the partition's lock; none if files must be read for it.
-    pub(super) fn version(&self, next: &mut [MutexGuard<'_, Next>; 1]) -> Option<Version> {
+    pub(super) fn version(&self, next: &mut [OrderedGuard<'_, Next>; 1]) -> Option<Version> {
         match self.looked.entries(&self.wanted, next) {
             Ok(entries) => Some(next[0].keys.table.version(entries[0])),
             // Nothing can have been appended to the entity since: an append needs its version too.

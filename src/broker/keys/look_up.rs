@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     ops::Range,
-    sync::{Arc, MutexGuard, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::{Files, Hole, KeyIndex};
@@ -13,6 +13,7 @@ use crate::{
         state::{Next, PartitionRef},
     },
     catalog::Token,
+    env::OrderedGuard,
     storage::{
         format::key_run::Row,
         keys::{Damaged, Unread, hash::KeyHash, retired::Identity, run::Run, table::EntryId},
@@ -81,9 +82,9 @@ impl Looked {
     pub(in crate::broker) fn entries(
         &self,
         wanted: &[Wanted<'_>],
-        next: &mut [MutexGuard<'_, Next>],
+        next: &mut [OrderedGuard<'_, Next>],
     ) -> Result<Vec<EntryId>, Vec<usize>> {
-        let find = |wanted: &Wanted<'_>, next: &[MutexGuard<'_, Next>]| {
+        let find = |wanted: &Wanted<'_>, next: &[OrderedGuard<'_, Next>]| {
             next[wanted.at].keys.table.find(wanted.hash, wanted.key)
         };
         let found: Vec<Option<EntryId>> = wanted.iter().map(|wanted| find(wanted, next)).collect();

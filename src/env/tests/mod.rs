@@ -10,6 +10,7 @@ mod faults;
 mod heap;
 #[cfg(feature = "cli")]
 mod machine;
+mod ordered;
 mod process;
 mod side_by_side;
 mod system;

@@ -54,7 +54,13 @@ use super::format::{
     frame::Frame,
     segment_file::{self, IndexRow},
 };
-use crate::types::{Offset, PartitionId, TopicId};
+use crate::{
+    env::{OrderedMutex, rank},
+    types::{Offset, PartitionId, TopicId},
+};
+
+/// A partition's log, behind the lock under which it is used.
+pub(crate) type LogLock = OrderedMutex<Log, rank::Log>;
 
 /// Which partition a log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,19 +2,16 @@
 //!
 //! Under the log's lock only the place is looked up; bytes are fetched and checked without it.
 
-use std::{
-    io,
-    num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{io, num::NonZeroU32, sync::Arc};
 
 use super::{
-    Active, Identity, Log, OpenSegments, Sealed,
+    Active, Identity, Log, LogLock, OpenSegments, Sealed,
     segment::SealedSegment,
     segment_path,
     walk::{Source, Walk},
 };
 use crate::{
+    env::OrderedGuard,
     storage::{
         fault::{self, Meaning},
         files::{Action, FileError},
@@ -50,7 +47,7 @@ pub(crate) enum ReadError {
 
 /// Reads a log.
 pub(crate) struct LogReader<'a> {
-    pub(crate) log: &'a Mutex<Log>,
+    pub(crate) log: &'a LogLock,
     pub(crate) segments: &'a OpenSegments,
 }
 
@@ -535,6 +532,6 @@ fn damaged(from: Offset, to: Offset, cause: &str) -> ReadError {
     }
 }
 
-pub(super) fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock(log: &LogLock) -> OrderedGuard<'_, Log> {
+    log.lock()
 }

@@ -12,13 +12,13 @@ use std::{
     io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use bytes::Bytes;
 
 use super::{
-    Active, Identity, Log, LogReader, OpenSegments,
+    Active, Identity, Log, LogLock, LogReader, OpenSegments,
     read::lock,
     segment::store_rows,
     segment_path,
@@ -73,7 +73,7 @@ pub(crate) struct Rewritten<'a> {
 impl<'a> Rewrite<'a> {
     /// The sealed segment at `base`; none if it is gone already.
     pub(crate) fn of(
-        log: &'a Mutex<Log>,
+        log: &'a LogLock,
         segments: &'a OpenSegments,
         base: Offset,
     ) -> Result<Option<Self>, FileError> {
@@ -226,7 +226,7 @@ fn sound_header(header: &Bytes) -> Bytes {
 impl Rewritten<'_> {
     /// Puts it in the place of the old one, if that is still there. The caller keeps segments from
     /// being removed meanwhile.
-    pub(crate) fn install(self, log: &Mutex<Log>) -> Result<(), FileError> {
+    pub(crate) fn install(self, log: &LogLock) -> Result<(), FileError> {
         let (files, dir, base) = (&*self.segments.env.files, &self.dir, self.active.base);
         let path = segment_path(dir, base);
         if !files

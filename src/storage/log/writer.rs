@@ -4,12 +4,14 @@ use std::{
     collections::VecDeque,
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
-use super::{Active, Log, OpenSegments, Sealed, index_path, segment::store_rows, segment_path};
+use super::{
+    Active, Log, LogLock, OpenSegments, Sealed, index_path, segment::store_rows, segment_path,
+};
 use crate::{
-    env::{File, FileSystem, Open, ToSync},
+    env::{File, FileSystem, Open, OrderedGuard, ToSync},
     storage::{
         files::{Action, FileError, ensure_dir, remove_file},
         format::{frame::Frame, segment_file::Header},
@@ -41,7 +43,7 @@ impl Writer {
     /// if there are no such frames.
     pub(crate) fn write_some(
         &mut self,
-        log: &Mutex<Log>,
+        log: &LogLock,
         segments: &OpenSegments,
         settings: &TopicSettings,
         end: Offset,
@@ -59,7 +61,7 @@ impl Writer {
     /// Appends frames to the active segment, then moves them there for readers.
     fn append(
         &mut self,
-        log: &Mutex<Log>,
+        log: &LogLock,
         segments: &OpenSegments,
         mut active: Active,
         batch: &[Frame],
@@ -103,7 +105,7 @@ impl Writer {
     /// first.
     fn roll(
         &mut self,
-        log: &Mutex<Log>,
+        log: &LogLock,
         segments: &OpenSegments,
         first: &Frame,
     ) -> Result<(), FileError> {
@@ -139,7 +141,7 @@ impl Writer {
     /// Seals the active segment if it is as old as a segment may become.
     pub(crate) fn seal_if_old(
         &mut self,
-        log: &Mutex<Log>,
+        log: &LogLock,
         segments: &OpenSegments,
         settings: &TopicSettings,
         now_ms: i64,
@@ -162,7 +164,7 @@ impl Writer {
     /// Seals the active segment if it has records before this offset.
     pub(crate) fn seal_before(
         &mut self,
-        log: &Mutex<Log>,
+        log: &LogLock,
         segments: &OpenSegments,
         end: Offset,
     ) -> Result<(), FileError> {
@@ -178,7 +180,7 @@ impl Writer {
     }
 
     /// Seals the active segment: syncs it and stores its index. From then on it does not change.
-    fn seal(&mut self, log: &Mutex<Log>, segments: &OpenSegments) -> Result<(), FileError> {
+    fn seal(&mut self, log: &LogLock, segments: &OpenSegments) -> Result<(), FileError> {
         self.sync(log, segments)?;
         let (dir, sealed) = {
             let mut log = lock(log);
@@ -209,18 +211,14 @@ impl Writer {
     }
 
     /// Makes the active segment durable: its bytes, its length and its name.
-    pub(crate) fn sync(
-        &mut self,
-        log: &Mutex<Log>,
-        segments: &OpenSegments,
-    ) -> Result<(), FileError> {
+    pub(crate) fn sync(&mut self, log: &LogLock, segments: &OpenSegments) -> Result<(), FileError> {
         sync_together(&mut [(self, log)], segments)
     }
 
     /// What a sync of the active segment is about; none if nothing of it is to be synced.
     fn unsynced(
         &self,
-        log: &Mutex<Log>,
+        log: &LogLock,
         segments: &OpenSegments,
     ) -> Result<Option<Unsynced>, FileError> {
         let (dir, base, bytes) = {
@@ -251,7 +249,7 @@ impl Writer {
 
     /// Takes note that all of the active segment has been synced, and writes the index rows that
     /// there are by now.
-    fn note_synced(&mut self, log: &Mutex<Log>, segments: &OpenSegments) {
+    fn note_synced(&mut self, log: &LogLock, segments: &OpenSegments) {
         self.unsynced = 0;
         self.new_names = false;
         let (dir, base, rows) = {
@@ -304,7 +302,7 @@ struct Unsynced {
 /// Makes the active segments of logs durable: their bytes, their lengths and their names. Nobody
 /// else uses the writers meanwhile.
 pub(crate) fn sync_together(
-    logs: &mut [(&mut Writer, &Mutex<Log>)],
+    logs: &mut [(&mut Writer, &LogLock)],
     segments: &OpenSegments,
 ) -> Result<(), FileError> {
     let mut unsynced = Vec::with_capacity(logs.len());
@@ -357,7 +355,7 @@ fn sync_each(files: &dyn FileSystem, these: Vec<(&Path, ToSync<'_>)>) -> Result<
 
 /// Removes the files of segments that were trimmed; a durable checkpoint says that they were.
 pub(crate) fn remove_segments(
-    log: &Mutex<Log>,
+    log: &LogLock,
     segments: &OpenSegments,
     trimmed: &[Sealed],
 ) -> Result<(), FileError> {
@@ -425,6 +423,6 @@ fn millis(settings: &TopicSettings) -> i64 {
     i64::try_from(settings.segment_ms).unwrap_or(i64::MAX)
 }
 
-fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(log: &LogLock) -> OrderedGuard<'_, Log> {
+    log.lock()
 }

@@ -86,7 +86,7 @@ fn race(seed: u64) -> Accepted {
         broker.abandon();
     }
     drop(broker);
-    lock(&recorder).crashed();
+    lock(&*recorder).crashed();
     let disk = disk.power_cut(
         seed,
         if seed % 2 == 1 {
@@ -100,7 +100,7 @@ fn race(seed: u64) -> Accepted {
         small_tables(),
     );
     let ends = ends_of(&broker.expect("it can be opened"));
-    let history = lock(&recorder).clone().finish(ends);
+    let history = lock(&*recorder).clone().finish(ends);
     history
         .check()
         .unwrap_or_else(|fault| panic!("seed {seed}, which does not decide all of it: {fault}"))

@@ -8,7 +8,6 @@ mod sound;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
 use tempfile::TempDir;
@@ -28,7 +27,7 @@ use crate::{
             tests::samples::{TOPIC, frame_of_topic, record},
         },
         journal::{self, Journal, Ring, Tip},
-        log::{Log, OpenSegments, Writer},
+        log::{Log, LogLock, OpenSegments, Writer},
     },
     types::TopicSettings,
 };
@@ -44,7 +43,7 @@ struct Directory {
     ring: std::sync::Arc<Ring>,
     journal: Journal,
     segments: OpenSegments,
-    logs: Vec<(Mutex<Log>, Writer)>,
+    logs: Vec<(LogLock, Writer)>,
     settings: TopicSettings,
 }
 
@@ -70,7 +69,7 @@ impl Directory {
                 partition: PartitionId(partition),
             };
             let log = Log::new(identity, data.topic(TOPIC).into());
-            (Mutex::new(log), Writer::default())
+            (LogLock::new(log), Writer::default())
         };
         let logs = vec![log(0), log(1)];
         Self {
@@ -129,10 +128,10 @@ impl Directory {
     /// Appends frames of two records each.
     fn append(&mut self, partition: usize, frames: usize) {
         for _ in 0..frames {
-            let base = self.logs[partition].0.lock().unwrap().end();
+            let base = self.logs[partition].0.lock().end();
             let frame = frame(u32::try_from(partition).expect("0 or 1"), base.0);
             self.commit(vec![Item::Frame(frame.clone())]);
-            self.logs[partition].0.lock().unwrap().apply(frame, None);
+            self.logs[partition].0.lock().apply(frame, None);
         }
     }
 
@@ -143,7 +142,7 @@ impl Directory {
             partition: PartitionId(0),
             before,
         })]);
-        self.logs[0].0.lock().unwrap().trim(before);
+        self.logs[0].0.lock().trim(before);
     }
 
     fn write_out(&mut self) {
@@ -161,7 +160,7 @@ impl Directory {
         let partitions = self
             .logs
             .iter()
-            .map(|(log, _)| log.lock().unwrap().checkpoint())
+            .map(|(log, _)| log.lock().checkpoint())
             .collect();
         let topic = CheckpointTopic {
             id: TOPIC,

@@ -33,7 +33,7 @@ proptest! {
             let records: Vec<Record> = batch.iter().map(|time| record(vec![0; value_bytes], *time)).collect();
             bench.apply(frame_of(PartitionId(0), bench.end(), 0, &records));
         }
-        bench.log.lock().unwrap().trim(Offset(trim));
+        bench.log.lock().trim(Offset(trim));
         if reopened {
             let at = bench.checkpoint();
             bench.reopen(at);

@@ -29,7 +29,7 @@ fn counted() -> (Bench, SimDisk) {
     };
     let dir = PathBuf::from("/0");
     let segments = OpenSegments::new(env.clone(), 3);
-    let log = Mutex::new(Log::new(IDENTITY, topic_dir(&dir)));
+    let log = LogLock::new(Log::new(IDENTITY, topic_dir(&dir)));
     (
         Bench {
             env,
@@ -236,7 +236,7 @@ fn a_frame_of_a_segment_that_was_written_anew_is_not_kept() {
     // Nor is one that was found before, and comes late.
     bench.segments.forget_below(&bench.dir);
     bench.segments.keep_frame(
-        &bench.log.lock().unwrap().dir(),
+        &bench.log.lock().dir(),
         &old.expect("it is large"),
         found_before,
     );

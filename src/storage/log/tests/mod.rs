@@ -13,14 +13,14 @@ mod rolling;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use tempfile::TempDir;
 
 use super::{
-    Cursor, Identity, Log, LogReader, OpenSegments, ReadError, Rewrite, Writer, index_path,
-    segment_path,
+    Cursor, Identity, Log, LogLock, LogReader, OpenSegments, ReadError, Rewrite, Writer,
+    index_path, segment_path,
 };
 use crate::{
     env::{Env, Open},
@@ -43,7 +43,7 @@ const IDENTITY: Identity = Identity {
 
 /// Writes a sealed segment anew, if it is there and needs that.
 fn rewrite_segment(
-    log: &Mutex<Log>,
+    log: &LogLock,
     segments: &OpenSegments,
     base: Offset,
     edit: impl Fn(&Frame) -> Option<Frame>,
@@ -64,7 +64,7 @@ struct Bench {
     env: Env,
     dir: PathBuf,
     segments: OpenSegments,
-    log: Mutex<Log>,
+    log: LogLock,
     writer: Writer,
     settings: TopicSettings,
     /// Every frame that was applied.
@@ -85,7 +85,7 @@ impl Bench {
         Self {
             _temp: temp,
             segments: OpenSegments::new(env.clone(), 3),
-            log: Mutex::new(Log::new(IDENTITY, topic_dir(&dir))),
+            log: LogLock::new(Log::new(IDENTITY, topic_dir(&dir))),
             writer: Writer::default(),
             // The log does not look at the bounds of a setting, and small segments make short
             // tests.
@@ -119,7 +119,7 @@ impl Bench {
     }
 
     fn apply(&mut self, frame: Frame) {
-        self.log.lock().unwrap().apply(frame.clone(), None);
+        self.log.lock().apply(frame.clone(), None);
         self.frames.push(frame);
     }
 
@@ -140,7 +140,7 @@ impl Bench {
         self.writer
             .sync(&self.log, &self.segments)
             .expect("the disk takes it");
-        self.log.lock().unwrap().checkpoint()
+        self.log.lock().checkpoint()
     }
 
     /// Opens the log anew, cut back to a checkpoint.
@@ -148,7 +148,7 @@ impl Bench {
         self.segments = OpenSegments::new(self.env.clone(), 3);
         let log = Log::cut(IDENTITY, topic_dir(&self.dir), at, &self.segments)
             .expect("the files can be read");
-        (self.log, self.writer) = (Mutex::new(log), Writer::default());
+        (self.log, self.writer) = (LogLock::new(log), Writer::default());
     }
 
     /// Opens the log anew without a checkpoint.
@@ -156,7 +156,7 @@ impl Bench {
         self.segments = OpenSegments::new(self.env.clone(), 3);
         let log = Log::scan(IDENTITY, topic_dir(&self.dir), start, None, &self.segments)
             .expect("the files can be read");
-        (self.log, self.writer) = (Mutex::new(log), Writer::default());
+        (self.log, self.writer) = (LogLock::new(log), Writer::default());
     }
 
     fn reader(&self) -> LogReader<'_> {
@@ -167,16 +167,16 @@ impl Bench {
     }
 
     fn start(&self) -> Offset {
-        self.log.lock().unwrap().start()
+        self.log.lock().start()
     }
 
     fn end(&self) -> Offset {
-        self.log.lock().unwrap().end()
+        self.log.lock().end()
     }
 
     /// Takes the segments that were trimmed, as if what must be kept of them had been.
     fn take_trimmed(&self) -> Vec<super::Sealed> {
-        let mut log = self.log.lock().unwrap();
+        let mut log = self.log.lock();
         if let Some(trimmed) = log.trimmed() {
             log.retire(trimmed.end, 0);
         }
@@ -184,7 +184,7 @@ impl Bench {
     }
 
     fn segment_count(&self) -> usize {
-        self.log.lock().unwrap().size().0
+        self.log.lock().size().0
     }
 
     /// Reads one response's worth from an offset.

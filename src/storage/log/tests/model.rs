@@ -61,7 +61,7 @@ impl Model {
             Step::Trim(to) => {
                 let to = to.index(usize::try_from(self.bench.end().0 + 1).expect("small"));
                 self.start = self.start.max(Offset(to as u64));
-                self.bench.log.lock().unwrap().trim(Offset(to as u64));
+                self.bench.log.lock().trim(Offset(to as u64));
             }
             Step::SealOld => {
                 let bench = &mut self.bench;
@@ -82,11 +82,7 @@ impl Model {
             }
             Step::Scan => {
                 self.bench.scan(self.checkpoint.start);
-                self.bench
-                    .log
-                    .lock()
-                    .unwrap()
-                    .apply_loss(self.checkpoint.end);
+                self.bench.log.lock().apply_loss(self.checkpoint.end);
                 self.replay();
             }
             Step::Read { from, max_bytes } => self.read(*from, *max_bytes),
@@ -100,8 +96,8 @@ impl Model {
             .frames
             .iter()
             .filter(|frame| frame.header().base >= self.checkpoint.end);
-        behind.for_each(|frame| self.bench.log.lock().unwrap().apply(frame.clone(), None));
-        self.bench.log.lock().unwrap().trim(self.start);
+        behind.for_each(|frame| self.bench.log.lock().apply(frame.clone(), None));
+        self.bench.log.lock().trim(self.start);
     }
 
     fn read(&mut self, from: Index, max_bytes: usize) {

@@ -73,14 +73,14 @@ fn a_cursor_goes_on_while_frames_move_from_the_tail_into_segments_that_are_seale
 #[test]
 fn a_trimmed_offset_is_below_the_start() {
     let bench = Bench::filled();
-    bench.log.lock().unwrap().trim(Offset(13));
+    bench.log.lock().trim(Offset(13));
     assert_eq!(bench.start(), Offset(13));
     assert!(matches!(bench.read_at(12, 1), Err(ReadError::BelowStart)));
     // The frame of the start holds a record that is below it.
     assert_eq!(bench.first_at(13), Ok(12));
-    bench.log.lock().unwrap().trim(Offset(5));
+    bench.log.lock().trim(Offset(5));
     assert_eq!(bench.start(), Offset(13));
-    bench.log.lock().unwrap().trim(Offset(1_000));
+    bench.log.lock().trim(Offset(1_000));
     assert_eq!(bench.start(), Offset(40));
     assert_eq!(bench.read_at(40, 1).unwrap(), []);
 }
@@ -89,7 +89,7 @@ fn a_trimmed_offset_is_below_the_start() {
 fn frames_that_are_there_are_passed_over_when_they_are_applied_again() {
     let mut bench = Bench::filled();
     for frame in bench.frames.clone() {
-        bench.log.lock().unwrap().apply(frame, None);
+        bench.log.lock().apply(frame, None);
     }
     bench.write_out();
     assert_eq!(bench.read_through(0, 500), (bench.frames.clone(), vec![]));
@@ -98,7 +98,7 @@ fn frames_that_are_there_are_passed_over_when_they_are_applied_again() {
 #[test]
 fn lost_offsets_are_damage_wherever_what_follows_them_lies() {
     let mut bench = Bench::filled();
-    bench.log.lock().unwrap().apply_loss(Offset(44));
+    bench.log.lock().apply_loss(Offset(44));
     assert_eq!(bench.first_at(40), Err((40, 44)));
     bench.apply(frame(44));
     bench.apply(frame(50));

@@ -108,7 +108,7 @@ fn interrupted(mut bench: Bench) -> (Arc<Mutex<Bench>>, Arc<Shared>, Arc<Interru
     };
     let log = std::mem::replace(
         &mut bench.log,
-        Mutex::new(Log::new(IDENTITY, topic_dir(&bench.dir))),
+        LogLock::new(Log::new(IDENTITY, topic_dir(&bench.dir))),
     );
     let shared = Arc::new(Shared {
         log,
@@ -119,7 +119,7 @@ fn interrupted(mut bench: Bench) -> (Arc<Mutex<Bench>>, Arc<Shared>, Arc<Interru
 
 /// What readers and writers of a log share.
 struct Shared {
-    log: Mutex<Log>,
+    log: LogLock,
     segments: OpenSegments,
 }
 
@@ -245,7 +245,6 @@ fn who_finds_the_active_segment_sealed_and_replaced_reads_it_as_it_is_now() {
     let base = shared
         .log
         .lock()
-        .unwrap()
         .active
         .as_ref()
         .expect("there is one")
@@ -259,7 +258,7 @@ fn who_finds_the_active_segment_sealed_and_replaced_reads_it_as_it_is_now() {
         of.rewrite(base.0);
     };
     disk.next.lock().unwrap().before_open = Some(Box::new(seal_and_rewrite));
-    let last = Offset(shared.log.lock().unwrap().end().0 - 1);
+    let last = Offset(shared.log.lock().end().0 - 1);
     let frames = shared
         .reader()
         .read(&mut Cursor::new(last), 1)

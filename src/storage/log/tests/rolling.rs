@@ -22,7 +22,7 @@ fn a_tail_that_was_long_keeps_no_room_when_it_is_written_out() {
     let mut bench = Bench::new(1 << 20);
     bench.apply_all(1_000);
     bench.write_out();
-    assert_eq!(bench.log.lock().unwrap().tail.capacity(), 0);
+    assert_eq!(bench.log.lock().tail.capacity(), 0);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn an_idle_segment_is_sealed_once_it_is_old_but_not_before_its_tail_is_written()
 #[test]
 fn trimmed_segments_are_removed_only_when_they_are_taken() {
     let mut bench = Bench::filled();
-    bench.log.lock().unwrap().trim(Offset(17));
+    bench.log.lock().trim(Offset(17));
     assert_eq!(bench.segment_count(), 3);
     assert!(bench.exists(&bench.segment(0)));
     let at = bench.checkpoint();
@@ -124,7 +124,7 @@ fn trimmed_segments_are_removed_only_when_they_are_taken() {
 #[test]
 fn a_start_finds_trimmed_segments_that_were_not_removed_yet() {
     let mut bench = Bench::filled();
-    bench.log.lock().unwrap().trim(Offset(17));
+    bench.log.lock().trim(Offset(17));
     let at = bench.checkpoint();
     bench.reopen(at);
     assert_eq!(bench.take_trimmed().len(), 2);
@@ -134,7 +134,7 @@ fn a_start_finds_trimmed_segments_that_were_not_removed_yet() {
 #[test]
 fn a_log_that_was_trimmed_to_its_end_goes_on_there() {
     let mut bench = Bench::filled();
-    bench.log.lock().unwrap().trim(Offset(40));
+    bench.log.lock().trim(Offset(40));
     let at = bench.checkpoint();
     bench.reopen(at);
     assert_eq!((bench.start(), bench.end()), (Offset(40), Offset(40)));

@@ -1,0 +1,212 @@
+//! Locks that are taken in one order, which a debug build checks: a thread that holds one takes only
+//! those that come behind it. So no two threads ever wait for each other, whatever the timing.
+//!
+//! [`rank`] is the order. Locks that are not listed come behind all that are.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    },
+};
+
+/// The place of a lock in the order.
+pub(crate) trait Rank {
+    const AT: u8;
+    const NAME: &'static str;
+    /// Whether a thread may hold several: in an order that they have among themselves.
+    const SEVERAL: bool = false;
+}
+
+macro_rules! ranks {
+    ($($(#[$doc:meta])* $name:ident = $at:literal $(, $several:ident)?;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub(crate) enum $name {}
+
+            impl Rank for $name {
+                const AT: u8 = $at;
+                const NAME: &'static str = stringify!($name);
+                $(const $several: bool = true;)?
+            }
+        )*
+    };
+}
+
+/// The order, from the lock that is taken first.
+pub(crate) mod rank {
+    pub(crate) use super::Rank;
+
+    ranks! {
+        /// What housekeeping remembers. Who holds it removes and renames files.
+        Housekeeper = 10;
+        /// The end of the journal.
+        Committer = 20;
+        /// Keeps a topic from being deleted. Of several topics in the order of their ids.
+        Open = 30, SEVERAL;
+        /// Held while commits are applied, and while several partitions are looked at together.
+        Gate = 40;
+        /// The files of a partition's key index.
+        Upkeep = 50;
+        /// What the next append to a partition gets. Of several in the order of topic and partition.
+        Next = 60, SEVERAL;
+        /// The catalog with what is queued.
+        Planned = 70;
+        /// What has been done about erasures.
+        Erasures = 80;
+        /// The catalog as far as it is durable.
+        Applied = 90;
+        /// Which topics there are.
+        Topics = 100;
+        /// The segment that a partition's frames go to. Of several in the order of topic and
+        /// partition.
+        Writer = 110, SEVERAL;
+        /// The frames of a partition that no segment has, and where its segments are.
+        Log = 120;
+    }
+}
+
+/// A mutex with a place in the order.
+pub(crate) struct OrderedMutex<T, R> {
+    mutex: Mutex<T>,
+    rank: PhantomData<fn() -> R>,
+}
+
+/// A reader-writer lock with a place in the order.
+#[derive(Debug)]
+pub(crate) struct OrderedRwLock<T, R> {
+    lock: RwLock<T>,
+    rank: PhantomData<fn() -> R>,
+}
+
+/// Holds a lock that has a place in the order.
+#[derive(Debug)]
+pub(crate) struct Ordered<G> {
+    guard: G,
+    /// Dropped behind the guard.
+    _held: held::Held,
+}
+
+/// Holds an [`OrderedMutex`].
+pub(crate) type OrderedGuard<'a, T> = Ordered<MutexGuard<'a, T>>;
+
+impl<T, R: Rank> OrderedMutex<T, R> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            mutex: Mutex::new(value),
+            rank: PhantomData,
+        }
+    }
+
+    /// Locks it; a panic elsewhere has not left anything half done that matters after it.
+    pub(crate) fn lock(&self) -> OrderedGuard<'_, T> {
+        let held = held::take::<R>();
+        Ordered {
+            guard: self.mutex.lock().unwrap_or_else(PoisonError::into_inner),
+            _held: held,
+        }
+    }
+}
+
+impl<T, R: Rank> fmt::Debug for OrderedMutex<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_held = matches!(self.mutex.try_lock(), Err(TryLockError::WouldBlock));
+        write!(f, "{}: {}", R::NAME, if is_held { "held" } else { "free" })
+    }
+}
+
+impl<T, R: Rank> OrderedRwLock<T, R> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            lock: RwLock::new(value),
+            rank: PhantomData,
+        }
+    }
+
+    /// Locks it together with other readers.
+    pub(crate) fn read(&self) -> Ordered<RwLockReadGuard<'_, T>> {
+        let held = held::take::<R>();
+        Ordered {
+            guard: self.lock.read().unwrap_or_else(PoisonError::into_inner),
+            _held: held,
+        }
+    }
+
+    /// Locks it alone.
+    pub(crate) fn write(&self) -> Ordered<RwLockWriteGuard<'_, T>> {
+        let held = held::take::<R>();
+        Ordered {
+            guard: self.lock.write().unwrap_or_else(PoisonError::into_inner),
+            _held: held,
+        }
+    }
+}
+
+impl<G: Deref> Deref for Ordered<G> {
+    type Target = G::Target;
+
+    fn deref(&self) -> &G::Target {
+        &self.guard
+    }
+}
+
+impl<G: DerefMut> DerefMut for Ordered<G> {
+    fn deref_mut(&mut self) -> &mut G::Target {
+        &mut self.guard
+    }
+}
+
+/// What this thread holds: checked in debug builds, nothing in others.
+#[cfg(debug_assertions)]
+mod held {
+    use std::cell::RefCell;
+
+    use super::Rank;
+
+    thread_local! {
+        static HELD: RefCell<Vec<(u8, &'static str)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// A lock is held, or about to be.
+    #[derive(Debug)]
+    pub(super) struct Held(u8);
+
+    pub(super) fn take<R: Rank>() -> Held {
+        HELD.with_borrow_mut(|held| {
+            for &(at, name) in held.iter() {
+                assert!(
+                    at < R::AT || (at == R::AT && R::SEVERAL),
+                    "{} is locked by a thread that holds {name}, which comes behind it",
+                    R::NAME
+                );
+            }
+            held.push((R::AT, R::NAME));
+        });
+        Held(R::AT)
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            HELD.with_borrow_mut(|held| {
+                if let Some(at) = held.iter().rposition(|(at, _)| *at == self.0) {
+                    held.remove(at);
+                }
+            });
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod held {
+    use super::Rank;
+
+    #[derive(Debug)]
+    pub(super) struct Held;
+
+    pub(super) fn take<R: Rank>() -> Held {
+        Held
+    }
+}
