@@ -139,7 +139,6 @@ impl Broker {
 
     /// Gives a topic with plain keys more partitions, so that it has so many. Keys may belong in
     /// others from then on.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the server's call comes next"))]
     pub(crate) fn add_partitions(
         &self,
         topic: Meant<'_>,

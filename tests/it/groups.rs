@@ -187,6 +187,29 @@ async fn a_commit_of_what_another_member_has_is_fenced() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_a_member_takes_too_long_over_is_given_to_another_and_it_is_fenced() -> Outcome {
+    let broker = TestBroker::builder().simulated(1).start().await;
+    let client = broker.client();
+    topic(&client, "t", 1, 1).await?;
+    let minute = Duration::from_secs(60);
+    let join = || {
+        let member = client.member("g").topic("t").commit_explicitly();
+        let member = member.session_timeout(LONG);
+        member.progress_timeout(minute).join()
+    };
+    let mut slow = join().await?;
+    let read = slow.next_record().await?.expect("it is there");
+    let mut other = join().await?;
+
+    broker.advance(minute).await;
+    let again = other.next_record().await?.expect("it comes again");
+    assert_eq!(again.record, read.record);
+    assert_eq!(slow.commit([read.next()]).await?, [CommitOutcome::Fenced]);
+    assert_eq!(other.commit([again.next()]).await?, [CommitOutcome::Done]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_was_read_before_a_reset_is_not_committed_and_comes_again() -> Outcome {
     let broker = TestBroker::start().await;
     let client = broker.client();

@@ -129,8 +129,8 @@ impl Shared {
     }
 
     fn topics_of(&self, group: &GroupName, reset: &ResetGroup) -> Result<Vec<Arc<Topic>>, Error> {
-        let topics = self.topics();
         if !reset.topics.is_empty() {
+            let topics = self.topics();
             let names: BTreeSet<&String> = reset.topics.iter().collect();
             return names.into_iter().map(|name| topics.find(name)).collect();
         }
@@ -140,6 +140,7 @@ impl Shared {
             let ids: BTreeSet<TopicId> = places.map(|place| place.0).collect();
             ids
         })?;
+        let topics = self.topics();
         let found = ids.iter().filter_map(|id| topics.find_by_id(*id));
         Ok(found.cloned().collect())
     }
