@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    super::world::{append_of, below, create, encode_record, read_all, send},
+    super::world::{append_of, below, create, encode_record, now, read_all, send},
+    did::Did,
     rules::Rules,
     world::{DRAIN, Got, Has, Member, SESSION, World, join, offset},
 };
@@ -35,28 +36,14 @@ const STEPS: u32 = 120;
 /// Most members at a time.
 const MOST: usize = 16;
 
+/// Most partitions of a topic.
+const MOST_PARTITIONS: u32 = 8;
+
 /// Most topics.
 const TOPICS: u32 = 3;
 
 /// In how much time the group comes to rest.
 const REST: Duration = DRAIN.saturating_add(SESSION.saturating_mul(3));
-
-/// How much of what happened.
-#[derive(Debug, Default)]
-struct Did {
-    joined: u64,
-    came_back: u64,
-    fenced: u64,
-    killed: u64,
-    left: u64,
-    restarted: u64,
-    reset: u64,
-    committed: u64,
-    late_commits_refused: u64,
-    records: u64,
-    again: u64,
-    longest_rest: Duration,
-}
 
 /// A client of a group.
 struct Client {
@@ -100,6 +87,7 @@ fn whatever_happens_to_members_and_the_broker_groups_keep_their_promises() {
     println!("{did:#?}");
     assert!(did.joined > SEEDS && did.came_back > SEEDS / 2 && did.fenced > SEEDS / 10);
     assert!(did.killed > SEEDS && did.left > SEEDS && did.restarted > SEEDS / 2);
+    assert!(did.partitions_added > SEEDS);
     assert!(did.reset > SEEDS && did.committed > SEEDS && did.late_commits_refused > SEEDS / 10);
     assert!(did.records > 10 * SEEDS && did.again > SEEDS / 10);
 }
@@ -119,7 +107,7 @@ impl Chaos {
         let world = World::new(seed);
         let chance = SimRandom::new(seed);
         create(world.broker(), "out", 2);
-        create(world.broker(), "t0", 1 + below(&chance, 4) as u32);
+        world.create_plain("t0", 1 + below(&chance, 4) as u32);
         Self {
             world,
             chance,
@@ -145,6 +133,7 @@ impl Chaos {
             83..86 => self.reset(),
             86..88 => self.add_topic(),
             88..89 => self.restart(),
+            91..93 => self.add_partitions(),
             89..91 => {
                 self.world.broker().keep_house(true);
                 self.world.broker().commit_all();
@@ -311,12 +300,24 @@ impl Chaos {
     fn add_topic(&mut self) {
         if self.topics < TOPICS {
             let partitions = 1 + below(&self.chance, 3) as u32;
-            create(
-                self.world.broker(),
-                &format!("t{}", self.topics),
-                partitions,
-            );
+            let name = format!("t{}", self.topics);
+            self.world.create_plain(&name, partitions);
             self.topics += 1;
+        }
+    }
+
+    fn add_partitions(&mut self) {
+        let topic = format!("t{}", below(&self.chance, u64::from(self.topics)));
+        let broker = self.world.broker();
+        let (described, _) = broker.describe_topic(&topic).expect("it is there");
+        let partitions = described.partitions + 1 + below(&self.chance, 2) as u32;
+        if partitions <= MOST_PARTITIONS {
+            let added = broker.add_partitions(topic.as_str().into(), partitions);
+            broker.commit_all();
+            now(added.expect("it may be"))
+                .expect("an answer")
+                .expect("nothing fails");
+            self.did.partitions_added += 1;
         }
     }
 
@@ -562,22 +563,5 @@ impl Chaos {
         let running = self.clients.iter().filter(|client| client.member.is_some());
         let all_run = state.members.len() == running.count();
         is_still && is_balanced && all_run && state.owned.len() == partitions
-    }
-}
-
-impl Did {
-    fn add(&mut self, other: &Self) {
-        self.joined += other.joined;
-        self.came_back += other.came_back;
-        self.fenced += other.fenced;
-        self.killed += other.killed;
-        self.left += other.left;
-        self.restarted += other.restarted;
-        self.reset += other.reset;
-        self.committed += other.committed;
-        self.late_commits_refused += other.late_commits_refused;
-        self.records += other.records;
-        self.again += other.again;
-        self.longest_rest = self.longest_rest.max(other.longest_rest);
     }
 }

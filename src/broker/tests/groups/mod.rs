@@ -6,6 +6,7 @@
 //! that happen at random, and `rules.rs` says what must hold meanwhile.
 
 mod chaos;
+mod did;
 mod handing_over;
 mod offsets;
 mod rules;

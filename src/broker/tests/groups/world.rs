@@ -62,6 +62,15 @@ impl World {
         world
     }
 
+    /// Creates a topic that can get more partitions.
+    pub(super) fn create_plain(&self, topic: &str, partitions: u32) {
+        let settings = BTreeMap::from([("keys".to_owned(), "plain".to_owned())]);
+        let created = self.broker().create_topic(topic, partitions, &settings);
+        self.broker().commit_all();
+        let created = now(created.expect("it may be")).expect("an answer");
+        created.expect("nothing fails");
+    }
+
     pub(super) fn broker(&self) -> &Broker {
         self.broker.as_ref().expect("it runs")
     }

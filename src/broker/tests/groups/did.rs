@@ -1,0 +1,39 @@
+//! What a run of chaos has come across.
+
+use std::time::Duration;
+
+/// How much of what happened.
+#[derive(Debug, Default)]
+pub(super) struct Did {
+    pub(super) joined: u64,
+    pub(super) came_back: u64,
+    pub(super) fenced: u64,
+    pub(super) killed: u64,
+    pub(super) left: u64,
+    pub(super) restarted: u64,
+    pub(super) partitions_added: u64,
+    pub(super) reset: u64,
+    pub(super) committed: u64,
+    pub(super) late_commits_refused: u64,
+    pub(super) records: u64,
+    pub(super) again: u64,
+    pub(super) longest_rest: Duration,
+}
+
+impl Did {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.joined += other.joined;
+        self.came_back += other.came_back;
+        self.fenced += other.fenced;
+        self.killed += other.killed;
+        self.left += other.left;
+        self.restarted += other.restarted;
+        self.partitions_added += other.partitions_added;
+        self.reset += other.reset;
+        self.committed += other.committed;
+        self.late_commits_refused += other.late_commits_refused;
+        self.records += other.records;
+        self.again += other.again;
+        self.longest_rest = self.longest_rest.max(other.longest_rest);
+    }
+}
