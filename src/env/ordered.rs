@@ -13,6 +13,10 @@ use std::{
 };
 
 /// The place of a lock in the order.
+#[cfg_attr(
+    not(debug_assertions),
+    allow(dead_code, reason = "only a debug build checks the order")
+)]
 pub(crate) trait Rank {
     const AT: u8;
     const NAME: &'static str;
