@@ -434,8 +434,8 @@ impl Broker {
         self.commit_while(|| !self.shared.queue.is_empty(), here)
     }
 
-    /// Commits as long as `is_any` finds something, and, where the journal cannot go on, it is worth
-    /// another try. If something is left in the queue, why.
+    /// Commits as long as `is_any` finds something, and, where the journal cannot go on, it is
+    /// worth another try. If something is left in the queue, why.
     fn commit_while(&self, mut is_any: impl FnMut() -> bool, mut wait: impl Wait) -> Option<Error> {
         let mut is_again = false;
         while is_any() {

@@ -46,8 +46,8 @@ const SYNCED_TOGETHER: usize = 512;
 /// How often the log says that storage cannot be read at the moment.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
-/// How often it is looked for what nobody says: how much room the disk has, what the machine's clock
-/// says, whether segments are old.
+/// How often it is looked for what nobody says: how much room the disk has, what the machine's
+/// clock says, whether segments are old.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// When the first round is due.

@@ -3,9 +3,10 @@
 //! Three threads do all writing. The *journal thread* takes what was queued, writes and syncs it as
 //! one, applies it and answers. The *housekeeping thread* moves applied frames into segments,
 //! writes checkpoints and removes what is not needed any more; nobody waits for it unless memory or
-//! the journal is full. The *indexing thread* keeps key indexes and removes what was erased. A fourth
-//! writes nothing and waits for nobody: it looks after all deadlines (`schedule.rs`). Everything else
-//! runs on the caller's thread: an append is checked and built there, a read reads there.
+//! the journal is full. The *indexing thread* keeps key indexes and removes what was erased. A
+//! fourth writes nothing and waits for nobody: it looks after all deadlines (`schedule.rs`).
+//! Everything else runs on the caller's thread: an append is checked and built there, a read reads
+//! there.
 //!
 //! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and
 //! queues it; `commit.rs` makes it durable and applies it through `state.rs`; the [`Pending`]

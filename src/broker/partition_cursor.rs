@@ -1,5 +1,5 @@
-//! Where a read is in a partition, and up to which limit it goes there. Every read that goes through
-//! a partition does so with one of these: `Log.Read` and the members of groups.
+//! Where a read is in a partition, and up to which limit it goes there. Every read that goes
+//! through a partition does so with one of these: `Log.Read` and the members of groups.
 
 use bytes::Bytes;
 
@@ -129,8 +129,8 @@ impl PartitionCursor {
     }
 }
 
-/// Lets go of frames that were fetched before something was erased, or its bytes were gone: they are
-/// fetched again.
+/// Lets go of frames that were fetched before something was erased, or its bytes were gone: they
+/// are fetched again.
 fn drop_what_shows_erased(at: &PartitionRef, ahead: &mut Option<Fetched>) {
     if let Some(fetched) = ahead
         && !at.partition().erased().is_same(&fetched.erased)

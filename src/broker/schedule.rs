@@ -1,9 +1,9 @@
 //! Deadlines, and the rounds that threads make: the one owner of time.
 //!
 //! Whatever has to happen at some moment, without anybody calling, is known here: when something is
-//! over in the catalog, when a member of a group is gone, when housekeeping looks around or writes a
-//! checkpoint, when an erasure is tried again. Everybody who has deadlines says which one is next;
-//! one thread waits for the earliest and then does what is due:
+//! over in the catalog, when a member of a group is gone, when housekeeping looks around or writes
+//! a checkpoint, when an erasure is tried again. Everybody who has deadlines says which one is
+//! next; one thread waits for the earliest and then does what is due:
 //!
 //! 1. What is over in the catalog, and for groups and their sessions, becomes changes, which are
 //!    queued. It takes no file and waits for nobody.
@@ -11,8 +11,8 @@
 //! 3. When that is done, it calls indexing.
 //!
 //! A deadline that comes up earlier than the one that is waited for wakes the thread
-//! ([`Alarm::wake_by`]). In a simulation nobody waits: time stands still until it is moved, and then
-//! whoever takes the steps of a broker without threads does what is due, in the same order.
+//! ([`Alarm::wake_by`]). In a simulation nobody waits: time stands still until it is moved, and
+//! then whoever takes the steps of a broker without threads does what is due, in the same order.
 //!
 //! [`Alarm::wake_by`]: crate::env::Alarm::wake_by
 

@@ -45,7 +45,8 @@ pub(super) struct Topics {
 /// A topic that was deleted, and has files.
 pub(super) struct DeletedTopic {
     pub(super) id: TopicId,
-    /// Its partitions count until the files are removed. Nothing if nobody knows how many there are.
+    /// Its partitions count until the files are removed. Nothing if nobody knows how many there
+    /// are.
     _counted: Vec<Arc<Counted>>,
 }
 

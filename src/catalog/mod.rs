@@ -89,8 +89,8 @@ impl Catalog {
         &mut self.groups
     }
 
-    /// Applies a durable change, as of `now` on the monotonic clock. All changes from some point on,
-    /// applied again in their order, lead to the same state.
+    /// Applies a durable change, as of `now` on the monotonic clock. All changes from some point
+    /// on, applied again in their order, lead to the same state.
     pub(crate) fn apply(&mut self, change: &Change, now: Duration) {
         match change {
             Change::Create {

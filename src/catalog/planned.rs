@@ -62,8 +62,8 @@ impl Planned {
         changes
     }
 
-    /// When [`on_deadline`](Self::on_deadline) has something to do next, on the clock whose time the
-    /// catalog is told.
+    /// When [`on_deadline`](Self::on_deadline) has something to do next, on the clock whose time
+    /// the catalog is told.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let deadlines = [
             self.0.producers.next_deadline(),

@@ -146,9 +146,9 @@ pub(crate) trait FileSystem: Send + Sync + 'static {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Syncs each of these, as a call for each would: what came of them, in their order. They become
-    /// durable in any order, and each is tried whatever comes of the others. Far faster than one
-    /// behind the other where the disk can do several at a time.
+    /// Syncs each of these, as a call for each would: what came of them, in their order. They
+    /// become durable in any order, and each is tried whatever comes of the others. Far faster than
+    /// one behind the other where the disk can do several at a time.
     fn sync_all(&self, these: &[ToSync<'_>]) -> Vec<io::Result<()>>;
 
     /// Takes the exclusive lock on a file, which is created if need be, without waiting:
@@ -272,8 +272,8 @@ pub(crate) trait Clock: Send + Sync + 'static {
     /// Which start of the machine this is; none if it does not say.
     fn boot(&self) -> Option<BootId>;
 
-    /// How long it takes until this moment of [`Clock::elapsed`]; none if nobody knows, because time
-    /// passes only when somebody moves the clock.
+    /// How long it takes until this moment of [`Clock::elapsed`]; none if nobody knows, because
+    /// time passes only when somebody moves the clock.
     fn time_until(&self, moment: Duration) -> Option<Duration> {
         Some(moment.saturating_sub(self.elapsed()))
     }

@@ -1,5 +1,5 @@
-//! Locks that are taken in one order, which a debug build checks: a thread that holds one takes only
-//! those that come behind it. So no two threads ever wait for each other, whatever the timing.
+//! Locks that are taken in one order, which a debug build checks: a thread that holds one takes
+//! only those that come behind it. So no two threads ever wait for each other, whatever the timing.
 //!
 //! [`rank`] is the order. Locks that are not listed come behind all that are.
 
@@ -55,7 +55,8 @@ pub(crate) mod rank {
         Gate = 40;
         /// The files of a partition's key index.
         Upkeep = 50;
-        /// What the next append to a partition gets. Of several in the order of topic and partition.
+        /// What the next append to a partition gets. Of several in the order of topic and
+        /// partition.
         Next = 60, SEVERAL;
         /// The catalog with what is queued.
         Planned = 70;

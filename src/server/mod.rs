@@ -3,9 +3,9 @@
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `log/`,
-//! `entities/`, `groups/`, `topics.rs` and `broker.rs`, the services; `answers.rs` and `reads.rs`, how records
-//! go out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC tools expect;
-//! `status.rs`, how errors are told; `connections.rs`, who is served; `admin.rs`, the
+//! `entities/`, `groups/`, `topics.rs` and `broker.rs`, the services; `answers.rs` and `reads.rs`,
+//! how records go out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC
+//! tools expect; `status.rs`, how errors are told; `connections.rs`, who is served; `admin.rs`, the
 //! administrators' own way in; `http2/`, one connection.
 
 mod admin;

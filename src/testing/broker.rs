@@ -115,8 +115,8 @@ impl TestBroker {
         self.world.advance_clock(by);
     }
 
-    /// Lets time pass for a [simulated](Builder::simulated) broker, from one deadline to the next, and
-    /// waits until it has done what was due: members of groups that stayed away are gone, their
+    /// Lets time pass for a [simulated](Builder::simulated) broker, from one deadline to the next,
+    /// and waits until it has done what was due: members of groups that stayed away are gone, their
     /// partitions are given to others. What clients are sent of that comes to them as ever.
     ///
     /// # Panics

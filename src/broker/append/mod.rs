@@ -1,8 +1,8 @@
 //! Appends: what is asked for, what is answered, and the checks that need no lock.
 //!
 //! Reading order: this page; `assign.rs`, what happens under the partitions' locks; `frame.rs`, how
-//! records become a frame; `group_offsets.rs`, what groups commit with it; `repeated.rs`, the answer
-//! to what is stored already.
+//! records become a frame; `group_offsets.rs`, what groups commit with it; `repeated.rs`, the
+//! answer to what is stored already.
 
 mod assign;
 mod frame;

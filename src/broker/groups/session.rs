@@ -112,8 +112,8 @@ pub(crate) struct RecordsOf {
     pub(crate) replayed_below: Option<Offset>,
 }
 
-/// One member's stream. Dropped without [`leave`](Self::leave), its member has its session's time to
-/// join again.
+/// One member's stream. Dropped without [`leave`](Self::leave), its member has its session's time
+/// to join again.
 pub(crate) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) live: Arc<Live>,

@@ -1,9 +1,9 @@
-//! What is shown of groups: who has what, how far each partition is behind, and since when one makes
-//! no progress.
+//! What is shown of groups: who has what, how far each partition is behind, and since when one
+//! makes no progress.
 //!
-//! The lag of a partition are the records from the later of its committed offset and its log's start
-//! up to the high watermark. They are counted by their offsets, which is exact unless some of them
-//! were erased or are damaged. In time it is the age of the next record to read.
+//! The lag of a partition are the records from the later of its committed offset and its log's
+//! start up to the high watermark. They are counted by their offsets, which is exact unless some of
+//! them were erased or are damaged. In time it is the age of the next record to read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -135,8 +135,8 @@ struct Lag {
 }
 
 impl Broker {
-    /// The groups whose names start with `prefix` and sort behind `after`, by name, at most so many;
-    /// and whether there are more. May read files.
+    /// The groups whose names start with `prefix` and sort behind `after`, by name, at most so
+    /// many; and whether there are more. May read files.
     pub(crate) fn list_groups(
         &self,
         prefix: &str,

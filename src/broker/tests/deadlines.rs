@@ -1,4 +1,5 @@
-//! What is due when time has passed, in a broker with threads and in one that is taken step by step.
+//! What is due when time has passed, in a broker with threads and in one that is taken step by
+//! step.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

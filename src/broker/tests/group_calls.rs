@@ -1,4 +1,5 @@
-//! What is asked of groups from outside of their members' streams, and what appends commit for them.
+//! What is asked of groups from outside of their members' streams, and what appends commit for
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

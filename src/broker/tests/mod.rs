@@ -7,13 +7,12 @@
 //! keys, `clock.rs` lets clocks jump, `key_memory.rs` lets its memory run out; `repeated.rs` sends
 //! again what has an event id; `responses.rs` measures what readers get, `latest.rs` what they get
 //! of many entities, and `reading.rs` counts which appends read files; `deadlines.rs` lets time
-//! pass with threads and without; `deleted.rs` deletes what is being read, and
-//! `partition_count.rs` where there is no room for more; `checkpoint.rs` counts what a
-//! checkpoint does, and `journal_room.rs` is about who waits for one. `histories` judges what
-//! concurrent clients were told about versions; `groups` has members of groups, and `group_calls.rs`
-//! asks for what is asked of groups from outside, and cuts the power under appends that commit
-//! offsets. `seldom.rs` is about what is logged. `injected` fails every open, map and read with
-//! every error.
+//! pass with threads and without; `deleted.rs` deletes what is being read, and `partition_count.rs`
+//! where there is no room for more; `checkpoint.rs` counts what a checkpoint does, and
+//! `journal_room.rs` is about who waits for one. `histories` judges what concurrent clients were
+//! told about versions; `groups` has members of groups, and `group_calls.rs` asks for what is asked
+//! of groups from outside, and cuts the power under appends that commit offsets. `seldom.rs` is
+//! about what is logged. `injected` fails every open, map and read with every error.
 
 mod admission;
 mod atomic;

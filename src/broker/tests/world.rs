@@ -227,8 +227,8 @@ impl Broker {
         }
     }
 
-    /// As the other threads go on when housekeeping is called, on this thread; with a checkpoint, or
-    /// with one if it is due.
+    /// As the other threads go on when housekeeping is called, on this thread; with a checkpoint,
+    /// or with one if it is due.
     pub(super) fn keep_house(&self, checkpoint: bool) {
         if checkpoint {
             self.shared.housekeeping.ask_for_checkpoint();
@@ -238,8 +238,8 @@ impl Broker {
         self.step();
     }
 
-    /// What the threads do that look after deadlines, housekeeping and indexing, on this thread: one
-    /// round of each that has been called, in the order in which they call each other.
+    /// What the threads do that look after deadlines, housekeeping and indexing, on this thread:
+    /// one round of each that has been called, in the order in which they call each other.
     pub(super) fn step(&self) {
         self.shared.on_deadline();
         if let Some(checkpoint_wanted) = self.shared.housekeeping.take() {

@@ -1,5 +1,5 @@
-//! Durable changes, applied: the only way in which groups change, live and in recovery. Applying all
-//! changes from some point on again changes nothing.
+//! Durable changes, applied: the only way in which groups change, live and in recovery. Applying
+//! all changes from some point on again changes nothing.
 
 use std::time::Duration;
 

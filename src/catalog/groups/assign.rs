@@ -30,8 +30,8 @@ pub(super) enum Holder {
     Member(MemberId),
 }
 
-/// Gives every partition of the topics to a member that takes its topic, but for those that are kept
-/// by who is away.
+/// Gives every partition of the topics to a member that takes its topic, but for those that are
+/// kept by who is away.
 pub(super) fn assign(
     wanted: &Wanted,
     holder: impl Fn(Place) -> Holder,
@@ -207,8 +207,8 @@ impl<'a> Shares<'a> {
     }
 }
 
-/// The moves that lead to the last one, from the back: who gives on has one more by then only if the
-/// move before is made, so that nobody gives what it does not have.
+/// The moves that lead to the last one, from the back: who gives on has one more by then only if
+/// the move before is made, so that nobody gives what it does not have.
 fn way_to(came_by: &BTreeMap<MemberId, Move>, last: Move) -> Vec<Move> {
     let mut moves = vec![last];
     let mut at = last.from;

@@ -100,8 +100,8 @@ impl Groups {
         self.noted = Some(Noted::default());
     }
 
-    /// What has changed since [`note_changes`](Self::note_changes) or since this was asked last. What
-    /// was known of topics that are deleted goes with them.
+    /// What has changed since [`note_changes`](Self::note_changes) or since this was asked last.
+    /// What was known of topics that are deleted goes with them.
     pub(crate) fn take_changes(&mut self) -> Vec<(GroupName, GroupChange)> {
         let Noted(noted) = self.noted.replace(Noted::default()).unwrap_or_default();
         let mut changes = Vec::with_capacity(noted.len());

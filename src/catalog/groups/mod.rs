@@ -1,15 +1,16 @@
 //! Consumer groups: who is in them, who has which partition, and how far each has come.
 //!
 //! The broker assigns (`assign.rs`). A partition has one owner at a time: it goes to the next one
-//! only when the owner has handed it over (*drained*), was given time enough to do so, or is gone. With each
-//! owner it gets a new *generation*, which a commit names: one of an earlier generation is fenced,
-//! whoever sends it. Committed offsets belong to the topic's id, and go up unless they are reset.
+//! only when the owner has handed it over (*drained*), was given time enough to do so, or is gone.
+//! With each owner it gets a new *generation*, which a commit names: one of an earlier generation
+//! is fenced, whoever sends it. Committed offsets belong to the topic's id, and go up unless they
+//! are reset.
 //!
-//! Every decision becomes a [`GroupChange`], which says what came of it and not what was asked: it is
-//! applied the same way by every version of the broker, whatever its assignment would have been.
+//! Every decision becomes a [`GroupChange`], which says what came of it and not what was asked: it
+//! is applied the same way by every version of the broker, whatever its assignment would have been.
 //!
-//! What a group waits for is no durable state: a member whose stream has broken, a partition that is
-//! being drained, others that may join. [`Waits`] has it, with the time when the wait is over. A
+//! What a group waits for is no durable state: a member whose stream has broken, a partition that
+//! is being drained, others that may join. [`Waits`] has it, with the time when the wait is over. A
 //! start waits anew for all members, so that everyone keeps what it had.
 
 mod apply;

@@ -95,8 +95,8 @@ impl Groups {
         Ok((outcomes, Some(change)))
     }
 
-    /// Offsets are set, lower ones too. Whoever has a partition is told that it is assigned anew, so
-    /// that what it commits of what it has read before is fenced.
+    /// Offsets are set, lower ones too. Whoever has a partition is told that it is assigned anew,
+    /// so that what it commits of what it has read before is fenced.
     pub(crate) fn decide_reset(
         &self,
         group: &GroupName,
@@ -120,8 +120,8 @@ impl Groups {
         Ok(change)
     }
 
-    /// A new group is where another one is; or from the beginning, and what is below where the other
-    /// is counts as replayed.
+    /// A new group is where another one is; or from the beginning, and what is below where the
+    /// other is counts as replayed.
     pub(crate) fn decide_fork(
         &self,
         from: &GroupName,

@@ -9,8 +9,8 @@
 //! order, they agree once nothing is under way.
 //!
 //! Nothing here reads a clock. A producer's idle time advances by what is told of a clock that
-//! cannot be set (`time.rs`), and by nothing else, so a wall clock that jumps a year forgets nobody,
-//! and neither does a broker that was stopped for as long.
+//! cannot be set (`time.rs`), and by nothing else, so a wall clock that jumps a year forgets
+//! nobody, and neither does a broker that was stopped for as long.
 //!
 //! What is applied also remembers where the batches are that a producer may still send again
 //! (`remembered.rs`), so that it is told the same once more. An older one is known to be stored by

@@ -23,7 +23,8 @@ pub(in crate::cli) enum GroupCommand {
     List,
     /// Show a group, its members, and how far it has come in each partition
     ///
-    /// With --json it prints an object a partition, one a line, which group reset --from-file takes.
+    /// With --json it prints an object a partition, one a line, which group reset --from-file
+    /// takes.
     Describe {
         /// Its name
         name: String,

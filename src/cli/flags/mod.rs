@@ -151,8 +151,8 @@ pub(super) struct ConnectionFlags {
 
 /// Show how a broker is: what it holds, and what it uses of the room that it has.
 ///
-/// Where no connection is left for it, --server unix:DIR, with the data directory of the broker, uses
-/// one of those that are kept for administrators.
+/// Where no connection is left for it, --server unix:DIR, with the data directory of the broker,
+/// uses one of those that are kept for administrators.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct StatusFlags {
@@ -235,9 +235,9 @@ pub(super) enum TopicCommand {
 /// Every line is one record; its value is the line's bytes without the newline. With --key-field,
 /// --type-field or --time-field each line must be a JSON object, from which key, type and time are
 /// taken; the value is still the whole line. A byte order mark and empty lines, which are no JSON,
-/// are passed over then. A field's name may have dots: order.id is the field id of the object order,
-/// unless there is a field that is called order.id. The first line that lacks a field, or is no
-/// JSON, ends it: nothing of that line or behind it is stored.
+/// are passed over then. A field's name may have dots: order.id is the field id of the object
+/// order, unless there is a field that is called order.id. The first line that lacks a field, or is
+/// no JSON, ends it: nothing of that line or behind it is stored.
 ///
 /// A line is stored exactly once, also when the broker is killed and started again in between:
 /// produce connects again and sends what was not answered, and the broker knows what it has
@@ -311,9 +311,9 @@ pub(super) struct ProduceFlags {
 /// Records of one partition come in order. Without --follow it stops at the end that was current
 /// when it started. With --follow it tells on standard error when an entity is erased.
 ///
-/// With --group it is a member of that group: it shares the partitions with the other members, goes on
-/// where the group has come to, and commits what it has written out. It then ends when it has caught up,
-/// or leaves on Ctrl-C or SIGTERM.
+/// With --group it is a member of that group: it shares the partitions with the other members, goes
+/// on where the group has come to, and commits what it has written out. It then ends when it has
+/// caught up, or leaves on Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ConsumeFlags {

@@ -285,7 +285,8 @@ impl Member {
         }
     }
 
-    /// There is nothing to give to the program: waits for something. True when it is to end instead.
+    /// There is nothing to give to the program: waits for something. True when it is to end
+    /// instead.
     async fn is_at_end(&mut self) -> Result<bool, Error> {
         self.commit_handled();
         if self.settings.until_caught_up && self.is_caught_up && self.unanswered.is_empty() {

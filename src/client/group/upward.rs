@@ -1,7 +1,7 @@
 //! What a member says to the broker: the requests of its stream, and heartbeats between them.
 //!
-//! The connection asks for requests whatever the program does meanwhile, so that heartbeats are sent
-//! while a record takes long.
+//! The connection asks for requests whatever the program does meanwhile, so that heartbeats are
+//! sent while a record takes long.
 
 use std::{
     collections::VecDeque,

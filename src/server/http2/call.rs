@@ -214,8 +214,8 @@ impl Sender<'_> {
         stream.send_data(Bytes::new(), true)
     }
 
-    /// Sends this as the client takes it, or says how the call ends. h2 gets no more than the client
-    /// has room for, so that each byte that it takes is seen.
+    /// Sends this as the client takes it, or says how the call ends. h2 gets no more than the
+    /// client has room for, so that each byte that it takes is seen.
     async fn send_message(
         &self,
         stream: &mut SendStream<Bytes>,

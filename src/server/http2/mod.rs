@@ -1,11 +1,11 @@
 //! One connection: HTTP/2 as h2 speaks it, and the calls on it.
 //!
-//! The transport that comes with tonic leaves bytes of requests in h2 until somebody reads them, and
-//! h2 ends a connection that has many small frames unread, because each costs it more than it holds.
-//! A client that sends small requests ahead of their answers does nothing else. So this task takes
-//! every frame out of h2 in the turn that brought it in, and puts small ones together
-//! (`request.rs`); the client's window opens again as the call takes them, so that what a client may
-//! send ahead is bounded by flow control alone.
+//! The transport that comes with tonic leaves bytes of requests in h2 until somebody reads them,
+//! and h2 ends a connection that has many small frames unread, because each costs it more than it
+//! holds. A client that sends small requests ahead of their answers does nothing else. So this task
+//! takes every frame out of h2 in the turn that brought it in, and puts small ones together
+//! (`request.rs`); the client's window opens again as the call takes them, so that what a client
+//! may send ahead is bounded by flow control alone.
 //!
 //! Reading order: this page; `request.rs`, what comes in; `short_calls.rs`, whose turn it is;
 //! `call.rs`, what goes out; `sending.rs` and `message.rs`, records that go out; `window.rs`, how
@@ -76,8 +76,8 @@ impl<IO> Opened<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    /// Serves the connection until its client closes it, or, told to stop or to leave its place, until
-    /// no call on it makes progress any more.
+    /// Serves the connection until its client closes it, or, told to stop or to leave its place,
+    /// until no call on it makes progress any more.
     ///
     /// Dropping the future ends the connection and its calls at once.
     pub(super) async fn serve<S>(
@@ -154,8 +154,8 @@ struct Connection<'a, IO, S> {
     calls: JoinSet<()>,
     active: Active,
     keep_alive: KeepAlive,
-    /// The client has all calls open that it may have: how many those were, and until when nothing is
-    /// read of it.
+    /// The client has all calls open that it may have: how many those were, and until when nothing
+    /// is read of it.
     full: Option<(usize, Pin<Box<Sleep>>)>,
     stopped: Stopped,
     place: Place,
@@ -246,8 +246,8 @@ where
         self.poll_stalled(cx).map(Ok)
     }
 
-    /// How many bytes may be read in this turn. None for a moment while the client has all calls open
-    /// that it may have: a call that waits in its socket costs less than one that is refused.
+    /// How many bytes may be read in this turn. None for a moment while the client has all calls
+    /// open that it may have: a call that waits in its socket costs less than one that is refused.
     fn turn_bytes(&mut self, cx: &mut Context<'_>) -> usize {
         let calls = &self.peer.calls;
         if calls.may_take(limits::CALLS_IN_TURN * limits::CALL_BYTES) {
@@ -285,8 +285,8 @@ where
         self.short_calls.len() + self.calls.len()
     }
 
-    /// Passes on what has come in of requests. A call whose request turns out to be large gets a task
-    /// of its own.
+    /// Passes on what has come in of requests. A call whose request turns out to be large gets a
+    /// task of its own.
     fn pass_on(&mut self, cx: &mut Context<'_>) {
         let Self {
             feeds,

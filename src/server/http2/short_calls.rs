@@ -1,8 +1,9 @@
 //! Short calls, which have their turns in the task of their connection.
 //!
-//! A runtime serves its tasks in turn. Where each call is a task, a client with one call waits behind
-//! all that another one has, each time that its call moves on. So the runtime has one task for all
-//! short calls of a connection, and that task polls few of them before others have their turn.
+//! A runtime serves its tasks in turn. Where each call is a task, a client with one call waits
+//! behind all that another one has, each time that its call moves on. So the runtime has one task
+//! for all short calls of a connection, and that task polls few of them before others have their
+//! turn.
 
 use std::{
     collections::VecDeque,
@@ -93,8 +94,8 @@ impl ShortCalls {
         }
     }
 
-    /// Lets the connection's task be woken when a call is awake: if one is already, behind the tasks
-    /// of others.
+    /// Lets the connection's task be woken when a call is awake: if one is already, behind the
+    /// tasks of others.
     pub(super) fn wait(&self, cx: &Context<'_>) {
         self.awake.wait(cx.waker());
     }

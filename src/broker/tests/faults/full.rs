@@ -232,8 +232,8 @@ fn a_trim_or_a_deletion_makes_room_and_appends_go_on_by_themselves() {
             broker.commit_all();
             assert_eq!(now(trimmed).expect("an answer"), Ok(Offset(count)));
         }
-        // At once: no checkpoint is due yet, and the clock stands still. What trimmed segments say is
-        // kept by indexing, which then calls housekeeping again.
+        // At once: no checkpoint is due yet, and the clock stands still. What trimmed segments say
+        // is kept by indexing, which then calls housekeeping again.
         (0..2).for_each(|_| broker.step());
         if delete {
             create(&broker, "t", 1);

@@ -1,9 +1,9 @@
 //! Members of groups, as their sessions see it.
 //!
 //! `world.rs` has the broker and members that check what they are told; `sessions.rs` is about one
-//! session, `handing_over.rs` about partitions that go from one to another, `offsets.rs` about where
-//! a group begins and goes on, and `time.rs` about who waits for how long. `chaos.rs` lets all of
-//! that happen at random, and `rules.rs` says what must hold meanwhile.
+//! session, `handing_over.rs` about partitions that go from one to another, `offsets.rs` about
+//! where a group begins and goes on, and `time.rs` about who waits for how long. `chaos.rs` lets
+//! all of that happen at random, and `rules.rs` says what must hold meanwhile.
 
 mod chaos;
 mod did;
