@@ -146,7 +146,8 @@ impl Run {
         }
     }
 
-    /// A commit by the owner of a partition, or by a former one: only the owner's counts, and only upwards.
+    /// A commit by the owner of a partition, or by a former one: only the owner's counts, and only
+    /// upwards.
     fn commit(&mut self, place: usize, by: u64, late: bool) {
         let before = self.world.state();
         let known: Vec<(Place, Generation)> = match late {
