@@ -28,7 +28,7 @@ use crate::{
     server::{
         answers::Answers,
         intake::Late,
-        limits::{CALL_BYTES, HEADER_ENTRY_BYTES, PIECE_BYTES, RETRY_AFTER_MS, SMALL_PIECE_BYTES},
+        limits::{CALL_BYTES, HEADER_ENTRY_BYTES, PIECE_BYTES, RETRY_AFTER_MS, SMALL_ANSWER_BYTES},
         notices::{Notice, Notices},
         status,
     },
@@ -246,7 +246,7 @@ impl Sender<'_> {
     }
 
     fn count(&self, message: Bytes) -> Option<Bytes> {
-        let memory = match message.len() > SMALL_PIECE_BYTES {
+        let memory = match message.len() > SMALL_ANSWER_BYTES {
             true => Memory::Reads {
                 _held: self.take(message.len()).ok()?,
             },

@@ -9,9 +9,10 @@
 //!
 //! Reading order: this page; `request.rs`, what comes in; `short_calls.rs`, whose turn it is;
 //! `call.rs`, what goes out; `sending.rs` and `message.rs`, records that go out; `window.rs`, how
-//! much may be sent ahead; `socket.rs`.
+//! much may be sent ahead; `socket.rs` and `frames.rs`, what passes.
 
 pub(super) mod call;
+pub(super) mod frames;
 pub(super) mod message;
 pub(super) mod request;
 pub(super) mod sending;
@@ -22,6 +23,7 @@ pub(super) mod window;
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -66,7 +68,7 @@ pub(super) async fn open<IO>(io: IO, opening: Bytes) -> Result<Opened<IO>, h2::E
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let traffic = Arc::new(Traffic::default());
+    let traffic = Arc::new(Traffic::new());
     let socket = Socket::new(io, opening, Arc::clone(&traffic));
     let http2 = settings().handshake(socket).await?;
     Ok(Opened { http2, traffic })
@@ -109,11 +111,18 @@ where
 fn report(error: &h2::Error, notices: &Notices) {
     if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
         notices.happened_by(Notice::ResetFlood, error);
-    } else if error.is_library() {
+    } else if error.is_library() || is_invalid(error) {
         notices.happened_by(Notice::ProtocolError, error);
     } else {
         debug!(%error, "a connection has broken");
     }
+}
+
+/// Whether a frame was announced that may not be.
+fn is_invalid(error: &h2::Error) -> bool {
+    error
+        .get_io()
+        .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
 }
 
 fn settings() -> h2::server::Builder {
@@ -326,6 +335,7 @@ where
             self.http2.set_target_window_size(bytes);
             is_to_send = true;
         }
+        self.traffic.grant(self.window.granted());
         let bytes = stream_window(self.window.bytes());
         // It fails while the client has not confirmed the size before.
         if bytes != self.stream_window && self.http2.set_initial_window_size(bytes).is_ok() {

@@ -13,7 +13,8 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::server::limits::FEW_BYTES;
+use super::frames::Frames;
+use crate::server::limits::{FEW_BYTES, FIRST_WINDOW_BYTES};
 
 /// What has passed on a connection, for the task that serves it.
 #[derive(Debug, Default)]
@@ -26,9 +27,22 @@ pub(super) struct Traffic {
     has_progressed: AtomicBool,
     came: AtomicUsize,
     taken: AtomicU64,
+    /// The window that the client was granted.
+    granted: AtomicUsize,
 }
 
 impl Traffic {
+    pub(super) fn new() -> Self {
+        let traffic = Self::default();
+        traffic.grant(FIRST_WINDOW_BYTES);
+        traffic
+    }
+
+    /// The client has a window of so many bytes.
+    pub(super) fn grant(&self, bytes: usize) {
+        self.granted.store(bytes, Relaxed);
+    }
+
     /// Lets so many bytes be read in this turn.
     pub(super) fn begin_turn(&self, bytes: usize) {
         self.left_in_turn.store(bytes, Relaxed);
@@ -93,6 +107,7 @@ impl Traffic {
 pub(super) struct Socket<IO> {
     io: IO,
     opening: Bytes,
+    frames: Frames,
     traffic: Arc<Traffic>,
 }
 
@@ -101,8 +116,14 @@ impl<IO> Socket<IO> {
         Self {
             io,
             opening,
+            frames: Frames::new(),
             traffic,
         }
+    }
+
+    /// Notices what was just read.
+    fn read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.frames.pass(bytes, self.traffic.granted.load(Relaxed))
     }
 
     fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -121,8 +142,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
     ) -> Poll<io::Result<()>> {
         if self.opening.has_remaining() {
             let len = self.opening.len().min(buf.remaining());
-            buf.put_slice(&self.opening.split_to(len));
-            return Poll::Ready(Ok(()));
+            let some = self.opening.split_to(len);
+            buf.put_slice(&some);
+            return Poll::Ready(self.read(&some));
         }
         let before = buf.filled().len();
         match self.traffic.left_in_turn() {
@@ -136,8 +158,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
             }
             _ => ready!(Pin::new(&mut self.io).poll_read(cx, buf))?,
         }
-        self.traffic.read(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        let read = &buf.filled()[before..];
+        self.traffic.read(read.len());
+        Poll::Ready(self.read(read))
     }
 }
 

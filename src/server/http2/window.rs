@@ -49,6 +49,11 @@ impl Window {
         self.bytes
     }
 
+    /// The most that the client may have sent and nobody taken.
+    pub(in crate::server) fn granted(&self) -> usize {
+        FIRST_WINDOW_BYTES + self.held.as_ref().map_or(0, Held::bytes)
+    }
+
     /// More has come in, and calls have taken so many bytes by now. Returns whether the window is
     /// another one from here on.
     pub(in crate::server) fn came(&mut self, bytes: usize, taken: u64, now: Duration) -> bool {

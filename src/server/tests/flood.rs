@@ -42,7 +42,7 @@ async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     Ok(Response::new(Body::empty()))
 }
 
-fn serve(budget: &Budget) -> (Incoming, stop::Stop) {
+pub(super) fn serve(budget: &Budget) -> (Incoming, stop::Stop) {
     serve_with(tower::service_fn(answer), budget)
 }
 

@@ -9,6 +9,7 @@ mod conditions;
 mod connections;
 mod fairness;
 mod flood;
+mod frames;
 mod intake;
 mod message;
 mod pieces;

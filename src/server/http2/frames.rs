@@ -1,0 +1,73 @@
+//! The lengths of frames that a client announces, looked at as their bytes pass.
+//!
+//! HTTP/2 lets frames be as large as the server says, and the library makes room for one as soon as
+//! its header is there. What a frame of data holds is part of the client's window, if the client
+//! keeps to it: whoever announces more than it was ever granted is not let go on.
+
+use std::io;
+
+use crate::server::limits::MAX_OTHER_FRAME_BYTES;
+
+/// What a client sends before its first frame.
+const PREFACE_BYTES: usize = 24;
+
+const HEADER_BYTES: usize = 9;
+
+/// The type of a frame that counts against windows.
+const DATA: u8 = 0;
+
+/// Where a connection is between two frames' headers.
+#[derive(Debug)]
+pub(in crate::server) struct Frames {
+    /// The beginning of the next frame's header.
+    header: [u8; HEADER_BYTES],
+    has: usize,
+    /// What comes before that.
+    left: usize,
+}
+
+impl Frames {
+    /// Those of a new connection.
+    pub(in crate::server) fn new() -> Self {
+        Self {
+            header: [0; HEADER_BYTES],
+            has: 0,
+            left: PREFACE_BYTES,
+        }
+    }
+
+    /// More bytes have come, of a client that was granted a window of so many bytes.
+    pub(in crate::server) fn pass(&mut self, mut bytes: &[u8], granted: usize) -> io::Result<()> {
+        loop {
+            let passed = self.left.min(bytes.len());
+            self.left -= passed;
+            bytes = &bytes[passed..];
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let more = (HEADER_BYTES - self.has).min(bytes.len());
+            self.header[self.has..self.has + more].copy_from_slice(&bytes[..more]);
+            self.has += more;
+            bytes = &bytes[more..];
+            if self.has == HEADER_BYTES {
+                self.has = 0;
+                self.left = self.announced(granted)?;
+            }
+        }
+    }
+
+    /// The length of the frame whose header has come.
+    fn announced(&self, granted: usize) -> io::Result<usize> {
+        let [high, middle, low, kind, ..] = self.header;
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        let most = match kind {
+            DATA => granted,
+            _ => MAX_OTHER_FRAME_BYTES,
+        };
+        if length > most {
+            let reason = format!("a frame of type {kind} has {length} bytes, of {most} at most");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        Ok(length)
+    }
+}

@@ -1,0 +1,105 @@
+//! Lengths of frames that clients announce.
+
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+use super::flood::{Client, serve};
+use crate::{
+    budget::{Budget, Sizes},
+    server::{
+        http2::frames::Frames,
+        limits::{FIRST_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_OTHER_FRAME_BYTES},
+    },
+};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+
+fn header(length: usize, kind: u8) -> Vec<u8> {
+    let length = u32::try_from(length).unwrap().to_be_bytes();
+    vec![length[1], length[2], length[3], kind, 0, 0, 0, 0, 1]
+}
+
+/// A connection's bytes: the preface, and these frames.
+fn connection(frames: &[(usize, u8)]) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    for (length, kind) in frames {
+        bytes.extend(header(*length, *kind));
+        // The byte that would make the worst of all headers.
+        bytes.extend(std::iter::repeat_n(0xff, *length));
+    }
+    bytes
+}
+
+fn pass(bytes: &[u8], pieces: &[usize], granted: usize) -> Result<(), String> {
+    let (mut frames, mut bytes) = (Frames::new(), bytes);
+    for piece in pieces {
+        let (some, rest) = bytes.split_at((*piece).min(bytes.len()));
+        frames
+            .pass(some, granted)
+            .map_err(|error| error.to_string())?;
+        bytes = rest;
+    }
+    frames
+        .pass(bytes, granted)
+        .map_err(|error| error.to_string())
+}
+
+proptest! {
+    #[test]
+    fn frames_are_told_apart_however_they_come(
+        frames in proptest::collection::vec((0usize..300, 0u8..10), 0..20),
+        pieces in proptest::collection::vec(0usize..100, 0..100),
+        too_long in 301usize..1 << 20,
+    ) {
+        let mut bytes = connection(&frames);
+        prop_assert_eq!(pass(&bytes, &pieces, 300), Ok(()));
+        bytes.extend(header(too_long, DATA));
+        let refused = format!("a frame of type 0 has {too_long} bytes, of 300 at most");
+        prop_assert_eq!(pass(&bytes, &pieces, 300), Err(refused));
+    }
+}
+
+#[test]
+fn frames_without_data_have_a_bound_of_their_own() {
+    let largest = connection(&[(MAX_OTHER_FRAME_BYTES, HEADERS)]);
+    assert_eq!(pass(&largest, &[], 1 << 20), Ok(()));
+    let larger = connection(&[(MAX_OTHER_FRAME_BYTES + 1, HEADERS)]);
+    assert!(pass(&larger, &[], 1 << 20).is_err());
+}
+
+#[tokio::test]
+async fn a_frame_that_no_window_allows_is_not_waited_for() {
+    let budget = Budget::new(&Sizes::default());
+    let (incoming, _stop) = serve(&budget);
+    let (mut ours, theirs) = duplex(1 << 20);
+    incoming.send(Ok(theirs)).await.unwrap();
+    let mut bytes = connection(&[(0, SETTINGS)]);
+    bytes.extend(header(FIRST_WINDOW_BYTES + 1, DATA));
+    ours.write_all(&bytes).await.unwrap();
+    // The server's own SETTINGS come, and then the end.
+    let mut answer = Vec::new();
+    ours.read_to_end(&mut answer).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_with_a_large_window_sends_the_largest_frames() {
+    let budget = Budget::new(&Sizes::default());
+    let (incoming, _stop) = serve(&budget);
+    let mut client = Client::open(&incoming).await;
+    let (response, mut body) = client.begin("/take", "").await;
+    let largest = MAX_FRAME_BYTES as usize;
+    // The window grows as it is used.
+    loop {
+        body.reserve_capacity(2 * largest);
+        client.settle().await;
+        let capacity = body.capacity().min(largest);
+        body.send_data(vec![7; capacity].into(), capacity == largest)
+            .unwrap();
+        if capacity == largest {
+            break;
+        }
+    }
+    assert_eq!(response.await.unwrap().status(), 200);
+}
