@@ -64,6 +64,8 @@ pub(crate) use machine::{memory_bytes, read_all};
 pub(crate) use ordered::{Ordered, OrderedGuard, OrderedMutex, OrderedRwLock, rank};
 pub(crate) use process::Process;
 #[cfg(feature = "cli")]
+pub(crate) use process::cpu_time_of;
+#[cfg(feature = "cli")]
 pub(crate) use system::ask_to_stop;
 
 /// The world as the broker sees it.

@@ -6,6 +6,8 @@
 )]
 
 use std::fs;
+#[cfg(feature = "cli")]
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -36,6 +38,24 @@ impl Process {
             maps: maps.map(|maps| maps.lines().count() as u64),
         }
     }
+}
+
+/// The time on processors that a process has taken so far, to 10 ms.
+#[cfg(feature = "cli")]
+pub(crate) fn cpu_time_of(process: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    cpu_time(&stat)
+}
+
+/// `utime` and `stime` of /proc/PID/stat, the 14th and 15th field, in hundredths of a second. The
+/// second is a name in parentheses, with whatever characters it has.
+#[cfg(feature = "cli")]
+pub(super) fn cpu_time(stat: &str) -> Option<Duration> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    let mut fields = behind_name.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(Duration::from_millis(10 * (user + system)))
 }
 
 /// `VmRSS` of /proc/self/status, which is in KiB.

@@ -45,6 +45,9 @@ pub(super) async fn run(bench: &Bench<'_>, consumers: u32) -> Result<Run, Failur
         took: watch.elapsed(),
         latencies,
         round_trip: None,
+        broker_cpu: None,
+        commits: None,
+        beside: None,
     })
 }
 

@@ -66,6 +66,9 @@ pub(super) async fn run(bench: &mut Bench<'_>, plan: EntityReads) -> Result<Run,
         took: watch.elapsed(),
         latencies,
         round_trip: Some(round_trip),
+        broker_cpu: None,
+        commits: None,
+        beside: None,
     })
 }
 

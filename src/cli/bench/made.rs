@@ -19,8 +19,8 @@ pub(super) struct Made {
     /// Writes into the scratch directory, on a thread of its own.
     measuring: Option<JoinHandle<Result<Machine, Failure>>>,
     own: Option<OwnBroker>,
-    /// The topic that is measured, from before it is created until it is deleted.
-    topic: Option<(Server, String)>,
+    /// The topics of a measurement, from before they are created until they are deleted.
+    topics: Vec<(Server, String)>,
 }
 
 impl Made {
@@ -30,7 +30,7 @@ impl Made {
             scratch: Arc::new(Scratch::create(env, parent)?),
             measuring: None,
             own: None,
-            topic: None,
+            topics: Vec::new(),
         })
     }
 
@@ -56,12 +56,12 @@ impl Made {
 
     /// A topic is going to be created.
     pub(super) fn expect_topic(&mut self, server: &Server, topic: &str) {
-        self.topic = Some((server.clone(), topic.to_owned()));
+        self.topics.push((server.clone(), topic.to_owned()));
     }
 
-    /// It has been deleted.
-    pub(super) fn forget_topic(&mut self) {
-        self.topic = None;
+    /// All that were created have been deleted.
+    pub(super) fn forget_topics(&mut self) {
+        self.topics.clear();
     }
 
     /// Removes everything. Returns what could not be removed, and why.
@@ -72,11 +72,14 @@ impl Made {
             let _ = measuring.await;
         }
         let mut left = Vec::new();
-        match (self.own.take(), self.topic.take()) {
-            // The topic goes with the files.
-            (Some(own), _) => tokio::task::block_in_place(|| drop(own)),
-            (None, Some((server, topic))) => left.extend(delete(&server, &topic, stop).await),
-            (None, None) => {}
+        match self.own.take() {
+            // Topics go with the files.
+            Some(own) => tokio::task::block_in_place(|| drop(own)),
+            None => {
+                for (server, topic) in &self.topics {
+                    left.extend(delete(server, topic, stop).await);
+                }
+            }
         }
         if let Err(error) = tokio::task::block_in_place(|| self.scratch.remove()) {
             left.push(format!("{} ({error})", self.scratch.path().display()));

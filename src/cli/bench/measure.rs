@@ -20,6 +20,12 @@ pub(super) struct Run {
     pub(super) latencies: Latencies,
     /// What an empty call takes, where that is the measure.
     pub(super) round_trip: Option<Duration>,
+    /// The time on processors that the broker took, if it was started for the measurement.
+    pub(super) broker_cpu: Option<Duration>,
+    /// The commits of consumer groups, where some were to be made meanwhile.
+    pub(super) commits: Option<u64>,
+    /// What it is compared with.
+    pub(super) beside: Option<Box<Self>>,
 }
 
 impl Latencies {
@@ -52,6 +58,14 @@ impl Latencies {
 }
 
 impl Run {
+    /// This, compared with another.
+    pub(super) fn beside(self, other: Self) -> Self {
+        Self {
+            beside: Some(Box::new(other)),
+            ..self
+        }
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
     pub(super) fn records_per_second(&self) -> f64 {
         self.records as f64 / self.took.as_secs_f64()
@@ -60,6 +74,19 @@ impl Run {
     #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
     pub(super) fn requests_per_second(&self) -> f64 {
         self.latencies.count() as f64 / self.took.as_secs_f64()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+    pub(super) fn commits_per_second(&self) -> Option<f64> {
+        self.commits
+            .map(|commits| commits as f64 / self.took.as_secs_f64())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+    pub(super) fn cpu_ms_per_gigabyte(&self) -> Option<f64> {
+        let gigabytes = self.bytes as f64 / 1e9;
+        self.broker_cpu
+            .map(|cpu| cpu.as_secs_f64() * 1e3 / gigabytes)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]

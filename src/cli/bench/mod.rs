@@ -1,16 +1,19 @@
 //! `taffrail bench`: how fast a broker is, beside what its machine can do.
 //!
 //! `plan.rs` is what was asked for; `payload.rs` makes records that can be recognised and checks
-//! them; `produce.rs`, `consume.rs` and `entity.rs` are the loads, and `preload.rs` is what is
-//! there before; `machine.rs` measures the machine; `report.rs` prints. The broker, unless one is
-//! named, is a process of its own (`own_broker.rs`), so that it and its clients share nothing but
-//! the machine. `made.rs` has all that is to be removed when it ends, however that is.
+//! them; `produce.rs`, `consume.rs`, `members.rs` and `entity.rs` are the loads, `commits.rs` is a
+//! load beside one, and `preload.rs` is what is there before; `machine.rs` measures the machine;
+//! `report.rs` prints. The broker, unless one is named, is a process of its own (`own_broker.rs`),
+//! so that it and its clients share nothing but the machine. `made.rs` has all that is to be
+//! removed when it ends, however that is.
 
+mod commits;
 mod consume;
 mod entity;
 mod machine;
 mod made;
 mod measure;
+mod members;
 mod own_broker;
 mod payload;
 mod plan;
@@ -25,6 +28,7 @@ mod tests;
 use std::{
     io::{self, Write},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{Failure, connection::Server, flags::BenchFlags, signals::Stop};
@@ -33,6 +37,7 @@ use crate::{
     env::Env,
     types::{Offset, PartitionId, Position},
 };
+use commits::Committing;
 use machine::Machine;
 use made::Made;
 use measure::Run;
@@ -87,13 +92,30 @@ async fn measure(
         false => made.start_broker().await?,
     };
     let (mut machines, mut runs) = (Vec::new(), Vec::new());
-    for _ in 0..plan.runs {
+    for turn in 0..plan.runs {
         machines.push(made.measure_machine(env).await?);
-        let topic = format!("bench-{:016x}", env.random.next_u64());
-        made.expect_topic(&server, &topic);
-        let bench = Bench::prepare(plan, &server, topic, made.own(), env).await?;
-        runs.push(bench.run().await?);
-        made.forget_topic();
+        let mut measure = async |plan: &Plan| {
+            let topic = format!("bench-{:016x}", env.random.next_u64());
+            made.expect_topic(&server, &topic);
+            if plan.groups > 0 {
+                made.expect_topic(&server, &commits::topic_beside(&topic));
+            }
+            let bench = Bench::prepare(plan, &server, topic, made.own(), env).await?;
+            let run = Bench { turn, ..bench }.run().await?;
+            made.forget_topics();
+            Ok::<_, Failure>(run)
+        };
+        let alone = plan.alone();
+        let run = if alone == *plan {
+            measure(plan).await?
+        } else if turn.is_multiple_of(2) {
+            let alone = measure(&alone).await?;
+            measure(plan).await?.beside(alone)
+        } else {
+            let run = measure(plan).await?;
+            run.beside(measure(&alone).await?)
+        };
+        runs.push(run);
     }
     Ok(Report {
         plan: plan.clone(),
@@ -111,6 +133,8 @@ struct Bench<'a> {
     client: Client,
     topic: String,
     payload: Arc<Payload>,
+    /// How many measurements there were before: what is compared takes turns at being the first.
+    turn: u32,
     /// Where each partition ended when the measurement began; empty if it was at the beginning.
     preloaded: Vec<(PartitionId, Offset)>,
 }
@@ -138,6 +162,7 @@ impl<'a> Bench<'a> {
             client,
             topic,
             payload,
+            turn: 0,
             preloaded: Vec::new(),
         })
     }
@@ -153,7 +178,8 @@ impl<'a> Bench<'a> {
     async fn measure(&mut self) -> Result<Run, Failure> {
         self.preload().await?;
         let run = match self.plan.load {
-            Load::Produce | Load::Append { streamed: true, .. } => produce::run(self).await?,
+            Load::Produce => self.produce().await?,
+            Load::Append { streamed: true, .. } => produce::run(self).await?,
             Load::Append {
                 streamed: false, ..
             } => produce::run_one_by_one(self).await?,
@@ -161,10 +187,35 @@ impl<'a> Bench<'a> {
                 produce::run(self).await?;
                 return consume::run(self, consumers).await;
             }
+            Load::Members { members } => return members::run(self, members).await,
             Load::Entity(plan) => return entity::run(self, plan).await,
         };
         consume::check(self).await?;
         Ok(run)
+    }
+
+    /// Appends, while groups commit, if some are to.
+    async fn produce(&self) -> Result<Run, Failure> {
+        let committing = match self.plan.groups {
+            0 => None,
+            _ => Some(Committing::start(self).await?),
+        };
+        let cpu = self.broker_cpu();
+        let mut run = produce::run(self).await?;
+        run.broker_cpu = self.broker_cpu_since(cpu);
+        if let Some(committing) = committing {
+            run.commits = Some(committing.end().await?);
+        }
+        Ok(run)
+    }
+
+    /// The time on processors that the broker has taken so far, if it is our own.
+    fn broker_cpu(&self) -> Option<Duration> {
+        self.own.as_ref().and_then(|own| own.cpu_time())
+    }
+
+    fn broker_cpu_since(&self, before: Option<Duration>) -> Option<Duration> {
+        Some(self.broker_cpu()?.saturating_sub(before?))
     }
 
     async fn preload(&mut self) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use super::scratch::Scratch;
@@ -70,6 +71,11 @@ impl OwnBroker {
         let listen = self.url.trim_start_matches("http://").to_owned();
         self.process = start_process(&self.data_dir, &listen)?;
         self.listens().await
+    }
+
+    /// The time on processors that it has taken so far.
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
+        env::cpu_time_of(self.process.id())
     }
 
     pub(super) fn url(&self) -> &str {

@@ -92,6 +92,11 @@ impl Payload {
         &self.pool[start..start + self.record_bytes.saturating_sub(STAMP)]
     }
 
+    /// How many records are appended in all.
+    pub(super) fn all_records(&self) -> u64 {
+        u64::from(self.clients) * self.records_of_client
+    }
+
     /// Starts a check of all that was appended.
     pub(super) fn check(&self) -> Check<'_> {
         let lanes = u64::from(self.clients) * u64::from(self.partitions);
@@ -177,12 +182,17 @@ impl Check<'_> {
 
     /// Whether everything has been seen; each record on its own being right, the number says so.
     pub(super) fn finish(&self) -> Result<(), String> {
-        let expected = u64::from(self.payload.clients) * self.payload.records_of_client;
+        let expected = self.payload.all_records();
         if self.seen == expected {
             Ok(())
         } else {
             Err(format!("{} records came back of {expected}", self.seen))
         }
+    }
+
+    /// How many records it was shown.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) keys: Keys,
     /// Records that are in the topic before.
     pub(super) preload: u64,
+    /// Consumer groups that commit meanwhile.
+    pub(super) groups: u32,
     pub(super) partitions: u32,
     pub(super) settings: Vec<(String, String)>,
     pub(super) runs: u32,
@@ -38,6 +40,10 @@ pub(super) enum Load {
     Produce,
     Consume {
         consumers: u32,
+    },
+    /// Members of one consumer group, beside as many plain reads.
+    Members {
+        members: u32,
     },
     Append {
         expect_version: bool,
@@ -78,16 +84,13 @@ impl Plan {
                 bytes,
                 keys,
                 preload,
+                groups,
             } => {
                 let producers = at_least_one("--producers", *producers)?;
-                let keys = match keys {
-                    BenchKeys::None => Keys::None,
-                    BenchKeys::Hot => Keys::Hot,
-                    BenchKeys::New => Keys::New,
-                };
                 let plan = Self {
-                    keys,
+                    keys: (*keys).into(),
                     preload: *preload,
+                    groups: *groups,
                     ..Self::common(Load::Produce, load)?
                 };
                 Self {
@@ -101,15 +104,19 @@ impl Plan {
                 load,
                 records,
                 consumers,
+                members,
                 bytes,
             } => {
-                let consumers = at_least_one("--consumers", *consumers)?;
-                let plan = Self::common(Load::Consume { consumers }, load)?;
-                let records = at_least_one("--records", *records)?;
+                let reading = match members {
+                    Some(members) => members_of(*members, load.partitions)?,
+                    None => Load::Consume {
+                        consumers: at_least_one("--consumers", *consumers)?,
+                    },
+                };
                 Self {
-                    records,
+                    records: at_least_one("--records", *records)?,
                     clients: PRODUCERS_TO_CONSUME,
-                    ..plan
+                    ..Self::common(reading, load)?
                 }
                 .of_bytes(bytes)
             }
@@ -182,6 +189,7 @@ impl Plan {
             requests: 1,
             keys: Keys::None,
             preload: 0,
+            groups: 0,
             partitions: at_least_one("--partitions", flags.partitions)?,
             settings: settings
                 .iter()
@@ -198,6 +206,14 @@ impl Plan {
         let requests = bytes.div_ceil(self.bytes()).max(1);
         let requests = u32::try_from(requests).map_err(|_| too_large("--bytes"))?;
         Ok(Self { requests, ..self })
+    }
+
+    /// The same without what is measured beside it: what it is compared with.
+    pub(super) fn alone(&self) -> Self {
+        Self {
+            groups: 0,
+            ..self.clone()
+        }
     }
 
     /// Records that one client appends.
@@ -223,6 +239,26 @@ fn entities_of_client(entities: u64, clients: u32) -> Result<Keys, Failure> {
         ))),
         of_client => Ok(Keys::OfClient(of_client)),
     }
+}
+
+impl From<BenchKeys> for Keys {
+    fn from(keys: BenchKeys) -> Self {
+        match keys {
+            BenchKeys::None => Self::None,
+            BenchKeys::Hot => Self::Hot,
+            BenchKeys::New => Self::New,
+        }
+    }
+}
+
+fn members_of(members: u32, partitions: u32) -> Result<Load, Failure> {
+    if members > partitions {
+        return Err(Failure::Usage(format!(
+            "--members must be at most --partitions, which is {partitions}"
+        )));
+    }
+    let members = at_least_one("--members", members)?;
+    Ok(Load::Members { members })
 }
 
 fn at_least_one(flag: &str, number: u32) -> Result<u32, Failure> {

@@ -56,6 +56,9 @@ where
         took: watch.elapsed(),
         latencies,
         round_trip: None,
+        broker_cpu: None,
+        commits: None,
+        beside: None,
     })
 }
 

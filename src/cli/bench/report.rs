@@ -27,6 +27,18 @@ pub(super) struct Figures {
     pub(super) p99: Duration,
     pub(super) p999: Duration,
     pub(super) max: Duration,
+    /// What the broker took of processors, in milliseconds a gigabyte.
+    pub(super) broker_cpu: Option<f64>,
+    /// Of consumer groups, meanwhile.
+    pub(super) commits_per_second: Option<f64>,
+}
+
+/// What the runs are compared with, run by run.
+struct Beside {
+    /// What a ratio to it is of.
+    what: &'static str,
+    figures: Vec<Figures>,
+    medians: Figures,
 }
 
 impl Figures {
@@ -39,6 +51,8 @@ impl Figures {
             p99: run.latencies.quantile(0.99),
             p999: run.latencies.quantile(0.999),
             max: run.latencies.max(),
+            broker_cpu: run.cpu_ms_per_gigabyte(),
+            commits_per_second: run.commits_per_second(),
         }
     }
 
@@ -52,6 +66,8 @@ impl Figures {
             p99: median(figures, |figures| figures.p99),
             p999: median(figures, |figures| figures.p999),
             max: median(figures, |figures| figures.max),
+            broker_cpu: median(figures, |figures| figures.broker_cpu),
+            commits_per_second: median(figures, |figures| figures.commits_per_second),
         }
     }
 
@@ -69,7 +85,7 @@ impl Figures {
     }
 
     fn json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "requests_per_second": self.requests_per_second,
             "records_per_second": self.records_per_second,
             "megabytes_per_second": self.megabytes_per_second,
@@ -77,7 +93,14 @@ impl Figures {
             "p99_ms": self.p99.as_secs_f64() * 1e3,
             "p999_ms": self.p999.as_secs_f64() * 1e3,
             "max_ms": self.max.as_secs_f64() * 1e3,
-        })
+        });
+        if let Some(cpu) = self.broker_cpu {
+            json["broker_cpu_ms_per_gigabyte"] = json!(cpu);
+        }
+        if let Some(commits) = self.commits_per_second {
+            json["commits_per_second"] = json!(commits);
+        }
+        json
     }
 }
 
@@ -90,12 +113,19 @@ impl Report {
         }
 
         output::line(format_args!("{}\n", self.headline()))?;
-        let mut rows: Vec<_> = figures
-            .iter()
-            .zip(1..)
-            .map(|(run, number)| run.row(format!("run {number}")))
-            .collect();
-        rows.push(medians.row("median".to_owned()));
+        let (beside, mut rows) = (self.beside(), Vec::new());
+        for (at, run) in figures.iter().enumerate() {
+            rows.push(run.row(format!("run {}", at + 1)));
+            if let Some(other) = beside.as_ref().and_then(|beside| beside.figures.get(at)) {
+                rows.push(other.row("  beside it".to_owned()));
+            }
+        }
+        if figures.len() > 1 {
+            rows.push(medians.row("median".to_owned()));
+            if let Some(beside) = &beside {
+                rows.push(beside.medians.row("  beside it".to_owned()));
+            }
+        }
         let headings = [
             "",
             self.of_what(),
@@ -106,14 +136,10 @@ impl Report {
             "P99.9 MS",
             "MAX MS",
         ];
-        output::table(
-            headings,
-            if figures.len() == 1 {
-                &rows[..1]
-            } else {
-                &rows
-            },
-        )?;
+        output::table(headings, &rows)?;
+        if let Some(beside) = &beside {
+            beside.print(&medians)?;
+        }
 
         self.print_machine()?;
         let (name, ratio) = self.ratio(&medians);
@@ -153,7 +179,7 @@ impl Report {
     /// What the latencies are of.
     fn of_what(&self) -> &'static str {
         match self.plan.load {
-            Load::Consume { .. } => "BATCHES/S",
+            Load::Consume { .. } | Load::Members { .. } => "BATCHES/S",
             Load::Entity(_) => "READS/S",
             Load::Produce | Load::Append { .. } => "REQUESTS/S",
         }
@@ -170,7 +196,16 @@ impl Report {
         let set = set.concat();
         let partitions = output::counted(plan.partitions.into(), "partition");
         let who = match plan.load {
+            Load::Produce if plan.groups > 0 => format!(
+                "produce: {}, beside {} that commit",
+                clients("producer"),
+                output::counted(plan.groups.into(), "group")
+            ),
             Load::Produce => format!("produce: {}", clients("producer")),
+            Load::Members { members } => format!(
+                "consume: {} of a group",
+                output::counted(members.into(), "member")
+            ),
             Load::Consume { consumers } => {
                 format!("consume: {}", output::counted(consumers.into(), "consumer"))
             }
@@ -228,13 +263,17 @@ impl Report {
 
     /// The figure that counts, beside the limit that it has.
     fn ratio(&self, medians: &Figures) -> (&'static str, f64) {
+        if let Some(beside) = self.beside() {
+            let other = beside.medians.megabytes_per_second;
+            return (beside.what, medians.megabytes_per_second / other);
+        }
         let of = |limit: Duration| medians.p50.as_secs_f64() / limit.as_secs_f64();
         match (self.plan.load, self.round_trip()) {
             (Load::Produce, _) => (
                 "of the synced sequential write",
                 medians.megabytes_per_second / self.machine.disk,
             ),
-            (Load::Consume { .. }, _) => (
+            (Load::Consume { .. } | Load::Members { .. }, _) => (
                 "of one TCP stream",
                 medians.megabytes_per_second / self.machine.loopback,
             ),
@@ -283,7 +322,26 @@ impl Report {
         for (name, value) in self.json_load() {
             json[name] = value;
         }
+        if let Some(beside) = self.beside() {
+            json["beside"] = beside.json();
+        }
         json
+    }
+
+    /// What the runs are compared with.
+    fn beside(&self) -> Option<Beside> {
+        let mut figures = Vec::new();
+        for run in &self.runs {
+            figures.push(Figures::of(run.beside.as_ref()?));
+        }
+        Some(Beside {
+            what: match self.plan.load {
+                Load::Members { .. } => "of as many plain reads that follow",
+                _ => "of the same without commits",
+            },
+            medians: Figures::medians(&figures),
+            figures,
+        })
     }
 
     /// What only some loads have.
@@ -295,7 +353,14 @@ impl Report {
             Keys::OfClient(entities) => json!({ "entities_of_client": entities }),
         };
         match self.plan.load {
-            Load::Produce => vec![("load", json!("produce")), ("keys", keys)],
+            Load::Produce => vec![
+                ("load", json!("produce")),
+                ("keys", keys),
+                ("groups", json!(self.plan.groups)),
+            ],
+            Load::Members { members } => {
+                vec![("load", json!("consume")), ("members", json!(members))]
+            }
             Load::Consume { consumers } => {
                 vec![("load", json!("consume")), ("consumers", json!(consumers))]
             }
@@ -316,6 +381,28 @@ impl Report {
                 ("cold", json!(reads.cold)),
             ],
         }
+    }
+}
+
+impl Beside {
+    fn print(&self, medians: &Figures) -> Result<(), Failure> {
+        if let Some(commits) = medians.commits_per_second {
+            output::line(format_args!("\ncommits: {commits:.0} a second"))?;
+        }
+        if let (Some(cpu), Some(other)) = (medians.broker_cpu, self.medians.broker_cpu) {
+            output::line(format_args!(
+                "\nthe broker took {cpu:.0} ms of processors a GB, and {other:.0} beside it"
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "what": self.what,
+            "runs": self.figures.iter().map(Figures::json).collect::<Vec<_>>(),
+            "median": self.medians.json(),
+        })
     }
 }
 

@@ -1,12 +1,22 @@
 //! What a process takes.
 
-use crate::env::process::{Process, resident};
+use std::time::Duration;
+
+use crate::env::process::{Process, cpu_time, cpu_time_of, resident};
 
 #[test]
 fn resident_memory_is_read_in_kib() {
     let status = "Name:\ttaffrail\nVmHWM:\t   9000 kB\nVmRSS:\t    4321 kB\nThreads:\t5\n";
     assert_eq!(resident(status), Some(4_321 * 1024));
     assert_eq!(resident("Name:\ttaffrail\n"), None);
+}
+
+#[test]
+fn time_on_processors_is_that_of_the_program_and_of_the_system_for_it() {
+    let stat = "4711 (a (name) 9) S 1 2 3 4 5 6 7 8 9 10 250 30 5000 6000 20 0 5 0";
+    assert_eq!(cpu_time(stat), Some(Duration::from_millis(2_800)));
+    assert_eq!(cpu_time("4711 (cut short) S 1 2"), None);
+    assert!(cpu_time_of(std::process::id()).is_some());
 }
 
 #[cfg(target_os = "linux")]

@@ -115,6 +115,17 @@ fn numbers_and_settings_that_cannot_be_meant_are_refused() {
 }
 
 #[test]
+fn a_measured_group_has_a_partition_for_every_member() {
+    let (_dir, broker) = started();
+    let bench = |more: &[&str]| broker.run(&[&["bench", "consume"], more].concat());
+    let too_many = ["--members", "3", "--partitions", "2"];
+    assert_fails(&bench(&too_many), 2, &["--members", "--partitions", "2"]);
+    assert_fails(&bench(&["--members", "0"]), 2, &["--members", "at least 1"]);
+    let both = ["--members", "1", "--consumers", "1"];
+    assert_fails(&bench(&both), 2, &["--members", "--consumers"]);
+}
+
+#[test]
 fn an_offset_that_looks_like_a_time_is_told_so() {
     let (_dir, broker) = started();
     broker.succeed(&["topic", "create", "t"], b"");

@@ -9,7 +9,9 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    Bench,
     made::Made,
+    measure::Run,
     payload::Payload,
     plan::{Keys, Load, Plan},
     report::Figures,
@@ -37,6 +39,7 @@ fn plan(record_bytes: usize, keys: Keys) -> Plan {
         requests: 4,
         keys,
         preload: 0,
+        groups: 0,
         partitions: 3,
         settings: Vec::new(),
         runs: 1,
@@ -191,12 +194,50 @@ fn the_median_is_taken_of_each_figure() {
         p99: Duration::ZERO,
         p999: Duration::ZERO,
         max: Duration::ZERO,
+        broker_cpu: None,
+        commits_per_second: None,
     };
     let medians = Figures::medians(&[figures(3.0, 1), figures(1.0, 3), figures(2.0, 9)]);
     assert_eq!(
         (medians.records_per_second, medians.p50),
         (2.0, Duration::from_millis(3))
     );
+}
+
+/// Carries a plan out on a broker of this process.
+async fn carry_out(plan: Plan) -> (Run, TestBroker) {
+    let broker = TestBroker::builder().tcp().start().await;
+    let (server, env) = (Server::at(&broker.url()), Env::system());
+    let bench = Bench::prepare(&plan, &server, "measured".to_owned(), None, &env);
+    let run = bench.await.unwrap().run().await.unwrap();
+    (run, broker)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_and_as_many_plain_reads_see_every_record() {
+    let load = Load::Members { members: 2 };
+    let of_100_bytes = plan(100, Keys::None);
+    let (run, broker) = carry_out(Plan {
+        load,
+        ..of_100_bytes
+    })
+    .await;
+    let plain = run.beside.expect("it is compared");
+    assert_eq!((run.records, plain.records), (24, 24));
+    assert!(broker.client().topics().list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_commit_while_a_load_is_measured() {
+    let (run, broker) = carry_out(Plan {
+        groups: 12,
+        requests: 400,
+        ..plan(100, Keys::None)
+    })
+    .await;
+    assert!(run.commits > Some(0), "{run:?}");
+    assert!(broker.client().topics().list().await.unwrap().is_empty());
+    assert!(broker.client().groups().list().await.unwrap().is_empty());
 }
 
 /// Nobody tells it to stop.
