@@ -24,9 +24,12 @@
 //! wrong clock for a long pause: what lags does so for an hour, and the log says it; a time that is
 //! ahead is in the partition for good.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use super::{Broker, Shared, lock};
+use super::{Broker, lock};
 use crate::{env::Clock, storage::format::checkpoint};
 
 const NANOS_PER_MS: i128 = 1_000_000;
@@ -43,7 +46,13 @@ pub(crate) struct Rule {
     pub(crate) settle: Duration,
 }
 
-/// The broker's clock. It reads no other clock: what these say is given to it.
+/// The broker's clock, which follows the machine's.
+pub(super) struct SteadyClock {
+    machine: Arc<dyn Clock>,
+    steady: Mutex<Steady>,
+}
+
+/// What the broker's clock knows. It reads no other clock: what these say is given to it.
 #[derive(Clone, Debug)]
 pub(super) struct Steady {
     rule: Rule,
@@ -192,53 +201,71 @@ fn signed(duration: Duration) -> i128 {
 impl Broker {
     /// The broker's clock, and the machine's.
     pub(crate) fn clock(&self) -> ClockReading {
-        self.shared.read_clock(Steady::advance)
+        self.shared.clock.read(Steady::advance)
     }
 
     /// Follows the machine's wall clock at once.
     pub(crate) fn accept_clock(&self) -> ClockReading {
-        let reading = self.shared.read_clock(Steady::accept);
+        let reading = self.shared.clock.read(Steady::accept);
         // A checkpoint has it before another start could ask again.
         self.shared.housekeeping.ring();
         reading
     }
 }
 
-impl Shared {
+impl SteadyClock {
+    /// One that goes on from a checkpoint's time.
+    pub(super) fn going_on(
+        rule: Rule,
+        machine: Arc<dyn Clock>,
+        stored: Option<checkpoint::Clock>,
+    ) -> Self {
+        let steady = going_on(rule, &*machine, stored, || None);
+        Self {
+            machine,
+            steady: Mutex::new(steady),
+        }
+    }
+
+    /// Sets it where no checkpoint has a time.
+    pub(super) fn go_on_from_newest(&self, newest_append_ms: impl FnOnce() -> Option<i64>) {
+        let mut steady = lock(&self.steady);
+        *steady = going_on(steady.rule, &*self.machine, None, newest_append_ms);
+    }
+
     /// Whether the last checkpoint's time is so far from what time it is that a start after a crash
     /// could take the machine's clock for one that has jumped.
     pub(super) fn is_stored_time_old(&self) -> bool {
         self.now_ms();
-        let steady = lock(&self.clock);
+        let steady = lock(&self.steady);
         (steady.time - steady.stored).abs() > signed(steady.rule.jump) / 2
     }
 
     /// What time it is, for a checkpoint.
-    pub(super) fn clock_to_store(&self) -> checkpoint::Clock {
+    pub(super) fn to_store(&self) -> checkpoint::Clock {
         let now_ms = self.now_ms();
-        lock(&self.clock).stored = nanos(now_ms);
-        let since_boot_ms = self.env.clock.since_boot().as_millis();
+        lock(&self.steady).stored = nanos(now_ms);
+        let since_boot_ms = self.machine.since_boot().as_millis();
         checkpoint::Clock {
             now_ms,
-            boot: self.env.clock.boot().unwrap_or_default(),
+            boot: self.machine.boot().unwrap_or_default(),
             since_boot_ms: u64::try_from(since_boot_ms).unwrap_or(u64::MAX),
         }
     }
 
     /// What time it is for the broker, in milliseconds since 1970.
     pub(super) fn now_ms(&self) -> i64 {
-        self.read_clock(Steady::advance).now_ms
+        self.read(Steady::advance).now_ms
     }
 
-    fn read_clock(
+    fn read(
         &self,
         read: impl FnOnce(&mut Steady, i64, Duration) -> Option<Notice>,
     ) -> ClockReading {
-        let clock = &self.env.clock;
         let (notice, reading) = {
-            let mut steady = lock(&self.clock);
-            let wall_ms = clock.now_ms();
-            let notice = read(&mut steady, wall_ms, clock.since_boot());
+            let mut steady = lock(&self.steady);
+            let wall_ms = self.machine.now_ms();
+            let notice = read(&mut steady, wall_ms, self.machine.since_boot());
             let reading = ClockReading {
                 now_ms: steady.now_ms(),
                 wall_ms,

@@ -101,10 +101,10 @@ impl Housekeeper {
         let applied = shared.applied_sequence.load(Ordering::Acquire);
         let due = applied > self.checkpointed
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
-        let due = due || shared.key_memory.is_pressed() || shared.is_stored_time_old();
+        let due = due || shared.key_memory.is_pressed() || shared.clock.is_stored_time_old();
         let due = due || (shared.is_short_of_room() && self.has_what_to_remove(shared));
         shared.count_remembered();
-        shared.say_forgotten(now);
+        shared.producer_memory.say_forgotten(now);
         if now.saturating_sub(self.looked_at) >= LOOK_EVERY {
             self.looked_at = now;
             self.seal_old(shared)?;
@@ -143,7 +143,7 @@ impl Housekeeper {
 
     /// Seals segments that have been active for as long as their topics' settings allow.
     fn seal_old(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let now = shared.now_ms();
+        let now = shared.clock.now_ms();
         for topic in shared.all_topics() {
             let settings = topic.settings();
             for partition in topic.partitions.iter() {
@@ -184,7 +184,7 @@ impl Housekeeper {
             topics: shared.describe_topics(snapshot.topics),
             producers: Vec::new(),
             erasures: snapshot.erasures,
-            clock: Some(shared.clock_to_store()),
+            clock: Some(shared.clock.to_store()),
             journal: shared.ring.files(),
             directory: Some(shared.dir.identity()),
             delta_files: 0,

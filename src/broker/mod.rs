@@ -42,6 +42,7 @@ mod partition_cursor;
 mod partitions;
 mod pending;
 mod plan;
+mod producer_memory;
 mod producers;
 mod read;
 mod room;
@@ -60,7 +61,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -178,6 +179,8 @@ pub(crate) const DIRECTLY: Reading<'static> = &|read| read();
 /// A broker on its data directory.
 pub(crate) struct Broker {
     shared: Arc<Shared>,
+    /// When it was opened, on the monotonic clock.
+    opened_at: Duration,
     committer: OrderedMutex<commit::Committer, rank::Committer>,
     housekeeper: OrderedMutex<housekeeping::Housekeeper, rank::Housekeeper>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
@@ -186,10 +189,8 @@ pub(crate) struct Broker {
 /// What all operations and both threads share.
 struct Shared {
     env: Env,
-    /// When it was opened, on the monotonic clock.
-    opened_at: Duration,
     /// What time it is.
-    clock: Mutex<clock::Steady>,
+    clock: clock::SteadyClock,
     options: Options,
     dir: DataDir,
     topics: OrderedRwLock<state::Topics, rank::Topics>,
@@ -207,14 +208,7 @@ struct Shared {
     planned: OrderedMutex<Planned, rank::Planned>,
     /// What of that is durable. Nothing else is locked under it.
     applied: OrderedMutex<Catalog, rank::Applied>,
-    /// Those that were forgotten to make room, as far as the log does not say so yet.
-    forgotten_producers: Mutex<producers::Forgotten>,
-    /// What the catalog counts for producers, in bytes.
-    counted_producers: AtomicUsize,
-    /// What of that is for batches that are remembered.
-    remembered_bytes: AtomicUsize,
-    /// What the next connection is called that may hold producers.
-    next_holder: AtomicU64,
+    producer_memory: producer_memory::ProducerMemory,
     sessions: groups::Sessions,
     key_memory: keys::KeyMemory,
     /// Which stalled partitions of groups the log has told of.

@@ -4,10 +4,7 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize},
-    },
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -16,12 +13,14 @@ use tokio::sync::watch;
 use super::{
     Broker, Options, Shared, Shortage,
     bell::Bell,
-    clock, commit,
+    clock::SteadyClock,
+    commit,
     erasure::AllProgress,
     housekeeping::{Housekeeper, first_round},
     keys::{Freeze, KeyMemory},
     lock, memory,
     partition_count::PartitionCount,
+    producer_memory::ProducerMemory,
     seldom::Seldom,
     state::{Logs, Topics},
 };
@@ -160,19 +159,18 @@ impl Broker {
             known.then_some(checkpoint.applied),
         )?;
         let mode = Mode::of(&replay, known)?;
-        let clock = clock::going_on(options.clock, &*env.clock, checkpoint.clock, || None);
+        let machine = Arc::clone(&env.clock);
+        let clock = SteadyClock::going_on(options.clock, machine, checkpoint.clock);
         let budget = Budget::new(&options.memory);
         let part = |name| Arc::clone(budget.part(name));
         let empty = Catalog::new(options.producer_room);
         let alarm = Alarm::new(Arc::clone(&env.clock));
         let shared = Arc::new(Shared {
-            opened_at: env.clock.elapsed(),
-            clock: Mutex::new(clock),
+            clock,
             gate: OrderedRwLock::new(()),
             planned: OrderedMutex::new(Planned::of(&empty)),
             applied: OrderedMutex::new(empty),
-            forgotten_producers: Mutex::default(),
-            next_holder: AtomicU64::default(),
+            producer_memory: ProducerMemory::new(part(Name::Catalog)),
             group_watch: Mutex::default(),
             erasure_progress: OrderedMutex::new(AllProgress::default()),
             sessions: super::groups::Sessions::default(),
@@ -183,8 +181,6 @@ impl Broker {
             memory: memory::Memory::new(part(Name::Appends), options.journal().bytes()),
             topics: OrderedRwLock::new(Topics::default()),
             partition_count: PartitionCount::new(part(Name::Catalog)),
-            counted_producers: AtomicUsize::new(0),
-            remembered_bytes: AtomicUsize::new(0),
             budget,
             queue: commit::Queue::default(),
             dirty: Mutex::default(),
@@ -218,12 +214,14 @@ impl Broker {
         let mut housekeeper = Housekeeper::for_opened(dirs.removed, shared.writer_after(deltas));
         shared.replay(&replay, &mode, &mut housekeeper)?;
         if checkpoint.clock.is_none() {
-            shared.go_on_from_newest_append();
+            let newest = || shared.newest_append_ms();
+            shared.clock.go_on_from_newest(newest);
         }
         shared.plan_anew();
 
         let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
         let broker = Self {
+            opened_at: shared.env.clock.elapsed(),
             shared,
             committer: OrderedMutex::new(commit::Committer::new(journal)),
             housekeeper: OrderedMutex::new(housekeeper),
@@ -424,13 +422,6 @@ impl Shared {
             }
         }
         Ok(())
-    }
-
-    /// Sets the clock where no checkpoint has a time.
-    fn go_on_from_newest_append(&self) {
-        let (rule, machine) = (self.options.clock, &*self.env.clock);
-        let newest = || self.newest_append_ms();
-        *lock(&self.clock) = clock::going_on(rule, machine, None, newest);
     }
 
     /// Plans from what is applied on. Members of groups are waited for.

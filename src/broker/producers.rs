@@ -1,17 +1,12 @@
 //! Producers: opening them, and what is kept of them.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Broker, Error, Pending, Shared, lock};
 use crate::{
-    budget::Name,
     catalog::{
         Catalog, Change, Planned,
-        producers::{HolderId, Listed, Opened, Producers, Refused, Room},
+        producers::{HolderId, Listed, Opened, Refused, Room},
     },
     env::OrderedGuard,
     storage::format::{
@@ -28,9 +23,6 @@ const FORGOTTEN_AT_ONCE: usize = 1_000;
 /// About how many sequences are taken out at once for a checkpoint: what takes less than a
 /// millisecond.
 const STORED_AT_ONCE: usize = 500;
-
-/// How long those that are forgotten to make room are counted until the log says how many.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// An incarnation of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,19 +68,11 @@ pub(crate) struct ListedProducer {
     pub(crate) partitions: u64,
 }
 
-/// Those that were forgotten to make room, and are not in the log yet.
-#[derive(Debug, Default)]
-pub(super) struct Forgotten {
-    producers: u64,
-    /// When the log last said how many.
-    said_at: Option<Duration>,
-}
-
 impl Broker {
     /// A connection on which producers may be used.
     pub(crate) fn producer_holder(&self) -> Arc<ProducerHolder> {
         Arc::new(ProducerHolder {
-            id: HolderId(self.shared.next_holder.fetch_add(1, Ordering::Relaxed)),
+            id: self.shared.producer_memory.new_holder(),
             shared: Arc::clone(&self.shared),
         })
     }
@@ -130,7 +114,7 @@ impl Broker {
         if let Some(holder) = holder {
             planned.producers_mut().hold(id, holder);
         }
-        shared.count_producers(&planned.producers);
+        shared.producer_memory.count(&planned.producers);
         Ok(queued)
     }
 
@@ -174,7 +158,7 @@ impl Broker {
         };
         let change = Change::ForgetProducer { producer: found.id };
         let queued = shared.plan(&mut planned, change, move || Ok(found.into()))?;
-        shared.count_producers(&planned.producers);
+        shared.producer_memory.count(&planned.producers);
         Ok(queued)
     }
 }
@@ -199,7 +183,7 @@ impl Shared {
                 changes.push(Change::ForgetProducer { producer });
             }
             drop(self.plan_together(planned, changes, || Ok(()))?);
-            lock(&self.forgotten_producers).producers += some.len() as u64;
+            self.producer_memory.note_forgotten(some.len());
         }
         Ok(true)
     }
@@ -217,33 +201,6 @@ impl Shared {
         let mut applied = lock(&self.applied);
         applied.producers.tell_time(self.env.clock.elapsed());
         applied
-    }
-
-    /// Counts their memory as a part of the catalog's. What appends add is counted a moment later.
-    fn count_producers(&self, producers: &Producers) {
-        let remembered = self.remembered_bytes.load(Ordering::Acquire);
-        let bytes = producers.used().bytes() + remembered;
-        let before = self.counted_producers.swap(bytes, Ordering::AcqRel);
-        let catalog = self.budget.part(Name::Catalog);
-        catalog.add(bytes.saturating_sub(before));
-        catalog.subtract(before.saturating_sub(bytes));
-    }
-
-    /// Says in the log how many were forgotten to make room.
-    pub(super) fn say_forgotten(&self, now: Duration) {
-        let mut forgotten = lock(&self.forgotten_producers);
-        let said = forgotten.said_at;
-        let is_due = said.is_none_or(|said| now.saturating_sub(said) >= SAID_EVERY);
-        if forgotten.producers == 0 || !is_due {
-            return;
-        }
-        let producers = std::mem::take(&mut forgotten.producers);
-        forgotten.said_at = Some(now);
-        drop(forgotten);
-        tracing::info!(
-            producers,
-            "forgotten to make room for others: those that have stored nothing first, then those idle the longest"
-        );
     }
 
     /// Takes note of a durable frame, if a producer numbered it.
@@ -308,8 +265,9 @@ impl Shared {
     /// Counts the memory of what is remembered of their batches.
     pub(super) fn count_remembered(&self) {
         let remembered = lock(&self.applied).producers.remembered_bytes();
-        self.remembered_bytes.store(remembered, Ordering::Release);
-        self.count_producers(&lock(&self.planned).producers);
+        let planned = lock(&self.planned);
+        self.producer_memory
+            .count_with(&planned.producers, remembered);
     }
 
     /// Plans the changes of the catalog that come of what is over by now.
@@ -332,7 +290,7 @@ impl Shared {
                 _ => {}
             }
         }
-        self.count_producers(&planned.producers);
+        self.producer_memory.count(&planned.producers);
     }
 }
 

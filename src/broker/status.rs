@@ -44,7 +44,7 @@ impl Broker {
         Status {
             data_dir: std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
             failure: shared.failure.borrow().clone(),
-            uptime: shared.env.clock.elapsed().saturating_sub(shared.opened_at),
+            uptime: shared.env.clock.elapsed().saturating_sub(self.opened_at),
             topics,
             partitions,
             producers,

@@ -265,7 +265,7 @@ impl Place {
         {
             producers.hold(producer.id, holder.id());
         }
-        let now = shared.now_ms();
+        let now = shared.clock.now_ms();
         let mut entries = entries.iter();
         let (mut items, mut owners) = (Vec::new(), Vec::new());
         let mut answer = Appended {

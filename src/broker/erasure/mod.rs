@@ -85,7 +85,7 @@ impl Broker {
                     token: Token::new(hash.0, shared.env.random.next_u64(), key),
                     end: next[0].offset,
                     through,
-                    requested_ms: shared.now_ms(),
+                    requested_ms: shared.clock.now_ms(),
                 };
                 return shared.queue_erasure(&partition, erasure, key);
             }

@@ -114,7 +114,7 @@ impl Shared {
     }
 
     fn is_late(&self, erasure: &Erasure) -> bool {
-        let waited = self.now_ms().saturating_sub(erasure.requested_ms);
+        let waited = self.clock.now_ms().saturating_sub(erasure.requested_ms);
         u128::try_from(waited)
             .is_ok_and(|waited| waited > self.options.erasure_deadline.as_millis())
     }

@@ -313,7 +313,7 @@ impl Session {
             .iter()
             .map(|commit| (commit.place, commit.next))
             .collect();
-        let at_ms = shared.now_ms();
+        let at_ms = shared.clock.now_ms();
         let mut planned = lock(&shared.planned);
         let end = |place| ends.get(&place).copied();
         let decided = planned.groups().decide_commit(group, commits, end, at_ms);

@@ -90,7 +90,7 @@ impl Broker {
         let (from, to) = (GroupName::new(from)?, GroupName::new(to)?);
         let shared = &self.shared;
         shared.check_running()?;
-        let at_ms = shared.now_ms();
+        let at_ms = shared.clock.now_ms();
         let mut planned = lock(&shared.planned);
         let forked = shared.decide_on_groups(&planned, |groups, topics| {
             groups.decide_fork(&from, &to, replay, topics, at_ms)
@@ -174,7 +174,7 @@ impl Shared {
         group: &GroupName,
         commits: Vec<Commit>,
     ) -> Decided {
-        let at_ms = self.now_ms();
+        let at_ms = self.clock.now_ms();
         self.decide_on_groups(planned, |groups, topics| {
             let end = |place: Place| {
                 let found = self.find_partition(place.0, place.1)?;

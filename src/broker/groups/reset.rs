@@ -82,7 +82,7 @@ impl Broker {
             return shared.queue_barrier(move || Ok(set));
         }
         let offsets = set.iter().map(|set| (set.place, set.next)).collect();
-        let at_ms = shared.now_ms();
+        let at_ms = shared.clock.now_ms();
         match planned.groups().decide_reset(&group, offsets, at_ms) {
             Ok(change) => shared.plan_group(&mut planned, &group, change, move || Ok(set)),
             Err(error) => shared.refuse_durably(refused(&group, error)),

@@ -221,7 +221,7 @@ impl Shared {
     fn wall_ms(&self, at: Duration) -> i64 {
         let ago = self.env.clock.elapsed().saturating_sub(at);
         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-        self.now_ms().saturating_sub(ago)
+        self.clock.now_ms().saturating_sub(ago)
     }
 
     /// What a group is at, why, and since when.
@@ -351,7 +351,7 @@ impl Shared {
         let read = self.reader(&lag.at).read(&mut Cursor::new(lag.next), 1);
         let frames = read.ok()?;
         let appended_ms = frames.first()?.header().append_time_ms;
-        let age = self.now_ms().saturating_sub(appended_ms);
+        let age = self.clock.now_ms().saturating_sub(appended_ms);
         Some(Duration::from_millis(
             u64::try_from(age).unwrap_or_default(),
         ))
