@@ -68,11 +68,18 @@ impl Followed {
     }
 
     /// Sees whether the topic has moved.
-    pub(super) fn look(&mut self) {
-        if self.moved.has_changed().unwrap_or(false) {
+    pub(super) fn look(&mut self) -> bool {
+        let has_moved = self.has_moved();
+        if has_moved {
             self.moved.borrow_and_update();
             self.moves += 1;
         }
+        has_moved
+    }
+
+    /// Whether the topic has moved since this was last seen.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.has_changed().unwrap_or(false)
     }
 }
 

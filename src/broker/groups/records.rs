@@ -3,7 +3,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    ops::Bound::{Excluded, Unbounded},
+    ops::Bound::{Excluded, Included, Unbounded},
     pin::Pin,
     task::Poll,
 };
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    assignment::Assigned,
+    assignment::{Assigned, Followed},
     session::{OffsetGone, RecordsOf, Session},
     under_way::Credit,
 };
@@ -49,6 +49,38 @@ impl Session {
             self.pass_turn();
         }
         Ok(None)
+    }
+
+    /// Whether the next step reads no file, and takes no more than so many bytes of records.
+    pub(crate) fn is_light(&self, bytes: usize) -> bool {
+        let news = lock(&self.live.state).news();
+        if news.is_assignment_old {
+            // Where a group begins at a time, that is looked for.
+            return false;
+        }
+        let has_moved = self.topics.values().any(Followed::has_moved);
+        let is_at_rest = self.is_at_rest && !news.is_any() && !has_moved;
+        if is_at_rest || self.credit_left().is_none() {
+            return true;
+        }
+        if let Some(fetched) = &self.fetched {
+            return fetched.memory() <= bytes;
+        }
+        let begin = self.turn.map_or(Unbounded, Included);
+        let behind = self.partitions.range((begin, Unbounded));
+        let before = self.turn.map(|turn| self.partitions.range(..turn));
+        for (place, assigned) in behind.chain(before.into_iter().flatten()) {
+            let PartitionCursor { cursor, limit } = assigned.read;
+            let limit = match has_moved {
+                true => assigned.at.range().1,
+                false => limit,
+            };
+            if cursor.next < limit && self.live.room(*place).is_some() {
+                let reader = self.shared.reader(&assigned.at);
+                return reader.has_in_memory(cursor.next, limit, bytes);
+            }
+        }
+        true
     }
 
     /// A notice of an erasure that the client has not been told, with where its partition is.

@@ -136,6 +136,9 @@ pub(crate) struct Session {
     /// Where the last batch was read.
     pub(super) last: Option<(PartitionRef, PartitionCursor)>,
     pub(super) has_told_caught_up: bool,
+    /// The last step found nothing to send. That stays so until a topic moves, or there is more
+    /// that may be sent; a step does not look at partitions before.
+    pub(super) is_at_rest: bool,
 }
 
 impl Session {
@@ -155,6 +158,7 @@ impl Session {
             fetched: None,
             last: None,
             has_told_caught_up: false,
+            is_at_rest: false,
         };
         session.credit(join.credit);
         session
@@ -185,25 +189,30 @@ impl Session {
         // Seen before anything is looked at: what changes after that resolves the wait.
         self.woken.borrow_and_update();
         self.live.check()?;
-        if std::mem::take(&mut lock(&self.live.state).is_assignment_old) {
+        let news = lock(&self.live.state).take_news();
+        self.is_at_rest &= !news.is_any();
+        if news.is_assignment_old {
             self.follow_assignment()?;
         }
         if let Some(event) = self.next_revoked().or_else(|| self.next_assigned()) {
             return Ok(Step::Event(event));
         }
         for followed in self.topics.values_mut() {
-            followed.look();
+            self.is_at_rest &= !followed.look();
         }
         if let Some(notice) = self.next_notice() {
             return Ok(Step::Event(Event::Records(notice)));
         }
-        if let Some(records) = self.next_records()? {
-            self.has_told_caught_up = false;
-            return Ok(Step::Event(Event::Records(records)));
-        }
-        if !self.has_told_caught_up && self.has_caught_up() {
-            self.has_told_caught_up = true;
-            return Ok(Step::Event(Event::CaughtUp));
+        if !self.is_at_rest {
+            if let Some(records) = self.next_records()? {
+                self.has_told_caught_up = false;
+                return Ok(Step::Event(Event::Records(records)));
+            }
+            if !self.has_told_caught_up && self.has_caught_up() {
+                self.has_told_caught_up = true;
+                return Ok(Step::Event(Event::CaughtUp));
+            }
+            self.is_at_rest = true;
         }
         Ok(Step::Wait(self.wait()))
     }
@@ -211,6 +220,7 @@ impl Session {
     /// The client takes so much more.
     pub(crate) fn credit(&mut self, more: Credit) {
         self.credit.add(more);
+        self.is_at_rest = false;
         lock(&self.live.state).credit = self.credit.get();
     }
 
@@ -334,6 +344,7 @@ impl Session {
     }
 
     fn set_paused(&mut self, places: &[Place], is_paused: bool) {
+        self.is_at_rest = false;
         let mut state = lock(&self.live.state);
         for place in places {
             if let Some(open) = state.partitions.get_mut(place) {

@@ -71,13 +71,22 @@ pub(super) struct Live {
 pub(super) struct State {
     ended: Option<Ended>,
     has_left: bool,
-    /// Who has which partition may have changed since the session looked.
-    pub(super) is_assignment_old: bool,
+    /// What has changed since the session looked.
+    news: News,
     pub(super) heard_at: Duration,
     pub(super) credit: Credit,
     pub(super) partitions: BTreeMap<Place, Open>,
     /// Partitions whose first offset the session waits for to be committed, since then.
     pub(super) placing: BTreeMap<Place, Duration>,
+}
+
+/// What a session does not see by itself.
+#[derive(Clone, Copy, Default)]
+pub(super) struct News {
+    /// Who has which partition may have changed.
+    pub(super) is_assignment_old: bool,
+    /// More may be sent of a partition of which nothing might.
+    has_room: bool,
 }
 
 /// A partition that a session reads.
@@ -275,14 +284,32 @@ impl Sessions {
     }
 }
 
+impl News {
+    pub(super) fn is_any(self) -> bool {
+        self.is_assignment_old || self.has_room
+    }
+}
+
 impl State {
     /// Of a session that begins.
     pub(super) fn begin(now: Duration) -> Self {
-        Self {
+        let news = News {
             is_assignment_old: true,
+            ..News::default()
+        };
+        Self {
+            news,
             heard_at: now,
             ..Self::default()
         }
+    }
+
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    pub(super) fn news(&self) -> News {
+        self.news
     }
 
     /// The bytes that it holds on to.
@@ -317,22 +344,29 @@ impl Live {
     }
 
     fn tell_assignment(&self) {
-        lock(&self.state).is_assignment_old = true;
+        lock(&self.state).news.is_assignment_old = true;
         self.woken.send_replace(());
     }
 
-    /// An offset of one of its partitions is committed.
+    /// An offset of one of its partitions is committed. The session is woken only if that lets it
+    /// go on: commits are many.
     fn tell_committed(&self, place: Place, next: Offset, now: Duration) {
         let mut state = lock(&self.state);
         if state.placing.remove(&place).is_some() {
-            state.is_assignment_old = true;
+            state.news.is_assignment_old = true;
         }
         if let Some(open) = state.partitions.get_mut(&place) {
+            let had_room = self.room_of(open).is_some();
             open.under_way.commit(next);
             open.progress_at = now;
+            let has_room = self.room_of(open).is_some();
+            state.news.has_room |= has_room && !had_room;
         }
+        let is_news = state.news.is_any();
         drop(state);
-        self.woken.send_replace(());
+        if is_news {
+            self.woken.send_replace(());
+        }
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -375,6 +409,10 @@ impl Live {
             .partitions
             .get(&place)
             .filter(|open| !open.is_paused)?;
+        self.room_of(open)
+    }
+
+    fn room_of(&self, open: &Open) -> Option<Credit> {
         self.partition_credit.without(open.under_way.total())
     }
 

@@ -53,6 +53,10 @@ impl Waits {
         }
         self.away.retain(|id, _| state.members.contains_key(id));
         self.note_progress(state, change, now);
+        if change.owned.is_empty() {
+            // Commits are many, and hand nothing over.
+            return;
+        }
         let is_draining = |place: &Place| {
             state
                 .owned

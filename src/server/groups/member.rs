@@ -30,7 +30,7 @@ use crate::{
     server::{
         answers::Source,
         blocking::blocking,
-        limits::{HEARTBEAT_INTERVAL, MAX_COMMITS_IN_FLIGHT},
+        limits::{HEARTBEAT_INTERVAL, LIGHT_BYTES, MAX_COMMITS_IN_FLIGHT},
         log::position,
         peer::Pulse,
         status,
@@ -219,7 +219,11 @@ where
             let Some(session) = &mut self.session else {
                 return Poll::Pending;
             };
-            match blocking(|| session.step())? {
+            let step = match session.is_light(LIGHT_BYTES) {
+                true => session.step(),
+                false => blocking(|| session.step()),
+            };
+            match step? {
                 SessionStep::Event(event) => return Poll::Ready(Ok(Some(event.into()))),
                 SessionStep::Wait(waiting) => self.waiting = Some(waiting),
             }
@@ -337,8 +341,8 @@ where
     }
 
     fn is_light(&self) -> bool {
-        // What a session has next may lie in files.
-        false
+        let session = self.session.as_ref();
+        session.is_none_or(|session| session.is_light(LIGHT_BYTES))
     }
 
     fn is_complete(&self) -> bool {

@@ -51,6 +51,57 @@ fn a_wait_ends_when_records_come_or_partitions_do() {
 }
 
 #[test]
+fn a_commit_wakes_a_session_only_where_that_lets_it_go_on() {
+    let mut world = World::with_topic("t", 2);
+    let mut member = world.join(JoinGroup {
+        partition_credit: Some(credit(2)),
+        ..join()
+    });
+    let (part, all) = (world.place("t", 0), world.place("t", 1));
+    world.append("t", 0, 1);
+    world.append("t", 1, 3);
+    member.take_all();
+    let wait = |member: &mut Member| match member.session.step() {
+        Ok(SessionStep::Wait(wait)) => wait,
+        _ => panic!("there is nothing to send"),
+    };
+    let waiting = wait(&mut member);
+    assert_eq!(member.commit(&world, part), CommitOutcome::Done);
+    assert_eq!(now(waiting), None, "there is nothing more to send");
+    let waiting = wait(&mut member);
+    assert_eq!(member.commit(&world, all), CommitOutcome::Done);
+    assert_eq!(now(waiting), Some(()), "there is room again");
+    assert_eq!(member.ids().len(), 4, "the last one too");
+}
+
+#[test]
+fn a_step_is_light_where_it_reads_no_file_and_little_of_what_is_in_memory() {
+    let mut world = World::with_topic("t", 2);
+    let mut member = world.join(JoinGroup {
+        credit: credit(3),
+        partition_credit: Some(credit(2)),
+        ..join()
+    });
+    assert!(!member.session.is_light(1_000), "it looks where to begin");
+    member.take_all();
+    assert!(member.session.is_light(0), "there is nothing");
+    world.append("t", 1, 3);
+    assert!(!member.session.is_light(100) && member.session.is_light(1_000));
+    world.broker().checkpoint_now().expect("nothing fails");
+    assert!(!member.session.is_light(1_000), "it is in a file");
+    member.take_all();
+    assert!(member.session.is_light(0), "no more of it may be sent");
+    let place = world.place("t", 1);
+    assert_eq!(member.commit(&world, place), CommitOutcome::Done);
+    assert!(!member.session.is_light(1_000), "one more is sent");
+    member.take_all();
+    world.append("t", 0, 1);
+    assert!(member.session.is_light(0), "no credit is left");
+    member.session.credit(credit(1));
+    assert!(!member.session.is_light(0) && member.session.is_light(1_000));
+}
+
+#[test]
 fn no_more_is_sent_than_there_is_credit_for() {
     let mut world = World::with_topic("t", 1);
     let ids = world.append("t", 0, 10);
