@@ -255,7 +255,7 @@ impl Committer {
             // What an answer tells may have been written without a sync.
             self.journal.sync().map_err(|error| error.to_string())?;
         }
-        if shared.has_failed() {
+        if shared.health.has_failed() {
             return Err("stopped before the write was applied".to_owned());
         }
         shared.apply(commits)?;
@@ -460,7 +460,7 @@ impl Broker {
         if !std::mem::replace(is_again, true) {
             return Some(Committed::All);
         }
-        let shortage = *lock(&self.shared.shortage);
+        let shortage = self.shared.health.shortage();
         if let Some(shortage) = shortage {
             self.shared.refuse_queued(shortage);
         }
@@ -479,10 +479,10 @@ impl Broker {
             Ok(Committed::All) => Some(Committed::All),
             Ok(nothing) => {
                 wait.for_checkpoint();
-                (!shared.has_failed()).then_some(nothing)
+                (!shared.health.has_failed()).then_some(nothing)
             }
             Err(reason) => {
-                shared.fail(reason);
+                shared.health.fail(reason);
                 None
             }
         }

@@ -43,9 +43,6 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// the file system are enough for all of them.
 const SYNCED_TOGETHER: usize = 512;
 
-/// How often the log says that storage cannot be read at the moment.
-const SAY_AGAIN: Duration = Duration::from_secs(10);
-
 /// How often it is looked for what nobody says: how much room the disk has, what the machine's
 /// clock says, whether segments are old.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -102,7 +99,7 @@ impl Housekeeper {
         let due = applied > self.checkpointed
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
         let due = due || shared.key_memory.is_pressed() || shared.clock.is_stored_time_old();
-        let due = due || (shared.is_short_of_room() && self.has_what_to_remove(shared));
+        let due = due || (shared.health.is_short_of_room() && self.has_what_to_remove(shared));
         shared.count_remembered();
         shared.producer_memory.say_forgotten(now);
         if now.saturating_sub(self.looked_at) >= LOOK_EVERY {
@@ -117,7 +114,7 @@ impl Housekeeper {
         }
         shared.ring.ensure_two()?;
         shared.ring.prepare_next()?;
-        shared.look_for_room()
+        shared.health.look_for_room()
     }
 
     /// When the next round is due: the next look around, or before it, when an idle broker writes a
@@ -409,51 +406,46 @@ impl Shared {
         self.topics().by_name.values().cloned().collect()
     }
 
-    /// What callers are told of an error that passes. Lets go of what is open, which may be what
-    /// there is too much of.
-    pub(super) fn unavailable(&self, error: &FileError) -> Error {
-        let now = self.env.clock.elapsed();
-        let mut said = lock(&self.said_unavailable);
-        if said.is_none_or(|said| now.saturating_sub(said) >= SAY_AGAIN) {
-            *said = Some(now);
-            tracing::warn!(%error, "storage cannot be read at the moment; it is tried again");
-        }
-        drop(said);
-        self.segments.let_go();
-        Error::StorageUnavailable {
-            cause: error.to_string(),
-        }
+    /// Whether there are deleted topics, or trimmed segments of which everything is kept that is
+    /// to be kept: the next checkpoint lets them be removed.
+    pub(super) fn has_what_to_remove(&self) -> bool {
+        let has_retired = |topic: &Arc<Topic>| {
+            let mut partitions = topic.partitions.iter();
+            partitions.any(|partition| lock(&partition.log).has_retired())
+        };
+        let any_deleted = !self.topics().deleted.is_empty();
+        any_deleted || self.all_topics().iter().any(has_retired)
     }
 }
 
 impl Broker {
     /// Writes a checkpoint on this thread.
     pub(super) fn checkpoint_now(&self) -> Result<(), Error> {
-        if self.shared.has_failed() {
+        if self.shared.health.has_failed() {
             return Err(Error::OutcomeUnknown);
         }
         let done = lock(&self.housekeeper).checkpoint(&self.shared, Freeze::ForClose);
         let done = done.and_then(|()| match self.shared.keep_indexes() {
             // Indexes are derived: what cannot be read for them now is read after the next start.
             Err(error) if error.meaning() != Meaning::Fatal && !error.is_disk_full() => {
-                self.shared.settle_derived(Err(error));
+                self.shared.health.settle_derived(Err(error));
                 Ok(())
             }
             kept => kept,
         });
         let passing = match &done {
             Err(error) if error.is_disk_full() => {
-                return Err(Error::DiskFull(self.shared.note_full()));
+                return Err(Error::DiskFull(self.shared.health.note_full()));
             }
             Err(error) if error.meaning() == Meaning::Passing => Some(Error::StorageUnavailable {
                 cause: error.to_string(),
             }),
             _ => None,
         };
-        self.shared.settle(done);
+        self.shared.health.settle(done);
         match passing {
             Some(error) => Err(error),
-            None if self.shared.has_failed() => Err(Error::OutcomeUnknown),
+            None if self.shared.health.has_failed() => Err(Error::OutcomeUnknown),
             None => Ok(()),
         }
     }

@@ -36,6 +36,7 @@ use crate::{
 const ADDED_TO_RECORD: usize = 20;
 
 /// Counts the memory of appends.
+#[derive(Clone)]
 pub(super) struct Memory(Arc<Room>);
 
 struct Room {

@@ -31,6 +31,7 @@ mod erasure;
 mod error;
 mod fetched;
 mod groups;
+mod health;
 mod housekeeping;
 mod journal_room;
 mod keys;
@@ -45,7 +46,6 @@ mod plan;
 mod producer_memory;
 mod producers;
 mod read;
-mod room;
 mod schedule;
 mod seldom;
 mod state;
@@ -67,7 +67,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use health::Health;
 
 pub(crate) use crate::catalog::producers::Room as ProducerRoom;
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
@@ -82,13 +82,13 @@ pub(crate) use groups::{
     Event, GroupOffset, GroupState, JoinGroup, ListedGroup, NoOffset, OffsetGone, RecordsOf,
     ResetGroup, ResetOffset, ResetTo, Session, SessionStep,
 };
+pub(crate) use health::Shortage;
 pub(crate) use memory::{Admission, Flow, Load};
 pub(crate) use offsets::FoundOffset;
 pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;
 pub(crate) use producers::{ListedProducer, Producer, ProducerHolder, WhichProducer};
 pub(crate) use read::{Read, ReadBatch, Reader, Step};
-pub(crate) use room::Shortage;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
@@ -195,9 +195,10 @@ struct Shared {
     dir: DataDir,
     topics: OrderedRwLock<state::Topics, rank::Topics>,
     partition_count: partition_count::PartitionCount,
-    queue: commit::Queue,
+    queue: Arc<commit::Queue>,
     ring: Arc<journal::Ring>,
-    segments: OpenSegments,
+    segments: Arc<OpenSegments>,
+    health: Health,
     budget: Budget,
     memory: memory::Memory,
     /// Held while commits are applied, and by who needs several partitions as they are at one
@@ -210,7 +211,7 @@ struct Shared {
     applied: OrderedMutex<Catalog, rank::Applied>,
     producer_memory: producer_memory::ProducerMemory,
     sessions: groups::Sessions,
-    key_memory: keys::KeyMemory,
+    key_memory: Arc<keys::KeyMemory>,
     /// Which stalled partitions of groups the log has told of.
     group_watch: Mutex<groups::Watch>,
     /// What has been done about erasures that are not complete.
@@ -219,17 +220,12 @@ struct Shared {
     dirty: Mutex<Vec<state::PartitionRef>>,
     /// The last journal entry that has been applied.
     applied_sequence: AtomicU64,
-    /// What the disk has too little of; appends are refused until there is more.
-    shortage: Mutex<Option<Shortage>>,
-    /// When it was logged last that storage cannot be read at the moment.
-    said_unavailable: Mutex<Option<Duration>>,
     /// Where damage was found, and logged.
     said_damage: seldom::Seldom<(TopicId, PartitionId, Offset)>,
-    housekeeping: bell::Bell,
-    indexing: bell::Bell,
+    housekeeping: Arc<bell::Bell>,
+    indexing: Arc<bell::Bell>,
     /// Where the thread waits that looks after deadlines.
     alarm: Arc<Alarm>,
-    failure: watch::Sender<Option<String>>,
 }
 
 /// What a thread of the broker does.
@@ -241,7 +237,7 @@ struct Watched(Arc<Broker>);
 impl Drop for Watched {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.shared.fail(format!(
+            self.0.shared.health.fail(format!(
                 "the thread {} has panicked",
                 thread::current().name().unwrap_or_default()
             ));
@@ -294,27 +290,14 @@ impl Broker {
     /// Stops at once, as if the process had died: nothing more is written or answered.
     #[cfg(feature = "testing")]
     pub(crate) fn abandon(&self) {
-        self.shared.fail("abandoned".to_owned());
+        self.shared.health.fail("abandoned".to_owned());
         self.stop_threads();
         self.shared.dir.release();
     }
 
     /// Resolves with the reason when storage has failed for good.
     pub(crate) fn failed(&self) -> impl Future<Output = String> + Send + 'static {
-        let mut failure = self.shared.failure.subscribe();
-        async move {
-            let reason = failure
-                .wait_for(Option::is_some)
-                .await
-                .map(|reason| reason.clone())
-                .ok()
-                .flatten();
-            match reason {
-                Some(reason) => reason,
-                // The broker is gone without having failed.
-                None => std::future::pending().await,
-            }
-        }
+        self.shared.health.failed()
     }
 
     /// The clock that other layers measure time with; append times have one of their own.
@@ -336,34 +319,10 @@ impl Broker {
         for handle in threads {
             if handle.join().is_err() {
                 self.shared
+                    .health
                     .fail("a thread of the broker has panicked".to_owned());
             }
         }
-    }
-}
-
-impl Shared {
-    /// Takes note that storage has failed: what waits is answered with an unknown outcome, what
-    /// comes is refused.
-    fn fail(&self, reason: String) {
-        self.failure.send_if_modified(|failure| {
-            let first = failure.is_none();
-            if first {
-                *failure = Some(reason);
-            }
-            first
-        });
-        self.queue.fail();
-        self.housekeeping.ring();
-        self.indexing.ring();
-        self.alarm.wake();
-        self.memory.close();
-        self.key_memory.close();
-        self.partition_count.close();
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failure.borrow().is_some()
     }
 }
 

@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
-
 use super::{
     Broker, Options, Shared, Shortage,
     bell::Bell,
     clock::SteadyClock,
     commit,
     erasure::AllProgress,
+    health::Health,
     housekeeping::{Housekeeper, first_round},
     keys::{Freeze, KeyMemory},
     lock, memory,
@@ -34,7 +33,7 @@ use crate::{
         fault::Meaning,
         files::{Action, FileError, read_file},
         format::{
-            checkpoint::Checkpoint,
+            checkpoint::{Checkpoint, Clock as StoredClock},
             entry::{DamagedItem, Item},
             frame::Frame,
             topic_file::TopicFile,
@@ -159,44 +158,15 @@ impl Broker {
             known.then_some(checkpoint.applied),
         )?;
         let mode = Mode::of(&replay, known)?;
-        let machine = Arc::clone(&env.clock);
-        let clock = SteadyClock::going_on(options.clock, machine, checkpoint.clock);
-        let budget = Budget::new(&options.memory);
-        let part = |name| Arc::clone(budget.part(name));
-        let empty = Catalog::new(options.producer_room);
-        let alarm = Alarm::new(Arc::clone(&env.clock));
-        let shared = Arc::new(Shared {
-            clock,
-            gate: OrderedRwLock::new(()),
-            planned: OrderedMutex::new(Planned::of(&empty)),
-            applied: OrderedMutex::new(empty),
-            producer_memory: ProducerMemory::new(part(Name::Catalog)),
-            group_watch: Mutex::default(),
-            erasure_progress: OrderedMutex::new(AllProgress::default()),
-            sessions: super::groups::Sessions::default(),
-            key_memory: KeyMemory::new(part(Name::KeyIndex)),
-            segments: OpenSegments::new(env.clone(), options.open_segments)
-                .with_files(options.open_files)
-                .of_directory(dir.identity()),
-            memory: memory::Memory::new(part(Name::Appends), options.journal().bytes()),
-            topics: OrderedRwLock::new(Topics::default()),
-            partition_count: PartitionCount::new(part(Name::Catalog)),
-            budget,
-            queue: commit::Queue::default(),
-            dirty: Mutex::default(),
-            applied_sequence: AtomicU64::new(replay.tip().sequence),
-            shortage: Mutex::default(),
-            said_unavailable: Mutex::default(),
-            said_damage: Seldom::new(Arc::clone(&env.clock)),
-            housekeeping: Bell::new(Arc::clone(&alarm), Some(first_round(&env))),
-            indexing: Bell::new(Arc::clone(&alarm), None),
-            alarm,
-            failure: watch::Sender::new(None),
+        let applied = replay.tip().sequence;
+        let shared = Arc::new(Shared::new(
             env,
             options,
             dir,
             ring,
-        });
+            checkpoint.clock,
+            applied,
+        ));
         let dirs = TopicDirs::list(&shared)?;
         let snapshot = match known {
             true => checkpoint.snapshot(|topic| !dirs.removed.contains(&topic)),
@@ -230,7 +200,7 @@ impl Broker {
         // A clean stop has left nothing to settle. A new directory gets its first checkpoint before
         // its first entry: from then on, a checkpoint that is missing is known to be lost, and so
         // is a journal file that no checkpoint covers.
-        broker.shared.look_for_room()?;
+        broker.shared.health.look_for_room()?;
         let is_new = never_written && broker.shared.topics().by_name.is_empty();
         if !replay.is_empty() || !known || matches!(mode, Mode::Scan { .. }) {
             broker.settle_recovery(is_new)?;
@@ -239,17 +209,51 @@ impl Broker {
         Ok(broker)
     }
 
+    /// Makes the journal's first files before there are clients. An empty directory must have room
+    /// for one; any other serves what it has.
+    fn make_journal(&self, is_new: bool) -> Result<(), FileError> {
+        let shared = &self.shared;
+        match shared.ring.ensure_two() {
+            Err(error) if error.is_disk_full() && !(is_new && shared.ring.is_empty()) => {
+                shared.health.settle(Err(error));
+                Ok(())
+            }
+            made => made,
+        }
+    }
+
     /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal
     /// goes on in a new file. A full disk puts that off, but for the first checkpoint there is.
     fn settle_recovery(&self, is_new: bool) -> Result<(), OpenError> {
         let mut housekeeper = lock(&self.housekeeper);
         match housekeeper.checkpoint(&self.shared, Freeze::Due) {
             Err(error) if error.meaning() == Meaning::Passing && !is_new => {
-                self.shared.settle(Err(error));
+                self.shared.health.settle(Err(error));
             }
             settled => settled?,
         }
         Ok(())
+    }
+}
+
+/// Whoever may wait for something that does not come once storage has failed.
+struct Waiters {
+    queue: Arc<commit::Queue>,
+    bells: [Arc<Bell>; 2],
+    alarm: Arc<Alarm>,
+    memory: memory::Memory,
+    key_memory: Arc<KeyMemory>,
+    partition_count: PartitionCount,
+}
+
+impl Waiters {
+    fn let_go(&self) {
+        self.queue.fail();
+        self.bells.iter().for_each(|bell| bell.ring());
+        self.alarm.wake();
+        self.memory.close();
+        self.key_memory.close();
+        self.partition_count.close();
     }
 }
 
@@ -301,6 +305,76 @@ fn warn_if_volatile(env: &Env, options: &Options) {
 }
 
 impl Shared {
+    /// What there is before anything has been recovered. The journal has entries up to `applied`.
+    fn new(
+        env: Env,
+        options: Options,
+        dir: DataDir,
+        ring: Arc<journal::Ring>,
+        stored: Option<StoredClock>,
+        applied: u64,
+    ) -> Self {
+        let machine = Arc::clone(&env.clock);
+        let clock = SteadyClock::going_on(options.clock, machine, stored);
+        let budget = Budget::new(&options.memory);
+        let part = |name| Arc::clone(budget.part(name));
+        let empty = Catalog::new(options.producer_room);
+        let alarm = Alarm::new(Arc::clone(&env.clock));
+        let segments = OpenSegments::new(env.clone(), options.open_segments)
+            .with_files(options.open_files)
+            .of_directory(dir.identity());
+        let segments = Arc::new(segments);
+        let queue = Arc::new(commit::Queue::default());
+        let key_memory = Arc::new(KeyMemory::new(part(Name::KeyIndex)));
+        let memory = memory::Memory::new(part(Name::Appends), options.journal().bytes());
+        let partition_count = PartitionCount::new(part(Name::Catalog));
+        let housekeeping = Arc::new(Bell::new(Arc::clone(&alarm), Some(first_round(&env))));
+        let indexing = Arc::new(Bell::new(Arc::clone(&alarm), None));
+        let waiters = Waiters {
+            queue: Arc::clone(&queue),
+            bells: [Arc::clone(&housekeeping), Arc::clone(&indexing)],
+            alarm: Arc::clone(&alarm),
+            memory: memory.clone(),
+            key_memory: Arc::clone(&key_memory),
+            partition_count: partition_count.clone(),
+        };
+        let health = Health::new(
+            env.clone(),
+            &options,
+            Arc::clone(&segments),
+            Arc::clone(&housekeeping),
+            move || waiters.let_go(),
+        );
+        Self {
+            health,
+            clock,
+            gate: OrderedRwLock::new(()),
+            planned: OrderedMutex::new(Planned::of(&empty)),
+            applied: OrderedMutex::new(empty),
+            producer_memory: ProducerMemory::new(part(Name::Catalog)),
+            group_watch: Mutex::default(),
+            erasure_progress: OrderedMutex::new(AllProgress::default()),
+            sessions: super::groups::Sessions::default(),
+            key_memory,
+            segments,
+            memory,
+            topics: OrderedRwLock::new(Topics::default()),
+            partition_count,
+            budget,
+            queue,
+            dirty: Mutex::default(),
+            applied_sequence: AtomicU64::new(applied),
+            said_damage: Seldom::new(Arc::clone(&env.clock)),
+            housekeeping,
+            indexing,
+            alarm,
+            env,
+            options,
+            dir,
+            ring,
+        }
+    }
+
     /// Puts what a checkpoint says of the catalog in its place.
     fn restore(&self, snapshot: Snapshot) {
         let mut restored = Catalog::restore(

@@ -93,7 +93,7 @@ impl Broker {
             );
             return Err(Error::MalformedRequest { reason });
         }
-        shared.check_room()?;
+        shared.health.check_room()?;
         // 0 stands for no producer in frames.
         let fresh = ProducerId(shared.env.random.next_u64().max(1));
         let holder = holder.map(|holder| holder.id);
@@ -147,7 +147,7 @@ impl Broker {
         which: &WhichProducer,
     ) -> Result<Pending<ListedProducer>, Error> {
         let shared = &self.shared;
-        shared.check_running()?;
+        shared.health.check_running()?;
         let mut planned = shared.planned_now();
         let found = match which {
             WhichProducer::Name(name) => planned.producers.named(name),

@@ -48,7 +48,7 @@ impl Broker {
     /// The thread that looks after deadlines.
     pub(super) fn meet_deadlines_until_closed(&self) {
         let shared = &self.shared;
-        while shared.alarm.wait_until(shared.next_deadline()) && !shared.has_failed() {
+        while shared.alarm.wait_until(shared.next_deadline()) && !shared.health.has_failed() {
             shared.on_deadline();
         }
     }
@@ -73,7 +73,7 @@ impl Broker {
     /// The housekeeping thread.
     pub(super) fn keep_house_until_closed(&self) {
         while let Some(checkpoint_wanted) = self.shared.housekeeping.wait() {
-            if self.shared.has_failed() {
+            if self.shared.health.has_failed() {
                 break;
             }
             self.housekeeping_round(checkpoint_wanted);
@@ -84,7 +84,7 @@ impl Broker {
 
     /// The indexing thread.
     pub(super) fn keep_indexes_until_closed(&self) {
-        while self.shared.indexing.wait().is_some() && !self.shared.has_failed() {
+        while self.shared.indexing.wait().is_some() && !self.shared.health.has_failed() {
             self.indexing_round();
         }
     }
@@ -99,7 +99,7 @@ impl Broker {
         if round.is_ok() && shared.journal_wants_checkpoint() {
             shared.housekeeping.ring();
         }
-        shared.settle(round);
+        shared.health.settle(round);
         shared.watch_groups();
         shared.indexing.ring();
         shared.housekeeping.round_done(Some(next));
@@ -108,8 +108,8 @@ impl Broker {
     /// One round of indexing, and of what is erased.
     pub(super) fn indexing_round(&self) {
         let shared = &self.shared;
-        shared.settle_derived(shared.keep_indexes());
-        shared.settle(self.scrub());
+        shared.health.settle_derived(shared.keep_indexes());
+        shared.health.settle(self.scrub());
         shared.indexing.round_done(shared.next_erasure());
     }
 }

@@ -475,7 +475,7 @@ impl Shared {
         });
         drop(topics);
         self.forget_progress();
-        self.make_room_soon();
+        self.health.make_room_soon();
     }
 
     fn trim_log(&self, topic: TopicId, partition: PartitionId, before: Offset) {
@@ -483,7 +483,7 @@ impl Shared {
             lock(&found.partition().log).trim(before);
             found.topic.file_is_stale.store(true, Ordering::Relaxed);
         }
-        self.make_room_soon();
+        self.health.make_room_soon();
     }
 
     /// Takes note that a partition has frames that no segment has.

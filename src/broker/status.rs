@@ -40,15 +40,15 @@ impl Broker {
             )
         };
         let dir = &shared.options.data_dir;
-        let shortage = *lock(&shared.shortage);
+        let shortage = shared.health.shortage();
         Status {
             data_dir: std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
-            failure: shared.failure.borrow().clone(),
+            failure: shared.health.failure(),
             uptime: shared.env.clock.elapsed().saturating_sub(self.opened_at),
             topics,
             partitions,
             producers,
-            disk_free: shared.free_bytes().ok().flatten(),
+            disk_free: shared.health.free_bytes().ok().flatten(),
             disk_reserve: shared.options.disk_reserve_bytes,
             shortage,
             journal_files: shared.ring.fill(),

@@ -85,7 +85,7 @@ impl Broker {
         }
         let settings = altered(&TopicSettings::default(), settings, &[])?;
         let shared = &self.shared;
-        shared.check_room()?;
+        shared.health.check_room()?;
         let mut planned = lock(&shared.planned);
         let most = shared.partition_count.most();
         if let Err(refusal) = planned.decide_create(&name, partitions, most) {
@@ -149,7 +149,7 @@ impl Broker {
         }
         let shared = &self.shared;
         let topic = shared.topics().find_meant(topic)?;
-        shared.check_room()?;
+        shared.health.check_room()?;
         let mut planned = lock(&shared.planned);
         let most = shared.partition_count.most();
         let added = match planned.decide_add_partitions(topic.id, partitions, most) {

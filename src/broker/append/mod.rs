@@ -142,7 +142,7 @@ impl Span {
 impl Broker {
     /// Waits until there is room for a request, and it is the turn of its flow.
     pub(crate) async fn admit(&self, flow: &Flow, load: Load) -> Result<Admission, Error> {
-        self.shared.check_room()?;
+        self.shared.health.check_room()?;
         if self.shared.memory.is_pressed() {
             self.shared.housekeeping.ring();
         }

@@ -67,7 +67,7 @@ impl Broker {
         let topic = shared.topics().find(topic)?;
         let (partition, hash) = entity(&topic, key)?;
         // Not whether there is room: like a trim, it takes some in the journal and gives some back.
-        shared.check_running()?;
+        shared.health.check_running()?;
         if lock(&shared.applied).decide_erase(topic.id) == Err(Refusal::TooManyErasures) {
             return Err(Error::TooManyErasures);
         }

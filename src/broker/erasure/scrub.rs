@@ -71,7 +71,7 @@ impl Broker {
                     shared.note_problem(&partition, &erasures, &problem);
                 }
                 Err(Incomplete::DiskFull) => {
-                    let problem = Problem::DiskFull(shared.shortage_now());
+                    let problem = Problem::DiskFull(shared.health.shortage_now());
                     shared.note_problem(&partition, &erasures, &problem);
                 }
                 Err(Incomplete::Closing) => return Ok(()),
@@ -140,8 +140,8 @@ impl Broker {
         let masks = Masks::of(erasures);
         for base in segments {
             self.scrub_segment(partition, base, &masks)?;
-            shared.settle_derived(shared.keep_indexes());
-            if shared.indexing.is_closed() || shared.has_failed() {
+            shared.health.settle_derived(shared.keep_indexes());
+            if shared.indexing.is_closed() || shared.health.has_failed() {
                 return Err(Incomplete::Closing);
             }
         }
@@ -203,7 +203,7 @@ impl Shared {
     /// Makes sure that the disk has room for another file of this size, and for what is to be left
     /// there: a file that fills the disk for a moment would have appends refused.
     fn check_room_beside(&self, bytes: u64) -> Result<(), Incomplete> {
-        let free = self.free_bytes()?;
+        let free = self.health.free_bytes()?;
         let reserve = self.options.disk_reserve_bytes;
         let needed = bytes.saturating_add(reserve);
         if free.is_some_and(|free| free < needed) {

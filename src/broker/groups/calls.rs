@@ -89,7 +89,7 @@ impl Broker {
     ) -> Result<Pending<()>, Error> {
         let (from, to) = (GroupName::new(from)?, GroupName::new(to)?);
         let shared = &self.shared;
-        shared.check_running()?;
+        shared.health.check_running()?;
         let at_ms = shared.clock.now_ms();
         let mut planned = lock(&shared.planned);
         let forked = shared.decide_on_groups(&planned, |groups, topics| {
@@ -106,7 +106,7 @@ impl Broker {
     pub(crate) fn delete_group(&self, group: &str) -> Result<Pending<()>, Error> {
         let group = GroupName::new(group)?;
         let shared = &self.shared;
-        shared.check_running()?;
+        shared.health.check_running()?;
         let mut planned = lock(&shared.planned);
         match planned.groups().decide_delete(&group) {
             Ok(change) => shared.plan_group(&mut planned, &group, change, || Ok(())),
@@ -127,7 +127,7 @@ impl Shared {
     ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
         let group = GroupName::new(group)?;
         check_offsets(&offsets)?;
-        self.check_running()?;
+        self.health.check_running()?;
         let mut commits = Vec::with_capacity(offsets.len());
         let mut outcomes = Vec::with_capacity(offsets.len());
         for offset in offsets {

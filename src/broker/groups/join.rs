@@ -58,7 +58,7 @@ impl Broker {
         let shared = &self.shared;
         let group = GroupName::new(&join.group)?;
         let member = member(&join, MemberId(shared.env.random.next_u64()))?;
-        shared.check_room()?;
+        shared.health.check_room()?;
         let now = shared.env.clock.elapsed();
         let mut planned = lock(&shared.planned);
         shared.settle_lost(&mut planned);

@@ -58,7 +58,7 @@ impl Broker {
     ) -> Result<Pending<Vec<ResetOffset>>, Error> {
         let group = GroupName::new(&reset.group)?;
         let shared = &self.shared;
-        shared.check_running()?;
+        shared.health.check_running()?;
         let targets = shared.targets(&group, &reset)?;
         let mut planned = lock(&shared.planned);
         let state = planned.groups().get(&group).map(|found| found.state());

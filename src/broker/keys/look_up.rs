@@ -258,7 +258,7 @@ impl Shared {
                     cause,
                 }
             }
-            ReadError::Unavailable(error) => self.unavailable(&error),
+            ReadError::Unavailable(error) => self.health.unavailable(&error),
             ReadError::BelowStart => {
                 let (earliest, high_watermark) = partition.range();
                 Error::OffsetOutOfRange {

@@ -88,7 +88,7 @@ impl Shared {
         while !self.key_memory.has_room(has_many) {
             let freed = self.key_memory.freed.notified();
             self.housekeeping.ring();
-            if self.has_failed() {
+            if self.health.has_failed() {
                 return Err(Error::ShuttingDown);
             }
             if !self.key_memory.has_room(has_many) {

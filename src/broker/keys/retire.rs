@@ -61,7 +61,7 @@ impl Shared {
         };
         if partition.topic.settings().keys == Keys::Plain {
             lock(&partition.partition().log).retire(trimmed.end, 0);
-            self.make_room_soon();
+            self.health.make_room_soon();
             return Ok(());
         }
         let reader = self.reader(partition);
@@ -99,7 +99,7 @@ impl Shared {
         let number = number.max(log.retired_file());
         log.retire(trimmed.end, number);
         drop(log);
-        self.make_room_soon();
+        self.health.make_room_soon();
         Ok(())
     }
 

@@ -270,10 +270,10 @@ impl Shared {
     /// What it means to callers that a file of an index cannot be read or written.
     pub(super) fn explain_file(&self, error: &FileError) -> Error {
         match error.meaning() {
-            _ if error.is_disk_full() => Error::DiskFull(self.note_full()),
-            Meaning::Passing | Meaning::Damage => self.unavailable(error),
+            _ if error.is_disk_full() => Error::DiskFull(self.health.note_full()),
+            Meaning::Passing | Meaning::Damage => self.health.unavailable(error),
             Meaning::Fatal => {
-                self.fail(error.to_string());
+                self.health.fail(error.to_string());
                 Error::ShuttingDown
             }
         }

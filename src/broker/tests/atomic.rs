@@ -347,7 +347,7 @@ impl Life {
             }
             self.keep_house();
             self.look(below(&self.chance, 12));
-            if self.broker.shared.has_failed() || !self.disk.is_on() {
+            if self.broker.shared.health.has_failed() || !self.disk.is_on() {
                 return;
             }
         }

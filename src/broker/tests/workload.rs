@@ -70,11 +70,11 @@ impl Life {
             self.broker.commit_all();
             self.hear(waiting);
             self.keep_house();
-            if self.broker.shared.has_failed() {
+            if self.broker.shared.health.has_failed() {
                 assert!(
                     !self.disk.is_on(),
                     "storage has failed with the power on: {:?}",
-                    *self.broker.shared.failure.borrow()
+                    self.broker.shared.health.failure()
                 );
                 return;
             }

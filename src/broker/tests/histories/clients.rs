@@ -348,7 +348,7 @@ impl Scene<'_> {
 
     fn failed(&self, error: &Error) -> Told {
         assert!(
-            self.broker.shared.has_failed() || is_off(self.broker),
+            self.broker.shared.health.has_failed() || is_off(self.broker),
             "refused with the power on: {error}"
         );
         Told::Failed

@@ -227,7 +227,7 @@ impl Race {
         if !self.disk.is_on() {
             self.recover();
         }
-        let failure = self.broker().shared.failure.borrow().clone();
+        let failure = self.broker().shared.health.failure();
         assert_eq!(failure, None, "storage has failed with the power on");
     }
 

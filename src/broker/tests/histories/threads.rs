@@ -117,7 +117,7 @@ fn act(
     let mut client = Client::default();
     let mut met = Met::default();
     let mut acts = 0;
-    while (acts < ACTS || !client.is_idle()) && !broker.shared.has_failed() {
+    while (acts < ACTS || !client.is_idle()) && !broker.shared.health.has_failed() {
         acts += u32::from(client.is_idle());
         client.act(
             number,

@@ -57,7 +57,7 @@ impl Tolerance {
         let passes = match &error {
             Error::StorageUnavailable { .. } => self != Self::Nothing,
             Error::DamagedRecords { .. } => self == Self::Damage,
-            Error::ShuttingDown | Error::OutcomeUnknown => broker.shared.has_failed(),
+            Error::ShuttingDown | Error::OutcomeUnknown => broker.shared.health.has_failed(),
             _ => false,
         };
         assert!(passes, "{what}, with {self:?} let through: {error:?}");

@@ -70,11 +70,11 @@ fn run(begun: &Begun, phase: Phase, faults: &[Fault], at_start: bool, errno: i32
             running.work(phase, &mut book, tolerance(errno));
             seen.failed += failed(&disk);
             disk.clear_faults();
-            if running.broker.shared.has_failed() {
+            if running.broker.shared.health.has_failed() {
                 assert!(
                     errno == fault::EIO || phase == Phase::Close,
                     "given up because of what passes: {:?}",
-                    *running.broker.shared.failure.borrow()
+                    running.broker.shared.health.failure()
                 );
                 seen.given_up += 1;
             } else {

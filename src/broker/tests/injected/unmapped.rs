@@ -19,7 +19,10 @@ fn all_is_read_and_kept_without_any_map() {
             let running = start(&disk, 900).expect("maps are not needed");
             begun.book.check_all(&running.broker, Tolerance::Nothing);
             running.work(phase, &mut begun.book, Tolerance::Nothing);
-            assert!(!running.broker.shared.has_failed(), "{phase:?} {errno}");
+            assert!(
+                !running.broker.shared.health.has_failed(),
+                "{phase:?} {errno}"
+            );
             let maps = disk.stats().faults.get(&OpKind::Map).copied();
             assert!(maps.is_some_and(|maps| maps > 0), "maps were asked for");
             let disk = disk.fork();

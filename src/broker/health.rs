@@ -1,12 +1,51 @@
-//! Room on the disk: how much is to be left there, and what there is too little of.
+//! Whether storage works and has room: how much is to be left on the disk, what there is too little
+//! of, what passes, and what is final.
 
-use std::{fmt, io::ErrorKind, sync::Arc};
-
-use super::{Broker, Error, Shared, lock, state::Topic};
-use crate::storage::{
-    fault::Meaning,
-    files::{Action, FileError},
+use std::{
+    fmt,
+    io::ErrorKind,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
+
+use tokio::sync::watch;
+
+use super::{Error, Options, bell::Bell, lock};
+use crate::{
+    env::Env,
+    storage::{
+        fault::Meaning,
+        files::{Action, FileError},
+        log::OpenSegments,
+    },
+};
+
+/// How often the log says that storage cannot be read at the moment.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Knows whether storage works, for everybody.
+pub(super) struct Health {
+    env: Env,
+    root: PathBuf,
+    reserve: u64,
+    journal_file_bytes: u64,
+    segments: Arc<OpenSegments>,
+    /// What makes room.
+    housekeeping: Arc<Bell>,
+    failure: watch::Sender<Option<String>>,
+    /// Lets go whoever waits for what does not come once storage has failed.
+    let_go: Box<dyn Fn() + Send + Sync>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the disk has too little of; appends are refused until there is more.
+    shortage: Option<Shortage>,
+    /// When it was logged last that storage cannot be read at the moment.
+    said_unavailable: Option<Duration>,
+}
 
 /// Too little room on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,26 +71,72 @@ impl fmt::Display for Shortage {
     }
 }
 
-impl Broker {
-    /// Makes the journal's first files before there are clients. An empty directory must have room
-    /// for one; any other serves what it has.
-    pub(super) fn make_journal(&self, is_new: bool) -> Result<(), FileError> {
-        let shared = &self.shared;
-        match shared.ring.ensure_two() {
-            Err(error) if error.is_disk_full() && !(is_new && shared.ring.is_empty()) => {
-                shared.settle(Err(error));
-                Ok(())
-            }
-            made => made,
+impl Health {
+    /// Of storage that works. Once it has failed, `let_go` is called.
+    pub(super) fn new(
+        env: Env,
+        options: &Options,
+        segments: Arc<OpenSegments>,
+        housekeeping: Arc<Bell>,
+        let_go: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            env,
+            root: options.data_dir.clone(),
+            reserve: options.disk_reserve_bytes,
+            journal_file_bytes: options.journal_file_bytes,
+            segments,
+            housekeeping,
+            failure: watch::Sender::new(None),
+            let_go: Box::new(let_go),
+            state: Mutex::default(),
         }
     }
-}
 
-impl Shared {
+    /// Takes note that storage has failed: what waits is answered with an unknown outcome, what
+    /// comes is refused.
+    pub(super) fn fail(&self, reason: String) {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                *failure = Some(reason);
+            }
+            first
+        });
+        (self.let_go)();
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// Why storage has failed, if it has.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    /// Resolves with the reason when storage has failed.
+    pub(super) fn failed(&self) -> impl Future<Output = String> + Send + 'static {
+        let mut failure = self.failure.subscribe();
+        async move {
+            let reason = failure
+                .wait_for(Option::is_some)
+                .await
+                .map(|reason| reason.clone())
+                .ok()
+                .flatten();
+            match reason {
+                Some(reason) => reason,
+                // The broker is gone without having failed.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Refuses what would take more room on a full disk.
     pub(super) fn check_room(&self) -> Result<(), Error> {
         self.check_running()?;
-        match *lock(&self.shortage) {
+        match self.shortage() {
             Some(shortage) => Err(Error::DiskFull(shortage)),
             None => Ok(()),
         }
@@ -68,7 +153,7 @@ impl Shared {
     /// Refuses appends while the disk has less room than is to be left on it.
     pub(super) fn look_for_room(&self) -> Result<(), FileError> {
         let free = self.free_bytes()?;
-        let reserve = self.options.disk_reserve_bytes;
+        let reserve = self.reserve;
         let is_short = free.is_some_and(|free| free < reserve);
         self.set_shortage(is_short.then_some(Shortage {
             free,
@@ -78,9 +163,14 @@ impl Shared {
         Ok(())
     }
 
+    /// What the disk has too little of, if it has.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        lock(&self.state).shortage
+    }
+
     /// Whether appends are refused because the disk has too little room.
     pub(super) fn is_short_of_room(&self) -> bool {
-        lock(&self.shortage).is_some()
+        self.shortage().is_some()
     }
 
     /// Where there is too little room, has that made which something that was just deleted or
@@ -91,21 +181,10 @@ impl Shared {
         }
     }
 
-    /// Whether there are deleted topics, or trimmed segments of which everything is kept that is
-    /// to be kept: the next checkpoint lets them be removed.
-    pub(super) fn has_what_to_remove(&self) -> bool {
-        let has_retired = |topic: &Arc<Topic>| {
-            let mut partitions = topic.partitions.iter();
-            partitions.any(|partition| lock(&partition.log).has_retired())
-        };
-        let any_deleted = !self.topics().deleted.is_empty();
-        any_deleted || self.all_topics().iter().any(has_retired)
-    }
-
     /// How much room there is, if the file system says so. Only that the directory is gone is an
     /// error: not to know is no reason not to start, and whoever writes finds out.
     pub(super) fn free_bytes(&self) -> Result<Option<u64>, FileError> {
-        let root = &self.options.data_dir;
+        let root = &self.root;
         let is_gone = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
         match self.env.files.available_bytes(root) {
             Err(error) if !is_gone(error.kind()) => {
@@ -118,10 +197,10 @@ impl Shared {
 
     /// What there is to know when something has found no room.
     pub(super) fn shortage_now(&self) -> Shortage {
-        let reserve = self.options.disk_reserve_bytes;
+        let reserve = self.reserve;
         Shortage {
             free: self.free_bytes().ok().flatten(),
-            needed: reserve.max(self.options.journal_file_bytes),
+            needed: reserve.max(self.journal_file_bytes),
             reserve,
         }
     }
@@ -134,7 +213,7 @@ impl Shared {
     }
 
     fn set_shortage(&self, shortage: Option<Shortage>) {
-        let before = std::mem::replace(&mut *lock(&self.shortage), shortage);
+        let before = std::mem::replace(&mut lock(&self.state).shortage, shortage);
         match (before, shortage) {
             (None, Some(shortage)) => {
                 tracing::warn!(
@@ -168,6 +247,23 @@ impl Shared {
         match work {
             Err(error) if error.meaning() == Meaning::Damage => drop(self.unavailable(&error)),
             work => self.settle(work),
+        }
+    }
+
+    /// What callers are told of an error that passes. Lets go of what is open, which may be what
+    /// there is too much of.
+    pub(super) fn unavailable(&self, error: &FileError) -> Error {
+        let now = self.env.clock.elapsed();
+        let mut state = lock(&self.state);
+        let said = state.said_unavailable;
+        if said.is_none_or(|said| now.saturating_sub(said) >= SAY_AGAIN) {
+            state.said_unavailable = Some(now);
+            tracing::warn!(%error, "storage cannot be read at the moment; it is tried again");
+        }
+        drop(state);
+        self.segments.let_go();
+        Error::StorageUnavailable {
+            cause: error.to_string(),
         }
     }
 }
