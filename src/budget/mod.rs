@@ -84,7 +84,7 @@ impl Budget {
         Self {
             parts: Name::ALL.map(|name| {
                 let part = Part::new(name, sizes.of(name));
-                Arc::new(part.for_holders(sizes.holders()))
+                Arc::new(part.for_holders(name.holders(sizes.holders())))
             }),
         }
     }
@@ -115,7 +115,7 @@ impl Part {
     }
 
     /// With another number of holders, one at least.
-    fn for_holders(self, holders: usize) -> Self {
+    pub(crate) fn for_holders(self, holders: usize) -> Self {
         let holders = holders.max(1);
         Self { holders, ..self }
     }
@@ -295,15 +295,6 @@ impl Held {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.holder.held(bytes)
-    }
-
-    /// Has so much instead, if more is within the holder's share.
-    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Short> {
-        if bytes > self.bytes {
-            return self.grow(bytes - self.bytes);
-        }
-        self.shrink_to(bytes);
-        Ok(())
     }
 
     /// Gives back all but so much.

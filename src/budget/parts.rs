@@ -72,6 +72,15 @@ impl Name {
         }
     }
 
+    /// How many holders share it where there may be so many connections. Of reads, each connection
+    /// is two: what its reads always need takes nothing from what is on its way to its client.
+    pub(super) fn holders(self, connections: usize) -> usize {
+        match self {
+            Self::Reads => 2 * connections,
+            _ => connections,
+        }
+    }
+
     /// What it is for, and what happens when it is used up.
     pub(crate) fn purpose(self) -> &'static str {
         match self {
@@ -89,8 +98,9 @@ impl Name {
             }
             Self::Reads => {
                 "Reads: where they are, and what was read for clients and is not sent. Beyond, \
-                 what waits for clients that do not read is let go and read again later; then \
-                 the read that was stalled longest is ended as READ_STALLED."
+                 what waits for clients that do not read is let go and read again later; where \
+                 a new read finds no room, the one that was stalled longest is ended as \
+                 READ_STALLED."
             }
             Self::Windows => {
                 "What clients may send before it is taken: the HTTP/2 windows of all connections. \

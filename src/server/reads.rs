@@ -1,12 +1,13 @@
 //! What reads may take of the memory, and which of them give way when it is short.
 //!
-//! A read counts what it always needs, and what is on its way to its client. Until the client has
-//! shown that it reads, which takes more than its socket holds, little is sent ahead, and what is
-//! ready for all such clients has a bound of its own. A client that takes nothing for a moment
-//! costs one piece of a message and no more (`http2/message.rs`); when memory is short it costs not
-//! even that: what it has not taken is read again from the log when it does. So a read may stall
-//! for as long as it likes, unless what reads always need is used up: then the one that has stalled
-//! for longest is ended, and told where to go on.
+//! A read counts what it always needs, and what is on its way to its client. These have shares of
+//! their own: however many reads a connection has, there is room for what its client takes. Until
+//! the client has shown that it reads, which takes more than its socket holds, little is sent
+//! ahead, and what is ready for all such clients has a bound of its own. A client that takes
+//! nothing for a moment costs one piece of a message and no more (`http2/message.rs`); when memory
+//! is short it costs not even that: what it has not taken is read again from the log when it does.
+//! So a read may stall for as long as it likes, unless a new one finds no room for what it always
+//! needs: then the one that has stalled for longest is ended, and told where to go on.
 
 use std::{
     collections::BTreeMap,
@@ -48,9 +49,11 @@ struct Shared {
 /// What one connection has of the memory of reads.
 #[derive(Clone, Debug)]
 pub(super) struct Shares {
-    /// Of all of it.
-    pub(super) memory: Holder,
-    /// Of what reads always need.
+    /// What is on its way to the client.
+    pub(super) pieces: Holder,
+    /// What its reads always need.
+    pub(super) always: Holder,
+    /// The same, of what all reads may always need.
     pub(super) places: Holder,
     /// Of what is ready for clients that have not shown that they read.
     pub(super) ahead: Holder,
@@ -58,10 +61,9 @@ pub(super) struct Shares {
 
 /// What a read is counted with.
 pub(super) struct Admitted {
-    /// What its reader holds on to.
-    pub(super) held: Held,
     /// What it always needs, in bytes.
     pub(super) always: usize,
+    _held: Held,
     _place: Held,
 }
 
@@ -71,7 +73,7 @@ struct Stalled {
     next: u64,
     /// Those with something in memory that can be read again.
     holding: BTreeMap<u64, Arc<Told>>,
-    /// Those that may be ended, the longest stalled first; and who has their memory.
+    /// Those that may be ended, the longest stalled first; and whose places they have.
     ripe: BTreeMap<u64, (Holder, Arc<Told>)>,
 }
 
@@ -99,7 +101,7 @@ pub(super) struct Place {
 impl Reads {
     pub(super) fn new(part: &Part, notices: Arc<Notices>, patience: Duration) -> Self {
         Self(Arc::new(Shared {
-            places: Arc::new(part.of_it(part.bound() / 2)),
+            places: Arc::new(part.of_it(part.bound() / 2).for_holders(part.holders() / 2)),
             ahead: Arc::new(part.of_it(part.bound() / 8)),
             turns: Arc::new(Semaphore::new(turns())),
             notices,
@@ -113,54 +115,61 @@ impl Reads {
         &self.0.turns
     }
 
-    /// The shares of one more connection, which has this of all memory of reads.
-    pub(super) fn shares(&self, memory: Holder) -> Shares {
+    /// The shares of one more connection, which has this for what is on its way.
+    pub(super) fn shares(&self, pieces: Holder) -> Shares {
         Shares {
-            memory,
+            always: pieces.part().holder(),
+            pieces,
             places: self.0.places.holder(),
             ahead: self.0.ahead.holder(),
         }
     }
 
-    /// Counts a new read, with what its reader always needs. If there is no room, the read that has
-    /// stalled for longest gives it up, for the next attempt.
+    /// Counts a new read, with what its reader always needs. If there is no room, stalled reads make
+    /// some for the next attempt.
     pub(super) fn admit(&self, shares: &Shares, reader_bytes: usize) -> Result<Admitted, Error> {
         let always = READ_BYTES + reader_bytes;
-        let overloaded = |short: &Holder| {
-            self.make_room(&shares.memory, short.part().free_of_open() < always);
-            Error::Overloaded {
-                retry_after_ms: RETRY_AFTER_MS,
-            }
+        let overloaded = || Error::Overloaded {
+            retry_after_ms: RETRY_AFTER_MS,
         };
-        let place = shares.places.take(always);
-        let place = place.map_err(|_| overloaded(&shares.places))?;
-        let held = shares.memory.take_beyond_share(always);
-        let held = held.map_err(|_| overloaded(&shares.memory))?;
+        let Ok(place) = shares.places.take(always) else {
+            let of_all = shares.places.part().free_of_open() < always;
+            self.end_longest_stalled(&shares.places, of_all);
+            return Err(overloaded());
+        };
+        let Ok(held) = shares.always.take_beyond_share(always) else {
+            if !self.let_go() {
+                self.end_longest_stalled(&shares.places, true);
+            }
+            return Err(overloaded());
+        };
         Ok(Admitted {
-            held,
             always,
+            _held: held,
             _place: place,
         })
     }
 
-    /// Makes stalled reads let go of what can be read again. If there is nothing of that, ends the
-    /// one that has stalled for longest, if it has stalled for long: of all, or only of the
-    /// holder's.
-    pub(super) fn make_room(&self, holder: &Holder, of_all: bool) {
-        let mut stalled = self.stalled();
-        let holding = std::mem::take(&mut stalled.holding);
-        if holding.is_empty() {
-            let mut ripe = stalled.ripe.iter();
-            let longest = ripe.find(|(_, (whose, _))| of_all || whose.is_same(holder));
-            if let Some(number) = longest.map(|(number, _)| *number)
-                && let Some((_, told)) = stalled.ripe.remove(&number)
-            {
-                told.tell(Tell::End);
-                self.0.notices.happened(Notice::StalledReadEnded);
-            }
-        }
+    /// Makes stalled reads let go of what can be read again; false if there is nothing of that.
+    pub(super) fn let_go(&self) -> bool {
+        let holding = std::mem::take(&mut self.stalled().holding);
         for told in holding.values() {
             told.tell(Tell::LetGo);
+        }
+        !holding.is_empty()
+    }
+
+    /// Ends the read that has stalled for longest, of all or only of the holder's, if it has stalled
+    /// for long.
+    pub(super) fn end_longest_stalled(&self, holder: &Holder, of_all: bool) {
+        let mut stalled = self.stalled();
+        let mut ripe = stalled.ripe.iter();
+        let longest = ripe.find(|(_, (whose, _))| of_all || whose.is_same(holder));
+        if let Some(number) = longest.map(|(number, _)| *number)
+            && let Some((_, told)) = stalled.ripe.remove(&number)
+        {
+            told.tell(Tell::End);
+            self.0.notices.happened(Notice::StalledReadEnded);
         }
     }
 

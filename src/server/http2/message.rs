@@ -254,14 +254,16 @@ impl Message {
 }
 
 /// Room for so many bytes, or for a part of them. One piece is taken beyond a share too, or the
-/// reads of a connection that has many would never go on; where others have left nothing, what the
-/// connection always finds.
-pub(in crate::server) fn room(shares: &Shares, bytes: usize) -> Option<Room> {
-    let memory = &shares.memory;
+/// reads of a connection that has many would never go on. Where others have left nothing, there is
+/// what the connection always finds, and only as much of it is taken as the client takes at once:
+/// the other reads of its connection need the rest.
+pub(in crate::server) fn room(shares: &Shares, bytes: usize, at_once: usize) -> Option<Room> {
+    let memory = &shares.pieces;
     let taken = memory.take(bytes);
     let taken = taken.or_else(|_| memory.take(bytes.min(4 * PIECE_BYTES)));
     let taken = taken.or_else(|_| memory.take_beyond_share(bytes.min(PIECE_BYTES)));
-    let taken = taken.or_else(|_| memory.take_basic(bytes)).ok()?;
+    let taken = taken.or_else(|_| memory.take_basic(bytes.min(at_once)));
+    let taken = taken.ok()?;
     Some(Room {
         held: taken,
         ahead: None,
@@ -270,8 +272,8 @@ pub(in crate::server) fn room(shares: &Shares, bytes: usize) -> Option<Room> {
 }
 
 /// The same for a client that has not shown that it reads.
-pub(in crate::server) fn first_room(shares: &Shares, bytes: usize) -> Option<Room> {
-    let memory = &shares.memory;
+pub(in crate::server) fn first_room(shares: &Shares, bytes: usize, at_once: usize) -> Option<Room> {
+    let memory = &shares.pieces;
     let room = |held, ahead| Room {
         held,
         ahead,
@@ -288,8 +290,8 @@ pub(in crate::server) fn first_room(shares: &Shares, bytes: usize) -> Option<Roo
         part /= 2;
     }
     let taken = memory.take_beyond_share(bytes.min(FIRST_BYTES));
-    let taken = taken.or_else(|_| memory.take_basic(bytes)).ok()?;
-    Some(room(taken, None))
+    let taken = taken.or_else(|_| memory.take_basic(bytes.min(at_once)));
+    Some(room(taken.ok()?, None))
 }
 
 fn header(len: usize) -> [u8; HEADER_BYTES] {

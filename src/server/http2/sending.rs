@@ -33,7 +33,8 @@ use crate::{
         answers::{Parts, Source},
         blocking::blocking,
         limits::{
-            FIRST_UNWRITTEN_BYTES, GRACE, READ_BYTES, ROOM_PAUSE, SHOWN_BYTES, STEPS_IN_TURN,
+            FIRST_UNWRITTEN_BYTES, GRACE, READ_BYTES, ROOM_PAUSE, SHOWN_BYTES, SMALL_PIECES_BYTES,
+            STEPS_IN_TURN,
         },
         reads::{Admitted, Place, Reads, Shares, Tell},
         status,
@@ -55,6 +56,7 @@ pub(in crate::server) async fn send(
         counted: answers.counted,
         deadline: answers.deadline,
         _call: answers.call,
+        fetched: None,
         ahead: None,
         message: None,
         alive: Alive::default(),
@@ -83,7 +85,9 @@ struct Sending<'a> {
     shares: Shares,
     /// What the source is counted with.
     counted: Admitted,
-    /// The same for what it has read before its client has shown that it reads.
+    /// The same for what it has read ahead.
+    fetched: Option<Held>,
+    /// The same for what it has read ahead before its client has shown that it reads.
     ahead: Option<Held>,
     deadline: Option<Pin<Box<Sleep>>>,
     _call: Option<Counted>,
@@ -166,7 +170,8 @@ impl Sending<'_> {
     }
 
     fn begin(&mut self, slices: &[Bytes]) {
-        let message = Message::new(slices, |bytes| self.take_room(bytes), &self.alive);
+        let alive = self.alive.clone();
+        let message = Message::new(slices, |bytes| self.take_room(bytes), &alive);
         self.message = Some(message);
         self.stall.over();
         // What was read ahead is kept if there is room for it.
@@ -180,33 +185,35 @@ impl Sending<'_> {
         self.shown >= SHOWN_BYTES
     }
 
-    fn take_room(&self, bytes: usize) -> Option<Room> {
+    fn take_room(&mut self, bytes: usize) -> Option<Room> {
+        self.stream.reserve_capacity(bytes.min(SMALL_PIECES_BYTES));
+        let at_once = self.stream.capacity();
         match self.client_reads() {
-            true => message::room(&self.shares, bytes),
-            false => message::first_room(&self.shares, bytes),
+            true => message::room(&self.shares, bytes, at_once),
+            false => message::first_room(&self.shares, bytes, at_once),
         }
     }
 
     /// Counts what the source has read ahead; false if there is no room for it.
     fn count_source(&mut self) -> bool {
-        let counted = READ_BYTES + self.source.memory();
-        let ahead = counted.saturating_sub(self.counted.always);
-        self.ahead = None;
-        if ahead > 0 && !self.client_reads() {
-            match self.shares.ahead.take(ahead) {
+        let fetched = (READ_BYTES + self.source.memory()).saturating_sub(self.counted.always);
+        (self.fetched, self.ahead) = (None, None);
+        if fetched == 0 {
+            return true;
+        }
+        if !self.client_reads() {
+            match self.shares.ahead.take(fetched) {
                 Ok(held) => self.ahead = Some(held),
                 Err(_) => return false,
             }
         }
-        self.counted.held.resize(counted).is_ok()
+        self.fetched = self.shares.pieces.take(fetched).ok();
+        self.fetched.is_some()
     }
 
     fn let_go_of_source(&mut self) {
         self.source.let_go();
-        self.ahead = None;
-        self.counted
-            .held
-            .shrink_to(READ_BYTES + self.source.memory());
+        self.count_source();
     }
 
     /// Does what the other reads need; ready with the reason if that is to end.
@@ -268,7 +275,7 @@ impl Sending<'_> {
                 self.stall.set_timer(GRACE);
             } else if let Some(place) = &mut self.stall.place {
                 if self.source.may_be_ended() {
-                    place.ripen(&self.shares.memory);
+                    place.ripen(&self.shares.places);
                 }
                 self.stall.timer = None;
                 break;
@@ -328,7 +335,10 @@ impl Sending<'_> {
             if let Some(room) = self.take_room(absent) {
                 break room;
             }
-            self.reads.make_room(&self.shares.memory, true);
+            self.reads.let_go();
+            // Others of its connection may have what it does not take now.
+            self.stream.reserve_capacity(1);
+            self.stall.some_taken(self.reads.patience());
             self.pause = Some(Box::pin(sleep(ROOM_PAUSE)));
         };
         let slices = blocking(|| self.source.again())?;
@@ -349,9 +359,8 @@ impl Sending<'_> {
         self.shown += bytes.len();
         if completes_piece {
             self.stall.over();
-        } else if let Some(place) = &mut self.stall.place {
-            place.unripen();
-            self.stall.set_timer(self.reads.patience());
+        } else {
+            self.stall.some_taken(self.reads.patience());
         }
         self.stream.send_data(bytes, false)
     }
@@ -364,6 +373,14 @@ impl Stall {
             self.timer = None;
         }
         self.piece_taken = true;
+    }
+
+    /// The client takes something, if little: it has not stalled for long.
+    fn some_taken(&mut self, patience: Duration) {
+        if let Some(place) = &mut self.place {
+            place.unripen();
+            self.set_timer(patience);
+        }
     }
 
     fn set_timer(&mut self, time: Duration) {

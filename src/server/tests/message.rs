@@ -26,7 +26,11 @@ fn shares(bound: usize) -> Shares {
 
 /// A message to a client that reads.
 fn message(slices: &[Bytes], shares: &Shares) -> Message {
-    Message::new(slices, |bytes| room(shares, bytes), &Alive::default())
+    Message::new(
+        slices,
+        |bytes| room(shares, bytes, bytes),
+        &Alive::default(),
+    )
 }
 
 fn are_at_most(alive: &Alive, bytes: usize) -> bool {
@@ -62,8 +66,8 @@ proptest! {
     ) {
         let (slices, shares, alive) = (slices(&lengths), shares(bound), Alive::default());
         let room = |bytes| match reads {
-            true => room(&shares, bytes),
-            false => first_room(&shares, bytes),
+            true => room(&shares, bytes, bytes),
+            false => first_room(&shares, bytes, bytes),
         };
         let mut message = Message::new(&slices, room, &alive);
         let mut sent = Vec::new();
@@ -80,7 +84,7 @@ proptest! {
             }
         }
         prop_assert_eq!(sent, on_the_wire(&slices));
-        prop_assert_eq!((shares.memory.has(), shares.ahead.has()), (0, 0));
+        prop_assert_eq!((shares.pieces.has(), shares.ahead.has()), (0, 0));
         prop_assert!(are_at_most(&alive, 0));
     }
 }
@@ -89,7 +93,7 @@ proptest! {
 fn what_is_let_go_of_costs_nothing() {
     let (slices, shares) = (slices(&[10 * PIECE_BYTES]), shares(64 * PIECE_BYTES));
     let mut message = message(&slices, &shares);
-    let holder = &shares.memory;
+    let holder = &shares.pieces;
     assert_eq!(holder.has(), on_the_wire(&slices).len());
     message.let_go(1);
     assert_eq!(holder.has(), PIECE_BYTES);
@@ -107,7 +111,7 @@ fn a_message_takes_the_memory_that_there_is() {
     let (slices, shares) = (slices(&[10 * PIECE_BYTES]), shares(4 * PIECE_BYTES));
     let message = message(&slices, &shares);
     assert_eq!(message.ready(), PIECE_BYTES);
-    assert_eq!(shares.memory.has(), PIECE_BYTES);
+    assert_eq!(shares.pieces.has(), PIECE_BYTES);
 }
 
 #[test]
@@ -115,17 +119,17 @@ fn a_client_that_has_not_shown_that_it_reads_gets_small_pieces_and_few_beyond_a_
     let (slices, short) = (slices(&[10 * PIECE_BYTES]), shares(4 * PIECE_BYTES));
     let begun = Message::new(
         &slices,
-        |bytes| first_room(&short, bytes),
+        |bytes| first_room(&short, bytes, bytes),
         &Alive::default(),
     );
     assert_eq!(begun.in_pieces(), FIRST_BYTES);
 
     let shares = shares(256 * PIECE_BYTES);
     let (first, second) = (Alive::default(), Alive::default());
-    let room = |bytes| first_room(&shares, bytes);
+    let room = |bytes| first_room(&shares, bytes, bytes);
     let mut whole = Message::new(&slices, room, &first);
     let len = on_the_wire(&slices).len();
-    assert_eq!((shares.memory.has(), shares.ahead.has()), (len, len));
+    assert_eq!((shares.pieces.has(), shares.ahead.has()), (len, len));
     assert_eq!(whole.ready(), SMALL_PIECES_BYTES);
     // Of what is for such clients there is room for a part of another one.
     let other = Message::new(&slices, room, &second);
@@ -144,7 +148,7 @@ fn a_client_that_has_not_shown_that_it_reads_gets_small_pieces_and_few_beyond_a_
     assert_eq!((shares.ahead.has(), whole.in_pieces()), (0, 0));
     drop(part);
     assert!(are_at_most(&first, 0));
-    assert_eq!(shares.memory.has(), 0);
+    assert_eq!(shares.pieces.has(), 0);
 }
 
 #[test]
@@ -161,7 +165,7 @@ fn another_message_is_not_taken_for_the_rest_of_the_first() {
         let mut message = message(&first, &shares);
         message.next(PIECE_BYTES);
         message.let_go(0);
-        let room = room(&shares, message.absent()).expect("there is room");
+        let room = room(&shares, message.absent(), 0).expect("there is room");
         assert_eq!(message.restore(&other, room), Err(Changed));
     }
 }

@@ -21,5 +21,6 @@ mod request;
 mod sending;
 mod served;
 mod slow_answers;
+mod starving;
 mod status;
 mod windows;

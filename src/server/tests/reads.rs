@@ -504,13 +504,16 @@ pub(super) async fn read_nothing(broker: &Arc<Broker>, io: DuplexStream) -> impl
 }
 
 #[test]
-fn what_reads_always_need_is_shared_by_as_many_as_the_rest() {
+fn of_its_basic_share_a_connection_has_half_for_what_its_reads_always_need() {
     let memory = Sizes::default().for_holders(20);
     let part = Arc::clone(Budget::new(&memory).part(Name::Reads));
     let reads = Reads::new(&part, Arc::default(), PATIENCE);
     let shares = reads.shares(part.holder());
-    assert_eq!(shares.places.part().basic(), part.basic() / 2);
-    assert_eq!(shares.ahead.part().basic(), part.basic() / 8);
+    let eighth = part.bound() / 8 / 20;
+    assert_eq!(shares.pieces.part().basic(), eighth);
+    assert_eq!(shares.always.part().basic(), eighth);
+    assert_eq!(shares.places.part().basic(), eighth);
+    assert!(!shares.always.is_same(&shares.pieces));
 }
 
 #[tokio::test]
@@ -533,7 +536,7 @@ async fn a_read_is_not_ended_before_it_has_stalled_for_long_nor_while_it_waits_f
 }
 
 #[tokio::test]
-async fn the_longest_stalled_read_is_ended_first_and_only_for_want_of_memory() {
+async fn the_longest_stalled_read_is_ended_first_and_one_at_a_time() {
     let part = Arc::new(Part::new(Name::Reads, 1 << 20));
     let (one, other) = (part.holder(), part.holder());
     let reads = Reads::new(&part, Arc::default(), PATIENCE);
@@ -546,14 +549,16 @@ async fn the_longest_stalled_read_is_ended_first_and_only_for_want_of_memory() {
     places[2].ripen(&other);
     places[0].ripen(&one);
 
-    reads.make_room(&one, true);
+    assert!(reads.let_go());
     assert_eq!(places.each_ref().map(told), ["LetGo", "LetGo", "LetGo"]);
-    reads.make_room(&other, false);
+    assert!(!reads.let_go(), "they have done so");
+    assert_eq!(places.each_ref().map(told), ["", "", ""], "they stay");
+    reads.end_longest_stalled(&other, false);
     assert_eq!(places.each_ref().map(told), ["", "", "End"], "its own");
-    reads.make_room(&other, true);
+    reads.end_longest_stalled(&other, true);
     assert_eq!(places.each_ref().map(told), ["", "End", ""], "the longest");
     places[0].unripen();
-    reads.make_room(&one, true);
+    reads.end_longest_stalled(&one, true);
     assert_eq!(places.each_ref().map(told), ["", "", ""]);
 }
 
