@@ -19,7 +19,7 @@ use crate::{
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// So many members with all the partitions of `t`.
-fn members(world: &World, count: usize) -> Vec<Member> {
+pub(super) fn members(world: &World, count: usize) -> Vec<Member> {
     let mut members = Vec::new();
     for _ in 0..count {
         members.push(world.try_join(join()).expect("there is room"));

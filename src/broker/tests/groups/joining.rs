@@ -1,0 +1,99 @@
+//! One more joins a large group: what moves, and what the others notice.
+
+use std::collections::BTreeMap;
+
+use super::{
+    time::members,
+    world::{Member, World, join},
+};
+use crate::{broker::groups::Event, catalog::groups::Place};
+
+const PARTITIONS: u32 = 1000;
+const MEMBERS: usize = 100;
+
+/// As many as the newcomer needs to have as many as others: each of 101 has 9 or 10 then.
+const LEAST_MOVES: usize = 9;
+
+/// What a member noticed.
+#[derive(Default)]
+struct Noticed {
+    assigned: Vec<Place>,
+    revoked: Vec<Place>,
+    records_of: Vec<Place>,
+}
+
+impl Noticed {
+    /// All that a member is told and sent now.
+    fn take(&mut self, member: &mut Member) {
+        while let Some(event) = member.take().expect("the session goes on") {
+            match event {
+                Event::Assigned(assigned) => {
+                    let places = assigned.iter().map(|to| (to.topic_id, to.partition));
+                    self.assigned.extend(places);
+                }
+                Event::Revoked { partitions, .. } => {
+                    self.revoked
+                        .extend(partitions.into_iter().map(|(_, place)| place));
+                }
+                Event::Records(records) => {
+                    let place = (records.topic_id, records.batch.partition);
+                    self.records_of.push(place);
+                }
+                Event::CaughtUp => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn one_more_in_a_group_of_a_hundred_gets_its_share_and_nobody_else_notices() {
+    let mut world = World::with_topic("t", PARTITIONS);
+    let mut hundred = members(&world, MEMBERS);
+    let before: BTreeMap<Place, _> = world.state("g").owned;
+    let mut newcomer = world.try_join(join()).expect("there is room");
+    for partition in 0..PARTITIONS {
+        world.append("t", partition, 1);
+    }
+
+    // Before anybody has handed anything over.
+    let mut noticed = Noticed::default();
+    for member in &mut hundred {
+        noticed.take(member);
+    }
+    assert_eq!(noticed.revoked.len(), LEAST_MOVES);
+    assert_eq!(
+        noticed.assigned,
+        Vec::new(),
+        "what stays is not assigned anew"
+    );
+    let mut moved = noticed.revoked.clone();
+    moved.sort_unstable();
+    let mut staying: Vec<Place> = before.keys().copied().collect();
+    staying.retain(|place| !moved.contains(place));
+    noticed.records_of.sort_unstable();
+    assert_eq!(
+        noticed.records_of, staying,
+        "the records of what stays flow"
+    );
+
+    let mut noticed = Noticed::default();
+    for member in &mut hundred {
+        member.hand_over();
+    }
+    world.broker().commit_all();
+    for member in &mut hundred {
+        noticed.take(member);
+    }
+    assert!(noticed.revoked.is_empty() && noticed.assigned.is_empty());
+    noticed.take(&mut newcomer);
+    noticed.assigned.sort_unstable();
+    noticed.records_of.sort_unstable();
+    assert_eq!(
+        (noticed.assigned, noticed.records_of),
+        (moved.clone(), moved)
+    );
+    for (place, owned) in world.state("g").owned {
+        let is_same = owned.since == before[&place].since;
+        assert_eq!(is_same, staying.contains(&place), "{place:?}");
+    }
+}
