@@ -80,7 +80,7 @@ async fn measure() -> Result<bool, Box<dyn std::error::Error>> {
         members.push(tokio::spawn(join(client.clone(), Arc::clone(&seen))));
     }
     let is_ended = Arc::new(AtomicBool::new(false));
-    let appending = append(broker.client().clone(), Arc::clone(&is_ended));
+    let appending = append(Client::connect(&broker.url()).await?, Arc::clone(&is_ended));
     let appending = tokio::spawn(appending);
     seen.settle(MEMBERS).await?;
 
