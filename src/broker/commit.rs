@@ -12,12 +12,8 @@ use std::{
 };
 
 use super::{
-    Broker, Error, Shared, Shortage,
-    bell::Bell,
-    lock,
-    memory::UnderWay,
-    partition_count::Counted,
-    state::{Logs, PartitionRef},
+    Broker, Error, Shared, Shortage, bell::Bell, lock, memory::UnderWay, partition_count::Counted,
+    state::PartitionRef,
 };
 use crate::{
     catalog::Change,
@@ -267,54 +263,6 @@ impl Committer {
 }
 
 impl Shared {
-    /// Applies commits that are durable, in order, then wakes who waits for them.
-    fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
-        let mut done = Vec::with_capacity(commits.len());
-        let now = self.env.clock.elapsed();
-        let gate = self.gate.write();
-        let mut moved: Vec<PartitionRef> = Vec::new();
-        for commit in commits {
-            let mut partitions = commit.partitions.into_iter();
-            let mut counted = commit.counted;
-            for item in commit.items {
-                match item {
-                    Item::Frame(frame) => {
-                        let partition = partitions
-                            .next()
-                            .expect("every frame was queued with its partition");
-                        self.apply_batch(frame.header(), now);
-                        lock(&partition.partition().log).apply(frame, commit.charge.clone());
-                        self.mark_dirty(&partition);
-                        if moved
-                            .last()
-                            .is_none_or(|last| !Arc::ptr_eq(&last.topic, &partition.topic))
-                        {
-                            moved.push(partition);
-                        }
-                    }
-                    Item::Change(change) => self
-                        .apply_change(&change, Logs::New, counted.take())
-                        .map_err(|error| error.to_string())?,
-                }
-            }
-            done.push((commit.done, commit.under_way));
-        }
-        drop(gate);
-        for partition in moved {
-            partition.topic.moved.send_replace(());
-        }
-        for (done, under_way) in done {
-            drop(under_way);
-            done(Ok(()));
-        }
-        if self.memory.is_pressed() || self.journal_wants_checkpoint() {
-            self.housekeeping.ring();
-        }
-        Ok(())
-    }
-}
-
-impl Shared {
     /// Refuses all that is queued and can be refused. Only for the thread that commits: nothing
     /// that is queued meanwhile is committed.
     fn refuse_queued(&self, shortage: Shortage) {
@@ -352,7 +300,7 @@ impl Shared {
             let Item::Change(Change::Delete { topic }) = item else {
                 continue;
             };
-            let topic = self.topics().find_by_id(*topic).cloned();
+            let topic = self.partitions.topics().find_by_id(*topic).cloned();
             if let Some(topic) = topic {
                 *topic.open.write() = true;
             }

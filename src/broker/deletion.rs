@@ -3,7 +3,7 @@
 
 use std::{io::ErrorKind, path::Path};
 
-use super::Shared;
+use super::partitions::Partitions;
 use crate::{
     env::{FileSystem, Open},
     storage::files::{Action, FileError, remove_file, remove_tree, sync_parent},
@@ -15,9 +15,9 @@ use crate::{
 ///
 /// If there is something of the new name, that says it already: the directory was renamed before,
 /// and this is another, which a start made of what is in the journal.
-pub(super) fn rename_topic(shared: &Shared, id: TopicId) -> Result<(), FileError> {
-    let files = &*shared.env.files;
-    let (from, to) = (shared.dir.topic(id), shared.dir.deleted_topic(id));
+pub(super) fn rename_topic(owner: &Partitions, id: TopicId) -> Result<(), FileError> {
+    let files = &*owner.env.files;
+    let (from, to) = (owner.dir.topic(id), owner.dir.deleted_topic(id));
     let is_there = |path: &Path| {
         files
             .exists(path)
@@ -29,7 +29,7 @@ pub(super) fn rename_topic(shared: &Shared, id: TopicId) -> Result<(), FileError
             renamed => renamed.map_err(FileError::when(Action::Rename, &to))?,
         }
     }
-    shared.segments.forget_below(&from);
+    owner.segments.forget_below(&from);
     Ok(())
 }
 
@@ -44,10 +44,10 @@ fn mark_deleted(files: &dyn FileSystem, mark: &Path) -> Result<(), FileError> {
 }
 
 /// Removes the files of a deleted topic, and then what says that it is deleted.
-pub(super) fn remove_deleted(shared: &Shared, id: TopicId) -> Result<(), FileError> {
-    let files = &*shared.env.files;
-    let (own, deleted) = (shared.dir.topic(id), shared.dir.deleted_topic(id));
-    let is_gone = shared.topics().find_by_id(id).is_none();
+pub(super) fn remove_deleted(owner: &Partitions, id: TopicId) -> Result<(), FileError> {
+    let files = &*owner.env.files;
+    let (own, deleted) = (owner.dir.topic(id), owner.dir.deleted_topic(id));
+    let is_gone = owner.topics().find_by_id(id).is_none();
     let own_is_there = files
         .exists(&own)
         .map_err(FileError::when(Action::LookFor, &own))?;

@@ -177,8 +177,13 @@ impl Health {
     /// trimmed takes: by a checkpoint, for which housekeeping would wait otherwise.
     pub(super) fn make_room_soon(&self) {
         if self.is_short_of_room() {
-            self.housekeeping.ring();
+            self.call_housekeeping();
         }
+    }
+
+    /// Has housekeeping look whether it can free memory.
+    pub(super) fn call_housekeeping(&self) {
+        self.housekeeping.ring();
     }
 
     /// How much room there is, if the file system says so. Only that the directory is gone is an

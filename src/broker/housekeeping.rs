@@ -15,21 +15,17 @@ use super::{
     deletion::{remove_deleted, rename_topic},
     keys::Freeze,
     lock,
-    state::{DeletedTopic, PartitionRef, Topic},
-    write_out::{MOST_UNSYNCED, WriteOut},
+    state::{DeletedTopic, PartitionRef},
+    write_out::WriteOut,
 };
 use crate::{
-    catalog::{self, groups},
+    catalog::groups,
     env::Env,
     storage::{
         checkpoint,
         fault::Meaning,
         files::{Action, FileError, ensure_dir, replace_file},
-        format::{
-            checkpoint::{Checkpoint, Topic as CheckpointTopic},
-            delta::Delta,
-            topic_file::TopicFile,
-        },
+        format::{checkpoint::Checkpoint, delta::Delta, topic_file::TopicFile},
         log::{Sealed, remove_segments},
     },
     types::TopicId,
@@ -38,10 +34,6 @@ use crate::{
 /// An idle broker writes a checkpoint this long after the last one if something has been appended
 /// since. The last write to the journal is then not the only witness of what it says.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
-
-/// Most segments that are synced at a time. Their writing begins together, so that few commits of
-/// the file system are enough for all of them.
-const SYNCED_TOGETHER: usize = 512;
 
 /// How often it is looked for what nobody says: how much room the disk has, what the machine's
 /// clock says, whether segments are old.
@@ -75,11 +67,15 @@ pub(super) struct Housekeeper {
 
 impl Housekeeper {
     /// With the topics whose removal an earlier start had begun.
-    pub(super) fn for_opened(renamed: Vec<TopicId>, checkpoints: checkpoint::Writer) -> Self {
+    pub(super) fn for_opened(
+        renamed: Vec<TopicId>,
+        checkpoints: checkpoint::Writer,
+        segments: WriteOut,
+    ) -> Self {
         Self {
             checkpoints,
             last: Checkpoint::default(),
-            segments: WriteOut::default(),
+            segments,
             renamed: renamed.into_iter().map(DeletedTopic::found).collect(),
             trimmed: Vec::new(),
             looked_at: Duration::ZERO,
@@ -98,7 +94,8 @@ impl Housekeeper {
         let applied = shared.applied_sequence.load(Ordering::Acquire);
         let due = applied > self.checkpointed
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
-        let due = due || shared.key_memory.is_pressed() || shared.clock.is_stored_time_old();
+        let due =
+            due || shared.partitions.key_memory.is_pressed() || shared.clock.is_stored_time_old();
         let due = due || (shared.health.is_short_of_room() && self.has_what_to_remove(shared));
         shared.count_remembered();
         shared.producer_memory.say_forgotten(now);
@@ -135,18 +132,18 @@ impl Housekeeper {
     /// Moves frames of all dirty partitions into segments. Where these are many, they are synced as
     /// well, so that a checkpoint has few left to sync: memory is not freed while it does.
     pub(super) fn write_out(&mut self, shared: &Shared) -> Result<(), FileError> {
-        self.segments.write_out(shared, MOST_UNSYNCED)
+        self.segments.write_some_out(&shared.partitions)
     }
 
     /// Seals segments that have been active for as long as their topics' settings allow.
     fn seal_old(&mut self, shared: &Shared) -> Result<(), FileError> {
         let now = shared.clock.now_ms();
-        for topic in shared.all_topics() {
+        for topic in shared.partitions.all_topics() {
             let settings = topic.settings();
             for partition in topic.partitions.iter() {
                 lock(&partition.writer).seal_if_old(
                     &partition.log,
-                    &shared.segments,
+                    &shared.partitions.segments,
                     &settings,
                     now,
                 )?;
@@ -167,18 +164,18 @@ impl Housekeeper {
 
     fn write_checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         let applied = shared.applied_sequence.load(Ordering::Acquire);
-        shared.freeze_tables(freeze);
+        shared
+            .partitions
+            .freeze_tables(freeze, shared.options.journal_file_bytes);
         self.rename_deleted(shared)?;
         store_topics(shared)?;
-        self.segments.write_out(shared, shared.synced_together())?;
-        self.segments.sync_segments(shared)?;
-        self.segments.sync_topics(shared)?;
+        self.segments.write_all_out(&shared.partitions)?;
         self.collect_trimmed(shared);
         let snapshot = lock(&shared.applied).snapshot_of_topics();
         let content = Checkpoint {
             applied,
             journal_file: shared.ring.file_of(applied + 1),
-            topics: shared.describe_topics(snapshot.topics),
+            topics: shared.partitions.describe_topics(snapshot.topics),
             producers: Vec::new(),
             erasures: snapshot.erasures,
             clock: Some(shared.clock.to_store()),
@@ -193,7 +190,7 @@ impl Housekeeper {
         self.checkpointed_at = shared.env.clock.elapsed();
         shared.ring.release_before(self.last.journal_file);
         shared.memory.end_checkpoint(shared.ring.used_bytes());
-        shared.note_checkpoint(&self.last);
+        shared.partitions.note_checkpoint(&self.last);
         self.remove_old_retired(shared)?;
         self.remove_leftovers(shared)
     }
@@ -222,7 +219,7 @@ impl Housekeeper {
     fn remove_old_retired(&mut self, shared: &Shared) -> Result<(), FileError> {
         let topics = &self.last.topics;
         for known in topics {
-            let Some(topic) = shared.topics().find_by_id(known.id).cloned() else {
+            let Some(topic) = shared.partitions.topics().find_by_id(known.id).cloned() else {
                 continue;
             };
             for (at, known) in known.partitions.iter().enumerate() {
@@ -232,7 +229,7 @@ impl Housekeeper {
                     .copied()
                     .unwrap_or_default();
                 if known.retired != last {
-                    shared.remove_old_retired(
+                    shared.partitions.remove_old_retired(
                         &PartitionRef {
                             topic: Arc::clone(&topic),
                             at,
@@ -251,12 +248,12 @@ impl Housekeeper {
     /// Gives the directories of deleted topics names that say so. Their files go after the
     /// checkpoint.
     fn rename_deleted(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let mut deleted = std::mem::take(&mut shared.topics_mut().deleted).into_iter();
+        let mut deleted = std::mem::take(&mut shared.partitions.topics_mut().deleted).into_iter();
         let any = deleted.len() > 0;
         while let Some(topic) = deleted.next() {
-            if let Err(error) = rename_topic(shared, topic.id) {
+            if let Err(error) = rename_topic(&shared.partitions, topic.id) {
                 let undone = std::iter::once(topic).chain(deleted);
-                shared.topics_mut().deleted.extend(undone);
+                shared.partitions.topics_mut().deleted.extend(undone);
                 return Err(error);
             }
             self.segments.forget(topic.id);
@@ -276,7 +273,7 @@ impl Housekeeper {
     /// Takes note of segments that are trimmed now: what is trimmed later waits for the next
     /// checkpoint.
     fn collect_trimmed(&mut self, shared: &Shared) {
-        for topic in shared.all_topics() {
+        for topic in shared.partitions.all_topics() {
             for at in 0..topic.partitions.len() {
                 let trimmed = lock(&topic.partitions[at].log).take_retired();
                 if !trimmed.is_empty() {
@@ -295,19 +292,19 @@ impl Housekeeper {
     /// Whether a checkpoint lets files be removed.
     fn has_what_to_remove(&self, shared: &Shared) -> bool {
         let is_left = !self.trimmed.is_empty() || !self.renamed.is_empty();
-        is_left || shared.has_what_to_remove()
+        is_left || shared.partitions.has_what_to_remove()
     }
 
     /// Removes what the checkpoint on disk does not need.
     fn remove_leftovers(&mut self, shared: &Shared) -> Result<(), FileError> {
         while let Some((at, segments)) = self.trimmed.last() {
             if !at.topic.deleted.load(Ordering::Acquire) {
-                remove_segments(&at.partition().log, &shared.segments, segments)?;
+                remove_segments(&at.partition().log, &shared.partitions.segments, segments)?;
             }
             self.trimmed.pop();
         }
         while let Some(topic) = self.renamed.last() {
-            remove_deleted(shared, topic.id)?;
+            remove_deleted(&shared.partitions, topic.id)?;
             self.renamed.pop();
         }
         Ok(())
@@ -318,7 +315,7 @@ impl Housekeeper {
 fn store_topics(shared: &Shared) -> Result<(), FileError> {
     let files = &*shared.env.files;
     let mut created = false;
-    for topic in shared.all_topics() {
+    for topic in shared.partitions.all_topics() {
         if !topic.file_is_stale.swap(false, Ordering::AcqRel) {
             continue;
         }
@@ -349,44 +346,10 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
 }
 
 impl Shared {
-    /// Topics with how far each of their partitions reaches. One that has just been added to the
-    /// catalog and is not open yet the journal adds again.
-    pub(super) fn describe_topics(&self, topics: Vec<catalog::Topic>) -> Vec<CheckpointTopic> {
-        let mut described = Vec::with_capacity(topics.len());
-        for topic in topics {
-            let Some(open) = self.topics().find_by_id(topic.id).cloned() else {
-                continue;
-            };
-            let partitions = open.partitions.iter();
-            described.push(CheckpointTopic {
-                id: topic.id,
-                seed: topic.seed,
-                name: topic.name,
-                settings: topic.settings,
-                partitions: partitions
-                    .map(|partition| lock(&partition.log).checkpoint())
-                    .collect(),
-            });
-        }
-        described
-    }
-
     /// Writes checkpoints of this directory, where files of deltas have numbers up to this one.
     pub(super) fn writer_after(&self, deltas: u64) -> checkpoint::Writer {
         let path = self.dir.checkpoint();
         checkpoint::Writer::new(path, self.dir.identity(), deltas, self.options.delta_bytes)
-    }
-
-    /// Takes note of what a checkpoint covers.
-    fn note_checkpoint(&self, checkpoint: &Checkpoint) {
-        for known in &checkpoint.topics {
-            let Some(topic) = self.topics().find_by_id(known.id).cloned() else {
-                continue;
-            };
-            for (partition, known) in topic.partitions.iter().zip(&known.partitions) {
-                partition.checkpointed.store(known.end.0, Ordering::Release);
-            }
-        }
     }
 
     /// Whether a checkpoint should begin for the sake of the journal: a quarter of its files hold
@@ -395,26 +358,6 @@ impl Shared {
     pub(super) fn journal_wants_checkpoint(&self) -> bool {
         let (used, most) = self.ring.fill();
         used > (most / 4).max(1) || self.memory.waits_for_checkpoint()
-    }
-
-    /// How many segments are synced at a time. Their files are open meanwhile.
-    pub(super) fn synced_together(&self) -> usize {
-        (self.options.open_files / 2).clamp(1, SYNCED_TOGETHER)
-    }
-
-    pub(super) fn all_topics(&self) -> Vec<Arc<Topic>> {
-        self.topics().by_name.values().cloned().collect()
-    }
-
-    /// Whether there are deleted topics, or trimmed segments of which everything is kept that is
-    /// to be kept: the next checkpoint lets them be removed.
-    pub(super) fn has_what_to_remove(&self) -> bool {
-        let has_retired = |topic: &Arc<Topic>| {
-            let mut partitions = topic.partitions.iter();
-            partitions.any(|partition| lock(&partition.log).has_retired())
-        };
-        let any_deleted = !self.topics().deleted.is_empty();
-        any_deleted || self.all_topics().iter().any(has_retired)
     }
 }
 
@@ -425,7 +368,7 @@ impl Broker {
             return Err(Error::OutcomeUnknown);
         }
         let done = lock(&self.housekeeper).checkpoint(&self.shared, Freeze::ForClose);
-        let done = done.and_then(|()| match self.shared.keep_indexes() {
+        let done = done.and_then(|()| match self.shared.partitions.keep_indexes() {
             // Indexes are derived: what cannot be read for them now is read after the next start.
             Err(error) if error.meaning() != Meaning::Fatal && !error.is_disk_full() => {
                 self.shared.health.settle_derived(Err(error));

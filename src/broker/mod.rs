@@ -9,9 +9,9 @@
 //! there.
 //!
 //! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and
-//! queues it; `commit.rs` makes it durable and applies it through `state.rs`; the [`Pending`]
-//! answer resolves. The way of a read: [`read`] follows a partition's log up to the high watermark,
-//! and again when that has moved.
+//! queues it; `commit.rs` makes it durable, and `apply.rs` applies it; the [`Pending`] answer
+//! resolves. The way of a read: [`read`] follows a partition's log up to the high watermark, and
+//! again when that has moved. It has a handle of [`Partitions`] and of nothing else.
 //!
 //! Invariants:
 //! - Whatever changes what clients see goes through the journal and is applied after it is durable;
@@ -21,6 +21,7 @@
 //! - After a failed sync nothing is written, applied or answered with success any more.
 
 mod append;
+mod apply;
 mod bell;
 mod clock;
 mod commit;
@@ -40,6 +41,7 @@ mod offsets;
 mod open;
 mod partition_count;
 mod partition_cursor;
+mod partition_list;
 mod partitions;
 mod pending;
 mod plan;
@@ -68,6 +70,7 @@ use std::{
 };
 
 use health::Health;
+use partitions::Partitions;
 
 pub(crate) use crate::catalog::producers::Room as ProducerRoom;
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
@@ -94,9 +97,8 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 use crate::{
     budget::{Budget, Sizes},
     catalog::{Catalog, Planned},
-    env::{Alarm, Clock, Env, OrderedGuard, OrderedMutex, OrderedRwLock, rank},
-    storage::{data_dir::DataDir, journal, log::OpenSegments},
-    types::{Offset, PartitionId, TopicId},
+    env::{Alarm, Clock, Env, OrderedGuard, OrderedMutex, rank},
+    storage::{data_dir::DataDir, journal},
 };
 
 /// How a broker uses memory and disk.
@@ -192,18 +194,13 @@ struct Shared {
     /// What time it is.
     clock: clock::SteadyClock,
     options: Options,
-    dir: DataDir,
-    topics: OrderedRwLock<state::Topics, rank::Topics>,
-    partition_count: partition_count::PartitionCount,
+    dir: Arc<DataDir>,
+    partitions: Arc<Partitions>,
     queue: Arc<commit::Queue>,
     ring: Arc<journal::Ring>,
-    segments: Arc<OpenSegments>,
-    health: Health,
+    health: Arc<Health>,
     budget: Budget,
     memory: memory::Memory,
-    /// Held while commits are applied, and by who needs several partitions as they are at one
-    /// moment.
-    gate: OrderedRwLock<(), rank::Gate>,
     /// The catalog with what is queued: it decides. Whoever decides on it queues what comes of that
     /// before letting go of it, so that the journal has changes in the order of the decisions.
     planned: OrderedMutex<Planned, rank::Planned>,
@@ -211,17 +208,12 @@ struct Shared {
     applied: OrderedMutex<Catalog, rank::Applied>,
     producer_memory: producer_memory::ProducerMemory,
     sessions: groups::Sessions,
-    key_memory: Arc<keys::KeyMemory>,
     /// Which stalled partitions of groups the log has told of.
     group_watch: Mutex<groups::Watch>,
     /// What has been done about erasures that are not complete.
     erasure_progress: OrderedMutex<erasure::AllProgress, rank::Erasures>,
-    /// Partitions with frames that no segment has.
-    dirty: Mutex<Vec<state::PartitionRef>>,
     /// The last journal entry that has been applied.
     applied_sequence: AtomicU64,
-    /// Where damage was found, and logged.
-    said_damage: seldom::Seldom<(TopicId, PartitionId, Offset)>,
     housekeeping: Arc<bell::Bell>,
     indexing: Arc<bell::Bell>,
     /// Where the thread waits that looks after deadlines.

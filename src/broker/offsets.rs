@@ -1,7 +1,8 @@
 //! Finding offsets.
 
 use super::{
-    Broker, Error, Meant, Shared,
+    Broker, Error, Meant,
+    partitions::Partitions,
     state::{PartitionRef, Topic},
 };
 use crate::types::{Offset, PartitionId, Position, TopicId};
@@ -26,11 +27,11 @@ impl Broker {
         position: Position,
         partitions: &[(PartitionId, Option<Position>)],
     ) -> Result<(TopicId, Vec<FoundOffset>), Error> {
-        let topic = self.shared.topics().find_meant(topic.into())?;
+        let topic = self.shared.partitions.topics().find_meant(topic.into())?;
         let positions = positions(&topic, position, partitions)?;
         let found = positions
             .into_iter()
-            .map(|(partition, position)| self.shared.find_offset(&partition, position))
+            .map(|(partition, position)| self.shared.partitions.find_offset(&partition, position))
             .collect();
         Ok((topic.id, topic.unless_deleted(found)?))
     }
@@ -60,7 +61,7 @@ pub(super) fn positions(
         .collect()
 }
 
-impl Shared {
+impl Partitions {
     /// The offset of a position, which must lie in the log.
     pub(super) fn find_offset(
         &self,

@@ -19,14 +19,15 @@ use super::{
     keys::{Freeze, KeyMemory},
     lock, memory,
     partition_count::PartitionCount,
+    partitions::Partitions,
     producer_memory::ProducerMemory,
-    seldom::Seldom,
-    state::{Logs, Topics},
+    state::Logs,
+    write_out::WriteOut,
 };
 use crate::{
     budget::{Budget, Name},
     catalog::{Catalog, Planned, Snapshot, Topic},
-    env::{Alarm, Env, OrderedMutex, OrderedRwLock},
+    env::{Alarm, Env, OrderedMutex},
     storage::{
         checkpoint::{self, Found},
         data_dir::{self, DataDir},
@@ -181,7 +182,11 @@ impl Broker {
         shared.restore(snapshot);
         shared.open_topics(&checkpoint, &mode)?;
         shared.hide_all();
-        let mut housekeeper = Housekeeper::for_opened(dirs.removed, shared.writer_after(deltas));
+        let mut housekeeper = Housekeeper::for_opened(
+            dirs.removed,
+            shared.writer_after(deltas),
+            WriteOut::new(shared.memory.clone(), shared.options.open_files),
+        );
         shared.replay(&replay, &mode, &mut housekeeper)?;
         if checkpoint.clock.is_none() {
             let newest = || shared.newest_append_ms();
@@ -201,7 +206,7 @@ impl Broker {
         // its first entry: from then on, a checkpoint that is missing is known to be lost, and so
         // is a journal file that no checkpoint covers.
         broker.shared.health.look_for_room()?;
-        let is_new = never_written && broker.shared.topics().by_name.is_empty();
+        let is_new = never_written && broker.shared.partitions.topics().by_name.is_empty();
         if !replay.is_empty() || !known || matches!(mode, Mode::Scan { .. }) {
             broker.settle_recovery(is_new)?;
         }
@@ -323,7 +328,7 @@ impl Shared {
         let segments = OpenSegments::new(env.clone(), options.open_segments)
             .with_files(options.open_files)
             .of_directory(dir.identity());
-        let segments = Arc::new(segments);
+        let (dir, segments) = (Arc::new(dir), Arc::new(segments));
         let queue = Arc::new(commit::Queue::default());
         let key_memory = Arc::new(KeyMemory::new(part(Name::KeyIndex)));
         let memory = memory::Memory::new(part(Name::Appends), options.journal().bytes());
@@ -345,26 +350,29 @@ impl Shared {
             Arc::clone(&housekeeping),
             move || waiters.let_go(),
         );
+        let health = Arc::new(health);
+        let partitions = Partitions::new(
+            env.clone(),
+            Arc::clone(&dir),
+            Arc::clone(&health),
+            segments,
+            partition_count,
+            key_memory,
+        );
         Self {
+            partitions: Arc::new(partitions),
             health,
             clock,
-            gate: OrderedRwLock::new(()),
             planned: OrderedMutex::new(Planned::of(&empty)),
             applied: OrderedMutex::new(empty),
             producer_memory: ProducerMemory::new(part(Name::Catalog)),
             group_watch: Mutex::default(),
             erasure_progress: OrderedMutex::new(AllProgress::default()),
             sessions: super::groups::Sessions::default(),
-            key_memory,
-            segments,
             memory,
-            topics: OrderedRwLock::new(Topics::default()),
-            partition_count,
             budget,
             queue,
-            dirty: Mutex::default(),
             applied_sequence: AtomicU64::new(applied),
-            said_damage: Seldom::new(Arc::clone(&env.clock)),
             housekeeping,
             indexing,
             alarm,
@@ -426,12 +434,15 @@ impl Shared {
                     journaled,
                 },
             };
-            self.open_topic(topic, logs, None)?;
+            self.partitions.open_topic(topic, logs, None)?;
             if matches!(mode, Mode::Cut) {
                 continue;
             }
             for (number, end) in (0..).zip(synced) {
-                if let Some(found) = self.find_partition(topic.id, PartitionId(number)) {
+                if let Some(found) = self
+                    .partitions
+                    .find_partition(topic.id, PartitionId(number))
+                {
                     found.partition().pass_over_lost(end);
                 }
             }
@@ -509,7 +520,7 @@ impl Shared {
     /// The newest append time of all partitions; none without a record.
     fn newest_append_ms(&self) -> Option<i64> {
         let mut newest = None;
-        for topic in self.all_topics() {
+        for topic in self.partitions.all_topics() {
             for partition in topic.partitions.iter() {
                 newest = newest.max(Some(lock(&partition.next).append_time_ms));
             }
@@ -520,7 +531,10 @@ impl Shared {
     fn replay_frame(&self, frame: Frame, now: Duration) {
         let header = *frame.header();
         // Frames of a topic that is deleted further on have nowhere to go.
-        let Some(found) = self.find_partition(header.topic, header.partition) else {
+        let Some(found) = self
+            .partitions
+            .find_partition(header.topic, header.partition)
+        else {
             return;
         };
         let partition = found.partition();
@@ -537,13 +551,16 @@ impl Shared {
         next.append_time_ms = next.append_time_ms.max(header.append_time_ms);
         drop(next);
         self.apply_batch(&header, now);
-        self.mark_dirty(&found);
+        self.partitions.mark_dirty(&found);
     }
 
     /// Passes over the records that were in lost entries, as far as their frames say.
     fn replay_loss(&self, lost: &Lost) {
         for header in &lost.frames {
-            let Some(found) = self.find_partition(header.topic, header.partition) else {
+            let Some(found) = self
+                .partitions
+                .find_partition(header.topic, header.partition)
+            else {
                 continue;
             };
             let partition = found.partition();
@@ -567,7 +584,10 @@ impl Shared {
         let (partition, from, to) = (header.partition.0, header.base.0, header.end().0);
         tracing::error!(sequence, topic = %header.topic, partition, from, to,
             "a journal entry is damaged");
-        if let Some(found) = self.find_partition(header.topic, header.partition) {
+        if let Some(found) = self
+            .partitions
+            .find_partition(header.topic, header.partition)
+        {
             found.partition().pass_over_lost(header.end());
         }
     }

@@ -4,8 +4,9 @@
 use bytes::Bytes;
 
 use super::{
-    Error, Shared,
+    Error,
     fetched::{Chosen, Fetched, Filter, Held, Most, Wanted},
+    partitions::Partitions,
     state::PartitionRef,
 };
 use crate::{
@@ -38,7 +39,7 @@ impl PartitionCursor {
     /// partition. None at the limit.
     pub(super) fn read(
         &mut self,
-        shared: &Shared,
+        owner: &Partitions,
         at: &PartitionRef,
         fetched: &mut Option<Fetched>,
         filter: &Filter,
@@ -49,7 +50,7 @@ impl PartitionCursor {
             if self.is_at_limit() {
                 return Ok(None);
             }
-            *fetched = Some(self.fetch(shared, at, most.bytes)?);
+            *fetched = Some(self.fetch(owner, at, most.bytes)?);
             drop_what_shows_erased(at, fetched);
         }
         Ok(Some(self.choose(fetched, filter, most)))
@@ -58,7 +59,7 @@ impl PartitionCursor {
     /// The records from here up to the limit, which fit in one response when they were read first.
     pub(super) fn read_again(
         mut self,
-        shared: &Shared,
+        owner: &Partitions,
         at: &PartitionRef,
         filter: &Filter,
     ) -> Result<Vec<Bytes>, Error> {
@@ -70,7 +71,7 @@ impl PartitionCursor {
         let mut chosen = Chosen::default();
         let mut next = self.cursor.next;
         while next < self.limit {
-            let mut fetched = self.fetch(shared, at, limits::MAX_RESPONSE_BYTES)?;
+            let mut fetched = self.fetch(owner, at, limits::MAX_RESPONSE_BYTES)?;
             fetched.choose(&mut next, &wanted, &mut chosen);
             if !fetched.frames.is_empty() {
                 break;
@@ -82,11 +83,11 @@ impl PartitionCursor {
 
     /// Fetches frames of a partition that is behind its limit: about so many bytes, and at least
     /// one.
-    fn fetch(&self, shared: &Shared, at: &PartitionRef, most: usize) -> Result<Fetched, Error> {
+    fn fetch(&self, owner: &Partitions, at: &PartitionRef, most: usize) -> Result<Fetched, Error> {
         let erased = at.partition().erased();
         let mut behind = self.cursor;
-        let read = shared.reader(at).read(&mut behind, most);
-        let frames = read.map_err(|error| shared.explain_at(at, self.cursor.next, error))?;
+        let read = owner.reader(at).read(&mut behind, most);
+        let frames = read.map_err(|error| owner.explain_at(at, self.cursor.next, error))?;
         if behind.next > self.limit {
             // What has come since the limit was taken is fetched again when the next one is.
             behind = self.cursor;

@@ -1,58 +1,349 @@
-//! The partitions of a topic, which may become more: whoever has one keeps it meanwhile.
+//! The owner of all partitions: which topics are open, where their files are, and what reading them
+//! needs. Whoever reads has a handle of this and of nothing else.
+//!
+//! It follows the applied catalog (`apply.rs`), and knows nothing of the journal.
 
-use std::{iter::successors, ops::Index, sync::OnceLock};
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
 
-use super::state::Partition;
+use tokio::sync::watch;
 
-/// A list that only grows.
+use super::{
+    erasure::Notices,
+    health::Health,
+    keys::{Files, KeyIndex, KeyMemory},
+    lock,
+    partition_count::{Counted, PartitionCount},
+    partition_list::PartitionList,
+    seldom::Seldom,
+    state::{DeletedTopic, Logs, Next, Partition, PartitionRef, Topic, Topics},
+};
+use crate::{
+    catalog,
+    env::{Env, Ordered, OrderedMutex, OrderedRwLock, rank},
+    storage::{
+        data_dir::DataDir,
+        files::FileError,
+        format::checkpoint::{self, Checkpoint, Topic as CheckpointTopic},
+        keys::{hash::KeyHasher, set},
+        log::{Identity, Log, LogLock, OpenSegments, Writer},
+    },
+    types::{Keys, Offset, PartitionId, TopicId, TopicSettings},
+};
+
+/// All partitions.
 pub(super) struct Partitions {
-    first: Box<[Partition]>,
-    more: OnceLock<Box<Partitions>>,
+    pub(super) env: Env,
+    pub(super) dir: Arc<DataDir>,
+    pub(super) health: Arc<Health>,
+    pub(super) segments: Arc<OpenSegments>,
+    topics: OrderedRwLock<Topics, rank::Topics>,
+    pub(super) count: PartitionCount,
+    /// Held while commits are applied, and by whoever needs several partitions as they are at one
+    /// moment.
+    gate: OrderedRwLock<(), rank::Gate>,
+    /// Partitions with frames that no segment has.
+    dirty: Mutex<Vec<PartitionRef>>,
+    pub(super) key_memory: Arc<KeyMemory>,
+    /// Where damage was found, and logged.
+    pub(super) said_damage: Seldom<(TopicId, PartitionId, Offset)>,
 }
 
 impl Partitions {
-    pub(super) fn new(partitions: Vec<Partition>) -> Self {
+    /// None yet.
+    pub(super) fn new(
+        env: Env,
+        dir: Arc<DataDir>,
+        health: Arc<Health>,
+        segments: Arc<OpenSegments>,
+        count: PartitionCount,
+        key_memory: Arc<KeyMemory>,
+    ) -> Self {
         Self {
-            first: partitions.into(),
-            more: OnceLock::new(),
+            said_damage: Seldom::new(Arc::clone(&env.clock)),
+            env,
+            dir,
+            health,
+            segments,
+            topics: OrderedRwLock::new(Topics::default()),
+            count,
+            gate: OrderedRwLock::new(()),
+            dirty: Mutex::default(),
+            key_memory,
         }
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Self> {
-        successors(Some(self), |part| part.more.get().map(|more| &**more))
+    /// Keeps everybody from looking at several partitions while commits are applied to them.
+    pub(super) fn close_gate(&self) -> Ordered<RwLockWriteGuard<'_, ()>> {
+        self.gate.write()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.parts().map(|part| part.first.len()).sum()
+    /// Looks at several partitions as they are at one moment: of every atomic append, all lies
+    /// before their ends, or nothing.
+    pub(super) fn at_one_moment<T>(&self, look: impl FnOnce() -> T) -> T {
+        let _gate = self.gate.read();
+        look()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Partition> {
-        self.parts().flat_map(|part| part.first.iter())
+    /// The partition of these numbers, if there is one.
+    pub(super) fn find_partition(
+        &self,
+        topic: TopicId,
+        partition: PartitionId,
+    ) -> Option<PartitionRef> {
+        let topic = self.topics().find_by_id(topic)?.clone();
+        topic.partition(partition).ok()
     }
 
-    fn get(&self, mut at: usize) -> Option<&Partition> {
-        for part in self.parts() {
-            if let Some(found) = part.first.get(at) {
-                return Some(found);
+    pub(super) fn topics(&self) -> Ordered<RwLockReadGuard<'_, Topics>> {
+        self.topics.read()
+    }
+
+    pub(super) fn topics_mut(&self) -> Ordered<RwLockWriteGuard<'_, Topics>> {
+        self.topics.write()
+    }
+
+    /// Opens a topic of the catalog, unless it is open. `counted` is what counts its partitions, if
+    /// they are counted yet.
+    pub(super) fn open_topic(
+        &self,
+        of: &catalog::Topic,
+        logs: Logs<'_>,
+        counted: Option<Arc<Counted>>,
+    ) -> Result<(), FileError> {
+        let id = of.id;
+        if self.topics().find_by_id(id).is_some() {
+            return Ok(());
+        }
+        let count = of.starts.len();
+        let counted = counted.unwrap_or_else(|| Arc::new(self.count.count(count)));
+        let hasher = KeyHasher::new(id, of.seed);
+        let dir = self.dir.topic(id).into();
+        let hasher_of_index = (of.settings.keys == Keys::Versioned).then_some(&hasher);
+        let mut partitions = Vec::with_capacity(count);
+        for (partition, _) in (0..).zip(&of.starts) {
+            let partition = PartitionId(partition);
+            partitions.push(self.open_partition(id, partition, &dir, hasher_of_index, logs)?);
+        }
+        let topic = Arc::new(Topic {
+            id,
+            hasher,
+            name: of.name.clone(),
+            partitions: PartitionList::new(partitions),
+            settings: RwLock::new(of.settings.clone()),
+            open: OrderedRwLock::new(true),
+            moved: watch::Sender::new(()),
+            notices: Notices::default(),
+            deleted: AtomicBool::new(false),
+            file_is_stale: AtomicBool::new(true),
+            rotation: AtomicU32::new(0),
+            counted: Mutex::new(vec![counted]),
+        });
+        self.topics_mut().insert(topic);
+        Ok(())
+    }
+
+    /// Opens partitions that a topic has got.
+    pub(super) fn open_added(
+        &self,
+        topic: TopicId,
+        count: u32,
+        logs: Logs<'_>,
+        counted: Option<Arc<Counted>>,
+    ) -> Result<(), FileError> {
+        let Some(topic) = self.topics().find_by_id(topic).cloned() else {
+            return Ok(());
+        };
+        let known = topic.partition_count();
+        if count <= known {
+            return Ok(());
+        }
+        let more = usize::try_from(count - known).unwrap_or(usize::MAX);
+        let counted = counted.unwrap_or_else(|| Arc::new(self.count.count(more)));
+        lock(&topic.counted).push(counted);
+        let dir = self.dir.topic(topic.id).into();
+        let is_versioned = topic.settings().keys == Keys::Versioned;
+        let hasher = is_versioned.then_some(&topic.hasher);
+        let mut added = Vec::with_capacity(more);
+        for id in (known..count).map(PartitionId) {
+            added.push(self.open_partition(topic.id, id, &dir, hasher, logs)?);
+        }
+        topic.partitions.add(added);
+        topic.file_is_stale.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The hasher is that of the key index; none where there is none.
+    fn open_partition(
+        &self,
+        topic: TopicId,
+        id: PartitionId,
+        topic_dir: &Arc<Path>,
+        hasher: Option<&KeyHasher>,
+        logs: Logs<'_>,
+    ) -> Result<Partition, FileError> {
+        let identity = Identity {
+            topic,
+            partition: id,
+        };
+        let at = usize::try_from(id.0).expect("bounded when the topic is created");
+        let dir = Arc::clone(topic_dir);
+        let mut log = match logs {
+            Logs::New => Log::new(identity, dir),
+            Logs::Cut(to) => {
+                let to = to.get(at).copied().unwrap_or(checkpoint::Partition::EMPTY);
+                Log::cut(identity, dir, to, &self.segments)?
             }
-            at -= part.first.len();
+            Logs::Scan {
+                starts,
+                synced,
+                journaled,
+            } => {
+                let start = starts.get(at).copied().unwrap_or_default();
+                let synced = synced.get(at).copied().unwrap_or_default();
+                let redo_from = journaled.get(&(topic, id)).map(|first| synced.max(*first));
+                let mut log = Log::scan(identity, dir, start, redo_from, &self.segments)?;
+                if let Some(hasher) = hasher {
+                    let retired = self.whole_retired(&log, hasher)?;
+                    log.set_retired_file(retired);
+                }
+                log
+            }
+        };
+        let files = match (logs, hasher) {
+            (Logs::New, _) => Files::none(),
+            (Logs::Cut(_) | Logs::Scan { .. }, Some(hasher)) => {
+                Arc::new(Files::open(&*self.env.files, &log, hasher)?)
+            }
+            (Logs::Cut(_) | Logs::Scan { .. }, None) => {
+                // A checkpoint that names a file of retired facts goes on doing so until the next
+                // one.
+                let with_retired = log.retired_file() == 0;
+                set::remove_all(&*self.env.files, &log.dir(), with_retired)?;
+                log.set_retired_file(0);
+                Files::none()
+            }
+        };
+        let keys = KeyIndex::new(log.end(), files);
+        let next = Next {
+            offset: log.end(),
+            keys,
+            append_time_ms: log.last_append_time_ms(),
+        };
+        Ok(Partition {
+            id,
+            next: OrderedMutex::new(next),
+            checkpointed: AtomicU64::new(log.end().0),
+            log: LogLock::new(log),
+            writer: OrderedMutex::new(Writer::default()),
+            upkeep: OrderedMutex::new(()),
+            masks: RwLock::default(),
+            is_dirty: AtomicBool::new(false),
+        })
+    }
+
+    /// Takes note that a topic is deleted. Its files stay until a checkpoint does not know it.
+    pub(super) fn close_topic(&self, id: TopicId) {
+        let mut topics = self.topics_mut();
+        let removed = topics.remove(id);
+        topics.deleted.push(DeletedTopic {
+            id,
+            _counted: removed.map_or_else(Vec::new, |topic| lock(&topic.counted).clone()),
+        });
+        drop(topics);
+        self.health.make_room_soon();
+    }
+
+    /// Gives a topic other settings.
+    pub(super) fn alter_topic(&self, id: TopicId, settings: &TopicSettings) {
+        if let Some(topic) = self.topics().find_by_id(id) {
+            let mut altered = topic
+                .settings
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            altered.clone_from(settings);
+            topic.file_is_stale.store(true, Ordering::Relaxed);
         }
-        None
     }
 
-    /// Adds some behind the others. Only for who applies changes: one at a time does.
-    pub(super) fn add(&self, partitions: Vec<Partition>) {
-        let added = Box::new(Self::new(partitions));
-        let last = self.parts().last().unwrap_or(self);
-        let added = last.more.set(added);
-        assert!(added.is_ok(), "changes are applied one by one");
+    /// Trims a log.
+    pub(super) fn trim(&self, topic: TopicId, partition: PartitionId, before: Offset) {
+        if let Some(found) = self.find_partition(topic, partition) {
+            lock(&found.partition().log).trim(before);
+            found.topic.file_is_stale.store(true, Ordering::Relaxed);
+        }
+        self.health.make_room_soon();
     }
-}
 
-impl Index<usize> for Partitions {
-    type Output = Partition;
+    /// Takes note that a partition has frames that no segment has.
+    pub(super) fn mark_dirty(&self, partition: &PartitionRef) {
+        if !partition.partition().is_dirty.swap(true, Ordering::AcqRel) {
+            lock(&self.dirty).push(partition.clone());
+        }
+    }
 
-    fn index(&self, at: usize) -> &Partition {
-        self.get(at).expect("a partition was found by its number")
+    /// Takes the partitions that have frames that no segment has, in the order in which they got
+    /// them.
+    pub(super) fn take_dirty(&self) -> Vec<PartitionRef> {
+        std::mem::take(&mut *lock(&self.dirty))
+    }
+
+    /// Puts back what was taken and has not been written out.
+    pub(super) fn put_back_dirty(&self, left: impl Iterator<Item = PartitionRef>) {
+        lock(&self.dirty).extend(left);
+    }
+
+    pub(super) fn all_topics(&self) -> Vec<Arc<Topic>> {
+        self.topics().by_name.values().cloned().collect()
+    }
+
+    /// Topics with how far each of their partitions reaches. One that has just been added to the
+    /// catalog and is not open yet the journal adds again.
+    pub(super) fn describe_topics(&self, topics: Vec<catalog::Topic>) -> Vec<CheckpointTopic> {
+        let mut described = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let Some(open) = self.topics().find_by_id(topic.id).cloned() else {
+                continue;
+            };
+            let partitions = open.partitions.iter();
+            described.push(CheckpointTopic {
+                id: topic.id,
+                seed: topic.seed,
+                name: topic.name,
+                settings: topic.settings,
+                partitions: partitions
+                    .map(|partition| lock(&partition.log).checkpoint())
+                    .collect(),
+            });
+        }
+        described
+    }
+
+    /// Takes note of what a checkpoint covers.
+    pub(super) fn note_checkpoint(&self, checkpoint: &Checkpoint) {
+        for known in &checkpoint.topics {
+            let Some(topic) = self.topics().find_by_id(known.id).cloned() else {
+                continue;
+            };
+            for (partition, known) in topic.partitions.iter().zip(&known.partitions) {
+                partition.checkpointed.store(known.end.0, Ordering::Release);
+            }
+        }
+    }
+
+    /// Whether there are deleted topics, or trimmed segments of which everything is kept that is
+    /// to be kept: the next checkpoint lets them be removed.
+    pub(super) fn has_what_to_remove(&self) -> bool {
+        let has_retired = |topic: &Arc<Topic>| {
+            let mut partitions = topic.partitions.iter();
+            partitions.any(|partition| lock(&partition.log).has_retired())
+        };
+        let any_deleted = !self.topics().deleted.is_empty();
+        any_deleted || self.all_topics().iter().any(has_retired)
     }
 }

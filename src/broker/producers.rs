@@ -12,9 +12,8 @@ use crate::{
     storage::format::{
         checkpoint,
         delta::{ChangedProducer, ChangedProducers},
-        frame,
     },
-    types::{PartitionId, ProducerId, StoredBatch, TopicId, limits},
+    types::{PartitionId, ProducerId, TopicId, limits},
 };
 
 /// Producers that are forgotten in one journal entry.
@@ -201,26 +200,6 @@ impl Shared {
         let mut applied = lock(&self.applied);
         applied.producers.tell_time(self.env.clock.elapsed());
         applied
-    }
-
-    /// Takes note of a durable frame, if a producer numbered it.
-    pub(super) fn apply_batch(&self, header: &frame::Header, now: Duration) {
-        if let Some(batch) = header.batch {
-            let mut applied = lock(&self.applied);
-            applied.producers.tell_time(now);
-            applied.apply_stored(
-                batch.producer,
-                batch.epoch,
-                header.topic,
-                header.partition,
-                batch.sequence,
-                StoredBatch {
-                    base: header.base,
-                    count: header.count,
-                    append_time_ms: header.append_time_ms,
-                },
-            );
-        }
     }
 
     /// The producers as a checkpoint stores them. What changes from here on is noted, and stored by

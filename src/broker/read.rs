@@ -10,10 +10,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    Broker, ErasedEntity, Error, Meant, Shared,
+    Broker, ErasedEntity, Error, Meant,
     fetched::{Fetched, Filter, Most},
     offsets::positions,
     partition_cursor::PartitionCursor,
+    partitions::Partitions,
     state::{PartitionRef, Topic},
 };
 use crate::{
@@ -40,7 +41,7 @@ pub(crate) struct Read {
 /// A read under way. What it holds on to does not depend on how much it has read: some bytes for
 /// each partition, and the frames of one.
 pub(crate) struct Reader {
-    shared: Arc<Shared>,
+    owner: Arc<Partitions>,
     topic: Arc<Topic>,
     moved: watch::Receiver<()>,
     /// Something may have moved since the limits were taken.
@@ -114,7 +115,7 @@ impl Broker {
                 });
             }
         }
-        let topic = self.shared.topics().find_meant(Meant {
+        let topic = self.shared.partitions.topics().find_meant(Meant {
             name: &read.topic,
             id: read.topic_id,
         })?;
@@ -125,13 +126,14 @@ impl Broker {
         // which is the limit.
         let limits: Vec<Offset> = self
             .shared
+            .partitions
             .at_one_moment(|| positions.iter().map(|(at, _)| at.range().1).collect());
         let partitions = positions.into_iter().zip(limits);
         let partitions: Box<[PartitionReader]> = partitions
             .map(|((at, position), limit)| self.partition_reader(&at, position, limit))
             .collect::<Result<_, _>>()?;
         let mut reader = Reader {
-            shared: Arc::clone(&self.shared),
+            owner: Arc::clone(&self.shared.partitions),
             partitions,
             behind: 0,
             topic,
@@ -162,7 +164,7 @@ impl Broker {
         let offset = match position {
             Position::Latest => limit,
             position => {
-                let found = self.shared.find_offset(at, position);
+                let found = self.shared.partitions.find_offset(at, position);
                 at.topic.unless_deleted(found)?.offset.min(limit)
             }
         };
@@ -223,7 +225,7 @@ impl Reader {
             };
             if cursor.next < limit {
                 let partition = self.partition(at);
-                let reader = self.shared.reader(&partition);
+                let reader = self.owner.reader(&partition);
                 return reader.has_in_memory(cursor.next, limit, bytes);
             }
         }
@@ -275,7 +277,7 @@ impl Reader {
 
     fn take_limits(&mut self) {
         let (topic, partitions) = (&self.topic, &mut self.partitions);
-        self.shared.at_one_moment(|| {
+        self.owner.at_one_moment(|| {
             for partition in partitions {
                 let (_, limit) = topic.partitions[partition.at as usize].range();
                 partition.told &= partition.read.limit == limit;
@@ -331,7 +333,7 @@ impl Reader {
         };
         let limit = self.partitions[at].read.cursor.next;
         let last = PartitionCursor { cursor, limit };
-        last.read_again(&self.shared, &self.partition(at), &self.filter)
+        last.read_again(&self.owner, &self.partition(at), &self.filter)
     }
 
     /// Where each partition goes on if the last batch did not arrive; that batch's own first.
@@ -359,7 +361,7 @@ impl Reader {
         let read = &mut self.partitions[at].read;
         let (began, was_behind) = (read.cursor, !read.is_at_limit());
         let ahead = &mut self.fetched;
-        let Some(chosen) = read.read(&self.shared, &place, ahead, &self.filter, most)? else {
+        let Some(chosen) = read.read(&self.owner, &place, ahead, &self.filter, most)? else {
             return Ok(None);
         };
         if was_behind && read.is_at_limit() {

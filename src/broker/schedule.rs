@@ -108,7 +108,9 @@ impl Broker {
     /// One round of indexing, and of what is erased.
     pub(super) fn indexing_round(&self) {
         let shared = &self.shared;
-        shared.health.settle_derived(shared.keep_indexes());
+        shared
+            .health
+            .settle_derived(shared.partitions.keep_indexes());
         shared.health.settle(self.scrub());
         shared.indexing.round_done(shared.next_erasure());
     }

@@ -1,11 +1,10 @@
 //! What a broker has of topics and partitions beside what the catalog says of them: logs, locks,
-//! and whoever waits. It follows the applied catalog, and this is the one way in which both change.
+//! and whoever waits.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -13,24 +12,22 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Error, Meant, Shared,
+    Error, Meant,
     erasure::{Masks, Notices},
-    keys::{Files, KeyIndex},
+    keys::KeyIndex,
     lock,
     partition_count::Counted,
-    partitions::Partitions,
+    partition_list::PartitionList,
 };
 use crate::{
-    catalog::{self, Change},
-    env::{Ordered, OrderedMutex, OrderedRwLock, rank},
+    env::{OrderedMutex, OrderedRwLock, rank},
     storage::{
-        files::FileError,
         format::checkpoint,
         journal::FirstOffsets,
-        keys::{hash::KeyHasher, set},
-        log::{Identity, Log, LogLock, Writer},
+        keys::hash::KeyHasher,
+        log::{LogLock, Writer},
     },
-    types::{Keys, Offset, PartitionId, TopicId, TopicName, TopicSettings},
+    types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
 
 /// All topics, by what they are looked up by.
@@ -47,7 +44,7 @@ pub(super) struct DeletedTopic {
     pub(super) id: TopicId,
     /// Its partitions count until the files are removed. Nothing if nobody knows how many there
     /// are.
-    _counted: Vec<Arc<Counted>>,
+    pub(super) _counted: Vec<Arc<Counted>>,
 }
 
 /// A topic.
@@ -55,9 +52,9 @@ pub(super) struct Topic {
     pub(super) id: TopicId,
     pub(super) hasher: KeyHasher,
     pub(super) name: TopicName,
-    pub(super) partitions: Partitions,
+    pub(super) partitions: PartitionList,
     /// As the applied catalog has them.
-    settings: RwLock<TopicSettings>,
+    pub(super) settings: RwLock<TopicSettings>,
     /// Whether appends may be queued. They hold it while they assign offsets and queue, so that
     /// nothing is queued behind the deletion of the topic. That the deletion is planned the catalog
     /// says too, but an append without a producer does not lock that.
@@ -72,7 +69,7 @@ pub(super) struct Topic {
     /// Where the next batch without keys goes.
     pub(super) rotation: AtomicU32,
     /// Its partitions count as long as it is in memory, which a read may see to after its deletion.
-    counted: Mutex<Vec<Arc<Counted>>>,
+    pub(super) counted: Mutex<Vec<Arc<Counted>>>,
 }
 
 /// A partition.
@@ -237,7 +234,7 @@ impl Topics {
 
     /// Adds a topic. If another has its name, that was deleted, by a change that is lost to damage;
     /// its files stay.
-    fn insert(&mut self, topic: Arc<Topic>) {
+    pub(super) fn insert(&mut self, topic: Arc<Topic>) {
         if let Some(id) = self.by_name.get(&topic.name).map(|other| other.id) {
             self.remove(id);
         }
@@ -245,251 +242,11 @@ impl Topics {
         self.by_id.insert(topic.id, topic);
     }
 
-    fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
+    pub(super) fn remove(&mut self, id: TopicId) -> Option<Arc<Topic>> {
         let topic = self.by_id.remove(&id)?;
         self.by_name.remove(&topic.name);
         topic.deleted.store(true, Ordering::Release);
         topic.moved.send_replace(());
         Some(topic)
-    }
-}
-
-impl Shared {
-    /// The partition of these numbers, if there is one.
-    pub(super) fn find_partition(
-        &self,
-        topic: TopicId,
-        partition: PartitionId,
-    ) -> Option<PartitionRef> {
-        let topic = self.topics().find_by_id(topic)?.clone();
-        topic.partition(partition).ok()
-    }
-
-    pub(super) fn topics(&self) -> Ordered<RwLockReadGuard<'_, Topics>> {
-        self.topics.read()
-    }
-
-    pub(super) fn topics_mut(&self) -> Ordered<RwLockWriteGuard<'_, Topics>> {
-        self.topics.write()
-    }
-
-    /// Opens a topic of the catalog, unless it is open. `counted` is what counts its partitions, if
-    /// they are counted yet.
-    pub(super) fn open_topic(
-        &self,
-        of: &catalog::Topic,
-        logs: Logs<'_>,
-        counted: Option<Arc<Counted>>,
-    ) -> Result<(), FileError> {
-        let id = of.id;
-        if self.topics().find_by_id(id).is_some() {
-            return Ok(());
-        }
-        let count = of.starts.len();
-        let counted = counted.unwrap_or_else(|| Arc::new(self.partition_count.count(count)));
-        let hasher = KeyHasher::new(id, of.seed);
-        let dir = self.dir.topic(id).into();
-        let hasher_of_index = (of.settings.keys == Keys::Versioned).then_some(&hasher);
-        let mut partitions = Vec::with_capacity(count);
-        for (partition, _) in (0..).zip(&of.starts) {
-            let partition = PartitionId(partition);
-            partitions.push(self.open_partition(id, partition, &dir, hasher_of_index, logs)?);
-        }
-        let topic = Arc::new(Topic {
-            id,
-            hasher,
-            name: of.name.clone(),
-            partitions: Partitions::new(partitions),
-            settings: RwLock::new(of.settings.clone()),
-            open: OrderedRwLock::new(true),
-            moved: watch::Sender::new(()),
-            notices: Notices::default(),
-            deleted: AtomicBool::new(false),
-            file_is_stale: AtomicBool::new(true),
-            rotation: AtomicU32::new(0),
-            counted: Mutex::new(vec![counted]),
-        });
-        self.topics_mut().insert(topic);
-        Ok(())
-    }
-
-    /// Opens partitions that a topic has got.
-    fn open_added(
-        &self,
-        topic: TopicId,
-        count: u32,
-        logs: Logs<'_>,
-        counted: Option<Arc<Counted>>,
-    ) -> Result<(), FileError> {
-        let Some(topic) = self.topics().find_by_id(topic).cloned() else {
-            return Ok(());
-        };
-        let known = topic.partition_count();
-        if count <= known {
-            return Ok(());
-        }
-        let more = usize::try_from(count - known).unwrap_or(usize::MAX);
-        let counted = counted.unwrap_or_else(|| Arc::new(self.partition_count.count(more)));
-        lock(&topic.counted).push(counted);
-        let dir = self.dir.topic(topic.id).into();
-        let is_versioned = topic.settings().keys == Keys::Versioned;
-        let hasher = is_versioned.then_some(&topic.hasher);
-        let mut added = Vec::with_capacity(more);
-        for id in (known..count).map(PartitionId) {
-            added.push(self.open_partition(topic.id, id, &dir, hasher, logs)?);
-        }
-        topic.partitions.add(added);
-        topic.file_is_stale.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// The hasher is that of the key index; none where there is none.
-    fn open_partition(
-        &self,
-        topic: TopicId,
-        id: PartitionId,
-        topic_dir: &Arc<Path>,
-        hasher: Option<&KeyHasher>,
-        logs: Logs<'_>,
-    ) -> Result<Partition, FileError> {
-        let identity = Identity {
-            topic,
-            partition: id,
-        };
-        let at = usize::try_from(id.0).expect("bounded when the topic is created");
-        let dir = Arc::clone(topic_dir);
-        let mut log = match logs {
-            Logs::New => Log::new(identity, dir),
-            Logs::Cut(to) => {
-                let to = to.get(at).copied().unwrap_or(checkpoint::Partition::EMPTY);
-                Log::cut(identity, dir, to, &self.segments)?
-            }
-            Logs::Scan {
-                starts,
-                synced,
-                journaled,
-            } => {
-                let start = starts.get(at).copied().unwrap_or_default();
-                let synced = synced.get(at).copied().unwrap_or_default();
-                let redo_from = journaled.get(&(topic, id)).map(|first| synced.max(*first));
-                let mut log = Log::scan(identity, dir, start, redo_from, &self.segments)?;
-                if let Some(hasher) = hasher {
-                    let retired = self.whole_retired(&log, hasher)?;
-                    log.set_retired_file(retired);
-                }
-                log
-            }
-        };
-        let files = match (logs, hasher) {
-            (Logs::New, _) => Files::none(),
-            (Logs::Cut(_) | Logs::Scan { .. }, Some(hasher)) => {
-                Arc::new(Files::open(&*self.env.files, &log, hasher)?)
-            }
-            (Logs::Cut(_) | Logs::Scan { .. }, None) => {
-                // A checkpoint that names a file of retired facts goes on doing so until the next
-                // one.
-                let with_retired = log.retired_file() == 0;
-                set::remove_all(&*self.env.files, &log.dir(), with_retired)?;
-                log.set_retired_file(0);
-                Files::none()
-            }
-        };
-        let keys = KeyIndex::new(log.end(), files);
-        let next = Next {
-            offset: log.end(),
-            keys,
-            append_time_ms: log.last_append_time_ms(),
-        };
-        Ok(Partition {
-            id,
-            next: OrderedMutex::new(next),
-            checkpointed: AtomicU64::new(log.end().0),
-            log: LogLock::new(log),
-            writer: OrderedMutex::new(Writer::default()),
-            upkeep: OrderedMutex::new(()),
-            masks: RwLock::default(),
-            is_dirty: AtomicBool::new(false),
-        })
-    }
-
-    /// Applies a durable change: to the catalog, and then to what follows it. The only way in which
-    /// either changes, live and in recovery. `counted` is what counts the partitions of a new
-    /// topic, if they are counted yet.
-    pub(super) fn apply_change(
-        &self,
-        change: &Change,
-        logs: Logs<'_>,
-        counted: Option<Arc<Counted>>,
-    ) -> Result<(), FileError> {
-        if let Change::Group { group, change } = change {
-            self.sessions.fence(group, change);
-        }
-        lock(&self.applied).apply(change, self.env.clock.elapsed());
-        match change {
-            Change::Create { topic, .. } => {
-                let created = lock(&self.applied).topics().get(*topic).cloned();
-                if let Some(created) = created {
-                    self.open_topic(&created, logs, counted)?;
-                    self.note_topics();
-                }
-            }
-            Change::Delete { topic } => {
-                lock(&self.planned).settle(change);
-                self.close_topic(*topic);
-                self.sessions.tell_all();
-                self.note_topics();
-            }
-            Change::Alter { topic, settings } => {
-                if let Some(topic) = self.topics().find_by_id(*topic) {
-                    let mut altered = topic
-                        .settings
-                        .write()
-                        .unwrap_or_else(PoisonError::into_inner);
-                    altered.clone_from(settings);
-                    topic.file_is_stale.store(true, Ordering::Relaxed);
-                }
-            }
-            Change::Trim {
-                topic,
-                partition,
-                before,
-            } => self.trim_log(*topic, *partition, *before),
-            Change::AddPartitions { topic, partitions } => {
-                self.open_added(*topic, *partitions, logs, counted)?;
-                self.note_topics();
-            }
-            Change::OpenProducer { .. } | Change::ForgetProducer { .. } => {}
-            Change::Group { group, change } => self.tell_sessions(group, change),
-            Change::Erase { topic, erasure } => self.hide(*topic, erasure),
-            Change::ErasureComplete { id } => self.end_hiding(*id),
-        }
-        Ok(())
-    }
-
-    fn close_topic(&self, id: TopicId) {
-        let mut topics = self.topics_mut();
-        let removed = topics.remove(id);
-        topics.deleted.push(DeletedTopic {
-            id,
-            _counted: removed.map_or_else(Vec::new, |topic| lock(&topic.counted).clone()),
-        });
-        drop(topics);
-        self.forget_progress();
-        self.health.make_room_soon();
-    }
-
-    fn trim_log(&self, topic: TopicId, partition: PartitionId, before: Offset) {
-        if let Some(found) = self.find_partition(topic, partition) {
-            lock(&found.partition().log).trim(before);
-            found.topic.file_is_stale.store(true, Ordering::Relaxed);
-        }
-        self.health.make_room_soon();
-    }
-
-    /// Takes note that a partition has frames that no segment has.
-    pub(super) fn mark_dirty(&self, partition: &PartitionRef) {
-        if !partition.partition().is_dirty.swap(true, Ordering::AcqRel) {
-            lock(&self.dirty).push(partition.clone());
-        }
     }
 }

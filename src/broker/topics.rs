@@ -58,7 +58,7 @@ impl Broker {
     ) -> Result<TopicDescription, Error> {
         let mut patience = pin!(patience);
         loop {
-            let freed = self.shared.partition_count.freed();
+            let freed = self.shared.partitions.count.freed();
             let refused = match self.create_topic(name, partitions, settings) {
                 Err(error @ Error::DeletedPartitionsRemain { .. }) => error,
                 created => return created?.await,
@@ -87,7 +87,7 @@ impl Broker {
         let shared = &self.shared;
         shared.health.check_room()?;
         let mut planned = lock(&shared.planned);
-        let most = shared.partition_count.most();
+        let most = shared.partitions.count.most();
         if let Err(refusal) = planned.decide_create(&name, partitions, most) {
             return match refusal {
                 Refusal::TooManyPartitions { existing } => Err(Error::TooManyPartitions {
@@ -124,7 +124,7 @@ impl Broker {
     /// Deletes a topic and all its records.
     pub(crate) fn delete_topic(&self, name: &str) -> Result<Pending<()>, Error> {
         let shared = &self.shared;
-        let topic = shared.topics().find(name)?;
+        let topic = shared.partitions.topics().find(name)?;
         // Waits for appends that are being queued.
         let mut open = topic.open.write();
         let mut planned = lock(&shared.planned);
@@ -148,10 +148,10 @@ impl Broker {
             return Err(Error::InvalidPartitionCount { partitions });
         }
         let shared = &self.shared;
-        let topic = shared.topics().find_meant(topic)?;
+        let topic = shared.partitions.topics().find_meant(topic)?;
         shared.health.check_room()?;
         let mut planned = lock(&shared.planned);
-        let most = shared.partition_count.most();
+        let most = shared.partitions.count.most();
         let added = match planned.decide_add_partitions(topic.id, partitions, most) {
             Ok(added) => added,
             Err(refusal) => return shared.refuse_partitions(&topic, partitions, refusal),
@@ -183,7 +183,7 @@ impl Broker {
         reset: &[String],
     ) -> Result<Pending<TopicDescription>, Error> {
         let shared = &self.shared;
-        let topic = shared.topics().find(name)?;
+        let topic = shared.partitions.topics().find(name)?;
         if let Some(both) = reset.iter().find(|name| set.contains_key(*name)) {
             let reason = format!("setting {both:?} is both in `set` and in `reset`; name it once");
             return Err(Error::MalformedRequest { reason });
@@ -214,6 +214,7 @@ impl Broker {
     ) -> Result<Pending<Offset>, Error> {
         let shared = &self.shared;
         let found = shared
+            .partitions
             .topics()
             .find_meant(topic.into())?
             .partition(partition)?;
@@ -245,7 +246,7 @@ impl Broker {
         &self,
         name: &str,
     ) -> Result<(TopicDescription, Vec<PartitionDescription>), Error> {
-        let topic = self.shared.topics().find(name)?;
+        let topic = self.shared.partitions.topics().find(name)?;
         let partitions = topic.partitions.iter().map(|partition| {
             let log = lock(&partition.log);
             let (segments, bytes) = log.size();
@@ -268,7 +269,7 @@ impl Broker {
         after: &str,
         limit: usize,
     ) -> (Vec<TopicDescription>, bool) {
-        let topics = self.shared.topics();
+        let topics = self.shared.partitions.topics();
         let mut matching = topics
             .by_name
             .values()
@@ -305,7 +306,7 @@ impl Shared {
             Refusal::TooManyPartitions { existing } => Err(Error::TooManyPartitions {
                 existing,
                 asked,
-                most: self.partition_count.most(),
+                most: self.partitions.count.most(),
             }),
             _ => self.refuse_durably(unknown(topic)),
         }
@@ -315,9 +316,9 @@ impl Shared {
     /// room for them.
     fn count_new(&self, existing: usize, partitions: u32) -> Result<Counted, Error> {
         let count = usize::try_from(partitions).unwrap_or(usize::MAX);
-        let counted = self.partition_count.count_if_room(count);
+        let counted = self.partitions.count.count_if_room(count);
         counted.ok_or_else(|| Error::DeletedPartitionsRemain {
-            remaining: self.partition_count.get().saturating_sub(existing),
+            remaining: self.partitions.count.get().saturating_sub(existing),
             asked: partitions,
         })
     }

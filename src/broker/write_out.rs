@@ -7,7 +7,9 @@
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use super::{
-    Shared, lock,
+    lock,
+    memory::Memory,
+    partitions::Partitions,
     state::{Partition, PartitionRef},
 };
 use crate::{
@@ -18,12 +20,19 @@ use crate::{
     types::{Offset, TopicId},
 };
 
+/// Most segments that are synced at a time. Their writing begins together, so that few commits of
+/// the file system are enough for all of them.
+const SYNCED_TOGETHER: usize = 512;
+
 /// Most segments that are left to a checkpoint to be synced.
-pub(super) const MOST_UNSYNCED: usize = 1_024;
+const MOST_UNSYNCED: usize = 1_024;
 
 /// What is known of segments that have been written to.
-#[derive(Default)]
 pub(super) struct WriteOut {
+    /// Told how far a round has come.
+    memory: Memory,
+    /// How many segments are synced at a time. Their files are open meanwhile.
+    together: usize,
     /// Partitions whose active segments are not durable to their end.
     unsynced: Vec<PartitionRef>,
     /// Topics that have directories.
@@ -34,6 +43,7 @@ pub(super) struct WriteOut {
 
 /// A round: what there is to move, in bytes.
 struct Round {
+    memory: Memory,
     /// The newest first.
     tails: Vec<Tail>,
     moved: usize,
@@ -47,23 +57,47 @@ struct Tail {
 }
 
 impl WriteOut {
+    /// Where at most so many files are open.
+    pub(super) fn new(memory: Memory, open_files: usize) -> Self {
+        Self {
+            memory,
+            together: (open_files / 2).clamp(1, SYNCED_TOGETHER),
+            unsynced: Vec::new(),
+            made: BTreeSet::new(),
+            new_in: BTreeSet::new(),
+        }
+    }
+
+    /// Moves the frames that dirty partitions have now. Where these are many, they are synced as
+    /// well, so that a checkpoint has few left to sync: memory is not freed while it does.
+    pub(super) fn write_some_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
+        self.write_out(owner, MOST_UNSYNCED)
+    }
+
+    /// The same, for a checkpoint.
+    pub(super) fn write_all_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
+        self.write_out(owner, self.together)?;
+        self.sync_segments(owner)?;
+        self.sync_topics(owner)
+    }
+
     /// Moves the frames that dirty partitions have now. Whenever so many segments are not durable
     /// to their end, they are synced.
-    pub(super) fn write_out(&mut self, shared: &Shared, most: usize) -> Result<(), FileError> {
-        let mut round = Round::of(std::mem::take(&mut *lock(&shared.dirty)));
+    fn write_out(&mut self, owner: &Partitions, most: usize) -> Result<(), FileError> {
+        let mut round = Round::of(owner.take_dirty(), self.memory.clone());
         // The oldest first: memory is freed when all of a request is in segments.
         while let Some(tail) = round.tails.pop() {
-            let mut written = self.write_out_partition(shared, &tail, &mut round);
+            let mut written = self.write_out_partition(owner, &tail, &mut round);
             if written.is_ok() && self.unsynced.len() >= most {
-                written = self.sync_segments(shared);
-                round.note_progress(shared);
+                written = self.sync_segments(owner);
+                round.note_progress();
             }
             if let Err(error) = written {
                 let partition = tail.of.partition();
                 partition.is_dirty.store(true, Ordering::Release);
                 round.tails.push(tail);
                 let left = round.tails.into_iter().map(|tail| tail.of);
-                lock(&shared.dirty).extend(left);
+                owner.put_back_dirty(left);
                 return Err(error);
             }
         }
@@ -72,7 +106,7 @@ impl WriteOut {
 
     fn write_out_partition(
         &mut self,
-        shared: &Shared,
+        owner: &Partitions,
         tail: &Tail,
         round: &mut Round,
     ) -> Result<(), FileError> {
@@ -82,30 +116,30 @@ impl WriteOut {
             return Ok(());
         }
         if !self.made.contains(&at.topic.id) {
-            ensure_dir(&*shared.env.files, &shared.dir.topic(at.topic.id))?;
+            ensure_dir(&*owner.env.files, &owner.dir.topic(at.topic.id))?;
             self.made.insert(at.topic.id);
         }
         let mut writer = lock(&partition.writer);
         let was_synced = !writer.is_unsynced();
-        let written = round.move_frames(shared, tail, &mut writer);
+        let written = round.move_frames(owner, tail, &mut writer);
         if was_synced && writer.is_unsynced() {
             self.unsynced.push(at.clone());
         }
         written?;
         // What came between the beginning of the round and here has not made it dirty again.
         if lock(&partition.log).has_tail() {
-            shared.mark_dirty(at);
+            owner.mark_dirty(at);
         }
         Ok(())
     }
 
     /// Makes segments durable, many at a time.
-    pub(super) fn sync_segments(&mut self, shared: &Shared) -> Result<(), FileError> {
+    fn sync_segments(&mut self, owner: &Partitions) -> Result<(), FileError> {
         // A writer must not be locked twice.
         self.unsynced
             .sort_unstable_by_key(|at| (at.topic.id, at.at));
         self.unsynced.dedup_by_key(|at| (at.topic.id, at.at));
-        for some in self.unsynced.chunks(shared.synced_together()) {
+        for some in self.unsynced.chunks(self.together) {
             let there: Vec<_> = some.iter().filter(|at| !at.is_deleted()).collect();
             let mut writers: Vec<_> = there
                 .iter()
@@ -117,7 +151,7 @@ impl WriteOut {
                 .map(|writer| &mut **writer)
                 .zip(logs)
                 .collect();
-            sync_together(&mut logs, &shared.segments)?;
+            sync_together(&mut logs, &owner.segments)?;
             for (at, (writer, _)) in there.iter().zip(&mut logs) {
                 if !writer.take_dir_is_durable() {
                     self.new_in.insert(at.topic.id);
@@ -129,12 +163,12 @@ impl WriteOut {
     }
 
     /// Makes the names of partitions durable: those of a topic at once, however many there are.
-    pub(super) fn sync_topics(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let is_there = |id: &TopicId| shared.topics().find_by_id(*id).is_some();
+    fn sync_topics(&mut self, owner: &Partitions) -> Result<(), FileError> {
+        let is_there = |id: &TopicId| owner.topics().find_by_id(*id).is_some();
         self.new_in.retain(is_there);
         while let Some(id) = self.new_in.first().copied() {
-            let dir = shared.dir.topic(id);
-            shared
+            let dir = owner.dir.topic(id);
+            owner
                 .env
                 .files
                 .sync_dir(&dir)
@@ -152,7 +186,7 @@ impl WriteOut {
 
 impl Round {
     /// What these partitions have now; they come in the order in which they became dirty.
-    fn of(dirty: Vec<PartitionRef>) -> Self {
+    fn of(dirty: Vec<PartitionRef>, memory: Memory) -> Self {
         let mut tails = Vec::with_capacity(dirty.len());
         let mut all = 0;
         for of in dirty.into_iter().rev() {
@@ -161,6 +195,7 @@ impl Round {
             all += bytes;
         }
         Self {
+            memory,
             tails,
             moved: 0,
             all,
@@ -170,26 +205,26 @@ impl Round {
     /// Moves what a partition had when the round began.
     fn move_frames(
         &mut self,
-        shared: &Shared,
+        owner: &Partitions,
         tail: &Tail,
         writer: &mut Writer,
     ) -> Result<(), FileError> {
         let (log, settings) = (&tail.of.partition().log, tail.of.topic.settings());
         loop {
-            let moved = writer.write_some(log, &shared.segments, &settings, tail.end)?;
+            let moved = writer.write_some(log, &owner.segments, &settings, tail.end)?;
             if moved == 0 {
                 return Ok(());
             }
             self.moved += moved;
             // To sync may take longer than to write.
             if writer.has_synced_bytes() {
-                self.note_progress(shared);
+                self.note_progress();
             }
         }
     }
 
-    fn note_progress(&self, shared: &Shared) {
-        shared.memory.note_checkpoint_progress(self.moved, self.all);
+    fn note_progress(&self) {
+        self.memory.note_checkpoint_progress(self.moved, self.all);
     }
 }
 

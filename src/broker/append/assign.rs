@@ -80,7 +80,7 @@ impl Broker {
             let producers = planned.as_deref().map(|planned| &planned.producers);
             let compared = place.compare(&append, &wanted, &mut next, producers, &looked);
             next.iter_mut()
-                .for_each(|next| next.keys.count_memory(&shared.key_memory));
+                .for_each(|next| next.keys.count_memory(&shared.partitions.key_memory));
             match compared {
                 Compared::New(entries) => {
                     let changes = match shared.decide_group_offsets(&append, planned.as_deref()) {
@@ -96,14 +96,19 @@ impl Broker {
                         admission,
                     );
                     next.iter_mut()
-                        .for_each(|next| next.keys.count_memory(&shared.key_memory));
+                        .for_each(|next| next.keys.count_memory(&shared.partitions.key_memory));
                     return queued;
                 }
                 Compared::Unknown(unknown) => {
                     drop((next, planned));
                     let mut read = Ok(());
                     reading(&mut || {
-                        read = looked.look_up(shared, &place.partitions, &wanted, &unknown);
+                        read = looked.look_up(
+                            &shared.partitions,
+                            &place.partitions,
+                            &wanted,
+                            &unknown,
+                        );
                     });
                     read?;
                 }

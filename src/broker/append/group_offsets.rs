@@ -99,7 +99,10 @@ impl Shared {
     }
 
     fn beyond_end(&self, commit: &Commit) -> Error {
-        let Some(at) = self.find_partition(commit.place.0, commit.place.1) else {
+        let Some(at) = self
+            .partitions
+            .find_partition(commit.place.0, commit.place.1)
+        else {
             return self.unknown_topic(commit.place);
         };
         let (earliest, high_watermark) = at.range();
@@ -120,7 +123,7 @@ impl Shared {
 
     /// The topic's name, or its id if it is gone.
     fn name_of(&self, place: Place) -> String {
-        let topics = self.topics();
+        let topics = self.partitions.topics();
         let found = topics.find_by_id(place.0);
         found.map_or_else(|| place.0.to_string(), |topic| topic.name.to_string())
     }

@@ -142,11 +142,16 @@ impl Span {
 impl Broker {
     /// Waits until there is room for a request, and it is the turn of its flow.
     pub(crate) async fn admit(&self, flow: &Flow, load: Load) -> Result<Admission, Error> {
-        self.shared.health.check_room()?;
-        if self.shared.memory.is_pressed() {
+        let shared = &self.shared;
+        shared.health.check_room()?;
+        if shared.memory.is_pressed() {
             self.shared.housekeeping.ring();
         }
-        let turn = self.shared.wait_for_key_memory(load.records).await?;
+        let turn = shared
+            .partitions
+            .key_memory
+            .wait(load.records, &shared.health)
+            .await?;
         let wake = || self.shared.housekeeping.ring();
         let admitted = self.shared.memory.admit(flow, load, wake).await?;
         Ok(admitted.with(turn))
@@ -231,7 +236,7 @@ impl Broker {
 
     /// Checks the records of a batch, which may be so many, and settles where each goes.
     fn check(&self, batch: AppendBatch, room: usize) -> Result<CheckedBatch, Error> {
-        let topic = self.shared.topics().find_meant(Meant {
+        let topic = self.shared.partitions.topics().find_meant(Meant {
             name: &batch.topic,
             id: batch.topic_id,
         })?;
@@ -319,7 +324,11 @@ impl Broker {
         index: usize,
         condition: Condition,
     ) -> Result<CheckedCondition, Error> {
-        let topic = self.shared.topics().find_meant(condition.meant())?;
+        let topic = self
+            .shared
+            .partitions
+            .topics()
+            .find_meant(condition.meant())?;
         let (partition, hash) = match &condition.expected {
             Expected::PartitionAt { partition, .. } => {
                 (topic.partition(*partition)?.partition().id, None)

@@ -10,7 +10,7 @@ use super::{Appended, AppendedRange, Checked, CheckedBatch, Planned, runs};
 use crate::{
     broker::{
         Broker, Error, Expected, FailedCondition, Pending, Shared, keys::Rows, lock,
-        state::PartitionRef,
+        partitions::Partitions, state::PartitionRef,
     },
     storage::{format::frame::Frame, keys::hash::KeyHash, log::FoundRecord},
     types::{Offset, RecordView, Records, StoredBatch, TopicId, Version},
@@ -49,11 +49,13 @@ impl Broker {
         };
         let shared = Arc::clone(&self.shared);
         Ok(refused.then(move |refusal| match refusal {
-            Err(Error::Conflict { .. }) => match shared.find_by_event_ids(&append, before) {
-                Ok(Some(first)) => Ok(first),
-                Ok(None) => refusal,
-                Err(error) => Err(error),
-            },
+            Err(Error::Conflict { .. }) => {
+                match shared.partitions.find_by_event_ids(&append, before) {
+                    Ok(Some(first)) => Ok(first),
+                    Ok(None) => refusal,
+                    Err(error) => Err(error),
+                }
+            }
             other => other,
         }))
     }
@@ -117,7 +119,7 @@ impl Shared {
                 continue;
             };
             let versions = match append.return_versions {
-                true => self.versions_of(&partition, &stored)?,
+                true => self.partitions.versions_of(&partition, &stored)?,
                 false => Vec::new(),
             };
             batches.push(vec![AppendedRange {
@@ -131,7 +133,9 @@ impl Shared {
         let forgotten = batches.iter().any(Vec::is_empty);
         Ok(Appended { batches, forgotten })
     }
+}
 
+impl Partitions {
     /// The versions of a batch's records; none where these are gone.
     fn versions_of(
         &self,

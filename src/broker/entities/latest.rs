@@ -11,14 +11,14 @@ use bytes::Bytes;
 
 use super::entity;
 use crate::{
-    broker::{Broker, Error, Shared, erasure::Masks, state::PartitionRef},
+    broker::{Broker, Error, erasure::Masks, partitions::Partitions, state::PartitionRef},
     storage::keys::hash::KeyHash,
     types::{Offset, PartitionId, Version, limits},
 };
 
 /// A read of the latest records under way.
 pub(crate) struct LatestReader {
-    shared: Arc<Shared>,
+    owner: Arc<Partitions>,
     /// What there is to return, in the order asked for.
     rows: Vec<Row>,
     /// How many have been returned.
@@ -62,17 +62,21 @@ impl Broker {
                 limit: limits::MAX_LATEST_KEYS,
             });
         }
-        let topic = self.shared.topics().find(topic)?;
+        let topic = self.shared.partitions.topics().find(topic)?;
         let entities = keys
             .iter()
             .map(|key| entity(&topic, key))
             .collect::<Result<Vec<_>, _>>()?;
         let ends: Vec<Offset> = self
             .shared
+            .partitions
             .at_one_moment(|| entities.iter().map(|(at, _)| at.range().1).collect());
         let row =
             |(key, ((partition, hash), limit)): (&Bytes, ((PartitionRef, KeyHash), Offset))| {
-                let (version, offset) = self.shared.latest_below(&partition, hash, key, limit)?;
+                let (version, offset) = self
+                    .shared
+                    .partitions
+                    .latest_below(&partition, hash, key, limit)?;
                 Ok::<_, Error>(Row {
                     partition,
                     version,
@@ -85,7 +89,7 @@ impl Broker {
             .map(row)
             .collect();
         Ok(LatestReader {
-            shared: Arc::clone(&self.shared),
+            owner: Arc::clone(&self.shared.partitions),
             rows: topic.unless_deleted(rows)?,
             returned: 0,
             ahead: FIRST_AHEAD,
@@ -154,7 +158,7 @@ impl LatestReader {
             if at >= fit {
                 continue;
             }
-            let latest = rows[at].read(&self.shared)?;
+            let latest = rows[at].read(&self.owner)?;
             bytes += latest.bytes();
             found.insert(at, latest);
             while bytes > limits::MAX_RESPONSE_BYTES && found.len() > 1 {
@@ -170,10 +174,10 @@ impl LatestReader {
 }
 
 impl Row {
-    fn read(&self, shared: &Shared) -> Result<Latest, Error> {
+    fn read(&self, owner: &Partitions) -> Result<Latest, Error> {
         let record = self
             .offset
-            .map(|offset| shared.read_record(&self.partition, offset))
+            .map(|offset| owner.read_record(&self.partition, offset))
             .transpose()?
             .flatten();
         Ok(Latest {

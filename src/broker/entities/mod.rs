@@ -12,7 +12,8 @@ pub(crate) use latest::{Latest, LatestReader};
 pub(crate) use read_key::{KeyReader, ReadKey};
 
 use super::{
-    Error, Shared,
+    Error,
+    partitions::Partitions,
     state::{PartitionRef, Topic},
 };
 use crate::{
@@ -20,14 +21,7 @@ use crate::{
     types::{Offset, limits, partition_of_key},
 };
 
-impl Shared {
-    /// Looks at several partitions as they are at one moment: of every atomic append, all lies
-    /// before their ends, or nothing.
-    pub(super) fn at_one_moment<T>(&self, look: impl FnOnce() -> T) -> T {
-        let _gate = self.gate.read();
-        look()
-    }
-
+impl Partitions {
     /// The record at an offset, as readers may see it; none if it was trimmed.
     fn read_record(
         &self,

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use super::entity;
 use crate::{
     broker::{
-        Broker, Error, Shared,
+        Broker, Error,
         keys::{Rows, is_of_key},
+        partitions::Partitions,
         state::PartitionRef,
     },
     storage::keys::hash::KeyHash,
@@ -29,7 +30,7 @@ pub(crate) struct ReadKey {
 
 /// A read of one entity under way.
 pub(crate) struct KeyReader {
-    shared: Arc<Shared>,
+    owner: Arc<Partitions>,
     partition: PartitionRef,
     key: Bytes,
     hash: KeyHash,
@@ -50,10 +51,13 @@ const ROWS_AT_ONCE: usize = 256;
 impl Broker {
     /// Begins to read an entity. May read files.
     pub(crate) fn read_key(&self, read: ReadKey) -> Result<KeyReader, Error> {
-        let topic = self.shared.topics().find(&read.topic)?;
+        let topic = self.shared.partitions.topics().find(&read.topic)?;
         let (partition, hash) = entity(&topic, &read.key)?;
         let limit = partition.range().1;
-        let latest = self.shared.latest_below(&partition, hash, &read.key, limit);
+        let latest = self
+            .shared
+            .partitions
+            .latest_below(&partition, hash, &read.key, limit);
         let (latest, _) = topic.unless_deleted(latest)?;
         let first = match read.from {
             Version::NONE if read.backward => latest,
@@ -67,7 +71,7 @@ impl Broker {
             read.max_records
         };
         Ok(KeyReader {
-            shared: Arc::clone(&self.shared),
+            owner: Arc::clone(&self.shared.partitions),
             partition,
             key: read.key,
             hash,
@@ -141,7 +145,7 @@ impl KeyReader {
                 if self.remaining == 0 {
                     break;
                 }
-                let record = self.shared.read_record(&self.partition, offset)?;
+                let record = self.owner.read_record(&self.partition, offset)?;
                 let Some(record) = record.filter(|record| record.view().version == Some(version.0))
                 else {
                     continue;
@@ -172,7 +176,7 @@ impl KeyReader {
             most,
             limit: self.limit,
         };
-        self.shared.rows_of(&self.partition, &wanted)
+        self.owner.rows_of(&self.partition, &wanted)
     }
 
     /// The version to go on at behind this one.

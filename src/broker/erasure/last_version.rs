@@ -12,6 +12,7 @@ use crate::{
         Error, Shared,
         keys::{Looked, Wanted},
         lock,
+        partitions::Partitions,
         state::{Next, PartitionRef},
     },
     catalog::KnownErasure,
@@ -49,13 +50,13 @@ impl<'a> LastVersion<'a> {
     }
 
     /// Reads files for it.
-    pub(super) fn look_up(&mut self, shared: &Shared) -> Result<(), Error> {
+    pub(super) fn look_up(&mut self, owner: &Partitions) -> Result<(), Error> {
         let looked = self
             .looked
-            .look_up(shared, &self.partitions, &self.wanted, &[0]);
+            .look_up(owner, &self.partitions, &self.wanted, &[0]);
         match looked {
             Err(Error::DamagedRecords { .. }) => {
-                let version = shared.last_of_hash(&self.partitions[0], self.wanted[0].hash)?;
+                let version = owner.last_of_hash(&self.partitions[0], self.wanted[0].hash)?;
                 self.by_hash = Some(version);
                 Ok(())
             }
@@ -74,9 +75,9 @@ impl Shared {
         key: &[u8],
     ) -> Result<Option<KnownErasure>, Error> {
         let limit = Offset(u64::MAX);
-        let version = match self.latest_below(partition, hash, key, limit) {
+        let version = match self.partitions.latest_below(partition, hash, key, limit) {
             Ok((version, _)) => version,
-            Err(Error::DamagedRecords { .. }) => self.last_of_hash(partition, hash)?,
+            Err(Error::DamagedRecords { .. }) => self.partitions.last_of_hash(partition, hash)?,
             Err(error) => return Err(error),
         };
         let end = lock(&partition.partition().next).offset;
@@ -91,7 +92,9 @@ impl Shared {
         };
         Ok(applied.erasures().iter().find(of_key).cloned())
     }
+}
 
+impl Partitions {
     /// The last version of which the index has a row with this hash, or [`Version::UNKNOWN`] if it
     /// cannot tell.
     fn last_of_hash(&self, partition: &PartitionRef, hash: KeyHash) -> Result<Version, Error> {

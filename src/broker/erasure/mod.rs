@@ -64,7 +64,7 @@ impl Broker {
     /// removed.
     pub(crate) fn erase_key(&self, topic: &str, key: &[u8]) -> Result<Pending<Erasure>, Error> {
         let shared = &self.shared;
-        let topic = shared.topics().find(topic)?;
+        let topic = shared.partitions.topics().find(topic)?;
         let (partition, hash) = entity(&topic, key)?;
         // Not whether there is room: like a trim, it takes some in the journal and gives some back.
         shared.health.check_running()?;
@@ -90,7 +90,7 @@ impl Broker {
                 return shared.queue_erasure(&partition, erasure, key);
             }
             drop(next);
-            last.look_up(shared)?;
+            last.look_up(&shared.partitions)?;
         }
     }
 
@@ -159,7 +159,7 @@ impl Shared {
     /// What follows from an erasure in the catalog: readers are shown nothing of it, and its bytes
     /// are to be removed.
     pub(super) fn hide(&self, topic: TopicId, erasure: &catalog::Erasure) {
-        if let Some(partition) = self.find_partition(topic, erasure.partition) {
+        if let Some(partition) = self.partitions.find_partition(topic, erasure.partition) {
             partition.partition().add_mask(erasure);
             partition.topic.file_is_stale.store(true, Ordering::Release);
             self.indexing.ring();
@@ -172,7 +172,10 @@ impl Shared {
         let Some(known) = lock(&self.applied).erasures().get(id).cloned() else {
             return;
         };
-        if let Some(partition) = self.find_partition(known.topic, known.erasure.partition) {
+        if let Some(partition) = self
+            .partitions
+            .find_partition(known.topic, known.erasure.partition)
+        {
             partition.partition().remove_mask(&known.erasure.token);
             partition.topic.file_is_stale.store(true, Ordering::Release);
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
-    broker::{Error, Shared, lock, state::PartitionRef},
+    broker::{Error, lock, partitions::Partitions, state::PartitionRef},
     catalog::Erasure,
     storage::keys::hash::KeyHash,
     types::{Offset, Version},
@@ -21,7 +21,7 @@ struct Places {
     behind: Offset,
 }
 
-impl Shared {
+impl Partitions {
     /// The bases of the sealed segments that have records of an erased entity, or may have.
     ///
     /// The rows of its hash say where its records are, but for those that were damaged already when

@@ -107,7 +107,12 @@ impl Shared {
                         "an erasure is late; it is being worked on"
                     );
                 }
-                let partition = self.topics().find_by_id(topic)?.partition(partition).ok()?;
+                let partition = self
+                    .partitions
+                    .topics()
+                    .find_by_id(topic)?
+                    .partition(partition)
+                    .ok()?;
                 Some((partition, erasures))
             });
         found.collect()

@@ -17,7 +17,9 @@ use std::collections::BTreeSet;
 
 use super::{Masks, progress::Problem};
 use crate::{
-    broker::{Broker, Shared, Shortage, keys::Freeze, lock, state::PartitionRef},
+    broker::{
+        Broker, Shared, Shortage, keys::Freeze, lock, partitions::Partitions, state::PartitionRef,
+    },
     catalog::{Change, Erasure, Token},
     storage::{
         fault::Meaning,
@@ -116,7 +118,7 @@ impl Broker {
                 .max()
                 .unwrap_or_default();
             let mut writer = lock(&partition.partition().writer);
-            writer.seal_before(&partition.partition().log, &shared.segments, end)?;
+            writer.seal_before(&partition.partition().log, &shared.partitions.segments, end)?;
         }
         lock(&self.committer).leave_journal_file()?;
         housekeeper.checkpoint(shared, Freeze::Due)
@@ -133,19 +135,21 @@ impl Broker {
         remove_unfinished(&*shared.env.files, &dir)?;
         let mut segments = BTreeSet::new();
         for erasure in erasures {
-            let found = shared.segments_with(partition, erasure);
+            let found = shared.partitions.segments_with(partition, erasure);
             segments
                 .extend(found.map_err(|error| Incomplete::Problem(Problem::Unfindable(error)))?);
         }
         let masks = Masks::of(erasures);
         for base in segments {
             self.scrub_segment(partition, base, &masks)?;
-            shared.health.settle_derived(shared.keep_indexes());
+            shared
+                .health
+                .settle_derived(shared.partitions.keep_indexes());
             if shared.indexing.is_closed() || shared.health.has_failed() {
                 return Err(Incomplete::Closing);
             }
         }
-        Ok(shared.scrub_retired(partition, erasures)?)
+        Ok(shared.partitions.scrub_retired(partition, erasures)?)
     }
 
     fn scrub_segment(
@@ -156,7 +160,7 @@ impl Broker {
     ) -> Result<(), Incomplete> {
         let (shared, log) = (&self.shared, &partition.partition().log);
         let edit = |frame: &_| masks.erase_in(&partition.topic.hasher, frame);
-        let Some(rewrite) = Rewrite::of(log, &shared.segments, base)? else {
+        let Some(rewrite) = Rewrite::of(log, &shared.partitions.segments, base)? else {
             return Ok(());
         };
         if !rewrite.is_needed(edit)? {
@@ -177,7 +181,7 @@ impl Broker {
         for (partition, _) in gone.iter().filter(|(partition, _)| !partition.is_deleted()) {
             // Also those that no checkpoint has ever named, because of a crash.
             let number = lock(&partition.partition().log).retired_file();
-            match shared.remove_old_retired(partition, number) {
+            match shared.partitions.remove_old_retired(partition, number) {
                 Err(_) if partition.is_deleted() => {}
                 removed => removed?,
             }
@@ -216,7 +220,9 @@ impl Shared {
         }
         Ok(())
     }
+}
 
+impl Partitions {
     /// Puts tokens in the place of keys in retired facts.
     fn scrub_retired(
         &self,

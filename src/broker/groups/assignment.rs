@@ -207,7 +207,7 @@ impl Session {
         let Held {
             place, generation, ..
         } = held;
-        let Some(at) = self.shared.find_partition(place.0, place.1) else {
+        let Some(at) = self.shared.partitions.find_partition(place.0, place.1) else {
             // Its topic is deleted; the session is told.
             return Ok(None);
         };
@@ -216,7 +216,7 @@ impl Session {
             None => match self.no_offset {
                 NoOffset::Start(Position::Earliest) => Ok(at.range().0),
                 NoOffset::Start(position) => {
-                    let found = self.shared.find_offset(&at, position);
+                    let found = self.shared.partitions.find_offset(&at, position);
                     let next = at.topic.unless_deleted(found)?.offset;
                     return Ok(self.first_commit(place, generation, next));
                 }

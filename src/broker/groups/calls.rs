@@ -177,7 +177,7 @@ impl Shared {
         let at_ms = self.clock.now_ms();
         self.decide_on_groups(planned, |groups, topics| {
             let end = |place: Place| {
-                let found = self.find_partition(place.0, place.1)?;
+                let found = self.partitions.find_partition(place.0, place.1)?;
                 topics.has(place).then(|| found.range().1)
             };
             groups.decide_commit(group, commits, end, at_ms)
@@ -194,7 +194,7 @@ impl Shared {
             name: &offset.topic,
             id: offset.topic_id,
         };
-        let topic = self.topics().find_meant(meant)?;
+        let topic = self.partitions.topics().find_meant(meant)?;
         let partition = topic.partition(offset.partition)?.partition().id;
         Ok(Commit {
             place: (topic.id, partition),
@@ -217,7 +217,7 @@ impl Shared {
 
     /// How many partitions a topic has that is durable.
     pub(super) fn durable_partitions(&self, topic: TopicId) -> Option<u32> {
-        let topics = self.topics();
+        let topics = self.partitions.topics();
         let found = topics.find_by_id(topic);
         found.map(|topic| topic.partition_count())
     }

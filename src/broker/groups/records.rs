@@ -76,7 +76,7 @@ impl Session {
                 false => limit,
             };
             if cursor.next < limit && self.live.room(*place).is_some() {
-                let reader = self.shared.reader(&assigned.at);
+                let reader = self.shared.partitions.reader(&assigned.at);
                 return reader.has_in_memory(cursor.next, limit, bytes);
             }
         }
@@ -174,11 +174,11 @@ impl Session {
         };
         let most = most(room.min(self.credit.get()));
         let began = assigned.read;
-        let (shared, fetched) = (&self.shared, &mut self.fetched);
+        let (owner, fetched) = (&self.shared.partitions, &mut self.fetched);
         let filter = Filter::default();
         let read = assigned
             .read
-            .read(shared, &assigned.at, fetched, &filter, most);
+            .read(owner, &assigned.at, fetched, &filter, most);
         match read {
             Ok(chosen) => Ok(chosen.map(|chosen| (began, chosen))),
             Err(error) => self.go_on_behind(place, error),

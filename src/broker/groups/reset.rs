@@ -101,7 +101,7 @@ impl Shared {
             ResetTo::Position(position) => {
                 let mut targets = Vec::new();
                 for at in self.chosen(group, reset)? {
-                    let found = self.find_offset(&at, *position);
+                    let found = self.partitions.find_offset(&at, *position);
                     let next = at.topic.unless_deleted(found)?.offset;
                     targets.push((at, next));
                 }
@@ -130,7 +130,7 @@ impl Shared {
 
     fn topics_of(&self, group: &GroupName, reset: &ResetGroup) -> Result<Vec<Arc<Topic>>, Error> {
         if !reset.topics.is_empty() {
-            let topics = self.topics();
+            let topics = self.partitions.topics();
             let names: BTreeSet<&String> = reset.topics.iter().collect();
             return names.into_iter().map(|name| topics.find(name)).collect();
         }
@@ -140,7 +140,7 @@ impl Shared {
             let ids: BTreeSet<TopicId> = places.map(|place| place.0).collect();
             ids
         })?;
-        let topics = self.topics();
+        let topics = self.partitions.topics();
         let found = ids.iter().filter_map(|id| topics.find_by_id(*id));
         Ok(found.cloned().collect())
     }
@@ -193,11 +193,11 @@ impl Shared {
             offsets.map(|(place, at)| (*place, at.next)).collect()
         })?;
         for name in &reset.topics {
-            self.topics().find(name)?;
+            self.partitions.topics().find(name)?;
         }
         let mut targets = Vec::new();
         for (place, next) in committed {
-            let Some(at) = self.find_partition(place.0, place.1) else {
+            let Some(at) = self.partitions.find_partition(place.0, place.1) else {
                 continue;
             };
             if reset.takes(&at) {
@@ -220,7 +220,10 @@ impl Shared {
         check_once(&commits)?;
         let mut targets = Vec::with_capacity(commits.len());
         for commit in commits {
-            let Some(at) = self.find_partition(commit.place.0, commit.place.1) else {
+            let Some(at) = self
+                .partitions
+                .find_partition(commit.place.0, commit.place.1)
+            else {
                 continue;
             };
             if reset.takes(&at) {

@@ -299,7 +299,7 @@ impl Session {
         let Some((at, last)) = &self.last else {
             return Ok(Vec::new());
         };
-        let read = last.read_again(&self.shared, at, &Filter::default());
+        let read = last.read_again(&self.shared.partitions, at, &Filter::default());
         at.topic.unless_deleted(read)
     }
 

@@ -255,7 +255,7 @@ impl Shared {
     }
 
     fn topic_name(&self, place: Place) -> String {
-        let topics = self.topics();
+        let topics = self.partitions.topics();
         let found = topics.find_by_id(place.0);
         found.map_or_else(|| place.0.to_string(), |topic| topic.name.to_string())
     }
@@ -331,7 +331,7 @@ impl Shared {
     }
 
     fn lag(&self, known: &Known, place: Place) -> Option<Lag> {
-        let at = self.find_partition(place.0, place.1)?;
+        let at = self.partitions.find_partition(place.0, place.1)?;
         let (earliest, high_watermark) = at.range();
         let committed = known.state.offsets.get(&place);
         let next = committed.map_or(earliest, |committed| committed.next.max(earliest));
@@ -348,7 +348,10 @@ impl Shared {
         if lag.records() == 0 {
             return Some(Duration::ZERO);
         }
-        let read = self.reader(&lag.at).read(&mut Cursor::new(lag.next), 1);
+        let read = self
+            .partitions
+            .reader(&lag.at)
+            .read(&mut Cursor::new(lag.next), 1);
         let frames = read.ok()?;
         let appended_ms = frames.first()?.header().append_time_ms;
         let age = self.clock.now_ms().saturating_sub(appended_ms);

@@ -1,7 +1,7 @@
 //! Changing what is known of trimmed records: keys that are erased leave it.
 
 use crate::{
-    broker::{Shared, lock, state::PartitionRef},
+    broker::{lock, partitions::Partitions, state::PartitionRef},
     storage::{
         files::{FileError, replace_file},
         keys::{
@@ -14,7 +14,7 @@ use crate::{
     types::Version,
 };
 
-impl Shared {
+impl Partitions {
     /// Puts another file in the place of a partition's file of retired facts, with the facts of
     /// these hashes as `edit` has them. What is damaged of it stays so, and its bytes are gone:
     /// nobody can tell whose they were.

@@ -16,7 +16,7 @@ use std::{ops::Range, time::Duration};
 
 use super::{Files, rows::Rows};
 use crate::{
-    broker::{Error, Shared, lock, state::PartitionRef},
+    broker::{Error, lock, partitions::Partitions, state::PartitionRef},
     types::{Offset, Version},
 };
 
@@ -187,7 +187,7 @@ impl Rows<'_> {
     }
 }
 
-impl Shared {
+impl Partitions {
     /// Whether files tell all that can be known: nothing of the log is to be read first.
     pub(super) fn are_whole(&self, partition: &PartitionRef, files: &Files) -> bool {
         if files.gaps.is_empty() && files.holes.is_empty() {

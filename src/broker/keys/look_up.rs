@@ -9,7 +9,8 @@ use std::{
 use super::{Files, Hole, KeyIndex};
 use crate::{
     broker::{
-        Error, Shared, lock,
+        Error, lock,
+        partitions::Partitions,
         state::{Next, PartitionRef},
     },
     catalog::Token,
@@ -144,14 +145,14 @@ impl Looked {
     /// Reads files for the keys at these places.
     pub(in crate::broker) fn look_up(
         &mut self,
-        shared: &Shared,
+        owner: &Partitions,
         partitions: &[PartitionRef],
         wanted: &[Wanted<'_>],
         places: &[usize],
     ) -> Result<(), Error> {
         for place in places {
             let Wanted { at, hash, key } = wanted[*place];
-            let (files, found) = shared.latest_in_files(&partitions[at], hash, key)?;
+            let (files, found) = owner.latest_in_files(&partitions[at], hash, key)?;
             self.found.insert(
                 *place,
                 (files, found.map_or(Version::NONE, |found| found.version)),
@@ -161,7 +162,7 @@ impl Looked {
     }
 }
 
-impl Shared {
+impl Partitions {
     /// The latest row of a key in a partition's files, with the files that say so. Reads
     /// records, and repairs the files if need be.
     pub(super) fn latest_in_files(

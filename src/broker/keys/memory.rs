@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    broker::{Error, Shared},
+    broker::{Error, health::Health},
     budget::Part,
     types::limits::MANY_RECORDS,
 };
@@ -44,6 +44,11 @@ impl KeyMemory {
         self.part.used()
     }
 
+    /// How much may be used, in bytes.
+    pub(super) fn bound(&self) -> usize {
+        self.part.bound()
+    }
+
     /// Whether so much is used that tables should be written out: half.
     pub(in crate::broker) fn is_pressed(&self) -> bool {
         self.part.used() > self.part.bound() / 2
@@ -71,27 +76,28 @@ impl KeyMemory {
     }
 }
 
-impl Shared {
+impl KeyMemory {
     /// Waits until the key tables have room again for an append of so many records, and, where
     /// these are many, until it is its turn. What an append adds is counted when it is there: what
     /// is over the budget is at most what one of many records adds, and what others do that are
     /// admitted to [`Memory`](crate::broker::memory::Memory) at a time.
-    pub(in crate::broker) async fn wait_for_key_memory(
+    pub(in crate::broker) async fn wait(
         &self,
         records: usize,
+        health: &Health,
     ) -> Result<Option<Turn>, Error> {
         let has_many = records > MANY_RECORDS;
         let turn = match has_many {
-            true => Some(self.key_memory.turn().await),
+            true => Some(self.turn().await),
             false => None,
         };
-        while !self.key_memory.has_room(has_many) {
-            let freed = self.key_memory.freed.notified();
-            self.housekeeping.ring();
-            if self.health.has_failed() {
+        while !self.has_room(has_many) {
+            let freed = self.freed.notified();
+            health.call_housekeeping();
+            if health.has_failed() {
                 return Err(Error::ShuttingDown);
             }
-            if !self.key_memory.has_room(has_many) {
+            if !self.has_room(has_many) {
                 freed.await;
             }
         }

@@ -17,7 +17,7 @@ use super::{
     upkeep::{for_each_erased, for_each_key, report_forgotten},
 };
 use crate::{
-    broker::{Shared, lock, state::PartitionRef},
+    broker::{lock, partitions::Partitions, state::PartitionRef},
     catalog::Token,
     storage::{
         fault::Meaning,
@@ -50,7 +50,7 @@ struct Gathered {
     key_bytes: usize,
 }
 
-impl Shared {
+impl Partitions {
     /// Writes what the trimmed segments of a partition say, and lets the next checkpoint remove
     /// them.
     pub(super) fn retire_trimmed(&self, partition: &PartitionRef) -> Result<(), FileError> {
@@ -262,7 +262,7 @@ impl Gathered {
     }
 }
 
-impl Shared {
+impl Partitions {
     /// Without a checkpoint that names one: makes one file of all there are of a log; its number,
     /// or 0.
     pub(in crate::broker) fn whole_retired(

@@ -8,7 +8,7 @@ use super::{
     look_up::{Found, Unknown},
 };
 use crate::{
-    broker::{Error, Shared, lock, state::PartitionRef},
+    broker::{Error, lock, partitions::Partitions, state::PartitionRef},
     storage::{
         format::key_run::Row,
         keys::{
@@ -45,7 +45,7 @@ struct Known {
     in_tables: Option<InTables>,
 }
 
-impl Shared {
+impl Partitions {
     /// Versions and the offsets of their records, in the order asked for. Some may be of other
     /// keys with the same hash, and some of records that are gone: the log says.
     pub(in crate::broker) fn rows_of(

@@ -12,10 +12,10 @@ use std::{
 use super::{Files, Hole, KeyIndex, holes::MOST_HOLES};
 use crate::{
     broker::{
-        Error, Shared, lock,
+        Error, lock,
+        partitions::Partitions,
         state::{PartitionRef, Topic},
     },
-    budget::Name,
     catalog::Token,
     storage::{
         fault::Meaning,
@@ -68,12 +68,13 @@ struct Due {
     lag_of_rows: u64,
 }
 
-impl Shared {
-    /// Freezes tables, for the checkpoint that is about to be written.
-    pub(in crate::broker) fn freeze_tables(&self, which: Freeze) {
+impl Partitions {
+    /// Freezes tables, for the checkpoint that is about to be written, where journal files have so
+    /// many bytes.
+    pub(in crate::broker) fn freeze_tables(&self, which: Freeze, journal_file_bytes: u64) {
         let due = Due {
             bytes: self.large_table_bytes(),
-            lag: LAG_JOURNAL_FILES * self.options.journal_file_bytes,
+            lag: LAG_JOURNAL_FILES * journal_file_bytes,
             lag_of_rows: match which {
                 Freeze::Due => u64::MAX,
                 Freeze::ForClose => self.lag_for_close(),
@@ -115,7 +116,7 @@ impl Shared {
     /// How large a table is to be written out for that alone. Where memory runs out this is at most
     /// half of what tables have on average: those below have less than half of all.
     fn large_table_bytes(&self) -> usize {
-        let most = self.budget.part(Name::KeyIndex).bound();
+        let most = self.key_memory.bound();
         if !self.key_memory.is_pressed() {
             return most / 16;
         }

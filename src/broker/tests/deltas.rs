@@ -187,7 +187,12 @@ impl Life {
             return;
         };
         let shared = &self.broker.shared;
-        let topic = shared.topics().find(topic).expect("it is there").id;
+        let topic = shared
+            .partitions
+            .topics()
+            .find(topic)
+            .expect("it is there")
+            .id;
         let name = |which| GroupName::new(["g", "h"][which as usize]).expect("it may be");
         let group = name(below(&self.chance, 2));
         let place = (topic, PartitionId(below(&self.chance, 3) as u32));
@@ -235,7 +240,7 @@ impl Life {
         let snapshot = lock(&shared.applied).snapshot();
         let producers = snapshot.producers.into_iter();
         Checkpoint {
-            topics: shared.describe_topics(snapshot.topics),
+            topics: shared.partitions.describe_topics(snapshot.topics),
             producers: producers.map(StoredProducer::of).collect(),
             erasures: snapshot.erasures,
             groups: snapshot.groups,

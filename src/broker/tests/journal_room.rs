@@ -176,7 +176,7 @@ fn a_checkpoint_leaves_what_is_appended_while_it_is_written_to_the_next() {
     let flow = Flow::default();
     assert!(append(&broker, &flow, "t", 0));
     let covered = || {
-        let topic = broker.shared.all_topics().remove(0);
+        let topic = broker.shared.partitions.all_topics().remove(0);
         lock(&topic.partitions[0].log).checkpoint().end
     };
     thread::scope(|scope| {

@@ -110,7 +110,7 @@ fn a_creation_that_was_taken_back_leaves_its_room() {
     broker.shared.queue.close();
     assert_eq!(refusal(&broker, 7), Some(Error::ShuttingDown));
     assert_eq!(
-        broker.shared.partition_count.get(),
+        broker.shared.partitions.count.get(),
         MAX_PARTITIONS - MAX_PARTITIONS_PER_TOPIC as usize
     );
 }

@@ -168,7 +168,7 @@ impl World {
     }
 
     pub(super) fn place(&self, topic: &str, partition: u32) -> Place {
-        let topic = self.broker().shared.topics().find(topic);
+        let topic = self.broker().shared.partitions.topics().find(topic);
         (topic.expect("it is there").id, PartitionId(partition))
     }
 

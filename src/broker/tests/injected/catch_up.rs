@@ -112,7 +112,12 @@ fn a_run_that_lacks_rows_is_found_by_inspection() {
     let disk = crashed(ENTITIES);
     let Timed { broker, .. } = open_timed(&disk, 3);
     assert_eq!(version(&broker, 3), Ok(1));
-    let topic = broker.shared.topics().find("t").expect("it is there");
+    let topic = broker
+        .shared
+        .partitions
+        .topics()
+        .find("t")
+        .expect("it is there");
     broker.close().expect("nothing fails");
     let disk = disk.fork();
     let environment = crate::broker::tests::world::env(
@@ -190,7 +195,7 @@ fn what_cannot_be_read_for_a_moment_is_read_later() {
         for kind in [OpKind::Map, OpKind::Open, OpKind::Read] {
             let disk = crashed(ENTITIES);
             let Timed { broker, .. } = open_timed(&disk, 3);
-            broker.shared.segments.let_go();
+            broker.shared.partitions.segments.let_go();
             for kind in [kind, OpKind::Open] {
                 disk.inject(Fault::on(kind).in_path(".log").errno(errno).for_ever());
             }
@@ -216,7 +221,7 @@ fn what_cannot_be_read_for_a_moment_is_read_later() {
 fn what_the_disk_could_not_read_is_looked_at_again_after_a_while() {
     let disk = crashed(ENTITIES);
     let Timed { broker, clock } = open_timed(&disk, 3);
-    broker.shared.segments.let_go();
+    broker.shared.partitions.segments.let_go();
     disk.inject(Fault::on(OpKind::Map).in_path(".log"));
     let damaged = version(&broker, 0);
     assert!(

@@ -26,7 +26,7 @@ fn what_passes_is_refused_and_can_be_read_when_it_has_passed() {
     for errno in PASSING {
         for (offset, kind) in WAYS {
             let (disk, broker) = filled();
-            broker.shared.segments.let_go();
+            broker.shared.partitions.segments.let_go();
             fail(&disk, kind, errno, u64::MAX);
             let refused = read_at(&broker, offset).err();
             assert!(
@@ -52,7 +52,7 @@ fn what_passes_at_once_is_not_noticed() {
         let (disk, broker) = filled();
         for kind in [OpKind::Map, OpKind::Open] {
             disk.inject(Fault::on(kind).in_path(".log").errno(errno));
-            broker.shared.segments.let_go();
+            broker.shared.partitions.segments.let_go();
             let found = read_all(&broker, "t", PartitionId(0));
             assert_eq!(found.len() as u64, RECORDS, "{kind:?} {errno}");
         }
@@ -63,7 +63,7 @@ fn what_passes_at_once_is_not_noticed() {
 fn a_disk_that_cannot_read_is_damage() {
     for (offset, kind) in WAYS {
         let (disk, broker) = filled();
-        broker.shared.segments.let_go();
+        broker.shared.partitions.segments.let_go();
         fail(&disk, kind, fault::EIO, u64::MAX);
         let damaged = read_at(&broker, offset).err();
         let is_reported =

@@ -61,7 +61,7 @@ fn where_there_are_no_more_maps_others_are_given_up_for_the_next() {
     broker.keep_house(true);
     let mut segments = disk.files().into_iter();
     let first = segments.find(|path| path.ends_with("00000000000000000000.log"));
-    broker.shared.segments.let_go();
+    broker.shared.partitions.segments.let_go();
     read_at(&broker, 0).expect("it is mapped");
     disk.inject(Fault::on(OpKind::Map).in_path(".log").errno(fault::ENOMEM));
     read_at(&broker, RECORDS).expect("it is mapped too");

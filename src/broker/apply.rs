@@ -1,0 +1,135 @@
+//! Applying what is durable: to the catalog, and then to what follows it. It is the one way in which
+//! either changes, live and in recovery.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Shared,
+    commit::Commit,
+    lock,
+    partition_count::Counted,
+    state::{Logs, PartitionRef},
+};
+use crate::{
+    catalog::Change,
+    storage::{
+        files::FileError,
+        format::{entry::Item, frame},
+    },
+    types::StoredBatch,
+};
+
+impl Shared {
+    /// Applies commits that are durable, in order, then wakes who waits for them.
+    pub(super) fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
+        let mut done = Vec::with_capacity(commits.len());
+        let now = self.env.clock.elapsed();
+        let gate = self.partitions.close_gate();
+        let mut moved: Vec<PartitionRef> = Vec::new();
+        for commit in commits {
+            let mut partitions = commit.partitions.into_iter();
+            let mut counted = commit.counted;
+            for item in commit.items {
+                match item {
+                    Item::Frame(frame) => {
+                        let partition = partitions
+                            .next()
+                            .expect("every frame was queued with its partition");
+                        self.apply_batch(frame.header(), now);
+                        lock(&partition.partition().log).apply(frame, commit.charge.clone());
+                        self.partitions.mark_dirty(&partition);
+                        if moved
+                            .last()
+                            .is_none_or(|last| !Arc::ptr_eq(&last.topic, &partition.topic))
+                        {
+                            moved.push(partition);
+                        }
+                    }
+                    Item::Change(change) => self
+                        .apply_change(&change, Logs::New, counted.take())
+                        .map_err(|error| error.to_string())?,
+                }
+            }
+            done.push((commit.done, commit.under_way));
+        }
+        drop(gate);
+        for partition in moved {
+            partition.topic.moved.send_replace(());
+        }
+        for (done, under_way) in done {
+            drop(under_way);
+            done(Ok(()));
+        }
+        if self.memory.is_pressed() || self.journal_wants_checkpoint() {
+            self.housekeeping.ring();
+        }
+        Ok(())
+    }
+
+    /// Applies a durable change: to the catalog, and then to what follows it. The only way in which
+    /// either changes, live and in recovery. `counted` is what counts the partitions of a new
+    /// topic, if they are counted yet.
+    pub(super) fn apply_change(
+        &self,
+        change: &Change,
+        logs: Logs<'_>,
+        counted: Option<Arc<Counted>>,
+    ) -> Result<(), FileError> {
+        if let Change::Group { group, change } = change {
+            self.sessions.fence(group, change);
+        }
+        lock(&self.applied).apply(change, self.env.clock.elapsed());
+        match change {
+            Change::Create { topic, .. } => {
+                let created = lock(&self.applied).topics().get(*topic).cloned();
+                if let Some(created) = created {
+                    self.partitions.open_topic(&created, logs, counted)?;
+                    self.note_topics();
+                }
+            }
+            Change::Delete { topic } => {
+                lock(&self.planned).settle(change);
+                self.partitions.close_topic(*topic);
+                self.forget_progress();
+                self.sessions.tell_all();
+                self.note_topics();
+            }
+            Change::Alter { topic, settings } => self.partitions.alter_topic(*topic, settings),
+            Change::Trim {
+                topic,
+                partition,
+                before,
+            } => self.partitions.trim(*topic, *partition, *before),
+            Change::AddPartitions { topic, partitions } => {
+                self.partitions
+                    .open_added(*topic, *partitions, logs, counted)?;
+                self.note_topics();
+            }
+            Change::OpenProducer { .. } | Change::ForgetProducer { .. } => {}
+            Change::Group { group, change } => self.tell_sessions(group, change),
+            Change::Erase { topic, erasure } => self.hide(*topic, erasure),
+            Change::ErasureComplete { id } => self.end_hiding(*id),
+        }
+        Ok(())
+    }
+
+    /// Takes note of a durable frame, if a producer numbered it.
+    pub(super) fn apply_batch(&self, header: &frame::Header, now: Duration) {
+        if let Some(batch) = header.batch {
+            let mut applied = lock(&self.applied);
+            applied.producers.tell_time(now);
+            applied.apply_stored(
+                batch.producer,
+                batch.epoch,
+                header.topic,
+                header.partition,
+                batch.sequence,
+                StoredBatch {
+                    base: header.base,
+                    count: header.count,
+                    append_time_ms: header.append_time_ms,
+                },
+            );
+        }
+    }
+}
