@@ -78,17 +78,19 @@ impl Shared {
         if let Change::Group { group, change } = change {
             self.sessions.fence(group, change);
         }
-        lock(&self.applied).apply(change, self.env.clock.elapsed());
+        self.sequencer
+            .applied()
+            .apply(change, self.env.clock.elapsed());
         match change {
             Change::Create { topic, .. } => {
-                let created = lock(&self.applied).topics().get(*topic).cloned();
+                let created = self.sequencer.applied().topics().get(*topic).cloned();
                 if let Some(created) = created {
                     self.partitions.open_topic(&created, logs, counted)?;
                     self.note_topics();
                 }
             }
             Change::Delete { topic } => {
-                lock(&self.planned).settle(change);
+                self.sequencer.planned().settle(change);
                 self.partitions.close_topic(*topic);
                 self.forget_progress();
                 self.sessions.tell_all();
@@ -116,7 +118,7 @@ impl Shared {
     /// Takes note of a durable frame, if a producer numbered it.
     pub(super) fn apply_batch(&self, header: &frame::Header, now: Duration) {
         if let Some(batch) = header.batch {
-            let mut applied = lock(&self.applied);
+            let mut applied = self.sequencer.applied();
             applied.producers.tell_time(now);
             applied.apply_stored(
                 batch.producer,

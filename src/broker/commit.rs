@@ -8,7 +8,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
@@ -17,6 +20,7 @@ use super::{
 };
 use crate::{
     catalog::Change,
+    env::{OrderedMutex, rank},
     storage::{
         files::FileError,
         format::entry::{self, Item},
@@ -47,6 +51,19 @@ pub(super) struct Commit {
     pub(super) counted: Option<Arc<Counted>>,
 }
 
+impl Commit {
+    /// The changes of the catalog in it.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for item in &self.items {
+            if let Item::Change(change) = item {
+                changes.push(change.clone());
+            }
+        }
+        changes
+    }
+}
+
 /// Commits on their way to the journal. Bounded: appends by the memory they were admitted for, and
 /// all by their number.
 #[derive(Default)]
@@ -65,12 +82,6 @@ struct QueueState {
 }
 
 impl Queue {
-    /// Adds a commit at the end.
-    pub(super) fn push(&self, commit: Commit) -> Result<(), Error> {
-        let room = self.reserve()?;
-        self.push_reserved(room, commit)
-    }
-
     /// Makes sure that there is room for a commit: with it, only a broker that goes down refuses
     /// the commit.
     pub(super) fn reserve(&self) -> Result<Room<'_>, Error> {
@@ -145,7 +156,7 @@ impl Queue {
     }
 
     /// Takes all that can be refused, in order.
-    fn take_refusable(&self) -> Vec<Commit> {
+    pub(super) fn take_refusable(&self) -> Vec<Commit> {
         let mut state = self.lock();
         let (refusable, others) = std::mem::take(&mut state.commits)
             .into_iter()
@@ -155,15 +166,9 @@ impl Queue {
     }
 
     /// The changes that are queued.
-    fn changes(&self) -> Vec<Change> {
+    pub(super) fn changes(&self) -> Vec<Change> {
         let state = self.lock();
-        let mut changes = Vec::new();
-        for item in state.commits.iter().flat_map(|commit| &commit.items) {
-            if let Item::Change(change) = item {
-                changes.push(change.clone());
-            }
-        }
-        changes
+        state.commits.iter().flat_map(Commit::changes).collect()
     }
 
     fn is_empty(&self) -> bool {
@@ -192,9 +197,15 @@ impl Drop for Room<'_> {
     }
 }
 
-/// Writes the journal and applies what was written.
+/// Owns the journal: writes what is queued, and has it applied.
 pub(super) struct Committer {
-    journal: Journal,
+    queue: Arc<Queue>,
+    pub(super) ring: Arc<journal::Ring>,
+    journal: OrderedMutex<Journal, rank::Committer>,
+    /// The last journal entry that has been applied.
+    applied: AtomicU64,
+    /// The most bytes that are written as one.
+    most: usize,
 }
 
 /// What a step of the committer came to.
@@ -211,19 +222,50 @@ enum Committed {
 const LAST_TRIES: u32 = 2;
 
 impl Committer {
-    pub(super) fn new(journal: Journal) -> Self {
-        Self { journal }
+    /// Of a journal that goes on behind `tip`.
+    pub(super) fn new(
+        queue: Arc<Queue>,
+        ring: Arc<journal::Ring>,
+        options: journal::Options,
+        tip: journal::Tip,
+    ) -> Self {
+        let capacity = usize::try_from(options.capacity()).unwrap_or(usize::MAX);
+        Self {
+            queue,
+            journal: OrderedMutex::new(Journal::new(Arc::clone(&ring), options, tip)),
+            ring,
+            applied: AtomicU64::new(tip.sequence),
+            most: limits::COMMIT_BYTES.min(capacity),
+        }
+    }
+
+    /// The last journal entry that has been applied.
+    pub(super) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
     }
 
     /// Lets the journal go on in another file. Everything written is applied.
-    pub(super) fn leave_journal_file(&mut self) -> Result<(), FileError> {
-        self.journal.leave_file()
+    pub(super) fn leave_journal_file(&self) -> Result<(), FileError> {
+        lock(&self.journal).leave_file()
     }
 
-    fn step(&mut self, shared: &Shared) -> Result<Committed, String> {
-        let most = limits::COMMIT_BYTES
-            .min(usize::try_from(shared.options.journal().capacity()).unwrap_or(usize::MAX));
-        let commits = shared.queue.take(most);
+    /// Gives up the files in use: all of it is applied, and a checkpoint is about to cover it.
+    pub(super) fn give_up_journal_files(&self) {
+        self.ring.give_up(self.applied() + 1);
+    }
+
+    /// Takes no more. What is queued is still committed.
+    pub(super) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Writes what is queued, as one, and lets `then` have what is durable.
+    fn step(
+        &self,
+        then: impl FnOnce(Vec<Commit>) -> Result<(), String>,
+    ) -> Result<Committed, String> {
+        let mut journal = lock(&self.journal);
+        let commits = self.queue.take(self.most);
         let entries: Vec<&[Item]> = commits
             .iter()
             .map(|commit| &commit.items[..])
@@ -231,17 +273,11 @@ impl Committer {
             .collect();
         let sync = commits.iter().any(|commit| commit.sync);
         if !entries.is_empty() {
-            match self.journal.write(&entries, sync) {
-                Ok(()) => {
-                    let written = commits
-                        .iter()
-                        .filter_map(|commit| commit.under_way.as_ref());
-                    let used = shared.ring.used_bytes();
-                    shared.memory.note_written(written, used);
-                }
+            match journal.write(&entries, sync) {
+                Ok(()) => {}
                 Err(journal::Error::File(error)) => return Err(error.to_string()),
                 Err(hindered @ (journal::Error::Full | journal::Error::Hindered(_))) => {
-                    shared.queue.put_back(commits);
+                    self.queue.put_back(commits);
                     return Ok(Committed::Nothing(Error::StorageUnavailable {
                         cause: hindered.to_string(),
                     }));
@@ -249,26 +285,34 @@ impl Committer {
             }
         } else if sync {
             // What an answer tells may have been written without a sync.
-            self.journal.sync().map_err(|error| error.to_string())?;
+            journal.sync().map_err(|error| error.to_string())?;
         }
-        if shared.health.has_failed() {
-            return Err("stopped before the write was applied".to_owned());
-        }
-        shared.apply(commits)?;
-        shared
-            .applied_sequence
-            .store(self.journal.sequence(), Ordering::Release);
+        then(commits)?;
+        self.applied.store(journal.sequence(), Ordering::Release);
         Ok(Committed::All)
     }
 }
 
 impl Shared {
+    /// Applies what has been written, unless storage has failed meanwhile.
+    fn take_durable(&self, commits: Vec<Commit>) -> Result<(), String> {
+        let under_way = commits
+            .iter()
+            .filter_map(|commit| commit.under_way.as_ref());
+        self.memory
+            .note_written(under_way, self.committer.ring.used_bytes());
+        if self.health.has_failed() {
+            return Err("stopped before the write was applied".to_owned());
+        }
+        self.apply(commits)
+    }
+
     /// Refuses all that is queued and can be refused. Only for the thread that commits: nothing
     /// that is queued meanwhile is committed.
     fn refuse_queued(&self, shortage: Shortage) {
         let mut refused = Vec::new();
         loop {
-            let commits = self.take_back_queued();
+            let commits = self.sequencer.take_back_queued();
             if commits.is_empty() {
                 break;
             }
@@ -280,18 +324,6 @@ impl Shared {
             drop(counted);
             done(Err(Error::DiskFull(shortage)));
         }
-    }
-
-    /// Takes what can be refused from the queue, and out of what is planned.
-    fn take_back_queued(&self) -> Vec<Commit> {
-        // Nobody decides, and so nobody queues a change, before the two agree again.
-        let mut planned = lock(&self.planned);
-        let refused = self.queue.take_refusable();
-        if refused.iter().any(|commit| !commit.items.is_empty()) {
-            let now = self.env.clock.elapsed();
-            planned.take_back(&lock(&self.applied), &self.queue.changes(), now);
-        }
-        refused
     }
 
     /// Opens topics for appends again whose deletion is refused.
@@ -309,7 +341,7 @@ impl Shared {
 
     /// Refuses all that is queued, and what comes. Nothing of it has been written.
     fn refuse_rest(&self, cause: &Error) {
-        for commit in self.queue.close_and_take() {
+        for commit in self.committer.queue.close_and_take() {
             (commit.done)(Err(cause.clone()));
         }
     }
@@ -362,7 +394,7 @@ impl Broker {
     /// [`commit_rest`](Self::commit_rest).
     pub(super) fn commit_until_closed(&self) {
         let housekeeping = ForThread(&self.shared.housekeeping);
-        self.commit_while(|| self.shared.queue.wait(), housekeeping);
+        self.commit_while(|| self.shared.committer.queue.wait(), housekeeping);
     }
 
     /// Commits what is queued when the broker stops, on this thread, and refuses what cannot be
@@ -379,7 +411,7 @@ impl Broker {
             broker: self,
             tries,
         };
-        self.commit_while(|| !self.shared.queue.is_empty(), here)
+        self.commit_while(|| !self.shared.committer.queue.is_empty(), here)
     }
 
     /// Commits as long as `is_any` finds something, and, where the journal cannot go on, it is
@@ -413,7 +445,7 @@ impl Broker {
             self.shared.refuse_queued(shortage);
         }
         let cause = shortage.map_or(cause, Error::DiskFull);
-        match self.shared.queue.is_empty() {
+        match self.shared.committer.queue.is_empty() {
             true => Some(Committed::All),
             false => Some(Committed::Nothing(cause)),
         }
@@ -422,7 +454,9 @@ impl Broker {
     /// Commits what is queued as one write. None once storage has failed.
     fn commit_step(&self, wait: &mut impl Wait) -> Option<Committed> {
         let shared = &self.shared;
-        let step = lock(&self.committer).step(shared);
+        let step = shared
+            .committer
+            .step(|durable| shared.take_durable(durable));
         match step {
             Ok(Committed::All) => Some(Committed::All),
             Ok(nothing) => {

@@ -91,7 +91,7 @@ impl Housekeeper {
         checkpoint_wanted: bool,
     ) -> Result<(), FileError> {
         let now = shared.env.clock.elapsed();
-        let applied = shared.applied_sequence.load(Ordering::Acquire);
+        let applied = shared.committer.applied();
         let due = applied > self.checkpointed
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
         let due =
@@ -109,8 +109,8 @@ impl Housekeeper {
         } else if shared.memory.is_pressed() {
             self.write_out(shared)?;
         }
-        shared.ring.ensure_two()?;
-        shared.ring.prepare_next()?;
+        shared.committer.ring.ensure_two()?;
+        shared.committer.ring.prepare_next()?;
         shared.health.look_for_room()
     }
 
@@ -120,7 +120,7 @@ impl Housekeeper {
         let now = shared.env.clock.elapsed();
         let look = now.saturating_add(LOOK_EVERY);
         let checkpoint = self.checkpointed_at.saturating_add(CHECKPOINT_EVERY);
-        let applied = shared.applied_sequence.load(Ordering::Acquire);
+        let applied = shared.committer.applied();
         // One that is over has been tried in this round.
         if applied > self.checkpointed && checkpoint > now {
             look.min(checkpoint)
@@ -163,7 +163,7 @@ impl Housekeeper {
     }
 
     fn write_checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
-        let applied = shared.applied_sequence.load(Ordering::Acquire);
+        let applied = shared.committer.applied();
         shared
             .partitions
             .freeze_tables(freeze, shared.options.journal_file_bytes);
@@ -171,15 +171,15 @@ impl Housekeeper {
         store_topics(shared)?;
         self.segments.write_all_out(&shared.partitions)?;
         self.collect_trimmed(shared);
-        let snapshot = lock(&shared.applied).snapshot_of_topics();
+        let snapshot = shared.sequencer.applied().snapshot_of_topics();
         let content = Checkpoint {
             applied,
-            journal_file: shared.ring.file_of(applied + 1),
+            journal_file: shared.committer.ring.file_of(applied + 1),
             topics: shared.partitions.describe_topics(snapshot.topics),
             producers: Vec::new(),
             erasures: snapshot.erasures,
             clock: Some(shared.clock.to_store()),
-            journal: shared.ring.files(),
+            journal: shared.committer.ring.files(),
             directory: Some(shared.dir.identity()),
             delta_files: 0,
             groups: groups::Snapshot::default(),
@@ -188,8 +188,10 @@ impl Housekeeper {
         self.last = self.store(shared, content)?;
         self.checkpointed = applied;
         self.checkpointed_at = shared.env.clock.elapsed();
-        shared.ring.release_before(self.last.journal_file);
-        shared.memory.end_checkpoint(shared.ring.used_bytes());
+        shared.committer.ring.release_before(self.last.journal_file);
+        shared
+            .memory
+            .end_checkpoint(shared.committer.ring.used_bytes());
         shared.partitions.note_checkpoint(&self.last);
         self.remove_old_retired(shared)?;
         self.remove_leftovers(shared)
@@ -201,7 +203,7 @@ impl Housekeeper {
         let files = &*shared.env.files;
         if self.checkpoints.takes_deltas() {
             let (producers, topics_gone) = shared.changed_producers();
-            let groups = lock(&shared.applied).groups_mut().take_changes();
+            let groups = shared.sequencer.applied().groups_mut().take_changes();
             let delta = Delta::between(&self.last, &content, producers, groups, topics_gone);
             self.checkpoints.add(files, &delta)?;
         } else {
@@ -319,7 +321,7 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
         if !topic.file_is_stale.swap(false, Ordering::AcqRel) {
             continue;
         }
-        let known = lock(&shared.applied).topics().get(topic.id).cloned();
+        let known = shared.sequencer.applied().topics().get(topic.id).cloned();
         let Some(known) = known else { continue };
         let dir = shared.dir.topic(topic.id);
         let content = TopicFile {
@@ -356,7 +358,7 @@ impl Shared {
     /// what no checkpoint covers, and another is being written to. So appends have most of the
     /// journal while a checkpoint is written. Or somebody waits for one.
     pub(super) fn journal_wants_checkpoint(&self) -> bool {
-        let (used, most) = self.ring.fill();
+        let (used, most) = self.committer.ring.fill();
         used > (most / 4).max(1) || self.memory.waits_for_checkpoint()
     }
 }

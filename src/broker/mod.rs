@@ -44,12 +44,13 @@ mod partition_cursor;
 mod partition_list;
 mod partitions;
 mod pending;
-mod plan;
 mod producer_memory;
 mod producers;
 mod read;
 mod schedule;
 mod seldom;
+mod sequencer;
+mod shared;
 mod state;
 mod status;
 mod topics;
@@ -61,16 +62,12 @@ mod tests;
 use std::{
     future::Future,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use health::Health;
-use partitions::Partitions;
+use shared::Shared;
 
 pub(crate) use crate::catalog::producers::Room as ProducerRoom;
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
@@ -96,9 +93,8 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
     budget::{Budget, Sizes},
-    catalog::{Catalog, Planned},
-    env::{Alarm, Clock, Env, OrderedGuard, OrderedMutex, rank},
-    storage::{data_dir::DataDir, journal},
+    env::{Clock, Env, OrderedGuard, OrderedMutex, rank},
+    storage::journal,
 };
 
 /// How a broker uses memory and disk.
@@ -183,41 +179,8 @@ pub(crate) struct Broker {
     shared: Arc<Shared>,
     /// When it was opened, on the monotonic clock.
     opened_at: Duration,
-    committer: OrderedMutex<commit::Committer, rank::Committer>,
     housekeeper: OrderedMutex<housekeeping::Housekeeper, rank::Housekeeper>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
-}
-
-/// What all operations and both threads share.
-struct Shared {
-    env: Env,
-    /// What time it is.
-    clock: clock::SteadyClock,
-    options: Options,
-    dir: Arc<DataDir>,
-    partitions: Arc<Partitions>,
-    queue: Arc<commit::Queue>,
-    ring: Arc<journal::Ring>,
-    health: Arc<Health>,
-    budget: Budget,
-    memory: memory::Memory,
-    /// The catalog with what is queued: it decides. Whoever decides on it queues what comes of that
-    /// before letting go of it, so that the journal has changes in the order of the decisions.
-    planned: OrderedMutex<Planned, rank::Planned>,
-    /// What of that is durable. Nothing else is locked under it.
-    applied: OrderedMutex<Catalog, rank::Applied>,
-    producer_memory: producer_memory::ProducerMemory,
-    sessions: groups::Sessions,
-    /// Which stalled partitions of groups the log has told of.
-    group_watch: Mutex<groups::Watch>,
-    /// What has been done about erasures that are not complete.
-    erasure_progress: OrderedMutex<erasure::AllProgress, rank::Erasures>,
-    /// The last journal entry that has been applied.
-    applied_sequence: AtomicU64,
-    housekeeping: Arc<bell::Bell>,
-    indexing: Arc<bell::Bell>,
-    /// Where the thread waits that looks after deadlines.
-    alarm: Arc<Alarm>,
 }
 
 /// What a thread of the broker does.
@@ -270,9 +233,7 @@ impl Broker {
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.stop_threads();
         self.commit_rest();
-        self.shared
-            .ring
-            .give_up(self.shared.applied_sequence.load(Ordering::Acquire) + 1);
+        self.shared.committer.give_up_journal_files();
         // The second writes out what the first has frozen behind what had been frozen before.
         let closed = self.checkpoint_now().and_then(|()| self.checkpoint_now());
         self.shared.dir.release();
@@ -303,7 +264,7 @@ impl Broker {
     }
 
     fn stop_threads(&self) {
-        self.shared.queue.close();
+        self.shared.committer.close();
         self.shared.housekeeping.close();
         self.shared.indexing.close();
         self.shared.alarm.close();

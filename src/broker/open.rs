@@ -4,43 +4,30 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use super::{
-    Broker, Options, Shared, Shortage,
-    bell::Bell,
-    clock::SteadyClock,
-    commit,
-    erasure::AllProgress,
-    health::Health,
-    housekeeping::{Housekeeper, first_round},
-    keys::{Freeze, KeyMemory},
-    lock, memory,
-    partition_count::PartitionCount,
-    partitions::Partitions,
-    producer_memory::ProducerMemory,
-    state::Logs,
+    Broker, Options, Shared, Shortage, housekeeping::Housekeeper, keys::Freeze, lock, state::Logs,
     write_out::WriteOut,
 };
 use crate::{
-    budget::{Budget, Name},
-    catalog::{Catalog, Planned, Snapshot, Topic},
-    env::{Alarm, Env, OrderedMutex},
+    budget::Name,
+    catalog::{Catalog, Snapshot, Topic},
+    env::{Env, OrderedMutex},
     storage::{
         checkpoint::{self, Found},
         data_dir::{self, DataDir},
         fault::Meaning,
         files::{Action, FileError, read_file},
         format::{
-            checkpoint::{Checkpoint, Clock as StoredClock},
+            checkpoint::Checkpoint,
             entry::{DamagedItem, Item},
             frame::Frame,
             topic_file::TopicFile,
         },
-        journal::{self, Covered, FirstOffsets, Journal, Lost, Replay},
-        log::OpenSegments,
+        journal::{self, Covered, FirstOffsets, Lost, Replay},
     },
     types::{Offset, PartitionId, TopicId},
 };
@@ -159,15 +146,8 @@ impl Broker {
             known.then_some(checkpoint.applied),
         )?;
         let mode = Mode::of(&replay, known)?;
-        let applied = replay.tip().sequence;
-        let shared = Arc::new(Shared::new(
-            env,
-            options,
-            dir,
-            ring,
-            checkpoint.clock,
-            applied,
-        ));
+        let tip = replay.tip();
+        let shared = Arc::new(Shared::new(env, options, dir, ring, checkpoint.clock, tip));
         let dirs = TopicDirs::list(&shared)?;
         let snapshot = match known {
             true => checkpoint.snapshot(|topic| !dirs.removed.contains(&topic)),
@@ -192,13 +172,12 @@ impl Broker {
             let newest = || shared.newest_append_ms();
             shared.clock.go_on_from_newest(newest);
         }
-        shared.plan_anew();
+        shared.sequencer.plan_anew();
+        shared.sessions.note_topics();
 
-        let journal = Journal::new(shared.ring.clone(), shared.options.journal(), replay.tip());
         let broker = Self {
             opened_at: shared.env.clock.elapsed(),
             shared,
-            committer: OrderedMutex::new(commit::Committer::new(journal)),
             housekeeper: OrderedMutex::new(housekeeper),
             threads: Mutex::default(),
         };
@@ -218,8 +197,8 @@ impl Broker {
     /// for one; any other serves what it has.
     fn make_journal(&self, is_new: bool) -> Result<(), FileError> {
         let shared = &self.shared;
-        match shared.ring.ensure_two() {
-            Err(error) if error.is_disk_full() && !(is_new && shared.ring.is_empty()) => {
+        match shared.committer.ring.ensure_two() {
+            Err(error) if error.is_disk_full() && !(is_new && shared.committer.ring.is_empty()) => {
                 shared.health.settle(Err(error));
                 Ok(())
             }
@@ -238,27 +217,6 @@ impl Broker {
             settled => settled?,
         }
         Ok(())
-    }
-}
-
-/// Whoever may wait for something that does not come once storage has failed.
-struct Waiters {
-    queue: Arc<commit::Queue>,
-    bells: [Arc<Bell>; 2],
-    alarm: Arc<Alarm>,
-    memory: memory::Memory,
-    key_memory: Arc<KeyMemory>,
-    partition_count: PartitionCount,
-}
-
-impl Waiters {
-    fn let_go(&self) {
-        self.queue.fail();
-        self.bells.iter().for_each(|bell| bell.ring());
-        self.alarm.wake();
-        self.memory.close();
-        self.key_memory.close();
-        self.partition_count.close();
     }
 }
 
@@ -310,79 +268,6 @@ fn warn_if_volatile(env: &Env, options: &Options) {
 }
 
 impl Shared {
-    /// What there is before anything has been recovered. The journal has entries up to `applied`.
-    fn new(
-        env: Env,
-        options: Options,
-        dir: DataDir,
-        ring: Arc<journal::Ring>,
-        stored: Option<StoredClock>,
-        applied: u64,
-    ) -> Self {
-        let machine = Arc::clone(&env.clock);
-        let clock = SteadyClock::going_on(options.clock, machine, stored);
-        let budget = Budget::new(&options.memory);
-        let part = |name| Arc::clone(budget.part(name));
-        let empty = Catalog::new(options.producer_room);
-        let alarm = Alarm::new(Arc::clone(&env.clock));
-        let segments = OpenSegments::new(env.clone(), options.open_segments)
-            .with_files(options.open_files)
-            .of_directory(dir.identity());
-        let (dir, segments) = (Arc::new(dir), Arc::new(segments));
-        let queue = Arc::new(commit::Queue::default());
-        let key_memory = Arc::new(KeyMemory::new(part(Name::KeyIndex)));
-        let memory = memory::Memory::new(part(Name::Appends), options.journal().bytes());
-        let partition_count = PartitionCount::new(part(Name::Catalog));
-        let housekeeping = Arc::new(Bell::new(Arc::clone(&alarm), Some(first_round(&env))));
-        let indexing = Arc::new(Bell::new(Arc::clone(&alarm), None));
-        let waiters = Waiters {
-            queue: Arc::clone(&queue),
-            bells: [Arc::clone(&housekeeping), Arc::clone(&indexing)],
-            alarm: Arc::clone(&alarm),
-            memory: memory.clone(),
-            key_memory: Arc::clone(&key_memory),
-            partition_count: partition_count.clone(),
-        };
-        let health = Health::new(
-            env.clone(),
-            &options,
-            Arc::clone(&segments),
-            Arc::clone(&housekeeping),
-            move || waiters.let_go(),
-        );
-        let health = Arc::new(health);
-        let partitions = Partitions::new(
-            env.clone(),
-            Arc::clone(&dir),
-            Arc::clone(&health),
-            segments,
-            partition_count,
-            key_memory,
-        );
-        Self {
-            partitions: Arc::new(partitions),
-            health,
-            clock,
-            planned: OrderedMutex::new(Planned::of(&empty)),
-            applied: OrderedMutex::new(empty),
-            producer_memory: ProducerMemory::new(part(Name::Catalog)),
-            group_watch: Mutex::default(),
-            erasure_progress: OrderedMutex::new(AllProgress::default()),
-            sessions: super::groups::Sessions::default(),
-            memory,
-            budget,
-            queue,
-            applied_sequence: AtomicU64::new(applied),
-            housekeeping,
-            indexing,
-            alarm,
-            env,
-            options,
-            dir,
-            ring,
-        }
-    }
-
     /// Puts what a checkpoint says of the catalog in its place.
     fn restore(&self, snapshot: Snapshot) {
         let mut restored = Catalog::restore(
@@ -394,7 +279,7 @@ impl Shared {
         restored.producers.remember_at_most(most);
         let (now, idle) = (self.env.clock.elapsed(), self.options.producer_idle);
         restored.producers.begin(now, idle);
-        *lock(&self.applied) = restored;
+        *self.sequencer.applied() = restored;
     }
 
     /// The topics that have directories, as their own files say: what a lost checkpoint said of
@@ -418,7 +303,7 @@ impl Shared {
     /// Opens the topics of the catalog, whose logs are where the checkpoint says, or where their
     /// files end.
     fn open_topics(&self, checkpoint: &Checkpoint, mode: &Mode) -> Result<(), FileError> {
-        let topics: Vec<Topic> = lock(&self.applied).topics().iter().cloned().collect();
+        let topics: Vec<Topic> = self.sequencer.applied().topics().iter().cloned().collect();
         let mut known = HashMap::with_capacity(checkpoint.topics.len());
         for topic in &checkpoint.topics {
             known.insert(topic.id, &topic.partitions[..]);
@@ -507,14 +392,6 @@ impl Shared {
             }
         }
         Ok(())
-    }
-
-    /// Plans from what is applied on. Members of groups are waited for.
-    fn plan_anew(&self) {
-        let mut planned = Planned::of(&lock(&self.applied));
-        planned.groups_mut().wait_for_all(self.env.clock.elapsed());
-        *lock(&self.planned) = planned;
-        self.sessions.note_topics();
     }
 
     /// The newest append time of all partitions; none without a record.

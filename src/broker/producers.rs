@@ -2,13 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Broker, Error, Pending, Shared, lock};
+use super::{Broker, Error, Pending, Shared};
 use crate::{
     catalog::{
-        Catalog, Change, Planned,
+        Change, Planned,
         producers::{HolderId, Listed, Opened, Refused, Room},
     },
-    env::OrderedGuard,
     storage::format::{
         checkpoint,
         delta::{ChangedProducer, ChangedProducers},
@@ -38,7 +37,11 @@ pub(crate) struct ProducerHolder {
 
 impl Drop for ProducerHolder {
     fn drop(&mut self) {
-        lock(&self.shared.planned).producers_mut().let_go(self.id);
+        self.shared
+            .sequencer
+            .planned()
+            .producers_mut()
+            .let_go(self.id);
     }
 }
 
@@ -96,20 +99,22 @@ impl Broker {
         // 0 stands for no producer in frames.
         let fresh = ProducerId(shared.env.random.next_u64().max(1));
         let holder = holder.map(|holder| holder.id);
-        let mut planned = shared.planned_now();
+        let mut planned = shared.sequencer.planned_now();
         let mut decided = planned.producers.decide_open(name, fresh, holder);
         if decided.is_err() && shared.make_room(&mut planned, Room::of_new(name), holder, None)? {
             decided = planned.producers.decide_open(name, fresh, holder);
         }
         let Ok(Opened { id, epoch }) = decided else {
-            return shared.refuse_durably(Error::TooManyProducers);
+            return shared.sequencer.refuse_durably(Error::TooManyProducers);
         };
         let change = Change::OpenProducer {
             producer: id,
             epoch,
             name: name.to_owned(),
         };
-        let queued = shared.plan(&mut planned, change, move || Ok(Producer { id, epoch }))?;
+        let queued = shared
+            .sequencer
+            .plan(&mut planned, change, move || Ok(Producer { id, epoch }))?;
         if let Some(holder) = holder {
             planned.producers_mut().hold(id, holder);
         }
@@ -126,6 +131,7 @@ impl Broker {
     ) -> (Vec<ListedProducer>, bool) {
         let mut listed = self
             .shared
+            .sequencer
             .applied_now()
             .producers
             .list(after, most.saturating_add(1));
@@ -136,7 +142,7 @@ impl Broker {
 
     /// The producer of a name, if there is one.
     pub(crate) fn producer_named(&self, name: &str) -> Option<ListedProducer> {
-        let found = self.shared.applied_now().producers.named(name);
+        let found = self.shared.sequencer.applied_now().producers.named(name);
         found.map(ListedProducer::from)
     }
 
@@ -147,16 +153,18 @@ impl Broker {
     ) -> Result<Pending<ListedProducer>, Error> {
         let shared = &self.shared;
         shared.health.check_running()?;
-        let mut planned = shared.planned_now();
+        let mut planned = shared.sequencer.planned_now();
         let found = match which {
             WhichProducer::Name(name) => planned.producers.named(name),
             WhichProducer::Id(id) => planned.producers.with_id(*id),
         };
         let Some(found) = found else {
-            return shared.refuse_durably(which.unknown());
+            return shared.sequencer.refuse_durably(which.unknown());
         };
         let change = Change::ForgetProducer { producer: found.id };
-        let queued = shared.plan(&mut planned, change, move || Ok(found.into()))?;
+        let queued = shared
+            .sequencer
+            .plan(&mut planned, change, move || Ok(found.into()))?;
         shared.producer_memory.count(&planned.producers);
         Ok(queued)
     }
@@ -181,36 +189,22 @@ impl Shared {
             for &producer in some {
                 changes.push(Change::ForgetProducer { producer });
             }
-            drop(self.plan_together(planned, changes, || Ok(()))?);
+            drop(self.sequencer.plan_together(planned, changes, || Ok(()))?);
             self.producer_memory.note_forgotten(some.len());
         }
         Ok(true)
     }
 
-    /// What is planned, told what time it is.
-    pub(super) fn planned_now(&self) -> OrderedGuard<'_, Planned> {
-        let mut planned = lock(&self.planned);
-        let now = self.env.clock.elapsed();
-        planned.producers_mut().tell_time(now);
-        planned
-    }
-
-    /// What is applied, told what time it is.
-    pub(super) fn applied_now(&self) -> OrderedGuard<'_, Catalog> {
-        let mut applied = lock(&self.applied);
-        applied.producers.tell_time(self.env.clock.elapsed());
-        applied
-    }
-
     /// The producers as a checkpoint stores them. What changes from here on is noted, and stored by
     /// the next one.
     pub(super) fn known_producers(&self) -> Vec<checkpoint::Producer> {
-        self.applied_now().producers.note_changes();
+        self.sequencer.applied_now().producers.note_changes();
         let mut known: Vec<checkpoint::Producer> = Vec::new();
         loop {
             // Appends wait for the lock.
             let behind = known.last().map_or(ProducerId(0), |last| last.id);
             let part = self
+                .sequencer
                 .applied_now()
                 .producers
                 .snapshot_behind(behind, STORED_AT_ONCE);
@@ -223,7 +217,7 @@ impl Shared {
 
     /// What has changed of producers since the last checkpoint, and the topics that are gone.
     pub(super) fn changed_producers(&self) -> (ChangedProducers, Vec<TopicId>) {
-        let changes = self.applied_now().producers.take_changes();
+        let changes = self.sequencer.applied_now().producers.take_changes();
         let mut changed = Vec::with_capacity(changes.changed.len());
         for producer in changes.changed {
             changed.push(ChangedProducer {
@@ -243,8 +237,8 @@ impl Shared {
 
     /// Counts the memory of what is remembered of their batches.
     pub(super) fn count_remembered(&self) {
-        let remembered = lock(&self.applied).producers.remembered_bytes();
-        let planned = lock(&self.planned);
+        let remembered = self.sequencer.applied().producers.remembered_bytes();
+        let planned = self.sequencer.planned();
         self.producer_memory
             .count_with(&planned.producers, remembered);
     }
@@ -252,13 +246,16 @@ impl Shared {
     /// Plans the changes of the catalog that come of what is over by now.
     pub(super) fn on_catalog_deadline(&self, now: Duration) {
         let durable = |topic| {
-            let partitions = lock(&self.applied).topics().get(topic)?.starts.len();
+            let partitions = self.sequencer.applied().topics().get(topic)?.starts.len();
             u32::try_from(partitions).ok()
         };
-        let mut planned = lock(&self.planned);
+        let mut planned = self.sequencer.planned();
         for change in planned.on_deadline(&durable, now) {
             // Refused where too much is queued, and when the broker goes down.
-            let is_queued = self.plan(&mut planned, change.clone(), || Ok(())).is_ok();
+            let is_queued = self
+                .sequencer
+                .plan(&mut planned, change.clone(), || Ok(()))
+                .is_ok();
             match change {
                 Change::ForgetProducer { producer } if is_queued => {
                     tracing::info!(%producer, "a producer was idle for so long that it is forgotten");

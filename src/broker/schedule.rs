@@ -25,7 +25,7 @@ use super::{Error, Pending};
 impl Shared {
     /// The next moment at which something is due.
     fn next_deadline(&self) -> Option<Duration> {
-        let catalog = lock(&self.planned).next_deadline();
+        let catalog = self.sequencer.planned().next_deadline();
         let groups = self.next_group_deadline();
         let rounds = [self.housekeeping.due(), self.indexing.due()];
         let deadlines = [catalog, groups].into_iter().chain(rounds);
@@ -56,7 +56,7 @@ impl Broker {
     /// In how much time something is due next in the catalog, or for groups.
     #[cfg(feature = "testing")]
     pub(crate) fn time_to_deadline(&self) -> Option<Duration> {
-        let catalog = lock(&self.shared.planned).next_deadline();
+        let catalog = self.shared.sequencer.planned().next_deadline();
         let next = catalog.into_iter().chain(self.shared.next_group_deadline());
         let now = self.shared.env.clock.elapsed();
         next.min().map(|next| next.saturating_sub(now))
@@ -67,7 +67,7 @@ impl Broker {
     #[cfg(feature = "testing")]
     pub(crate) fn meet_deadlines(&self) -> Result<Pending<()>, Error> {
         self.shared.on_deadline();
-        self.shared.queue_barrier(|| Ok(()))
+        self.shared.sequencer.queue_barrier(|| Ok(()))
     }
 
     /// The housekeeping thread.

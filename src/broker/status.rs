@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Broker, Shortage, lock};
+use super::{Broker, Shortage};
 
 /// What there is at one moment. Each figure is looked up by itself.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Broker {
     pub(crate) fn status(&self) -> Status {
         let shared = &self.shared;
         let (topics, partitions, producers) = {
-            let applied = lock(&shared.applied);
+            let applied = shared.sequencer.applied();
             let topics = applied.topics();
             (
                 topics.len(),
@@ -51,7 +51,7 @@ impl Broker {
             disk_free: shared.health.free_bytes().ok().flatten(),
             disk_reserve: shared.options.disk_reserve_bytes,
             shortage,
-            journal_files: shared.ring.fill(),
+            journal_files: shared.committer.ring.fill(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, pin::pin, sync::Arc};
 use super::{
     Broker, Error, Pending, Shared, lock,
     partition_count::Counted,
-    plan::refusable,
+    sequencer::refusable,
     state::{PartitionRef, Topic},
 };
 use crate::{
@@ -86,7 +86,7 @@ impl Broker {
         let settings = altered(&TopicSettings::default(), settings, &[])?;
         let shared = &self.shared;
         shared.health.check_room()?;
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         let most = shared.partitions.count.most();
         if let Err(refusal) = planned.decide_create(&name, partitions, most) {
             return match refusal {
@@ -95,7 +95,7 @@ impl Broker {
                     asked: partitions,
                     most,
                 }),
-                _ => shared.refuse_durably(Error::TopicExists {
+                _ => shared.sequencer.refuse_durably(Error::TopicExists {
                     topic: name.to_string(),
                 }),
             };
@@ -117,7 +117,7 @@ impl Broker {
         };
         let (mut commit, pending) = refusable(change, move || Ok(created));
         commit.counted = Some(Arc::new(counted));
-        shared.plan_commit(&mut planned, commit)?;
+        shared.sequencer.plan_commit(&mut planned, commit)?;
         Ok(pending)
     }
 
@@ -127,12 +127,14 @@ impl Broker {
         let topic = shared.partitions.topics().find(name)?;
         // Waits for appends that are being queued.
         let mut open = topic.open.write();
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         if planned.decide_topic(topic.id).is_err() {
-            return shared.refuse_durably(unknown(&topic));
+            return shared.sequencer.refuse_durably(unknown(&topic));
         }
         let change = Change::Delete { topic: topic.id };
-        let queued = shared.plan_refusable(&mut planned, change, || Ok(()))?;
+        let queued = shared
+            .sequencer
+            .plan_refusable(&mut planned, change, || Ok(()))?;
         *open = false;
         Ok(queued)
     }
@@ -150,7 +152,7 @@ impl Broker {
         let shared = &self.shared;
         let topic = shared.partitions.topics().find_meant(topic)?;
         shared.health.check_room()?;
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         let most = shared.partitions.count.most();
         let added = match planned.decide_add_partitions(topic.id, partitions, most) {
             Ok(added) => added,
@@ -161,7 +163,7 @@ impl Broker {
             ..describe(&topic)
         };
         if added == 0 {
-            return shared.queue_barrier(move || Ok(described));
+            return shared.sequencer.queue_barrier(move || Ok(described));
         }
         let existing = planned.topics().partitions();
         let counted = shared.count_new(existing, added)?;
@@ -171,7 +173,7 @@ impl Broker {
         };
         let (mut commit, pending) = refusable(change, move || Ok(described));
         commit.counted = Some(Arc::new(counted));
-        shared.plan_commit(&mut planned, commit)?;
+        shared.sequencer.plan_commit(&mut planned, commit)?;
         Ok(pending)
     }
 
@@ -188,11 +190,11 @@ impl Broker {
             let reason = format!("setting {both:?} is both in `set` and in `reset`; name it once");
             return Err(Error::MalformedRequest { reason });
         }
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         let settings = match planned.decide_alter(topic.id, set, reset) {
             Ok(settings) => settings,
             Err(Refusal::Setting(error)) => return Err(error.into()),
-            Err(_) => return shared.refuse_durably(unknown(&topic)),
+            Err(_) => return shared.sequencer.refuse_durably(unknown(&topic)),
         };
         let described = TopicDescription {
             settings: settings.clone(),
@@ -202,7 +204,9 @@ impl Broker {
             topic: topic.id,
             settings,
         };
-        shared.plan_refusable(&mut planned, change, move || Ok(described))
+        shared
+            .sequencer
+            .plan_refusable(&mut planned, change, move || Ok(described))
     }
 
     /// Deletes the records of a partition before an offset; answers with the log's start.
@@ -228,9 +232,9 @@ impl Broker {
                 high_watermark,
             });
         }
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         if planned.decide_topic(found.topic.id).is_err() {
-            return shared.refuse_durably(unknown(&found.topic));
+            return shared.sequencer.refuse_durably(unknown(&found.topic));
         }
         let change = Change::Trim {
             topic: found.topic.id,
@@ -238,7 +242,7 @@ impl Broker {
             before,
         };
         let start = move || Ok(lock(&found.partition().log).start());
-        shared.plan_refusable(&mut planned, change, start)
+        shared.sequencer.plan_refusable(&mut planned, change, start)
     }
 
     /// Describes a topic and its partitions.
@@ -301,14 +305,15 @@ impl Shared {
                 let reason = format!(
                     "topic {name:?} has {existing} partitions, and a topic never has fewer than before"
                 );
-                self.refuse_durably(Error::MalformedRequest { reason })
+                self.sequencer
+                    .refuse_durably(Error::MalformedRequest { reason })
             }
             Refusal::TooManyPartitions { existing } => Err(Error::TooManyPartitions {
                 existing,
                 asked,
                 most: self.partitions.count.most(),
             }),
-            _ => self.refuse_durably(unknown(topic)),
+            _ => self.sequencer.refuse_durably(unknown(topic)),
         }
     }
 

@@ -68,7 +68,7 @@ impl Broker {
         let place = Place::of(&append)?;
         let open = match hold_open(&place.partitions) {
             Ok(open) => open,
-            Err(closing) => return shared.refuse_durably(closing),
+            Err(closing) => return shared.sequencer.refuse_durably(closing),
         };
         let wanted = place.wanted(&append);
         let mut looked = Looked::default();
@@ -76,7 +76,7 @@ impl Broker {
         loop {
             let mut next = place.lock();
             let needs_planned = append.producer.is_some() || !append.commits.is_empty();
-            let mut planned = needs_planned.then(|| shared.planned_now());
+            let mut planned = needs_planned.then(|| shared.sequencer.planned_now());
             let producers = planned.as_deref().map(|planned| &planned.producers);
             let compared = place.compare(&append, &wanted, &mut next, producers, &looked);
             next.iter_mut()
@@ -85,7 +85,7 @@ impl Broker {
                 Compared::New(entries) => {
                     let changes = match shared.decide_group_offsets(&append, planned.as_deref()) {
                         Ok(changes) => changes,
-                        Err(error) => return shared.refuse_durably(error),
+                        Err(error) => return shared.sequencer.refuse_durably(error),
                     };
                     let queued = place.take(
                         shared,
@@ -123,10 +123,10 @@ impl Broker {
                 Compared::Refused(Error::TooManyProducers) if !has_made_room => {
                     has_made_room = shared.make_room_for(&append, planned.as_deref_mut())?;
                     if !has_made_room {
-                        return shared.refuse_durably(Error::TooManyProducers);
+                        return shared.sequencer.refuse_durably(Error::TooManyProducers);
                     }
                 }
-                Compared::Refused(error) => return shared.refuse_durably(error),
+                Compared::Refused(error) => return shared.sequencer.refuse_durably(error),
             }
         }
     }
@@ -263,7 +263,7 @@ impl Place {
         admission: Admission,
     ) -> Result<Pending<Appended>, Error> {
         // Behind this nothing fails but a broker that is going down.
-        let room = shared.queue.reserve()?;
+        let room = shared.sequencer.reserve()?;
         let mut producers = planned.as_deref_mut().map(Planned::producers_mut);
         if let (Some(producers), Some(producer), Some(holder)) =
             (producers.as_deref_mut(), append.producer, &append.holder)
@@ -313,11 +313,12 @@ impl Place {
             answer.batches.push(ranges);
         }
 
-        items.extend(changes.iter().cloned().map(Item::Change));
+        let has_changes = !changes.is_empty();
+        items.extend(changes.into_iter().map(Item::Change));
         debug_assert!(entry::encoded_len(&items) as u64 <= shared.options.journal().capacity());
         let is_synced =
             |owner: &PartitionRef| owner.topic.settings().durability == Durability::Sync;
-        let sync = !changes.is_empty() || owners.iter().any(is_synced);
+        let sync = has_changes || owners.iter().any(is_synced);
         let (giver, pending) = pending();
         let done = Box::new(move |done: Result<(), Error>| giver.give(done.map(|()| answer)));
         let (charge, under_way) = admission.into_charge();
@@ -331,11 +332,7 @@ impl Place {
             can_be_refused: false,
             counted: None,
         };
-        shared.queue.push_reserved(room, commit)?;
-        if let Some(planned) = planned {
-            let now = shared.env.clock.elapsed();
-            changes.iter().for_each(|change| planned.plan(change, now));
-        }
+        shared.sequencer.plan_reserved(planned, room, commit)?;
         Ok(pending)
     }
 }

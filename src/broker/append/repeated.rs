@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Appended, AppendedRange, Checked, CheckedBatch, Planned, runs};
 use crate::{
     broker::{
-        Broker, Error, Expected, FailedCondition, Pending, Shared, keys::Rows, lock,
+        Broker, Error, Expected, FailedCondition, Pending, Shared, keys::Rows,
         partitions::Partitions, state::PartitionRef,
     },
     storage::{format::frame::Frame, keys::hash::KeyHash, log::FoundRecord},
@@ -20,19 +20,19 @@ impl Broker {
     /// Answers an append whose batches its producer has sent before.
     pub(super) fn answer_again(&self, append: Checked) -> Result<Pending<Appended>, Error> {
         if let Some(producer) = append.producer {
-            let mut planned = self.shared.planned_now();
+            let mut planned = self.shared.sequencer.planned_now();
             let producers = planned.producers_mut();
             producers.apply_use(producer.id);
             if let Some(holder) = &append.holder {
                 producers.hold(producer.id, holder.id());
             }
             drop(planned);
-            let mut applied = self.shared.applied_now();
+            let mut applied = self.shared.sequencer.applied_now();
             applied.producers.apply_use(producer.id);
         }
         let shared = Arc::clone(&self.shared);
         let nothing = || Ok(Appended::default());
-        let queued = self.shared.queue_barrier(nothing)?;
+        let queued = self.shared.sequencer.queue_barrier(nothing)?;
         Ok(queued.then(move |durable| durable.and_then(|_| shared.first_answer(&append))))
     }
 
@@ -43,7 +43,10 @@ impl Broker {
         append: Checked,
         failed: Vec<FailedCondition>,
     ) -> Result<Pending<Appended>, Error> {
-        let refused = self.shared.refuse_durably(Error::Conflict { failed })?;
+        let refused = self
+            .shared
+            .sequencer
+            .refuse_durably(Error::Conflict { failed })?;
         let Some(before) = versions_before(&append) else {
             return Ok(refused);
         };
@@ -110,10 +113,12 @@ impl Shared {
             };
             let partition = batch.topic.partition(batch.plan[0].partition)?;
             let place = (batch.topic.id, partition.partition().id);
-            let stored =
-                lock(&self.applied)
-                    .producers
-                    .stored(producer.id, producer.epoch, place, sequence);
+            let stored = self.sequencer.applied().producers.stored(
+                producer.id,
+                producer.epoch,
+                place,
+                sequence,
+            );
             let Some(stored) = stored else {
                 batches.push(Vec::new());
                 continue;

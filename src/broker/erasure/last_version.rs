@@ -81,7 +81,7 @@ impl Shared {
             Err(error) => return Err(error),
         };
         let end = lock(&partition.partition().next).offset;
-        let applied = lock(&self.applied);
+        let applied = self.sequencer.applied();
         let of_key = |known: &&KnownErasure| {
             known.topic == partition.topic.id
                 && known.erasure.through == version

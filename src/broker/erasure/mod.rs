@@ -68,12 +68,12 @@ impl Broker {
         let (partition, hash) = entity(&topic, key)?;
         // Not whether there is room: like a trim, it takes some in the journal and gives some back.
         shared.health.check_running()?;
-        if lock(&shared.applied).decide_erase(topic.id) == Err(Refusal::TooManyErasures) {
+        if shared.sequencer.applied().decide_erase(topic.id) == Err(Refusal::TooManyErasures) {
             return Err(Error::TooManyErasures);
         }
         if let Some(erased) = shared.erased_before(&partition, hash, key)? {
             let described = shared.describe(&erased);
-            return shared.queue_barrier(move || Ok(described));
+            return shared.sequencer.queue_barrier(move || Ok(described));
         }
         let mut last = LastVersion::of(&partition, hash, key);
         loop {
@@ -96,7 +96,7 @@ impl Broker {
 
     /// How far an erasure has come.
     pub(crate) fn describe_erasure(&self, id: u64) -> Result<Erasure, Error> {
-        let known = lock(&self.shared.applied).erasures().get(id).cloned();
+        let known = self.shared.sequencer.applied().erasures().get(id).cloned();
         known
             .map(|known| self.shared.describe(&known))
             .ok_or(Error::UnknownErasure { id })
@@ -111,12 +111,12 @@ impl Shared {
         key: &[u8],
     ) -> Result<Pending<Erasure>, Error> {
         let topic = &partition.topic;
-        let mut planned = lock(&self.planned);
+        let mut planned = self.sequencer.planned();
         match planned.decide_erase(topic.id) {
             Ok(()) => {}
             Err(Refusal::TooManyErasures) => return Err(Error::TooManyErasures),
             Err(_) => {
-                return self.refuse_durably(Error::UnknownTopic {
+                return self.sequencer.refuse_durably(Error::UnknownTopic {
                     topic: topic.name.to_string(),
                 });
             }
@@ -136,12 +136,13 @@ impl Shared {
             erasure,
         };
         let told = partition.clone();
-        self.plan_refusable(&mut planned, change, move || {
-            // The change has just been applied.
-            told.topic.notices.add(told.partition().id, notice);
-            told.topic.moved.send_replace(());
-            Ok(described)
-        })
+        self.sequencer
+            .plan_refusable(&mut planned, change, move || {
+                // The change has just been applied.
+                told.topic.notices.add(told.partition().id, notice);
+                told.topic.moved.send_replace(());
+                Ok(described)
+            })
     }
 
     fn describe(&self, known: &KnownErasure) -> Erasure {
@@ -169,7 +170,7 @@ impl Shared {
     /// What follows from an erasure that is complete in the catalog: there is nothing left to hide.
     pub(super) fn end_hiding(&self, id: u64) {
         lock(&self.erasure_progress).remove(id);
-        let Some(known) = lock(&self.applied).erasures().get(id).cloned() else {
+        let Some(known) = self.sequencer.applied().erasures().get(id).cloned() else {
             return;
         };
         if let Some(partition) = self
@@ -184,7 +185,7 @@ impl Shared {
     /// Hides what the erasures of the catalog that are not complete have erased.
     pub(super) fn hide_all(&self) {
         let mut waiting = Vec::new();
-        for known in lock(&self.applied).erasures().waiting() {
+        for known in self.sequencer.applied().erasures().waiting() {
             waiting.push((known.topic, known.erasure.clone()));
         }
         for (topic, erasure) in &waiting {
@@ -195,7 +196,7 @@ impl Shared {
     /// The erasures of a topic that are not complete.
     pub(super) fn waiting_erasures(&self, topic: TopicId) -> Vec<catalog::Erasure> {
         let mut waiting = Vec::new();
-        for known in lock(&self.applied).erasures().waiting() {
+        for known in self.sequencer.applied().erasures().waiting() {
             if known.topic == topic {
                 waiting.push(known.erasure.clone());
             }

@@ -90,7 +90,7 @@ impl Shared {
         let mut due: BTreeMap<_, Vec<Erasure>> = BTreeMap::new();
         {
             let progress = lock(&self.erasure_progress);
-            for known in lock(&self.applied).erasures().waiting() {
+            for known in self.sequencer.applied().erasures().waiting() {
                 if !progress.waits(known.erasure.id, now) {
                     due.entry((known.topic, known.erasure.partition))
                         .or_default()
@@ -145,7 +145,7 @@ impl Shared {
     /// Forgets what was done about erasures that are not known any more.
     pub(in crate::broker) fn forget_progress(&self) {
         let mut progress = lock(&self.erasure_progress);
-        let applied = lock(&self.applied);
+        let applied = self.sequencer.applied();
         progress
             .0
             .retain(|id, _| applied.erasures().get(*id).is_some());

@@ -95,10 +95,10 @@ impl Broker {
     /// applied, and so has all that was queued before them.
     fn scrub_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
         let shared = &self.shared;
-        shared.ring.begin_scrub()?;
+        shared.committer.ring.begin_scrub()?;
         let left = self.leave_journal(due);
         // Also after an error: appends need the files.
-        shared.ring.scrub()?;
+        shared.committer.ring.scrub()?;
         left?;
         shared.note_in_sealed_segments(due);
         Ok(())
@@ -120,7 +120,7 @@ impl Broker {
             let mut writer = lock(&partition.partition().writer);
             writer.seal_before(&partition.partition().log, &shared.partitions.segments, end)?;
         }
-        lock(&self.committer).leave_journal_file()?;
+        shared.committer.leave_journal_file()?;
         housekeeper.checkpoint(shared, Freeze::Due)
     }
 
@@ -197,7 +197,11 @@ impl Broker {
         for erasure in gone.iter().flat_map(|(_, erasures)| erasures) {
             // Refused when the broker goes down; the next start does it again.
             let change = Change::ErasureComplete { id: erasure.id };
-            drop(shared.plan(&mut lock(&shared.planned), change, || Ok(())));
+            drop(
+                shared
+                    .sequencer
+                    .plan(&mut shared.sequencer.planned(), change, || Ok(())),
+            );
         }
         Ok(())
     }

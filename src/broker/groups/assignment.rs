@@ -118,14 +118,14 @@ impl Session {
         }
         // The client was not given these on this stream, and so has nothing to hand over.
         let shared = Arc::clone(&self.shared);
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         self.check_latest()?;
         self.hand_over(&mut planned, &unknown)
     }
 
     /// What the member has by what is applied.
     fn held(&self) -> Result<BTreeMap<Place, Held>, Error> {
-        let applied = lock(&self.shared.applied);
+        let applied = self.shared.sequencer.applied();
         let group = applied.groups().get(&self.live.group);
         let state = group.map(|group| group.state());
         let state = state.filter(|state| state.members.contains_key(&self.live.member));
@@ -171,7 +171,7 @@ impl Session {
 
     /// Until when a partition is to be handed over.
     fn draining_until(&self, place: Place) -> Duration {
-        let planned = lock(&self.shared.planned);
+        let planned = self.shared.sequencer.planned();
         let group = planned.groups().get(&self.live.group);
         let until = group.and_then(|group| group.draining_until(place));
         // What is planned may be further on, and the partition taken.
@@ -321,7 +321,7 @@ impl Session {
             .map(|commit| (commit.place, commit.next))
             .collect();
         let at_ms = shared.clock.now_ms();
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         let end = |place| ends.get(&place).copied();
         let decided = planned.groups().decide_commit(group, commits, end, at_ms);
         let (_, change) = decided.map_err(|error| refused(group, error))?;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::{
-    broker::{Broker, Error, Meant, Pending, Shared, lock},
+    broker::{Broker, Error, Meant, Pending, Shared},
     catalog::{
         Change, Planned, Settled,
         groups::{
@@ -62,7 +62,7 @@ impl Broker {
     /// What a group has committed, in the order of topics' names and partitions.
     pub(crate) fn committed_offsets(&self, group: &str) -> Result<Vec<FetchedOffset>, Error> {
         let group = GroupName::new(group)?;
-        let applied = lock(&self.shared.applied);
+        let applied = self.shared.sequencer.applied();
         let found = applied.groups().get(&group);
         let found = found.ok_or_else(|| unknown(&group))?;
         let mut fetched = Vec::with_capacity(found.state().offsets.len());
@@ -91,14 +91,14 @@ impl Broker {
         let shared = &self.shared;
         shared.health.check_running()?;
         let at_ms = shared.clock.now_ms();
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         let forked = shared.decide_on_groups(&planned, |groups, topics| {
             groups.decide_fork(&from, &to, replay, topics, at_ms)
         });
         match forked {
             Ok(change) => shared.plan_group(&mut planned, &to, change, || Ok(())),
-            Err(Refused::UnknownGroup) => shared.refuse_durably(unknown(&from)),
-            Err(error) => shared.refuse_durably(refused(&to, error)),
+            Err(Refused::UnknownGroup) => shared.sequencer.refuse_durably(unknown(&from)),
+            Err(error) => shared.sequencer.refuse_durably(refused(&to, error)),
         }
     }
 
@@ -107,10 +107,10 @@ impl Broker {
         let group = GroupName::new(group)?;
         let shared = &self.shared;
         shared.health.check_running()?;
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         match planned.groups().decide_delete(&group) {
             Ok(change) => shared.plan_group(&mut planned, &group, change, || Ok(())),
-            Err(error) => shared.refuse_durably(refused(&group, error)),
+            Err(error) => shared.sequencer.refuse_durably(refused(&group, error)),
         }
     }
 }
@@ -147,10 +147,10 @@ impl Shared {
             }
         }
         check_once(&commits)?;
-        let mut planned = lock(&self.planned);
+        let mut planned = self.sequencer.planned();
         let (decided, change) = match self.decide_commit(&planned, &group, commits) {
             Ok(decided) => decided,
-            Err(error) => return self.refuse_durably(refused(&group, error)),
+            Err(error) => return self.sequencer.refuse_durably(refused(&group, error)),
         };
         let mut decided = decided.into_iter();
         let answer: Vec<Outcome> = outcomes
@@ -163,7 +163,7 @@ impl Shared {
         match change {
             Some(change) => self.plan_group(&mut planned, &group, change, move || Ok(answer)),
             // What it tells may not be durable yet.
-            None => self.queue_barrier(move || Ok(answer)),
+            None => self.sequencer.queue_barrier(move || Ok(answer)),
         }
     }
 
@@ -241,7 +241,12 @@ impl Shared {
                 limit: most,
             });
         }
-        self.plan(planned, change, answer)
+        let moves_partitions = change.moves_partitions();
+        let queued = self.sequencer.plan(planned, change, answer)?;
+        if moves_partitions {
+            self.wake_for_sessions();
+        }
+        Ok(queued)
     }
 }
 

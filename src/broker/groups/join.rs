@@ -15,7 +15,7 @@ use super::{
     under_way::Credit,
 };
 use crate::{
-    broker::{Broker, Error, Pending, lock},
+    broker::{Broker, Error, Pending},
     catalog::groups::{Join, MemberId},
     types::{GroupName, Position, TopicName, limits},
 };
@@ -60,7 +60,7 @@ impl Broker {
         let member = member(&join, MemberId(shared.env.random.next_u64()))?;
         shared.health.check_room()?;
         let now = shared.env.clock.elapsed();
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         shared.settle_lost(&mut planned);
         let joined = shared
             .decide_on_groups(&planned, |groups, topics| {

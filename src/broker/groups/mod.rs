@@ -26,7 +26,7 @@ pub(crate) use show::{
 };
 pub(crate) use under_way::Credit;
 
-use super::{Shared, lock};
+use super::Shared;
 use crate::catalog::groups::Snapshot;
 
 /// About how many offsets are taken out at once for a checkpoint: what takes less than a
@@ -37,12 +37,12 @@ impl Shared {
     /// The groups as a checkpoint stores them. What changes from here on is noted, and stored by
     /// the next one.
     pub(super) fn known_groups(&self) -> Snapshot {
-        lock(&self.applied).groups_mut().note_changes();
+        self.sequencer.applied().groups_mut().note_changes();
         let mut snapshot = Snapshot::default();
         let mut behind = None;
         loop {
             // Appends wait for the lock.
-            let applied = lock(&self.applied);
+            let applied = self.sequencer.applied();
             let groups = applied.groups();
             let part = groups.snapshot_behind(behind.as_ref(), STORED_AT_ONCE);
             snapshot.ended = groups.ended();

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::calls::{GroupOffset, check_offsets, check_once, refused, unknown};
 use crate::{
     broker::{
-        Broker, Error, Pending, Shared, lock,
+        Broker, Error, Pending, Shared,
         state::{PartitionRef, Topic},
     },
     catalog::groups::{Fence, KnownTopics, Place, State},
@@ -60,7 +60,7 @@ impl Broker {
         let shared = &self.shared;
         shared.health.check_running()?;
         let targets = shared.targets(&group, &reset)?;
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         let state = planned.groups().get(&group).map(|found| found.state());
         let mut set = Vec::with_capacity(targets.len());
         for (at, next) in targets {
@@ -68,7 +68,9 @@ impl Broker {
             let is_settled = |topics: &dyn KnownTopics| topics.has(place);
             if !shared.decide_on_groups(&planned, |_, topics| is_settled(topics)) {
                 let topic = at.topic.name.to_string();
-                return shared.refuse_durably(Error::UnknownTopic { topic });
+                return shared
+                    .sequencer
+                    .refuse_durably(Error::UnknownTopic { topic });
             }
             let before = state.and_then(|state| state.offsets.get(&place));
             set.push(ResetOffset {
@@ -79,13 +81,13 @@ impl Broker {
             });
         }
         if reset.dry_run || set.is_empty() {
-            return shared.queue_barrier(move || Ok(set));
+            return shared.sequencer.queue_barrier(move || Ok(set));
         }
         let offsets = set.iter().map(|set| (set.place, set.next)).collect();
         let at_ms = shared.clock.now_ms();
         match planned.groups().decide_reset(&group, offsets, at_ms) {
             Ok(change) => shared.plan_group(&mut planned, &group, change, move || Ok(set)),
-            Err(error) => shared.refuse_durably(refused(&group, error)),
+            Err(error) => shared.sequencer.refuse_durably(refused(&group, error)),
         }
     }
 }
@@ -146,7 +148,7 @@ impl Shared {
     }
 
     fn with_state<T>(&self, group: &GroupName, of: impl FnOnce(&State) -> T) -> Result<T, Error> {
-        let planned = lock(&self.planned);
+        let planned = self.sequencer.planned();
         let found = planned.groups().get(group);
         Ok(of(found.ok_or_else(|| unknown(group))?.state()))
     }

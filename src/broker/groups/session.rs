@@ -241,7 +241,7 @@ impl Session {
     /// The client has handed these partitions over. What it was not asked for is left out.
     pub(crate) fn drained(&mut self, places: &[Place]) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         self.check_latest()?;
         self.hand_over(&mut planned, places)
     }
@@ -274,7 +274,7 @@ impl Session {
 
     /// The member leaves: others get its partitions at once.
     pub(crate) fn leave(self) -> Result<Pending<()>, Error> {
-        let mut planned = lock(&self.shared.planned);
+        let mut planned = self.shared.sequencer.planned();
         self.check_latest()?;
         let group = &self.live.group;
         let left = self.shared.decide_on_groups(&planned, |groups, topics| {
@@ -286,7 +286,7 @@ impl Session {
                 self.shared.plan_group(plan, group, change, || Ok(()))?
             }
             Err(Refused::UnknownGroup | Refused::UnknownMember) => {
-                self.shared.queue_barrier(|| Ok(()))?
+                self.shared.sequencer.queue_barrier(|| Ok(()))?
             }
             Err(error) => return Err(refused(group, error)),
         };

@@ -460,7 +460,7 @@ impl Shared {
 
     /// The offsets of a change with the members that have their partitions.
     fn owners_of(&self, group: &GroupName, change: &GroupChange) -> Vec<(Place, Offset, MemberId)> {
-        let applied = lock(&self.applied);
+        let applied = self.sequencer.applied();
         let Some(group) = applied.groups().get(group) else {
             return Vec::new();
         };

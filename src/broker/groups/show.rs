@@ -143,7 +143,7 @@ impl Broker {
         after: &str,
         most: usize,
     ) -> (Vec<ListedGroup>, bool) {
-        let applied = lock(&self.shared.applied);
+        let applied = self.shared.sequencer.applied();
         let groups = applied.groups().iter();
         let mut names = groups
             .map(|(name, _)| name)
@@ -207,7 +207,7 @@ impl Known {
 
 impl Shared {
     fn known_group(&self, name: &GroupName) -> Option<Known> {
-        let applied = lock(&self.applied);
+        let applied = self.sequencer.applied();
         let group = applied.groups().get(name)?;
         Some(Known {
             name: name.clone(),
@@ -231,7 +231,9 @@ impl Shared {
             let reason = "it has no members".to_owned();
             return (GroupState::Empty, reason, known.changed_at);
         }
-        let waiting = lock(&self.planned)
+        let waiting = self
+            .sequencer
+            .planned()
             .groups()
             .get(&known.name)
             .and_then(|group| group.waiting());
@@ -363,7 +365,7 @@ impl Shared {
     /// Whether some of the records may have been erased.
     fn are_some_erased(&self, lag: &Lag) -> bool {
         let place = (lag.at.topic.id, lag.at.partition().id);
-        let applied = lock(&self.applied);
+        let applied = self.sequencer.applied();
         let mut erasures = applied.erasures().iter();
         erasures.any(|known| {
             (known.topic, known.erasure.partition) == place && known.erasure.end > lag.next
@@ -407,7 +409,7 @@ impl Shared {
             return;
         }
         watch.looked_at = now;
-        let names: Vec<GroupName> = with_owners(lock(&self.applied).groups());
+        let names: Vec<GroupName> = with_owners(self.sequencer.applied().groups());
         let mut stalled = BTreeSet::new();
         for known in names.iter().filter_map(|name| self.known_group(name)) {
             for (place, owned) in &known.state.owned {

@@ -13,14 +13,13 @@ use crate::{
 impl Shared {
     /// When [`keep_groups`](Self::keep_groups) has something to do next.
     pub(in crate::broker) fn next_group_deadline(&self) -> Option<Duration> {
-        let waits = lock(&self.planned).groups().next_deadline();
+        let waits = self.sequencer.planned().groups().next_deadline();
         waits.into_iter().chain(self.sessions.next_deadline()).min()
     }
 
-    /// Lets the thread that looks after deadlines see those that groups have now.
-    pub(in crate::broker) fn wake_for_groups(&self, planned: &Planned) {
-        let waits = planned.groups().next_deadline();
-        if let Some(next) = waits.into_iter().chain(self.sessions.next_deadline()).min() {
+    /// Lets the thread that looks after deadlines see those that sessions have now.
+    pub(super) fn wake_for_sessions(&self) {
+        if let Some(next) = self.sessions.next_deadline() {
             self.alarm.wake_by(next);
         }
     }
@@ -30,7 +29,7 @@ impl Shared {
         let _round = lock(&self.sessions.round);
         let now = self.env.clock.elapsed();
         let Due { silent, stuck } = self.sessions.due(now);
-        let mut planned = lock(&self.planned);
+        let mut planned = self.sequencer.planned();
         self.settle_lost(&mut planned);
         for (group, member) in silent {
             let left = self.decide_on_groups(&planned, |groups, topics| {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::world::{append_of, encode_proto, encode_record, env, now, options};
 use crate::{
-    broker::{Broker, Options, Pending, lock},
+    broker::{Broker, Options, Pending},
     env::{
         Env,
         sim::{Fault, OpKind, SimClock, SimDisk, SimRandom},
@@ -87,7 +87,7 @@ impl Driven {
     }
 
     fn is_known(&self, producer: ProducerId) -> bool {
-        let planned = lock(&self.broker().shared.planned);
+        let planned = self.broker().shared.sequencer.planned();
         planned.producers.with_id(producer).is_some()
     }
 }
@@ -165,7 +165,7 @@ fn what_is_due_is_done_in_the_same_order_with_threads_and_without() {
             }
         }
         assert!(!driven.is_known(producer));
-        let barrier = broker.shared.queue_barrier(|| Ok(()));
+        let barrier = broker.shared.sequencer.queue_barrier(|| Ok(()));
         driven.answer(barrier.expect("it runs"));
         let erased = broker.describe_erasure(erasure).expect("it is known");
         assert!(erased.complete, "{:?}", erased.problem);

@@ -197,7 +197,7 @@ impl Life {
         let group = name(below(&self.chance, 2));
         let place = (topic, PartitionId(below(&self.chance, 3) as u32));
         let next = Offset(below(&self.chance, 9));
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         let groups = planned.groups();
         let decided = match below(&self.chance, 8) {
             0 => groups.decide_delete(&group),
@@ -208,7 +208,7 @@ impl Life {
             return;
         };
         let change = Change::Group { group, change };
-        drop(shared.plan(&mut planned, change, || Ok(())));
+        drop(shared.sequencer.plan(&mut planned, change, || Ok(())));
         drop(planned);
         self.broker.commit_all();
     }
@@ -237,7 +237,7 @@ impl Life {
     /// What a whole checkpoint would say.
     fn as_whole(&self) -> Checkpoint {
         let shared = &self.broker.shared;
-        let snapshot = lock(&shared.applied).snapshot();
+        let snapshot = shared.sequencer.applied().snapshot();
         let producers = snapshot.producers.into_iter();
         Checkpoint {
             topics: shared.partitions.describe_topics(snapshot.topics),

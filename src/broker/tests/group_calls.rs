@@ -10,7 +10,6 @@ use crate::{
     broker::{
         Append, Broker, Error, Pending,
         groups::{CommitOutcome, GroupOffset, ResetGroup, ResetOffset, ResetTo},
-        lock,
     },
     catalog::{
         Change,
@@ -107,7 +106,7 @@ fn join(broker: &Broker, id: u64, topic: &str) -> Generation {
         client: "".into(),
         is_ephemeral: false,
     };
-    let mut planned = lock(&shared.planned);
+    let mut planned = shared.sequencer.planned();
     let time = shared.env.clock.elapsed();
     let joined = shared.decide_on_groups(&planned, |groups, topics| {
         groups.decide_join(&group, join, topics, time)
@@ -115,7 +114,7 @@ fn join(broker: &Broker, id: u64, topic: &str) -> Generation {
     let change = joined.expect("there is room").change;
     let generation = change.generation;
     let change = Change::Group { group, change };
-    drop(shared.plan(&mut planned, change, || Ok(())));
+    drop(shared.sequencer.plan(&mut planned, change, || Ok(())));
     drop(planned);
     broker.commit_all();
     generation

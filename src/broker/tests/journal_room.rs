@@ -58,7 +58,7 @@ fn append_bytes(broker: &Broker, flow: &Flow, topic: &str, partition: u32, bytes
 
 /// How many journal files hold what no checkpoint covers.
 fn used_files(broker: &Broker) -> usize {
-    broker.shared.ring.fill().0
+    broker.shared.committer.ring.fill().0
 }
 
 #[test]

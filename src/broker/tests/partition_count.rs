@@ -107,7 +107,7 @@ fn a_creation_that_was_taken_back_leaves_its_room() {
     let broker = full();
     delete(&broker, "t0");
     broker.keep_house(true);
-    broker.shared.queue.close();
+    broker.shared.committer.close();
     assert_eq!(refusal(&broker, 7), Some(Error::ShuttingDown));
     assert_eq!(
         broker.shared.partitions.count.get(),

@@ -8,7 +8,7 @@ use super::{
     send, small_tables, try_read,
 };
 use crate::{
-    broker::{Broker, Filter, lock},
+    broker::{Broker, Filter},
     env::sim::{CrashMode, SimDisk},
     types::{Offset, PartitionId, Version},
 };
@@ -165,7 +165,14 @@ impl Run {
         coverage.erased += 1;
         assert_eq!(secret.append_at(&broker, versions - 1, b"late").ok(), None);
         secret.assert_hidden(&broker, *versions);
-        let is_complete = lock(&broker.shared.applied).erasures().waiting().count() == 0;
+        let is_complete = broker
+            .shared
+            .sequencer
+            .applied()
+            .erasures()
+            .waiting()
+            .count()
+            == 0;
         coverage.complete += u64::from(is_complete);
         complete(&broker, || {
             broker.keep_house(false);

@@ -64,13 +64,13 @@ fn appends_have_the_whole_journal_while_segments_are_not_written_anew() {
             .expect("it is known")
             .complete
     );
-    let (_, files) = world.broker.shared.ring.fill();
+    let (_, files) = world.broker.shared.committer.ring.fill();
     // Without a checkpoint in between: they fill the files that there are.
     for nth in 0..4 * files as u64 {
         send(&world.broker, append_of(&[large(nth)])).expect("there is room in the journal");
     }
     assert_eq!(
-        world.broker.shared.ring.fill().0,
+        world.broker.shared.committer.ring.fill().0,
         files,
         "all files are in use"
     );

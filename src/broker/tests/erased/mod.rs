@@ -21,7 +21,7 @@ use super::world::{create, encode_proto, env, now, options, send};
 use crate::{
     broker::{
         Append, AppendBatch, Broker, Condition, Erasure, Error, Expected, Filter, Options, Read,
-        ReadKey, Step, lock,
+        ReadKey, Step,
     },
     budget::Name,
     env::{
@@ -325,7 +325,15 @@ impl World {
 
 fn complete(broker: &Broker, keep_house: impl Fn()) {
     for _ in 0..10 {
-        if lock(&broker.shared.applied).erasures().waiting().count() == 0 {
+        if broker
+            .shared
+            .sequencer
+            .applied()
+            .erasures()
+            .waiting()
+            .count()
+            == 0
+        {
             return;
         }
         keep_house();

@@ -9,7 +9,7 @@ use std::{
 
 use super::{append, ask, create, env, fill, ids, now, open_with, opened, options};
 use crate::{
-    broker::{Broker, Error, lock},
+    broker::{Broker, Error},
     env::{
         FileSystem, Open,
         sim::{
@@ -99,7 +99,7 @@ fn a_stop_says_of_what_waits_for_the_next_file_that_it_is_not_stored() {
         let broker = opened(&disk, 1);
         create(&broker, "t", 1);
         fill(&broker, 0, 10);
-        let left = lock(&broker.committer).leave_journal_file();
+        let left = broker.shared.committer.leave_journal_file();
         left.expect("nothing fails");
         let fault = Fault::on(OpKind::Open).in_path(".journal").errno(errno);
         disk.inject(fault.for_ever());
@@ -125,7 +125,7 @@ async fn the_journal_thread_waits_for_a_next_file_for_as_long_as_it_cannot_be_op
     let broker = Broker::open(environment, options()).expect("nothing fails");
     let created = broker.create_topic("t", 1, &[].into());
     created.expect("a good name").await.expect("nothing fails");
-    let left = lock(&broker.committer).leave_journal_file();
+    let left = broker.shared.committer.leave_journal_file();
     left.expect("nothing fails");
     let fault = Fault::on(OpKind::Open).in_path(".journal").errno(EMFILE);
     disk.inject(fault.for_ever());

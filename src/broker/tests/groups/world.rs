@@ -13,7 +13,6 @@ use crate::{
             CommitOutcome, Credit, Event, GroupOffset, JoinGroup, NoOffset, OffsetGone, RecordsOf,
             Session, SessionStep,
         },
-        lock,
     },
     catalog::{
         Change,
@@ -147,7 +146,7 @@ impl World {
     /// The group as it is durable.
     pub(super) fn state(&self, group: &str) -> State {
         let name = GroupName::new(group).expect("it is valid");
-        let applied = lock(&self.broker().shared.applied);
+        let applied = self.broker().shared.sequencer.applied();
         let group = applied.groups().get(&name);
         group.map(|group| group.state().clone()).unwrap_or_default()
     }
@@ -156,12 +155,15 @@ impl World {
     pub(super) fn reset(&self, place: Place, next: Offset) {
         let shared = &self.broker().shared;
         let group = GroupName::new("g").expect("it is valid");
-        let mut planned = lock(&shared.planned);
+        let mut planned = shared.sequencer.planned();
         let change = planned
             .groups()
             .decide_reset(&group, vec![(place, next)], 0);
         let change = change.expect("there is room");
-        let queued = shared.plan(&mut planned, Change::Group { group, change }, || Ok(()));
+        let queued =
+            shared
+                .sequencer
+                .plan(&mut planned, Change::Group { group, change }, || Ok(()));
         drop(planned);
         drop(queued.expect("there is room"));
         self.broker().commit_all();

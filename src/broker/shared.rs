@@ -1,0 +1,152 @@
+//! The owners of a broker's state.
+//!
+//! Each owns its state with the locks around it, and has handles of the others that it needs.
+//! Operations take the owner that they need, or all of them where they need several.
+
+use std::sync::{Arc, Mutex};
+
+use super::{
+    Options,
+    bell::Bell,
+    clock::SteadyClock,
+    commit::{Committer, Queue},
+    erasure::AllProgress,
+    groups::{Sessions, Watch},
+    health::Health,
+    housekeeping::first_round,
+    keys::KeyMemory,
+    memory::Memory,
+    partition_count::PartitionCount,
+    partitions::Partitions,
+    producer_memory::ProducerMemory,
+    sequencer::Sequencer,
+};
+use crate::{
+    budget::{Budget, Name},
+    catalog::Catalog,
+    env::{Alarm, Env, OrderedMutex, rank},
+    storage::{data_dir::DataDir, format::checkpoint, journal, log::OpenSegments},
+};
+
+/// All owners.
+pub(super) struct Shared {
+    pub(super) env: Env,
+    /// What time it is.
+    pub(super) clock: SteadyClock,
+    pub(super) options: Options,
+    pub(super) dir: Arc<DataDir>,
+    pub(super) partitions: Arc<Partitions>,
+    pub(super) sequencer: Sequencer,
+    pub(super) committer: Committer,
+    pub(super) health: Arc<Health>,
+    pub(super) budget: Budget,
+    pub(super) memory: Memory,
+    pub(super) producer_memory: ProducerMemory,
+    pub(super) sessions: Sessions,
+    /// Which stalled partitions of groups the log has told of.
+    pub(super) group_watch: Mutex<Watch>,
+    /// What has been done about erasures that are not complete.
+    pub(super) erasure_progress: OrderedMutex<AllProgress, rank::Erasures>,
+    pub(super) housekeeping: Arc<Bell>,
+    pub(super) indexing: Arc<Bell>,
+    /// Where the thread waits that looks after deadlines.
+    pub(super) alarm: Arc<Alarm>,
+}
+
+impl Shared {
+    /// What there is before anything has been recovered. The journal goes on
+    /// behind `tip`.
+    pub(super) fn new(
+        env: Env,
+        options: Options,
+        dir: DataDir,
+        ring: Arc<journal::Ring>,
+        stored: Option<checkpoint::Clock>,
+        tip: journal::Tip,
+    ) -> Self {
+        let machine = Arc::clone(&env.clock);
+        let clock = SteadyClock::going_on(options.clock, machine, stored);
+        let budget = Budget::new(&options.memory);
+        let part = |name| Arc::clone(budget.part(name));
+        let alarm = Alarm::new(Arc::clone(&env.clock));
+        let segments = OpenSegments::new(env.clone(), options.open_segments)
+            .with_files(options.open_files)
+            .of_directory(dir.identity());
+        let (dir, segments) = (Arc::new(dir), Arc::new(segments));
+        let queue = Arc::new(Queue::default());
+        let key_memory = Arc::new(KeyMemory::new(part(Name::KeyIndex)));
+        let memory = Memory::new(part(Name::Appends), options.journal().bytes());
+        let partition_count = PartitionCount::new(part(Name::Catalog));
+        let housekeeping = Arc::new(Bell::new(Arc::clone(&alarm), Some(first_round(&env))));
+        let indexing = Arc::new(Bell::new(Arc::clone(&alarm), None));
+        let waiters = Waiters {
+            queue: Arc::clone(&queue),
+            bells: [Arc::clone(&housekeeping), Arc::clone(&indexing)],
+            alarm: Arc::clone(&alarm),
+            memory: memory.clone(),
+            key_memory: Arc::clone(&key_memory),
+            partition_count: partition_count.clone(),
+        };
+        let health = Health::new(
+            env.clone(),
+            &options,
+            Arc::clone(&segments),
+            Arc::clone(&housekeeping),
+            move || waiters.let_go(),
+        );
+        let health = Arc::new(health);
+        let partitions = Partitions::new(
+            env.clone(),
+            Arc::clone(&dir),
+            Arc::clone(&health),
+            segments,
+            partition_count,
+            key_memory,
+        );
+        Self {
+            partitions: Arc::new(partitions),
+            health,
+            clock,
+            sequencer: Sequencer::new(
+                Arc::clone(&env.clock),
+                Catalog::new(options.producer_room),
+                Arc::clone(&queue),
+                Arc::clone(&alarm),
+            ),
+            committer: Committer::new(queue, ring, options.journal(), tip),
+            producer_memory: ProducerMemory::new(part(Name::Catalog)),
+            group_watch: Mutex::default(),
+            erasure_progress: OrderedMutex::new(AllProgress::default()),
+            sessions: Sessions::default(),
+            memory,
+            budget,
+            housekeeping,
+            indexing,
+            alarm,
+            env,
+            options,
+            dir,
+        }
+    }
+}
+
+/// Whoever may wait for something that does not come once storage has failed.
+struct Waiters {
+    queue: Arc<Queue>,
+    bells: [Arc<Bell>; 2],
+    alarm: Arc<Alarm>,
+    memory: Memory,
+    key_memory: Arc<KeyMemory>,
+    partition_count: PartitionCount,
+}
+
+impl Waiters {
+    fn let_go(&self) {
+        self.queue.fail();
+        self.bells.iter().for_each(|bell| bell.ring());
+        self.alarm.wake();
+        self.memory.close();
+        self.key_memory.close();
+        self.partition_count.close();
+    }
+}
