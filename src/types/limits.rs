@@ -190,8 +190,9 @@ pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 /// Default for the most journal files: a start then replays at most 256 MiB.
 pub const JOURNAL_FILES: u32 = 4;
 
-/// Most bytes of appends on their way to the journal at a time, beside one that is larger; those
-/// behind wait for their turn. Two writes: one is written while the next is put together.
+/// Most bytes of appends on their way to the journal at a time, beside one that is larger and those
+/// of clients that have little; those behind wait for their turn. Two writes: one is written while
+/// the next is put together.
 pub const MAX_BYTES_UNDER_WAY: usize = 2 * COMMIT_BYTES;
 
 /// What a request costs in memory beside its bytes: its frames' headers, its place in queues, its

@@ -161,6 +161,19 @@ fn appends_wait_when_so_many_bytes_are_on_their_way_and_memory_is_left() {
 }
 
 #[test]
+fn who_has_little_does_not_wait_for_what_others_have_on_their_way() {
+    let broker = broker(4 * MAX_BYTES_UNDER_WAY);
+    let (greedy, polite) = (Flow::default(), Flow::default());
+    let all = bytes_of(2 * MAX_BYTES_UNDER_WAY);
+    let _has = is_in(&mut ask(&broker, &greedy, all)).expect("nothing is under way");
+    assert!(is_in(&mut ask(&broker, &greedy, 1)).is_none());
+    let basic = MAX_BYTES_UNDER_WAY / FLOWS;
+    let mut little = ask(&broker, &polite, bytes_of(basic - 3));
+    let _little = is_in(&mut little).expect("it has its basic share");
+    assert!(is_in(&mut ask(&broker, &polite, 1)).is_none());
+}
+
+#[test]
 fn a_request_of_very_many_tiny_records_counts_with_what_they_become() {
     let broker = broker(4 * MAX_BYTES_UNDER_WAY);
     let tiny = Load {
