@@ -1,12 +1,15 @@
 //! Frames that a read has fetched, and the choice of records out of them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
 
-use super::erasure::Masks;
+use super::{erasure::Masks, in_files::InFiles};
 use crate::{
-    storage::{format::frame::Frame, log::Cursor},
+    storage::{
+        format::frame::{Frame, HEADER_BYTES},
+        log::{Cursor, FilePart},
+    },
     types::{Offset, RecordView, Records, limits},
 };
 
@@ -29,6 +32,8 @@ pub(super) struct Fetched {
 /// What is left of a frame.
 pub(super) struct Held {
     pub(super) frame: Frame,
+    /// Where it lies, if that is known and it is as it lies there.
+    pub(super) part: Option<FilePart>,
     /// Records before this position have been dealt with.
     pub(super) position: usize,
 }
@@ -52,6 +57,8 @@ pub(super) struct Most {
 #[derive(Default)]
 pub(super) struct Chosen {
     pub(super) slices: Vec<Bytes>,
+    /// Where they lie.
+    pub(super) in_files: InFiles,
     pub(super) bytes: usize,
     pub(super) count: u64,
 }
@@ -72,6 +79,7 @@ impl Fetched {
 
     /// Takes records out of the frames, up to one response.
     pub(super) fn choose(&mut self, next: &mut Offset, wanted: &Wanted<'_>, chosen: &mut Chosen) {
+        chosen.in_files.read_with(&self.erased);
         while let Some(held) = self.frames.front_mut() {
             let header = *held.frame.header();
             let whole = held.position == 0
@@ -83,7 +91,8 @@ impl Fetched {
             let fits = chosen.fits(bytes, &wanted.most)
                 && (bytes <= wanted.most.bytes || header.count == 1);
             if whole && fits && u64::from(header.count) <= wanted.most.records - chosen.count {
-                chosen.add(held.frame.records(), u64::from(header.count));
+                chosen.add(held.frame.records(), held.part_of(0..bytes));
+                chosen.count += u64::from(header.count);
                 *next = header.end();
             } else if !held.choose(next, wanted, chosen) {
                 break;
@@ -97,10 +106,19 @@ impl Fetched {
 }
 
 impl Held {
+    pub(super) fn new(frame: Frame, part: Option<FilePart>) -> Self {
+        Self {
+            frame,
+            part,
+            position: 0,
+        }
+    }
+
     /// Takes records from this frame one by one; false if some are left.
     fn choose(&mut self, next: &mut Offset, wanted: &Wanted<'_>, chosen: &mut Chosen) -> bool {
         let records = self.frame.records();
-        let rest = records.slice(self.position..);
+        let began = self.position;
+        let rest = records.slice(began..);
         // Neighbours that are both chosen make one slice.
         let mut run = 0..0;
         let mut finished = true;
@@ -125,7 +143,7 @@ impl Held {
                     break;
                 }
                 if run.end != element.start {
-                    chosen.add(rest.slice(run.clone()), 0);
+                    chosen.add(rest.slice(run.clone()), self.part_of_rest(began, &run));
                     run = element.start..element.start;
                 }
                 run.end = element.end;
@@ -134,11 +152,24 @@ impl Held {
             *next = (*next).max(offset.plus(1));
             self.position = records.len() - rest.len() + element.end;
         }
-        chosen.add(rest.slice(run), 0);
+        chosen.add(rest.slice(run.clone()), self.part_of_rest(began, &run));
         if finished {
             *next = (*next).max(self.frame.header().end());
         }
         finished
+    }
+}
+
+impl Held {
+    /// Where a part of its records lies.
+    fn part_of(&self, records: Range<usize>) -> Option<FilePart> {
+        let bytes = HEADER_BYTES + records.start..HEADER_BYTES + records.end;
+        self.part?.slice(bytes)
+    }
+
+    /// The same of its records behind those with which it began.
+    fn part_of_rest(&self, began: usize, rest: &Range<usize>) -> Option<FilePart> {
+        self.part_of(began + rest.start..began + rest.end)
     }
 }
 
@@ -148,12 +179,12 @@ impl Chosen {
         self.count == 0 || self.bytes + bytes <= most.bytes
     }
 
-    fn add(&mut self, slice: Bytes, count: u64) {
+    fn add(&mut self, slice: Bytes, part: Option<FilePart>) {
         if !slice.is_empty() {
             self.bytes += slice.len();
             self.slices.push(slice);
+            self.in_files.push(part);
         }
-        self.count += count;
     }
 }
 

@@ -365,7 +365,7 @@ impl Shared {
 
 impl Broker {
     /// Writes a checkpoint on this thread.
-    pub(super) fn checkpoint_now(&self) -> Result<(), Error> {
+    pub(crate) fn checkpoint_now(&self) -> Result<(), Error> {
         if self.shared.health.has_failed() {
             return Err(Error::OutcomeUnknown);
         }

@@ -34,6 +34,7 @@ mod fetched;
 mod groups;
 mod health;
 mod housekeeping;
+mod in_files;
 mod journal_room;
 mod keys;
 mod memory;

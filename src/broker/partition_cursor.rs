@@ -1,11 +1,14 @@
 //! Where a read is in a partition, and up to which limit it goes there. Every read that goes
 //! through a partition does so with one of these: `Log.Read` and the members of groups.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::{
     Error,
     fetched::{Chosen, Fetched, Filter, Held, Most, Wanted},
+    in_files::InFiles,
     partitions::Partitions,
     state::PartitionRef,
 };
@@ -21,6 +24,54 @@ pub(super) struct PartitionCursor {
     pub(super) cursor: Cursor,
     /// A high watermark: the read goes up to it.
     pub(super) limit: Offset,
+}
+
+/// The records that were returned last.
+pub(super) struct Returned {
+    /// They are those from here up to its limit.
+    pub(super) read: PartitionCursor,
+    in_files: InFiles,
+}
+
+impl Returned {
+    pub(super) fn new(began: Cursor, end: Offset, in_files: InFiles) -> Self {
+        Self {
+            read: PartitionCursor {
+                cursor: began,
+                limit: end,
+            },
+            in_files: in_files.complete(),
+        }
+    }
+
+    /// Reads them again; others if any have been erased or trimmed since.
+    pub(super) fn again(
+        &mut self,
+        owner: &Partitions,
+        at: &PartitionRef,
+        filter: &Filter,
+    ) -> Result<Vec<Bytes>, Error> {
+        let chosen = self.read.read_again(owner, at, filter)?;
+        self.in_files = chosen.in_files.complete();
+        Ok(chosen.slices)
+    }
+
+    /// Reads a part of them again, these bytes of all, as they lie in files now; none where that
+    /// cannot be told, or is not allowed any more.
+    pub(super) fn part_again(
+        &self,
+        owner: &Partitions,
+        at: &PartitionRef,
+        bytes: Range<usize>,
+    ) -> Option<Vec<Bytes>> {
+        let first = self.read.cursor.next;
+        self.in_files.read(owner, at, first, bytes)
+    }
+
+    /// The bytes of memory that it holds on to.
+    pub(super) fn memory(&self) -> usize {
+        self.in_files.memory()
+    }
 }
 
 impl PartitionCursor {
@@ -57,12 +108,12 @@ impl PartitionCursor {
     }
 
     /// The records from here up to the limit, which fit in one response when they were read first.
-    pub(super) fn read_again(
+    fn read_again(
         mut self,
         owner: &Partitions,
         at: &PartitionRef,
         filter: &Filter,
-    ) -> Result<Vec<Bytes>, Error> {
+    ) -> Result<Chosen, Error> {
         let wanted = Wanted {
             filter,
             most: Most::RESPONSE,
@@ -78,7 +129,7 @@ impl PartitionCursor {
             }
             self.cursor = fetched.behind;
         }
-        Ok(chosen.slices)
+        Ok(chosen)
     }
 
     /// Fetches frames of a partition that is behind its limit: about so many bytes, and at least
@@ -88,6 +139,7 @@ impl PartitionCursor {
         let mut behind = self.cursor;
         let read = owner.reader(at).read(&mut behind, most);
         let frames = read.map_err(|error| owner.explain_at(at, self.cursor.next, error))?;
+        let parts = behind.parts(&frames);
         if behind.next > self.limit {
             // What has come since the limit was taken is fetched again when the next one is.
             behind = self.cursor;
@@ -96,10 +148,11 @@ impl PartitionCursor {
         let hasher = &at.topic.hasher;
         let wanted = frames
             .into_iter()
-            .filter(|frame| frame.header().base < self.limit);
-        let frames = wanted.map(|frame| Held {
-            frame: erased.hide_in(hasher, frame),
-            position: 0,
+            .zip(parts)
+            .filter(|(frame, _)| frame.header().base < self.limit);
+        let frames = wanted.map(|(frame, part)| match erased.erase_in(hasher, &frame) {
+            Some(frame) => Held::new(frame, None),
+            None => Held::new(frame, part),
         });
         Ok(Fetched {
             frames: frames.collect(),

@@ -4,7 +4,7 @@
 //! read that follows takes them anew when it has reached one of them. So where it has come to all
 //! of them, it has every atomic append as a whole.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -13,14 +13,11 @@ use super::{
     Broker, ErasedEntity, Error, Meant,
     fetched::{Fetched, Filter, Most},
     offsets::positions,
-    partition_cursor::PartitionCursor,
+    partition_cursor::{PartitionCursor, Returned},
     partitions::Partitions,
     state::{PartitionRef, Topic},
 };
-use crate::{
-    storage::log::Cursor,
-    types::{Offset, PartitionId, Position, TopicId, limits},
-};
+use crate::types::{Offset, PartitionId, Position, TopicId, limits};
 
 /// What to read.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +52,8 @@ pub(crate) struct Reader {
     turn: usize,
     /// What was read ahead of the partition whose turn it is.
     fetched: Option<Fetched>,
-    /// Where in the list the partition of the last batch with records is, and where that begins.
-    last: Option<(usize, Cursor)>,
+    /// Where in the list the partition of the last batch with records is, and these records.
+    last: Option<(usize, Returned)>,
     follow: bool,
     /// How many more records to return.
     remaining: u64,
@@ -201,7 +198,8 @@ impl Reader {
     /// what was read ahead.
     pub(crate) fn memory(&self) -> usize {
         let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
-        size_of_val(&*self.partitions) + self.filter.memory() + fetched
+        let last = self.last.as_ref().map_or(0, |(_, last)| last.memory());
+        size_of_val(&*self.partitions) + self.filter.memory() + fetched + last
     }
 
     /// Lets go of what was read ahead; it is read again when it is needed.
@@ -322,30 +320,36 @@ impl Reader {
     }
 
     /// The records of the last batch, read again; others if any have been erased or trimmed since.
-    pub(crate) fn again(&self) -> Result<Vec<Bytes>, Error> {
-        let read = self.read_again();
+    pub(crate) fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        let Some((at, last)) = &mut self.last else {
+            return Ok(Vec::new());
+        };
+        let place = PartitionRef {
+            topic: Arc::clone(&self.topic),
+            at: self.partitions[*at].at as usize,
+        };
+        let read = last.again(&self.owner, &place, &self.filter);
         self.topic.unless_deleted(read)
     }
 
-    fn read_again(&self) -> Result<Vec<Bytes>, Error> {
-        let Some((at, cursor)) = self.last else {
-            return Ok(Vec::new());
-        };
-        let limit = self.partitions[at].read.cursor.next;
-        let last = PartitionCursor { cursor, limit };
-        last.read_again(&self.owner, &self.partition(at), &self.filter)
+    /// A part of the records of the last batch, these bytes of all, read again as they lie in files
+    /// now; none where that cannot be told, or is not allowed any more.
+    pub(crate) fn part_again(&self, bytes: Range<usize>) -> Option<Vec<Bytes>> {
+        let (at, last) = self.last.as_ref()?;
+        last.part_again(&self.owner, &self.partition(*at), bytes)
     }
 
     /// Where each partition goes on if the last batch did not arrive; that batch's own first.
     pub(crate) fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
-        let last = self.last.map(|(at, cursor)| (at, cursor.next));
+        let last = self.last.as_ref();
+        let last = last.map(|(at, last)| (*at, last.read.cursor.next));
         let others = self
             .partitions
             .iter()
             .map(|partition| partition.read.cursor.next);
         let others = others
             .enumerate()
-            .filter(|(at, _)| Some(*at) != self.last.map(|last| last.0));
+            .filter(|(at, _)| Some(*at) != last.map(|last| last.0));
         last.into_iter()
             .chain(others)
             .map(|(at, next)| (PartitionId(self.partitions[at].at), next))
@@ -367,7 +371,8 @@ impl Reader {
         if was_behind && read.is_at_limit() {
             self.behind -= 1;
         }
-        self.last = Some((at, began));
+        let end = self.partitions[at].read.cursor.next;
+        self.last = Some((at, Returned::new(began, end, chosen.in_files)));
         self.remaining -= chosen.count;
         Ok(Some(self.tell_position(at, chosen.slices)))
     }

@@ -6,6 +6,7 @@
 //! (`http2/sending.rs`) finds it.
 
 use std::{
+    ops::Range,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -46,6 +47,12 @@ pub(super) trait Source: Send {
     /// The last message once more. If what it was made of has changed, it is another.
     fn again(&mut self) -> Result<Vec<Bytes>, Error>;
 
+    /// A part of the last message once more, these bytes of it, as it lies in files now: whoever asks
+    /// knows what it was. None where all of it has to be read.
+    fn part_again(&mut self, _: Range<usize>) -> Option<Vec<Bytes>> {
+        None
+    }
+
     /// The bytes that it holds on to.
     fn memory(&self) -> usize;
 
@@ -59,6 +66,21 @@ pub(super) trait Source: Send {
     fn may_be_ended(&self) -> bool {
         true
     }
+}
+
+/// A part of a message that begins with this head; `read` reads a part of what follows it.
+pub(super) fn part_of(
+    head: &Bytes,
+    part: Range<usize>,
+    read: impl FnOnce(Range<usize>) -> Option<Vec<Bytes>>,
+) -> Option<Vec<Bytes>> {
+    let len = head.len();
+    let mut slices = vec![head.slice(part.start.min(len)..part.end.min(len))];
+    let behind = part.start.saturating_sub(len)..part.end.saturating_sub(len);
+    if !behind.is_empty() {
+        slices.extend(read(behind)?);
+    }
+    Some(slices)
 }
 
 /// A call's answers, on the way from its service to its connection.

@@ -65,13 +65,8 @@ impl Masks {
         }
     }
 
-    /// The frame without what is erased.
-    pub(in crate::broker) fn hide_in(&self, hasher: &KeyHasher, frame: Frame) -> Frame {
-        self.erase_in(hasher, &frame).unwrap_or(frame)
-    }
-
     /// The frame without what is erased; none if it has nothing of it.
-    pub(super) fn erase_in(&self, hasher: &KeyHasher, frame: &Frame) -> Option<Frame> {
+    pub(in crate::broker) fn erase_in(&self, hasher: &KeyHasher, frame: &Frame) -> Option<Frame> {
         let end = self.0.as_ref()?.end;
         if frame.header().base >= end {
             return None;

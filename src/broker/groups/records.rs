@@ -21,7 +21,7 @@ use crate::{
         Error, Filter, ReadBatch,
         fetched::{Chosen, Most},
         lock,
-        partition_cursor::PartitionCursor,
+        partition_cursor::{PartitionCursor, Returned},
     },
     catalog::groups::Place,
     types::{Offset, limits},
@@ -232,10 +232,7 @@ impl Session {
             open.under_way.send(next, credit);
         }
         drop(state);
-        let last = PartitionCursor {
-            cursor: began.cursor,
-            limit: next,
-        };
+        let last = Returned::new(began.cursor, next, chosen.in_files);
         self.last = Some((assigned.at.clone(), last));
         let is_replayed = |until: &Offset| began.cursor.next < *until;
         Some(RecordsOf {

@@ -12,6 +12,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    ops::Range,
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -31,7 +32,7 @@ use super::{
 use crate::{
     broker::{
         Error, Filter, Pending, ReadBatch, Shared, fetched::Fetched, lock,
-        partition_cursor::PartitionCursor, state::PartitionRef,
+        partition_cursor::Returned, state::PartitionRef,
     },
     catalog::{
         Planned,
@@ -134,7 +135,7 @@ pub(crate) struct Session {
     /// What was read ahead of that.
     pub(super) fetched: Option<Fetched>,
     /// Where the last batch was read.
-    pub(super) last: Option<(PartitionRef, PartitionCursor)>,
+    pub(super) last: Option<(PartitionRef, Returned)>,
     pub(super) has_told_caught_up: bool,
     /// The last step found nothing to send. That stays so until a topic moves, or there is more
     /// that may be sent; a step does not look at partitions before.
@@ -295,19 +296,26 @@ impl Session {
     }
 
     /// The records of the last batch, read again; others if any have been erased or trimmed since.
-    pub(crate) fn again(&self) -> Result<Vec<Bytes>, Error> {
-        let Some((at, last)) = &self.last else {
+    pub(crate) fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        let Some((at, last)) = &mut self.last else {
             return Ok(Vec::new());
         };
-        let read = last.read_again(&self.shared.partitions, at, &Filter::default());
+        let read = last.again(&self.shared.partitions, at, &Filter::default());
         at.topic.unless_deleted(read)
+    }
+
+    /// A part of them, as by [`Reader::part_again`](crate::broker::Reader::part_again).
+    pub(crate) fn part_again(&self, bytes: Range<usize>) -> Option<Vec<Bytes>> {
+        let (at, last) = self.last.as_ref()?;
+        last.part_again(&self.shared.partitions, at, bytes)
     }
 
     /// The bytes of memory that the session holds on to.
     pub(crate) fn memory(&self) -> usize {
         let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
+        let last = self.last.as_ref().map_or(0, |(_, last)| last.memory());
         let each = size_of::<(Place, Assigned)>();
-        self.partitions.len() * each + lock(&self.live.state).memory() + fetched
+        self.partitions.len() * each + lock(&self.live.state).memory() + fetched + last
     }
 
     /// Lets go of what was read ahead; it is read again when it is needed.

@@ -37,6 +37,7 @@ mod latest;
 mod ledger;
 mod more_partitions;
 mod partition_count;
+mod parts;
 mod read_memory;
 mod reading;
 mod repeated;

@@ -52,8 +52,9 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_exact_at(&self, into: &mut [u8], position: u64) -> io::Result<()> {
-        let Started { machine, .. } = self.begin(OpKind::Read, format_args!(""))?;
+        let Started { mut machine, .. } = self.begin(OpKind::Read, format_args!(""))?;
         self.check_alignment(position, into)?;
+        machine.stats.bytes_read += into.len() as u64;
         let content = machine.tree.file(self.node).visible();
         if position
             .checked_add(into.len() as u64)

@@ -11,6 +11,8 @@ pub(crate) struct Stats {
     pub(crate) operations: BTreeMap<OpKind, u64>,
     /// How many operations of each kind an injected fault made fail.
     pub(crate) faults: BTreeMap<OpKind, u64>,
+    /// How many bytes were read, but for what is mapped.
+    pub(crate) bytes_read: u64,
     /// Most files that one call was to sync.
     pub(crate) most_synced_together: usize,
     /// Most files whose writing was begun before one of them was synced.
@@ -49,6 +51,7 @@ impl Stats {
         for (kind, count) in &other.faults {
             *self.faults.entry(*kind).or_default() += count;
         }
+        self.bytes_read += other.bytes_read;
         self.most_synced_together = self.most_synced_together.max(other.most_synced_together);
         self.most_begun_together = self.most_begun_together.max(other.most_begun_together);
         self.disk_full += other.disk_full;

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -28,7 +29,7 @@ use crate::{
         wire::ConsumeMessage,
     },
     server::{
-        answers::Source,
+        answers::{Source, part_of},
         blocking::blocking,
         limits::{HEARTBEAT_INTERVAL, LIGHT_BYTES, MAX_COMMITS_IN_FLIGHT},
         log::position,
@@ -351,10 +352,15 @@ where
 
     fn again(&mut self) -> Result<Vec<Bytes>, Error> {
         let mut slices = vec![self.head.clone()];
-        if let Some(session) = self.session.as_ref().filter(|_| self.has_records) {
+        if let Some(session) = self.session.as_mut().filter(|_| self.has_records) {
             slices.extend(session.again()?);
         }
         Ok(slices)
+    }
+
+    fn part_again(&mut self, part: Range<usize>) -> Option<Vec<Bytes>> {
+        let session = self.session.as_ref().filter(|_| self.has_records)?;
+        part_of(&self.head, part, |records| session.part_again(records))
     }
 
     fn memory(&self) -> usize {

@@ -4,12 +4,13 @@
 //! a time: what is there cannot be let go of.
 //!
 //! The pieces are copies: a slice of a frame would keep all of it, 16 MiB for some bytes. What is
-//! let go of before it was sent is made again later, and must be the same then: of each such part
-//! its length and checksum are kept. That is enough, because what has been sent is never needed
-//! again.
+//! let go of before it was sent is made again later, as much of it as is needed then, and must be
+//! the same: of each small part its length and checksum are kept, 12 bytes for 32 KiB. That is
+//! enough, because what has been sent is never needed again.
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -24,6 +25,10 @@ use crate::{
     },
     storage::format::checksum::crc32,
 };
+
+/// How much there is one checksum for where a message is not in memory: the least that is made
+/// again of it.
+const EXTENT_BYTES: usize = SMALL_PIECES_BYTES;
 
 /// gRPC's header of a message: not compressed, and its length.
 const HEADER_BYTES: usize = 5;
@@ -59,10 +64,19 @@ pub(in crate::server) struct Room {
 pub(in crate::server) struct Alive(Arc<Mutex<(usize, Option<Waker>)>>);
 
 /// A part of a message that is not in memory.
+#[derive(Clone, Copy)]
 struct Extent {
-    from: usize,
-    to: usize,
+    from: u32,
+    to: u32,
     checksum: u32,
+}
+
+/// What a message was made of, or a part of that.
+struct Slices<'a> {
+    header: [u8; HEADER_BYTES],
+    /// Where the slices begin behind the header.
+    from: usize,
+    slices: &'a [Bytes],
 }
 
 /// A message that was made again is another one.
@@ -135,8 +149,26 @@ impl Message {
             absent: VecDeque::new(),
             alive: alive.clone(),
         };
-        message.load(slices, 0, room(len));
+        let content = message.content(0, slices);
+        let mut from = match room(len) {
+            Some(mut room) => message.load(&content, 0..len, &mut room),
+            None => 0,
+        };
+        while from < len {
+            let to = len.min(from + EXTENT_BYTES);
+            message.absent.push_back(content.extent(from, to));
+            from = to;
+        }
         message
+    }
+
+    fn content<'a>(&self, from: usize, slices: &'a [Bytes]) -> Slices<'a> {
+        let header = header(self.len);
+        Slices {
+            header,
+            from,
+            slices,
+        }
     }
 
     /// Whether nothing is left to send.
@@ -183,15 +215,18 @@ impl Message {
 
     /// Lets go of all but the first pieces.
     pub(in crate::server) fn let_go(&mut self, keep: usize) {
-        let mut to = self.absent.front().map_or(self.len, |extent| extent.from);
+        let mut to = self.absent_from();
         while self.pieces.len() > keep {
             let Some(piece) = self.pieces.pop_back() else {
                 break;
             };
             let from = to - piece.len();
-            let checksum = crc32(&[&piece]);
             self.unload(piece.len());
-            self.absent.push_front(Extent { from, to, checksum });
+            for (nth, bytes) in piece.chunks(EXTENT_BYTES).enumerate().rev() {
+                let from = from + nth * EXTENT_BYTES;
+                let extent = Extent::new(from, from + bytes.len(), &[bytes]);
+                self.absent.push_front(extent);
+            }
             to = from;
         }
         if self.pieces.is_empty() {
@@ -201,55 +236,142 @@ impl Message {
 
     /// How many bytes are not in memory.
     pub(in crate::server) fn absent(&self) -> usize {
-        let from = self.absent.front().map_or(self.len, |extent| extent.from);
-        self.len - from
+        self.len - self.absent_from()
+    }
+
+    /// Which part of the message, without its header, has to be made again where there is room for
+    /// so many bytes: checksums are those of whole extents.
+    pub(in crate::server) fn needed(&self, room: usize) -> Range<usize> {
+        let needed = self.needed_with_header(room);
+        needed.start.saturating_sub(HEADER_BYTES)..needed.end.saturating_sub(HEADER_BYTES)
+    }
+
+    fn needed_with_header(&self, room: usize) -> Range<usize> {
+        let from = self.absent_from();
+        let mut to = from;
+        for extent in &self.absent {
+            let end = extent.to as usize;
+            if to > from && end - from > room {
+                break;
+            }
+            to = end;
+        }
+        from..to
+    }
+
+    fn absent_from(&self) -> usize {
+        let first = self.absent.front();
+        first.map_or(self.len, |extent| extent.from as usize)
     }
 
     /// Takes into memory what there is room for of the message, which was made again.
     pub(in crate::server) fn restore(
         &mut self,
         slices: &[Bytes],
-        room: Room,
+        room: &mut Room,
     ) -> Result<(), Changed> {
         let len = HEADER_BYTES + slices.iter().map(Bytes::len).sum::<usize>();
-        let is_same = |extent: &Extent| {
-            let header = header(self.len);
-            crc32(&part(&header, slices, extent.from, extent.to)) == extent.checksum
-        };
-        if len != self.len || !self.absent.iter().all(is_same) {
+        match len == self.len {
+            true => self.restore_part(0, slices, room),
+            false => Err(Changed),
+        }
+    }
+
+    /// The same where only a part was made again, from this byte behind the header on: what is
+    /// [`needed`](Self::needed) at least.
+    pub(in crate::server) fn restore_part(
+        &mut self,
+        from: usize,
+        slices: &[Bytes],
+        room: &mut Room,
+    ) -> Result<(), Changed> {
+        let content = self.content(from, slices);
+        let needed = self.needed_with_header(room.held.bytes());
+        let is_needed = |extent: &&Extent| extent.to as usize <= needed.end;
+        let mut extents = self.absent.iter().take_while(is_needed);
+        if !extents.all(|extent| content.has(extent)) {
             return Err(Changed);
         }
-        let from = self.absent.front().map_or(len, |extent| extent.from);
-        self.absent.clear();
-        self.load(slices, from, Some(room));
+        let loaded = self.load(&content, needed, room);
+        while let Some(extent) = self.absent.front()
+            && (extent.from as usize) < loaded
+        {
+            let to = extent.to as usize;
+            self.absent.pop_front();
+            if to > loaded {
+                self.absent.push_front(content.extent(loaded, to));
+            }
+        }
         Ok(())
     }
 
-    fn load(&mut self, slices: &[Bytes], mut from: usize, room: Option<Room>) {
-        let header = header(self.len);
-        if let Some(mut room) = room {
-            while from < self.len && room.held.bytes() > 0 {
-                let to = self.len.min(from + room.held.bytes().min(room.piece_bytes));
-                self.alive.add(to - from);
-                let piece = Piece {
-                    bytes: part(&header, slices, from, to).concat(),
-                    alive: self.alive.clone(),
-                    _held: room.held.split(to - from),
-                };
-                self.pieces.push_back(Bytes::from_owner(piece));
-                self.loaded += to - from;
-                from = to;
+    /// Takes as much as there is room for into memory, up to where this ends; how far that is.
+    fn load(&mut self, content: &Slices<'_>, part: Range<usize>, room: &mut Room) -> usize {
+        let mut from = part.start;
+        while from < part.end && room.held.bytes() > 0 {
+            let to = part.end.min(from + room.held.bytes().min(room.piece_bytes));
+            self.alive.add(to - from);
+            let piece = Piece {
+                bytes: content.bytes(from, to).concat(),
+                alive: self.alive.clone(),
+                _held: room.held.split(to - from),
+            };
+            self.pieces.push_back(Bytes::from_owner(piece));
+            self.loaded += to - from;
+            from = to;
+        }
+        self.ahead = room.ahead.take();
+        self.unload(0);
+        from
+    }
+}
+
+impl Extent {
+    fn new(from: usize, to: usize, bytes: &[&[u8]]) -> Self {
+        let short = |bytes| u32::try_from(bytes).expect("a response is far below 4 GiB");
+        Self {
+            from: short(from),
+            to: short(to),
+            checksum: crc32(bytes),
+        }
+    }
+}
+
+impl Slices<'_> {
+    fn extent(&self, from: usize, to: usize) -> Extent {
+        Extent::new(from, to, &self.bytes(from, to))
+    }
+
+    /// Whether this is a part of it.
+    fn has(&self, extent: &Extent) -> bool {
+        let (from, to) = (extent.from as usize, extent.to as usize);
+        let bytes = self.bytes(from, to);
+        let len = bytes.iter().map(|slice| slice.len()).sum::<usize>();
+        len == to - from && crc32(&bytes) == extent.checksum
+    }
+
+    /// These bytes of the message, as the slices that they lie in.
+    fn bytes(&self, from: usize, to: usize) -> Vec<&[u8]> {
+        let mut found = Vec::new();
+        if from < HEADER_BYTES {
+            found.push(&self.header[from..to.min(HEADER_BYTES)]);
+        }
+        let mut at = HEADER_BYTES + self.from;
+        for slice in self.slices {
+            let (start, end) = (from.max(at), to.min(at + slice.len()));
+            if start < end {
+                found.push(&slice[start - at..end - at]);
             }
-            self.ahead = room.ahead;
+            at += slice.len();
         }
-        if from < self.len {
-            let checksum = crc32(&part(&header, slices, from, self.len));
-            self.absent.push_back(Extent {
-                from,
-                to: self.len,
-                checksum,
-            });
-        }
+        found
+    }
+}
+
+impl Room {
+    /// In bytes.
+    pub(in crate::server) fn bytes(&self) -> usize {
+        self.held.bytes()
     }
 }
 
@@ -299,19 +421,4 @@ fn header(len: usize) -> [u8; HEADER_BYTES] {
     let len = u32::try_from(len - HEADER_BYTES).expect("a response is far below 4 GiB");
     header[1..].copy_from_slice(&len.to_be_bytes());
     header
-}
-
-/// A part of a message, as the slices that it lies in.
-fn part<'a>(header: &'a [u8], slices: &'a [Bytes], from: usize, to: usize) -> Vec<&'a [u8]> {
-    let mut at = 0;
-    let mut found = Vec::new();
-    let slices = slices.iter().map(|slice| &slice[..]);
-    for slice in std::iter::once(header).chain(slices) {
-        let (start, end) = (from.max(at), to.min(at + slice.len()));
-        if start < end {
-            found.push(&slice[start - at..end - at]);
-        }
-        at += slice.len();
-    }
-    found
 }

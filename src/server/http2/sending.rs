@@ -327,12 +327,13 @@ impl Sending<'_> {
         }
         let _turn = ready!(self.poll_turn(cx));
         let absent = self.message.as_ref().map_or(0, Message::absent);
+        let wanted = self.worth_reading(absent);
         let room = loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            if let Some(room) = self.take_room(absent) {
+            if let Some(room) = self.take_room(wanted) {
                 break room;
             }
             self.reads.let_go();
@@ -341,14 +342,47 @@ impl Sending<'_> {
             self.stall.some_taken(self.reads.patience());
             self.pause = Some(Box::pin(sleep(ROOM_PAUSE)));
         };
+        let restored = self.restore_part(room).or_else(|room| self.restore(room));
+        self.stall.over();
+        Poll::Ready(restored)
+    }
+
+    /// How much of what is not in memory is made again, if a part of it can be: as much as the
+    /// client has taken since it stalled.
+    fn worth_reading(&self, absent: usize) -> usize {
+        match self.client_reads() {
+            true => absent,
+            false => absent.min(self.shown.max(SMALL_PIECES_BYTES)),
+        }
+    }
+
+    /// Takes a part of the message into memory again, without the rest; gives the room back if that
+    /// cannot be.
+    fn restore_part(&mut self, mut room: Room) -> Result<(), Room> {
+        let Some(message) = &mut self.message else {
+            return Ok(());
+        };
+        let needed = message.needed(room.bytes());
+        let from = needed.start;
+        let restored = blocking(|| {
+            let slices = self.source.part_again(needed)?;
+            message.restore_part(from, &slices, &mut room).ok()
+        });
+        restored.ok_or(room)
+    }
+
+    /// The same by making all of the message again.
+    fn restore(&mut self, room: Room) -> Result<(), Error> {
+        let absent = self.message.as_ref().map_or(0, Message::absent);
+        // As much as there is room for: for each part all of it is read.
+        let mut room = self.take_room(absent).unwrap_or(room);
         let slices = blocking(|| self.source.again())?;
         if let Some(message) = &mut self.message
-            && let Err(Changed) = message.restore(&slices, room)
+            && let Err(Changed) = message.restore(&slices, &mut room)
         {
-            return Poll::Ready(Err(self.stalled()));
+            return Err(self.stalled());
         }
-        self.stall.over();
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 
     fn send_some(&mut self) -> Result<(), h2::Error> {

@@ -1,6 +1,7 @@
 //! `Read`.
 
 use std::{
+    ops::Range,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -17,7 +18,7 @@ use crate::{
         wire::{self, ReadResponse},
     },
     server::{
-        answers::Source,
+        answers::{Source, part_of},
         blocking::blocking,
         limits::{HEARTBEAT_INTERVAL, LIGHT_BYTES},
         stop::Stopped,
@@ -189,10 +190,15 @@ impl Source for ReadAnswers {
 
     fn again(&mut self) -> Result<Vec<Bytes>, Error> {
         let mut slices = vec![self.head.clone()];
-        if let Some(reader) = &self.reader {
+        if let Some(reader) = &mut self.reader {
             slices.extend(reader.again()?);
         }
         Ok(slices)
+    }
+
+    fn part_again(&mut self, part: Range<usize>) -> Option<Vec<Bytes>> {
+        let reader = self.reader.as_ref()?;
+        part_of(&self.head, part, |records| reader.part_again(records))
     }
 
     fn memory(&self) -> usize {

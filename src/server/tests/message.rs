@@ -62,8 +62,9 @@ proptest! {
         lengths in proptest::collection::vec(0usize..2 * PIECE_BYTES, 1..8),
         steps in proptest::collection::vec((0usize..2 * PIECE_BYTES, 0usize..4), 1..30),
         bound in 2 * PIECE_BYTES..20 * PIECE_BYTES,
-        reads in any::<bool>(),
+        (reads, in_parts) in any::<(bool, bool)>(),
     ) {
+        let mut made_again = 0;
         let (slices, shares, alive) = (slices(&lengths), shares(bound), Alive::default());
         let room = |bytes| match reads {
             true => room(&shares, bytes, bytes),
@@ -74,8 +75,17 @@ proptest! {
         let mut steps = steps.into_iter().cycle();
         while !message.is_sent() {
             if message.ready() == 0 {
-                let room = room(message.absent()).expect("nothing else has any");
-                message.restore(&slices, room).expect("it is the same");
+                let mut room = room(message.absent()).expect("nothing else has any");
+                let restored = match in_parts {
+                    true => {
+                        let needed = message.needed(room.bytes());
+                        let part = Bytes::from(slices.concat()).slice(needed.clone());
+                        made_again += part.len();
+                        message.restore_part(needed.start, &[part], &mut room)
+                    }
+                    false => message.restore(&slices, &mut room),
+                };
+                restored.expect("it is the same");
             }
             let (most, keep) = steps.next().expect("it repeats");
             sent.extend_from_slice(&message.next(most.max(1)).0);
@@ -84,6 +94,7 @@ proptest! {
             }
         }
         prop_assert_eq!(sent, on_the_wire(&slices));
+        prop_assert!(in_parts || made_again == 0);
         prop_assert_eq!((shares.pieces.has(), shares.ahead.has()), (0, 0));
         prop_assert!(are_at_most(&alive, 0));
     }
@@ -165,7 +176,49 @@ fn another_message_is_not_taken_for_the_rest_of_the_first() {
         let mut message = message(&first, &shares);
         message.next(PIECE_BYTES);
         message.let_go(0);
-        let room = room(&shares, message.absent(), 0).expect("there is room");
-        assert_eq!(message.restore(&other, room), Err(Changed));
+        let mut room = room(&shares, message.absent(), 0).expect("there is room");
+        assert_eq!(message.restore(&other, &mut room), Err(Changed));
     }
+}
+
+#[test]
+fn of_a_message_that_is_let_go_of_again_and_again_each_byte_is_made_again_once() {
+    let (slices, shares) = (slices(&[10 * PIECE_BYTES]), shares(64 * PIECE_BYTES));
+    let mut message = message(&slices, &shares);
+    message.let_go(0);
+    let (mut made_again, mut sent) = (0, 0);
+    while !message.is_sent() {
+        let wanted = message.absent().min(SMALL_PIECES_BYTES);
+        let mut room = room(&shares, wanted, 0).expect("there is room");
+        let needed = message.needed(room.bytes());
+        let part = slices[0].slice(needed.clone());
+        made_again += part.len();
+        let restored = message.restore_part(needed.start, &[part], &mut room);
+        restored.expect("it is the same");
+        assert_eq!(shares.pieces.has(), message.in_pieces());
+        sent += message.next(SMALL_PIECES_BYTES).0.len();
+        message.let_go(0);
+    }
+    assert_eq!(sent, on_the_wire(&slices).len());
+    assert_eq!(made_again, slices[0].len());
+}
+
+#[test]
+fn a_part_that_has_changed_or_is_short_is_not_taken_and_the_room_stays() {
+    let (slices, shares) = (slices(&[3 * PIECE_BYTES]), shares(64 * PIECE_BYTES));
+    let mut message = message(&slices, &shares);
+    message.let_go(0);
+    let mut room = room(&shares, PIECE_BYTES, 0).expect("there is room");
+    let needed = message.needed(room.bytes());
+    let mut changed = slices[0].slice(needed.clone()).to_vec();
+    changed[needed.end / 2] ^= 1;
+    let short = slices[0].slice(needed.start..needed.end - 1);
+    for part in [Bytes::from(changed), short] {
+        let restored = message.restore_part(needed.start, &[part], &mut room);
+        assert_eq!(restored, Err(Changed));
+        assert_eq!((message.ready(), room.bytes()), (0, PIECE_BYTES));
+    }
+    let restored = message.restore(&slices, &mut room);
+    restored.expect("it is the same");
+    assert!(message.ready() > 0);
 }

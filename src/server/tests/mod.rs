@@ -21,6 +21,7 @@ mod request;
 mod sending;
 mod served;
 mod slow_answers;
+mod slow_clients;
 mod starving;
 mod status;
 mod windows;

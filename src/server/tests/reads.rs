@@ -68,8 +68,17 @@ impl World {
         stalled_read: Duration,
         connections: usize,
     ) -> (Arc<Broker>, Vec<DuplexStream>) {
+        Self::broker_on(&SimDisk::new(1), memory, stalled_read, connections).await
+    }
+
+    pub(super) async fn broker_on(
+        disk: &SimDisk,
+        memory: Sizes,
+        stalled_read: Duration,
+        connections: usize,
+    ) -> (Arc<Broker>, Vec<DuplexStream>) {
         let env = Env {
-            files: Arc::new(SimDisk::new(1)),
+            files: Arc::new(disk.clone()),
             clock: Arc::new(SimClock::new(1_700_000_000_000)),
             random: Arc::new(SimRandom::new(1)),
         };
@@ -315,7 +324,7 @@ async fn a_read_whose_client_takes_nothing_costs_a_piece_and_goes_on_with_its_cl
 }
 
 /// How long the value of a message's only record is.
-fn value_len(message: &[u8]) -> usize {
+pub(super) fn value_len(message: &[u8]) -> usize {
     let response = wire::ReadResponse::decode(message).expect("a response");
     let records = response.records.concat();
     let mut records = Records::new(&records);

@@ -24,6 +24,7 @@
 
 mod kept;
 mod open;
+mod part;
 mod point;
 mod read;
 mod rewrite;
@@ -41,6 +42,7 @@ use std::{
 };
 
 pub(in crate::storage) use open::list;
+pub(crate) use part::FilePart;
 pub(crate) use point::FoundRecord;
 pub(crate) use read::{Cursor, LogReader, ReadError};
 pub(crate) use rewrite::{Rewrite, remove_unfinished};

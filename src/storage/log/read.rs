@@ -80,6 +80,12 @@ impl Cursor {
     pub(crate) fn new(next: Offset) -> Self {
         Self { next, hint: None }
     }
+
+    /// The segment and the position in it where the cursor is, if it came there from a file.
+    pub(super) fn in_file(&self) -> Option<(Offset, u32)> {
+        self.hint
+            .map(|(segment, position)| (segment, position.get()))
+    }
 }
 
 impl LogReader<'_> {
@@ -375,7 +381,7 @@ impl Log {
         }
     }
 
-    fn is_active(&self, base: Offset) -> bool {
+    pub(super) fn is_active(&self, base: Offset) -> bool {
         self.active
             .as_ref()
             .is_some_and(|active| active.base == base)

@@ -1,0 +1,97 @@
+//! Where in files the records of a response lie, so that a part of them can be read again alone.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{erasure::Masks, partitions::Partitions, state::PartitionRef};
+use crate::{storage::log::FilePart, types::Offset};
+
+/// Responses with more slices are read again as a whole.
+const MOST_PARTS: usize = 256;
+
+/// Responses with fewer bytes are read again as a whole, which costs little.
+const LEAST_BYTES: usize = 64 << 10;
+
+/// Where the slices of a response lie, one behind the other; nothing where that is not known of all
+/// of them.
+#[derive(Default)]
+pub(super) struct InFiles {
+    parts: Vec<FilePart>,
+    is_incomplete: bool,
+    /// What was hidden when they were read.
+    erased: Masks,
+}
+
+impl InFiles {
+    /// The next slices are read while this is hidden.
+    pub(super) fn read_with(&mut self, erased: &Masks) {
+        if self.parts.is_empty() {
+            self.erased = erased.clone();
+        } else if !self.erased.is_same(erased) {
+            self.push(None);
+        }
+    }
+
+    /// The next slice lies there.
+    pub(super) fn push(&mut self, part: Option<FilePart>) {
+        match part {
+            Some(part) if !self.is_incomplete && self.parts.len() < MOST_PARTS => {
+                self.parts.push(part);
+            }
+            _ => {
+                self.is_incomplete = true;
+                self.parts = Vec::new();
+            }
+        }
+    }
+
+    /// As it is kept with a response.
+    pub(super) fn complete(mut self) -> Self {
+        if self.parts.iter().map(FilePart::len).sum::<usize>() < LEAST_BYTES {
+            self.push(None);
+        }
+        self.parts.shrink_to_fit();
+        self
+    }
+
+    /// The bytes of memory that it holds on to.
+    pub(super) fn memory(&self) -> usize {
+        self.parts.capacity() * size_of::<FilePart>()
+    }
+
+    /// Reads a part of the records that begin at this offset, as it lies in files now; whoever asks
+    /// knows what it was. None where its place is not known, or the records may have been erased,
+    /// hidden, trimmed or deleted since.
+    pub(super) fn read(
+        &self,
+        owner: &Partitions,
+        at: &PartitionRef,
+        first: Offset,
+        range: Range<usize>,
+    ) -> Option<Vec<Bytes>> {
+        let parts = self.parts_of(range)?;
+        let reader = owner.reader(at);
+        let mut slices = Vec::with_capacity(parts.len());
+        for part in &parts {
+            // What is wrong with the file is found out where all is read again.
+            slices.push(reader.read_part(part).ok()?);
+        }
+        let is_there = !at.is_deleted() && at.partition().range().0 <= first;
+        let is_shown = at.partition().erased().is_same(&self.erased);
+        (is_there && is_shown).then_some(slices)
+    }
+
+    fn parts_of(&self, range: Range<usize>) -> Option<Vec<FilePart>> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        for part in &self.parts {
+            let (start, end) = (range.start.max(at), range.end.min(at + part.len()));
+            if start < end {
+                found.push(part.slice(start - at..end - at)?);
+            }
+            at += part.len();
+        }
+        (at >= range.end).then_some(found)
+    }
+}
