@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A message that is ready to be sent: its head, and the records behind it, if it has some.
-pub(super) struct Message {
+pub(in crate::server) struct Message {
     pub(super) head: Bytes,
     pub(super) records: Vec<Bytes>,
 }
@@ -128,7 +128,7 @@ pub(super) fn joined(session: &Session, session_ms: u64, drain_ms: u64) -> Messa
     .into()
 }
 
-pub(super) fn heartbeat() -> Message {
+pub(in crate::server) fn heartbeat() -> Message {
     ConsumeMessage::Heartbeat(Heartbeat {}).into()
 }
 

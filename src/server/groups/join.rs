@@ -12,7 +12,7 @@ use crate::{
 
 /// What the broker is asked for. The member counts as away without messages; that an answered ping
 /// counts as one, unless the member says otherwise, is the adapter's business.
-pub(super) fn join_group(join: proto::JoinGroup) -> Result<JoinGroup, Error> {
+pub(in crate::server) fn join_group(join: proto::JoinGroup) -> Result<JoinGroup, Error> {
     let offset_gone = offset_gone(join.offset_gone)?;
     Ok(JoinGroup {
         group: join.group,

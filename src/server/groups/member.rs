@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// The answers of a `Consume`.
-pub(super) struct MemberAnswers<S> {
+pub(in crate::server) struct MemberAnswers<S> {
     /// None once the member has left.
     session: Option<Session>,
     requests: S,
@@ -49,6 +49,8 @@ pub(super) struct MemberAnswers<S> {
     requests_ended: bool,
     /// What was committed and has not been answered.
     commits: VecDeque<UnderWay>,
+    /// The answer of one that is durable.
+    committed: Option<Message>,
     leaving: Option<Pending<()>>,
     /// Why the stream ends.
     end: Option<Status>,
@@ -89,7 +91,7 @@ where
     S: Stream<Item = Result<ConsumeRequest, Status>> + Unpin + Send,
 {
     /// `pulse` where the member does not say itself that it is alive.
-    pub(super) fn new(
+    pub(in crate::server) fn new(
         session: Session,
         (first, session_time): (Message, Duration),
         requests: S,
@@ -102,6 +104,7 @@ where
             requests,
             requests_ended: false,
             commits: VecDeque::new(),
+            committed: None,
             leaving: None,
             end: None,
             waiting: None,
@@ -194,7 +197,7 @@ where
             if let Some(first) = self.first.take() {
                 return Poll::Ready(Ok(Some(first)));
             }
-            if let Some(committed) = self.poll_committed(cx) {
+            if let Some(committed) = self.next_committed(cx) {
                 return Poll::Ready(Ok(Some(committed)));
             }
             // What was committed before is answered before the end.
@@ -228,6 +231,20 @@ where
                 SessionStep::Event(event) => return Poll::Ready(Ok(Some(event.into()))),
                 SessionStep::Wait(waiting) => self.waiting = Some(waiting),
             }
+        }
+    }
+
+    fn next_committed(&mut self, cx: &mut Context<'_>) -> Option<Message> {
+        self.look_for_committed(cx);
+        let committed = self.committed.take();
+        self.look_for_committed(cx);
+        committed
+    }
+
+    /// Sees whether a commit is answered next: it does not wait until records are read.
+    fn look_for_committed(&mut self, cx: &mut Context<'_>) {
+        if self.committed.is_none() {
+            self.committed = self.poll_committed(cx);
         }
     }
 
@@ -322,6 +339,7 @@ where
 {
     fn take_requests(&mut self, cx: &mut Context<'_>) {
         self.poll_requests(cx);
+        self.look_for_committed(cx);
         if let (Some(listening), Some(session)) = (&mut self.listening, &mut self.session)
             && listening.poll_heard(cx)
         {
@@ -343,7 +361,9 @@ where
 
     fn is_light(&self) -> bool {
         let session = self.session.as_ref();
-        session.is_none_or(|session| session.is_light(LIGHT_BYTES))
+        self.first.is_some()
+            || self.committed.is_some()
+            || session.is_none_or(|session| session.is_light(LIGHT_BYTES))
     }
 
     fn is_complete(&self) -> bool {

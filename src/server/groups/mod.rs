@@ -1,9 +1,9 @@
 //! `taffrail.v1.Groups`.
 
 mod calls;
-mod events;
-mod join;
-mod member;
+pub(super) mod events;
+pub(super) mod join;
+pub(super) mod member;
 pub(super) mod offsets;
 
 use std::{sync::Arc, time::Duration};

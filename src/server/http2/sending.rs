@@ -62,6 +62,7 @@ pub(in crate::server) async fn send(
         alive: Alive::default(),
         shown: 0,
         stall: Stall::default(),
+        idle: None,
         turn: None,
         pause: None,
         active,
@@ -98,6 +99,8 @@ struct Sending<'a> {
     /// How many bytes have been sent since the client has stalled.
     shown: usize,
     stall: Stall,
+    /// While its source has nothing to send.
+    idle: Option<Place>,
     /// While it waits until it may make a message.
     turn: Option<Turn>,
     /// Until when it waits for memory.
@@ -141,11 +144,18 @@ impl Sending<'_> {
                         ready!(self.poll_client(cx))?;
                         self.stall.over();
                     }
-                    let _turn = match self.source.is_light() {
-                        true => self.needs_no_turn(),
-                        false => ready!(self.poll_turn(cx)),
+                    // Small messages go first, and the place in the queue is kept meanwhile.
+                    let next = match self.source.is_light() {
+                        true => self.source.poll_next(cx),
+                        false => {
+                            let _turn = ready!(self.poll_turn(cx));
+                            self.source.poll_next(cx)
+                        }
                     };
-                    match ready!(self.source.poll_next(cx)) {
+                    let Poll::Ready(next) = next else {
+                        return self.wait_for_source(cx);
+                    };
+                    match next {
                         Ok(Some(slices)) => self.begin(&slices),
                         Ok(None) => return Poll::Ready(Ok(Status::ok(""))),
                         Err(status) => return Poll::Ready(Ok(status)),
@@ -174,6 +184,7 @@ impl Sending<'_> {
         let message = Message::new(slices, |bytes| self.take_room(bytes), &alive);
         self.message = Some(message);
         self.stall.over();
+        self.idle = None;
         // What was read ahead is kept if there is room for it.
         if !self.count_source() {
             self.let_go_of_source();
@@ -294,6 +305,19 @@ impl Sending<'_> {
         Poll::Pending
     }
 
+    /// Waits for something to send. What the source has read ahead stays, unless others need its
+    /// memory: it may have to wait for long until its client wants that.
+    fn wait_for_source<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        self.turn = None;
+        if self.fetched.is_some() {
+            let place = self.idle.get_or_insert_with(|| self.reads.stall());
+            if place.poll_told(cx).is_ready() {
+                self.let_go_of_source();
+            }
+        }
+        Poll::Pending
+    }
+
     /// Ready when it may make a message.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<OwnedSemaphorePermit>> {
         if self.turn.is_none() {
@@ -309,11 +333,6 @@ impl Sending<'_> {
         };
         self.turn = None;
         Poll::Ready(turn)
-    }
-
-    fn needs_no_turn(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.turn = None;
-        None
     }
 
     /// Ready when something of the message is in memory.

@@ -11,6 +11,7 @@ mod fairness;
 mod flood;
 mod frames;
 mod intake;
+mod members;
 mod message;
 mod pieces;
 mod producers;

@@ -102,8 +102,8 @@ async fn calls() -> (Calls, Connection<DuplexStream, Bytes>) {
 }
 
 impl Calls {
-    /// One more call that is answered with this; how many messages have been made, the sending, and
-    /// what the client gets.
+    /// One more call that is answered with messages that are light or not; how many have been made,
+    /// the sending, and what the client gets.
     async fn answer(
         &mut self,
         light: bool,
@@ -112,6 +112,20 @@ impl Calls {
         impl Future<Output = ()> + Send + 'static,
         RecvStream,
     ) {
+        let made = Arc::new(AtomicUsize::new(0));
+        let messages = Messages {
+            message: Bytes::from_static(&[7; 100]),
+            light,
+            made: Arc::clone(&made),
+        };
+        let (sending, body) = self.answer_from(messages).await;
+        (made, sending, body)
+    }
+
+    async fn answer_from(
+        &mut self,
+        source: impl Source + 'static,
+    ) -> (impl Future<Output = ()> + Send + 'static, RecvStream) {
         let request = Request::post("http://broker/").body(()).expect("a request");
         let (response, _) = self
             .client
@@ -122,15 +136,10 @@ impl Calls {
             .send_response(Response::new(()), false)
             .expect("it is open");
         let body = response.await.expect("an answer").into_body();
-        let made = Arc::new(AtomicUsize::new(0));
         let shares = self.reads.shares(self.part.holder());
         let parts = Parts {
             counted: self.reads.admit(&shares, 0).expect("there is room"),
-            source: Box::new(Messages {
-                message: Bytes::from_static(&[7; 100]),
-                light,
-                made: Arc::clone(&made),
-            }),
+            source: Box::new(source),
             reads: self.reads.clone(),
             shares,
             deadline: None,
@@ -141,7 +150,7 @@ impl Calls {
             // The client ends it.
             send(parts, stream, &active).await.ok();
         };
-        (made, sending, body)
+        (sending, body)
     }
 }
 
@@ -163,6 +172,64 @@ async fn a_light_message_does_not_wait_for_those_who_read_files() {
     drop(taken);
     World::settle().await;
     assert!(heavy_made.load(Relaxed) > 0);
+}
+
+/// One message, and then nothing; it has read much ahead.
+struct ReadAhead {
+    message: Option<Bytes>,
+    ahead: usize,
+}
+
+impl Source for ReadAhead {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
+        match self.message.take() {
+            Some(message) => Poll::Ready(Ok(Some(vec![message]))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_light(&self) -> bool {
+        true
+    }
+
+    fn is_complete(&self) -> bool {
+        false
+    }
+
+    fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        unreachable!("it is sent at once")
+    }
+
+    fn memory(&self) -> usize {
+        self.ahead
+    }
+
+    fn let_go(&mut self) {
+        self.ahead = 0;
+    }
+
+    fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_counts_and_is_let_go_of_where_others_need_the_memory() {
+    let (mut calls, connection) = calls().await;
+    tokio::spawn(connection);
+    let source = ReadAhead {
+        message: Some(Bytes::from_static(&[7; 100])),
+        ahead: 500_000,
+    };
+    let (sending, _body) = calls.answer_from(source).await;
+    tokio::spawn(sending);
+    World::settle().await;
+    let used = limits::READ_BYTES + 500_000;
+    assert_eq!(calls.part.used(), used);
+    assert!(calls.reads.let_go());
+    World::settle().await;
+    assert_eq!(calls.part.used(), limits::READ_BYTES);
+    assert!(!calls.reads.let_go());
 }
 
 #[tokio::test]

@@ -1,0 +1,109 @@
+//! What a member of a group is sent without waiting for those who read files.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use prost::Message as _;
+use tokio::time::{sleep, timeout};
+use tokio_stream::Stream;
+use tonic::Status;
+
+use super::reads::{PATIENCE, World};
+use crate::{
+    budget::Sizes,
+    proto::{
+        self, CommitOffsets, ConsumeRequest, consume_request,
+        wire::{ConsumeMessage, ConsumeResponse},
+    },
+    server::{
+        answers::Source,
+        groups::{events, join::join_group, member::MemberAnswers},
+        stop,
+    },
+};
+
+/// What a member says.
+#[derive(Clone, Default)]
+struct Requests(Arc<Mutex<VecDeque<ConsumeRequest>>>);
+
+impl Stream for Requests {
+    type Item = Result<ConsumeRequest, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.0.lock().expect("nobody panics").pop_front();
+        next.map_or(Poll::Pending, |request| Poll::Ready(Some(Ok(request))))
+    }
+}
+
+async fn next(member: &mut MemberAnswers<Requests>) -> ConsumeMessage {
+    let next = poll_fn(|cx| member.poll_next(cx));
+    let next = timeout(PATIENCE, next).await.expect("there is more");
+    let message = next.expect("nothing fails").expect("it goes on").concat();
+    let response = ConsumeResponse::decode(&message[..]);
+    response
+        .expect("a response")
+        .message
+        .expect("it says something")
+}
+
+#[tokio::test]
+async fn a_commit_is_answered_while_records_wait_to_be_read() {
+    let (broker, mut ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
+    let world = World::connected(&broker, ours.remove(0)).await;
+    world.append("a", 1_000_000).await;
+    world.append("b", 1_000_000).await;
+    broker.checkpoint_now().expect("nothing fails");
+    let join = proto::JoinGroup {
+        group: "g".into(),
+        topics: vec!["t".into()],
+        credit: Some(proto::Credit {
+            records: 10,
+            bytes: 10_000_000,
+        }),
+        ..proto::JoinGroup::default()
+    };
+    let join = join_group(join).expect("it is a good one");
+    let joining = broker.join_group(join).expect("it is a good one");
+    let session = joining.await.expect("nothing fails");
+    let (requests, (_stop, stopping)) = (Requests::default(), stop::channel());
+    let first = (events::heartbeat(), Duration::from_secs(60));
+    let stopped = stopping.stopped();
+    let mut member = MemberAnswers::new(session, first, requests.clone(), None, stopped);
+    let records = loop {
+        if let ConsumeMessage::Records(records) = next(&mut member).await {
+            break records;
+        }
+    };
+    assert!(!member.is_light(), "the next record is in a file");
+
+    let commit = CommitOffsets {
+        offsets: vec![records.next.expect("where to go on")],
+    };
+    let commit = ConsumeRequest {
+        message: Some(consume_request::Message::Commit(commit)),
+    };
+    requests.0.lock().expect("nobody panics").push_back(commit);
+    let answered = async {
+        let mut cx = Context::from_waker(Waker::noop());
+        while !member.is_light() {
+            sleep(Duration::from_millis(1)).await;
+            member.take_requests(&mut cx);
+        }
+    };
+    timeout(PATIENCE, answered).await.expect("it needs no turn");
+    assert!(matches!(
+        next(&mut member).await,
+        ConsumeMessage::Committed(_)
+    ));
+    assert!(!member.is_light(), "the next record is in a file");
+    assert!(matches!(
+        next(&mut member).await,
+        ConsumeMessage::Records(_)
+    ));
+}
