@@ -203,7 +203,7 @@ impl Housekeeper {
         let files = &*shared.env.files;
         if self.checkpoints.takes_deltas() {
             let (producers, topics_gone) = shared.changed_producers();
-            let groups = shared.sequencer.applied().groups_mut().take_changes();
+            let groups = shared.changed_groups();
             let delta = Delta::between(&self.last, &content, producers, groups, topics_gone);
             self.checkpoints.add(files, &delta)?;
         } else {

@@ -217,7 +217,13 @@ impl Shared {
 
     /// What has changed of producers since the last checkpoint, and the topics that are gone.
     pub(super) fn changed_producers(&self) -> (ChangedProducers, Vec<TopicId>) {
-        let changes = self.sequencer.applied_now().producers.take_changes();
+        let mut taken = self.sequencer.applied_now().producers.take_noted();
+        let mut changes = taken.changes();
+        while !taken.is_empty() {
+            // Appends wait for the lock.
+            let producers = &self.sequencer.applied_now().producers;
+            producers.look_up(&mut taken, STORED_AT_ONCE, &mut changes);
+        }
         let mut changed = Vec::with_capacity(changes.changed.len());
         for producer in changes.changed {
             changed.push(ChangedProducer {

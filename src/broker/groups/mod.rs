@@ -27,7 +27,10 @@ pub(crate) use show::{
 pub(crate) use under_way::Credit;
 
 use super::Shared;
-use crate::catalog::groups::Snapshot;
+use crate::{
+    catalog::groups::{GroupChange, Snapshot},
+    types::GroupName,
+};
 
 /// About how many offsets are taken out at once for a checkpoint: what takes less than a
 /// millisecond, but for a group that has more by itself.
@@ -53,5 +56,18 @@ impl Shared {
             behind = Some(last.clone());
             snapshot.groups.extend(part);
         }
+    }
+
+    /// What has changed of groups since the last checkpoint.
+    pub(super) fn changed_groups(&self) -> Vec<(GroupName, GroupChange)> {
+        let mut noted = self.sequencer.applied().groups_mut().take_noted();
+        let mut changes = Vec::new();
+        while !noted.is_empty() {
+            // Appends wait for the lock.
+            let applied = self.sequencer.applied();
+            let groups = applied.groups();
+            groups.look_up(&mut noted, STORED_AT_ONCE, &mut changes);
+        }
+        changes
     }
 }

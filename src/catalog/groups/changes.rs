@@ -13,7 +13,7 @@ use crate::types::GroupName;
 
 /// What is noted of changes, so that nothing else has to be looked at.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Noted(BTreeMap<GroupName, Touched>);
+pub(crate) struct Noted(BTreeMap<GroupName, Touched>);
 
 /// What of a group has changed.
 #[derive(Clone, Debug, Default)]
@@ -47,33 +47,53 @@ impl Noted {
         let replayed = change.replay_until.iter().map(|(place, _)| *place);
         touched.replay_until.extend(replayed);
     }
+
+    /// Whether all has been looked up.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Touched {
-    /// The change that makes of the group what it is now, but for topics that are deleted.
-    fn change(&self, state: &State) -> GroupChange {
+    /// The change that makes of the group what it is now, but for topics that are deleted: so much
+    /// of it at most, which is taken out of what is left.
+    fn take_change(&mut self, state: &State, left: &mut usize) -> GroupChange {
         let mut change = state.same();
-        for id in &self.members {
-            match state.members.get(id) {
+        while let Some(id) = pop(&mut self.members, left) {
+            match state.members.get(&id) {
                 Some(member) => change.joined.push(member.clone()),
-                None => change.left.push(*id),
+                None => change.left.push(id),
             }
         }
-        for place in &self.owned {
-            change.owned.push((*place, state.owned.get(place).copied()));
+        while let Some(place) = pop(&mut self.owned, left) {
+            change.owned.push((place, state.owned.get(&place).copied()));
         }
-        for place in &self.offsets {
-            if let Some(committed) = state.offsets.get(place) {
-                change.offsets.push((*place, committed.clone()));
+        while let Some(place) = pop(&mut self.offsets, left) {
+            if let Some(committed) = state.offsets.get(&place) {
+                change.offsets.push((place, committed.clone()));
             }
         }
-        for place in &self.replay_until {
-            if let Some(until) = state.replay_until.get(place) {
-                change.replay_until.push((*place, *until));
+        while let Some(place) = pop(&mut self.replay_until, left) {
+            if let Some(until) = state.replay_until.get(&place) {
+                change.replay_until.push((place, *until));
             }
         }
         change
     }
+
+    fn is_empty(&self) -> bool {
+        self.members.is_empty()
+            && self.owned.is_empty()
+            && self.offsets.is_empty()
+            && self.replay_until.is_empty()
+    }
+}
+
+fn pop<T: Ord>(of: &mut BTreeSet<T>, left: &mut usize) -> Option<T> {
+    let one_less = left.checked_sub(1)?;
+    let first = of.pop_first()?;
+    *left = one_less;
+    Some(first)
 }
 
 impl State {
@@ -100,13 +120,27 @@ impl Groups {
         self.noted = Some(Noted::default());
     }
 
-    /// What has changed since [`note_changes`](Self::note_changes) or since this was asked last.
-    /// What was known of topics that are deleted goes with them.
-    pub(crate) fn take_changes(&mut self) -> Vec<(GroupName, GroupChange)> {
-        let Noted(noted) = self.noted.replace(Noted::default()).unwrap_or_default();
-        let mut changes = Vec::with_capacity(noted.len());
-        for (name, touched) in noted {
-            if touched.is_deleted {
+    /// Takes what was noted since [`note_changes`](Self::note_changes) or since this was asked last,
+    /// however much it is: what has become of it is [looked up](Self::look_up) in parts.
+    pub(crate) fn take_noted(&mut self) -> Noted {
+        self.noted.replace(Noted::default()).unwrap_or_default()
+    }
+
+    /// Looks up what has become of some of what was noted, about so many members and partitions.
+    /// What was known of topics that are deleted goes with them. Between two parts anything may be
+    /// applied: that is noted again.
+    pub(crate) fn look_up(
+        &self,
+        noted: &mut Noted,
+        about: usize,
+        changes: &mut Vec<(GroupName, GroupChange)>,
+    ) {
+        let mut left = about;
+        while left > 0
+            && let Some(mut first) = noted.0.first_entry()
+        {
+            let (name, touched) = (first.key().clone(), first.get_mut());
+            if std::mem::take(&mut touched.is_deleted) {
                 let deleted = GroupChange {
                     is_deleted: true,
                     generation: self.ended,
@@ -114,12 +148,16 @@ impl Groups {
                 };
                 changes.push((name.clone(), deleted));
             }
-            if let Some(group) = self.by_name.get(&name) {
-                let change = touched.change(&group.state);
+            let group = self.by_name.get(&name);
+            if let Some(group) = group {
+                let change = touched.take_change(&group.state, &mut left);
                 changes.push((name, change));
             }
+            if group.is_none() || touched.is_empty() {
+                first.remove();
+            }
+            left = left.saturating_sub(1);
         }
-        changes
     }
 
     /// The groups behind `after`, in the order of their names: as many as have about so many

@@ -85,41 +85,76 @@ impl Producers {
         });
     }
 
-    /// What has changed since [`note_changes`](Self::note_changes) or since this was asked last.
-    /// Takes time with that alone.
-    pub(crate) fn take_changes(&mut self) -> Changes {
+    /// Takes what was noted since [`note_changes`](Self::note_changes) or since this was asked last,
+    /// however much it is: what has become of it is [looked up](Self::look_up) in parts.
+    pub(crate) fn take_noted(&mut self) -> Taken {
         let noted = self.noted.take().unwrap_or_default();
         self.note_changes();
-        let mut changes = Changes {
-            passed: self.now.saturating_sub(noted.since),
-            topics_gone: noted.topics_gone.iter().copied().collect(),
-            ..Changes::default()
-        };
-        for (&id, extent) in &noted.producers {
+        Taken {
+            noted,
+            at: self.now,
+        }
+    }
+
+    /// Looks up what has become of some of what was noted: of producers with about so many
+    /// sequences. Between two parts anything may be applied: that is noted again, and applying once
+    /// more what has changed since the first part makes all of it whole.
+    pub(crate) fn look_up(&self, taken: &mut Taken, about: usize, changes: &mut Changes) {
+        let mut size = 0;
+        while size < about
+            && let Some((id, extent)) = taken.noted.producers.pop_first()
+        {
+            size += 1;
             let Some(incarnation) = self.known.get(&id) else {
                 changes.gone.push(id);
                 continue;
             };
-            let anew = (*extent == Extent::Anew)
-                .then(|| (incarnation.epoch, incarnation.name.as_ref().to_owned()));
             let mut sequences = Vec::new();
-            if anew.is_some() {
+            let mut anew = None;
+            if extent == Extent::Anew {
+                anew = Some((incarnation.epoch, incarnation.name.as_ref().to_owned()));
                 for (place, &next) in self.places(id) {
                     sequences.push(self.sequence(place, next, u64::MAX));
                 }
             } else {
-                for (place, &before) in places_of(&noted.places, id) {
-                    let next = self.next.get(place).copied().unwrap_or_default();
-                    sequences.push(self.sequence(place, next, next.saturating_sub(before)));
+                for (place, &before) in places_of(&taken.noted.places, id) {
+                    // None where the topic is deleted meanwhile, or the producer begun anew.
+                    if let Some(&next) = self.next.get(place) {
+                        let since = next.saturating_sub(before);
+                        sequences.push(self.sequence(place, next, since));
+                    }
                 }
             }
+            size += sequences.len();
             changes.changed.push(Changed {
                 id,
-                idle: self.idleness(incarnation),
+                idle: taken.at.saturating_sub(incarnation.used),
                 anew,
                 sequences,
             });
         }
-        changes
+    }
+}
+
+/// What was noted and is to be looked up.
+pub(crate) struct Taken {
+    noted: Noted,
+    /// How much time had been told of.
+    at: Duration,
+}
+
+impl Taken {
+    /// What has changed, without what is to be looked up.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes {
+            passed: self.at.saturating_sub(self.noted.since),
+            topics_gone: self.noted.topics_gone.iter().copied().collect(),
+            ..Changes::default()
+        }
+    }
+
+    /// Whether all has been looked up.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.noted.producers.is_empty()
     }
 }

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::{DRAIN, SESSION, World, group_name, join, place, text};
 use crate::{
     catalog::groups::{
-        Commit, Fence, Generation, Groups, Join, MemberId, Outcome, Place, Refused, waits::JOINING,
+        Commit, Committed, Fence, Generation, GroupChange, Groups, Join, MemberId, Outcome, Place,
+        Refused, waits::JOINING,
     },
-    types::{GroupName, Offset, limits::MAX_GROUP_MEMBERS},
+    types::{GroupName, Offset, PartitionId, TopicId, limits::MAX_GROUP_MEMBERS},
 };
 
 const END: Offset = Offset(100);
@@ -51,6 +52,34 @@ impl World {
             .get(&place(1, partition))
             .map(|committed| committed.next)
     }
+}
+
+#[test]
+fn what_was_noted_is_looked_up_in_parts() {
+    const PARTITIONS: u32 = 1000;
+    let mut groups = Groups::default();
+    groups.note_changes();
+    let mut change = GroupChange::default();
+    for partition in 0..PARTITIONS {
+        let committed = Committed {
+            next: Offset(1),
+            at_ms: 0,
+            metadata: Bytes::new(),
+        };
+        let place = (TopicId(1), PartitionId(partition));
+        change.offsets.push((place, committed));
+    }
+    groups.apply(&group_name(), &change, Duration::ZERO);
+    let (mut noted, mut looked_up) = (groups.take_noted(), 0);
+    while !noted.is_empty() {
+        let mut part = Vec::new();
+        groups.look_up(&mut noted, 100, &mut part);
+        let offsets: usize = part.iter().map(|(_, change)| change.offsets.len()).sum();
+        assert!(offsets <= 100, "{offsets} at once");
+        looked_up += offsets;
+    }
+    assert_eq!(looked_up, PARTITIONS as usize);
+    assert!(groups.take_noted().is_empty());
 }
 
 #[test]

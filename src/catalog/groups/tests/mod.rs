@@ -51,6 +51,17 @@ impl KnownTopics for Topics {
     }
 }
 
+impl Groups {
+    /// What has changed since this was asked last, looked up in parts of about this size.
+    fn take_changes(&mut self, about: usize) -> Vec<(GroupName, GroupChange)> {
+        let (mut noted, mut changes) = (self.take_noted(), Vec::new());
+        while !noted.is_empty() {
+            self.look_up(&mut noted, about, &mut changes);
+        }
+        changes
+    }
+}
+
 pub(super) fn topic_name(name: &str) -> TopicName {
     TopicName::new(name).expect("it is valid")
 }

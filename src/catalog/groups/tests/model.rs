@@ -351,11 +351,11 @@ proptest! {
             run.world.groups.forget_topic(TopicId(1));
             snapshot.forget_topic(TopicId(1));
         }
-        for (name, change) in run.world.groups.take_changes() {
+        for (name, change) in run.world.groups.take_changes(1) {
             snapshot.apply(&name, &change);
         }
         prop_assert_eq!(&snapshot, &run.world.groups.snapshot());
-        prop_assert_eq!(run.world.groups.take_changes(), Vec::new());
+        prop_assert_eq!(run.world.groups.take_changes(usize::MAX), Vec::new());
         let restored = Groups::restore(snapshot.clone(), Duration::ZERO);
         prop_assert_eq!(restored.used(), run.world.groups.used());
         for (name, state) in &snapshot.groups {
@@ -363,5 +363,44 @@ proptest! {
             whole.apply(&state.whole());
             prop_assert_eq!(&whole, state, "{}", name);
         }
+    }
+
+    #[test]
+    fn what_is_applied_between_two_parts_of_what_was_noted_is_noted_again(
+        before in proptest::collection::vec(any_act(), 0..40),
+        noted in proptest::collection::vec(any_act(), 0..40),
+        between in proptest::collection::vec(any_act(), 0..40),
+        forgets in any::<bool>(),
+    ) {
+        let mut run = Run::new();
+        before.iter().for_each(|act| run.act(act));
+        let mut snapshot = run.world.groups.snapshot();
+        run.world.groups.note_changes();
+        let act = |run: &mut Run, act: &Act| {
+            // A restart begins anew with what is noted.
+            if !matches!(act, Act::Restart) {
+                run.act(act);
+            }
+        };
+        noted.iter().for_each(|noted| act(&mut run, noted));
+        let (mut first, mut changes) = (run.world.groups.take_noted(), Vec::new());
+        let mut between = between.iter();
+        while !first.is_empty() {
+            run.world.groups.look_up(&mut first, 1, &mut changes);
+            between.next().into_iter().for_each(|between| act(&mut run, between));
+        }
+        if forgets {
+            run.world.groups.forget_topic(TopicId(1));
+        }
+        for (name, change) in changes {
+            snapshot.apply(&name, &change);
+        }
+        if forgets {
+            snapshot.forget_topic(TopicId(1));
+        }
+        for (name, change) in run.world.groups.take_changes(1) {
+            snapshot.apply(&name, &change);
+        }
+        prop_assert_eq!(&snapshot, &run.world.groups.snapshot());
     }
 }

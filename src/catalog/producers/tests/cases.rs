@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{P0, P1, TOPIC, id, opened, without_idleness};
 use crate::{
-    catalog::producers::{Decision, Opened, Producers, Refused, Room},
+    catalog::producers::{Decision, Opened, Producers, Refused, Room, changes::Changes},
     types::{ProducerId, TopicId},
 };
 
@@ -18,6 +18,58 @@ fn stored(sequences: std::ops::Range<u64>) -> Producers {
     let mut producers = opened(1);
     sequences.for_each(|sequence| producers.apply_batch(id(1), 1, TOPIC, P0, sequence));
     producers
+}
+
+#[test]
+fn what_was_noted_is_looked_up_in_parts_between_which_more_may_be_applied() {
+    let mut producers = Producers::default();
+    for number in 1..=3 {
+        producers.apply_open(id(number), 1, "");
+        producers.apply_batch(id(number), 1, TOPIC, P0, 0);
+    }
+    producers.note_changes();
+    for number in 1..=3 {
+        producers.apply_batch(id(number), 1, TOPIC, P0, 1);
+    }
+    let mut taken = producers.take_noted();
+    let mut changes = taken.changes();
+    producers.look_up(&mut taken, 1, &mut changes);
+    assert_eq!(changes.changed.len(), 1, "a part of it");
+    producers.apply_batch(id(1), 1, TOPIC, P0, 2);
+    producers.apply_batch(id(2), 1, TOPIC, P0, 2);
+    producers.apply_forget(id(3));
+    while !taken.is_empty() {
+        producers.look_up(&mut taken, 1, &mut changes);
+    }
+    let next = |changes: &Changes| {
+        let changed = changes.changed.iter();
+        changed
+            .map(|of| (of.id, of.sequences[0].next))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(next(&changes), [(id(1), 2), (id(2), 3)]);
+    assert_eq!(changes.gone, [id(3)]);
+
+    let mut taken = producers.take_noted();
+    let mut changes = taken.changes();
+    producers.look_up(&mut taken, usize::MAX, &mut changes);
+    assert_eq!(next(&changes), [(id(1), 3), (id(2), 3)], "noted again");
+    assert_eq!(changes.gone, [id(3)]);
+    assert!(taken.is_empty() && producers.take_noted().is_empty());
+}
+
+#[test]
+fn what_was_noted_of_a_topic_that_is_deleted_meanwhile_is_left_out() {
+    let mut producers = opened(1);
+    producers.note_changes();
+    producers.apply_batch(id(1), 1, TOPIC, P0, 0);
+    let mut taken = producers.take_noted();
+    let mut changes = taken.changes();
+    producers.forget_topic(TOPIC);
+    producers.look_up(&mut taken, usize::MAX, &mut changes);
+    assert_eq!(changes.changed.len(), 1);
+    assert_eq!(changes.changed[0].sequences, []);
+    assert_eq!(producers.take_noted().changes().topics_gone, [TOPIC]);
 }
 
 #[test]
