@@ -95,7 +95,7 @@ class Trial:
             given = self.load.prepare(client)
             client.channel.close()
             self.memory = Memory(broker.process.pid)
-            polite = Polite(self.stubs, broker.address, "polite")
+            polite = Polite(self.stubs, broker.address, "polite", self.load.group)
             try:
                 polite.wait_for_calls(4, 10)
                 self.watch(broker, polite, given)

@@ -18,13 +18,14 @@ import time
 sys.path.insert(0, sys.argv[1])
 import http2
 from http2 import connect, message, request_headers
-from taffrail.v1 import log_pb2, record_pb2, topics_pb2
+from taffrail.v1 import groups_pb2, log_pb2, record_pb2, topics_pb2
 
 MIB = 1 << 20
 APPEND = request_headers("/taffrail.v1.Log/Append")
 APPEND_STREAM = request_headers("/taffrail.v1.Log/AppendStream")
 OPEN_PRODUCER = request_headers("/taffrail.v1.Log/OpenProducer")
 READ = request_headers("/taffrail.v1.Log/Read")
+CONSUME = request_headers("/taffrail.v1.Groups/Consume")
 CREATE = request_headers("/taffrail.v1.Topics/Create")
 DELETE = request_headers("/taffrail.v1.Topics/Delete")
 # Most calls at a time on a connection, and most batches in a request.
@@ -143,6 +144,21 @@ async def stalled_reads(address, counts, topic, connections, calls):
         for _ in range(calls):
             connection.call_at_once(READ, follow, counting(counts))
     await for_ever()
+
+
+async def stopped_members(address, counts, group, partitions, connections, calls):
+    """Members of a group that take nothing of what they are sent, for as long as there is more of it."""
+    credit = groups_pb2.Credit(records=100_000, bytes=2 * MIB)
+    member = groups_pb2.JoinGroup(group=group, topics=[group], credit=credit, heartbeat=True, session_timeout_ms=600_000)
+    join, done = encode(groups_pb2.ConsumeRequest(join=member)), counting(counts)
+    for connection in await open_connections(address, connections, window=http2.DEFAULT_WINDOW, updates=False):
+        for _ in range(calls):
+            await connection.send(connection.begin(CONSUME, done), join)
+    writer, records = await connect(address), [record(1_000)] * 1_000
+    for at in itertools.cycle(partitions):
+        batch = log_pb2.AppendBatch(topic=group, partition=at, records=records)
+        done(await writer.call(APPEND, encode(log_pb2.AppendRequest(batches=[batch]))))
+        await asyncio.sleep(0.02)
 
 
 async def slow_reads(address, counts, topic, readers):
@@ -416,6 +432,7 @@ LOADS = {
     for load in [
         followers,
         stalled_reads,
+        stopped_members,
         slow_reads,
         idle_connections,
         unfinished_requests,

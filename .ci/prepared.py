@@ -82,6 +82,12 @@ def prepare_stalled_megabytes(client):
     return {"topic": "megabytes", "connections": 1, "calls": 256}
 
 
+def prepare_stopped_members(client):
+    """Members that have three partitions each, as the polite one has, whose own are not appended to."""
+    client.create("shared", 300)
+    return {"group": "shared", "partitions": list(range(10, 300)), "connections": 9, "calls": 11}
+
+
 def prepare_slow_reads(client):
     client.create("read-slowly")
     for _ in range(8):
@@ -149,6 +155,8 @@ class Load:
     seconds: float = LOAD_SECONDS
     # Whether the sink opens windows for what it has discarded.
     updates: bool = True
+    # The group, and its topic, of which the polite client is a member too.
+    group: str | None = None
     # Whether an operator tries to get in meanwhile.
     operator: bool = False
     # Whether the log has to say something of it.
@@ -162,6 +170,7 @@ LOADS = {
     "followers": Load("followers", prepare_followers(20)),
     "stalled-reads": Load("stalled-reads", prepare_stalled_reads),
     "slow-reads": Load("slow-reads", prepare_slow_reads),
+    "stopped-members": Load("stopped-members", prepare_stopped_members, group="shared"),
     "unfinished-requests": Load("unfinished-requests", prepare_unfinished),
     "filled-windows": Load("filled-windows", prepare_windows, updates=False),
     "silent-connections": Load("silent-connections", prepare_nothing(connections=2_000), operator=True, told=True),

@@ -52,8 +52,8 @@ class Memory:
 class Polite:
     """The polite client, and its calls so far."""
 
-    def __init__(self, stubs, address, topic):
-        command = [sys.executable, HERE / "polite.py", stubs, address, topic]
+    def __init__(self, stubs, address, topic, group=None):
+        command = [sys.executable, HERE / "polite.py", stubs, address, topic, *([group] if group else [])]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.calls = []
         self.reader = threading.Thread(target=self.read, daemon=True)
