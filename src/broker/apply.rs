@@ -1,5 +1,5 @@
-//! Applying what is durable: to the catalog, and then to what follows it. It is the one way in which
-//! either changes, live and in recovery.
+//! Applying what is durable: to the catalog, and then to what follows it. It is the one way in
+//! which either changes, live and in recovery.
 
 use std::{sync::Arc, time::Duration};
 
@@ -61,7 +61,7 @@ impl Shared {
             done(Ok(()));
         }
         if self.memory.is_pressed() || self.journal_wants_checkpoint() {
-            self.housekeeping.ring();
+            self.maintenance.housekeeping.ring();
         }
         Ok(())
     }

@@ -208,7 +208,7 @@ impl Broker {
     pub(crate) fn accept_clock(&self) -> ClockReading {
         let reading = self.shared.clock.read(Steady::accept);
         // A checkpoint has it before another start could ask again.
-        self.shared.housekeeping.ring();
+        self.shared.maintenance.housekeeping.ring();
         reading
     }
 }

@@ -393,7 +393,7 @@ impl Broker {
     /// The journal thread. What it leaves in the queue when it ends is for
     /// [`commit_rest`](Self::commit_rest).
     pub(super) fn commit_until_closed(&self) {
-        let housekeeping = ForThread(&self.shared.housekeeping);
+        let housekeeping = ForThread(&self.shared.maintenance.housekeeping);
         self.commit_while(|| self.shared.committer.queue.wait(), housekeeping);
     }
 

@@ -13,8 +13,10 @@ use std::{
 use super::{
     Broker, Error, Shared,
     deletion::{remove_deleted, rename_topic},
+    groups::Watch,
     keys::Freeze,
     lock,
+    partitions::Partitions,
     state::{DeletedTopic, PartitionRef},
     write_out::WriteOut,
 };
@@ -63,26 +65,30 @@ pub(super) struct Housekeeper {
     checkpointed_at: Duration,
     /// The files of retired facts that the checkpoint on disk names, where there are any.
     retired: BTreeMap<(TopicId, usize), u64>,
+    /// Which stalled partitions of groups the log has told of.
+    pub(super) group_watch: Watch,
 }
 
 impl Housekeeper {
-    /// With the topics whose removal an earlier start had begun.
-    pub(super) fn for_opened(
-        renamed: Vec<TopicId>,
-        checkpoints: checkpoint::Writer,
-        segments: WriteOut,
-    ) -> Self {
+    pub(super) fn new(checkpoints: checkpoint::Writer, segments: WriteOut) -> Self {
         Self {
             checkpoints,
             last: Checkpoint::default(),
             segments,
-            renamed: renamed.into_iter().map(DeletedTopic::found).collect(),
+            renamed: Vec::new(),
             trimmed: Vec::new(),
             looked_at: Duration::ZERO,
             checkpointed: 0,
             checkpointed_at: Duration::ZERO,
             retired: BTreeMap::new(),
+            group_watch: Watch::default(),
         }
+    }
+
+    /// Takes note of topics whose removal an earlier start had begun.
+    pub(super) fn note_removed(&mut self, topics: Vec<TopicId>) {
+        self.renamed
+            .extend(topics.into_iter().map(DeletedTopic::found));
     }
 
     pub(super) fn round(
@@ -96,18 +102,19 @@ impl Housekeeper {
             && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
         let due =
             due || shared.partitions.key_memory.is_pressed() || shared.clock.is_stored_time_old();
-        let due = due || (shared.health.is_short_of_room() && self.has_what_to_remove(shared));
+        let due = due
+            || (shared.health.is_short_of_room() && self.has_what_to_remove(&shared.partitions));
         shared.count_remembered();
         shared.producer_memory.say_forgotten(now);
         if now.saturating_sub(self.looked_at) >= LOOK_EVERY {
             self.looked_at = now;
-            self.seal_old(shared)?;
+            self.seal_old(&shared.partitions, shared.clock.now_ms())?;
         }
         let due = due || shared.journal_wants_checkpoint();
         if checkpoint_wanted || due {
             self.checkpoint(shared, Freeze::Due)?;
         } else if shared.memory.is_pressed() {
-            self.write_out(shared)?;
+            self.write_out(&shared.partitions)?;
         }
         shared.committer.ring.ensure_two()?;
         shared.committer.ring.prepare_next()?;
@@ -131,21 +138,20 @@ impl Housekeeper {
 
     /// Moves frames of all dirty partitions into segments. Where these are many, they are synced as
     /// well, so that a checkpoint has few left to sync: memory is not freed while it does.
-    pub(super) fn write_out(&mut self, shared: &Shared) -> Result<(), FileError> {
-        self.segments.write_some_out(&shared.partitions)
+    pub(super) fn write_out(&mut self, owner: &Partitions) -> Result<(), FileError> {
+        self.segments.write_some_out(owner)
     }
 
     /// Seals segments that have been active for as long as their topics' settings allow.
-    fn seal_old(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let now = shared.clock.now_ms();
-        for topic in shared.partitions.all_topics() {
+    fn seal_old(&mut self, owner: &Partitions, now_ms: i64) -> Result<(), FileError> {
+        for topic in owner.all_topics() {
             let settings = topic.settings();
             for partition in topic.partitions.iter() {
                 lock(&partition.writer).seal_if_old(
                     &partition.log,
-                    &shared.partitions.segments,
+                    &owner.segments,
                     &settings,
-                    now,
+                    now_ms,
                 )?;
             }
         }
@@ -167,10 +173,10 @@ impl Housekeeper {
         shared
             .partitions
             .freeze_tables(freeze, shared.options.journal_file_bytes);
-        self.rename_deleted(shared)?;
+        self.rename_deleted(&shared.partitions)?;
         store_topics(shared)?;
         self.segments.write_all_out(&shared.partitions)?;
-        self.collect_trimmed(shared);
+        self.collect_trimmed(&shared.partitions);
         let snapshot = shared.sequencer.applied().snapshot_of_topics();
         let content = Checkpoint {
             applied,
@@ -193,8 +199,8 @@ impl Housekeeper {
             .memory
             .end_checkpoint(shared.committer.ring.used_bytes());
         shared.partitions.note_checkpoint(&self.last);
-        self.remove_old_retired(shared)?;
-        self.remove_leftovers(shared)
+        self.remove_old_retired(&shared.partitions)?;
+        self.remove_leftovers(&shared.partitions)
     }
 
     /// Makes a checkpoint durable, which lacks what is known of producers and groups: what has
@@ -202,13 +208,13 @@ impl Housekeeper {
     fn store(&mut self, shared: &Shared, mut content: Checkpoint) -> Result<Checkpoint, FileError> {
         let files = &*shared.env.files;
         if self.checkpoints.takes_deltas() {
-            let (producers, topics_gone) = shared.changed_producers();
-            let groups = shared.changed_groups();
+            let (producers, topics_gone) = shared.sequencer.changed_producers();
+            let groups = shared.sequencer.changed_groups();
             let delta = Delta::between(&self.last, &content, producers, groups, topics_gone);
             self.checkpoints.add(files, &delta)?;
         } else {
-            content.producers = shared.known_producers();
-            content.groups = shared.known_groups();
+            content.producers = shared.sequencer.known_producers();
+            content.groups = shared.sequencer.known_groups();
             self.checkpoints.store(files, &mut content)?;
             content.producers = Vec::new();
             content.groups = groups::Snapshot::default();
@@ -218,10 +224,10 @@ impl Housekeeper {
 
     /// Removes files of retired facts that the checkpoint on disk does not name, where it names
     /// another than the last.
-    fn remove_old_retired(&mut self, shared: &Shared) -> Result<(), FileError> {
+    fn remove_old_retired(&mut self, owner: &Partitions) -> Result<(), FileError> {
         let topics = &self.last.topics;
         for known in topics {
-            let Some(topic) = shared.partitions.topics().find_by_id(known.id).cloned() else {
+            let Some(topic) = owner.topics().find_by_id(known.id).cloned() else {
                 continue;
             };
             for (at, known) in known.partitions.iter().enumerate() {
@@ -231,7 +237,7 @@ impl Housekeeper {
                     .copied()
                     .unwrap_or_default();
                 if known.retired != last {
-                    shared.partitions.remove_old_retired(
+                    owner.remove_old_retired(
                         &PartitionRef {
                             topic: Arc::clone(&topic),
                             at,
@@ -249,21 +255,21 @@ impl Housekeeper {
 
     /// Gives the directories of deleted topics names that say so. Their files go after the
     /// checkpoint.
-    fn rename_deleted(&mut self, shared: &Shared) -> Result<(), FileError> {
-        let mut deleted = std::mem::take(&mut shared.partitions.topics_mut().deleted).into_iter();
+    fn rename_deleted(&mut self, owner: &Partitions) -> Result<(), FileError> {
+        let mut deleted = std::mem::take(&mut owner.topics_mut().deleted).into_iter();
         let any = deleted.len() > 0;
         while let Some(topic) = deleted.next() {
-            if let Err(error) = rename_topic(&shared.partitions, topic.id) {
+            if let Err(error) = rename_topic(owner, topic.id) {
                 let undone = std::iter::once(topic).chain(deleted);
-                shared.partitions.topics_mut().deleted.extend(undone);
+                owner.topics_mut().deleted.extend(undone);
                 return Err(error);
             }
             self.segments.forget(topic.id);
             self.renamed.push(topic);
         }
         if any {
-            let topics = shared.dir.topics();
-            shared
+            let topics = owner.dir.topics();
+            owner
                 .env
                 .files
                 .sync_dir(&topics)
@@ -274,8 +280,8 @@ impl Housekeeper {
 
     /// Takes note of segments that are trimmed now: what is trimmed later waits for the next
     /// checkpoint.
-    fn collect_trimmed(&mut self, shared: &Shared) {
-        for topic in shared.partitions.all_topics() {
+    fn collect_trimmed(&mut self, owner: &Partitions) {
+        for topic in owner.all_topics() {
             for at in 0..topic.partitions.len() {
                 let trimmed = lock(&topic.partitions[at].log).take_retired();
                 if !trimmed.is_empty() {
@@ -292,21 +298,21 @@ impl Housekeeper {
     }
 
     /// Whether a checkpoint lets files be removed.
-    fn has_what_to_remove(&self, shared: &Shared) -> bool {
+    fn has_what_to_remove(&self, owner: &Partitions) -> bool {
         let is_left = !self.trimmed.is_empty() || !self.renamed.is_empty();
-        is_left || shared.partitions.has_what_to_remove()
+        is_left || owner.has_what_to_remove()
     }
 
     /// Removes what the checkpoint on disk does not need.
-    fn remove_leftovers(&mut self, shared: &Shared) -> Result<(), FileError> {
+    fn remove_leftovers(&mut self, owner: &Partitions) -> Result<(), FileError> {
         while let Some((at, segments)) = self.trimmed.last() {
             if !at.topic.deleted.load(Ordering::Acquire) {
-                remove_segments(&at.partition().log, &shared.partitions.segments, segments)?;
+                remove_segments(&at.partition().log, &owner.segments, segments)?;
             }
             self.trimmed.pop();
         }
         while let Some(topic) = self.renamed.last() {
-            remove_deleted(&shared.partitions, topic.id)?;
+            remove_deleted(owner, topic.id)?;
             self.renamed.pop();
         }
         Ok(())
@@ -348,12 +354,6 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
 }
 
 impl Shared {
-    /// Writes checkpoints of this directory, where files of deltas have numbers up to this one.
-    pub(super) fn writer_after(&self, deltas: u64) -> checkpoint::Writer {
-        let path = self.dir.checkpoint();
-        checkpoint::Writer::new(path, self.dir.identity(), deltas, self.options.delta_bytes)
-    }
-
     /// Whether a checkpoint should begin for the sake of the journal: a quarter of its files hold
     /// what no checkpoint covers, and another is being written to. So appends have most of the
     /// journal while a checkpoint is written. Or somebody waits for one.
@@ -369,7 +369,8 @@ impl Broker {
         if self.shared.health.has_failed() {
             return Err(Error::OutcomeUnknown);
         }
-        let done = lock(&self.housekeeper).checkpoint(&self.shared, Freeze::ForClose);
+        let done =
+            lock(&self.shared.maintenance.housekeeper).checkpoint(&self.shared, Freeze::ForClose);
         let done = done.and_then(|()| match self.shared.partitions.keep_indexes() {
             // Indexes are derived: what cannot be read for them now is read after the next start.
             Err(error) if error.meaning() != Meaning::Fatal && !error.is_disk_full() => {

@@ -8,6 +8,8 @@
 //! Everything else runs on the caller's thread: an append is checked and built there, a read reads
 //! there.
 //!
+//! Who owns which state, with which locks, is in `shared.rs`.
+//!
 //! The way of an append: [`append`] checks it, assigns offsets under the partitions' locks and
 //! queues it; `commit.rs` makes it durable, and `apply.rs` applies it; the [`Pending`] answer
 //! resolves. The way of a read: [`read`] follows a partition's log up to the high watermark, and
@@ -37,6 +39,7 @@ mod housekeeping;
 mod in_files;
 mod journal_room;
 mod keys;
+mod maintenance;
 mod memory;
 mod offsets;
 mod open;
@@ -180,7 +183,6 @@ pub(crate) struct Broker {
     shared: Arc<Shared>,
     /// When it was opened, on the monotonic clock.
     opened_at: Duration,
-    housekeeper: OrderedMutex<housekeeping::Housekeeper, rank::Housekeeper>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -266,8 +268,7 @@ impl Broker {
 
     fn stop_threads(&self) {
         self.shared.committer.close();
-        self.shared.housekeeping.close();
-        self.shared.indexing.close();
+        self.shared.maintenance.close();
         self.shared.alarm.close();
         let threads = std::mem::take(&mut *lock(&self.threads));
         for handle in threads {

@@ -8,14 +8,11 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Broker, Options, Shared, Shortage, housekeeping::Housekeeper, keys::Freeze, lock, state::Logs,
-    write_out::WriteOut,
-};
+use super::{Broker, Options, Shared, Shortage, keys::Freeze, lock, state::Logs};
 use crate::{
     budget::Name,
     catalog::{Catalog, Snapshot, Topic},
-    env::{Env, OrderedMutex},
+    env::Env,
     storage::{
         checkpoint::{self, Found},
         data_dir::{self, DataDir},
@@ -147,7 +144,15 @@ impl Broker {
         )?;
         let mode = Mode::of(&replay, known)?;
         let tip = replay.tip();
-        let shared = Arc::new(Shared::new(env, options, dir, ring, checkpoint.clock, tip));
+        let shared = Arc::new(Shared::new(
+            env,
+            options,
+            dir,
+            ring,
+            checkpoint.clock,
+            tip,
+            deltas,
+        ));
         let dirs = TopicDirs::list(&shared)?;
         let snapshot = match known {
             true => checkpoint.snapshot(|topic| !dirs.removed.contains(&topic)),
@@ -162,12 +167,8 @@ impl Broker {
         shared.restore(snapshot);
         shared.open_topics(&checkpoint, &mode)?;
         shared.hide_all();
-        let mut housekeeper = Housekeeper::for_opened(
-            dirs.removed,
-            shared.writer_after(deltas),
-            WriteOut::new(shared.memory.clone(), shared.options.open_files),
-        );
-        shared.replay(&replay, &mode, &mut housekeeper)?;
+        lock(&shared.maintenance.housekeeper).note_removed(dirs.removed);
+        shared.replay(&replay, &mode)?;
         if checkpoint.clock.is_none() {
             let newest = || shared.newest_append_ms();
             shared.clock.go_on_from_newest(newest);
@@ -178,7 +179,6 @@ impl Broker {
         let broker = Self {
             opened_at: shared.env.clock.elapsed(),
             shared,
-            housekeeper: OrderedMutex::new(housekeeper),
             threads: Mutex::default(),
         };
         // A clean stop has left nothing to settle. A new directory gets its first checkpoint before
@@ -209,7 +209,7 @@ impl Broker {
     /// Writes a checkpoint of what was recovered, so that nothing is replayed twice and the journal
     /// goes on in a new file. A full disk puts that off, but for the first checkpoint there is.
     fn settle_recovery(&self, is_new: bool) -> Result<(), OpenError> {
-        let mut housekeeper = lock(&self.housekeeper);
+        let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
         match housekeeper.checkpoint(&self.shared, Freeze::Due) {
             Err(error) if error.meaning() == Meaning::Passing && !is_new => {
                 self.shared.health.settle(Err(error));
@@ -336,12 +336,7 @@ impl Shared {
     }
 
     /// Applies the journal's entries.
-    fn replay(
-        &self,
-        replay: &Replay,
-        mode: &Mode,
-        housekeeper: &mut Housekeeper,
-    ) -> Result<(), FileError> {
+    fn replay(&self, replay: &Replay, mode: &Mode) -> Result<(), FileError> {
         for lost in replay.lost() {
             tracing::error!(
                 from = lost.sequences.start,
@@ -371,6 +366,7 @@ impl Shared {
             },
         };
         let now = self.env.clock.elapsed();
+        let mut housekeeper = lock(&self.maintenance.housekeeper);
         let mut bytes = 0;
         let mut lost = replay.lost().iter().peekable();
         for entry in replay.entries() {
@@ -387,7 +383,7 @@ impl Shared {
                 }
             }
             if bytes > self.budget.part(Name::Appends).bound() / 2 {
-                housekeeper.write_out(self)?;
+                housekeeper.write_out(&self.partitions)?;
                 bytes = 0;
             }
         }

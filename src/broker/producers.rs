@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Broker, Error, Pending, Shared};
+use super::{Broker, Error, Pending, Shared, sequencer::Sequencer};
 use crate::{
     catalog::{
         Change, Planned,
@@ -32,16 +32,13 @@ pub(crate) struct Producer {
 /// A connection, for as long as producers may be used on it: it holds those that it used last.
 pub(crate) struct ProducerHolder {
     id: HolderId,
-    shared: Arc<Shared>,
+    sequencer: Arc<Sequencer>,
 }
 
 impl Drop for ProducerHolder {
     fn drop(&mut self) {
-        self.shared
-            .sequencer
-            .planned()
-            .producers_mut()
-            .let_go(self.id);
+        let mut planned = self.sequencer.planned();
+        planned.producers_mut().let_go(self.id);
     }
 }
 
@@ -75,7 +72,7 @@ impl Broker {
     pub(crate) fn producer_holder(&self) -> Arc<ProducerHolder> {
         Arc::new(ProducerHolder {
             id: self.shared.producer_memory.new_holder(),
-            shared: Arc::clone(&self.shared),
+            sequencer: Arc::clone(&self.shared.sequencer),
         })
     }
 
@@ -195,52 +192,6 @@ impl Shared {
         Ok(true)
     }
 
-    /// The producers as a checkpoint stores them. What changes from here on is noted, and stored by
-    /// the next one.
-    pub(super) fn known_producers(&self) -> Vec<checkpoint::Producer> {
-        self.sequencer.applied_now().producers.note_changes();
-        let mut known: Vec<checkpoint::Producer> = Vec::new();
-        loop {
-            // Appends wait for the lock.
-            let behind = known.last().map_or(ProducerId(0), |last| last.id);
-            let part = self
-                .sequencer
-                .applied_now()
-                .producers
-                .snapshot_behind(behind, STORED_AT_ONCE);
-            if part.is_empty() {
-                return known;
-            }
-            known.extend(part.into_iter().map(checkpoint::Producer::of));
-        }
-    }
-
-    /// What has changed of producers since the last checkpoint, and the topics that are gone.
-    pub(super) fn changed_producers(&self) -> (ChangedProducers, Vec<TopicId>) {
-        let mut taken = self.sequencer.applied_now().producers.take_noted();
-        let mut changes = taken.changes();
-        while !taken.is_empty() {
-            // Appends wait for the lock.
-            let producers = &self.sequencer.applied_now().producers;
-            producers.look_up(&mut taken, STORED_AT_ONCE, &mut changes);
-        }
-        let mut changed = Vec::with_capacity(changes.changed.len());
-        for producer in changes.changed {
-            changed.push(ChangedProducer {
-                id: producer.id,
-                idle_ms: millis(producer.idle),
-                anew: producer.anew,
-                sequences: producer.sequences,
-            });
-        }
-        let producers = ChangedProducers {
-            passed_ms: millis(changes.passed),
-            gone: changes.gone,
-            changed,
-        };
-        (producers, changes.topics_gone)
-    }
-
     /// Counts the memory of what is remembered of their batches.
     pub(super) fn count_remembered(&self) {
         let remembered = self.sequencer.applied().producers.remembered_bytes();
@@ -273,6 +224,52 @@ impl Shared {
             }
         }
         self.producer_memory.count(&planned.producers);
+    }
+}
+
+impl Sequencer {
+    /// The producers as a checkpoint stores them. What changes from here on is noted, and stored by
+    /// the next one.
+    pub(super) fn known_producers(&self) -> Vec<checkpoint::Producer> {
+        self.applied_now().producers.note_changes();
+        let mut known: Vec<checkpoint::Producer> = Vec::new();
+        loop {
+            // Appends wait for the lock.
+            let behind = known.last().map_or(ProducerId(0), |last| last.id);
+            let applied = self.applied_now();
+            let part = applied.producers.snapshot_behind(behind, STORED_AT_ONCE);
+            drop(applied);
+            if part.is_empty() {
+                return known;
+            }
+            known.extend(part.into_iter().map(checkpoint::Producer::of));
+        }
+    }
+
+    /// What has changed of producers since the last checkpoint, and the topics that are gone.
+    pub(super) fn changed_producers(&self) -> (ChangedProducers, Vec<TopicId>) {
+        let mut taken = self.applied_now().producers.take_noted();
+        let mut changes = taken.changes();
+        while !taken.is_empty() {
+            // Appends wait for the lock.
+            let producers = &self.applied_now().producers;
+            producers.look_up(&mut taken, STORED_AT_ONCE, &mut changes);
+        }
+        let mut changed = Vec::with_capacity(changes.changed.len());
+        for producer in changes.changed {
+            changed.push(ChangedProducer {
+                id: producer.id,
+                idle_ms: millis(producer.idle),
+                anew: producer.anew,
+                sequences: producer.sequences,
+            });
+        }
+        let producers = ChangedProducers {
+            passed_ms: millis(changes.passed),
+            gone: changes.gone,
+            changed,
+        };
+        (producers, changes.topics_gone)
     }
 }
 

@@ -27,7 +27,10 @@ impl Shared {
     fn next_deadline(&self) -> Option<Duration> {
         let catalog = self.sequencer.planned().next_deadline();
         let groups = self.next_group_deadline();
-        let rounds = [self.housekeeping.due(), self.indexing.due()];
+        let rounds = [
+            self.maintenance.housekeeping.due(),
+            self.maintenance.indexing.due(),
+        ];
         let deadlines = [catalog, groups].into_iter().chain(rounds);
         deadlines.flatten().min()
     }
@@ -37,9 +40,9 @@ impl Shared {
         let now = self.env.clock.elapsed();
         self.on_catalog_deadline(now);
         self.keep_groups();
-        let is_housekeeping_due = self.housekeeping.take_due(now);
-        if self.indexing.take_due(now) || is_housekeeping_due {
-            self.housekeeping.ring();
+        let is_housekeeping_due = self.maintenance.housekeeping.take_due(now);
+        if self.maintenance.indexing.take_due(now) || is_housekeeping_due {
+            self.maintenance.housekeeping.ring();
         }
     }
 }
@@ -72,19 +75,20 @@ impl Broker {
 
     /// The housekeeping thread.
     pub(super) fn keep_house_until_closed(&self) {
-        while let Some(checkpoint_wanted) = self.shared.housekeeping.wait() {
+        while let Some(checkpoint_wanted) = self.shared.maintenance.housekeeping.wait() {
             if self.shared.health.has_failed() {
                 break;
             }
             self.housekeeping_round(checkpoint_wanted);
         }
-        self.shared.housekeeping.close();
-        self.shared.housekeeping.round_done(None);
+        self.shared.maintenance.housekeeping.close();
+        self.shared.maintenance.housekeeping.round_done(None);
     }
 
     /// The indexing thread.
     pub(super) fn keep_indexes_until_closed(&self) {
-        while self.shared.indexing.wait().is_some() && !self.shared.health.has_failed() {
+        while self.shared.maintenance.indexing.wait().is_some() && !self.shared.health.has_failed()
+        {
             self.indexing_round();
         }
     }
@@ -92,17 +96,17 @@ impl Broker {
     /// One round of housekeeping, after which the indexes are looked at.
     pub(super) fn housekeeping_round(&self, checkpoint_wanted: bool) {
         let shared = &self.shared;
-        let mut housekeeper = lock(&self.housekeeper);
+        let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
         let round = housekeeper.round(shared, checkpoint_wanted);
         let next = housekeeper.next_round(shared);
         drop(housekeeper);
         if round.is_ok() && shared.journal_wants_checkpoint() {
-            shared.housekeeping.ring();
+            shared.maintenance.housekeeping.ring();
         }
         shared.health.settle(round);
-        shared.watch_groups();
-        shared.indexing.ring();
-        shared.housekeeping.round_done(Some(next));
+        shared.watch_groups(&mut lock(&shared.maintenance.housekeeper).group_watch);
+        shared.maintenance.indexing.ring();
+        shared.maintenance.housekeeping.round_done(Some(next));
     }
 
     /// One round of indexing, and of what is erased.
@@ -112,6 +116,9 @@ impl Broker {
             .health
             .settle_derived(shared.partitions.keep_indexes());
         shared.health.settle(self.scrub());
-        shared.indexing.round_done(shared.next_erasure());
+        shared
+            .maintenance
+            .indexing
+            .round_done(shared.next_erasure());
     }
 }

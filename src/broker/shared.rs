@@ -3,29 +3,33 @@
 //! Each owns its state with the locks around it, and has handles of the others that it needs.
 //! Operations take the owner that they need, or all of them where they need several.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::{
     Options,
     bell::Bell,
     clock::SteadyClock,
     commit::{Committer, Queue},
-    erasure::AllProgress,
-    groups::{Sessions, Watch},
+    groups::Sessions,
     health::Health,
-    housekeeping::first_round,
+    housekeeping::{Housekeeper, first_round},
     keys::KeyMemory,
+    maintenance::{Bells, Maintenance},
     memory::Memory,
     partition_count::PartitionCount,
     partitions::Partitions,
     producer_memory::ProducerMemory,
     sequencer::Sequencer,
+    write_out::WriteOut,
 };
 use crate::{
     budget::{Budget, Name},
     catalog::Catalog,
-    env::{Alarm, Env, OrderedMutex, rank},
-    storage::{data_dir::DataDir, format::checkpoint, journal, log::OpenSegments},
+    env::{Alarm, Env},
+    storage::{
+        checkpoint, data_dir::DataDir, format::checkpoint::Clock as StoredClock, journal,
+        log::OpenSegments,
+    },
 };
 
 /// All owners.
@@ -36,19 +40,14 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) dir: Arc<DataDir>,
     pub(super) partitions: Arc<Partitions>,
-    pub(super) sequencer: Sequencer,
+    pub(super) sequencer: Arc<Sequencer>,
     pub(super) committer: Committer,
     pub(super) health: Arc<Health>,
     pub(super) budget: Budget,
     pub(super) memory: Memory,
     pub(super) producer_memory: ProducerMemory,
     pub(super) sessions: Sessions,
-    /// Which stalled partitions of groups the log has told of.
-    pub(super) group_watch: Mutex<Watch>,
-    /// What has been done about erasures that are not complete.
-    pub(super) erasure_progress: OrderedMutex<AllProgress, rank::Erasures>,
-    pub(super) housekeeping: Arc<Bell>,
-    pub(super) indexing: Arc<Bell>,
+    pub(super) maintenance: Maintenance,
     /// Where the thread waits that looks after deadlines.
     pub(super) alarm: Arc<Alarm>,
 }
@@ -61,8 +60,9 @@ impl Shared {
         options: Options,
         dir: DataDir,
         ring: Arc<journal::Ring>,
-        stored: Option<checkpoint::Clock>,
+        stored: Option<StoredClock>,
         tip: journal::Tip,
+        deltas: u64,
     ) -> Self {
         let machine = Arc::clone(&env.clock);
         let clock = SteadyClock::going_on(options.clock, machine, stored);
@@ -77,11 +77,10 @@ impl Shared {
         let key_memory = Arc::new(KeyMemory::new(part(Name::KeyIndex)));
         let memory = Memory::new(part(Name::Appends), options.journal().bytes());
         let partition_count = PartitionCount::new(part(Name::Catalog));
-        let housekeeping = Arc::new(Bell::new(Arc::clone(&alarm), Some(first_round(&env))));
-        let indexing = Arc::new(Bell::new(Arc::clone(&alarm), None));
+        let bells = Bells::new(&alarm, first_round(&env));
         let waiters = Waiters {
             queue: Arc::clone(&queue),
-            bells: [Arc::clone(&housekeeping), Arc::clone(&indexing)],
+            bells: [Arc::clone(&bells.housekeeping), Arc::clone(&bells.indexing)],
             alarm: Arc::clone(&alarm),
             memory: memory.clone(),
             key_memory: Arc::clone(&key_memory),
@@ -91,10 +90,17 @@ impl Shared {
             env.clone(),
             &options,
             Arc::clone(&segments),
-            Arc::clone(&housekeeping),
+            Arc::clone(&bells.housekeeping),
             move || waiters.let_go(),
         );
         let health = Arc::new(health);
+        let checkpoints = checkpoint::Writer::new(
+            dir.checkpoint(),
+            dir.identity(),
+            deltas,
+            options.delta_bytes,
+        );
+        let segments_out = WriteOut::new(memory.clone(), options.open_files);
         let partitions = Partitions::new(
             env.clone(),
             Arc::clone(&dir),
@@ -103,25 +109,23 @@ impl Shared {
             partition_count,
             key_memory,
         );
+        let sequencer = Sequencer::new(
+            Arc::clone(&env.clock),
+            Catalog::new(options.producer_room),
+            Arc::clone(&queue),
+            Arc::clone(&alarm),
+        );
         Self {
             partitions: Arc::new(partitions),
             health,
             clock,
-            sequencer: Sequencer::new(
-                Arc::clone(&env.clock),
-                Catalog::new(options.producer_room),
-                Arc::clone(&queue),
-                Arc::clone(&alarm),
-            ),
+            sequencer: Arc::new(sequencer),
             committer: Committer::new(queue, ring, options.journal(), tip),
             producer_memory: ProducerMemory::new(part(Name::Catalog)),
-            group_watch: Mutex::default(),
-            erasure_progress: OrderedMutex::new(AllProgress::default()),
+            maintenance: Maintenance::new(Housekeeper::new(checkpoints, segments_out), bells),
             sessions: Sessions::default(),
             memory,
             budget,
-            housekeeping,
-            indexing,
             alarm,
             env,
             options,

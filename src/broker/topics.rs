@@ -63,7 +63,7 @@ impl Broker {
                 Err(error @ Error::DeletedPartitionsRemain { .. }) => error,
                 created => return created?.await,
             };
-            self.shared.housekeeping.ask_for_checkpoint();
+            self.shared.maintenance.housekeeping.ask_for_checkpoint();
             tokio::select! {
                 () = freed => {}
                 () = &mut patience => return Err(refused),

@@ -152,6 +152,46 @@ fn waiting_in_synchronous_layers(file: &SourceFile) -> Vec<Violation> {
         .collect()
 }
 
+/// What reads, indexes and writes frames out in the broker: it has the partitions, and nothing of the
+/// journal or of what is planned.
+const OF_PARTITIONS: [&str; 10] = [
+    "src/broker/deletion.rs",
+    "src/broker/entities/",
+    "src/broker/fetched.rs",
+    "src/broker/keys/",
+    "src/broker/offsets.rs",
+    "src/broker/partition_cursor.rs",
+    "src/broker/partition_list.rs",
+    "src/broker/partitions.rs",
+    "src/broker/read.rs",
+    "src/broker/write_out.rs",
+];
+
+/// Owners that it does not see, and their names in what has all of them.
+const UNSEEN_OF_PARTITIONS: [&str; 6] = [
+    "Committer",
+    "Planned",
+    "Sequencer",
+    "Shared",
+    "committer",
+    "sequencer",
+];
+
+/// Uses of other owners where there are to be partitions only.
+fn other_owners_beside_partitions(file: &SourceFile) -> Vec<Violation> {
+    if !OF_PARTITIONS.iter().any(|of| file.path.starts_with(of)) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for name in UNSEEN_OF_PARTITIONS {
+        for at in find_word(&file.code, name) {
+            let message = format!("what has the partitions does not see {name}");
+            found.push(file.violation(at, message));
+        }
+    }
+    found
+}
+
 /// Where memory is mapped, and where the allocator is told what to do.
 const UNSAFE: [&str; 2] = ["src/env/heap.rs", "src/env/mmap.rs"];
 
@@ -176,6 +216,15 @@ fn storage_and_what_is_below_it_neither_wait_nor_spawn() {
         files("src", "rs")
             .iter()
             .flat_map(waiting_in_synchronous_layers),
+    );
+}
+
+#[test]
+fn what_reads_has_the_partitions_and_no_other_owner() {
+    assert_clean(
+        files("src", "rs")
+            .iter()
+            .flat_map(other_owners_beside_partitions),
     );
 }
 
@@ -283,4 +332,14 @@ fn unsafe_code_elsewhere_is_found() {
         ))),
         []
     );
+}
+
+#[test]
+fn another_owner_beside_partitions_is_found() {
+    let text = "use super::Shared;\nfn a() { self.shared.sequencer.planned() }\n// Shared\n\
+                fn b() { self.shared.partitions.topics() }";
+    let found = |path| lines_found(other_owners_beside_partitions(&SourceFile::new(path, text)));
+    assert_eq!(found("src/broker/read.rs"), [1, 2]);
+    assert_eq!(found("src/broker/keys/upkeep.rs"), [1, 2]);
+    assert_eq!(found("src/broker/topics.rs"), []);
 }

@@ -145,14 +145,14 @@ impl Broker {
         let shared = &self.shared;
         shared.health.check_room()?;
         if shared.memory.is_pressed() {
-            self.shared.housekeeping.ring();
+            self.shared.maintenance.housekeeping.ring();
         }
         let turn = shared
             .partitions
             .key_memory
             .wait(load.records, &shared.health)
             .await?;
-        let wake = || self.shared.housekeeping.ring();
+        let wake = || self.shared.maintenance.housekeeping.ring();
         let admitted = self.shared.memory.admit(flow, load, wake).await?;
         Ok(admitted.with(turn))
     }

@@ -153,7 +153,7 @@ impl Shared {
             requested_ms: known.erasure.requested_ms,
             deadline_ms: known.erasure.requested_ms.saturating_add(deadline),
             through: known.erasure.through,
-            problem: lock(&self.erasure_progress).problem(known.erasure.id),
+            problem: lock(&self.maintenance.erasures).problem(known.erasure.id),
         }
     }
 
@@ -163,13 +163,13 @@ impl Shared {
         if let Some(partition) = self.partitions.find_partition(topic, erasure.partition) {
             partition.partition().add_mask(erasure);
             partition.topic.file_is_stale.store(true, Ordering::Release);
-            self.indexing.ring();
+            self.maintenance.indexing.ring();
         }
     }
 
     /// What follows from an erasure that is complete in the catalog: there is nothing left to hide.
     pub(super) fn end_hiding(&self, id: u64) {
-        lock(&self.erasure_progress).remove(id);
+        lock(&self.maintenance.erasures).remove(id);
         let Some(known) = self.sequencer.applied().erasures().get(id).cloned() else {
             return;
         };

@@ -81,7 +81,7 @@ impl AllProgress {
 impl Shared {
     /// When an erasure is tried again that could not be completed.
     pub(in crate::broker) fn next_erasure(&self) -> Option<Duration> {
-        lock(&self.erasure_progress).next()
+        lock(&self.maintenance.erasures).next()
     }
 
     /// The erasures that are to be worked on, by partition.
@@ -89,7 +89,7 @@ impl Shared {
         let now = self.env.clock.elapsed();
         let mut due: BTreeMap<_, Vec<Erasure>> = BTreeMap::new();
         {
-            let progress = lock(&self.erasure_progress);
+            let progress = lock(&self.maintenance.erasures);
             for known in self.sequencer.applied().erasures().waiting() {
                 if !progress.waits(known.erasure.id, now) {
                     due.entry((known.topic, known.erasure.partition))
@@ -130,13 +130,13 @@ impl Shared {
         &self,
         partitions: &[(PartitionRef, Vec<Erasure>)],
     ) -> bool {
-        let progress = lock(&self.erasure_progress);
+        let progress = lock(&self.maintenance.erasures);
         let mut erasures = partitions.iter().flat_map(|(_, erasures)| erasures);
         erasures.all(|erasure| progress.is_in_sealed_segments(erasure.id))
     }
 
     pub(super) fn note_in_sealed_segments(&self, partitions: &[(PartitionRef, Vec<Erasure>)]) {
-        let mut all = lock(&self.erasure_progress);
+        let mut all = lock(&self.maintenance.erasures);
         for erasure in partitions.iter().flat_map(|(_, erasures)| erasures) {
             all.of(erasure.id).is_in_sealed_segments = true;
         }
@@ -144,7 +144,7 @@ impl Shared {
 
     /// Forgets what was done about erasures that are not known any more.
     pub(in crate::broker) fn forget_progress(&self) {
-        let mut progress = lock(&self.erasure_progress);
+        let mut progress = lock(&self.maintenance.erasures);
         let applied = self.sequencer.applied();
         progress
             .0
@@ -161,7 +161,7 @@ impl Shared {
         let (topic, id) = (&partition.topic.name, partition.partition().id.0);
         tracing::warn!(%topic, partition = id, %problem, "erased bytes cannot be removed yet; it is tried again");
         let now = self.env.clock.elapsed();
-        let mut all = lock(&self.erasure_progress);
+        let mut all = lock(&self.maintenance.erasures);
         for erasure in erasures {
             all.of(erasure.id).problem = Some((now, problem.to_string()));
         }

@@ -108,8 +108,8 @@ impl Broker {
     /// journal files that do.
     fn leave_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
         let shared = &self.shared;
-        let mut housekeeper = lock(&self.housekeeper);
-        housekeeper.write_out(shared)?;
+        let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
+        housekeeper.write_out(&shared.partitions)?;
         // Who holds the housekeeper renames the directories of deleted topics.
         for (partition, erasures) in due.iter().filter(|(partition, _)| !partition.is_deleted()) {
             let end = erasures
@@ -145,7 +145,7 @@ impl Broker {
             shared
                 .health
                 .settle_derived(shared.partitions.keep_indexes());
-            if shared.indexing.is_closed() || shared.health.has_failed() {
+            if shared.maintenance.indexing.is_closed() || shared.health.has_failed() {
                 return Err(Incomplete::Closing);
             }
         }
@@ -169,7 +169,7 @@ impl Broker {
         shared.check_room_beside(rewrite.bytes())?;
         let rewritten = rewrite.write(edit)?;
         // Who holds this removes segments, and renames the directories of deleted topics.
-        let _housekeeper = lock(&self.housekeeper);
+        let _housekeeper = lock(&self.shared.maintenance.housekeeper);
         Ok(rewritten.install(log)?)
     }
 
@@ -177,7 +177,7 @@ impl Broker {
     fn complete(&self, gone: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
         let shared = &self.shared;
         // Names the files of retired facts that were written anew, and lets the old ones go.
-        lock(&self.housekeeper).checkpoint(shared, Freeze::Due)?;
+        lock(&self.shared.maintenance.housekeeper).checkpoint(shared, Freeze::Due)?;
         for (partition, _) in gone.iter().filter(|(partition, _)| !partition.is_deleted()) {
             // Also those that no checkpoint has ever named, because of a crash.
             let number = lock(&partition.partition().log).retired_file();

@@ -26,7 +26,7 @@ pub(crate) use show::{
 };
 pub(crate) use under_way::Credit;
 
-use super::Shared;
+use super::sequencer::Sequencer;
 use crate::{
     catalog::groups::{GroupChange, Snapshot},
     types::GroupName,
@@ -36,16 +36,16 @@ use crate::{
 /// millisecond, but for a group that has more by itself.
 const STORED_AT_ONCE: usize = 1_000;
 
-impl Shared {
+impl Sequencer {
     /// The groups as a checkpoint stores them. What changes from here on is noted, and stored by
     /// the next one.
     pub(super) fn known_groups(&self) -> Snapshot {
-        self.sequencer.applied().groups_mut().note_changes();
+        self.applied().groups_mut().note_changes();
         let mut snapshot = Snapshot::default();
         let mut behind = None;
         loop {
             // Appends wait for the lock.
-            let applied = self.sequencer.applied();
+            let applied = self.applied();
             let groups = applied.groups();
             let part = groups.snapshot_behind(behind.as_ref(), STORED_AT_ONCE);
             snapshot.ended = groups.ended();
@@ -60,11 +60,11 @@ impl Shared {
 
     /// What has changed of groups since the last checkpoint.
     pub(super) fn changed_groups(&self) -> Vec<(GroupName, GroupChange)> {
-        let mut noted = self.sequencer.applied().groups_mut().take_noted();
+        let mut noted = self.applied().groups_mut().take_noted();
         let mut changes = Vec::new();
         while !noted.is_empty() {
             // Appends wait for the lock.
-            let applied = self.sequencer.applied();
+            let applied = self.applied();
             let groups = applied.groups();
             groups.look_up(&mut noted, STORED_AT_ONCE, &mut changes);
         }

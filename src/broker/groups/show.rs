@@ -13,7 +13,7 @@ use std::{
 
 use super::{calls::unknown, under_way::Credit};
 use crate::{
-    broker::{Broker, Error, Shared, lock, state::PartitionRef},
+    broker::{Broker, Error, Shared, state::PartitionRef},
     catalog::groups::{
         Committed, Generation, Groups, Member, MemberId, Owned, Place, State, Waiting,
     },
@@ -402,9 +402,8 @@ impl Shared {
     }
 
     /// Says in the log which partitions have stalled since it was looked last.
-    pub(in crate::broker) fn watch_groups(&self) {
+    pub(in crate::broker) fn watch_groups(&self, watch: &mut Watch) {
         let now = self.env.clock.elapsed();
-        let mut watch = lock(&self.group_watch);
         if now.saturating_sub(watch.looked_at) < LOOK_EVERY {
             return;
         }

@@ -47,8 +47,8 @@ impl Driven {
                 (0..2).for_each(|_| broker.keep_house(true));
             }
             Self::Threads(broker) => {
-                broker.shared.housekeeping.want_checkpoint();
-                broker.shared.indexing.want_checkpoint();
+                broker.shared.maintenance.housekeeping.want_checkpoint();
+                broker.shared.maintenance.indexing.want_checkpoint();
             }
         }
     }
@@ -160,8 +160,8 @@ fn what_is_due_is_done_in_the_same_order_with_threads_and_without() {
                 );
                 drop(hold);
                 // The round that is under way, and what it has called.
-                broker.shared.housekeeping.want_checkpoint();
-                broker.shared.indexing.want_checkpoint();
+                broker.shared.maintenance.housekeeping.want_checkpoint();
+                broker.shared.maintenance.indexing.want_checkpoint();
             }
         }
         assert!(!driven.is_known(producer));

@@ -226,7 +226,7 @@ impl Life {
         self.broker.keep_house(false);
         self.broker.commit_all();
         let before = self.disk.content("/data/checkpoint").ok();
-        lock(&self.broker.housekeeper)
+        lock(&self.broker.shared.maintenance.housekeeper)
             .checkpoint(&self.broker.shared, Freeze::Due)
             .expect("nothing fails");
         assert_eq!(said(stored(&self.disk)), said(self.as_whole()));
@@ -329,7 +329,7 @@ fn what_a_checkpoint_writes_grows_with_what_has_changed_and_not_with_what_there_
         send(&broker, append).expect("it is the next");
     };
     let checkpoint = || {
-        lock(&broker.housekeeper)
+        lock(&broker.shared.maintenance.housekeeper)
             .checkpoint(&broker.shared, Freeze::Due)
             .expect("nothing fails");
         let mut written = BTreeMap::new();

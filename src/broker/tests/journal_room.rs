@@ -156,7 +156,7 @@ fn a_checkpoint_begins_as_soon_as_a_quarter_of_the_journal_is_full() {
         assert!(append(&broker, &flow, "t", 0));
     }
     assert!(
-        broker.shared.housekeeping.take().is_some(),
+        broker.shared.maintenance.housekeeping.take().is_some(),
         "nobody waits for its next round"
     );
     broker.keep_house(false);

@@ -231,9 +231,9 @@ impl Broker {
     /// or with one if it is due.
     pub(super) fn keep_house(&self, checkpoint: bool) {
         if checkpoint {
-            self.shared.housekeeping.ask_for_checkpoint();
+            self.shared.maintenance.housekeeping.ask_for_checkpoint();
         } else {
-            self.shared.housekeeping.ring();
+            self.shared.maintenance.housekeeping.ring();
         }
         self.step();
     }
@@ -242,10 +242,10 @@ impl Broker {
     /// one round of each that has been called, in the order in which they call each other.
     pub(super) fn step(&self) {
         self.shared.on_deadline();
-        if let Some(checkpoint_wanted) = self.shared.housekeeping.take() {
+        if let Some(checkpoint_wanted) = self.shared.maintenance.housekeeping.take() {
             self.housekeeping_round(checkpoint_wanted);
         }
-        if self.shared.indexing.take().is_some() {
+        if self.shared.maintenance.indexing.take().is_some() {
             self.indexing_round();
         }
     }

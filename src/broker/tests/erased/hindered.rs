@@ -137,7 +137,7 @@ fn housekeeping_goes_on_while_a_segment_is_written_anew() {
         let hold = world.disk.hold(OpKind::Create);
         let scrubbing = scope.spawn(|| world.broker.scrub());
         hold.wait_for(1);
-        let housekeeper = format!("{:?}", world.broker.housekeeper);
+        let housekeeper = format!("{:?}", world.broker.shared.maintenance.housekeeper);
         drop(hold);
         scrubbing
             .join()
@@ -239,7 +239,7 @@ fn a_topic_may_be_deleted_while_its_segments_are_written_anew() {
             let deleted = world.broker.delete_topic("t").expect("it is there");
             world.broker.commit_all();
             drop(deleted);
-            lock(&world.broker.housekeeper)
+            lock(&world.broker.shared.maintenance.housekeeper)
                 .checkpoint(&world.broker.shared, crate::broker::keys::Freeze::Due)
         });
         drop(hold);

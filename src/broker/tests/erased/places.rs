@@ -110,7 +110,7 @@ fn what_is_in_sealed_segments_is_erased_from_them() {
 #[test]
 fn what_a_frozen_table_knows_of_is_erased() {
     let (world, secret) = filled(4, small_tables(), 5, 100);
-    lock(&world.broker.housekeeper)
+    lock(&world.broker.shared.maintenance.housekeeper)
         .checkpoint(&world.broker.shared, Freeze::ForClose)
         .expect("nothing fails");
     secret.append(&world.broker, 5, 100);

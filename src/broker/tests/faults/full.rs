@@ -561,7 +561,7 @@ fn a_stop_with_the_journal_full_on_a_full_disk_ends() {
         let trim = broker.trim("t", PartitionId(0), Offset(2));
         let trim = trim.expect("it is queued");
         broker.shared.committer.close();
-        broker.shared.housekeeping.close();
+        broker.shared.maintenance.housekeeping.close();
         // If it goes round for ever, that ends it.
         disk.crash_at(disk.operations() + 1_000);
         broker.commit_until_closed();

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::world::{JOINING, World, join, join_named};
 use crate::{
-    broker::groups::{DescribedGroup, DescribedPartition, GroupState},
+    broker::{
+        groups::{DescribedGroup, DescribedPartition, GroupState},
+        lock,
+    },
     types::{Offset, PartitionId},
 };
 
@@ -63,12 +66,17 @@ fn a_stalled_partition_is_told_in_the_log_once_and_counted() {
     world.append("t", 0, 1);
     member.take_all();
     let said = |world: &World| {
-        let watch = crate::broker::lock(&world.broker().shared.group_watch);
-        watch.count
+        let maintenance = &world.broker().shared.maintenance;
+        lock(&maintenance.housekeeper).group_watch.count
+    };
+    let look = |world: &World| {
+        let shared = &world.broker().shared;
+        let mut housekeeper = lock(&shared.maintenance.housekeeper);
+        shared.watch_groups(&mut housekeeper.group_watch);
     };
     for _ in 0..20 {
         world.advance(Duration::from_secs(10));
-        world.broker().shared.watch_groups();
+        look(&world);
     }
     assert_eq!(said(&world), 1);
     let place = world.place("t", 0);
@@ -76,7 +84,7 @@ fn a_stalled_partition_is_told_in_the_log_once_and_counted() {
     world.append("t", 0, 1);
     for _ in 0..20 {
         world.advance(Duration::from_secs(10));
-        world.broker().shared.watch_groups();
+        look(&world);
     }
     assert_eq!(said(&world), 2);
 }

@@ -1,0 +1,52 @@
+//! The owner of what is done in the background: housekeeping, indexing, and removing what was
+//! erased. What each of them remembers is here, and how it is called. The rounds themselves are in
+//! `housekeeping.rs`, `keys/upkeep.rs` and `erasure/scrub.rs`; when one is due, `schedule.rs` says.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{bell::Bell, erasure::AllProgress, housekeeping::Housekeeper};
+use crate::env::{Alarm, OrderedMutex, rank};
+
+/// Owns what threads remember from one round to the next.
+pub(super) struct Maintenance {
+    pub(super) housekeeper: OrderedMutex<Housekeeper, rank::Housekeeper>,
+    /// Calls housekeeping.
+    pub(super) housekeeping: Arc<Bell>,
+    /// Calls indexing.
+    pub(super) indexing: Arc<Bell>,
+    /// What has been done about erasures that are not complete.
+    pub(super) erasures: OrderedMutex<AllProgress, rank::Erasures>,
+}
+
+/// What calls the threads.
+pub(super) struct Bells {
+    pub(super) housekeeping: Arc<Bell>,
+    pub(super) indexing: Arc<Bell>,
+}
+
+impl Bells {
+    /// Housekeeping is due at this moment first.
+    pub(super) fn new(alarm: &Arc<Alarm>, first: Duration) -> Self {
+        Self {
+            housekeeping: Arc::new(Bell::new(Arc::clone(alarm), Some(first))),
+            indexing: Arc::new(Bell::new(Arc::clone(alarm), None)),
+        }
+    }
+}
+
+impl Maintenance {
+    pub(super) fn new(housekeeper: Housekeeper, bells: Bells) -> Self {
+        Self {
+            housekeeper: OrderedMutex::new(housekeeper),
+            housekeeping: bells.housekeeping,
+            indexing: bells.indexing,
+            erasures: OrderedMutex::new(AllProgress::default()),
+        }
+    }
+
+    /// Lets the threads end.
+    pub(super) fn close(&self) {
+        self.housekeeping.close();
+        self.indexing.close();
+    }
+}
