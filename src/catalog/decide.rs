@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::{Catalog, Topic};
-use crate::types::{Keys, SettingError, TopicId, TopicName, TopicSettings, limits};
+use crate::types::{
+    Keys, SettingError, TOPIC_SETTINGS, TopicId, TopicName, TopicSetting, TopicSettings, limits,
+};
 
 /// Why something may not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +82,10 @@ impl Catalog {
     ) -> Result<TopicSettings, Refusal> {
         let current = &self.decide_topic(topic)?.settings;
         let altered = altered(current, set, reset).map_err(Refusal::Setting)?;
-        if altered.keys != current.keys {
-            return Err(Refusal::Setting(SettingError::Fixed { name: "keys" }));
+        let is_changed = |setting: &&TopicSetting| setting.get(&altered) != setting.get(current);
+        let mut fixed = TOPIC_SETTINGS.iter().filter(|setting| setting.is_fixed);
+        if let Some(TopicSetting { name, .. }) = fixed.find(is_changed) {
+            return Err(Refusal::Setting(SettingError::Fixed { name }));
         }
         Ok(altered)
     }

@@ -9,7 +9,7 @@ use crate::{
         self, CopyState, Damage, Erasure, IndexState, JournalFile, KeyFileState, KeyRun, Partition,
         Report, Retired, Segment, SegmentState, Topic,
     },
-    types::TopicSettings,
+    types::TOPIC_SETTINGS,
 };
 
 pub(super) fn run(flags: &InspectFlags) -> Result<(), Failure> {
@@ -211,9 +211,10 @@ fn erasure_json(erasure: &Erasure) -> Value {
 }
 
 fn topic_json(topic: &Topic) -> Value {
-    let settings = TopicSettings::NAMES
-        .iter()
-        .map(|name| ((*name).to_owned(), topic.settings.get(name).into()));
+    let settings = TOPIC_SETTINGS.iter().map(|setting| {
+        let value = setting.get(&topic.settings);
+        (setting.name.to_owned(), value.into())
+    });
     json!({
         "name": topic.name.as_str(),
         "id": topic.id.to_string(),

@@ -14,7 +14,7 @@ use crate::{
         Partition, Setting, Topic, TrimRequest, TrimResponse, topics_server::Topics,
     },
     types::{
-        Offset, PartitionId, TopicSettings,
+        Offset, PartitionId, TOPIC_SETTINGS, TopicSettings,
         limits::{MAX_TOPICS_PER_PAGE, PARTITIONS_WAIT_MS},
     },
 };
@@ -156,18 +156,15 @@ fn topic(described: &TopicDescription) -> Topic {
 
 fn settings(settings: &TopicSettings) -> Vec<Setting> {
     let default = TopicSettings::default();
-    TopicSettings::NAMES
-        .iter()
-        .map(|name| {
-            let value = settings.get(name).expect("a listed setting exists");
-            let is_default = default.get(name).as_ref() == Some(&value);
-            Setting {
-                name: (*name).to_owned(),
-                value,
-                is_default,
-            }
-        })
-        .collect()
+    let named = TOPIC_SETTINGS.iter().map(|setting| {
+        let value = setting.get(settings);
+        Setting {
+            name: setting.name.to_owned(),
+            is_default: value == setting.get(&default),
+            value,
+        }
+    });
+    named.collect()
 }
 
 fn partition(described: &PartitionDescription) -> Partition {

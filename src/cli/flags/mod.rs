@@ -15,6 +15,7 @@ pub(super) use bench::{BenchCommand, BenchFlags, BenchKeys, LoadFlags};
 pub(super) use group::{GroupCommand, GroupFlags, ResetFlags};
 
 use super::{failure::EXIT_CODES, time::TimeUnit};
+use crate::types::topic_settings_text;
 
 /// Taffrail: a log broker and an event store in one binary, durable when it answers.
 #[derive(Debug, Parser)]
@@ -55,6 +56,11 @@ impl Flags {
         typed.extend(values);
         typed
     }
+}
+
+/// What `topic create` and `topic alter` say of the settings that there are.
+fn topic_settings() -> String {
+    format!("Settings:\n{}", topic_settings_text(100))
 }
 
 /// How many words there are up to and with `entity latest`, if that is what is typed.
@@ -171,6 +177,7 @@ pub(super) struct TopicFlags {
 #[derive(Debug, Subcommand)]
 pub(super) enum TopicCommand {
     /// Create a topic
+    #[command(after_help = topic_settings())]
     Create {
         /// Its name: letters, digits, '.', '_' and '-'
         name: String,
@@ -189,6 +196,7 @@ pub(super) enum TopicCommand {
         name: String,
     },
     /// Change settings of a topic
+    #[command(after_help = topic_settings())]
     Alter {
         /// Its name
         name: String,

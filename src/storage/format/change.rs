@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     catalog::{Change, Erasure},
-    types::{Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings},
+    types::{Offset, PartitionId, ProducerId, TOPIC_SETTINGS, TopicId, TopicName, TopicSettings},
 };
 
 impl Change {
@@ -147,15 +147,10 @@ fn put_kind(out: &mut Vec<u8>, kind: u8, subject: u64) {
 
 /// Settings by name, so that a later version can add one.
 pub(super) fn put_settings(out: &mut Vec<u8>, settings: &TopicSettings) {
-    put_count(out, TopicSettings::NAMES.len());
-    for name in TopicSettings::NAMES {
-        put_string(out, name);
-        put_string(
-            out,
-            &settings
-                .get(name)
-                .expect("every listed setting has a value"),
-        );
+    put_count(out, TOPIC_SETTINGS.len());
+    for setting in &TOPIC_SETTINGS {
+        put_string(out, setting.name);
+        put_string(out, &setting.get(settings));
     }
 }
 

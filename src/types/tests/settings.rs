@@ -1,8 +1,9 @@
 //! The settings of a topic.
 
 use crate::types::{
-    Durability, Keys, SettingError, TopicSettings,
+    Durability, Keys, SettingError, TOPIC_SETTINGS, TopicSettings,
     limits::{RECORD_BYTES, SEGMENT_BYTES, SEGMENT_MS},
+    topic_settings_text,
 };
 
 /// A value for every setting that differs from its default.
@@ -28,7 +29,7 @@ fn the_defaults_are_the_documented_ones() {
 fn every_setting_can_be_set_read_back_and_reset() {
     assert_eq!(
         OTHERS.map(|(name, _)| name),
-        TopicSettings::NAMES,
+        *TopicSettings::names(),
         "a setting is missing from this test"
     );
     for (name, value) in OTHERS {
@@ -37,7 +38,7 @@ fn every_setting_can_be_set_read_back_and_reset() {
 
         settings.set(name, value).expect(name);
         assert_eq!(settings.get(name).as_deref(), Some(value), "{name}");
-        let changed = TopicSettings::NAMES
+        let changed = TopicSettings::names()
             .iter()
             .filter(|n| settings.get(n) != TopicSettings::default().get(n))
             .count();
@@ -145,5 +146,28 @@ fn a_setting_that_is_settled_for_good_is_refused_with_what_can_be_done() {
     assert_eq!(
         error,
         "setting keys cannot be changed; create another topic with it"
+    );
+}
+
+#[test]
+fn the_readme_and_the_api_list_every_setting_as_it_is_declared() {
+    let mut table = String::from("| Topic setting | Values | Meaning |\n|---|---|---|\n");
+    for setting in &TOPIC_SETTINGS {
+        let (name, values) = (setting.name, setting.values());
+        table += &format!("| `{name}` | {values} | {} |\n", setting.explained());
+    }
+    let readme = include_str!("../../../README.md");
+    assert!(
+        readme.contains(&table),
+        "the README does not have this table:\n{table}"
+    );
+    let comment: String = topic_settings_text(116)
+        .lines()
+        .map(|line| format!("// {line}\n"))
+        .collect();
+    let api = include_str!("../../../proto/taffrail/v1/topics.proto");
+    assert!(
+        api.contains(&comment),
+        "topics.proto does not have this comment:\n{comment}"
     );
 }

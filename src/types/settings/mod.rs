@@ -1,0 +1,154 @@
+//! The settings of a topic. What there is to say about each, its name, default and bounds, is
+//! declared once, in `declared.rs`; everything that reads, stores, lists or explains settings goes
+//! through that.
+
+mod declared;
+mod text;
+
+pub(crate) use declared::{TOPIC_SETTINGS, TopicSetting};
+pub(crate) use text::topic_settings_text;
+
+use super::quantity::QuantityError;
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The records and every earlier byte of their partition are synced to disk.
+    #[default]
+    Sync,
+    /// The operating system has the records: they survive the broker's death, not a power cut.
+    Os,
+}
+
+/// Whether the records of a key are counted and can be found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// They are: each has its version, and an index finds them.
+    #[default]
+    Versioned,
+    /// They are not.
+    Plain,
+}
+
+/// The settings of a topic, each within its bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `keys`, which is settled when the topic is created.
+    pub keys: Keys,
+    /// `durability`.
+    pub durability: Durability,
+    /// `max.record.bytes`: the largest encoded record, with the broker's fields.
+    pub max_record_bytes: u64,
+    /// `segment.bytes`: a segment is sealed when the next frame would take it past this.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is sealed when its first record was appended this long ago.
+    pub segment_ms: u64,
+}
+
+/// A setting that does not exist or a value that it cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// No setting of a topic has this name.
+    #[error("{name:?} is not a topic setting; there are: {}", TopicSettings::names().join(", "))]
+    Unknown {
+        /// The name given.
+        name: String,
+    },
+    /// The value is none of the words the setting knows.
+    #[error("setting {name} cannot be {value:?}; it is one of: {}", allowed.join(", "))]
+    NotAWord {
+        /// The setting.
+        name: &'static str,
+        /// The value given.
+        value: String,
+        /// The words it may be.
+        allowed: &'static [&'static str],
+    },
+    /// The value is not a size or duration.
+    #[error("setting {name}: {source}")]
+    NotAQuantity {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong with the value.
+        source: QuantityError,
+    },
+    /// The setting was settled when the topic was created.
+    #[error("setting {name} cannot be changed; create another topic with it")]
+    Fixed {
+        /// The setting.
+        name: &'static str,
+    },
+    /// The value is too small or too large.
+    #[error("setting {name} cannot be {value}; it is between {min} and {max}")]
+    OutOfBounds {
+        /// The setting.
+        name: &'static str,
+        /// The value given.
+        value: u64,
+        /// The smallest value it may have.
+        min: u64,
+        /// The largest value it may have.
+        max: u64,
+    },
+}
+
+impl Default for TopicSettings {
+    fn default() -> Self {
+        // Every number is put there by what is declared of it.
+        let mut settings = Self {
+            keys: Keys::default(),
+            durability: Durability::default(),
+            max_record_bytes: 0,
+            segment_bytes: 0,
+            segment_ms: 0,
+        };
+        for declared in &TOPIC_SETTINGS {
+            declared.put_default(&mut settings);
+        }
+        settings
+    }
+}
+
+impl TopicSettings {
+    /// The names of all settings.
+    #[must_use]
+    pub fn names() -> Vec<&'static str> {
+        TOPIC_SETTINGS
+            .iter()
+            .map(|declared| declared.name)
+            .collect()
+    }
+
+    /// Gives one setting a value.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such setting or it cannot have this value; nothing is changed then.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        find(name)?.put(self, value)
+    }
+
+    /// Gives one setting its default value again.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such setting.
+    pub fn reset(&mut self, name: &str) -> Result<(), SettingError> {
+        find(name)?.put_default(self);
+        Ok(())
+    }
+
+    /// The value of one setting, in the form that [`set`](Self::set) takes; none if there is no
+    /// such setting.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        find(name).ok().map(|declared| declared.get(self))
+    }
+}
+
+fn find(name: &str) -> Result<&'static TopicSetting, SettingError> {
+    let found = TOPIC_SETTINGS.iter().find(|declared| declared.name == name);
+    found.ok_or_else(|| SettingError::Unknown {
+        name: name.chars().take(64).collect(),
+    })
+}

@@ -1,0 +1,88 @@
+//! The settings as people are told of them: in the help of commands, in the README, in the API's
+//! comments.
+
+use std::fmt::Write as _;
+
+use super::{
+    TOPIC_SETTINGS,
+    declared::{Kind, TopicSetting, Unit},
+};
+
+/// How far texts are indented behind the names.
+const COLUMN: usize = 19;
+
+/// All settings, one below the other, in lines of at most so many characters.
+pub(crate) fn topic_settings_text(width: usize) -> String {
+    let mut listed = String::new();
+    for declared in &TOPIC_SETTINGS {
+        let mut line = format!("{:<COLUMN$}", format!("  {}", declared.name));
+        let text = format!("{}: {}", declared.values(), declared.explained());
+        for word in text.split(' ') {
+            if line.len() + 1 + word.len() > width {
+                let _ = writeln!(listed, "{line}");
+                line = " ".repeat(COLUMN);
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        let _ = writeln!(listed, "{line}");
+    }
+    listed
+}
+
+impl TopicSetting {
+    /// What it can be, and is by default.
+    pub(crate) fn values(&self) -> String {
+        match &self.kind {
+            Kind::Word { words, .. } => {
+                let others = words[1..].join(", ");
+                format!("{} (default), {others}", words[0])
+            }
+            Kind::Number { unit, bounds, .. } => {
+                let [min, default, max] = [bounds.0, bounds.1, bounds.2].map(|n| unit.told(n));
+                format!("{min} to {max}, default {default}")
+            }
+        }
+    }
+
+    /// What it does.
+    pub(crate) fn explained(&self) -> String {
+        let fixed = match self.is_fixed {
+            true => ". Settled when the topic is created",
+            false => "",
+        };
+        format!("{}{fixed}", self.meaning)
+    }
+}
+
+impl Unit {
+    /// A number of these in the largest unit in which it is whole.
+    fn told(self, number: u64) -> String {
+        const DAY: u64 = 86_400_000;
+        let units: &[(u64, &str)] = match self {
+            Self::Bytes => &[
+                (1 << 30, "GiB"),
+                (1 << 20, "MiB"),
+                (1 << 10, "KiB"),
+                (1, "bytes"),
+            ],
+            Self::Millis => &[
+                (36_525 * DAY / 100, "years"),
+                (DAY, "days"),
+                (3_600_000, "h"),
+                (60_000, "min"),
+                (1_000, "s"),
+                (1, "ms"),
+            ],
+        };
+        let whole = units.iter().find(|(unit, _)| number.is_multiple_of(*unit));
+        let (unit, name) = whole.copied().unwrap_or((1, ""));
+        let count = number / unit;
+        // One day, but seven days.
+        let name = match count {
+            1 if name.len() > 3 => name.trim_end_matches('s'),
+            _ => name,
+        };
+        format!("{count} {name}")
+    }
+}
