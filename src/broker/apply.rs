@@ -38,6 +38,7 @@ impl Shared {
                         self.apply_batch(frame.header(), now);
                         lock(&partition.partition().log).apply(frame, commit.charge.clone());
                         self.partitions.mark_dirty(&partition);
+                        self.partitions.retention.look_at_appended(&partition);
                         if moved
                             .last()
                             .is_none_or(|last| !Arc::ptr_eq(&last.topic, &partition.topic))
@@ -108,7 +109,10 @@ impl Shared {
                 self.note_topics();
             }
             Change::OpenProducer { .. } | Change::ForgetProducer { .. } => {}
-            Change::Group { group, change } => self.tell_sessions(group, change),
+            Change::Group { group, change } => {
+                self.tell_sessions(group, change);
+                self.partitions.retention.look_at_held_by(group);
+            }
             Change::Erase { topic, erasure } => self.hide(*topic, erasure),
             Change::ErasureComplete { id } => self.end_hiding(*id),
         }

@@ -311,8 +311,9 @@ fn tell(notice: Notice, reading: &ClockReading) {
         Notice::Away { ahead_ms } if ahead_ms > 0 => tracing::warn!(
             ahead_ms,
             followed_in_s,
-            "the machine's clock is far ahead of the broker's time and is not followed yet: append times go on by \
-             the broker's own clock. If it is right, after a pause for example, `taffrail clock accept` follows it now"
+            "the machine's clock is far ahead of the broker's time and is not followed yet: append times, and the age \
+             at which records are removed, go on by the broker's own clock. If it is right, after a pause for example, \
+             `taffrail clock accept` follows it now"
         ),
         Notice::Away { ahead_ms } => tracing::warn!(
             behind_ms = ahead_ms.saturating_neg(),

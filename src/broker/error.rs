@@ -73,6 +73,26 @@ pub(crate) enum Error {
         limit: u64,
     },
     #[error(
+        "partition {partition} of topic {topic:?} has {bytes} bytes of {limit} (retention.bytes), and nothing goes to \
+         make room for more (limit.policy=refuse): trim it, or raise the limit"
+    )]
+    PartitionFull {
+        topic: String,
+        partition: PartitionId,
+        bytes: u64,
+        limit: u64,
+    },
+    #[error(
+        "group {group:?} has still to read partition {partition} of topic {topic:?} from offset {from} on \
+         (retention.hold=groups): let it go on, reset or delete it, or trim with force"
+    )]
+    RetentionHeld {
+        topic: String,
+        partition: PartitionId,
+        group: String,
+        from: Offset,
+    },
+    #[error(
         "record {index} for topic {topic:?} has a key that belongs in partition {belongs}, not {partition}; leave the \
          partition out, or name that one"
     )]
@@ -299,6 +319,8 @@ impl Error {
             | Self::TooManyForGroups { .. }
             | Self::RequestTooLarge { .. }
             | Self::DiskFull(_)
+            | Self::PartitionFull { .. }
+            | Self::RetentionHeld { .. }
             | Self::Overloaded { .. } => Kind::ResourceExhausted,
             Self::SessionEnded { .. }
             | Self::StorageUnavailable { .. }
@@ -353,6 +375,8 @@ impl Error {
             Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
             Self::DamagedRecords { .. } => "DAMAGED_RECORDS",
             Self::DiskFull(_) => "DISK_FULL",
+            Self::PartitionFull { .. } => "PARTITION_FULL",
+            Self::RetentionHeld { .. } => "RETENTION_HELD",
             Self::Overloaded { .. } | Self::DeletedPartitionsRemain { .. } => "OVERLOADED",
             Self::StorageUnavailable { .. } => "STORAGE_UNAVAILABLE",
             Self::ReadStalled { .. } => "READ_STALLED",

@@ -110,6 +110,7 @@ impl Housekeeper {
             self.looked_at = now;
             self.seal_old(&shared.partitions, shared.clock.now_ms())?;
         }
+        self.keep_retention(shared)?;
         let due = due || shared.journal_wants_checkpoint();
         if checkpoint_wanted || due {
             self.checkpoint(shared, Freeze::Due)?;

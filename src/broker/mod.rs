@@ -51,6 +51,7 @@ mod pending;
 mod producer_memory;
 mod producers;
 mod read;
+mod retention;
 mod schedule;
 mod seldom;
 mod sequencer;
@@ -93,6 +94,7 @@ pub(crate) use open::OpenError;
 pub(crate) use pending::Pending;
 pub(crate) use producers::{ListedProducer, Producer, ProducerHolder, WhichProducer};
 pub(crate) use read::{Read, ReadBatch, Reader, Step};
+pub(crate) use retention::Removal;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{

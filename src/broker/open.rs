@@ -420,7 +420,10 @@ impl Shared {
             next.keys.add_again(&found.topic, &frame);
         }
         lock(&partition.log).apply(frame, None);
-        next.offset = lock(&partition.log).end();
+        {
+            let log = lock(&partition.log);
+            (next.offset, next.appended_bytes) = (log.end(), log.appended_bytes());
+        }
         next.append_time_ms = next.append_time_ms.max(header.append_time_ms);
         drop(next);
         self.apply_batch(&header, now);

@@ -20,6 +20,7 @@ use super::{
     lock,
     partition_count::{Counted, PartitionCount},
     partition_list::PartitionList,
+    retention::Looks,
     seldom::Seldom,
     state::{DeletedTopic, Logs, Next, Partition, PartitionRef, Topic, Topics},
 };
@@ -50,6 +51,8 @@ pub(super) struct Partitions {
     /// Partitions with frames that no segment has.
     dirty: Mutex<Vec<PartitionRef>>,
     pub(super) key_memory: Arc<KeyMemory>,
+    /// Which are to be looked at for their limits.
+    pub(super) retention: Looks,
     /// Where damage was found, and logged.
     pub(super) said_damage: Seldom<(TopicId, PartitionId, Offset)>,
 }
@@ -63,6 +66,7 @@ impl Partitions {
         segments: Arc<OpenSegments>,
         count: PartitionCount,
         key_memory: Arc<KeyMemory>,
+        retention: Looks,
     ) -> Self {
         Self {
             said_damage: Seldom::new(Arc::clone(&env.clock)),
@@ -75,6 +79,7 @@ impl Partitions {
             gate: OrderedRwLock::new(()),
             dirty: Mutex::default(),
             key_memory,
+            retention,
         }
     }
 
@@ -144,7 +149,8 @@ impl Partitions {
             rotation: AtomicU32::new(0),
             counted: Mutex::new(vec![counted]),
         });
-        self.topics_mut().insert(topic);
+        self.topics_mut().insert(Arc::clone(&topic));
+        self.retention.look_at_limits(&topic);
         Ok(())
     }
 
@@ -234,6 +240,7 @@ impl Partitions {
             offset: log.end(),
             keys,
             append_time_ms: log.last_append_time_ms(),
+            appended_bytes: log.appended_bytes(),
         };
         Ok(Partition {
             id,
@@ -267,7 +274,9 @@ impl Partitions {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             altered.clone_from(settings);
+            drop(altered);
             topic.file_is_stale.store(true, Ordering::Relaxed);
+            self.retention.look_at_limits(topic);
         }
     }
 
@@ -275,6 +284,7 @@ impl Partitions {
     pub(super) fn trim(&self, topic: TopicId, partition: PartitionId, before: Offset) {
         if let Some(found) = self.find_partition(topic, partition) {
             lock(&found.partition().log).trim(before);
+            self.retention.note_trimmed(&found);
             found.topic.file_is_stale.store(true, Ordering::Relaxed);
         }
         self.health.make_room_soon();

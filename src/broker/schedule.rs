@@ -1,9 +1,9 @@
 //! Deadlines, and the rounds that threads make: the one owner of time.
 //!
 //! Whatever has to happen at some moment, without anybody calling, is known here: when something is
-//! over in the catalog, when a member of a group is gone, when housekeeping looks around or writes
-//! a checkpoint, when an erasure is tried again. Everybody who has deadlines says which one is
-//! next; one thread waits for the earliest and then does what is due:
+//! over in the catalog, when a member of a group is gone, when a segment is as old as it may become,
+//! when housekeeping looks around or writes a checkpoint, when an erasure is tried again. Everybody
+//! who has deadlines says which one is next; one thread waits for the earliest and then does what is due:
 //!
 //! 1. What is over in the catalog, and for groups and their sessions, becomes changes, which are
 //!    queued. It takes no file and waits for nobody.
@@ -27,11 +27,12 @@ impl Shared {
     fn next_deadline(&self) -> Option<Duration> {
         let catalog = self.sequencer.planned().next_deadline();
         let groups = self.next_group_deadline();
+        let retention = self.next_retention();
         let rounds = [
             self.maintenance.housekeeping.due(),
             self.maintenance.indexing.due(),
         ];
-        let deadlines = [catalog, groups].into_iter().chain(rounds);
+        let deadlines = [catalog, groups, retention].into_iter().chain(rounds);
         deadlines.flatten().min()
     }
 
@@ -40,7 +41,8 @@ impl Shared {
         let now = self.env.clock.elapsed();
         self.on_catalog_deadline(now);
         self.keep_groups();
-        let is_housekeeping_due = self.maintenance.housekeeping.take_due(now);
+        let is_retention_due = self.take_retention_due();
+        let is_housekeeping_due = self.maintenance.housekeeping.take_due(now) || is_retention_due;
         if self.maintenance.indexing.take_due(now) || is_housekeeping_due {
             self.maintenance.housekeeping.ring();
         }

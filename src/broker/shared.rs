@@ -19,6 +19,7 @@ use super::{
     partition_count::PartitionCount,
     partitions::Partitions,
     producer_memory::ProducerMemory,
+    retention::Looks,
     sequencer::Sequencer,
     write_out::WriteOut,
 };
@@ -108,6 +109,7 @@ impl Shared {
             segments,
             partition_count,
             key_memory,
+            Looks::new(Arc::clone(&bells.housekeeping), Arc::clone(&bells.indexing)),
         );
         let sequencer = Sequencer::new(
             Arc::clone(&env.clock),

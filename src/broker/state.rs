@@ -95,10 +95,12 @@ pub(super) struct Next {
     pub(super) keys: KeyIndex,
     /// Append times never go back.
     pub(super) append_time_ms: i64,
+    /// As the log counts them, ahead of it by what is queued.
+    pub(super) appended_bytes: u64,
 }
 
 const _: () = assert!(
-    size_of::<Partition>() <= 520,
+    size_of::<Partition>() <= 552,
     "there may be 20,000 partitions, and most have nothing"
 );
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     catalog::{Change, Refusal, altered},
-    types::{Offset, PartitionId, TopicId, TopicName, TopicSettings, limits},
+    types::{Offset, PartitionId, RetentionHold, TopicId, TopicName, TopicSettings, limits},
 };
 
 /// A topic as it is now.
@@ -209,32 +209,52 @@ impl Broker {
             .plan_refusable(&mut planned, change, move || Ok(described))
     }
 
-    /// Deletes the records of a partition before an offset; answers with the log's start.
+    /// Deletes the records of a partition before an offset, unless a group holds some of them;
+    /// answers with the log's start.
     pub(crate) fn trim<'a>(
         &self,
         topic: impl Into<Meant<'a>>,
         partition: PartitionId,
         before: Offset,
     ) -> Result<Pending<Offset>, Error> {
+        self.trim_or_force(topic.into(), partition, before, false)
+    }
+
+    /// The same, also past what a group holds.
+    pub(crate) fn force_trim<'a>(
+        &self,
+        topic: impl Into<Meant<'a>>,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Pending<Offset>, Error> {
+        self.trim_or_force(topic.into(), partition, before, true)
+    }
+
+    fn trim_or_force(
+        &self,
+        topic: Meant<'_>,
+        partition: PartitionId,
+        before: Offset,
+        by_force: bool,
+    ) -> Result<Pending<Offset>, Error> {
         let shared = &self.shared;
-        let found = shared
-            .partitions
-            .topics()
-            .find_meant(topic.into())?
-            .partition(partition)?;
-        let (earliest, high_watermark) = found.range();
-        if before > high_watermark {
-            return Err(Error::OffsetOutOfRange {
-                topic: found.topic.name.to_string(),
-                partition,
-                offset: before,
-                earliest,
-                high_watermark,
-            });
-        }
+        let topic = shared.partitions.topics().find_meant(topic)?;
+        let found = topic.partition(partition)?;
+        found.check_end(before)?;
         let mut planned = shared.sequencer.planned();
-        if planned.decide_topic(found.topic.id).is_err() {
+        let Ok(known) = planned.decide_topic(found.topic.id) else {
             return shared.sequencer.refuse_durably(unknown(&found.topic));
+        };
+        if known.settings.retention_hold == RetentionHold::Groups && !by_force {
+            let holder = planned.groups().holder((found.topic.id, partition));
+            if let Some(holder) = holder.filter(|holder| holder.from < before) {
+                return shared.sequencer.refuse_durably(Error::RetentionHeld {
+                    topic: found.topic.name.to_string(),
+                    partition,
+                    group: holder.group.to_string(),
+                    from: holder.from,
+                });
+            }
         }
         let change = Change::Trim {
             topic: found.topic.id,
@@ -284,6 +304,21 @@ impl Broker {
 }
 
 impl PartitionRef {
+    /// Refuses an offset behind the high watermark.
+    pub(super) fn check_end(&self, offset: Offset) -> Result<(), Error> {
+        let (earliest, high_watermark) = self.range();
+        if offset > high_watermark {
+            return Err(Error::OffsetOutOfRange {
+                topic: self.topic.name.to_string(),
+                partition: self.partition().id,
+                offset,
+                earliest,
+                high_watermark,
+            });
+        }
+        Ok(())
+    }
+
     /// The first offset that has not been trimmed, and the high watermark.
     pub(super) fn range(&self) -> (Offset, Offset) {
         self.partition().range()

@@ -125,7 +125,9 @@ impl WriteOut {
         if was_synced && writer.is_unsynced() {
             self.unsynced.push(at.clone());
         }
+        drop(writer);
         written?;
+        owner.retention.look_at_written(at);
         // What came between the beginning of the round and here has not made it dirty again.
         if lock(&partition.log).has_tail() {
             owner.mark_dirty(at);

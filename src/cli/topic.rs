@@ -11,7 +11,7 @@ use super::{
     output, question, time,
 };
 use crate::{
-    client::{NewTopic, Partition, Topic, Topics},
+    client::{NewTopic, Partition, Removal, Topic, Topics},
     types::{Offset, PartitionId},
 };
 
@@ -26,14 +26,33 @@ pub(super) async fn run(flags: TopicFlags) -> Result<(), Failure> {
         } => create(&topics, &name, partitions, &set, json).await,
         TopicCommand::List => list(&topics, json).await,
         TopicCommand::Describe { name } => describe(&topics, &name, json).await,
-        TopicCommand::Alter { name, set, reset } => alter(&topics, &name, &set, &reset, json).await,
+        TopicCommand::Alter {
+            name,
+            set,
+            reset,
+            dry_run,
+        } => {
+            let changes = Changes::of(&set, &reset)?;
+            match dry_run {
+                true => preview_alter(&topics, &name, &changes, json).await,
+                false => alter(&topics, &name, &changes, json).await,
+            }
+        }
         TopicCommand::Delete { name, yes } => delete(&topics, &name, yes, json).await,
         TopicCommand::AddPartitions { name, to } => add_partitions(&topics, &name, to, json).await,
         TopicCommand::Trim {
             name,
             partition,
             before,
-        } => trim(&topics, &name, PartitionId(partition), Offset(before), json).await,
+            force,
+            dry_run,
+        } => {
+            let place = (PartitionId(partition), Offset(before));
+            match dry_run {
+                true => preview_trim(&topics, &name, place, json).await,
+                false => trim(&topics, &name, place, force, json).await,
+            }
+        }
     }
 }
 
@@ -108,17 +127,97 @@ async fn describe(topics: &Topics, name: &str, json: bool) -> Result<(), Failure
     )?)
 }
 
+/// The settings that are to be changed.
+struct Changes<'a> {
+    set: Vec<(&'a str, &'a str)>,
+    reset: Vec<&'a str>,
+}
+
+impl<'a> Changes<'a> {
+    fn of(set: &'a [String], reset: &'a [String]) -> Result<Self, Failure> {
+        let reset: Vec<&str> = reset.iter().map(String::as_str).collect();
+        let set = assignments(set)?;
+        no_key_twice(set.iter().map(|(key, _)| *key).chain(reset.iter().copied()))?;
+        Ok(Self { set, reset })
+    }
+}
+
+async fn preview_alter(
+    topics: &Topics,
+    name: &str,
+    changes: &Changes<'_>,
+    json: bool,
+) -> Result<(), Failure> {
+    let removals = topics.preview_alter(name, &changes.set, &changes.reset);
+    show_removals(name, &removals.await?, json)
+}
+
+async fn preview_trim(
+    topics: &Topics,
+    name: &str,
+    (partition, before): (PartitionId, Offset),
+    json: bool,
+) -> Result<(), Failure> {
+    let removal = topics.preview_trim(name, partition, before).await;
+    let removal = removal.map_err(|error| time::explain_offset(Failure::Call(error), before))?;
+    show_removals(name, &[removal], json)
+}
+
+/// Says what would be removed.
+fn show_removals(name: &str, removals: &[Removal], json: bool) -> Result<(), Failure> {
+    if json {
+        let removals: Vec<Value> = removals.iter().map(removal_json).collect();
+        let shown = json!({ "topic": name, "dry_run": true, "would_remove": removals });
+        return Ok(output::json(&shown)?);
+    }
+    let row = |removal: &Removal| {
+        let groups = removal.groups.iter();
+        let groups: Vec<String> = groups
+            .map(|(group, records)| format!("{group} ({records})"))
+            .collect();
+        [
+            removal.partition.to_string(),
+            removal.before.to_string(),
+            removal.records.to_string(),
+            output::bytes(removal.bytes),
+            groups.join(" "),
+        ]
+    };
+    let rows: Vec<[String; 5]> = removals.iter().map(row).collect();
+    let headings = [
+        "PARTITION",
+        "NEW START",
+        "RECORDS",
+        "SIZE",
+        "LOST TO GROUPS",
+    ];
+    output::table(headings, &rows)?;
+    Ok(output::line(
+        "\nnothing was changed: this is what would go",
+    )?)
+}
+
+fn removal_json(removal: &Removal) -> Value {
+    let groups = removal.groups.iter();
+    let groups: serde_json::Map<String, Value> = groups
+        .map(|(group, records)| (group.clone(), json!(records)))
+        .collect();
+    json!({
+        "partition": removal.partition.0,
+        "earliest": removal.before.0,
+        "records": removal.records,
+        "bytes": removal.bytes,
+        "groups": groups,
+    })
+}
+
 async fn alter(
     topics: &Topics,
     name: &str,
-    set: &[String],
-    reset: &[String],
+    changes: &Changes<'_>,
     json: bool,
 ) -> Result<(), Failure> {
-    let reset: Vec<&str> = reset.iter().map(String::as_str).collect();
-    let set = assignments(set)?;
-    no_key_twice(set.iter().map(|(key, _)| *key).chain(reset.iter().copied()))?;
-    let topic = topics.alter(name, &set, &reset).await?;
+    let topic = topics.alter(name, &changes.set, &changes.reset).await?;
     if json {
         return Ok(output::json(&topic_json(&topic))?);
     }
@@ -160,11 +259,14 @@ async fn add_partitions(
 async fn trim(
     topics: &Topics,
     name: &str,
-    partition: PartitionId,
-    before: Offset,
+    (partition, before): (PartitionId, Offset),
+    force: bool,
     json: bool,
 ) -> Result<(), Failure> {
-    let trimmed = topics.trim(name, partition, before).await;
+    let trimmed = match force {
+        true => topics.force_trim(name, partition, before).await,
+        false => topics.trim(name, partition, before).await,
+    };
     let earliest = trimmed.map_err(|error| time::explain_offset(Failure::Call(error), before))?;
     if json {
         let trimmed = json!({ "topic": name, "partition": partition.0, "earliest": earliest.0 });
@@ -211,7 +313,16 @@ fn settings_table(topic: &Topic) -> Result<(), Failure> {
         ]
     };
     let rows: Vec<[String; 3]> = topic.settings.iter().map(row).collect();
-    Ok(output::table(["SETTING", "VALUE", ""], &rows)?)
+    output::table(["SETTING", "VALUE", ""], &rows)?;
+    match topic.longest_life {
+        Some(life) => {
+            let life = time::format_duration(life);
+            Ok(output::line(format_args!(
+                "\na record lives for {life} at most"
+            ))?)
+        }
+        None => Ok(()),
+    }
 }
 
 fn changed_settings(topic: &Topic) -> String {
@@ -231,7 +342,13 @@ fn topic_json(topic: &Topic) -> Value {
         .iter()
         .map(|(name, (value, _))| (name.clone(), json!(value)))
         .collect();
-    json!({ "name": topic.name, "id": topic.id, "partitions": topic.partitions, "settings": settings })
+    json!({
+        "name": topic.name,
+        "id": topic.id,
+        "partitions": topic.partitions,
+        "settings": settings,
+        "longest_life_ms": topic.longest_life.map(|life| life.as_millis() as u64),
+    })
 }
 
 fn partition_json(partition: &Partition) -> Value {

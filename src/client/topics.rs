@@ -63,6 +63,8 @@ pub struct Topic {
     pub partitions: u32,
     /// Every setting by name: its value, and whether that is the default.
     pub settings: BTreeMap<String, (String, bool)>,
+    /// The longest that a record may live under these settings; none for ever.
+    pub longest_life: Option<Duration>,
 }
 
 /// A partition of a topic.
@@ -78,6 +80,21 @@ pub struct Partition {
     pub segments: u32,
     /// Bytes in segments and on their way there.
     pub bytes: u64,
+}
+
+/// What an alter or a trim would remove of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The offset that its log would start at.
+    pub before: Offset,
+    /// How many records would go.
+    pub records: u64,
+    /// Bytes of the segments that would go as a whole.
+    pub bytes: u64,
+    /// The groups that have not committed all of that, with how many records they would lose.
+    pub groups: Vec<(String, u64)>,
 }
 
 /// Some topics of a listing.
@@ -205,18 +222,54 @@ impl Topics {
         set: &[(&str, &str)],
         reset: &[&str],
     ) -> Result<Topic, Error> {
-        let request = proto::AlterTopicRequest {
-            name: name.to_owned(),
-            set: set
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-            reset: reset.iter().map(|name| (*name).to_owned()).collect(),
-        };
+        let request = alter_request(name, set, reset);
         let answer = self
             .answer(AtStake::Change, self.calls.clone().alter(request))
             .await?;
         Ok(answer.topic.unwrap_or_default().into())
+    }
+
+    /// What [`alter`](Self::alter) would remove at once, of each partition of which anything would
+    /// be; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// As `alter`.
+    pub async fn preview_alter(
+        &self,
+        name: &str,
+        set: &[(&str, &str)],
+        reset: &[&str],
+    ) -> Result<Vec<Removal>, Error> {
+        let request = proto::AlterTopicRequest {
+            dry_run: true,
+            ..alter_request(name, set, reset)
+        };
+        let answer = self
+            .answer(AtStake::Nothing, self.calls.clone().alter(request))
+            .await?;
+        Ok(answer.would_remove.into_iter().map(Removal::from).collect())
+    }
+
+    /// What [`trim`](Self::trim) would remove; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// As `trim`.
+    pub async fn preview_trim(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Removal, Error> {
+        let request = proto::TrimRequest {
+            dry_run: true,
+            ..trim_request(topic, partition, before)
+        };
+        let answer = self
+            .answer(AtStake::Nothing, self.calls.clone().trim(request))
+            .await?;
+        Ok(answer.would_remove.unwrap_or_default().into())
     }
 
     /// Gives a topic with `keys=plain` more partitions: so many in all.
@@ -241,18 +294,41 @@ impl Topics {
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`] above the high watermark.
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`] above the high watermark,
+    /// `RETENTION_HELD`: a group has not committed some of them.
     pub async fn trim(
         &self,
         topic: &str,
         partition: PartitionId,
         before: Offset,
     ) -> Result<Offset, Error> {
+        self.send_trim(topic, partition, before, false).await
+    }
+
+    /// The same, also where `retention.hold` keeps records for a group that has not committed them.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, [`Error::OffsetOutOfRange`] above the high watermark.
+    pub async fn force_trim(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Offset, Error> {
+        self.send_trim(topic, partition, before, true).await
+    }
+
+    async fn send_trim(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        before: Offset,
+        force: bool,
+    ) -> Result<Offset, Error> {
         let request = proto::TrimRequest {
-            topic: topic.to_owned(),
-            partition: partition.0,
-            before_offset: before.0,
-            topic_id: String::new(),
+            force,
+            ..trim_request(topic, partition, before)
         };
         let answer = self
             .answer(AtStake::Change, self.calls.clone().trim(request))
@@ -269,6 +345,40 @@ impl Topics {
     }
 }
 
+fn alter_request(name: &str, set: &[(&str, &str)], reset: &[&str]) -> proto::AlterTopicRequest {
+    let set = set.iter();
+    proto::AlterTopicRequest {
+        name: name.to_owned(),
+        set: set
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        reset: reset.iter().map(|name| (*name).to_owned()).collect(),
+        dry_run: false,
+    }
+}
+
+fn trim_request(topic: &str, partition: PartitionId, before: Offset) -> proto::TrimRequest {
+    proto::TrimRequest {
+        topic: topic.to_owned(),
+        partition: partition.0,
+        before_offset: before.0,
+        ..proto::TrimRequest::default()
+    }
+}
+
+impl From<proto::Removal> for Removal {
+    fn from(removal: proto::Removal) -> Self {
+        let groups = removal.groups.into_iter();
+        Self {
+            partition: PartitionId(removal.partition),
+            before: Offset(removal.before_offset),
+            records: removal.records,
+            bytes: removal.bytes,
+            groups: groups.map(|loss| (loss.group, loss.records)).collect(),
+        }
+    }
+}
+
 impl From<proto::Topic> for Topic {
     fn from(topic: proto::Topic) -> Self {
         let settings = topic
@@ -280,6 +390,7 @@ impl From<proto::Topic> for Topic {
             id: topic.id,
             partitions: topic.partitions,
             settings: settings.collect(),
+            longest_life: topic.longest_life_ms.map(Duration::from_millis),
         }
     }
 }

@@ -241,6 +241,8 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::MalformedRecord { .. }
         | Error::RecordTooLarge { .. }
         | Error::WrongPartition { .. }
+        | Error::PartitionFull { .. }
+        | Error::RetentionHeld { .. }
         | Error::OffsetOutOfRange { .. }
         | Error::DamagedRecords { .. } => of_records(error),
         Error::MemberFenced { group }
@@ -386,6 +388,28 @@ fn of_records(error: &Error) -> Vec<(&'static str, String)> {
             ("index", index.to_string()),
             ("partition", partition.to_string()),
             ("belongs", belongs.to_string()),
+        ],
+        Error::PartitionFull {
+            topic,
+            partition,
+            bytes,
+            limit,
+        } => vec![
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("bytes", bytes.to_string()),
+            ("limit", limit.to_string()),
+        ],
+        Error::RetentionHeld {
+            topic,
+            partition,
+            group,
+            from,
+        } => vec![
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("group", group.clone()),
+            ("from_offset", from.to_string()),
         ],
         Error::OffsetOutOfRange {
             topic,

@@ -4,14 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::log::position;
+use super::{blocking::blocking, log::position};
 use crate::{
-    broker::{Broker, Meant, PartitionDescription, TopicDescription},
+    broker::{self, Broker, Meant, PartitionDescription, TopicDescription},
     proto::{
         AddPartitionsRequest, AddPartitionsResponse, AlterTopicRequest, AlterTopicResponse,
         CreateTopicRequest, CreateTopicResponse, DeleteTopicRequest, DeleteTopicResponse,
-        DescribeTopicRequest, DescribeTopicResponse, ListTopicsRequest, ListTopicsResponse,
-        Partition, Setting, Topic, TrimRequest, TrimResponse, topics_server::Topics,
+        DescribeTopicRequest, DescribeTopicResponse, GroupLoss, ListTopicsRequest,
+        ListTopicsResponse, Partition, Removal, Setting, Topic, TrimRequest, TrimResponse,
+        topics_server::Topics,
     },
     types::{
         Offset, PartitionId, TOPIC_SETTINGS, TopicSettings,
@@ -91,10 +92,24 @@ impl Topics for TopicsService {
         &self,
         request: Request<AlterTopicRequest>,
     ) -> Result<Response<AlterTopicResponse>, Status> {
-        let AlterTopicRequest { name, set, reset } = request.into_inner();
+        let AlterTopicRequest {
+            name,
+            set,
+            reset,
+            dry_run,
+        } = request.into_inner();
+        if dry_run {
+            let would_go = blocking(|| self.broker.preview_alter(&name, &set, &reset))?;
+            let (described, _) = self.broker.describe_topic(&name)?;
+            return Ok(Response::new(AlterTopicResponse {
+                topic: Some(topic(&described)),
+                would_remove: would_go.into_iter().map(removal).collect(),
+            }));
+        }
         let altered = self.broker.alter_topic(&name, &set, &reset)?.await?;
         Ok(Response::new(AlterTopicResponse {
             topic: Some(topic(&altered)),
+            would_remove: Vec::new(),
         }))
     }
 
@@ -123,18 +138,46 @@ impl Topics for TopicsService {
             partition,
             before_offset,
             topic_id,
+            force,
+            dry_run,
         } = request.into_inner();
         let meant = Meant {
             name: &topic,
             id: position::topic_id(&topic_id)?,
         };
-        let earliest = self
-            .broker
-            .trim(meant, PartitionId(partition), Offset(before_offset))?
-            .await?;
+        let (partition, before) = (PartitionId(partition), Offset(before_offset));
+        if dry_run {
+            let would_go = self.broker.preview_trim(meant, partition, before)?;
+            return Ok(Response::new(TrimResponse {
+                earliest: would_go.before.0,
+                would_remove: Some(removal(would_go)),
+            }));
+        }
+        let trimmed = match force {
+            true => self.broker.force_trim(meant, partition, before),
+            false => self.broker.trim(meant, partition, before),
+        };
+        let earliest = trimmed?.await?;
         Ok(Response::new(TrimResponse {
             earliest: earliest.0,
+            would_remove: None,
         }))
+    }
+}
+
+fn removal(would_go: broker::Removal) -> Removal {
+    let groups = would_go.groups.into_iter();
+    Removal {
+        partition: would_go.partition.0,
+        before_offset: would_go.before.0,
+        records: would_go.records,
+        bytes: would_go.bytes,
+        groups: groups
+            .map(|(group, records)| GroupLoss {
+                group: group.to_string(),
+                records,
+            })
+            .collect(),
     }
 }
 
@@ -151,6 +194,7 @@ fn topic(described: &TopicDescription) -> Topic {
         id: described.id.to_string(),
         partitions: described.partitions,
         settings: settings(&described.settings),
+        longest_life_ms: described.settings.longest_life_ms(),
     }
 }
 

@@ -183,6 +183,16 @@ pub const SEGMENT_BYTES: (u64, u64, u64) = (64 << 10, 256 << 20, 1 << 30);
 /// Bounds and default of a topic's `segment.ms`: 1 s, 7 days, 100 years.
 pub const SEGMENT_MS: (u64, u64, u64) = (1_000, 7 * 86_400_000, 36_525 * 86_400_000);
 
+/// Bounds of a topic's `retention.ms`: 1 s, 100 years.
+pub const RETENTION_MS: (u64, u64) = (1_000, 36_525 * 86_400_000);
+
+/// Bounds of a topic's `retention.bytes`: a quarter of the smallest is the smallest segment; 1 PiB.
+pub const RETENTION_BYTES: (u64, u64) = (4 * SEGMENT_BYTES.0, 1 << 50);
+
+/// What is retained is in so many segments at least, whatever `segment.bytes` and `segment.ms` are:
+/// it is removed a segment at a time.
+pub const RETAINED_SEGMENTS: u64 = 4;
+
 /// Default size of a journal file. The largest request with what the broker adds takes a third of
 /// it.
 pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;

@@ -83,6 +83,9 @@ impl Broker {
                 .for_each(|next| next.keys.count_memory(&shared.partitions.key_memory));
             match compared {
                 Compared::New(entries) => {
+                    if let Err(full) = place.check_limits(shared, &append, &next) {
+                        return shared.sequencer.refuse_durably(full);
+                    }
                     let changes = match shared.decide_group_offsets(&append, planned.as_deref()) {
                         Ok(changes) => changes,
                         Err(error) => return shared.sequencer.refuse_durably(error),
@@ -252,6 +255,28 @@ impl Place {
         failed
     }
 
+    /// Refuses an append to a partition that is full.
+    fn check_limits(
+        &self,
+        shared: &Shared,
+        append: &Checked,
+        next: &[OrderedGuard<'_, Next>],
+    ) -> Result<(), Error> {
+        let mut more = vec![0; self.partitions.len()];
+        for batch in &append.batches {
+            for run in runs(&batch.plan) {
+                more[self.at(batch.topic.id, run[0].partition)] += frame::most_len(run);
+            }
+        }
+        for ((partition, next), more) in self.partitions.iter().zip(next).zip(more) {
+            // Partitions of conditions get nothing.
+            if more > 0 {
+                shared.check_limits(partition, next, more)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives out offsets, versions and sequences, and queues the frames.
     fn take(
         &self,
@@ -285,6 +310,7 @@ impl Place {
                 next.append_time_ms = next.append_time_ms.max(now);
                 let (versions, frame) = take_run(append, batch, run, next, &mut entries);
                 next.keys.lag += frame.bytes().len() as u64;
+                next.appended_bytes += frame.bytes().len() as u64;
                 if let (Some(producers), Some(of)) =
                     (producers.as_deref_mut(), frame.header().batch)
                 {

@@ -49,6 +49,13 @@ pub(super) fn added_len(record: &RecordView<'_>) -> usize {
         }
 }
 
+/// The most bytes that the frame of a run may have.
+pub(super) fn most_len(run: &[Planned]) -> u64 {
+    let bytes: u64 = run.iter().map(|record| u64::from(record.encoded.len)).sum();
+    let added = frame::HEADER_BYTES + run.len() * (6 + MOST_ADDED_BYTES);
+    bytes + added as u64
+}
+
 /// Builds the frame of a run.
 pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'_>) -> Frame {
     let Assigned {

@@ -105,6 +105,8 @@ pub(crate) struct DescribedPartition {
     pub(crate) lag_ms: u64,
     /// Since when it makes no progress, in milliseconds since 1970, where that is too long.
     pub(crate) stalled_since_ms: Option<i64>,
+    /// In how many milliseconds retention removes the next record to read, at the earliest.
+    pub(crate) lost_in_ms: Option<u64>,
 }
 
 /// What is known of a group at one moment.
@@ -328,6 +330,7 @@ impl Shared {
             lag: behind.records(),
             lag_exact: age.is_some() && !self.are_some_erased(&behind),
             lag_ms: age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            lost_in_ms: self.lost_in_ms(&behind.at, behind.next),
             stalled_since_ms: stalled.filter(|_| !is_paused).map(|at| self.wall_ms(at)),
         })
     }

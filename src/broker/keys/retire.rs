@@ -62,6 +62,7 @@ impl Partitions {
         if partition.topic.settings().keys == Keys::Plain {
             lock(&partition.partition().log).retire(trimmed.end, 0);
             self.health.make_room_soon();
+            self.retention.note_retired(partition);
             return Ok(());
         }
         let reader = self.reader(partition);
@@ -100,6 +101,7 @@ impl Partitions {
         log.retire(trimmed.end, number);
         drop(log);
         self.health.make_room_soon();
+        self.retention.note_retired(partition);
         Ok(())
     }
 

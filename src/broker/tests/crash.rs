@@ -54,7 +54,7 @@ const STEPS: u32 = 60;
 fn every_crash_leaves_a_state_that_keeps_every_promise() {
     let mut coverage = Coverage::default();
     for seed in SEEDS {
-        campaign(seed, &mut coverage);
+        campaign(seed, &mut coverage, live);
     }
     println!("seeds {SEEDS:?}: {coverage:#?}");
     assert!(coverage.states >= 5_000, "only {} states", coverage.states);
@@ -74,10 +74,30 @@ fn every_crash_leaves_a_state_that_keeps_every_promise() {
     }
 }
 
-fn campaign(seed: u64, coverage: &mut Coverage) {
+#[test]
+fn every_crash_while_records_become_old_leaves_the_state_before_or_behind_it() {
+    let mut coverage = Coverage::default();
+    let lived = |life: Life| {
+        let mut life = life.with_limits();
+        life.live(STEPS);
+        life
+    };
+    campaign(11, &mut coverage, lived);
+    println!("seed 11: {coverage:#?}");
+    assert!(coverage.states >= 1_000, "only {} states", coverage.states);
+    assert!(coverage.did.retained > 10 && coverage.did.checkpoints > 0);
+    assert!(coverage.records > 0 && coverage.crashed_recoveries > 0);
+}
+
+/// A life as it was lived.
+fn live(mut life: Life) -> Life {
+    life.live(STEPS);
+    life
+}
+
+fn campaign(seed: u64, coverage: &mut Coverage, live: impl Fn(Life) -> Life) {
     let disk = SimDisk::new(seed);
-    let mut whole = Life::begin(&disk, seed).expect("nothing fails");
-    whole.live(STEPS);
+    let whole = live(Life::begin(&disk, seed).expect("nothing fails"));
     let last = disk.operations();
     let (_, did) = whole.end();
     coverage.did.created += did.created;
@@ -85,6 +105,7 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
     coverage.did.trimmed += did.trimmed;
     coverage.did.appended += did.appended;
     coverage.did.checkpoints += did.checkpoints;
+    coverage.did.retained += did.retained;
     coverage.did.most_segments = coverage.did.most_segments.max(did.most_segments);
 
     for operation in 1..=last {
@@ -95,10 +116,7 @@ fn campaign(seed: u64, coverage: &mut Coverage) {
             disk.crash_at(operation);
         }
         let ledger = match Life::begin(&disk, seed) {
-            Some(mut life) => {
-                life.live(STEPS);
-                life.end().0
-            }
+            Some(life) => live(life).end().0,
             None => Ledger::default(),
         };
         assert!(

@@ -32,6 +32,8 @@ pub(super) struct TopicEntry {
     pub(super) partitions: u32,
     pub(super) created: Known,
     pub(super) deleted: Option<Known>,
+    /// Whether its settings let its records go without being asked for.
+    pub(super) limited: bool,
     /// Known once the creation has been acknowledged or seen.
     id: Option<TopicId>,
     /// Of each partition: the start that was acknowledged, and the furthest that was asked for.
@@ -75,6 +77,7 @@ impl Ledger {
                 partitions,
                 created: Known::Maybe,
                 deleted: None,
+                limited: false,
                 id: None,
                 starts: BTreeMap::new(),
                 found: HashMap::new(),
@@ -105,6 +108,12 @@ impl Ledger {
         let entry = self.topic(key).starts.entry(partition).or_default();
         assert!(start.0 >= entry.0, "a log's start went back");
         entry.0 = start.0;
+    }
+
+    /// The furthest that a partition was seen to start.
+    pub(super) fn start_of(&self, key: u64, partition: u32) -> u64 {
+        let starts = &self.topics[&key].starts;
+        starts.get(&partition).map_or(0, |(seen, _)| *seen)
     }
 
     /// Takes note of an append; returns its key.
@@ -162,10 +171,8 @@ impl Ledger {
                 !append.refused || there == 0,
                 "a refused append is there: {append:?}"
             );
-            let trimmed = self.topics[&append.topic]
-                .starts
-                .values()
-                .any(|(_, asked)| *asked > 0);
+            let topic = &self.topics[&append.topic];
+            let trimmed = topic.starts.values().any(|(_, asked)| *asked > 0) || topic.limited;
             assert!(
                 there == 0 || there == append.ids.len() || trimmed,
                 "part of an append is there: {append:?}"
@@ -242,6 +249,10 @@ impl Ledger {
             let partition = described.partition;
             let (acknowledged, asked) = topic.starts.get(&partition.0).copied().unwrap_or_default();
             let start = described.earliest.0;
+            let asked = match topic.limited {
+                true => described.high_watermark.0,
+                false => asked,
+            };
             assert!(
                 (acknowledged..=asked).contains(&start),
                 "{}/{partition} starts at {start}, not in {acknowledged}..={asked}",

@@ -11,7 +11,8 @@
 //! where there is no room for more; `checkpoint.rs` counts what a checkpoint does, and
 //! `journal_room.rs` is about who waits for one. `histories` judges what concurrent clients were
 //! told about versions; `groups` has members of groups, and `group_calls.rs` asks for what is asked
-//! of groups from outside, and cuts the power under appends that commit offsets. `seldom.rs` is
+//! of groups from outside, and cuts the power under appends that commit offsets. `retention` lets
+//! records become old, or too many. `seldom.rs` is
 //! about what is logged. `injected` fails every open, map and read with every error.
 
 mod admission;
@@ -42,6 +43,7 @@ mod read_memory;
 mod reading;
 mod repeated;
 mod responses;
+mod retention;
 mod seldom;
 mod workload;
 mod world;

@@ -19,6 +19,8 @@ pub(super) struct Life {
     clock: SimClock,
     chance: SimRandom,
     broker: Broker,
+    /// Whether topics have limits.
+    limits: bool,
     pub(super) ledger: Ledger,
     pub(super) did: Did,
 }
@@ -32,6 +34,8 @@ pub(super) struct Did {
     pub(super) appended: u64,
     pub(super) checkpoints: u64,
     pub(super) most_segments: u64,
+    /// How often a log's start was seen to have moved that nobody had trimmed.
+    pub(super) retained: u64,
 }
 
 /// Things that were asked for and are not answered yet.
@@ -55,9 +59,18 @@ impl Life {
             clock,
             chance,
             broker,
+            limits: false,
             ledger: Ledger::default(),
             did: Did::default(),
         })
+    }
+
+    /// The topics that are created have limits from now on, which are altered at times.
+    pub(super) fn with_limits(self) -> Self {
+        Self {
+            limits: true,
+            ..self
+        }
     }
 
     /// Lives on for so many steps, or until the power fails.
@@ -69,6 +82,7 @@ impl Life {
             }
             self.broker.commit_all();
             self.hear(waiting);
+            self.note_starts();
             self.keep_house();
             if self.broker.shared.health.has_failed() {
                 assert!(
@@ -97,6 +111,10 @@ impl Life {
                     self.ledger.topic(key).deleted = Some(Known::Maybe);
                     waiting.deletes.push((key, pending));
                 }
+            }
+            5 if self.limits && !living.is_empty() => {
+                let key = self.pick(&living);
+                self.ask_alter(key);
             }
             3 | 4 if !living.is_empty() => {
                 let key = self.pick(&living);
@@ -135,12 +153,41 @@ impl Life {
             return;
         }
         let partitions = 1 + below(&self.chance, 3) as u32;
-        let settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
-        if let Ok(pending) = self.broker.create_topic(&name, partitions, &settings) {
-            waiting
-                .creates
-                .push((self.ledger.create_asked(&name, partitions), pending));
+        let mut settings = BTreeMap::from([("segment.bytes".to_owned(), "64KiB".to_owned())]);
+        if self.limits {
+            settings.insert("retention.ms".to_owned(), "3s".to_owned());
         }
+        if let Ok(pending) = self.broker.create_topic(&name, partitions, &settings) {
+            let key = self.ledger.create_asked(&name, partitions);
+            self.ledger.topic(key).limited = self.limits;
+            waiting.creates.push((key, pending));
+        }
+    }
+
+    /// What a reader could see to be gone stays so.
+    fn note_starts(&mut self) {
+        if !self.limits {
+            return;
+        }
+        for key in self.living() {
+            let name = self.ledger.topic(key).name.clone();
+            let Ok((_, partitions)) = self.broker.describe_topic(&name) else {
+                continue;
+            };
+            for described in partitions {
+                let (partition, start) = (described.partition.0, described.earliest);
+                self.did.retained += u64::from(self.ledger.start_of(key, partition) < start.0);
+                self.ledger.trim_answered(key, partition, start);
+            }
+        }
+    }
+
+    fn ask_alter(&self, key: u64) {
+        let name = &self.ledger.topics[&key].name;
+        let value = ["-1", "1s", "5s"][below(&self.chance, 3) as usize];
+        let settings = [("retention.ms".to_owned(), value.to_owned())].into();
+        // What comes of it is seen by what goes.
+        drop(self.broker.alter_topic(name, &settings, &[]));
     }
 
     fn ask_trim(&mut self, key: u64, waiting: &mut Waiting) {

@@ -17,6 +17,7 @@ mod apply;
 mod assign;
 mod changes;
 mod decide;
+mod held;
 mod offsets;
 mod stuck;
 mod waits;
@@ -35,6 +36,7 @@ use bytes::Bytes;
 
 use changes::Noted;
 pub(crate) use decide::Join;
+pub(crate) use held::HeldFrom;
 pub(crate) use offsets::{Commit, Fence, Outcome};
 use waits::Waits;
 

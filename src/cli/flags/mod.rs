@@ -206,6 +206,9 @@ pub(super) enum TopicCommand {
         /// A setting that is to have its default again; may be given again
         #[arg(long, value_name = "KEY")]
         reset: Vec<String>,
+        /// Change nothing: show what would be removed at once, and which groups would lose records
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Delete a topic with all its records
     ///
@@ -235,6 +238,12 @@ pub(super) enum TopicCommand {
         /// The first offset to keep
         #[arg(long, value_name = "OFFSET")]
         before: u64,
+        /// Also what retention.hold keeps for a group that has not committed it
+        #[arg(long)]
+        force: bool,
+        /// Trim nothing: show what would go, and which groups would lose records
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -66,6 +66,7 @@ pub(super) fn partition_json(partition: &GroupPartitionDescription) -> Value {
         "stalled": partition.stalled_since_ms.is_some(),
         "stalled_since": partition.stalled_since_ms.map(format_time),
         "paused": partition.is_paused,
+        "lost_in_seconds": partition.lost_in_ms.map(|ms| ms / 1_000),
     })
 }
 
@@ -142,6 +143,10 @@ fn partition_row(partition: &GroupPartitionDescription) -> [String; 8] {
     let mut remarks = Vec::new();
     if let Some(since) = partition.stalled_since_ms {
         remarks.push(format!("STALLED since {}", format_time(since)));
+    }
+    if let Some(ms) = partition.lost_in_ms {
+        let left = format_duration(Duration::from_millis(ms));
+        remarks.push(format!("next record is removed in {left}"));
     }
     if partition.is_paused {
         remarks.push("paused".to_owned());

@@ -146,6 +146,9 @@ pub struct GroupPartitionDescription {
     pub lag_ms: u64,
     /// Since when it has stalled, in milliseconds since 1970-01-01T00:00:00Z.
     pub stalled_since_ms: Option<i64>,
+    /// In how many milliseconds retention removes the next record to read, at the earliest; none if
+    /// time removes nothing that is to be read.
+    pub lost_in_ms: Option<u64>,
 }
 
 impl GroupState {
@@ -251,6 +254,7 @@ impl From<proto::GroupPartitionDescription> for GroupPartitionDescription {
             lag_exact: partition.lag_exact,
             lag_ms: partition.lag_ms,
             stalled_since_ms: Some(partition.stalled_since_ms).filter(|since| *since != 0),
+            lost_in_ms: partition.lost_in_ms,
         }
     }
 }

@@ -27,7 +27,9 @@ pub(in crate::client) fn verdict(error: &Error) -> Verdict {
             Verdict::SendAgain(None)
         }
         Error::Refused(refusal) => match &*refusal.reason {
-            "OVERLOADED" | "DISK_FULL" => Verdict::SendAgain(refusal.retry_after),
+            "OVERLOADED" | "DISK_FULL" | "PARTITION_FULL" | "RETENTION_HELD" => {
+                Verdict::SendAgain(refusal.retry_after)
+            }
             "UNKNOWN_PRODUCER" => Verdict::Forgotten,
             _ => Verdict::End,
         },

@@ -54,6 +54,8 @@ fn every_error() -> Vec<Error> {
             | Error::UnknownErasure { .. }
             | Error::EmptyAppend
             | Error::RequestTooLarge { .. }
+            | Error::PartitionFull { .. }
+            | Error::RetentionHeld { .. }
             | Error::OffsetOutOfRange { .. }
             | Error::DamagedRecords { .. }
             | Error::DiskFull(_)
@@ -132,6 +134,18 @@ fn of_records() -> Vec<Error> {
             index: 7,
             partition,
             belongs: PartitionId(1),
+        },
+        Error::PartitionFull {
+            topic: topic(),
+            partition,
+            bytes: 90,
+            limit: 100,
+        },
+        Error::RetentionHeld {
+            topic: topic(),
+            partition,
+            group: "billing".to_owned(),
+            from: offset,
         },
         Error::OffsetOutOfRange {
             topic: topic(),

@@ -147,8 +147,15 @@ fn put_kind(out: &mut Vec<u8>, kind: u8, subject: u64) {
 
 /// Settings by name, so that a later version can add one.
 pub(super) fn put_settings(out: &mut Vec<u8>, settings: &TopicSettings) {
-    put_count(out, TOPIC_SETTINGS.len());
+    let default = TopicSettings::default();
+    let mut stored = Vec::with_capacity(TOPIC_SETTINGS.len());
     for setting in &TOPIC_SETTINGS {
+        if setting.is_always_stored || setting.get(settings) != setting.get(&default) {
+            stored.push(setting);
+        }
+    }
+    put_count(out, stored.len());
+    for setting in stored {
         put_string(out, setting.name);
         put_string(out, &setting.get(settings));
     }

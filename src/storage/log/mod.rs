@@ -25,6 +25,7 @@
 mod kept;
 mod open;
 mod part;
+mod parts;
 mod point;
 mod read;
 mod rewrite;
@@ -43,6 +44,7 @@ use std::{
 
 pub(in crate::storage) use open::list;
 pub(crate) use part::FilePart;
+pub(crate) use parts::Part;
 pub(crate) use point::FoundRecord;
 pub(crate) use read::{Cursor, LogReader, ReadError};
 pub(crate) use rewrite::{Rewrite, remove_unfinished};
@@ -79,9 +81,13 @@ pub(crate) struct Log {
     start: Offset,
     end: Offset,
     sealed: Vec<Sealed>,
+    /// Of these.
+    sealed_bytes: u64,
     active: Option<Active>,
     tail: VecDeque<Tailed>,
     tail_bytes: usize,
+    /// Of all frames that were added since it was opened.
+    appended_bytes: u64,
     last_append_time_ms: i64,
     /// Sealed segments below the start, of whose records something must be kept.
     trimmed: Vec<Sealed>,
@@ -99,6 +105,8 @@ pub(crate) struct Sealed {
     base: Offset,
     end: Offset,
     bytes: u64,
+    /// When its last record was appended; none if nobody has looked since the start.
+    last_append_ms: Option<i64>,
 }
 
 /// The segment that grows.
@@ -111,6 +119,7 @@ struct Active {
     bytes: u64,
     rows: Vec<IndexRow>,
     first_append_time_ms: i64,
+    last_append_ms: i64,
     latest_timestamp_ms: i64,
 }
 
@@ -132,9 +141,11 @@ impl Log {
             start: Offset::ZERO,
             end: Offset::ZERO,
             sealed: Vec::new(),
+            sealed_bytes: 0,
             active: None,
             tail: VecDeque::new(),
             tail_bytes: 0,
+            appended_bytes: 0,
             last_append_time_ms: i64::MIN,
             trimmed: Vec::new(),
             retired: Vec::new(),
@@ -175,11 +186,10 @@ impl Log {
 
     /// Segments, and bytes in them and in memory.
     pub(crate) fn size(&self) -> (usize, u64) {
-        let sealed: u64 = self.sealed.iter().map(|segment| segment.bytes).sum();
         let active = self.active.as_ref().map_or(0, |active| active.bytes);
         (
             self.sealed.len() + usize::from(self.active.is_some()),
-            sealed + active + self.tail_bytes as u64,
+            self.sealed_bytes + active + self.tail_bytes as u64,
         )
     }
 
@@ -193,6 +203,7 @@ impl Log {
         self.end = header.end();
         self.last_append_time_ms = self.last_append_time_ms.max(header.append_time_ms);
         self.tail_bytes += frame.bytes().len();
+        self.appended_bytes += frame.bytes().len() as u64;
         self.tail.push_back(Tailed {
             frame,
             _charge: charge,
@@ -210,7 +221,10 @@ impl Log {
         let keep = self
             .sealed
             .partition_point(|segment| segment.end <= self.start);
-        self.trimmed.extend(self.sealed.drain(..keep));
+        for segment in self.sealed.drain(..keep) {
+            self.sealed_bytes -= segment.bytes;
+            self.trimmed.push(segment);
+        }
     }
 
     /// Where the log stands, for a checkpoint; frames in the tail do not count.
@@ -316,6 +330,7 @@ impl Active {
             bytes: segment_file::HEADER_BYTES,
             rows: Vec::new(),
             first_append_time_ms,
+            last_append_ms: first_append_time_ms,
             latest_timestamp_ms: i64::MIN,
         }
     }
@@ -340,6 +355,7 @@ impl Active {
         // A stale frame that damage brought back does not take the end back.
         self.end = self.end.max(frame.end());
         self.latest_timestamp_ms = self.latest_timestamp_ms.max(frame.latest_timestamp_ms);
+        self.last_append_ms = self.last_append_ms.max(frame.append_time_ms);
     }
 
     /// The index row of a frame that begins at `offset`, at the end of the file.

@@ -41,10 +41,11 @@ impl Log {
                 continue;
             }
             if base < limit {
-                log.sealed.push(Sealed {
+                log.add_sealed(Sealed {
                     base,
                     end: limit,
                     bytes,
+                    last_append_ms: None,
                 });
             } else {
                 remove_file(&*segments.env.files, &segment_path(&dir, base))?;
@@ -111,10 +112,11 @@ impl Log {
     /// Takes the active segment for a sealed one, of which not all can be read: what comes next
     /// goes to another.
     fn lose_active(&mut self, at: checkpoint::Active, bytes: u64) {
-        self.sealed.push(Sealed {
+        self.add_sealed(Sealed {
             base: at.base,
             end: self.end,
             bytes,
+            last_append_ms: Some(self.last_append_time_ms),
         });
     }
 
@@ -144,10 +146,11 @@ impl Log {
             if found.get(at + 1).is_some() {
                 file.sync_data()
                     .map_err(FileError::when(Action::Sync, &path))?;
-                log.sealed.push(Sealed {
+                log.add_sealed(Sealed {
                     base: *base,
                     end: *base,
                     bytes: *bytes,
+                    last_append_ms: None,
                 });
                 continue;
             }

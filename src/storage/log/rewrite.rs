@@ -294,14 +294,18 @@ impl Log {
     }
 
     fn resize_sealed(&mut self, base: Offset, bytes: u64) {
-        let segments = self
-            .retired
+        let removed_soon = self.retired.iter_mut().chain(&mut self.trimmed);
+        for segment in removed_soon.filter(|segment| segment.base == base) {
+            segment.bytes = bytes;
+        }
+        for segment in self
+            .sealed
             .iter_mut()
-            .chain(&mut self.trimmed)
-            .chain(&mut self.sealed);
-        segments
             .filter(|segment| segment.base == base)
-            .for_each(|segment| segment.bytes = bytes);
+        {
+            self.sealed_bytes = self.sealed_bytes - segment.bytes + bytes;
+            segment.bytes = bytes;
+        }
     }
 }
 

@@ -195,10 +195,11 @@ impl Writer {
                 .front()
                 .map_or(log.end, |first| first.frame.header().base)
                 .max(active.end);
-            log.sealed.push(Sealed {
+            log.add_sealed(Sealed {
                 base: active.base,
                 end,
                 bytes: active.bytes,
+                last_append_ms: Some(active.last_append_ms),
             });
             (log.dir(), (active.base, rows))
         };
@@ -396,7 +397,7 @@ fn next_batch(log: &Log, settings: &TopicSettings, end: Offset) -> (Vec<Frame>, 
             let fits = bytes == 0
                 || (bytes < WRITE_BYTES
                     && active.bytes + (bytes + frame.bytes().len()) as u64
-                        <= settings.segment_bytes
+                        <= settings.roll_bytes()
                     && frame.header().append_time_ms - active.first_append_time_ms
                         < millis(settings)
                     && frame.header().end().0 - active.base.0 < u64::from(u32::MAX));
@@ -409,7 +410,7 @@ fn next_batch(log: &Log, settings: &TopicSettings, end: Offset) -> (Vec<Frame>, 
 impl Active {
     fn has_room_for(&self, frame: &Frame, settings: &TopicSettings) -> bool {
         let empty = self.end == self.base;
-        let fits = self.bytes + frame.bytes().len() as u64 <= settings.segment_bytes
+        let fits = self.bytes + frame.bytes().len() as u64 <= settings.roll_bytes()
             && frame.header().end().0 - self.base.0 < u64::from(u32::MAX);
         empty || (fits && !self.is_old(settings, frame.header().append_time_ms))
     }
@@ -420,7 +421,7 @@ impl Active {
 }
 
 fn millis(settings: &TopicSettings) -> i64 {
-    i64::try_from(settings.segment_ms).unwrap_or(i64::MAX)
+    i64::try_from(settings.roll_ms()).unwrap_or(i64::MAX)
 }
 
 fn lock(log: &LogLock) -> OrderedGuard<'_, Log> {

@@ -1,8 +1,8 @@
 //! The declarations: each setting of a topic, once.
 
-use super::{Durability, Keys, SettingError, TopicSettings};
+use super::{Durability, Keys, LimitPolicy, RetentionHold, SettingError, TopicSettings};
 use crate::types::{
-    limits::{RECORD_BYTES, SEGMENT_BYTES, SEGMENT_MS},
+    limits::{RECORD_BYTES, RETENTION_BYTES, RETENTION_MS, SEGMENT_BYTES, SEGMENT_MS},
     quantity::{parse_bytes, parse_millis},
 };
 
@@ -14,6 +14,9 @@ pub(crate) struct TopicSetting {
     pub(super) kind: Kind,
     /// It is settled when a topic is created.
     pub(crate) is_fixed: bool,
+    /// It is stored although it has its default, as all were before others were added: so an older
+    /// version reads what this one stores of a topic that does not use the newer ones.
+    pub(crate) is_always_stored: bool,
     /// What it does, for people.
     pub(super) meaning: &'static str,
 }
@@ -33,7 +36,18 @@ pub(super) enum Kind {
         get: fn(&TopicSettings) -> u64,
         put: fn(&mut TopicSettings, u64),
     },
+    /// A number that limits something: the smallest and the largest. There is no limit by default,
+    /// which is written as -1.
+    Limit {
+        unit: Unit,
+        bounds: (u64, u64),
+        get: fn(&TopicSettings) -> Option<u64>,
+        put: fn(&mut TopicSettings, Option<u64>),
+    },
 }
+
+/// How it is written that there is no limit.
+const NO_LIMIT: &str = "-1";
 
 /// What a number counts.
 #[derive(Clone, Copy)]
@@ -43,7 +57,7 @@ pub(super) enum Unit {
 }
 
 /// Every setting of a topic, in the order in which they are listed.
-pub(crate) static TOPIC_SETTINGS: [TopicSetting; 5] = [
+pub(crate) static TOPIC_SETTINGS: [TopicSetting; 9] = [
     TopicSetting {
         name: "keys",
         kind: Kind::Word {
@@ -55,6 +69,7 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 5] = [
             put: |settings, word| settings.keys = [Keys::Versioned, Keys::Plain][word],
         },
         is_fixed: true,
+        is_always_stored: true,
         meaning: "records with a key have versions and can be read by key; or neither, for floods that nobody reads by \
             key",
     },
@@ -69,6 +84,7 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 5] = [
             put: |settings, word| settings.durability = [Durability::Sync, Durability::Os][word],
         },
         is_fixed: false,
+        is_always_stored: true,
         meaning: "answer when synced to disk, or once the kernel has it: then a power cut loses it",
     },
     TopicSetting {
@@ -80,6 +96,7 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 5] = [
             put: |settings, bytes| settings.max_record_bytes = bytes,
         },
         is_fixed: false,
+        is_always_stored: true,
         meaning: "the largest record, encoded, with the broker's fields",
     },
     TopicSetting {
@@ -91,6 +108,7 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 5] = [
             put: |settings, bytes| settings.segment_bytes = bytes,
         },
         is_fixed: false,
+        is_always_stored: true,
         meaning: "a segment is sealed when it would grow past this",
     },
     TopicSetting {
@@ -102,7 +120,68 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 5] = [
             put: |settings, ms| settings.segment_ms = ms,
         },
         is_fixed: false,
+        is_always_stored: true,
         meaning: "a segment is sealed when its first record is this old",
+    },
+    TopicSetting {
+        name: "retention.ms",
+        kind: Kind::Limit {
+            unit: Unit::Millis,
+            bounds: RETENTION_MS,
+            get: |settings| settings.retention_ms,
+            put: |settings, ms| settings.retention_ms = ms,
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "a segment is removed when its last record was appended this long ago. Segments are sealed at a \
+                  quarter of it (at 1 s at least), so a record lives a quarter longer at most",
+    },
+    TopicSetting {
+        name: "retention.bytes",
+        kind: Kind::Limit {
+            unit: Unit::Bytes,
+            bounds: RETENTION_BYTES,
+            get: |settings| settings.retention_bytes,
+            put: |settings, bytes| settings.retention_bytes = bytes,
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "the oldest segments of a partition are removed while it has more than this, but never the newest. \
+                  Segments are sealed at a quarter of it",
+    },
+    TopicSetting {
+        name: "limit.policy",
+        kind: Kind::Word {
+            words: &["discard", "refuse"],
+            get: |settings| match settings.limit_policy {
+                LimitPolicy::Discard => 0,
+                LimitPolicy::Refuse => 1,
+            },
+            put: |settings, word| {
+                settings.limit_policy = [LimitPolicy::Discard, LimitPolicy::Refuse][word];
+            },
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "at retention.bytes the oldest segments are removed, or appends are refused (PARTITION_FULL) until \
+                  something is trimmed or expires",
+    },
+    TopicSetting {
+        name: "retention.hold",
+        kind: Kind::Word {
+            words: &["none", "groups"],
+            get: |settings| match settings.retention_hold {
+                RetentionHold::None => 0,
+                RetentionHold::Groups => 1,
+            },
+            put: |settings, word| {
+                settings.retention_hold = [RetentionHold::None, RetentionHold::Groups][word];
+            },
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "neither limit removes what a group with a committed offset in the topic has not committed. At \
+                  retention.bytes appends are refused then (RETENTION_HELD), and so is a trim without force",
     },
 ];
 
@@ -121,6 +200,13 @@ impl TopicSetting {
                 let (min, _, max) = *bounds;
                 put(settings, self.parse(*unit, value, min, max)?);
             }
+            Kind::Limit { put, .. } if value == NO_LIMIT => put(settings, None),
+            Kind::Limit {
+                unit, bounds, put, ..
+            } => {
+                let (min, max) = *bounds;
+                put(settings, Some(self.parse(*unit, value, min, max)?));
+            }
         }
         Ok(())
     }
@@ -130,6 +216,7 @@ impl TopicSetting {
         match &self.kind {
             Kind::Word { put, .. } => put(settings, 0),
             Kind::Number { bounds, put, .. } => put(settings, bounds.1),
+            Kind::Limit { put, .. } => put(settings, None),
         }
     }
 
@@ -138,6 +225,9 @@ impl TopicSetting {
         match &self.kind {
             Kind::Word { words, get, .. } => words[get(settings)].to_owned(),
             Kind::Number { get, .. } => get(settings).to_string(),
+            Kind::Limit { get, .. } => {
+                get(settings).map_or_else(|| NO_LIMIT.to_owned(), |limit| limit.to_string())
+            }
         }
     }
 

@@ -8,7 +8,10 @@ mod text;
 pub(crate) use declared::{TOPIC_SETTINGS, TopicSetting};
 pub(crate) use text::topic_settings_text;
 
-use super::quantity::QuantityError;
+use super::{
+    limits::{RETAINED_SEGMENTS, SEGMENT_BYTES, SEGMENT_MS},
+    quantity::QuantityError,
+};
 
 /// What an acknowledgement means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,26 @@ pub enum Keys {
     Plain,
 }
 
+/// What happens at `retention.bytes`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitPolicy {
+    /// The oldest records are removed.
+    #[default]
+    Discard,
+    /// Appends are refused.
+    Refuse,
+}
+
+/// Whom retention waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetentionHold {
+    /// Nobody.
+    #[default]
+    None,
+    /// Named groups that have committed an offset in the topic: what they have not committed stays.
+    Groups,
+}
+
 /// The settings of a topic, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
@@ -43,6 +66,14 @@ pub struct TopicSettings {
     pub segment_bytes: u64,
     /// `segment.ms`: a segment is sealed when its first record was appended this long ago.
     pub segment_ms: u64,
+    /// `retention.ms`: records are removed when they were appended this long ago.
+    pub retention_ms: Option<u64>,
+    /// `retention.bytes`: the oldest records of a partition are removed when it has more than this.
+    pub retention_bytes: Option<u64>,
+    /// `limit.policy`.
+    pub limit_policy: LimitPolicy,
+    /// `retention.hold`.
+    pub retention_hold: RetentionHold,
 }
 
 /// A setting that does not exist or a value that it cannot have.
@@ -101,6 +132,10 @@ impl Default for TopicSettings {
             max_record_bytes: 0,
             segment_bytes: 0,
             segment_ms: 0,
+            retention_ms: None,
+            retention_bytes: None,
+            limit_policy: LimitPolicy::default(),
+            retention_hold: RetentionHold::default(),
         };
         for declared in &TOPIC_SETTINGS {
             declared.put_default(&mut settings);
@@ -136,6 +171,35 @@ impl TopicSettings {
     pub fn reset(&mut self, name: &str) -> Result<(), SettingError> {
         find(name)?.put_default(self);
         Ok(())
+    }
+
+    /// Whether records of the topic are removed without being asked for.
+    pub(crate) fn has_limits(&self) -> bool {
+        self.retention_ms.is_some() || self.retention_bytes.is_some()
+    }
+
+    /// How large a segment may become: as `segment.bytes` says, but no more than a quarter of
+    /// `retention.bytes`.
+    pub(crate) fn roll_bytes(&self) -> u64 {
+        let most = self.retention_bytes.unwrap_or(u64::MAX) / RETAINED_SEGMENTS;
+        self.segment_bytes.min(most.max(SEGMENT_BYTES.0))
+    }
+
+    /// How old a segment may become before no more is appended to it: as `segment.ms` says, but no
+    /// more than a quarter of `retention.ms`, or a second.
+    pub(crate) fn roll_ms(&self) -> u64 {
+        let most = self.retention_ms.unwrap_or(u64::MAX) / RETAINED_SEGMENTS;
+        self.segment_ms.min(most.max(SEGMENT_MS.0))
+    }
+
+    /// The longest that a record may live, in milliseconds: a segment goes when its last record is
+    /// old enough, and its first is older than that. None: for ever, but for `retention.bytes`, or
+    /// until groups have read it.
+    pub(crate) fn longest_life_ms(&self) -> Option<u64> {
+        if self.retention_hold == RetentionHold::Groups {
+            return None;
+        }
+        Some(self.retention_ms?.saturating_add(self.roll_ms()))
     }
 
     /// The value of one setting, in the form that [`set`](Self::set) takes; none if there is no

@@ -42,6 +42,10 @@ impl TopicSetting {
                 let [min, default, max] = [bounds.0, bounds.1, bounds.2].map(|n| unit.told(n));
                 format!("{min} to {max}, default {default}")
             }
+            Kind::Limit { unit, bounds, .. } => {
+                let [min, max] = [bounds.0, bounds.1].map(|n| unit.told(n));
+                format!("-1 (default, no limit), {min} to {max}")
+            }
         }
     }
 
@@ -61,6 +65,7 @@ impl Unit {
         const DAY: u64 = 86_400_000;
         let units: &[(u64, &str)] = match self {
             Self::Bytes => &[
+                (1 << 50, "PiB"),
                 (1 << 30, "GiB"),
                 (1 << 20, "MiB"),
                 (1 << 10, "KiB"),

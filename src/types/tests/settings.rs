@@ -7,12 +7,16 @@ use crate::types::{
 };
 
 /// A value for every setting that differs from its default.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 9] = [
     ("keys", "plain"),
     ("durability", "os"),
     ("max.record.bytes", "2097152"),
     ("segment.bytes", "1048576"),
     ("segment.ms", "60000"),
+    ("retention.ms", "5000"),
+    ("retention.bytes", "1048576"),
+    ("limit.policy", "refuse"),
+    ("retention.hold", "groups"),
 ];
 
 #[test]
@@ -99,7 +103,8 @@ fn an_unknown_setting_is_refused_with_those_that_exist() {
         settings.set("retention", "1").expect_err("unknown"),
         settings.reset("retention").expect_err("unknown"),
     ] {
-        let names = "keys, durability, max.record.bytes, segment.bytes, segment.ms";
+        let names = "keys, durability, max.record.bytes, segment.bytes, segment.ms, retention.ms, \
+                     retention.bytes, limit.policy, retention.hold";
         assert_eq!(
             error.to_string(),
             format!("\"retention\" is not a topic setting; there are: {names}")

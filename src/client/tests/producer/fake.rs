@@ -327,6 +327,7 @@ impl Topics for FakeBroker {
             id: String::new(),
             partitions: PARTITIONS,
             settings,
+            longest_life_ms: None,
         };
         Ok(Response::new(proto::DescribeTopicResponse {
             topic: Some(topic),

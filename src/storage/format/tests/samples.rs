@@ -24,8 +24,8 @@ use crate::{
         topic_file::TopicFile,
     },
     types::{
-        Durability, GroupName, Keys, Offset, PartitionId, ProducerId, Sequence, StoredBatch,
-        TopicId, TopicName, TopicSettings, Version, limits,
+        Durability, GroupName, Keys, LimitPolicy, Offset, PartitionId, ProducerId, RetentionHold,
+        Sequence, StoredBatch, TopicId, TopicName, TopicSettings, Version, limits,
     },
 };
 
@@ -135,14 +135,34 @@ fn settings() -> impl Strategy<Value = TopicSettings> {
         1024u64..8 << 20,
         65_536u64..1 << 30,
         1_000u64..1 << 40,
+        option::of(1_000u64..1 << 40),
+        option::of(256u64 << 10..1 << 40),
     )
         .prop_map(
-            |(keys, durability, max_record_bytes, segment_bytes, segment_ms)| TopicSettings {
+            |(
                 keys,
                 durability,
                 max_record_bytes,
                 segment_bytes,
                 segment_ms,
+                retention_ms,
+                retention_bytes,
+            )| TopicSettings {
+                keys,
+                durability,
+                max_record_bytes,
+                segment_bytes,
+                segment_ms,
+                retention_ms,
+                retention_bytes,
+                limit_policy: match retention_ms {
+                    Some(ms) if ms % 2 == 0 => LimitPolicy::Refuse,
+                    _ => LimitPolicy::Discard,
+                },
+                retention_hold: match retention_bytes {
+                    Some(bytes) if bytes % 2 == 0 => RetentionHold::Groups,
+                    _ => RetentionHold::None,
+                },
             },
         )
 }

@@ -24,6 +24,7 @@ pub(in super::super) fn settings() -> TopicSettings {
         max_record_bytes: 2 << 20,
         segment_bytes: 64 << 20,
         segment_ms: 3_600_000,
+        ..TopicSettings::default()
     }
 }
 

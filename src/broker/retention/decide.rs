@@ -1,0 +1,83 @@
+//! What goes of a partition, by its limits: a decision over facts.
+
+use crate::{
+    storage::log::Part,
+    types::{LimitPolicy, Offset, TopicSettings},
+};
+
+/// What retention is to do about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// This much is known only when the append time of this segment's last record is read.
+    Read(Part),
+    /// What is before this offset is to go, and not all of it is in sealed segments yet.
+    Seal(Offset),
+    /// The log is to start at `before`, if that is anywhere, and is to be looked at again when it is
+    /// `again_ms`, if time alone brings anything.
+    Keep {
+        before: Option<Offset>,
+        again_ms: Option<i64>,
+        /// More would go if it were not held.
+        is_held: bool,
+    },
+}
+
+/// Decides on the parts of a log, the oldest first, which have so many bytes together, at a moment
+/// of the broker's time.
+///
+/// By age a part goes when its last record is as old as `retention.ms`. By size the oldest go until
+/// what is left is within `retention.bytes`; but the newest part that has records stays, or a
+/// record larger than the limit would be gone as soon as it is acknowledged. Nothing goes that
+/// reaches beyond `held_from`.
+pub(super) fn decide(
+    settings: &TopicSettings,
+    parts: &mut dyn Iterator<Item = Part>,
+    bytes: u64,
+    held_from: Option<Offset>,
+    now_ms: i64,
+) -> Decision {
+    let mut parts = parts.peekable();
+    let (mut left, mut gone) = (bytes, None);
+    while let Some(part) = parts.next() {
+        let is_newest = parts.peek().is_none();
+        let is_too_much = settings.limit_policy == LimitPolicy::Discard
+            && settings.retention_bytes.is_some_and(|most| left > most);
+        let mut expires_ms = None;
+        if let Some(ms) = settings.retention_ms {
+            let Some(last_append_ms) = part.last_append_ms else {
+                return Decision::Read(part);
+            };
+            expires_ms = Some(last_append_ms.saturating_add(millis(ms)));
+        }
+        let is_too_old = expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
+        if !is_too_old && (is_newest || !is_too_much) {
+            return Decision::Keep {
+                before: gone,
+                again_ms: expires_ms,
+                is_held: false,
+            };
+        }
+        if held_from.is_some_and(|from| from < part.end) {
+            // A commit has it looked at again, not time.
+            return Decision::Keep {
+                before: gone,
+                again_ms: None,
+                is_held: true,
+            };
+        }
+        if !part.is_sealed {
+            return Decision::Seal(part.end);
+        }
+        left -= part.bytes.min(left);
+        gone = Some(part.end);
+    }
+    Decision::Keep {
+        before: gone,
+        again_ms: None,
+        is_held: false,
+    }
+}
+
+fn millis(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,53 @@
+//! Refusing appends at `retention.bytes`, where nothing may go to make room for them.
+
+use super::place_of;
+use crate::{
+    broker::{
+        Error, Shared, lock,
+        state::{Next, PartitionRef},
+    },
+    types::LimitPolicy,
+};
+
+impl Shared {
+    /// Refuses records of so many bytes for a partition that is full: where the limit's policy is to
+    /// refuse, or a group holds what would have to go. What is queued counts as if it were there.
+    pub(in crate::broker) fn check_limits(
+        &self,
+        partition: &PartitionRef,
+        next: &Next,
+        more: u64,
+    ) -> Result<(), Error> {
+        let settings = partition.topic.settings();
+        let Some(limit) = settings.retention_bytes else {
+            return Ok(());
+        };
+        let held = self.partitions.retention.holder(place_of(partition));
+        if held.is_none() && settings.limit_policy == LimitPolicy::Discard {
+            return Ok(());
+        }
+        let bytes = {
+            let log = lock(&partition.partition().log);
+            let under_way = next.appended_bytes.saturating_sub(log.appended_bytes());
+            log.size().1 + under_way
+        };
+        if bytes.saturating_add(more) <= limit {
+            return Ok(());
+        }
+        let (topic, partition) = (partition.topic.name.to_string(), partition.partition().id);
+        Err(match held {
+            Some(holder) => Error::RetentionHeld {
+                topic,
+                partition,
+                group: holder.group.to_string(),
+                from: holder.from,
+            },
+            None => Error::PartitionFull {
+                topic,
+                partition,
+                bytes,
+                limit,
+            },
+        })
+    }
+}

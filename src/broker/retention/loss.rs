@@ -1,0 +1,75 @@
+//! What groups are about to lose: seen before retention overtakes what they have committed.
+
+use super::place_of;
+use crate::{
+    broker::{Shared, lock, state::PartitionRef},
+    types::{Offset, RetentionHold, TopicSettings},
+};
+
+/// It is warned of a loss when this part of `retention.ms` is left.
+const WARNED_AT: i64 = 10;
+
+impl Shared {
+    /// In how many milliseconds retention removes the record at this offset, at the earliest; none
+    /// if it stays, for all that time brings.
+    pub(in crate::broker) fn lost_in_ms(
+        &self,
+        partition: &PartitionRef,
+        next: Offset,
+    ) -> Option<u64> {
+        let settings = partition.topic.settings();
+        let is_held = settings.retention_hold == RetentionHold::Groups;
+        let ms = settings.retention_ms.filter(|_| !is_held)?;
+        let now_ms = self.clock.now_ms();
+        loop {
+            let part = lock(&partition.partition().log).part_from(next)?;
+            if let Some(last_append_ms) = part.last_append_ms {
+                let age_ms = u64::try_from(now_ms.saturating_sub(last_append_ms)).unwrap_or(0);
+                return Some(ms.saturating_sub(age_ms));
+            }
+            self.read_age(partition, &part, now_ms).ok()?;
+        }
+    }
+
+    /// Warns of groups that lose records when the oldest segment, which is behind `from`, goes at
+    /// this moment. Before it is time for that, when it is.
+    pub(super) fn warn_of_loss(
+        &self,
+        partition: &PartitionRef,
+        settings: &TopicSettings,
+        from: Offset,
+        goes_ms: i64,
+    ) -> Option<i64> {
+        let ms = settings.retention_ms?;
+        if settings.retention_hold == RetentionHold::Groups {
+            return None;
+        }
+        let now_ms = self.clock.now_ms();
+        let warn_ms = goes_ms.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX) / WARNED_AT);
+        if now_ms < warn_ms {
+            return Some(warn_ms);
+        }
+        let place = place_of(partition);
+        let first = lock(&partition.partition().log).part_from(from)?;
+        if !self.partitions.retention.warn(place, first.end) {
+            return None;
+        }
+        let readers = self.sequencer.planned().groups().readers(place);
+        for (group, next) in readers.into_iter().filter(|(_, next)| *next < first.end) {
+            let lost = first.end.0 - next.max(from).0;
+            self.partitions.retention.count_warning();
+            tracing::warn!(
+                %group,
+                topic = %partition.topic.name,
+                partition = %place.1,
+                committed = next.0,
+                records = lost,
+                seconds = goes_ms.saturating_sub(now_ms) / 1_000,
+                count = self.partitions.retention.warnings(),
+                "retention is about to remove records that a group has not committed; let the group catch up, raise \
+                 retention.ms, or set retention.hold=groups"
+            );
+        }
+        None
+    }
+}

@@ -1,0 +1,215 @@
+//! Retention: what is too old, or too much, goes.
+//!
+//! Records go in one way only, by a trim: a change of the catalog that raises a log's start, after
+//! which whole segments are removed behind a checkpoint. What people ask for by `topic trim`,
+//! retention asks for by itself. The journal has all trims in one order, so two of them never work
+//! on a partition at the same time.
+//!
+//! Each partition of a topic with a limit has a moment at which it is looked at next: when its
+//! oldest segment expires. It is looked at earlier when it has more bytes than it may, and when its
+//! topic's settings change. What is to be done is a decision over the segments' sizes and append
+//! times (`decide.rs`); the housekeeping thread carries it out.
+//!
+//! All times are the broker's (`broker/clock.rs`): a machine's clock that jumps removes nothing
+//! before it has stood.
+
+mod decide;
+mod full;
+mod looks;
+mod loss;
+mod preview;
+
+use std::time::Duration;
+
+use self::decide::{Decision, decide};
+pub(super) use self::looks::Looks;
+pub(crate) use self::preview::Removal;
+use super::{Error, Shared, housekeeping::Housekeeper, lock, state::PartitionRef};
+use crate::{
+    catalog::{
+        Change,
+        groups::{HeldFrom, Place},
+    },
+    storage::{
+        files::{Action, FileError},
+        log::Part,
+    },
+    types::{Offset, RetentionHold, TopicSettings},
+};
+
+/// After this time a partition is looked at again that could not be read, or of which a trim may be
+/// refused.
+const AGAIN_MS: i64 = 1_000;
+
+/// How often frames are moved to segments in one look: where more come all the time, the next look
+/// goes on.
+const MOST_SEALED: u32 = 4;
+
+impl Housekeeper {
+    /// Looks at the partitions whose time has come.
+    pub(super) fn keep_retention(&mut self, shared: &Shared) -> Result<(), FileError> {
+        let due = shared.partitions.retention.take_due(shared.clock.now_ms());
+        let mut due = due.into_iter();
+        while let Some(place) = due.next() {
+            let looked = match shared.partitions.find_partition(place.0, place.1) {
+                Some(partition) => self.retain(shared, &partition),
+                None => Ok(()),
+            };
+            if let Err(error) = looked {
+                let again_ms = shared.clock.now_ms().saturating_add(AGAIN_MS);
+                for place in std::iter::once(place).chain(due) {
+                    shared.partitions.retention.look_by(place, again_ms);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has what is too old, or too much, trimmed, and says when to look again.
+    fn retain(&mut self, shared: &Shared, partition: &PartitionRef) -> Result<(), FileError> {
+        let place = place_of(partition);
+        let settings = partition.topic.settings();
+        let reader = shared.partitions.reader(partition);
+        let mut sealed = 0;
+        // The files of a deleted topic are removed as a whole.
+        while !partition.is_deleted() {
+            let now_ms = shared.clock.now_ms();
+            let holder = shared.held_from(place, &settings);
+            let held_from = holder.as_ref().map(|holder| holder.from);
+            let decision = reader
+                .with_parts(|parts, bytes| decide(&settings, parts, bytes, held_from, now_ms));
+            match decision {
+                Decision::Read(part) => shared.read_age(partition, &part, now_ms)?,
+                Decision::Seal(_) if sealed == MOST_SEALED => {
+                    shared
+                        .partitions
+                        .retention
+                        .look_by(place, now_ms.saturating_add(AGAIN_MS));
+                    break;
+                }
+                Decision::Seal(end) => {
+                    sealed += 1;
+                    self.seal_up_to(shared, partition, end)?;
+                }
+                Decision::Keep {
+                    before,
+                    again_ms,
+                    is_held,
+                } => {
+                    let holder = holder.filter(|_| is_held);
+                    shared.partitions.retention.hold(place, holder);
+                    if let Some(before) = before {
+                        shared.trim_by_retention(partition, before, now_ms);
+                    }
+                    if let Some(again_ms) = again_ms {
+                        let from = before.unwrap_or_else(|| partition.range().0);
+                        let warn_ms = shared.warn_of_loss(partition, &settings, from, again_ms);
+                        shared
+                            .partitions
+                            .retention
+                            .look_by(place, warn_ms.unwrap_or(again_ms));
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing before this offset outside of sealed segments.
+    fn seal_up_to(
+        &mut self,
+        shared: &Shared,
+        partition: &PartitionRef,
+        end: Offset,
+    ) -> Result<(), FileError> {
+        self.write_out(&shared.partitions)?;
+        let partition = partition.partition();
+        lock(&partition.writer).seal_before(&partition.log, &shared.partitions.segments, end)
+    }
+}
+
+impl Shared {
+    /// The next moment at which a partition is looked at, on the monotonic clock.
+    pub(super) fn next_retention(&self) -> Option<Duration> {
+        let at_ms = self.partitions.retention.next_ms()?;
+        let wait_ms = at_ms.saturating_sub(self.clock.now_ms());
+        let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+        Some(self.env.clock.elapsed().saturating_add(wait))
+    }
+
+    /// Whether that moment has come: once.
+    pub(super) fn take_retention_due(&self) -> bool {
+        self.partitions.retention.come_due(self.clock.now_ms())
+    }
+
+    /// Looks when the last record of a segment was appended. Of one that cannot be read any more
+    /// nobody can tell: it expires as if that were now, so that it holds up what is behind it for
+    /// no longer than it is kept itself.
+    fn read_age(
+        &self,
+        partition: &PartitionRef,
+        part: &Part,
+        now_ms: i64,
+    ) -> Result<(), FileError> {
+        let log = &partition.partition().log;
+        let read = self.partitions.reader(partition).last_append_ms(part);
+        let dir = lock(log).dir();
+        let last = read.map_err(FileError::when(Action::Read, &dir))?;
+        lock(log).note_last_append(part.base, last.unwrap_or(now_ms));
+        Ok(())
+    }
+
+    /// Who has still to read a partition, if retention waits for that. What is planned counts: a
+    /// trim is behind it in the journal.
+    fn held_from(&self, place: Place, settings: &TopicSettings) -> Option<HeldFrom> {
+        match settings.retention_hold {
+            RetentionHold::None => None,
+            RetentionHold::Groups => self.sequencer.planned().groups().holder(place),
+        }
+    }
+
+    /// Queues a trim. Where it is refused, because the disk is full for example, the partition is
+    /// looked at again.
+    fn trim_by_retention(&self, partition: &PartitionRef, before: Offset, now_ms: i64) {
+        let place = place_of(partition);
+        self.partitions
+            .retention
+            .look_by(place, now_ms.saturating_add(AGAIN_MS));
+        if !self.partitions.retention.ask(place, before, now_ms) {
+            return;
+        }
+        if let Err(error) = self.queue_trim(place, before) {
+            tracing::debug!(%error, topic = %partition.topic.name, partition = %place.1, "retention trims later");
+        }
+    }
+
+    fn queue_trim(&self, (topic, partition): Place, before: Offset) -> Result<(), Error> {
+        let mut planned = self.sequencer.planned();
+        let Ok(known) = planned.decide_topic(topic) else {
+            return Ok(());
+        };
+        // A group may have gone back, or come, since it was decided.
+        let is_held = known.settings.retention_hold == RetentionHold::Groups
+            && planned
+                .groups()
+                .holder((topic, partition))
+                .is_some_and(|holder| holder.from < before);
+        if is_held {
+            return Ok(());
+        }
+        let change = Change::Trim {
+            topic,
+            partition,
+            before,
+        };
+        self.sequencer
+            .plan_refusable(&mut planned, change, || Ok(()))?;
+        Ok(())
+    }
+}
+
+fn place_of(partition: &PartitionRef) -> Place {
+    (partition.topic.id, partition.partition().id)
+}

@@ -1,0 +1,137 @@
+//! What an alter or a trim would remove: a look, which changes nothing.
+
+use std::collections::BTreeMap;
+
+use super::{Decision, decide, place_of};
+use crate::{
+    broker::{Broker, Error, Meant, Shared, lock, state::PartitionRef},
+    catalog::Refusal,
+    storage::log::Part,
+    types::{GroupName, Offset, PartitionId, TopicSettings},
+};
+
+/// What would go of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) partition: PartitionId,
+    /// Where its log would start.
+    pub(crate) before: Offset,
+    pub(crate) records: u64,
+    /// Of the segments that would go as a whole.
+    pub(crate) bytes: u64,
+    /// The groups that have not committed all of that, with how many records of it they have not.
+    pub(crate) groups: Vec<(GroupName, u64)>,
+}
+
+impl Broker {
+    /// What a change of settings would remove at this moment, of the partitions of which anything
+    /// would go. May read files.
+    pub(crate) fn preview_alter(
+        &self,
+        name: &str,
+        set: &BTreeMap<String, String>,
+        reset: &[String],
+    ) -> Result<Vec<Removal>, Error> {
+        let shared = &self.shared;
+        let topic = shared.partitions.topics().find(name)?;
+        let settings = match shared
+            .sequencer
+            .planned()
+            .decide_alter(topic.id, set, reset)
+        {
+            Ok(settings) => settings,
+            Err(Refusal::Setting(error)) => return Err(error.into()),
+            Err(_) => {
+                return Err(Error::UnknownTopic {
+                    topic: name.to_owned(),
+                });
+            }
+        };
+        let mut removals = Vec::new();
+        for at in 0..topic.partitions.len() {
+            let partition = PartitionRef {
+                topic: topic.clone(),
+                at,
+            };
+            let before = shared.would_go(&partition, &settings)?;
+            let removal = before.map(|before| shared.removal(&partition, before));
+            removals.extend(removal.filter(|removal| removal.records > 0));
+        }
+        Ok(removals)
+    }
+
+    /// What a trim would remove.
+    pub(crate) fn preview_trim(
+        &self,
+        topic: Meant<'_>,
+        partition: PartitionId,
+        before: Offset,
+    ) -> Result<Removal, Error> {
+        let topic = self.shared.partitions.topics().find_meant(topic)?;
+        let partition = topic.partition(partition)?;
+        partition.check_end(before)?;
+        Ok(self.shared.removal(&partition, before))
+    }
+}
+
+impl Shared {
+    /// Where a partition would start under these settings, if anything would go.
+    fn would_go(
+        &self,
+        partition: &PartitionRef,
+        settings: &TopicSettings,
+    ) -> Result<Option<Offset>, Error> {
+        let reader = self.partitions.reader(partition);
+        loop {
+            let now_ms = self.clock.now_ms();
+            let held_from = self.held_from(place_of(partition), settings);
+            let decision = reader.with_parts(|parts, bytes| {
+                // What is not sealed yet would be first.
+                let mut parts = parts.map(|part| Part {
+                    is_sealed: true,
+                    ..part
+                });
+                let held_from = held_from.as_ref().map(|held| held.from);
+                decide(settings, &mut parts, bytes, held_from, now_ms)
+            });
+            match decision {
+                Decision::Read(part) => self
+                    .read_age(partition, &part, now_ms)
+                    .map_err(|error| self.health.unavailable(&error))?,
+                Decision::Seal(before) => return Ok(Some(before)),
+                Decision::Keep { before, .. } => return Ok(before),
+            }
+        }
+    }
+
+    /// What a trim up to this offset removes.
+    fn removal(&self, partition: &PartitionRef, before: Offset) -> Removal {
+        let log = &partition.partition().log;
+        let (start, end) = partition.range();
+        let before = before.clamp(start, end);
+        let bytes = {
+            let log = lock(log);
+            let whole = log.parts_by_age().take_while(|part| part.end <= before);
+            whole.map(|part| part.bytes).sum()
+        };
+        let readers = self
+            .sequencer
+            .planned()
+            .groups()
+            .readers(place_of(partition));
+        let mut groups = Vec::new();
+        for (group, next) in readers {
+            let lost = before.0.saturating_sub(next.max(start).0);
+            if lost > 0 {
+                groups.push((group, lost));
+            }
+        }
+        Removal {
+            partition: partition.partition().id,
+            before,
+            records: before.0 - start.0,
+            bytes,
+            groups,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Groups that retention is about to overtake.
+
+use std::time::Duration;
+
+use super::{
+    held::commit,
+    world::{Kept, TOPIC},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn lost_in_ms(kept: &Kept) -> Option<u64> {
+    let described = kept.broker.describe_group("billing").expect("it is there");
+    described.partitions[0].lost_in_ms
+}
+
+/// How often it was warned.
+fn warnings(kept: &Kept) -> u64 {
+    kept.broker.shared.partitions.retention.warnings()
+}
+
+#[test]
+fn a_group_is_told_when_it_loses_records_and_warned_of_before() {
+    let mut kept = Kept::with(&[("retention.ms", "100s")]);
+    kept.append(100);
+    kept.settle();
+    commit(&kept, "billing", 0);
+    kept.pass(40 * SECOND);
+    assert_eq!(lost_in_ms(&kept), Some(60_000));
+    kept.append(100);
+    kept.pass(49 * SECOND);
+    assert_eq!(warnings(&kept), 0);
+    assert_eq!(lost_in_ms(&kept), Some(11_000));
+    kept.pass(SECOND);
+    assert_eq!(warnings(&kept), 1, "a tenth of the time is left");
+    kept.pass(9 * SECOND);
+    assert_eq!((warnings(&kept), lost_in_ms(&kept)), (1, Some(1_000)));
+    kept.pass(SECOND);
+    assert_eq!(kept.there(), 1..2);
+    assert_eq!(lost_in_ms(&kept), Some(40_000));
+}
+
+#[test]
+fn a_group_that_has_committed_or_is_waited_for_is_not_warned_of() {
+    let mut kept = Kept::with(&[("retention.ms", "100s")]);
+    kept.append(100);
+    commit(&kept, "billing", 1);
+    kept.pass(95 * SECOND);
+    assert_eq!((warnings(&kept), lost_in_ms(&kept)), (0, None));
+    kept.append(100);
+    kept.alter(&[("retention.hold", "groups")]);
+    kept.pass(200 * SECOND);
+    assert_eq!((warnings(&kept), lost_in_ms(&kept)), (0, None));
+    let described = kept.broker.describe_topic(TOPIC).expect("there").0;
+    assert_eq!(described.settings.longest_life_ms(), None);
+}

@@ -1,0 +1,39 @@
+//! What groups have still to read of a partition, and retention must leave them.
+
+use super::{Groups, Place};
+use crate::types::{GroupName, Offset, PartitionId};
+
+/// The group that has come least far in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldFrom {
+    pub(crate) group: GroupName,
+    /// What is from here on it has not committed.
+    pub(crate) from: Offset,
+}
+
+impl Groups {
+    /// The named groups that have committed an offset anywhere in a partition's topic, with how far
+    /// they have come in the partition. One that has committed nothing in the partition itself has
+    /// still to read all of it.
+    pub(crate) fn readers(&self, (topic, partition): Place) -> Vec<(GroupName, Offset)> {
+        let mut readers = Vec::new();
+        let whole_topic = (topic, PartitionId(0))..=(topic, PartitionId(u32::MAX));
+        for (name, group) in &self.by_name {
+            let offsets = &group.state.offsets;
+            if group.state.is_ephemeral || offsets.range(whole_topic.clone()).next().is_none() {
+                continue;
+            }
+            let committed = offsets.get(&(topic, partition));
+            let from = committed.map_or(Offset::ZERO, |committed| committed.next);
+            readers.push((name.clone(), from));
+        }
+        readers
+    }
+
+    /// Of these, the one that has come least far.
+    pub(crate) fn holder(&self, place: Place) -> Option<HeldFrom> {
+        let readers = self.readers(place).into_iter();
+        let (group, from) = readers.min_by_key(|(_, from)| *from)?;
+        Some(HeldFrom { group, from })
+    }
+}
