@@ -98,6 +98,9 @@ impl Sequencer {
         };
         let changes = commit.changes();
         self.queue.push_reserved(room, commit)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
         let now = self.clock.elapsed();
         for change in &changes {
             planned.plan(change, now);
