@@ -267,8 +267,15 @@ async fn offsets_are_committed_with_the_append_or_not_at_all() -> Outcome {
     };
     let refused = client.append(write(next)).await;
     assert_eq!(reason(refused), "COMMIT_FENCED");
+    let other = client.member("g").topic("in").commit_explicitly();
+    let other = other.join().await?;
+    let batch = || Batch::of("out", [Record::new().value("made of it")]);
+    let stolen = Append::from(batch()).commit_offsets_of(&other, [read.next()]);
+    assert_eq!(reason(client.append(stolen).await), "COMMIT_FENCED");
+    let again = Append::from(batch()).commit_offsets_of(&member, [read.next()]);
+    client.append(again).await?;
     let (_, partitions) = client.topics().describe("out").await?;
-    assert_eq!(partitions[0].high_watermark, Offset(1));
+    assert_eq!(partitions[0].high_watermark, Offset(2));
     Ok(())
 }
 

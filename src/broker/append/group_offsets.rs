@@ -39,7 +39,11 @@ impl Broker {
                         group.as_str()
                     ));
                 };
-                commits.push(self.shared.commit_of(offset, Fence::Owned(generation))?);
+                let fence = Fence::Owned {
+                    since: generation,
+                    by: offset.member,
+                };
+                commits.push(self.shared.commit_of(offset, fence)?);
             }
             check_once(&commits)?;
             checked.push((group, commits));

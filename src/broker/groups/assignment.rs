@@ -305,7 +305,10 @@ impl Session {
             place,
             next,
             metadata: Bytes::new(),
-            fence: Fence::Owned(generation),
+            fence: Fence::Owned {
+                since: generation,
+                by: Some(self.live.member),
+            },
         })
     }
 

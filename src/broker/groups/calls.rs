@@ -10,8 +10,8 @@ use crate::{
     catalog::{
         Change, Planned, Settled,
         groups::{
-            Commit, Committed, Fence, Generation, GroupChange, Groups, KnownTopics, Outcome, Place,
-            Refused,
+            Commit, Committed, Fence, Generation, GroupChange, Groups, KnownTopics, MemberId,
+            Outcome, Place, Refused,
         },
     },
     storage::format::entry::{self, Item},
@@ -34,6 +34,9 @@ pub(crate) struct GroupOffset {
     pub(crate) metadata: Bytes,
     /// In which the partition was assigned to the member that commits. None: from outside.
     pub(crate) generation: Option<Generation>,
+    /// The member that commits, if it is known: the partition must be its own. Without it, the
+    /// generation alone counts.
+    pub(crate) member: Option<MemberId>,
 }
 
 /// A committed offset.
@@ -133,7 +136,10 @@ impl Shared {
         for offset in offsets {
             let is_members = offset.generation.is_some();
             let fence = match offset.generation {
-                Some(generation) => Fence::Owned(generation),
+                Some(since) => Fence::Owned {
+                    since,
+                    by: offset.member,
+                },
                 None if force => Fence::Forced,
                 None => Fence::NoMembers,
             };

@@ -225,15 +225,19 @@ impl Session {
         lock(&self.live.state).credit = self.credit.get();
     }
 
-    /// Commits offsets. Each names the generation in which its partition was assigned.
+    /// Commits offsets. Each names the generation in which its partition was assigned to this
+    /// member.
     pub(crate) fn commit(
         &mut self,
-        offsets: Vec<GroupOffset>,
+        mut offsets: Vec<GroupOffset>,
     ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
         self.live.check()?;
         if offsets.iter().any(|offset| offset.generation.is_none()) {
             let reason = "a member's commit names the generation of each partition".to_owned();
             return Err(Error::MalformedRequest { reason });
+        }
+        for offset in &mut offsets {
+            offset.member = Some(self.live.member);
         }
         self.shared
             .commit_offsets(self.live.group.as_str(), offsets, false)

@@ -29,6 +29,7 @@ fn offset(topic: &str, partition: u32, next: u64) -> GroupOffset {
         next_offset: Offset(next),
         metadata: Bytes::new(),
         generation: None,
+        member: None,
     }
 }
 
@@ -361,6 +362,10 @@ fn an_append_that_commits_for_who_has_lost_a_partition_stores_nothing() {
     assert_eq!(refused.reason(), "COMMIT_FENCED");
     let beyond = send(&broker, transformed(4, second)).unwrap_err();
     assert_eq!(beyond.reason(), "OFFSET_OUT_OF_RANGE");
+    let mut of_another = transformed(1, second);
+    of_another.group_offsets[0].1[0].member = Some(MemberId(77));
+    let of_another = send(&broker, of_another).unwrap_err();
+    assert_eq!(of_another.reason(), "COMMIT_FENCED");
     let mut without = transformed(1, second);
     without.group_offsets[0].1[0].generation = None;
     let without = send(&broker, without).unwrap_err();

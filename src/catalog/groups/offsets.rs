@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Committed, Generation, GroupChange, Groups, KnownTopics, Many, Owned, Place, Refused, State,
-    Used,
+    Committed, Generation, GroupChange, Groups, KnownTopics, Many, MemberId, Owned, Place, Refused,
+    State, Used,
 };
 use crate::types::{
     GroupName, Offset,
@@ -24,8 +24,13 @@ pub(crate) struct Commit {
 /// What must hold for a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fence {
-    /// The partition has been assigned in this generation, and has its owner still.
-    Owned(Generation),
+    /// The partition has been assigned in this generation, and has its owner still. Members may
+    /// have got theirs in one generation, so a generation alone does not say whose a partition is:
+    /// the owner must be this member, where one is named.
+    Owned {
+        since: Generation,
+        by: Option<MemberId>,
+    },
     /// The group has no members.
     NoMembers,
     /// Nothing: whoever has the partition is told that it is assigned anew.
@@ -206,11 +211,15 @@ impl State {
         let Some(end) = end else {
             return Outcome::UnknownPartition;
         };
-        let current = self.owned.get(&commit.place).map(|owned| owned.since);
-        if let Fence::Owned(generation) = commit.fence
-            && current != Some(generation)
-        {
-            return Outcome::Fenced { current };
+        let owned = self.owned.get(&commit.place);
+        if let Fence::Owned { since, by } = commit.fence {
+            let is_its_own = |owned: &Owned| {
+                owned.since == since && by.is_none_or(|member| owned.owner == member)
+            };
+            if !owned.is_some_and(is_its_own) {
+                let current = owned.map(|owned| owned.since);
+                return Outcome::Fenced { current };
+            }
         }
         if commit.next > end {
             return Outcome::BeyondEnd { end };

@@ -354,7 +354,7 @@ impl World {
                         place,
                         next: Offset(next),
                         metadata: Bytes::from_static(b"here"),
-                        fence: Fence::Owned(since),
+                        fence: Fence::Owned { since, by: None },
                     };
                     let end = |place| topics.has(place).then_some(Offset(100));
                     let decided = groups.decide_commit(&one(group), vec![commit], end, 1);

@@ -92,6 +92,12 @@ impl Member {
         &self.settings.join.member_id
     }
 
+    /// The group that it is a member of.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.settings.join.group
+    }
+
     /// The partitions that the member has now.
     pub fn partitions(&self) -> impl Iterator<Item = GroupPartition> {
         self.assigned.keys().map(Place::to_public)

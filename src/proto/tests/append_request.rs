@@ -74,6 +74,7 @@ fn offsets() -> GroupOffsets {
     GroupOffsets {
         group: "billing".to_owned(),
         offsets: vec![offset, GroupOffset::default()],
+        member_id: "0123456789abcdef".to_owned(),
     }
 }
 

@@ -39,6 +39,7 @@ fn full_append() -> AppendRequest {
         group_offsets: vec![GroupOffsets {
             group: "g".to_owned(),
             offsets: vec![GroupOffset::default()],
+            member_id: "0123456789abcdef".to_owned(),
         }],
     }
 }

@@ -57,7 +57,8 @@ pub(super) fn id_text(id: MemberId) -> String {
     format!("{:016x}", id.0)
 }
 
-fn member_id(text: &str) -> Result<Option<MemberId>, Error> {
+/// The member of an id as it was told; none of an empty one.
+pub(in crate::server) fn member_id(text: &str) -> Result<Option<MemberId>, Error> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -6,6 +6,8 @@ pub(super) mod join;
 pub(super) mod member;
 pub(super) mod offsets;
 
+pub(super) use join::member_id;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio_stream::{Stream, StreamExt};

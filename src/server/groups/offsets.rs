@@ -29,5 +29,6 @@ fn group_offset(offset: proto::GroupOffset) -> Result<GroupOffset, Error> {
             0 => None,
             generation => Some(Generation(generation)),
         },
+        member: None,
     })
 }

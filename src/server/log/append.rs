@@ -25,9 +25,7 @@ use crate::{
         self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, ReceivedBatch,
         wire::AppendRequest,
     },
-    server::{
-        blocking::blocking, groups::offsets, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped,
-    },
+    server::{blocking::blocking, groups, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
     types::{PartitionId, ProducerId},
 };
 
@@ -81,7 +79,11 @@ pub(in crate::server) async fn answer(
 
 fn group_offsets(groups: Vec<GroupOffsets>) -> Result<Vec<(String, Vec<GroupOffset>)>, Error> {
     let group = |group: GroupOffsets| {
-        let offsets = offsets::group_offsets(group.offsets)?;
+        let member = groups::member_id(&group.member_id)?;
+        let mut offsets = groups::offsets::group_offsets(group.offsets)?;
+        for offset in &mut offsets {
+            offset.member = member;
+        }
         Ok((group.group, offsets))
     };
     groups.into_iter().map(group).collect()

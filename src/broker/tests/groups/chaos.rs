@@ -3,6 +3,8 @@
 //! added and offsets are reset. What must hold is looked at behind every step (`rules.rs`), and at
 //! the end, when everybody behaves, the group must come to rest.
 
+mod steal;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -17,7 +19,7 @@ use super::{
 use crate::{
     broker::{
         Append, Error,
-        groups::{CommitOutcome, Credit, JoinGroup},
+        groups::{CommitOutcome, Credit, GroupOffset, JoinGroup},
     },
     catalog::groups::{MemberId, Place},
     env::{
@@ -89,6 +91,7 @@ fn whatever_happens_to_members_and_the_broker_groups_keep_their_promises() {
     assert!(did.killed > SEEDS && did.left > SEEDS && did.restarted > SEEDS / 2);
     assert!(did.partitions_added > SEEDS);
     assert!(did.reset > SEEDS && did.committed > SEEDS && did.late_commits_refused > SEEDS / 10);
+    assert!(did.stolen_commits_refused > SEEDS);
     assert!(did.records > 10 * SEEDS && did.again > SEEDS / 10);
 }
 
@@ -396,6 +399,9 @@ impl Chaos {
                 self.did.again += u64::from(!self.handled.insert(got.id));
             }
         }
+        if below(&self.chance, 8) == 0 {
+            self.steal(&mut member);
+        }
         if !is_slow {
             let has = member.has.clone();
             match self.writes_out {
@@ -459,7 +465,7 @@ impl Chaos {
                 .is_some_and(|owned| owned.owner == member.id && owned.since == has.generation);
             let records: Vec<Vec<u8>> = got.iter().map(|got| encode_record(got.id, 40)).collect();
             let append = Append {
-                group_offsets: vec![("g".to_owned(), vec![offset(place, has)])],
+                group_offsets: vec![("g".to_owned(), vec![offset_of(member, place, has)])],
                 ..append_of("out", Some(place.1.0 % 2), &records)
             };
             match send(self.world.broker(), append) {
@@ -563,5 +569,13 @@ impl Chaos {
         let running = self.clients.iter().filter(|client| client.member.is_some());
         let all_run = state.members.len() == running.count();
         is_still && is_balanced && all_run && state.owned.len() == partitions
+    }
+}
+
+/// An offset that this member commits.
+fn offset_of(member: &Member, place: Place, has: &Has) -> GroupOffset {
+    GroupOffset {
+        member: Some(member.id),
+        ..offset(place, has)
     }
 }

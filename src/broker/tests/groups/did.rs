@@ -15,6 +15,7 @@ pub(super) struct Did {
     pub(super) reset: u64,
     pub(super) committed: u64,
     pub(super) late_commits_refused: u64,
+    pub(super) stolen_commits_refused: u64,
     pub(super) records: u64,
     pub(super) again: u64,
     pub(super) longest_rest: Duration,
@@ -32,6 +33,7 @@ impl Did {
         self.reset += other.reset;
         self.committed += other.committed;
         self.late_commits_refused += other.late_commits_refused;
+        self.stolen_commits_refused += other.stolen_commits_refused;
         self.records += other.records;
         self.again += other.again;
         self.longest_rest = self.longest_rest.max(other.longest_rest);

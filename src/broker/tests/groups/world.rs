@@ -394,6 +394,7 @@ pub(super) fn offset(place: Place, has: &Has) -> GroupOffset {
         next_offset: has.next,
         metadata: Bytes::new(),
         generation: Some(has.generation),
+        member: None,
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn commit(kept: &Kept, group: &str, next: u64) {
         next_offset: Offset(next),
         metadata: bytes::Bytes::new(),
         generation: None,
+        member: None,
     };
     let committed = kept.broker.commit_offsets(group, vec![offset], false);
     settled(kept, committed).expect("it is committed");

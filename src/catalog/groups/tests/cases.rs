@@ -24,6 +24,11 @@ fn commit(place: Place, next: u64, fence: Fence) -> Commit {
     }
 }
 
+/// A commit in this generation, by whichever member.
+fn owned_since(since: Generation) -> Fence {
+    Fence::Owned { since, by: None }
+}
+
 impl World {
     fn commit(&mut self, commits: Vec<Commit>) -> Result<Vec<Outcome>, Refused> {
         let decided = self
@@ -129,7 +134,7 @@ fn who_does_not_hand_over_in_time_loses_just_that() {
     world.advance(JOINING);
     world.join(join(2, &["t"]));
     let lost = world.draining(slow);
-    let fence = Fence::Owned(world.since(lost[0].1.0));
+    let fence = owned_since(world.since(lost[0].1.0));
     assert_eq!(
         world.commit_one(lost[0].1.0, 5, fence),
         Outcome::Done,
@@ -169,7 +174,7 @@ fn who_comes_back_has_its_partitions_and_its_former_stream_is_fenced() {
         ..join(id, &["t"])
     };
     let first = world.join(named(1, "a"));
-    let before = Fence::Owned(world.since(0));
+    let before = owned_since(world.since(0));
     world.lose(1);
     world.advance(SESSION / 2);
     assert_eq!(world.join(named(2, "a")), first, "by its name");
@@ -224,10 +229,10 @@ fn a_commit_counts_by_the_generation_of_its_partition() {
     let (mine, others) = (world.since(0), world.since(1));
     assert_ne!(mine, others);
     let outcomes = world.commit(vec![
-        commit(place(1, 0), 5, Fence::Owned(mine)),
-        commit(place(1, 1), 5, Fence::Owned(mine)),
-        commit(place(1, 7), 5, Fence::Owned(mine)),
-        commit(place(1, 0), 101, Fence::Owned(mine)),
+        commit(place(1, 0), 5, owned_since(mine)),
+        commit(place(1, 1), 5, owned_since(mine)),
+        commit(place(1, 7), 5, owned_since(mine)),
+        commit(place(1, 0), 101, owned_since(mine)),
     ]);
     let fenced = Outcome::Fenced {
         current: Some(others),
@@ -246,10 +251,39 @@ fn a_commit_counts_by_the_generation_of_its_partition() {
 }
 
 #[test]
+fn a_commit_of_what_another_got_in_the_same_generation_is_fenced() {
+    let mut world = World::new(&[("t", 2)]);
+    world.join(join(1, &["t"]));
+    world.advance(JOINING);
+    world.join(join(2, &["t"]));
+    world.join(join(3, &["t"]));
+    world.leave(1);
+    assert_eq!(world.shares(), [1, 1]);
+    let since = world.since(0);
+    assert_eq!(world.since(1), since);
+    for (place, owned) in world.state().owned {
+        let other = MemberId(5 - owned.owner.0);
+        let by = |member| Fence::Owned {
+            since,
+            by: Some(member),
+        };
+        let current = Some(since);
+        let partition = place.1.0;
+        let stolen = world.commit_one(partition, 9, by(other));
+        assert_eq!(stolen, Outcome::Fenced { current });
+        assert_eq!(world.committed(partition), None);
+        assert_eq!(
+            world.commit_one(partition, 5, by(owned.owner)),
+            Outcome::Done
+        );
+    }
+}
+
+#[test]
 fn only_a_reset_lowers_an_offset() {
     let mut world = World::new(&[("t", 1)]);
     world.join(join(1, &["t"]));
-    let fence = Fence::Owned(world.since(0));
+    let fence = owned_since(world.since(0));
     assert_eq!(world.commit_one(0, 50, fence), Outcome::Done);
     let committed = Offset(50);
     for lower in [0, 49, 50] {
@@ -382,7 +416,7 @@ fn a_member_of_a_group_that_has_ended_is_fenced_in_the_next_one_of_that_name() {
     world.groups = Groups::restore(world.groups.snapshot(), world.now);
     world.join(ephemeral(2));
     let current = Some(world.since(0));
-    let late = world.commit_one(0, 5, Fence::Owned(old));
+    let late = world.commit_one(0, 5, owned_since(old));
     assert_eq!(late, Outcome::Fenced { current });
 }
 

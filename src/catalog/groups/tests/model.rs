@@ -22,15 +22,29 @@ const END: Offset = Offset(1_000_000);
 
 #[derive(Clone, Debug)]
 enum Act {
-    Join { named: bool, topics: usize },
+    Join {
+        named: bool,
+        topics: usize,
+    },
     Leave(usize),
     Lose(usize),
     ComeBack(usize),
     Drain(usize),
-    Commit { place: usize, by: u64, late: bool },
-    Reset { place: usize, to: u64 },
+    /// A commit of the offset that is `by` minus 4 further, by a member or by nobody who is named.
+    Commit {
+        place: usize,
+        by: u64,
+        late: bool,
+        member: Option<usize>,
+    },
+    Reset {
+        place: usize,
+        to: u64,
+    },
     Grow,
-    Pass { ms: u64 },
+    Pass {
+        ms: u64,
+    },
     Restart,
 }
 
@@ -42,8 +56,8 @@ fn any_act() -> impl Strategy<Value = Act> {
         2 => at.clone().prop_map(Act::Lose),
         2 => at.clone().prop_map(Act::ComeBack),
         4 => at.clone().prop_map(Act::Drain),
-        6 => (at.clone(), 0..9_u64, any::<bool>())
-            .prop_map(|(place, by, late)| Act::Commit { place, by, late }),
+        6 => (at.clone(), 0..9_u64, any::<bool>(), proptest::option::of(at.clone()))
+            .prop_map(|(place, by, late, member)| Act::Commit { place, by, late, member }),
         1 => (at, 0..9_u64).prop_map(|(place, to)| Act::Reset { place, to }),
         1 => Just(Act::Grow),
         4 => (0..20_000_u64).prop_map(|ms| Act::Pass { ms }),
@@ -122,7 +136,15 @@ impl Run {
                     self.world.drain(member);
                 }
             }
-            Act::Commit { place, by, late } => self.commit(place, by, late),
+            Act::Commit {
+                place,
+                by,
+                late,
+                member,
+            } => {
+                let member = member.and_then(|at| self.member(at));
+                self.commit(place, by, late, member);
+            }
             Act::Reset { place, to } => {
                 let places: Vec<Place> = self.world.state().owned.into_keys().collect();
                 if !places.is_empty() {
@@ -148,7 +170,7 @@ impl Run {
 
     /// A commit by the owner of a partition, or by a former one: only the owner's counts, and only
     /// upwards.
-    fn commit(&mut self, place: usize, by: u64, late: bool) {
+    fn commit(&mut self, place: usize, by: u64, late: bool, member: Option<MemberId>) {
         let before = self.world.state();
         let known: Vec<(Place, Generation)> = match late {
             true => self.owners.keys().copied().collect(),
@@ -170,7 +192,10 @@ impl Run {
             place,
             next: Offset((committed.0 + by).saturating_sub(4)),
             metadata: Bytes::new(),
-            fence: Fence::Owned(generation),
+            fence: Fence::Owned {
+                since: generation,
+                by: member,
+            },
         };
         let next = commit.next;
         let decided =
@@ -181,10 +206,9 @@ impl Run {
         if let Some(change) = change {
             self.world.apply(change);
         }
-        let is_owned = before
-            .owned
-            .get(&place)
-            .is_some_and(|owned| owned.since == generation);
+        let is_owned = before.owned.get(&place).is_some_and(|owned| {
+            owned.since == generation && member.is_none_or(|member| owned.owner == member)
+        });
         let is_known = before.offsets.contains_key(&place);
         let after = self
             .world
@@ -202,7 +226,8 @@ impl Run {
                 assert_eq!((*said, after), (committed, Some(committed)));
             }
             Outcome::Fenced { current } => {
-                assert!(!is_owned && *current != Some(generation));
+                let owned = before.owned.get(&place);
+                assert!(!is_owned && *current == owned.map(|owned| owned.since));
             }
             other => panic!("{other:?}"),
         }
