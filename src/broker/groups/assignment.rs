@@ -103,11 +103,12 @@ impl Session {
                 if known.is_none_or(|known| known.generation != held.generation) {
                     first.extend(self.assign(held)?);
                 }
-            } else if known.is_some_and(|known| known.untold.is_none()) {
+            } else if let Some(known) = known.filter(|known| known.untold.is_none()) {
+                let topic = known.at.topic.name.clone();
                 let until = self.draining_until(place);
                 self.revoke(place, Some(until));
-                self.draining.insert(place);
-            } else if !self.draining.contains(&place) {
+                self.draining.insert(place, topic);
+            } else if !self.draining.contains_key(&place) {
                 self.forget(place);
                 unknown.push(place);
             }
@@ -166,7 +167,7 @@ impl Session {
                 revoked.until = None;
             }
         }
-        self.draining.retain(|place| held.contains_key(place));
+        self.draining.retain(|place, _| held.contains_key(place));
     }
 
     /// Until when a partition is to be handed over.

@@ -9,14 +9,7 @@
 //! limit. Nothing is read that may not be sent: what a session holds on to is what was read ahead
 //! of one partition, within its credit.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::Future,
-    ops::Range,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -128,8 +121,9 @@ pub(crate) struct Session {
     pub(super) topics: BTreeMap<TopicId, Followed>,
     /// Revoked partitions that the client is to be told of.
     pub(super) revoked: BTreeMap<Place, Revoked>,
-    /// Those that the client is to hand over.
-    pub(super) draining: BTreeSet<Place>,
+    /// Those that the client is to hand over, with the names of their topics: none of a topic may
+    /// be read any more.
+    pub(super) draining: BTreeMap<Place, TopicName>,
     /// Which partition comes first in the next step.
     pub(super) turn: Option<Place>,
     /// What was read ahead of that.
@@ -154,7 +148,7 @@ impl Session {
             partitions: BTreeMap::new(),
             topics: BTreeMap::new(),
             revoked: BTreeMap::new(),
-            draining: BTreeSet::new(),
+            draining: BTreeMap::new(),
             turn: None,
             fetched: None,
             last: None,
@@ -169,19 +163,20 @@ impl Session {
         self.live.member
     }
 
-    /// The partition of this number of the topic that the member reads under this name, if it has
-    /// that, and it is the one that is meant.
+    /// The partition of this number of the topic that the member reads or hands over under this
+    /// name, if it has that, and it is the one that is meant.
     pub(crate) fn place(
         &self,
         topic: &str,
         id: Option<TopicId>,
         partition: PartitionId,
     ) -> Option<Place> {
-        let mut topics = self.topics.iter();
-        let found = topics.find(|(of, followed)| {
-            followed.topic.name.as_str() == topic && id.is_none_or(|id| id == **of)
-        });
-        Some((*found?.0, partition))
+        let topics = self.topics.iter();
+        let read = topics.map(|(of, followed)| (*of, &followed.topic.name));
+        let draining = self.draining.iter().map(|(place, name)| (place.0, name));
+        let mut all = read.chain(draining);
+        let found = all.find(|(of, name)| name.as_str() == topic && id.is_none_or(|id| id == *of));
+        Some((found?.0, partition))
     }
 
     /// The next event. After an error the session is over.

@@ -409,7 +409,8 @@ impl Chaos {
                 false => self.commit(&mut member, &has),
             }
             let handed_over = member.to_hand_over.clone();
-            if member.session.drained(&handed_over).is_ok() {
+            let named = member.named(&handed_over);
+            if member.session.drained(&named).is_ok() {
                 member.to_hand_over.clear();
                 self.rules.handed_over(member.id, &handed_over);
             }

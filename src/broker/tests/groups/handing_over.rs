@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::world::{DRAIN, SESSION, World, join, join_named};
+use super::{
+    super::world::create,
+    world::{DRAIN, SESSION, World, join, join_named},
+};
 use crate::{
     broker::{
         Error, Meant,
@@ -41,6 +44,30 @@ fn a_partition_goes_to_its_next_owner_when_the_old_one_has_handed_it_over() {
     assert_eq!(new.ids(), [&ids[2..], &more].concat());
     let late = old.commit_at(&world, place, &has);
     assert!(matches!(late, Ok(CommitOutcome::Fenced { .. })), "{late:?}");
+}
+
+#[test]
+fn the_last_partition_of_a_topic_is_handed_over_at_once() {
+    let mut world = World::with_topic("t", 1);
+    create(world.broker(), "u", 1);
+    let both = || JoinGroup {
+        topics: vec!["t".to_owned(), "u".to_owned()],
+        ..join()
+    };
+    let mut old = world.join(both());
+    old.take_all();
+    assert_eq!(old.has.len(), 2);
+    let mut new = world.join(both());
+    old.take_all();
+    let [place] = old.to_hand_over[..] else {
+        panic!("it is to hand over one: {:?}", old.to_hand_over);
+    };
+    let topic = old.leaving[&place].topic.clone();
+    old.hand_over();
+    world.broker().commit_all();
+    let ids = world.append(&topic, 0, 3);
+    assert_eq!(new.ids(), ids);
+    assert_eq!(new.has.len(), 1);
 }
 
 #[test]
@@ -181,7 +208,7 @@ fn new_partitions_and_topics_are_given_to_members_that_take_them() {
         ..join()
     });
     member.take_all();
-    super::super::world::create(world.broker(), "t2", 3);
+    create(world.broker(), "t2", 3);
     world.advance(MOMENT);
     member.take_all();
     assert_eq!(member.has.len(), 4);

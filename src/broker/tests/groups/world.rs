@@ -354,9 +354,19 @@ impl Member {
     pub(super) fn hand_over(&mut self) -> usize {
         let places = std::mem::take(&mut self.to_hand_over);
         if !places.is_empty() {
-            self.session.drained(&places).expect("the session goes on");
+            let named = self.named(&places);
+            self.session.drained(&named).expect("the session goes on");
         }
         places.len()
+    }
+
+    /// The partitions as the session knows them by the names of their topics.
+    pub(super) fn named(&self, places: &[Place]) -> Vec<Place> {
+        let of_session = |place: &Place| {
+            let topic = &self.leaving.get(place)?.topic;
+            self.session.place(topic, Some(place.0), place.1)
+        };
+        places.iter().filter_map(of_session).collect()
     }
 
     /// Which partitions of `t` it has.
