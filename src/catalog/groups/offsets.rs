@@ -140,12 +140,13 @@ impl Groups {
             return Err(Refused::GroupExists);
         }
         let mut change = self.new_group().state.next();
+        // What is a replay for the other one is none the less for the new one.
+        let mut until = old.replay_until.clone();
         if replay {
-            let until = old
-                .offsets
-                .iter()
-                .map(|(place, committed)| (*place, committed.next));
-            change.replay_until.extend(until);
+            for (place, committed) in &old.offsets {
+                let replayed = until.entry(*place).or_default();
+                *replayed = committed.next.max(*replayed);
+            }
         } else {
             let offsets = old.offsets.iter().map(|(place, committed)| {
                 (
@@ -158,6 +159,7 @@ impl Groups {
             });
             change.offsets.extend(offsets);
         }
+        change.replay_until.extend(until);
         change.retain(|place| topics.has(place));
         self.check_room(to, &change)?;
         Ok(change)

@@ -384,6 +384,35 @@ fn a_fork_is_where_the_other_group_is_or_repeats_what_that_has_done() {
 }
 
 #[test]
+fn a_fork_of_a_group_in_a_replay_has_its_mark() {
+    let mut world = World::new(&[("t", 2)]);
+    world.commit_one(0, 8, Fence::NoMembers);
+    world.commit_one(1, 8, Fence::NoMembers);
+    let name = |name| GroupName::new(name).expect("it is valid");
+    let fork = |world: &mut World, from: GroupName, to: GroupName, replay: bool| {
+        let topics = &world.topics;
+        let fork = world.groups.decide_fork(&from, &to, replay, topics, 9);
+        world.apply_to(to, fork.expect("there is room"));
+    };
+    fork(&mut world, group_name(), name("replay"), true);
+    let ahead = commit(place(1, 1), 11, Fence::NoMembers);
+    let behind = commit(place(1, 0), 3, Fence::NoMembers);
+    let decided =
+        world
+            .groups
+            .decide_commit(&name("replay"), vec![behind, ahead], |_| Some(END), 7);
+    let change = decided.expect("nobody is in it").1;
+    world.apply_to(name("replay"), change.expect("both are committed"));
+    for (to, replay, second) in [("copy", false, 8), ("again", true, 11)] {
+        fork(&mut world, name("replay"), name(to), replay);
+        let group = world.groups.get(&name(to)).expect("it is there");
+        let until = &group.state().replay_until;
+        let until: Vec<Offset> = until.values().copied().collect();
+        assert_eq!(until, [Offset(8), Offset(second)], "{to}");
+    }
+}
+
+#[test]
 fn an_ephemeral_group_ends_with_its_last_member_and_no_other() {
     let mut world = World::new(&[("t", 2)]);
     let ephemeral = |id| Join {
