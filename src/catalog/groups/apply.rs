@@ -46,7 +46,11 @@ impl Groups {
         if let Some(noted) = &mut self.noted {
             noted.note(name, change);
         }
-        let group = self.by_name.entry(name.clone()).or_default();
+        let group = self.by_name.entry(name.clone());
+        let group = group.or_insert_with(|| Group {
+            waits: Waits::new(now),
+            ..Group::default()
+        });
         self.used = self.used.without(group.state.size());
         if change.is_deleted {
             self.ended = self.ended.max(change.generation);

@@ -26,6 +26,14 @@ pub(super) struct Waits {
 }
 
 impl Waits {
+    /// Of a group that begins now.
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            changed_at: now,
+            ..Self::default()
+        }
+    }
+
     /// After a start: everyone may come back, and all that is being drained has its time anew.
     pub(super) fn begin(&mut self, state: &State, now: Duration) {
         for member in state.members.values() {

@@ -124,6 +124,17 @@ fn lag_counts_records_that_are_there_and_nothing_else() {
 }
 
 #[test]
+fn a_group_that_a_commit_has_made_is_empty_since_then() {
+    let world = World::with_topic("t", 1);
+    world.advance(MINUTE);
+    world.reset(world.place("t", 0), Offset(0));
+    let made_ms = 1_700_000_000_000 + 60_000;
+    world.advance(MINUTE);
+    let group = described(&world);
+    assert_eq!((group.state, group.since_ms), (GroupState::Empty, made_ms));
+}
+
+#[test]
 fn a_group_says_what_it_waits_for() {
     let world = World::with_topic("t", 2);
     assert!(world.broker().describe_group("g").is_err());
