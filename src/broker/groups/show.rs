@@ -113,7 +113,7 @@ pub(crate) struct DescribedPartition {
 struct Known {
     name: GroupName,
     state: State,
-    /// When a partition was last assigned or committed.
+    /// When a partition was last committed, or got an owner while it had none.
     progress: BTreeMap<Place, Duration>,
     changed_at: Duration,
 }

@@ -263,8 +263,8 @@ impl Group {
         self.waits.draining_until(place)
     }
 
-    /// When each partition that has an owner was assigned, or its offset committed, as far as this
-    /// process knows.
+    /// When the offset of each partition that has an owner was committed, or it got an owner while
+    /// it had none, as far as this process knows.
     pub(crate) fn progress(&self) -> &BTreeMap<Place, Duration> {
         self.waits.progress()
     }

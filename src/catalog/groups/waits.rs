@@ -19,7 +19,8 @@ pub(super) struct Waits {
     assigned_at: Option<Duration>,
     /// When those who have joined since get theirs.
     joining: Option<Duration>,
-    /// When each partition that has an owner was assigned, or its offset committed.
+    /// When the offset of each partition that has an owner was committed, or it got an owner while
+    /// it had none.
     progress: BTreeMap<Place, Duration>,
     /// When somebody came or left, or a partition got another owner.
     changed_at: Duration,
@@ -83,7 +84,8 @@ impl Waits {
         for (place, owned) in &change.owned {
             match owned {
                 Some(owned) if owned.since < change.generation => {}
-                Some(_) => drop(self.progress.insert(*place, now)),
+                // Another owner is no progress, nor is the same one that comes back.
+                Some(_) => drop(self.progress.entry(*place).or_insert(now)),
                 None => drop(self.progress.remove(place)),
             }
         }

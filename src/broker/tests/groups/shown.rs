@@ -1,11 +1,11 @@
 //! What is shown of a group: how far it is behind, in records and in time, and what stands still.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::world::{JOINING, World, join, join_named};
 use crate::{
     broker::{
-        groups::{DescribedGroup, DescribedPartition, GroupState},
+        groups::{DescribedGroup, DescribedPartition, GroupState, JoinGroup},
         lock,
     },
     types::{Offset, PartitionId},
@@ -57,6 +57,43 @@ fn a_stuck_member_shows_as_stalled_within_a_minute_and_not_before() {
     assert_eq!((done.lag, done.lag_ms, done.stalled_since_ms), (0, 0, None));
     let committed = done.committed.expect("it has committed");
     assert_eq!((committed.next, committed.at_ms), (Offset(3), now));
+}
+
+#[test]
+fn a_partition_is_stalled_also_if_its_owner_crashes_again_and_again() {
+    let mut world = World::with_topic("t", 1);
+    world.append("t", 0, 3);
+    for _ in 0..12 {
+        let mut member = world.join(join_named("one"));
+        member.take_all();
+        world.advance(Duration::from_secs(5));
+    }
+    assert_eq!(stalled(&world), 1);
+    let mut member = world.join(join_named("one"));
+    member.take_all();
+    let place = world.place("t", 0);
+    member.commit(&world, place);
+    world.append("t", 0, 1);
+    assert_eq!(stalled(&world), 0, "it has made progress");
+}
+
+#[test]
+fn a_partition_is_stalled_also_if_it_is_taken_again_and_again() {
+    let mut world = World::with_topic("t", 1);
+    world.append("t", 0, 3);
+    let mut member = world.join(JoinGroup {
+        progress: Some(Duration::from_secs(20)),
+        ..join()
+    });
+    let mut generations = BTreeSet::new();
+    for _ in 0..6 {
+        member.take_all();
+        generations.extend(member.has.values().map(|has| has.generation));
+        assert_eq!(stalled(&world), 0);
+        world.advance(Duration::from_secs(10));
+    }
+    assert!(generations.len() > 1, "it was taken: {generations:?}");
+    assert_eq!(stalled(&world), 1);
 }
 
 #[test]
