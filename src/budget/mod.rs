@@ -38,6 +38,8 @@ pub(crate) struct Part {
     holders: usize,
     used: AtomicUsize,
     most: AtomicUsize,
+    /// What is used of this counts there too.
+    whole: Option<Arc<Part>>,
 }
 
 /// One of those who use a part beside each other. Clones are the same holder.
@@ -106,12 +108,22 @@ impl Part {
             holders: HOLDERS,
             used: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            whole: None,
         }
     }
 
     /// So much of this part, for as many holders.
     pub(crate) fn of_it(&self, bound: usize) -> Self {
         Self::new(self.name, bound).for_holders(self.holders)
+    }
+
+    /// So much of this part, for as many holders, which counts in it too.
+    pub(crate) fn within(self: &Arc<Self>, bound: usize) -> Self {
+        let whole = Some(Arc::clone(self));
+        Self {
+            whole,
+            ..self.of_it(bound)
+        }
     }
 
     /// With another number of holders, one at least.
@@ -177,11 +189,17 @@ impl Part {
     pub(crate) fn add(&self, bytes: usize) {
         let used = self.used.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.most.fetch_max(used, Ordering::AcqRel);
+        if let Some(whole) = &self.whole {
+            whole.add(bytes);
+        }
     }
 
     /// Counts less.
     pub(crate) fn subtract(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
+        if let Some(whole) = &self.whole {
+            whole.subtract(bytes);
+        }
     }
 
     /// Counts more if `allowed` says so of what is used by then.
@@ -193,10 +211,14 @@ impl Part {
         let added = self
             .used
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, sum);
-        if let Ok(before) = added {
-            self.most.fetch_max(before + bytes, Ordering::AcqRel);
+        let Ok(before) = added else {
+            return false;
+        };
+        self.most.fetch_max(before + bytes, Ordering::AcqRel);
+        if let Some(whole) = &self.whole {
+            whole.add(bytes);
         }
-        added.is_ok()
+        true
     }
 }
 

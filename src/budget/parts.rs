@@ -104,7 +104,8 @@ impl Name {
             }
             Self::Windows => {
                 "What clients may send before it is taken: the HTTP/2 windows of all connections. \
-                 They shrink as connections become more."
+                 Three quarters are for the first windows of all that there may be; what those \
+                 leave is for clients that send much."
             }
             Self::Calls => {
                 "Calls that are open, with their headers. Beyond, calls are refused as OVERLOADED."

@@ -27,7 +27,6 @@ use super::{
     http2::{self, call::Unread},
     limits::{
         ACCEPT_PAUSE, ADMIN_CONNECTIONS, NOTICE_PERIOD, Options, REFUSE_TIMEOUT, ROOM_TIMEOUT,
-        most_connections,
     },
     notices::{Notice, Notices},
     peer::Peers,
@@ -190,9 +189,7 @@ where
         let windows = peers.budget().part(Name::Windows);
         Self {
             service,
-            max_connections: options
-                .max_connections
-                .min(most_connections(windows.bound())),
+            max_connections: options.max_connections.min(peers.most()),
             memory: Some(windows.holder()),
             idle: options.idle,
             handshake_timeout: options.handshake_timeout,

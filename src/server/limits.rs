@@ -278,7 +278,8 @@ pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(3);
 /// its requests.
 pub(super) const STALLED: Duration = Duration::from_secs(1);
 
-/// How many connections there can be where their windows have so much memory.
+/// How many connections there can be where their windows have so much memory: as many as three
+/// quarters are enough for. The rest is for windows that grow.
 pub(crate) fn most_connections(windows_bytes: usize) -> usize {
-    (windows_bytes / CONNECTION_BYTES).max(1)
+    (windows_bytes / 4 * 3 / CONNECTION_BYTES).max(1)
 }

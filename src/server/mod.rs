@@ -122,17 +122,22 @@ impl Server {
                 self.routes(health, Arc::clone(&notices), &stopping, &tallies)
                     .prepare(),
             );
-        let (budget, broker) = (self.broker.budget(), Some(&self.broker));
+        let peers = Peers::new(
+            self.broker.budget(),
+            Some(&self.broker),
+            &tallies.connections,
+            self.options.max_connections,
+        );
         let mut administrators = Connections::of_administrators(
             service.clone(),
-            Peers::new(budget, broker, &tallies.administrators),
+            peers.beside(&tallies.administrators),
             self.broker.system_clock(),
             &self.options,
             stopping.clone(),
         );
         let mut connections = Connections::new(
             service,
-            Peers::new(budget, broker, &tallies.connections),
+            peers,
             self.broker.system_clock(),
             &self.options,
             notices,

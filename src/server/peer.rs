@@ -11,12 +11,14 @@ use std::{
 use tonic::Extensions;
 
 use super::{
+    http2::window,
+    limits::most_connections,
     reads::{Reads, Shares},
     tally::{Counted, Tally},
 };
 use crate::{
     broker::{Broker, Flow, ProducerHolder},
-    budget::{Budget, Holder, Name},
+    budget::{Budget, Holder, Name, Part},
 };
 
 /// What one connection has of the parts that all connections share. Travels with every request of
@@ -27,7 +29,7 @@ pub(super) struct Peer {
     pub(super) requests: Holder,
     /// Calls that are open.
     pub(super) calls: Holder,
-    /// What the client may send before it is taken.
+    /// What the client may send before it is taken, beyond the first window.
     pub(super) windows: Holder,
     /// Reads, and answers that wait for their client.
     pub(super) reads: Holder,
@@ -43,11 +45,15 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(budget: &Budget, producers: Option<Arc<ProducerHolder>>) -> Self {
+    pub(super) fn new(
+        budget: &Budget,
+        windows: Holder,
+        producers: Option<Arc<ProducerHolder>>,
+    ) -> Self {
         Self {
             requests: budget.part(Name::Requests).holder(),
             calls: budget.part(Name::Calls).holder(),
-            windows: budget.part(Name::Windows).holder(),
+            windows,
             reads: budget.part(Name::Reads).holder(),
             read_shares: Arc::default(),
             appends: Flow::default(),
@@ -109,14 +115,37 @@ pub(super) struct Peers {
     broker: Option<Arc<Broker>>,
     /// How many there are.
     tally: Arc<Tally>,
+    /// How many connections there may be.
+    most: usize,
+    /// What their windows may grow into.
+    growth: Arc<Part>,
 }
 
 impl Peers {
-    pub(super) fn new(budget: &Budget, broker: Option<&Arc<Broker>>, tally: &Arc<Tally>) -> Self {
+    /// Those of a listener that is to have so many connections at most. There are fewer where the
+    /// memory of windows is not enough for them.
+    pub(super) fn new(
+        budget: &Budget,
+        broker: Option<&Arc<Broker>>,
+        tally: &Arc<Tally>,
+        connections: usize,
+    ) -> Self {
+        let windows = budget.part(Name::Windows);
+        let most = connections.min(most_connections(windows.bound()));
         Self {
             budget: budget.clone(),
             broker: broker.cloned(),
             tally: Arc::clone(tally),
+            most,
+            growth: window::growth(windows, most),
+        }
+    }
+
+    /// Those of another listener, which has places of its own. Their windows grow into the same.
+    pub(super) fn beside(&self, tally: &Arc<Tally>) -> Self {
+        Self {
+            tally: Arc::clone(tally),
+            ..self.clone()
         }
     }
 
@@ -124,12 +153,17 @@ impl Peers {
         &self.budget
     }
 
+    /// How many connections there may be.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Another one has connected.
     pub(super) fn connected(&self) -> Peer {
         let producers = self.broker.as_ref().map(|broker| broker.producer_holder());
         Peer {
             _counted: Some(Arc::new(self.tally.count())),
-            ..Peer::new(&self.budget, producers)
+            ..Peer::new(&self.budget, self.growth.holder(), producers)
         }
     }
 }

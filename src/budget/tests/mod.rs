@@ -58,6 +58,20 @@ fn of_a_basic_share_there_is_what_the_holder_does_not_have() {
 }
 
 #[test]
+fn what_is_used_of_a_part_within_another_counts_in_both() {
+    let whole = part(800);
+    let within = Arc::new(whole.within(80));
+    let holder = within.holder();
+    let held = holder.take(30).unwrap();
+    assert_eq!(holder.take(1).unwrap_err(), SHORT);
+    within.add(7);
+    assert_eq!((within.used(), whole.used(), whole.most()), (37, 37, 37));
+    within.subtract(7);
+    drop(held);
+    assert_eq!((within.used(), whole.used()), (0, 0));
+}
+
+#[test]
 fn what_had_to_be_taken_leaves_nothing_to_others() {
     let part = part(100);
     part.add(150);

@@ -6,12 +6,15 @@
 //! has more than its share because there are more clients by now, gets half as much. What a client
 //! was granted cannot be taken back: it is not granted again when it is used. So the rest counts
 //! until that much has been used.
+//!
+//! So windows grow into what all connections that there may be leave, and never into the room of
+//! those that have yet to come.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    budget::{Held, Holder},
-    server::limits::{FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES},
+    budget::{Held, Holder, Part},
+    server::limits::{CONNECTION_BYTES, FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES},
 };
 
 /// A client that uses up its window within this time could use a larger one.
@@ -19,6 +22,13 @@ const QUICK: Duration = Duration::from_secs(1);
 
 /// A client that takes longer than this for it has no use for so large a one.
 const SLOW: Duration = Duration::from_secs(4);
+
+/// What is left of the memory of windows for those that grow, where there may be so many
+/// connections.
+pub(in crate::server) fn growth(windows: &Arc<Part>, connections: usize) -> Arc<Part> {
+    let kept = connections * CONNECTION_BYTES;
+    Arc::new(windows.within(windows.bound().saturating_sub(kept)))
+}
 
 /// The window of a connection.
 pub(in crate::server) struct Window {

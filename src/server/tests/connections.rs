@@ -179,7 +179,12 @@ fn serve(options: Options) -> (mpsc::Sender<io::Result<DuplexStream>>, stop::Sto
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
     let notices = Arc::new(Notices::default());
-    let peers = Peers::new(&Budget::new(&Sizes::default()), None, &Arc::default());
+    let peers = Peers::new(
+        &Budget::new(&Sizes::default()),
+        None,
+        &Arc::default(),
+        options.max_connections,
+    );
     let clock = Env::system().clock;
     let service = tower::service_fn(answer);
     tokio::spawn(async move {

@@ -18,8 +18,11 @@ use tower::Service;
 use crate::{
     broker::Error,
     budget::{Budget, Name, Sizes},
-    env::Env,
-    server::{Options, connections::Connections, notices::Notices, peer::Peers, stop},
+    env::sim::SimClock,
+    server::{
+        Options, connections::Connections, limits::CONNECTION_BYTES, most_connections,
+        notices::Notices, peer::Peers, stop,
+    },
 };
 
 const MIB: usize = 1 << 20;
@@ -54,8 +57,9 @@ where
 {
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
-    let peers = Peers::new(budget, None, &Arc::default());
-    let clock = Env::system().clock;
+    let peers = Peers::new(budget, None, &Arc::default(), 1_000);
+    // It stands still: no client is slow.
+    let clock = Arc::new(SimClock::default());
     tokio::spawn(async move {
         let (options, notices) = (Options::default(), Arc::new(Notices::default()));
         let mut connections = Connections::new(service, peers, clock, &options, notices, stopping);
@@ -146,6 +150,33 @@ async fn what_all_clients_may_send_ahead_is_within_its_part_of_the_memory() {
         assert!(part.used() <= part.bound());
     }
     assert!(held > 20 * (32 << 10), "each may send something: {held}");
+}
+
+#[tokio::test]
+async fn as_many_clients_come_as_are_promised_however_much_others_may_send_ahead() {
+    let budget = Budget::new(&Sizes::default());
+    let part = budget.part(Name::Windows);
+    let (incoming, _stop) = serve(&budget);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::open(&incoming).await;
+        let (response, mut body) = client.begin("/take", "").await;
+        assert_eq!(client.fill(&mut body, 4 * MIB).await, 4 * MIB);
+        body.send_data(Bytes::new(), true).unwrap();
+        response.await.unwrap();
+        clients.push(client);
+    }
+    let first_windows = clients.len() * CONNECTION_BYTES;
+    assert!(
+        part.used() > first_windows + 4 * MIB,
+        "they were granted more"
+    );
+    while clients.len() < most_connections(part.bound()) {
+        let mut client = Client::open(&incoming).await;
+        assert!(client.is_answered("/now").await, "{}", clients.len());
+        clients.push(client);
+    }
+    assert!(part.used() <= part.bound());
 }
 
 #[tokio::test]

@@ -214,7 +214,8 @@ async fn unfinished_requests_of_one_connection_leave_room_to_others() {
         request.extensions_mut().insert(peer.clone());
         intake.meter(request)
     };
-    let (greedy, polite) = (Peer::new(&budget, None), Peer::new(&budget, None));
+    let peer = || Peer::new(&budget, budget.part(Name::Windows).holder(), None);
+    let (greedy, polite) = (peer(), peer());
     let mut unfinished = Vec::new();
     loop {
         let mut request = of(&greedy, 45);

@@ -40,7 +40,12 @@ async fn open_call(told: mpsc::Sender<Pulse>, request: Request<Body>) -> Respons
 fn serve(told: mpsc::Sender<Pulse>) -> (mpsc::Sender<io::Result<DuplexStream>>, stop::Stop) {
     let (sender, receiver) = mpsc::channel(1);
     let (stop, stopping) = stop::channel();
-    let peers = Peers::new(&Budget::new(&Sizes::default()), None, &Arc::default());
+    let peers = Peers::new(
+        &Budget::new(&Sizes::default()),
+        None,
+        &Arc::default(),
+        1_000,
+    );
     let clock = Env::system().clock;
     tokio::spawn(async move {
         let service = tower::service_fn(move |request| {
