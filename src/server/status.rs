@@ -165,6 +165,15 @@ pub(super) fn unknown_method(path: &str) -> Status {
     )
 }
 
+/// The status of a call in which the broker has panicked.
+pub(super) fn internal() -> Status {
+    Status::with_error_details(
+        Code::Internal,
+        "the broker has made a mistake, which its log tells; a change that was asked for was made, or not",
+        ErrorDetails::with_error_info("INTERNAL", DOMAIN, HashMap::new()),
+    )
+}
+
 /// The status of a call that takes longer than its client gave it.
 pub(super) fn deadline_exceeded() -> Status {
     Status::with_error_details(

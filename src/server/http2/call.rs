@@ -2,24 +2,25 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
-use http::{HeaderMap, HeaderValue, Request, Response, header::HeaderName, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header::HeaderName, request::Parts};
 use http_body::{Body as _, Frame};
 use tokio::time::timeout;
 use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::sending;
 use crate::{
@@ -143,15 +144,16 @@ pub(super) async fn answer<S>(
     let is_append = request.uri().path().starts_with(APPENDS);
     let late = Late::default();
     request.extensions_mut().insert(late.clone());
+    let uri = request.uri().clone();
     let mut response = pin!(service.oneshot(request));
     let response = poll_fn(|cx| {
         if respond.poll_reset(cx).is_ready() {
             return Poll::Ready(None);
         }
-        response.as_mut().poll(cx).map(Some)
+        poll_alone(response.as_mut(), cx, &uri).map(Some)
     });
     let sent = match response.await {
-        Some(Ok(response)) => {
+        Some(Ok(Ok(response))) => {
             let sender = Sender {
                 active: &active,
                 held: &held,
@@ -159,12 +161,45 @@ pub(super) async fn answer<S>(
                 late: &late,
                 is_append,
             };
-            sender.send(response, &mut respond).await
+            let sent = {
+                let mut sending = pin!(sender.send(response, &mut respond));
+                poll_fn(|cx| poll_alone(sending.as_mut(), cx, &uri)).await
+            };
+            sent.unwrap_or_else(|Panicked| {
+                respond.send_reset(Reason::INTERNAL_ERROR);
+                Ok(())
+            })
+        }
+        Some(Err(Panicked)) => {
+            let failed = status::internal().into_http::<Body>().map(drop);
+            respond.send_response(failed, true).map(drop)
         }
         None => Ok(()),
     };
     if let Err(error) = sent {
         debug!(%error, "a call has ended before its answer");
+    }
+}
+
+/// A call has panicked. It is not polled again.
+struct Panicked;
+
+/// Polls a part of a call. A panic, which is a mistake of ours, is the end of that call alone: the
+/// task may be that of its connection, which has others.
+fn poll_alone<F: Future>(
+    call: Pin<&mut F>,
+    cx: &mut Context<'_>,
+    uri: &Uri,
+) -> Poll<Result<F::Output, Panicked>> {
+    match catch_unwind(AssertUnwindSafe(|| call.poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => {
+            error!(
+                path = uri.path(),
+                "a call has panicked; this is a mistake in the broker"
+            );
+            Poll::Ready(Err(Panicked))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod frames;
 mod intake;
 mod members;
 mod message;
+mod panics;
 mod pieces;
 mod producers;
 mod pulse;

@@ -1,0 +1,85 @@
+//! A mistake of the broker's own costs the call that made it, and nothing else.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use tonic::{Code, Status, body::Body};
+use tower::service_fn;
+
+use super::flood::{Client, serve_with};
+use crate::{
+    budget::{Budget, Sizes},
+    server::limits::is_short,
+};
+
+const SHORT: &str = "/taffrail.v1.Log/Append";
+const OTHER: &str = "/taffrail.v1.Log/ListOffsets";
+
+/// An answer that cannot be made.
+struct Panicking;
+
+impl http_body::Body for Panicking {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        panic!("on purpose, when the answer is sent")
+    }
+}
+
+async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    match request.headers()["x-any"].as_bytes() {
+        b"panics" => panic!("on purpose, when the call is served"),
+        b"answer panics" => Ok(Response::new(Body::new(Panicking))),
+        b"waits" => std::future::pending().await,
+        _ => Ok(Response::new(Body::empty())),
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_panics_ends_as_internal_and_the_others_of_its_connection_go_on() {
+    let budget = Budget::new(&Sizes::default());
+    let (incoming, _stop) = serve_with(service_fn(answer), &budget);
+    let mut client = Client::open(&incoming).await;
+    assert!(is_short(SHORT) && !is_short(OTHER));
+    for path in [SHORT, OTHER] {
+        let (mut waiting, _body) = client.begin(path, "waits").await;
+        for header in ["panics", "answer panics"] {
+            let (response, _body) = client.begin(path, header).await;
+            let ended = match response.await {
+                Ok(response) if header == "panics" => {
+                    Status::from_header_map(response.headers()).map(|status| status.code())
+                }
+                // The status can be the reset's alone: the answer has begun.
+                Ok(response) => response.into_body().data().await.and_then(internal),
+                Err(error) => internal::<()>(Err(error)),
+            };
+            assert_eq!(ended, Some(Code::Internal), "{path}, {header}");
+        }
+        let (response, mut body) = client.begin(path, "is answered").await;
+        body.send_data(Bytes::new(), true).unwrap();
+        assert!(response.await.is_ok(), "{path}");
+        client.settle().await;
+        assert!(now(&mut waiting).await.is_pending(), "{path}");
+    }
+}
+
+/// What clients of gRPC make of a stream that was reset with an internal error.
+fn internal<T>(ended: Result<T, h2::Error>) -> Option<Code> {
+    let reason = ended.err()?.reason()?;
+    (reason == h2::Reason::INTERNAL_ERROR).then_some(Code::Internal)
+}
+
+/// What has come of it by now.
+async fn now<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
+}
