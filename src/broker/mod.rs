@@ -75,7 +75,7 @@ use std::{
 use shared::Shared;
 
 pub(crate) use crate::catalog::producers::Room as ProducerRoom;
-pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange};
+pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange, Attempt};
 pub(crate) use clock::{ClockReading, Rule as ClockRule};
 pub(crate) use conditions::{Actual, Condition, Expected, FailedCondition};
 pub(crate) use entities::{KeyReader, Latest, LatestReader, ReadKey};
@@ -172,13 +172,6 @@ impl Options {
         }
     }
 }
-
-/// Runs a closure that reads files, or takes long for another reason, on the thread that calls, and
-/// exactly once. Others may have to be let go on first.
-pub(crate) type Reading<'a> = &'a dyn Fn(&mut dyn FnMut());
-
-/// Just so: for who has a thread of its own.
-pub(crate) const DIRECTLY: Reading<'static> = &|read| read();
 
 /// A broker on its data directory.
 pub(crate) struct Broker {

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{DIRECTLY, Error, Reading};
+use super::Error;
 
 /// The answer to a request that has been queued. Resolves when the request is durable and applied,
 /// or with [`Error::OutcomeUnknown`] if storage failed before.
@@ -18,6 +18,26 @@ pub(crate) struct Pending<T> {
     /// What makes the answer of it, on the thread of who waits for it. Reads files.
     then: Option<Then<T>>,
     is_unsettled: bool,
+}
+
+/// What an answer is made of, once it is known.
+pub(crate) struct Unmade<T> {
+    answer: Result<T, Error>,
+    then: Option<Then<T>>,
+}
+
+impl<T> Unmade<T> {
+    /// Whether making the answer reads files.
+    pub(crate) fn reads_files(&self) -> bool {
+        self.then.is_some()
+    }
+
+    pub(crate) fn make(self) -> Result<T, Error> {
+        match self.then {
+            Some(then) => then(self.answer),
+            None => self.answer,
+        }
+    }
 }
 
 type Then<T> = Box<dyn FnOnce(Result<T, Error>) -> Result<T, Error> + Send>;
@@ -66,24 +86,14 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Polls for the answer. What is read to make it is read as `reading` does that.
-    pub(crate) fn poll_reading(
-        &mut self,
-        context: &mut Context<'_>,
-        reading: Reading<'_>,
-    ) -> Poll<Result<T, Error>> {
+    /// Polls for what the answer is made of.
+    pub(crate) fn poll_unmade(&mut self, context: &mut Context<'_>) -> Poll<Unmade<T>> {
         let answer =
             ready!(Pin::new(&mut self.answer).poll(context)).unwrap_or(Err(Error::OutcomeUnknown));
-        let Some(then) = self.then.take() else {
-            return Poll::Ready(answer);
-        };
-        let (mut unmade, mut made) = (Some((then, answer)), Err(Error::OutcomeUnknown));
-        reading(&mut || {
-            if let Some((then, answer)) = unmade.take() {
-                made = then(answer);
-            }
-        });
-        Poll::Ready(made)
+        Poll::Ready(Unmade {
+            answer,
+            then: self.then.take(),
+        })
     }
 
     /// Whether the answer may be a refusal although storage works: nothing that depends on the
@@ -97,7 +107,7 @@ impl<T> Future for Pending<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_reading(context, DIRECTLY)
+        self.poll_unmade(context).map(Unmade::make)
     }
 }
 

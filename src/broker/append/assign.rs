@@ -9,13 +9,13 @@
 use std::sync::{Arc, RwLockReadGuard};
 
 use super::{
-    Appended, AppendedRange, Checked, CheckedBatch,
+    Appended, AppendedRange, Attempt, Checked, CheckedBatch, Files, Rest,
     frame::{self, Assigned},
     runs,
 };
 use crate::{
     broker::{
-        Actual, Admission, Broker, Error, Expected, FailedCondition, Pending, Reading, Shared,
+        Actual, Admission, Broker, Error, Expected, FailedCondition, Pending, Shared,
         commit::Commit,
         keys::{Looked, Wanted},
         lock,
@@ -57,18 +57,24 @@ enum Compared {
 }
 
 impl Broker {
-    /// Assigns offsets, versions and sequences, and queues the frames.
+    /// Assigns offsets, versions and sequences, and queues the frames; or leaves that, where files
+    /// have to be read for it.
     pub(super) fn assign(
         &self,
         append: Checked,
         admission: Admission,
-        reading: Reading<'_>,
-    ) -> Result<Pending<Appended>, Error> {
+        files: Files,
+    ) -> Result<Attempt, Error> {
         let shared = &self.shared;
         let place = Place::of(&append)?;
         let open = match hold_open(&place.partitions) {
             Ok(open) => open,
-            Err(closing) => return shared.sequencer.refuse_durably(closing),
+            Err(closing) => {
+                return shared
+                    .sequencer
+                    .refuse_durably(closing)
+                    .map(Attempt::Queued);
+            }
         };
         let wanted = place.wanted(&append);
         let mut looked = Looked::default();
@@ -84,11 +90,13 @@ impl Broker {
             match compared {
                 Compared::New(entries) => {
                     if let Err(full) = place.check_limits(shared, &append, &next) {
-                        return shared.sequencer.refuse_durably(full);
+                        return shared.sequencer.refuse_durably(full).map(Attempt::Queued);
                     }
                     let changes = match shared.decide_group_offsets(&append, planned.as_deref()) {
                         Ok(changes) => changes,
-                        Err(error) => return shared.sequencer.refuse_durably(error),
+                        Err(error) => {
+                            return shared.sequencer.refuse_durably(error).map(Attempt::Queued);
+                        }
                     };
                     let queued = place.take(
                         shared,
@@ -100,36 +108,38 @@ impl Broker {
                     );
                     next.iter_mut()
                         .for_each(|next| next.keys.count_memory(&shared.partitions.key_memory));
-                    return queued;
+                    return queued.map(Attempt::Queued);
+                }
+                Compared::Unknown(_) if files == Files::Leave => {
+                    drop((next, planned, wanted, open));
+                    return Ok(Attempt::left(Rest::Checked(append), admission));
                 }
                 Compared::Unknown(unknown) => {
                     drop((next, planned));
-                    let mut read = Ok(());
-                    reading(&mut || {
-                        read = looked.look_up(
-                            &shared.partitions,
-                            &place.partitions,
-                            &wanted,
-                            &unknown,
-                        );
-                    });
-                    read?;
+                    looked.look_up(&shared.partitions, &place.partitions, &wanted, &unknown)?;
                 }
                 Compared::Repeated => {
                     drop((next, planned, wanted, open));
-                    return self.answer_again(append);
+                    return self.answer_again(append).map(Attempt::Queued);
                 }
                 Compared::Conflict(failed) => {
                     drop((next, planned, wanted, open));
-                    return self.answer_again_or_refuse(append, failed);
+                    return self
+                        .answer_again_or_refuse(append, failed)
+                        .map(Attempt::Queued);
                 }
                 Compared::Refused(Error::TooManyProducers) if !has_made_room => {
                     has_made_room = shared.make_room_for(&append, planned.as_deref_mut())?;
                     if !has_made_room {
-                        return shared.sequencer.refuse_durably(Error::TooManyProducers);
+                        return shared
+                            .sequencer
+                            .refuse_durably(Error::TooManyProducers)
+                            .map(Attempt::Queued);
                     }
                 }
-                Compared::Refused(error) => return shared.sequencer.refuse_durably(error),
+                Compared::Refused(error) => {
+                    return shared.sequencer.refuse_durably(error).map(Attempt::Queued);
+                }
             }
         }
     }

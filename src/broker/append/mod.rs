@@ -14,8 +14,8 @@ use std::sync::{Arc, atomic::Ordering};
 use bytes::Bytes;
 
 use super::{
-    Admission, Broker, Condition, DIRECTLY, Error, Expected, Flow, Load, Pending, Producer,
-    ProducerHolder, Reading, groups::GroupOffset, state::Topic, topics::Meant,
+    Admission, Broker, Condition, Error, Expected, Flow, Load, Pending, Producer, ProducerHolder,
+    groups::GroupOffset, state::Topic, topics::Meant,
 };
 use crate::{
     catalog::groups::Commit,
@@ -74,6 +74,41 @@ pub(crate) struct AppendedRange {
     pub(crate) append_time_ms: i64,
     /// Of each record, in order, if it was asked for.
     pub(crate) versions: Vec<Version>,
+}
+
+/// What has come of an append so far.
+pub(crate) enum Attempt {
+    /// It has its place in the order.
+    Queued(Pending<Appended>),
+    /// It has none yet, and nothing has changed: go on with [`Broker::append_left`].
+    Left(Left),
+}
+
+/// An append for which files have to be read, or that takes long because its records are many.
+pub(crate) struct Left {
+    rest: Box<Rest>,
+    admission: Admission,
+}
+
+enum Rest {
+    Unchecked(Append),
+    Checked(Checked),
+}
+
+/// Whether files may be read on this thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Files {
+    Read,
+    Leave,
+}
+
+impl Attempt {
+    fn left(rest: Rest, admission: Admission) -> Self {
+        Self::Left(Left {
+            rest: Box::new(rest),
+            admission,
+        })
+    }
 }
 
 /// An append that has been checked as far as it can be without a lock.
@@ -158,33 +193,35 @@ impl Broker {
     }
 
     /// Checks an append, gives its records their offsets and versions, and queues it for the
-    /// journal. Refused whole, or taken whole. Nearly always that is done in memory; where a key
-    /// can only be found in files, they are read as `reading` does that. What takes long because
-    /// records are many is all done so.
-    pub(crate) fn append_reading(
+    /// journal. Refused whole, or taken whole. Nearly always that is done in memory. Where a key can
+    /// only be found in files, or records are so many that it takes long, it is left for a thread
+    /// that nobody waits for.
+    pub(crate) fn try_append(
         &self,
         append: Append,
         admission: Admission,
-        reading: Reading<'_>,
-    ) -> Result<Pending<Appended>, Error> {
-        if !admission.has_turn() {
-            return self.append_here(append, admission, reading);
+    ) -> Result<Attempt, Error> {
+        if admission.has_turn() {
+            return Ok(Attempt::left(Rest::Unchecked(append), admission));
         }
-        let (mut asked, mut queued) = (Some((append, admission)), Err(Error::OutcomeUnknown));
-        reading(&mut || {
-            if let Some((append, admission)) = asked.take() {
-                queued = self.append_here(append, admission, DIRECTLY);
-            }
-        });
-        queued
+        self.assign(self.check_append(append)?, admission, Files::Leave)
     }
 
-    fn append_here(
-        &self,
-        append: Append,
-        admission: Admission,
-        reading: Reading<'_>,
-    ) -> Result<Pending<Appended>, Error> {
+    /// Goes on with an append that was left, and reads files.
+    pub(crate) fn append_left(&self, left: Left) -> Result<Pending<Appended>, Error> {
+        let Left { rest, admission } = left;
+        let checked = match *rest {
+            Rest::Unchecked(append) => self.check_append(append)?,
+            Rest::Checked(checked) => checked,
+        };
+        match self.assign(checked, admission, Files::Read)? {
+            Attempt::Queued(pending) => Ok(pending),
+            Attempt::Left(_) => unreachable!("files may be read"),
+        }
+    }
+
+    /// Checks what needs no lock.
+    fn check_append(&self, append: Append) -> Result<Checked, Error> {
         let counts = [
             (
                 "batches",
@@ -220,7 +257,7 @@ impl Broker {
             commits: self.check_group_offsets(append.group_offsets)?,
         };
         self.check_size(&checked)?;
-        self.assign(checked, admission, reading)
+        Ok(checked)
     }
 
     fn check_batches(&self, batches: Vec<AppendBatch>) -> Result<Vec<CheckedBatch>, Error> {

@@ -1,18 +1,15 @@
-//! An append that needs a file reads it as its caller does that, and one that does not need any
-//! asks for nothing.
+//! An append that needs a file is left for a thread that may read it, and one that does not need any
+//! is not.
 
-use std::{
-    cell::Cell,
-    pin::pin,
-    task::{Context, Poll, Waker},
-};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
 use super::world::{create, encode_proto, env, now, options};
 use crate::{
     broker::{
-        Append, AppendBatch, Appended, Broker, Condition, Error, Expected, Flow, Load, Options,
+        Append, AppendBatch, Appended, Attempt, Broker, Condition, Error, Expected, Flow, Load,
+        Options,
     },
     budget::Name,
     env::sim::{OpKind, SimClock, SimDisk, SimRandom},
@@ -85,44 +82,51 @@ fn cold() -> (SimDisk, Broker) {
     (disk.clone(), open(&disk, 2))
 }
 
-/// Appends: the answer, and how often it was said that files would be read. No file is read without
-/// that.
+/// Appends: the answer, and how often it was said that files are to be read. No file is read
+/// without that.
 fn send(disk: &SimDisk, broker: &Broker, append: Append) -> (Result<Appended, Error>, u32) {
     let opened_or_read = || {
         let stats = disk.stats();
         [OpKind::Read, OpKind::Map, OpKind::Open]
             .map(|kind| stats.operations.get(&kind).copied().unwrap_or_default())
     };
-    let (asked, inside) = (Cell::new(0), Cell::new([0; 3]));
-    let reading = |read: &mut dyn FnMut()| {
-        let before = opened_or_read();
-        read();
-        let read = opened_or_read();
-        asked.set(asked.get() + 1);
-        inside.set(std::array::from_fn(|kind| {
-            inside.get()[kind] + read[kind] - before[kind]
-        }));
+    let (mut asked, mut inside) = (0, [0; 3]);
+    let mut has_read = |before: [u64; 3]| {
+        let after = opened_or_read();
+        asked += 1;
+        inside = std::array::from_fn(|kind| inside[kind] + after[kind] - before[kind]);
     };
     let admission = now(broker.admit_alone(100))
         .expect("there is memory")
         .expect("nothing fails");
     let before = opened_or_read();
-    let mut pending = broker
-        .append_reading(append, admission, &reading)
-        .expect("it is queued");
+    let attempt = broker.try_append(append, admission);
+    let mut pending = match attempt.expect("nothing fails") {
+        Attempt::Queued(pending) => pending,
+        Attempt::Left(left) => {
+            let before = opened_or_read();
+            let pending = broker.append_left(left).expect("it is queued");
+            has_read(before);
+            pending
+        }
+    };
     let between = opened_or_read();
     broker.commit_all();
     let durable = opened_or_read();
-    let Poll::Ready(answer) =
-        pin!(&mut pending).poll_reading(&mut Context::from_waker(Waker::noop()), &reading)
-    else {
+    let Poll::Ready(unmade) = pending.poll_unmade(&mut Context::from_waker(Waker::noop())) else {
         panic!("it is durable");
     };
+    let reads_files = unmade.reads_files();
+    let known = opened_or_read();
+    let answer = unmade.make();
+    if reads_files {
+        has_read(known);
+    }
     let after = opened_or_read();
     let here: [u64; 3] =
         std::array::from_fn(|kind| between[kind] - before[kind] + after[kind] - durable[kind]);
-    assert_eq!(here, inside.get(), "files were read on the caller's thread");
-    (answer, asked.get())
+    assert_eq!(here, inside, "files were read on the caller's thread");
+    (answer, asked)
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn only_a_key_that_is_in_files_alone_makes_an_append_read_them() {
 }
 
 #[test]
-fn an_append_that_comes_again_is_looked_up_as_its_caller_reads_files() {
+fn an_append_that_comes_again_is_looked_up_where_files_may_be_read() {
     let (disk, broker) = cold();
     let (first, asked) = send(&disk, &broker, append_of(key(9), 1));
     assert_eq!(asked, 1);
@@ -162,21 +166,19 @@ fn an_append_of_very_many_records_is_prepared_where_nobody_waits() {
     let world = env(&SimDisk::new(1), &SimClock::new(0), &SimRandom::new(1));
     let broker = Broker::open_stepped(world, options).expect("nothing fails");
     create(&broker, "t", 1);
-    for (records, expected) in [(MANY_RECORDS, 0), (MANY_RECORDS + 1, 1)] {
+    for (records, expected) in [(MANY_RECORDS, true), (MANY_RECORDS + 1, false)] {
         let load = Load {
             bytes: 0,
             batches: 1,
             records,
         };
         let admission = now(broker.admit(&Flow::default(), load)).expect("there is memory");
-        let asked = Cell::new(0);
-        let reading = |read: &mut dyn FnMut()| {
-            asked.set(asked.get() + 1);
-            read();
-        };
         let append = append_of(key(KEYS + records as u64), 0);
-        let queued = broker.append_reading(append, admission.expect("nothing fails"), &reading);
-        assert!(queued.is_ok());
-        assert_eq!(asked.get(), expected, "{records} records");
+        let attempt = broker.try_append(append, admission.expect("nothing fails"));
+        let is_queued = match attempt.expect("nothing fails") {
+            Attempt::Queued(_) => true,
+            Attempt::Left(left) => broker.append_left(left).is_err(),
+        };
+        assert_eq!(is_queued, expected, "{records} records");
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{
     broker::{
-        Admission, Append, AppendBatch, Appended, Broker, DIRECTLY, Error, Flow, Latest, Load,
+        Admission, Append, AppendBatch, Appended, Attempt, Broker, Error, Flow, Latest, Load,
         OpenError, Options, Pending, Read, Step,
     },
     budget::{Name, Sizes},
@@ -250,13 +250,16 @@ impl Broker {
         }
     }
 
-    /// As [`Broker::append_reading`], on this thread.
+    /// Appends, reading files on this thread.
     pub(super) fn append(
         &self,
         append: Append,
         admission: Admission,
     ) -> Result<Pending<Appended>, Error> {
-        self.append_reading(append, admission, DIRECTLY)
+        match self.try_append(append, admission)? {
+            Attempt::Queued(pending) => Ok(pending),
+            Attempt::Left(left) => self.append_left(left),
+        }
     }
 
     /// The latest record of each of these entities, read to the end.

@@ -18,24 +18,27 @@ use super::{
 };
 use crate::{
     broker::{
-        Append, AppendBatch, Appended, Broker, Error, Flow, GroupOffset, Load, Pending, Producer,
-        ProducerHolder, Reading,
+        Append, AppendBatch, Appended, Attempt, Broker, Error, Flow, GroupOffset, Load, Pending,
+        Producer, ProducerHolder,
     },
     proto::{
         self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, ReceivedBatch,
         wire::AppendRequest,
     },
-    server::{blocking::blocking, groups, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
+    server::{
+        blocking::{blocking, elsewhere},
+        groups,
+        limits::MAX_APPENDS_IN_FLIGHT,
+        status,
+        stop::Stopped,
+    },
     types::{PartitionId, ProducerId},
 };
-
-/// Few appends need a file, and those that do give up their place among the calls while they read.
-const READING: Reading<'static> = &|read| blocking(read);
 
 /// Hands a request to the broker: waits for room, then it has its place in the order. What comes
 /// back resolves when it is durable.
 pub(in crate::server) async fn take(
-    broker: &Broker,
+    broker: &Arc<Broker>,
     flow: &Flow,
     holder: Option<Arc<ProducerHolder>>,
     request: AppendRequest,
@@ -65,16 +68,25 @@ pub(in crate::server) async fn take(
         return_versions: request.return_versions,
         group_offsets,
     };
-    broker.append_reading(append, admission, READING)
+    match broker.try_append(append, admission)? {
+        Attempt::Queued(pending) => Ok(pending),
+        Attempt::Left(left) => {
+            let broker = Arc::clone(broker);
+            elsewhere(move || broker.append_left(left)).await
+        }
+    }
 }
 
 /// Waits for the answer.
 pub(in crate::server) async fn answer(
     mut pending: Pending<Appended>,
 ) -> Result<AppendResponse, Error> {
-    poll_fn(|cx| pending.poll_reading(cx, READING))
-        .await
-        .map(response)
+    let unmade = poll_fn(|cx| pending.poll_unmade(cx)).await;
+    let appended = match unmade.reads_files() {
+        true => elsewhere(move || unmade.make()).await,
+        false => unmade.make(),
+    };
+    appended.map(response)
 }
 
 fn group_offsets(groups: Vec<GroupOffsets>) -> Result<Vec<(String, Vec<GroupOffset>)>, Error> {
@@ -238,8 +250,12 @@ where
                 Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
             };
         };
-        let appended = ready!(first.poll_reading(cx, READING));
+        let unmade = ready!(first.poll_unmade(cx));
         self.in_flight.pop_front();
+        let appended = match unmade.reads_files() {
+            true => blocking(|| unmade.make()),
+            false => unmade.make(),
+        };
         Poll::Ready(Some(appended.map(response).map_err(|error| {
             self.in_flight.clear();
             self.taking = None;

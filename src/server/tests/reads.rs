@@ -26,7 +26,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
-    broker::{Append, AppendBatch, Broker, DIRECTLY, Flow, Load, Options},
+    broker::{Append, AppendBatch, Attempt, Broker, Flow, Load, Options},
     budget::{Budget, Name, Part, Sizes},
     env::{
         Env,
@@ -163,8 +163,11 @@ impl World {
         };
         let admission = self.broker.admit(&Flow::default(), load).await;
         let admission = admission.expect("nothing fails");
-        let pending = self.broker.append_reading(append, admission, DIRECTLY);
-        pending.expect("it is good").await.expect("nothing fails");
+        let attempt = self.broker.try_append(append, admission);
+        let Ok(Attempt::Queued(pending)) = attempt else {
+            panic!("it is good, and needs no file");
+        };
+        pending.await.expect("nothing fails");
     }
 
     /// What all reads have of the memory, in bytes.
