@@ -7,6 +7,7 @@ mod calls;
 mod cli;
 mod conditions;
 mod connections;
+mod directories;
 mod entities;
 mod exactly_once;
 mod groups;
