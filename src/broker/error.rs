@@ -369,6 +369,8 @@ impl Error {
                 Many::Members => "TOO_MANY_MEMBERS",
                 Many::Topics => "TOO_MANY_TOPICS",
                 Many::Offsets | Many::MetadataBytes => "TOO_MANY_OFFSETS",
+                Many::Partitions => "TOO_MANY_PARTITIONS",
+                Many::Bytes => "GROUPS_FULL",
             },
             Self::EmptyAppend => "EMPTY_APPEND",
             Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
@@ -404,6 +406,8 @@ fn many(what: Many) -> &'static str {
         Many::Topics => "topics and prefixes of a member",
         Many::Offsets => "committed offsets of all groups",
         Many::MetadataBytes => "bytes of metadata of all committed offsets",
+        Many::Partitions => "partitions that members of all groups have",
+        Many::Bytes => "bytes of memory for groups, half of memory.catalog_bytes",
     }
 }
 

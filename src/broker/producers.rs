@@ -192,35 +192,24 @@ impl Shared {
         Ok(true)
     }
 
-    /// Counts the memory of what is remembered of their batches.
+    /// Counts the memory of what is remembered of their batches, and what the deletion of topics
+    /// has left of groups.
     pub(super) fn count_remembered(&self) {
         let remembered = self.sequencer.applied().producers.remembered_bytes();
         let planned = self.sequencer.planned();
         self.producer_memory
             .count_with(&planned.producers, remembered);
+        self.sequencer.count_groups(&planned);
     }
 
-    /// Plans the changes of the catalog that come of what is over by now.
-    pub(super) fn on_catalog_deadline(&self, now: Duration) {
-        let durable = |topic| {
-            let partitions = self.sequencer.applied().topics().get(topic)?.starts.len();
-            u32::try_from(partitions).ok()
-        };
+    /// Forgets producers that have been idle for too long by now.
+    pub(super) fn forget_idle_producers(&self, now: Duration) {
         let mut planned = self.sequencer.planned();
-        for change in planned.on_deadline(&durable, now) {
-            // Refused where too much is queued, and when the broker goes down.
-            let is_queued = self
-                .sequencer
-                .plan(&mut planned, change.clone(), || Ok(()))
-                .is_ok();
-            match change {
-                Change::ForgetProducer { producer } if is_queued => {
-                    tracing::info!(%producer, "a producer was idle for so long that it is forgotten");
-                }
-                Change::Group { group, .. } if !is_queued => {
-                    planned.groups_mut().put_off(&group, now);
-                }
-                _ => {}
+        for producer in planned.producers_mut().on_deadline(now) {
+            let change = Change::ForgetProducer { producer };
+            // Refused where too much is queued, and when the broker goes down: it is found again.
+            if self.sequencer.plan(&mut planned, change, || Ok(())).is_ok() {
+                tracing::info!(%producer, "a producer was idle for so long that it is forgotten");
             }
         }
         self.producer_memory.count(&planned.producers);

@@ -5,7 +5,7 @@
 //! when housekeeping looks around or writes a checkpoint, when an erasure is tried again. Everybody
 //! who has deadlines says which one is next; one thread waits for the earliest and then does what is due:
 //!
-//! 1. What is over in the catalog, and for groups and their sessions, becomes changes, which are
+//! 1. What is over for producers, and for groups and their sessions, becomes changes, which are
 //!    queued. It takes no file and waits for nobody.
 //! 2. If housekeeping or indexing is due, housekeeping makes a round.
 //! 3. When that is done, it calls indexing.
@@ -39,7 +39,7 @@ impl Shared {
     /// Does what is due, or calls whoever does.
     pub(super) fn on_deadline(&self) {
         let now = self.env.clock.elapsed();
-        self.on_catalog_deadline(now);
+        self.forget_idle_producers(now);
         self.keep_groups();
         let is_retention_due = self.take_retention_due();
         let is_housekeeping_due = self.maintenance.housekeeping.take_due(now) || is_retention_due;

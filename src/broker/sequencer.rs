@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::{
     Error, Pending,
     commit::{Commit, Queue, Room},
+    groups::GroupMemory,
     lock,
     pending::pending,
 };
@@ -29,6 +30,7 @@ pub(super) struct Sequencer {
     queue: Arc<Queue>,
     /// Told of deadlines that come with changes.
     alarm: Arc<Alarm>,
+    group_memory: GroupMemory,
 }
 
 impl Sequencer {
@@ -37,6 +39,7 @@ impl Sequencer {
         catalog: Catalog,
         queue: Arc<Queue>,
         alarm: Arc<Alarm>,
+        group_memory: GroupMemory,
     ) -> Self {
         Self {
             clock,
@@ -44,6 +47,7 @@ impl Sequencer {
             applied: OrderedMutex::new(catalog),
             queue,
             alarm,
+            group_memory,
         }
     }
 
@@ -76,6 +80,7 @@ impl Sequencer {
     pub(super) fn plan_anew(&self) {
         let mut planned = Planned::of(&self.applied());
         planned.groups_mut().wait_for_all(self.clock.elapsed());
+        self.group_memory.bound(planned.groups_mut());
         *self.planned() = planned;
     }
 
@@ -105,7 +110,15 @@ impl Sequencer {
         for change in &changes {
             planned.plan(change, now);
         }
+        if changes.iter().any(Change::is_of_group) {
+            self.count_groups(planned);
+        }
         Ok(())
+    }
+
+    /// Counts the memory of groups.
+    pub(super) fn count_groups(&self, planned: &Planned) {
+        self.group_memory.count(planned.groups());
     }
 
     /// Queues a change; answers when it is durable and applied. What is queued behind it may count

@@ -10,7 +10,7 @@ use super::{
     bell::Bell,
     clock::SteadyClock,
     commit::{Committer, Queue},
-    groups::Sessions,
+    groups::{GroupMemory, Sessions},
     health::Health,
     housekeeping::{Housekeeper, first_round},
     keys::KeyMemory,
@@ -116,6 +116,7 @@ impl Shared {
             Catalog::new(options.producer_room),
             Arc::clone(&queue),
             Arc::clone(&alarm),
+            GroupMemory::new(part(Name::Catalog)),
         );
         Self {
             partitions: Arc::new(partitions),

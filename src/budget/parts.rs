@@ -111,8 +111,9 @@ impl Name {
                 "Calls that are open, with their headers. Beyond, calls are refused as OVERLOADED."
             }
             Self::Catalog => {
-                "Topics and partitions, deleted ones until they are gone, and producers, which have \
-                 bounds of their own. Beyond, no topics are made."
+                "Topics and partitions, deleted ones until they are gone; producers, which have \
+                 bounds of their own; consumer groups, which may take half of it. Beyond, no topics \
+                 are made, and what groups need more is refused as GROUPS_FULL."
             }
         }
     }

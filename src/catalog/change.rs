@@ -50,6 +50,10 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    pub(crate) fn is_of_group(&self) -> bool {
+        matches!(self, Self::Group { .. })
+    }
+
     /// Whether members of a group come or go by it, or get or lose partitions.
     pub(crate) fn moves_partitions(&self) -> bool {
         let Self::Group { change, .. } = self else {

@@ -12,8 +12,8 @@
 //! shown and a checkpoint stores. Both get the same changes in the journal's order, so they agree
 //! when nothing is queued.
 //!
-//! Time is told to it, and it says when something is over next: [`Planned::next_deadline`] and
-//! [`Planned::on_deadline`].
+//! Time is told to it, and it says when something is over next: [`Planned::next_deadline`]. What
+//! comes of that say producers and groups ([`Planned::on_groups_deadline`]).
 //!
 //! Records are not here, but for what their frames say of producers: [`Catalog::apply_batch`].
 

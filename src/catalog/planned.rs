@@ -62,31 +62,14 @@ impl Planned {
         changes
     }
 
-    /// When [`on_deadline`](Self::on_deadline) has something to do next, on the clock whose time
-    /// the catalog is told.
+    /// When something is over next, on the clock whose time the catalog is told: for producers and
+    /// for groups.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let deadlines = [
             self.0.producers.next_deadline(),
             self.0.groups.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
-    }
-
-    /// The changes that come of what is over by now. What comes of a change that is not queued then
-    /// is found again a moment later.
-    pub(crate) fn on_deadline(
-        &mut self,
-        durable: &dyn Fn(TopicId) -> Option<u32>,
-        now: Duration,
-    ) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for producer in self.0.producers.on_deadline(now) {
-            changes.push(Change::ForgetProducer { producer });
-        }
-        for (group, change) in self.on_groups_deadline(durable, now) {
-            changes.push(Change::Group { group, change });
-        }
-        changes
     }
 
     /// A change is queued.

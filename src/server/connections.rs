@@ -29,7 +29,7 @@ use super::{
         ACCEPT_PAUSE, ADMIN_CONNECTIONS, NOTICE_PERIOD, Options, REFUSE_TIMEOUT, ROOM_TIMEOUT,
     },
     notices::{Notice, Notices},
-    peer::Peers,
+    peer::{Origin, Peers},
     places::{Place, Places},
     stop::Stopping,
 };
@@ -223,7 +223,7 @@ where
         &mut self,
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
     ) where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Origin + Unpin + Send + 'static,
     {
         let places = Places::new(
             self.max_connections,
@@ -258,10 +258,10 @@ where
 
     fn serve<IO>(&mut self, io: IO, place: Place)
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Origin + Unpin + Send + 'static,
     {
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
-        let peer = self.peers.connected();
+        let peer = self.peers.connected(&io.address());
         let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
         let unread = Unread {
             memory: peer.reads.clone(),

@@ -248,6 +248,28 @@ pub(super) struct Allowed {
     pub(super) bytes: usize,
     /// Any number of them, instead of one.
     pub(super) many: bool,
+    /// Whether the first one has to come at once. Those behind it may take any time to begin.
+    pub(super) first_at_once: bool,
+}
+
+impl Allowed {
+    /// One message of at most so many bytes.
+    pub(super) fn one(bytes: usize) -> Self {
+        Self {
+            bytes,
+            many: false,
+            first_at_once: true,
+        }
+    }
+
+    /// Any number of them, which may come at any time.
+    pub(super) fn many(bytes: usize) -> Self {
+        Self {
+            bytes,
+            many: true,
+            first_at_once: false,
+        }
+    }
 }
 
 /// Follows the messages in a stream of bytes.
@@ -287,7 +309,7 @@ impl Messages {
     /// How many bytes have come of the message that is to come; none if none has to come.
     fn awaited(&self) -> Option<usize> {
         match self.passed {
-            0 if self.allowed.many || self.count > 0 => None,
+            0 if self.count > 0 || !self.allowed.first_at_once => None,
             passed => Some(passed),
         }
     }

@@ -169,22 +169,15 @@ pub(super) const RETRY_AFTER_MS: u64 = 250;
 /// of 1,000 keys of 4 KB, and takes several times its size when it is taken apart.
 pub(super) fn messages(path: &str) -> Allowed {
     match path {
-        "/taffrail.v1.Log/Append" => Allowed {
-            bytes: MAX_REQUEST_BYTES,
-            many: false,
-        },
-        "/taffrail.v1.Log/AppendStream" => Allowed {
-            bytes: MAX_REQUEST_BYTES,
-            many: true,
-        },
+        "/taffrail.v1.Log/Append" => Allowed::one(MAX_REQUEST_BYTES),
+        "/taffrail.v1.Log/AppendStream" => Allowed::many(MAX_REQUEST_BYTES),
+        // It is nobody until it has joined.
         "/taffrail.v1.Groups/Consume" => Allowed {
-            bytes: 4 << 20,
-            many: true,
+            first_at_once: true,
+            ..Allowed::many(4 << 20)
         },
-        _ => Allowed {
-            bytes: 4 << 20,
-            many: path.starts_with("/grpc.reflection."),
-        },
+        path if path.starts_with("/grpc.reflection.") => Allowed::many(4 << 20),
+        _ => Allowed::one(4 << 20),
     }
 }
 

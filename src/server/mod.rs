@@ -52,9 +52,19 @@ pub(crate) use self::{
     limits::{ADMIN_CONNECTIONS, Options, most_connections},
 };
 use self::{
-    broker::BrokerService, calls::Calls, connections::Connections, entities::EntitiesService,
-    groups::GroupsService, health::HealthService, intake::Intake, log::LogService,
-    notices::Notices, peer::Peers, reads::Reads, stop::Stopping, tally::Tallies,
+    broker::BrokerService,
+    calls::Calls,
+    connections::Connections,
+    entities::EntitiesService,
+    groups::GroupsService,
+    health::HealthService,
+    intake::Intake,
+    log::LogService,
+    notices::Notices,
+    peer::{Origin, Peers},
+    reads::Reads,
+    stop::Stopping,
+    tally::Tallies,
     topics::TopicsService,
 };
 use crate::{
@@ -102,7 +112,7 @@ impl Server {
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
         shutdown: impl Future<Output = ()>,
     ) where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Origin + Unpin + Send + 'static,
     {
         let (stop, stopping) = stop::channel();
         let (reporter, health) = health::channel();

@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::{
+    io::DuplexStream,
+    net::{TcpStream, UnixStream},
+};
 use tonic::Extensions;
 
 use super::{
@@ -19,7 +23,34 @@ use super::{
 use crate::{
     broker::{Broker, Flow, ProducerHolder},
     budget::{Budget, Holder, Name, Part},
+    types::ADMIN_SOCKET,
 };
+
+/// A connection that knows where its client is.
+pub(crate) trait Origin {
+    /// The client's address, for people: of a proxy where there is one between.
+    fn address(&self) -> String;
+}
+
+impl Origin for TcpStream {
+    fn address(&self) -> String {
+        let address = self.peer_addr();
+        address.map_or_else(|_| String::new(), |address| address.to_string())
+    }
+}
+
+impl Origin for UnixStream {
+    fn address(&self) -> String {
+        ADMIN_SOCKET.to_owned()
+    }
+}
+
+/// The pipe of a broker in a test's process.
+impl Origin for DuplexStream {
+    fn address(&self) -> String {
+        "in-process".to_owned()
+    }
+}
 
 /// What one connection has of the parts that all connections share. Travels with every request of
 /// it; clones are the same connection.
@@ -41,6 +72,8 @@ pub(super) struct Peer {
     pub(super) producers: Option<Arc<ProducerHolder>>,
     /// Whether it is still there.
     pub(super) pulse: Pulse,
+    /// Where the client is.
+    address: Arc<str>,
     _counted: Option<Arc<Counted>>,
 }
 
@@ -59,6 +92,7 @@ impl Peer {
             appends: Flow::default(),
             producers,
             pulse: Pulse::default(),
+            address: Arc::default(),
             _counted: None,
         }
     }
@@ -158,10 +192,11 @@ impl Peers {
         self.most
     }
 
-    /// Another one has connected.
-    pub(super) fn connected(&self) -> Peer {
+    /// Another one has connected, from this address.
+    pub(super) fn connected(&self, address: &str) -> Peer {
         let producers = self.broker.as_ref().map(|broker| broker.producer_holder());
         Peer {
+            address: address.into(),
             _counted: Some(Arc::new(self.tally.count())),
             ..Peer::new(&self.budget, self.growth.holder(), producers)
         }
@@ -179,6 +214,12 @@ pub(super) fn flow(extensions: &Extensions) -> Flow {
 /// Whether the client is still there whose connection a request came by.
 pub(super) fn pulse(extensions: &Extensions) -> Option<Pulse> {
     Some(extensions.get::<Peer>()?.pulse.clone())
+}
+
+/// Where the client is whose connection a request came by; empty where that is not known.
+pub(super) fn address(extensions: &Extensions) -> String {
+    let peer = extensions.get::<Peer>();
+    peer.map_or_else(String::new, |peer| peer.address.to_string())
 }
 
 /// What holds the producers of the connection that a request came by.

@@ -139,6 +139,29 @@ pub const MAX_GROUP_TOPICS: usize = 1_000;
 /// Most offsets that all groups together have committed.
 pub const MAX_GROUP_OFFSETS: usize = 500_000;
 
+/// Most partitions that the members of all groups together have.
+pub const MAX_OWNED_PARTITIONS: usize = 500_000;
+
+/// What a group counts with in the catalog's memory: planned and applied, with its name.
+pub const GROUP_BYTES: usize = 1 << 10;
+
+/// What a member counts with there, beside its names and the topics that it takes.
+pub const GROUP_MEMBER_BYTES: usize = 512;
+
+/// What each of these topics and prefixes counts with, beside its name.
+pub const GROUP_TOPIC_BYTES: usize = 128;
+
+/// What a committed offset counts with there, beside its metadata: about 100 bytes in each of two
+/// catalogs, and a note that it has changed.
+pub const GROUP_OFFSET_BYTES: usize = 256;
+
+/// What a partition that a member has counts with there: about 60 bytes in each of two catalogs, as
+/// much for when it last made progress, and a note that it has changed.
+pub const OWNED_PARTITION_BYTES: usize = 256;
+
+/// Which part of the catalog's memory groups may take up.
+pub const GROUPS_SHARE_OF_CATALOG: usize = 2;
+
 /// Most bytes that a client keeps with a committed offset.
 pub const MAX_OFFSET_METADATA_BYTES: usize = 4 << 10;
 

@@ -415,6 +415,20 @@ async fn messages_that_a_member_may_not_send_end_its_stream() -> Outcome {
 }
 
 #[tokio::test]
+async fn it_is_shown_from_where_a_member_is_connected() -> Outcome {
+    let broker = TestBroker::builder().tcp().start().await;
+    let client = broker.client();
+    topic(&client, "t", 1, 0).await?;
+    let member = client.member("g").topic("t").join().await?;
+    let described = client.groups().describe("g").await?;
+    let address = &described.members[0].address;
+    assert!(address.starts_with("127.0.0.1:"), "{address:?}");
+    let port = address.rsplit(':').next().map(str::parse::<u16>);
+    assert!(matches!(port, Some(Ok(1..))), "{address:?}");
+    member.leave().await
+}
+
+#[tokio::test]
 async fn a_client_that_ends_its_side_has_left() -> Outcome {
     let broker = TestBroker::start().await;
     let client = broker.client();

@@ -62,15 +62,23 @@ impl Shared {
         let Some(planned) = planned else {
             return Ok(Vec::new());
         };
-        let mut changes = Vec::with_capacity(append.commits.len());
+        let mut decided_all = Vec::with_capacity(append.commits.len());
         for (group, commits) in &append.commits {
             let decided = self.decide_commit(planned, group, commits.clone());
             let (outcomes, change) = decided.map_err(|error| refused(group, error))?;
             self.check_outcomes(group, commits, &outcomes)?;
-            changes.extend(change.map(|change| Change::Group {
-                group: group.clone(),
-                change,
-            }));
+            decided_all.extend(change.map(|change| (group, change)));
+        }
+        // Each has room by itself.
+        let together = decided_all.iter().map(|(group, change)| (*group, change));
+        if let Some((first, _)) = decided_all.first() {
+            let checked = planned.groups().check_room_for_offsets(together);
+            checked.map_err(|error| refused(first, error))?;
+        }
+        let mut changes = Vec::with_capacity(decided_all.len());
+        for (group, change) in decided_all {
+            let group = group.clone();
+            changes.push(Change::Group { group, change });
         }
         Ok(changes)
     }

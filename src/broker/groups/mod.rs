@@ -4,6 +4,7 @@
 mod assignment;
 mod calls;
 mod join;
+mod memory;
 mod records;
 mod reset;
 mod session;
@@ -15,6 +16,7 @@ mod under_way;
 pub(crate) use calls::{CommitOutcome, GroupOffset};
 pub(in crate::broker) use calls::{check_offsets, check_once, refused};
 pub(crate) use join::JoinGroup;
+pub(in crate::broker) use memory::GroupMemory;
 pub(crate) use reset::{ResetGroup, ResetOffset, ResetTo};
 pub(crate) use session::{
     AssignedPartition, Event, NoOffset, OffsetGone, RecordsOf, Session, Step as SessionStep,

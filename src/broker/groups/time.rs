@@ -53,7 +53,7 @@ impl Shared {
             }
         }
         if self.sessions.take_topics_have_changed() {
-            self.follow_topics(&mut planned);
+            self.follow_topics(&mut planned, now);
         }
         let durable = |topic| self.durable_partitions(topic);
         for (group, change) in planned.on_groups_deadline(&durable, now) {
@@ -67,11 +67,11 @@ impl Shared {
     }
 
     /// Gives partitions that are new to members.
-    fn follow_topics(&self, planned: &mut Planned) {
+    fn follow_topics(&self, planned: &mut Planned, now: Duration) {
         let changes = self.decide_on_groups(planned, |groups, topics| groups.on_topics(topics));
         for (group, change) in changes {
             if self.plan_group(planned, &group, change, || Ok(())).is_err() {
-                self.sessions.note_topics();
+                planned.groups_mut().put_off(&group, now);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Group, GroupChange, Groups, Place, Snapshot, State, Used, waits::Waits};
+use super::{Group, GroupChange, Groups, Place, Snapshot, State, waits::Waits};
 use crate::types::{GroupName, TopicId};
 
 impl Groups {
@@ -86,6 +86,7 @@ impl Groups {
         Self {
             by_name: self.by_name.clone(),
             used: self.used,
+            most_bytes: self.most_bytes,
             ended: self.ended,
             noted: None,
         }
@@ -120,10 +121,13 @@ impl State {
         self.generation = self.generation.max(change.generation);
         self.is_ephemeral = change.is_ephemeral;
         for id in &change.left {
-            self.members.remove(id);
+            let left = self.members.remove(id);
+            self.member_bytes -= left.map_or(0, |left| left.bytes());
         }
         for member in &change.joined {
-            self.members.insert(member.id, member.clone());
+            self.member_bytes += member.bytes();
+            let before = self.members.insert(member.id, member.clone());
+            self.member_bytes -= before.map_or(0, |before| before.bytes());
         }
         for (place, owned) in &change.owned {
             match owned {
@@ -157,28 +161,5 @@ impl State {
             }
             is_there
         });
-    }
-
-    pub(super) fn size(&self) -> Used {
-        Used {
-            offsets: self.offsets.len() + self.replay_until.len(),
-            metadata_bytes: self.metadata_bytes,
-        }
-    }
-}
-
-impl Used {
-    fn with(self, more: Self) -> Self {
-        Self {
-            offsets: self.offsets + more.offsets,
-            metadata_bytes: self.metadata_bytes + more.metadata_bytes,
-        }
-    }
-
-    fn without(self, less: Self) -> Self {
-        Self {
-            offsets: self.offsets - less.offsets,
-            metadata_bytes: self.metadata_bytes - less.metadata_bytes,
-        }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::types::{
     GroupName, TopicName,
-    limits::{MAX_GROUP_MEMBERS, MAX_GROUP_TOPICS, MAX_GROUPS},
+    limits::{MAX_GROUP_MEMBERS, MAX_GROUP_TOPICS},
 };
 
 /// What a member that joins says of itself.
@@ -57,7 +57,8 @@ impl Groups {
         let Group { state, waits } = found.unwrap_or(&new);
         let back = join.back.and_then(|id| state.members.get(&id));
         let known = state.named(&join.name).or(back);
-        self.check_join(found, &join, known.is_none())?;
+        let is_new = known.is_none();
+        check_join(found, &join, is_new)?;
         let member = Member {
             id: known.map_or(join.fresh, |known| known.id),
             name: join.name,
@@ -67,7 +68,10 @@ impl Groups {
             drain: join.drain,
             client: join.client,
         };
-        let (id, was_there) = (member.id, known.is_some());
+        if is_new {
+            self.check_room_for_member(group, state, &member, topics)?;
+        }
+        let (id, was_there) = (member.id, !is_new);
         let may_assign = waits.may_assign(now);
         // Who is new and gets nothing yet makes no generation: many who join make few.
         let next = match was_there || may_assign {
@@ -85,7 +89,7 @@ impl Groups {
         }
         if may_assign {
             let is_away = |other| other != id && waits.is_away(other);
-            state.assign(&mut change, topics, is_away);
+            state.assign(&mut change, topics, is_away, &mut self.room_for_owned());
         }
         change.retain(|place| topics.has(place));
         Ok(Joined {
@@ -95,27 +99,6 @@ impl Groups {
         })
     }
 
-    fn check_join(&self, group: Option<&Group>, join: &Join, is_new: bool) -> Result<(), Refused> {
-        let too_many = |what, most| Err(Refused::TooMany { what, most });
-        if join.topics.len() + join.prefixes.len() > MAX_GROUP_TOPICS {
-            return too_many(Many::Topics, MAX_GROUP_TOPICS);
-        }
-        let Some(group) = group else {
-            return match self.by_name.len() >= MAX_GROUPS {
-                true => too_many(Many::Groups, MAX_GROUPS),
-                false => Ok(()),
-            };
-        };
-        let is_ephemeral = group.state.is_ephemeral;
-        if is_ephemeral != join.is_ephemeral {
-            return Err(Refused::OtherKind { is_ephemeral });
-        }
-        if is_new && group.state.members.len() >= MAX_GROUP_MEMBERS {
-            return too_many(Many::Members, MAX_GROUP_MEMBERS);
-        }
-        Ok(())
-    }
-
     /// A member leaves: others get its partitions at once.
     pub(crate) fn decide_leave(
         &self,
@@ -123,9 +106,8 @@ impl Groups {
         member: MemberId,
         topics: &dyn KnownTopics,
     ) -> Result<GroupChange, Refused> {
-        let group = self.find(group)?;
-        group.check_member(member)?;
-        Ok(group.without(&[member], &[], topics))
+        let group = self.find_member(group, member)?;
+        Ok(group.without(&[member], &[], topics, &mut self.room_for_owned()))
     }
 
     /// A member has handed these partitions over. Those that it does not have, or was not told to
@@ -137,14 +119,17 @@ impl Groups {
         places: &[Place],
         topics: &dyn KnownTopics,
     ) -> Result<Option<GroupChange>, Refused> {
-        let group = self.find(group)?;
-        group.check_member(member)?;
+        let group = self.find_member(group, member)?;
         let is_drained = |place: &Place| {
             let owned = group.state.owned.get(place);
             owned.is_some_and(|owned| owned.owner == member && owned.is_draining)
         };
         let drained: Vec<Place> = places.iter().copied().filter(is_drained).collect();
-        Ok((!drained.is_empty()).then(|| group.without(&[], &drained, topics)))
+        if drained.is_empty() {
+            return Ok(None);
+        }
+        let room = &mut self.room_for_owned();
+        Ok(Some(group.without(&[], &drained, topics, room)))
     }
 
     /// A member's stream has broken: it may come back in its session's time.
@@ -169,13 +154,13 @@ impl Groups {
         topics: &dyn KnownTopics,
         now: Duration,
     ) -> Vec<(GroupName, GroupChange)> {
-        let mut changes = Vec::new();
+        let (mut changes, mut room) = (Vec::new(), self.room_for_owned());
         for (name, group) in &mut self.by_name {
             if group.waits.next().is_none_or(|next| next > now) {
                 continue;
             }
             let (gone, lost) = (group.waits.gone(now), group.waits.lost(now));
-            let change = group.without(&gone, &lost, topics);
+            let change = group.without(&gone, &lost, topics, &mut room);
             group.waits.assigned(now);
             if change != group.state.next() {
                 changes.push((name.clone(), change));
@@ -193,27 +178,44 @@ impl Groups {
 
     /// What comes of topics and partitions that are new or gone, one change for a group.
     pub(crate) fn on_topics(&self, topics: &dyn KnownTopics) -> Vec<(GroupName, GroupChange)> {
-        let groups = self.by_name.iter().map(|(name, group)| {
-            let change = group.without(&[], &[], topics);
-            let has_changed = change != group.state.next();
-            has_changed.then(|| (name.clone(), change))
-        });
-        groups.flatten().collect()
+        let (mut changes, mut room) = (Vec::new(), self.room_for_owned());
+        for (name, group) in &self.by_name {
+            let change = group.without(&[], &[], topics, &mut room);
+            if change != group.state.next() {
+                changes.push((name.clone(), change));
+            }
+        }
+        changes
     }
 }
 
-impl Group {
-    pub(super) fn check_member(&self, member: MemberId) -> Result<(), Refused> {
-        let is_member = self.state.members.contains_key(&member);
-        is_member.then_some(()).ok_or(Refused::UnknownMember)
+fn check_join(group: Option<&Group>, join: &Join, is_new: bool) -> Result<(), Refused> {
+    let too_many = |what, most| Err(Refused::TooMany { what, most });
+    if join.topics.len() + join.prefixes.len() > MAX_GROUP_TOPICS {
+        return too_many(Many::Topics, MAX_GROUP_TOPICS);
     }
+    let Some(group) = group else {
+        return Ok(());
+    };
+    let is_ephemeral = group.state.is_ephemeral;
+    if is_ephemeral != join.is_ephemeral {
+        return Err(Refused::OtherKind { is_ephemeral });
+    }
+    if is_new && group.state.members.len() >= MAX_GROUP_MEMBERS {
+        return too_many(Many::Members, MAX_GROUP_MEMBERS);
+    }
+    Ok(())
+}
 
-    /// These members are gone, and these partitions taken from their owners: others get them.
+impl Group {
+    /// These members are gone, and these partitions taken from their owners: others get them. `room`
+    /// is for how many more partitions.
     pub(super) fn without(
         &self,
         gone: &[MemberId],
         lost: &[Place],
         topics: &dyn KnownTopics,
+        room: &mut usize,
     ) -> GroupChange {
         let mut change = self.state.next();
         change.left.extend_from_slice(gone);
@@ -228,7 +230,7 @@ impl Group {
             }
         }
         let is_away = |member| self.waits.is_away(member);
-        self.state.assign(&mut change, topics, is_away);
+        self.state.assign(&mut change, topics, is_away, room);
         // What is about to be deleted goes with its topic, unless that is refused.
         change.retain(|place| topics.has(place));
         change
@@ -237,15 +239,18 @@ impl Group {
 
 impl State {
     /// Adds to a change who gets what by it: what nobody has is given away, and who is to give
-    /// something to another is told to. Who is away keeps what it has and gets nothing.
+    /// something to another is told to. Who is away keeps what it has and gets nothing. What there
+    /// is no room for stays nobody's.
     fn assign(
         &self,
         change: &mut GroupChange,
         topics: &dyn KnownTopics,
         is_away: impl Fn(MemberId) -> bool,
+        room: &mut usize,
     ) {
         let mut after = self.clone();
         after.apply(change);
+        *room += self.owned.len().saturating_sub(after.owned.len());
         let holder = |place| match after.owned.get(&place) {
             Some(owned) if owned.is_draining => Holder::Nobody,
             Some(owned) if is_away(owned.owner) => Holder::Away,
@@ -254,9 +259,11 @@ impl State {
         };
         let target = assign::assign(&after.wanted(topics, &is_away), holder);
         let mut owned: BTreeMap<Place, Option<Owned>> = change.owned.drain(..).collect();
+        let mut given = 0;
         for (&place, &owner) in target
             .iter()
             .filter(|(at, _)| !after.owned.contains_key(at))
+            .take(*room)
         {
             let new = Owned {
                 owner,
@@ -264,7 +271,9 @@ impl State {
                 is_draining: false,
             };
             owned.insert(place, Some(new));
+            given += 1;
         }
+        *room -= given;
         for (&place, has) in after.owned.iter().filter(|(_, has)| !has.is_draining) {
             // Who is away is not asked, and keeps what it has.
             if target.get(&place) != Some(&has.owner) && !is_away(has.owner) {

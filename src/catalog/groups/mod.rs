@@ -19,6 +19,7 @@ mod changes;
 mod decide;
 mod held;
 mod offsets;
+mod room;
 mod stuck;
 mod waits;
 
@@ -38,6 +39,7 @@ use changes::Noted;
 pub(crate) use decide::Join;
 pub(crate) use held::HeldFrom;
 pub(crate) use offsets::{Commit, Fence, Outcome};
+use room::Used;
 use waits::Waits;
 
 use crate::types::{GroupName, Offset, PartitionId, TopicId, TopicName};
@@ -47,6 +49,8 @@ use crate::types::{GroupName, Offset, PartitionId, TopicId, TopicName};
 pub(crate) struct Groups {
     by_name: BTreeMap<GroupName, Group>,
     used: Used,
+    /// How many bytes of memory they may take up, where that is bounded: see `room.rs`.
+    most_bytes: Option<usize>,
     /// The highest generation of all groups that were deleted: one that gets such a name goes on
     /// behind it, so that what a member of the former one sends is fenced.
     ended: Generation,
@@ -60,15 +64,6 @@ pub(crate) struct Snapshot {
     /// The highest generation of all groups that were deleted.
     pub(crate) ended: Generation,
     pub(crate) groups: BTreeMap<GroupName, State>,
-}
-
-/// What groups take up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Used {
-    /// How many offsets are kept.
-    pub(crate) offsets: usize,
-    /// How many bytes clients keep with them.
-    pub(crate) metadata_bytes: usize,
 }
 
 /// A partition of a topic.
@@ -109,6 +104,8 @@ pub(crate) struct State {
     pub(crate) replay_until: BTreeMap<Place, Offset>,
     /// Of all offsets.
     metadata_bytes: usize,
+    /// What its members take up.
+    member_bytes: usize,
 }
 
 /// A member as it has joined.
@@ -199,6 +196,10 @@ pub(crate) enum Many {
     Offsets,
     /// Of all groups.
     MetadataBytes,
+    /// That members of all groups have.
+    Partitions,
+    /// Of memory, of all groups.
+    Bytes,
 }
 
 /// Why a request about a group is refused.
@@ -236,11 +237,6 @@ impl Groups {
         self.ended
     }
 
-    /// What all of them take up.
-    pub(crate) fn used(&self) -> Used {
-        self.used
-    }
-
     /// A group that is not there yet.
     fn new_group(&self) -> Group {
         let mut group = Group::default();
@@ -250,6 +246,15 @@ impl Groups {
 
     fn find(&self, name: &GroupName) -> Result<&Group, Refused> {
         self.by_name.get(name).ok_or(Refused::UnknownGroup)
+    }
+
+    /// A group of which this is a member.
+    fn find_member(&self, name: &GroupName, member: MemberId) -> Result<&Group, Refused> {
+        let group = self.find(name)?;
+        match group.state.members.contains_key(&member) {
+            true => Ok(group),
+            false => Err(Refused::UnknownMember),
+        }
     }
 }
 

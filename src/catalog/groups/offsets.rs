@@ -3,13 +3,9 @@
 use bytes::Bytes;
 
 use super::{
-    Committed, Generation, GroupChange, Groups, KnownTopics, Many, MemberId, Owned, Place, Refused,
-    State, Used,
+    Committed, Generation, GroupChange, Groups, KnownTopics, MemberId, Owned, Place, Refused, State,
 };
-use crate::types::{
-    GroupName, Offset,
-    limits::{MAX_ALL_METADATA_BYTES, MAX_GROUP_OFFSETS, MAX_GROUPS},
-};
+use crate::types::{GroupName, Offset};
 
 /// An offset to be committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +92,7 @@ impl Groups {
         if change.offsets.is_empty() {
             return Ok((outcomes, None));
         }
-        self.check_room(group, &change)?;
+        self.check_room_for_offsets([(group, &change)])?;
         Ok((outcomes, Some(change)))
     }
 
@@ -121,7 +117,7 @@ impl Groups {
             };
             change.offsets.push((place, committed));
         }
-        self.check_room(group, &change)?;
+        self.check_room_for_offsets([(group, &change)])?;
         Ok(change)
     }
 
@@ -161,7 +157,7 @@ impl Groups {
         }
         change.replay_until.extend(until);
         change.retain(|place| topics.has(place));
-        self.check_room(to, &change)?;
+        self.check_room_for_offsets([(to, &change)])?;
         Ok(change)
     }
 
@@ -173,31 +169,6 @@ impl Groups {
             is_deleted: true,
             ..state.next()
         })
-    }
-
-    /// Whether there is room for what is new in a change.
-    fn check_room(&self, group: &GroupName, change: &GroupChange) -> Result<(), Refused> {
-        let too_many = |what, most| Err(Refused::TooMany { what, most });
-        let found = self.by_name.get(group);
-        if found.is_none() && self.by_name.len() >= MAX_GROUPS {
-            return too_many(Many::Groups, MAX_GROUPS);
-        }
-        let mut more = Used::default();
-        for (place, committed) in &change.offsets {
-            let known = found.and_then(|group| group.state.offsets.get(place));
-            more.offsets += usize::from(known.is_none());
-            let before = known.map_or(0, |known| known.metadata.len());
-            more.metadata_bytes += committed.metadata.len().saturating_sub(before);
-        }
-        more.offsets += change.replay_until.len();
-        if more.offsets > 0 && self.used.offsets + more.offsets > MAX_GROUP_OFFSETS {
-            return too_many(Many::Offsets, MAX_GROUP_OFFSETS);
-        }
-        let metadata_bytes = self.used.metadata_bytes + more.metadata_bytes;
-        if more.metadata_bytes > 0 && metadata_bytes > MAX_ALL_METADATA_BYTES {
-            return too_many(Many::MetadataBytes, MAX_ALL_METADATA_BYTES);
-        }
-        Ok(())
     }
 }
 

@@ -13,15 +13,15 @@ impl Groups {
         places: &[Place],
         topics: &dyn KnownTopics,
     ) -> Result<Option<GroupChange>, Refused> {
-        let group = self.find(group)?;
-        group.check_member(member)?;
+        let group = self.find_member(group, member)?;
         let owned = &group.state.owned;
         let has = |place: &Place| owned.get(place).is_some_and(|has| has.owner == member);
         let stuck: Vec<Place> = places.iter().copied().filter(has).collect();
         if stuck.is_empty() {
             return Ok(None);
         }
-        let mut change = group.without(&[], &stuck, topics);
+        let room = &mut self.room_for_owned();
+        let mut change = group.without(&[], &stuck, topics, room);
         for place in stuck {
             group.give_to_another(&mut change, place, member, topics);
         }

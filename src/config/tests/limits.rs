@@ -62,7 +62,7 @@ fn memory(page: &mut String) {
 }
 
 fn sizes(page: &mut String) {
-    let rows: [(&str, String, &str); 17] = [
+    let rows: [(&str, String, &str); 24] = [
         ("Name of a topic", number(MAX_TOPIC_NAME_BYTES), "bytes"),
         ("Key", number(MAX_KEY_BYTES), "bytes"),
         ("Event type, header name", number(MAX_NAME_BYTES), "bytes"),
@@ -71,6 +71,37 @@ fn sizes(page: &mut String) {
             "Name of a producer",
             number(MAX_PRODUCER_NAME_BYTES),
             "bytes",
+        ),
+        (
+            "Name of a consumer group",
+            number(MAX_GROUP_NAME_BYTES),
+            "bytes",
+        ),
+        (
+            "Name of a member of a group, and what it says it is, each",
+            number(MAX_MEMBER_NAME_BYTES),
+            "bytes",
+        ),
+        (
+            "Topics and prefixes that a member takes",
+            number(MAX_GROUP_TOPICS),
+            "",
+        ),
+        ("Offsets of a commit", number(MAX_OFFSETS_PER_COMMIT), ""),
+        (
+            "Metadata of an offset",
+            number(MAX_OFFSET_METADATA_BYTES),
+            "bytes",
+        ),
+        (
+            "Metadata of all offsets of a commit",
+            number(MAX_COMMIT_METADATA_BYTES),
+            "bytes",
+        ),
+        (
+            "Groups whose offsets one append commits",
+            number(MAX_GROUPS_PER_APPEND),
+            "",
         ),
         ("Headers of a record", number(MAX_HEADERS), ""),
         (
@@ -117,7 +148,7 @@ fn sizes(page: &mut String) {
 
 fn counts(page: &mut String) {
     let server = server::Options::default();
-    let rows: [(&str, String); 10] = [
+    let rows: [(&str, String); 15] = [
         ("Partitions of a topic", number(MAX_PARTITIONS_PER_TOPIC)),
         ("Partitions of a broker", number(MAX_PARTITIONS)),
         ("Producers", number(MAX_PRODUCERS)),
@@ -132,6 +163,20 @@ fn counts(page: &mut String) {
         (
             "Of all producers and partitions together, but for the last of each, `producers.remembered_batches`",
             format!("{} (default)", number(MOST_REMEMBERED_BATCHES)),
+        ),
+        ("Consumer groups", number(MAX_GROUPS)),
+        ("Members of a group", number(MAX_GROUP_MEMBERS)),
+        (
+            "Partitions that members of all groups have",
+            number(MAX_OWNED_PARTITIONS),
+        ),
+        (
+            "Offsets that all groups have committed",
+            number(MAX_GROUP_OFFSETS),
+        ),
+        (
+            "Bytes of metadata of all committed offsets",
+            number(MAX_ALL_METADATA_BYTES),
         ),
         (
             "Erasures that wait for their bytes to be removed",

@@ -10,9 +10,13 @@ use crate::{
     types::{Position, limits},
 };
 
-/// What the broker is asked for. The member counts as away without messages; that an answered ping
-/// counts as one, unless the member says otherwise, is the adapter's business.
-pub(in crate::server) fn join_group(join: proto::JoinGroup) -> Result<JoinGroup, Error> {
+/// What the broker is asked for by a client at this address. The member counts as away without
+/// messages; that an answered ping counts as one, unless the member says otherwise, is the adapter's
+/// business.
+pub(in crate::server) fn join_group(
+    join: proto::JoinGroup,
+    address: String,
+) -> Result<JoinGroup, Error> {
     let offset_gone = offset_gone(join.offset_gone)?;
     Ok(JoinGroup {
         group: join.group,
@@ -33,7 +37,7 @@ pub(in crate::server) fn join_group(join: proto::JoinGroup) -> Result<JoinGroup,
         },
         is_ephemeral: join.ephemeral,
         client: join.client,
-        address: String::new(),
+        address,
     })
 }
 

@@ -83,10 +83,11 @@ impl Groups for GroupsService {
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let pulse = peer::pulse(request.extensions());
+        let address = peer::address(request.extensions());
         let mut requests = request.into_inner();
         let join = self.first(&mut requests).await?;
         let pulse = pulse.filter(|_| !join.heartbeat);
-        let join = join::join_group(join)?;
+        let join = join::join_group(join, address)?;
         let (session_time, drain) = (join.session, join.drain);
         let session = self.broker.join_group(join)?.await?;
         let first = events::joined(&session, millis(session_time), millis(drain));

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body::{Body as _, Frame};
 use proptest::prelude::*;
+use tokio::time::timeout;
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 
@@ -24,11 +25,10 @@ use crate::{
     },
 };
 
-const MANY: Allowed = Allowed {
-    bytes: 40,
-    many: true,
-};
+const MEMBER: &str = "/taffrail.v1.Groups/Consume";
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// For what comes at once.
+const PATIENCE: Duration = Duration::from_secs(20);
 const APPEND: &str = "/taffrail.v1.Log/Append";
 const APPEND_STREAM: &str = "/taffrail.v1.Log/AppendStream";
 
@@ -96,7 +96,7 @@ proptest! {
     ) {
         let bytes: Vec<u8> = lengths.iter().flat_map(|len| message(*len)).collect();
         let ends: Vec<usize> = lengths.iter().scan(0, |end, len| { *end += 5 + len; Some(*end) }).collect();
-        let mut messages = Messages::new(MANY);
+        let mut messages = Messages::new(Allowed::many(40));
         let (mut at, mut begun) = (0, 0);
         for cut in cuts {
             let next = (at + cut).min(bytes.len());
@@ -114,7 +114,9 @@ proptest! {
 
 #[test]
 fn a_message_over_the_limit_is_refused_by_its_header_alone() {
-    let status = Messages::new(MANY).pass(&message(41)[..5]).unwrap_err();
+    let status = Messages::new(Allowed::many(40))
+        .pass(&message(41)[..5])
+        .unwrap_err();
     assert_eq!(
         (status.code(), &*reason(&status)),
         (Code::ResourceExhausted, "REQUEST_TOO_LARGE")
@@ -124,10 +126,7 @@ fn a_message_over_the_limit_is_refused_by_its_header_alone() {
 
 #[test]
 fn a_second_message_is_refused_where_one_is_taken() {
-    let mut messages = Messages::new(Allowed {
-        many: false,
-        ..MANY
-    });
+    let mut messages = Messages::new(Allowed::one(40));
     messages.pass(&message(10)).unwrap();
     let status = messages.pass(&[0]).unwrap_err();
     assert_eq!(reason(&status), "MALFORMED_REQUEST");
@@ -254,14 +253,21 @@ async fn a_request_that_does_not_come_in_time_is_refused_and_its_room_free() {
     let budget = Budget::new(&Sizes::default());
     let part = budget.part(Name::Requests);
     let intake = Intake::new(Arc::clone(part), Duration::ZERO, Arc::default());
-    for begun in [0, 3, 5, 1_000] {
+    let all = [0, 3, 5, 1_000];
+    let calls = [APPEND, MEMBER];
+    for (path, begun) in calls
+        .iter()
+        .flat_map(|path| all.map(|begun| (*path, begun)))
+    {
         let piece = message(10_000)[..begun].to_vec();
         let body = Body::new(Stalled(Some(piece).filter(|piece| !piece.is_empty())));
-        let mut stalled = intake.meter(Request::builder().uri(APPEND).body(body).unwrap());
+        let mut stalled = intake.meter(Request::builder().uri(path).body(body).unwrap());
         if begun > 0 {
             assert_eq!(next(&mut stalled).await.unwrap().unwrap(), begun);
         }
-        let status = next(&mut stalled).await.unwrap().unwrap_err();
+        let in_time = timeout(PATIENCE, next(&mut stalled)).await;
+        let status = in_time.unwrap_or_else(|_| panic!("{path} waits for ever"));
+        let status = status.unwrap().unwrap_err();
         assert_eq!(
             (status.code(), &*reason(&status)),
             (Code::Unavailable, "REQUEST_STALLED")
@@ -293,12 +299,15 @@ async fn a_stream_may_wait_for_its_next_request_as_long_as_it_likes() {
         Duration::ZERO,
         Arc::default(),
     );
-    let body = Body::new(Stalled(Some(message(20))));
-    let mut stream = intake.meter(Request::builder().uri(APPEND_STREAM).body(body).unwrap());
-    assert_eq!(next(&mut stream).await.unwrap().unwrap(), 25);
-    for _ in 0..10 {
-        let polled = poll_fn(|cx| Poll::Ready(Pin::new(stream.body_mut()).poll_frame(cx))).await;
-        assert!(polled.is_pending(), "{polled:?}");
-        tokio::task::yield_now().await;
+    for path in [APPEND_STREAM, MEMBER] {
+        let body = Body::new(Stalled(Some(message(20))));
+        let mut stream = intake.meter(Request::builder().uri(path).body(body).unwrap());
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), 25);
+        for _ in 0..10 {
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(stream.body_mut()).poll_frame(cx)));
+            let polled = polled.await;
+            assert!(polled.is_pending(), "{polled:?}");
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -68,7 +68,7 @@ async fn a_commit_is_answered_while_records_wait_to_be_read() {
         }),
         ..proto::JoinGroup::default()
     };
-    let join = join_group(join).expect("it is a good one");
+    let join = join_group(join, String::new()).expect("it is a good one");
     let joining = broker.join_group(join).expect("it is a good one");
     let session = joining.await.expect("nothing fails");
     let (requests, (_stop, stopping)) = (Requests::default(), stop::channel());

@@ -263,7 +263,7 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
         journal: look.journal,
         producers: state.catalog.producers.used().producers as u64,
         groups: state.catalog.groups().len() as u64,
-        group_offsets: state.catalog.groups().used().offsets as u64,
+        group_offsets: state.catalog.groups().offsets() as u64,
         erasures: state.erasures(),
         topics: reports,
         leftovers: dirs.leftovers(state.catalog.topics()),

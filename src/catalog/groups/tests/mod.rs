@@ -3,6 +3,7 @@
 mod assign;
 mod cases;
 mod model;
+mod room;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

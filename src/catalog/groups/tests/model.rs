@@ -382,7 +382,7 @@ proptest! {
         prop_assert_eq!(&snapshot, &run.world.groups.snapshot());
         prop_assert_eq!(run.world.groups.take_changes(usize::MAX), Vec::new());
         let restored = Groups::restore(snapshot.clone(), Duration::ZERO);
-        prop_assert_eq!(restored.used(), run.world.groups.used());
+        prop_assert_eq!(restored.used, run.world.groups.used);
         for (name, state) in &snapshot.groups {
             let mut whole = State::default();
             whole.apply(&state.whole());

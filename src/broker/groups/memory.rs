@@ -1,0 +1,37 @@
+//! What groups take up in memory: how much they may is decided in the catalog.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::{budget::Part, catalog::groups::Groups, types::limits::GROUPS_SHARE_OF_CATALOG};
+
+/// Counts the memory of groups as a part of the catalog's.
+pub(in crate::broker) struct GroupMemory {
+    part: Arc<Part>,
+    counted: AtomicUsize,
+}
+
+impl GroupMemory {
+    pub(in crate::broker) fn new(part: Arc<Part>) -> Self {
+        Self {
+            part,
+            counted: AtomicUsize::new(0),
+        }
+    }
+
+    /// Says how much groups may take up, and counts what they do.
+    pub(in crate::broker) fn bound(&self, planned: &mut Groups) {
+        planned.set_most_bytes(self.part.bound() / GROUPS_SHARE_OF_CATALOG);
+        self.count(planned);
+    }
+
+    /// Counts the groups that are planned.
+    pub(in crate::broker) fn count(&self, planned: &Groups) {
+        let bytes = planned.bytes();
+        let before = self.counted.swap(bytes, Ordering::AcqRel);
+        self.part.add(bytes.saturating_sub(before));
+        self.part.subtract(before.saturating_sub(bytes));
+    }
+}
