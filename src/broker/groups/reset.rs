@@ -21,7 +21,7 @@ pub(crate) struct ResetGroup {
     pub(crate) to: ResetTo,
     /// Which topics; none named: those that the group has read or reads.
     pub(crate) topics: Vec<String>,
-    /// Which partitions of each of them; none named: all.
+    /// Which partitions of the one topic that is named then; none named: all.
     pub(crate) partitions: Vec<PartitionId>,
     /// Whether only to say what would be set.
     pub(crate) dry_run: bool,
@@ -57,6 +57,7 @@ impl Broker {
         reset: ResetGroup,
     ) -> Result<Pending<Vec<ResetOffset>>, Error> {
         let group = GroupName::new(&reset.group)?;
+        reset.check()?;
         let shared = &self.shared;
         shared.health.check_running()?;
         let targets = shared.targets(&group, &reset)?;
@@ -237,6 +238,29 @@ impl Shared {
 }
 
 impl ResetGroup {
+    /// Refuses what may mean more partitions than its sender thinks of.
+    fn check(&self) -> Result<(), Error> {
+        let malformed = |reason: String| Err(Error::MalformedRequest { reason });
+        if !self.partitions.is_empty() && self.topics.len() != 1 {
+            let topics = self.topics.len();
+            return malformed(format!(
+                "`partitions` are those of one topic, and `topics` names {topics}"
+            ));
+        }
+        let mut seen = BTreeSet::new();
+        for partition in &self.partitions {
+            if !seen.insert(partition) {
+                return malformed(format!("partition {partition} is named twice"));
+            }
+        }
+        if let ResetTo::Offsets(offsets) = &self.to
+            && offsets.iter().any(|offset| offset.generation.is_some())
+        {
+            return malformed("the offsets of a reset name no generation".to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether a partition is among those that are named.
     fn takes(&self, at: &PartitionRef) -> bool {
         let mut names = self.topics.iter();

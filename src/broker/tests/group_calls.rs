@@ -256,7 +256,7 @@ fn a_reset_sets_all_partitions_or_none_and_clamps_nothing() {
     }
     let one = ResetGroup {
         partitions: vec![PartitionId(1)],
-        ..reset(position(Position::Latest))
+        ..of_topic(position(Position::Latest))
     };
     let set = do_reset(&broker, one).expect("it may be");
     assert_eq!(set, [(1, Some(3), 10)]);
@@ -279,10 +279,44 @@ fn a_reset_sets_all_partitions_or_none_and_clamps_nothing() {
 }
 
 #[test]
+fn a_reset_that_may_mean_more_than_it_names_is_refused_and_sets_nothing() {
+    let broker = broker();
+    create(&broker, "other", 2);
+    commit(&broker, vec![offset("t", 0, 9), offset("other", 0, 0)]).expect("it may be");
+    let named = |topics: &[&str], partitions: &[u32], to: ResetTo| ResetGroup {
+        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        partitions: partitions.iter().copied().map(PartitionId).collect(),
+        ..reset(to)
+    };
+    let earliest = || ResetTo::Position(Position::Earliest);
+    let with_generation = GroupOffset {
+        generation: Some(Generation(1)),
+        ..offset("t", 0, 4)
+    };
+    for (request, says) in [
+        (named(&[], &[0], earliest()), "`topics` names 0"),
+        (named(&[], &[0], ResetTo::Shift(-1)), "`topics` names 0"),
+        (named(&["t", "other"], &[0], earliest()), "`topics` names 2"),
+        (named(&["t"], &[0, 0], earliest()), "partition 0"),
+        (
+            named(&[], &[], ResetTo::Offsets(vec![with_generation])),
+            "generation",
+        ),
+    ] {
+        let refused = do_reset(&broker, request).unwrap_err();
+        assert_eq!(refused.reason(), "MALFORMED_REQUEST", "{says}");
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
+    let before = [(at("t", 0), 9), (at("other", 0), 0)];
+    assert_eq!(committed(&broker), before.into());
+}
+
+#[test]
 fn what_was_read_before_a_reset_is_not_committed_after_it() {
     let broker = broker();
     let generation = join(&broker, 1, "t");
     let one = ResetGroup {
+        topics: vec!["t".to_owned()],
         partitions: vec![PartitionId(0)],
         ..reset(ResetTo::Position(Position::Earliest))
     };
