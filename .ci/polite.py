@@ -63,7 +63,7 @@ class Member:
     """Hands over what it is asked to, at once."""
 
     def __init__(self, address, group):
-        self.topic, self.partitions = group, set()
+        self.topic, self.partitions, self.own = group, set(), None
         self.requests, self.told = queue.Queue(), queue.Queue()
         credit = groups_pb2.Credit(records=1_000, bytes=1 << 20)
         self.say(join=groups_pb2.JoinGroup(group=group, topics=[group], credit=credit, heartbeat=True))
@@ -92,7 +92,16 @@ class Member:
             elif kind == "records":
                 self.say(commit=groups_pb2.CommitOffsets(offsets=[response.records.next]))
                 self.say(credit=response.records.cost)
-            self.told.put((kind, response))
+            if self.is_own(kind, response):
+                self.told.put((kind, response))
+
+    def is_own(self, kind, response):
+        """Whether it is not about what others append to partitions that it has until they have joined."""
+        if kind == "records":
+            return response.records.next.partition == self.own
+        if kind == "committed":
+            return all(result.partition == self.own for result in response.committed.results)
+        return True
 
     def expect(self, wanted):
         """What it is told of this kind next."""
@@ -108,7 +117,7 @@ class Member:
     def append_and_handle(self, log, number):
         value = b"%d" % number
         # That which it keeps for longest where others join.
-        partition = min(self.partitions)
+        partition = self.own = min(self.partitions)
         batch = log_pb2.AppendBatch(topic=self.topic, partition=partition, records=[record_pb2.Record(value=value)])
         log.Append(log_pb2.AppendRequest(batches=[batch]), timeout=CALL_SECONDS)
         found = [record.value for record in self.expect("records").records.records]
