@@ -40,7 +40,7 @@ impl PartitionList {
         None
     }
 
-    /// Adds some behind the others. Only for who applies changes: one at a time does.
+    /// Adds some behind the others. Only the thread that applies changes calls it.
     pub(super) fn add(&self, partitions: Vec<Partition>) {
         let added = Box::new(Self::new(partitions));
         let last = self.parts().last().unwrap_or(self);

@@ -47,8 +47,8 @@ pub(super) trait Source: Send {
     /// The last message once more. If what it was made of has changed, it is another.
     fn again(&mut self) -> Result<Vec<Bytes>, Error>;
 
-    /// A part of the last message once more, these bytes of it, as it lies in files now: whoever asks
-    /// knows what it was. None where all of it has to be read.
+    /// A part of the last message once more, these bytes of it, as it lies in files now: whoever
+    /// asks knows what it was. None where all of it has to be read.
     fn part_again(&mut self, _: Range<usize>) -> Option<Vec<Bytes>> {
         None
     }

@@ -104,12 +104,12 @@ pub(super) const SMALL_ANSWER_BYTES: usize = 4 << 10;
 /// About how much is put together at most: what a frame has unless the peers agree on more.
 pub(super) const JOINED_BYTES: usize = 16 << 10;
 
-/// Largest HTTP/2 frame that a client may send. Each costs a header and two system calls: with 32 KiB,
-/// large appends took a tenth more CPU time; with 1 MiB, no less than with this.
+/// Largest HTTP/2 frame that a client may send. Each costs a header and two system calls: with 32
+/// KiB, large appends took a tenth more CPU time; with 1 MiB, no less than with this.
 pub(super) const MAX_FRAME_BYTES: u32 = 128 << 10;
 
-/// Largest frame that is no data, which is held beside what the window allows. The headers of a call
-/// are less.
+/// Largest frame that is no data, which is held beside what the window allows. The headers of a
+/// call are less.
 pub(super) const MAX_OTHER_FRAME_BYTES: usize = 32 << 10;
 
 /// Most calls under way on one connection. Nothing limits them unless told.

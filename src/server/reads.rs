@@ -125,8 +125,8 @@ impl Reads {
         }
     }
 
-    /// Counts a new read, with what its reader always needs. If there is no room, stalled reads make
-    /// some for the next attempt.
+    /// Counts a new read, with what its reader always needs. If there is no room, stalled reads
+    /// make some for the next attempt.
     pub(super) fn admit(&self, shares: &Shares, reader_bytes: usize) -> Result<Admitted, Error> {
         let always = READ_BYTES + reader_bytes;
         let overloaded = || Error::Overloaded {
@@ -159,8 +159,8 @@ impl Reads {
         !holding.is_empty()
     }
 
-    /// Ends the read that has stalled for longest, of all or only of the holder's, if it has stalled
-    /// for long.
+    /// Ends the read that has stalled for longest, of all or only of the holder's, if it has
+    /// stalled for long.
     pub(super) fn end_longest_stalled(&self, holder: &Holder, of_all: bool) {
         let mut stalled = self.stalled();
         let mut ripe = stalled.ripe.iter();

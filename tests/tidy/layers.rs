@@ -152,8 +152,8 @@ fn waiting_in_synchronous_layers(file: &SourceFile) -> Vec<Violation> {
         .collect()
 }
 
-/// What reads, indexes and writes frames out in the broker: it has the partitions, and nothing of the
-/// journal or of what is planned.
+/// What reads, indexes and writes frames out in the broker: it has the partitions, and nothing of
+/// the journal or of what is planned.
 const OF_PARTITIONS: [&str; 10] = [
     "src/broker/deletion.rs",
     "src/broker/entities/",

@@ -193,9 +193,9 @@ impl Broker {
     }
 
     /// Checks an append, gives its records their offsets and versions, and queues it for the
-    /// journal. Refused whole, or taken whole. Nearly always that is done in memory. Where a key can
-    /// only be found in files, or records are so many that it takes long, it is left for a thread
-    /// that nobody waits for.
+    /// journal. Refused whole, or taken whole. Nearly always that is done in memory. Where a key
+    /// can only be found in files, or records are so many that it takes long, it is left for a
+    /// thread that nobody waits for.
     pub(crate) fn try_append(
         &self,
         append: Append,

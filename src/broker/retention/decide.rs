@@ -12,8 +12,8 @@ pub(super) enum Decision {
     Read(Part),
     /// What is before this offset is to go, and not all of it is in sealed segments yet.
     Seal(Offset),
-    /// The log is to start at `before`, if that is anywhere, and is to be looked at again when it is
-    /// `again_ms`, if time alone brings anything.
+    /// The log is to start at `before`, if that is anywhere, and is to be looked at again when it
+    /// is `again_ms`, if time alone brings anything.
     Keep {
         before: Option<Offset>,
         again_ms: Option<i64>,

@@ -10,8 +10,9 @@ use crate::{
 };
 
 impl Shared {
-    /// Refuses records of so many bytes for a partition that is full: where the limit's policy is to
-    /// refuse, or a group holds what would have to go. What is queued counts as if it were there.
+    /// Refuses records of so many bytes for a partition that is full: where the limit's policy is
+    /// to refuse, or a group holds what would have to go. What is queued counts as if it were
+    /// there.
     pub(in crate::broker) fn check_limits(
         &self,
         partition: &PartitionRef,

@@ -49,8 +49,8 @@ struct Asked {
     at_ms: i64,
 }
 
-/// After this time a trim is queued again that has not been applied: on a full disk it may have been
-/// refused.
+/// After this time a trim is queued again that has not been applied: on a full disk it may have
+/// been refused.
 const ASK_AGAIN_MS: i64 = 1_000;
 
 impl Looks {
@@ -137,7 +137,7 @@ impl Looks {
         lock(&self.state).warnings
     }
 
-    /// Takes note of who holds what would go of a partition, if anybody does.
+    /// Notes the group that holds what would be removed of a partition, if one does.
     pub(super) fn hold(&self, place: Place, holder: Option<HeldFrom>) {
         let mut state = lock(&self.state);
         match holder {

@@ -1,5 +1,5 @@
-//! An append that needs a file is left for a thread that may read it, and one that does not need any
-//! is not.
+//! An append that needs a file is left for a thread that may read it, and one that does not need
+//! any is not.
 
 use std::task::{Context, Poll, Waker};
 

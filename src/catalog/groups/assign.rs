@@ -31,7 +31,7 @@ pub(super) enum Holder {
 }
 
 /// Gives every partition of the topics to a member that takes its topic, but for those that are
-/// kept by who is away.
+/// kept by members that are away.
 pub(super) fn assign(
     wanted: &Wanted,
     holder: impl Fn(Place) -> Holder,

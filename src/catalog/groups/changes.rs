@@ -120,8 +120,8 @@ impl Groups {
         self.noted = Some(Noted::default());
     }
 
-    /// Takes what was noted since [`note_changes`](Self::note_changes) or since this was asked last,
-    /// however much it is: what has become of it is [looked up](Self::look_up) in parts.
+    /// Takes what was noted since [`note_changes`](Self::note_changes) or since this was asked
+    /// last, however much it is: what has become of it is [looked up](Self::look_up) in parts.
     pub(crate) fn take_noted(&mut self) -> Noted {
         self.noted.replace(Noted::default()).unwrap_or_default()
     }

@@ -208,8 +208,8 @@ fn check_join(group: Option<&Group>, join: &Join, is_new: bool) -> Result<(), Re
 }
 
 impl Group {
-    /// These members are gone, and these partitions taken from their owners: others get them. `room`
-    /// is for how many more partitions.
+    /// These members are gone, and these partitions taken from their owners: others get them.
+    /// `room` is for how many more partitions.
     pub(super) fn without(
         &self,
         gone: &[MemberId],

@@ -85,8 +85,8 @@ impl Producers {
         });
     }
 
-    /// Takes what was noted since [`note_changes`](Self::note_changes) or since this was asked last,
-    /// however much it is: what has become of it is [looked up](Self::look_up) in parts.
+    /// Takes what was noted since [`note_changes`](Self::note_changes) or since this was asked
+    /// last, however much it is: what has become of it is [looked up](Self::look_up) in parts.
     pub(crate) fn take_noted(&mut self) -> Taken {
         let noted = self.noted.take().unwrap_or_default();
         self.note_changes();

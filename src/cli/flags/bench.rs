@@ -46,8 +46,8 @@ pub(in crate::cli) enum BenchCommand {
         /// not measured
         #[arg(long, value_name = "N", default_value_t = 0)]
         preload: u64,
-        /// Consumer groups that meanwhile commit an offset ten times a second each; measured in turns
-        /// with the same load without them
+        /// Consumer groups that meanwhile commit an offset ten times a second each; measured in
+        /// turns with the same load without them
         #[arg(long, value_name = "N", default_value_t = 0)]
         groups: u32,
     },
@@ -61,9 +61,9 @@ pub(in crate::cli) enum BenchCommand {
         /// Connections that each read the whole topic at the same time
         #[arg(long, value_name = "N", default_value_t = 2)]
         consumers: u32,
-        /// Members of one consumer group that share the partitions, each on a connection of its own,
-        /// and commit every second; measured in turns with as many reads that follow, which share
-        /// the partitions as well
+        /// Members of one consumer group that share the partitions, each on a connection of its
+        /// own, and commit every second; measured in turns with as many reads that follow, which
+        /// share the partitions as well
         #[arg(long, value_name = "N", conflicts_with = "consumers")]
         members: Option<u32>,
         /// Bytes of values in the topic

@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// What the broker is asked for by a client at this address. The member counts as away without
-/// messages; that an answered ping counts as one, unless the member says otherwise, is the adapter's
-/// business.
+/// messages; that an answered ping counts as one, unless the member says otherwise, is the
+/// adapter's business.
 pub(in crate::server) fn join_group(
     join: proto::JoinGroup,
     address: String,
