@@ -11,7 +11,10 @@ use crate::{
         FetchOffsetsRequest, FetchOffsetsResponse, ListGroupsRequest, ListGroupsResponse,
         ResetGroupRequest, ResetGroupResponse, reset_group_request::To,
     },
-    server::{groups::events::commit_result, log::position},
+    server::{
+        groups::events::{Asked, commit_result},
+        log::position,
+    },
     types::{PartitionId, limits::MAX_GROUPS_PER_PAGE},
 };
 
@@ -25,15 +28,12 @@ pub(super) async fn commit(
             reason: "a commit from outside of the group's streams names no generation".to_owned(),
         });
     }
-    let names = offsets.iter();
-    let names: Vec<(String, u32)> = names
-        .map(|offset| (offset.topic.clone(), offset.partition.0))
-        .collect();
+    let asked: Vec<Asked> = offsets.iter().map(Asked::of).collect();
     let outcomes = broker
         .commit_offsets(&request.group, offsets, request.force)?
         .await?;
-    let results = names.into_iter().zip(&outcomes);
-    let results = results.map(|(name, outcome)| commit_result(name, Some(outcome)));
+    let results = asked.into_iter().zip(&outcomes);
+    let results = results.map(|(asked, outcome)| commit_result(asked, Some(outcome)));
     Ok(CommitResponse {
         results: results.collect(),
     })

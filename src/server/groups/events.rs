@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::join::id_text;
 use crate::{
-    broker::{AssignedPartition, CommitOutcome, Event, RecordsOf, Session},
+    broker::{AssignedPartition, CommitOutcome, Event, GroupOffset, RecordsOf, Session},
     catalog::groups::{Committed, Place},
     proto::{
         self, Assigned, CaughtUp, Heartbeat, Joined, Partitions, Revoked,
@@ -132,19 +132,36 @@ pub(in crate::server) fn heartbeat() -> Message {
     ConsumeMessage::Heartbeat(Heartbeat {}).into()
 }
 
+/// An offset that was to be committed, without what is kept with it.
+pub(super) struct Asked {
+    topic: String,
+    partition: u32,
+    next_offset: u64,
+}
+
+impl Asked {
+    pub(super) fn of(offset: &GroupOffset) -> Self {
+        Self {
+            topic: offset.topic.clone(),
+            partition: offset.partition.0,
+            next_offset: offset.next_offset.0,
+        }
+    }
+}
+
 /// What came of an offset; none: nobody knows.
-pub(super) fn commit_result(
-    (topic, partition): (String, u32),
-    outcome: Option<&CommitOutcome>,
-) -> proto::CommitResult {
+pub(super) fn commit_result(asked: Asked, outcome: Option<&CommitOutcome>) -> proto::CommitResult {
     use proto::CommitOutcome as Wire;
     let mut result = proto::CommitResult {
-        topic,
-        partition,
+        topic: asked.topic,
+        partition: asked.partition,
         ..proto::CommitResult::default()
     };
     let outcome = match outcome {
-        Some(CommitOutcome::Done) => Wire::Done,
+        Some(CommitOutcome::Done) => {
+            result.committed_offset = asked.next_offset;
+            Wire::Done
+        }
         Some(CommitOutcome::Unchanged { committed }) => {
             result.committed_offset = committed.0;
             Wire::Unchanged

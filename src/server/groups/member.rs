@@ -18,7 +18,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{
-    events::{self, Message},
+    events::{self, Asked, Message},
     join, offsets,
 };
 use crate::{
@@ -66,9 +66,9 @@ pub(in crate::server) struct MemberAnswers<S> {
     has_records: bool,
 }
 
-/// A commit, with the partitions it names.
+/// A commit, with the offsets it names.
 struct UnderWay {
-    partitions: Vec<(String, u32)>,
+    asked: Vec<Asked>,
     outcomes: Pending<Vec<CommitOutcome>>,
 }
 
@@ -145,10 +145,8 @@ where
             Some(Request::Credit(more)) => session.credit(join::credit(more)),
             Some(Request::Commit(commit)) => {
                 let offsets = offsets::group_offsets(commit.offsets)?;
-                let names = offsets.iter();
-                let partitions = names.map(|offset| (offset.topic.clone(), offset.partition.0));
                 self.commits.push_back(UnderWay {
-                    partitions: partitions.collect(),
+                    asked: offsets.iter().map(Asked::of).collect(),
                     outcomes: session.commit(offsets)?,
                 });
             }
@@ -253,7 +251,7 @@ where
         let Poll::Ready(outcomes) = Pin::new(&mut first.outcomes).poll(cx) else {
             return None;
         };
-        let UnderWay { partitions, .. } = self.commits.pop_front()?;
+        let UnderWay { asked, .. } = self.commits.pop_front()?;
         let outcomes = match outcomes {
             Ok(outcomes) => Some(outcomes),
             Err(error) => {
@@ -268,7 +266,7 @@ where
             }
         };
         let outcome = |at: usize| outcomes.as_ref().and_then(|outcomes| outcomes.get(at));
-        let results = partitions.into_iter().enumerate();
+        let results = asked.into_iter().enumerate();
         let results = results.map(|(at, of)| events::commit_result(of, outcome(at)));
         let results = results.collect();
         Some(ConsumeMessage::Committed(Committed { results }).into())

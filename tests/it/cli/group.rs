@@ -3,6 +3,8 @@
 use std::fs;
 
 use serde_json::Value;
+use taffrail::proto::{CommitOutcome, CommitRequest, GroupOffset, groups_client::GroupsClient};
+use tonic::transport::Channel;
 
 use super::{Serve, assert_fails, started, text};
 
@@ -92,4 +94,30 @@ fn a_plain_topic_gets_more_partitions() {
     broker.succeed(&["topic", "create", "versioned"], b"");
     let refused = broker.run(&["topic", "add-partitions", "versioned", "--to", "3"]);
     assert_fails(&refused, 4, &["versioned"]);
+}
+
+#[tokio::test]
+async fn what_a_commit_has_stored_is_in_its_answer() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\ntwo\nthree\n");
+    let endpoint = Channel::from_shared(broker.url.clone()).expect("it is a URL");
+    let channel = endpoint.connect().await.expect("it listens");
+    let mut groups = GroupsClient::new(channel);
+    for (next_offset, outcome) in [(2, CommitOutcome::Done), (1, CommitOutcome::Unchanged)] {
+        let offset = GroupOffset {
+            topic: "t".to_owned(),
+            next_offset,
+            ..GroupOffset::default()
+        };
+        let request = CommitRequest {
+            group: "g".to_owned(),
+            offsets: vec![offset],
+            force: false,
+        };
+        let answer = groups.commit(request).await.expect("it is answered");
+        let results = answer.into_inner().results;
+        assert_eq!(results[0].outcome(), outcome);
+        assert_eq!(results[0].committed_offset, 2, "{outcome:?}");
+    }
 }
