@@ -174,7 +174,7 @@ pub(crate) enum Error {
     #[error("group {group:?} exists already")]
     GroupExists { group: String },
     #[error(
-        "group {group:?} has {members} members, which would not know of it; stop them first, or let a commit be forced"
+        "group {group:?} has {members} members, which would not know of it; stop them first (a commit can be forced)"
     )]
     GroupHasMembers { group: String, members: usize },
     #[error("{}", kind_of_group(group, *is_ephemeral))]

@@ -48,6 +48,18 @@ fn write_row(out: &mut Vec<u8>, cells: &[&str], columns: &[(usize, bool)]) -> io
     writeln!(out, "{}", row.join("  ").trim_end())
 }
 
+/// Text from elsewhere, with its control characters written out: a terminal obeys them.
+pub(super) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => printable.extend(letter.escape_default()),
+            false => printable.push(letter),
+        }
+    }
+    printable
+}
+
 fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
 }

@@ -98,6 +98,10 @@ fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
                 "{what} has {len} bytes; at most {most} are allowed"
             ));
         }
+        // They are shown to people, on terminals.
+        if text.chars().any(char::is_control) {
+            return malformed(format!("{what} has control characters: {text:?}"));
+        }
     }
     for (what, credit) in [
         ("`credit`", Some(join.credit)),

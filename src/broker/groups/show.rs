@@ -24,6 +24,9 @@ use crate::{
 /// How often it is looked whether partitions make progress, for the log.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How many topics that there are not a group's reason names.
+const MISSING_TOPICS_TOLD: usize = 10;
+
 /// What a group is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GroupState {
@@ -193,10 +196,13 @@ impl Broker {
 }
 
 impl Known {
-    /// The partitions that it has an owner or an offset for.
+    /// The partitions that it has an owner or an offset for, or is to read anew.
     fn places(&self) -> BTreeSet<Place> {
         let owned = self.state.owned.keys();
-        owned.chain(self.state.offsets.keys()).copied().collect()
+        let read = owned.chain(self.state.offsets.keys());
+        read.chain(self.state.replay_until.keys())
+            .copied()
+            .collect()
     }
 
     fn name_of(&self, member: MemberId) -> Arc<str> {
@@ -254,8 +260,33 @@ impl Shared {
             );
             return (GroupState::Moving, reason, known.changed_at);
         }
-        let reason = format!("its {members} members have their partitions");
+        let mut reason = format!("its {members} members have their partitions");
+        if let Some(missing) = self.missing_topics(known) {
+            reason = format!("{reason}; {missing}");
+        }
         (GroupState::Stable, reason, known.changed_at)
+    }
+
+    /// Which topics that members name there are not.
+    fn missing_topics(&self, known: &Known) -> Option<String> {
+        let members = known.state.members.values();
+        let names: BTreeSet<&TopicName> = members.flat_map(|member| &member.topics).collect();
+        let topics = self.partitions.topics();
+        let mut missing: Vec<String> = Vec::new();
+        for name in names {
+            if topics.find(name.as_str()).is_err() {
+                missing.push(format!("{:?}", name.as_str()));
+            }
+        }
+        let more = missing.len().saturating_sub(MISSING_TOPICS_TOLD);
+        missing.truncate(MISSING_TOPICS_TOLD);
+        let told = missing.join(", ");
+        match (missing.len(), more) {
+            (0, _) => None,
+            (1, _) => Some(format!("there is no topic {told}")),
+            (_, 0) => Some(format!("there are no topics {told}")),
+            (_, more) => Some(format!("there are no topics {told} and {more} more")),
+        }
     }
 
     fn topic_name(&self, place: Place) -> String {

@@ -1,15 +1,26 @@
 //! `taffrail consume --group`: as a member of a group. What has been written out is committed.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::sleep;
 
 use super::WithoutValue;
 use crate::{
     cli::{
         Failure, connection::Server, flags::ConsumeFlags, output, record::Format, signals::Stop,
     },
-    client::{Client, Error, GroupBatch, GroupOffset, Member, NoOffset},
-    types::{Offset, Position},
+    client::{Client, Error, GroupBatch, GroupOffset, GroupState, Member, NoOffset},
+    types::{Offset, PartitionId, Position},
 };
+
+/// How often a member without partitions looks whether there is anything left for it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(
     flags: &ConsumeFlags,
@@ -24,7 +35,11 @@ pub(super) async fn run(
     }
     let client = server.connect().await?;
     let mut stop = Stop::on_signals()?;
-    let mut member = join(&client, flags, group, from, server).await?;
+    check_topic(&client, flags).await?;
+    let held = Held::default();
+    let mut member = join(&client, flags, group, &held, from, server).await?;
+    let left_out = left_out(&client, flags, group, member.member_id().to_owned(), &held);
+    let mut left_out = pin!(left_out);
     let mut printer = Printer {
         format,
         left: flags.max,
@@ -37,11 +52,29 @@ pub(super) async fn run(
             biased;
             signal = stop.told() => break Some(signal),
             batch = member.next_batch() => batch?,
+            nothing_left = &mut left_out => {
+                nothing_left?;
+                let topic = &flags.topic;
+                // A remark that nobody reads is no failure.
+                let _ = writeln!(
+                    io::stderr(),
+                    "other members of group {group:?} have all partitions of topic {topic:?}; nothing is left to read"
+                );
+                break None;
+            }
         };
         let Some(batch) = batch else {
             break None;
         };
-        let handled = printer.print(&batch)?;
+        let handled = match printer.print(&batch) {
+            Ok(handled) => handled,
+            Err(failure) => {
+                // Others get its partitions at once; what comes of that is told to nobody any more.
+                member.handled_only(beginning(&batch));
+                let _ = member.leave().await;
+                return Err(failure);
+            }
+        };
         if printer.left == Some(0) {
             member.handled_only(handled);
             break None;
@@ -61,10 +94,72 @@ pub(super) async fn run(
     }
 }
 
+/// The partitions of the topic that the member has.
+type Held = Arc<Mutex<BTreeSet<PartitionId>>>;
+
+fn lock(held: &Held) -> MutexGuard<'_, BTreeSet<PartitionId>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A topic that does not exist ends the command, or is waited for with `--follow`.
+async fn check_topic(client: &Client, flags: &ConsumeFlags) -> Result<(), Failure> {
+    let Err(error) = client.list_offsets(&flags.topic, Position::Latest).await else {
+        return Ok(());
+    };
+    if !flags.follow || error.reason() != Some("UNKNOWN_TOPIC") {
+        return Err(error.into());
+    }
+    let topic = &flags.topic;
+    let _ = writeln!(
+        io::stderr(),
+        "there is no topic {topic:?} yet; waiting for it"
+    );
+    Ok(())
+}
+
+/// Resolves when a member that does not follow has no partition, and others have all of them; or
+/// when the topic is gone.
+async fn left_out(
+    client: &Client,
+    flags: &ConsumeFlags,
+    group: &str,
+    member_id: String,
+    held: &Held,
+) -> Result<(), Failure> {
+    if flags.follow {
+        return std::future::pending().await;
+    }
+    loop {
+        sleep(LOOK_EVERY).await;
+        if !lock(held).is_empty() {
+            continue;
+        }
+        let partitions = match client.list_offsets(&flags.topic, Position::Latest).await {
+            Ok(ends) => ends.len(),
+            // The member joins again, or says why it cannot.
+            Err(Error::Unavailable { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(described) = client.groups().describe(group).await else {
+            continue;
+        };
+        let of_others = described.partitions.iter().filter(|partition| {
+            partition.topic == flags.topic
+                && !partition.is_draining
+                && !partition.member_id.is_empty()
+                && partition.member_id != member_id
+        });
+        if described.state == GroupState::Stable && of_others.count() == partitions {
+            return Ok(());
+        }
+    }
+}
+
 async fn join(
     client: &Client,
     flags: &ConsumeFlags,
     group: &str,
+    held: &Held,
     from: Position,
     server: &Server,
 ) -> Result<Member, Failure> {
@@ -74,11 +169,33 @@ async fn join(
         .name(flags.member.as_deref().unwrap_or_default())
         .client_name(concat!("taffrail ", env!("CARGO_PKG_VERSION")))
         .no_offset(NoOffset::Start(from))
-        .retry_for(server.retry_for());
+        .retry_for(server.retry_for())
+        .on_assigned({
+            let held = Arc::clone(held);
+            move |assigned| lock(&held).extend(assigned.iter().map(|of| of.partition))
+        })
+        .on_revoked({
+            let held = Arc::clone(held);
+            move |revoked| {
+                let mut held = lock(&held);
+                for of in &revoked.partitions {
+                    held.remove(&of.partition);
+                }
+            }
+        });
     if !flags.follow {
         member = member.until_caught_up();
     }
     Ok(member.join().await?)
+}
+
+/// That everything before these records has been handled, and none of them.
+fn beginning(batch: &GroupBatch) -> GroupOffset {
+    let mut next = batch.next.clone();
+    if let Some(Ok(first)) = batch.records().next() {
+        next.next_offset = Offset(first.offset.unwrap_or_default());
+    }
+    next
 }
 
 struct Printer {

@@ -67,6 +67,8 @@ pub(super) fn partition_json(partition: &GroupPartitionDescription) -> Value {
         "stalled_since": partition.stalled_since_ms.map(format_time),
         "paused": partition.is_paused,
         "lost_in_seconds": partition.lost_in_ms.map(|ms| ms / 1_000),
+        "committed_at": partition.committed_at_ms.map(format_time),
+        "offset_gone": gone(partition).is_some(),
     })
 }
 
@@ -75,6 +77,17 @@ fn owner(partition: &GroupPartitionDescription) -> String {
     match partition.member_name.as_str() {
         "" => partition.member_id.clone(),
         name => name.to_owned(),
+    }
+}
+
+/// Why the partition cannot be read from the committed offset on.
+fn gone(partition: &GroupPartitionDescription) -> Option<&'static str> {
+    match partition.committed? {
+        committed if committed < partition.earliest => Some("COMMITTED OFFSET IS TRIMMED"),
+        committed if committed > partition.high_watermark => {
+            Some("COMMITTED OFFSET IS ABOVE THE END")
+        }
+        _ => None,
     }
 }
 
@@ -93,7 +106,7 @@ fn print(group: &GroupDescription) -> Result<(), Failure> {
         group.state.as_str()
     ))?;
     if !group.members.is_empty() {
-        let rows: Vec<[String; 6]> = group.members.iter().map(member_row).collect();
+        let rows: Vec<[String; 8]> = group.members.iter().map(member_row).collect();
         let headings = [
             "MEMBER",
             "NAME",
@@ -101,16 +114,20 @@ fn print(group: &GroupDescription) -> Result<(), Failure> {
             "ADDRESS",
             "PARTITIONS",
             "STREAM",
+            "CREDIT LEFT",
+            "LAST HEARD",
         ];
         output::table(headings, &rows)?;
         output::line("")?;
     }
-    let rows: Vec<[String; 8]> = group.partitions.iter().map(partition_row).collect();
+    let rows: Vec<[String; 10]> = group.partitions.iter().map(partition_row).collect();
     let headings = [
         "TOPIC",
         "PARTITION",
         "MEMBER",
+        "LOG START",
         "COMMITTED",
+        "LAST COMMIT",
         "HIGH WATERMARK",
         "LAG",
         "BEHIND",
@@ -119,28 +136,38 @@ fn print(group: &GroupDescription) -> Result<(), Failure> {
     Ok(output::table(headings, &rows)?)
 }
 
-fn member_row(member: &GroupMember) -> [String; 6] {
+fn member_row(member: &GroupMember) -> [String; 8] {
     let stream = match member.is_connected {
         true => "open",
         false => "broken",
     };
+    let credit = member.credit_left.map(|(records, bytes)| {
+        let records = output::counted(records, "record");
+        format!("{records}, {}", output::bytes(bytes))
+    });
+    let heard = match member.last_heard_ms {
+        0 => "-".to_owned(),
+        heard => format_time(heard),
+    };
     [
         member.member_id.clone(),
-        member.name.clone(),
-        member.client.clone(),
+        output::printable(&member.name),
+        output::printable(&member.client),
         member.address.clone(),
         member.partitions.to_string(),
         stream.to_owned(),
+        credit.unwrap_or_else(|| "-".to_owned()),
+        heard,
     ]
 }
 
-fn partition_row(partition: &GroupPartitionDescription) -> [String; 8] {
+fn partition_row(partition: &GroupPartitionDescription) -> [String; 10] {
     let committed = partition.committed.map(|offset| offset.to_string());
     let lag = match partition.lag_exact {
         true => partition.lag.to_string(),
         false => format!("about {}", partition.lag),
     };
-    let mut remarks = Vec::new();
+    let mut remarks: Vec<String> = gone(partition).map(str::to_owned).into_iter().collect();
     if let Some(since) = partition.stalled_since_ms {
         remarks.push(format!("STALLED since {}", format_time(since)));
     }
@@ -157,8 +184,12 @@ fn partition_row(partition: &GroupPartitionDescription) -> [String; 8] {
     [
         partition.topic.clone(),
         partition.partition.to_string(),
-        owner(partition),
+        output::printable(&owner(partition)),
+        partition.earliest.to_string(),
         committed.unwrap_or_else(|| "-".to_owned()),
+        partition
+            .committed_at_ms
+            .map_or_else(|| "-".to_owned(), format_time),
         partition.high_watermark.to_string(),
         lag,
         format_duration(Duration::from_millis(partition.lag_ms)),

@@ -1,12 +1,15 @@
 //! `group`, and `consume --group`.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+};
 
 use serde_json::Value;
 use taffrail::proto::{CommitOutcome, CommitRequest, GroupOffset, groups_client::GroupsClient};
 use tonic::transport::Channel;
 
-use super::{Serve, assert_fails, started, text};
+use super::{Serve, assert_fails, binary, started, text};
 
 fn told(broker: &Serve, args: &[&str]) -> String {
     text(&broker.succeed(args, b""))
@@ -81,6 +84,13 @@ fn a_group_is_set_back_forked_and_deleted() {
     let consume = ["consume", "t", "--group", "g"];
     assert_eq!(told(&broker, &consume), "one\ntwo\nthree\n");
 
+    broker.succeed(&["group", "fork", "g", "--as", "again", "--replay"], b"");
+    let again = json_lines(&told(&broker, &["group", "describe", "again", "--json"]));
+    assert_eq!(
+        (&again[0]["lag"], &again[0]["committed"]),
+        (&3.into(), &Value::Null)
+    );
+
     broker.succeed(&["group", "delete", "h", "--yes"], b"");
     assert_fails(&broker.run(&["group", "describe", "h"]), 4, &["\"h\""]);
 }
@@ -94,6 +104,107 @@ fn a_plain_topic_gets_more_partitions() {
     broker.succeed(&["topic", "create", "versioned"], b"");
     let refused = broker.run(&["topic", "add-partitions", "versioned", "--to", "3"]);
     assert_fails(&refused, 4, &["versioned"]);
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_told_with_a_group_as_without_one() {
+    let (_dir, broker) = started();
+    let without = broker.run(&["consume", "typo"]);
+    let with = broker.run(&["consume", "typo", "--group", "g"]);
+    assert_fails(&with, 4, &["there is no topic", "typo"]);
+    assert_eq!(with.status.code(), without.status.code());
+
+    let args = ["consume", "typo", "--group", "g", "--follow"];
+    let mut waiting = binary()
+        .args(args)
+        .args(["--server", &broker.url])
+        .spawn()
+        .expect("the binary is there");
+    let mut said = BufReader::new(waiting.stderr.take().expect("it is piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("it is text");
+    assert!(line.contains("there is no topic \"typo\""), "{line}");
+    // It says so before it joins.
+    let described = loop {
+        let described = broker.run(&["group", "describe", "g"]);
+        if described.status.code() == Some(0) {
+            break text(&described.stdout);
+        }
+    };
+    assert!(
+        described.contains("there is no topic \"typo\""),
+        "{described}"
+    );
+    broker.succeed(&["topic", "create", "typo"], b"");
+    broker.succeed(&["produce", "typo"], b"one\n");
+    let mut records = BufReader::new(waiting.stdout.take().expect("it is piped"));
+    line.clear();
+    records.read_line(&mut line).expect("it is text");
+    assert_eq!(line, "one\n", "it was waited for");
+    waiting.kill().expect("it runs");
+    waiting.wait().expect("it was started here");
+}
+
+#[test]
+fn a_member_for_which_nothing_is_left_says_so_and_ends() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    let args = ["consume", "t", "--group", "g", "--follow"];
+    let mut first = binary()
+        .args(args)
+        .args(["--server", &broker.url])
+        .spawn()
+        .expect("the binary is there");
+    let mut records = BufReader::new(first.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    records.read_line(&mut line).expect("it is text");
+    assert_eq!(line, "one\n");
+
+    let second = broker.run(&args[..4]);
+    assert_eq!(second.status.code(), Some(0), "{}", text(&second.stderr));
+    assert_eq!(text(&second.stdout), "");
+    let said = text(&second.stderr);
+    assert!(said.contains("other members of group \"g\""), "{said}");
+    first.kill().expect("it runs");
+    first.wait().expect("it was started here");
+    let mut rest = String::new();
+    records.read_to_string(&mut rest).expect("it is text");
+    assert_eq!(rest, "");
+}
+
+#[test]
+fn a_committed_offset_that_is_trimmed_is_marked() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\ntwo\nthree\n");
+    broker.succeed(&["consume", "t", "--group", "g", "--max", "1"], b"");
+    let described = told(&broker, &["group", "describe", "g"]);
+    for heading in ["LOG START", "COMMITTED", "LAST COMMIT"] {
+        assert!(described.contains(heading), "{described}");
+    }
+    assert!(!described.contains("TRIMMED"), "{described}");
+    let trim = ["topic", "trim", "t", "--partition", "0", "--before", "3"];
+    broker.succeed(&trim, b"");
+    let described = told(&broker, &["group", "describe", "g"]);
+    assert!(
+        described.contains("COMMITTED OFFSET IS TRIMMED"),
+        "{described}"
+    );
+    let rows = json_lines(&told(&broker, &["group", "describe", "g", "--json"]));
+    assert_eq!(rows[0]["offset_gone"], true);
+    assert_eq!(rows[0]["earliest"], 3);
+    assert!(rows[0]["committed_at"].is_string());
+}
+
+#[test]
+fn a_member_s_name_that_would_steer_a_terminal_is_refused() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let member = ["consume", "t", "--group", "g", "--member", "\u{1b}[2J"];
+    let refused = broker.run(&member);
+    assert_fails(&refused, 4, &["name", "control characters"]);
+    assert!(!text(&refused.stderr).contains('\u{1b}'));
 }
 
 #[tokio::test]
@@ -120,4 +231,26 @@ async fn what_a_commit_has_stored_is_in_its_answer() {
         assert_eq!(results[0].outcome(), outcome);
         assert_eq!(results[0].committed_offset, 2, "{outcome:?}");
     }
+}
+
+#[test]
+fn a_member_whose_reader_has_had_enough_leaves_and_commits_nothing_that_was_not_read() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    let mut member = binary()
+        .args(["consume", "t", "--group", "g", "--follow"])
+        .args(["--server", &broker.url])
+        .spawn()
+        .expect("the binary is there");
+    let mut records = BufReader::new(member.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    records.read_line(&mut line).expect("it is text");
+    assert_eq!(line, "one\n");
+    drop(records);
+    broker.succeed(&["produce", "t"], b"two\n");
+    assert_eq!(member.wait().expect("it was started here").code(), Some(0));
+    let described = told(&broker, &["group", "describe", "g"]);
+    assert!(described.starts_with("group g is empty"), "{described}");
+    assert_eq!(told(&broker, &["consume", "t", "--group", "g"]), "two\n");
 }
