@@ -224,9 +224,9 @@ pub const JOURNAL_FILE_BYTES: u64 = 64 << 20;
 pub const JOURNAL_FILES: u32 = 4;
 
 /// Most bytes of appends on their way to the journal at a time, beside one that is larger and those
-/// of clients that have little; those behind wait for their turn. Two writes: one is written while
-/// the next is put together.
-pub const MAX_BYTES_UNDER_WAY: usize = 2 * COMMIT_BYTES;
+/// of clients that have little; those behind wait for their turn. A small append waits for about as
+/// much to be written. Three writes: one is written while the next two are put together.
+pub const MAX_BYTES_UNDER_WAY: usize = 3 * COMMIT_BYTES;
 
 /// What a request costs in memory beside its bytes: its frames' headers, its place in queues, its
 /// answer.
@@ -256,8 +256,9 @@ pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// How long the deltas behind a checkpoint may always grow: a start reads them in a millisecond.
 pub const DELTA_BYTES: u64 = 256 << 10;
 
-/// Most bytes that one sync of the journal takes together, unless one entry is larger.
-pub const COMMIT_BYTES: usize = 8 << 20;
+/// Most bytes that one sync of the journal takes together, unless one entry is larger. What comes
+/// meanwhile waits for all of it, so it is no more than a disk writes in a few milliseconds.
+pub const COMMIT_BYTES: usize = 2 << 20;
 
 /// Most requests waiting for the journal.
 pub const QUEUED_COMMITS: usize = 65_536;
