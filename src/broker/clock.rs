@@ -50,6 +50,28 @@ pub(crate) struct Rule {
 pub(super) struct SteadyClock {
     machine: Arc<dyn Clock>,
     steady: Mutex<Steady>,
+    shown: Mutex<Origin>,
+}
+
+/// What time it was when the monotonic clock began, as moments of it are shown: in milliseconds
+/// since 1970. It stays the same unless the broker's clock goes on otherwise than that: readings of
+/// two clocks, each in whole milliseconds, waver by one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Origin(Option<i64>);
+
+impl Origin {
+    /// When the monotonic clock is at `elapsed` it is `now_ms`.
+    pub(super) fn follow(&mut self, now_ms: i64, elapsed: Duration) -> i64 {
+        let origin = now_ms.saturating_sub(whole_ms(elapsed));
+        match self.0 {
+            Some(before) if origin.abs_diff(before) <= 1 => before,
+            _ => *self.0.insert(origin),
+        }
+    }
+}
+
+fn whole_ms(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What the broker's clock knows. It reads no other clock: what these say is given to it.
@@ -224,6 +246,7 @@ impl SteadyClock {
         Self {
             machine,
             steady: Mutex::new(steady),
+            shown: Mutex::default(),
         }
     }
 
@@ -256,6 +279,13 @@ impl SteadyClock {
     /// What time it is for the broker, in milliseconds since 1970.
     pub(super) fn now_ms(&self) -> i64 {
         self.read(Steady::advance).now_ms
+    }
+
+    /// A moment of the monotonic clock, in milliseconds since 1970, by what time it is now.
+    pub(super) fn ms_of(&self, at: Duration) -> i64 {
+        let (now_ms, elapsed) = (self.now_ms(), self.machine.elapsed());
+        let origin = lock(&self.shown).follow(now_ms, elapsed);
+        origin.saturating_add(whole_ms(at))
     }
 
     fn read(

@@ -194,7 +194,10 @@ impl Session {
         if self.turn == Some(place) {
             self.fetched = None;
         }
-        lock(&self.live.state).partitions.remove(&place);
+        let open = lock(&self.live.state).partitions.remove(&place);
+        if open.is_some_and(|open| open.is_paused) {
+            self.tell_paused(&[place], false);
+        }
         let all_of_topic = (place.0, PartitionId(0))..=(place.0, PartitionId(u32::MAX));
         if self.partitions.range(all_of_topic).next().is_none() {
             self.topics.remove(&place.0);

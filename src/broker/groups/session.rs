@@ -249,10 +249,13 @@ impl Session {
     /// Sends no records of these for now.
     pub(crate) fn pause(&mut self, places: &[Place]) {
         self.set_paused(places, true);
+        self.tell_paused(places, true);
     }
 
     /// Sends records of these again.
     pub(crate) fn resume(&mut self, places: &[Place]) {
+        // First, so that nobody sees time that was paused count.
+        self.tell_paused(places, false);
         self.set_paused(places, false);
     }
 
@@ -350,6 +353,21 @@ impl Session {
         Ok(())
     }
 
+    /// Tells the catalog, by which it is shown for how long partitions have stood still. The pauses
+    /// of a session that is fenced have ended with the join of the later one.
+    pub(super) fn tell_paused(&self, places: &[Place], are_paused: bool) {
+        if places.is_empty() || self.live.check().is_err() {
+            return;
+        }
+        let (group, member) = (&self.live.group, self.live.member);
+        let now = self.shared.env.clock.elapsed();
+        let mut applied = self.shared.sequencer.applied();
+        match are_paused {
+            true => applied.groups_mut().pause(group, member, places, now),
+            false => applied.groups_mut().resume(group, member, places, now),
+        }
+    }
+
     fn set_paused(&mut self, places: &[Place], is_paused: bool) {
         self.is_at_rest = false;
         let mut state = lock(&self.live.state);
@@ -364,6 +382,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let now = self.shared.env.clock.elapsed();
+        let paused = lock(&self.live.state).paused();
+        self.tell_paused(&paused, false);
         self.shared.sessions.close(&self.live, now);
         self.shared.alarm.wake();
     }

@@ -312,6 +312,12 @@ impl State {
         self.news
     }
 
+    /// The partitions that are paused.
+    pub(super) fn paused(&self) -> Vec<Place> {
+        let paused = self.partitions.iter().filter(|(_, open)| open.is_paused);
+        paused.map(|(place, _)| *place).collect()
+    }
+
     /// The bytes that it holds on to.
     pub(super) fn memory(&self) -> usize {
         let mut bytes = 0;

@@ -15,7 +15,8 @@ use super::{calls::unknown, under_way::Credit};
 use crate::{
     broker::{Broker, Error, Shared, state::PartitionRef},
     catalog::groups::{
-        Committed, Generation, Groups, Member, MemberId, Owned, Place, State, Waiting,
+        Committed, Generation, Groups, KnownTopics as _, Member, MemberId, Owned, Place, Standing,
+        State, Waiting,
     },
     storage::log::Cursor,
     types::{GroupName, Offset, TopicName},
@@ -24,8 +25,8 @@ use crate::{
 /// How often it is looked whether partitions make progress, for the log.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// How many topics that there are not a group's reason names.
-const MISSING_TOPICS_TOLD: usize = 10;
+/// How many topics, and prefixes, that there are not a group's reason names.
+const MISSING_NAMES_TOLD: usize = 10;
 
 /// What a group is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +117,7 @@ pub(crate) struct DescribedPartition {
 struct Known {
     name: GroupName,
     state: State,
-    /// When a partition was last committed, or got an owner while it had none.
-    progress: BTreeMap<Place, Duration>,
+    standing: BTreeMap<Place, Standing>,
     changed_at: Duration,
 }
 
@@ -220,16 +220,14 @@ impl Shared {
         Some(Known {
             name: name.clone(),
             state: group.state().clone(),
-            progress: group.progress().clone(),
+            standing: group.standing().clone(),
             changed_at: group.changed_at(),
         })
     }
 
     /// A moment of the monotonic clock, in milliseconds since 1970.
     fn wall_ms(&self, at: Duration) -> i64 {
-        let ago = self.env.clock.elapsed().saturating_sub(at);
-        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-        self.clock.now_ms().saturating_sub(ago)
+        self.clock.ms_of(at)
     }
 
     /// What a group is at, why, and since when.
@@ -261,7 +259,8 @@ impl Shared {
             return (GroupState::Moving, reason, known.changed_at);
         }
         let mut reason = format!("its {members} members have their partitions");
-        if let Some(missing) = self.missing_topics(known) {
+        let missing = [self.missing_topics(known), self.empty_prefixes(known)];
+        for missing in missing.into_iter().flatten() {
             reason = format!("{reason}; {missing}");
         }
         (GroupState::Stable, reason, known.changed_at)
@@ -278,15 +277,29 @@ impl Shared {
                 missing.push(format!("{:?}", name.as_str()));
             }
         }
-        let more = missing.len().saturating_sub(MISSING_TOPICS_TOLD);
-        missing.truncate(MISSING_TOPICS_TOLD);
-        let told = missing.join(", ");
-        match (missing.len(), more) {
-            (0, _) => None,
-            (1, _) => Some(format!("there is no topic {told}")),
-            (_, 0) => Some(format!("there are no topics {told}")),
-            (_, more) => Some(format!("there are no topics {told} and {more} more")),
+        let told = listed(&missing)?;
+        match missing.len() {
+            1 => Some(format!("there is no topic {told}")),
+            _ => Some(format!("there are no topics {told}")),
         }
+    }
+
+    /// Which prefixes that members name no topic's name begins with.
+    fn empty_prefixes(&self, known: &Known) -> Option<String> {
+        let members = known.state.members.values();
+        let prefixes: BTreeSet<&Arc<str>> = members.flat_map(|member| &member.prefixes).collect();
+        let mut empty: Vec<String> = Vec::new();
+        let applied = self.sequencer.applied();
+        for prefix in prefixes {
+            let mut is_any = false;
+            let topics = applied.topics();
+            topics.with_prefix(prefix, &mut |_, _| is_any = true);
+            if !is_any {
+                empty.push(format!("{:?}", &**prefix));
+            }
+        }
+        let told = listed(&empty)?;
+        Some(format!("no topic's name begins with {told}"))
     }
 
     fn topic_name(&self, place: Place) -> String {
@@ -417,6 +430,7 @@ impl Shared {
     }
 
     /// Since when a partition that has an owner and lag makes no progress, if that is too long.
+    /// Time for which it was paused does not count.
     fn stalled_since(
         &self,
         known: &Known,
@@ -424,15 +438,15 @@ impl Shared {
         lag: &Lag,
         now: Duration,
     ) -> Option<Duration> {
-        let since = *known.progress.get(&place)?;
+        let standing = known.standing.get(&place)?;
         let most = self.options.group_stalled;
-        if lag.records() == 0 || now.saturating_sub(since) < most {
+        let is_long = |since: &Duration| now.saturating_sub(*since) >= most;
+        if lag.records() == 0 || !is_long(&standing.since(Duration::ZERO, now)) {
             return None;
         }
         // There was nothing to do before the record came.
         let came = now.saturating_sub(self.age(lag).unwrap_or(now));
-        let since = since.max(came);
-        (now.saturating_sub(since) >= most).then_some(since)
+        Some(standing.since(came, now)).filter(is_long)
     }
 
     /// Says in the log which partitions have stalled since it was looked last.
@@ -476,6 +490,17 @@ impl Shared {
 impl Lag {
     fn records(&self) -> u64 {
         self.high_watermark.0.saturating_sub(self.next.0)
+    }
+}
+
+/// Some of these, to be told; none of nothing.
+fn listed(names: &[String]) -> Option<String> {
+    let more = names.len().saturating_sub(MISSING_NAMES_TOLD);
+    let told = names[..names.len() - more].join(", ");
+    match (names.is_empty(), more) {
+        (true, _) => None,
+        (_, 0) => Some(told),
+        (_, more) => Some(format!("{told} and {more} more")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::below;
 use crate::{
-    broker::clock::{Notice, Rule, Steady},
+    broker::clock::{Notice, Origin, Rule, Steady},
     env::sim::SimRandom,
 };
 
@@ -207,4 +207,15 @@ fn time_goes_on_as_fast_as_it_may_whatever_the_wall_clock_does() {
         }
         assert!(seed != 0 || followed > 0);
     }
+}
+
+#[test]
+fn moments_are_shown_the_same_again_while_the_readings_of_two_clocks_waver() {
+    let mut origin = Origin::default();
+    let begin = origin.follow(START + 70, elapsed(70));
+    assert_eq!(begin, START);
+    for (now_ms, passed_ms) in [(81, 80), (90, 90), (99, 100), (1_001, 1_000)] {
+        assert_eq!(origin.follow(START + now_ms, elapsed(passed_ms)), START);
+    }
+    assert_eq!(origin.follow(START + 5_000, elapsed(2_000)), START + 3_000);
 }

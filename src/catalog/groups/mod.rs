@@ -20,6 +20,7 @@ mod decide;
 mod held;
 mod offsets;
 mod room;
+mod standing;
 mod stuck;
 mod waits;
 
@@ -40,6 +41,7 @@ pub(crate) use decide::Join;
 pub(crate) use held::HeldFrom;
 pub(crate) use offsets::{Commit, Fence, Outcome};
 use room::Used;
+pub(crate) use standing::Standing;
 use waits::Waits;
 
 use crate::types::{GroupName, Offset, PartitionId, TopicId, TopicName};
@@ -237,6 +239,40 @@ impl Groups {
         self.ended
     }
 
+    /// A member asks for no records of these partitions for now: that they stand still is no news.
+    pub(crate) fn pause(
+        &mut self,
+        group: &GroupName,
+        member: MemberId,
+        places: &[Place],
+        now: Duration,
+    ) {
+        let Some(Group { state, waits }) = self.by_name.get_mut(group) else {
+            return;
+        };
+        for place in places {
+            let owned = state.owned.get(place);
+            if owned.is_some_and(|owned| owned.owner == member) {
+                waits.pause(*place, member, now);
+            }
+        }
+    }
+
+    /// A member asks for records of these again, or its stream is over.
+    pub(crate) fn resume(
+        &mut self,
+        group: &GroupName,
+        member: MemberId,
+        places: &[Place],
+        now: Duration,
+    ) {
+        if let Some(group) = self.by_name.get_mut(group) {
+            for place in places {
+                group.waits.resume(*place, member, now);
+            }
+        }
+    }
+
     /// A group that is not there yet.
     fn new_group(&self) -> Group {
         let mut group = Group::default();
@@ -268,10 +304,10 @@ impl Group {
         self.waits.draining_until(place)
     }
 
-    /// When the offset of each partition that has an owner was committed, or it got an owner while
-    /// it had none, as far as this process knows.
-    pub(crate) fn progress(&self) -> &BTreeMap<Place, Duration> {
-        self.waits.progress()
+    /// Of each partition that has an owner, since when it stands still, as far as this process
+    /// knows.
+    pub(crate) fn standing(&self) -> &BTreeMap<Place, Standing> {
+        self.waits.standing()
     }
 
     /// When somebody came or left, or a partition got another owner.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{GroupChange, MemberId, Place, State};
+use super::{GroupChange, MemberId, Place, State, standing::Standing};
 use crate::types::TopicId;
 
 /// How long after a member has joined others are waited for, to be given their partitions together.
@@ -19,9 +19,8 @@ pub(super) struct Waits {
     assigned_at: Option<Duration>,
     /// When those who have joined since get theirs.
     joining: Option<Duration>,
-    /// When the offset of each partition that has an owner was committed, or it got an owner while
-    /// it had none.
-    progress: BTreeMap<Place, Duration>,
+    /// Of each partition that has an owner, since when it stands still.
+    standing: BTreeMap<Place, Standing>,
     /// When somebody came or left, or a partition got another owner.
     changed_at: Duration,
 }
@@ -42,7 +41,8 @@ impl Waits {
         }
         self.wait_for_draining(state, now);
         self.changed_at = now;
-        self.progress = state.owned.keys().map(|place| (*place, now)).collect();
+        let owned = state.owned.keys();
+        self.standing = owned.map(|place| (*place, Standing::from(now))).collect();
         // Who had joined and has nothing yet.
         self.joining = Some(now + JOINING);
     }
@@ -61,7 +61,7 @@ impl Waits {
             self.away.remove(&member.id);
         }
         self.away.retain(|id, _| state.members.contains_key(id));
-        self.note_progress(state, change, now);
+        self.note_progress(change, now);
         if change.owned.is_empty() {
             // Commits are many, and hand nothing over.
             return;
@@ -76,23 +76,45 @@ impl Waits {
         self.wait_for_draining(state, now);
     }
 
-    fn note_progress(&mut self, state: &State, change: &GroupChange, now: Duration) {
+    fn note_progress(&mut self, change: &GroupChange, now: Duration) {
         let come_or_gone = !change.joined.is_empty() || !change.left.is_empty();
         if come_or_gone || !change.owned.is_empty() {
             self.changed_at = now;
         }
         for (place, owned) in &change.owned {
-            match owned {
-                Some(owned) if owned.since < change.generation => {}
-                // Another owner is no progress, nor is the same one that comes back.
-                Some(_) => drop(self.progress.entry(*place).or_insert(now)),
-                None => drop(self.progress.remove(place)),
+            let Some(owned) = owned else {
+                self.standing.remove(place);
+                continue;
+            };
+            // Another owner is no progress, nor is the same one that comes back.
+            let standing = self.standing.entry(*place);
+            let standing = standing.or_insert_with(|| Standing::from(now));
+            // A pause ends with the owner's stream.
+            let comes_back = change.joined.iter().any(|member| member.id == owned.owner);
+            if comes_back || standing.paused_by() != Some(owned.owner) {
+                standing.resume(now);
             }
         }
         for (place, _) in &change.offsets {
-            if state.owned.contains_key(place) {
-                self.progress.insert(*place, now);
+            if let Some(standing) = self.standing.get_mut(place) {
+                standing.progress(now);
             }
+        }
+    }
+
+    /// The owner of a partition asks for none of its records for now.
+    pub(super) fn pause(&mut self, place: Place, owner: MemberId, now: Duration) {
+        if let Some(standing) = self.standing.get_mut(&place) {
+            standing.pause(owner, now);
+        }
+    }
+
+    /// This member does not pause a partition any more.
+    pub(super) fn resume(&mut self, place: Place, member: MemberId, now: Duration) {
+        if let Some(standing) = self.standing.get_mut(&place)
+            && standing.paused_by() == Some(member)
+        {
+            standing.resume(now);
         }
     }
 
@@ -106,7 +128,7 @@ impl Waits {
 
     pub(super) fn forget_topic(&mut self, topic: TopicId) {
         self.draining.retain(|place, _| place.0 != topic);
-        self.progress.retain(|place, _| place.0 != topic);
+        self.standing.retain(|place, _| place.0 != topic);
     }
 
     /// Whether who joins now is given partitions at once.
@@ -148,8 +170,8 @@ impl Waits {
         self.away.iter().map(|(id, until)| (*id, *until))
     }
 
-    pub(super) fn progress(&self) -> &BTreeMap<Place, Duration> {
-        &self.progress
+    pub(super) fn standing(&self) -> &BTreeMap<Place, Standing> {
+        &self.standing
     }
 
     pub(super) fn changed_at(&self) -> Duration {

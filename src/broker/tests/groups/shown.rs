@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::world::{JOINING, World, join, join_named};
 use crate::{
     broker::{
-        groups::{DescribedGroup, DescribedPartition, GroupState, JoinGroup},
+        groups::{CommitOutcome, DescribedGroup, DescribedPartition, GroupState, JoinGroup},
         lock,
     },
     types::{Offset, PartitionId},
@@ -142,6 +142,45 @@ fn a_paused_partition_is_shown_as_paused_and_not_as_stalled() {
 }
 
 #[test]
+fn paused_time_does_not_count_as_stalled_time() {
+    let mut world = World::with_topic("t", 2);
+    let mut member = world.join(join());
+    world.append("t", 0, 3);
+    world.append("t", 1, 3);
+    member.take_all();
+    let (place, other) = (world.place("t", 0), world.place("t", 1));
+    world.advance(MINUTE / 2);
+    for _ in 0..10 {
+        member.session.pause(&[place]);
+        world.advance(MINUTE);
+        member.session.resume(&[place]);
+    }
+    assert_eq!(stalled(&world), 1, "the other one, which was not paused");
+    assert_eq!(partition(&world, 0).stalled_since_ms, None);
+    world.advance(MINUTE / 2 - Duration::from_millis(1));
+    assert_eq!(partition(&world, 0).stalled_since_ms, None);
+    world.advance(Duration::from_millis(1));
+    let now = 1_700_000_000_000 + 11 * 60_000 + JOINING.as_millis() as i64;
+    assert_eq!(partition(&world, 0).stalled_since_ms, Some(now - 60_000));
+    assert_eq!(member.commit(&world, other), CommitOutcome::Done);
+    assert_eq!(stalled(&world), 1);
+
+    // Nor does it where the record came after a pause, or the stream broke in one.
+    member.session.pause(&[other]);
+    world.advance(MINUTE);
+    member.session.resume(&[other]);
+    world.append("t", 1, 1);
+    member.session.pause(&[other]);
+    world.advance(2 * MINUTE);
+    drop(member);
+    let mut member = world.join(join());
+    member.take_all();
+    assert_eq!(partition(&world, 1).stalled_since_ms, None);
+    world.advance(MINUTE);
+    assert!(partition(&world, 1).stalled_since_ms.is_some());
+}
+
+#[test]
 fn lag_counts_records_that_are_there_and_nothing_else() {
     let mut world = World::with_topic("t", 1);
     let mut member = world.join(join());
@@ -169,6 +208,19 @@ fn a_group_that_a_commit_has_made_is_empty_since_then() {
     world.advance(MINUTE);
     let group = described(&world);
     assert_eq!((group.state, group.since_ms), (GroupState::Empty, made_ms));
+}
+
+#[test]
+fn a_group_says_what_its_members_name_and_there_is_not() {
+    let world = World::with_topic("t", 1);
+    let _member = world.join(JoinGroup {
+        topics: vec!["t".to_owned(), "typo".to_owned()],
+        prefixes: vec!["t".to_owned(), "logs.".to_owned(), "x".to_owned()],
+        ..join()
+    });
+    let group = described(&world);
+    let missing = "there is no topic \"typo\"; no topic's name begins with \"logs.\", \"x\"";
+    assert!(group.reason.ends_with(missing), "{}", group.reason);
 }
 
 #[test]
