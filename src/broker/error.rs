@@ -39,6 +39,14 @@ pub(crate) enum Error {
     )]
     InvalidPartitionCount { partitions: u32 },
     #[error(
+        "topic {topic:?} has {existing} partitions and cannot have {partitions}: a topic never has fewer than before"
+    )]
+    FewerPartitions {
+        topic: String,
+        partitions: u32,
+        existing: u32,
+    },
+    #[error(
         "this broker has {existing} partitions and holds at most {most}; {asked} more do not fit"
     )]
     TooManyPartitions {
@@ -173,9 +181,7 @@ pub(crate) enum Error {
     UnknownGroup { group: String },
     #[error("group {group:?} exists already")]
     GroupExists { group: String },
-    #[error(
-        "group {group:?} has {members} members, which would not know of it; stop them first (a commit can be forced)"
-    )]
+    #[error("group {group:?} has {members} members, which would not know of it; stop them first")]
     GroupHasMembers { group: String, members: usize },
     #[error("{}", kind_of_group(group, *is_ephemeral))]
     GroupKind { group: String, is_ephemeral: bool },
@@ -209,6 +215,22 @@ pub(crate) enum Error {
         topic: String,
         partition: PartitionId,
         offset: Offset,
+        // What the log holds.
+        earliest: Offset,
+        high_watermark: Offset,
+    },
+    #[error(
+        "{by} records from offset {from} of partition {partition} of topic {topic:?}, which is committed, is not in \
+         its log, which holds {earliest} up to {high_watermark}: shift by {} to {}",
+        distance(*from, *earliest),
+        distance(*from, *high_watermark)
+    )]
+    ShiftOutOfRange {
+        topic: String,
+        partition: PartitionId,
+        by: i64,
+        // What is committed.
+        from: Offset,
         // What the log holds.
         earliest: Offset,
         high_watermark: Offset,
@@ -285,6 +307,7 @@ impl Error {
         match self {
             Self::InvalidTopicName(_)
             | Self::InvalidPartitionCount { .. }
+            | Self::FewerPartitions { .. }
             | Self::InvalidSetting(_)
             | Self::MalformedRequest { .. }
             | Self::MalformedRecord { .. }
@@ -310,7 +333,9 @@ impl Error {
             | Self::Fenced { .. }
             | Self::OutOfSequence { .. } => Kind::FailedPrecondition,
             Self::TopicExists { .. } | Self::GroupExists { .. } => Kind::AlreadyExists,
-            Self::OffsetOutOfRange { .. } | Self::NoOffset { .. } => Kind::OutOfRange,
+            Self::OffsetOutOfRange { .. }
+            | Self::ShiftOutOfRange { .. }
+            | Self::NoOffset { .. } => Kind::OutOfRange,
             Self::DamagedRecords { .. } => Kind::DataLoss,
             Self::TooManyPartitions { .. }
             | Self::DeletedPartitionsRemain { .. }
@@ -338,7 +363,9 @@ impl Error {
             Self::UnknownPartition { .. } => "UNKNOWN_PARTITION",
             Self::TopicRecreated { .. } => "TOPIC_RECREATED",
             Self::TopicExists { .. } => "TOPIC_EXISTS",
-            Self::InvalidPartitionCount { .. } => "INVALID_PARTITION_COUNT",
+            Self::InvalidPartitionCount { .. } | Self::FewerPartitions { .. } => {
+                "INVALID_PARTITION_COUNT"
+            }
             Self::TooManyPartitions { .. } => "TOO_MANY_PARTITIONS",
             Self::InvalidSetting(_) => "INVALID_SETTING",
             Self::MalformedRequest { .. } => "MALFORMED_REQUEST",
@@ -374,7 +401,7 @@ impl Error {
             },
             Self::EmptyAppend => "EMPTY_APPEND",
             Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
-            Self::OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
+            Self::OffsetOutOfRange { .. } | Self::ShiftOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
             Self::DamagedRecords { .. } => "DAMAGED_RECORDS",
             Self::DiskFull(_) => "DISK_FULL",
             Self::PartitionFull { .. } => "PARTITION_FULL",
@@ -386,6 +413,11 @@ impl Error {
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
         }
     }
+}
+
+/// How many records it is from one offset to another.
+fn distance(from: Offset, to: Offset) -> i128 {
+    i128::from(to.0) - i128::from(from.0)
 }
 
 fn kind_of_group(group: &str, is_ephemeral: bool) -> String {

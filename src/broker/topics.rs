@@ -337,11 +337,12 @@ impl Shared {
         match refusal {
             Refusal::Versioned => Err(Error::VersionedTopic { topic: name }),
             Refusal::FewerPartitions { existing } => {
-                let reason = format!(
-                    "topic {name:?} has {existing} partitions, and a topic never has fewer than before"
-                );
-                self.sequencer
-                    .refuse_durably(Error::MalformedRequest { reason })
+                let fewer = Error::FewerPartitions {
+                    topic: name,
+                    partitions: asked,
+                    existing,
+                };
+                self.sequencer.refuse_durably(fewer)
             }
             Refusal::TooManyPartitions { existing } => Err(Error::TooManyPartitions {
                 existing,

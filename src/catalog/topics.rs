@@ -57,6 +57,13 @@ impl Topics {
         topic.is_some_and(|topic| topic.starts.get(at(partition)).is_some())
     }
 
+    /// Where the log of a partition starts; at 0 if there is no such partition.
+    pub(crate) fn start(&self, topic: TopicId, partition: PartitionId) -> Offset {
+        let topic = self.by_id.get(&topic);
+        let start = topic.and_then(|topic| topic.starts.get(at(partition)));
+        start.copied().unwrap_or_default()
+    }
+
     /// Adds a topic, unless it is there.
     pub(super) fn add(&mut self, topic: Topic) {
         if self.by_id.contains_key(&topic.id) {

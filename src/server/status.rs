@@ -243,6 +243,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::PlainTopic { .. }
         | Error::VersionedTopic { .. }
         | Error::InvalidPartitionCount { .. }
+        | Error::FewerPartitions { .. }
         | Error::TooManyPartitions { .. }
         | Error::DeletedPartitionsRemain { .. }
         | Error::InvalidSetting(_) => of_topics(error),
@@ -252,8 +253,8 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::WrongPartition { .. }
         | Error::PartitionFull { .. }
         | Error::RetentionHeld { .. }
-        | Error::OffsetOutOfRange { .. }
         | Error::DamagedRecords { .. } => of_records(error),
+        Error::OffsetOutOfRange { .. } | Error::ShiftOutOfRange { .. } => of_places(error),
         Error::MemberFenced { group }
         | Error::SessionEnded { group }
         | Error::UnknownGroup { group }
@@ -343,6 +344,15 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
             ("actual_id", actual.to_string()),
         ],
         Error::InvalidPartitionCount { partitions } => vec![("partitions", partitions.to_string())],
+        Error::FewerPartitions {
+            topic,
+            partitions,
+            existing,
+        } => vec![
+            ("topic", topic.clone()),
+            ("partitions", partitions.to_string()),
+            ("existing", existing.to_string()),
+        ],
         Error::TooManyPartitions {
             existing,
             asked,
@@ -357,6 +367,40 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
             ("asked", asked.to_string()),
         ],
         Error::InvalidSetting(error) => vec![("setting", setting(error).to_owned())],
+        _ => Vec::new(),
+    }
+}
+
+fn of_places(error: &Error) -> Vec<(&'static str, String)> {
+    match error {
+        Error::OffsetOutOfRange {
+            topic,
+            partition,
+            offset,
+            earliest,
+            high_watermark,
+        } => vec![
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("offset", offset.to_string()),
+            ("earliest", earliest.to_string()),
+            ("high_watermark", high_watermark.to_string()),
+        ],
+        Error::ShiftOutOfRange {
+            topic,
+            partition,
+            by,
+            from,
+            earliest,
+            high_watermark,
+        } => vec![
+            ("topic", topic.clone()),
+            ("partition", partition.to_string()),
+            ("shift", by.to_string()),
+            ("committed", from.to_string()),
+            ("earliest", earliest.to_string()),
+            ("high_watermark", high_watermark.to_string()),
+        ],
         _ => Vec::new(),
     }
 }
@@ -419,19 +463,6 @@ fn of_records(error: &Error) -> Vec<(&'static str, String)> {
             ("partition", partition.to_string()),
             ("group", group.clone()),
             ("from_offset", from.to_string()),
-        ],
-        Error::OffsetOutOfRange {
-            topic,
-            partition,
-            offset,
-            earliest,
-            high_watermark,
-        } => vec![
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("offset", offset.to_string()),
-            ("earliest", earliest.to_string()),
-            ("high_watermark", high_watermark.to_string()),
         ],
         Error::DamagedRecords {
             topic,

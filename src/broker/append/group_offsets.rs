@@ -11,7 +11,7 @@ use crate::{
     },
     catalog::{
         Change, Planned,
-        groups::{Commit, Fence, Outcome, Place},
+        groups::{Commit, Fence, Outcome, Place, Refused},
     },
     types::GroupName,
 };
@@ -64,6 +64,9 @@ impl Shared {
         };
         let mut decided_all = Vec::with_capacity(append.commits.len());
         for (group, commits) in &append.commits {
+            if planned.groups().get(group).is_none() {
+                return Err(refused(group, Refused::UnknownGroup));
+            }
             let decided = self.decide_commit(planned, group, commits.clone());
             let (outcomes, change) = decided.map_err(|error| refused(group, error))?;
             self.check_outcomes(group, commits, &outcomes)?;

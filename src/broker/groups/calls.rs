@@ -62,15 +62,24 @@ impl Broker {
         self.shared.commit_offsets(group, offsets, force)
     }
 
-    /// What a group has committed, in the order of topics' names and partitions.
-    pub(crate) fn committed_offsets(&self, group: &str) -> Result<Vec<FetchedOffset>, Error> {
+    /// What a group has committed, in the order of topics' names and partitions: of one topic, or
+    /// of all.
+    pub(crate) fn committed_offsets(
+        &self,
+        group: &str,
+        topic: Option<&str>,
+    ) -> Result<Vec<FetchedOffset>, Error> {
         let group = GroupName::new(group)?;
+        let topics = self.shared.partitions.topics();
+        let only = topic.map(|topic| topics.find(topic)).transpose()?;
+        drop(topics);
         let applied = self.shared.sequencer.applied();
         let found = applied.groups().get(&group);
         let found = found.ok_or_else(|| unknown(&group))?;
         let mut fetched = Vec::with_capacity(found.state().offsets.len());
         for (place, committed) in &found.state().offsets {
-            if let Some(topic) = applied.topics().get(place.0) {
+            let is_asked_for = only.as_ref().is_none_or(|only| only.id == place.0);
+            if let Some(topic) = applied.topics().get(place.0).filter(|_| is_asked_for) {
                 fetched.push(FetchedOffset {
                     topic: topic.name.clone(),
                     place: *place,

@@ -9,7 +9,10 @@ use crate::{
         Broker, Error, Pending, Shared,
         state::{PartitionRef, Topic},
     },
-    catalog::groups::{Fence, KnownTopics, Place, State},
+    catalog::{
+        Planned,
+        groups::{Fence, KnownTopics, Place, State},
+    },
     types::{GroupName, Offset, PartitionId, Position, TopicId, TopicName},
 };
 
@@ -39,6 +42,9 @@ pub(crate) enum ResetTo {
     Offsets(Vec<GroupOffset>),
 }
 
+/// The partitions whose offsets are set, and to what.
+type Targets = Vec<(PartitionRef, Offset)>;
+
 /// An offset that is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResetOffset {
@@ -56,22 +62,61 @@ impl Broker {
         &self,
         reset: ResetGroup,
     ) -> Result<Pending<Vec<ResetOffset>>, Error> {
+        self.shared.set_offsets(self.shared.look_up(reset)?)
+    }
+}
+
+/// A reset with what was looked up for it.
+pub(in crate::broker) struct LookedUp {
+    group: GroupName,
+    reset: ResetGroup,
+    /// Where a time is in each partition: what reads files, which is done without a lock.
+    at_time: Vec<(PartitionRef, Offset)>,
+}
+
+impl Shared {
+    pub(in crate::broker) fn look_up(&self, reset: ResetGroup) -> Result<LookedUp, Error> {
         let group = GroupName::new(&reset.group)?;
         reset.check()?;
-        let shared = &self.shared;
-        shared.health.check_running()?;
-        let targets = shared.targets(&group, &reset)?;
-        let mut planned = shared.sequencer.planned();
+        self.health.check_running()?;
+        let mut at_time = Vec::new();
+        if let ResetTo::Position(position @ Position::Timestamp(_)) = reset.to {
+            let chosen = self.chosen(&self.sequencer.planned(), &group, &reset)?;
+            for at in chosen {
+                let found = self.partitions.find_offset(&at, position);
+                let next = at.topic.unless_deleted(found)?.offset;
+                at_time.push((at, next));
+            }
+        }
+        Ok(LookedUp {
+            group,
+            reset,
+            at_time,
+        })
+    }
+
+    /// Sets offsets to what they are to be by what is planned: nothing is committed or trimmed
+    /// between that is looked at and that they are set.
+    pub(in crate::broker) fn set_offsets(
+        &self,
+        looked_up: LookedUp,
+    ) -> Result<Pending<Vec<ResetOffset>>, Error> {
+        let LookedUp {
+            group,
+            reset,
+            at_time,
+        } = looked_up;
+        let mut planned = self.sequencer.planned();
+        let targets = self.targets(&planned, &group, &reset, at_time)?;
         let state = planned.groups().get(&group).map(|found| found.state());
         let mut set = Vec::with_capacity(targets.len());
         for (at, next) in targets {
             let place = (at.topic.id, at.partition().id);
             let is_settled = |topics: &dyn KnownTopics| topics.has(place);
-            if !shared.decide_on_groups(&planned, |_, topics| is_settled(topics)) {
+            if !self.decide_on_groups(&planned, |_, topics| is_settled(topics)) {
                 let topic = at.topic.name.to_string();
-                return shared
-                    .sequencer
-                    .refuse_durably(Error::UnknownTopic { topic });
+                let unknown = Error::UnknownTopic { topic };
+                return self.sequencer.refuse_durably(unknown);
             }
             let before = state.and_then(|state| state.offsets.get(&place));
             set.push(ResetOffset {
@@ -82,44 +127,62 @@ impl Broker {
             });
         }
         if reset.dry_run || set.is_empty() {
-            return shared.sequencer.queue_barrier(move || Ok(set));
+            return self.sequencer.queue_barrier(move || Ok(set));
         }
         let offsets = set.iter().map(|set| (set.place, set.next)).collect();
-        let at_ms = shared.clock.now_ms();
+        let at_ms = self.clock.now_ms();
         match planned.groups().decide_reset(&group, offsets, at_ms) {
-            Ok(change) => shared.plan_group(&mut planned, &group, change, move || Ok(set)),
-            Err(error) => shared.sequencer.refuse_durably(refused(&group, error)),
+            Ok(change) => self.plan_group(&mut planned, &group, change, move || Ok(set)),
+            Err(error) => self.sequencer.refuse_durably(refused(&group, error)),
         }
     }
-}
 
-impl Shared {
     /// The partitions whose offsets are set, and to what: each within its log.
     fn targets(
         &self,
+        planned: &Planned,
         group: &GroupName,
         reset: &ResetGroup,
-    ) -> Result<Vec<(PartitionRef, Offset)>, Error> {
+        at_time: Vec<(PartitionRef, Offset)>,
+    ) -> Result<Targets, Error> {
+        let mut targets = Vec::new();
         match &reset.to {
-            ResetTo::Position(position) => {
-                let mut targets = Vec::new();
-                for at in self.chosen(group, reset)? {
-                    let found = self.partitions.find_offset(&at, *position);
-                    let next = at.topic.unless_deleted(found)?.offset;
+            ResetTo::Position(Position::Timestamp(_)) => {
+                for (at, found) in at_time {
+                    // The record may have been trimmed since it was found.
+                    let next = found.max(range(planned, &at).0);
                     targets.push((at, next));
                 }
-                Ok(targets)
             }
-            ResetTo::Shift(by) => self.shifted(group, reset, *by),
-            ResetTo::Group(other) => self.of_group(&GroupName::new(other)?, reset),
-            ResetTo::Offsets(offsets) => self.as_given(offsets, reset),
+            ResetTo::Position(position) => {
+                for at in self.chosen(planned, group, reset)? {
+                    let (earliest, high_watermark) = range(planned, &at);
+                    let next = match position {
+                        Position::Earliest => earliest,
+                        Position::Offset(offset) => *offset,
+                        _ => high_watermark,
+                    };
+                    targets.push(within(planned, at, next)?);
+                }
+            }
+            ResetTo::Shift(by) => return self.shifted(planned, group, reset, *by),
+            ResetTo::Group(other) => {
+                return self.of_group(planned, &GroupName::new(other)?, reset);
+            }
+            ResetTo::Offsets(offsets) => return self.as_given(planned, offsets, reset),
         }
+        Ok(targets)
     }
 
     /// All partitions that a request names, or that the group has to do with.
-    fn chosen(&self, group: &GroupName, reset: &ResetGroup) -> Result<Vec<PartitionRef>, Error> {
+    fn chosen(
+        &self,
+        planned: &Planned,
+        group: &GroupName,
+        reset: &ResetGroup,
+    ) -> Result<Vec<PartitionRef>, Error> {
         let mut chosen = Vec::new();
-        for topic in self.topics_of(group, reset)? {
+        for topic in self.topics_of(planned, group, reset)? {
             let all: Vec<PartitionId> = match reset.partitions.is_empty() {
                 true => (0..topic.partition_count()).map(PartitionId).collect(),
                 false => reset.partitions.clone(),
@@ -131,44 +194,44 @@ impl Shared {
         Ok(chosen)
     }
 
-    fn topics_of(&self, group: &GroupName, reset: &ResetGroup) -> Result<Vec<Arc<Topic>>, Error> {
+    fn topics_of(
+        &self,
+        planned: &Planned,
+        group: &GroupName,
+        reset: &ResetGroup,
+    ) -> Result<Vec<Arc<Topic>>, Error> {
+        let topics = self.partitions.topics();
         if !reset.topics.is_empty() {
-            let topics = self.partitions.topics();
             let names: BTreeSet<&String> = reset.topics.iter().collect();
             return names.into_iter().map(|name| topics.find(name)).collect();
         }
-        let ids = self.with_state(group, |state| {
-            let offsets = state.offsets.keys();
-            let places = offsets.chain(state.owned.keys());
-            let ids: BTreeSet<TopicId> = places.map(|place| place.0).collect();
-            ids
-        })?;
-        let topics = self.partitions.topics();
+        let Some(found) = planned.groups().get(group) else {
+            let group = group.as_str();
+            let reason =
+                format!("there is no group {group:?} yet; name the topics that it is to read");
+            return Err(Error::MalformedRequest { reason });
+        };
+        let offsets = found.state().offsets.keys();
+        let places = offsets.chain(found.state().owned.keys());
+        let ids: BTreeSet<TopicId> = places.map(|place| place.0).collect();
         let found = ids.iter().filter_map(|id| topics.find_by_id(*id));
         Ok(found.cloned().collect())
     }
 
-    fn with_state<T>(&self, group: &GroupName, of: impl FnOnce(&State) -> T) -> Result<T, Error> {
-        let planned = self.sequencer.planned();
-        let found = planned.groups().get(group);
-        Ok(of(found.ok_or_else(|| unknown(group))?.state()))
-    }
-
     fn shifted(
         &self,
+        planned: &Planned,
         group: &GroupName,
         reset: &ResetGroup,
         by: i64,
-    ) -> Result<Vec<(PartitionRef, Offset)>, Error> {
-        let chosen = self.chosen(group, reset)?;
+    ) -> Result<Targets, Error> {
+        let chosen = self.chosen(planned, group, reset)?;
+        let state = state(planned, group)?;
         let are_named = !reset.partitions.is_empty();
         let mut targets = Vec::with_capacity(chosen.len());
         for at in chosen {
             let place = (at.topic.id, at.partition().id);
-            let committed = self.with_state(group, |state| {
-                state.offsets.get(&place).map(|committed| committed.next)
-            })?;
-            let Some(committed) = committed else {
+            let Some(committed) = state.offsets.get(&place) else {
                 if are_named {
                     return Err(Error::NoOffset {
                         group: group.to_string(),
@@ -178,33 +241,27 @@ impl Shared {
                 }
                 continue;
             };
-            // Beyond either end of the numbers is beyond the log as well.
-            let next = Offset(committed.0.saturating_add_signed(by));
-            let is_exact = i128::from(next.0) == i128::from(committed.0) + i128::from(by);
-            targets.push(within(at, next, is_exact)?);
+            targets.push(shift(planned, at, committed.next, by)?);
         }
         Ok(targets)
     }
 
     fn of_group(
         &self,
+        planned: &Planned,
         other: &GroupName,
         reset: &ResetGroup,
-    ) -> Result<Vec<(PartitionRef, Offset)>, Error> {
-        let committed: Vec<(Place, Offset)> = self.with_state(other, |state| {
-            let offsets = state.offsets.iter();
-            offsets.map(|(place, at)| (*place, at.next)).collect()
-        })?;
+    ) -> Result<Targets, Error> {
         for name in &reset.topics {
             self.partitions.topics().find(name)?;
         }
         let mut targets = Vec::new();
-        for (place, next) in committed {
+        for (place, committed) in &state(planned, other)?.offsets {
             let Some(at) = self.partitions.find_partition(place.0, place.1) else {
                 continue;
             };
             if reset.takes(&at) {
-                targets.push(within(at, next, true)?);
+                targets.push(within(planned, at, committed.next)?);
             }
         }
         Ok(targets)
@@ -212,9 +269,10 @@ impl Shared {
 
     fn as_given(
         &self,
+        planned: &Planned,
         offsets: &[GroupOffset],
         reset: &ResetGroup,
-    ) -> Result<Vec<(PartitionRef, Offset)>, Error> {
+    ) -> Result<Targets, Error> {
         check_offsets(offsets)?;
         let mut commits = Vec::with_capacity(offsets.len());
         for offset in offsets {
@@ -230,7 +288,7 @@ impl Shared {
                 continue;
             };
             if reset.takes(&at) {
-                targets.push(within(at, commit.next, true)?);
+                targets.push(within(planned, at, commit.next)?);
             }
         }
         Ok(targets)
@@ -269,20 +327,57 @@ impl ResetGroup {
     }
 }
 
-/// An offset that must be within its log, and that is as it was asked for.
+/// What is durable of a group, and queued.
+fn state<'a>(planned: &'a Planned, group: &GroupName) -> Result<&'a State, Error> {
+    let found = planned.groups().get(group);
+    Ok(found.ok_or_else(|| unknown(group))?.state())
+}
+
+/// What a log holds, without what is about to be trimmed.
+fn range(planned: &Planned, at: &PartitionRef) -> (Offset, Offset) {
+    let (earliest, high_watermark) = at.range();
+    let start = planned.topics().start(at.topic.id, at.partition().id);
+    (earliest.max(start), high_watermark)
+}
+
+/// An offset that must be within its log.
 fn within(
+    planned: &Planned,
     at: PartitionRef,
     offset: Offset,
-    is_exact: bool,
 ) -> Result<(PartitionRef, Offset), Error> {
-    let (earliest, high_watermark) = at.range();
-    if is_exact && (earliest..=high_watermark).contains(&offset) {
+    let (earliest, high_watermark) = range(planned, &at);
+    if (earliest..=high_watermark).contains(&offset) {
         return Ok((at, offset));
     }
     Err(Error::OffsetOutOfRange {
         topic: at.topic.name.to_string(),
         partition: at.partition().id,
         offset,
+        earliest,
+        high_watermark,
+    })
+}
+
+/// The offset so far behind this one, or before it, which must be within its log.
+fn shift(
+    planned: &Planned,
+    at: PartitionRef,
+    from: Offset,
+    by: i64,
+) -> Result<(PartitionRef, Offset), Error> {
+    let (earliest, high_watermark) = range(planned, &at);
+    let to = i128::from(from.0) + i128::from(by);
+    if let Ok(offset) = u64::try_from(to)
+        && (earliest.0..=high_watermark.0).contains(&offset)
+    {
+        return Ok((at, Offset(offset)));
+    }
+    Err(Error::ShiftOutOfRange {
+        topic: at.topic.name.to_string(),
+        partition: at.partition().id,
+        by,
+        from,
         earliest,
         high_watermark,
     })

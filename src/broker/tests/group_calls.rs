@@ -46,7 +46,7 @@ fn commit(broker: &Broker, offsets: Vec<GroupOffset>) -> Result<Vec<CommitOutcom
 /// What the group has committed, by topic and partition.
 fn committed(broker: &Broker) -> BTreeMap<(String, u32), u64> {
     let mut committed = BTreeMap::new();
-    for fetched in broker.committed_offsets(GROUP).unwrap_or_default() {
+    for fetched in broker.committed_offsets(GROUP, None).unwrap_or_default() {
         let place = (fetched.topic.to_string(), fetched.place.1.0);
         committed.insert(place, fetched.committed.next.0);
     }
@@ -174,7 +174,7 @@ fn what_a_commit_may_not_be_is_refused_and_nothing_stored() {
     }
     let named = settled(&broker, broker.commit_offsets("", Vec::new(), false));
     assert_eq!(named.unwrap_err().reason(), "INVALID_GROUP_NAME");
-    let unknown = broker.committed_offsets(GROUP).unwrap_err();
+    let unknown = broker.committed_offsets(GROUP, None).unwrap_err();
     assert_eq!(unknown.reason(), "UNKNOWN_GROUP");
     assert_eq!(
         commit(&broker, vec![most]).expect("4 KiB are allowed"),
@@ -227,9 +227,11 @@ fn a_reset_sets_all_partitions_or_none_and_clamps_nothing() {
     let new = do_reset(&broker, reset(position(Position::Earliest))).unwrap_err();
     assert_eq!(
         new.reason(),
-        "UNKNOWN_GROUP",
+        "MALFORMED_REQUEST",
         "a new group needs its topics named"
     );
+    let unknown = do_reset(&broker, of_topic(ResetTo::Shift(1))).unwrap_err();
+    assert_eq!(unknown.reason(), "UNKNOWN_GROUP", "it has no offsets");
     let dry = ResetGroup {
         dry_run: true,
         ..of_topic(position(Position::Latest))
@@ -253,6 +255,12 @@ fn a_reset_sets_all_partitions_or_none_and_clamps_nothing() {
     for by in [-1, 8, i64::MIN, i64::MAX] {
         let refused = do_reset(&broker, reset(ResetTo::Shift(by))).unwrap_err();
         assert_eq!(refused.reason(), "OFFSET_OUT_OF_RANGE", "{by}");
+        let says = format!("{by} records from offset 3 of partition 0");
+        assert!(refused.to_string().contains(&says), "{refused}");
+        assert!(
+            refused.to_string().ends_with("shift by 0 to 7"),
+            "{refused}"
+        );
     }
     let one = ResetGroup {
         partitions: vec![PartitionId(1)],
@@ -312,6 +320,27 @@ fn a_reset_that_may_mean_more_than_it_names_is_refused_and_sets_nothing() {
 }
 
 #[test]
+fn a_reset_is_of_what_is_there_when_it_is_carried_out() {
+    let broker = broker();
+    let shared = &broker.shared;
+    commit(&broker, vec![offset("t", 0, 4), offset("t", 1, 4)]).expect("it may be");
+    let shift = shared.look_up(reset(ResetTo::Shift(1)));
+    let earliest = shared.look_up(reset(ResetTo::Position(Position::Earliest)));
+    let at_time = shared.look_up(reset(ResetTo::Position(Position::Timestamp(0))));
+    commit(&broker, vec![offset("t", 0, 9)]).expect("it may be");
+    // It is queued, and not applied yet.
+    drop(broker.trim("t", PartitionId(1), Offset(5)));
+    let carry_out = |looked_up: Result<_, Error>| {
+        let set = settled(&broker, shared.set_offsets(looked_up.expect("it may be")))?;
+        Ok::<_, Error>(set.iter().map(|set| set.next.0).collect::<Vec<_>>())
+    };
+    assert_eq!(carry_out(at_time), Ok(vec![3, 5]));
+    assert_eq!(carry_out(earliest), Ok(vec![3, 5]));
+    commit(&broker, vec![offset("t", 0, 9)]).expect("it may be");
+    assert_eq!(carry_out(shift), Ok(vec![10, 6]));
+}
+
+#[test]
 fn what_was_read_before_a_reset_is_not_committed_after_it() {
     let broker = broker();
     let generation = join(&broker, 1, "t");
@@ -339,7 +368,7 @@ fn a_fork_is_one_commit_and_a_deleted_group_is_gone() {
     commit(&broker, vec![offset("t", 0, 5), offset("t", 1, 6)]).expect("it may be");
     let fork = |from, to, replay| settled(&broker, broker.fork_group(from, to, replay));
     fork(GROUP, "same", false).expect("it may be");
-    let same = broker.committed_offsets("same").expect("it is there");
+    let same = broker.committed_offsets("same", None).expect("it is there");
     let nexts: Vec<u64> = same
         .iter()
         .map(|fetched| fetched.committed.next.0)
@@ -350,10 +379,10 @@ fn a_fork_is_one_commit_and_a_deleted_group_is_gone() {
     let unknown = fork("none", "new", true).unwrap_err();
     assert_eq!(unknown.reason(), "UNKNOWN_GROUP");
     fork(GROUP, "again", true).expect("it may be");
-    assert_eq!(broker.committed_offsets("again"), Ok(Vec::new()));
+    assert_eq!(broker.committed_offsets("again", None), Ok(Vec::new()));
 
     settled(&broker, broker.delete_group("same")).expect("it has no members");
-    assert!(broker.committed_offsets("same").is_err());
+    assert!(broker.committed_offsets("same", None).is_err());
     let gone = settled(&broker, broker.delete_group("same")).unwrap_err();
     assert_eq!(gone.reason(), "UNKNOWN_GROUP");
     join(&broker, 1, "t");
@@ -362,12 +391,27 @@ fn a_fork_is_one_commit_and_a_deleted_group_is_gone() {
 }
 
 #[test]
+fn committed_offsets_are_told_of_one_topic_or_of_all() {
+    let broker = broker();
+    create(&broker, "other", 1);
+    commit(&broker, vec![offset("t", 0, 5), offset("other", 0, 0)]).expect("it may be");
+    let topics = |topic| {
+        let fetched = broker.committed_offsets(GROUP, topic)?;
+        let names = fetched.iter().map(|fetched| fetched.topic.to_string());
+        Ok::<_, Error>(names.collect::<Vec<_>>())
+    };
+    assert_eq!(topics(None), Ok(vec!["other".to_owned(), "t".to_owned()]));
+    assert_eq!(topics(Some("t")), Ok(vec!["t".to_owned()]));
+    assert_eq!(topics(Some("typo")).unwrap_err().reason(), "UNKNOWN_TOPIC");
+}
+
+#[test]
 fn offsets_do_not_pass_on_to_a_topic_that_is_created_anew() {
     let broker = broker();
     commit(&broker, vec![offset("t", 0, 5)]).expect("it may be");
     settled(&broker, broker.delete_topic("t")).expect("nothing fails");
     create(&broker, "t", 2);
-    assert_eq!(broker.committed_offsets(GROUP), Ok(Vec::new()));
+    assert_eq!(broker.committed_offsets(GROUP, None), Ok(Vec::new()));
 }
 
 /// What a member makes of record `read` of topic `in`.
@@ -392,6 +436,10 @@ fn an_append_that_commits_for_who_has_lost_a_partition_stores_nothing() {
     let first = join(&broker, 1, "in");
     send(&broker, transformed(0, first)).expect("it has the partition");
     let second = join(&broker, 2, "in");
+    let mut of_none = transformed(1, first);
+    of_none.group_offsets[0].0 = "none".to_owned();
+    let of_none = send(&broker, of_none).unwrap_err();
+    assert_eq!(of_none.reason(), "UNKNOWN_GROUP");
     let refused = send(&broker, transformed(1, first)).unwrap_err();
     assert_eq!(refused.reason(), "COMMIT_FENCED");
     let beyond = send(&broker, transformed(4, second)).unwrap_err();

@@ -43,7 +43,7 @@ fn a_topic_with_plain_keys_gets_more_partitions_and_never_fewer() {
     for (topic, to, reason) in [
         ("none", 3, "UNKNOWN_TOPIC"),
         ("versioned", 3, "VERSIONED_TOPIC"),
-        ("t", 4, "MALFORMED_REQUEST"),
+        ("t", 4, "INVALID_PARTITION_COUNT"),
         (
             "t",
             limits::MAX_PARTITIONS_PER_TOPIC + 1,

@@ -43,17 +43,14 @@ pub(super) fn fetch_offsets(
     broker: &Broker,
     request: &FetchOffsetsRequest,
 ) -> Result<FetchOffsetsResponse, Error> {
-    let mut offsets = Vec::new();
-    for fetched in broker.committed_offsets(&request.group)? {
-        if request.topic.is_empty() || fetched.topic.as_str() == request.topic {
-            offsets.push(committed_offset(
-                &fetched.topic,
-                fetched.place,
-                &fetched.committed,
-            ));
-        }
-    }
-    Ok(FetchOffsetsResponse { offsets })
+    let topic = Some(request.topic.as_str()).filter(|topic| !topic.is_empty());
+    let fetched = broker.committed_offsets(&request.group, topic)?;
+    let offsets = fetched
+        .iter()
+        .map(|fetched| committed_offset(&fetched.topic, fetched.place, &fetched.committed));
+    Ok(FetchOffsetsResponse {
+        offsets: offsets.collect(),
+    })
 }
 
 pub(super) fn list(broker: &Broker, request: &ListGroupsRequest) -> ListGroupsResponse {

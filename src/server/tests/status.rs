@@ -35,6 +35,7 @@ fn every_error() -> Vec<Error> {
             | Error::TopicRecreated { .. }
             | Error::TopicExists { .. }
             | Error::InvalidPartitionCount { .. }
+            | Error::FewerPartitions { .. }
             | Error::TooManyPartitions { .. }
             | Error::InvalidSetting(_)
             | Error::MalformedRequest { .. }
@@ -57,6 +58,7 @@ fn every_error() -> Vec<Error> {
             | Error::PartitionFull { .. }
             | Error::RetentionHeld { .. }
             | Error::OffsetOutOfRange { .. }
+            | Error::ShiftOutOfRange { .. }
             | Error::DamagedRecords { .. }
             | Error::DiskFull(_)
             | Error::Overloaded { .. }
@@ -99,6 +101,11 @@ fn of_topics() -> Vec<Error> {
         },
         Error::TopicExists { topic: topic() },
         Error::InvalidPartitionCount { partitions: 0 },
+        Error::FewerPartitions {
+            topic: topic(),
+            partitions: 2,
+            existing: 4,
+        },
         Error::TooManyPartitions {
             existing: 1,
             asked: 2,
@@ -152,6 +159,14 @@ fn of_records() -> Vec<Error> {
             partition,
             offset,
             earliest: Offset(50),
+            high_watermark: Offset(60),
+        },
+        Error::ShiftOutOfRange {
+            topic: topic(),
+            partition,
+            by: -9,
+            from: Offset(4),
+            earliest: Offset::ZERO,
             high_watermark: Offset(60),
         },
         Error::DamagedRecords {
