@@ -53,45 +53,21 @@ impl Append {
         self
     }
 
-    /// Commits how far a group has come with these records, as
+    /// Commits how far a member of a group has come with these records, as
     /// [`GroupRecord::next`](super::GroupRecord::next) or
     /// [`GroupBatch::next`](super::GroupBatch::next) say it, in the same commit: what was read,
     /// changed and appended takes effect exactly once. If one of them is fenced, nothing is
-    /// appended.
-    ///
-    /// Only the generations are checked, in which other members may have got other partitions: a
-    /// program that has the [`Member`] at hand commits with
-    /// [`commit_offsets_of`](Self::commit_offsets_of).
+    /// appended; nor is anything if a partition is not this member's.
     pub fn commit_offsets(
-        self,
-        group: &str,
-        offsets: impl IntoIterator<Item = GroupOffset>,
-    ) -> Self {
-        self.commit_offsets_as(group, "", offsets)
-    }
-
-    /// Commits how far this member of a group has come: as
-    /// [`commit_offsets`](Self::commit_offsets), and nothing is appended either if a partition is
-    /// another member's.
-    pub fn commit_offsets_of(
-        self,
-        member: &Member,
-        offsets: impl IntoIterator<Item = GroupOffset>,
-    ) -> Self {
-        self.commit_offsets_as(member.group(), member.member_id(), offsets)
-    }
-
-    fn commit_offsets_as(
         mut self,
-        group: &str,
-        member_id: &str,
+        member: &Member,
         offsets: impl IntoIterator<Item = GroupOffset>,
     ) -> Self {
         let offsets = offsets.into_iter().map(|offset| offset.to_wire());
         self.group_offsets.push(proto::GroupOffsets {
-            group: group.to_owned(),
+            group: member.group().to_owned(),
             offsets: offsets.collect(),
-            member_id: member_id.to_owned(),
+            member_id: member.member_id().to_owned(),
         });
         self
     }

@@ -243,6 +243,21 @@ async fn what_was_read_before_a_reset_is_not_committed_and_comes_again() -> Outc
 }
 
 #[tokio::test]
+async fn a_member_for_which_nothing_is_left_ends_when_it_is_to_end() -> Outcome {
+    let broker = TestBroker::start().await;
+    let client = broker.client();
+    topic(&client, "t", 1, 1).await?;
+    let mut first = client.member("g").topic("t").join().await?;
+    first.next_record().await?.expect("it is there");
+    let second = client.member("g").topic("t").until_caught_up();
+    let mut second = second.join().await?;
+    let patience = Duration::from_secs(60);
+    let ended = tokio::time::timeout(patience, second.next_record()).await;
+    assert_eq!(ended.expect("it ends")?, None);
+    first.leave().await
+}
+
+#[tokio::test]
 async fn offsets_are_committed_with_the_append_or_not_at_all() -> Outcome {
     let broker = TestBroker::start().await;
     let client = broker.client();
@@ -251,11 +266,11 @@ async fn offsets_are_committed_with_the_append_or_not_at_all() -> Outcome {
     let member = client.member("g").topic("in").commit_explicitly();
     let mut member = member.join().await?;
     let read = member.next_record().await?.expect("it is there");
-    let write = |next: GroupOffset| {
+    let write = |member: &Member, next: GroupOffset| {
         Append::from(Batch::of("out", [Record::new().value("made of it")]))
-            .commit_offsets("g", [next])
+            .commit_offsets(member, [next])
     };
-    client.append(write(read.next())).await?;
+    client.append(write(&member, read.next())).await?;
     assert_eq!(
         client.groups().offsets("g").await?[0].next_offset,
         Offset(1)
@@ -265,15 +280,13 @@ async fn offsets_are_committed_with_the_append_or_not_at_all() -> Outcome {
         generation: Some(9_999),
         ..read.next()
     };
-    let refused = client.append(write(next)).await;
+    let refused = client.append(write(&member, next)).await;
     assert_eq!(reason(refused), "COMMIT_FENCED");
     let other = client.member("g").topic("in").commit_explicitly();
     let other = other.join().await?;
-    let batch = || Batch::of("out", [Record::new().value("made of it")]);
-    let stolen = Append::from(batch()).commit_offsets_of(&other, [read.next()]);
-    assert_eq!(reason(client.append(stolen).await), "COMMIT_FENCED");
-    let again = Append::from(batch()).commit_offsets_of(&member, [read.next()]);
-    client.append(again).await?;
+    let stolen = client.append(write(&other, read.next())).await;
+    assert_eq!(reason(stolen), "COMMIT_FENCED");
+    client.append(write(&member, read.next())).await?;
     let (_, partitions) = client.topics().describe("out").await?;
     assert_eq!(partitions[0].high_watermark, Offset(2));
     Ok(())

@@ -3,24 +3,17 @@
 use std::{
     collections::BTreeSet,
     io::{self, Write},
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
-
-use tokio::time::sleep;
 
 use super::WithoutValue;
 use crate::{
     cli::{
         Failure, connection::Server, flags::ConsumeFlags, output, record::Format, signals::Stop,
     },
-    client::{Client, Error, GroupBatch, GroupOffset, GroupState, Member, NoOffset},
+    client::{Client, Error, GroupBatch, GroupOffset, Member, NoOffset},
     types::{Offset, PartitionId, Position},
 };
-
-/// How often a member without partitions looks whether there is anything left for it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(
     flags: &ConsumeFlags,
@@ -38,8 +31,6 @@ pub(super) async fn run(
     check_topic(&client, flags).await?;
     let held = Held::default();
     let mut member = join(&client, flags, group, &held, from, server).await?;
-    let left_out = left_out(&client, flags, group, member.member_id().to_owned(), &held);
-    let mut left_out = pin!(left_out);
     let mut printer = Printer {
         format,
         left: flags.max,
@@ -51,19 +42,12 @@ pub(super) async fn run(
         let batch = tokio::select! {
             biased;
             signal = stop.told() => break Some(signal),
-            batch = member.next_batch() => batch?,
-            nothing_left = &mut left_out => {
-                nothing_left?;
-                let topic = &flags.topic;
-                // A remark that nobody reads is no failure.
-                let _ = writeln!(
-                    io::stderr(),
-                    "other members of group {group:?} have all partitions of topic {topic:?}; nothing is left to read"
-                );
-                break None;
-            }
+            batch = member.next_batch() => batch.map_err(|error| ended(error, printer.printed, group))?,
         };
         let Some(batch) = batch else {
+            if lock(&held).is_empty() {
+                tell_left_out(&client, flags, group).await?;
+            }
             break None;
         };
         let handled = match printer.print(&batch) {
@@ -117,42 +101,30 @@ async fn check_topic(client: &Client, flags: &ConsumeFlags) -> Result<(), Failur
     Ok(())
 }
 
-/// Resolves when a member that does not follow has no partition, and others have all of them; or
-/// when the topic is gone.
-async fn left_out(
-    client: &Client,
-    flags: &ConsumeFlags,
-    group: &str,
-    member_id: String,
-    held: &Held,
-) -> Result<(), Failure> {
-    if flags.follow {
-        return std::future::pending().await;
+/// Why the member has ended, with what it had done.
+fn ended(source: Error, printed: u64, group: &str) -> Failure {
+    if printed == 0 {
+        return source.into();
     }
-    loop {
-        sleep(LOOK_EVERY).await;
-        if !lock(held).is_empty() {
-            continue;
-        }
-        let partitions = match client.list_offsets(&flags.topic, Position::Latest).await {
-            Ok(ends) => ends.len(),
-            // The member joins again, or says why it cannot.
-            Err(Error::Unavailable { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let Ok(described) = client.groups().describe(group).await else {
-            continue;
-        };
-        let of_others = described.partitions.iter().filter(|partition| {
-            partition.topic == flags.topic
-                && !partition.is_draining
-                && !partition.member_id.is_empty()
-                && partition.member_id != member_id
-        });
-        if described.state == GroupState::Stable && of_others.count() == partitions {
-            return Ok(());
-        }
-    }
+    let printed = output::counted(printed, "record");
+    let message = format!(
+        "{source}; {printed} written out, of which those of the last moment may not be committed, and come again: \
+         `taffrail group describe {group}` says what is"
+    );
+    Failure::CallIn { message, source }
+}
+
+/// Says so where a member that does not follow has ended without a partition.
+async fn tell_left_out(client: &Client, flags: &ConsumeFlags, group: &str) -> Result<(), Failure> {
+    let topic = &flags.topic;
+    // It may have been deleted meanwhile.
+    client.list_offsets(topic, Position::Latest).await?;
+    // A remark that nobody reads is no failure.
+    let _ = writeln!(
+        io::stderr(),
+        "other members of group {group:?} have all partitions of topic {topic:?}; nothing is left to read"
+    );
+    Ok(())
 }
 
 async fn join(

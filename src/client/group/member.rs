@@ -28,11 +28,14 @@ use crate::{
         status::AtStake,
     },
     proto::{
-        CommitOffsets, Credit, Leave, Partitions, StillWorking,
+        CommitOffsets, Credit, DescribeGroupRequest, GroupState, Leave, Partitions, StillWorking,
         consume_request::Message,
         wire::{ConsumeMessage, ConsumeResponse},
     },
 };
+
+/// How often a member that is to end, and has no partition, looks whether it may get one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A member of a group. Dropped without [`leave`](Self::leave), it may come back within its session
 /// timeout, and others get its partitions only then.
@@ -295,11 +298,39 @@ impl Member {
     /// instead.
     async fn is_at_end(&mut self) -> Result<bool, Error> {
         self.commit_handled();
-        if self.settings.until_caught_up && self.is_caught_up && self.unanswered.is_empty() {
-            return Ok(true);
+        if self.settings.until_caught_up && self.unanswered.is_empty() {
+            if self.is_caught_up {
+                return Ok(true);
+            }
+            if self.assigned.is_empty() && self.responses.is_some() {
+                return self.is_left_out().await;
+            }
         }
         self.receive().await?;
         Ok(false)
+    }
+
+    /// Waits for something from the broker, for a moment. True if nothing came, and others have all
+    /// that there is: no partition is handed over, and nobody is away.
+    async fn is_left_out(&mut self) -> Result<bool, Error> {
+        if let Ok(received) = timeout(LOOK_EVERY, self.receive()).await {
+            received?;
+            return Ok(false);
+        }
+        let mut calls = self.settings.calls.clone();
+        let request = DescribeGroupRequest {
+            group: self.settings.join.group.clone(),
+        };
+        let described = timeout(self.settings.request_timeout, calls.describe(request)).await;
+        // Where it cannot be told, the stream says why.
+        let Ok(Ok(described)) = described else {
+            return Ok(false);
+        };
+        let described = described.into_inner();
+        let member = &self.settings.join.member_id;
+        let mut partitions = described.partitions.iter();
+        let is_given_one = partitions.any(|partition| partition.member_id == *member);
+        Ok(described.state() == GroupState::Stable && !is_given_one)
     }
 
     fn commit_handled(&mut self) {

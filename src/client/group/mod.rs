@@ -267,7 +267,8 @@ impl NewMember {
         self
     }
 
-    /// Ends when all has been handled that there was, instead of waiting for more.
+    /// Ends when all has been handled that there was, instead of waiting for more: also where other
+    /// members have all partitions, and none is left for this one.
     pub fn until_caught_up(mut self) -> Self {
         self.until_caught_up = true;
         self

@@ -174,6 +174,27 @@ fn a_member_for_which_nothing_is_left_says_so_and_ends() {
 }
 
 #[test]
+fn a_member_whose_broker_stays_away_says_how_far_it_came() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\ntwo\n");
+    let mut member = binary()
+        .args(["consume", "t", "--group", "g", "--follow"])
+        .args(["--retry-for", "100ms", "--server", &broker.url])
+        .spawn()
+        .expect("the binary is there");
+    let mut records = BufReader::new(member.stdout.take().expect("it is piped"));
+    let mut lines = String::new();
+    for _ in 0..2 {
+        records.read_line(&mut lines).expect("it is text");
+    }
+    assert_eq!(lines, "one\ntwo\n");
+    broker.kill();
+    let ended = member.wait_with_output().expect("it was started here");
+    assert_fails(&ended, 5, &["2 records written out", "group describe g"]);
+}
+
+#[test]
 fn a_committed_offset_that_is_trimmed_is_marked() {
     let (_dir, broker) = started();
     broker.succeed(&["topic", "create", "t"], b"");
