@@ -197,7 +197,7 @@ pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
 
 /// Most commits of one member that wait for their answer; the next messages of the member are taken
 /// when the first have been answered.
-pub(super) const MAX_COMMITS_IN_FLIGHT: usize = 256;
+pub(crate) const MAX_COMMITS_IN_FLIGHT: usize = 256;
 
 const _: () = assert!(
     MAX_APPENDS_IN_FLIGHT <= crate::types::limits::REMEMBERED_BATCHES,

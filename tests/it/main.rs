@@ -13,6 +13,7 @@ mod exactly_once;
 mod groups;
 mod grpc;
 mod http2;
+mod liveness;
 mod producer;
 mod projection;
 mod proxy;

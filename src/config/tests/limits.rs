@@ -62,7 +62,7 @@ fn memory(page: &mut String) {
 }
 
 fn sizes(page: &mut String) {
-    let rows: [(&str, String, &str); 24] = [
+    let rows: [(&str, String, &str); 26] = [
         ("Name of a topic", number(MAX_TOPIC_NAME_BYTES), "bytes"),
         ("Key", number(MAX_KEY_BYTES), "bytes"),
         ("Event type, header name", number(MAX_NAME_BYTES), "bytes"),
@@ -87,6 +87,16 @@ fn sizes(page: &mut String) {
             number(MAX_GROUP_TOPICS),
             "",
         ),
+        (
+            "Session timeout of a member, and its progress timeout",
+            format!(
+                "{} (at least {})",
+                number(MAX_GROUP_TIME_MS),
+                number(MIN_SESSION_MS)
+            ),
+            "ms",
+        ),
+        ("Drain timeout of a member", number(MAX_GROUP_TIME_MS), "ms"),
         ("Offsets of a commit", number(MAX_OFFSETS_PER_COMMIT), ""),
         (
             "Metadata of an offset",
@@ -130,8 +140,8 @@ fn sizes(page: &mut String) {
             "",
         ),
         (
-            "Topics in a page of a listing",
-            number(MAX_TOPICS_PER_PAGE),
+            "Topics or groups in a page of a listing",
+            number(MAX_TOPICS_PER_PAGE.min(MAX_GROUPS_PER_PAGE)),
             "",
         ),
         (
@@ -148,7 +158,7 @@ fn sizes(page: &mut String) {
 
 fn counts(page: &mut String) {
     let server = server::Options::default();
-    let rows: [(&str, String); 15] = [
+    let rows: [(&str, String); 16] = [
         ("Partitions of a topic", number(MAX_PARTITIONS_PER_TOPIC)),
         ("Partitions of a broker", number(MAX_PARTITIONS)),
         ("Producers", number(MAX_PRODUCERS)),
@@ -173,6 +183,10 @@ fn counts(page: &mut String) {
         (
             "Offsets that all groups have committed",
             number(MAX_GROUP_OFFSETS),
+        ),
+        (
+            "Commits of a member that wait for their answers; what the member says behind them waits",
+            number(server::limits::MAX_COMMITS_IN_FLIGHT),
         ),
         (
             "Bytes of metadata of all committed offsets",

@@ -9,12 +9,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
+use http::Request;
 use prost::Message as _;
 use tokio::time::{sleep, timeout};
 use tokio_stream::Stream;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::reads::{PATIENCE, World};
+use super::reads::{PATIENCE, World, fill, reason};
 use crate::{
     budget::Sizes,
     proto::{
@@ -106,4 +109,66 @@ async fn a_commit_is_answered_while_records_wait_to_be_read() {
         next(&mut member).await,
         ConsumeMessage::Records(_)
     ));
+}
+
+/// A member whose client says nothing more, and what it is sent.
+async fn join(world: &mut World) -> (SendStream<Bytes>, RecvStream) {
+    let request = Request::post("http://broker/taffrail.v1.Groups/Consume")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .expect("a request");
+    let sent = world.client.send_request(request, false);
+    let (response, mut stream) = sent.expect("there is room");
+    let join = proto::JoinGroup {
+        group: "g".into(),
+        topics: vec!["t".into()],
+        credit: Some(proto::Credit {
+            records: 10,
+            bytes: 10_000_000,
+        }),
+        ..proto::JoinGroup::default()
+    };
+    let message = Some(consume_request::Message::Join(join));
+    let message = ConsumeRequest { message }.encode_to_vec();
+    let len = u32::try_from(message.len()).expect("it is small");
+    let body = [&[0][..], &len.to_be_bytes(), &message].concat();
+    stream.send_data(body.into(), false).expect("it is open");
+    let response = response.await.expect("the connection stands");
+    (stream, response.into_body())
+}
+
+#[tokio::test]
+async fn a_member_that_reads_nothing_is_not_ended_for_those_who_need_its_memory() {
+    const RECORD: usize = 100_000;
+    let mut world = World::with(2 << 20, Duration::ZERO).await;
+    world.append("a", RECORD).await;
+    let (_member, mut sent) = join(&mut world).await;
+    let mut bytes = fill(&mut sent).await;
+    // It has stalled for longest.
+    let mut stalled = Vec::new();
+    let refused = loop {
+        match world.read_much().await {
+            Ok(mut body) => stalled.push((fill(&mut body).await, body)),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(reason(&refused).0, Code::ResourceExhausted);
+    let admitted = async {
+        while world.read_much().await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let admitted = timeout(PATIENCE, admitted).await;
+    admitted.expect("one of the reads is ended for it");
+
+    let mut taken = bytes.len();
+    while bytes.len() < RECORD {
+        let released = sent.flow_control().release_capacity(taken);
+        released.expect("it was received");
+        let data = sent.data().await.expect("it goes on");
+        let data = data.expect("the connection stands");
+        taken = data.len();
+        bytes.extend_from_slice(&data);
+    }
 }

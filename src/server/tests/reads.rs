@@ -216,7 +216,7 @@ impl World {
     }
 
     /// A read that follows and needs so much that one connection may have three of it, of 2 MiB.
-    async fn read_much(&mut self) -> Result<RecvStream, Status> {
+    pub(super) async fn read_much(&mut self) -> Result<RecvStream, Status> {
         let long = "x".repeat(1_000);
         self.read_keys(true, &[&["a"][..], &[&*long; 100]].concat())
             .await

@@ -3,6 +3,7 @@
 //! added and offsets are reset. What must hold is looked at behind every step (`rules.rs`), and at
 //! the end, when everybody behaves, the group must come to rest.
 
+mod power;
 mod steal;
 
 use std::{
@@ -89,7 +90,8 @@ fn whatever_happens_to_members_and_the_broker_groups_keep_their_promises() {
     println!("{did:#?}");
     assert!(did.joined > SEEDS && did.came_back > SEEDS / 2 && did.fenced > SEEDS / 10);
     assert!(did.killed > SEEDS && did.left > SEEDS && did.restarted > SEEDS / 2);
-    assert!(did.partitions_added > SEEDS);
+    assert!(did.partitions_added > SEEDS && did.power_failed > SEEDS / 2);
+    assert!(did.doubtful_present > SEEDS / 2 && did.doubtful_absent > SEEDS / 2);
     assert!(did.reset > SEEDS && did.committed > SEEDS && did.late_commits_refused > SEEDS / 10);
     assert!(did.stolen_commits_refused > SEEDS);
     assert!(did.records > 10 * SEEDS && did.again > SEEDS / 10);
@@ -134,7 +136,8 @@ impl Chaos {
             76..79 => self.leave(),
             79..83 => self.keep_a_client_busy(),
             83..86 => self.reset(),
-            86..88 => self.add_topic(),
+            86..87 => self.add_topic(),
+            87..88 => self.fail_power(),
             88..89 => self.restart(),
             91..93 => self.add_partitions(),
             89..91 => {
@@ -250,9 +253,10 @@ impl Chaos {
     }
 
     fn kill_a_client(&mut self) {
-        if let Some(at) = self.pick_running() {
-            self.rules.lost(self.clients[at].id, self.now());
-            self.clients[at].member = None;
+        if let Some(at) = self.pick_running()
+            && let Some(member) = self.clients[at].member.take()
+        {
+            self.rules.lost(&member, self.now());
             self.did.killed += 1;
         }
     }
@@ -264,7 +268,7 @@ impl Chaos {
         let client = self.clients.swap_remove(at);
         let member = client.member.expect("it runs");
         match member.session.leave() {
-            Ok(_) => self.rules.left(client.id),
+            Ok(_) => self.rules.left(client.id, self.world.clock.elapsed()),
             Err(Error::MemberFenced { .. } | Error::SessionEnded { .. }) => {}
             Err(error) => panic!("it cannot leave: {error}"),
         }
@@ -333,11 +337,16 @@ impl Chaos {
                 self.world.kill(mode);
             }
         }
+        self.start_again(&BTreeMap::new());
+    }
+
+    /// Starts the broker again, where these offsets may be committed.
+    fn start_again(&mut self, doubtful: &BTreeMap<Place, Offset>) {
         for client in &mut self.clients {
             client.member = None;
         }
         self.world.start();
-        self.rules.restarted(&self.world);
+        self.rules.restarted(&self.world, doubtful);
         self.did.restarted += 1;
         // Most come back at once.
         for at in 0..self.clients.len() {

@@ -11,6 +11,10 @@ pub(super) struct Did {
     pub(super) killed: u64,
     pub(super) left: u64,
     pub(super) restarted: u64,
+    pub(super) power_failed: u64,
+    /// What was not answered before the power failed, and was there behind it, or not.
+    pub(super) doubtful_present: u64,
+    pub(super) doubtful_absent: u64,
     pub(super) partitions_added: u64,
     pub(super) reset: u64,
     pub(super) committed: u64,
@@ -29,6 +33,9 @@ impl Did {
         self.killed += other.killed;
         self.left += other.left;
         self.restarted += other.restarted;
+        self.power_failed += other.power_failed;
+        self.doubtful_present += other.doubtful_present;
+        self.doubtful_absent += other.doubtful_absent;
         self.partitions_added += other.partitions_added;
         self.reset += other.reset;
         self.committed += other.committed;

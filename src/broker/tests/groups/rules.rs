@@ -9,7 +9,11 @@ use super::world::{DRAIN, Member, SESSION, World};
 use crate::{
     catalog::groups::{Generation, MemberId, Owned, Place, State},
     env::Clock,
+    types::Offset,
 };
+
+/// How late what is due may be done: time is moved in whole milliseconds.
+const LATE: Duration = Duration::from_millis(2);
 
 /// What is known of a group, and of what its members have done.
 #[derive(Default)]
@@ -26,6 +30,8 @@ pub(super) struct Rules {
     handed_over: BTreeSet<(Place, MemberId)>,
     /// Members that may be gone, and from when on.
     may_be_gone: BTreeMap<MemberId, Duration>,
+    /// Members that must be gone, and from when on.
+    must_be_gone: BTreeMap<MemberId, Duration>,
     /// Offsets that may go back, once.
     reset: BTreeSet<Place>,
 }
@@ -33,6 +39,7 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn joined(&mut self, member: &Member, heartbeat: bool, now: Duration) {
         self.may_be_gone.remove(&member.id);
+        self.must_be_gone.remove(&member.id);
         self.streams.insert(member.id, member.stream);
         if heartbeat {
             self.heard(member, now);
@@ -43,17 +50,23 @@ impl Rules {
     pub(super) fn heard(&mut self, member: &Member, now: Duration) {
         if self.streams.get(&member.id) == Some(&member.stream) {
             self.may_be_gone.insert(member.id, now + SESSION);
+            self.must_be_gone.insert(member.id, now + SESSION);
         }
     }
 
-    /// A member's stream has broken.
-    pub(super) fn lost(&mut self, member: MemberId, now: Duration) {
-        let gone = self.may_be_gone.entry(member).or_insert(now + SESSION);
+    /// A member's stream has broken. One that is fenced is nobody's any more.
+    pub(super) fn lost(&mut self, member: &Member, now: Duration) {
+        if self.streams.get(&member.id) != Some(&member.stream) {
+            return;
+        }
+        let gone = self.may_be_gone.entry(member.id).or_insert(now + SESSION);
         *gone = (*gone).min(now + SESSION);
+        self.must_be_gone.insert(member.id, now + SESSION);
     }
 
-    pub(super) fn left(&mut self, member: MemberId) {
+    pub(super) fn left(&mut self, member: MemberId, now: Duration) {
         self.may_be_gone.insert(member, Duration::ZERO);
+        self.must_be_gone.insert(member, now);
     }
 
     pub(super) fn handed_over(&mut self, member: MemberId, places: &[Place]) {
@@ -65,18 +78,20 @@ impl Rules {
         self.reset.insert(place);
     }
 
-    /// The broker is back: everyone's time begins anew.
-    pub(super) fn restarted(&mut self, world: &World) {
+    /// The broker is back: everyone's time begins anew. These offsets may be committed.
+    pub(super) fn restarted(&mut self, world: &World, doubtful: &BTreeMap<Place, Offset>) {
         let now = world.clock.elapsed();
         let state = world.state("g");
         assert!(
-            is_kept(&self.before, &state),
+            is_kept(&self.before, &state, doubtful),
             "a restart has changed {:?} to {state:?}",
             self.before
         );
         self.draining.clear();
+        self.must_be_gone.clear();
         for id in state.members.keys() {
             self.may_be_gone.insert(*id, now + SESSION);
+            self.must_be_gone.insert(*id, now + SESSION);
         }
         self.before = state;
         self.note_draining(now);
@@ -97,6 +112,7 @@ impl Rules {
     pub(super) fn look(&mut self, world: &World) {
         let now = world.clock.elapsed();
         let state = world.state("g");
+        self.look_at_time(&state, now);
         if state == self.before {
             return;
         }
@@ -108,6 +124,27 @@ impl Rules {
         }
         self.before = state;
         self.note_draining(now);
+    }
+
+    /// Nobody is waited for longer than it has time: others get what it had.
+    fn look_at_time(&self, state: &State, now: Duration) {
+        for (id, gone) in &self.must_be_gone {
+            let is_over = *gone + LATE < now;
+            let is_there = state.members.contains_key(id);
+            assert!(
+                !is_over || !is_there,
+                "{id:?} is still there at {now:?}, after {gone:?}"
+            );
+        }
+        for (place, since) in &self.draining {
+            let owned = state.owned.get(place);
+            let is_still = owned == self.before.owned.get(place);
+            let is_over = *since + DRAIN + LATE < now;
+            assert!(
+                !is_over || !is_still,
+                "{place:?} is being handed over at {now:?}, since {since:?}"
+            );
+        }
     }
 
     fn look_at_offsets(&mut self, state: &State) {
@@ -178,9 +215,16 @@ impl Rules {
     }
 }
 
-/// Whether a start found all that was durable.
-fn is_kept(before: &State, after: &State) -> bool {
-    before.offsets == after.offsets
+/// Whether a start found all that was durable, and nothing but that and what may be.
+fn is_kept(before: &State, after: &State, doubtful: &BTreeMap<Place, Offset>) -> bool {
+    let are_offsets_kept = after.offsets.iter().all(|(place, committed)| {
+        before.offsets.get(place) == Some(committed) || doubtful.get(place) == Some(&committed.next)
+    });
+    are_offsets_kept
+        && before
+            .offsets
+            .keys()
+            .all(|place| after.offsets.contains_key(place))
         && before.members == after.members
         && before.owned == after.owned
 }

@@ -122,6 +122,49 @@ fn a_restart_of_the_broker_stops_nobody_for_longer_than_it_takes_to_come_back() 
     }
 }
 
+/// How long clients wait at most when the broker is back that was away for so long. Between their
+/// attempts they wait for 20 ms, and each time for twice as long; or for half of that.
+fn longest_pause(away: Duration) -> Duration {
+    let (mut pause, mut tried_at) = (Duration::from_millis(20), Duration::ZERO);
+    while tried_at + pause / 2 <= away {
+        tried_at += pause / 2;
+        pause *= 2;
+    }
+    pause
+}
+
+#[test]
+fn a_clean_restart_of_the_broker_stops_a_group_for_at_most_two_seconds() {
+    // For as long as it is away.
+    for away in [0, 10, 300, 700].map(Duration::from_millis) {
+        let mut world = World::with_topic("t", 4);
+        let four = members(&world, 4);
+        let had: Vec<_> = four
+            .iter()
+            .map(|member| (member.id, member.partitions()))
+            .collect();
+        let began = world.clock.elapsed();
+        drop(four);
+        world.stop();
+        world.clock.advance(away);
+        world.start();
+        let mut ids = Vec::new();
+        for (_, partitions) in &had {
+            ids.push(world.append("t", partitions[0], 1));
+        }
+        world.advance(longest_pause(away));
+        let mut back_again = Vec::new();
+        for ((id, partitions), ids) in had.into_iter().zip(ids) {
+            let mut member = world.try_join(back(id)).expect("there is room");
+            assert_eq!(member.ids(), ids);
+            assert_eq!(member.partitions(), partitions);
+            back_again.push(member);
+        }
+        let stood = world.clock.elapsed() - began;
+        assert!(stood <= Duration::from_secs(2), "{stood:?}");
+    }
+}
+
 #[test]
 fn a_restart_with_a_hundred_members_moves_no_partition() {
     let mut world = World::with_topic("t", 120);

@@ -115,11 +115,17 @@ impl World {
 
     /// Appends so many records to a partition; their ids.
     pub(super) fn append(&mut self, topic: &str, partition: u32, count: u64) -> Vec<u64> {
-        let ids: Vec<u64> = (self.next_id..self.next_id + count).collect();
-        self.next_id += count;
+        let ids = self.draw_ids(count);
         let records: Vec<Vec<u8>> = ids.iter().map(|id| encode_record(*id, 40)).collect();
         let append = append_of(topic, Some(partition), &records);
         send(self.broker(), append).expect("nothing fails");
+        ids
+    }
+
+    /// Ids of so many records to come.
+    pub(super) fn draw_ids(&mut self, count: u64) -> Vec<u64> {
+        let ids = (self.next_id..self.next_id + count).collect();
+        self.next_id += count;
         ids
     }
 
