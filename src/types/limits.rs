@@ -168,9 +168,10 @@ pub const MAX_OFFSET_METADATA_BYTES: usize = 4 << 10;
 /// Most bytes that clients keep with all committed offsets.
 pub const MAX_ALL_METADATA_BYTES: usize = 16 << 20;
 
-/// Most records in one append: the fields that the broker adds, 37 bytes at most, then add at most
-/// 10 MiB to a request.
-pub const MAX_RECORDS_PER_APPEND: usize = 262_144;
+/// Most records in one append. The broker adds up to 37 bytes of fields to each, and small appends
+/// of others wait while all of it is written to the journal: what is added is then at most as much
+/// as one commit.
+pub const MAX_RECORDS_PER_APPEND: usize = 65_536;
 
 /// An append of more records than this is prepared beside what others wait for, and one at a time:
 /// to hash their keys and look them up takes longer than a disk takes to sync.

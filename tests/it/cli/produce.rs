@@ -208,11 +208,11 @@ fn lines_are_appended_to_an_entity_only_at_the_version_that_is_expected() {
         .collect();
     assert_eq!(values, ["one", "two", "three", "four"]);
 
-    let more_than_a_request = vec![b'\n'; 262_145];
+    let more_than_a_request = vec![b'\n'; 65_537];
     assert_fails(
         &broker.run_with(&at("4"), &more_than_a_request),
         1,
-        &["262144 records", "nothing was stored"],
+        &["65536 records", "nothing was stored"],
     );
     assert_fails(
         &broker.run(&["produce", "t", "--expect-version", "4"]),
