@@ -6,10 +6,12 @@ import sys
 
 MIB = 1 << 20
 LOAD_SECONDS = 7
+# By how much a load is longer where times decide, so that a hundredth of the calls are some.
+LONGER = 3
 # Of a topic, and of all; the polite client has one more.
 MANY_PARTITIONS, ALL_PARTITIONS = 9_990, 19_980
 MOST_BATCHES = 1_000
-MOST_RECORDS = 262_144
+MOST_RECORDS = 65_536
 # How many connections say hello and nothing further, in a comparison.
 IDLE_CONNECTIONS = 990
 
@@ -164,6 +166,13 @@ class Load:
     # What the broker has to know from then on, in bytes: up to 100,000 producers, and 500,000 partitions of theirs; or
     # of the newest keys, up to half of the part for them.
     keeps: int = 0
+    # What is more where times decide, so that the load does not end before.
+    more: dict = dataclasses.field(default_factory=dict)
+
+    def longer(self):
+        return dataclasses.replace(
+            self, seconds=LONGER * self.seconds, prepare=lambda client: {**self.prepare(client), **self.more}
+        )
 
 
 LOADS = {
@@ -174,7 +183,9 @@ LOADS = {
     "unfinished-requests": Load("unfinished-requests", prepare_unfinished),
     "filled-windows": Load("filled-windows", prepare_windows, updates=False),
     "silent-connections": Load("silent-connections", prepare_nothing(connections=2_000), operator=True, told=True),
-    "producers": Load("producers", prepare_nothing(number=150_000), seconds=15, keeps=24 * MIB),
+    "producers": Load(
+        "producers", prepare_nothing(number=150_000), seconds=15, keeps=24 * MIB, more={"number": 1_000_000}
+    ),
     "producer-partitions": Load("producer-partitions", prepare_producer_partitions, seconds=15, keeps=64 * MIB),
     "topics": Load("topics", prepare_nothing(partitions=9_000, at_a_time=2)),
     "open-calls": Load("open-calls", prepare_nothing(connections=900, calls=256)),
