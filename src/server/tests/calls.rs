@@ -4,17 +4,17 @@ use std::{
     convert::Infallible,
     future::{Ready, pending, poll_fn, ready},
     pin::Pin,
-    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use tokio::{task::yield_now, time};
 use tonic::{Code, Status, body::Body};
 use tower::{Service, service_fn};
 
+use super::body::repeating;
 use crate::server::calls::{Calls, timeout};
 
 /// Long enough for anything that is going to happen.
@@ -71,25 +71,11 @@ async fn a_call_that_is_not_answered_ends_when_its_time_is_over() {
     assert_too_late(answer.headers());
 }
 
-/// Says something all the time.
-struct Endless;
-
-impl http_body::Body for Endless {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
-    }
-}
-
 #[tokio::test]
 async fn answers_without_end_end_when_the_time_is_over() {
-    let answer =
-        || -> Ready<Result<_, Infallible>> { ready(Ok(Response::new(Body::new(Endless)))) };
+    let answer = || -> Ready<Result<_, Infallible>> {
+        ready(Ok(Response::new(repeating(Bytes::from_static(b"more")))))
+    };
     let mut calls = Calls::new(service_fn(move |_| answer()), Default::default());
     let Ok(answer) = calls.call(hurried()).await;
     let mut answers = answer.into_body();

@@ -3,6 +3,7 @@
 mod admin;
 mod answers;
 mod append;
+mod body;
 mod calls;
 mod clock;
 mod conditions;

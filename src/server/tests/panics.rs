@@ -1,18 +1,16 @@
 //! A mistake of the broker's own costs the call that made it, and nothing else.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, pin::Pin, task::Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Frame;
 use tonic::{Code, Status, body::Body};
 use tower::service_fn;
 
-use super::flood::{Client, serve_with};
+use super::{
+    body::made_of,
+    flood::{Client, serve_with},
+};
 use crate::{
     budget::{Budget, Sizes},
     server::limits::is_short,
@@ -21,25 +19,12 @@ use crate::{
 const SHORT: &str = "/taffrail.v1.Log/Append";
 const OTHER: &str = "/taffrail.v1.Log/ListOffsets";
 
-/// An answer that cannot be made.
-struct Panicking;
-
-impl http_body::Body for Panicking {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        panic!("on purpose, when the answer is sent")
-    }
-}
-
 async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.headers()["x-any"].as_bytes() {
         b"panics" => panic!("on purpose, when the call is served"),
-        b"answer panics" => Ok(Response::new(Body::new(Panicking))),
+        b"answer panics" => Ok(Response::new(made_of(|| {
+            panic!("on purpose, when the answer is sent")
+        }))),
         b"waits" => std::future::pending().await,
         _ => Ok(Response::new(Body::empty())),
     }

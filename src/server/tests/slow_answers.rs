@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
@@ -16,10 +16,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as _, Frame};
 use tokio::{task::yield_now, time};
-use tonic::{Status, body::Body};
+use tonic::body::Body;
 use tower::service_fn;
 
-use super::flood::{Client, serve_with};
+use super::{
+    body::made_of,
+    flood::{Client, serve_with},
+};
 use crate::{
     budget::{Budget, Name, Sizes},
     server::{Options, intake::Intake},
@@ -33,27 +36,16 @@ const MESSAGE_BYTES: usize = 4_000;
 /// What a client has room for that does not say otherwise.
 const WINDOW_BYTES: usize = 65_535;
 
-/// An answer of messages without an end.
-#[derive(Default)]
-struct Messages {
-    /// How many it was asked for.
-    asked: Arc<AtomicUsize>,
-    /// What it would go on with.
-    _request: Option<Request<Body>>,
-}
-
-impl http_body::Body for Messages {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.asked.fetch_add(1, Relaxed);
+/// An answer of messages without an end. It is counted how many it was asked for.
+fn messages(asked: &Arc<AtomicUsize>, request: Option<Request<Body>>) -> Body {
+    let asked = Arc::clone(asked);
+    made_of(move || {
+        // What it would go on with.
+        let _ = &request;
+        asked.fetch_add(1, Relaxed);
         let message = Bytes::from_static(&[7; MESSAGE_BYTES]);
         Poll::Ready(Some(Ok(Frame::data(message))))
-    }
+    })
 }
 
 #[tokio::test]
@@ -61,10 +53,7 @@ async fn of_an_answer_as_much_is_handed_on_as_its_client_takes_so_that_it_is_see
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&asked);
     let service = service_fn(move |_| {
-        let answer = Body::new(Messages {
-            asked: Arc::clone(&counting),
-            ..Messages::default()
-        });
+        let answer = messages(&counting, None);
         async { Ok::<_, Infallible>(Response::new(answer)) }
     });
     let (incoming, _stop) = serve_with(service, &Budget::new(&Sizes::default()));
@@ -103,10 +92,7 @@ async fn a_request_that_goes_no_further_does_not_keep_its_room_while_its_call_wa
                 Poll::Ready(())
             })
             .await;
-            let answer = Body::new(Messages {
-                _request: Some(request),
-                ..Messages::default()
-            });
+            let answer = messages(&Arc::default(), Some(request));
             Ok::<_, Infallible>(Response::new(answer))
         }
     });
