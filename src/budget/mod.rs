@@ -271,6 +271,13 @@ impl Holder {
         self.add_if(bytes, |_, _| true).map(|()| self.held(bytes))
     }
 
+    /// Counts what is used already, over the bound too.
+    pub(crate) fn count(&self, bytes: usize) -> Held {
+        self.has.fetch_add(bytes, Ordering::AcqRel);
+        self.part.add(bytes);
+        self.held(bytes)
+    }
+
     fn grow(&self, bytes: usize) -> Result<(), Short> {
         let part = &self.part;
         self.add_if(bytes, |has, used| part.is_within_share(has, used))

@@ -160,6 +160,13 @@ impl Notices {
         }
     }
 
+    /// Whether it was said, in this period or the one before.
+    #[allow(dead_code, reason = "tests ask for it")]
+    pub(super) fn has_said(&self, notice: Notice) -> bool {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts[notice as usize].said
+    }
+
     /// The same, with what has led to it. It is said where it is the first in a while.
     pub(super) fn happened_by(&self, notice: Notice, cause: &dyn Display) {
         if let Some(count) = self.count(notice, Count::happened) {

@@ -212,6 +212,45 @@ fn counts(page: &mut String) {
     }
 }
 
+fn deadlines(page: &mut String) {
+    let server = server::Options::default();
+    let seconds = |time: std::time::Duration| format!("{} s", time.as_secs());
+    let stalled = seconds(server.stalled_read);
+    let rows = [
+        (
+            "Finish the handshake of HTTP/2, `server.handshake_timeout`",
+            seconds(server.handshake_timeout),
+            "The connection is closed.",
+        ),
+        (
+            "Send more of a request, `server.request_timeout`",
+            seconds(server.request_timeout),
+            "The call ends with REQUEST_STALLED.",
+        ),
+        (
+            "Take more of an answer, `reads.stalled`",
+            stalled.clone(),
+            "The call ends with ANSWER_STALLED, that of an append with OUTCOME_UNKNOWN. Where \
+             HTTP/2 has all of the answer, the call is reset, which clients know as CANCELLED.",
+        ),
+        (
+            "Take the end of the last call of a connection, `reads.stalled` once more",
+            stalled.clone(),
+            "The connection is closed.",
+        ),
+        (
+            "Take more of a read, `reads.stalled`",
+            stalled,
+            "It stays; where a new read finds no memory, it ends with READ_STALLED, or is reset \
+             where HTTP/2 has all of its end. Members of groups are never ended for that.",
+        ),
+    ];
+    page.push_str("| What a client has to do | Within (default) | Or else |\n|---|---:|---|\n");
+    for (what, within, otherwise) in rows {
+        writeln!(page, "| {what} | {within} | {otherwise} |").unwrap();
+    }
+}
+
 fn page() -> String {
     let mut page = String::from(
         "# Limits\n\nWhat clients can take of a broker, and how much. This page is made from the code; \
@@ -224,6 +263,8 @@ fn page() -> String {
     sizes(&mut page);
     page.push_str("\n## Counts\n\n");
     counts(&mut page);
+    page.push_str("\n## Deadlines\n\n");
+    deadlines(&mut page);
     page
 }
 

@@ -22,14 +22,20 @@ use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
 use tracing::{debug, error};
 
-use super::sending;
+use super::{
+    alive::{self, Alive},
+    sending,
+    socket::Traffic,
+};
 use crate::{
     broker::Error,
     budget::{Held, Holder, Short},
     server::{
         answers::Answers,
         intake::Late,
-        limits::{CALL_BYTES, HEADER_ENTRY_BYTES, PIECE_BYTES, RETRY_AFTER_MS, SMALL_ANSWER_BYTES},
+        limits::{
+            CALL_BYTES, HEADER_ENTRY_BYTES, RETRY_AFTER_MS, SMALL_ANSWER_BYTES, SMALL_PIECES_BYTES,
+        },
         notices::{Notice, Notices},
         status,
     },
@@ -86,26 +92,99 @@ pub(in crate::server) struct Unread {
     pub(in crate::server) notices: Arc<Notices>,
 }
 
-/// A message of an answer, which is counted until h2 has written all of it.
-struct Counted {
-    message: Bytes,
-    _memory: Memory,
+/// A call that is open.
+pub(in crate::server) struct Open {
+    pub(super) active: Entered,
+    /// What it is counted with.
+    held: Arc<Held>,
+    /// What has not been written of its answer.
+    pub(super) alive: Alive,
+    /// That of its connection.
+    traffic: Arc<Traffic>,
 }
 
-/// What it is counted in.
-enum Memory {
-    Reads {
-        _held: Held,
-    },
-    /// A small one is a part of what an open call costs.
-    Call {
-        _held: Arc<Held>,
-    },
+/// A status, until h2 has taken it into the buffer of its connection. From there on its call counts
+/// until that is written: the buffer grows with what it is given.
+struct StatusValue {
+    value: Bytes,
+    held: Arc<Held>,
+    traffic: Arc<Traffic>,
+    _alive: alive::Counted,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for StatusValue {
     fn as_ref(&self) -> &[u8] {
-        &self.message
+        &self.value
+    }
+}
+
+impl Drop for StatusValue {
+    fn drop(&mut self) {
+        self.traffic.until_written(Arc::clone(&self.held));
+    }
+}
+
+impl Open {
+    pub(in crate::server) fn new(active: Entered, held: Held, traffic: Arc<Traffic>) -> Self {
+        Self {
+            active,
+            held: Arc::new(held),
+            alive: Alive::default(),
+            traffic,
+        }
+    }
+
+    /// Lets the call count until its status is written. One that says no more than that all is well
+    /// takes some bytes, right behind the last message if there is any.
+    pub(super) fn count_status(&self, headers: &mut HeaderMap) {
+        let Some(status) = headers.get_mut("grpc-status") else {
+            return;
+        };
+        if status == "0" && self.alive.bytes() > 0 {
+            return;
+        }
+        let value = Bytes::copy_from_slice(status.as_bytes());
+        let value = Bytes::from_owner(StatusValue {
+            held: Arc::clone(&self.held),
+            traffic: Arc::clone(&self.traffic),
+            _alive: self.alive.count(value.len()),
+            value,
+        });
+        if let Ok(mut value) = HeaderValue::from_maybe_shared(value) {
+            // HPACK would keep it for the headers of other calls.
+            value.set_sensitive(true);
+            *status = value;
+        }
+    }
+
+    /// Waits until h2 has written what it has of the answer. One of which the client takes nothing
+    /// for long is dropped: behind that, no status could be sent.
+    async fn until_written(self, unread: &Unread, respond: &mut SendResponse<Bytes>) {
+        let _waiting = self.active.wait();
+        let mut left = self.alive.bytes();
+        let written = || poll_fn(|cx| self.alive.poll_at_most(0, cx));
+        while timeout(unread.patience, written()).await.is_err() {
+            if self.alive.bytes() == left {
+                unread.notices.happened(Notice::AnswerStalled);
+                respond.send_reset(Reason::CANCEL);
+                self.traffic.until_written(Arc::clone(&self.held));
+                return;
+            }
+            left = self.alive.bytes();
+        }
+    }
+}
+
+/// A piece of an answer, until h2 has written all of it.
+struct Piece {
+    bytes: Bytes,
+    _held: Arc<Held>,
+    _alive: alive::Counted,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -136,7 +215,7 @@ pub(super) async fn answer<S>(
     service: S,
     mut request: Request<Body>,
     mut respond: SendResponse<Bytes>,
-    (active, held): (Entered, Arc<Held>),
+    open: Open,
     unread: Unread,
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -155,8 +234,7 @@ pub(super) async fn answer<S>(
     let sent = match response.await {
         Some(Ok(Ok(response))) => {
             let sender = Sender {
-                active: &active,
-                held: &held,
+                open: &open,
                 unread: &unread,
                 late: &late,
                 is_append,
@@ -176,8 +254,9 @@ pub(super) async fn answer<S>(
         }
         None => Ok(()),
     };
-    if let Err(error) = sent {
-        debug!(%error, "a call has ended before its answer");
+    match sent {
+        Ok(()) => open.until_written(&unread, &mut respond).await,
+        Err(error) => debug!(%error, "a call has ended before its answer"),
     }
 }
 
@@ -205,9 +284,7 @@ fn poll_alone<F: Future>(
 
 /// Sends the answer of a call.
 struct Sender<'a> {
-    active: &'a Entered,
-    /// What the call is counted with.
-    held: &'a Arc<Held>,
+    open: &'a Open,
     unread: &'a Unread,
     /// Whether the rest of a request should have come.
     late: &'a Late,
@@ -225,9 +302,12 @@ impl Sender<'_> {
         if let Some(answers) = answers.and_then(|answers| answers.take()) {
             drop(body);
             let stream = respond.send_response(Response::from_parts(parts, ()), false)?;
-            return sending::send(answers, stream, self.active).await;
+            return sending::send(answers, stream, self.open).await;
         }
         let ends = body.is_end_stream();
+        if ends {
+            self.open.count_status(&mut parts.headers);
+        }
         let mut stream = respond.send_response(Response::from_parts(parts, ()), ends)?;
         if ends {
             return Ok(());
@@ -236,11 +316,12 @@ impl Sender<'_> {
             match frame.into_data() {
                 Ok(data) => {
                     if let Err(status) = self.send_message(&mut stream, data).await? {
-                        return end(&mut stream, status);
+                        return self.end(&mut stream, status);
                     }
                 }
                 Err(frame) => {
-                    if let Ok(trailers) = frame.into_trailers() {
+                    if let Ok(mut trailers) = frame.into_trailers() {
+                        self.open.count_status(&mut trailers);
                         return stream.send_trailers(trailers);
                     }
                 }
@@ -254,14 +335,15 @@ impl Sender<'_> {
     async fn send_message(
         &self,
         stream: &mut SendStream<Bytes>,
-        message: Bytes,
+        mut message: Bytes,
     ) -> Result<Result<(), Status>, h2::Error> {
-        let Some(mut message) = self.count(message) else {
+        let Some(held) = self.count(&message) else {
             return Ok(Err(self.no_room().into()));
         };
-        let _waiting = self.active.wait();
+        let whole = message.len();
+        let _waiting = self.open.active.wait();
         while !message.is_empty() {
-            let wanted = message.len().min(PIECE_BYTES);
+            let wanted = message.len().min(SMALL_PIECES_BYTES);
             let room = tokio::select! {
                 biased;
                 room = timeout(self.unread.patience, room(stream, wanted)) => room,
@@ -274,25 +356,38 @@ impl Sender<'_> {
             };
             room?;
             self.late.put_off();
-            let piece = message.split_to(stream.capacity().min(message.len()));
-            stream.send_data(piece, false)?;
+            let piece = message.split_to(stream.capacity().min(wanted));
+            let is_whole = piece.len() == whole;
+            stream.send_data(self.piece(piece, is_whole, &held), false)?;
         }
         Ok(Ok(()))
     }
 
-    fn count(&self, message: Bytes) -> Option<Bytes> {
-        let memory = match message.len() > SMALL_ANSWER_BYTES {
-            true => Memory::Reads {
-                _held: self.take(message.len()).ok()?,
-            },
-            false => Memory::Call {
-                _held: Arc::clone(self.held),
-            },
+    /// A piece of a message that is counted with this. One of several is a copy: a slice would keep
+    /// all of the message while h2 writes it.
+    fn piece(&self, bytes: Bytes, is_whole: bool, held: &Arc<Held>) -> Bytes {
+        let _alive = self.open.alive.count(bytes.len());
+        let (bytes, _held) = match is_whole {
+            true => (bytes, Arc::clone(held)),
+            false => {
+                let held = self.unread.memory.count(bytes.len());
+                (Bytes::copy_from_slice(&bytes), Arc::new(held))
+            }
         };
-        Some(Bytes::from_owner(Counted {
-            message,
-            _memory: memory,
-        }))
+        Bytes::from_owner(Piece {
+            bytes,
+            _held,
+            _alive,
+        })
+    }
+
+    /// What a message is counted with: a small one is a part of what its call costs. None if there
+    /// is no room for it.
+    fn count(&self, message: &Bytes) -> Option<Arc<Held>> {
+        match message.len() > SMALL_ANSWER_BYTES {
+            true => Some(Arc::new(self.take(message.len()).ok()?)),
+            false => Some(Arc::clone(&self.open.held)),
+        }
     }
 
     /// Takes memory for an answer. That of an append tells what was stored.
@@ -320,16 +415,17 @@ impl Sender<'_> {
             false => status::answer_stalled(),
         }
     }
-}
 
-/// Ends an answer before it was sent.
-fn end(stream: &mut SendStream<Bytes>, status: Status) -> Result<(), h2::Error> {
-    let mut trailers = HeaderMap::new();
-    if status.add_header(&mut trailers).is_err() {
-        stream.send_reset(Reason::INTERNAL_ERROR);
-        return Ok(());
+    /// Ends an answer before it was sent.
+    fn end(&self, stream: &mut SendStream<Bytes>, status: Status) -> Result<(), h2::Error> {
+        let mut trailers = HeaderMap::new();
+        if status.add_header(&mut trailers).is_err() {
+            stream.send_reset(Reason::INTERNAL_ERROR);
+            return Ok(());
+        }
+        self.open.count_status(&mut trailers);
+        stream.send_trailers(trailers)
     }
-    stream.send_trailers(trailers)
 }
 
 /// The next frame of an answer; an error if the client has cancelled the call.

@@ -8,15 +8,11 @@
 //! the same: of each small part its length and checksum are kept, 12 bytes for 32 KiB. That is
 //! enough, because what has been sent is never needed again.
 
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
-};
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
 
+use super::alive::{self, Alive};
 use crate::{
     budget::Held,
     server::{
@@ -58,11 +54,6 @@ pub(in crate::server) struct Room {
     piece_bytes: usize,
 }
 
-/// How many bytes the pieces of a call's messages have that have not been written: in messages, and
-/// with HTTP/2. Clones are the same.
-#[derive(Clone, Default)]
-pub(in crate::server) struct Alive(Arc<Mutex<(usize, Option<Waker>)>>);
-
 /// A part of a message that is not in memory.
 #[derive(Clone, Copy)]
 struct Extent {
@@ -86,49 +77,13 @@ pub(in crate::server) struct Changed;
 /// A piece, which is counted until h2 has written it.
 struct Piece {
     bytes: Vec<u8>,
-    alive: Alive,
+    _alive: alive::Counted,
     _held: Held,
 }
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        self.alive.subtract(self.bytes.len());
-    }
-}
-
-impl Alive {
-    fn add(&self, bytes: usize) {
-        self.lock().0 += bytes;
-    }
-
-    fn subtract(&self, bytes: usize) {
-        let mut alive = self.lock();
-        alive.0 -= bytes;
-        let waker = alive.1.take();
-        drop(alive);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Ready when there are no more than this.
-    pub(in crate::server) fn poll_at_most(&self, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
-        let mut alive = self.lock();
-        if alive.0 <= bytes {
-            return Poll::Ready(());
-        }
-        alive.1 = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (usize, Option<Waker>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -310,10 +265,9 @@ impl Message {
         let mut from = part.start;
         while from < part.end && room.held.bytes() > 0 {
             let to = part.end.min(from + room.held.bytes().min(room.piece_bytes));
-            self.alive.add(to - from);
             let piece = Piece {
                 bytes: content.bytes(from, to).concat(),
-                alive: self.alive.clone(),
+                _alive: self.alive.count(to - from),
                 _held: room.held.split(to - from),
             };
             self.pieces.push_back(Bytes::from_owner(piece));

@@ -8,16 +8,18 @@
 //! may send ahead is bounded by flow control alone.
 //!
 //! Reading order: this page; `request.rs`, what comes in; `short_calls.rs`, whose turn it is;
-//! `call.rs`, what goes out; `sending.rs` and `message.rs`, records that go out; `window.rs`, how
-//! much may be sent ahead; `socket.rs` and `frames.rs`, what passes.
+//! `call.rs`, what goes out; `alive.rs`, what of it was not written; `sending.rs` and `message.rs`,
+//! records that go out; `window.rs`, how much may be sent ahead; `socket.rs` and `frames.rs`, what
+//! passes.
 
+pub(super) mod alive;
 pub(super) mod call;
 pub(super) mod frames;
 pub(super) mod message;
 pub(super) mod request;
 pub(super) mod sending;
 mod short_calls;
-mod socket;
+pub(super) mod socket;
 pub(super) mod window;
 
 use std::{
@@ -43,7 +45,7 @@ use tower::Service;
 use tracing::debug;
 
 use self::{
-    call::{Active, Unread, answer},
+    call::{Active, Open, Unread, answer},
     request::Feed,
     short_calls::{Call, ShortCalls},
     socket::{Socket, Traffic},
@@ -166,6 +168,8 @@ struct Connection<'a, IO, S> {
     /// The client has all calls open that it may have: how many those were, and until when nothing
     /// is read of it.
     full: Option<(usize, Pin<Box<Sleep>>)>,
+    /// When the connection ends, if its client has not taken the end of its last call by then.
+    unread_until: Option<Pin<Box<Sleep>>>,
     stopped: Stopped,
     place: Place,
     /// Resolves when another connection is to have the place.
@@ -210,6 +214,7 @@ where
             active: Active::default(),
             keep_alive: KeepAlive::new(pings, pulse),
             full: None,
+            unread_until: None,
             stopped,
             place,
             wanted,
@@ -252,7 +257,24 @@ where
             debug!("a connection does not answer any more; it is closed");
             return Poll::Ready(Ok(()));
         }
+        if self.poll_unread(cx).is_ready() {
+            debug!("a client takes nothing, and has no call; its connection is closed");
+            return Poll::Ready(Ok(()));
+        }
         self.poll_stalled(cx).map(Ok)
+    }
+
+    /// Ready if the client has no call any more, and has not taken the end of one for long.
+    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.open_calls() > 0 || !self.traffic.has_unwritten_ends() {
+            self.unread_until = None;
+            return Poll::Pending;
+        }
+        let patience = self.unread.patience;
+        let until = self
+            .unread_until
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        until.as_mut().poll(cx)
     }
 
     /// How many bytes may be read in this turn. None for a moment while the client has all calls
@@ -363,8 +385,7 @@ where
         let request = Request::from_parts(parts, Body::new(body));
         let service = self.service.clone();
         // Counted from here on, so that no call is overlooked that has not had its first turn.
-        let active = self.active.enter();
-        let open = (active, Arc::new(held));
+        let open = Open::new(self.active.enter(), held, Arc::clone(&self.traffic));
         let unread = self.unread.clone();
         let call: Call = Box::pin(answer(service, request, respond, open, unread));
         if is_short {

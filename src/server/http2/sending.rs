@@ -19,12 +19,13 @@ use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit},
     time::{Sleep, sleep},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::debug;
 
 use super::{
-    call::{Entered, Waiting},
-    message::{self, Alive, Changed, Message, Room},
+    alive::Alive,
+    call::{Entered, Open, Waiting},
+    message::{self, Changed, Message, Room},
 };
 use crate::{
     broker::Error,
@@ -46,7 +47,7 @@ use crate::{
 pub(in crate::server) async fn send(
     answers: Parts,
     stream: SendStream<Bytes>,
-    active: &Entered,
+    open: &Open,
 ) -> Result<(), h2::Error> {
     let mut sending = Sending {
         stream,
@@ -59,13 +60,14 @@ pub(in crate::server) async fn send(
         fetched: None,
         ahead: None,
         message: None,
-        alive: Alive::default(),
+        alive: open.alive.clone(),
+        left: 0,
         shown: 0,
         stall: Stall::default(),
         idle: None,
         turn: None,
         pause: None,
-        active,
+        active: &open.active,
         waiting: None,
     };
     let status = poll_fn(|cx| sending.poll_status(cx)).await?;
@@ -73,7 +75,12 @@ pub(in crate::server) async fn send(
     if let Err(error) = status.add_header(&mut trailers) {
         debug!(%error, "a status cannot be sent");
     }
-    sending.stream.send_trailers(trailers)
+    open.count_status(&mut trailers);
+    sending.stream.send_trailers(trailers)?;
+    if status.code() == Code::Ok && sending.source.may_be_ended() {
+        poll_fn(|cx| sending.poll_written(cx)).await?;
+    }
+    Ok(())
 }
 
 type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
@@ -96,6 +103,8 @@ struct Sending<'a> {
     message: Option<Message>,
     /// What has not been written of all messages.
     alive: Alive,
+    /// How much that was when the client last took some of the end.
+    left: usize,
     /// How many bytes have been sent since the client has stalled.
     shown: usize,
     stall: Stall,
@@ -177,6 +186,27 @@ impl Sending<'_> {
         // It goes on behind the tasks that wait.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ready when all is written. The end of a read may stall for as long as what is before it: an
+    /// error says that it was dropped for others.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        let left = self.alive.bytes();
+        if left < self.left {
+            self.stall.some_taken(self.reads.patience());
+        }
+        self.left = left;
+        let deadline = self.deadline.as_mut();
+        if deadline.is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+            || self.poll_told(cx).is_ready()
+        {
+            self.stream.send_reset(Reason::CANCEL);
+            return Poll::Ready(Err(Reason::CANCEL.into()));
+        }
+        match self.alive.poll_at_most(0, cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => self.wait(cx),
+        }
     }
 
     fn begin(&mut self, slices: &[Bytes]) {

@@ -4,7 +4,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
@@ -14,11 +14,14 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
-use crate::server::limits::{FEW_BYTES, FIRST_WINDOW_BYTES};
+use crate::{
+    budget::Held,
+    server::limits::{FEW_BYTES, FIRST_WINDOW_BYTES},
+};
 
 /// What has passed on a connection, for the task that serves it.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(in crate::server) struct Traffic {
     /// How many bytes may still be read in this turn.
     left_in_turn: AtomicUsize,
     has_read: AtomicBool,
@@ -29,10 +32,12 @@ pub(super) struct Traffic {
     taken: AtomicU64,
     /// The window that the client was granted.
     granted: AtomicUsize,
+    /// What calls count that have ended, and whose end h2 has and has not written.
+    ended: Mutex<Vec<Arc<Held>>>,
 }
 
 impl Traffic {
-    pub(super) fn new() -> Self {
+    pub(in crate::server) fn new() -> Self {
         let traffic = Self::default();
         traffic.grant(FIRST_WINDOW_BYTES);
         traffic
@@ -84,6 +89,20 @@ impl Traffic {
     pub(super) fn has_progressed(&self) -> bool {
         let (read, written) = (self.read.swap(0, Relaxed), self.written.swap(0, Relaxed));
         self.has_progressed.swap(false, Relaxed) || written > read
+    }
+
+    /// A call has ended, which counts until all is written that h2 has by now.
+    pub(super) fn until_written(&self, call: Arc<Held>) {
+        self.ended().push(call);
+    }
+
+    /// Whether a call has ended whose end was not written.
+    pub(super) fn has_unwritten_ends(&self) -> bool {
+        !self.ended().is_empty()
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Vec<Arc<Held>>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether all was read that this turn lets be read.
@@ -187,7 +206,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
         self.io.is_write_vectored()
     }
 
+    /// h2 does this when it has written all of its buffer.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.traffic.ended().clear();
         Pin::new(&mut self.io).poll_flush(cx)
     }
 

@@ -55,13 +55,28 @@ where
     S: Clone + Send + 'static,
     S::Future: Send,
 {
+    serve_as(service, budget, Options::default(), &Arc::default())
+}
+
+/// With these options; what is said of clients is noted here.
+pub(super) fn serve_as<S>(
+    service: S,
+    budget: &Budget,
+    options: Options,
+    notices: &Arc<Notices>,
+) -> (Incoming, stop::Stop)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
     let peers = Peers::new(budget, None, &Arc::default(), 1_000);
     // It stands still: no client is slow.
     let clock = Arc::new(SimClock::default());
+    let notices = Arc::clone(notices);
     tokio::spawn(async move {
-        let (options, notices) = (Options::default(), Arc::new(Notices::default()));
         let mut connections = Connections::new(service, peers, clock, &options, notices, stopping);
         connections.take(ReceiverStream::new(receiver)).await;
     });

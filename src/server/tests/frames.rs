@@ -1,14 +1,27 @@
 //! Lengths of frames that clients announce.
 
-use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use std::{convert::Infallible, future::pending, sync::Arc};
 
-use super::flood::{Client, serve};
+use http::Response;
+use proptest::prelude::*;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    time::timeout,
+};
+use tonic::body::Body;
+use tower::service_fn;
+
+use super::{
+    flood::{Client, serve, serve_as},
+    reads::PATIENCE,
+};
 use crate::{
     budget::{Budget, Sizes},
     server::{
+        Options,
         http2::frames::Frames,
         limits::{FIRST_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_OTHER_FRAME_BYTES},
+        notices::{Notice, Notices},
     },
 };
 
@@ -72,7 +85,9 @@ fn frames_without_data_have_a_bound_of_their_own() {
 #[tokio::test]
 async fn a_frame_that_no_window_allows_is_not_waited_for() {
     let budget = Budget::new(&Sizes::default());
-    let (incoming, _stop) = serve(&budget);
+    let notices = Arc::new(Notices::default());
+    let service = service_fn(|_| pending::<Result<Response<Body>, Infallible>>());
+    let (incoming, _stop) = serve_as(service, &budget, Options::default(), &notices);
     let (mut ours, theirs) = duplex(1 << 20);
     incoming.send(Ok(theirs)).await.unwrap();
     let mut bytes = connection(&[(0, SETTINGS)]);
@@ -80,7 +95,10 @@ async fn a_frame_that_no_window_allows_is_not_waited_for() {
     ours.write_all(&bytes).await.unwrap();
     // The server's own SETTINGS come, and then the end.
     let mut answer = Vec::new();
-    ours.read_to_end(&mut answer).await.unwrap();
+    let ended = timeout(PATIENCE, ours.read_to_end(&mut answer)).await;
+    ended.expect("the connection ends").unwrap();
+    // It would end because its client does not answer.
+    assert!(notices.has_said(Notice::ProtocolError));
 }
 
 #[tokio::test]

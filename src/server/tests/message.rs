@@ -13,7 +13,10 @@ use proptest::prelude::*;
 use crate::{
     budget::{Name, Part},
     server::{
-        http2::message::{Alive, Changed, Message, first_room, room},
+        http2::{
+            alive::Alive,
+            message::{Changed, Message, first_room, room},
+        },
         limits::{FIRST_BYTES, PIECE_BYTES, SMALL_PIECES_BYTES},
         reads::{Reads, Shares},
     },

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,7 +27,11 @@ use crate::{
     budget::{Name, Part},
     server::{
         answers::{Parts, Source},
-        http2::{call::Active, sending::send},
+        http2::{
+            call::{Active, Open},
+            sending::send,
+            socket::Traffic,
+        },
         limits,
         reads::Reads,
     },
@@ -79,6 +84,11 @@ struct Calls {
 
 /// Calls, and the client's connection, which must be polled.
 async fn calls() -> (Calls, Connection<DuplexStream, Bytes>) {
+    calls_with(PATIENCE).await
+}
+
+/// The same where a read may be ended for others when it has stalled for so long.
+async fn calls_with(patience: Duration) -> (Calls, Connection<DuplexStream, Bytes>) {
     let (ours, theirs) = duplex(64 << 10);
     let (accepting, accepted) = tokio::sync::mpsc::channel(10);
     tokio::spawn(async move {
@@ -93,7 +103,7 @@ async fn calls() -> (Calls, Connection<DuplexStream, Bytes>) {
     let (client, connection) = http2.handshake(ours).await.expect("it is a server");
     let part = Arc::new(Part::new(Name::Reads, 16 << 20));
     let calls = Calls {
-        reads: Reads::new(&part, Arc::default(), PATIENCE),
+        reads: Reads::new(&part, Arc::default(), patience),
         part,
         client,
         accepted,
@@ -146,9 +156,10 @@ impl Calls {
             call: None,
         };
         let sending = async move {
-            let active = Active::default().enter();
+            let call = Arc::new(Part::new(Name::Calls, 1)).holder().count(1);
+            let open = Open::new(Active::default().enter(), call, Arc::new(Traffic::new()));
             // The client ends it.
-            send(parts, stream, &active).await.ok();
+            send(parts, stream, &open).await.ok();
         };
         (sending, body)
     }
@@ -273,4 +284,87 @@ async fn a_read_that_always_has_something_to_send_lets_others_have_their_turn() 
     assert_eq!(made.load(Relaxed), limits::STEPS_IN_TURN / 3);
     assert!(sending.as_mut().poll(&mut cx).is_pending());
     assert_eq!(made.load(Relaxed), 2 * limits::STEPS_IN_TURN / 3);
+}
+
+/// One message, and then the end.
+struct One {
+    message: Bytes,
+    sent: bool,
+}
+
+impl Source for One {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Vec<Bytes>>, Status>> {
+        let sent = std::mem::replace(&mut self.sent, true);
+        Poll::Ready(Ok((!sent).then(|| vec![self.message.clone()])))
+    }
+
+    fn is_light(&self) -> bool {
+        true
+    }
+
+    fn is_complete(&self) -> bool {
+        self.sent
+    }
+
+    fn again(&mut self) -> Result<Vec<Bytes>, Error> {
+        Ok(vec![self.message.clone()])
+    }
+
+    fn memory(&self) -> usize {
+        0
+    }
+
+    fn let_go(&mut self) {}
+
+    fn next_offsets(&self) -> Vec<(PartitionId, Offset)> {
+        Vec::new()
+    }
+}
+
+impl One {
+    fn of(bytes: usize) -> Self {
+        Self {
+            message: vec![7; bytes].into(),
+            sent: false,
+        }
+    }
+}
+
+/// A read whose end lies within HTTP/2, where the client takes nothing.
+#[tokio::test]
+async fn the_end_of_a_read_may_stall_and_is_dropped_where_others_need_the_memory() {
+    let (mut calls, mut connection) = calls_with(Duration::ZERO).await;
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let answering = calls.answer_from(One::of(40_000));
+        let (sending, body) = tokio::select! {
+            answered = answering => answered,
+            ended = &mut connection => panic!("{ended:?}"),
+        };
+        ends.push((sending, body));
+    }
+    let ends: Vec<_> = ends
+        .into_iter()
+        .map(|(sending, body)| (tokio::spawn(sending), body))
+        .collect();
+    World::settle().await;
+    let stalled = |ends: &[(tokio::task::JoinHandle<()>, RecvStream)]| {
+        ends.iter()
+            .filter(|(sending, _)| !sending.is_finished())
+            .count()
+    };
+    let before = stalled(&ends);
+    assert!(before > 0, "the socket does not take all of them");
+    let places = calls.reads.shares(calls.part.holder()).places;
+    let dropped = async {
+        while stalled(&ends) == before {
+            assert!(calls.part.used() > 2 * limits::SMALL_PIECES_BYTES);
+            calls.reads.end_longest_stalled(&places, true);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, dropped)
+        .await
+        .expect("it has stalled");
+    assert_eq!(stalled(&ends), before - 1);
 }
