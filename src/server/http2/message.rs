@@ -189,6 +189,11 @@ impl Message {
         }
     }
 
+    /// What is kept of what is not in memory, in bytes.
+    pub(in crate::server) fn extents_memory(&self) -> usize {
+        self.absent.capacity() * size_of::<Extent>()
+    }
+
     /// How many bytes are not in memory.
     pub(in crate::server) fn absent(&self) -> usize {
         self.len - self.absent_from()

@@ -59,6 +59,7 @@ pub(in crate::server) async fn send(
         _call: answers.call,
         fetched: None,
         ahead: None,
+        listed: None,
         message: None,
         alive: open.alive.clone(),
         left: 0,
@@ -97,6 +98,8 @@ struct Sending<'a> {
     fetched: Option<Held>,
     /// The same for what it has read ahead before its client has shown that it reads.
     ahead: Option<Held>,
+    /// The same for what is kept of what the message does not have in memory.
+    listed: Option<Held>,
     deadline: Option<Pin<Box<Sleep>>>,
     _call: Option<Counted>,
     /// The message that is being sent.
@@ -213,6 +216,7 @@ impl Sending<'_> {
         let alive = self.alive.clone();
         let message = Message::new(slices, |bytes| self.take_room(bytes), &alive);
         self.message = Some(message);
+        self.count_extents();
         self.stall.over();
         self.idle = None;
         // What was read ahead is kept if there is room for it.
@@ -257,6 +261,15 @@ impl Sending<'_> {
         self.count_source();
     }
 
+    /// Counts what is kept of what is not in memory. It is a small part of that, which was counted
+    /// before, and cannot be let go of.
+    fn count_extents(&mut self) {
+        let bytes = self.message.as_ref().map_or(0, Message::extents_memory);
+        if bytes != self.listed.as_ref().map_or(0, Held::bytes) {
+            self.listed = Some(self.shares.pieces.count(bytes));
+        }
+    }
+
     /// Does what the other reads need; ready with the reason if that is to end.
     fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         while let Some(place) = &self.stall.place {
@@ -266,6 +279,7 @@ impl Sending<'_> {
                     if let Some(message) = &mut self.message {
                         message.let_go(0);
                     }
+                    self.count_extents();
                 }
             }
         }
@@ -326,6 +340,7 @@ impl Sending<'_> {
                 if let Some(message) = &mut self.message {
                     message.let_go(1);
                 }
+                self.count_extents();
                 self.let_go_of_source();
                 self.stall.place = Some(self.reads.stall());
                 // In the next turn it asks what it is told.
@@ -392,6 +407,7 @@ impl Sending<'_> {
             self.pause = Some(Box::pin(sleep(ROOM_PAUSE)));
         };
         let restored = self.restore_part(room).or_else(|room| self.restore(room));
+        self.count_extents();
         self.stall.over();
         Poll::Ready(restored)
     }

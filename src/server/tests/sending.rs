@@ -368,3 +368,25 @@ async fn the_end_of_a_read_may_stall_and_is_dropped_where_others_need_the_memory
         .expect("it has stalled");
     assert_eq!(stalled(&ends), before - 1);
 }
+
+#[tokio::test]
+async fn what_is_kept_of_the_rest_of_a_message_counts() {
+    const BYTES: usize = 4 << 20;
+    let (mut calls, connection) = calls().await;
+    tokio::spawn(connection);
+    let (sending, _body) = calls.answer_from(One::of(BYTES)).await;
+    tokio::spawn(sending);
+    let let_go = async {
+        while !calls.reads.let_go() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, let_go)
+        .await
+        .expect("it stalls");
+    World::settle().await;
+    // A checksum for each part behind what its client has taken, and where it is.
+    let parts = (BYTES - 65_535) / limits::SMALL_PIECES_BYTES;
+    let counted = calls.part.used() - limits::READ_BYTES;
+    assert!((12 * parts..=48 * parts).contains(&counted), "{counted}");
+}

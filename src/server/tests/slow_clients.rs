@@ -9,6 +9,9 @@ const READS: usize = 8;
 
 const RECORD: usize = 1_000_000;
 
+/// What is kept of what is not in memory of a record: 12 bytes for each part, and room for as many.
+const CHECKSUMS: usize = 2 * 12 * RECORD.div_ceil(limits::SMALL_PIECES_BYTES);
+
 /// What a client takes at a time, before it stalls.
 const BURST: usize = 200_000;
 
@@ -31,7 +34,7 @@ async fn for_clients_that_stall_again_and_again_a_record_is_read_about_twice() {
         for (taken, body) in &mut reads {
             take_up_to(burst * BURST, taken, body).await;
         }
-        let stalled = READS * (limits::SMALL_PIECES_BYTES + IDLE);
+        let stalled = READS * (limits::SMALL_PIECES_BYTES + IDLE + CHECKSUMS);
         world.until_used_is_at_most(stalled).await;
         for (_, body) in &mut reads {
             let credit = body.flow_control();
