@@ -29,7 +29,7 @@ pub(super) fn rename_topic(owner: &Partitions, id: TopicId) -> Result<(), FileEr
             renamed => renamed.map_err(FileError::when(Action::Rename, &to))?,
         }
     }
-    owner.segments.forget_below(&from);
+    owner.segments.forget_topic(id);
     Ok(())
 }
 

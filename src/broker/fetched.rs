@@ -4,11 +4,11 @@ use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
 
-use super::{erasure::Masks, in_files::InFiles};
+use super::in_files::InFiles;
 use crate::{
     storage::{
         format::frame::{Frame, HEADER_BYTES},
-        log::{Cursor, FilePart},
+        log::{Cursor, FilePart, Hidden},
     },
     types::{Offset, RecordView, Records, limits},
 };
@@ -24,7 +24,7 @@ pub(crate) struct Filter {
 pub(super) struct Fetched {
     pub(super) frames: VecDeque<Held>,
     /// What was hidden in them.
-    pub(super) erased: Masks,
+    pub(super) hidden: Hidden,
     /// Where to fetch next, behind them.
     pub(super) behind: Cursor,
 }
@@ -79,7 +79,7 @@ impl Fetched {
 
     /// Takes records out of the frames, up to one response.
     pub(super) fn choose(&mut self, next: &mut Offset, wanted: &Wanted<'_>, chosen: &mut Chosen) {
-        chosen.in_files.read_with(&self.erased);
+        chosen.in_files.read_with(&self.hidden);
         while let Some(held) = self.frames.front_mut() {
             let header = *held.frame.header();
             let whole = held.position == 0

@@ -28,7 +28,7 @@ use crate::{
         fault::Meaning,
         files::{Action, FileError, ensure_dir, replace_file},
         format::{checkpoint::Checkpoint, delta::Delta, topic_file::TopicFile},
-        log::{Sealed, remove_segments},
+        log::{remove_gone, remove_trimmed},
     },
     types::TopicId,
 };
@@ -56,8 +56,11 @@ pub(super) struct Housekeeper {
     segments: WriteOut,
     /// Deleted topics whose directories have been renamed and are to be removed.
     renamed: Vec<DeletedTopic>,
-    /// Segments that were trimmed before the checkpoint under way, and are to be removed after it.
-    trimmed: Vec<(PartitionRef, Vec<Sealed>)>,
+    /// Partitions with segments that the checkpoint under way lets go, or that are in no view: their
+    /// files are to be removed after it.
+    leaving: Vec<PartitionRef>,
+    /// Partitions with such files that somebody was reading.
+    in_use: Vec<PartitionRef>,
     /// When segments were last looked at for their age.
     looked_at: Duration,
     /// The last entry that the checkpoint on disk covers.
@@ -76,7 +79,8 @@ impl Housekeeper {
             last: Checkpoint::default(),
             segments,
             renamed: Vec::new(),
-            trimmed: Vec::new(),
+            leaving: Vec::new(),
+            in_use: Vec::new(),
             looked_at: Duration::ZERO,
             checkpointed: 0,
             checkpointed_at: Duration::ZERO,
@@ -110,6 +114,7 @@ impl Housekeeper {
             self.looked_at = now;
             self.seal_old(&shared.partitions, shared.clock.now_ms())?;
         }
+        self.remove_in_use(&shared.partitions)?;
         self.keep_retention(shared)?;
         let due = due || shared.journal_wants_checkpoint();
         if checkpoint_wanted || due {
@@ -284,15 +289,11 @@ impl Housekeeper {
     fn collect_trimmed(&mut self, owner: &Partitions) {
         for topic in owner.all_topics() {
             for at in 0..topic.partitions.len() {
-                let trimmed = lock(&topic.partitions[at].log).take_retired();
-                if !trimmed.is_empty() {
-                    self.trimmed.push((
-                        PartitionRef {
-                            topic: Arc::clone(&topic),
-                            at,
-                        },
-                        trimmed,
-                    ));
+                if lock(&topic.partitions[at].log).begin_leaving() {
+                    self.leaving.push(PartitionRef {
+                        topic: Arc::clone(&topic),
+                        at,
+                    });
                 }
             }
         }
@@ -300,17 +301,27 @@ impl Housekeeper {
 
     /// Whether a checkpoint lets files be removed.
     fn has_what_to_remove(&self, owner: &Partitions) -> bool {
-        let is_left = !self.trimmed.is_empty() || !self.renamed.is_empty();
+        let is_left = !self.leaving.is_empty() || !self.renamed.is_empty();
         is_left || owner.has_what_to_remove()
+    }
+
+    /// Removes what somebody was reading when it was to be removed.
+    fn remove_in_use(&mut self, owner: &Partitions) -> Result<(), FileError> {
+        for at in std::mem::take(&mut self.in_use) {
+            if !at.is_deleted() && !remove_gone(&at.partition().log, &owner.segments)? {
+                self.in_use.push(at);
+            }
+        }
+        Ok(())
     }
 
     /// Removes what the checkpoint on disk does not need.
     fn remove_leftovers(&mut self, owner: &Partitions) -> Result<(), FileError> {
-        while let Some((at, segments)) = self.trimmed.last() {
-            if !at.topic.deleted.load(Ordering::Acquire) {
-                remove_segments(&at.partition().log, &owner.segments, segments)?;
+        while let Some(at) = self.leaving.last() {
+            if !at.is_deleted() && !remove_trimmed(&at.partition().log, &owner.segments)? {
+                self.in_use.push(at.clone());
             }
-            self.trimmed.pop();
+            self.leaving.pop();
         }
         while let Some(topic) = self.renamed.last() {
             remove_deleted(owner, topic.id)?;

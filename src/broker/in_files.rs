@@ -4,8 +4,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{erasure::Masks, partitions::Partitions, state::PartitionRef};
-use crate::{storage::log::FilePart, types::Offset};
+use super::{partitions::Partitions, state::PartitionRef};
+use crate::{
+    storage::log::{FilePart, Hidden},
+    types::Offset,
+};
 
 /// Responses with more slices are read again as a whole.
 const MOST_PARTS: usize = 256;
@@ -20,15 +23,15 @@ pub(super) struct InFiles {
     parts: Vec<FilePart>,
     is_incomplete: bool,
     /// What was hidden when they were read.
-    erased: Masks,
+    hidden: Hidden,
 }
 
 impl InFiles {
     /// The next slices are read while this is hidden.
-    pub(super) fn read_with(&mut self, erased: &Masks) {
+    pub(super) fn read_with(&mut self, hidden: &Hidden) {
         if self.parts.is_empty() {
-            self.erased = erased.clone();
-        } else if !self.erased.is_same(erased) {
+            self.hidden = hidden.clone();
+        } else if !self.hidden.is_same(hidden) {
             self.push(None);
         }
     }
@@ -60,9 +63,9 @@ impl InFiles {
         self.parts.capacity() * size_of::<FilePart>()
     }
 
-    /// Reads a part of the records that begin at this offset, as it lies in files now; whoever asks
-    /// knows what it was. None where its place is not known, or the records may have been erased,
-    /// hidden, trimmed or deleted since.
+    /// Reads a part of the records that begin at this offset, where it lay when they were read first.
+    /// None where its place is not known, or the records have been erased, hidden, trimmed, deleted
+    /// or written anew since.
     pub(super) fn read(
         &self,
         owner: &Partitions,
@@ -71,15 +74,17 @@ impl InFiles {
         range: Range<usize>,
     ) -> Option<Vec<Bytes>> {
         let parts = self.parts_of(range)?;
+        let view = at.partition().log.view();
+        if view.start() > first || !view.hidden().is_same(&self.hidden) {
+            return None;
+        }
         let reader = owner.reader(at);
         let mut slices = Vec::with_capacity(parts.len());
         for part in &parts {
             // What is wrong with the file is found out where all is read again.
-            slices.push(reader.read_part(part).ok()?);
+            slices.push(reader.read_part(&view, part).ok()??);
         }
-        let is_there = !at.is_deleted() && at.partition().range().0 <= first;
-        let is_shown = at.partition().erased().is_same(&self.erased);
-        (is_there && is_shown).then_some(slices)
+        (!at.is_deleted()).then_some(slices)
     }
 
     fn parts_of(&self, range: Range<usize>) -> Option<Vec<FilePart>> {

@@ -100,7 +100,10 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 use crate::{
     budget::{Budget, Sizes},
     env::{Clock, Env, OrderedGuard, OrderedMutex, rank},
-    storage::journal,
+    storage::{
+        journal,
+        log::{Log, LogLock},
+    },
 };
 
 /// How a broker uses memory and disk.
@@ -303,6 +306,14 @@ impl<T, R: rank::Rank> Lock for OrderedMutex<T, R> {
         Self: 'a;
 
     fn lock(&self) -> OrderedGuard<'_, T> {
+        Self::lock(self)
+    }
+}
+
+impl Lock for LogLock {
+    type Guard<'a> = OrderedGuard<'a, Log>;
+
+    fn lock(&self) -> OrderedGuard<'_, Log> {
         Self::lock(self)
     }
 }

@@ -102,7 +102,6 @@ impl PartitionCursor {
                 return Ok(None);
             }
             *fetched = Some(self.fetch(owner, at, most.bytes)?);
-            drop_what_shows_erased(at, fetched);
         }
         Ok(Some(self.choose(fetched, filter, most)))
     }
@@ -135,10 +134,10 @@ impl PartitionCursor {
     /// Fetches frames of a partition that is behind its limit: about so many bytes, and at least
     /// one.
     fn fetch(&self, owner: &Partitions, at: &PartitionRef, most: usize) -> Result<Fetched, Error> {
-        let erased = at.partition().erased();
         let mut behind = self.cursor;
-        let read = owner.reader(at).read(&mut behind, most);
-        let frames = read.map_err(|error| owner.explain_at(at, self.cursor.next, error))?;
+        let read = owner.reader(at).read_with_hidden(&mut behind, most);
+        let (frames, hidden) =
+            read.map_err(|error| owner.explain_at(at, self.cursor.next, error))?;
         let parts = behind.parts(&frames);
         if behind.next > self.limit {
             // What has come since the limit was taken is fetched again when the next one is.
@@ -150,13 +149,13 @@ impl PartitionCursor {
             .into_iter()
             .zip(parts)
             .filter(|(frame, _)| frame.header().base < self.limit);
-        let frames = wanted.map(|(frame, part)| match erased.erase_in(hasher, &frame) {
+        let frames = wanted.map(|(frame, part)| match hidden.erase_in(hasher, &frame) {
             Some(frame) => Held::new(frame, None),
             None => Held::new(frame, part),
         });
         Ok(Fetched {
             frames: frames.collect(),
-            erased,
+            hidden,
             behind,
         })
     }
@@ -187,7 +186,7 @@ impl PartitionCursor {
 /// are fetched again.
 fn drop_what_shows_erased(at: &PartitionRef, ahead: &mut Option<Fetched>) {
     if let Some(fetched) = ahead
-        && !at.partition().erased().is_same(&fetched.erased)
+        && !at.partition().log.view().hidden().is_same(&fetched.hidden)
     {
         *ahead = None;
     }

@@ -249,7 +249,6 @@ impl Partitions {
             log: LogLock::new(log),
             writer: OrderedMutex::new(Writer::default()),
             upkeep: OrderedMutex::new(()),
-            masks: RwLock::default(),
             is_dirty: AtomicBool::new(false),
         })
     }

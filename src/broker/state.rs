@@ -12,11 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Error, Meant,
-    erasure::{Masks, Notices},
-    keys::KeyIndex,
-    lock,
-    partition_count::Counted,
+    Error, Meant, erasure::Notices, keys::KeyIndex, lock, partition_count::Counted,
     partition_list::PartitionList,
 };
 use crate::{
@@ -27,7 +23,7 @@ use crate::{
         keys::hash::KeyHasher,
         log::{LogLock, Writer},
     },
-    types::{Offset, PartitionId, TopicId, TopicName, TopicSettings},
+    types::{Keys, Offset, PartitionId, TopicId, TopicName, TopicSettings},
 };
 
 /// All topics, by what they are looked up by.
@@ -81,8 +77,6 @@ pub(super) struct Partition {
     pub(super) writer: OrderedMutex<Writer, rank::Writer>,
     /// Held by who changes the files of the key index.
     pub(super) upkeep: OrderedMutex<(), rank::Upkeep>,
-    /// What readers are not shown although files have it.
-    pub(super) masks: RwLock<Masks>,
     /// What lies before this offset is in segments, and a checkpoint says so.
     pub(super) checkpointed: AtomicU64,
     pub(super) is_dirty: AtomicBool,
@@ -141,8 +135,7 @@ impl PartitionRef {
 impl Partition {
     /// Where its log starts and ends.
     pub(super) fn range(&self) -> (Offset, Offset) {
-        let log = lock(&self.log);
-        (log.start(), log.end())
+        self.log.range()
     }
 
     /// Passes over records up to this offset that are lost, in a start: reading them says so, and
@@ -168,6 +161,12 @@ impl Topic {
             });
         }
         read
+    }
+
+    /// Whether its keys have versions.
+    pub(super) fn keys(&self) -> Keys {
+        let settings = self.settings.read();
+        settings.unwrap_or_else(PoisonError::into_inner).keys
     }
 
     pub(super) fn settings(&self) -> TopicSettings {

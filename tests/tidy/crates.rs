@@ -22,7 +22,8 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "cl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 33] = [
+const HOMES: [(&str, Home); 34] = [
+    ("arc-swap", In(&["storage/log/"])),
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
     ("clap", In(&["cli/"])),

@@ -434,7 +434,7 @@ impl Broker {
 impl Topic {
     /// Refuses what needs entities where there are none.
     pub(super) fn check_versioned(&self) -> Result<(), Error> {
-        match self.settings().keys {
+        match self.keys() {
             Keys::Versioned => Ok(()),
             Keys::Plain => Err(Error::PlainTopic {
                 topic: self.name.to_string(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::entity;
 use crate::{
-    broker::{Broker, Error, erasure::Masks, partitions::Partitions, state::PartitionRef},
+    broker::{Broker, Error, partitions::Partitions, state::PartitionRef},
     storage::keys::hash::KeyHash,
     types::{Offset, PartitionId, Version, limits},
 };
@@ -108,19 +108,8 @@ impl LatestReader {
             return Ok(None);
         }
         let rows = &self.rows[self.returned..self.returned + ahead];
-        let latest = loop {
-            let erased: Vec<Masks> = rows.iter().map(Row::erased).collect();
-            let latest = self.read(rows);
-            let latest = rows[0].partition.topic.unless_deleted(latest)?;
-            // What was erased meanwhile must not be shown.
-            if rows
-                .iter()
-                .zip(&erased)
-                .all(|(row, erased)| row.erased().is_same(erased))
-            {
-                break latest;
-            }
-        };
+        let latest = self.read(rows);
+        let latest = rows[0].partition.topic.unless_deleted(latest)?;
         self.returned += latest.len();
         // Where records are large, few are read to be dropped again.
         self.ahead = if latest.len() == ahead {
@@ -185,10 +174,6 @@ impl Row {
             version: self.version,
             record: record.map(|record| record.encoded()),
         })
-    }
-
-    fn erased(&self) -> Masks {
-        self.partition.partition().erased()
     }
 }
 

@@ -28,22 +28,10 @@ impl Partitions {
         partition: &PartitionRef,
         offset: Offset,
     ) -> Result<Option<FoundRecord>, Error> {
-        loop {
-            let erased = partition.partition().erased();
-            let found = self.reader(partition).record_at(offset);
-            if offset < partition.range().0 {
-                return Ok(None);
-            }
-            let Some(found) = found.map_err(|error| self.explain(partition, error))? else {
-                return Ok(None);
-            };
-            // What was erased while the record was read must not be shown.
-            if partition.partition().erased().is_same(&erased) {
-                return Ok(Some(
-                    erased.hide(&partition.topic.hasher, found).by_itself(),
-                ));
-            }
-        }
+        let hasher = &partition.topic.hasher;
+        let found = self.reader(partition).shown_record_at(offset, hasher);
+        let found = found.map_err(|error| self.explain(partition, error))?;
+        Ok(found.map(FoundRecord::by_itself))
     }
 }
 

@@ -105,17 +105,8 @@ impl KeyReader {
     /// worth; none when the read is complete. May read files.
     pub(crate) fn step(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         self.before = (self.next, self.remaining);
-        loop {
-            let erased = self.partition.partition().erased();
-            let (next, remaining) = (self.next, self.remaining);
-            let chosen = self.choose();
-            let chosen = self.partition.topic.unless_deleted(chosen)?;
-            if self.partition.partition().erased().is_same(&erased) {
-                return Ok(chosen);
-            }
-            // What was erased meanwhile must not be shown.
-            (self.next, self.remaining) = (next, remaining);
-        }
+        let chosen = self.choose();
+        self.partition.topic.unless_deleted(chosen)
     }
 
     /// Whether all have been returned, as far as that is known without reading.

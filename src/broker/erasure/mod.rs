@@ -1,11 +1,11 @@
 //! Erasing entities.
 //!
-//! To erase is one journal entry. When it is applied, readers are shown nothing of the entity's
-//! records any more (`masks.rs`), and those that follow are told (`notices.rs`); then the call is
+//! To erase is one journal entry. When it is applied, the entity's records are hidden from readers
+//! (`storage/log/hidden.rs`), and those that follow are told (`notices.rs`); then the call is
 //! answered. The bytes are removed in the background (`scrub.rs`): from the journal, by going on in
 //! another file and writing zeros over the ones before; from segments (`places.rs` says which), by
-//! writing them anew; from retired facts. A last journal entry says that they are gone, and the
-//! masks go. What keeps them from being gone is told to whoever asks (`progress.rs`).
+//! writing them anew; from retired facts. A last journal entry says that they are gone, and nothing
+//! is hidden any more. What keeps them from being gone is told to whoever asks (`progress.rs`).
 //!
 //! Damage does not keep bytes, and does not keep an erasure from being recorded. Nobody can tell
 //! what a damaged part of a segment or of a file of retired facts has, so where it may be of an
@@ -17,7 +17,6 @@
 //! when somebody names the key: its versions go on.
 
 mod last_version;
-mod masks;
 mod notices;
 mod places;
 mod progress;
@@ -26,7 +25,6 @@ mod scrub;
 use std::sync::atomic::Ordering;
 
 use last_version::LastVersion;
-pub(super) use masks::Masks;
 pub(super) use notices::Notices;
 pub(super) use progress::AllProgress;
 
@@ -161,7 +159,7 @@ impl Shared {
     /// are to be removed.
     pub(super) fn hide(&self, topic: TopicId, erasure: &catalog::Erasure) {
         if let Some(partition) = self.partitions.find_partition(topic, erasure.partition) {
-            partition.partition().add_mask(erasure);
+            lock(&partition.partition().log).hide(erasure);
             partition.topic.file_is_stale.store(true, Ordering::Release);
             self.maintenance.indexing.ring();
         }
@@ -177,7 +175,7 @@ impl Shared {
             .partitions
             .find_partition(known.topic, known.erasure.partition)
         {
-            partition.partition().remove_mask(&known.erasure.token);
+            lock(&partition.partition().log).end_hiding(&known.erasure.token);
             partition.topic.file_is_stale.store(true, Ordering::Release);
         }
     }

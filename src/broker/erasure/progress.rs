@@ -23,6 +23,8 @@ pub(super) enum Problem {
     DiskFull(Shortage),
     #[error("a file cannot be read now: {0}")]
     Unreadable(FileError),
+    #[error("a segment that was written anew is still being read")]
+    InUse,
     #[error("what it has in files cannot be found: {0}")]
     Unfindable(crate::broker::Error),
 }

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Masks, progress::Problem};
+use super::progress::Problem;
 use crate::{
     broker::{
         Broker, Shared, Shortage, keys::Freeze, lock, partitions::Partitions, state::PartitionRef,
@@ -28,7 +28,7 @@ use crate::{
             hash::KeyHash,
             retired::{Identity, Retired},
         },
-        log::{Rewrite, remove_unfinished},
+        log::{Hidden, Rewrite, remove_gone, remove_unfinished},
     },
     types::Offset,
 };
@@ -85,7 +85,7 @@ impl Broker {
         if gone.is_empty() {
             Ok(())
         } else {
-            self.complete(&gone)
+            self.complete(gone)
         }
     }
 
@@ -139,9 +139,9 @@ impl Broker {
             segments
                 .extend(found.map_err(|error| Incomplete::Problem(Problem::Unfindable(error)))?);
         }
-        let masks = Masks::of(erasures);
+        let hidden = Hidden::of(erasures);
         for base in segments {
-            self.scrub_segment(partition, base, &masks)?;
+            self.scrub_segment(partition, base, &hidden)?;
             shared
                 .health
                 .settle_derived(shared.partitions.keep_indexes());
@@ -156,10 +156,10 @@ impl Broker {
         &self,
         partition: &PartitionRef,
         base: Offset,
-        masks: &Masks,
+        hidden: &Hidden,
     ) -> Result<(), Incomplete> {
         let (shared, log) = (&self.shared, &partition.partition().log);
-        let edit = |frame: &_| masks.erase_in(&partition.topic.hasher, frame);
+        let edit = |frame: &_| hidden.erase_in(&partition.topic.hasher, frame);
         let Some(rewrite) = Rewrite::of(log, &shared.partitions.segments, base)? else {
             return Ok(());
         };
@@ -173,11 +173,40 @@ impl Broker {
         Ok(rewritten.install(log)?)
     }
 
-    /// Says that the bytes of these erasures are gone, once they are.
-    fn complete(&self, gone: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
+    /// Whether the segments of a partition that were written anew are gone: somebody may be reading
+    /// them.
+    fn remove_replaced(
+        &self,
+        partition: &PartitionRef,
+        erasures: &[Erasure],
+    ) -> Result<bool, FileError> {
         let shared = &self.shared;
-        // Names the files of retired facts that were written anew, and lets the old ones go.
-        lock(&self.shared.maintenance.housekeeper).checkpoint(shared, Freeze::Due)?;
+        if partition.is_deleted() {
+            return Ok(true);
+        }
+        let log = &partition.partition().log;
+        let are_gone = remove_gone(log, &shared.partitions.segments)?;
+        if !are_gone {
+            shared.note_problem(partition, erasures, &Problem::InUse);
+        }
+        Ok(are_gone)
+    }
+
+    /// Says that the bytes of these erasures are gone, once they are.
+    fn complete(&self, mut gone: Vec<(PartitionRef, Vec<Erasure>)>) -> Result<(), FileError> {
+        let shared = &self.shared;
+        {
+            let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
+            // Names the files of retired facts that were written anew, and lets the old ones go.
+            housekeeper.checkpoint(shared, Freeze::Due)?;
+            // Who holds the housekeeper removes files.
+            let removed = gone
+                .iter()
+                .map(|(partition, erasures)| self.remove_replaced(partition, erasures));
+            let removed = removed.collect::<Result<Vec<bool>, _>>()?;
+            let mut removed = removed.into_iter();
+            gone.retain(|_| removed.next() == Some(true));
+        }
         for (partition, _) in gone.iter().filter(|(partition, _)| !partition.is_deleted()) {
             // Also those that no checkpoint has ever named, because of a crash.
             let number = lock(&partition.partition().log).retired_file();

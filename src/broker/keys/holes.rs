@@ -16,7 +16,7 @@ use std::{ops::Range, time::Duration};
 
 use super::{Files, rows::Rows};
 use crate::{
-    broker::{Error, lock, partitions::Partitions, state::PartitionRef},
+    broker::{Error, partitions::Partitions, state::PartitionRef},
     types::{Offset, Version},
 };
 
@@ -193,7 +193,7 @@ impl Partitions {
         if files.gaps.is_empty() && files.holes.is_empty() {
             return true;
         }
-        let start = lock(&partition.partition().log).start();
+        let start = partition.partition().log.view().start();
         files.unread(start, self.env.clock.elapsed()).is_none()
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Decision, decide, place_of};
 use crate::{
-    broker::{Broker, Error, Meant, Shared, lock, state::PartitionRef},
+    broker::{Broker, Error, Meant, Shared, state::PartitionRef},
     catalog::Refusal,
     storage::log::Part,
     types::{GroupName, Offset, PartitionId, TopicSettings},
@@ -106,14 +106,12 @@ impl Shared {
 
     /// What a trim up to this offset removes.
     fn removal(&self, partition: &PartitionRef, before: Offset) -> Removal {
-        let log = &partition.partition().log;
         let (start, end) = partition.range();
         let before = before.clamp(start, end);
-        let bytes = {
-            let log = lock(log);
-            let whole = log.parts_by_age().take_while(|part| part.end <= before);
+        let bytes = self.partitions.reader(partition).with_parts(|parts, _| {
+            let whole = parts.take_while(|part| part.end <= before);
             whole.map(|part| part.bytes).sum()
-        };
+        });
         let readers = self
             .sequencer
             .planned()

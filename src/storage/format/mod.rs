@@ -15,6 +15,7 @@
 //!   journal/ring           ring.rs          what each of these files is used for
 //!   topics/ID/topic        topic_file.rs    a topic's name, settings and log starts
 //!   topics/ID/P/O.log      segment_file.rs  frames (frame.rs) of partition P from offset O on
+//!   topics/ID/P/A-B-N.log  segment_file.rs  the same from offset A to B, written anew the Nth time
 //!   topics/ID/P/O.index    segment_file.rs  where in the segment which offsets and times are; derived
 //!   topics/ID/P/A-B.keys   key_run.rs       records from offset A to B by key and producer; derived
 //!   topics/ID/P/*.retired  retired.rs       what outlives records that are gone

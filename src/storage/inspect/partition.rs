@@ -15,7 +15,7 @@ use crate::{
             segment_file::{HEADER_BYTES, Header, IndexRow},
         },
         keys::hash::KeyHasher,
-        log::{self, Identity, Source, Walk},
+        log::{self, Identity, Name, Source, Walk},
     },
     types::{Offset, TopicName},
 };
@@ -35,6 +35,7 @@ pub(super) struct Place<'a> {
 
 /// A segment as it is listed, and what it should hold.
 struct Expected {
+    name: Name,
     base: Offset,
     /// The size of the file.
     bytes: u64,
@@ -87,9 +88,9 @@ pub(super) fn look(
             cause: error.source.to_string(),
         };
         damage.push(place.damage(error.path, Some(known.at.start..known.at.end), kind));
-        Vec::new()
+        log::Listed::default()
     });
-    let expected = expect(place, &known.at, &listed);
+    let expected = expect(place, &known.at, &listed.segments);
     // How far everything is accounted for: what is trimmed need not be there.
     let mut reached = known.at.start;
     let mut segments = Vec::new();
@@ -106,7 +107,7 @@ pub(super) fn look(
     }
     if known.at.end > reached {
         let base = known.at.active.map_or(reached, |active| active.base);
-        let path = log::segment_path(&place.dir, base);
+        let path = Name::first(base).path(&place.dir);
         damage.push(place.damage(
             path,
             Some(reached..known.at.end),
@@ -127,7 +128,7 @@ pub(super) fn look(
             .iter()
             .filter(|segment| segment.state != SegmentState::BehindCheckpoint);
         let count: Vec<_> = count
-            .map(|segment| (segment.base, segment.counted))
+            .map(|segment| (segment.name, segment.counted))
             .collect();
         rows::check(env, place, &count, known.at.start, &mut key_runs, damage);
     }
@@ -143,7 +144,7 @@ pub(super) fn look(
 }
 
 /// What each segment should hold, as a start will see it.
-fn expect(place: &Place<'_>, at: &CheckpointPartition, listed: &[(Offset, u64)]) -> Vec<Expected> {
+fn expect(place: &Place<'_>, at: &CheckpointPartition, listed: &[(Name, u64)]) -> Vec<Expected> {
     let limit = at.active.map_or(at.end, |active| active.base);
     let state_of = |number: usize, base: Offset| match at.active.filter(|_| place.whole) {
         Some(active) if active.base == base => SegmentState::Active,
@@ -151,9 +152,10 @@ fn expect(place: &Place<'_>, at: &CheckpointPartition, listed: &[(Offset, u64)])
         _ if !place.whole && number + 1 == listed.len() => SegmentState::Active,
         _ => SegmentState::Sealed,
     };
-    let expect_one = |(number, (base, bytes)): (usize, &(Offset, u64))| {
-        let state = state_of(number, *base);
-        let next = listed.get(number + 1).map(|(next, _)| *next);
+    let expect_one = |(number, (name, bytes)): (usize, &(Name, u64))| {
+        let base = name.base();
+        let state = state_of(number, base);
+        let next = listed.get(number + 1).map(|(next, _)| next.base());
         let (end, counted) = match (state, at.active) {
             (SegmentState::Active, Some(active)) if place.whole => {
                 (Some(at.end), active.len.min(*bytes))
@@ -165,7 +167,8 @@ fn expect(place: &Place<'_>, at: &CheckpointPartition, listed: &[(Offset, u64)])
             _ => (None, *bytes),
         };
         Expected {
-            base: *base,
+            name: *name,
+            base,
             bytes: *bytes,
             counted,
             end,
@@ -182,7 +185,7 @@ fn look_at_segment(
     start: Offset,
     damage: &mut Vec<Damage>,
 ) -> Segment {
-    let path = log::segment_path(&place.dir, expected.base);
+    let path = expected.name.path(&place.dir);
     let mut segment = Segment {
         path: path.clone(),
         base: expected.base,
@@ -219,7 +222,7 @@ fn look_at_segment(
     }
     if segment.index == IndexState::Damaged {
         damage.push(place.damage(
-            log::index_path(&place.dir, expected.base),
+            expected.name.index_path(&place.dir),
             None,
             DamageKind::Index,
         ));
@@ -260,14 +263,14 @@ fn list_holes(
 /// The index rows of a segment that are of use, and the state of its index.
 fn look_at_index(env: &Env, place: &Place<'_>, expected: &Expected) -> (Vec<IndexRow>, IndexState) {
     let rows =
-        log::load_rows_prefix(env, &place.dir, expected.base, expected.counted).unwrap_or_default();
+        log::load_rows_prefix(env, &place.dir, expected.name, expected.counted).unwrap_or_default();
     if expected.state != SegmentState::Sealed {
         return (rows, IndexState::NotYet);
     }
     let whole = rows
         .last()
         .is_some_and(|last| u64::from(last.position) == expected.counted);
-    let path = log::index_path(&place.dir, expected.base);
+    let path = expected.name.index_path(&place.dir);
     let state = match env.files.exists(&path) {
         Ok(false) => IndexState::Missing,
         _ if whole => IndexState::Sound,
@@ -284,7 +287,7 @@ fn look_at_frames(
     expected: &Expected,
     rows: &[IndexRow],
 ) -> Result<(bool, Frames), FileError> {
-    let path = log::segment_path(&place.dir, expected.base);
+    let path = expected.name.path(&place.dir);
     let file = env
         .files
         .open(&path, Open::Read)

@@ -17,17 +17,17 @@ use crate::{
             hash::{KeyHash, KeyHasher},
             run::Run,
         },
-        log::{self, Source, Walk},
+        log::{Name, Source, Walk},
     },
     types::{Offset, RecordView, Records, Version},
 };
 
-/// Looks for the rows of all records from `start` on in these segments, given by their bases and by
+/// Looks for the rows of all records from `start` on in these segments, given by their names and by
 /// how much of their files counts.
 pub(super) fn check(
     env: &Env,
     place: &Place<'_>,
-    segments: &[(Offset, u64)],
+    segments: &[(Name, u64)],
     start: Offset,
     runs: &mut [KeyRun],
     damage: &mut Vec<Damage>,
@@ -38,14 +38,14 @@ pub(super) fn check(
     };
     let opened: Vec<Option<Run>> = runs.iter().map(open).collect();
     let mut lacking = BTreeSet::new();
-    for (base, counted) in segments {
+    for (name, counted) in segments {
         // A segment that cannot be read has been listed.
-        let path = log::segment_path(&place.dir, *base);
+        let path = name.path(&place.dir);
         let Ok(file) = env.files.open(&path, Open::Read) else {
             continue;
         };
         let source = Source::File(file);
-        let mut walk = Walk::new(source, *counted, place.identity, *base, 0);
+        let mut walk = Walk::new(source, *counted, place.identity, name.base(), 0);
         while let Ok(Some((_, frame))) = next_frame(&mut walk) {
             for_each_row(&frame, place.hasher, |hash, version, offset| {
                 let covers = |run: &&Run| run.from() <= offset && offset < run.to();

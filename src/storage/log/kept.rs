@@ -5,7 +5,7 @@
 //! look-ups of neighbours come by the hundred. So such a frame is kept for a while, checked, with
 //! the places of its records. Smaller frames cost less than keeping books of them.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{FoundRecord, Identity};
 use crate::{
@@ -23,36 +23,51 @@ pub(super) struct KeptFrame {
     elements: Vec<u32>,
 }
 
+/// Where a frame's bytes come from: what has been written anew may have others for the same offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Written {
+    /// As the journal had it, in memory or in a segment.
+    First,
+    /// With the segment that begins there, the so manieth time.
+    Anew(Offset, u32),
+}
+
+/// Which frame is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) topic: TopicId,
+    pub(super) partition: PartitionId,
+    pub(super) written: Written,
+    pub(super) base: Offset,
+}
+
 /// The frames that are kept. The least recently used goes first when they have too many bytes.
 #[derive(Default)]
 pub(super) struct KeptFrames {
-    frames: BTreeMap<(TopicId, PartitionId, Offset), Kept>,
+    frames: BTreeMap<Key, Kept>,
     bytes: usize,
     uses: u64,
 }
 
 struct Kept {
-    /// Of the log that it is in.
-    dir: Arc<Path>,
     frame: Arc<KeptFrame>,
     used: u64,
 }
 
 impl KeptFrame {
-    /// The frame with its records found; none if it is too small to be kept.
-    pub(super) fn of_large(frame: &Frame) -> Option<Arc<Self>> {
-        if frame.bytes().len() < LARGE_FRAME_BYTES {
-            return None;
-        }
+    /// Whether a frame of so many bytes is one to be kept.
+    pub(super) fn is_large(bytes: usize) -> bool {
+        bytes >= LARGE_FRAME_BYTES
+    }
+
+    /// The frame with its records found.
+    pub(super) fn new(frame: Frame) -> Arc<Self> {
         let short = |at: usize| u32::try_from(at).expect("a frame is far below 4 GiB");
         let elements = Records::new(&frame.records())
             .map_while(Result::ok)
             .map(|(at, _)| short(at.start))
             .collect();
-        Some(Arc::new(Self {
-            frame: frame.clone(),
-            elements,
-        }))
+        Arc::new(Self { frame, elements })
     }
 
     pub(super) fn frame(&self) -> &Frame {
@@ -90,11 +105,21 @@ impl KeptFrame {
 
 impl KeptFrames {
     /// The frame with an offset.
-    pub(super) fn find(&mut self, identity: Identity, offset: Offset) -> Option<Arc<KeptFrame>> {
-        let (topic, partition) = (identity.topic, identity.partition);
+    pub(super) fn find(
+        &mut self,
+        identity: Identity,
+        written: Written,
+        offset: Offset,
+    ) -> Option<Arc<KeptFrame>> {
+        let at = |base| Key {
+            topic: identity.topic,
+            partition: identity.partition,
+            written,
+            base,
+        };
         let (_, kept) = self
             .frames
-            .range_mut((topic, partition, Offset::ZERO)..=(topic, partition, offset))
+            .range_mut(at(Offset::ZERO)..=at(offset))
             .next_back()?;
         if kept.frame.frame.header().end() <= offset {
             return None;
@@ -104,19 +129,22 @@ impl KeptFrames {
         Some(kept.frame.clone())
     }
 
-    /// Keeps a frame of the log in this directory.
-    pub(super) fn keep(&mut self, dir: &Arc<Path>, frame: &Arc<KeptFrame>) {
+    /// Keeps a frame.
+    pub(super) fn keep(&mut self, written: Written, frame: &Arc<KeptFrame>) {
         self.uses += 1;
         let header = frame.frame.header();
+        let key = Key {
+            topic: header.topic,
+            partition: header.partition,
+            written,
+            base: header.base,
+        };
         let kept = Kept {
-            dir: dir.clone(),
             frame: frame.clone(),
             used: self.uses,
         };
         self.bytes += frame.bytes();
-        let before = self
-            .frames
-            .insert((header.topic, header.partition, header.base), kept);
+        let before = self.frames.insert(key, kept);
         self.bytes -= before.map_or(0, |before| before.frame.bytes());
         while self.bytes > KEPT_FRAMES_BYTES {
             // Finding the oldest looks at all, 512 at most; the frame that takes its place cost far
@@ -136,11 +164,11 @@ impl KeptFrames {
         }
     }
 
-    /// Lets go of the frames in these directories.
-    pub(super) fn forget(&mut self, is_of: impl Fn(&Path) -> bool) {
+    /// Lets go of these frames.
+    pub(super) fn forget(&mut self, these: impl Fn(&Key) -> bool) {
         let bytes = &mut self.bytes;
-        self.frames.retain(|_, kept| {
-            let keep = !is_of(&kept.dir);
+        self.frames.retain(|key, kept| {
+            let keep = !these(key);
             *bytes -= if keep { 0 } else { kept.frame.bytes() };
             keep
         });

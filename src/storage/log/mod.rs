@@ -11,60 +11,65 @@
 //! is full or old, and syncs; nobody waits for it. What has been trimmed is removed once a
 //! checkpoint says so.
 //!
+//! Readers go by a [`View`], which never changes: where the log starts, its segments, and what is
+//! hidden in them. Only what comes behind the sealed segments is looked up under the log's lock.
+//!
 //! Invariants:
 //! - Every offset from `start` to `end` is in exactly one place, and a frame in a segment is the
-//!   frame that the journal had.
+//!   frame that the journal had, unless the segment was written anew.
 //! - A segment's bytes never change; only the active one grows, at its end, and only through its
-//!   [`Writer`]. When its records are erased, a sealed one gives way to another file
-//!   (`rewrite.rs`).
+//!   [`Writer`]. Sealed ones that are written anew, such as when records are erased, give way to
+//!   one with another name (`rewrite.rs`).
+//! - A segment's name never stands for two files, and its file is there as long as a view has it.
 //! - A hole between two frames is damage, found by whoever reads across it.
 //!
-//! Reading order: this page, the state; `read.rs`, `time.rs`; `writer.rs`; `open.rs`, what is done
-//! at a start; `segment.rs`.
+//! Reading order: this page, the state; `view.rs`; `read.rs`, `time.rs`; `writer.rs`; `open.rs`,
+//! what is done at a start; `name.rs`, `segment.rs`; `rewrite.rs`, `removed.rs`.
 
+mod hidden;
 mod kept;
+mod name;
 mod open;
 mod part;
 mod parts;
 mod point;
 mod read;
+mod removed;
 mod rewrite;
 mod segment;
 #[cfg(test)]
 mod tests;
 mod time;
+mod view;
 mod walk;
 mod writer;
 
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
-pub(in crate::storage) use open::list;
+pub(crate) use hidden::Hidden;
+pub(crate) use name::remove_unfinished;
+pub(in crate::storage) use name::{Listed, Name, list};
 pub(crate) use part::FilePart;
 pub(crate) use parts::Part;
 pub(crate) use point::FoundRecord;
 pub(crate) use read::{Cursor, LogReader, ReadError};
-pub(crate) use rewrite::{Rewrite, remove_unfinished};
+pub(crate) use removed::{remove_gone, remove_trimmed};
+pub(crate) use rewrite::Rewrite;
 pub(crate) use segment::OpenSegments;
 pub(in crate::storage) use segment::load_rows_prefix;
+pub(crate) use view::{LogLock, View};
 pub(in crate::storage) use walk::{Source, Walk};
-pub(crate) use writer::{Writer, remove_segments, sync_together};
+pub(crate) use writer::{Writer, sync_together};
+
+use removed::Gone;
+use view::{Published, Sealed};
 
 use super::format::{
     checkpoint,
     frame::Frame,
     segment_file::{self, IndexRow},
 };
-use crate::{
-    env::{OrderedMutex, rank},
-    types::{Offset, PartitionId, TopicId},
-};
-
-/// A partition's log, behind the lock under which it is used.
-pub(crate) type LogLock = OrderedMutex<Log, rank::Log>;
+use crate::types::{Offset, PartitionId, TopicId};
 
 /// Which partition a log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,40 +78,30 @@ pub(crate) struct Identity {
     pub(crate) partition: PartitionId,
 }
 
-/// The state of a partition's log that readers see. Does no I/O: its owner guards it with a lock.
+/// The state of a partition's log. Does no I/O: its owner guards it with a lock.
 pub(crate) struct Log {
     identity: Identity,
     /// Where its topic is, for all logs of that.
     topic_dir: Arc<Path>,
-    start: Offset,
+    /// What readers get without the lock.
+    published: Arc<Published>,
     end: Offset,
-    sealed: Vec<Sealed>,
-    /// Of these.
-    sealed_bytes: u64,
+    /// How far the view's growing segment has come; there is one if and only if that is there.
     active: Option<Active>,
     tail: VecDeque<Tailed>,
     tail_bytes: usize,
     /// Of all frames that were added since it was opened.
     appended_bytes: u64,
     last_append_time_ms: i64,
-    /// Sealed segments below the start, of whose records something must be kept.
-    trimmed: Vec<Sealed>,
-    /// Those of which that has been done, to be removed after the next checkpoint.
-    retired: Vec<Sealed>,
+    /// Of how many of the trimmed segments all is kept that must be kept: the next checkpoint lets
+    /// them be removed.
+    retired: usize,
     /// How many of these the checkpoint under way lets go.
     leaving: usize,
+    /// What is in no view any more and has a file.
+    gone: Vec<Gone>,
     /// The number of the file that has what was kept; 0 for none.
     retired_file: u64,
-}
-
-/// A sealed segment: from its base up to the next one's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    base: Offset,
-    end: Offset,
-    bytes: u64,
-    /// When its last record was appended; none if nobody has looked since the start.
-    last_append_ms: Option<i64>,
 }
 
 /// The segment that grows.
@@ -138,18 +133,16 @@ impl Log {
         Self {
             identity,
             topic_dir,
-            start: Offset::ZERO,
+            published: Arc::new(Published::nothing()),
             end: Offset::ZERO,
-            sealed: Vec::new(),
-            sealed_bytes: 0,
             active: None,
             tail: VecDeque::new(),
             tail_bytes: 0,
             appended_bytes: 0,
             last_append_time_ms: i64::MIN,
-            trimmed: Vec::new(),
-            retired: Vec::new(),
+            retired: 0,
             leaving: 0,
+            gone: Vec::new(),
             retired_file: 0,
         }
     }
@@ -161,7 +154,7 @@ impl Log {
 
     /// The first offset that has not been trimmed.
     pub(crate) fn start(&self) -> Offset {
-        self.start
+        self.view().start
     }
 
     /// The high watermark: behind the last record.
@@ -187,9 +180,10 @@ impl Log {
     /// Segments, and bytes in them and in memory.
     pub(crate) fn size(&self) -> (usize, u64) {
         let active = self.active.as_ref().map_or(0, |active| active.bytes);
+        let view = self.view();
         (
-            self.sealed.len() + usize::from(self.active.is_some()),
-            self.sealed_bytes + active + self.tail_bytes as u64,
+            view.live().len() + usize::from(self.active.is_some()),
+            view.bytes + active + self.tail_bytes as u64,
         )
     }
 
@@ -200,7 +194,7 @@ impl Log {
         if header.base < self.end {
             return;
         }
-        self.end = header.end();
+        self.set_end(header.end());
         self.last_append_time_ms = self.last_append_time_ms.max(header.append_time_ms);
         self.tail_bytes += frame.bytes().len();
         self.appended_bytes += frame.bytes().len() as u64;
@@ -212,25 +206,21 @@ impl Log {
 
     /// Passes over offsets whose records are lost: reading them will say so.
     pub(crate) fn apply_loss(&mut self, end: Offset) {
-        self.end = self.end.max(end);
+        self.set_end(self.end.max(end));
     }
 
     /// Trims: the log starts at `before`, if it did not start further on already.
     pub(crate) fn trim(&mut self, before: Offset) {
-        self.start = self.start.max(before.min(self.end));
-        let keep = self
-            .sealed
-            .partition_point(|segment| segment.end <= self.start);
-        for segment in self.sealed.drain(..keep) {
-            self.sealed_bytes -= segment.bytes;
-            self.trimmed.push(segment);
+        let before = before.min(self.end);
+        if before > self.start() {
+            self.change_view(|view| view.start = before);
         }
     }
 
     /// Where the log stands, for a checkpoint; frames in the tail do not count.
     pub(crate) fn checkpoint(&self) -> checkpoint::Partition {
         checkpoint::Partition {
-            start: self.start,
+            start: self.start(),
             end: self.written_end(),
             last_append_time_ms: self.last_append_time_ms,
             active: self.active.as_ref().map(|active| checkpoint::Active {
@@ -246,17 +236,12 @@ impl Log {
     /// being removed: before that, a crash may bring it back as one whose records are not in any
     /// file of retired facts.
     pub(crate) fn first_kept(&self) -> Offset {
-        let sealed = self
-            .retired
-            .iter()
-            .chain(&self.trimmed)
-            .chain(&self.sealed)
-            .map(|segment| segment.base)
-            .next();
+        let view = self.view();
+        let sealed = view.sealed.first().map(Sealed::base);
         let active = self.active.as_ref().map(|active| active.base);
         let tail = self.tail.front().map(|first| first.frame.header().base);
         let first = sealed.or(active).or(tail).unwrap_or(self.end);
-        first.min(self.start)
+        first.min(view.start)
     }
 
     /// Where its files are.
@@ -265,16 +250,21 @@ impl Log {
         self.topic_dir.join(name).into()
     }
 
-    /// The offsets of segments that are trimmed as a whole; none if there are no such.
+    /// The offsets of segments that are trimmed as a whole, and of which something must be kept;
+    /// none if there are no such.
     pub(crate) fn trimmed(&self) -> Option<std::ops::Range<Offset>> {
-        Some(self.trimmed.first()?.base..self.trimmed.last()?.end)
+        let view = self.view();
+        let trimmed = &view.sealed[self.retired..view.trimmed];
+        Some(trimmed.first()?.base()..trimmed.last()?.end)
     }
 
     /// Takes note that what must be kept of trimmed segments up to `end` is in a file: they can be
     /// removed.
     pub(crate) fn retire(&mut self, end: Offset, file: u64) {
-        let keep = self.trimmed.partition_point(|segment| segment.end <= end);
-        self.retired.extend(self.trimmed.drain(..keep));
+        let view = self.view();
+        let trimmed = &view.sealed[..view.trimmed];
+        let kept = trimmed.partition_point(|segment| segment.end <= end);
+        self.retired = self.retired.max(kept);
         self.retired_file = file;
     }
 
@@ -288,36 +278,16 @@ impl Log {
         self.retired_file = file;
     }
 
-    /// The segments that can be removed once a checkpoint names the file of retired facts, without
-    /// those that were told before.
-    pub(crate) fn take_retired(&mut self) -> Vec<Sealed> {
-        let taken = self.retired[self.leaving..].to_vec();
-        self.leaving = self.retired.len();
-        taken
-    }
-
-    /// Whether there are segments to be taken by [`take_retired`](Self::take_retired).
-    pub(crate) fn has_retired(&self) -> bool {
-        self.leaving < self.retired.len()
-    }
-
-    /// Takes note that these segments, which were taken, are being removed.
-    fn leave(&mut self, segments: &[Sealed]) {
-        let before = self.retired.len();
-        self.retired
-            .retain(|retired| segments.iter().all(|segment| segment.base != retired.base));
-        self.leaving -= before - self.retired.len();
-    }
-
     /// Behind the last record, or the last lost one, that is not in the tail.
     fn written_end(&self) -> Offset {
         self.tail.front().map_or(self.end, |first| {
             let written = self.active.as_ref().map(|active| active.end);
-            let sealed = self.sealed.last().map(|sealed| sealed.end);
+            let view = self.view();
+            let sealed = view.live().last().map(|sealed| sealed.end);
             written
                 .or(sealed)
                 .unwrap_or(Offset::ZERO)
-                .max(self.start.min(first.frame.header().base))
+                .max(view.start.min(first.frame.header().base))
         })
     }
 }
@@ -358,6 +328,13 @@ impl Active {
         self.last_append_ms = self.last_append_ms.max(frame.append_time_ms);
     }
 
+    /// The rows of the whole index: the last stands for the segment's end.
+    fn all_rows(&self) -> Vec<IndexRow> {
+        let mut rows = self.rows.clone();
+        rows.push(self.row(self.end));
+        rows
+    }
+
     /// The index row of a frame that begins at `offset`, at the end of the file.
     fn row(&self, offset: Offset) -> IndexRow {
         IndexRow {
@@ -367,14 +344,4 @@ impl Active {
             latest_before_ms: self.latest_timestamp_ms,
         }
     }
-}
-
-/// The name of a segment's file.
-pub(in crate::storage) fn segment_path(dir: &Path, base: Offset) -> PathBuf {
-    dir.join(format!("{:020}.log", base.0))
-}
-
-/// The name of a segment's index.
-pub(in crate::storage) fn index_path(dir: &Path, base: Offset) -> PathBuf {
-    dir.join(format!("{:020}.index", base.0))
 }

@@ -8,13 +8,14 @@
 use std::{io, path::Path, sync::Arc};
 
 use super::{
-    Active, Identity, Log, OpenSegments, Sealed, index_path,
-    segment::load_rows_prefix,
-    segment_path,
-    walk::{Source, Walk},
+    Active, Identity, Log, OpenSegments,
+    name::{Name, list},
+    segment::{Segment, load_rows_prefix},
+    view::Sealed,
+    walk::Source,
 };
 use crate::{
-    env::{FileSystem, Open},
+    env::Open,
     storage::{
         fault::Meaning,
         files::{Action, FileError, remove_file, sync_parent},
@@ -33,54 +34,91 @@ impl Log {
     ) -> Result<Self, FileError> {
         let mut log = Self::new(identity, topic_dir);
         let dir = log.dir();
-        (log.start, log.end, log.last_append_time_ms) = (at.start, at.end, at.last_append_time_ms);
+        log.set_end(at.end);
+        log.last_append_time_ms = at.last_append_time_ms;
         log.retired_file = at.retired;
         let limit = at.active.map_or(at.end, |active| active.base);
-        for (base, bytes) in list(&*segments.env.files, &dir)? {
-            if at.active.is_some_and(|active| active.base == base) {
+        let files = &*segments.env.files;
+        let listed = list(files, &dir)?;
+        listed.remove_leftovers(files, &dir)?;
+        let mut sealed = Vec::new();
+        for (name, bytes) in listed.segments {
+            if at.active.is_some_and(|active| active.base == name.base()) {
                 continue;
             }
-            if base < limit {
-                log.add_sealed(Sealed {
-                    base,
-                    end: limit,
-                    bytes,
-                    last_append_ms: None,
-                });
+            if name.base() < limit {
+                sealed.push(log.sealed(name, limit, bytes));
             } else {
-                remove_file(&*segments.env.files, &segment_path(&dir, base))?;
-                remove_file(&*segments.env.files, &index_path(&dir, base))?;
+                remove_file(files, &name.path(&dir))?;
+                remove_file(files, &name.index_path(&dir))?;
             }
         }
-        log.close_gaps();
         if let Some(active) = at.active {
-            log.cut_active(active, segments)?;
+            log.cut_active(active, &mut sealed, segments)?;
         }
-        log.trim(at.start);
+        log.begin(at.start, sealed);
         Ok(log)
+    }
+
+    /// A sealed segment that was found.
+    fn sealed(&self, name: Name, end: Offset, bytes: u64) -> Sealed {
+        Sealed {
+            segment: self.segment(name),
+            end,
+            bytes,
+            last_append_ms: None,
+        }
+    }
+
+    pub(super) fn segment(&self, name: Name) -> Arc<Segment> {
+        Segment::new(Arc::clone(&self.topic_dir), self.identity, name)
+    }
+
+    /// Begins at an offset, with these segments.
+    fn begin(&mut self, start: Offset, mut sealed: Vec<Sealed>) {
+        // A sealed segment reaches up to the next one.
+        for at in 1..sealed.len() {
+            sealed[at - 1].end = sealed[at].base();
+        }
+        self.set_end(self.end.max(start));
+        let is_new = start == Offset::ZERO && sealed.is_empty();
+        if !is_new {
+            self.change_view(|view| (view.start, view.sealed) = (start, sealed));
+        }
     }
 
     fn cut_active(
         &mut self,
         at: checkpoint::Active,
+        sealed: &mut Vec<Sealed>,
         segments: &OpenSegments,
     ) -> Result<(), FileError> {
-        match self.try_cut_active(at, segments) {
+        let found = match self.try_cut_active(at, segments) {
             Err(error) if error.meaning() == Meaning::Damage => {
                 tracing::error!(%error, "a segment is missing or cannot be read; reading its offsets gives DATA_LOSS");
-                self.lose_active(at, 0);
-                Ok(())
+                Some(0)
             }
-            cut => cut,
+            cut => cut?,
+        };
+        // For a sealed one, of which not all can be read: what comes next goes to another.
+        if let Some(bytes) = found {
+            let last_append_ms = Some(self.last_append_time_ms);
+            sealed.push(Sealed {
+                last_append_ms,
+                ..self.sealed(Name::first(at.base), self.end, bytes)
+            });
         }
+        Ok(())
     }
 
+    /// Cuts the active segment; how many bytes there are of it if these are too few.
     fn try_cut_active(
         &mut self,
         at: checkpoint::Active,
         segments: &OpenSegments,
-    ) -> Result<(), FileError> {
-        let path = segment_path(&self.dir(), at.base);
+    ) -> Result<Option<u64>, FileError> {
+        let segment = self.segment(Name::first(at.base));
+        let path = segment.path();
         let file = segments
             .env
             .files
@@ -90,8 +128,7 @@ impl Log {
         if found < at.len {
             tracing::error!(path = %path.display(), found, expected = at.len, "a segment is too short; reading what is \
                 missing gives DATA_LOSS");
-            self.lose_active(at, found);
-            return Ok(());
+            return Ok(Some(found));
         }
         if found > at.len {
             file.set_len(at.len)
@@ -99,25 +136,15 @@ impl Log {
             file.sync_data()
                 .map_err(FileError::when(Action::Sync, &path))?;
         }
-        let active = self.load_active(at.base, at.len, Trust::Index, segments)?;
+        let active = self.load_active(&segment, at.len, Trust::Index, segments)?;
         // The checkpoint knows the end also where damage hides it.
-        self.active = Some(Active {
+        let active = Active {
             end: self.end,
             bytes: at.len,
             ..active
-        });
-        Ok(())
-    }
-
-    /// Takes the active segment for a sealed one, of which not all can be read: what comes next
-    /// goes to another.
-    fn lose_active(&mut self, at: checkpoint::Active, bytes: u64) {
-        self.add_sealed(Sealed {
-            base: at.base,
-            end: self.end,
-            bytes,
-            last_append_ms: Some(self.last_append_time_ms),
-        });
+        };
+        self.grow(segment, active);
+        Ok(None)
     }
 
     /// Opens a log without a checkpoint: as far as its segments hold sound frames. What is found is
@@ -135,75 +162,74 @@ impl Log {
     ) -> Result<Self, FileError> {
         let mut log = Self::new(identity, topic_dir);
         let dir = log.dir();
-        let found = list(&*segments.env.files, &dir)?;
-        for (at, (base, bytes)) in found.iter().enumerate() {
-            let path = segment_path(&dir, *base);
-            let file = segments
-                .env
-                .files
+        let files = &*segments.env.files;
+        let listed = list(files, &dir)?;
+        listed.remove_leftovers(files, &dir)?;
+        let mut sealed = Vec::new();
+        let mut found = listed.segments.iter().peekable();
+        while let Some((name, bytes)) = found.next() {
+            let path = name.path(&dir);
+            let file = files
                 .open(&path, Open::Write)
                 .map_err(FileError::when(Action::Open, &path))?;
-            if found.get(at + 1).is_some() {
-                file.sync_data()
-                    .map_err(FileError::when(Action::Sync, &path))?;
-                log.add_sealed(Sealed {
-                    base: *base,
-                    end: *base,
-                    bytes: *bytes,
-                    last_append_ms: None,
-                });
-                continue;
-            }
-            let redo_from = redo_from.unwrap_or(Offset(u64::MAX));
-            let active = log.load_active(*base, *bytes, Trust::Frames { redo_from }, segments)?;
-            if active.bytes < *bytes {
-                tracing::info!(path = %path.display(), kept = active.bytes, found = *bytes, "cut behind the last \
-                    sound frame");
-                file.set_len(active.bytes)
-                    .map_err(FileError::when(Action::Cut, &path))?;
+            if let Some((next, _)) = found.peek() {
+                sealed.push(log.sealed(*name, next.base(), *bytes));
+            } else if let Some(end) = name.end() {
+                // One that was written anew does not grow. It is read for its last append time.
+                let last = log.sealed(*name, end, *bytes);
+                let trust = Trust::Frames {
+                    redo_from: Offset(u64::MAX),
+                };
+                log.load_active(&last.segment, *bytes, trust, segments)?;
+                segments.close(&last.segment);
+                log.set_end(end);
+                sealed.push(last);
+            } else {
+                let trust = Trust::Frames {
+                    redo_from: redo_from.unwrap_or(Offset(u64::MAX)),
+                };
+                let segment = log.segment(*name);
+                let active = log.load_active(&segment, *bytes, trust, segments)?;
+                if active.bytes < *bytes {
+                    tracing::info!(path = %path.display(), kept = active.bytes, found = *bytes, "cut behind the last \
+                        sound frame");
+                    file.set_len(active.bytes)
+                        .map_err(FileError::when(Action::Cut, &path))?;
+                }
+                log.set_end(active.end);
+                log.grow(segment, active);
             }
             file.sync_data()
                 .map_err(FileError::when(Action::Sync, &path))?;
-            log.end = active.end;
-            log.active = Some(active);
         }
-        if let Some((last, _)) = found.last() {
-            segments
-                .env
-                .files
+        if !listed.segments.is_empty() {
+            files
                 .sync_dir(&dir)
                 .map_err(FileError::when(Action::Sync, &dir))?;
-            sync_parent(&*segments.env.files, &dir)?;
-            log.sealed
-                .iter_mut()
-                .for_each(|segment| segment.end = *last);
+            sync_parent(files, &dir)?;
         }
-        log.close_gaps();
-        log.end = log.end.max(start);
-        log.trim(start);
+        log.begin(start, sealed);
         Ok(log)
     }
 
-    /// A sealed segment reaches up to the next one.
-    fn close_gaps(&mut self) {
-        for at in 1..self.sealed.len() {
-            self.sealed[at - 1].end = self.sealed[at].base;
-        }
+    /// Has a segment grow from where it is.
+    pub(super) fn grow(&mut self, segment: Arc<Segment>, active: Active) {
+        self.active = Some(active);
+        self.change_view(|view| view.growing = Some(segment));
     }
 
     /// The state of a segment's end, up to `bytes`: from its index as far as that is trusted, then
     /// from its frames.
     fn load_active(
         &mut self,
-        base: Offset,
+        segment: &Arc<Segment>,
         bytes: u64,
         trust: Trust,
         segments: &OpenSegments,
     ) -> Result<Active, FileError> {
-        let dir = self.dir();
-        let path = segment_path(&dir, base);
+        let (base, path) = (segment.base(), segment.path());
         let reading = |error| FileError::when(Action::Read, &path)(error);
-        let file = segments.active(&dir, base).map_err(reading)?;
+        let file = segments.growing(segment).map_err(reading)?;
         let mut head = [0; segment_file::HEADER_BYTES as usize];
         let header = match file.read_exact_at(&mut head, 0) {
             Ok(()) => segment_file::Header::decode(&head),
@@ -216,17 +242,9 @@ impl Log {
         );
         let mut active = Active::new(base, first_append_time_ms);
         if trust == Trust::Index {
-            active.rows = load_rows_prefix(&segments.env, &dir, base, bytes)?;
+            active.rows = load_rows_prefix(&segments.env, &segment.dir(), segment.name(), bytes)?;
         }
-        let walk_from = |position| {
-            Walk::new(
-                Source::File(file.clone()),
-                bytes,
-                self.identity,
-                base,
-                position,
-            )
-        };
+        let walk_from = |position| segment.walk(Source::File(file.clone()), bytes, position);
         // The end of the log follows from the last row, so that is believed only if there is such a
         // frame.
         while let Some(last) = active.rows.last() {
@@ -274,50 +292,4 @@ enum Trust {
     /// Only sound frames; from this offset on they may have been written without having been
     /// synced.
     Frames { redo_from: Offset },
-}
-
-/// The segments in a log's directory with their sizes, in order of their bases. Other files are
-/// none of ours.
-pub(in crate::storage) fn list(
-    files: &dyn FileSystem,
-    dir: &Path,
-) -> Result<Vec<(Offset, u64)>, FileError> {
-    if !files
-        .exists(dir)
-        .map_err(FileError::when(Action::LookFor, dir))?
-    {
-        return Ok(Vec::new());
-    }
-    let mut found = Vec::new();
-    for entry in files
-        .read_dir(dir)
-        .map_err(FileError::when(Action::List, dir))?
-    {
-        let Some(base) = entry
-            .name
-            .strip_suffix(".log")
-            .filter(|stem| stem.len() == 20)
-        else {
-            continue;
-        };
-        let Ok(base) = base.parse() else { continue };
-        found.push((Offset(base), size_of_file(files, &dir.join(&entry.name))?));
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// How many bytes a segment's file has; none where the disk cannot say: its readers are told.
-fn size_of_file(files: &dyn FileSystem, path: &Path) -> Result<u64, FileError> {
-    let size = files
-        .open(path, Open::Read)
-        .map_err(FileError::when(Action::Open, path))
-        .and_then(|file| file.len().map_err(FileError::when(Action::Read, path)));
-    match size {
-        Err(error) if error.meaning() == Meaning::Damage => {
-            tracing::error!(%error, "a segment cannot be read; reading its offsets gives DATA_LOSS");
-            Ok(0)
-        }
-        size => size,
-    }
 }

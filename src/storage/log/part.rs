@@ -6,13 +6,18 @@ use std::{io, ops::Range};
 
 use bytes::Bytes;
 
-use super::read::{Cursor, LogReader, lock};
+use super::{
+    View,
+    read::{Cursor, LogReader},
+};
 use crate::{storage::format::frame::Frame, types::Offset};
 
-/// Where bytes lie in the file of a segment, or lay.
+/// Where bytes lie in the file of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FilePart {
-    segment: Offset,
+    /// The segment's name.
+    base: Offset,
+    revision: u32,
     position: u32,
     len: u32,
 }
@@ -29,9 +34,9 @@ impl FilePart {
             u32::try_from(range.end).ok()?,
         );
         (start <= end && end <= self.len).then(|| Self {
-            segment: self.segment,
             position: self.position + start,
             len: end - start,
+            ..*self
         })
     }
 }
@@ -40,40 +45,42 @@ impl Cursor {
     /// Where these frames lie, the last of which ends where the cursor is; none for those that did
     /// not come from a file. If there is damage between them, the first are not where this says.
     pub(crate) fn parts(&self, frames: &[Frame]) -> Vec<Option<FilePart>> {
-        let mut end = self.in_file();
         let mut parts = vec![None; frames.len()];
+        let Some(hint) = self.in_file() else {
+            return parts;
+        };
+        let mut end = hint.position.get();
         for (part, frame) in parts.iter_mut().zip(frames).rev() {
-            *part = end.and_then(|(segment, end)| {
-                let len = u32::try_from(frame.bytes().len()).ok()?;
-                let position = end.checked_sub(len)?;
-                Some(FilePart {
-                    segment,
-                    position,
-                    len,
-                })
+            let len = u32::try_from(frame.bytes().len()).ok();
+            let begins = len.and_then(|len| Some((end.checked_sub(len)?, len)));
+            let Some((position, len)) = begins else {
+                break;
+            };
+            *part = Some(FilePart {
+                base: hint.base,
+                revision: hint.revision,
+                position,
+                len,
             });
-            end = part.map(|part| (part.segment, part.position));
+            end = position;
         }
         parts
     }
 }
 
 impl LogReader<'_> {
-    /// What lies there now.
-    pub(crate) fn read_part(&self, part: &FilePart) -> io::Result<Bytes> {
-        let (dir, is_active) = {
-            let log = lock(self.log);
-            (log.dir(), log.is_active(part.segment))
+    /// What lies there; none if the segment is not in this view of the log any more.
+    pub(crate) fn read_part(&self, view: &View, part: &FilePart) -> io::Result<Option<Bytes>> {
+        let Some(segment) = view.named(part.base, part.revision) else {
+            return Ok(None);
         };
-        if is_active {
-            let file = self.segments.active(&dir, part.segment)?;
-            return Ok(file
-                .read_vec_at(u64::from(part.position), part.len())?
-                .into());
+        let (position, len) = (u64::from(part.position), part.len());
+        let is_growing = |growing| std::sync::Arc::ptr_eq(growing, segment);
+        if view.growing.as_ref().is_some_and(is_growing) {
+            let file = self.segments.growing(segment)?;
+            return Ok(Some(file.read_vec_at(position, len)?.into()));
         }
-        let sealed = self.segments.sealed(&dir, part.segment)?;
-        sealed
-            .content
-            .read(u64::from(part.position), u64::from(part.len))
+        let sealed = self.segments.sealed(segment)?;
+        sealed.bytes.read(position, len as u64).map(Some)
     }
 }

@@ -3,8 +3,8 @@
 use std::io;
 
 use super::{
-    Log, LogReader, Sealed,
-    read::{Segment, lock},
+    Log, LogReader,
+    view::{Sealed, View},
 };
 use crate::{
     storage::{fault, fault::Meaning},
@@ -26,9 +26,10 @@ pub(crate) struct Part {
 
 impl Log {
     /// What there is, the oldest first: sealed segments, the active one, the tail.
-    pub(crate) fn parts_by_age(&self) -> impl Iterator<Item = Part> {
-        let sealed = self.sealed.iter().map(|segment| Part {
-            base: segment.base,
+    fn parts_by_age<'a>(&'a self, view: &'a View) -> impl Iterator<Item = Part> + 'a {
+        let start = view.start;
+        let sealed = view.live().iter().map(|segment| Part {
+            base: segment.base(),
             end: segment.end,
             bytes: segment.bytes,
             last_append_ms: segment.last_append_ms,
@@ -41,7 +42,7 @@ impl Log {
             last_append_ms: Some(active.last_append_ms),
             is_sealed: false,
         });
-        let active = active.filter(|active| active.base < active.end && active.end > self.start);
+        let active = active.filter(|active| active.base < active.end && active.end > start);
         let tail = self.tail.front().map(|first| Part {
             base: first.frame.header().base,
             end: self.end,
@@ -49,7 +50,7 @@ impl Log {
             last_append_ms: Some(self.last_append_time_ms),
             is_sealed: false,
         });
-        let tail = tail.filter(|tail| tail.end > self.start);
+        let tail = tail.filter(|tail| tail.end > start);
         sealed.chain(active).chain(tail)
     }
 
@@ -60,52 +61,50 @@ impl Log {
 
     /// The part that has the first record from this offset on.
     pub(crate) fn part_from(&self, offset: Offset) -> Option<Part> {
-        self.parts_by_age().find(|part| part.end > offset)
+        let view = self.view();
+        let mut parts = self.parts_by_age(&view);
+        parts.find(|part| part.end > offset)
     }
 
     /// Takes note of when the last record of a sealed segment was appended.
     pub(crate) fn note_last_append(&mut self, base: Offset, last_append_ms: i64) {
-        let found = self.sealed.iter_mut().find(|segment| segment.base == base);
-        if let Some(segment) = found {
-            segment.last_append_ms = Some(last_append_ms);
-        }
+        self.change_view(|view| {
+            let mut segments = view.sealed.iter_mut();
+            if let Some(segment) = segments.find(|segment| segment.base() == base) {
+                segment.last_append_ms = Some(last_append_ms);
+            }
+        });
     }
 
     /// Bytes of all segments that have files, also of those that are trimmed and not removed yet.
     pub(crate) fn bytes_on_disk(&self) -> u64 {
-        let removed_soon = self.trimmed.iter().chain(&self.retired);
-        let removed_soon: u64 = removed_soon.map(|segment| segment.bytes).sum();
+        let sealed: u64 = self.view().sealed.iter().map(|segment| segment.bytes).sum();
+        let gone: u64 = self.gone.iter().map(|gone| gone.bytes).sum();
         let active = self.active.as_ref().map_or(0, |active| active.bytes);
-        self.sealed_bytes + removed_soon + active
-    }
-
-    pub(super) fn add_sealed(&mut self, segment: Sealed) {
-        self.sealed_bytes += segment.bytes;
-        self.sealed.push(segment);
+        sealed + gone + active
     }
 }
 
 impl LogReader<'_> {
     /// When the last record of a sealed segment was appended; none if it cannot be read any more.
     pub(crate) fn last_append_ms(&self, part: &Part) -> io::Result<Option<i64>> {
-        let read = self.read_last_append_ms(&Segment {
-            base: part.base,
-            end: part.end,
-            bytes: part.bytes,
-        });
-        match read {
+        let view = self.log.view();
+        let Some(sealed) = view.find(part.base) else {
+            return Ok(None);
+        };
+        match self.read_last_append_ms(sealed) {
             Err(error) if fault::of_reading(&error) == Meaning::Damage => Ok(None),
             read => read,
         }
     }
 
-    fn read_last_append_ms(&self, segment: &Segment) -> io::Result<Option<i64>> {
-        let open = self.open_sealed(segment)?;
-        let rows = open.rows.as_deref().unwrap_or_default();
+    fn read_last_append_ms(&self, sealed: &Sealed) -> io::Result<Option<i64>> {
+        let content = self.segments.sealed(&sealed.segment)?;
+        let rows = &content.rows;
         // The last row stands for the segment's end.
         let before_end = rows.len().checked_sub(2).map(|at| rows[at]);
         let from = before_end.map_or(0, |row| u64::from(row.position));
-        let mut walk = self.walk_sealed(&open, segment.base, from);
+        let mut walk = content.walk(&sealed.segment, from);
         let mut last = None;
         while !walk.at_end() {
             let Some(frame) = walk.frame()? else {
@@ -123,8 +122,8 @@ impl LogReader<'_> {
         &self,
         look: impl FnOnce(&mut dyn Iterator<Item = Part>, u64) -> T,
     ) -> T {
-        let log = lock(self.log);
+        let log = self.log.lock();
         let (_, bytes) = log.size();
-        look(&mut log.parts_by_age(), bytes)
+        look(&mut log.parts_by_age(&log.view()), bytes)
     }
 }

@@ -5,14 +5,15 @@
 //! only the frame that it came for. If that is not found so, the careful way through the segment
 //! says what is the matter. A frame that is large is kept for the look-ups that follow (`kept.rs`).
 
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
     Cursor, Identity, LogReader, ReadError,
-    kept::KeptFrame,
-    read::{Place, Segment, lock},
+    kept::{KeptFrame, Written},
+    read::{Growing, Place},
+    segment::Segment,
 };
 use crate::{
     env::File,
@@ -21,6 +22,7 @@ use crate::{
             frame::{self, Frame, Header},
             segment_file::{HEADER_BYTES, INDEX_INTERVAL_BYTES, IndexRow},
         },
+        keys::hash::KeyHasher,
         read_only::ReadOnly,
     },
     types::{Offset, RecordView, Records},
@@ -34,7 +36,7 @@ const WINDOW_BYTES: u64 = INDEX_INTERVAL_BYTES + (4 << 10);
 pub(crate) struct FoundRecord {
     frame: Bytes,
     /// From the record's tag on.
-    element: std::ops::Range<usize>,
+    element: Range<usize>,
     /// Where in the element the record's own encoding begins.
     encoded_at: usize,
 }
@@ -54,7 +56,7 @@ impl FoundRecord {
     }
 
     /// The record of a frame that has this element.
-    pub(super) fn in_frame(frame: &Frame, element: std::ops::Range<usize>) -> Self {
+    pub(super) fn in_frame(frame: &Frame, element: Range<usize>) -> Self {
         let bytes = frame.bytes();
         let mut records = Records::new(&bytes[element.clone()]);
         let encoded = records
@@ -98,105 +100,181 @@ impl FoundRecord {
     }
 }
 
+/// A frame that was found for one of its records.
+enum FoundFrame {
+    Small(Frame),
+    Large(Arc<KeptFrame>),
+}
+
+/// What the quick way to a frame came to.
+enum Hop {
+    Found(FoundFrame),
+    /// What lies there is no sound frame with the offset.
+    NotFound,
+}
+
 impl LogReader<'_> {
     /// The record at an offset, trimmed or not; none if its segment has been removed, or it is not
     /// in its frame.
     pub(crate) fn record_at(&self, offset: Offset) -> Result<Option<FoundRecord>, ReadError> {
-        let (identity, dir) = self.identity();
-        if let Some(kept) = self.segments.kept_frame(identity, offset) {
-            return Ok(kept.record(offset));
-        }
-        let changes = self.segments.changes();
-        let Some(frame) = self.find_frame(offset)? else {
+        let (_, place) = self.log.locate(offset, 1);
+        let found = self.frame_in(place, offset)?;
+        Ok(found.and_then(|frame| frame.record(offset)))
+    }
+
+    /// The record at an offset as readers may see it; none if it was trimmed, or it is not in its
+    /// frame.
+    pub(crate) fn shown_record_at(
+        &self,
+        offset: Offset,
+        hasher: &KeyHasher,
+    ) -> Result<Option<FoundRecord>, ReadError> {
+        let (view, place) = self.log.locate(offset, 1);
+        if offset < view.start {
             return Ok(None);
-        };
-        let Some(large) = KeptFrame::of_large(&frame) else {
-            return Ok(find_record(&frame, offset));
-        };
-        self.segments.keep_frame(&dir, &large, changes);
-        Ok(large.record(offset))
+        }
+        let found = self.frame_in(place, offset)?;
+        let record = found.and_then(|frame| frame.record(offset));
+        Ok(record.map(|record| view.hidden.hide(hasher, record)))
     }
 
     /// The frame that holds an offset, trimmed or not; none if its segment has been removed.
     pub(crate) fn frame_at(&self, offset: Offset) -> Result<Option<Frame>, ReadError> {
-        let (identity, _) = self.identity();
-        match self.segments.kept_frame(identity, offset) {
-            Some(kept) => Ok(Some(kept.frame().clone())),
-            None => self.find_frame(offset),
-        }
+        let (_, place) = self.log.locate(offset, 1);
+        let found = self.frame_in(place, offset)?;
+        Ok(found.map(|frame| frame.frame().clone()))
     }
 
-    fn find_frame(&self, offset: Offset) -> Result<Option<Frame>, ReadError> {
-        let place = lock(self.log).locate(offset, 1);
-        let quick = match place {
-            Ok(Place::Tail(frames)) => return Ok(frames.into_iter().next()),
-            Ok(Place::Active(segment, rows)) => self.hop_active(&segment, &rows, offset),
-            Ok(Place::Sealed(segment)) => self.hop_sealed(&segment, offset),
+    /// The frame that holds an offset, which is at this place.
+    fn frame_in(
+        &self,
+        place: Result<Place, ReadError>,
+        offset: Offset,
+    ) -> Result<Option<FoundFrame>, ReadError> {
+        let place = match place {
             Ok(Place::End) | Err(ReadError::BelowStart) => return Ok(None),
-            Err(error) => return Err(error),
+            place => place?,
         };
-        if let Ok(Some(frame)) = quick {
-            return Ok(Some(frame));
+        let hop = match &place {
+            Place::Growing(growing) => self.hop_growing(growing, offset),
+            Place::Sealed(sealed) => self.hop_sealed(&sealed.segment, offset),
+            Place::End | Place::Tail(_) => Ok(Hop::NotFound),
+        };
+        if let Ok(Hop::Found(found)) = hop {
+            return Ok(Some(found));
         }
-        match self.read_trimmed(&mut Cursor::new(offset), 1) {
-            Ok(frames) => Ok(frames.into_iter().next()),
-            Err(ReadError::BelowStart) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let frames = self.read_place(&place, &mut Cursor::new(offset), 1)?;
+        let written = match &place {
+            Place::Sealed(sealed) => sealed.segment.written(),
+            Place::End | Place::Tail(_) | Place::Growing(_) => Written::First,
+        };
+        let frame = frames.into_iter().next();
+        Ok(frame.map(|frame| self.look_into(written, frame)))
     }
 
-    fn hop_sealed(&self, segment: &Segment, offset: Offset) -> io::Result<Option<Frame>> {
-        let open = self.open_sealed(segment)?;
-        let position = row_before(
-            open.rows.as_deref().unwrap_or_default(),
-            segment.base,
-            offset,
-        );
-        let (identity, _) = self.identity();
-        match &open.content {
+    /// The frame with the places of its records if it is large.
+    fn look_into(&self, written: Written, frame: Frame) -> FoundFrame {
+        let header = frame.header();
+        let identity = Identity {
+            topic: header.topic,
+            partition: header.partition,
+        };
+        if !KeptFrame::is_large(frame.bytes().len()) {
+            return FoundFrame::Small(frame);
+        }
+        if let Some(kept) = self.segments.kept_frame(identity, written, header.base) {
+            return FoundFrame::Large(kept);
+        }
+        let kept = KeptFrame::new(frame);
+        self.segments.keep_frame(written, &kept);
+        FoundFrame::Large(kept)
+    }
+
+    fn hop_sealed(&self, segment: &Arc<Segment>, offset: Offset) -> io::Result<Hop> {
+        let content = self.segments.sealed(segment)?;
+        let position = row_before(&content.rows, segment.base(), offset);
+        match &content.bytes {
             ReadOnly::Mapped(bytes) => {
-                let from = usize::try_from(position)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                Ok(hop(&bytes.slice(from..), identity, offset)
-                    .and_then(|(frame, _)| Frame::decode(&frame)))
+                let from = usize::try_from(position).unwrap_or(usize::MAX);
+                Ok(self.hop_mapped(segment, bytes, from, offset))
             }
-            ReadOnly::Positioned(file, len) => hop_file(file, position, *len, identity, offset),
+            ReadOnly::Positioned(file, len) => self.hop_file(segment, file, position..*len, offset),
         }
     }
 
-    fn hop_active(
+    fn hop_mapped(&self, segment: &Segment, bytes: &Bytes, from: usize, offset: Offset) -> Hop {
+        let Some(frame) = hop(bytes, from, segment.identity(), offset) else {
+            return Hop::NotFound;
+        };
+        if KeptFrame::is_large(frame.len())
+            && let Some(kept) = self.kept_frame(segment, offset)
+        {
+            return Hop::Found(FoundFrame::Large(kept));
+        }
+        if frame.end > bytes.len() {
+            return Hop::NotFound;
+        }
+        self.decode(segment, &bytes.slice(frame))
+    }
+
+    fn hop_growing(&self, growing: &Growing, offset: Offset) -> io::Result<Hop> {
+        let segment = &growing.segment;
+        let file = self.segments.growing(segment)?;
+        let position = row_before(growing.row.as_slice(), segment.base(), offset);
+        self.hop_file(segment, &file, position..growing.bytes, offset)
+    }
+
+    /// Goes from frame to frame of a part of a file, as [`hop`] does.
+    fn hop_file(
         &self,
         segment: &Segment,
-        rows: &[IndexRow],
+        file: &Arc<dyn File>,
+        part: Range<u64>,
         offset: Offset,
-    ) -> io::Result<Option<Frame>> {
-        let (identity, dir) = self.identity();
-        let file = self.segments.active(&dir, segment.base)?;
-        let position = row_before(rows, segment.base, offset);
-        hop_file(&file, position, segment.bytes, identity, offset)
+    ) -> io::Result<Hop> {
+        if let Some(kept) = self.kept_frame(segment, offset) {
+            return Ok(Hop::Found(FoundFrame::Large(kept)));
+        }
+        let window = read_up_to(file, part.start, WINDOW_BYTES, part.end)?;
+        let Some(frame) = hop(&window, 0, segment.identity(), offset) else {
+            return Ok(Hop::NotFound);
+        };
+        if frame.end <= window.len() {
+            return Ok(self.decode(segment, &window.slice(frame)));
+        }
+        // The frame goes on behind the window.
+        let at = part.start + frame.start as u64;
+        let bytes = read_up_to(file, at, frame.len() as u64, part.end)?;
+        Ok(self.decode(segment, &bytes))
+    }
+
+    fn kept_frame(&self, segment: &Segment, offset: Offset) -> Option<Arc<KeptFrame>> {
+        self.segments
+            .kept_frame(segment.identity(), segment.written(), offset)
+    }
+
+    fn decode(&self, segment: &Segment, bytes: &Bytes) -> Hop {
+        match Frame::decode(bytes) {
+            Some(frame) => Hop::Found(self.look_into(segment.written(), frame)),
+            None => Hop::NotFound,
+        }
     }
 }
 
-/// Goes from frame to frame of a file that ends at `end`, as [`hop`] does.
-fn hop_file(
-    file: &Arc<dyn File>,
-    position: u64,
-    end: u64,
-    identity: Identity,
-    offset: Offset,
-) -> io::Result<Option<Frame>> {
-    let window = read_up_to(file, position, WINDOW_BYTES, end)?;
-    let Some((frame, length)) = hop(&window, identity, offset) else {
-        return Ok(None);
-    };
-    if frame.len() == length {
-        return Ok(Frame::decode(&frame));
+impl FoundFrame {
+    fn frame(&self) -> &Frame {
+        match self {
+            Self::Small(frame) => frame,
+            Self::Large(kept) => kept.frame(),
+        }
     }
-    // The frame goes on behind the window.
-    let at = position + (window.len() - frame.len()) as u64;
-    let frame = read_up_to(file, at, length as u64, end)?;
-    Ok(Frame::decode(&frame))
+
+    fn record(&self, offset: Offset) -> Option<FoundRecord> {
+        match self {
+            Self::Small(frame) => find_record(frame, offset),
+            Self::Large(kept) => kept.record(offset),
+        }
+    }
 }
 
 /// Where the frames begin that the last index row before an offset speaks of.
@@ -208,10 +286,10 @@ fn row_before(rows: &[IndexRow], base: Offset, offset: Offset) -> u64 {
         .map_or(HEADER_BYTES, |at| u64::from(rows[at].position))
 }
 
-/// Goes from frame to frame by their lengths, up to the one with this offset: as much of it as is
-/// there, and its length.
-fn hop(bytes: &Bytes, identity: Identity, offset: Offset) -> Option<(Bytes, usize)> {
-    let mut at = 0;
+/// Goes from frame to frame by their lengths, from a position up to the frame with this offset:
+/// where that lies, of which only the header need be there.
+fn hop(bytes: &[u8], from: usize, identity: Identity, offset: Offset) -> Option<Range<usize>> {
+    let mut at = from;
     loop {
         let (length, header) = Header::peek(bytes.get(at..)?)?;
         if header.topic != identity.topic
@@ -221,7 +299,7 @@ fn hop(bytes: &Bytes, identity: Identity, offset: Offset) -> Option<(Bytes, usiz
             return None;
         }
         if offset < header.end() {
-            return Some((bytes.slice(at..bytes.len().min(at + length)), length));
+            return Some(at..at + length);
         }
         at += length;
     }
@@ -231,7 +309,7 @@ fn hop(bytes: &Bytes, identity: Identity, offset: Offset) -> Option<(Bytes, usiz
 pub(crate) fn find_record(frame: &Frame, offset: Offset) -> Option<FoundRecord> {
     let header = frame.header();
     let records = frame.records();
-    let found = |(element, _): (std::ops::Range<usize>, &[u8])| {
+    let found = |(element, _): (Range<usize>, &[u8])| {
         FoundRecord::in_frame(
             frame,
             frame::HEADER_BYTES + element.start..frame::HEADER_BYTES + element.end,

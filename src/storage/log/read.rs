@@ -1,17 +1,19 @@
 //! Reading a log by offset.
 //!
-//! Under the log's lock only the place is looked up; bytes are fetched and checked without it.
+//! What is sealed is found in the view, and needs no lock. Of what comes behind, the place is looked
+//! up under the log's lock; bytes are fetched and checked without it.
 
 use std::{io, num::NonZeroU32, sync::Arc};
 
+use arc_swap::Guard;
+
 use super::{
-    Active, Identity, Log, LogLock, OpenSegments, Sealed,
-    segment::SealedSegment,
-    segment_path,
+    Active, Hidden, Log, LogLock, OpenSegments,
+    segment::Segment,
+    view::{Sealed, View},
     walk::{Source, Walk},
 };
 use crate::{
-    env::OrderedGuard,
     storage::{
         fault::{self, Meaning},
         files::{Action, FileError},
@@ -25,9 +27,17 @@ use crate::{
 pub(crate) struct Cursor {
     /// The offset to read next.
     pub(crate) next: Offset,
-    /// A segment and a position in it where a frame begins that is not behind that offset, if the
-    /// reader came from there.
-    hint: Option<(Offset, NonZeroU32)>,
+    /// Where to go on, if the reader came from a file.
+    hint: Option<Hint>,
+}
+
+/// A position in a segment where a frame begins that is not behind the offset to read next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hint {
+    /// The segment's name.
+    pub(super) base: Offset,
+    pub(super) revision: u32,
+    pub(super) position: NonZeroU32,
 }
 
 /// Why an offset cannot be read.
@@ -55,25 +65,25 @@ pub(crate) struct LogReader<'a> {
 pub(super) enum Place {
     End,
     Tail(Vec<Frame>),
-    Active(Segment, Vec<IndexRow>),
-    Sealed(Segment),
+    Growing(Growing),
+    /// In the view.
+    Sealed(Sealed),
 }
 
-/// The part of the log that a segment file holds.
-pub(super) struct Segment {
-    pub(super) base: Offset,
+/// A segment that grows, as far as it has come.
+pub(super) struct Growing {
+    pub(super) segment: Arc<Segment>,
     pub(super) end: Offset,
     pub(super) bytes: u64,
+    /// To begin looking from.
+    pub(super) row: Option<IndexRow>,
 }
 
-impl Segment {
-    pub(super) fn of(sealed: &Sealed) -> Self {
-        Self {
-            base: sealed.base,
-            end: sealed.end,
-            bytes: sealed.bytes,
-        }
-    }
+/// The segment that frames are collected from.
+struct From<'a> {
+    segment: &'a Segment,
+    end: Offset,
+    rows: &'a [IndexRow],
 }
 
 impl Cursor {
@@ -81,10 +91,9 @@ impl Cursor {
         Self { next, hint: None }
     }
 
-    /// The segment and the position in it where the cursor is, if it came there from a file.
-    pub(super) fn in_file(&self) -> Option<(Offset, u32)> {
+    /// Where the cursor is in a file, if it came from one.
+    pub(super) fn in_file(&self) -> Option<Hint> {
         self.hint
-            .map(|(segment, position)| (segment, position.get()))
     }
 }
 
@@ -96,48 +105,58 @@ impl LogReader<'_> {
         cursor: &mut Cursor,
         max_bytes: usize,
     ) -> Result<Vec<Frame>, ReadError> {
-        if cursor.next < lock(self.log).start {
+        self.read_with_hidden(cursor, max_bytes)
+            .map(|(frames, _)| frames)
+    }
+
+    /// The frames from the cursor on, with what is not to be shown of them: at least one, unless the
+    /// cursor is at the high watermark, and about `max_bytes`. The first may begin before the
+    /// cursor. Moves the cursor behind the last.
+    pub(crate) fn read_with_hidden(
+        &self,
+        cursor: &mut Cursor,
+        max_bytes: usize,
+    ) -> Result<(Vec<Frame>, Hidden), ReadError> {
+        let (view, place) = self.log.locate(cursor.next, max_bytes);
+        if cursor.next < view.start {
             return Err(ReadError::BelowStart);
         }
-        let next = cursor.next;
-        self.read_trimmed(cursor, max_bytes)
-            .map_err(|error| match error {
-                // Trimmed meanwhile.
-                _ if next < lock(self.log).start => ReadError::BelowStart,
-                error => error,
-            })
+        let frames = self.read_place(&place?, cursor, max_bytes)?;
+        Ok((frames, view.hidden.clone()))
     }
 
     /// Whether what comes from an offset on, at most up to this offset, is in memory, and no more
     /// than so many bytes.
     pub(crate) fn has_in_memory(&self, from: Offset, to: Offset, bytes: usize) -> bool {
-        lock(self.log).has_in_tail(from, to, bytes)
+        self.log.view().find(from).is_none() && self.log.lock().has_in_tail(from, to, bytes)
     }
 
-    /// As [`read`](Self::read), also what has been trimmed and not removed yet: for who keeps the
-    /// books of the log.
+    /// The frames from the cursor on, also of what has been trimmed and not removed yet: for those
+    /// who keep the books of the log.
     pub(crate) fn read_trimmed(
         &self,
         cursor: &mut Cursor,
         max_bytes: usize,
     ) -> Result<Vec<Frame>, ReadError> {
-        let place = lock(self.log).locate(cursor.next, max_bytes)?;
+        let (_, place) = self.log.locate(cursor.next, max_bytes);
+        self.read_place(&place?, cursor, max_bytes)
+    }
+
+    /// The frames from the cursor on, which is at this place.
+    pub(super) fn read_place(
+        &self,
+        place: &Place,
+        cursor: &mut Cursor,
+        max_bytes: usize,
+    ) -> Result<Vec<Frame>, ReadError> {
         let frames = match place {
             Place::End => Vec::new(),
             Place::Tail(frames) => {
                 cursor.hint = None;
-                frames
+                frames.clone()
             }
-            Place::Active(segment, rows) => {
-                match self.read_active(cursor, &segment, &rows, max_bytes) {
-                    // Sealed meanwhile: it may have been written anew.
-                    Err(ReadError::Damaged { .. }) if !lock(self.log).is_active(segment.base) => {
-                        return self.read_trimmed(cursor, max_bytes);
-                    }
-                    read => read?,
-                }
-            }
-            Place::Sealed(segment) => self.read_sealed(cursor, &segment, max_bytes)?,
+            Place::Growing(growing) => self.read_growing(cursor, growing, max_bytes)?,
+            Place::Sealed(sealed) => self.read_sealed(cursor, sealed, max_bytes)?,
         };
         if let Some(last) = frames.last() {
             cursor.next = last.header().end();
@@ -145,58 +164,62 @@ impl LogReader<'_> {
         Ok(frames)
     }
 
-    fn read_active(
+    fn read_growing(
         &self,
         cursor: &mut Cursor,
-        segment: &Segment,
-        rows: &[IndexRow],
+        growing: &Growing,
         max_bytes: usize,
     ) -> Result<Vec<Frame>, ReadError> {
-        let (identity, dir) = self.identity();
+        let segment = &growing.segment;
         let file = self
             .segments
-            .active(&dir, segment.base)
-            .map_err(|error| self.unreadable(cursor.next, segment, error))?;
-        self.collect(cursor, segment, rows, max_bytes, |position| {
-            Walk::new(
-                Source::File(file.clone()),
-                segment.bytes,
-                identity,
-                segment.base,
-                position,
-            )
+            .growing(segment)
+            .map_err(|error| unreadable(segment, cursor.next..growing.end, error))?;
+        let from = From {
+            segment,
+            end: growing.end,
+            rows: growing.row.as_slice(),
+        };
+        from.collect(cursor, max_bytes, |position| {
+            segment.walk(Source::File(file.clone()), growing.bytes, position)
         })
     }
 
     fn read_sealed(
         &self,
         cursor: &mut Cursor,
-        segment: &Segment,
+        sealed: &Sealed,
         max_bytes: usize,
     ) -> Result<Vec<Frame>, ReadError> {
-        let open = self
-            .open_sealed(segment)
-            .map_err(|error| self.unreadable(cursor.next, segment, error))?;
-        let rows = open.rows.as_deref().unwrap_or_default();
-        self.collect(cursor, segment, rows, max_bytes, |position| {
-            self.walk_sealed(&open, segment.base, position)
+        let segment = &sealed.segment;
+        let content = self
+            .segments
+            .sealed(segment)
+            .map_err(|error| unreadable(segment, cursor.next..sealed.end, error))?;
+        let from = From {
+            segment,
+            end: sealed.end,
+            rows: &content.rows,
+        };
+        from.collect(cursor, max_bytes, |position| {
+            content.walk(segment, position)
         })
     }
+}
 
+impl From<'_> {
     /// Collects frames, beginning where the index says. An index is never trusted over the log:
     /// what seems damaged from there is looked at from the segment's beginning.
     fn collect(
         &self,
         cursor: &mut Cursor,
-        segment: &Segment,
-        rows: &[IndexRow],
         max_bytes: usize,
         walk_from: impl Fn(u64) -> Walk,
     ) -> Result<Vec<Frame>, ReadError> {
-        let position = cursor.position(segment.base, rows);
-        match self.collect_from(cursor, segment, walk_from(position), max_bytes) {
+        let position = cursor.position(self.segment, self.rows);
+        match self.collect_from(cursor, walk_from(position), max_bytes) {
             Err(ReadError::Damaged { .. }) if position > 0 => {
-                self.collect_from(cursor, segment, walk_from(0), max_bytes)
+                self.collect_from(cursor, walk_from(0), max_bytes)
             }
             collected => collected,
         }
@@ -207,10 +230,10 @@ impl LogReader<'_> {
     fn collect_from(
         &self,
         cursor: &mut Cursor,
-        segment: &Segment,
         mut walk: Walk,
         max_bytes: usize,
     ) -> Result<Vec<Frame>, ReadError> {
+        let unreadable = |next, error| unreadable(self.segment, next..self.end, error);
         let (mut frames, mut bytes) = (Vec::new(), 0);
         let mut next = cursor.next;
         while (frames.is_empty() || bytes < max_bytes) && !walk.at_end() {
@@ -228,116 +251,51 @@ impl LogReader<'_> {
                         frames.push(frame);
                     }
                     Ok(frame) => return Err(damaged(next, frame.header().base, "wrong checksum")),
-                    Err(error) => return Err(self.unreadable(next, segment, error)),
+                    Err(error) => return Err(unreadable(next, error)),
                 },
                 Ok(_) => break,
-                Err(error) if frames.is_empty() => {
-                    return Err(self.unreadable(next, segment, error));
-                }
+                Err(error) if frames.is_empty() => return Err(unreadable(next, error)),
                 Err(_) => break,
             }
         }
         if frames.is_empty() {
-            return Err(damaged(
-                next,
-                segment.end,
-                "wrong checksum or missing bytes",
-            ));
+            return Err(damaged(next, self.end, "wrong checksum or missing bytes"));
         }
         let position = u32::try_from(walk.position()).ok();
-        cursor.hint = position
-            .and_then(NonZeroU32::new)
-            .map(|position| (segment.base, position));
+        let name = self.segment.name();
+        cursor.hint = position.and_then(NonZeroU32::new).map(|position| Hint {
+            base: name.base(),
+            revision: name.revision(),
+            position,
+        });
         Ok(frames)
     }
+}
 
-    pub(super) fn walk_sealed(&self, open: &SealedSegment, base: Offset, position: u64) -> Walk {
-        let (identity, _) = self.identity();
-        Walk::new(
-            Source::of(&open.content),
-            open.content.len(),
-            identity,
-            base,
-            position,
-        )
-    }
-
-    /// Opens a sealed segment, building its index if it has none.
-    pub(super) fn open_sealed(&self, segment: &Segment) -> io::Result<Arc<SealedSegment>> {
-        let (_, dir) = self.identity();
-        loop {
-            let open = self.segments.sealed(&dir, segment.base)?;
-            if open.rows.is_some() {
-                return Ok(open);
-            }
-            let rows = self.build_rows(&open, segment.base)?;
-            if let Some(open) = self.segments.give_rows(&dir, segment.base, &open, rows) {
-                tracing::info!(directory = %dir.display(), base = segment.base.0, "the index of a segment was rebuilt");
-                return Ok(open);
-            }
-        }
-    }
-
-    pub(super) fn build_rows(
-        &self,
-        open: &SealedSegment,
-        base: Offset,
-    ) -> io::Result<Vec<IndexRow>> {
-        let mut active = Active::new(base, 0);
-        let mut walk = self.walk_sealed(open, base, 0);
-        while !walk.at_end() {
-            match walk.frame()? {
-                Some(frame) => {
-                    active.bytes = walk.position();
-                    active.note(frame.header(), frame.bytes().len());
-                    walk.skip(frame.bytes().len());
-                }
-                None => walk.resync()?,
-            }
-        }
-        active.bytes = open.content.len();
-        let mut rows = active.rows.clone();
-        rows.push(active.row(active.end));
-        Ok(rows)
-    }
-
-    pub(super) fn identity(&self) -> (Identity, Arc<std::path::Path>) {
-        let log = lock(self.log);
-        (log.identity, log.dir())
-    }
-
-    /// What an I/O error means: the segment was trimmed meanwhile, or what it holds from `next` on
-    /// is lost, or cannot be read at the moment.
-    pub(super) fn unreadable(
-        &self,
-        next: Offset,
-        segment: &Segment,
-        error: io::Error,
-    ) -> ReadError {
-        let dir = {
-            let log = lock(self.log);
-            if log.first_kept() > next {
-                return ReadError::BelowStart;
-            }
-            log.dir()
-        };
-        match fault::of_reading(&error) {
-            Meaning::Damage => damaged(next, segment.end, &error.to_string()),
-            Meaning::Passing | Meaning::Fatal => {
-                let path = segment_path(&dir, segment.base);
-                ReadError::Unavailable(FileError::when(Action::Read, &path)(error))
-            }
+/// What an I/O error means: what a segment holds of these offsets is lost, or cannot be read at the
+/// moment.
+pub(super) fn unreadable(
+    segment: &Segment,
+    offsets: std::ops::Range<Offset>,
+    error: io::Error,
+) -> ReadError {
+    match fault::of_reading(&error) {
+        Meaning::Damage => damaged(offsets.start, offsets.end, &error.to_string()),
+        Meaning::Passing | Meaning::Fatal => {
+            ReadError::Unavailable(FileError::when(Action::Read, &segment.path())(error))
         }
     }
 }
 
 impl Cursor {
     /// Where to begin looking in a segment.
-    fn position(&self, base: Offset, rows: &[IndexRow]) -> u64 {
-        if let Some((_, position)) = self.hint.filter(|(hinted, _)| *hinted == base) {
-            return u64::from(position.get());
+    fn position(&self, segment: &Segment, rows: &[IndexRow]) -> u64 {
+        let name = segment.name();
+        let is_of = |hint: &Hint| hint.base == name.base() && hint.revision == name.revision();
+        if let Some(hint) = self.hint.filter(is_of) {
+            return u64::from(hint.position.get());
         }
-        let relative = self.next.0.saturating_sub(base.0);
+        let relative = self.next.0.saturating_sub(name.base().0);
         let behind = rows.partition_point(|row| u64::from(row.relative) <= relative);
         behind
             .checked_sub(1)
@@ -345,65 +303,66 @@ impl Cursor {
     }
 }
 
+impl LogLock {
+    /// Where an offset is, with the view that says so.
+    pub(super) fn locate(
+        &self,
+        next: Offset,
+        max_bytes: usize,
+    ) -> (Guard<Arc<View>>, Result<Place, ReadError>) {
+        let view = self.view();
+        if let Some(sealed) = view.find(next) {
+            let place = Place::Sealed(sealed.clone());
+            return (view, Ok(place));
+        }
+        let log = self.lock();
+        // What was behind the sealed segments may have been sealed meanwhile.
+        let view = self.view();
+        let place = log.locate(&view, next, max_bytes);
+        (view, place)
+    }
+}
+
 impl Log {
-    pub(super) fn locate(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
+    fn locate(&self, view: &View, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
         if next >= self.end {
             return Ok(Place::End);
+        }
+        if let Some(sealed) = view.find(next) {
+            return Ok(Place::Sealed(sealed.clone()));
         }
         if self
             .tail
             .front()
             .is_some_and(|first| first.frame.header().base <= next)
         {
-            return self.locate_in_tail(next, max_bytes);
+            return self.locate_in_tail(view, next, max_bytes);
         }
-        if let Some(active) = self.active.as_ref().filter(|active| active.base <= next) {
+        if let (Some(active), Some(segment)) = (&self.active, &view.growing)
+            && active.base <= next
+        {
             if next < active.end {
-                let segment = Segment {
-                    base: active.base,
+                return Ok(Place::Growing(Growing {
+                    segment: Arc::clone(segment),
                     end: active.end,
                     bytes: active.bytes,
-                };
-                return Ok(Place::Active(segment, active.rows_around(next)));
+                    row: active.row_before(next),
+                }));
             }
-            return Err(self.hole(next));
+            return Err(self.hole(view, next));
         }
-        let sealed = if next < self.start {
-            self.trimmed_at(next)
-        } else {
-            None
+        if next < view.start {
+            return Err(ReadError::BelowStart);
         }
-        .or_else(|| self.sealed_at(next));
-        match sealed {
-            Some(sealed) => Ok(Place::Sealed(Segment::of(&sealed))),
-            None if next < self.start => Err(ReadError::BelowStart),
-            None => Err(self.hole(next)),
-        }
+        Err(self.hole(view, next))
     }
 
-    pub(super) fn is_active(&self, base: Offset) -> bool {
-        self.active
-            .as_ref()
-            .is_some_and(|active| active.base == base)
-    }
-
-    fn sealed_at(&self, offset: Offset) -> Option<Sealed> {
-        let at = self.sealed.partition_point(|segment| segment.end <= offset);
-        self.sealed
-            .get(at)
-            .copied()
-            .filter(|sealed| sealed.base <= offset)
-    }
-
-    fn trimmed_at(&self, offset: Offset) -> Option<Sealed> {
-        self.retired
-            .iter()
-            .chain(&self.trimmed)
-            .copied()
-            .find(|segment| segment.base <= offset && offset < segment.end)
-    }
-
-    fn locate_in_tail(&self, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
+    fn locate_in_tail(
+        &self,
+        view: &View,
+        next: Offset,
+        max_bytes: usize,
+    ) -> Result<Place, ReadError> {
         let at = self
             .tail
             .partition_point(|tailed| tailed.frame.header().end() <= next);
@@ -419,7 +378,7 @@ impl Log {
             frames.push(tailed.frame.clone());
         }
         if frames.is_empty() {
-            Err(self.hole(next))
+            Err(self.hole(view, next))
         } else {
             Ok(Place::Tail(frames))
         }
@@ -447,8 +406,8 @@ impl Log {
     }
 
     /// The records from `next` to where the log goes on are lost.
-    fn hole(&self, next: Offset) -> ReadError {
-        let sealed = self.sealed.iter().map(|segment| segment.base);
+    fn hole(&self, view: &View, next: Offset) -> ReadError {
+        let sealed = view.sealed.iter().map(Sealed::base);
         let active = self.active.iter().map(|active| active.base);
         let tail = self.tail.iter().map(|tailed| tailed.frame.header().base);
         let to = sealed
@@ -458,34 +417,16 @@ impl Log {
             .unwrap_or(self.end);
         damaged(next, to, "missing")
     }
-
-    /// What a search by time looks through, in order.
-    pub(super) fn parts(&self) -> (Offset, Offset, Vec<Sealed>, Option<Active>, Vec<Frame>) {
-        let tail = self
-            .tail
-            .iter()
-            .map(|tailed| tailed.frame.clone())
-            .collect();
-        (
-            self.start,
-            self.end,
-            self.sealed.clone(),
-            self.active.clone(),
-            tail,
-        )
-    }
 }
 
 impl Active {
     /// The index row to begin looking for an offset from.
-    fn rows_around(&self, offset: Offset) -> Vec<IndexRow> {
+    fn row_before(&self, offset: Offset) -> Option<IndexRow> {
         let relative = offset.0 - self.base.0;
         let behind = self
             .rows
             .partition_point(|row| u64::from(row.relative) <= relative);
-        behind
-            .checked_sub(1)
-            .map_or_else(Vec::new, |at| vec![self.rows[at]])
+        behind.checked_sub(1).map(|at| self.rows[at])
     }
 }
 
@@ -536,8 +477,4 @@ fn damaged(from: Offset, to: Offset, cause: &str) -> ReadError {
         to,
         cause: cause.to_owned(),
     }
-}
-
-pub(super) fn lock(log: &LogLock) -> OrderedGuard<'_, Log> {
-    log.lock()
 }

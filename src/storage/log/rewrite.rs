@@ -1,12 +1,21 @@
-//! Writing a sealed segment anew, with some of its frames changed.
+//! Writing sealed segments anew: one with some of its frames changed, or several adjacent ones as
+//! one.
 //!
-//! The new file takes the name of the old one atomically; who has the old one mapped goes on
-//! reading it. Frames keep their offsets. Of what is damaged nobody can tell what it holds, so
+//! Everything that changes what sealed segments have goes this way, as a filter of their frames:
+//! erasure is one. Frames keep their offsets. Of what is damaged nobody can tell what it holds, so
 //! zeros take its place: it is as long as before, and is reported as before.
 //!
-//! A segment may be trimmed and removed while it is being written anew. So that it does not come
-//! back, who installs the new file keeps segments from being removed for that moment, and nothing
-//! is installed for one that is gone.
+//! Until the new segment is installed it is in a file that is none of the log's. From the moment at
+//! which that has its name it counts instead of the old ones, also for a start after a crash
+//! (`name.rs`); then it takes their place in the view, and their files are removed when nobody
+//! reads them any more. Whoever was reading the old ones goes on doing so.
+//!
+//! Only segments are written anew that a durable checkpoint knows as sealed: behind it a start cuts
+//! the log back, and applies the journal to what it finds.
+//!
+//! Segments may be trimmed and removed while they are being written anew. So that they do not come
+//! back, whoever installs the new one keeps segments from being removed for that moment, and nothing
+//! is installed for those that are gone.
 
 use std::{
     io,
@@ -18,14 +27,15 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Active, Identity, Log, LogLock, LogReader, OpenSegments,
-    read::lock,
-    segment::store_rows,
-    segment_path,
+    Active, Log, LogLock, OpenSegments,
+    name::Name,
+    removed::{Gone, remove_gone},
+    segment::{Segment, store_rows},
+    view::Sealed,
     walk::{Source, Walk},
 };
 use crate::{
-    env::{File, FileSystem, Open},
+    env::{File, Open},
     storage::{
         files::{Action, FileError, remove_file, sync_parent},
         format::{
@@ -44,64 +54,104 @@ const WRITE_BYTES: usize = 4 << 20;
 /// journal's syncs.
 const SYNC_BYTES: u64 = 32 << 20;
 
-/// What a file is called that is not a segment yet: no other kind of file ends so.
-const UNFINISHED: &str = ".log.new";
-
-/// A sealed segment that is to be written anew.
+/// Sealed segments that are to be written anew, as one.
 pub(crate) struct Rewrite<'a> {
     segments: &'a OpenSegments,
-    identity: Identity,
-    dir: Arc<Path>,
-    base: Offset,
-    old: ReadOnly,
-    /// What is written in the place of the old header.
+    old: Vec<Old>,
+    /// What is written in the place of the first one's header.
     header: Bytes,
     /// Whether that is another one.
     header_is_new: bool,
 }
 
-/// A segment that has been written anew, and is not in the place of the old one yet. Dropped,
+/// One that is to be written anew.
+struct Old {
+    sealed: Sealed,
+    content: ReadOnly,
+}
+
+/// A segment that has been written anew, and is not in the place of the old ones yet. Dropped,
 /// nothing is left of it.
 pub(crate) struct Rewritten<'a> {
     segments: &'a OpenSegments,
-    dir: Arc<Path>,
-    new_path: PathBuf,
+    old: Vec<Sealed>,
+    dir: PathBuf,
+    name: Name,
     /// Base, length and index rows.
     active: Active,
 }
 
 impl<'a> Rewrite<'a> {
-    /// The sealed segment at `base`; none if it is gone already.
+    /// The sealed segment at `base`, trimmed or not; none if it is gone already.
     pub(crate) fn of(
         log: &'a LogLock,
         segments: &'a OpenSegments,
         base: Offset,
     ) -> Result<Option<Self>, FileError> {
-        let (identity, dir) = LogReader { log, segments }.identity();
-        let path = segment_path(&dir, base);
-        let old = match ReadOnly::open(&*segments.env.files, &path, || segments.let_go()) {
-            Ok(old) => old,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(FileError::when(Action::Map, &path)(error)),
+        let view = log.view();
+        match view.find(base).filter(|sealed| sealed.base() == base) {
+            Some(sealed) => Self::of_all(segments, std::slice::from_ref(sealed)),
+            None => Ok(None),
+        }
+    }
+
+    /// The sealed segments that make up these offsets, to be written as one: there are some that
+    /// begin and end there, none of which is trimmed, and together they are not too large for a
+    /// segment.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing merges segments yet"))]
+    pub(crate) fn of_several(
+        log: &'a LogLock,
+        segments: &'a OpenSegments,
+        offsets: &Range<Offset>,
+    ) -> Result<Option<Self>, FileError> {
+        let view = log.view();
+        let live = view.live();
+        let first = live.partition_point(|sealed| sealed.base() < offsets.start);
+        let behind = live.partition_point(|sealed| sealed.base() < offsets.end);
+        let these = live.get(first..behind).unwrap_or_default();
+        let is_whole = these.first().map(Sealed::base) == Some(offsets.start)
+            && these.last().map(|sealed| sealed.end) == Some(offsets.end);
+        let bytes: u64 = these.iter().map(|sealed| sealed.bytes).sum();
+        let most = u64::from(u32::MAX);
+        if is_whole && bytes <= most && offsets.end.0 - offsets.start.0 <= most {
+            Self::of_all(segments, these)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn of_all(segments: &'a OpenSegments, these: &[Sealed]) -> Result<Option<Self>, FileError> {
+        let mut old = Vec::with_capacity(these.len());
+        for sealed in these {
+            let path = sealed.segment.path();
+            match ReadOnly::open(&*segments.env.files, &path, || segments.let_go()) {
+                Ok(content) => old.push(Old {
+                    sealed: sealed.clone(),
+                    content,
+                }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(FileError::when(Action::Map, &path)(error)),
+            }
+        }
+        let Some(first) = old.first() else {
+            return Ok(None);
         };
-        let found = old
+        let found = first
+            .content
             .read(0, HEADER_BYTES)
-            .map_err(FileError::when(Action::Read, &path))?;
+            .map_err(first.reading())?;
         let header = sound_header(&found);
         Ok(Some(Self {
             segments,
-            identity,
-            dir,
-            base,
             old,
             header_is_new: header != found,
             header,
         }))
     }
 
-    /// How many bytes it has.
+    /// How many bytes they have.
     pub(crate) fn bytes(&self) -> u64 {
-        self.old.len()
+        self.old.iter().map(|old| old.content.len()).sum()
     }
 
     /// Whether there is a frame that `edit` has another one for, or damage.
@@ -112,59 +162,66 @@ impl<'a> Rewrite<'a> {
         if self.header_is_new {
             return Ok(true);
         }
-        let mut walk = self.walk();
-        while !walk.at_end() {
-            let needed = match self.next(&mut walk)? {
-                Part::Frame(frame) => edit(&frame).is_some(),
-                Part::Damaged(damaged) => self.has_bytes(damaged)?,
-            };
-            if needed {
-                return Ok(true);
+        for old in &self.old {
+            let mut walk = old.walk();
+            while !walk.at_end() {
+                let needed = match old.next(&mut walk)? {
+                    Part::Frame(frame) => edit(&frame).is_some(),
+                    Part::Damaged(damaged) => old.has_bytes(damaged)?,
+                };
+                if needed {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
     }
 
-    /// Writes it to another file, with the frames that `edit` has for some of its own.
+    /// Writes them to another file, with the frames that `edit` has for some of theirs.
     pub(crate) fn write(
         self,
         edit: impl Fn(&Frame) -> Option<Frame>,
     ) -> Result<Rewritten<'a>, FileError> {
         let files = &*self.segments.env.files;
-        let new_path = self.dir.join(format!("{:020}{UNFINISHED}", self.base.0));
-        remove_file(files, &new_path)?;
+        let (first, last) = (&self.old[0].sealed, &self.old[self.old.len() - 1].sealed);
+        let name = first.segment.name().anew(last.end);
+        let dir = first.segment.dir();
+        let path = name.unfinished_path(&dir);
+        remove_file(files, &path)?;
         let new = files
-            .open(&new_path, Open::Create)
-            .map_err(FileError::when(Action::Create, &new_path))?;
-        let active = Active::new(self.base, 0);
+            .open(&path, Open::Create)
+            .map_err(FileError::when(Action::Create, &path))?;
         // From here on the file is removed if anything fails: a full disk must not be kept full by
         // it.
         let mut rewritten = Rewritten {
             segments: self.segments,
-            dir: self.dir.clone(),
-            new_path: new_path.clone(),
-            active,
+            old: self.old.iter().map(|old| old.sealed.clone()).collect(),
+            dir,
+            name,
+            active: Active::new(name.base(), i64::MIN),
         };
         let active = &mut rewritten.active;
         let mut out = Output {
             file: &*new,
-            path: &new_path,
+            path: &path,
             buffer: Vec::new(),
             position: 0,
             unsynced: 0,
         };
 
         out.put(&self.header)?;
-        let mut walk = self.walk();
-        while !walk.at_end() {
-            match self.next(&mut walk)? {
-                Part::Frame(frame) => {
-                    let frame = edit(&frame).unwrap_or(frame);
-                    active.bytes = out.len();
-                    active.note(frame.header(), frame.bytes().len());
-                    out.put(frame.bytes())?;
+        for old in &self.old {
+            let mut walk = old.walk();
+            while !walk.at_end() {
+                match old.next(&mut walk)? {
+                    Part::Frame(frame) => {
+                        let frame = edit(&frame).unwrap_or(frame);
+                        active.bytes = out.len();
+                        active.note(frame.header(), frame.bytes().len());
+                        out.put(frame.bytes())?;
+                    }
+                    Part::Damaged(damaged) => out.put_zeros(damaged.end - damaged.start)?,
                 }
-                Part::Damaged(damaged) => out.put_zeros(damaged.end - damaged.start)?,
             }
         }
         out.flush()?;
@@ -172,15 +229,15 @@ impl<'a> Rewrite<'a> {
         active.bytes = out.len();
         Ok(rewritten)
     }
+}
 
-    /// Whether a part of the old file has anything but zeros.
+impl Old {
+    /// Whether a part of the file has anything but zeros.
     fn has_bytes(&self, part: Range<u64>) -> Result<bool, FileError> {
         let mut at = part.start;
         while at < part.end {
             let wanted = (part.end - at).min(WRITE_BYTES as u64);
-            let path = segment_path(&self.dir, self.base);
-            let read = self.old.read(at, wanted);
-            let bytes = read.map_err(FileError::when(Action::Read, &path))?;
+            let bytes = self.content.read(at, wanted).map_err(self.reading())?;
             if bytes.iter().any(|byte| *byte != 0) {
                 return Ok(true);
             }
@@ -190,27 +247,26 @@ impl<'a> Rewrite<'a> {
     }
 
     fn walk(&self) -> Walk {
-        Walk::new(
-            Source::of(&self.old),
-            self.old.len(),
-            self.identity,
-            self.base,
-            0,
-        )
+        let source = Source::of(&self.content);
+        self.sealed.segment.walk(source, self.content.len(), 0)
     }
 
     /// What comes next, which the walk steps over.
     fn next(&self, walk: &mut Walk) -> Result<Part, FileError> {
-        let path = segment_path(&self.dir, self.base);
-        let reading = |error| FileError::when(Action::Read, &path)(error);
         let from = walk.position();
-        if let Some(frame) = walk.frame().map_err(reading)? {
+        if let Some(frame) = walk.frame().map_err(self.reading())? {
             walk.skip(frame.bytes().len());
             return Ok(Part::Frame(frame));
         }
-        walk.resync().map_err(reading)?;
-        let end = self.old.len();
+        walk.resync().map_err(self.reading())?;
+        let end = self.content.len();
         Ok(Part::Damaged(from.min(end)..walk.position().min(end)))
+    }
+
+    /// For `map_err`.
+    fn reading(&self) -> impl FnOnce(io::Error) -> FileError {
+        let path = self.sealed.segment.path();
+        move |error| FileError::when(Action::Read, &path)(error)
     }
 }
 
@@ -224,88 +280,97 @@ fn sound_header(header: &Bytes) -> Bytes {
 }
 
 impl Rewritten<'_> {
-    /// Puts it in the place of the old one, if that is still there. The caller keeps segments from
-    /// being removed meanwhile.
-    pub(crate) fn install(self, log: &LogLock) -> Result<(), FileError> {
-        let (files, dir, base) = (&*self.segments.env.files, &self.dir, self.active.base);
-        let path = segment_path(dir, base);
-        if !files
-            .exists(&path)
-            .map_err(FileError::when(Action::LookFor, &path))?
-        {
+    /// Puts it in the place of the old ones, if these are still there. The caller keeps segments
+    /// from being removed meanwhile.
+    pub(crate) fn install(mut self, log: &LogLock) -> Result<(), FileError> {
+        let files = &*self.segments.env.files;
+        let first = self.old[0].segment.path();
+        let is_there = files
+            .exists(&first)
+            .map_err(FileError::when(Action::LookFor, &first))?;
+        if !is_there || !log.lock().has_all(&self.old) {
             return Ok(());
         }
-        let _replacing = self.segments.replacing(dir, base);
-        // An index of the old file must not be taken for one of the new.
-        remove_file(files, &super::index_path(dir, base))?;
-        sync_parent(files, &path)?;
+        let path = self.name.path(&self.dir);
         files
-            .rename(&self.new_path, &path)
+            .rename(&self.name.unfinished_path(&self.dir), &path)
             .map_err(FileError::when(Action::Rename, &path))?;
+        // From here on it counts, whatever becomes of the old ones.
         sync_parent(files, &path)?;
-        let mut rows = self.active.rows.clone();
-        rows.push(self.active.row(self.active.end));
-        store_rows(&self.segments.env, dir, base, &rows, 0);
-        lock(log).resize_sealed(base, self.active.bytes);
-        Ok(())
+        let segment = log.lock().segment(self.name);
+        store_rows(&self.segments.env, &segment, &self.active.all_rows(), 0);
+        let old = std::mem::take(&mut self.old);
+        log.lock().replace(&old, segment, &self.active);
+        for sealed in old {
+            self.segments.forget_frames(&sealed.segment, sealed.end);
+        }
+        remove_gone(log, self.segments).map(drop)
     }
 }
 
 impl Drop for Rewritten<'_> {
     fn drop(&mut self) {
-        // Whoever writes reports what went wrong before. Installed, it has another name.
-        if let Err(error) = remove_file(&*self.segments.env.files, &self.new_path) {
-            tracing::warn!(%error, "what was written of a segment stays until the next erasure");
+        if self.old.is_empty() {
+            // Installed, it has another name.
+            return;
+        }
+        // Whoever writes reports what went wrong before.
+        let path = self.name.unfinished_path(&self.dir);
+        if let Err(error) = remove_file(&*self.segments.env.files, &path) {
+            tracing::warn!(%error, "what was written of a segment stays until the next erasure or start");
         }
     }
-}
-
-/// Removes what a crash has left of segments that were being written anew.
-pub(crate) fn remove_unfinished(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
-    if !files
-        .exists(dir)
-        .map_err(FileError::when(Action::LookFor, dir))?
-    {
-        return Ok(());
-    }
-    let entries = files
-        .read_dir(dir)
-        .map_err(FileError::when(Action::List, dir))?;
-    let unfinished: Vec<_> = entries
-        .into_iter()
-        .filter(|entry| entry.name.ends_with(UNFINISHED))
-        .collect();
-    if unfinished.is_empty() {
-        return Ok(());
-    }
-    unfinished
-        .iter()
-        .try_for_each(|entry| remove_file(files, &dir.join(&entry.name)))?;
-    files
-        .sync_dir(dir)
-        .map_err(FileError::when(Action::Sync, dir))
 }
 
 impl Log {
     /// The offsets of each sealed segment, trimmed or not, in order.
     pub(crate) fn sealed_ranges(&self) -> Vec<Range<Offset>> {
-        let segments = self.retired.iter().chain(&self.trimmed).chain(&self.sealed);
-        segments.map(|segment| segment.base..segment.end).collect()
+        let view = self.view();
+        let ranges = view.sealed.iter();
+        ranges.map(|segment| segment.base()..segment.end).collect()
     }
 
-    fn resize_sealed(&mut self, base: Offset, bytes: u64) {
-        let removed_soon = self.retired.iter_mut().chain(&mut self.trimmed);
-        for segment in removed_soon.filter(|segment| segment.base == base) {
-            segment.bytes = bytes;
-        }
-        for segment in self
+    /// Whether the view has all of these, and several of them are not trimmed.
+    fn has_all(&self, these: &[Sealed]) -> bool {
+        let view = self.view();
+        let at = view
             .sealed
-            .iter_mut()
-            .filter(|segment| segment.base == base)
-        {
-            self.sealed_bytes = self.sealed_bytes - segment.bytes + bytes;
-            segment.bytes = bytes;
+            .partition_point(|sealed| sealed.base() < these[0].base());
+        let found = view.sealed.get(at..at + these.len()).unwrap_or_default();
+        let is_same =
+            |(found, this): (&Sealed, &Sealed)| Arc::ptr_eq(&found.segment, &this.segment);
+        found.len() == these.len()
+            && found.iter().zip(these).all(is_same)
+            && (these.len() == 1 || at >= view.trimmed)
+    }
+
+    /// Puts a segment in the place of these, which the view has.
+    fn replace(&mut self, these: &[Sealed], segment: Arc<Segment>, active: &Active) {
+        let last_append_ms = Some(active.last_append_ms).filter(|ms| *ms > i64::MIN);
+        let new = Sealed {
+            segment,
+            end: these[these.len() - 1].end,
+            bytes: active.bytes,
+            last_append_ms: last_append_ms.max(these[these.len() - 1].last_append_ms),
+        };
+        let mut at = 0;
+        self.change_view(|view| {
+            at = view
+                .sealed
+                .partition_point(|sealed| sealed.base() < new.base());
+            view.sealed.splice(at..at + these.len(), [new]);
+        });
+        if these.len() > 1 {
+            // Some may have been trimmed meanwhile, and what must be kept of them is kept. It is
+            // once more when this one is.
+            self.retired = self.retired.min(at);
+            self.leaving = self.leaving.min(at);
         }
+        self.gone.extend(these.iter().map(|sealed| Gone {
+            segment: Arc::clone(&sealed.segment),
+            bytes: sealed.bytes,
+            is_replaced: true,
+        }));
     }
 }
 

@@ -1,20 +1,25 @@
-//! Segments opened for reading, and how many are kept open.
+//! Segments, and how many of them are kept open.
 //!
-//! A segment's name comes to stand for another file when it is written anew. What was opened before
-//! must not be used for who comes after, because it may have what has been erased. So whatever
-//! opens a file, outside the lock, keeps it only if no name has changed meanwhile.
+//! A segment stands for one file as long as it lives, whatever becomes of the log, so what was
+//! opened of it can be used by whoever has the segment. Whether it is open makes no difference to
+//! anybody.
 
 use std::{
-    collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use arc_swap::ArcSwapOption;
+
 use super::{
-    Identity, index_path,
-    kept::{KeptFrame, KeptFrames},
-    segment_path,
+    Active, Identity,
+    kept::{KeptFrame, KeptFrames, Written},
+    name::Name,
+    walk::{Source, Walk},
 };
 use crate::{
     env::{Env, File, Open},
@@ -27,13 +32,37 @@ use crate::{
         },
         read_only::ReadOnly,
     },
-    types::Offset,
+    types::{Offset, TopicId},
 };
 
-/// The segments that are open: sealed ones as maps, where they can be, with their index, active
-/// ones as files. The
-/// least recently used are closed when there are too many: the kernel allows 65,530 maps by
-/// default, and often 1,024 files.
+/// A segment's file. It is removed only when nothing has the segment any more but the list of those
+/// that are to be removed.
+pub(crate) struct Segment {
+    /// Where its topic is, for all segments of that.
+    topic_dir: Arc<Path>,
+    identity: Identity,
+    name: Name,
+    /// What is open of it, if it is: as a sealed segment,
+    content: ArcSwapOption<Content>,
+    /// and as one that grows.
+    file: ArcSwapOption<GrowingFile>,
+    /// How many segments had been opened when it was used last.
+    used: AtomicU64,
+}
+
+/// The bytes and the index of a sealed segment.
+pub(super) struct Content {
+    pub(super) bytes: ReadOnly,
+    /// In order; the last stands for the segment's end.
+    pub(super) rows: Vec<IndexRow>,
+}
+
+/// The file of a segment that grows.
+struct GrowingFile(Arc<dyn File>);
+
+/// Which segments are open: sealed ones as maps, where they can be, with their index, growing ones
+/// as files. The least recently used are closed when there are too many: the kernel allows 65,530
+/// maps by default, and often 1,024 files.
 pub(crate) struct OpenSegments {
     pub(super) env: Env,
     most: usize,
@@ -41,47 +70,78 @@ pub(crate) struct OpenSegments {
     most_files: usize,
     /// What new segments say of the data directory that they belong to.
     pub(super) directory: Option<identity::Identity>,
-    open: Mutex<Open_>,
-    /// Held by who writes a sealed segment anew, and by who writes an index for one: the index of
-    /// an old file must not be left beside a new one.
-    writing: Mutex<()>,
+    open: Mutex<Vec<OpenSegment>>,
+    /// How many have been opened so far.
+    opened: AtomicU64,
+    frames: Mutex<KeptFrames>,
+    /// Held by whoever writes an index that was missing.
+    indexing: Mutex<()>,
 }
 
-#[derive(Default)]
-struct Open_ {
-    segments: HashMap<PathBuf, (u64, OpenSegment)>,
-    frames: KeptFrames,
-    uses: u64,
-    changes: Changes,
+/// A segment of which something is open.
+struct OpenSegment {
+    segment: Weak<Segment>,
+    is_file: bool,
 }
 
-/// How often a name has come to stand for another file, or for none.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub(super) struct Changes(u64);
+impl Segment {
+    pub(super) fn new(topic_dir: Arc<Path>, identity: Identity, name: Name) -> Arc<Self> {
+        Arc::new(Self {
+            topic_dir,
+            identity,
+            name,
+            content: ArcSwapOption::empty(),
+            file: ArcSwapOption::empty(),
+            used: AtomicU64::new(0),
+        })
+    }
 
-/// The replacement of a sealed segment's file under way. When it is dropped, the old file is not
-/// used any more.
-pub(super) struct Replacing<'a> {
-    segments: &'a OpenSegments,
-    dir: &'a Path,
-    base: Offset,
-    _alone: MutexGuard<'a, ()>,
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(super) fn name(&self) -> Name {
+        self.name
+    }
+
+    /// Where it starts in the partition.
+    pub(super) fn base(&self) -> Offset {
+        self.name.base()
+    }
+
+    /// How its frames were written.
+    pub(super) fn written(&self) -> Written {
+        match self.name.revision() {
+            0 => Written::First,
+            revision => Written::Anew(self.base(), revision),
+        }
+    }
+
+    /// The directory that its file is in.
+    pub(super) fn dir(&self) -> PathBuf {
+        self.topic_dir.join(self.identity.partition.to_string())
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.name.path(&self.dir())
+    }
+
+    /// A walk over its frames, from a position where one begins.
+    pub(super) fn walk(&self, source: Source, len: u64, position: u64) -> Walk {
+        Walk::new(source, len, self.identity, self.base(), position)
+    }
+
+    fn close(&self) {
+        self.content.store(None);
+        self.file.store(None);
+    }
 }
 
-/// A segment opened for reading.
-#[derive(Clone)]
-pub(super) enum OpenSegment {
-    Sealed(Arc<SealedSegment>),
-    Active(Arc<dyn File>),
-}
-
-/// A sealed segment's file and its index.
-pub(super) struct SealedSegment {
-    pub(super) content: ReadOnly,
-    /// Rows in order; the last stands for the segment's end. None if there is no sound index.
-    pub(super) rows: Option<Vec<IndexRow>>,
-    /// When it was opened.
-    changes: Changes,
+impl Content {
+    /// A walk over the segment's frames.
+    pub(super) fn walk(&self, segment: &Segment, position: u64) -> Walk {
+        segment.walk(Source::of(&self.bytes), self.bytes.len(), position)
+    }
 }
 
 impl OpenSegments {
@@ -93,7 +153,9 @@ impl OpenSegments {
             most_files: most.max(1),
             directory: None,
             open: Mutex::default(),
-            writing: Mutex::default(),
+            opened: AtomicU64::new(0),
+            frames: Mutex::default(),
+            indexing: Mutex::default(),
         }
     }
 
@@ -110,77 +172,57 @@ impl OpenSegments {
         self
     }
 
-    /// The bytes and the index of a sealed segment.
-    pub(super) fn sealed(&self, dir: &Path, base: Offset) -> io::Result<Arc<SealedSegment>> {
-        let path = segment_path(dir, base);
-        loop {
-            let (found, changes) = self.look_up(&path);
-            if let Some(OpenSegment::Sealed(segment)) = found {
-                return Ok(segment);
-            }
-            let let_go = || self.let_go();
-            let content = self.trying_again(|| ReadOnly::open(&*self.env.files, &path, let_go))?;
-            let rows = self.trying_again(|| load_rows(&self.env, dir, base, content.len()))?;
-            let segment = Arc::new(SealedSegment {
-                content,
-                rows,
-                changes,
-            });
-            if self.keep(&path, OpenSegment::Sealed(segment.clone()), changes) {
-                return Ok(segment);
-            }
+    /// The bytes and the index of a sealed segment. An index is built if there is none.
+    pub(super) fn sealed(&self, segment: &Arc<Segment>) -> io::Result<Arc<Content>> {
+        if let Some(content) = segment.content.load_full() {
+            self.note_use(segment);
+            return Ok(content);
         }
+        let let_go = || self.let_go();
+        let path = segment.path();
+        let bytes = self.trying_again(|| ReadOnly::open(&*self.env.files, &path, let_go))?;
+        let rows = self.trying_again(|| load_rows(&self.env, segment, bytes.len()))?;
+        let is_indexed = rows.is_some();
+        let mut content = Content {
+            bytes,
+            rows: rows.unwrap_or_default(),
+        };
+        if !is_indexed {
+            content.rows = content.build_rows(segment)?;
+            let _alone = lock(&self.indexing);
+            if let Some(content) = segment.content.load_full() {
+                return Ok(content);
+            }
+            store_rows(&self.env, segment, &content.rows, 0);
+            tracing::info!(path = %path.display(), "the index of a segment was rebuilt");
+            return Ok(self.keep_content(segment, content));
+        }
+        Ok(self.keep_content(segment, content))
     }
 
-    /// The file of the active segment.
-    pub(super) fn active(&self, dir: &Path, base: Offset) -> io::Result<Arc<dyn File>> {
-        let path = segment_path(dir, base);
-        loop {
-            let (found, changes) = self.look_up(&path);
-            if let Some(OpenSegment::Active(file)) = found {
-                return Ok(file);
-            }
-            let file = self.trying_again(|| self.env.files.open(&path, Open::Write))?;
-            if self.keep(&path, OpenSegment::Active(file.clone()), changes) {
-                return Ok(file);
-            }
-        }
+    fn keep_content(&self, segment: &Arc<Segment>, content: Content) -> Arc<Content> {
+        let content = Arc::new(content);
+        segment.content.store(Some(Arc::clone(&content)));
+        self.keep(segment, false);
+        content
     }
 
-    /// Keeps the file of a segment that has just been created, and is written to next. Its name was
-    /// forgotten before, and nobody knows of it yet.
-    pub(super) fn keep_created(&self, path: &Path, file: Arc<dyn File>) {
-        let changes = self.changes();
-        self.keep(path, OpenSegment::Active(file), changes);
+    /// The file of a segment that grows, or did when the caller took the view.
+    pub(super) fn growing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn File>> {
+        if let Some(file) = &*segment.file.load() {
+            self.note_use(segment);
+            return Ok(Arc::clone(&file.0));
+        }
+        let path = segment.path();
+        let file = self.trying_again(|| self.env.files.open(&path, Open::Write))?;
+        self.keep_file(segment, Arc::clone(&file));
+        Ok(file)
     }
 
-    /// Gives the rows of a segment that had no sound index; they are written for the next time if
-    /// the disk takes them. None if the segment may not be the one that was opened any more: then
-    /// it is to be opened again.
-    pub(super) fn give_rows(
-        &self,
-        dir: &Path,
-        base: Offset,
-        segment: &SealedSegment,
-        rows: Vec<IndexRow>,
-    ) -> Option<Arc<SealedSegment>> {
-        let _alone = self.writing();
-        if self.changes() != segment.changes {
-            return None;
-        }
-        store_rows(&self.env, dir, base, &rows, 0);
-        let changes = segment.changes;
-        let segment = Arc::new(SealedSegment {
-            content: segment.content.clone(),
-            rows: Some(rows),
-            changes,
-        });
-        self.keep(
-            &segment_path(dir, base),
-            OpenSegment::Sealed(segment.clone()),
-            changes,
-        )
-        .then_some(segment)
+    /// Keeps the file of a segment that grows.
+    pub(super) fn keep_file(&self, segment: &Arc<Segment>, file: Arc<dyn File>) {
+        segment.file.store(Some(Arc::new(GrowingFile(file))));
+        self.keep(segment, true);
     }
 
     /// Reads something. If that fails for a reason that passes, such as a lack of file descriptors
@@ -197,123 +239,129 @@ impl OpenSegments {
 
     /// Closes every segment that nobody uses; they are opened again when they are needed.
     pub(crate) fn let_go(&self) {
-        let open = std::mem::take(&mut self.lock().segments);
+        let open = std::mem::take(&mut *lock(&self.open));
         // Closing files takes longer than a lock should be held.
-        drop(open);
-    }
-
-    /// To be held while a sealed segment's file and index are replaced.
-    pub(super) fn replacing<'a>(&'a self, dir: &'a Path, base: Offset) -> Replacing<'a> {
-        Replacing {
-            segments: self,
-            dir,
-            base,
-            _alone: self.writing(),
+        for segment in open.iter().filter_map(|open| open.segment.upgrade()) {
+            segment.close();
         }
     }
 
-    /// Closes a segment: it has been sealed, replaced or removed.
-    pub(super) fn forget(&self, dir: &Path, base: Offset) {
-        let mut open = self.lock();
-        open.changes.0 += 1;
-        open.segments.remove(&segment_path(dir, base));
-        open.frames.forget(|of| of == dir);
+    /// Closes a segment: it is not used any more as it was.
+    pub(super) fn close(&self, segment: &Arc<Segment>) {
+        lock(&self.open).retain(|open| !open.is(segment));
+        segment.close();
     }
 
-    /// Closes every segment below a directory.
-    pub(crate) fn forget_below(&self, dir: &Path) {
-        let mut open = self.lock();
-        open.changes.0 += 1;
-        open.segments.retain(|path, _| !path.starts_with(dir));
-        open.frames.forget(|of| of.starts_with(dir));
+    /// Closes every segment of a topic.
+    pub(crate) fn forget_topic(&self, topic: TopicId) {
+        lock(&self.open).retain(|open| match open.segment.upgrade() {
+            Some(segment) if segment.identity.topic == topic => {
+                segment.close();
+                false
+            }
+            segment => segment.is_some(),
+        });
+        lock(&self.frames).forget(|frame| frame.topic == topic);
     }
 
-    /// What is kept to be handed to [`keep_frame`](Self::keep_frame), before a frame is looked for.
-    pub(super) fn changes(&self) -> Changes {
-        self.lock().changes
+    /// Forgets the frames that were looked into of a segment.
+    pub(super) fn forget_frames(&self, segment: &Segment, end: Offset) {
+        let (identity, written) = (segment.identity, segment.written());
+        let offsets = segment.base()..end;
+        lock(&self.frames).forget(|frame| {
+            let is_of_partition =
+                frame.topic == identity.topic && frame.partition == identity.partition;
+            is_of_partition && frame.written == written && offsets.contains(&frame.base)
+        });
     }
 
     /// The frame with this offset, if it is one that is kept.
-    pub(super) fn kept_frame(&self, identity: Identity, offset: Offset) -> Option<Arc<KeptFrame>> {
-        self.lock().frames.find(identity, offset)
+    pub(super) fn kept_frame(
+        &self,
+        identity: Identity,
+        written: Written,
+        offset: Offset,
+    ) -> Option<Arc<KeptFrame>> {
+        lock(&self.frames).find(identity, written, offset)
     }
 
-    /// Keeps a frame for the next look-up, if it is as it was found.
-    pub(super) fn keep_frame(&self, dir: &Arc<Path>, frame: &Arc<KeptFrame>, changes: Changes) {
-        let mut open = self.lock();
-        if open.changes == changes {
-            open.frames.keep(dir, frame);
+    /// Keeps a frame for the next look-up.
+    pub(super) fn keep_frame(&self, written: Written, frame: &Arc<KeptFrame>) {
+        lock(&self.frames).keep(written, frame);
+    }
+
+    fn note_use(&self, segment: &Segment) {
+        let now = self.opened.load(Ordering::Relaxed);
+        // Nearly always it is so already, and then nothing is written that other threads read.
+        if segment.used.load(Ordering::Relaxed) != now {
+            segment.used.store(now, Ordering::Relaxed);
         }
     }
 
-    /// What is open under a name; or none, as of so many changes.
-    fn look_up(&self, path: &Path) -> (Option<OpenSegment>, Changes) {
-        let mut open = self.lock();
-        open.uses += 1;
-        let (now, changes) = (open.uses, open.changes);
-        let found = open.segments.get_mut(path).map(|(used, segment)| {
-            *used = now;
-            segment.clone()
+    /// Takes note that a segment has been opened, and closes another if there are too many.
+    fn keep(&self, segment: &Arc<Segment>, is_file: bool) {
+        let mut open = lock(&self.open);
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.note_use(segment);
+        open.retain(|open| !open.is(segment));
+        open.push(OpenSegment {
+            segment: Arc::downgrade(segment),
+            is_file,
         });
-        (found, changes)
-    }
-
-    /// Keeps what was opened, unless a name has changed since it was looked up: it could be this
-    /// one.
-    fn keep(&self, path: &Path, segment: OpenSegment, changes: Changes) -> bool {
-        let mut open = self.lock();
-        if open.changes != changes {
-            return false;
-        }
-        open.uses += 1;
-        let now = open.uses;
-        let is_file = segment.is_file();
-        open.segments.insert(path.to_owned(), (now, segment));
         // Both look at all; an opened file costs far more than that.
-        if is_file && open.files() > self.most_files {
-            open.close_oldest(OpenSegment::is_file);
+        if is_file && open.iter().filter(|open| open.is_file).count() > self.most_files {
+            close_oldest(&mut open, |open| open.is_file);
         }
-        if open.segments.len() > self.most {
-            open.close_oldest(|_| true);
+        if open.len() > self.most {
+            close_oldest(&mut open, |_| true);
         }
-        true
-    }
-
-    fn writing(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open_> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl OpenSegment {
-    fn is_file(&self) -> bool {
-        matches!(self, Self::Active(_))
+    fn is(&self, segment: &Arc<Segment>) -> bool {
+        std::ptr::eq(self.segment.as_ptr(), Arc::as_ptr(segment))
+    }
+
+    /// When it was used last: one that is gone, before all others.
+    fn used(&self) -> u64 {
+        let segment = self.segment.upgrade();
+        segment.map_or(0, |segment| segment.used.load(Ordering::Relaxed))
     }
 }
 
-impl Open_ {
-    fn files(&self) -> usize {
-        let segments = self.segments.values();
-        segments.filter(|(_, segment)| segment.is_file()).count()
+/// Closes the least recently used of these.
+fn close_oldest(open: &mut Vec<OpenSegment>, of: impl Fn(&OpenSegment) -> bool) {
+    let these = open.iter().enumerate().filter(|(_, open)| of(open));
+    let Some((at, _)) = these.min_by_key(|(_, open)| open.used()) else {
+        return;
+    };
+    if let Some(segment) = open.swap_remove(at).segment.upgrade() {
+        segment.close();
     }
+}
 
-    /// Closes the least recently used of these.
-    fn close_oldest(&mut self, of: fn(&OpenSegment) -> bool) {
-        let these = self.segments.iter().filter(|(_, (_, segment))| of(segment));
-        let oldest = these.min_by_key(|(_, (used, _))| *used);
-        if let Some(path) = oldest.map(|(path, _)| path.clone()) {
-            self.segments.remove(&path);
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Content {
+    /// The index rows of a segment, from its frames.
+    fn build_rows(&self, segment: &Segment) -> io::Result<Vec<IndexRow>> {
+        let mut active = Active::new(segment.base(), 0);
+        let mut walk = self.walk(segment, 0);
+        while !walk.at_end() {
+            match walk.frame()? {
+                Some(frame) => {
+                    active.bytes = walk.position();
+                    active.note(frame.header(), frame.bytes().len());
+                    walk.skip(frame.bytes().len());
+                }
+                None => walk.resync()?,
+            }
         }
-    }
-}
-
-impl Drop for Replacing<'_> {
-    /// Also after an error: the file may have its new name although nobody could make sure of it.
-    fn drop(&mut self) {
-        self.segments.forget(self.dir, self.base);
+        active.bytes = self.bytes.len();
+        Ok(active.all_rows())
     }
 }
 
@@ -322,10 +370,10 @@ impl Drop for Replacing<'_> {
 pub(in crate::storage) fn load_rows_prefix(
     env: &Env,
     dir: &Path,
-    base: Offset,
+    name: Name,
     segment_bytes: u64,
 ) -> Result<Vec<IndexRow>, FileError> {
-    let bytes = match read_file(&*env.files, &index_path(dir, base)) {
+    let bytes = match read_file(&*env.files, &name.index_path(dir)) {
         Ok(bytes) => bytes.unwrap_or_default(),
         Err(error) if error.meaning() == Meaning::Damage => {
             tracing::warn!(%error, "an index cannot be read and is rebuilt");
@@ -354,11 +402,11 @@ pub(in crate::storage) fn load_rows_prefix(
 /// The rows of a sealed segment's index; none unless they reach the segment's end.
 fn load_rows(
     env: &Env,
-    dir: &Path,
-    base: Offset,
+    segment: &Segment,
     segment_bytes: u64,
 ) -> io::Result<Option<Vec<IndexRow>>> {
-    let rows = load_rows_prefix(env, dir, base, segment_bytes).map_err(|error| error.source)?;
+    let rows = load_rows_prefix(env, &segment.dir(), segment.name, segment_bytes)
+        .map_err(|error| error.source)?;
     let is_whole = rows
         .last()
         .is_some_and(|last| u64::from(last.position) == segment_bytes);
@@ -367,8 +415,8 @@ fn load_rows(
 
 /// Writes index rows from row number `from` on. An index is derived: that it cannot be written is
 /// only worth a warning.
-pub(super) fn store_rows(env: &Env, dir: &Path, base: Offset, rows: &[IndexRow], from: usize) {
-    let path = index_path(dir, base);
+pub(super) fn store_rows(env: &Env, segment: &Segment, rows: &[IndexRow], from: usize) {
+    let path = segment.name.index_path(&segment.dir());
     let write = || {
         if from == 0 {
             remove_file(&*env.files, &path).map_err(|error| error.source)?;

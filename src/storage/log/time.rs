@@ -1,10 +1,14 @@
 //! Finding the offset of a time.
 
-use std::io;
+use std::{io, sync::Arc};
+
+use arc_swap::Guard;
 
 use super::{
-    LogReader, ReadError,
-    read::{Segment, lock},
+    Active, LogLock, LogReader, ReadError,
+    read::unreadable,
+    segment::Segment,
+    view::{Sealed, View},
     walk::{Source, Walk},
 };
 use crate::{
@@ -12,76 +16,90 @@ use crate::{
     types::{Offset, RecordView, Records},
 };
 
+/// What comes behind the sealed segments.
+struct Behind {
+    active: Option<Active>,
+    tail: Vec<Frame>,
+    end: Offset,
+}
+
 impl LogReader<'_> {
     /// The first offset whose record has this timestamp or a later one; the high watermark if there
     /// is none. Damaged records are passed over.
     pub(crate) fn find_time(&self, timestamp_ms: i64) -> Result<Offset, ReadError> {
-        let (start, end, sealed, active, tail) = lock(self.log).parts();
-        for sealed in sealed {
-            let segment = Segment::of(&sealed);
-            match self.find_in_sealed(&segment, start, timestamp_ms) {
+        let (view, behind) = self.log.behind_sealed();
+        let start = view.start;
+        for sealed in view.live() {
+            match self.find_in_sealed(sealed, start, timestamp_ms) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                // Trimmed meanwhile, or missing, which its readers are told.
+                // Missing, which its readers are told.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(self.unreadable(start.max(sealed.base), &segment, error)),
+                Err(error) => {
+                    let offsets = start.max(sealed.base())..sealed.end;
+                    return Err(unreadable(&sealed.segment, offsets, error));
+                }
             }
         }
-        if let Some(active) = active.filter(|active| active.latest_timestamp_ms >= timestamp_ms) {
-            let segment = Segment {
-                base: active.base,
-                end: active.end,
-                bytes: active.bytes,
-            };
-            let found = self.find_in_active(&segment, &active.rows, start, timestamp_ms);
-            match found {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => {}
-                Err(error) => return Err(self.unreadable(start.max(active.base), &segment, error)),
+        if let (Some(active), Some(segment)) = (&behind.active, &view.growing)
+            && active.latest_timestamp_ms >= timestamp_ms
+        {
+            let found = self.find_in_growing(segment, active, start, timestamp_ms);
+            let offsets = start.max(active.base)..active.end;
+            let found = found.map_err(|error| unreadable(segment, offsets, error))?;
+            if let Some(found) = found {
+                return Ok(found);
             }
         }
-        Ok(tail
+        Ok(behind
+            .tail
             .iter()
             .find_map(|frame| find_in_frame(frame, start, timestamp_ms))
-            .unwrap_or(end))
+            .unwrap_or(behind.end))
     }
 
-    fn find_in_active(
+    fn find_in_growing(
         &self,
-        segment: &Segment,
-        rows: &[IndexRow],
+        segment: &Arc<Segment>,
+        active: &Active,
         start: Offset,
         timestamp_ms: i64,
     ) -> io::Result<Option<Offset>> {
-        let (identity, dir) = self.identity();
-        let file = self.segments.active(&dir, segment.base)?;
-        let position = position_before(rows, timestamp_ms);
-        let walk = Walk::new(
-            Source::File(file),
-            segment.bytes,
-            identity,
-            segment.base,
-            position,
-        );
+        let file = self.segments.growing(segment)?;
+        let position = position_before(&active.rows, timestamp_ms);
+        let walk = segment.walk(Source::File(file), active.bytes, position);
         find_in_walk(walk, start, timestamp_ms)
     }
 
     fn find_in_sealed(
         &self,
-        segment: &Segment,
+        sealed: &Sealed,
         start: Offset,
         timestamp_ms: i64,
     ) -> io::Result<Option<Offset>> {
-        let open = self.open_sealed(segment)?;
-        let rows = open.rows.as_deref().unwrap_or_default();
+        let content = self.segments.sealed(&sealed.segment)?;
+        let rows = &content.rows;
         if rows
             .last()
             .is_some_and(|last| last.latest_before_ms < timestamp_ms)
         {
             return Ok(None);
         }
-        let walk = self.walk_sealed(&open, segment.base, position_before(rows, timestamp_ms));
+        let walk = content.walk(&sealed.segment, position_before(rows, timestamp_ms));
         find_in_walk(walk, start, timestamp_ms)
+    }
+}
+
+impl LogLock {
+    /// The view, and what a search by time looks through behind its sealed segments.
+    fn behind_sealed(&self) -> (Guard<Arc<View>>, Behind) {
+        let log = self.lock();
+        let behind = Behind {
+            active: log.active.clone(),
+            tail: log.tail.iter().map(|tailed| tailed.frame.clone()).collect(),
+            end: log.end,
+        };
+        (self.view(), behind)
     }
 }
 

@@ -8,13 +8,19 @@ use std::{
 };
 
 use super::{
-    Active, Log, LogLock, OpenSegments, Sealed, index_path, segment::store_rows, segment_path,
+    Active, Log, LogLock, OpenSegments,
+    name::Name,
+    segment::{Segment, store_rows},
+    view::Sealed,
 };
 use crate::{
-    env::{File, FileSystem, Open, OrderedGuard, ToSync},
+    env::{File, FileSystem, Open, ToSync},
     storage::{
         files::{Action, FileError, ensure_dir, remove_file},
-        format::{frame::Frame, segment_file::Header},
+        format::{
+            frame::Frame,
+            segment_file::{Header, IndexRow},
+        },
     },
     types::{Offset, TopicSettings},
 };
@@ -49,10 +55,12 @@ impl Writer {
         end: Offset,
     ) -> Result<usize, FileError> {
         loop {
-            let (batch, active) = next_batch(&lock(log), settings, end);
-            match active {
+            let (batch, growing) = next_batch(&log.lock(), settings, end);
+            match growing {
                 _ if batch.is_empty() => return Ok(0),
-                Some(active) => return self.append(log, segments, active, &batch),
+                Some((segment, active)) => {
+                    return self.append(log, segments, &segment, active, &batch);
+                }
                 None => self.roll(log, segments, &batch[0])?,
             }
         }
@@ -63,13 +71,13 @@ impl Writer {
         &mut self,
         log: &LogLock,
         segments: &OpenSegments,
+        segment: &Arc<Segment>,
         mut active: Active,
         batch: &[Frame],
     ) -> Result<usize, FileError> {
-        let dir = lock(log).dir();
-        let path = segment_path(&dir, active.base);
+        let path = segment.path();
         let file = segments
-            .active(&dir, active.base)
+            .growing(segment)
             .map_err(FileError::when(Action::Open, &path))?;
         let slices: Vec<&[u8]> = batch.iter().map(|frame| &frame.bytes()[..]).collect();
         let bytes = slices.iter().map(|slice| slice.len()).sum();
@@ -81,7 +89,7 @@ impl Writer {
         }
         self.unsynced += active.bytes - position;
         {
-            let mut log = lock(log);
+            let mut log = log.lock();
             log.active = Some(active);
             for _ in batch {
                 let moved = log
@@ -110,22 +118,21 @@ impl Writer {
         first: &Frame,
     ) -> Result<(), FileError> {
         self.seal(log, segments)?;
-        let (identity, dir) = {
-            let log = lock(log);
-            (log.identity, log.dir())
+        let (segment, dir) = {
+            let log = log.lock();
+            (log.segment(Name::first(first.header().base)), log.dir())
         };
         // Its name becomes durable with the next checkpoint; so does one that was there before a
         // crash.
         ensure_dir(&*segments.env.files, &dir)?;
         let header = Header {
-            topic: identity.topic,
-            partition: identity.partition,
+            topic: segment.identity().topic,
+            partition: segment.identity().partition,
             base: first.header().base,
             first_append_time_ms: first.header().append_time_ms,
             directory: segments.directory,
         };
-        let path = segment_path(&dir, header.base);
-        segments.forget(&dir, header.base);
+        let path = segment.path();
         let file = create(&*segments.env.files, &path)?;
         file.write_all_at(&[&header.encode()], 0)
             .map_err(FileError::when(Action::Write, &path))?;
@@ -133,8 +140,8 @@ impl Writer {
         self.stored_rows = 0;
         let active = Active::new(header.base, header.first_append_time_ms);
         self.unsynced = active.bytes;
-        segments.keep_created(&path, file);
-        lock(log).active = Some(active);
+        segments.keep_file(&segment, file);
+        log.lock().grow(segment, active);
         Ok(())
     }
 
@@ -147,12 +154,10 @@ impl Writer {
         now_ms: i64,
     ) -> Result<(), FileError> {
         let old = {
-            let log = lock(log);
-            log.tail.is_empty()
-                && log
-                    .active
-                    .as_ref()
-                    .is_some_and(|active| active.is_old(settings, now_ms))
+            let log = log.lock();
+            let is_old =
+                |active: &Active| active.base < active.end && active.is_old(settings, now_ms);
+            log.tail.is_empty() && log.active.as_ref().is_some_and(is_old)
         };
         if old {
             self.seal(log, segments)
@@ -168,7 +173,8 @@ impl Writer {
         segments: &OpenSegments,
         end: Offset,
     ) -> Result<(), FileError> {
-        let has = lock(log)
+        let has = log
+            .lock()
             .active
             .as_ref()
             .is_some_and(|active| active.base < end && active.base < active.end);
@@ -182,32 +188,12 @@ impl Writer {
     /// Seals the active segment: syncs it and stores its index. From then on it does not change.
     fn seal(&mut self, log: &LogLock, segments: &OpenSegments) -> Result<(), FileError> {
         self.sync(log, segments)?;
-        let (dir, sealed) = {
-            let mut log = lock(log);
-            let Some(active) = log.active.take() else {
-                return Ok(());
-            };
-            let mut rows = active.rows.clone();
-            rows.push(active.row(active.end));
-            // The offsets up to the tail are this segment's, also those that are lost.
-            let end = log
-                .tail
-                .front()
-                .map_or(log.end, |first| first.frame.header().base)
-                .max(active.end);
-            log.add_sealed(Sealed {
-                base: active.base,
-                end,
-                bytes: active.bytes,
-                last_append_ms: Some(active.last_append_ms),
-            });
-            (log.dir(), (active.base, rows))
+        let Some((segment, rows)) = log.lock().index_of_growing() else {
+            return Ok(());
         };
-        store_rows(&segments.env, &dir, sealed.0, &sealed.1, 0);
-        segments.forget(&dir, sealed.0);
-        let mut log = lock(log);
-        let start = log.start;
-        log.trim(start);
+        store_rows(&segments.env, &segment, &rows, 0);
+        log.lock().seal();
+        segments.close(&segment);
         Ok(())
     }
 
@@ -222,23 +208,23 @@ impl Writer {
         log: &LogLock,
         segments: &OpenSegments,
     ) -> Result<Option<Unsynced>, FileError> {
-        let (dir, base, bytes) = {
-            let log = lock(log);
-            let Some(active) = log.active.as_ref().filter(|_| self.is_unsynced()) else {
-                return Ok(None);
-            };
-            (log.dir(), active.base, active.bytes)
+        let (segment, bytes) = {
+            let log = log.lock();
+            match log.growing().filter(|_| self.is_unsynced()) {
+                Some((segment, active)) => (segment, active.bytes),
+                None => return Ok(None),
+            }
         };
-        let path = segment_path(&dir, base);
+        let path = segment.path();
         let file = match self.unsynced {
             0 => None,
             _ => Some(
                 segments
-                    .active(&dir, base)
+                    .growing(&segment)
                     .map_err(FileError::when(Action::Open, &path))?,
             ),
         };
-        let dir = self.new_names.then_some(dir);
+        let dir = self.new_names.then(|| segment.dir());
         let from = bytes - self.unsynced;
         Ok(Some(Unsynced {
             path,
@@ -253,15 +239,16 @@ impl Writer {
     fn note_synced(&mut self, log: &LogLock, segments: &OpenSegments) {
         self.unsynced = 0;
         self.new_names = false;
-        let (dir, base, rows) = {
-            let log = lock(log);
-            let new = |active: &&Active| active.rows.len() > self.stored_rows;
-            let Some(active) = log.active.as_ref().filter(new) else {
-                return;
-            };
-            (log.dir(), active.base, active.rows.clone())
+        let (segment, rows) = {
+            let log = log.lock();
+            match log.growing() {
+                Some((segment, active)) if active.rows.len() > self.stored_rows => {
+                    (segment, active.rows.clone())
+                }
+                _ => return,
+            }
         };
-        store_rows(&segments.env, &dir, base, &rows, self.stored_rows);
+        store_rows(&segments.env, &segment, &rows, self.stored_rows);
         self.stored_rows = rows.len();
     }
 
@@ -297,7 +284,7 @@ struct Unsynced {
     /// Where what is to be synced of the file begins.
     from: u64,
     /// The directory that has its name, if that is.
-    dir: Option<Arc<Path>>,
+    dir: Option<PathBuf>,
 }
 
 /// Makes the active segments of logs durable: their bytes, their lengths and their names. Nobody
@@ -354,37 +341,52 @@ fn sync_each(files: &dyn FileSystem, these: Vec<(&Path, ToSync<'_>)>) -> Result<
     Ok(())
 }
 
-/// Removes the files of segments that were trimmed; a durable checkpoint says that they were.
-pub(crate) fn remove_segments(
-    log: &LogLock,
-    segments: &OpenSegments,
-    trimmed: &[Sealed],
-) -> Result<(), FileError> {
-    let dir = {
-        let mut log = lock(log);
-        log.leave(trimmed);
-        log.dir()
-    };
-    for segment in trimmed {
-        let _replacing = segments.replacing(&dir, segment.base);
-        remove_file(&*segments.env.files, &segment_path(&dir, segment.base))?;
-        remove_file(&*segments.env.files, &index_path(&dir, segment.base))?;
+impl Log {
+    /// The segment that grows, and how far it has come.
+    fn growing(&self) -> Option<(Arc<Segment>, &Active)> {
+        let segment = self.view().growing.clone();
+        segment.zip(self.active.as_ref())
     }
-    Ok(())
+
+    /// The segment that grows, and the rows that its index has when it is sealed now.
+    fn index_of_growing(&self) -> Option<(Arc<Segment>, Vec<IndexRow>)> {
+        let (segment, active) = self.growing()?;
+        Some((segment, active.all_rows()))
+    }
+
+    /// Seals the segment that grows.
+    fn seal(&mut self) {
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        // The offsets up to the tail are this segment's, also those that are lost.
+        let tail = self.tail.front().map(|first| first.frame.header().base);
+        let end = tail.unwrap_or(self.end).max(active.end);
+        self.change_view(|view| {
+            view.sealed
+                .extend(view.growing.take().map(|segment| Sealed {
+                    segment,
+                    end,
+                    bytes: active.bytes,
+                    last_append_ms: Some(active.last_append_ms),
+                }));
+        });
+    }
 }
 
 /// The frames before `end` that the active segment takes next, with the segment; without it, the
 /// first frame for a new one.
-fn next_batch(log: &Log, settings: &TopicSettings, end: Offset) -> (Vec<Frame>, Option<Active>) {
+fn next_batch(
+    log: &Log,
+    settings: &TopicSettings,
+    end: Offset,
+) -> (Vec<Frame>, Option<(Arc<Segment>, Active)>) {
     let is_meant = |frame: &Frame| frame.header().base < end;
     let Some(first) = log.tail.front().filter(|first| is_meant(&first.frame)) else {
         return (Vec::new(), None);
     };
-    let Some(active) = log
-        .active
-        .as_ref()
-        .filter(|active| active.has_room_for(&first.frame, settings))
-    else {
+    let has_room = |(_, active): &(_, &Active)| active.has_room_for(&first.frame, settings);
+    let Some((segment, active)) = log.growing().filter(has_room) else {
         return (vec![first.frame.clone()], None);
     };
     let mut bytes = 0;
@@ -404,7 +406,7 @@ fn next_batch(log: &Log, settings: &TopicSettings, end: Offset) -> (Vec<Frame>, 
             bytes += frame.bytes().len();
             fits
         });
-    (batch.cloned().collect(), Some(active.clone()))
+    (batch.cloned().collect(), Some((segment, active.clone())))
 }
 
 impl Active {
@@ -422,8 +424,4 @@ impl Active {
 
 fn millis(settings: &TopicSettings) -> i64 {
     i64::try_from(settings.roll_ms()).unwrap_or(i64::MAX)
-}
-
-fn lock(log: &LogLock) -> OrderedGuard<'_, Log> {
-    log.lock()
 }

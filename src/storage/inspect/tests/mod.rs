@@ -194,7 +194,7 @@ impl Directory {
     }
 
     fn segment(&self, base: u64) -> PathBuf {
-        log::segment_path(&self.data.topic(TOPIC).join("0"), Offset(base))
+        log::Name::first(Offset(base)).path(&self.data.topic(TOPIC).join("0"))
     }
 
     fn flip(&self, path: &Path, position: u64) {

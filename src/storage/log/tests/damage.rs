@@ -18,7 +18,7 @@ fn a_damaged_frame_is_reported_with_its_offsets_while_its_neighbours_are_read() 
                     Ok(from / 2 * 2)
                 };
                 // The segment is mapped anew, as after a start.
-                bench.segments.forget_below(&bench.dir);
+                bench.segments.let_go();
                 assert_eq!(
                     bench.first_at(from),
                     expected,
@@ -45,7 +45,7 @@ fn a_reader_that_goes_through_finds_all_but_the_damaged_frames() {
         .cloned()
         .collect();
     for max_bytes in [1, 600, 1 << 20] {
-        bench.segments.forget_below(&bench.dir);
+        bench.segments.let_go();
         assert_eq!(
             bench.read_through(0, max_bytes),
             (sound.clone(), vec![(0, 2), (14, 16), (26, 30)])

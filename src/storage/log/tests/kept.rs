@@ -12,7 +12,7 @@ use crate::{
         format::frame::{HEADER_BYTES, Header},
         log::{
             FoundRecord,
-            kept::{KeptFrame, KeptFrames},
+            kept::{KeptFrame, KeptFrames, Written},
             point::find_record,
         },
     },
@@ -100,7 +100,7 @@ fn a_large_frame_is_read_once_for_all_look_ups_in_it_wherever_it_is() {
                 .seal_before(&bench.log, &bench.segments, Offset(u64::MAX))
                 .expect("nothing fails"),
         }
-        bench.segments.forget_below(&bench.dir);
+        bench.segments.forget_topic(TOPIC);
         look_up(&bench, 3);
         let before = reads(&disk);
         for nth in (0..LARGE).chain((0..LARGE).rev()) {
@@ -148,7 +148,7 @@ fn records_are_found_in_a_large_frame_with_holes() {
         },
         bytes,
     );
-    let kept = KeptFrame::of_large(&frame).expect("it is large");
+    let kept = KeptFrame::new(frame.clone());
     for offset in 0..2 * LARGE + 2 {
         let found = kept.record(Offset(offset)).map(|found| found.element());
         assert_eq!(
@@ -165,27 +165,24 @@ fn records_are_found_in_a_large_frame_with_holes() {
 
 #[test]
 fn frames_that_were_not_used_for_longest_go_first() {
-    let dir = PathBuf::from("/0").into();
     let mut kept = KeptFrames::default();
     assert!(
-        KeptFrame::of_large(&frame_with(0, 3)).is_none(),
+        !KeptFrame::is_large(frame_with(0, 3).bytes().len()),
         "a small one is not kept"
     );
     let records = 20_000;
     let frames = KEPT_FRAMES_BYTES / frame_with(0, records).bytes().len() + 3;
     let base = |nth: usize| Offset(nth as u64 * records);
     for nth in 0..frames {
-        kept.keep(
-            &dir,
-            &KeptFrame::of_large(&frame_with(base(nth).0, records)).expect("it is large"),
-        );
+        let frame = KeptFrame::new(frame_with(base(nth).0, records));
+        kept.keep(Written::First, &frame);
         assert!(
-            kept.find(IDENTITY, Offset::ZERO).is_some(),
+            kept.find(IDENTITY, Written::First, Offset::ZERO).is_some(),
             "used all the time"
         );
     }
     let held: Vec<usize> = (0..frames)
-        .filter(|nth| kept.find(IDENTITY, base(*nth)).is_some())
+        .filter(|nth| kept.find(IDENTITY, Written::First, base(*nth)).is_some())
         .collect();
     assert!(
         (3..6).any(|gone| held[1..] == (gone..frames).collect::<Vec<_>>()),
@@ -196,8 +193,11 @@ fn frames_that_were_not_used_for_longest_go_first() {
         .map(|nth| frame_with(base(*nth).0, records).bytes().len())
         .sum();
     assert!(bytes <= KEPT_FRAMES_BYTES, "{bytes}");
-    kept.forget(|of| of == &*dir);
-    assert!((0..frames).all(|nth| kept.find(IDENTITY, base(nth)).is_none()));
+    let anew = Written::Anew(Offset::ZERO, 1);
+    assert!(kept.find(IDENTITY, anew, Offset::ZERO).is_none());
+    kept.forget(|of| of.topic == TOPIC);
+    let is_gone = |nth| kept.find(IDENTITY, Written::First, base(nth)).is_none();
+    assert!((0..frames).all(is_gone));
 }
 
 #[test]
@@ -209,15 +209,15 @@ fn a_frame_of_a_segment_that_was_written_anew_is_not_kept() {
         .writer
         .seal_before(&bench.log, &bench.segments, Offset(u64::MAX))
         .expect("nothing fails");
-    let found_before = bench.segments.changes();
-    let old = KeptFrame::of_large(
-        &bench
-            .reader()
-            .frame_at(Offset(7))
-            .expect("it is sound")
-            .expect("it is there"),
-    );
+    let old = bench.sealed(7);
+    let frame = bench.reader().frame_at(Offset(7)).expect("it is sound");
+    let frame = KeptFrame::new(frame.expect("it is there"));
     look_up(&bench, 7);
+    let kept = || {
+        let segments = &bench.segments;
+        segments.kept_frame(IDENTITY, old.written(), Offset(7))
+    };
+    assert!(kept().is_some());
     let new = frame_of(
         PartitionId(0),
         Offset(0),
@@ -233,13 +233,10 @@ fn a_frame_of_a_segment_that_was_written_anew_is_not_kept() {
         &find_record(&new, Offset(7)).expect("it is there"),
     );
 
-    // Nor is one that was found before, and comes late.
-    bench.segments.forget_below(&bench.dir);
-    bench.segments.keep_frame(
-        &bench.log.lock().dir(),
-        &old.expect("it is large"),
-        found_before,
-    );
+    assert!(kept().is_none(), "it may have what was erased");
+
+    // One that was found before, and comes late, is not taken for one of the new segment.
+    bench.segments.keep_frame(old.written(), &frame);
     assert_same(
         &look_up(&bench, 7),
         &find_record(&new, Offset(7)).expect("it is there"),

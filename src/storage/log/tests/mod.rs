@@ -4,6 +4,7 @@ mod damage;
 mod find_time;
 mod index;
 mod kept;
+mod merging;
 mod model;
 mod opening;
 mod reading;
@@ -19,8 +20,8 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    Cursor, Identity, Log, LogLock, LogReader, OpenSegments, ReadError, Rewrite, Writer,
-    index_path, segment_path,
+    Cursor, Identity, Log, LogLock, LogReader, Name, OpenSegments, ReadError, Rewrite, Writer,
+    name::list, remove_trimmed, segment::Segment,
 };
 use crate::{
     env::{Env, Open},
@@ -174,13 +175,30 @@ impl Bench {
         self.log.lock().end()
     }
 
-    /// Takes the segments that were trimmed, as if what must be kept of them had been.
-    fn take_trimmed(&self) -> Vec<super::Sealed> {
-        let mut log = self.log.lock();
-        if let Some(trimmed) = log.trimmed() {
-            log.retire(trimmed.end, 0);
+    /// Removes the segments that were trimmed, as if what must be kept of them were kept, and a
+    /// checkpoint said so; whether nobody reads them.
+    fn remove_trimmed(&self) -> bool {
+        {
+            let mut log = self.log.lock();
+            if let Some(trimmed) = log.trimmed() {
+                log.retire(trimmed.end, 0);
+            }
+            log.begin_leaving();
         }
-        log.take_retired()
+        remove_trimmed(&self.log, &self.segments).expect("the files can be removed")
+    }
+
+    /// The sealed segment with this offset, as it is now.
+    fn sealed(&self, offset: u64) -> Arc<Segment> {
+        let view = self.log.view();
+        let found = view.find(Offset(offset)).expect("there is one");
+        Arc::clone(&found.segment)
+    }
+
+    /// The names of the segments that count, and of everything else in the directory.
+    fn names(&self) -> Vec<String> {
+        let entries = self.env.files.read_dir(&self.dir).expect("it can be read");
+        entries.into_iter().map(|entry| entry.name).collect()
     }
 
     fn segment_count(&self) -> usize {
@@ -228,11 +246,14 @@ impl Bench {
 
     /// The file of the segment with this base.
     fn segment(&self, base: u64) -> PathBuf {
-        segment_path(&self.dir, Offset(base))
+        let listed = list(&*self.env.files, &self.dir).expect("it can be read");
+        let mut names = listed.segments.iter().map(|(name, _)| *name);
+        let found = names.find(|name| name.base() == Offset(base));
+        found.unwrap_or(Name::first(Offset(base))).path(&self.dir)
     }
 
     fn index(&self, base: u64) -> PathBuf {
-        index_path(&self.dir, Offset(base))
+        self.segment(base).with_extension("index")
     }
 
     fn exists(&self, path: &Path) -> bool {

@@ -1,4 +1,5 @@
-//! A segment that is written anew while others open it: nobody goes on with the old file.
+//! Segments that give way to others, or are trimmed and removed, while somebody reads them: readers
+//! go on with what they had, and those that come later see nothing of it.
 
 use std::{
     io,
@@ -10,6 +11,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::env::{DirEntry, File, FileSystem, Lock, LockGuard, ToSync};
+use crate::storage::log::remove_gone;
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
@@ -106,6 +108,7 @@ fn interrupted(mut bench: Bench) -> (Arc<Mutex<Bench>>, Arc<Shared>, Arc<Interru
         files: disk.clone(),
         ..bench.env.clone()
     };
+    bench.segments.let_go();
     let log = std::mem::replace(
         &mut bench.log,
         LogLock::new(Log::new(IDENTITY, topic_dir(&bench.dir))),
@@ -137,26 +140,29 @@ impl Shared {
         rewrite_segment(&self.log, &self.segments, Offset(base), edit).expect("the disk takes it");
     }
 
-    fn assert_shows_only_what_is_new(&self, offset: u64) {
-        let found = self
-            .reader()
-            .record_at(Offset(offset))
-            .expect("it is sound")
-            .expect("it is there");
-        assert_eq!(
-            found.view().value,
-            Some(&b"new"[..]),
-            "a look-up of {offset}"
-        );
-        let frames = self
+    fn read(&self, offset: u64) -> Frame {
+        let read = self
             .reader()
             .read(&mut Cursor::new(Offset(offset)), 1)
             .expect("it is sound");
-        assert_eq!(
-            frames[0],
-            shorter(frames[0].header().base),
-            "a read of {offset}"
-        );
+        read[0].clone()
+    }
+
+    fn value(&self, offset: u64) -> Vec<u8> {
+        let found = self.reader().record_at(Offset(offset));
+        let found = found.expect("it is sound").expect("it is there");
+        found.view().value.expect("it has one").to_vec()
+    }
+
+    fn assert_shows_only_what_is_new(&self, offset: u64) {
+        assert_eq!(self.value(offset), b"new", "a look-up of {offset}");
+        let frame = self.read(offset);
+        assert_eq!(frame, shorter(frame.header().base), "a read of {offset}");
+    }
+
+    /// Whether all files are removed that are in no view.
+    fn remove_gone(&self) -> bool {
+        remove_gone(&self.log, &self.segments).expect("the files can be removed")
     }
 }
 
@@ -171,104 +177,115 @@ fn shorter(base: Offset) -> Frame {
 }
 
 #[test]
-fn a_map_of_a_file_that_was_replaced_while_it_was_mapped_is_neither_kept_nor_used() {
+fn a_reader_goes_on_with_the_segment_that_it_found_when_that_is_written_anew() {
     for with_index in [true, false] {
-        let bench = Bench::filled();
-        if !with_index {
-            bench.remove(&bench.index(8));
-        }
-        let (_bench, shared, disk) = interrupted(bench);
-        let of = shared.clone();
-        disk.next.lock().unwrap().after_map = Some(Box::new(move || of.rewrite(8)));
-        shared.assert_shows_only_what_is_new(9);
-        assert!(
-            disk.next.lock().unwrap().after_map.is_none(),
-            "it was interrupted"
-        );
-        for offset in 8..16 {
-            shared.assert_shows_only_what_is_new(offset);
+        for look_up in [true, false] {
+            let bench = Bench::filled();
+            if !with_index {
+                bench.remove(&bench.index(8));
+            }
+            let old = bench.segment(8);
+            let (bench, shared, disk) = interrupted(bench);
+            let of = shared.clone();
+            disk.next.lock().unwrap().after_map = Some(Box::new(move || of.rewrite(8)));
+            if look_up {
+                assert_eq!(shared.value(8), [7; 100]);
+            } else {
+                assert_eq!(shared.read(9), frame(8));
+            }
+            assert!(
+                disk.next.lock().unwrap().after_map.is_none(),
+                "it was interrupted"
+            );
+            let bench = bench.lock().unwrap();
+            assert!(bench.exists(&old), "it was in use");
+            assert!(bench.exists(&bench.segment(8)) && bench.segment(8) != old);
+            for offset in 8..16 {
+                shared.assert_shows_only_what_is_new(offset);
+            }
+            assert!(shared.remove_gone(), "nobody reads it");
+            assert!(!bench.exists(&old) && !bench.exists(&old.with_extension("index")));
+            let index = bench.bytes(&bench.index(8));
+            assert!(!index.is_empty(), "that of the new one");
+            for offset in 8..16 {
+                shared.assert_shows_only_what_is_new(offset);
+            }
         }
     }
 }
 
 #[test]
-fn an_index_that_was_built_of_a_replaced_file_is_not_left_beside_the_new_one() {
+fn a_reader_of_a_trimmed_segment_goes_on_and_its_file_goes_behind_it() {
     let bench = Bench::filled();
-    bench.remove(&bench.index(8));
-    let (bench, shared, _) = interrupted(bench);
+    let path = bench.segment(8);
+    let (bench, shared, disk) = interrupted(bench);
+    let of = shared.clone();
+    let trim_and_remove = move || {
+        let mut log = of.log.lock();
+        log.trim(Offset(20));
+        log.retire(Offset(16), 0);
+        assert!(log.begin_leaving());
+        drop(log);
+        let removed = remove_trimmed(&of.log, &of.segments).expect("they can be removed");
+        assert!(!removed, "they are in use");
+    };
+    disk.next.lock().unwrap().after_map = Some(Box::new(trim_and_remove));
+    assert_eq!(shared.read(9), frame(8));
     let bench = bench.lock().unwrap();
-    let old = shared
-        .segments
-        .sealed(&bench.dir, Offset(8))
-        .expect("it can be mapped");
-    let rows = shared
-        .reader()
-        .build_rows(&old, Offset(8))
-        .expect("it is sound");
-    shared.rewrite(8);
-    let index = bench.bytes(&bench.index(8));
-    assert!(
-        shared
-            .segments
-            .give_rows(&bench.dir, Offset(8), &old, rows)
-            .is_none()
-    );
-    assert_eq!(bench.bytes(&bench.index(8)), index);
-    let new = shared
-        .segments
-        .sealed(&bench.dir, Offset(8))
-        .expect("it can be mapped");
-    assert!(new.rows.is_some() && new.content.len() < old.content.len());
-    shared.assert_shows_only_what_is_new(9);
+    assert!(bench.exists(&bench.segment(0)) && bench.exists(&path));
+    let read = shared.reader().read(&mut Cursor::new(Offset(9)), 1);
+    assert!(matches!(read, Err(ReadError::BelowStart)));
+    assert_eq!(shared.log.lock().first_kept(), Offset(16));
+    assert!(shared.remove_gone(), "nobody reads it");
+    assert!(!bench.exists(&bench.segment(0)) && !bench.exists(&path));
 }
 
 #[test]
-fn a_file_that_is_replaced_in_part_only_is_not_used_any_more_either() {
-    let (bench, shared, _) = interrupted(Bench::filled());
-    let dir = bench.lock().unwrap().dir.clone();
-    let before = shared
-        .segments
-        .sealed(&dir, Offset(8))
-        .expect("it can be mapped");
-    // As after an error between the rename and its sync.
-    drop(shared.segments.replacing(&dir, Offset(8)));
-    let after = shared
-        .segments
-        .sealed(&dir, Offset(8))
-        .expect("it can be mapped");
-    assert!(!Arc::ptr_eq(&before, &after));
-}
-
-#[test]
-fn who_finds_the_active_segment_sealed_and_replaced_reads_it_as_it_is_now() {
+fn a_reader_of_the_active_segment_goes_on_when_that_is_sealed_and_written_anew() {
     let (bench, shared, disk) = interrupted(Bench::filled());
-    let base = shared
-        .log
-        .lock()
-        .active
-        .as_ref()
-        .expect("there is one")
-        .base;
+    let old = bench.lock().unwrap().segment(32);
     let (of, with) = (shared.clone(), bench.clone());
     let seal_and_rewrite = move || {
         let writer = &mut with.lock().unwrap().writer;
         writer
             .seal_before(&of.log, &of.segments, Offset(u64::MAX))
             .expect("the disk takes it");
-        of.rewrite(base.0);
+        of.rewrite(32);
     };
     disk.next.lock().unwrap().before_open = Some(Box::new(seal_and_rewrite));
-    let last = Offset(shared.log.lock().end().0 - 1);
-    let frames = shared
-        .reader()
-        .read(&mut Cursor::new(last), 1)
-        .expect("it is not damaged");
-    assert_eq!(frames, [shorter(frames[0].header().base)]);
+    assert_eq!(shared.read(39), frame(38));
     assert!(
         disk.next.lock().unwrap().before_open.is_none(),
         "it was interrupted"
     );
-    shared.assert_shows_only_what_is_new(last.0);
-    // The directory goes with it.
-    drop(bench);
+    shared.assert_shows_only_what_is_new(39);
+    let bench = bench.lock().unwrap();
+    assert!(bench.exists(&old), "it was in use");
+    assert!(shared.remove_gone(), "nobody reads it");
+    assert!(!bench.exists(&old));
+}
+
+#[test]
+fn a_cursor_does_not_go_on_at_a_position_of_another_file() {
+    let (_bench, shared, _) = interrupted(Bench::filled());
+    let mut cursor = Cursor::new(Offset(8));
+    let read = |cursor: &mut Cursor| {
+        let read = shared.reader().read(cursor, 1);
+        read.expect("it is sound")[0].clone()
+    };
+    assert_eq!(read(&mut cursor), frame(8));
+    let parts = cursor.parts(&[frame(8)]);
+    let part = parts[0].expect("it came from a file");
+    let read_part = || {
+        let view = shared.log.view();
+        shared
+            .reader()
+            .read_part(&view, &part)
+            .expect("it is sound")
+    };
+    assert_eq!(read_part().as_ref(), Some(frame(8).bytes()));
+    shared.rewrite(8);
+    assert_eq!(read_part(), None, "its place is in another file");
+    assert_eq!(read(&mut cursor), shorter(Offset(10)));
+    assert_eq!(read(&mut cursor), shorter(Offset(12)));
 }

@@ -34,22 +34,11 @@ fn a_segment_that_needs_nothing_is_left_alone() {
 #[test]
 fn damage_is_replaced_by_zeros_once_and_the_frames_around_it_stay() {
     let bench = Bench::filled();
-    let path = segment_path(&bench.dir, Offset(8));
-    let read = || {
-        read_file(&*bench.env.files, &path)
-            .expect("it can be read")
-            .expect("it is there")
-    };
+    let read = || bench.bytes(&bench.segment(8));
     let (sound, length) = (read(), frame(0).bytes().len());
-    let file = bench
-        .env
-        .files
-        .open(&path, Open::Write)
-        .expect("it is there");
     // In the second frame of the segment.
     let second = 64 + length..64 + 2 * length;
-    file.write_all_at(&[&[!sound[second.start + 80]]], second.start as u64 + 80)
-        .expect("room");
+    bench.flip(&bench.segment(8), second.start as u64 + 80);
     let rewrite = || {
         Rewrite::of(&bench.log, &bench.segments, Offset(8))
             .expect("it can be read")
@@ -80,7 +69,7 @@ fn a_segment_that_is_removed_while_it_is_written_anew_does_not_come_back() {
     assert!(rewrite.is_needed(edit).expect("it can be read"));
     let rewritten = rewrite.write(edit).expect("there is room");
     assert_eq!(files(&bench, ".log.new"), 1);
-    remove_file(&*bench.env.files, &segment_path(&bench.dir, Offset(0))).expect("it is there");
+    remove_file(&*bench.env.files, &bench.segment(0)).expect("it is there");
     rewritten.install(&bench.log).expect("nothing fails");
     assert_eq!(
         (files(&bench, ".log"), files(&bench, ".new")),

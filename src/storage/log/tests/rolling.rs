@@ -1,6 +1,6 @@
 //! When a segment is sealed, and what remains of one that was trimmed.
 
-use super::{super::remove_segments, *};
+use super::*;
 
 #[test]
 fn a_segment_is_sealed_when_the_next_frame_would_take_it_past_its_size() {
@@ -106,8 +106,7 @@ fn trimmed_segments_are_removed_only_when_they_are_taken() {
     assert_eq!(bench.segment_count(), 3);
     assert!(bench.exists(&bench.segment(0)));
     let at = bench.checkpoint();
-    let trimmed = bench.take_trimmed();
-    remove_segments(&bench.log, &bench.segments, &trimmed).expect("the files can be removed");
+    assert!(bench.remove_trimmed(), "nobody reads");
     for (base, there) in [(0, false), (8, false), (16, true), (24, true)] {
         assert_eq!(bench.exists(&bench.segment(base)), there, "segment {base}");
         assert_eq!(
@@ -127,7 +126,10 @@ fn a_start_finds_trimmed_segments_that_were_not_removed_yet() {
     bench.log.lock().trim(Offset(17));
     let at = bench.checkpoint();
     bench.reopen(at);
-    assert_eq!(bench.take_trimmed().len(), 2);
+    assert_eq!(bench.log.lock().trimmed(), Some(Offset(0)..Offset(16)));
+    assert!(bench.exists(&bench.segment(0)) && bench.exists(&bench.segment(8)));
+    assert!(bench.remove_trimmed(), "nobody reads");
+    assert!(!bench.exists(&bench.segment(0)) && !bench.exists(&bench.segment(8)));
     assert_eq!(bench.segment_count(), 3);
 }
 
