@@ -12,6 +12,7 @@ use std::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use super::{
@@ -23,7 +24,7 @@ use crate::{
     env::{OrderedMutex, rank},
     storage::{
         files::FileError,
-        format::entry::{self, Item},
+        format::entry::Item,
         journal::{self, Journal},
         log::Charge,
     },
@@ -34,6 +35,8 @@ use crate::{
 pub(super) struct Commit {
     /// None for a commit that only waits for those before it.
     pub(super) items: Vec<Item>,
+    /// What they take in the journal.
+    pub(super) bytes: usize,
     /// The partition of each frame among the items, in order.
     pub(super) partitions: Vec<PartitionRef>,
     /// Whether to sync before it is applied.
@@ -47,6 +50,8 @@ pub(super) struct Commit {
     /// Whether it can be refused after it was queued. Not where what was queued later counts on it,
     /// as on the offsets of an append.
     pub(super) can_be_refused: bool,
+    /// Whether it may wait for others, for a moment, to be written with them: see [`Gathering`].
+    pub(super) gathers: bool,
     /// What counts the partitions of the topic that it creates.
     pub(super) counted: Option<Arc<Counted>>,
 }
@@ -79,6 +84,51 @@ struct QueueState {
     reserved: usize,
     /// Refuses more; what is queued is still committed.
     closed: bool,
+    /// Some of what is queued is not to wait.
+    has_urgent: bool,
+    gathering: Gathering,
+}
+
+/// Whether commits of members of groups wait to be written together.
+///
+/// A write and its sync cost the journal as much as an append of some hundred KB, and appends wait
+/// for them. Where appends come, commits that are many therefore wait for the next one, or for
+/// [`limits::COMMIT_GATHER_MS`]. A commit does not wait where none other came meanwhile the last
+/// time: who commits alone, one after the other, is not held up. Nor does one wait where nobody
+/// appends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gathering {
+    /// How many writes there have been since one had records.
+    since_append: Option<u32>,
+    /// The last write with commits that gather had others as well.
+    had_company: bool,
+}
+
+impl Gathering {
+    /// How many writes without records make a pause of appends.
+    const PAUSE: u32 = 8;
+
+    /// So many commits are written, of which so many gather.
+    pub(super) fn written(&mut self, commits: usize, that_gather: usize, have_records: bool) {
+        self.since_append = match have_records {
+            true => Some(0),
+            false => self.since_append.map(|writes| writes.saturating_add(1)),
+        };
+        if that_gather > 0 {
+            self.had_company = commits > 1;
+        }
+    }
+
+    pub(super) fn is_worth_it(self) -> bool {
+        let appends_come = self.since_append.is_some_and(|writes| writes < Self::PAUSE);
+        appends_come && self.had_company
+    }
+}
+
+impl QueueState {
+    fn gathers(&self) -> bool {
+        !self.has_urgent && !self.closed && self.gathering.is_worth_it()
+    }
 }
 
 impl Queue {
@@ -105,8 +155,10 @@ impl Queue {
         if state.closed {
             return Err(Error::ShuttingDown);
         }
+        let is_first_urgent = !commit.gathers && !state.has_urgent;
+        state.has_urgent |= is_first_urgent;
         state.commits.push_back(commit);
-        if state.commits.len() == 1 {
+        if is_first_urgent || state.commits.len() == 1 {
             self.changed.notify_one();
         }
         Ok(())
@@ -137,10 +189,14 @@ impl Queue {
         let state = self
             .changed
             .wait_while(state, |state| state.commits.is_empty() && !state.closed);
-        !state
-            .unwrap_or_else(PoisonError::into_inner)
-            .commits
-            .is_empty()
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        if state.gathers() {
+            let most = Duration::from_millis(limits::COMMIT_GATHER_MS);
+            let waits = |state: &mut QueueState| !state.has_urgent && !state.closed;
+            let waited = self.changed.wait_timeout_while(state, most, waits);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        !state.commits.is_empty()
     }
 
     /// Takes as many commits as go into one write of at most `most` bytes, and at least one.
@@ -148,11 +204,16 @@ impl Queue {
         let mut state = self.lock();
         let mut bytes = 0;
         let fits = state.commits.iter().take_while(|commit| {
-            bytes += entry::encoded_len(&commit.items);
+            bytes += commit.bytes;
             bytes <= most
         });
         let count = fits.count().max(1).min(state.commits.len());
-        state.commits.drain(..count).collect()
+        let taken: Vec<Commit> = state.commits.drain(..count).collect();
+        state.has_urgent = state.commits.iter().any(|commit| !commit.gathers);
+        let that_gather = taken.iter().filter(|commit| commit.gathers).count();
+        let have_records = taken.iter().any(|commit| !commit.partitions.is_empty());
+        state.gathering.written(count, that_gather, have_records);
+        taken
     }
 
     /// Takes all that can be refused, in order.
@@ -178,6 +239,7 @@ impl Queue {
     /// Puts back what was taken.
     fn put_back(&self, commits: Vec<Commit>) {
         let mut state = self.lock();
+        state.has_urgent = true;
         for commit in commits.into_iter().rev() {
             state.commits.push_front(commit);
         }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Change, Planned},
     env::{Alarm, Clock, OrderedGuard, OrderedMutex, rank},
-    storage::format::entry::Item,
+    storage::format::entry::{self, Item},
 };
 
 /// Owns the catalog, as it is planned and as it is applied, and the way into the queue.
@@ -160,9 +160,14 @@ impl Sequencer {
     /// Queues a commit, and plans the changes in it.
     pub(super) fn plan_commit(&self, planned: &mut Planned, commit: Commit) -> Result<(), Error> {
         let room = self.reserve()?;
-        let has_changes = !commit.items.is_empty();
+        let brings_deadline = |item: &Item| match item {
+            Item::Change(change) => !change.is_of_offsets(),
+            Item::Frame(_) => false,
+        };
+        // All groups and producers are asked for theirs, and commits of offsets are many.
+        let brings_deadlines = commit.items.iter().any(brings_deadline);
         self.plan_reserved(Some(planned), room, commit)?;
-        if let Some(next) = planned.next_deadline().filter(|_| has_changes) {
+        if brings_deadlines && let Some(next) = planned.next_deadline() {
             self.alarm.wake_by(next);
         }
         Ok(())
@@ -218,20 +223,24 @@ pub(super) fn refusable<T: Send + 'static>(
     (commit, pending)
 }
 
-fn commit<T: Send + 'static>(
+/// A commit of changes, ready to be queued.
+pub(super) fn commit<T: Send + 'static>(
     changes: Vec<Change>,
     answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> (Commit, Pending<T>) {
     let (giver, pending) = pending();
     let done = Box::new(move |done: Result<(), Error>| giver.give(done.and_then(|()| answer())));
+    let items: Vec<Item> = changes.into_iter().map(Item::Change).collect();
     let commit = Commit {
-        items: changes.into_iter().map(Item::Change).collect(),
+        bytes: entry::encoded_len(&items),
+        items,
         partitions: Vec::new(),
         sync: true,
         charge: None,
         under_way: None,
         done,
         can_be_refused: false,
+        gathers: false,
         counted: None,
     };
     (commit, pending)

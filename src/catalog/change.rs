@@ -54,6 +54,11 @@ impl Change {
         matches!(self, Self::Group { .. })
     }
 
+    /// Whether all that changes by it is how far a group has come: nothing that anybody waits for.
+    pub(crate) fn is_of_offsets(&self) -> bool {
+        self.is_of_group() && !self.moves_partitions()
+    }
+
     /// Whether members of a group come or go by it, or get or lose partitions.
     pub(crate) fn moves_partitions(&self) -> bool {
         let Self::Group { change, .. } = self else {

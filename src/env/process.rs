@@ -7,7 +7,7 @@
 
 use std::fs;
 #[cfg(feature = "cli")]
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -56,6 +56,31 @@ pub(super) fn cpu_time(stat: &str) -> Option<Duration> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(Duration::from_millis(10 * (user + system)))
+}
+
+/// The same of the threads that a process has, by their names: those of one name together. To the
+/// nanosecond, where the system counts so.
+#[cfg(feature = "cli")]
+pub(crate) fn cpu_time_of_threads(process: u32) -> Option<BTreeMap<String, Duration>> {
+    let mut times: BTreeMap<String, Duration> = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{process}/task")).ok()? {
+        let path = task.ok()?.path();
+        let text = |name| fs::read_to_string(path.join(name)).ok();
+        // One that has ended meanwhile.
+        let (Some(name), Some(stat)) = (text("comm"), text("schedstat")) else {
+            continue;
+        };
+        let time = times.entry(name.trim_end().to_owned()).or_default();
+        *time += scheduled(&stat)?;
+    }
+    Some(times)
+}
+
+/// The first field of /proc/PID/schedstat, in nanoseconds.
+#[cfg(feature = "cli")]
+pub(super) fn scheduled(stat: &str) -> Option<Duration> {
+    let nanos = stat.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
 }
 
 /// `VmRSS` of /proc/self/status, which is in KiB.

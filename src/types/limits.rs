@@ -120,6 +120,10 @@ pub const MAX_GROUPS_PER_APPEND: usize = 16;
 /// Longest name of a member of a group, and of what it says of itself, in bytes.
 pub const MAX_MEMBER_NAME_BYTES: usize = 255;
 
+/// How long commits of members wait at most to be written together, in milliseconds, where appends
+/// come meanwhile.
+pub const COMMIT_GATHER_MS: u64 = 5;
+
 /// Shortest session of a member of a group, and shortest time in which a partition is to make
 /// progress, in milliseconds.
 pub const MIN_SESSION_MS: u64 = 1_000;

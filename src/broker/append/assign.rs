@@ -351,7 +351,8 @@ impl Place {
 
         let has_changes = !changes.is_empty();
         items.extend(changes.into_iter().map(Item::Change));
-        debug_assert!(entry::encoded_len(&items) as u64 <= shared.options.journal().capacity());
+        let bytes = entry::encoded_len(&items);
+        debug_assert!(bytes as u64 <= shared.options.journal().capacity());
         let is_synced =
             |owner: &PartitionRef| owner.topic.settings().durability == Durability::Sync;
         let sync = has_changes || owners.iter().any(is_synced);
@@ -359,6 +360,7 @@ impl Place {
         let done = Box::new(move |done: Result<(), Error>| giver.give(done.map(|()| answer)));
         let (charge, under_way) = admission.into_charge();
         let commit = Commit {
+            bytes,
             items,
             partitions: owners,
             sync,
@@ -366,6 +368,7 @@ impl Place {
             under_way: Some(under_way),
             done,
             can_be_refused: false,
+            gathers: false,
             counted: None,
         };
         shared.sequencer.plan_reserved(planned, room, commit)?;

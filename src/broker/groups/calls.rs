@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::{
-    broker::{Broker, Error, Meant, Pending, Shared},
+    broker::{Broker, Error, Meant, Pending, Shared, commit::Commit as Queued, sequencer::commit},
     catalog::{
         Change, Planned, Settled,
         groups::{
@@ -14,7 +14,6 @@ use crate::{
             Outcome, Place, Refused,
         },
     },
-    storage::format::entry::{self, Item},
     types::{GroupName, Offset, PartitionId, TopicId, TopicName, limits},
 };
 
@@ -140,6 +139,7 @@ impl Shared {
         let group = GroupName::new(group)?;
         check_offsets(&offsets)?;
         self.health.check_running()?;
+        let gathers = offsets.iter().all(|offset| offset.generation.is_some());
         let mut commits = Vec::with_capacity(offsets.len());
         let mut outcomes = Vec::with_capacity(offsets.len());
         for offset in offsets {
@@ -176,7 +176,13 @@ impl Shared {
             })
             .collect();
         match change {
-            Some(change) => self.plan_group(&mut planned, &group, change, move || Ok(answer)),
+            Some(change) => {
+                let change = Change::Group { group, change };
+                let (mut commit, pending) = self.group_commit(change, move || Ok(answer))?;
+                commit.gathers = gathers;
+                self.sequencer.plan_commit(&mut planned, commit)?;
+                Ok(pending)
+            }
             // What it tells may not be durable yet.
             None => self.sequencer.queue_barrier(move || Ok(answer)),
         }
@@ -247,21 +253,31 @@ impl Shared {
     ) -> Result<Pending<T>, Error> {
         let group = group.clone();
         let change = Change::Group { group, change };
-        let bytes = entry::encoded_len(&[Item::Change(change.clone())]);
-        let most = usize::try_from(self.options.journal().capacity()).unwrap_or(usize::MAX);
-        if bytes > most {
-            return Err(Error::RequestTooLarge {
-                what: "bytes",
-                count: bytes,
-                limit: most,
-            });
-        }
         let moves_partitions = change.moves_partitions();
-        let queued = self.sequencer.plan(planned, change, answer)?;
+        let (commit, pending) = self.group_commit(change, answer)?;
+        self.sequencer.plan_commit(planned, commit)?;
         if moves_partitions {
             self.wake_for_sessions();
         }
-        Ok(queued)
+        Ok(pending)
+    }
+
+    /// The commit of a change of a group, if it fits in the journal.
+    fn group_commit<T: Send + 'static>(
+        &self,
+        change: Change,
+        answer: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<(Queued, Pending<T>), Error> {
+        let (commit, pending) = commit(vec![change], answer);
+        let most = usize::try_from(self.options.journal().capacity()).unwrap_or(usize::MAX);
+        if commit.bytes > most {
+            return Err(Error::RequestTooLarge {
+                what: "bytes",
+                count: commit.bytes,
+                limit: most,
+            });
+        }
+        Ok((commit, pending))
     }
 }
 

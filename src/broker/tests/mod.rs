@@ -28,6 +28,7 @@ mod deltas;
 mod erased;
 mod exactly_once;
 mod faults;
+mod gathering;
 mod group_calls;
 mod groups;
 mod histories;

@@ -21,11 +21,31 @@ pub(super) struct Run {
     /// What an empty call takes, where that is the measure.
     pub(super) round_trip: Option<Duration>,
     /// The time on processors that the broker took, if it was started for the measurement.
-    pub(super) broker_cpu: Option<Duration>,
+    pub(super) broker_cpu: Option<BrokerCpu>,
     /// The commits of consumer groups, where some were to be made meanwhile.
     pub(super) commits: Option<u64>,
     /// What it is compared with.
     pub(super) beside: Option<Box<Self>>,
+}
+
+/// Time on processors that a broker took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BrokerCpu {
+    pub(super) all: Duration,
+    /// Of that, the thread that writes the journal, and applies what is written.
+    pub(super) journal: Duration,
+    /// Of that, the threads of calls.
+    pub(super) calls: Duration,
+}
+
+impl BrokerCpu {
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            all: self.all.saturating_sub(before.all),
+            journal: self.journal.saturating_sub(before.journal),
+            calls: self.calls.saturating_sub(before.calls),
+        }
+    }
 }
 
 impl Latencies {
@@ -83,10 +103,11 @@ impl Run {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
-    pub(super) fn cpu_ms_per_gigabyte(&self) -> Option<f64> {
+    /// Time on processors a gigabyte, in milliseconds.
+    pub(super) fn cpu_ms_per_gigabyte(&self, of: impl Fn(BrokerCpu) -> Duration) -> Option<f64> {
         let gigabytes = self.bytes as f64 / 1e9;
         self.broker_cpu
-            .map(|cpu| cpu.as_secs_f64() * 1e3 / gigabytes)
+            .map(|cpu| of(cpu).as_secs_f64() * 1e3 / gigabytes)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]

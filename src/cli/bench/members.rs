@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use super::{
     Bench,
-    measure::{Latencies, Run, Stopwatch},
+    measure::{BrokerCpu, Latencies, Run, Stopwatch},
     payload::{Check, Payload},
     produce,
 };
@@ -236,7 +236,7 @@ impl Progress {
 struct Measured<'a, 'b> {
     bench: &'a Bench<'b>,
     watch: Stopwatch,
-    cpu: Option<Duration>,
+    cpu: Option<BrokerCpu>,
 }
 
 impl<'a, 'b> Measured<'a, 'b> {

@@ -28,7 +28,6 @@ mod tests;
 use std::{
     io::{self, Write},
     sync::Arc,
-    time::Duration,
 };
 
 use super::{Failure, connection::Server, flags::BenchFlags, signals::Stop};
@@ -40,7 +39,7 @@ use crate::{
 use commits::Committing;
 use machine::Machine;
 use made::Made;
-use measure::Run;
+use measure::{BrokerCpu, Run};
 use own_broker::OwnBroker;
 use payload::Payload;
 use plan::{Load, Plan};
@@ -210,12 +209,12 @@ impl<'a> Bench<'a> {
     }
 
     /// The time on processors that the broker has taken so far, if it is our own.
-    fn broker_cpu(&self) -> Option<Duration> {
+    fn broker_cpu(&self) -> Option<BrokerCpu> {
         self.own.as_ref().and_then(|own| own.cpu_time())
     }
 
-    fn broker_cpu_since(&self, before: Option<Duration>) -> Option<Duration> {
-        Some(self.broker_cpu()?.saturating_sub(before?))
+    fn broker_cpu_since(&self, before: Option<BrokerCpu>) -> Option<BrokerCpu> {
+        Some(self.broker_cpu()?.since(before?))
     }
 
     async fn preload(&mut self) -> Result<(), Failure> {

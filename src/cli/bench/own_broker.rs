@@ -5,14 +5,19 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
-use super::scratch::Scratch;
+use super::{measure::BrokerCpu, scratch::Scratch};
 use crate::{
     cli::Failure,
     env::{self, FileSystem},
 };
+
+/// How the system shows the broker's journal thread.
+const JOURNAL_THREAD: &str = "journal";
+
+/// And those on which its calls run.
+const CALLS_THREADS: &str = "tokio-rt-worker";
 
 /// Ended when it is dropped; its data is not needed any more.
 pub(super) struct OwnBroker {
@@ -74,8 +79,15 @@ impl OwnBroker {
     }
 
     /// The time on processors that it has taken so far.
-    pub(super) fn cpu_time(&self) -> Option<Duration> {
-        env::cpu_time_of(self.process.id())
+    pub(super) fn cpu_time(&self) -> Option<BrokerCpu> {
+        let id = self.process.id();
+        let threads = env::cpu_time_of_threads(id).unwrap_or_default();
+        let of = |name: &str| threads.get(name).copied().unwrap_or_default();
+        Some(BrokerCpu {
+            all: env::cpu_time_of(id)?,
+            journal: of(JOURNAL_THREAD),
+            calls: of(CALLS_THREADS),
+        })
     }
 
     pub(super) fn url(&self) -> &str {

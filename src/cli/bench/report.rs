@@ -29,6 +29,9 @@ pub(super) struct Figures {
     pub(super) max: Duration,
     /// What the broker took of processors, in milliseconds a gigabyte.
     pub(super) broker_cpu: Option<f64>,
+    /// Of that, its journal thread, and its threads of calls.
+    pub(super) journal_cpu: Option<f64>,
+    pub(super) calls_cpu: Option<f64>,
     /// Of consumer groups, meanwhile.
     pub(super) commits_per_second: Option<f64>,
 }
@@ -51,7 +54,9 @@ impl Figures {
             p99: run.latencies.quantile(0.99),
             p999: run.latencies.quantile(0.999),
             max: run.latencies.max(),
-            broker_cpu: run.cpu_ms_per_gigabyte(),
+            broker_cpu: run.cpu_ms_per_gigabyte(|cpu| cpu.all),
+            journal_cpu: run.cpu_ms_per_gigabyte(|cpu| cpu.journal),
+            calls_cpu: run.cpu_ms_per_gigabyte(|cpu| cpu.calls),
             commits_per_second: run.commits_per_second(),
         }
     }
@@ -67,6 +72,8 @@ impl Figures {
             p999: median(figures, |figures| figures.p999),
             max: median(figures, |figures| figures.max),
             broker_cpu: median(figures, |figures| figures.broker_cpu),
+            journal_cpu: median(figures, |figures| figures.journal_cpu),
+            calls_cpu: median(figures, |figures| figures.calls_cpu),
             commits_per_second: median(figures, |figures| figures.commits_per_second),
         }
     }
@@ -94,8 +101,14 @@ impl Figures {
             "p999_ms": self.p999.as_secs_f64() * 1e3,
             "max_ms": self.max.as_secs_f64() * 1e3,
         });
-        if let Some(cpu) = self.broker_cpu {
-            json["broker_cpu_ms_per_gigabyte"] = json!(cpu);
+        for (name, cpu) in [
+            ("broker_cpu_ms_per_gigabyte", self.broker_cpu),
+            ("journal_cpu_ms_per_gigabyte", self.journal_cpu),
+            ("calls_cpu_ms_per_gigabyte", self.calls_cpu),
+        ] {
+            if let Some(cpu) = cpu {
+                json[name] = json!(cpu);
+            }
         }
         if let Some(commits) = self.commits_per_second {
             json["commits_per_second"] = json!(commits);
@@ -389,10 +402,17 @@ impl Beside {
         if let Some(commits) = medians.commits_per_second {
             output::line(format_args!("\ncommits: {commits:.0} a second"))?;
         }
-        if let (Some(cpu), Some(other)) = (medians.broker_cpu, self.medians.broker_cpu) {
-            output::line(format_args!(
-                "\nthe broker took {cpu:.0} ms of processors a GB, and {other:.0} beside it"
-            ))?;
+        let other = &self.medians;
+        for (who, cpu, other) in [
+            ("\nthe broker", medians.broker_cpu, other.broker_cpu),
+            ("its journal thread", medians.journal_cpu, other.journal_cpu),
+            ("its threads of calls", medians.calls_cpu, other.calls_cpu),
+        ] {
+            if let (Some(cpu), Some(other)) = (cpu, other) {
+                output::line(format_args!(
+                    "{who} took {cpu:.0} ms of processors a GB, and {other:.0} beside it"
+                ))?;
+            }
         }
         Ok(())
     }

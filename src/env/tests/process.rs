@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::env::process::{Process, cpu_time, cpu_time_of, resident};
+use crate::env::process::{
+    Process, cpu_time, cpu_time_of, cpu_time_of_threads, resident, scheduled,
+};
 
 #[test]
 fn resident_memory_is_read_in_kib() {
@@ -17,6 +19,31 @@ fn time_on_processors_is_that_of_the_program_and_of_the_system_for_it() {
     assert_eq!(cpu_time(stat), Some(Duration::from_millis(2_800)));
     assert_eq!(cpu_time("4711 (cut short) S 1 2"), None);
     assert!(cpu_time_of(std::process::id()).is_some());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn time_on_processors_is_told_by_threads_names() {
+    assert_eq!(
+        scheduled("1234567 8 9\n"),
+        Some(Duration::from_nanos(1_234_567))
+    );
+    assert_eq!(scheduled(""), None);
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (end, ended) = std::sync::mpsc::sync_channel::<()>(1);
+    let thread = std::thread::Builder::new().name("a worker".to_owned());
+    let thread = thread.spawn(move || {
+        tell.send(()).expect("it is waited for");
+        ended.recv().expect("it is ended");
+    });
+    told.recv().expect("it runs");
+    let times = cpu_time_of_threads(std::process::id()).expect("Linux says");
+    assert!(times.contains_key("a worker"), "{times:?}");
+    end.send(()).expect("it waits");
+    thread
+        .expect("it was started")
+        .join()
+        .expect("it has ended");
 }
 
 #[cfg(target_os = "linux")]

@@ -195,6 +195,8 @@ fn the_median_is_taken_of_each_figure() {
         p999: Duration::ZERO,
         max: Duration::ZERO,
         broker_cpu: None,
+        journal_cpu: None,
+        calls_cpu: None,
         commits_per_second: None,
     };
     let medians = Figures::medians(&[figures(3.0, 1), figures(1.0, 3), figures(2.0, 9)]);
