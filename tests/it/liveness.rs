@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tonic::transport::Endpoint;
 
@@ -24,6 +24,9 @@ const SESSION: Duration = Duration::from_secs(1);
 
 /// Less than a session.
 const STEP: Duration = Duration::from_millis(900);
+
+/// How long a test waits for what is to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// So many steps are more than six sessions: a minute, with the default of 10 s.
 const STEPS: u32 = 7;
@@ -50,12 +53,11 @@ async fn pass_sessions(broker: &TestBroker, client: &Client) {
     for _ in 0..STEPS {
         let before = heard(client).await;
         broker.advance(STEP).await;
-        loop {
-            let now = heard(client).await.expect("it is there");
-            if Some(now) > before {
-                break;
-            }
-        }
+        let heard_again = async {
+            while heard(client).await.expect("it is there") <= before.unwrap_or_default() {}
+        };
+        let in_time = timeout(PATIENCE, heard_again).await;
+        in_time.expect("it is heard of");
     }
 }
 
