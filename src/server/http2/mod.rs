@@ -84,27 +84,27 @@ where
     /// until no call on it makes progress any more.
     ///
     /// Dropping the future ends the connection and its calls at once.
-    pub(super) async fn serve<S>(
+    #[expect(clippy::boxed_local, reason = "an async caller would keep the box")]
+    pub(super) fn serve<S>(
         self: Box<Self>,
         service: S,
-        (peer, place, unread): (Peer, Place, Unread),
+        held: (Peer, Place, Unread),
         stopping: &Stopping,
         notices: &Notices,
-    ) where
+    ) -> impl Future<Output = ()> + Send
+    where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
     {
-        // Boxed: what an async function holds, it may hold twice.
-        let mut connection = Box::new(Connection::new(
-            *self,
-            service,
-            (peer, place, unread),
-            stopping.stopped(),
-            notices,
-        ));
-        if let Err(error) = poll_fn(|cx| connection.poll(cx)).await {
-            report(&error, notices);
+        // Boxed: what an async function holds, it may hold twice. And not by one: that would hold
+        // the other box until its end, although nothing is in it any more.
+        let stopped = stopping.stopped();
+        let mut connection = Box::new(Connection::new(*self, service, held, stopped, notices));
+        async move {
+            if let Err(error) = poll_fn(|cx| connection.poll(cx)).await {
+                report(&error, notices);
+            }
         }
     }
 }
