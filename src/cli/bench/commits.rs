@@ -19,7 +19,7 @@ use super::Bench;
 use crate::{
     cli::Failure,
     client::{Batch, Client, CommitOutcome, GroupOffset, Member, NewTopic, Record},
-    types::PartitionId,
+    types::{PartitionId, limits::MAX_RECORDS_PER_APPEND},
 };
 
 /// How often each group commits.
@@ -28,8 +28,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How many groups share a connection.
 const GROUPS_OF_CONNECTION: u32 = 10;
 
-/// The offsets that a group can commit, one after the other: more than it does in a measurement.
-const RECORDS: u64 = 100_000;
+/// The offsets that a group can commit, one after the other: more than it does in a measurement, and
+/// no more than one append may have.
+const RECORDS: usize = MAX_RECORDS_PER_APPEND;
 
 /// Groups of one member each, which commit offsets of a topic of their own.
 pub(super) struct Committing {
