@@ -5,7 +5,6 @@
 //! are journal files released and the files of deleted topics and trimmed segments removed.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -66,8 +65,6 @@ pub(super) struct Housekeeper {
     /// The last entry that the checkpoint on disk covers.
     checkpointed: u64,
     checkpointed_at: Duration,
-    /// The files of retired facts that the checkpoint on disk names, where there are any.
-    retired: BTreeMap<(TopicId, usize), u64>,
     /// Which stalled partitions of groups the log has told of.
     pub(super) group_watch: Watch,
 }
@@ -84,7 +81,6 @@ impl Housekeeper {
             looked_at: Duration::ZERO,
             checkpointed: 0,
             checkpointed_at: Duration::ZERO,
-            retired: BTreeMap::new(),
             group_watch: Watch::default(),
         }
     }
@@ -205,7 +201,6 @@ impl Housekeeper {
             .memory
             .end_checkpoint(shared.committer.ring.used_bytes());
         shared.partitions.note_checkpoint(&self.last);
-        self.remove_old_retired(&shared.partitions)?;
         self.remove_leftovers(&shared.partitions)
     }
 
@@ -226,37 +221,6 @@ impl Housekeeper {
             content.groups = groups::Snapshot::default();
         }
         Ok(content)
-    }
-
-    /// Removes files of retired facts that the checkpoint on disk does not name, where it names
-    /// another than the last.
-    fn remove_old_retired(&mut self, owner: &Partitions) -> Result<(), FileError> {
-        let topics = &self.last.topics;
-        for known in topics {
-            let Some(topic) = owner.topics().find_by_id(known.id).cloned() else {
-                continue;
-            };
-            for (at, known) in known.partitions.iter().enumerate() {
-                let last = self
-                    .retired
-                    .get(&(topic.id, at))
-                    .copied()
-                    .unwrap_or_default();
-                if known.retired != last {
-                    owner.remove_old_retired(
-                        &PartitionRef {
-                            topic: Arc::clone(&topic),
-                            at,
-                        },
-                        known.retired,
-                    )?;
-                    self.retired.insert((topic.id, at), known.retired);
-                }
-            }
-        }
-        self.retired
-            .retain(|(id, _), _| topics.iter().any(|topic| topic.id == *id));
-        Ok(())
     }
 
     /// Gives the directories of deleted topics names that say so. Their files go after the

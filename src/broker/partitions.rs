@@ -214,9 +214,9 @@ impl Partitions {
                 let synced = synced.get(at).copied().unwrap_or_default();
                 let redo_from = journaled.get(&(topic, id)).map(|first| synced.max(*first));
                 let mut log = Log::scan(identity, dir, start, redo_from, &self.segments)?;
-                if let Some(hasher) = hasher {
-                    let retired = self.whole_retired(&log, hasher)?;
-                    log.set_retired_file(retired);
+                if hasher.is_some() {
+                    let through = set::highest_number(&*self.env.files, &log.dir())?;
+                    log.set_retired_file(through);
                 }
                 log
             }
@@ -227,10 +227,9 @@ impl Partitions {
                 Arc::new(Files::open(&*self.env.files, &log, hasher)?)
             }
             (Logs::Cut(_) | Logs::Scan { .. }, None) => {
-                // A checkpoint that names a file of retired facts goes on doing so until the next
-                // one.
-                let with_retired = log.retired_file() == 0;
-                set::remove_all(&*self.env.files, &log.dir(), with_retired)?;
+                // A checkpoint that counts on last versions goes on doing so until the next one.
+                let with_last_versions = log.retired_file() == 0;
+                set::remove_all(&*self.env.files, &log.dir(), with_last_versions)?;
                 log.set_retired_file(0);
                 Files::none()
             }

@@ -6,8 +6,8 @@ use super::{Failure, flags::InspectFlags, output};
 use crate::{
     env::Env,
     storage::inspect::{
-        self, CopyState, Damage, Erasure, IndexState, JournalFile, KeyFileState, KeyRun, Partition,
-        Report, Retired, Segment, SegmentState, Topic,
+        self, CopyState, Damage, Erasure, IndexState, JournalFile, KeyFileState, KeyRun,
+        LastVersions, Partition, Report, Segment, SegmentState, Topic,
     },
     types::TOPIC_SETTINGS,
 };
@@ -95,7 +95,7 @@ fn print(report: &Report, verified: bool) -> Result<(), Failure> {
         "BYTES",
         "IN JOURNAL",
         "KEY RUNS",
-        "RETIRED FACTS",
+        "LAST VERSIONS",
     ];
     output::table(headings, &rows)?;
     for leftover in &report.leftovers {
@@ -147,8 +147,8 @@ fn row(topic: &Topic, partition: &Partition) -> [String; 9] {
         .iter()
         .filter(|run| run.state != KeyFileState::LeftOver)
         .count();
-    let retired = partition
-        .retired
+    let last_versions = partition
+        .last_versions
         .iter()
         .filter(|file| file.state != KeyFileState::LeftOver);
     [
@@ -160,7 +160,7 @@ fn row(topic: &Topic, partition: &Partition) -> [String; 9] {
         bytes.to_string(),
         partition.journal_records.to_string(),
         runs.to_string(),
-        retired.map(|file| file.facts).sum::<u64>().to_string(),
+        last_versions.map(|file| file.rows).sum::<u64>().to_string(),
     ]
 }
 
@@ -229,7 +229,7 @@ fn partition_json(partition: &Partition) -> Value {
         "journal_records": partition.journal_records,
         "segments": partition.segments.iter().map(segment_json).collect::<Vec<_>>(),
         "key_runs": partition.key_runs.iter().map(key_run_json).collect::<Vec<_>>(),
-        "retired": partition.retired.iter().map(retired_json).collect::<Vec<_>>(),
+        "last_versions": partition.last_versions.iter().map(last_versions_json).collect::<Vec<_>>(),
     })
 }
 
@@ -240,9 +240,9 @@ fn key_run_json(run: &KeyRun) -> Value {
     })
 }
 
-fn retired_json(file: &Retired) -> Value {
+fn last_versions_json(file: &LastVersions) -> Value {
     json!({
-        "path": file.path, "number": file.number, "facts": file.facts, "bytes": file.bytes,
+        "path": file.path, "from": file.numbers.start, "to": file.numbers.end, "rows": file.rows, "bytes": file.bytes,
         "state": key_file_state(file.state),
     })
 }

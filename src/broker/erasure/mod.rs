@@ -4,11 +4,11 @@
 //! (`storage/log/hidden.rs`), and those that follow are told (`notices.rs`); then the call is
 //! answered. The bytes are removed in the background (`scrub.rs`): from the journal, by going on in
 //! another file and writing zeros over the ones before; from segments (`places.rs` says which), by
-//! writing them anew; from retired facts. A last journal entry says that they are gone, and nothing
-//! is hidden any more. What keeps them from being gone is told to whoever asks (`progress.rs`).
+//! writing them anew; from tables of last versions. A last journal entry says that they are gone,
+//! and nothing is hidden any more. What keeps them from being gone is told to whoever asks (`progress.rs`).
 //!
 //! Damage does not keep bytes, and does not keep an erasure from being recorded. Nobody can tell
-//! what a damaged part of a segment or of a file of retired facts has, so where it may be of an
+//! what a damaged part of a segment or of a table of last versions has, so where it may be of an
 //! erased entity its bytes go, and it is reported as damaged as before. Records that cannot be
 //! compared with the key count by its hash; where not even the index can say what there is, the
 //! entity is erased up to the present end, and its last version is unknown (`last_version.rs`).

@@ -35,7 +35,7 @@ impl Partitions {
         erasure: &Erasure,
     ) -> Result<BTreeSet<Offset>, Error> {
         let hash = KeyHash(erasure.token.hash());
-        let last = self.retired_version(partition, hash, erasure.through);
+        let last = self.last_gone_version(partition, hash, erasure.through);
         let (sealed, behind) = {
             let log = lock(&partition.partition().log);
             (log.sealed_ranges(), log.first_kept())

@@ -3,7 +3,7 @@
 //! The order is what makes it complete: first nothing that is erased is left in memory or in a
 //! segment that grows; then the journal goes on in another file, a checkpoint covers the ones
 //! before, and zeros are written over these, so that they can be used again; then segments are
-//! written anew, and retired facts. Each step can be repeated, and after a crash is: the erasure is
+//! written anew, and tables of last versions. Each step can be repeated, and after a crash is: the erasure is
 //! not complete before all are done.
 //!
 //! Nobody waits for it. Housekeeping is kept out for no longer than a checkpoint takes, or giving a
@@ -26,7 +26,7 @@ use crate::{
         files::{Action, FileError, remove_tree},
         keys::{
             hash::KeyHash,
-            retired::{Identity, Retired},
+            sorted_table::{LastVersion, Name},
         },
         log::{Hidden, Rewrite, remove_gone, remove_unfinished},
     },
@@ -124,7 +124,7 @@ impl Broker {
         housekeeper.checkpoint(shared, Freeze::Due)
     }
 
-    /// Writes anew what a partition's segments and retired facts have of erased entities.
+    /// Writes anew what a partition's segments and tables of last versions have of erased entities.
     fn scrub_partition(
         &self,
         partition: &PartitionRef,
@@ -149,7 +149,7 @@ impl Broker {
                 return Err(Incomplete::Closing);
             }
         }
-        Ok(shared.partitions.scrub_retired(partition, erasures)?)
+        Ok(shared.partitions.scrub_last_versions(partition, erasures)?)
     }
 
     fn scrub_segment(
@@ -197,7 +197,7 @@ impl Broker {
         let shared = &self.shared;
         {
             let mut housekeeper = lock(&self.shared.maintenance.housekeeper);
-            // Names the files of retired facts that were written anew, and lets the old ones go.
+            // Lets segments go that were trimmed meanwhile.
             housekeeper.checkpoint(shared, Freeze::Due)?;
             // Who holds the housekeeper removes files.
             let removed = gone
@@ -208,9 +208,8 @@ impl Broker {
             gone.retain(|_| removed.next() == Some(true));
         }
         for (partition, _) in gone.iter().filter(|(partition, _)| !partition.is_deleted()) {
-            // Also those that no checkpoint has ever named, because of a crash.
-            let number = lock(&partition.partition().log).retired_file();
-            match shared.partitions.remove_old_retired(partition, number) {
+            // What a crash has left behind.
+            match shared.partitions.remove_unused_last_versions(partition) {
                 Err(_) if partition.is_deleted() => {}
                 removed => removed?,
             }
@@ -256,30 +255,31 @@ impl Shared {
 }
 
 impl Partitions {
-    /// Puts tokens in the place of keys in retired facts.
-    fn scrub_retired(
+    /// Puts tokens in the place of keys in last versions of records that are gone.
+    fn scrub_last_versions(
         &self,
         partition: &PartitionRef,
         erasures: &[Erasure],
     ) -> Result<(), FileError> {
-        let token_of = |fact: &Retired| {
-            let Identity::Entity { key } = &fact.identity else {
+        let token_of = |last: &LastVersion| {
+            let Name::Entity { key } = &last.name else {
                 return None;
             };
             let mut of_hash = erasures
                 .iter()
-                .filter(|erasure| erasure.token.hash() == fact.hash.0);
+                .filter(|erasure| erasure.token.hash() == last.hash.0);
             let is_it =
-                |erasure: &&Erasure| fact.version <= erasure.through && erasure.token.is_of(key);
+                |erasure: &&Erasure| last.version <= erasure.through && erasure.token.is_of(key);
             of_hash.find(is_it).map(|erasure| erasure.token)
         };
         let hashes = erasures.iter().map(|erasure| KeyHash(erasure.token.hash()));
-        self.edit_retired(partition, hashes, |fact| match token_of(&fact) {
-            Some(Token(token)) => Retired {
-                identity: Identity::Erased { token },
-                ..fact
+        let hashes: Vec<KeyHash> = hashes.collect();
+        self.edit_last_versions(partition, &hashes, |last| match token_of(&last) {
+            Some(Token(token)) => LastVersion {
+                name: Name::Erased { token },
+                ..last
             },
-            None => fact,
+            None => last,
         })
     }
 }

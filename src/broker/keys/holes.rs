@@ -190,6 +190,9 @@ impl Rows<'_> {
 impl Partitions {
     /// Whether files tell all that can be known: nothing of the log is to be read first.
     pub(super) fn are_whole(&self, partition: &PartitionRef, files: &Files) -> bool {
+        if files.last_versions.next_earlier().is_some() {
+            return false;
+        }
         if files.gaps.is_empty() && files.holes.is_empty() {
             return true;
         }

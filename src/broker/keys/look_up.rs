@@ -16,8 +16,13 @@ use crate::{
     catalog::Token,
     env::OrderedGuard,
     storage::{
-        format::key_run::Row,
-        keys::{Damaged, Unread, hash::KeyHash, retired::Identity, run::Run, table::EntryId},
+        format::sorted_table::Row,
+        keys::{
+            Damaged, Unread,
+            hash::KeyHash,
+            sorted_table::{Name, SortedTable},
+            table::EntryId,
+        },
         log::{LogReader, ReadError},
     },
     types::{Offset, RecordView, Version},
@@ -42,9 +47,9 @@ pub(in crate::broker) struct Looked {
 /// Why files do not tell a version.
 pub(super) enum Unknown {
     /// A part of the index is damaged: it can be written again.
-    Run(Arc<Run>, Damaged),
-    /// Facts that cannot be had from anywhere else are damaged.
-    Retired(Damaged),
+    Run(Arc<SortedTable>, Damaged),
+    /// What is known of records that are gone is damaged, and cannot be had from anywhere else.
+    LastVersions(Damaged),
     /// A record that has to be compared cannot be read.
     Record(ReadError),
     /// Records that could be the key's could not be read when the index was made.
@@ -53,7 +58,7 @@ pub(super) enum Unknown {
 
 impl Unknown {
     /// A run cannot be read.
-    pub(super) fn run(run: &Arc<Run>, unread: Unread) -> Self {
+    pub(super) fn run(run: &Arc<SortedTable>, unread: Unread) -> Self {
         match unread {
             Unread::Damaged(damaged) => Self::Run(run.clone(), damaged),
             Unread::Unavailable(error) => Self::Record(ReadError::Unavailable(error)),
@@ -61,9 +66,9 @@ impl Unknown {
     }
 
     /// What is known of records that are gone cannot be read.
-    fn retired(unread: Unread) -> Self {
+    fn last_versions(unread: Unread) -> Self {
         match unread {
-            Unread::Damaged(damaged) => Self::Retired(damaged),
+            Unread::Damaged(damaged) => Self::LastVersions(damaged),
             Unread::Unavailable(error) => Self::Record(ReadError::Unavailable(error)),
         }
     }
@@ -200,7 +205,7 @@ impl Partitions {
                 self.make_gap(partition, &run);
                 Ok(())
             }
-            Unknown::Retired(damaged) => {
+            Unknown::LastVersions(damaged) => {
                 let to = partition.range().0;
                 if let Some(count) = self.said_damage.happened((partition.topic.id, id, to)) {
                     let partition = id.0;
@@ -314,10 +319,10 @@ impl Files {
                 if latest.is_some_and(|latest| latest.version >= row.version) {
                     break;
                 }
-                if row.offset < limit && is_of(reader, key, &row).map_err(Unknown::Record)? {
+                if row.offset() < limit && is_of(reader, key, &row).map_err(Unknown::Record)? {
                     latest = Some(Found {
                         version: row.version,
-                        offset: Some(row.offset),
+                        offset: Some(row.offset()),
                     });
                 }
             }
@@ -326,33 +331,18 @@ impl Files {
             }
         }
         no_hole(Offset::ZERO..looked)?;
-        self.latest_retired(hash, key).map_err(Unknown::retired)
+        self.last_version(hash, key).map_err(Unknown::last_versions)
     }
 
     /// What is known of a key whose records are gone.
-    fn latest_retired(&self, hash: KeyHash, key: &[u8]) -> Result<Option<Found>, Unread> {
-        if let Some(lost) = &self.lost {
-            return Err(lost.clone().into());
-        }
-        let Some(retired) = &self.retired else {
-            return Ok(None);
+    fn last_version(&self, hash: KeyHash, key: &[u8]) -> Result<Option<Found>, Unread> {
+        let is_its_name = |name: &Name| match name {
+            Name::Entity { key: of } => of == key,
+            Name::Erased { token } => Token(*token).is_of(key),
+            Name::Unreadable => true,
         };
-        let mut latest = None;
-        for fact in retired.facts(hash, Version::NONE)? {
-            let fact = fact?;
-            let is_it = match &fact.identity {
-                Identity::Entity { key: of } => of == key,
-                Identity::Erased { token } => Token(*token).is_of(key),
-                // Its key is lost. Versions go on behind it: one too many is left out where by
-                // chance another key has the hash, and none is given out twice.
-                Identity::Unreadable => true,
-                Identity::Batch { .. } => false,
-            };
-            if is_it {
-                latest = latest.max(Some(fact.version));
-            }
-        }
-        Ok(latest.map(|version| Found {
+        let version = self.last_versions.find(hash, is_its_name)?;
+        Ok(version.map(|version| Found {
             version,
             offset: None,
         }))
@@ -361,7 +351,7 @@ impl Files {
 
 /// Whether a row is of a key, which the log says. A record that is gone is nobody's.
 pub(super) fn is_of(reader: &LogReader<'_>, key: &[u8], row: &Row) -> Result<bool, ReadError> {
-    let record = reader.record_at(row.offset)?;
+    let record = reader.record_at(row.offset())?;
     Ok(record.is_some_and(|record| is_of_key(&record.view(), key)))
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   files: runs, with gaps where one is missing        | frozen table    | table
-//!   and retired facts                                  | being written   | grows with every append
+//!   and last versions of records that are gone         | being written   | grows with every append
 //! ```
 //!
 //! Appends look keys up in the table, then in the frozen one, then ask the filters of the files.
@@ -31,7 +31,6 @@ mod upkeep;
 
 use std::{
     ops::Range,
-    path::Path,
     sync::{Arc, LazyLock},
 };
 
@@ -44,17 +43,15 @@ pub(in crate::broker) use upkeep::Freeze;
 use crate::{
     env::FileSystem,
     storage::{
-        fault::Meaning,
         files::FileError,
         keys::{
-            Damaged, Unusable,
             hash::{KeyHash, KeyHasher},
-            retired::{RetiredFile, retired_path},
-            run::Run,
+            last_versions::LastVersions,
             set,
+            sorted_table::SortedTable,
             table::Table,
         },
-        log::{Identity, Log},
+        log::Log,
     },
     types::{Offset, Version},
 };
@@ -74,15 +71,13 @@ pub(in crate::broker) struct KeyIndex {
 #[derive(Clone)]
 pub(in crate::broker) struct Files {
     /// In the order of their offsets.
-    runs: Vec<Arc<Run>>,
+    runs: Vec<Arc<SortedTable>>,
     /// Offsets that no run covers, and that must be looked for in the log.
     gaps: Vec<Range<Offset>>,
     /// Offsets that no run covers because the log could not be read there.
     holes: Vec<Hole>,
     /// What is known of records that are gone.
-    retired: Option<Arc<RetiredFile>>,
-    /// Something is known, and cannot be read.
-    lost: Option<Damaged>,
+    last_versions: LastVersions,
 }
 
 impl KeyIndex {
@@ -121,9 +116,9 @@ impl KeyIndex {
         self.files = Arc::new(files);
     }
 
-    /// The number of the file of retired facts; 0 if there is none.
-    pub(in crate::broker) fn retired_number(&self) -> u64 {
-        self.files.retired.as_ref().map_or(0, |file| file.number())
+    /// The highest number of the last versions of records that are gone; 0 if there are none.
+    pub(in crate::broker) fn last_versions_through(&self) -> u64 {
+        self.files.last_versions.through()
     }
 
     /// Counts the tables' memory as it is now.
@@ -140,8 +135,7 @@ static NO_FILES: LazyLock<Arc<Files>> = LazyLock::new(|| {
         runs: Vec::new(),
         gaps: Vec::new(),
         holes: Vec::new(),
-        retired: None,
-        lost: None,
+        last_versions: LastVersions::default(),
     })
 });
 
@@ -157,25 +151,20 @@ impl Files {
         log: &Log,
         hasher: &KeyHasher,
     ) -> Result<Self, FileError> {
-        let (dir, identity, fingerprint) = (log.dir(), log.identity(), hasher.fingerprint());
-        let found = set::list(
+        let dir = log.dir();
+        let owner = set::Owner {
             files,
-            &dir,
-            identity,
-            fingerprint,
-            log.first_kept()..log.end(),
-        )?;
-        set::remove(files, &dir, &found.stale)?;
-        let (retired, lost) = match log.retired_file() {
-            0 => (None, None),
-            number => open_retired(files, &retired_path(&dir, number), identity, fingerprint)?,
+            dir: &dir,
+            identity: log.identity(),
+            fingerprint: hasher.fingerprint(),
         };
+        let found = set::list(owner, log.first_kept()..log.end(), log.retired_file())?;
+        set::remove(files, &dir, &found.stale)?;
         Ok(Self {
             runs: found.runs,
             gaps: found.gaps,
             holes: Vec::new(),
-            retired,
-            lost,
+            last_versions: found.last_versions,
         })
     }
 
@@ -183,9 +172,10 @@ impl Files {
     /// or damaged.
     fn may_know_each(&self, hashes: &[KeyHash], maybe: &mut [bool]) {
         // Locks are held: what is not in memory is asked later.
-        let in_memory = self.runs.iter().all(|run| run.is_mapped())
-            && self.retired.iter().all(|retired| retired.is_mapped());
-        let is_whole = self.gaps.is_empty() && self.holes.is_empty() && self.lost.is_none();
+        let in_memory =
+            self.runs.iter().all(|run| run.is_mapped()) && self.last_versions.is_mapped();
+        let is_whole =
+            self.gaps.is_empty() && self.holes.is_empty() && self.last_versions.is_whole();
         if !in_memory || !is_whole {
             maybe.fill(true);
             return;
@@ -201,34 +191,8 @@ impl Files {
                 .zip(&found)
                 .for_each(|(maybe, found)| *maybe |= *found);
         }
-        if let Some(retired) = &self.retired {
-            for (hash, maybe) in hashes.iter().zip(maybe) {
-                *maybe |= retired.may_have(*hash).unwrap_or(true);
-            }
-        }
-    }
-}
-
-/// Opens a file of retired facts, or says how it is damaged. An error is a passing one.
-fn open_retired(
-    files: &dyn FileSystem,
-    path: &Path,
-    identity: Identity,
-    fingerprint: u64,
-) -> Result<(Option<Arc<RetiredFile>>, Option<Damaged>), FileError> {
-    match RetiredFile::open(files, path, identity, fingerprint) {
-        Ok(file) => Ok((Some(Arc::new(file)), None)),
-        Err(Unusable::File(error)) if error.meaning() != Meaning::Damage => Err(error),
-        Err(error) => {
-            tracing::error!(
-                %error,
-                "what is known of trimmed records cannot be read; appends to entities without other records are refused"
-            );
-            let damaged = Damaged {
-                path: path.to_owned(),
-                position: 0,
-            };
-            Ok((None, Some(damaged)))
+        for (hash, maybe) in hashes.iter().zip(maybe) {
+            *maybe |= self.last_versions.may_have(*hash);
         }
     }
 }

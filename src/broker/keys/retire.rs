@@ -1,8 +1,11 @@
 //! Keeping what must outlive records that are removed: the last version of every entity.
 //!
-//! A trimmed segment is removed in four steps: what its records say is written to a file of retired
-//! facts; appends look there; a checkpoint names the file; the segment goes. A crash between any
-//! two of them repeats the first.
+//! A trimmed segment is removed in four steps: what its records say is written to a table of last
+//! versions with the next number; appends look there; a checkpoint names the number; the segment
+//! goes. A crash between any two of them repeats the first.
+//!
+//! Nothing that is there already is written again for it. Tables are merged later, a few of about
+//! one size at a time, so that there are few to look into.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -12,35 +15,30 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    Files,
-    upkeep::{for_each_erased, for_each_key, report_forgotten},
-};
+use super::upkeep::{for_each_erased, for_each_key, report_forgotten};
 use crate::{
     broker::{lock, partitions::Partitions, state::PartitionRef},
     catalog::Token,
     storage::{
-        fault::Meaning,
         files::{FileError, ensure_dir},
-        format::{frame::Frame, key_run::Row},
+        format::{frame::Frame, sorted_table::Row},
         keys::{
-            Unread, Unusable,
-            hash::{KeyHash, KeyHasher},
-            merge,
-            retired::{self, Content, Identity, Retired, RetiredFile},
-            set,
+            Unread,
+            hash::KeyHash,
+            merge, set,
+            sorted_table::{Content, Kind, LastVersion, Name, SortedTable},
         },
-        log::{self, Cursor, Log, ReadError},
+        log::{Cursor, ReadError},
     },
     types::{Keys, Offset, Version, limits},
 };
 
-/// Most facts that are gathered before they are written, and most bytes that their keys have: they
-/// are in memory until then.
-const MOST_FACTS: usize = 1 << 20;
+/// Most last versions that are gathered before they are written, and most bytes that their keys
+/// have: they are in memory until then.
+const MOST_GATHERED: usize = 1 << 20;
 const MOST_KEY_BYTES: usize = 64 << 20;
 
-/// Facts that are being gathered: of an entity only the highest version counts.
+/// Last versions that are being gathered: of an entity only the highest version counts.
 #[derive(Default)]
 struct Gathered {
     entities: BTreeMap<(KeyHash, Bytes), Version>,
@@ -85,21 +83,15 @@ impl Partitions {
                     Err(ReadError::Unavailable(error)) => return Err(error),
                 }
             }
-            let facts = gathered.facts();
-            // Earlier versions kept what producers were told of their batches, too.
-            let of_entity =
-                |fact: Retired| (!matches!(fact.identity, Identity::Batch { .. })).then_some(fact);
-            if !facts.is_empty() && !self.write_retired(partition, facts, of_entity)? {
-                return Ok(());
+            self.write_last_versions(partition, &gathered.last_versions())?;
+            if cursor.next < trimmed.end {
+                self.merge_held_last_versions(partition, false)?;
             }
         }
-        let number = lock(&partition.partition().next).keys.retired_number();
-        let mut log = lock(&partition.partition().log);
-        // A file that cannot be opened has no number here. The checkpoint goes on naming it: what
-        // it knew is lost, and not unknown.
-        let number = number.max(log.retired_file());
-        log.retire(trimmed.end, number);
-        drop(log);
+        let through = lock(&partition.partition().next)
+            .keys
+            .last_versions_through();
+        lock(&partition.partition().log).retire(trimmed.end, through);
         self.health.make_room_soon();
         self.retention.note_retired(partition);
         Ok(())
@@ -142,7 +134,7 @@ impl Partitions {
             report_forgotten(partition, &hole.offsets);
         }
         rows.extend(frozen.iter().flat_map(|table| table.rows()));
-        let is_here = |row: &Row| offsets.contains(&row.offset);
+        let is_here = |row: &Row| offsets.contains(&row.offset());
         let runs = files
             .runs
             .iter()
@@ -161,172 +153,153 @@ impl Partitions {
         Ok(())
     }
 
-    /// Puts a file with these facts, and those there are, in the place of the partition's file of
-    /// retired facts; false if that one is damaged. The caller holds the upkeep.
-    pub(in crate::broker) fn write_retired(
+    /// Adds a table of these to what is known of a partition's records that are gone. The caller
+    /// holds the upkeep.
+    fn write_last_versions(
         &self,
         partition: &PartitionRef,
-        facts: Vec<Retired>,
-        edit: impl FnMut(Retired) -> Option<Retired>,
-    ) -> Result<bool, FileError> {
-        let now = lock(&partition.partition().next).keys.files.clone();
-        if now.lost.is_some() {
-            return Ok(false);
+        lasts: &[LastVersion],
+    ) -> Result<(), FileError> {
+        if lasts.is_empty() {
+            return Ok(());
         }
-        let old = now.retired.clone();
-        let dir = lock(&partition.partition().log).dir();
+        let (dir, identity) = {
+            let log = lock(&partition.partition().log);
+            (log.dir(), log.identity())
+        };
         let files = &*self.env.files;
         ensure_dir(files, &self.dir.topic(partition.topic.id))?;
         ensure_dir(files, &dir)?;
-        // What a crash left behind is written over: no checkpoint names it.
-        let number = old.as_ref().map_or(0, |file| file.number()) + 1;
-        let content = |number, expected_facts| Content {
-            identity: log::Identity {
-                topic: partition.topic.id,
-                partition: partition.partition().id,
-            },
+        let through = lock(&partition.partition().next)
+            .keys
+            .last_versions_through();
+        let content = Content {
+            kind: Kind::LastVersions,
+            identity,
             fingerprint: partition.topic.hasher.fingerprint(),
-            number,
-            expected_facts,
+            from: through + 1,
+            to: through + 2,
+            expected_rows: lasts.len() as u64,
+            expected_hashes: lasts.len() as u64,
         };
-        let mut inputs: Vec<Arc<RetiredFile>> = old.into_iter().collect();
-        if !facts.is_empty() {
-            let count = facts.len() as u64;
-            inputs.push(Arc::new(RetiredFile::write(
-                files,
-                &dir,
-                &content(number, count),
-                &facts,
-            )?));
-        }
-        let number = number + 1;
-        let expected = inputs.iter().map(|file| file.len()).sum();
-        let merged = retired::merge(files, &dir, &content(number, expected), &inputs, edit);
-        let merged = match merged {
-            Ok(merged) => merged,
-            Err(merge::Error::File(error)) => return Err(error),
-            Err(merge::Error::Damaged(damaged)) => {
-                // It stays as it is, damage and all: what it knew must not be taken for never
-                // known.
-                tracing::error!(%damaged, "what is known of trimmed records is damaged; trimmed segments are kept");
-                return Ok(false);
-            }
-        };
-        let (path, bytes) = (merged.path().display(), merged.bytes());
-        tracing::debug!(%path, bytes, facts = merged.len(), "retired facts were written");
-        self.change_retired(partition, merged);
-        Ok(true)
+        let table = SortedTable::write_last_versions(files, &dir, &content, lasts)?;
+        let (path, bytes) = (table.path().display(), table.bytes());
+        tracing::debug!(%path, bytes, count = lasts.len(), "last versions were written");
+        self.change_files(partition, |_, files| {
+            files.last_versions.push(Arc::new(table));
+        });
+        Ok(())
     }
 
-    /// Puts this file in the place of the one that appends look into. The caller holds the upkeep.
-    pub(super) fn change_retired(&self, partition: &PartitionRef, retired: RetiredFile) {
-        let mut next = lock(&partition.partition().next);
-        let mut files = Files::clone(&next.keys.files);
-        (files.retired, files.lost) = (Some(Arc::new(retired)), None);
-        next.keys.files = Arc::new(files);
+    /// Merges tables of last versions that are due to be.
+    pub(super) fn merge_last_versions(
+        &self,
+        partition: &PartitionRef,
+        few: bool,
+    ) -> Result<(), FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        self.merge_held_last_versions(partition, few)
+    }
+
+    /// As [`merge_last_versions`](Self::merge_last_versions), for who holds the upkeep.
+    fn merge_held_last_versions(
+        &self,
+        partition: &PartitionRef,
+        few: bool,
+    ) -> Result<(), FileError> {
+        loop {
+            let now = lock(&partition.partition().next).keys.files.clone();
+            let Some(inputs) = now.last_versions.plan_merge(few) else {
+                return Ok(());
+            };
+            let dir = lock(&partition.partition().log).dir();
+            match merge::merge_last_versions(&*self.env.files, &dir, inputs, |last| last) {
+                Ok(merged) => {
+                    let merged = Arc::new(merged);
+                    self.change_files(partition, |_, files| {
+                        files.last_versions.replace(merged.clone());
+                    });
+                    set::remove_merged(&*self.env.files, &dir, inputs, &merged)?;
+                }
+                Err(merge::Error::File(error)) => return Err(error),
+                Err(merge::Error::Damaged(damaged)) => {
+                    // It stays as it is, damage and all: what it knew must not be taken for never
+                    // known.
+                    tracing::error!(%damaged, "what is known of trimmed records is damaged");
+                    self.change_files(partition, |_, files| {
+                        files.last_versions.leave_unmerged(&damaged.path);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Makes tables of files that earlier versions have left. The caller holds the upkeep.
+    pub(super) fn convert_earlier(&self, partition: &PartitionRef) -> Result<(), FileError> {
+        loop {
+            let now = lock(&partition.partition().next).keys.files.clone();
+            let Some(earlier) = now.last_versions.next_earlier() else {
+                return Ok(());
+            };
+            let dir = lock(&partition.partition().log).dir();
+            let table = earlier.convert(&*self.env.files, &dir)?;
+            let (path, rows) = (earlier.path(), table.rows());
+            tracing::info!(path = %path.display(), rows, "a file of an earlier version was converted");
+            self.change_files(partition, |_, files| {
+                files.last_versions.replace(Arc::new(table));
+            });
+            set::remove(&*self.env.files, &dir, &[path.to_owned()])?;
+        }
+    }
+
+    /// Removes what is known of records that are gone from files that are not in use any more, or
+    /// never were.
+    pub(in crate::broker) fn remove_unused_last_versions(
+        &self,
+        partition: &PartitionRef,
+    ) -> Result<(), FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        let dir = lock(&partition.partition().log).dir();
+        let now = lock(&partition.partition().next).keys.files.clone();
+        set::remove_unused(&*self.env.files, &dir, &now.last_versions)
     }
 }
 
 impl Gathered {
     fn is_full(&self) -> bool {
-        let facts = [
+        let gathered = [
             self.entities.len(),
             self.erased.len(),
             self.unreadable.len(),
         ];
-        facts.iter().sum::<usize>() >= MOST_FACTS || self.key_bytes >= MOST_KEY_BYTES
+        gathered.iter().sum::<usize>() >= MOST_GATHERED || self.key_bytes >= MOST_KEY_BYTES
     }
 
-    fn facts(self) -> Vec<Retired> {
-        let entities = self.entities.into_iter();
-        let entities =
-            entities.map(|((hash, key), version)| (hash, version, Identity::Entity { key }));
-        let erased = self.erased.into_iter().map(|(token, version)| {
-            let hash = KeyHash(Token(token).hash());
-            (hash, version, Identity::Erased { token })
-        });
-        let mut facts: Vec<Retired> = entities
-            .chain(erased)
-            .map(|(hash, version, identity)| Retired {
+    fn last_versions(self) -> Vec<LastVersion> {
+        let mut lasts = Vec::new();
+        for ((hash, key), version) in self.entities {
+            let name = Name::Entity { key };
+            lasts.push(LastVersion {
                 hash,
                 version,
-                identity,
-            })
-            .collect();
-        let unreadable = self.unreadable.into_iter();
-        facts.extend(unreadable.map(|(hash, version)| Retired {
-            hash,
-            version,
-            identity: Identity::Unreadable,
-        }));
-        facts.sort_by_key(Retired::order);
-        facts
-    }
-}
-
-impl Partitions {
-    /// Without a checkpoint that names one: makes one file of all there are of a log; its number,
-    /// or 0.
-    pub(in crate::broker) fn whole_retired(
-        &self,
-        log: &Log,
-        hasher: &KeyHasher,
-    ) -> Result<u64, FileError> {
-        let (dir, identity, fingerprint) = (log.dir(), log.identity(), hasher.fingerprint());
-        let found = retired::list(&*self.env.files, &dir)?.files;
-        let Some((last, _)) = found.last().filter(|_| found.len() > 1) else {
-            return Ok(found.first().map_or(0, |(number, _)| *number));
-        };
-        // What a crash has left behind says nothing that is not true.
-        let mut inputs = Vec::new();
-        for (number, path) in &found {
-            match RetiredFile::open(&*self.env.files, path, identity, fingerprint) {
-                Ok(file) => inputs.push(Arc::new(file)),
-                Err(Unusable::File(error)) if error.meaning() != Meaning::Damage => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    // It stays in use, so that what it knew is not taken for never known.
-                    tracing::error!(%error, "what is known of trimmed records cannot be read");
-                    return Ok(*number);
-                }
-            }
+                name,
+            });
         }
-        let number = last + 1;
-        let expected_facts = inputs.iter().map(|file| file.len()).sum();
-        let content = Content {
-            identity,
-            fingerprint,
-            number,
-            expected_facts,
-        };
-        match retired::merge(&*self.env.files, &dir, &content, &inputs, Some) {
-            Ok(_) => Ok(number),
-            Err(merge::Error::File(error)) => Err(error),
-            Err(merge::Error::Damaged(damaged)) => {
-                tracing::error!(%damaged, "what is known of trimmed records is damaged");
-                Ok(*last)
-            }
+        for (token, version) in self.erased {
+            lasts.push(LastVersion {
+                hash: KeyHash(Token(token).hash()),
+                version,
+                name: Name::Erased { token },
+            });
         }
-    }
-
-    /// Removes the files of retired facts of a partition that are not the one with this number: a
-    /// checkpoint names that.
-    pub(in crate::broker) fn remove_old_retired(
-        &self,
-        partition: &PartitionRef,
-        number: u64,
-    ) -> Result<(), FileError> {
-        let _upkeep = lock(&partition.partition().upkeep);
-        let dir = lock(&partition.partition().log).dir();
-        let found = retired::list(&*self.env.files, &dir)?;
-        let now = lock(&partition.partition().next).keys.retired_number();
-        let old = found
-            .files
-            .iter()
-            .filter(|(other, _)| *other != number && *other != now)
-            .map(|(_, path)| path.clone());
-        let old: Vec<_> = old.chain(found.unfinished).collect();
-        set::remove(&*self.env.files, &dir, &old)
+        for (hash, version) in self.unreadable {
+            lasts.push(LastVersion {
+                hash,
+                version,
+                name: Name::Unreadable,
+            });
+        }
+        lasts.sort_by_key(LastVersion::order);
+        lasts
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     broker::{Error, lock, partitions::Partitions, state::PartitionRef},
     storage::{
-        format::key_run::Row,
+        format::sorted_table::Row,
         keys::{
             hash::KeyHash,
             table::{EntryId, Table},
@@ -80,7 +80,7 @@ impl Partitions {
                 parts.into_iter().for_each(&mut add);
             }
             if !known.files.holes.is_empty() {
-                let retired = self.retired_version(partition, wanted.hash, Version(u64::MAX));
+                let retired = self.last_gone_version(partition, wanted.hash, Version(u64::MAX));
                 if let Some(hole) = wanted.missed(&rows, &known.files, known.in_tables, retired) {
                     return Err(self.explain_hole(partition, &hole));
                 }
@@ -225,8 +225,8 @@ impl Files {
             let group = run.group(hash).map_err(damaged)?;
             for at in 0..group.len() {
                 let row = group.row(at).map_err(damaged)?;
-                if row.offset < limit {
-                    each(row.version, row.offset);
+                if row.offset() < limit {
+                    each(row.version, row.offset());
                 }
             }
         }
@@ -317,7 +317,7 @@ impl Rows<'_> {
                 {
                     break;
                 }
-                if row.offset < self.limit {
+                if row.offset() < self.limit {
                     rows.push(row);
                 }
                 if self.backward {
@@ -329,7 +329,7 @@ impl Rows<'_> {
         }
         Ok(rows
             .into_iter()
-            .map(|row| (row.version, row.offset))
+            .map(|row| (row.version, row.offset()))
             .collect())
     }
 }

@@ -20,8 +20,13 @@ use crate::{
     storage::{
         fault::Meaning,
         files::FileError,
-        format::{frame::Frame, key_run::Row},
-        keys::{hash::KeyHasher, merge, run::Run, run_writer::Content, set, table::Table},
+        format::{frame::Frame, sorted_table::Row},
+        keys::{
+            hash::{KeyHash, KeyHasher},
+            merge, set,
+            sorted_table::{Content, Kind, SortedTable},
+            table::Table,
+        },
         log::{Cursor, Identity, ReadError},
     },
     types::{Keys, Offset, RecordView, Records, Version, limits},
@@ -132,7 +137,7 @@ impl Partitions {
     /// be read, keeps one from nothing that another can do: retiring makes room.
     pub(in crate::broker) fn keep_indexes(&self) -> Result<(), FileError> {
         let mut put_off = Ok(());
-        let few_runs = self.len_runs() > merge::MOST_RUNS;
+        let few = self.len_key_files() > merge::MOST_TABLES;
         for topic in self.all_topics() {
             for at in 0..topic.partitions.len() {
                 if topic.deleted.load(Ordering::Acquire) {
@@ -144,7 +149,7 @@ impl Partitions {
                 };
                 for kept in [
                     self.retire_trimmed(&partition),
-                    self.keep_index(&partition, few_runs),
+                    self.keep_index(&partition, few),
                 ] {
                     match kept {
                         // Its files are being removed.
@@ -158,24 +163,25 @@ impl Partitions {
         put_off
     }
 
-    fn len_runs(&self) -> usize {
+    fn len_key_files(&self) -> usize {
         let of_topic = |topic: &Topic| -> usize {
-            topic
-                .partitions
-                .iter()
-                .map(|partition| lock(&partition.next).keys.files.runs.len())
-                .sum()
+            let of_partitions = topic.partitions.iter().map(|partition| {
+                let files = &lock(&partition.next).keys.files;
+                files.runs.len() + files.last_versions.len()
+            });
+            of_partitions.sum()
         };
         self.all_topics().iter().map(|topic| of_topic(topic)).sum()
     }
 
-    fn keep_index(&self, partition: &PartitionRef, few_runs: bool) -> Result<(), FileError> {
+    fn keep_index(&self, partition: &PartitionRef, few: bool) -> Result<(), FileError> {
         if partition.topic.settings().keys == Keys::Plain {
             return Ok(());
         }
         self.write_frozen(partition)?;
-        self.merge_runs(partition, few_runs)?;
-        self.fill_gaps_quietly(partition)
+        self.merge_runs(partition, few)?;
+        self.fill_gaps_quietly(partition)?;
+        self.merge_last_versions(partition, few)
     }
 
     /// Writes a partition's frozen table as a run, if the last checkpoint covers it.
@@ -203,11 +209,11 @@ impl Partitions {
         Ok(())
     }
 
-    fn merge_runs(&self, partition: &PartitionRef, few_runs: bool) -> Result<(), FileError> {
+    fn merge_runs(&self, partition: &PartitionRef, few: bool) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         loop {
             let files = lock(&partition.partition().next).keys.files.clone();
-            let Some(range) = files.plan_merge(few_runs) else {
+            let Some(range) = files.plan_merge(few) else {
                 return Ok(());
             };
             let inputs = &files.runs[range.clone()];
@@ -237,13 +243,13 @@ impl Partitions {
     }
 
     /// Gives up a damaged run: what it covers is looked for in the log again.
-    pub(super) fn make_gap(&self, partition: &PartitionRef, run: &Arc<Run>) {
+    pub(super) fn make_gap(&self, partition: &PartitionRef, run: &Arc<SortedTable>) {
         let _upkeep = lock(&partition.partition().upkeep);
         self.leave_gap(partition, run);
     }
 
     /// As [`make_gap`](Self::make_gap), for who holds the upkeep.
-    fn leave_gap(&self, partition: &PartitionRef, run: &Arc<Run>) {
+    fn leave_gap(&self, partition: &PartitionRef, run: &Arc<SortedTable>) {
         self.change_files(partition, |_, files| {
             let before = files.runs.len();
             files.runs.retain(|other| !Arc::ptr_eq(other, run));
@@ -282,6 +288,7 @@ impl Partitions {
 
     fn fill_gaps_quietly(&self, partition: &PartitionRef) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
+        self.convert_earlier(partition)?;
         loop {
             let (first_kept, start) = {
                 let log = lock(&partition.partition().log);
@@ -377,7 +384,7 @@ impl Partitions {
             }
         }
         let reached = cursor.next.min(range.end);
-        rows.retain(|row| range.contains(&row.offset) && row.offset < reached);
+        rows.retain(|row| range.contains(&row.offset()) && row.offset() < reached);
         rows.sort_unstable();
         Ok(ReadRows {
             rows,
@@ -392,26 +399,27 @@ impl Partitions {
         range: Range<Offset>,
         (expected_rows, expected_hashes): (usize, usize),
         rows: impl IntoIterator<Item = Row>,
-    ) -> Result<Run, FileError> {
+    ) -> Result<SortedTable, FileError> {
         let content = Content {
+            kind: Kind::Records,
             identity: Identity {
                 topic: partition.topic.id,
                 partition: partition.partition().id,
             },
             fingerprint: partition.topic.hasher.fingerprint(),
-            from: range.start,
-            to: range.end,
+            from: range.start.0,
+            to: range.end.0,
             expected_rows: expected_rows as u64,
             expected_hashes: expected_hashes as u64,
         };
         let dir = lock(&partition.partition().log).dir();
         crate::storage::files::ensure_dir(&*self.env.files, &self.dir.topic(partition.topic.id))?;
         crate::storage::files::ensure_dir(&*self.env.files, &dir)?;
-        Run::write(&*self.env.files, &dir, &content, rows)
+        SortedTable::write(&*self.env.files, &dir, &content, rows)
     }
 
     /// Puts other files in the place of those that appends look into. The caller holds the upkeep.
-    fn change_files(
+    pub(super) fn change_files(
         &self,
         partition: &PartitionRef,
         change: impl FnOnce(&mut KeyIndex, &mut Files),
@@ -433,7 +441,7 @@ impl Files {
         let mut first = 0;
         for adjacent in self.runs.chunk_by(|one, next| one.to() == next.from()) {
             let sizes: Vec<merge::Size> = adjacent.iter().map(|run| run.size()).collect();
-            if let Some(planned) = merge::plan(&sizes, few) {
+            if let Some(planned) = merge::plan(&sizes, merge::Tiers::RECORDS, few) {
                 return Some(first + planned.start..first + planned.end);
             }
             first += adjacent.len();
@@ -498,18 +506,10 @@ pub(super) fn report_forgotten(partition: &PartitionRef, offsets: &Range<Offset>
 fn add_rows(topic: &Topic, frame: &Frame, rows: &mut Vec<Row>) {
     let hasher: &KeyHasher = &topic.hasher;
     for_each_key(topic, frame, |key, offset, version| {
-        rows.push(Row {
-            hash: hasher.key(key),
-            version,
-            offset,
-        });
+        rows.push(Row::of_record(hasher.key(key), version, offset));
     });
     for_each_erased(frame, |token, offset, version| {
-        rows.push(Row {
-            hash: crate::storage::keys::hash::KeyHash(token.hash()),
-            version,
-            offset,
-        });
+        rows.push(Row::of_record(KeyHash(token.hash()), version, offset));
     });
 }
 

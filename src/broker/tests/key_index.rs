@@ -520,10 +520,10 @@ fn versions_outlive_all_records_and_all_that_is_derived() {
 }
 
 #[test]
-fn facts_that_outlive_records_are_right_or_reported_when_they_are_damaged() {
+fn last_versions_that_outlive_records_are_right_or_reported_when_they_are_damaged() {
     let (disk, model) = trimmed(6);
     let (mut refused, mut right) = (0, 0);
-    for (at, path) in files(&disk, "retired").into_iter().enumerate() {
+    for (at, path) in files(&disk, "versions").into_iter().enumerate() {
         let len = disk.content(&path).expect("it is there").len();
         for nth in 0..60 {
             let disk = disk.fork();

@@ -47,5 +47,6 @@ mod repeated;
 mod responses;
 mod retention;
 mod seldom;
+mod trim_cost;
 mod workload;
 mod world;

@@ -9,7 +9,7 @@
 //! 24  u64  journal file to start replaying from
 //! 32  u32  topics, then of each: u64 id, u64 seed, string name, settings, u32 partitions, then of each partition:
 //!          u64 start, u64 end, i64 last append time, u64 base offset of the active segment (all ones: none),
-//!          u64 its length in bytes, u64 number of the file of retired facts (0: none)
+//!          u64 its length in bytes, u64 number up to which there are last versions (0: none)
 //!     u32  producers, then of each: u64 id, u32 epoch, u64 idle milliseconds, string name,
 //!          u32 sequences, then of each: u64 topic, u32 partition, u64 next sequence
 //!     u32  erasures, then of each: u64 topic, u32 1 if complete, an erasure (`erasure.rs`)

@@ -17,8 +17,9 @@
 //!   topics/ID/P/O.log      segment_file.rs  frames (frame.rs) of partition P from offset O on
 //!   topics/ID/P/A-B-N.log  segment_file.rs  the same from offset A to B, written anew the Nth time
 //!   topics/ID/P/O.index    segment_file.rs  where in the segment which offsets and times are; derived
-//!   topics/ID/P/A-B.keys   key_run.rs       records from offset A to B by key and producer; derived
-//!   topics/ID/P/*.retired  retired.rs       what outlives records that are gone
+//!   topics/ID/P/A-B.keys   sorted_table.rs  records from offset A to B by key; derived
+//!   topics/ID/P/A-B.versions  sorted_table.rs  last versions of records that are gone, from number A to B
+//!   topics/ID/P/*.retired  retired.rs       the same as earlier versions kept it
 //! ```
 //!
 //! Reading order: `frame.rs`, what a partition consists of; `entry.rs`, what a commit consists of;
@@ -35,11 +36,11 @@ pub(crate) mod filter;
 pub(crate) mod frame;
 mod group;
 pub(crate) mod identity;
-pub(crate) mod key_run;
 pub(crate) mod page;
 pub(crate) mod retired;
 pub(crate) mod ring;
 pub(crate) mod segment_file;
+pub(crate) mod sorted_table;
 pub(crate) mod topic_file;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Retired files: what outlives records that are gone, which is not derived from anything.
+//! Retired files: what earlier versions kept of records that are gone, one file for each partition.
+//! They are read to be made into sorted tables (`sorted_table.rs`), and written no more.
 //!
 //! ```text
 //! page 0: the header, then zeros
@@ -42,10 +43,10 @@ use bytes::Bytes;
 
 use super::{
     VERSION, crc32,
-    fields::{Fields, put_count},
+    fields::Fields,
     filter,
-    key_run::KeyHash,
     page::{CONTENT_BYTES, PAGE_BYTES, Page},
+    sorted_table::KeyHash,
 };
 use crate::types::{Offset, PartitionId, ProducerId, TopicId, Version};
 
@@ -97,42 +98,6 @@ pub(crate) enum Identity {
 }
 
 impl Retired {
-    /// The order of facts in a file.
-    pub(crate) fn order(&self) -> (KeyHash, Version) {
-        (self.hash, self.version)
-    }
-
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.hash.0.to_le_bytes());
-        out.extend_from_slice(&self.version.0.to_le_bytes());
-        match &self.identity {
-            Identity::Entity { key } => {
-                out.push(ENTITY);
-                put_count(out, key.len());
-                out.extend_from_slice(key);
-            }
-            Identity::Erased { token } => {
-                out.push(ERASED);
-                out.extend_from_slice(token);
-            }
-            Identity::Batch {
-                producer,
-                epoch,
-                base,
-                count,
-                append_time_ms,
-            } => {
-                out.push(BATCH);
-                out.extend_from_slice(&producer.0.to_le_bytes());
-                out.extend_from_slice(&epoch.to_le_bytes());
-                out.extend_from_slice(&base.0.to_le_bytes());
-                out.extend_from_slice(&count.to_le_bytes());
-                out.extend_from_slice(&append_time_ms.to_le_bytes());
-            }
-            Identity::Unreadable => out.push(UNREADABLE),
-        }
-    }
-
     /// Takes a fact from the front of some bytes; none if there is no whole one.
     pub(crate) fn take(bytes: &mut Bytes) -> Option<Self> {
         let mut fields = Fields(bytes);
@@ -166,18 +131,6 @@ impl Retired {
     }
 }
 
-/// Fills in the head of a block, for which there is room in front of its facts.
-///
-/// # Panics
-///
-/// If there is none, or the facts have 4 GiB.
-pub(crate) fn seal_block(block: &mut [u8], salt: u32, position: u64) {
-    let len = u32::try_from(block.len() - BLOCK_HEAD_BYTES).expect("a block ends long before");
-    block[0..4].copy_from_slice(&len.to_le_bytes());
-    let checksum = block_checksum(block, salt, position);
-    block[4..BLOCK_HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
-}
-
 /// How many bytes a block takes, as the first of them say.
 pub(crate) fn block_len(head: &Bytes) -> Option<u64> {
     let facts = Fields(head).u32()?;
@@ -193,7 +146,7 @@ pub(crate) fn open_block(bytes: &Bytes, salt: u32, position: u64) -> Option<Byte
     (block_checksum(block, salt, position) == checksum).then(|| bytes.slice_ref(facts))
 }
 
-fn block_checksum(block: &[u8], salt: u32, position: u64) -> u32 {
+pub(super) fn block_checksum(block: &[u8], salt: u32, position: u64) -> u32 {
     crc32(&[
         &salt.to_le_bytes(),
         &position.to_le_bytes(),
@@ -211,14 +164,6 @@ pub(crate) struct FenceRow {
 }
 
 impl FenceRow {
-    /// Puts the row in a page as its `nth`.
-    pub(crate) fn put(&self, page: &mut Page, nth: usize) {
-        let out = &mut page[nth * FENCE_ROW_BYTES..][..FENCE_ROW_BYTES];
-        out[0..8].copy_from_slice(&self.hash.0.to_le_bytes());
-        out[8..16].copy_from_slice(&self.version.0.to_le_bytes());
-        out[16..24].copy_from_slice(&self.position.to_le_bytes());
-    }
-
     /// The `nth` row of a page; zeros behind the last one that was put there.
     ///
     /// # Panics
@@ -251,28 +196,6 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn encode(&self) -> Page {
-        let mut out = [0; PAGE_BYTES];
-        out[0..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        out[16..24].copy_from_slice(&self.topic.0.to_le_bytes());
-        out[24..28].copy_from_slice(&self.partition.0.to_le_bytes());
-        let fields = [
-            self.number,
-            self.facts,
-            self.filter_blocks,
-            self.blocks,
-            self.fence_at,
-            self.fingerprint,
-        ];
-        for (at, field) in (32..HEADER_BYTES).step_by(8).zip(fields) {
-            out[at..at + 8].copy_from_slice(&field.to_le_bytes());
-        }
-        let checksum = crc32(&[&out[16..HEADER_BYTES]]);
-        out[12..16].copy_from_slice(&checksum.to_le_bytes());
-        out
-    }
-
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..HEADER_BYTES)?;
         let mut fields = Fields(bytes);
@@ -314,12 +237,6 @@ impl Header {
             &number,
             &fingerprint,
         ])
-    }
-
-    /// The page and the place in it of a hash's block of the filter.
-    pub(crate) fn filter_place(&self, hash: KeyHash) -> (u64, usize) {
-        let (page, at) = filter::place_of(hash.0, self.filter_blocks);
-        (1 + page, at)
     }
 
     /// The number of the page behind those of the filter.

@@ -1,8 +1,8 @@
-//! A partition's key index: its runs, and the file of what outlives records that are gone.
+//! A partition's key index: its runs, and the tables of what outlives records that are gone.
 //!
-//! Runs are derived, so damage in them costs nothing but the work of building them anew. The file
-//! of retired facts is not: which one is in use says the checkpoint, and it must be there. A start
-//! that does not go by a checkpoint makes one of all there are.
+//! Runs are derived, so damage in them costs nothing but the work of building them anew. Last
+//! versions are not: up to which number there must be tables of them says the checkpoint. A start
+//! that does not go by a checkpoint counts on all there are.
 
 use std::{
     cmp::Reverse,
@@ -13,18 +13,18 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Damage, DamageKind, KeyFileState, KeyRun, Retired, partition::Place};
+use super::{Damage, DamageKind, KeyFileState, KeyRun, LastVersions, partition::Place};
 use crate::{
     env::{Env, File, Open},
     storage::{
         format::{
-            key_run,
-            page::{self, PAGE_BYTES, Page},
+            page::{self, CONTENT_BYTES, PAGE_BYTES, Page},
             retired::{self, BLOCK_HEAD_BYTES, FenceRow, open_block},
+            sorted_table::{self, NAME_HEAD_BYTES, Name},
         },
         keys::{
-            retired::{number_of_file, retired_path},
-            run::range_of,
+            earlier::number_of,
+            sorted_table::{Kind, named, table_path},
         },
     },
     types::Offset,
@@ -33,28 +33,29 @@ use crate::{
 /// How many pages are read at once.
 const PAGES_PER_READ: u64 = 64;
 
-/// Looks at the key index of a partition that ends at `end`. Of its files of retired facts the one
-/// numbered `in_use` counts; 0 for none.
+/// Looks at the key index of a partition that ends at `end`. There must be last versions with all
+/// numbers up to `through`; 0 for none.
 pub(super) fn look(
     env: &Env,
     place: &Place<'_>,
-    in_use: u64,
+    through: u64,
     end: Offset,
     damage: &mut Vec<Damage>,
-) -> (Vec<KeyRun>, Vec<Retired>) {
-    let paths = list(env, &place.dir);
-    let runs = paths
-        .iter()
-        .filter_map(|path| Some((range_of(path)?, path.clone())))
-        .collect();
-    let facts = paths
-        .iter()
-        .filter_map(|path| Some((number_of_file(path)?, path.clone())))
-        .collect();
-    (
-        look_at_runs(env, place, runs, end, damage),
-        look_at_retired(env, place, facts, in_use, damage),
-    )
+) -> (Vec<KeyRun>, Vec<LastVersions>) {
+    let (mut runs, mut tables, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
+    for path in list(env, &place.dir) {
+        match named(&path) {
+            Some((Kind::Records, covers)) => {
+                runs.push((Offset(covers.start)..Offset(covers.end), path));
+            }
+            Some((Kind::LastVersions, numbers)) => tables.push((numbers, path)),
+            None => earlier.extend(number_of(&path).map(|number| (number, path))),
+        }
+    }
+    let mut looked = look_at_last_versions(env, place, tables, damage);
+    look_at_earlier(env, place, earlier, through, &mut looked, damage);
+    report_missing(place, &looked, through, damage);
+    (look_at_runs(env, place, runs, end, damage), looked)
 }
 
 /// The files in a directory. One that is not there or cannot be read was listed with its segments.
@@ -105,74 +106,205 @@ fn look_at_runs(
 
 /// Whether a run is what was written there, as far as it is to be checked.
 fn check_run(env: &Env, place: &Place<'_>, run: &mut KeyRun) -> io::Result<bool> {
-    let file = env.files.open(&run.path, Open::Read)?;
-    run.bytes = file.len()?;
-    let Some(header) =
-        read_first_page(&*file, run.bytes)?.and_then(|page| key_run::Header::decode(&page))
-    else {
-        return Ok(false);
-    };
-    run.rows = header.rows;
-    let belongs = (header.topic, header.partition)
-        == (place.identity.topic, place.identity.partition)
-        && (header.from..header.to) == run.offsets
-        && header.fingerprint == place.fingerprint
-        && header.file_bytes() == run.bytes;
-    let pages = header.first_row_page() + header.row_pages();
-    Ok(belongs && (!place.verify || are_sound(&*file, header.salt(), 1..pages, |_, _| true)?))
+    let covers = run.offsets.start.0..run.offsets.end.0;
+    let checked = check_table(env, place, &run.path, (Kind::Records, covers))?;
+    (run.rows, run.bytes) = (checked.rows, checked.bytes);
+    Ok(checked.is_sound)
 }
 
-fn look_at_retired(
+/// What is found of a table.
+struct Checked {
+    /// As its header says.
+    rows: u64,
+    bytes: u64,
+    is_sound: bool,
+}
+
+/// Looks whether a table is what was written there, as far as it is to be checked.
+fn check_table(
     env: &Env,
     place: &Place<'_>,
-    mut named: Vec<(u64, PathBuf)>,
-    in_use: u64,
-    damage: &mut Vec<Damage>,
-) -> Vec<Retired> {
-    named.sort_unstable();
-    let mut missing = in_use != 0;
-    let mut files = Vec::new();
-    for (number, path) in named {
-        let mut file = Retired {
-            path,
-            number,
-            facts: 0,
-            bytes: 0,
-            state: KeyFileState::LeftOver,
+    path: &Path,
+    named: (Kind, Range<u64>),
+) -> io::Result<Checked> {
+    let file = env.files.open(path, Open::Read)?;
+    let bytes = file.len()?;
+    let header = read_first_page(&*file, bytes)?;
+    let Some(header) = header.and_then(|page| sorted_table::Header::decode(&page)) else {
+        return Ok(Checked {
+            rows: 0,
+            bytes,
+            is_sound: false,
+        });
+    };
+    let belongs = (header.topic, header.partition)
+        == (place.identity.topic, place.identity.partition)
+        && (header.kind(), header.from..header.to) == named
+        && header.fingerprint == place.fingerprint
+        && header.file_bytes() == bytes;
+    Ok(Checked {
+        rows: header.rows,
+        bytes,
+        is_sound: belongs && (!place.verify || are_pages_sound(&*file, &header)?),
+    })
+}
+
+/// Checks all pages of a table, and that it has a name for each row.
+fn are_pages_sound(file: &dyn File, header: &sorted_table::Header) -> io::Result<bool> {
+    let salt = header.salt();
+    if !are_sound(file, salt, 1..header.behind_rows(), |_, _| true)? {
+        return Ok(false);
+    }
+    let Some(names) = header.names else {
+        return Ok(true);
+    };
+    let (mut rest, mut count) = (Vec::new(), 0);
+    let mut left = names.bytes;
+    let sound = are_sound(file, salt, names.page..header.pages(), |_, page| {
+        let content = left.min(CONTENT_BYTES as u64);
+        left -= content;
+        rest.extend_from_slice(&page[..content as usize]);
+        count_names(&mut rest, left == 0, &mut count)
+    })?;
+    Ok(sound && rest.is_empty() && count == header.rows)
+}
+
+/// Takes the names off the front of some bytes that are whole, and counts them; false if one is
+/// none. The last may have fewer bytes than tell how long a name is.
+fn count_names(bytes: &mut Vec<u8>, is_end: bool, count: &mut u64) -> bool {
+    let mut at = 0;
+    while at < bytes.len() && (is_end || bytes.len() - at >= NAME_HEAD_BYTES as usize) {
+        let Some(len) = Name::encoded_len(&bytes[at..]) else {
+            return false;
         };
-        missing &= number != in_use;
-        if number == in_use || !place.whole {
-            file.state = match check_retired(env, place, &mut file) {
+        let behind = usize::try_from(len)
+            .ok()
+            .and_then(|len| at.checked_add(len));
+        let Some(name) = behind.and_then(|behind| bytes.get(at..behind)) else {
+            // It goes on in the next page.
+            break;
+        };
+        if Name::decode(name).is_none() {
+            return false;
+        }
+        at += name.len();
+        *count += 1;
+    }
+    bytes.drain(..at);
+    true
+}
+
+fn look_at_last_versions(
+    env: &Env,
+    place: &Place<'_>,
+    mut tables: Vec<(Range<u64>, PathBuf)>,
+    damage: &mut Vec<Damage>,
+) -> Vec<LastVersions> {
+    // Of tables that overlap, a start takes those that reach further.
+    tables.sort_by_key(|(numbers, _)| (numbers.start, Reverse(numbers.end)));
+    let (mut looked, mut covered) = (Vec::new(), 1);
+    for (numbers, path) in tables {
+        let mut table = LastVersions::new(path, numbers.clone());
+        if numbers.start >= covered {
+            let named = (Kind::LastVersions, numbers.clone());
+            let checked = check_table(env, place, &table.path, named);
+            table.state = match &checked {
+                Ok(checked) if checked.is_sound => KeyFileState::Sound,
+                Ok(_) | Err(_) => KeyFileState::Damaged,
+            };
+            if let Ok(checked) = checked {
+                (table.rows, table.bytes) = (checked.rows, checked.bytes);
+            }
+            covered = numbers.end;
+        }
+        if table.state == KeyFileState::Damaged {
+            damage.push(place.damage(table.path.clone(), None, DamageKind::LastVersions));
+        }
+        looked.push(table);
+    }
+    looked
+}
+
+/// Looks at files of earlier versions, of which a start makes tables with the numbers that have
+/// none.
+fn look_at_earlier(
+    env: &Env,
+    place: &Place<'_>,
+    mut earlier: Vec<(u64, PathBuf)>,
+    through: u64,
+    looked: &mut Vec<LastVersions>,
+    damage: &mut Vec<Damage>,
+) {
+    earlier.sort_unstable();
+    let mut covered = 1;
+    for (number, path) in earlier {
+        let is_covered = is_covered(looked, number);
+        let mut file = LastVersions::new(path, covered.min(number)..number.saturating_add(1));
+        if !is_covered && (number <= through || !place.whole) {
+            file.state = match check_earlier(env, place, number, &mut file) {
                 Ok(true) => KeyFileState::Sound,
                 Ok(false) | Err(_) => KeyFileState::Damaged,
             };
+            covered = file.numbers.end;
         }
         if file.state == KeyFileState::Damaged {
-            damage.push(place.damage(file.path.clone(), None, DamageKind::Retired));
+            damage.push(place.damage(file.path.clone(), None, DamageKind::LastVersions));
         }
-        files.push(file);
+        looked.push(file);
     }
-    if missing {
-        damage.push(place.damage(retired_path(&place.dir, in_use), None, DamageKind::Retired));
-    }
-    files
 }
 
-/// Whether a file of retired facts is what was written there, as far as it is to be checked.
-fn check_retired(env: &Env, place: &Place<'_>, retired: &mut Retired) -> io::Result<bool> {
-    let file = env.files.open(&retired.path, Open::Read)?;
-    retired.bytes = file.len()?;
+fn is_covered(looked: &[LastVersions], number: u64) -> bool {
+    let mut in_use = looked
+        .iter()
+        .filter(|table| table.state != KeyFileState::LeftOver);
+    in_use.any(|table| table.numbers.contains(&number))
+}
+
+/// Reports the numbers up to `through` that no file has.
+fn report_missing(
+    place: &Place<'_>,
+    looked: &[LastVersions],
+    through: u64,
+    damage: &mut Vec<Damage>,
+) {
+    let in_use = looked
+        .iter()
+        .filter(|table| table.state != KeyFileState::LeftOver);
+    let mut ranges: Vec<Range<u64>> = in_use.map(|table| table.numbers.clone()).collect();
+    ranges.sort_unstable_by_key(|numbers| numbers.start);
+    ranges.push(through.saturating_add(1)..through.saturating_add(1));
+    let mut covered = 1;
+    for numbers in ranges {
+        if covered < numbers.start {
+            let missing = covered..numbers.start;
+            let path = table_path(&place.dir, Kind::LastVersions, missing);
+            damage.push(place.damage(path, None, DamageKind::LastVersions));
+        }
+        covered = covered.max(numbers.end);
+    }
+}
+
+/// Whether a file of an earlier version is what was written there, as far as it is to be checked.
+fn check_earlier(
+    env: &Env,
+    place: &Place<'_>,
+    number: u64,
+    looked: &mut LastVersions,
+) -> io::Result<bool> {
+    let file = env.files.open(&looked.path, Open::Read)?;
+    looked.bytes = file.len()?;
     let Some(header) =
-        read_first_page(&*file, retired.bytes)?.and_then(|page| retired::Header::decode(&page))
+        read_first_page(&*file, looked.bytes)?.and_then(|page| retired::Header::decode(&page))
     else {
         return Ok(false);
     };
-    retired.facts = header.facts;
+    looked.rows = header.facts;
     let belongs = (header.topic, header.partition)
         == (place.identity.topic, place.identity.partition)
-        && header.number == retired.number
+        && header.number == number
         && header.fingerprint == place.fingerprint
-        && header.file_bytes() == retired.bytes;
+        && header.file_bytes() == looked.bytes;
     Ok(belongs && (!place.verify || are_facts_sound(&*file, &header)?))
 }
 

@@ -122,7 +122,7 @@ pub(super) fn look(
         }
         reached = reached.max(offsets.end);
     }
-    let (mut key_runs, retired) = keys::look(env, place, known.at.retired, reached, damage);
+    let (mut key_runs, last_versions) = keys::look(env, place, known.at.retired, reached, damage);
     if place.verify {
         let count = expected
             .iter()
@@ -139,7 +139,7 @@ pub(super) fn look(
         journal_records: known.tail.records,
         segments,
         key_runs,
-        retired,
+        last_versions,
     }
 }
 

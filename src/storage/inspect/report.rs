@@ -115,9 +115,9 @@ pub(crate) struct Partition {
     /// The key index, in order of the offsets. What no run covers is looked for in the log, so that
     /// nothing is lost.
     pub(crate) key_runs: Vec<KeyRun>,
-    /// What outlives records that are gone, in order of the files' numbers: the file in use, and
-    /// leftovers of others. Without a whole checkpoint and journal, all of them are in use.
-    pub(crate) retired: Vec<Retired>,
+    /// What outlives records that are gone, in order of the tables' numbers, then files of earlier
+    /// versions.
+    pub(crate) last_versions: Vec<LastVersions>,
 }
 
 /// A file of a key index.
@@ -132,15 +132,29 @@ pub(crate) struct KeyRun {
     pub(crate) state: KeyFileState,
 }
 
-/// A file of facts about records that are gone.
+/// A file of the last versions of records that are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Retired {
+pub(crate) struct LastVersions {
     pub(crate) path: PathBuf,
-    pub(crate) number: u64,
+    /// What it covers.
+    pub(crate) numbers: Range<u64>,
     /// As its header says.
-    pub(crate) facts: u64,
+    pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) state: KeyFileState,
+}
+
+impl LastVersions {
+    /// One that has not been looked at.
+    pub(super) fn new(path: PathBuf, numbers: Range<u64>) -> Self {
+        Self {
+            path,
+            numbers,
+            rows: 0,
+            bytes: 0,
+            state: KeyFileState::LeftOver,
+        }
+    }
 }
 
 /// What a file of a key index is.
@@ -241,8 +255,8 @@ pub(crate) enum DamageKind {
     KeyRun,
     /// A file of a key index without rows of records that it covers: it hides them.
     IncompleteRun,
-    /// The file with what outlives records that are gone, or it is missing.
-    Retired,
+    /// A file of what outlives records that are gone, or it is missing.
+    LastVersions,
 }
 
 impl Damage {
@@ -268,7 +282,7 @@ impl Damage {
             | DamageKind::Records
             | DamageKind::MissingRecords
             | DamageKind::IncompleteRun
-            | DamageKind::Retired => true,
+            | DamageKind::LastVersions => true,
             DamageKind::Unreadable { .. } => self.offsets.is_some(),
             DamageKind::Identity
             | DamageKind::CheckpointCopy
@@ -340,8 +354,8 @@ impl fmt::Display for DamageKind {
                 "has no rows of some records, and hides them from reads of their entities; stop the broker and remove \
                     the file, and it is built anew from the log",
             ),
-            Self::Retired => f.write_str(
-                "is damaged or missing; what entities and producers had in records that are gone is not known any more",
+            Self::LastVersions => f.write_str(
+                "is damaged or missing; which versions entities had in records that are gone is not known any more",
             ),
         }
     }

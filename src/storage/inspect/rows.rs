@@ -15,7 +15,7 @@ use crate::{
         format::frame::Frame,
         keys::{
             hash::{KeyHash, KeyHasher},
-            run::Run,
+            sorted_table::SortedTable,
         },
         log::{Name, Source, Walk},
     },
@@ -33,10 +33,10 @@ pub(super) fn check(
     damage: &mut Vec<Damage>,
 ) {
     let open = |run: &KeyRun| {
-        let opened = Run::open(&*env.files, &run.path, place.identity, place.fingerprint);
+        let opened = SortedTable::open(&*env.files, &run.path, place.identity, place.fingerprint);
         opened.ok().filter(|_| run.state == KeyFileState::Sound)
     };
-    let opened: Vec<Option<Run>> = runs.iter().map(open).collect();
+    let opened: Vec<Option<SortedTable>> = runs.iter().map(open).collect();
     let mut lacking = BTreeSet::new();
     for (name, counted) in segments {
         // A segment that cannot be read has been listed.
@@ -48,7 +48,7 @@ pub(super) fn check(
         let mut walk = Walk::new(source, *counted, place.identity, name.base(), 0);
         while let Ok(Some((_, frame))) = next_frame(&mut walk) {
             for_each_row(&frame, place.hasher, |hash, version, offset| {
-                let covers = |run: &&Run| run.from() <= offset && offset < run.to();
+                let covers = |run: &&SortedTable| run.from() <= offset && offset < run.to();
                 let run = opened.iter().flatten().find(covers);
                 if let Some(run) = run.filter(|_| offset >= start)
                     && !has_row(run, hash, version, offset)
@@ -80,7 +80,7 @@ fn for_each_row(frame: &Frame, hasher: &KeyHasher, mut each: impl FnMut(KeyHash,
 }
 
 /// Whether a run has a row; true where it is damaged, which has been listed.
-fn has_row(run: &Run, hash: KeyHash, version: Version, offset: Offset) -> bool {
+fn has_row(run: &SortedTable, hash: KeyHash, version: Version, offset: Offset) -> bool {
     let Ok(group) = run.group(hash) else {
         return true;
     };
@@ -89,5 +89,5 @@ fn has_row(run: &Run, hash: KeyHash, version: Version, offset: Offset) -> bool {
     };
     let rows = (first..group.len()).map_while(|at| group.row(at).ok());
     let mut of_version = rows.take_while(|row| row.version == version);
-    of_version.any(|row| row.offset == offset)
+    of_version.any(|row| row.offset() == offset)
 }

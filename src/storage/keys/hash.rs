@@ -4,7 +4,7 @@ use std::fmt;
 
 use siphasher::sip::SipHasher13;
 
-pub(crate) use crate::storage::format::key_run::KeyHash;
+pub(crate) use crate::storage::format::sorted_table::KeyHash;
 use crate::types::TopicId;
 
 /// Makes the hashes of one topic: SipHash-1-3 with keys that clients do not know. Look-ups take

@@ -1,9 +1,12 @@
-//! Merging runs: when, and how.
+//! Merging sorted tables: when, and how.
 //!
-//! Runs are of *tiers* by their rows, each four times as large as the one before. Adjacent runs are
-//! merged when the result is of a higher tier than each of them. So a row is written at most once
-//! per tier, and as long as runs come from tables of about one size, each tier has fewer than four.
-//! Runs of hot subjects wait for more of them.
+//! Tables are of *tiers* by their rows, each four times as large as the one before. Adjacent tables
+//! are merged when together they are of a higher tier than each of them. So a row is written at most
+//! once per tier, and as long as tables come in about one size, each tier has fewer than four. Tables
+//! of hot keys wait for more of them.
+//!
+//! So a trim costs what the keys of its segments take, times the tiers there are, spread over many
+//! trims: none of them writes the last versions of all keys.
 
 use std::{
     cmp::Reverse,
@@ -15,40 +18,71 @@ use std::{
 
 use super::{
     Damaged, Unread,
-    run::{Content, Row, Run, RunWriter, Scan},
+    sorted_table::{Content, LastVersion, Row, Scan, SortedTable, TableWriter},
 };
 use crate::{
     env::FileSystem,
-    storage::{files::FileError, log::Identity},
+    storage::{files::FileError, format::sorted_table::Header, log::Identity},
     types::Offset,
 };
 
-/// How many runs of a tier are merged, and how much larger the next tier is.
+/// How many tables of a tier are merged, and how much larger the next tier is.
 const RADIX: u64 = 4;
 
-/// The same of runs of hot subjects. Merging these buys little: such subjects are found in tables,
-/// and others are told apart by filters that are small enough to stay in a processor's cache.
+/// The same of tables of hot keys. Merging these buys little: such keys are found in memory, and
+/// others are told apart by filters that are small enough to stay in a processor's cache.
 const HOT_RADIX: usize = 16;
 
-/// Runs with so many rows of each subject, on average, are of hot subjects.
+/// Tables with so many rows of each key, on average, are of hot keys.
 const HOT_ROWS: u64 = 8;
 
-/// Runs below this many rows (6 MiB) are of the lowest tier: they are merged whatever comes of it.
-const SMALL: u64 = 1 << 18;
-
-/// The tier of the largest runs that are merged. The next begins at 2^18 · 4^4 = 2^26 rows, 1.6 GB.
-const HIGHEST: u32 = 4;
-
-/// More runs than this between two that are left alone, three of each tier and more of hot ones,
-/// are merged even where their sizes do not fit.
-const MOST: usize = 3 * (HIGHEST as usize + 1);
+/// More tables of hot keys than this are merged even where their sizes do not fit.
 const MOST_HOT: usize = 2 * HOT_RADIX;
 
-/// How many runs there should be in all partitions. Each is a mapping of the process, of which
-/// Linux allows 65,530; a partition has another for its retired facts.
-pub(crate) const MOST_RUNS: usize = 30_000;
+/// How many tables there should be in all partitions. Each is a mapping of the process, of which
+/// Linux allows 65,530.
+pub(crate) const MOST_TABLES: usize = 30_000;
 
-/// How large a run is.
+/// The tiers of one kind of tables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tiers {
+    /// Tables below this many rows are of the lowest tier: they are merged whatever comes of it.
+    small: u64,
+    /// The tier of the largest tables that are merged.
+    highest: u32,
+    /// More tables than this between two that are left alone are merged even where their sizes do
+    /// not fit.
+    most: usize,
+}
+
+impl Tiers {
+    /// Of records. 2^18 rows take 6 MiB. The tier behind the highest begins at 2^18 · 4^4 = 2^26
+    /// rows, 1.6 GB: rows of records that large are left alone, for nothing is left out by merging
+    /// them. There may be three tables of each tier.
+    pub(crate) const RECORDS: Self = Self {
+        small: 1 << 18,
+        highest: 4,
+        most: 15,
+    };
+
+    /// Of last versions. 2^12 rows take about 200 KB, so that even trims of few keys do not write
+    /// much more than those. There is no tier that is left alone: of keys that come again and again
+    /// all but the newest of their last versions are left out by merging. 2^12 · 4^20 rows are more
+    /// than a disk holds.
+    pub(crate) const LAST_VERSIONS: Self = Self {
+        small: 1 << 12,
+        highest: 20,
+        most: 24,
+    };
+
+    fn tier_of(&self, rows: u64) -> u32 {
+        rows.checked_div(self.small)
+            .and_then(|times| times.checked_ilog(RADIX))
+            .map_or(0, |tier| tier + 1)
+    }
+}
+
+/// How large a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) rows: u64,
@@ -56,73 +90,72 @@ pub(crate) struct Size {
     pub(crate) hashes: u64,
 }
 
-/// Which of the runs, given by their sizes and in the order of their offsets, to merge into one.
+/// Which of the tables, given by their sizes and in the order of what they cover, to merge into one.
 /// Where there are to be `few`, small ones are merged as soon as there are two.
-pub(crate) fn plan(runs: &[Size], few: bool) -> Option<Range<usize>> {
-    (0..=HIGHEST)
-        .find_map(|tier| plan_tier(runs, tier, few))
-        .or_else(|| plan_crowded(runs))
+pub(crate) fn plan(tables: &[Size], tiers: Tiers, few: bool) -> Option<Range<usize>> {
+    (0..=tiers.highest)
+        .find_map(|tier| plan_tier(tables, tiers, tier, few))
+        .or_else(|| plan_crowded(tables, tiers))
 }
 
-/// Adjacent runs of a tier or lower that together are of a higher one.
-fn plan_tier(runs: &[Size], tier: u32, few: bool) -> Option<Range<usize>> {
+/// Adjacent tables of a tier or lower that together are of a higher one.
+fn plan_tier(tables: &[Size], tiers: Tiers, tier: u32, few: bool) -> Option<Range<usize>> {
     let enough = if tier == 0 {
         0
     } else {
-        SMALL * RADIX.pow(tier)
+        tiers.small * RADIX.pow(tier)
     };
-    stretches(runs, tier).find(|stretch| {
+    stretches(tables, tiers, tier).find(|stretch| {
         let count = match tier {
             0 if few => 2,
-            1.. if are_hot(&runs[stretch.clone()]) => HOT_RADIX,
+            1.. if are_hot(&tables[stretch.clone()]) => HOT_RADIX,
             _ => RADIX as usize,
         };
-        stretch.len() >= count && rows_of(&runs[stretch.clone()]) >= enough
+        stretch.len() >= count && rows_of(&tables[stretch.clone()]) >= enough
     })
 }
 
-/// The cheapest neighbours where there are too many runs of sizes that do not fit.
-fn plan_crowded(runs: &[Size]) -> Option<Range<usize>> {
+/// The cheapest neighbours where there are too many tables of sizes that do not fit.
+fn plan_crowded(tables: &[Size], tiers: Tiers) -> Option<Range<usize>> {
     let most = |stretch: &Range<usize>| {
-        if are_hot(&runs[stretch.clone()]) {
+        if are_hot(&tables[stretch.clone()]) {
             MOST_HOT
         } else {
-            MOST
+            tiers.most
         }
     };
-    let crowded = stretches(runs, HIGHEST).find(|stretch| stretch.len() > most(stretch))?;
-    let windows = crowded.clone().zip(runs[crowded].windows(RADIX as usize));
+    let crowded =
+        stretches(tables, tiers, tiers.highest).find(|stretch| stretch.len() > most(stretch))?;
+    let windows = crowded.clone().zip(tables[crowded].windows(RADIX as usize));
     windows
         .min_by_key(|(_, window)| rows_of(window))
         .map(|(first, window)| first..first + window.len())
 }
 
-/// The longest stretches of adjacent runs of at most this tier.
-fn stretches(runs: &[Size], tier: u32) -> impl Iterator<Item = Range<usize>> {
+/// The longest stretches of adjacent tables of at most this tier.
+fn stretches(tables: &[Size], tiers: Tiers, tier: u32) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
-    runs.chunk_by(move |a, b| (tier_of(a.rows) <= tier) == (tier_of(b.rows) <= tier))
+    let is_low = move |table: &Size| tiers.tier_of(table.rows) <= tier;
+    tables
+        .chunk_by(move |a, b| is_low(a) == is_low(b))
         .filter_map(move |chunk| {
             let stretch = at..at + chunk.len();
             at = stretch.end;
-            (tier_of(chunk[0].rows) <= tier).then_some(stretch)
+            is_low(&chunk[0]).then_some(stretch)
         })
 }
 
-fn rows_of(runs: &[Size]) -> u64 {
-    runs.iter().map(|run| run.rows).sum()
+fn rows_of(tables: &[Size]) -> u64 {
+    tables.iter().map(|table| table.rows).sum()
 }
 
-fn are_hot(runs: &[Size]) -> bool {
-    runs.iter().all(|run| run.rows >= HOT_ROWS * run.hashes)
+fn are_hot(tables: &[Size]) -> bool {
+    tables
+        .iter()
+        .all(|table| table.rows >= HOT_ROWS * table.hashes)
 }
 
-fn tier_of(rows: u64) -> u32 {
-    rows.checked_div(SMALL)
-        .and_then(|times| times.checked_ilog(RADIX))
-        .map_or(0, |tier| tier + 1)
-}
-
-/// Why runs, or files of facts, were not merged.
+/// Why tables were not merged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The result could not be written, or one of them cannot be read at the moment.
@@ -142,8 +175,9 @@ impl From<Unread> for Error {
     }
 }
 
-/// Merges runs that lie one behind the other into one that covers their offsets, without rows of
-/// offsets below `keep_from`. When this returns, it is durable, and the merged ones can be removed.
+/// Merges tables of records that lie one behind the other into one that covers their offsets,
+/// without rows of offsets below `keep_from`. When this returns, it is durable, and the merged ones
+/// can be removed.
 ///
 /// # Panics
 ///
@@ -151,43 +185,85 @@ impl From<Unread> for Error {
 pub(crate) fn merge(
     files: &dyn FileSystem,
     dir: &Path,
-    runs: &[Arc<Run>],
+    tables: &[Arc<SortedTable>],
     keep_from: Offset,
-) -> Result<Run, Error> {
-    let mut writer = RunWriter::create(files, dir, &content(runs))?;
-    for row in Merged::new(runs) {
-        let row = row?;
-        if row.offset >= keep_from {
+) -> Result<SortedTable, Error> {
+    let mut writer = TableWriter::create(files, dir, &content(tables))?;
+    for row in Merged::new(tables) {
+        let (row, _) = row?;
+        if row.offset() >= keep_from {
             writer.push(row)?;
         }
     }
     Ok(writer.finish()?)
 }
 
-fn content(runs: &[Arc<Run>]) -> Content {
+/// As [`merge`], of last versions. Of those of one entity the highest is kept; an entity and an
+/// erased token are never taken for the same.
+///
+/// `edit` puts something else in the place of each name, or leaves it; hash and version stay.
+pub(crate) fn merge_last_versions(
+    files: &dyn FileSystem,
+    dir: &Path,
+    tables: &[Arc<SortedTable>],
+    edit: impl Fn(LastVersion) -> LastVersion,
+) -> Result<SortedTable, Error> {
+    let mut writer = TableWriter::create(files, dir, &content(tables))?;
+    let mut names: Vec<_> = tables.iter().map(|table| table.names()).collect();
+    let mut same_hash: Vec<LastVersion> = Vec::new();
+    for row in Merged::new(tables) {
+        let (row, number) = row?;
+        let last = edit(names[number].last_version(&row)?);
+        if same_hash
+            .first()
+            .is_some_and(|first| first.hash != last.hash)
+        {
+            push_latest(&mut writer, &mut same_hash)?;
+        }
+        same_hash.push(last);
+    }
+    push_latest(&mut writer, &mut same_hash)?;
+    Ok(writer.finish()?)
+}
+
+/// Writes last versions of one hash, but for those of an entity of which a later one is known.
+fn push_latest(
+    writer: &mut TableWriter<'_>,
+    same_hash: &mut Vec<LastVersion>,
+) -> Result<(), FileError> {
+    for (at, last) in same_hash.iter().enumerate() {
+        let mut later = same_hash[at + 1..].iter();
+        if later.all(|later| later.name != last.name) {
+            writer.push_last_version(last)?;
+        }
+    }
+    same_hash.clear();
+    Ok(())
+}
+
+fn content(tables: &[Arc<SortedTable>]) -> Content {
+    let headers: Vec<&Header> = tables.iter().map(|table| table.header()).collect();
     assert!(
-        runs.windows(2).all(|pair| pair[0].to() == pair[1].from()),
-        "merged runs lie one behind the other"
+        headers.windows(2).all(|pair| pair[0].to == pair[1].from),
+        "merged tables lie one behind the other"
     );
-    let (first, last) = (
-        runs.first().expect("there are runs to merge"),
-        runs.last().expect("so there is a last"),
-    );
+    let first = headers.first().expect("there are tables to merge");
     Content {
+        kind: first.kind(),
         identity: Identity {
-            topic: first.header().topic,
-            partition: first.header().partition,
+            topic: first.topic,
+            partition: first.partition,
         },
-        fingerprint: first.header().fingerprint,
-        from: first.from(),
-        to: last.to(),
-        expected_rows: runs.iter().map(|run| run.rows()).sum(),
-        expected_hashes: runs.iter().map(|run| run.header().hashes).sum(),
+        fingerprint: first.fingerprint,
+        from: first.from,
+        to: headers.last().map_or(first.to, |last| last.to),
+        expected_rows: headers.iter().map(|header| header.rows).sum(),
+        expected_hashes: headers.iter().map(|header| header.hashes).sum(),
     }
 }
 
-/// The rows of some runs in the order of one. Ends at damage.
-pub(crate) struct Merged<'a> {
+/// The rows of some tables in the order of one, each with the number of its table. Ends at damage.
+struct Merged<'a> {
     scans: Vec<Scan<'a>>,
     /// The next row of each scan that has one, with the scan's number.
     heads: BinaryHeap<Reverse<(Row, usize)>>,
@@ -196,8 +272,8 @@ pub(crate) struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    pub(crate) fn new(runs: &'a [Arc<Run>]) -> Self {
-        let mut scans: Vec<Scan<'_>> = runs.iter().map(|run| run.scan()).collect();
+    fn new(tables: &'a [Arc<SortedTable>]) -> Self {
+        let mut scans: Vec<Scan<'_>> = tables.iter().map(|table| table.scan()).collect();
         let (mut heads, mut unread) = (BinaryHeap::with_capacity(scans.len()), None);
         for (number, scan) in scans.iter_mut().enumerate() {
             match scan.next() {
@@ -215,7 +291,7 @@ impl<'a> Merged<'a> {
 }
 
 impl Iterator for Merged<'_> {
-    type Item = Result<Row, Unread>;
+    type Item = Result<(Row, usize), Unread>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(unread) = self.unread.take() {
@@ -231,6 +307,6 @@ impl Iterator for Merged<'_> {
             Some(Ok(_)) => self.unread = Some(scan.damaged().into()),
             Some(Err(damaged)) => self.unread = Some(damaged),
         }
-        Some(Ok(row))
+        Some(Ok((row, number)))
     }
 }

@@ -118,7 +118,7 @@ impl PageStream {
             salt,
             number,
             page: Box::new([0; PAGE_BYTES]),
-            sealed: Vec::with_capacity(WRITE_BYTES),
+            sealed: Vec::new(),
         }
     }
 
@@ -135,6 +135,17 @@ impl PageStream {
     /// Goes on to the next page.
     pub(super) fn turn(&mut self, out: &mut NewFile<'_>) -> Result<(), FileError> {
         page::seal(&mut self.page, self.salt, self.number);
+        self.leave(out)
+    }
+
+    /// Goes on to the next page, and leaves this one as nobody can read it.
+    pub(super) fn turn_unsound(&mut self, out: &mut NewFile<'_>) -> Result<(), FileError> {
+        page::seal(&mut self.page, self.salt, self.number);
+        self.page[PAGE_BYTES - 1] ^= 0xff;
+        self.leave(out)
+    }
+
+    fn leave(&mut self, out: &mut NewFile<'_>) -> Result<(), FileError> {
         self.sealed.extend_from_slice(&self.page[..]);
         self.page.fill(0);
         self.number += 1;

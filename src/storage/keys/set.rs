@@ -1,17 +1,19 @@
-//! The runs of a partition: what is found of them at a start, and their removal.
+//! The files of a partition's index: what is found of them at a start, and their removal.
 
 use std::{
     cmp::Reverse,
+    fmt,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
-    Unusable,
+    Damaged, Unusable,
+    earlier::{self, Earlier},
+    last_versions::{LastVersions, Lost},
     new_file::NEW,
-    retired::number_of_file,
-    run::{Run, range_of, range_of_stem},
+    sorted_table::{Kind, SortedTable, covered_by_stem, named, table_path},
 };
 use crate::{
     env::FileSystem,
@@ -25,52 +27,83 @@ use crate::{
 
 /// What a directory holds of a partition's index.
 pub(crate) struct Found {
-    /// Runs in the order of their offsets, no two of which overlap.
-    pub(crate) runs: Vec<Arc<Run>>,
-    /// The offsets that they do not cover: of the log, and between runs of what was before it.
+    /// Tables of records in the order of their offsets, no two of which overlap.
+    pub(crate) runs: Vec<Arc<SortedTable>>,
+    /// The offsets that they do not cover: of the log, and between tables of what was before it.
     pub(crate) gaps: Vec<Range<Offset>>,
+    pub(crate) last_versions: LastVersions,
     /// What must be removed ([`remove`]) before the log goes on.
     pub(crate) stale: Vec<PathBuf>,
 }
 
-/// Looks for the runs of a log of the offsets in `log`.
+/// Whose index it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) files: &'a dyn FileSystem,
+    pub(crate) dir: &'a Path,
+    pub(crate) identity: Identity,
+    /// Of the hasher that made the hashes.
+    pub(crate) fingerprint: u64,
+}
+
+/// Looks for the index of a log of the offsets in `log`, of which there must be last versions with
+/// all numbers up to `through`.
 ///
-/// Of runs that overlap, those that reach further count: a crash at the end of a merge leaves the
-/// result with what was merged. Runs that reach beyond the log's end are stale: they have rows of
-/// records that were not durable, and the offsets will be others'. Runs below the log's start are
-/// not: rows of trimmed records may still be wanted.
-pub(crate) fn list(
-    files: &dyn FileSystem,
-    dir: &Path,
-    identity: Identity,
-    fingerprint: u64,
-    log: Range<Offset>,
-) -> Result<Found, FileError> {
-    let (named, mut stale) = names(files, dir)?;
-    let (mut runs, mut covered) = (Vec::<Arc<Run>>::new(), Offset::ZERO);
-    for (range, path) in named {
-        if range.start < covered || range.end > log.end {
-            stale.push(path);
+/// Of tables that overlap, those that reach further count: a crash at the end of a merge leaves the
+/// result with what was merged. Tables of records that reach beyond the log's end are stale: they
+/// have rows of records that were not durable, and the offsets will be others'. Those below the
+/// log's start are not: rows of trimmed records may still be wanted.
+pub(crate) fn list(owner: Owner<'_>, log: Range<Offset>, through: u64) -> Result<Found, FileError> {
+    let names = Names::list(owner.files, owner.dir)?;
+    let (last_versions, stale) = find_last_versions(owner, &names, through)?;
+    let mut found = Found {
+        runs: Vec::new(),
+        gaps: Vec::new(),
+        last_versions,
+        stale,
+    };
+    found.stale.extend(names.unfinished);
+    let mut covered = 0;
+    for (range, path) in names.records {
+        if range.start < covered || range.end > log.end.0 {
+            found.stale.push(path);
             continue;
         }
-        match Run::open(files, &path, identity, fingerprint) {
+        match open(owner, &path)? {
             Ok(run) => {
-                covered = run.to();
-                runs.push(Arc::new(run));
+                covered = run.to().0;
+                found.runs.push(Arc::new(run));
             }
-            Err(Unusable::File(error)) if error.meaning() != Meaning::Damage => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "a part of a key index cannot be used and is rebuilt");
-                stale.push(path);
+                found.stale.push(path);
             }
         }
     }
-    let gaps = gaps(&runs, log);
-    Ok(Found { runs, gaps, stale })
+    found.gaps = gaps(&found.runs, log);
+    Ok(found)
 }
 
-/// Removes files of an index. When this returns, they do not come back: a stale run that reappeared
-/// after the log has gone on would hide what was appended since.
+/// The last versions alone, looked for again.
+pub(crate) fn list_last_versions(
+    owner: Owner<'_>,
+    through: u64,
+) -> Result<LastVersions, FileError> {
+    let names = Names::list(owner.files, owner.dir)?;
+    Ok(find_last_versions(owner, &names, through)?.0)
+}
+
+/// The highest number of last versions that a file is named after; 0 if there are none. Where no
+/// checkpoint says which there must be, those that are there count.
+pub(crate) fn highest_number(files: &dyn FileSystem, dir: &Path) -> Result<u64, FileError> {
+    let names = Names::list(files, dir)?;
+    let of_tables = names.last_versions.iter().map(|(range, _)| range.end - 1);
+    let of_earlier = names.earlier.iter().map(|(number, _)| *number);
+    Ok(of_tables.chain(of_earlier).max().unwrap_or(0))
+}
+
+/// Removes files of an index. When this returns, they do not come back: a stale table that
+/// reappeared after the log has gone on would hide what was appended since.
 pub(crate) fn remove(
     files: &dyn FileSystem,
     dir: &Path,
@@ -80,88 +113,250 @@ pub(crate) fn remove(
         return Ok(());
     }
     paths.iter().try_for_each(|path| remove_file(files, path))?;
+    sync(files, dir)
+}
+
+/// Removes the index of a topic that has none: earlier versions made one of producers' batches.
+/// With last versions, if no checkpoint counts on them.
+pub(crate) fn remove_all(
+    files: &dyn FileSystem,
+    dir: &Path,
+    with_last_versions: bool,
+) -> Result<(), FileError> {
+    let names = Names::list(files, dir)?;
+    let mut paths = names.unfinished;
+    paths.extend(names.records.into_iter().map(|(_, path)| path));
+    if with_last_versions {
+        paths.extend(names.last_versions.into_iter().map(|(_, path)| path));
+        paths.extend(names.earlier.into_iter().map(|(_, path)| path));
+    }
+    remove(files, dir, &paths)
+}
+
+/// Removes the tables that were merged into `result`, which may have taken the name of one of them.
+pub(crate) fn remove_merged(
+    files: &dyn FileSystem,
+    dir: &Path,
+    merged: &[Arc<SortedTable>],
+    result: &SortedTable,
+) -> Result<(), FileError> {
+    let paths = merged
+        .iter()
+        .map(|table| table.path())
+        .filter(|path| *path != result.path());
+    remove(files, dir, &paths.map(Path::to_owned).collect::<Vec<_>>())
+}
+
+/// Removes all that may name entities and is not in use: tables of last versions that were merged,
+/// and what was not finished.
+pub(crate) fn remove_unused(
+    files: &dyn FileSystem,
+    dir: &Path,
+    in_use: &LastVersions,
+) -> Result<(), FileError> {
+    let names = Names::list(files, dir)?;
+    let mut paths = names.unfinished;
+    paths.extend(names.last_versions.into_iter().map(|(_, path)| path));
+    paths.extend(names.earlier.into_iter().map(|(_, path)| path));
+    paths.retain(|path| !in_use.uses(path));
+    remove(files, dir, &paths)
+}
+
+fn sync(files: &dyn FileSystem, dir: &Path) -> Result<(), FileError> {
     files
         .sync_dir(dir)
         .map_err(FileError::when(Action::Sync, dir))
 }
 
-/// Removes the index of a topic that has none: earlier versions made one of producers' batches.
-/// With files of retired facts, if no checkpoint names one.
-pub(crate) fn remove_all(
-    files: &dyn FileSystem,
-    dir: &Path,
-    with_retired: bool,
-) -> Result<(), FileError> {
-    let (named, mut paths) = names(files, dir)?;
-    paths.extend(named.into_iter().map(|(_, path)| path));
-    remove(files, dir, &paths)?;
-    if !with_retired || !exists(files, dir)? {
-        return Ok(());
-    }
-    let mut retired = Vec::new();
-    for entry in files
-        .read_dir(dir)
-        .map_err(FileError::when(Action::List, dir))?
-    {
-        let path = dir.join(entry.name);
-        if number_of_file(&path).is_some() {
-            retired.push(path);
-        }
-    }
-    remove(files, dir, &retired)
-}
-
-/// Removes the runs that were merged into `result`, which may have taken the name of one of them.
-pub(crate) fn remove_merged(
-    files: &dyn FileSystem,
-    dir: &Path,
-    merged: &[Arc<Run>],
-    result: &Run,
-) -> Result<(), FileError> {
-    let paths = merged
-        .iter()
-        .map(|run| run.path())
-        .filter(|path| *path != result.path());
-    remove(files, dir, &paths.map(Path::to_owned).collect::<Vec<_>>())
-}
-
-fn exists(files: &dyn FileSystem, dir: &Path) -> Result<bool, FileError> {
-    files
-        .exists(dir)
-        .map_err(FileError::when(Action::LookFor, dir))
-}
-
 /// A file by what its name says it covers.
-type Named = (Range<Offset>, PathBuf);
+type Named = (Range<u64>, PathBuf);
 
-/// Files with names of runs, the widest of those with one start first; and runs that were not
-/// finished.
-fn names(files: &dyn FileSystem, dir: &Path) -> Result<(Vec<Named>, Vec<PathBuf>), FileError> {
-    let (mut named, mut unfinished) = (Vec::new(), Vec::new());
-    if !exists(files, dir)? {
-        return Ok((named, unfinished));
-    }
-    for entry in files
-        .read_dir(dir)
-        .map_err(FileError::when(Action::List, dir))?
-    {
-        let path = dir.join(entry.name);
-        if let Some(range) = range_of(&path) {
-            named.push((range, path));
-        } else if path.extension().is_some_and(|extension| extension == NEW)
-            && range_of_stem(&path).is_some()
+/// The files of an index in a directory, by their names. The widest of those with one start come
+/// first.
+#[derive(Default)]
+struct Names {
+    records: Vec<Named>,
+    last_versions: Vec<Named>,
+    /// Files of earlier versions, with their numbers.
+    earlier: Vec<(u64, PathBuf)>,
+    unfinished: Vec<PathBuf>,
+}
+
+impl Names {
+    fn list(files: &dyn FileSystem, dir: &Path) -> Result<Self, FileError> {
+        let mut names = Self::default();
+        if !files
+            .exists(dir)
+            .map_err(FileError::when(Action::LookFor, dir))?
         {
-            unfinished.push(path);
+            return Ok(names);
+        }
+        for entry in files
+            .read_dir(dir)
+            .map_err(FileError::when(Action::List, dir))?
+        {
+            names.add(dir.join(entry.name));
+        }
+        for tables in [&mut names.records, &mut names.last_versions] {
+            tables.sort_by_key(|(range, _)| (range.start, Reverse(range.end)));
+        }
+        names.earlier.sort_unstable();
+        Ok(names)
+    }
+
+    fn add(&mut self, path: PathBuf) {
+        match named(&path) {
+            Some((Kind::Records, range)) => self.records.push((range, path)),
+            Some((Kind::LastVersions, range)) => self.last_versions.push((range, path)),
+            None if is_unfinished(&path) => self.unfinished.push(path),
+            None => self
+                .earlier
+                .extend(earlier::number_of(&path).map(|number| (number, path))),
         }
     }
-    named.sort_by_key(|(range, _)| (range.start, Reverse(range.end)));
-    Ok((named, unfinished))
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    let is_named =
+        || covered_by_stem(path).is_some() || earlier::number_of_unfinished(path).is_some();
+    path.extension().is_some_and(|extension| extension == NEW) && is_named()
+}
+
+/// Opens a table; what it is that makes it unusable, unless that may pass.
+fn open(owner: Owner<'_>, path: &Path) -> Result<Result<SortedTable, Unusable>, FileError> {
+    let opened = SortedTable::open(owner.files, path, owner.identity, owner.fingerprint);
+    unless_passing(opened)
+}
+
+fn unless_passing<T>(opened: Result<T, Unusable>) -> Result<Result<T, Unusable>, FileError> {
+    match opened {
+        Err(Unusable::File(error)) if error.meaning() != Meaning::Damage => Err(error),
+        opened => Ok(opened),
+    }
+}
+
+/// The last versions among these files, and those of the files that nobody needs. What is to be
+/// removed because of what is found, or relied upon, is durable when this returns: a table may have
+/// got its name in the moment the process before was killed.
+fn find_last_versions(
+    owner: Owner<'_>,
+    names: &Names,
+    through: u64,
+) -> Result<(LastVersions, Vec<PathBuf>), FileError> {
+    let mut found = LastVersions::default();
+    let (mut stale, mut unusable) = (Vec::new(), Vec::new());
+    let mut covered = 1;
+    for (numbers, path) in &names.last_versions {
+        match open(owner, path)? {
+            Ok(_) if numbers.start < covered => stale.push(path.clone()),
+            Ok(table) => {
+                covered = numbers.end;
+                found.tables.push(Arc::new(table));
+            }
+            Err(error) => unusable.push((numbers, path, error)),
+        }
+    }
+    let end = covered.max(through + 1);
+    for missing in missing(&found.tables, end) {
+        let behind = find_earlier(owner, names, missing.clone(), &mut found)?;
+        if behind == missing.end {
+            continue;
+        }
+        let numbers = behind..missing.end;
+        let cause = unusable
+            .iter()
+            .find(|(other, _, _)| other.start < numbers.end && numbers.start < other.end);
+        let path = match cause {
+            Some((_, path, error)) => {
+                report_lost(error);
+                (*path).clone()
+            }
+            None => {
+                let path = table_path(owner.dir, Kind::LastVersions, numbers.clone());
+                report_lost(&Damaged {
+                    path: path.clone(),
+                    position: 0,
+                });
+                path
+            }
+        };
+        found.lose(numbers, path);
+    }
+    let others = unusable.iter().map(|(_, path, _)| *path);
+    let earlier = names.earlier.iter().map(|(_, path)| path);
+    stale.extend(
+        others
+            .chain(earlier)
+            .filter(|path| !found.uses(path))
+            .cloned(),
+    );
+    if covered > through + 1 || !stale.is_empty() {
+        sync(owner.files, owner.dir)?;
+    }
+    Ok((found, stale))
+}
+
+/// The numbers from 1 up to `end` that these tables do not cover.
+fn missing(tables: &[Arc<SortedTable>], end: u64) -> Vec<Range<u64>> {
+    let (mut missing, mut covered) = (Vec::new(), 1);
+    for table in tables {
+        let numbers = table.numbers();
+        if covered < numbers.start {
+            missing.push(covered..numbers.start);
+        }
+        covered = numbers.end;
+    }
+    if covered < end {
+        missing.push(covered..end);
+    }
+    missing
+}
+
+/// Adds files of earlier versions that have these numbers; returns the number behind the last.
+fn find_earlier(
+    owner: Owner<'_>,
+    names: &Names,
+    missing: Range<u64>,
+    found: &mut LastVersions,
+) -> Result<u64, FileError> {
+    let mut behind = missing.start;
+    for (number, path) in &names.earlier {
+        if !missing.contains(number) {
+            continue;
+        }
+        let numbers = behind..number + 1;
+        behind = numbers.end;
+        let (files, identity, fingerprint) = (owner.files, owner.identity, owner.fingerprint);
+        let opened = Earlier::open(files, path, identity, fingerprint, numbers.clone());
+        match unless_passing(opened)? {
+            Ok(earlier) => found.earlier.push(Arc::new(earlier)),
+            Err(error) => {
+                report_lost(&error);
+                found.lose(numbers, path.clone());
+            }
+        }
+    }
+    Ok(behind)
+}
+
+impl LastVersions {
+    fn lose(&mut self, numbers: Range<u64>, path: PathBuf) {
+        let damaged = Damaged { path, position: 0 };
+        self.lost.push(Lost { numbers, damaged });
+    }
+}
+
+fn report_lost(error: &impl fmt::Display) {
+    tracing::error!(
+        %error,
+        "what is known of trimmed records cannot be read; appends to entities without other records are refused"
+    );
 }
 
 /// The parts of a range of offsets that runs, which are in order, do not cover; also before it,
 /// from the first run on: runs are merged with their neighbours, and no two may have anything
 /// between them.
-fn gaps(runs: &[Arc<Run>], log: Range<Offset>) -> Vec<Range<Offset>> {
+fn gaps(runs: &[Arc<SortedTable>], log: Range<Offset>) -> Vec<Range<Offset>> {
     let (mut gaps, mut covered) = (
         Vec::new(),
         runs.first()

@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 
 use super::hash::KeyHash;
 use crate::{
-    storage::format::key_run::Row,
+    storage::format::sorted_table::Row,
     types::{Offset, Version},
 };
 
@@ -305,10 +305,9 @@ impl Table {
         let kept = (1..)
             .zip(relatives)
             .filter(|(_, relative)| *relative != LOST);
-        kept.map(|(nth, relative)| Row {
-            hash: entry.hash,
-            version: entry.base.plus(nth),
-            offset: self.from.plus(u64::from(relative)),
+        kept.map(|(nth, relative)| {
+            let offset = self.from.plus(u64::from(relative));
+            Row::of_record(entry.hash, entry.base.plus(nth), offset)
         })
     }
 

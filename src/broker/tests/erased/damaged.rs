@@ -7,6 +7,10 @@ use crate::{
     broker::{Error, Filter, Read, ReadKey, Step},
     env::sim::{CrashMode, SimDisk},
     proto,
+    storage::format::{
+        page::PAGE_BYTES,
+        sorted_table::{Header, NAME_HEAD_BYTES, ROWS_PER_PAGE, Row},
+    },
     types::{Offset, PartitionId, Position, Version},
 };
 
@@ -125,8 +129,8 @@ fn what_is_undamaged_beside_damage_stays() {
     assert_eq!(at, 48);
 }
 
-/// A world in which an entity and many others are known from a file of retired facts only, which
-/// has several blocks.
+/// A world in which an entity and many others are known from a table of last versions only, which
+/// has two pages of rows and several of names.
 fn retired() -> (World, Secret) {
     let world = World::new(3, small_tables());
     let secret = Secret::new(&world.chance);
@@ -151,7 +155,7 @@ fn retired() -> (World, Secret) {
     );
     world.broker.commit_all();
     (0..3).for_each(|_| world.keep_house(true));
-    assert_eq!(files_with(&secret, &world.disk, ".retired").len(), 1);
+    assert_eq!(files_with(&secret, &world.disk, ".versions").len(), 1);
     assert_eq!(files_with(&secret, &world.disk, ".log").len(), 0);
     (world, secret)
 }
@@ -205,57 +209,101 @@ fn known_and_lost(world: &World) -> (usize, usize) {
     (known, lost)
 }
 
-#[test]
-fn damaged_facts_keep_nothing_of_an_erased_entity_and_stay_lost_while_others_stay_known() {
-    let (world, secret) = retired();
-    assert_eq!(known_and_lost(&world), (200, 0));
-    let erasure = secret.erase(&world.broker);
-    let world = damage_and_restart(world, |disk| {
-        let path = &files_with(&secret, disk, ".retired")[0];
-        // The key's own block.
-        disk.flip_bit(path, marks(&secret, disk, path)[0] - 2, 5)
-            .expect("it is that long");
-    });
-    let (known, lost) = known_and_lost(&world);
-    assert!(known > 20 && lost > 5, "{known} are known, {lost} are lost");
-    world.complete();
-    assert!(
-        world
-            .broker
-            .describe_erasure(erasure.id)
-            .expect("it is remembered")
-            .complete
-    );
-    secret.assert_gone(&world.disk);
-    assert_eq!(known_and_lost(&world), (known, lost));
-    let world = world.restart(None);
-    assert_eq!(known_and_lost(&world), (known, lost));
-    secret.assert_gone(&world.disk);
+/// A part of a table of last versions that is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The page of its rows that has the secret's.
+    Rows,
+    /// The page of names that has the secret's.
+    Names,
+    /// All of it.
+    Whole,
+}
+
+impl Part {
+    fn damage(self, secret: &Secret, disk: &SimDisk) {
+        let path = &files_with(secret, disk, ".versions")[0];
+        let content = disk.content(path).expect("it is there");
+        let position = match self {
+            Self::Rows => {
+                let hash = Header::decode(&content)
+                    .and_then(|header| row_page_of(&content, &header, secret));
+                hash.expect("it has a row") * PAGE_BYTES as u64 + 5
+            }
+            Self::Names => marks(secret, disk, path)[0] - 2,
+            Self::Whole => 40,
+        };
+        disk.flip_bit(path, position, 5).expect("it is that long");
+    }
+}
+
+/// The page of rows that has the secret's: its name begins where a row says.
+fn row_page_of(content: &[u8], header: &Header, secret: &Secret) -> Option<u64> {
+    let is_secret = |place: u64| {
+        let (page, at) = header.names.expect("it has names").place(place);
+        let at = page as usize * PAGE_BYTES + at + NAME_HEAD_BYTES as usize;
+        content[at..].starts_with(&secret.key())
+    };
+    (header.first_row_page()..header.behind_rows()).find(|number| {
+        let page = content[*number as usize * PAGE_BYTES..].first_chunk();
+        let page = page.expect("it is that long");
+        let rows = (0..ROWS_PER_PAGE as usize).map(|nth| Row::at(page, nth));
+        let mut rows = rows.filter(|row| row.version != Version::NONE);
+        rows.any(|row| is_secret(row.place))
+    })
 }
 
 #[test]
-fn an_entity_of_which_only_damaged_facts_are_left_can_still_be_erased() {
-    for what in ["a block", "the file", "the file, and all runs"] {
+fn damaged_last_versions_keep_nothing_of_an_erased_entity_and_stay_lost_while_others_stay_known() {
+    for part in [Part::Rows, Part::Names] {
+        let (world, secret) = retired();
+        assert_eq!(known_and_lost(&world), (200, 0));
+        let erasure = secret.erase(&world.broker);
+        let world = damage_and_restart(world, |disk| part.damage(&secret, disk));
+        let (known, lost) = known_and_lost(&world);
+        match part {
+            Part::Rows => assert!(known > 20 && lost > 5, "{known} are known, {lost} are lost"),
+            _ => assert_eq!((known, lost), (200, 0), "by their hashes"),
+        }
+        world.complete();
+        assert!(
+            world
+                .broker
+                .describe_erasure(erasure.id)
+                .expect("it is remembered")
+                .complete
+        );
+        secret.assert_gone(&world.disk);
+        assert_eq!(known_and_lost(&world), (known, lost));
+        let world = world.restart(None);
+        assert_eq!(known_and_lost(&world), (known, lost));
+        secret.assert_gone(&world.disk);
+    }
+}
+
+#[test]
+fn an_entity_of_which_only_damaged_last_versions_are_left_can_still_be_erased() {
+    for (part, without_runs) in [
+        (Part::Rows, false),
+        (Part::Names, true),
+        (Part::Whole, false),
+        (Part::Whole, true),
+    ] {
         let (world, secret) = retired();
         let world = damage_and_restart(world, |disk| {
-            let path = &files_with(&secret, disk, ".retired")[0];
-            let place = match what {
-                "a block" => marks(&secret, disk, path)[0] - 2,
-                _ => 40,
-            };
-            disk.flip_bit(path, place, 5).expect("it is that long");
-            if what == "the file, and all runs" {
+            part.damage(&secret, disk);
+            if without_runs {
                 lose_runs(disk);
             }
         });
         let known = known_and_lost(&world);
-        assert!(known.1 > 5, "{known:?}");
+        assert!(known.1 > 5 || part == Part::Names, "{known:?}");
         let erasure = secret.erase(&world.broker);
-        let expected = match what {
-            "the file, and all runs" => Version::UNKNOWN,
+        let expected = match part {
+            Part::Whole if without_runs => Version::UNKNOWN,
             _ => Version(4),
         };
-        assert_eq!(erasure.through, expected, "{what}");
+        assert_eq!(erasure.through, expected, "{part:?}");
         world.complete();
         let described = world.broker.describe_erasure(erasure.id);
         assert!(described.expect("it is remembered").complete);
@@ -273,11 +321,11 @@ fn an_entity_of_which_only_damaged_facts_are_left_can_still_be_erased() {
 }
 
 #[test]
-fn facts_that_cannot_be_opened_at_all_keep_nothing_of_an_erased_entity() {
+fn last_versions_that_cannot_be_opened_at_all_keep_nothing_of_an_erased_entity() {
     let (world, secret) = retired();
     let erasure = secret.erase(&world.broker);
     let world = damage_and_restart(world, |disk| {
-        disk.flip_bit(&files_with(&secret, disk, ".retired")[0], 40, 1)
+        disk.flip_bit(&files_with(&secret, disk, ".versions")[0], 40, 1)
             .expect("it is that long");
     });
     assert_eq!(known_and_lost(&world), (0, 200));
@@ -294,12 +342,12 @@ fn facts_that_cannot_be_opened_at_all_keep_nothing_of_an_erased_entity() {
 }
 
 #[test]
-fn facts_that_could_not_be_opened_and_can_be_again_are_not_lost() {
+fn last_versions_that_could_not_be_opened_and_can_be_again_are_not_lost() {
     let (world, secret) = retired();
     secret.erase(&world.broker);
     let mut path = PathBuf::new();
     let world = damage_and_restart(world, |disk| {
-        path = files_with(&secret, disk, ".retired")[0].clone();
+        path = files_with(&secret, disk, ".versions")[0].clone();
         disk.flip_bit(&path, 40, 1).expect("it is that long");
     });
     assert_eq!(known_and_lost(&world), (0, 200));
@@ -324,6 +372,8 @@ fn what_a_crash_has_left_of_files_that_were_being_written_keeps_nothing_of_an_er
         "00000000000000000000.log.new",
         "00000000000000000007.new",
         "00000000000000000007.retired",
+        "00000000000000000008-00000000000000000009.new",
+        "00000000000000000008-00000000000000000009.versions",
     ];
     for name in names {
         let file = files

@@ -10,7 +10,7 @@ use crate::{
 /// The files that have something of the secret, by how their names end.
 fn endings(secret: &Secret, disk: &SimDisk) -> Vec<&'static str> {
     let files = secret.files(disk);
-    let all = [".journal", ".log", ".keys", ".retired", "/aside/"];
+    let all = [".journal", ".log", ".keys", ".versions", "/aside/"];
     all.into_iter()
         .filter(|ending| files.iter().any(|file| file.contains(ending)))
         .collect()
@@ -149,7 +149,7 @@ fn what_was_there_before_a_restart_is_erased_behind_it() {
 }
 
 #[test]
-fn the_key_of_an_entity_whose_records_are_trimmed_is_erased_from_the_facts_that_are_left_of_it() {
+fn the_key_of_an_entity_whose_records_are_trimmed_is_erased_from_the_last_versions() {
     for rounds in 0..4 {
         let (world, secret) = filled(7, small_tables(), 12, 20_000);
         // So that all of it is in sealed segments.
@@ -170,7 +170,7 @@ fn the_key_of_an_entity_whose_records_are_trimmed_is_erased_from_the_facts_that_
         (0..rounds).for_each(|_| world.keep_house(true));
         if rounds > 1 {
             assert!(
-                endings(&secret, &world.disk).contains(&".retired"),
+                endings(&secret, &world.disk).contains(&".versions"),
                 "{:?}",
                 secret.files(&world.disk)
             );
@@ -180,7 +180,7 @@ fn the_key_of_an_entity_whose_records_are_trimmed_is_erased_from_the_facts_that_
 }
 
 #[test]
-fn what_is_trimmed_after_it_was_erased_is_in_no_facts() {
+fn what_is_trimmed_after_it_was_erased_is_in_no_last_versions() {
     for rounds in 0..3 {
         let (world, secret) = filled(8, small_tables(), 12, 20_000);
         world.keep_house(true);

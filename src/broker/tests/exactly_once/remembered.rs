@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Ends of names of files that a key index consists of.
-const INDEX: [&str; 2] = [".keys", ".retired"];
+const INDEX: [&str; 3] = [".keys", ".versions", ".retired"];
 
 /// The files of a key index.
 fn index(disk: &SimDisk) -> Vec<String> {

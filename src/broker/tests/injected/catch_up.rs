@@ -10,7 +10,7 @@ use crate::{
     env::{FileSystem, Open, sim::CrashMode},
     storage::{
         inspect,
-        keys::run::{Content, Run},
+        keys::sorted_table::{Content, Kind, SortedTable},
         log::Identity,
     },
 };
@@ -143,18 +143,19 @@ fn a_run_that_lacks_rows_is_found_by_inspection() {
     let stem = run.file_stem().and_then(|stem| stem.to_str());
     let (from, to) = stem.and_then(|stem| stem.split_once('-')).expect("a range");
     let content = Content {
+        kind: Kind::Records,
         identity: Identity {
             topic: topic.id,
             partition: PartitionId(0),
         },
         fingerprint: topic.hasher.fingerprint(),
-        from: Offset(from.parse().expect("a number")),
-        to: Offset(to.parse().expect("a number")),
+        from: from.parse().expect("a number"),
+        to: to.parse().expect("a number"),
         expected_rows: 0,
         expected_hashes: 0,
     };
     let dir = run.parent().expect("it is in a directory");
-    Run::write(&disk, dir, &content, []).expect("nothing fails");
+    SortedTable::write(&disk, dir, &content, []).expect("nothing fails");
     assert_eq!(damage(false), []);
     assert_eq!(damage(true), [inspect::DamageKind::IncompleteRun]);
 }

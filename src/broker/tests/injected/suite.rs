@@ -96,7 +96,7 @@ fn check_live(running: &Running, phase: Phase, book: &mut super::book::Book, err
         return;
     }
     running.wait();
-    // A file of retired facts that could not be read at the start is not looked at again.
+    // A table of last versions that could not be read at the start is not looked at again.
     let passes = match errno {
         fault::EIO => Tolerance::Damage,
         _ => Tolerance::Nothing,

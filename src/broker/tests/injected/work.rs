@@ -71,7 +71,7 @@ pub(super) fn start(disk: &SimDisk, seed: u64) -> Result<Running, OpenError> {
 }
 
 /// Fills a disk: entities in sealed segments, in the active one and in the journal; in runs, in
-/// retired facts, and in no index yet; then a crash.
+/// last versions, and in no index yet; then a crash.
 pub(super) fn begin(seed: u64) -> Begun {
     let disk = SimDisk::new(seed);
     let running = start(&disk, seed).expect("nothing fails");

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use proptest::{prelude::*, sample::Index};
 
-use super::samples::{golden, *};
+use super::{
+    earlier,
+    samples::{golden, *},
+};
 use crate::catalog::Change;
 use crate::storage::format::{
     checkpoint::Checkpoint,
@@ -12,8 +15,9 @@ use crate::storage::format::{
     entry::{self, FileHeader},
     frame::{Frame, Header, MAX_FRAME_BYTES},
     identity::{Identity, Unreadable},
-    key_run, page, retired, ring,
+    page, retired, ring,
     segment_file::{self, IndexRow},
+    sorted_table::{self, Name},
     topic_file::TopicFile,
 };
 
@@ -68,25 +72,30 @@ fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
         ),
         (
             "header of a key run",
-            golden::key_run_header().encode()[..80].to_vec(),
-            |bytes| key_run::Header::decode(bytes).is_some(),
+            golden::records_header().encode()[..80].to_vec(),
+            |bytes| sorted_table::Header::decode(bytes).is_some(),
         ),
         ("page of a key run", golden::key_page().to_vec(), |bytes| {
-            let header = golden::key_run_header();
+            let header = golden::records_header();
             bytes
                 .try_into()
                 .is_ok_and(|page| page::is_sound(page, header.salt(), header.first_row_page()))
         }),
         (
+            "header of last versions",
+            golden::last_versions_header().encode()[..96].to_vec(),
+            |bytes| sorted_table::Header::decode(bytes).is_some(),
+        ),
+        (
             "header of retired facts",
-            golden::retired_header().encode()[..80].to_vec(),
+            earlier::retired_header().encode()[..80].to_vec(),
             |bytes| retired::Header::decode(bytes).is_some(),
         ),
         (
             "block of retired facts",
-            golden::retired_block().to_vec(),
+            earlier::retired_block().to_vec(),
             |bytes| {
-                let header = golden::retired_header();
+                let header = earlier::retired_header();
                 retired::open_block(
                     &Bytes::copy_from_slice(bytes),
                     header.salt(),
@@ -278,14 +287,14 @@ fn an_identity_tells_directories_that_are_foreign_damaged_or_of_another_version_
 
 #[test]
 fn a_page_or_a_block_in_another_place_or_file_is_not_taken_for_the_one_that_belongs_there() {
-    let (run, page) = (golden::key_run_header(), golden::key_page());
+    let (run, page) = (golden::records_header(), golden::key_page());
     assert!(!page::is_sound(&page, run.salt(), run.first_row_page() + 1));
-    let other = key_run::Header {
-        to: run.to.plus(1),
+    let other = sorted_table::Header {
+        to: run.to + 1,
         ..run
     };
     assert!(!page::is_sound(&page, other.salt(), run.first_row_page()));
-    let (header, block) = (golden::retired_header(), golden::retired_block());
+    let (header, block) = (earlier::retired_header(), earlier::retired_block());
     assert!(retired::open_block(&block, header.salt(), header.first_block_at() + 8).is_none());
     let other = retired::Header {
         number: header.number + 1,
@@ -295,8 +304,23 @@ fn a_page_or_a_block_in_another_place_or_file_is_not_taken_for_the_one_that_belo
 }
 
 #[test]
+fn a_name_that_is_cut_off_anywhere_is_none() {
+    for name in golden::names() {
+        let mut whole = Vec::new();
+        name.encode(&mut whole);
+        for len in 0..whole.len() {
+            assert_eq!(Name::decode(&whole[..len]), None, "{name:?}");
+        }
+        whole.push(0);
+        assert_eq!(Name::decode(&whole), None, "{name:?}");
+    }
+    assert_eq!(Name::encoded_len(&[9, 0, 0, 0, 0]), None);
+    assert_eq!(Name::encoded_len(&[0, 1, 0, 0]), None);
+}
+
+#[test]
 fn a_fact_that_is_cut_off_anywhere_is_none_and_nothing_is_taken() {
-    for fact in golden::retired_facts() {
+    for fact in earlier::retired_facts() {
         let mut whole = Vec::new();
         fact.encode(&mut whole);
         for len in 0..whole.len() {

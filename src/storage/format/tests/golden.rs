@@ -17,7 +17,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::samples::{concat, golden};
+use super::{
+    earlier,
+    samples::{concat, golden},
+};
 use crate::{
     catalog::{Change, Token},
     env::{Env, Open},
@@ -32,11 +35,11 @@ use crate::{
             filter,
             frame::Frame,
             identity::Identity,
-            key_run::{self, Row},
             page::{self, Page},
             retired::{self, FenceRow, Retired, open_block},
             ring,
             segment_file::{self, INDEX_ROW_BYTES, IndexRow},
+            sorted_table::{self, Name, Row},
             topic_file::TopicFile,
         },
     },
@@ -96,6 +99,9 @@ fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
 
 /// What the headers of the files of a key index take of their page; the rest is zeros.
 const KEY_FILE_HEADER_BYTES: usize = 80;
+
+/// The same of tables of last versions.
+const LAST_VERSIONS_HEADER_BYTES: usize = 96;
 
 fn index() -> Vec<u8> {
     golden::index_rows()
@@ -178,16 +184,24 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
     all.extend([
         (
             "key-run-header",
-            golden::key_run_header().encode()[..KEY_FILE_HEADER_BYTES].to_vec(),
+            golden::records_header().encode()[..KEY_FILE_HEADER_BYTES].to_vec(),
         ),
         ("key-run-page", golden::key_page().to_vec()),
         ("key-filter-block", golden::filter_block().to_vec()),
         (
-            "retired-header",
-            golden::retired_header().encode()[..KEY_FILE_HEADER_BYTES].to_vec(),
+            "last-versions-header",
+            golden::last_versions_header().encode()[..LAST_VERSIONS_HEADER_BYTES].to_vec(),
         ),
-        ("retired-block", golden::retired_block().to_vec()),
-        ("retired-fence", golden::retired_fence_page()[..24].to_vec()),
+        ("last-versions-names", golden::encoded_names()),
+        (
+            "retired-header",
+            earlier::retired_header().encode()[..KEY_FILE_HEADER_BYTES].to_vec(),
+        ),
+        ("retired-block", earlier::retired_block().to_vec()),
+        (
+            "retired-fence",
+            earlier::retired_fence_page()[..24].to_vec(),
+        ),
     ]);
     all.extend(
         change_names()
@@ -225,18 +239,18 @@ fn a_frame_with_an_erased_record_is_what_it_was() {
 fn a_run_of_a_key_index_is_what_it_was() {
     let stored = check(
         "key-run-header",
-        &golden::key_run_header().encode()[..KEY_FILE_HEADER_BYTES],
+        &golden::records_header().encode()[..KEY_FILE_HEADER_BYTES],
     );
     assert_eq!(
-        key_run::Header::decode(&stored),
-        Some(golden::key_run_header())
+        sorted_table::Header::decode(&stored),
+        Some(golden::records_header())
     );
     let stored = check("key-run-page", &golden::key_page());
     let page: &Page = stored[..].try_into().expect("a page");
     assert!(page::is_sound(
         page,
-        golden::key_run_header().salt(),
-        golden::key_run_header().first_row_page()
+        golden::records_header().salt(),
+        golden::records_header().first_row_page()
     ));
     assert_eq!([0, 1, 2].map(|nth| Row::at(page, nth)), golden::key_rows());
     let stored = check("key-filter-block", &golden::filter_block());
@@ -249,19 +263,37 @@ fn a_run_of_a_key_index_is_what_it_was() {
 }
 
 #[test]
+fn a_table_of_last_versions_is_what_it_was() {
+    let header = golden::last_versions_header();
+    let stored = check(
+        "last-versions-header",
+        &header.encode()[..LAST_VERSIONS_HEADER_BYTES],
+    );
+    assert_eq!(sorted_table::Header::decode(&stored), Some(header));
+    let stored = check("last-versions-names", &golden::encoded_names());
+    let mut at = 0;
+    for name in golden::names() {
+        let len = Name::encoded_len(&stored[at..]).expect("a name") as usize;
+        assert_eq!(Name::decode(&stored[at..at + len]), Some(name));
+        at += len;
+    }
+    assert_eq!(at, stored.len());
+}
+
+#[test]
 fn a_file_of_retired_facts_is_what_it_was() {
-    let header = golden::retired_header();
+    let header = earlier::retired_header();
     let stored = check("retired-header", &header.encode()[..KEY_FILE_HEADER_BYTES]);
     assert_eq!(retired::Header::decode(&stored), Some(header));
-    let stored = check("retired-block", &golden::retired_block());
+    let stored = check("retired-block", &earlier::retired_block());
     let mut facts =
         open_block(&stored, header.salt(), header.first_block_at()).expect("a sound block");
     let found: Vec<Retired> = std::iter::from_fn(|| Retired::take(&mut facts)).collect();
-    assert_eq!((found, facts.len()), (golden::retired_facts().to_vec(), 0));
-    check("retired-fence", &golden::retired_fence_page()[..24]);
+    assert_eq!((found, facts.len()), (earlier::retired_facts().to_vec(), 0));
+    check("retired-fence", &earlier::retired_fence_page()[..24]);
     assert_eq!(
-        FenceRow::at(&golden::retired_fence_page(), 0),
-        golden::retired_fence()
+        FenceRow::at(&earlier::retired_fence_page(), 0),
+        earlier::retired_fence()
     );
 }
 

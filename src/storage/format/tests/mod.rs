@@ -1,6 +1,7 @@
 //! The formats: what they are byte for byte, and that no bytes are trusted.
 
 mod damage;
+pub(crate) mod earlier;
 mod erasure;
 mod golden;
 mod round_trip;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
-use super::samples::*;
+use super::{earlier::seal_block, samples::*};
 use crate::catalog::Change;
 use crate::storage::format::{
     checkpoint::Checkpoint,
@@ -11,13 +11,13 @@ use crate::storage::format::{
     entry::{self, BLOCK_BYTES, FileHeader, Item},
     frame::Frame,
     identity::Identity,
-    key_run::{self, KeyHash, ROWS_PER_PAGE, Row},
     page::{self, PAGE_BYTES},
-    retired::{self, BLOCK_HEAD_BYTES, Retired, open_block, seal_block},
+    retired::{self, BLOCK_HEAD_BYTES, Retired, open_block},
     segment_file::{self, IndexRow},
+    sorted_table::{self, KeyHash, ROWS_PER_PAGE, Row},
     topic_file::TopicFile,
 };
-use crate::types::{Offset, Version};
+use crate::types::Version;
 
 proptest! {
     #[test]
@@ -88,8 +88,8 @@ proptest! {
     }
 
     #[test]
-    fn the_headers_of_runs_and_retired_files_come_back(run in any_key_run_header(), retired in any_retired_header()) {
-        prop_assert_eq!(key_run::Header::decode(&run.encode()), Some(run));
+    fn the_headers_of_tables_and_retired_files_come_back(table in any_table_header(), retired in any_retired_header()) {
+        prop_assert_eq!(sorted_table::Header::decode(&table.encode()), Some(table));
         prop_assert_eq!(retired::Header::decode(&retired.encode()), Some(retired));
     }
 
@@ -100,10 +100,10 @@ proptest! {
         number: u64,
     ) {
         let mut page = [0; PAGE_BYTES];
-        let rows = rows.into_iter().map(|[hash, version, offset]| Row {
+        let rows = rows.into_iter().map(|[hash, version, place]| Row {
             hash: KeyHash(hash),
             version: Version(version),
-            offset: Offset(offset),
+            place,
         });
         let rows: Vec<Row> = rows.collect();
         rows.iter().enumerate().for_each(|(nth, row)| row.put(&mut page, nth));

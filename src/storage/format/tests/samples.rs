@@ -18,9 +18,9 @@ use crate::{
         entry::{Encoded, FileHeader, Item, Link},
         frame::{self, Batch, Frame},
         identity::Identity,
-        key_run::{self, KeyHash},
         retired::{self, Retired},
         segment_file::{self, IndexRow},
+        sorted_table::{self, KeyHash},
         topic_file::TopicFile,
     },
     types::{
@@ -531,7 +531,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub(super) fn any_key_run_header()(
+    pub(super) fn any_table_header()(
         topic in id(),
         partition in any::<u32>(),
         (from, len) in (0..u64::MAX / 2, 1..u64::MAX / 2),
@@ -539,9 +539,15 @@ prop_compose! {
         fence_bits in 0u32..=32,
         filter_blocks in 1u64..1 << 40,
         fingerprint in any::<u64>(),
-    ) -> key_run::Header {
-        let (partition, from, to) = (PartitionId(partition), Offset(from), Offset(from + len));
-        key_run::Header { topic, partition, from, to, rows, hashes, fence_bits, filter_blocks, fingerprint }
+        names in option::of((0u64..1 << 40, 0u64..1 << 50)),
+    ) -> sorted_table::Header {
+        let (partition, to) = (PartitionId(partition), from + len);
+        let header = sorted_table::Header {
+            topic, partition, from, to, rows, hashes, fence_bits, filter_blocks, fingerprint, names: None,
+        };
+        let behind = header.behind_rows();
+        let names = names.map(|(pages, bytes)| sorted_table::Names { page: behind + pages, bytes });
+        sorted_table::Header { names, ..header }
     }
 }
 

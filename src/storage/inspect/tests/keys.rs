@@ -1,16 +1,15 @@
 //! Key indexes, producers and erasures.
 
+use std::ops::Range;
+
 use super::*;
 use crate::{
     catalog::{Erasure as Described, KnownErasure, Token},
     storage::{
-        format::{key_run::Row, page::PAGE_BYTES},
+        format::page::PAGE_BYTES,
         keys::{
             hash::KeyHash,
-            retired::{
-                Content as RetiredContent, Identity as FactIdentity, Retired as Fact, RetiredFile,
-            },
-            run::Run,
+            sorted_table::{Content as TableContent, Kind, LastVersion, Name, Row, SortedTable},
         },
     },
     types::{ProducerId, Version},
@@ -26,6 +25,18 @@ fn fingerprint() -> u64 {
     KeyHasher::new(TOPIC, 0).fingerprint()
 }
 
+fn content(kind: Kind, covers: Range<u64>, rows: u64) -> TableContent {
+    TableContent {
+        kind,
+        identity: PARTITION,
+        fingerprint: fingerprint(),
+        from: covers.start,
+        to: covers.end,
+        expected_rows: rows,
+        expected_hashes: rows,
+    }
+}
+
 impl Directory {
     fn partition_dir(&self) -> PathBuf {
         self.data.topic(TOPIC).join("0")
@@ -33,20 +44,9 @@ impl Directory {
 
     /// Writes a run with a row for every offset.
     fn write_run(&self, from: u64, to: u64) -> PathBuf {
-        let content = crate::storage::keys::run::Content {
-            identity: PARTITION,
-            fingerprint: fingerprint(),
-            from: Offset(from),
-            to: Offset(to),
-            expected_rows: to - from,
-            expected_hashes: to - from,
-        };
-        let row = |at: u64| Row {
-            hash: KeyHash(at << 32),
-            version: Version(1),
-            offset: Offset(at),
-        };
-        let run = Run::write(
+        let content = content(Kind::Records, from..to, to - from);
+        let row = |at: u64| Row::of_record(KeyHash(at << 32), Version(1), Offset(at));
+        let run = SortedTable::write(
             &*self.env.files,
             &self.partition_dir(),
             &content,
@@ -55,26 +55,21 @@ impl Directory {
         run.expect("room").path().to_owned()
     }
 
-    /// Writes a file of facts about entities; these have long keys, so that they take several
-    /// blocks.
-    fn write_retired(&self, number: u64, facts: u64) -> PathBuf {
-        let content = RetiredContent {
-            identity: PARTITION,
-            fingerprint: fingerprint(),
-            number,
-            expected_facts: facts,
-        };
-        let fact = |at: u64| Fact {
+    /// Writes a table of last versions of entities; these have long keys, so that they take several
+    /// pages.
+    fn write_last_versions(&self, numbers: Range<u64>, rows: u64) -> PathBuf {
+        let content = content(Kind::LastVersions, numbers, rows);
+        let last = |at: u64| LastVersion {
             hash: KeyHash(at << 32),
             version: Version(at),
-            identity: FactIdentity::Entity {
+            name: Name::Entity {
                 key: vec![1; 1_000].into(),
             },
         };
-        let facts: Vec<Fact> = (1..=facts).map(fact).collect();
-        let file = RetiredFile::write(&*self.env.files, &self.partition_dir(), &content, &facts)
-            .expect("room");
-        file.path().to_owned()
+        let lasts: Vec<LastVersion> = (1..=rows).map(last).collect();
+        let (files, dir) = (&*self.env.files, self.partition_dir());
+        let table = SortedTable::write_last_versions(files, &dir, &content, &lasts);
+        table.expect("room").path().to_owned()
     }
 
     /// Stores a checkpoint that says what the one before says, changed.
@@ -88,7 +83,7 @@ impl Directory {
         checkpoint_file::tests::store(&*self.env.files, &path, &content).expect("room");
     }
 
-    fn use_retired(&self, number: u64) {
+    fn use_last_versions(&self, number: u64) {
         self.change_checkpoint(|content| content.topics[0].partitions[0].retired = number);
     }
 
@@ -219,44 +214,48 @@ fn a_run_under_another_name_or_of_another_hasher_is_damaged() {
     assert_eq!(dir.damage()[0].2, DamageKind::KeyRun);
 }
 
+/// The numbers, rows and states of the first partition's tables of last versions.
+fn told(dir: &Directory, verify: bool) -> Vec<(Range<u64>, u64, KeyFileState)> {
+    let tables = dir.first_partition(verify).last_versions;
+    let tables = tables.into_iter();
+    tables
+        .map(|table| (table.numbers, table.rows, table.state))
+        .collect()
+}
+
 #[test]
-fn the_file_of_retired_facts_that_the_checkpoint_names_is_told_and_others_are_left_over() {
+fn tables_of_last_versions_are_told_and_those_that_were_merged_are_left_over() {
     let dir = Directory::filled();
-    for number in [1, 2, 3] {
-        dir.write_retired(number, 30 + number);
+    for numbers in [1..2, 2..3, 1..3, 3..4] {
+        dir.write_last_versions(numbers.clone(), 30 + numbers.end);
     }
-    dir.use_retired(2);
+    dir.use_last_versions(2);
     for verify in [false, true] {
         assert_eq!(dir.inspect(verify).damage, []);
-        let files = dir.first_partition(verify).retired;
-        let told: Vec<_> = files
-            .iter()
-            .map(|file| (file.number, file.facts, file.state))
-            .collect();
-        let left_over = |number| (number, 0, KeyFileState::LeftOver);
         assert_eq!(
-            told,
-            [left_over(1), (2, 32, KeyFileState::Sound), left_over(3)]
+            told(&dir, verify),
+            [
+                (1..3, 33, KeyFileState::Sound),
+                (1..2, 0, KeyFileState::LeftOver),
+                (2..3, 0, KeyFileState::LeftOver),
+                (3..4, 34, KeyFileState::Sound),
+            ]
         );
     }
 }
 
 #[test]
-fn any_damaged_part_of_the_retired_facts_is_a_loss() {
+fn any_damaged_part_of_last_versions_is_a_loss() {
     let dir = Directory::filled();
-    let path = dir.write_retired(7, 40);
-    dir.use_retired(7);
+    let path = dir.write_last_versions(1..8, 40);
+    dir.use_last_versions(7);
     let len = dir
         .env
         .files
         .open(&path, Open::Read)
         .and_then(|file| file.len())
         .expect("there is one");
-    let end_of_facts = 2 * PAGE_BYTES as u64 + 40 * 1_021 + 5 * 8;
-    let parts = (0..80)
-        .chain((PAGE_BYTES as u64..end_of_facts).step_by(511))
-        .chain([len - PAGE_BYTES as u64, len - 1]);
-    for at in parts {
+    for at in (0..96).chain((PAGE_BYTES as u64..len).step_by(511)) {
         dir.flip(&path, at);
         let report = dir.inspect(true);
         assert_eq!(report.damage.len(), 1, "byte {at}");
@@ -265,7 +264,7 @@ fn any_damaged_part_of_the_retired_facts_is_a_loss() {
                 report.damage[0].kind.clone(),
                 report.damage[0].loses_records()
             ),
-            (DamageKind::Retired, true)
+            (DamageKind::LastVersions, true)
         );
         assert!(
             report.damage[0]
@@ -278,30 +277,29 @@ fn any_damaged_part_of_the_retired_facts_is_a_loss() {
 }
 
 #[test]
-fn retired_facts_that_are_missing_are_a_loss() {
+fn last_versions_that_are_missing_are_a_loss() {
     let dir = Directory::filled();
-    dir.write_retired(2, 5);
-    dir.write_retired(3, 6);
-    dir.use_retired(1);
-    let name = format!("{:020}.retired", 1);
+    dir.write_last_versions(2..3, 5);
+    dir.write_last_versions(4..6, 6);
+    dir.use_last_versions(7);
+    let lost = |from, to| {
+        let name = format!("{from:020}-{to:020}.versions");
+        (name, None, DamageKind::LastVersions)
+    };
     for verify in [false, true] {
-        assert_eq!(
-            names(&dir.inspect(verify).damage),
-            [(name.clone(), None, DamageKind::Retired)]
-        );
+        let damage = names(&dir.inspect(verify).damage);
+        assert_eq!(damage, [lost(1, 2), lost(3, 4), lost(6, 8)]);
     }
-    // Without a checkpoint all there are count.
+    // Without a checkpoint those there are count.
     for copy in checkpoint_file::copies(&dir.data.checkpoint()) {
         dir.env.files.remove_file(&copy).expect("there is one");
     }
-    let files = dir.first_partition(true).retired;
-    let told: Vec<_> = files
-        .iter()
-        .map(|file| (file.number, file.facts, file.state))
-        .collect();
     assert_eq!(
-        told,
-        [(2, 5, KeyFileState::Sound), (3, 6, KeyFileState::Sound)]
+        told(&dir, true),
+        [
+            (2..3, 5, KeyFileState::Sound),
+            (4..6, 6, KeyFileState::Sound)
+        ]
     );
 }
 

@@ -18,7 +18,7 @@ fn live(disk: &SimDisk) -> Result<(), merge::Error> {
     for from in [0, LOG_END / 2] {
         let rows = rows(from, from + LOG_END / 2);
         let content = content(from, from + LOG_END / 2, rows.len());
-        runs.push(Arc::new(Run::write(disk, &dir(), &content, rows)?));
+        runs.push(Arc::new(SortedTable::write(disk, &dir(), &content, rows)?));
     }
     let merged = merge(disk, &dir(), &runs, Offset::ZERO)?;
     set::remove_merged(disk, &dir(), &runs, &merged)?;
@@ -32,7 +32,7 @@ fn rows(from: u64, to: u64) -> Vec<Row> {
 /// Lists what is there; everything that counts must be whole and right.
 fn check(disk: &SimDisk) -> Found {
     let log = Offset::ZERO..Offset(LOG_END);
-    let found = set::list(disk, &dir(), IDENTITY, FINGERPRINT, log).expect("the disk is sound");
+    let found = set::list(owner(disk), log, 0).expect("the disk is sound");
     for run in &found.runs {
         assert_eq!(
             scan(run),
@@ -114,7 +114,7 @@ fn a_full_disk_fails_a_run_and_leaves_nothing_of_it() {
                     .short(),
             );
             let rows = rows(0, LOG_END);
-            let written = Run::write(&disk, &dir(), &content(0, LOG_END, rows.len()), rows);
+            let written = SortedTable::write(&disk, &dir(), &content(0, LOG_END, rows.len()), rows);
             match written {
                 Err(_) => assert_eq!(disk.files(), [] as [PathBuf; 0], "{kind:?} {nth}"),
                 Ok(_) => assert!(nth > 1, "{kind:?} did not fail"),

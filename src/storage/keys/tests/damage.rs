@@ -100,7 +100,7 @@ fn pages_of_zeros_or_from_elsewhere_are_found() {
     let other: Vec<Row> = rows
         .iter()
         .map(|row| Row {
-            offset: row.offset.plus(450),
+            place: row.place + 450,
             ..*row
         })
         .collect();

@@ -6,7 +6,7 @@ use super::*;
 use crate::storage::keys::merge::{self, merge};
 
 /// Runs of these many rows that lie one behind the other, of subjects that they share.
-fn runs_of(disk: &SimDisk, sizes: &[u64]) -> (Vec<Arc<Run>>, Vec<Row>) {
+fn runs_of(disk: &SimDisk, sizes: &[u64]) -> (Vec<Arc<SortedTable>>, Vec<Row>) {
     let (mut runs, mut all, mut from) = (Vec::new(), Vec::new(), 1_000);
     for size in sizes {
         let rows = rows_of(from, *size, 37);
@@ -29,7 +29,7 @@ proptest! {
         let disk = disk();
         let (runs, mut rows) = runs_of(&disk, &sizes);
         let merged = merge(&disk, &dir(), &runs, Offset(keep_from)).expect("all is sound");
-        rows.retain(|row| row.offset.0 >= keep_from);
+        rows.retain(|row| row.offset().0 >= keep_from);
         prop_assert_eq!(scan(&merged), rows.clone());
         prop_assert_eq!((merged.from(), merged.to()), (runs[0].from(), runs[runs.len() - 1].to()));
         let opened = open(&disk, merged.path()).expect("it is sound");
@@ -44,7 +44,7 @@ fn a_run_can_be_merged_by_itself_to_drop_rows() {
     let disk = disk();
     let (runs, mut rows) = runs_of(&disk, &[500]);
     let merged = merge(&disk, &dir(), &runs, Offset(1_200)).expect("all is sound");
-    rows.retain(|row| row.offset.0 >= 1_200);
+    rows.retain(|row| row.offset().0 >= 1_200);
     assert_eq!(merged.path(), runs[0].path());
     assert_eq!(scan(&merged), rows);
     assert_eq!(

@@ -2,10 +2,11 @@
 
 mod crash;
 mod damage;
+mod earlier;
 mod hash;
+mod last_versions;
 mod merge;
 mod plan;
-mod retired;
 mod run;
 mod salvage;
 mod set;
@@ -19,7 +20,7 @@ use std::{
 use super::{
     Unread, Unusable,
     hash::{KeyHash, KeyHasher},
-    run::{Content, Row, Run},
+    sorted_table::{Content, Kind, LastVersion, Name, Row, SortedTable},
 };
 use crate::{
     env::{FileSystem, sim::SimDisk},
@@ -53,17 +54,18 @@ fn disk() -> SimDisk {
 
 fn content(from: u64, to: u64, rows: usize) -> Content {
     Content {
+        kind: Kind::Records,
         identity: IDENTITY,
         fingerprint: FINGERPRINT,
-        from: Offset(from),
-        to: Offset(to),
+        from,
+        to,
         expected_rows: rows as u64,
         expected_hashes: rows as u64,
     }
 }
 
-fn write(disk: &SimDisk, from: u64, to: u64, rows: &[Row]) -> Run {
-    Run::write(
+fn write(disk: &SimDisk, from: u64, to: u64, rows: &[Row]) -> SortedTable {
+    SortedTable::write(
         disk,
         &dir(),
         &content(from, to, rows.len()),
@@ -72,26 +74,22 @@ fn write(disk: &SimDisk, from: u64, to: u64, rows: &[Row]) -> Run {
     .expect("the disk takes it")
 }
 
-fn open(disk: &SimDisk, path: &Path) -> Result<Run, Unusable> {
-    Run::open(disk, path, IDENTITY, FINGERPRINT)
+fn open(disk: &SimDisk, path: &Path) -> Result<SortedTable, Unusable> {
+    SortedTable::open(disk, path, IDENTITY, FINGERPRINT)
 }
 
 fn row(hash: u64, version: u64, offset: u64) -> Row {
-    Row {
-        hash: KeyHash(hash),
-        version: Version(version),
-        offset: Offset(offset),
-    }
+    Row::of_record(KeyHash(hash), Version(version), Offset(offset))
 }
 
-fn scan(run: &Run) -> Vec<Row> {
+fn scan(run: &SortedTable) -> Vec<Row> {
     run.scan()
         .collect::<Result<_, Unread>>()
         .expect("it is sound")
 }
 
 /// The rows of a hash.
-fn group(run: &Run, hash: KeyHash) -> Result<Vec<Row>, Unread> {
+fn group(run: &SortedTable, hash: KeyHash) -> Result<Vec<Row>, Unread> {
     let group = run.group(hash)?;
     (0..group.len()).map(|at| group.row(at)).collect()
 }
@@ -112,7 +110,7 @@ fn rows_of(from: u64, rows: u64, subjects: u64) -> Vec<Row> {
     rows
 }
 
-fn arcs(runs: impl IntoIterator<Item = Run>) -> Vec<Arc<Run>> {
+fn arcs(runs: impl IntoIterator<Item = SortedTable>) -> Vec<Arc<SortedTable>> {
     runs.into_iter().map(Arc::new).collect()
 }
 
@@ -121,4 +119,68 @@ fn page(bytes: &mut [u8], number: usize) -> &mut Page {
     bytes[number * PAGE_BYTES..]
         .first_chunk_mut()
         .expect("there is one")
+}
+
+/// Of tables with these numbers, of so many last versions.
+fn content_of_last(numbers: std::ops::Range<u64>, lasts: usize) -> Content {
+    Content {
+        kind: Kind::LastVersions,
+        ..content(numbers.start, numbers.end, lasts)
+    }
+}
+
+fn store(disk: &SimDisk, numbers: std::ops::Range<u64>, lasts: &[LastVersion]) -> SortedTable {
+    let content = content_of_last(numbers, lasts.len());
+    SortedTable::write_last_versions(disk, &dir(), &content, lasts).expect("the disk takes it")
+}
+
+fn entity(hash: u64, version: u64, key: impl Into<bytes::Bytes>) -> LastVersion {
+    LastVersion {
+        hash: KeyHash(hash),
+        version: Version(version),
+        name: Name::Entity { key: key.into() },
+    }
+}
+
+fn erased(hash: u64, version: u64, token: u8) -> LastVersion {
+    LastVersion {
+        hash: KeyHash(hash),
+        version: Version(version),
+        name: Name::Erased { token: [token; 32] },
+    }
+}
+
+fn unreadable(hash: u64, version: u64) -> LastVersion {
+    LastVersion {
+        hash: KeyHash(hash),
+        version: Version(version),
+        name: Name::Unreadable,
+    }
+}
+
+/// All last versions of a table.
+fn lasts(table: &SortedTable) -> Vec<LastVersion> {
+    scan(table)
+        .iter()
+        .map(|row| table.last_version(row).expect("it is sound"))
+        .collect()
+}
+
+/// Those of a hash.
+fn lasts_of(table: &SortedTable, hash: KeyHash) -> Result<Vec<LastVersion>, Unread> {
+    if !table.may_have(hash)? {
+        return Ok(Vec::new());
+    }
+    let rows = group(table, hash)?;
+    rows.iter().map(|row| table.last_version(row)).collect()
+}
+
+fn owner(disk: &SimDisk) -> super::set::Owner<'_> {
+    static DIR: std::sync::LazyLock<PathBuf> = std::sync::LazyLock::new(dir);
+    super::set::Owner {
+        files: disk,
+        dir: &DIR,
+        identity: IDENTITY,
+        fingerprint: FINGERPRINT,
+    }
 }

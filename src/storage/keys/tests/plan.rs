@@ -1,7 +1,7 @@
 //! Which runs are merged.
 
 use super::*;
-use crate::storage::keys::merge::{self, Size};
+use crate::storage::keys::merge::{self, Size, Tiers};
 
 /// Of runs with so many rows, each of another subject.
 fn plan(rows: &[u64], few: bool) -> Option<std::ops::Range<usize>> {
@@ -12,7 +12,7 @@ fn plan(rows: &[u64], few: bool) -> Option<std::ops::Range<usize>> {
             hashes: *rows,
         })
         .collect();
-    merge::plan(&sizes, few)
+    merge::plan(&sizes, Tiers::RECORDS, few)
 }
 
 /// Adds runs of these many rows one by one, merging as planned after each. Returns the most runs
@@ -107,14 +107,14 @@ fn runs_of_hot_subjects_wait_for_more_of_them() {
         rows: 1_700_000,
         hashes: 1_000,
     };
-    assert_eq!(merge::plan(&[hot; 15], false), None);
-    assert_eq!(merge::plan(&[hot; 16], false), Some(0..16));
+    assert_eq!(merge::plan(&[hot; 15], Tiers::RECORDS, false), None);
+    assert_eq!(merge::plan(&[hot; 16], Tiers::RECORDS, false), Some(0..16));
     let small = Size {
         rows: 10_000,
         hashes: 10,
     };
     assert_eq!(
-        merge::plan(&[small; 4], false),
+        merge::plan(&[small; 4], Tiers::RECORDS, false),
         Some(0..4),
         "small ones do not"
     );
@@ -123,7 +123,7 @@ fn runs_of_hot_subjects_wait_for_more_of_them() {
         hashes: 1_000_000,
     };
     assert_eq!(
-        merge::plan(&[hot, hot, hot, mixed], false),
+        merge::plan(&[hot, hot, hot, mixed], Tiers::RECORDS, false),
         Some(0..4),
         "nor does what is mixed with others"
     );
@@ -132,7 +132,7 @@ fn runs_of_hot_subjects_wait_for_more_of_them() {
     for _ in 0..1_000 {
         runs.push(hot);
         written += hot.rows;
-        while let Some(range) = merge::plan(&runs, false) {
+        while let Some(range) = merge::plan(&runs, Tiers::RECORDS, false) {
             let rows = runs[range.clone()].iter().map(|run| run.rows).sum();
             runs.splice(
                 range,
@@ -150,4 +150,37 @@ fn runs_of_hot_subjects_wait_for_more_of_them() {
         "{most} runs"
     );
     assert!(written <= 4 * 1_000 * hot.rows, "{written} rows written");
+}
+
+#[test]
+fn last_versions_of_a_table_of_any_size_are_written_a_few_times_and_their_tables_stay_few() {
+    for size in [1u64, 300, 20_000, 1_000_000] {
+        // Keys that never come again, up to 50 million, and as many as come again and again.
+        for different in [50_000_000, 10 * size] {
+            let (mut tables, mut most, mut written, mut added) = (Vec::new(), 0, 0, 0);
+            while added < 50_000_000.min(5_000 * size) {
+                tables.push(Size {
+                    rows: size,
+                    hashes: size,
+                });
+                added += size;
+                written += size;
+                while let Some(range) = merge::plan(&tables, Tiers::LAST_VERSIONS, false) {
+                    let rows: u64 = tables[range.clone()].iter().map(|table| table.rows).sum();
+                    let rows = rows.min(different);
+                    tables.splice(range, [Size { rows, hashes: rows }]);
+                    written += rows;
+                }
+                most = most.max(tables.len());
+            }
+            assert!(most <= 24, "{most} tables of {size}");
+            // Below the lowest tier there is next to nothing to write.
+            if size >= 20_000 {
+                assert!(
+                    written <= 8 * added,
+                    "{written} written for {added} of {size}"
+                );
+            }
+        }
+    }
 }

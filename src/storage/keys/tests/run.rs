@@ -4,14 +4,14 @@ use super::*;
 use crate::{
     env::Env,
     storage::{
-        format::key_run::ROWS_PER_PAGE,
-        keys::run::{RunWriter, run_path},
+        format::sorted_table::ROWS_PER_PAGE,
+        keys::sorted_table::{TableWriter, table_path},
     },
     types::TopicId,
 };
 
 /// Asks a run for everything it has, and for what it has not.
-fn check(run: &Run, rows: &[Row]) {
+fn check(run: &SortedTable, rows: &[Row]) {
     assert_eq!(run.rows(), rows.len() as u64);
     assert_eq!(scan(run), rows);
     for same_hash in rows.chunk_by(|a, b| a.hash == b.hash) {
@@ -77,9 +77,10 @@ fn a_hundred_thousand_rows_are_found_on_a_real_disk() {
     let files = Env::system().files;
     let rows = rows_of(0, 100_000, 100_000);
     let content = content(0, 100_000, rows.len());
-    let written = Run::write(&*files, temp.path(), &content, rows.iter().copied())
+    let written = SortedTable::write(&*files, temp.path(), &content, rows.iter().copied())
         .expect("the disk takes it");
-    let opened = Run::open(&*files, written.path(), IDENTITY, FINGERPRINT).expect("it is sound");
+    let opened =
+        SortedTable::open(&*files, written.path(), IDENTITY, FINGERPRINT).expect("it is sound");
     check(&opened, &rows);
 }
 
@@ -102,8 +103,8 @@ fn edges_of_the_hash_are_found() {
             expected_hashes: expected_rows,
             ..content(0, 1_000, 0)
         };
-        let run =
-            Run::write(&disk, &dir(), &content, rows.iter().copied()).expect("the disk takes it");
+        let run = SortedTable::write(&disk, &dir(), &content, rows.iter().copied())
+            .expect("the disk takes it");
         check(&run, &rows);
         check(&open(&disk, run.path()).expect("it is sound"), &rows);
     }
@@ -190,7 +191,7 @@ fn fewer_than_two_of_a_hundred_absent_keys_may_be_there() {
 fn a_run_that_is_not_finished_leaves_nothing() {
     let disk = disk();
     let mut writer =
-        RunWriter::create(&disk, &dir(), &content(0, 10, 2)).expect("the disk takes it");
+        TableWriter::create(&disk, &dir(), &content(0, 10, 2)).expect("the disk takes it");
     writer.push(row(1, 1, 1)).expect("the disk takes it");
     drop(writer);
     assert_eq!(disk.files(), [] as [PathBuf; 0]);
@@ -201,7 +202,7 @@ fn a_run_of_another_partition_hasher_or_range_is_not_used() {
     let disk = disk();
     let run = write(&disk, 0, 10, &rows_of(0, 10, 10));
     let path = run.path();
-    assert_eq!(path, run_path(&dir(), Offset(0), Offset(10)));
+    assert_eq!(path, table_path(&dir(), Kind::Records, 0..10));
     let other_partition = Identity {
         partition: PartitionId(4),
         ..IDENTITY
@@ -211,14 +212,14 @@ fn a_run_of_another_partition_hasher_or_range_is_not_used() {
         ..IDENTITY
     };
     for other in [other_partition, other_topic] {
-        let opened = Run::open(&disk, path, other, FINGERPRINT);
+        let opened = SortedTable::open(&disk, path, other, FINGERPRINT);
         assert!(matches!(opened, Err(Unusable::Misplaced { .. })));
     }
     assert!(matches!(
-        Run::open(&disk, path, IDENTITY, FINGERPRINT + 1),
+        SortedTable::open(&disk, path, IDENTITY, FINGERPRINT + 1),
         Err(Unusable::Hasher { .. })
     ));
-    let elsewhere = run_path(&dir(), Offset(0), Offset(11));
+    let elsewhere = table_path(&dir(), Kind::Records, 0..11);
     disk.rename(path, &elsewhere).expect("it can be renamed");
     assert!(matches!(
         open(&disk, &elsewhere),

@@ -1,103 +1,119 @@
-//! Retired files that are damaged, written anew.
+//! Damaged tables of last versions, written anew.
 
 use super::*;
-use crate::storage::keys::{
-    retired::{self, Identity as Of, Retired, RetiredFile},
-    salvage::salvage,
-};
+use crate::storage::keys::salvage::salvage;
 
-fn content(number: u64, facts: u64) -> retired::Content {
-    retired::Content {
-        identity: IDENTITY,
-        fingerprint: FINGERPRINT,
-        number,
-        expected_facts: facts,
-    }
+fn last(nth: u64) -> LastVersion {
+    let key = format!("{nth} {}", "k".repeat(60));
+    entity(drawn(nth), 1 + nth, key)
 }
 
-fn fact(nth: u64) -> Retired {
-    let key = format!("{nth} {}", "k".repeat(60)).into();
-    Retired {
-        hash: KeyHash(drawn(nth)),
-        version: Version(1 + nth),
-        identity: Of::Entity { key },
-    }
-}
-
-/// Several pages of filter, fence and blocks.
-fn sample() -> Vec<Retired> {
-    let mut facts: Vec<Retired> = (0..6_000).map(fact).collect();
-    facts.sort_by_key(Retired::order);
-    facts
-}
-
-fn look_up(file: &RetiredFile, hash: KeyHash) -> Result<Vec<Retired>, Unread> {
-    file.facts(hash, Version::NONE)?.collect()
+/// Several pages of filter, rows and names.
+fn sample() -> Vec<LastVersion> {
+    let mut lasts: Vec<LastVersion> = (0..6_000).map(last).collect();
+    lasts.sort_by_key(LastVersion::order);
+    lasts
 }
 
 #[test]
 fn what_can_be_read_is_kept_and_what_cannot_is_never_taken_for_unknown() {
-    let facts = sample();
+    let written = sample();
     let disk = disk();
-    let whole =
-        RetiredFile::write(&disk, &dir(), &content(1, 6_000), &facts).expect("the disk takes it");
+    let whole = store(&disk, 1..2, &written);
     let (path, bytes) = (whole.path().to_owned(), whole.bytes());
+    let names = whole.header().names.expect("it has names").page;
+    let rows = whole.header().first_row_page()..whole.header().behind_rows();
     drop(whole);
-    let (mut kept, mut lost) = (0, 0);
+    let (mut kept, mut nameless, mut lost) = (0, 0, 0);
     for page in 1..bytes / PAGE_BYTES as u64 {
         let disk = disk.fork();
         disk.flip_bit(&path, page * PAGE_BYTES as u64 + 100, 2)
             .expect("it is that long");
-        let old =
-            RetiredFile::open(&disk, &path, IDENTITY, FINGERPRINT).expect("its header is sound");
-        let new =
-            salvage(&disk, &dir(), &content(2, old.len()), &old, Some).expect("the disk takes it");
-        let reopened = RetiredFile::open(&disk, new.path(), IDENTITY, FINGERPRINT)
-            .expect("it was just written");
-        for fact in facts.iter().step_by(7) {
-            match (look_up(&old, fact.hash), look_up(&reopened, fact.hash)) {
+        let old = open(&disk, &path).expect("its header is sound");
+        let new = salvage(&disk, &dir(), &old, |last| last).expect("the disk takes it");
+        assert_eq!(new.path(), path);
+        let reopened = open(&disk, &path).expect("it was just written");
+        for last in written.iter().step_by(7) {
+            match (lasts_of(&old, last.hash), lasts_of(&reopened, last.hash)) {
+                (before, Ok(found)) if found == [unreadable(last.hash.0, last.version.0)] => {
+                    assert!(before.is_err() && page >= names, "page {page}");
+                    nameless += 1;
+                }
                 (_, Ok(found)) => {
-                    assert_eq!(found, std::slice::from_ref(fact), "page {page}");
+                    assert_eq!(found, std::slice::from_ref(last), "page {page}");
                     kept += 1;
                 }
-                (Err(_), Err(_)) => lost += 1,
+                (Err(_), Err(_)) => {
+                    assert!(rows.contains(&page), "page {page}: its rows can be read");
+                    lost += 1;
+                }
                 (Ok(_), Err(damaged)) => panic!("page {page}: {damaged}, and it was not"),
             }
         }
         let others = (10_000..12_000).filter(|nth| {
-            !look_up(&reopened, KeyHash(drawn(*nth))).is_ok_and(|facts| facts.is_empty())
+            !lasts_of(&reopened, KeyHash(drawn(*nth))).is_ok_and(|lasts| lasts.is_empty())
         });
         assert!(
             others.count() < 80,
             "page {page}: what was never there is said to be lost"
         );
+        // What was written anew can be, again and again.
+        let again = salvage(&disk, &dir(), &reopened, |last| last).expect("the disk takes it");
+        assert!(again.rows() >= written.len() as u64 - 170 && again.rows() <= 6_400);
     }
-    assert!(kept > 20 * lost && lost > 100, "{kept} {lost}");
+    assert!(
+        kept > 20 * (lost + nameless) && lost > 100 && nameless > 100,
+        "{kept} {nameless} {lost}"
+    );
+}
+
+#[test]
+fn a_table_of_which_no_row_can_be_read_says_so() {
+    let written = sample();
+    let disk = disk();
+    let whole = store(&disk, 1..2, &written);
+    let (path, header) = (whole.path().to_owned(), *whole.header());
+    let rows = header.first_row_page() * PAGE_BYTES as u64;
+    let behind = header.behind_rows() * PAGE_BYTES as u64;
+    disk.zero(&path, rows..behind).expect("it is that long");
+    let old = open(&disk, &path).expect("its header is sound");
+    salvage(&disk, &dir(), &old, |last| last).expect("the disk takes it");
+    let new = open(&disk, &path).expect("it was just written");
+    for last in &written {
+        assert!(lasts_of(&new, last.hash).is_err());
+    }
+    let absent = (10_000..12_000)
+        .filter(|nth| lasts_of(&new, KeyHash(drawn(*nth))).is_ok_and(|lasts| lasts.is_empty()));
+    assert!(absent.count() > 1_900);
 }
 
 #[test]
 fn nothing_is_left_of_what_cannot_be_read() {
-    let facts = sample();
-    let disk = disk();
-    let whole =
-        RetiredFile::write(&disk, &dir(), &content(1, 6_000), &facts).expect("the disk takes it");
-    let path = whole.path().to_owned();
-    let text = match &facts[3_000].identity {
-        Of::Entity { key } => key.clone(),
-        _ => unreachable!("all are entities"),
+    let written = sample();
+    let Name::Entity { key } = &written[3_000].name else {
+        panic!("all are entities");
     };
-    let at = |disk: &SimDisk, path: &Path| {
-        let content = disk.content(path).expect("it is there");
-        content
-            .windows(text.len())
-            .position(|window| window == text)
-    };
-    let position = at(&disk, &path).expect("it is in the file");
-    disk.flip_bit(&path, position as u64 - 1, 0)
-        .expect("it is that long");
-    let old = RetiredFile::open(&disk, &path, IDENTITY, FINGERPRINT).expect("its header is sound");
-    let new =
-        salvage(&disk, &dir(), &content(2, old.len()), &old, Some).expect("the disk takes it");
-    assert!(at(&disk, &path).is_some() && at(&disk, new.path()).is_none());
-    assert!(look_up(&new, facts[3_000].hash).is_err());
+    for damage_rows in [false, true] {
+        let disk = disk();
+        let whole = store(&disk, 1..2, &written);
+        let (path, first_row_page) = (whole.path().to_owned(), whole.header().first_row_page());
+        drop(whole);
+        let at = |disk: &SimDisk| {
+            let content = disk.content(&path).expect("it is there");
+            content.windows(key.len()).position(|window| window == key)
+        };
+        let position = at(&disk).expect("it is in the file") as u64;
+        let page = first_row_page + 3_000 / 170;
+        let damaged = if damage_rows {
+            page * PAGE_BYTES as u64 + 5
+        } else {
+            position - 1
+        };
+        disk.flip_bit(&path, damaged, 0).expect("it is that long");
+        let old = open(&disk, &path).expect("its header is sound");
+        let new = salvage(&disk, &dir(), &old, |last| last).expect("the disk takes it");
+        assert_eq!(at(&disk), None);
+        let found = lasts_of(&new, written[3_000].hash);
+        assert_eq!(found.is_err(), damage_rows);
+    }
 }

@@ -7,20 +7,13 @@ use crate::{
     env::Open,
     storage::keys::{
         merge::merge,
-        run::run_path,
-        set::{self, Found},
+        set::{self, Found, Owner},
+        sorted_table::table_path,
     },
 };
 
 fn list(disk: &SimDisk, log: Range<u64>) -> Found {
-    set::list(
-        disk,
-        &dir(),
-        IDENTITY,
-        FINGERPRINT,
-        Offset(log.start)..Offset(log.end),
-    )
-    .expect("it can be read")
+    set::list(owner(disk), Offset(log.start)..Offset(log.end), 0).expect("it can be read")
 }
 
 fn covered(found: &Found) -> Vec<(u64, u64)> {
@@ -40,7 +33,7 @@ fn gaps(found: &Found) -> Vec<(u64, u64)> {
 }
 
 fn path(from: u64, to: u64) -> PathBuf {
-    run_path(&dir(), Offset(from), Offset(to))
+    table_path(&dir(), Kind::Records, from..to)
 }
 
 /// A disk with runs of these offsets.
@@ -54,13 +47,12 @@ fn disk_with(runs: &[(u64, u64)]) -> SimDisk {
 
 #[test]
 fn nothing_is_found_where_nothing_is() {
-    let found = set::list(
-        &disk(),
-        Path::new("/nowhere"),
-        IDENTITY,
-        FINGERPRINT,
-        Offset(3)..Offset(9),
-    );
+    let disk_without = disk();
+    let nowhere = Owner {
+        dir: Path::new("/nowhere"),
+        ..owner(&disk_without)
+    };
+    let found = set::list(nowhere, Offset(3)..Offset(9), 0);
     let found = found.expect("that there is no directory is no error");
     assert_eq!(
         (covered(&found), gaps(&found), &found.stale),

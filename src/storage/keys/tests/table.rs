@@ -96,11 +96,10 @@ fn check(hasher: &KeyHasher, table: &Table, model: &BTreeMap<usize, Known>) {
             );
         }
         assert_eq!(table.offset_of(id, Version(u64::MAX)), None);
-        rows.extend(known.rows.iter().map(|(version, offset)| Row {
-            hash,
-            version: Version(*version),
-            offset: Offset(*offset),
-        }));
+        let of_record = |(version, offset): (&u64, &u64)| {
+            Row::of_record(hash, Version(*version), Offset(*offset))
+        };
+        rows.extend(known.rows.iter().map(of_record));
     }
     rows.sort_unstable();
     assert_eq!(Vec::from_iter(table.rows()), rows);

@@ -7,15 +7,14 @@ use crate::{
         delta,
         erasure::erase_in,
         filter::{self, BLOCK_BYTES},
-        key_run::{self, KeyHash, Row},
         page::{self, PAGE_BYTES, Page},
-        retired::{self, BLOCK_HEAD_BYTES, FenceRow, Retired, seal_block},
         ring,
+        sorted_table::{self, KeyHash, Name, Row},
     },
 };
 
 const SEED: u64 = 0x5eed_5eed_5eed_5eed;
-const PRODUCER: ProducerId = ProducerId(0x9e0d_0ce5_9e0d_0ce5);
+pub(in super::super) const PRODUCER: ProducerId = ProducerId(0x9e0d_0ce5_9e0d_0ce5);
 
 pub(in super::super) fn settings() -> TopicSettings {
     TopicSettings {
@@ -456,11 +455,8 @@ pub(in super::super) fn identity() -> Identity {
 }
 
 pub(in super::super) fn key_rows() -> [Row; 3] {
-    let row = |hash, version, offset| Row {
-        hash: KeyHash(hash),
-        version: Version(version),
-        offset: Offset(offset),
-    };
+    let row =
+        |hash, version, offset| Row::of_record(KeyHash(hash), Version(version), Offset(offset));
     [
         row(0x0bad_cafe_0bad_cafe, 6, 990),
         row(0x0bad_cafe_0bad_cafe, 7, 1000),
@@ -468,18 +464,48 @@ pub(in super::super) fn key_rows() -> [Row; 3] {
     ]
 }
 
-pub(in super::super) fn key_run_header() -> key_run::Header {
-    key_run::Header {
+pub(in super::super) fn records_header() -> sorted_table::Header {
+    sorted_table::Header {
         topic: TOPIC,
         partition: PartitionId(3),
-        from: Offset(900),
-        to: Offset(1002),
+        from: 900,
+        to: 1002,
         rows: 3,
         hashes: 2,
         fence_bits: 2,
         filter_blocks: 1,
         fingerprint: 0xf1f1_f1f1_f1f1_f1f1,
+        names: None,
     }
+}
+
+/// Of the last versions whose names are in [`names`].
+pub(in super::super) fn last_versions_header() -> sorted_table::Header {
+    sorted_table::Header {
+        from: 4,
+        to: 6,
+        names: Some(sorted_table::Names { page: 4, bytes: 45 }),
+        ..records_header()
+    }
+}
+
+/// One of each kind, one behind the other.
+pub(in super::super) fn names() -> [Name; 3] {
+    [
+        Name::Erased {
+            token: erasure().token.0,
+        },
+        Name::Entity {
+            key: "N24211".into(),
+        },
+        Name::Unreadable,
+    ]
+}
+
+pub(in super::super) fn encoded_names() -> Vec<u8> {
+    let mut encoded = Vec::new();
+    names().iter().for_each(|name| name.encode(&mut encoded));
+    encoded
 }
 
 /// The first page of rows of the run.
@@ -489,7 +515,7 @@ pub(in super::super) fn key_page() -> Page {
         .iter()
         .enumerate()
         .for_each(|(nth, row)| row.put(&mut page, nth));
-    let header = key_run_header();
+    let header = records_header();
     page::seal(&mut page, header.salt(), header.first_row_page());
     page
 }
@@ -501,83 +527,4 @@ pub(in super::super) fn filter_block() -> [u8; BLOCK_BYTES] {
         .iter()
         .for_each(|row| filter::add(&mut block, row.hash.0));
     block
-}
-
-pub(in super::super) fn retired_header() -> retired::Header {
-    retired::Header {
-        topic: TOPIC,
-        partition: PartitionId(3),
-        number: 4,
-        facts: 3,
-        filter_blocks: 1,
-        blocks: 1,
-        fence_at: 3 * PAGE_BYTES as u64,
-        fingerprint: 0xf1f1_f1f1_f1f1_f1f1,
-    }
-}
-
-/// One of each kind.
-pub(in super::super) fn retired_facts() -> [Retired; 3] {
-    let fact = |hash, version, identity| Retired {
-        hash: KeyHash(hash),
-        version: Version(version),
-        identity,
-    };
-    let (base, count, append_time_ms) = (Offset(800), 2, 1_357_034_000_000);
-    [
-        fact(
-            0x0bad_cafe_0bad_cafe,
-            5,
-            retired::Identity::Erased {
-                token: erasure().token.0,
-            },
-        ),
-        fact(
-            0x0bad_cafe_0bad_cafe,
-            9,
-            retired::Identity::Entity {
-                key: "N24211".into(),
-            },
-        ),
-        fact(
-            3 << 60,
-            17,
-            retired::Identity::Batch {
-                producer: PRODUCER,
-                epoch: 5,
-                base,
-                count,
-                append_time_ms,
-            },
-        ),
-    ]
-}
-
-/// The one block of the facts.
-pub(in super::super) fn retired_block() -> Bytes {
-    let mut block = vec![0; BLOCK_HEAD_BYTES];
-    retired_facts()
-        .iter()
-        .for_each(|fact| fact.encode(&mut block));
-    seal_block(
-        &mut block,
-        retired_header().salt(),
-        retired_header().first_block_at(),
-    );
-    block.into()
-}
-
-pub(in super::super) fn retired_fence() -> FenceRow {
-    let (hash, version) = retired_facts()[0].order();
-    FenceRow {
-        hash,
-        version,
-        position: retired_header().first_block_at(),
-    }
-}
-
-pub(in super::super) fn retired_fence_page() -> Page {
-    let mut page = [0; PAGE_BYTES];
-    retired_fence().put(&mut page, 0);
-    page
 }

@@ -1,8 +1,10 @@
-//! A run: an immutable file with the rows of a range of offsets.
+//! A sorted table: an immutable file with the rows of a range of offsets, or the last versions of
+//! records that are gone.
 //!
 //! A look-up asks the filter first, which is one access to memory; then the fence names the page or
-//! two that have the hash's rows, or, of a subject with very many, the pages to search. Pages of
-//! the filter and of the fence are checked when they are first used, pages of rows at each use.
+//! two that have the hash's rows, or, of a key with very many, the pages to search. Pages of the
+//! filter and of the fence are checked when they are first used, pages of rows and of names at each
+//! use.
 
 use std::{
     cell::RefCell,
@@ -10,22 +12,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use super::run_writer::{Content, RunWriter};
+pub(crate) use super::table_writer::{Content, TableWriter};
 use super::{
     Damaged, Unread, Unusable,
     hash::KeyHash,
     merge::Size,
     paged::{PageRef, Paged},
 };
-pub(crate) use crate::storage::format::key_run::Row;
+pub(crate) use crate::storage::format::sorted_table::{Kind, LastVersion, Name, Row};
 use crate::{
     env::FileSystem,
     storage::{
         files::{Action, FileError},
         format::{
             filter::{self, BLOCK_BYTES},
-            key_run::{Header, ROWS_PER_PAGE},
-            page::PAGE_BYTES,
+            page::{CONTENT_BYTES, PAGE_BYTES},
+            sorted_table::{Header, NAME_HEAD_BYTES, Names, ROWS_PER_PAGE},
         },
         log::Identity,
         read_only::ReadOnly,
@@ -33,29 +35,41 @@ use crate::{
     types::{Offset, Version},
 };
 
-/// The extension of a run's name.
-const EXTENSION: &str = "keys";
-
-/// A run, open for reading.
-pub(crate) struct Run {
+/// A sorted table, open for reading.
+pub(crate) struct SortedTable {
     header: Header,
     file: Paged,
 }
 
-impl Run {
-    /// Writes a run of these rows, which come in order; when this returns, it is durable.
+impl SortedTable {
+    /// Writes a table of these rows of records, which come in order; when this returns, it is
+    /// durable.
     pub(crate) fn write(
         files: &dyn FileSystem,
         dir: &Path,
         content: &Content,
         rows: impl IntoIterator<Item = Row>,
     ) -> Result<Self, FileError> {
-        let mut writer = RunWriter::create(files, dir, content)?;
+        let mut writer = TableWriter::create(files, dir, content)?;
         rows.into_iter().try_for_each(|row| writer.push(row))?;
         writer.finish()
     }
 
-    /// Opens the run at `path` of this partition, written with the hasher of this fingerprint.
+    /// As [`write`](Self::write), of last versions.
+    pub(crate) fn write_last_versions<'l>(
+        files: &dyn FileSystem,
+        dir: &Path,
+        content: &Content,
+        lasts: impl IntoIterator<Item = &'l LastVersion>,
+    ) -> Result<Self, FileError> {
+        let mut writer = TableWriter::create(files, dir, content)?;
+        lasts
+            .into_iter()
+            .try_for_each(|last| writer.push_last_version(last))?;
+        writer.finish()
+    }
+
+    /// Opens the table at `path` of this partition, written with the hasher of this fingerprint.
     /// Looks at its header only.
     pub(crate) fn open(
         files: &dyn FileSystem,
@@ -72,7 +86,7 @@ impl Run {
         let Some(header) = Header::decode(&head) else {
             return Err(Unusable::Header { path });
         };
-        let is_named = range_of(&path) == Some(header.from..header.to);
+        let is_named = named(&path) == Some((header.kind(), header.from..header.to));
         if (header.topic, header.partition) != (identity.topic, identity.partition) || !is_named {
             return Err(Unusable::Misplaced { path });
         }
@@ -97,14 +111,19 @@ impl Run {
         }
     }
 
-    /// The first offset that the run covers.
+    /// The first offset that a table of records covers.
     pub(crate) fn from(&self) -> Offset {
-        self.header.from
+        Offset(self.header.from)
     }
 
-    /// The offset behind the last that the run covers.
+    /// The offset behind the last that a table of records covers.
     pub(crate) fn to(&self) -> Offset {
-        self.header.to
+        Offset(self.header.to)
+    }
+
+    /// The numbers that a table of last versions covers.
+    pub(crate) fn numbers(&self) -> Range<u64> {
+        self.header.from..self.header.to
     }
 
     /// Where the file is.
@@ -139,6 +158,32 @@ impl Run {
         &self.header
     }
 
+    /// The last version that a row is of.
+    pub(crate) fn last_version(&self, row: &Row) -> Result<LastVersion, Unread> {
+        self.names().last_version(row)
+    }
+
+    /// The names of its rows, to be read in any order; in theirs it costs least.
+    pub(super) fn names(&self) -> NameReader<'_> {
+        NameReader {
+            table: self,
+            page: None,
+        }
+    }
+
+    /// A page of the filter.
+    pub(super) fn filter_page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
+        self.file.kept_page(number)
+    }
+
+    /// The rows in the page of rows of this number, counted from 0.
+    pub(super) fn rows_in_page(&self, number: u64) -> Result<Vec<Row>, Unread> {
+        let page = self.row_page(number)?;
+        let rows = self.header.rows - number * ROWS_PER_PAGE;
+        let rows = rows.min(ROWS_PER_PAGE) as usize;
+        Ok((0..rows).map(|nth| Row::at(&page, nth)).collect())
+    }
+
     /// Whether there may be rows of a hash. Of a hundred that are not there, fewer than one may be.
     #[inline]
     pub(crate) fn may_have(&self, hash: KeyHash) -> Result<bool, Unread> {
@@ -150,7 +195,7 @@ impl Run {
         Ok(filter::may_have(block, hash.0))
     }
 
-    /// As [`Run::may_have`] of each hash, answered in `found`. The questions do not wait for each
+    /// As [`SortedTable::may_have`] of each hash, answered in `found`. The questions do not wait for each
     /// other's memory.
     pub(crate) fn may_have_each(
         &self,
@@ -166,7 +211,7 @@ impl Run {
     /// All rows of a hash.
     pub(crate) fn group(&self, hash: KeyHash) -> Result<Group<'_>, Unread> {
         let mut group = Group {
-            run: self,
+            table: self,
             rows: self.near(hash)?,
             checked: RefCell::new(None),
         };
@@ -189,7 +234,7 @@ impl Run {
     /// All rows in order. Ends at damage.
     pub(crate) fn scan(&self) -> Scan<'_> {
         Scan {
-            run: self,
+            table: self,
             next: 0,
             page: None,
         }
@@ -219,16 +264,21 @@ impl Run {
         Ok(u64::from(u32::from_le_bytes(*number)))
     }
 
+    fn damaged_name(&self, names: &Names, at: u64) -> Damaged {
+        let page = names.place(at).0.min(self.header.pages());
+        self.file.damaged_at(page * PAGE_BYTES as u64)
+    }
+
     /// The page of rows of this number, checked.
     fn row_page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
         self.file.page(self.header.first_row_page() + number)
     }
 }
 
-/// Rows of a run that lie one behind the other: those of one hash, by version. Different subjects
+/// Rows of a table that lie one behind the other: those of one hash, by version. Different keys
 /// of that hash are mixed.
 pub(crate) struct Group<'a> {
-    run: &'a Run,
+    table: &'a SortedTable,
     rows: Range<u64>,
     /// The page that was checked last, with its number: most rows are looked at next to each other.
     checked: RefCell<Option<(u64, PageRef<'a>)>>,
@@ -238,7 +288,7 @@ impl Group<'_> {
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.rows.end - self.rows.start)
-            .expect("a mapped file's rows can be counted")
+            .expect("a file's rows that are looked at can be counted")
     }
 
     /// Whether there are none.
@@ -297,13 +347,13 @@ impl Group<'_> {
         Ok(low)
     }
 
-    /// Row number `number` of the run.
+    /// Row number `number` of the table.
     fn row_at(&self, number: u64) -> Result<Row, Unread> {
         let wanted = number / ROWS_PER_PAGE;
         let mut checked = self.checked.borrow_mut();
         let page = match checked.take() {
             Some((number, page)) if number == wanted => page,
-            _ => self.run.row_page(wanted)?,
+            _ => self.table.row_page(wanted)?,
         };
         let row = Row::at(&page, (number % ROWS_PER_PAGE) as usize);
         *checked = Some((wanted, page));
@@ -311,9 +361,9 @@ impl Group<'_> {
     }
 }
 
-/// The rows of a run in order.
+/// The rows of a table in order.
 pub(crate) struct Scan<'a> {
-    run: &'a Run,
+    table: &'a SortedTable,
     next: u64,
     page: Option<PageRef<'a>>,
 }
@@ -322,13 +372,13 @@ impl Iterator for Scan<'_> {
     type Item = Result<Row, Unread>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next >= self.run.header.rows {
+        if self.next >= self.table.header.rows {
             return None;
         }
         let nth = self.next % ROWS_PER_PAGE;
         let page = match self.page.take().filter(|_| nth > 0) {
             Some(page) => page,
-            None => match self.run.row_page(self.next / ROWS_PER_PAGE) {
+            None => match self.table.row_page(self.next / ROWS_PER_PAGE) {
                 Ok(page) => page,
                 Err(damaged) => {
                     self.next = u64::MAX;
@@ -344,29 +394,95 @@ impl Iterator for Scan<'_> {
 }
 
 impl Scan<'_> {
-    /// What to report of rows that are not in order, which only a damaged run has.
+    /// What to report of rows that are not in order, which only a damaged table has.
     pub(super) fn damaged(&self) -> Damaged {
-        let page = self.run.header.first_row_page() + self.next.saturating_sub(1) / ROWS_PER_PAGE;
-        self.run.file.damaged_at(page * PAGE_BYTES as u64)
+        let page = self.table.header.first_row_page() + self.next.saturating_sub(1) / ROWS_PER_PAGE;
+        self.table.file.damaged_at(page * PAGE_BYTES as u64)
     }
 }
 
-/// The file of the run that covers these offsets.
-pub(super) fn run_path(dir: &Path, from: Offset, to: Offset) -> PathBuf {
-    dir.join(format!("{:020}-{:020}.{EXTENSION}", from.0, to.0))
+/// Reads the names of a table of last versions.
+pub(super) struct NameReader<'a> {
+    table: &'a SortedTable,
+    /// The page that was checked last, with its number: names lie next to each other.
+    page: Option<(u64, PageRef<'a>)>,
 }
 
-/// The offsets that a run of this name covers; none if that is not a run's name.
-pub(in crate::storage) fn range_of(path: &Path) -> Option<Range<Offset>> {
-    (path.extension()? == EXTENSION).then(|| range_of_stem(path))?
+impl NameReader<'_> {
+    /// The last version that a row is of.
+    pub(super) fn last_version(&mut self, row: &Row) -> Result<LastVersion, Unread> {
+        Ok(LastVersion {
+            hash: row.hash,
+            version: row.version,
+            name: self.name(row.place)?,
+        })
+    }
+
+    fn name(&mut self, at: u64) -> Result<Name, Unread> {
+        let table = self.table;
+        let names = table.header.names.unwrap_or(Names { page: 0, bytes: 0 });
+        let damaged = || Unread::from(table.damaged_name(&names, at));
+        let behind = names.bytes.checked_sub(at).ok_or_else(damaged)?;
+        let head = self.bytes(&names, at, NAME_HEAD_BYTES.min(behind))?;
+        let len = Name::encoded_len(&head).filter(|len| *len <= behind);
+        let name = self.bytes(&names, at, len.ok_or_else(damaged)?)?;
+        Name::decode(&name).ok_or_else(damaged)
+    }
+
+    /// So many bytes of the names, all of which the file has.
+    fn bytes(&mut self, names: &Names, at: u64, len: u64) -> Result<Vec<u8>, Unread> {
+        let end = at + len;
+        let mut bytes = Vec::with_capacity(usize::try_from(len).expect("a file has as many"));
+        let mut at = at;
+        while at < end {
+            let (number, within) = names.place(at);
+            let page = match self.page.take() {
+                Some((checked, page)) if checked == number => page,
+                _ => self.table.file.page(number)?,
+            };
+            let part = (CONTENT_BYTES - within).min((end - at) as usize);
+            bytes.extend_from_slice(&page[within..within + part]);
+            self.page = Some((number, page));
+            at += part as u64;
+        }
+        Ok(bytes)
+    }
 }
 
-/// As [`range_of`], whatever the extension.
-pub(super) fn range_of_stem(path: &Path) -> Option<Range<Offset>> {
+/// The file of the table of this kind that covers these offsets, or numbers.
+pub(in crate::storage) fn table_path(dir: &Path, kind: Kind, covers: Range<u64>) -> PathBuf {
+    let extension = extension(kind);
+    dir.join(format!(
+        "{:020}-{:020}.{extension}",
+        covers.start, covers.end
+    ))
+}
+
+/// Of what kind a table of this name is, and what it covers; none if that is not a table's name.
+pub(in crate::storage) fn named(path: &Path) -> Option<(Kind, Range<u64>)> {
+    let its_own = path.extension()?;
+    let kind = [Kind::Records, Kind::LastVersions]
+        .into_iter()
+        .find(|kind| its_own == extension(*kind))?;
+    Some((kind, covered_by_stem(path)?))
+}
+
+/// What a table of this name covers, whatever the extension.
+pub(super) fn covered_by_stem(path: &Path) -> Option<Range<u64>> {
     let (from, to) = path.file_stem()?.to_str()?.split_once('-')?;
-    let parse = |digits: &str| {
-        let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| digits.parse().ok()).flatten().map(Offset)
-    };
-    Some(parse(from)?..parse(to)?)
+    let covers = parse_number(from)?..parse_number(to)?;
+    (!covers.is_empty()).then_some(covers)
+}
+
+/// The number that is written in a name as 20 digits.
+pub(super) fn parse_number(digits: &str) -> Option<u64> {
+    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten()
+}
+
+fn extension(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Records => "keys",
+        Kind::LastVersions => "versions",
+    }
 }
