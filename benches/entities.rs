@@ -5,20 +5,30 @@
 //! cargo bench --bench entities -- appends
 //! cargo bench --bench entities -- reads ENTITIES
 //! cargo bench --bench entities -- versions RECORDS
+//! cargo bench --bench entities -- trims KEYS
 //! ```
 //!
 //! `appends`: one record a request, each on the condition of its entity's version, from 1 to 256
 //! clients, one request at a time and streamed. `reads`: ten records of one entity out of so many,
 //! cold (after a restart, and with the operating system's cache dropped where that is allowed) and
 //! warm. `versions`: records of a 1,000 keys, and of ever-new keys, into a topic with versions and
-//! one without, when the first holds so many records of different keys already.
+//! one without, when the first holds so many records of different keys already. `trims`: what is
+//! written to keep the last versions of a million keys whose segments go, as so many went before.
 //!
 //! Broker and clients share a process and its machine. The disk is the one that holds the target
 //! directory.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the files of a directory on the real disk are looked at"
+)]
+
 use std::{
+    collections::BTreeMap,
     error::Error,
+    fs,
     io::{self, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -26,7 +36,7 @@ use std::{
 use taffrail::{
     client::{Append, AppendHandle, AppendWindow, Batch, Client, NewTopic, Record},
     testing::TestBroker,
-    types::Version,
+    types::{Offset, PartitionId, Version},
 };
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -48,6 +58,10 @@ const ROUNDS: usize = 7;
 /// Keys that are hot.
 const HOT_KEYS: u64 = 1_000;
 const VALUE: [u8; 100] = [b'v'; 100];
+/// Keys that are trimmed at once, in segments that they fill.
+const TRIMMED: u64 = 1_000_000;
+/// What the index takes of a record, but for its filter.
+const ROW_BYTES: u64 = 24;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -60,7 +74,10 @@ async fn main() -> ExitCode {
         (Some("appends"), _) => appends().await,
         (Some("reads"), Some(entities)) => reads(entities).await,
         (Some("versions"), Some(records)) => versions(records).await,
-        _ => Err("say what to measure: appends, reads ENTITIES or versions RECORDS".into()),
+        (Some("trims"), Some(keys)) => trims(keys).await,
+        _ => Err(
+            "say what to measure: appends, reads ENTITIES, versions RECORDS or trims KEYS".into(),
+        ),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -309,6 +326,104 @@ async fn versions(records: u64) -> Outcome<()> {
 }
 
 /// Appends a record of each number's key, many in a request, many requests under way.
+/// Ever-new keys, whose segments are trimmed a million at a time.
+async fn trims(keys: u64) -> Outcome<()> {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let broker = start(&directory).await;
+    let client = broker.client();
+    let topic = NewTopic::new("trimmed").setting("segment.bytes", "64MiB");
+    client.topics().create(&topic).await?;
+    writeln!(
+        io::stdout(),
+        "{:>12} {:>10} {:>14} {:>10} {:>14} {:>7}",
+        "GONE BEFORE",
+        "GO NOW",
+        "BYTES WRITTEN",
+        "OF ROWS",
+        "BYTES MERGED",
+        "TABLES"
+    )?;
+    let mut tables = BTreeMap::new();
+    let mut gone = 0;
+    for number in 0..keys.div_ceil(TRIMMED) {
+        let numbers = number * TRIMMED..(number + 1) * TRIMMED;
+        load(&client, "trimmed", numbers.clone(), key).await?;
+        let end = Offset(numbers.end);
+        client.topics().trim("trimmed", PartitionId(0), end).await?;
+        let before = std::mem::replace(
+            &mut gone,
+            removed(broker.data_dir(), end, &mut tables).await?,
+        );
+        let (mut written, mut merged) = (0, 0);
+        for (numbers, bytes) in tables.values_mut() {
+            match *numbers {
+                1 => written += *bytes,
+                _ => merged += *bytes,
+            }
+            // It is counted once.
+            *bytes = 0;
+        }
+        let there = tables.keys().filter(|path| path.exists()).count();
+        let now = gone - before;
+        let times = written as f64 / (now * ROW_BYTES) as f64;
+        writeln!(
+            io::stdout(),
+            "{before:>12} {now:>10} {written:>14} {times:>10.2} {merged:>14} {there:>7}"
+        )?;
+    }
+    Ok(())
+}
+
+/// Waits until all segments but the active one are removed, and notes the tables of last versions
+/// that come meanwhile, by how many numbers they cover. Returns how many records are gone.
+async fn removed(
+    directory: &Path,
+    end: Offset,
+    tables: &mut BTreeMap<PathBuf, (u64, u64)>,
+) -> Outcome<u64> {
+    let mut quiet = 0;
+    loop {
+        let (mut bases, mut are_new) = (Vec::new(), false);
+        for path in files_of_partition(directory)? {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            let stem = stem.unwrap_or_default();
+            if path.extension().is_some_and(|ending| ending == "log") {
+                bases.push(stem.parse::<u64>()?);
+            }
+            if path.extension().is_some_and(|ending| ending == "versions")
+                && !tables.contains_key(&path)
+                && let Some((from, to)) = stem.split_once('-')
+                && let Ok(found) = fs::metadata(&path)
+            {
+                let numbers = to.parse::<u64>()? - from.parse::<u64>()?;
+                tables.insert(path, (numbers, found.len()));
+                are_new = true;
+            }
+        }
+        quiet = if are_new || bases.len() > 1 {
+            0
+        } else {
+            quiet + 1
+        };
+        // Long enough for merges to have begun.
+        if quiet > 100 {
+            return Ok(bases.first().copied().unwrap_or(end.0));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn files_of_partition(directory: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for topic in fs::read_dir(directory.join("topics"))? {
+        let partition = topic?.path().join("0");
+        for file in fs::read_dir(partition)? {
+            files.push(file?.path());
+        }
+    }
+    Ok(files)
+}
+
 async fn load(
     client: &Client,
     topic: &str,
@@ -347,7 +462,7 @@ fn key(number: u64) -> String {
 )]
 fn drop_cache() {
     let dropped = std::process::Command::new("sync").status().is_ok()
-        && std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok();
+        && fs::write("/proc/sys/vm/drop_caches", "1").is_ok();
     if !dropped {
         let _ = writeln!(
             io::stdout(),
