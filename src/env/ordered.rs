@@ -69,7 +69,7 @@ pub(crate) mod rank {
         /// The segment that a partition's frames go to. Of several in the order of topic and
         /// partition.
         Writer = 110, SEVERAL;
-        /// The frames of a partition that no segment has, and where its segments are.
+        /// The frames of a partition that no segment has, and its view when that is changed.
         Log = 120;
     }
 }

@@ -6,6 +6,7 @@ use super::{Secret, World, append_of, everything, options, other, send, small_ta
 use crate::{
     broker::{Options, lock},
     env::sim::{Fault, OpKind},
+    types::PartitionId,
 };
 
 /// A world in which an entity with records in sealed segments was erased, and its bytes are there.
@@ -122,6 +123,32 @@ fn an_erasure_that_cannot_go_on_is_not_tried_all_the_time_and_does_not_stop_othe
     until_the_next_try(&world);
     world.complete();
     secret.assert_gone(&world.disk);
+}
+
+#[test]
+fn an_erasure_is_not_complete_while_somebody_reads_what_was_written_anew() {
+    let (world, secret, id) = erased(options());
+    let partition = {
+        let topic = world.broker.shared.partitions.topics().find("t");
+        topic.expect("it is there").partition(PartitionId(0))
+    };
+    let partition = partition.expect("it is there");
+    let view = partition.partition().log.view();
+    world.keep_house(false);
+    assert_eq!(
+        problem(&world, id).as_deref(),
+        Some("a segment that was written anew is still being read")
+    );
+    assert_ne!(secret.files(&world.disk), [""; 0]);
+    secret.assert_hidden(&world.broker, 12);
+    drop(view);
+    world.keep_house(false);
+    let describe = || world.broker.describe_erasure(id).expect("it is known");
+    assert!(!describe().complete, "it waits for the next try");
+    until_the_next_try(&world);
+    world.complete();
+    secret.assert_gone(&world.disk);
+    assert_eq!(problem(&world, id), None);
 }
 
 #[test]

@@ -20,6 +20,7 @@ type Meanwhile = Box<dyn FnOnce() + Send>;
 struct Interruptions {
     after_map: Option<Meanwhile>,
     before_open: Option<Meanwhile>,
+    before_rename: Option<Meanwhile>,
 }
 
 /// A disk on which something else happens while a file is being opened.
@@ -62,6 +63,7 @@ impl FileSystem for Interrupted {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.interrupt(|next| &mut next.before_rename);
         self.disk.rename(from, to)
     }
 
@@ -158,6 +160,11 @@ impl Shared {
         assert_eq!(self.value(offset), b"new", "a look-up of {offset}");
         let frame = self.read(offset);
         assert_eq!(frame, shorter(frame.header().base), "a read of {offset}");
+    }
+
+    /// Removes what a checkpoint lets go; whether nobody reads it.
+    fn remove_trimmed(&self) -> bool {
+        remove_trimmed(&self.log, &self.segments).expect("the files can be removed")
     }
 
     /// Whether all files are removed that are in no view.
@@ -263,6 +270,39 @@ fn a_reader_of_the_active_segment_goes_on_when_that_is_sealed_and_written_anew()
     assert!(bench.exists(&old), "it was in use");
     assert!(shared.remove_gone(), "nobody reads it");
     assert!(!bench.exists(&old));
+}
+
+#[test]
+fn what_is_kept_of_a_segment_that_is_trimmed_while_it_becomes_another_is_kept_once_more() {
+    let (_bench, shared, disk) = interrupted(Bench::filled());
+    let of = shared.clone();
+    let trim_and_retire = move || {
+        let mut log = of.log.lock();
+        log.trim(Offset(10));
+        assert_eq!(log.trimmed(), Some(Offset(0)..Offset(8)));
+        log.retire(Offset(8), 1);
+        assert!(log.begin_leaving());
+    };
+    disk.next.lock().unwrap().before_rename = Some(Box::new(trim_and_retire));
+    let offsets = Offset(0)..Offset(16);
+    let rewrite = Rewrite::of_several(&shared.log, &shared.segments, &offsets)
+        .expect("they can be read")
+        .expect("they are there");
+    let rewritten = rewrite.write(|frame| Some(shorter(frame.header().base)));
+    let rewritten = rewritten.expect("there is room");
+    rewritten.install(&shared.log).expect("nothing fails");
+    assert_eq!(shared.log.lock().trimmed(), None);
+    assert!(shared.remove_trimmed(), "nothing of it goes yet");
+    shared.assert_shows_only_what_is_new(10);
+    let mut log = shared.log.lock();
+    log.trim(Offset(20));
+    assert_eq!(log.trimmed(), Some(Offset(0)..Offset(16)));
+    log.retire(Offset(16), 2);
+    assert!(log.begin_leaving());
+    assert_eq!(log.first_kept(), Offset::ZERO);
+    drop(log);
+    assert!(shared.remove_trimmed(), "nobody reads it");
+    assert_eq!(shared.log.lock().first_kept(), Offset(16));
 }
 
 #[test]
