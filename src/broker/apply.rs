@@ -39,6 +39,9 @@ impl Shared {
                         lock(&partition.partition().log).apply(frame, commit.charge.clone());
                         self.partitions.mark_dirty(&partition);
                         self.partitions.retention.look_at_appended(&partition);
+                        let topic = &partition.topic;
+                        let is_followed = topic.moved.receiver_count() > 0;
+                        topic.news.moved(partition.partition().id.0, is_followed);
                         if moved
                             .last()
                             .is_none_or(|last| !Arc::ptr_eq(&last.topic, &partition.topic))

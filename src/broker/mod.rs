@@ -41,6 +41,7 @@ mod journal_room;
 mod keys;
 mod maintenance;
 mod memory;
+mod news;
 mod offsets;
 mod open;
 mod partition_count;
@@ -59,6 +60,7 @@ mod shared;
 mod state;
 mod status;
 mod topics;
+mod turns;
 mod write_out;
 
 #[cfg(test)]

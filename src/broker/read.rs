@@ -4,7 +4,7 @@
 //! read that follows takes them anew when it has reached one of them. So where it has come to all
 //! of them, it has every atomic append as a whole.
 
-use std::{future::Future, ops::Range, pin::Pin, sync::Arc};
+use std::{cell::Cell, future::Future, ops::Range, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use super::{
     partition_cursor::{PartitionCursor, Returned},
     partitions::Partitions,
     state::{PartitionRef, Topic},
+    turns::Turns,
 };
 use crate::types::{Offset, PartitionId, Position, TopicId, limits};
 
@@ -46,10 +47,14 @@ pub(crate) struct Reader {
     /// How many notices of erasures the reader has been told, or began behind.
     told: u64,
     partitions: Box<[PartitionReader]>,
-    /// How many of the partitions have not been read up to their limits.
-    behind: usize,
-    /// Which partition comes first in the next step.
-    turn: usize,
+    /// Which of them are next.
+    turns: Turns,
+    /// Whether partitions are in the list at the places of their numbers.
+    is_in_order: bool,
+    /// How many news of the topic the limits are of.
+    seen: u64,
+    /// How often a partition's limit was looked at.
+    looks: Cell<u64>,
     /// What was read ahead of the partition whose turn it is.
     fetched: Option<Fetched>,
     /// Where in the list the partition of the last batch with records is, and these records.
@@ -95,6 +100,8 @@ struct PartitionReader {
     at: u32,
     /// The client has been told that it has caught up with the limit.
     told: bool,
+    /// It waits for that.
+    is_waiting: bool,
 }
 
 impl Broker {
@@ -121,23 +128,27 @@ impl Broker {
         let positions = positions(&topic, read.start, &read.partitions)?;
         // Taken before positions are: no position is behind its limit then, but for the latest,
         // which is the limit.
-        let limits: Vec<Offset> = self
-            .shared
-            .partitions
-            .at_one_moment(|| positions.iter().map(|(at, _)| at.range().1).collect());
+        let (limits, seen): (Vec<Offset>, u64) = self.shared.partitions.at_one_moment(|| {
+            let limits = positions.iter().map(|(at, _)| at.range().1);
+            (limits.collect(), topic.news.count())
+        });
         let partitions = positions.into_iter().zip(limits);
         let partitions: Box<[PartitionReader]> = partitions
             .map(|((at, position), limit)| self.partition_reader(&at, position, limit))
             .collect::<Result<_, _>>()?;
         let mut reader = Reader {
             owner: Arc::clone(&self.shared.partitions),
+            turns: Turns::for_partitions(partitions.len(), read.follow),
+            is_in_order: (0..)
+                .zip(&partitions)
+                .all(|(id, partition)| partition.at == id),
             partitions,
-            behind: 0,
+            seen,
+            looks: Cell::new(0),
             topic,
             moved,
             limits_are_old: false,
             told,
-            turn: 0,
             fetched: None,
             last: None,
             follow: read.follow,
@@ -148,7 +159,7 @@ impl Broker {
             },
             filter: read.filter,
         };
-        reader.count_behind();
+        reader.find_turns();
         Ok(reader)
     }
 
@@ -169,6 +180,7 @@ impl Broker {
             read: PartitionCursor::new(offset, limit),
             at: at.partition().id.0,
             told: false,
+            is_waiting: false,
         })
     }
 }
@@ -199,7 +211,8 @@ impl Reader {
     pub(crate) fn memory(&self) -> usize {
         let fetched = self.fetched.as_ref().map_or(0, Fetched::memory);
         let last = self.last.as_ref().map_or(0, |(_, last)| last.memory());
-        size_of_val(&*self.partitions) + self.filter.memory() + fetched + last
+        let partitions = size_of_val(&*self.partitions) + self.turns.memory();
+        partitions + self.filter.memory() + fetched + last
     }
 
     /// Lets go of what was read ahead; it is read again when it is needed.
@@ -212,22 +225,38 @@ impl Reader {
         if let Some(fetched) = &self.fetched {
             return fetched.memory() <= bytes;
         }
-        let takes_limits =
-            self.follow && (self.limits_are_old || self.moved.has_changed().unwrap_or(false));
-        for nth in 0..self.partitions.len() {
-            let at = (self.turn + nth) % self.partitions.len();
-            let PartitionCursor { cursor, limit } = self.partitions[at].read;
-            let limit = match takes_limits {
-                true => self.partition(at).range().1,
-                false => limit,
-            };
-            if cursor.next < limit {
-                let partition = self.partition(at);
-                let reader = self.owner.reader(&partition);
-                return reader.has_in_memory(cursor.next, limit, bytes);
-            }
+        let Some((at, limit)) = self.next_behind() else {
+            return true;
+        };
+        let (partition, cursor) = (self.partition(at), self.partitions[at].read.cursor);
+        let reader = self.owner.reader(&partition);
+        reader.has_in_memory(cursor.next, limit, bytes)
+    }
+
+    /// The partition that is read next, and up to where.
+    fn next_behind(&self) -> Option<(usize, Offset)> {
+        if let Some(at) = self.turns.current() {
+            return Some((at, self.partitions[at].read.limit));
         }
-        true
+        if !self.follow || !(self.limits_are_old || self.moved.has_changed().unwrap_or(false)) {
+            return None;
+        }
+        let first = match self.topic.news.first(self.seen) {
+            Some(first) if self.is_in_order => Some(first? as usize),
+            _ => None,
+        };
+        let first = first.filter(|at| *at < self.partitions.len());
+        let mut places = first.into_iter().chain(0..self.partitions.len());
+        places.find_map(|at| {
+            let limit = self.limit_now(at);
+            (self.partitions[at].read.cursor.next < limit).then_some((at, limit))
+        })
+    }
+
+    fn limit_now(&self, at: usize) -> Offset {
+        self.looks.update(|looks| looks + 1);
+        let at = self.partitions[at].at;
+        self.topic.partitions[at as usize].range().1
     }
 
     fn step_if_there(&mut self) -> Result<Step, Error> {
@@ -253,45 +282,82 @@ impl Reader {
     /// The next batch of any partition. A read that has come to a limit takes new ones first, if it
     /// follows. A partition's turn lasts until what was fetched of it has been returned.
     fn next_batch(&mut self) -> Result<Option<ReadBatch>, Error> {
-        for _ in 0..self.partitions.len() {
-            let at = self.turn;
-            if self.follow && self.limits_are_old && self.partitions[at].read.is_at_limit() {
-                self.take_limits();
-            }
+        if self.follow && self.limits_are_old && self.turns.behind() < self.partitions.len() {
+            self.take_limits();
+        }
+        while let Some(at) = self.turns.current() {
             let batch = self.batch(at)?;
-            if self.fetched.is_none() {
-                self.turn = (at + 1) % self.partitions.len();
-            }
             if batch.is_some() {
                 return Ok(batch);
             }
-            // Told once.
-            if self.follow && self.is_at_all_limits() && !self.partitions[at].told {
+        }
+        // Told once.
+        while self.follow
+            && let Some(at) = self.turns.next_untold()
+        {
+            self.partitions[at].is_waiting = false;
+            if !self.partitions[at].told {
                 return Ok(Some(self.tell_position(at, Vec::new())));
             }
         }
         Ok(None)
     }
 
+    /// Takes the limits of all partitions as they are at one moment. Those that have not moved have
+    /// theirs.
     fn take_limits(&mut self) {
-        let (topic, partitions) = (&self.topic, &mut self.partitions);
-        self.owner.at_one_moment(|| {
-            for partition in partitions {
-                let (_, limit) = topic.partitions[partition.at as usize].range();
-                partition.told &= partition.read.limit == limit;
-                partition.read.limit = limit;
+        let owner = Arc::clone(&self.owner);
+        owner.at_one_moment(|| {
+            let news = self.topic.news.take(&mut self.seen, self.partitions.len());
+            let count = self.partitions.len();
+            match news.filter(|_| self.is_in_order) {
+                // The topic may have got partitions since the read began, which are no part of it.
+                Some(moved) => {
+                    let places = moved.into_iter().map(|id| id as usize);
+                    places
+                        .filter(|at| *at < count)
+                        .for_each(|at| self.take_limit(at));
+                }
+                None => (0..count).for_each(|at| self.take_limit(at)),
             }
         });
-        self.count_behind();
         self.limits_are_old = false;
     }
 
-    fn count_behind(&mut self) {
-        let behind = self
-            .partitions
-            .iter()
-            .filter(|partition| !partition.read.is_at_limit());
-        self.behind = behind.count();
+    fn take_limit(&mut self, at: usize) {
+        let limit = self.limit_now(at);
+        let partition = &mut self.partitions[at];
+        if partition.read.limit == limit {
+            return;
+        }
+        let was_behind = !partition.read.is_at_limit();
+        partition.read.limit = limit;
+        partition.told = false;
+        if !was_behind && !partition.read.is_at_limit() {
+            self.turns.fell_behind(at);
+        }
+        self.wait_to_be_told(at);
+    }
+
+    fn wait_to_be_told(&mut self, at: usize) {
+        if self.follow && !std::mem::replace(&mut self.partitions[at].is_waiting, true) {
+            self.turns.is_untold(at);
+        }
+    }
+
+    fn find_turns(&mut self) {
+        for at in 0..self.partitions.len() {
+            if !self.partitions[at].read.is_at_limit() {
+                self.turns.fell_behind(at);
+            }
+            self.wait_to_be_told(at);
+        }
+    }
+
+    /// How often the reader has looked at a partition's limit since it began.
+    #[allow(dead_code, reason = "tests ask for it")]
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.get()
     }
 
     /// A notice of an erasure that the reader has not been told.
@@ -363,14 +429,16 @@ impl Reader {
             ..Most::RESPONSE
         };
         let read = &mut self.partitions[at].read;
-        let (began, was_behind) = (read.cursor, !read.is_at_limit());
+        let began = read.cursor;
         let ahead = &mut self.fetched;
-        let Some(chosen) = read.read(&self.owner, &place, ahead, &self.filter, most)? else {
+        let chosen = read.read(&self.owner, &place, ahead, &self.filter, most)?;
+        let is_behind = !read.is_at_limit();
+        if self.fetched.is_none() || !is_behind {
+            self.turns.next(is_behind);
+        }
+        let Some(chosen) = chosen else {
             return Ok(None);
         };
-        if was_behind && read.is_at_limit() {
-            self.behind -= 1;
-        }
         let end = self.partitions[at].read.cursor.next;
         self.last = Some((at, Returned::new(began, end, chosen.in_files)));
         self.remaining -= chosen.count;
@@ -380,6 +448,9 @@ impl Reader {
     fn tell_position(&mut self, at: usize, records: Vec<Bytes>) -> ReadBatch {
         let batch = self.position(at, records);
         self.partitions[at].told = batch.caught_up;
+        if !batch.caught_up {
+            self.wait_to_be_told(at);
+        }
         batch
     }
 
@@ -403,7 +474,7 @@ impl Reader {
     }
 
     fn is_at_all_limits(&self) -> bool {
-        self.behind == 0
+        !self.turns.is_any_behind()
     }
 
     fn partition(&self, at: usize) -> PartitionRef {

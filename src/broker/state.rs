@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Error, Meant, erasure::Notices, keys::KeyIndex, lock, partition_count::Counted,
+    Error, Meant, erasure::Notices, keys::KeyIndex, lock, news::News, partition_count::Counted,
     partition_list::PartitionList,
 };
 use crate::{
@@ -57,6 +57,8 @@ pub(super) struct Topic {
     pub(super) open: OrderedRwLock<bool, rank::Open>,
     /// Moved each time that records have become visible, and when the topic is deleted.
     pub(super) moved: watch::Sender<()>,
+    /// Where.
+    pub(super) news: News,
     /// What readers that follow are told of erasures.
     pub(super) notices: Notices,
     pub(super) deleted: AtomicBool,

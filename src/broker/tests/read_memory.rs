@@ -6,7 +6,7 @@ use super::world::{append_of, create, encode_record, open, send};
 use crate::{
     broker::{Broker, Read, Reader, Step},
     env::sim::SimDisk,
-    types::Position,
+    types::{PartitionId, Position},
 };
 
 const PARTITIONS: u32 = 40;
@@ -102,4 +102,65 @@ fn a_step_is_light_where_it_reads_no_file_and_little_of_what_is_in_memory() {
     assert!(from_start.is_light(0), "there is nothing more");
     append(3, 500);
     assert!(from_start.is_light(1_000) && at_end.is_light(1_000));
+}
+
+fn follow(broker: &Broker, partitions: &[u32]) -> Reader {
+    let partition = |id: &u32| (PartitionId(*id), None);
+    let read = Read {
+        topic: "t".into(),
+        partitions: partitions.iter().map(partition).collect(),
+        follow: true,
+        ..Read::default()
+    };
+    broker.read(read).expect("it is there")
+}
+
+/// How many limits a reader looks at until it waits again, and of which partitions records came.
+fn read_moved(reader: &mut Reader) -> (u64, Vec<u32>) {
+    let (before, mut from) = (reader.looks(), Vec::new());
+    loop {
+        // As the server asks before each step.
+        reader.is_light(usize::MAX);
+        let Step::Batch(batch) = reader.step().expect("nothing is damaged") else {
+            return (reader.looks() - before, from);
+        };
+        if !batch.records.is_empty() {
+            from.push(batch.partition.0);
+        }
+    }
+}
+
+#[test]
+fn a_reader_of_many_partitions_looks_at_those_that_have_moved() {
+    const MANY: u32 = 1_000;
+    let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
+    create(&broker, "t", MANY);
+    let append = |partition| {
+        let records = [encode_record(1, 8)];
+        send(&broker, append_of("t", Some(partition), &records)).expect("nothing fails");
+    };
+    let mut all = follow(&broker, &[]);
+    let mut some = follow(&broker, &[700, 7]);
+    read_moved(&mut all);
+    read_moved(&mut some);
+    append(7);
+    append(900);
+    let (looks, from) = read_moved(&mut all);
+    assert_eq!(from, [7, 900]);
+    assert!(looks <= 2 * 2, "{looks} looks at {MANY} partitions");
+    assert_eq!(read_moved(&mut some).1, [7]);
+
+    // More than are remembered.
+    for _ in 0..5 {
+        (0..MANY).for_each(append);
+    }
+    let (_, mut from) = read_moved(&mut all);
+    from.sort_unstable();
+    from.dedup();
+    assert_eq!(from.len(), MANY as usize);
+    assert_eq!(read_moved(&mut some).1, [700, 7]);
+    append(3);
+    let (looks, from) = read_moved(&mut all);
+    assert_eq!(from, [3]);
+    assert!(looks <= 2, "{looks} looks at {MANY} partitions");
 }
