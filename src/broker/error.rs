@@ -110,6 +110,13 @@ pub(crate) enum Error {
         partition: PartitionId,
         belongs: PartitionId,
     },
+    #[error(
+        "record {index} for topic {topic:?} has no key; the topic keeps the last records of each key \
+         (cleanup.policy): give every record one"
+    )]
+    KeyRequired { topic: String, index: usize },
+    #[error("topic {topic:?} is not compacted; set its cleanup.policy to compact first")]
+    NotCompacted { topic: String },
     #[error("topic {topic:?} has keys=plain, and so no entities; use a topic with keys=versioned")]
     PlainTopic { topic: String },
     #[error(
@@ -313,6 +320,7 @@ impl Error {
             | Self::MalformedRecord { .. }
             | Self::RecordTooLarge { .. }
             | Self::WrongPartition { .. }
+            | Self::KeyRequired { .. }
             | Self::PlainTopic { .. }
             | Self::VersionedTopic { .. }
             | Self::MalformedCondition { .. }
@@ -329,6 +337,7 @@ impl Error {
             | Self::GroupHasMembers { .. }
             | Self::GroupKind { .. }
             | Self::CommitFenced { .. }
+            | Self::NotCompacted { .. }
             | Self::TopicRecreated { .. }
             | Self::Fenced { .. }
             | Self::OutOfSequence { .. } => Kind::FailedPrecondition,
@@ -372,6 +381,8 @@ impl Error {
             Self::MalformedRecord { .. } => "MALFORMED_RECORD",
             Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
             Self::WrongPartition { .. } => "WRONG_PARTITION",
+            Self::KeyRequired { .. } => "KEY_REQUIRED",
+            Self::NotCompacted { .. } => "NOT_COMPACTED",
             Self::PlainTopic { .. } => "PLAIN_TOPIC",
             Self::VersionedTopic { .. } => "VERSIONED_TOPIC",
             Self::MalformedCondition { .. } => "MALFORMED_CONDITION",

@@ -133,6 +133,8 @@ impl Held {
                     .expect("the broker gave every stored record its offset"),
             );
             if offset >= wanted.end {
+                // Where a frame has fewer records than offsets, those up to the end may be gone.
+                *next = (*next).max(wanted.end);
                 finished = false;
                 break;
             }
@@ -154,7 +156,7 @@ impl Held {
         }
         chosen.add(rest.slice(run.clone()), self.part_of_rest(began, &run));
         if finished {
-            *next = (*next).max(self.frame.header().end());
+            *next = (*next).max(self.frame.header().end().min(wanted.end));
         }
         finished
     }

@@ -1,10 +1,11 @@
-//! The owner of what is done in the background: housekeeping, indexing, and removing what was
-//! erased. What each of them remembers is here, and how it is called. The rounds themselves are in
-//! `housekeeping.rs`, `keys/upkeep.rs` and `erasure/scrub.rs`; when one is due, `schedule.rs` says.
+//! The owner of what is done in the background: housekeeping, indexing, removing what was erased, and
+//! compaction. What each of them remembers is here, and how it is called. The rounds themselves are
+//! in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/scrub.rs` and `compaction`; when one is due,
+//! `schedule.rs` says.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{bell::Bell, erasure::AllProgress, housekeeping::Housekeeper};
+use super::{bell::Bell, compaction::Compactions, erasure::AllProgress, housekeeping::Housekeeper};
 use crate::env::{Alarm, OrderedMutex, rank};
 
 /// Owns what threads remember from one round to the next.
@@ -16,6 +17,8 @@ pub(super) struct Maintenance {
     pub(super) indexing: Arc<Bell>,
     /// What has been done about erasures that are not complete.
     pub(super) erasures: OrderedMutex<AllProgress, rank::Erasures>,
+    /// How far partitions have been compacted.
+    pub(super) compactions: Arc<Compactions>,
 }
 
 /// What calls the threads.
@@ -41,6 +44,7 @@ impl Maintenance {
             housekeeping: bells.housekeeping,
             indexing: bells.indexing,
             erasures: OrderedMutex::new(AllProgress::default()),
+            compactions: Arc::new(Compactions::new()),
         }
     }
 

@@ -172,10 +172,12 @@ impl PartitionCursor {
             end: self.limit,
         };
         fetched.choose(&mut self.cursor.next, &wanted, &mut chosen);
-        if fetched.frames.is_empty() {
-            if fetched.behind.next == self.cursor.next {
-                self.cursor = fetched.behind;
-            }
+        let is_empty = fetched.frames.is_empty();
+        if is_empty && fetched.behind.next == self.cursor.next {
+            self.cursor = fetched.behind;
+        }
+        // What compaction has left of many frames may reach across the limit.
+        if is_empty || self.is_at_limit() {
             *ahead = None;
         }
         chosen

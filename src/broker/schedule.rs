@@ -2,7 +2,8 @@
 //!
 //! Whatever has to happen at some moment, without anybody calling, is known here: when something is
 //! over in the catalog, when a member of a group is gone, when a segment is as old as it may
-//! become, when housekeeping looks around or writes a checkpoint, when an erasure is tried again.
+//! become, when housekeeping looks around or writes a checkpoint, when an erasure is tried again, when
+//! compaction goes on.
 //! Everybody who has deadlines says which one is next; one thread waits for the earliest and then
 //! does what is due:
 //!
@@ -112,16 +113,16 @@ impl Broker {
         shared.maintenance.housekeeping.round_done(Some(next));
     }
 
-    /// One round of indexing, and of what is erased.
+    /// One round of indexing, of what is erased, and a step of compaction.
     pub(super) fn indexing_round(&self) {
         let shared = &self.shared;
         shared
             .health
             .settle_derived(shared.partitions.keep_indexes());
         shared.health.settle(self.scrub());
-        shared
-            .maintenance
-            .indexing
-            .round_done(shared.next_erasure());
+        shared.health.settle(self.compact());
+        let deadlines = [shared.next_erasure(), shared.next_compaction()];
+        let next = deadlines.into_iter().flatten().min();
+        shared.maintenance.indexing.round_done(next);
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Status {
     pub(crate) shortage: Option<Shortage>,
     /// Journal files with entries that no checkpoint covers, and how many there can be.
     pub(crate) journal_files: (usize, usize),
+    /// Partitions that cannot be compacted at the moment.
+    pub(crate) hindered_compactions: usize,
 }
 
 impl Broker {
@@ -52,6 +54,7 @@ impl Broker {
             disk_reserve: shared.options.disk_reserve_bytes,
             shortage,
             journal_files: shared.committer.ring.fill(),
+            hindered_compactions: shared.maintenance.compactions.count_hindered(),
         }
     }
 }

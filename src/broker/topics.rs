@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use super::{
-    Broker, Error, Pending, Shared, lock,
+    Broker, Compaction, Error, Pending, Shared, lock,
     partition_count::Counted,
     sequencer::refusable,
     state::{PartitionRef, Topic},
@@ -37,13 +37,15 @@ impl<'a> From<&'a str> for Meant<'a> {
 }
 
 /// A partition as it is now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionDescription {
     pub(crate) partition: PartitionId,
     pub(crate) earliest: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) segments: u32,
     pub(crate) bytes: u64,
+    /// How far it has been compacted; none if its topic is not.
+    pub(crate) compaction: Option<Compaction>,
 }
 
 impl Broker {
@@ -271,7 +273,14 @@ impl Broker {
         name: &str,
     ) -> Result<(TopicDescription, Vec<PartitionDescription>), Error> {
         let topic = self.shared.partitions.topics().find(name)?;
-        let partitions = topic.partitions.iter().map(|partition| {
+        let is_compacted = topic.settings().is_compacted();
+        let partitions = (0..topic.partitions.len()).map(|at| {
+            let of = PartitionRef {
+                topic: Arc::clone(&topic),
+                at,
+            };
+            let compaction = is_compacted.then(|| self.shared.describe_compaction(&of));
+            let partition = of.partition();
             let log = lock(&partition.log);
             let (segments, bytes) = log.size();
             PartitionDescription {
@@ -280,6 +289,7 @@ impl Broker {
                 high_watermark: log.end(),
                 segments: u32::try_from(segments).unwrap_or(u32::MAX),
                 bytes,
+                compaction,
             }
         });
         Ok((describe(&topic), partitions.collect()))

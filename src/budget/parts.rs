@@ -94,7 +94,8 @@ impl Name {
             }
             Self::KeyIndex => {
                 "The newest parts of the key indexes. They are written to files from half of it \
-                 on. Beyond, appends wait."
+                 on. Beyond, appends wait. Compaction takes a quarter of it at most, for the keys \
+                 that it has to know."
             }
             Self::Reads => {
                 "Reads: where they are, and what was read for clients and is not sent. Beyond, \

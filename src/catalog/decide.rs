@@ -113,5 +113,6 @@ pub(crate) fn altered(
     for name in reset {
         altered.reset(name)?;
     }
+    altered.check()?;
     Ok(altered)
 }

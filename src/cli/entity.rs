@@ -162,7 +162,7 @@ async fn print_records(
     } else if let Some(gone) = wanted.gone(latest, printed) {
         let _ = writeln!(
             io::stderr(),
-            "{entity} is at version {latest}; its records up to version {gone} have been trimmed"
+            "{entity} is at version {latest}; its records up to version {gone} are gone"
         );
     }
     Ok(())

@@ -27,6 +27,12 @@ pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
     output::line("")?;
     output::table(["MEMORY", "USED", "MOST", "BOUND"], &memory(&status))?;
     output::line(format_args!("\n{}\n{}", disk(&status), journal(&status)))?;
+    if status.hindered_compactions > 0 {
+        let partitions = output::counted(status.hindered_compactions, "partition");
+        output::line(format_args!(
+            "{partitions} cannot be compacted; topic describe says why"
+        ))?;
+    }
     if let Some(failure) = &status.failure {
         output::line(format_args!("it does not serve any more: {failure}"))?;
     }
@@ -134,5 +140,6 @@ fn status_json(status: &BrokerStatus) -> Value {
         "disk_is_full": status.disk_is_full,
         "journal_files": status.journal_files,
         "journal_files_limit": status.journal_files_limit,
+        "hindered_compactions": status.hindered_compactions,
     })
 }

@@ -11,7 +11,7 @@ use super::{
     output, question, time,
 };
 use crate::{
-    client::{NewTopic, Partition, Removal, Topic, Topics},
+    client::{Compaction, NewTopic, Partition, Removal, Topic, Topics},
     types::{Offset, PartitionId},
 };
 
@@ -40,6 +40,7 @@ pub(super) async fn run(flags: TopicFlags) -> Result<(), Failure> {
         }
         TopicCommand::Delete { name, yes } => delete(&topics, &name, yes, json).await,
         TopicCommand::AddPartitions { name, to } => add_partitions(&topics, &name, to, json).await,
+        TopicCommand::Compact { name, wait } => compact(&topics, &name, wait, json).await,
         TopicCommand::Trim {
             name,
             partition,
@@ -115,7 +116,7 @@ async fn describe(topics: &Topics, name: &str, json: bool) -> Result<(), Failure
         ]
     };
     let rows: Vec<[String; 5]> = partitions.iter().map(row).collect();
-    Ok(output::table(
+    output::table(
         [
             "PARTITION",
             "EARLIEST",
@@ -124,7 +125,61 @@ async fn describe(topics: &Topics, name: &str, json: bool) -> Result<(), Failure
             "SIZE",
         ],
         &rows,
-    )?)
+    )?;
+    compaction_table(&partitions)
+}
+
+/// How far partitions have been compacted, if their topic is.
+fn compaction_table(partitions: &[Partition]) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for partition in partitions {
+        if let Some(compaction) = &partition.compaction {
+            let last = compaction.last_ms.map(time::format_time);
+            rows.push([
+                partition.partition.to_string(),
+                compaction.clean_up_to.to_string(),
+                last.unwrap_or_else(|| "never".to_owned()),
+                problem_text(compaction),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    output::line("")?;
+    let headings = ["PARTITION", "CLEAN UP TO", "COMPACTED", "PROBLEM"];
+    Ok(output::table(headings, &rows)?)
+}
+
+fn problem_text(compaction: &Compaction) -> String {
+    match (&compaction.problem, compaction.retry_ms) {
+        (None, _) => String::new(),
+        (Some(problem), None) => problem.clone(),
+        (Some(problem), Some(retry_ms)) => {
+            format!("{problem}; tried again at {}", time::format_time(retry_ms))
+        }
+    }
+}
+
+async fn compact(topics: &Topics, name: &str, wait: bool, json: bool) -> Result<(), Failure> {
+    if !wait {
+        topics.compact(name).await?;
+        if json {
+            return Ok(output::json(&json!({ "topic": name, "asked": true }))?);
+        }
+        return Ok(output::line(format_args!(
+            "topic {name} is being compacted"
+        ))?);
+    }
+    topics.compact_and_wait(name).await?;
+    let (_, partitions) = topics.describe(name).await?;
+    if json {
+        let partitions: Vec<Value> = partitions.iter().map(partition_json).collect();
+        let compacted = json!({ "topic": name, "partition_list": partitions });
+        return Ok(output::json(&compacted)?);
+    }
+    output::line(format_args!("topic {name} was compacted"))?;
+    compaction_table(&partitions)
 }
 
 /// The settings that are to be changed.
@@ -358,5 +413,15 @@ fn partition_json(partition: &Partition) -> Value {
         "high_watermark": partition.high_watermark.0,
         "segments": partition.segments,
         "bytes": partition.bytes,
+        "compaction": partition.compaction.as_ref().map(compaction_json),
+    })
+}
+
+fn compaction_json(compaction: &Compaction) -> Value {
+    json!({
+        "clean_up_to": compaction.clean_up_to.0,
+        "last_ms": compaction.last_ms,
+        "problem": compaction.problem,
+        "retry_ms": compaction.retry_ms,
     })
 }

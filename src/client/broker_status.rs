@@ -52,6 +52,9 @@ pub struct BrokerStatus {
     pub journal_files: u32,
     /// How many of these there can be.
     pub journal_files_limit: u32,
+    /// Partitions that cannot be compacted at the moment; [`Topics::describe`](super::Topics::describe)
+    /// says why.
+    pub hindered_compactions: u64,
 }
 
 /// How many there are of something.
@@ -117,6 +120,7 @@ impl From<proto::StatusResponse> for BrokerStatus {
             disk_is_full: status.disk_is_full,
             journal_files: status.journal_files,
             journal_files_limit: status.journal_files_limit,
+            hindered_compactions: status.hindered_compactions,
         }
     }
 }

@@ -93,7 +93,7 @@ pub use producer::{NewProducer, Producer, Sent, SentRecord};
 pub use read::{ErasedEntity, Read, ReadBatch, Reading};
 pub use record::Record;
 pub use stored::StoredRecord;
-pub use topics::{NewTopic, Partition, Removal, Topic, TopicPage, Topics};
+pub use topics::{Compaction, NewTopic, Partition, Removal, Topic, TopicPage, Topics};
 
 use crate::{
     proto::{

@@ -68,7 +68,7 @@ pub struct Topic {
 }
 
 /// A partition of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Its number.
     pub partition: PartitionId,
@@ -80,6 +80,21 @@ pub struct Partition {
     pub segments: u32,
     /// Bytes in segments and on their way there.
     pub bytes: u64,
+    /// How far it has been compacted; none if its topic is not.
+    pub compaction: Option<Compaction>,
+}
+
+/// How far a partition has been compacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// Before this offset no key has more records than `compaction.keep`.
+    pub clean_up_to: Offset,
+    /// When it was compacted last, in milliseconds since 1970-01-01T00:00:00Z.
+    pub last_ms: Option<i64>,
+    /// Why it could not be compacted, or not all of it, when that was tried last.
+    pub problem: Option<String>,
+    /// When that is tried again, in milliseconds since 1970-01-01T00:00:00Z.
+    pub retry_ms: Option<i64>,
 }
 
 /// What an alter or a trim would remove of a partition.
@@ -319,6 +334,35 @@ impl Topics {
         self.send_trim(topic, partition, before, true).await
     }
 
+    /// Has all partitions of a topic compacted now, with what is in their active segments.
+    ///
+    /// # Errors
+    ///
+    /// `UNKNOWN_TOPIC`, `NOT_COMPACTED`: its `cleanup.policy` is `delete`.
+    pub async fn compact(&self, topic: &str) -> Result<(), Error> {
+        let request = compact_request(topic, false);
+        self.answer(AtStake::Nothing, self.calls.clone().compact(request))
+            .await?;
+        Ok(())
+    }
+
+    /// The same, and waits until it is done, as long as that takes: it may be as long as reading the
+    /// topic. What could not be compacted, [`describe`](Self::describe) tells.
+    ///
+    /// # Errors
+    ///
+    /// As of [`compact`](Self::compact).
+    pub async fn compact_and_wait(&self, topic: &str) -> Result<(), Error> {
+        let request = compact_request(topic, true);
+        status::answer(
+            Duration::MAX,
+            AtStake::Nothing,
+            self.calls.clone().compact(request),
+        )
+        .await?;
+        Ok(())
+    }
+
     async fn send_trim(
         &self,
         topic: &str,
@@ -354,6 +398,13 @@ fn alter_request(name: &str, set: &[(&str, &str)], reset: &[&str]) -> proto::Alt
             .collect(),
         reset: reset.iter().map(|name| (*name).to_owned()).collect(),
         dry_run: false,
+    }
+}
+
+fn compact_request(topic: &str, wait: bool) -> proto::CompactRequest {
+    proto::CompactRequest {
+        topic: topic.to_owned(),
+        wait,
     }
 }
 
@@ -403,6 +454,18 @@ impl From<proto::Partition> for Partition {
             high_watermark: Offset(partition.high_watermark),
             segments: partition.segments,
             bytes: partition.bytes,
+            compaction: partition.compaction.map(Compaction::from),
+        }
+    }
+}
+
+impl From<proto::Compaction> for Compaction {
+    fn from(compaction: proto::Compaction) -> Self {
+        Self {
+            clean_up_to: Offset(compaction.clean_up_to),
+            last_ms: compaction.last_ms,
+            problem: Some(compaction.problem).filter(|problem| !problem.is_empty()),
+            retry_ms: compaction.retry_ms,
         }
     }
 }

@@ -64,6 +64,7 @@ impl broker_server::Broker for BrokerService {
             disk_is_full: status.shortage.is_some(),
             journal_files: short(status.journal_files.0),
             journal_files_limit: short(status.journal_files.1),
+            hindered_compactions: status.hindered_compactions as u64,
         }))
     }
 

@@ -242,6 +242,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::TopicExists { .. }
         | Error::PlainTopic { .. }
         | Error::VersionedTopic { .. }
+        | Error::NotCompacted { .. }
         | Error::InvalidPartitionCount { .. }
         | Error::FewerPartitions { .. }
         | Error::TooManyPartitions { .. }
@@ -251,6 +252,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::MalformedRecord { .. }
         | Error::RecordTooLarge { .. }
         | Error::WrongPartition { .. }
+        | Error::KeyRequired { .. }
         | Error::PartitionFull { .. }
         | Error::RetentionHeld { .. }
         | Error::DamagedRecords { .. } => of_records(error),
@@ -333,6 +335,7 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
         Error::UnknownTopic { topic }
         | Error::TopicExists { topic }
         | Error::VersionedTopic { topic }
+        | Error::NotCompacted { topic }
         | Error::PlainTopic { topic } => vec![("topic", topic.clone())],
         Error::TopicRecreated {
             topic,
@@ -417,7 +420,7 @@ fn of_records(error: &Error) -> Vec<(&'static str, String)> {
             ("partition", partition.to_string()),
             ("partitions", partitions.to_string()),
         ],
-        Error::MalformedRecord { topic, index, .. } => {
+        Error::MalformedRecord { topic, index, .. } | Error::KeyRequired { topic, index } => {
             vec![("topic", topic.clone()), ("index", index.to_string())]
         }
         Error::RecordTooLarge {
@@ -530,6 +533,7 @@ fn setting(error: &SettingError) -> &str {
         SettingError::NotAWord { name, .. }
         | SettingError::NotAQuantity { name, .. }
         | SettingError::Fixed { name }
+        | SettingError::Together { name, .. }
         | SettingError::OutOfBounds { name, .. } => name,
     }
 }

@@ -9,10 +9,10 @@ use crate::{
     broker::{self, Broker, Meant, PartitionDescription, TopicDescription},
     proto::{
         AddPartitionsRequest, AddPartitionsResponse, AlterTopicRequest, AlterTopicResponse,
-        CreateTopicRequest, CreateTopicResponse, DeleteTopicRequest, DeleteTopicResponse,
-        DescribeTopicRequest, DescribeTopicResponse, GroupLoss, ListTopicsRequest,
-        ListTopicsResponse, Partition, Removal, Setting, Topic, TrimRequest, TrimResponse,
-        topics_server::Topics,
+        CompactRequest, CompactResponse, Compaction, CreateTopicRequest, CreateTopicResponse,
+        DeleteTopicRequest, DeleteTopicResponse, DescribeTopicRequest, DescribeTopicResponse,
+        GroupLoss, ListTopicsRequest, ListTopicsResponse, Partition, Removal, Setting, Topic,
+        TrimRequest, TrimResponse, topics_server::Topics,
     },
     types::{
         Offset, PartitionId, TOPIC_SETTINGS, TopicSettings,
@@ -163,6 +163,28 @@ impl Topics for TopicsService {
             would_remove: None,
         }))
     }
+
+    async fn compact(
+        &self,
+        request: Request<CompactRequest>,
+    ) -> Result<Response<CompactResponse>, Status> {
+        let CompactRequest { topic, wait } = request.into_inner();
+        let compacted = self.broker.compact_topic(&topic)?;
+        if wait {
+            compacted.await?;
+        }
+        Ok(Response::new(CompactResponse {}))
+    }
+}
+
+fn compaction(described: &broker::Compaction) -> Compaction {
+    let problem = described.problem.as_ref();
+    Compaction {
+        clean_up_to: described.clean_to.0,
+        last_ms: described.last_ms,
+        problem: problem.map_or_else(String::new, |problem| problem.cause.clone()),
+        retry_ms: problem.and_then(|problem| problem.again_ms),
+    }
 }
 
 fn removal(would_go: broker::Removal) -> Removal {
@@ -218,5 +240,6 @@ fn partition(described: &PartitionDescription) -> Partition {
         high_watermark: described.high_watermark.0,
         segments: described.segments,
         bytes: described.bytes,
+        compaction: described.compaction.as_ref().map(compaction),
     }
 }

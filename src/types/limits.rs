@@ -212,10 +212,22 @@ pub const SEGMENT_BYTES: (u64, u64, u64) = (64 << 10, 256 << 20, 1 << 30);
 pub const SEGMENT_MS: (u64, u64, u64) = (1_000, 7 * 86_400_000, 36_525 * 86_400_000);
 
 /// Bounds of a topic's `retention.ms`: 1 s, 100 years.
-pub const RETENTION_MS: (u64, u64) = (1_000, 36_525 * 86_400_000);
+pub const RETENTION_MS: (u64, Option<u64>, u64) = (1_000, None, 36_525 * 86_400_000);
 
 /// Bounds of a topic's `retention.bytes`: a quarter of the smallest is the smallest segment; 1 PiB.
-pub const RETENTION_BYTES: (u64, u64) = (4 * SEGMENT_BYTES.0, 1 << 50);
+pub const RETENTION_BYTES: (u64, Option<u64>, u64) = (4 * SEGMENT_BYTES.0, None, 1 << 50);
+
+/// Bounds and default of a topic's `compaction.keep`.
+pub const COMPACTION_KEEP: (u64, u64, u64) = (1, 1, 1_000_000);
+
+/// Bounds and default of a topic's `delete.retention.ms`: 0, 1 day, 100 years.
+pub const DELETE_RETENTION_MS: (u64, Option<u64>, u64) = (0, Some(86_400_000), 36_525 * 86_400_000);
+
+/// Bounds and default of a topic's `min.compaction.lag.ms`: 0, 0, 100 years.
+pub const MIN_COMPACTION_LAG_MS: (u64, u64, u64) = (0, 0, 36_525 * 86_400_000);
+
+/// Bounds and default of a topic's `max.compaction.lag.ms`: 1 s, 1 day, 100 years.
+pub const MAX_COMPACTION_LAG_MS: (u64, u64, u64) = (1_000, 86_400_000, 36_525 * 86_400_000);
 
 /// What is retained is in so many segments at least, whatever `segment.bytes` and `segment.ms` are:
 /// it is removed a segment at a time.

@@ -49,6 +49,15 @@ pub fn parse_millis(text: &str) -> Result<u64, QuantityError> {
     )
 }
 
+/// Reads a plain number.
+///
+/// # Errors
+///
+/// If the text is anything else, or more than 2^64.
+pub(super) fn parse_count(text: &str) -> Result<u64, QuantityError> {
+    parse(text, &[("", 1)], "a number such as 1 or 10")
+}
+
 fn parse(text: &str, units: &[(&str, u64)], expected: &'static str) -> Result<u64, QuantityError> {
     let error = || QuantityError {
         text: text.chars().take(64).collect(),

@@ -111,6 +111,7 @@ pub(super) fn build(batch: &CheckedBatch, run: &[Planned], assigned: &Assigned<'
         latest_timestamp_ms,
         batch: assigned.batch,
         span: count,
+        tombstones_since_ms: None,
     };
     Frame::seal(header, out)
 }

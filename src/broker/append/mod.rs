@@ -301,6 +301,10 @@ impl Broker {
             let (_, encoded) = element.map_err(|reason| malformed(index, reason))?;
             let record =
                 RecordView::parse_new(encoded).map_err(|reason| malformed(index, reason))?;
+            if record.key.is_none() && settings.is_compacted() {
+                let topic = batch.topic.clone();
+                return Err(Error::KeyRequired { topic, index });
+            }
             let (bytes, limit) = (
                 (encoded.len() + frame::added_len(&record)) as u64,
                 settings.max_record_bytes,

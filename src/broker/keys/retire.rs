@@ -97,6 +97,22 @@ impl Partitions {
         Ok(())
     }
 
+    /// Keeps the last versions of entities of which compaction leaves no record, before these go. A
+    /// checkpoint has to name the table.
+    pub(in crate::broker) fn keep_versions(
+        &self,
+        partition: &PartitionRef,
+        lasts: &[LastVersion],
+    ) -> Result<(), FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        self.write_last_versions(partition, lasts)?;
+        let through = lock(&partition.partition().next)
+            .keys
+            .last_versions_through();
+        lock(&partition.partition().log).set_retired_file(through);
+        Ok(())
+    }
+
     fn gather(&self, partition: &PartitionRef, frame: &Frame, gathered: &mut Gathered) {
         let hasher = &partition.topic.hasher;
         for_each_key(&partition.topic, frame, |key, _, version| {

@@ -2,7 +2,7 @@
 
 use crate::{
     storage::log::Part,
-    types::{LimitPolicy, Offset, TopicSettings},
+    types::{Offset, TopicSettings},
 };
 
 /// What retention is to do about a partition.
@@ -40,10 +40,9 @@ pub(super) fn decide(
     let (mut left, mut gone) = (bytes, None);
     while let Some(part) = parts.next() {
         let is_newest = parts.peek().is_none();
-        let is_too_much = settings.limit_policy == LimitPolicy::Discard
-            && settings.retention_bytes.is_some_and(|most| left > most);
+        let is_too_much = settings.discards_at().is_some_and(|most| left > most);
         let mut expires_ms = None;
-        if let Some(ms) = settings.retention_ms {
+        if let Some(ms) = settings.expires_ms() {
             let Some(last_append_ms) = part.last_append_ms else {
                 return Decision::Read(part);
             };

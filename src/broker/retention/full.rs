@@ -23,7 +23,8 @@ impl Shared {
         let Some(limit) = settings.retention_bytes else {
             return Ok(());
         };
-        let held = self.partitions.retention.holder(place_of(partition));
+        let holder = self.partitions.retention.holder(place_of(partition));
+        let held = holder.filter(|_| settings.is_retained());
         if held.is_none() && settings.limit_policy == LimitPolicy::Discard {
             return Ok(());
         }

@@ -204,7 +204,7 @@ impl Looks {
         };
         let is_too_much = bytes > most.saturating_add(slack);
         let place = place_of(partition);
-        let is_first = settings.retention_ms.is_some() && !self.has(place);
+        let is_first = settings.expires_ms().is_some() && !self.has(place);
         if is_too_much || is_first {
             self.look_now(place);
             self.housekeeping.ring();

@@ -19,7 +19,7 @@ impl Shared {
     ) -> Option<u64> {
         let settings = partition.topic.settings();
         let is_held = settings.retention_hold == RetentionHold::Groups;
-        let ms = settings.retention_ms.filter(|_| !is_held)?;
+        let ms = settings.expires_ms().filter(|_| !is_held)?;
         let now_ms = self.clock.now_ms();
         loop {
             let part = lock(&partition.partition().log).part_from(next)?;
@@ -40,7 +40,7 @@ impl Shared {
         from: Offset,
         goes_ms: i64,
     ) -> Option<i64> {
-        let ms = settings.retention_ms?;
+        let ms = settings.expires_ms()?;
         if settings.retention_hold == RetentionHold::Groups {
             return None;
         }

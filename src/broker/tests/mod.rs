@@ -12,7 +12,8 @@
 //! counts what a checkpoint does, and `journal_room.rs` is about who waits for one. `histories`
 //! judges what concurrent clients were told about versions; `groups` has members of groups, and
 //! `group_calls.rs` asks for what is asked of groups from outside, and cuts the power under appends
-//! that commit offsets. `retention` lets records become old, or too many. `seldom.rs` is about what
+//! that commit offsets. `retention` lets records become old, or too many, and
+//! `compaction` keeps the last of each key. `seldom.rs` is about what
 //! is logged. `injected` fails every open, map and read with every error.
 
 mod admission;
@@ -20,6 +21,7 @@ mod atomic;
 mod checkpoint;
 mod clock;
 mod clock_readings;
+mod compaction;
 mod crash;
 mod damage;
 mod deadlines;

@@ -228,6 +228,14 @@ pub(super) enum TopicCommand {
         #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
         to: u32,
     },
+    /// Compact a topic now: of each key the last records stay
+    Compact {
+        /// Its name
+        name: String,
+        /// Wait until it is done
+        #[arg(long)]
+        wait: bool,
+    },
     /// Delete the records of a partition before an offset
     Trim {
         /// The topic's name

@@ -42,7 +42,9 @@ fn every_error() -> Vec<Error> {
             | Error::MalformedRecord { .. }
             | Error::RecordTooLarge { .. }
             | Error::WrongPartition { .. }
+            | Error::KeyRequired { .. }
             | Error::PlainTopic { .. }
+            | Error::NotCompacted { .. }
             | Error::VersionedTopic { .. }
             | Error::MalformedCondition { .. }
             | Error::Conflict { .. }
@@ -118,6 +120,7 @@ fn of_topics() -> Vec<Error> {
         Error::InvalidSetting(setting_error),
         Error::PlainTopic { topic: topic() },
         Error::VersionedTopic { topic: topic() },
+        Error::NotCompacted { topic: topic() },
     ]
 }
 
@@ -135,6 +138,10 @@ fn of_records() -> Vec<Error> {
             index: 7,
             bytes: 11,
             limit: 10,
+        },
+        Error::KeyRequired {
+            topic: "t".to_owned(),
+            index: 0,
         },
         Error::WrongPartition {
             topic: topic(),

@@ -12,10 +12,14 @@
 //! 48  u64  producer id       0: none
 //! 56  u64  sequence          of the batch among the producer's for the partition
 //! 64  u32  producer epoch
-//! 68  u32  flags             0; others are refused
+//! 68  u32  flags             0, or 1: its tombstones have been compacted; others are refused
 //! 72  u32  span              how many offsets the frame covers, from the base offset on
 //! 76       records           each: tag, varint length, encoded `Record` (the wire form of a repeated field)
 //! ```
+//!
+//! Compaction leaves fewer records than offsets, down to none. With flag 1 there is no producer, and
+//! in its place, at 48, is an i64: when the frame's tombstones were first compacted, in milliseconds
+//! since 1970.
 
 use bytes::{Bytes, BytesMut};
 
@@ -41,7 +45,12 @@ pub(crate) struct Header {
     /// Whose batch it is, if it is to be stored exactly once.
     pub(crate) batch: Option<Batch>,
     pub(crate) span: u32,
+    /// When its tombstones were first compacted, if they were; then it is nobody's batch.
+    pub(crate) tombstones_since_ms: Option<i64>,
 }
+
+/// A frame's tombstones have been compacted.
+const COMPACTED_TOMBSTONES: u32 = 1;
 
 /// A producer's batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +82,11 @@ impl Header {
         out[56..64].copy_from_slice(&sequence.to_le_bytes());
         out[64..68].copy_from_slice(&epoch.to_le_bytes());
         out[68..72].fill(0);
+        if let Some(since_ms) = self.tombstones_since_ms {
+            out[48..68].fill(0);
+            out[48..56].copy_from_slice(&since_ms.to_le_bytes());
+            out[68..72].copy_from_slice(&COMPACTED_TOMBSTONES.to_le_bytes());
+        }
         out[72..76].copy_from_slice(&self.span.to_le_bytes());
     }
 
@@ -81,33 +95,50 @@ impl Header {
         let mut fields = Fields(bytes.get(..HEADER_BYTES)?);
         let length = usize::try_from(fields.u32()?).ok()?;
         let _checksum = fields.u32()?;
+        let (topic, partition) = (TopicId(fields.u64()?), PartitionId(fields.u32()?));
+        let (count, base) = (fields.u32()?, Offset(fields.u64()?));
+        let (append_time_ms, latest_timestamp_ms) = (fields.i64()?, fields.i64()?);
+        let whose: [u8; 20] = fields.array()?;
+        let (batch, tombstones_since_ms) = match fields.u32()? {
+            0 => (Batch::decode(&whose)?, None),
+            COMPACTED_TOMBSTONES if whose[8..].iter().all(|byte| *byte == 0) => {
+                (None, Some(Fields(&whose).i64()?))
+            }
+            _ => return None,
+        };
         let header = Self {
-            topic: TopicId(fields.u64()?),
-            partition: PartitionId(fields.u32()?),
-            count: fields.u32()?,
-            base: Offset(fields.u64()?),
-            append_time_ms: fields.i64()?,
-            latest_timestamp_ms: fields.i64()?,
-            batch: {
-                let (producer, sequence, epoch) =
-                    (ProducerId(fields.u64()?), fields.u64()?, fields.u32()?);
-                (producer.0 != 0).then_some(Batch {
-                    producer,
-                    epoch,
-                    sequence,
-                })
-            },
-            span: {
-                if fields.u32()? != 0 {
-                    return None;
-                }
-                fields.u32()?
-            },
+            topic,
+            partition,
+            count,
+            base,
+            append_time_ms,
+            latest_timestamp_ms,
+            batch,
+            span: fields.u32()?,
+            tombstones_since_ms,
         };
         let sound = (HEADER_BYTES..=MAX_FRAME_BYTES).contains(&length)
             && header.count <= header.span
             && header.base.0.checked_add(u64::from(header.span)).is_some();
         sound.then_some((length, header))
+    }
+}
+
+impl Batch {
+    /// Reads the fields of a batch: none of one that is no producer's.
+    #[expect(
+        clippy::option_option,
+        reason = "the outer says whether there are such fields"
+    )]
+    fn decode(bytes: &[u8]) -> Option<Option<Self>> {
+        let mut fields = Fields(bytes);
+        let (producer, sequence) = (ProducerId(fields.u64()?), fields.u64()?);
+        let epoch = fields.u32()?;
+        Some((producer.0 != 0).then_some(Self {
+            producer,
+            epoch,
+            sequence,
+        }))
     }
 }
 

@@ -20,6 +20,7 @@
 //!   topics/ID/P/A-B.keys   sorted_table.rs  records from offset A to B by key; derived
 //!   topics/ID/P/A-B.versions  sorted_table.rs  last versions of records that are gone, from number A to B
 //!   topics/ID/P/*.retired  retired.rs       the same as earlier versions kept it
+//!   topics/ID/P/compacted  compacted.rs     how far the partition has been compacted; derived
 //! ```
 //!
 //! Reading order: `frame.rs`, what a partition consists of; `entry.rs`, what a commit consists of;
@@ -28,6 +29,7 @@
 pub(crate) mod change;
 pub(crate) mod checkpoint;
 pub(crate) mod checksum;
+pub(crate) mod compacted;
 pub(crate) mod delta;
 pub(crate) mod entry;
 pub(crate) mod erasure;
@@ -36,6 +38,7 @@ pub(crate) mod filter;
 pub(crate) mod frame;
 mod group;
 pub(crate) mod identity;
+pub(crate) mod pack;
 pub(crate) mod page;
 pub(crate) mod retired;
 pub(crate) mod ring;

@@ -54,7 +54,7 @@ pub(crate) use parts::Part;
 pub(crate) use point::FoundRecord;
 pub(crate) use read::{Cursor, LogReader, ReadError};
 pub(crate) use removed::{remove_gone, remove_trimmed};
-pub(crate) use rewrite::Rewrite;
+pub(crate) use rewrite::{Edit, Rewrite};
 pub(crate) use segment::OpenSegments;
 pub(in crate::storage) use segment::load_rows_prefix;
 pub(crate) use view::{LogLock, View};

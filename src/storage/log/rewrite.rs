@@ -70,6 +70,31 @@ struct Old {
     content: ReadOnly,
 }
 
+/// Says what is written in the place of frames.
+pub(crate) trait Edit {
+    /// Whether a segment with damage is written anew all the same, with zeros in its place.
+    const TAKES_DAMAGE: bool;
+
+    /// Takes the next frame; adds what is to be written, of this one or of earlier ones.
+    fn take(&mut self, frame: Frame, out: &mut Vec<Frame>);
+
+    /// Adds what is still to be written before damage, or the end.
+    fn finish(&mut self, out: &mut Vec<Frame>);
+}
+
+/// Each frame by itself: another one, or the same.
+struct Each<F>(F);
+
+impl<F: Fn(&Frame) -> Option<Frame>> Edit for Each<F> {
+    const TAKES_DAMAGE: bool = true;
+
+    fn take(&mut self, frame: Frame, out: &mut Vec<Frame>) {
+        out.push((self.0)(&frame).unwrap_or(frame));
+    }
+
+    fn finish(&mut self, _: &mut Vec<Frame>) {}
+}
+
 /// A segment that has been written anew, and is not in the place of the old ones yet. Dropped,
 /// nothing is left of it.
 pub(crate) struct Rewritten<'a> {
@@ -98,7 +123,6 @@ impl<'a> Rewrite<'a> {
     /// The sealed segments that make up these offsets, to be written as one: there are some that
     /// begin and end there, none of which is trimmed, and together they are not too large for a
     /// segment.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing merges segments yet"))]
     pub(crate) fn of_several(
         log: &'a LogLock,
         segments: &'a OpenSegments,
@@ -177,11 +201,40 @@ impl<'a> Rewrite<'a> {
         Ok(false)
     }
 
+    /// Calls for each frame, until one of them is enough; whether there was one, and none if it came
+    /// to damage first.
+    pub(crate) fn find_frame(
+        &self,
+        mut is_it: impl FnMut(&Frame) -> bool,
+    ) -> Result<Option<bool>, FileError> {
+        for old in &self.old {
+            let mut walk = old.walk();
+            while !walk.at_end() {
+                match old.next(&mut walk)? {
+                    Part::Frame(frame) if is_it(&frame) => return Ok(Some(true)),
+                    Part::Frame(_) => {}
+                    Part::Damaged(_) => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(false))
+    }
+
     /// Writes them to another file, with the frames that `edit` has for some of theirs.
     pub(crate) fn write(
         self,
         edit: impl Fn(&Frame) -> Option<Frame>,
     ) -> Result<Rewritten<'a>, FileError> {
+        let written = self.write_edited(&mut Each(edit))?;
+        Ok(written.expect("damage is written as zeros"))
+    }
+
+    /// Writes them to another file, with the frames that come out of the edit; none if there is damage
+    /// that the edit does not take.
+    pub(crate) fn write_edited<E: Edit>(
+        self,
+        edit: &mut E,
+    ) -> Result<Option<Rewritten<'a>>, FileError> {
         let files = &*self.segments.env.files;
         let (first, last) = (&self.old[0].sealed, &self.old[self.old.len() - 1].sealed);
         let name = first.segment.name().anew(last.end);
@@ -210,24 +263,30 @@ impl<'a> Rewrite<'a> {
         };
 
         out.put(&self.header)?;
+        let mut ready = Vec::new();
         for old in &self.old {
             let mut walk = old.walk();
             while !walk.at_end() {
                 match old.next(&mut walk)? {
                     Part::Frame(frame) => {
-                        let frame = edit(&frame).unwrap_or(frame);
-                        active.bytes = out.len();
-                        active.note(frame.header(), frame.bytes().len());
-                        out.put(frame.bytes())?;
+                        edit.take(frame, &mut ready);
+                        out.put_frames(&mut ready, active)?;
                     }
-                    Part::Damaged(damaged) => out.put_zeros(damaged.end - damaged.start)?,
+                    Part::Damaged(_) if !E::TAKES_DAMAGE => return Ok(None),
+                    Part::Damaged(damaged) => {
+                        edit.finish(&mut ready);
+                        out.put_frames(&mut ready, active)?;
+                        out.put_zeros(damaged.end - damaged.start)?;
+                    }
                 }
             }
         }
+        edit.finish(&mut ready);
+        out.put_frames(&mut ready, active)?;
         out.flush()?;
         out.sync()?;
         active.bytes = out.len();
-        Ok(rewritten)
+        Ok(Some(rewritten))
     }
 }
 
@@ -399,6 +458,20 @@ impl Output<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// Writes these frames, and takes note of where they are.
+    fn put_frames(
+        &mut self,
+        frames: &mut Vec<Frame>,
+        active: &mut Active,
+    ) -> Result<(), FileError> {
+        for frame in frames.drain(..) {
+            active.bytes = self.len();
+            active.note(frame.header(), frame.bytes().len());
+            self.put(frame.bytes())?;
+        }
+        Ok(())
     }
 
     fn put_zeros(&mut self, mut len: u64) -> Result<(), FileError> {

@@ -1,9 +1,14 @@
 //! The declarations: each setting of a topic, once.
 
-use super::{Durability, Keys, LimitPolicy, RetentionHold, SettingError, TopicSettings};
+use super::{
+    CleanupPolicy, Durability, Keys, LimitPolicy, RetentionHold, SettingError, TopicSettings,
+};
 use crate::types::{
-    limits::{RECORD_BYTES, RETENTION_BYTES, RETENTION_MS, SEGMENT_BYTES, SEGMENT_MS},
-    quantity::{parse_bytes, parse_millis},
+    limits::{
+        COMPACTION_KEEP, DELETE_RETENTION_MS, MAX_COMPACTION_LAG_MS, MIN_COMPACTION_LAG_MS,
+        RECORD_BYTES, RETENTION_BYTES, RETENTION_MS, SEGMENT_BYTES, SEGMENT_MS,
+    },
+    quantity::{parse_bytes, parse_count, parse_millis},
 };
 
 /// All that there is to say about one setting.
@@ -36,11 +41,11 @@ pub(super) enum Kind {
         get: fn(&TopicSettings) -> u64,
         put: fn(&mut TopicSettings, u64),
     },
-    /// A number that limits something: the smallest and the largest. There is no limit by default,
-    /// which is written as -1.
+    /// A number that limits something: the smallest, the default and the largest. Where there is no
+    /// limit, it is written as -1.
     Limit {
         unit: Unit,
-        bounds: (u64, u64),
+        bounds: (u64, Option<u64>, u64),
         get: fn(&TopicSettings) -> Option<u64>,
         put: fn(&mut TopicSettings, Option<u64>),
     },
@@ -54,10 +59,11 @@ const NO_LIMIT: &str = "-1";
 pub(super) enum Unit {
     Bytes,
     Millis,
+    Records,
 }
 
 /// Every setting of a topic, in the order in which they are listed.
-pub(crate) static TOPIC_SETTINGS: [TopicSetting; 9] = [
+pub(crate) static TOPIC_SETTINGS: [TopicSetting; 14] = [
     TopicSetting {
         name: "keys",
         kind: Kind::Word {
@@ -183,6 +189,78 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 9] = [
         meaning: "neither limit removes what a group with a committed offset in the topic has not committed. At \
                   retention.bytes appends are refused then (RETENTION_HELD), and so is a trim without force",
     },
+    TopicSetting {
+        name: "cleanup.policy",
+        kind: Kind::Word {
+            words: &["delete", "compact", "compact,delete"],
+            get: |settings| match settings.cleanup_policy {
+                CleanupPolicy::Delete => 0,
+                CleanupPolicy::Compact => 1,
+                CleanupPolicy::CompactDelete => 2,
+            },
+            put: |settings, word| {
+                settings.cleanup_policy = [
+                    CleanupPolicy::Delete,
+                    CleanupPolicy::Compact,
+                    CleanupPolicy::CompactDelete,
+                ][word];
+            },
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "retention.ms and retention.bytes remove records; or compaction keeps the last records of each key, \
+                  and these limits remove nothing; or both. Records without a key are refused in a compacted topic \
+                  (KEY_REQUIRED); those that were there before stay. Needs keys=versioned",
+    },
+    TopicSetting {
+        name: "compaction.keep",
+        kind: Kind::Number {
+            unit: Unit::Records,
+            bounds: COMPACTION_KEEP,
+            get: |settings| settings.compaction_keep,
+            put: |settings, records| settings.compaction_keep = records,
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "how many records of each key compaction keeps, the newest",
+    },
+    TopicSetting {
+        name: "delete.retention.ms",
+        kind: Kind::Limit {
+            unit: Unit::Millis,
+            bounds: DELETE_RETENTION_MS,
+            get: |settings| settings.delete_retention_ms,
+            put: |settings, ms| settings.delete_retention_ms = ms,
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "a tombstone goes so long after it was first compacted, with all that is before it of its key",
+    },
+    TopicSetting {
+        name: "min.compaction.lag.ms",
+        kind: Kind::Number {
+            unit: Unit::Millis,
+            bounds: MIN_COMPACTION_LAG_MS,
+            get: |settings| settings.min_compaction_lag_ms,
+            put: |settings, ms| settings.min_compaction_lag_ms = ms,
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "compaction leaves a record alone until it was appended this long ago",
+    },
+    TopicSetting {
+        name: "max.compaction.lag.ms",
+        kind: Kind::Number {
+            unit: Unit::Millis,
+            bounds: MAX_COMPACTION_LAG_MS,
+            get: |settings| settings.max_compaction_lag_ms,
+            put: |settings, ms| settings.max_compaction_lag_ms = ms,
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "compaction begins when a record that it has not seen was appended this long ago, also where nothing \
+                  is appended any more; before that, when half of a partition is new",
+    },
 ];
 
 impl TopicSetting {
@@ -204,7 +282,7 @@ impl TopicSetting {
             Kind::Limit {
                 unit, bounds, put, ..
             } => {
-                let (min, max) = *bounds;
+                let (min, _, max) = *bounds;
                 put(settings, Some(self.parse(*unit, value, min, max)?));
             }
         }
@@ -216,7 +294,7 @@ impl TopicSetting {
         match &self.kind {
             Kind::Word { put, .. } => put(settings, 0),
             Kind::Number { bounds, put, .. } => put(settings, bounds.1),
-            Kind::Limit { put, .. } => put(settings, None),
+            Kind::Limit { bounds, put, .. } => put(settings, bounds.1),
         }
     }
 
@@ -245,6 +323,7 @@ impl TopicSetting {
         let parsed = match unit {
             Unit::Bytes => parse_bytes(value),
             Unit::Millis => parse_millis(value),
+            Unit::Records => parse_count(value),
         };
         let value = parsed.map_err(|source| SettingError::NotAQuantity { name, source })?;
         if (min..=max).contains(&value) {

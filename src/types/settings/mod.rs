@@ -33,6 +33,18 @@ pub enum Keys {
     Plain,
 }
 
+/// What keeps a topic from growing for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CleanupPolicy {
+    /// Its limits: `retention.ms` and `retention.bytes`.
+    #[default]
+    Delete,
+    /// Compaction: the last records of each key stay.
+    Compact,
+    /// Both.
+    CompactDelete,
+}
+
 /// What happens at `retention.bytes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitPolicy {
@@ -74,6 +86,16 @@ pub struct TopicSettings {
     pub limit_policy: LimitPolicy,
     /// `retention.hold`.
     pub retention_hold: RetentionHold,
+    /// `cleanup.policy`.
+    pub cleanup_policy: CleanupPolicy,
+    /// `compaction.keep`: how many records of each key compaction keeps.
+    pub compaction_keep: u64,
+    /// `delete.retention.ms`: a tombstone goes so long after it was first compacted.
+    pub delete_retention_ms: Option<u64>,
+    /// `min.compaction.lag.ms`: younger records are not compacted.
+    pub min_compaction_lag_ms: u64,
+    /// `max.compaction.lag.ms`: older records do not wait to be compacted.
+    pub max_compaction_lag_ms: u64,
 }
 
 /// A setting that does not exist or a value that it cannot have.
@@ -109,6 +131,16 @@ pub enum SettingError {
         /// The setting.
         name: &'static str,
     },
+    /// It does not go with another setting.
+    #[error("setting {name} cannot be {value}: {reason}")]
+    Together {
+        /// The setting.
+        name: &'static str,
+        /// The value given.
+        value: String,
+        /// What it does not go with, and why.
+        reason: &'static str,
+    },
     /// The value is too small or too large.
     #[error("setting {name} cannot be {value}; it is between {min} and {max}")]
     OutOfBounds {
@@ -136,6 +168,11 @@ impl Default for TopicSettings {
             retention_bytes: None,
             limit_policy: LimitPolicy::default(),
             retention_hold: RetentionHold::default(),
+            cleanup_policy: CleanupPolicy::default(),
+            compaction_keep: 0,
+            delete_retention_ms: None,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: 0,
         };
         for declared in &TOPIC_SETTINGS {
             declared.put_default(&mut settings);
@@ -173,9 +210,47 @@ impl TopicSettings {
         Ok(())
     }
 
-    /// Whether records of the topic are removed without being asked for.
+    /// Refuses settings that do not go together.
+    ///
+    /// # Errors
+    ///
+    /// `cleanup.policy` needs versions to tell how many newer records of its key a record has.
+    pub fn check(&self) -> Result<(), SettingError> {
+        if self.is_compacted() && self.keys == Keys::Plain {
+            return Err(SettingError::Together {
+                name: "cleanup.policy",
+                value: self.get("cleanup.policy").unwrap_or_default(),
+                reason: "compaction tells by their versions which records of a key are the last ones, and this topic \
+                         has keys=plain; use a topic with keys=versioned",
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether compaction removes records of the topic.
+    pub(crate) fn is_compacted(&self) -> bool {
+        self.cleanup_policy != CleanupPolicy::Delete
+    }
+
+    /// Whether `retention.ms` and `retention.bytes` remove records.
+    pub(crate) fn is_retained(&self) -> bool {
+        self.cleanup_policy != CleanupPolicy::Compact
+    }
+
+    /// Whether there are limits that remove records, or that appends are refused at.
     pub(crate) fn has_limits(&self) -> bool {
-        self.retention_ms.is_some() || self.retention_bytes.is_some()
+        self.expires_ms().is_some() || self.retention_bytes.is_some_and(|_| self.is_retained())
+    }
+
+    /// `retention.ms`, if it removes anything.
+    pub(crate) fn expires_ms(&self) -> Option<u64> {
+        self.retention_ms.filter(|_| self.is_retained())
+    }
+
+    /// `retention.bytes`, if it removes anything.
+    pub(crate) fn discards_at(&self) -> Option<u64> {
+        let removes = self.is_retained() && self.limit_policy == LimitPolicy::Discard;
+        self.retention_bytes.filter(|_| removes)
     }
 
     /// How large a segment may become: as `segment.bytes` says, but no more than a quarter of
@@ -188,7 +263,7 @@ impl TopicSettings {
     /// How old a segment may become before no more is appended to it: as `segment.ms` says, but no
     /// more than a quarter of `retention.ms`, or a second.
     pub(crate) fn roll_ms(&self) -> u64 {
-        let most = self.retention_ms.unwrap_or(u64::MAX) / RETAINED_SEGMENTS;
+        let most = self.expires_ms().unwrap_or(u64::MAX) / RETAINED_SEGMENTS;
         self.segment_ms.min(most.max(SEGMENT_MS.0))
     }
 
@@ -199,7 +274,7 @@ impl TopicSettings {
         if self.retention_hold == RetentionHold::Groups {
             return None;
         }
-        Some(self.retention_ms?.saturating_add(self.roll_ms()))
+        Some(self.expires_ms()?.saturating_add(self.roll_ms()))
     }
 
     /// The value of one setting, in the form that [`set`](Self::set) takes; none if there is no

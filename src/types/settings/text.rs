@@ -9,7 +9,7 @@ use super::{
 };
 
 /// How far texts are indented behind the names.
-const COLUMN: usize = 19;
+const COLUMN: usize = 24;
 
 /// All settings, one below the other, in lines of at most so many characters.
 pub(crate) fn topic_settings_text(width: usize) -> String {
@@ -43,8 +43,14 @@ impl TopicSetting {
                 format!("{min} to {max}, default {default}")
             }
             Kind::Limit { unit, bounds, .. } => {
-                let [min, max] = [bounds.0, bounds.1].map(|n| unit.told(n));
-                format!("-1 (default, no limit), {min} to {max}")
+                let [min, max] = [bounds.0, bounds.2].map(|n| unit.told(n));
+                match bounds.1 {
+                    None => format!("-1 (default, no limit), {min} to {max}"),
+                    Some(default) => {
+                        let default = unit.told(default);
+                        format!("-1 (no limit), {min} to {max}, default {default}")
+                    }
+                }
             }
         }
     }
@@ -79,9 +85,15 @@ impl Unit {
                 (1_000, "s"),
                 (1, "ms"),
             ],
+            Self::Records => &[],
         };
+        if number == 0 {
+            return "0".to_owned();
+        }
         let whole = units.iter().find(|(unit, _)| number.is_multiple_of(*unit));
-        let (unit, name) = whole.copied().unwrap_or((1, ""));
+        let Some((unit, name)) = whole.copied() else {
+            return number.to_string();
+        };
         let count = number / unit;
         // One day, but seven days.
         let name = match count {

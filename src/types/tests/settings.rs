@@ -7,7 +7,7 @@ use crate::types::{
 };
 
 /// A value for every setting that differs from its default.
-const OTHERS: [(&str, &str); 9] = [
+const OTHERS: [(&str, &str); 14] = [
     ("keys", "plain"),
     ("durability", "os"),
     ("max.record.bytes", "2097152"),
@@ -17,6 +17,11 @@ const OTHERS: [(&str, &str); 9] = [
     ("retention.bytes", "1048576"),
     ("limit.policy", "refuse"),
     ("retention.hold", "groups"),
+    ("cleanup.policy", "compact,delete"),
+    ("compaction.keep", "3"),
+    ("delete.retention.ms", "-1"),
+    ("min.compaction.lag.ms", "1000"),
+    ("max.compaction.lag.ms", "3600000"),
 ];
 
 #[test]
@@ -51,6 +56,30 @@ fn every_setting_can_be_set_read_back_and_reset() {
         settings.reset(name).expect(name);
         assert_eq!(settings, TopicSettings::default(), "{name}");
     }
+}
+
+#[test]
+fn limits_remove_nothing_of_a_topic_that_is_only_compacted() {
+    let mut settings = TopicSettings::default();
+    for (name, value) in [("retention.ms", "5s"), ("retention.bytes", "1MiB")] {
+        settings.set(name, value).expect(name);
+    }
+    assert!(settings.has_limits() && !settings.is_compacted());
+    settings.set("cleanup.policy", "compact").expect("a word");
+    assert!(!settings.has_limits() && settings.is_compacted());
+    assert_eq!(
+        (settings.expires_ms(), settings.discards_at()),
+        (None, None)
+    );
+    assert_eq!(settings.longest_life_ms(), None);
+    settings
+        .set("cleanup.policy", "compact,delete")
+        .expect("a word");
+    assert!(settings.has_limits() && settings.is_compacted());
+    assert_eq!(settings.expires_ms(), Some(5_000));
+    assert_eq!(settings.discards_at(), Some(1 << 20));
+    settings.set("limit.policy", "refuse").expect("a word");
+    assert_eq!(settings.discards_at(), None);
 }
 
 #[test]
@@ -104,7 +133,8 @@ fn an_unknown_setting_is_refused_with_those_that_exist() {
         settings.reset("retention").expect_err("unknown"),
     ] {
         let names = "keys, durability, max.record.bytes, segment.bytes, segment.ms, retention.ms, \
-                     retention.bytes, limit.policy, retention.hold";
+                     retention.bytes, limit.policy, retention.hold, cleanup.policy, compaction.keep, \
+                     delete.retention.ms, min.compaction.lag.ms, max.compaction.lag.ms";
         assert_eq!(
             error.to_string(),
             format!("\"retention\" is not a topic setting; there are: {names}")

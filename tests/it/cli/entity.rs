@@ -111,7 +111,8 @@ fn what_was_trimmed_of_an_entity_is_said_and_not_passed_over_in_silence() {
     assert_eq!(read(&[]), (3, String::new()));
 
     trim("2");
-    let said = "entity \"a\" of topic \"t\" is at version 3; its records up to version 2 have been trimmed\n";
+    let said =
+        "entity \"a\" of topic \"t\" is at version 3; its records up to version 2 are gone\n";
     assert_eq!(read(&[]), (1, said.to_owned()));
     assert_eq!(read(&["--json"]), (1, said.to_owned()));
     assert_eq!(read(&["--backward"]), (1, said.to_owned()));

@@ -105,3 +105,32 @@ fn nobody_is_asked_about_a_topic_that_there_is_not() {
         assert_fails(&on_terminal(there_is_not), 4, &["no topic", "nope"]);
     }
 }
+
+#[test]
+fn a_topic_is_compacted_on_command_and_described_as_such() {
+    let (dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let refused = broker.run(&["topic", "compact", "t"]);
+    assert_fails(&refused, 4, &["cleanup.policy"]);
+    let policy = ["topic", "alter", "t", "--set", "cleanup.policy=compact"];
+    broker.succeed(&policy, b"");
+    broker.succeed(&["produce", "t", "--key", "a"], b"one\ntwo\nthree\n");
+    let keyless = broker.run_with(&["produce", "t"], b"of no entity\n");
+    assert_fails(&keyless, 4, &["has no key"]);
+
+    let compacted = broker.json(&["topic", "compact", "t", "--wait"]);
+    let partition = &compacted["partition_list"][0];
+    assert_eq!(partition["compaction"]["clean_up_to"], 3);
+    assert_eq!(partition["compaction"]["problem"], serde_json::Value::Null);
+    assert!(partition["compaction"]["last_ms"].is_i64(), "{partition}");
+    let left = broker.succeed(&["consume", "t"], b"");
+    assert_eq!(super::text(&left), "three\n");
+    let described = super::text(&broker.succeed(&["topic", "describe", "t"], b""));
+    assert!(described.contains("CLEAN UP TO"), "{described}");
+    let asked = super::text(&broker.succeed(&["topic", "compact", "t"], b""));
+    assert_eq!(asked, "topic t is being compacted\n");
+    assert_eq!(broker.stop(), Some(0));
+    let dir = dir.path().to_str().expect("UTF-8");
+    let inspected = super::run(&["inspect", dir, "--verify"], b"");
+    assert_eq!(inspected.status.code(), Some(0), "{inspected:?}");
+}

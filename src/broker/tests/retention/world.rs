@@ -111,7 +111,7 @@ impl Kept {
 
     pub(super) fn described(&self) -> PartitionDescription {
         let described = self.broker.describe_topic(TOPIC).expect("it is there");
-        described.1[0]
+        described.1[0].clone()
     }
 
     /// The offsets that can be read.

@@ -373,4 +373,8 @@ impl Topics for FakeBroker {
     async fn trim(&self, _: Request<proto::TrimRequest>) -> Unused<proto::TrimResponse> {
         unused()
     }
+
+    async fn compact(&self, _: Request<proto::CompactRequest>) -> Unused<proto::CompactResponse> {
+        unused()
+    }
 }

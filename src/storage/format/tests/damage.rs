@@ -5,11 +5,12 @@ use proptest::{prelude::*, sample::Index};
 
 use super::{
     earlier,
-    samples::{golden, *},
+    samples::{compacted, golden, *},
 };
 use crate::catalog::Change;
 use crate::storage::format::{
     checkpoint::Checkpoint,
+    compacted::Compacted,
     crc32,
     delta::{self, Delta},
     entry::{self, FileHeader},
@@ -34,6 +35,16 @@ fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
             "erased frame",
             golden::erased_frame().bytes().to_vec(),
             |bytes| Frame::decode(&Bytes::copy_from_slice(bytes)).is_some(),
+        ),
+        (
+            "compacted frame",
+            compacted::compacted_frame().bytes().to_vec(),
+            |bytes| Frame::decode(&Bytes::copy_from_slice(bytes)).is_some(),
+        ),
+        (
+            "how far a partition is compacted",
+            compacted::compacted().encode().to_vec(),
+            |bytes| Compacted::decode(bytes).is_some(),
         ),
         ("checkpoint", golden::checkpoint().encode(), |bytes| {
             Checkpoint::decode(bytes).is_some()

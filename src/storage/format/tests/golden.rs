@@ -19,7 +19,7 @@ use std::{
 
 use super::{
     earlier,
-    samples::{concat, golden},
+    samples::{compacted, concat, golden},
 };
 use crate::{
     catalog::{Change, Token},
@@ -29,6 +29,7 @@ use crate::{
         format::{
             VERSION,
             checkpoint::Checkpoint,
+            compacted::Compacted,
             crc32,
             delta::{self, Delta},
             entry::{self, FileHeader, Item},
@@ -145,6 +146,11 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("frame", golden::frame().bytes().to_vec()),
         ("frame-erased", golden::erased_frame().bytes().to_vec()),
         (
+            "frame-compacted",
+            compacted::compacted_frame().bytes().to_vec(),
+        ),
+        ("compacted", compacted::compacted().encode().to_vec()),
+        (
             "entry",
             concat(&entry::encode(golden::link(), &golden::items())).to_vec(),
         ),
@@ -233,6 +239,18 @@ fn a_frame_with_an_erased_record_is_what_it_was() {
         .and_then(Token::decode);
     assert_eq!(token, Some(golden::erasure().token));
     assert!(token.is_some_and(|token| token.is_of(b"N14228") && !token.is_of(b"N14229")));
+}
+
+#[test]
+fn what_compaction_leaves_is_what_it_was() {
+    let stored = check("frame-compacted", compacted::compacted_frame().bytes());
+    let frame = Frame::decode(&stored).expect("the stored frame is sound");
+    assert_eq!(frame, compacted::compacted_frame());
+    let header = frame.header();
+    assert_eq!((header.count, header.span, header.batch), (1, 2, None));
+    assert_eq!(header.tombstones_since_ms, Some(1_357_120_000_000));
+    let stored = check("compacted", &compacted::compacted().encode());
+    assert_eq!(Compacted::decode(&stored), Some(compacted::compacted()));
 }
 
 #[test]

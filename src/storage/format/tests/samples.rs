@@ -24,8 +24,8 @@ use crate::{
         topic_file::TopicFile,
     },
     types::{
-        Durability, GroupName, Keys, LimitPolicy, Offset, PartitionId, ProducerId, RetentionHold,
-        Sequence, StoredBatch, TopicId, TopicName, TopicSettings, Version, limits,
+        GroupName, Offset, PartitionId, ProducerId, Sequence, StoredBatch, TopicId, TopicName,
+        Version, limits,
     },
 };
 
@@ -88,6 +88,7 @@ pub(crate) fn frame_of_batch(
         latest_timestamp_ms: latest.unwrap_or(append_time_ms),
         batch,
         span: count,
+        tombstones_since_ms: None,
     };
     Frame::seal(header, bytes)
 }
@@ -111,7 +112,11 @@ pub(crate) fn concat(encoded: &Encoded) -> Bytes {
     bytes.into()
 }
 
+pub(super) mod compacted;
 pub(super) mod golden;
+mod settings;
+
+use settings::settings;
 
 fn id() -> impl Strategy<Value = TopicId> {
     any::<u64>().prop_map(TopicId)
@@ -124,47 +129,6 @@ fn offset() -> impl Strategy<Value = Offset> {
 fn name() -> impl Strategy<Value = TopicName> {
     "[A-Za-z0-9_-][A-Za-z0-9._-]{0,40}"
         .prop_map(|name| TopicName::new(&name).expect("the pattern is the rule"))
-}
-
-fn settings() -> impl Strategy<Value = TopicSettings> {
-    let keys = prop_oneof![Just(Keys::Versioned), Just(Keys::Plain)];
-    let durability = prop_oneof![Just(Durability::Sync), Just(Durability::Os)];
-    (
-        keys,
-        durability,
-        1024u64..8 << 20,
-        65_536u64..1 << 30,
-        1_000u64..1 << 40,
-        option::of(1_000u64..1 << 40),
-        option::of(256u64 << 10..1 << 40),
-    )
-        .prop_map(
-            |(
-                keys,
-                durability,
-                max_record_bytes,
-                segment_bytes,
-                segment_ms,
-                retention_ms,
-                retention_bytes,
-            )| TopicSettings {
-                keys,
-                durability,
-                max_record_bytes,
-                segment_bytes,
-                segment_ms,
-                retention_ms,
-                retention_bytes,
-                limit_policy: match retention_ms {
-                    Some(ms) if ms % 2 == 0 => LimitPolicy::Refuse,
-                    _ => LimitPolicy::Discard,
-                },
-                retention_hold: match retention_bytes {
-                    Some(bytes) if bytes % 2 == 0 => RetentionHold::Groups,
-                    _ => RetentionHold::None,
-                },
-            },
-        )
 }
 
 prop_compose! {

@@ -11,6 +11,7 @@ use crate::{
         ring,
         sorted_table::{self, KeyHash, Name, Row},
     },
+    types::{Durability, Keys, TopicSettings},
 };
 
 const SEED: u64 = 0x5eed_5eed_5eed_5eed;

@@ -1,0 +1,230 @@
+//! How far each partition has been compacted, and what has been asked for.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::pass::Pass;
+use crate::{
+    broker::lock,
+    catalog::groups::Place,
+    storage::{
+        files::{FileError, read_file, replace_file},
+        format::compacted::Compacted,
+        log::Identity,
+    },
+    types::Offset,
+};
+
+/// What compaction remembers.
+pub(in crate::broker) struct Compactions {
+    state: Mutex<State>,
+    /// The pass under way. Taken out by the thread that works on it.
+    pub(super) pass: Mutex<Option<Pass>>,
+    /// Told whenever something that was asked for is done.
+    answered: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    of_place: BTreeMap<Place, Progress>,
+    /// When partitions are looked at next; none in the next round, whenever that is.
+    look_at: Option<Duration>,
+    /// The partition that was looked at last.
+    last: Option<Place>,
+}
+
+/// How far a partition has been compacted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// As its file has it; none if nobody has read that.
+    pub(super) stored: Option<Arc<Stored>>,
+    /// When the first record was appended that has not been compacted, which is at this offset or
+    /// behind it.
+    pub(super) dirty_since: Option<(Offset, i64)>,
+    /// Tombstones are not looked for before this moment.
+    pub(super) tombstones_from_ms: i64,
+    /// The last pass had no memory for all keys.
+    pub(super) is_unfinished: bool,
+    /// How often it was asked for, and how many of these times are answered.
+    pub(super) asked: u64,
+    pub(super) answered: u64,
+    pub(super) problem: Option<Problem>,
+}
+
+/// What a partition's file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) clean_to: Offset,
+    pub(super) keep: u64,
+    pub(super) last_ms: Option<i64>,
+    pub(super) oldest_tombstone_ms: Option<i64>,
+}
+
+/// Why a partition could not be compacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) cause: String,
+    /// When it is tried again; none if it was compacted as far as that is possible.
+    pub(crate) again_ms: Option<i64>,
+}
+
+impl Stored {
+    /// Of a partition that has never been compacted.
+    const NOTHING: Self = Self {
+        clean_to: Offset::ZERO,
+        keep: u64::MAX,
+        last_ms: None,
+        oldest_tombstone_ms: None,
+    };
+
+    /// What the file in this directory says; nothing where there is none, or it is damaged.
+    pub(super) fn load(
+        files: &dyn crate::env::FileSystem,
+        dir: &Path,
+        identity: Identity,
+    ) -> Result<Self, FileError> {
+        let bytes = read_file(files, &file_in(dir))?.unwrap_or_default();
+        let found = Compacted::decode(&bytes)
+            .filter(|found| found.topic == identity.topic && found.partition == identity.partition);
+        Ok(found.map_or(Self::NOTHING, |found| Self {
+            clean_to: found.clean_to,
+            keep: found.keep,
+            last_ms: Some(found.last_ms),
+            oldest_tombstone_ms: found.oldest_tombstone_ms,
+        }))
+    }
+
+    pub(super) fn store(
+        &self,
+        files: &dyn crate::env::FileSystem,
+        dir: &Path,
+        identity: Identity,
+    ) -> Result<(), FileError> {
+        let content = Compacted {
+            topic: identity.topic,
+            partition: identity.partition,
+            clean_to: self.clean_to,
+            keep: self.keep,
+            last_ms: self.last_ms.unwrap_or_default(),
+            oldest_tombstone_ms: self.oldest_tombstone_ms,
+        };
+        replace_file(files, &file_in(dir), &content.encode())
+    }
+}
+
+fn file_in(dir: &Path) -> std::path::PathBuf {
+    dir.join("compacted")
+}
+
+impl Progress {
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked > self.answered
+    }
+
+    /// Whether it is not to be tried again yet.
+    pub(super) fn waits_until(&self, now_ms: i64) -> Option<i64> {
+        let again_ms = self.problem.as_ref()?.again_ms?;
+        (again_ms > now_ms && !self.is_asked()).then_some(again_ms)
+    }
+}
+
+impl Compactions {
+    pub(in crate::broker) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            pass: Mutex::new(None),
+            answered: watch::Sender::new(()),
+        }
+    }
+
+    /// What is known of a partition.
+    pub(super) fn get(&self, place: Place) -> Progress {
+        let state = lock(&self.state);
+        state.of_place.get(&place).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn change(&self, place: Place, change: impl FnOnce(&mut Progress)) {
+        change(lock(&self.state).of_place.entry(place).or_default());
+    }
+
+    /// Asks for a partition to be compacted; the number of the question.
+    pub(super) fn ask(&self, place: Place) -> u64 {
+        let mut state = lock(&self.state);
+        state.look_at = None;
+        let progress = state.of_place.entry(place).or_default();
+        progress.asked += 1;
+        progress.asked
+    }
+
+    /// Takes note that what was asked for up to this number is done.
+    pub(super) fn answer(&self, place: Place, asked: u64) {
+        self.change(place, |progress| {
+            progress.answered = progress.answered.max(asked);
+        });
+        self.answered.send_replace(());
+    }
+
+    /// Tells whenever something is done.
+    pub(super) fn answers(&self) -> watch::Receiver<()> {
+        self.answered.subscribe()
+    }
+
+    /// Whether it is time to look at partitions.
+    pub(super) fn is_time_to_look(&self, now: Duration) -> bool {
+        lock(&self.state).look_at.is_none_or(|at| at <= now)
+    }
+
+    /// Has partitions looked at, then.
+    pub(super) fn look_at(&self, at: Option<Duration>) {
+        lock(&self.state).look_at = at;
+    }
+
+    /// When the pass under way goes on, or partitions are looked at.
+    pub(in crate::broker) fn next(&self) -> Option<Duration> {
+        self.pass_goes_on_at().or_else(|| lock(&self.state).look_at)
+    }
+
+    /// When the pass under way goes on, if there is one.
+    pub(in crate::broker) fn pass_goes_on_at(&self) -> Option<Duration> {
+        lock(&self.pass).as_ref().map(Pass::goes_on_at)
+    }
+
+    /// The partition that was looked at last.
+    pub(super) fn last(&self) -> Option<Place> {
+        lock(&self.state).last
+    }
+
+    pub(super) fn set_last(&self, place: Place) {
+        lock(&self.state).last = Some(place);
+    }
+
+    /// Forgets all but these partitions.
+    pub(super) fn retain(&self, is_there: impl Fn(Place) -> bool) {
+        let mut state = lock(&self.state);
+        let before = state.of_place.len();
+        state.of_place.retain(|place, _| is_there(*place));
+        if state.of_place.len() < before {
+            self.answered.send_replace(());
+        }
+    }
+
+    /// How many partitions cannot be compacted at the moment.
+    pub(in crate::broker) fn count_hindered(&self) -> usize {
+        let state = lock(&self.state);
+        let mut hindered = 0;
+        for progress in state.of_place.values() {
+            let is_hindered = progress
+                .problem
+                .as_ref()
+                .is_some_and(|problem| problem.again_ms.is_some());
+            hindered += usize::from(is_hindered);
+        }
+        hindered
+    }
+}

@@ -1,0 +1,93 @@
+//! What keeps a partition from being compacted, and what goes on all the same.
+
+use super::world::{HOUR, SECOND, START_MS, TOPIC, World, try_read};
+use crate::{
+    broker::tests::world::now,
+    env::sim::{Fault, OpKind, fault::EMFILE},
+};
+
+/// A world whose topic is not compacted yet.
+fn not_yet(settings: &[(&str, &str)]) -> World {
+    let mut all = vec![("cleanup.policy", "delete")];
+    all.extend(settings);
+    World::with(&all)
+}
+
+/// The same, with sixty records of one key in several segments, and compacted from now on.
+fn about_to_be_compacted() -> World {
+    let world = not_yet(&[]);
+    for nth in 0..60u8 {
+        world.put("a", &[nth; 4_000]);
+    }
+    world.broker.keep_house(true);
+    world.alter(&[("cleanup.policy", "compact")]);
+    world
+}
+
+#[test]
+fn a_segment_with_damage_stays_as_it_is_and_so_do_tombstones_behind_it() {
+    let mut world = not_yet(&[("delete.retention.ms", "1s")]);
+    world.put("a", b"before the damage");
+    world.put("filler", &[1; 40_000]);
+    world.roll();
+    world.delete("a");
+    world.roll();
+    world.restart(true);
+    let first = world.dir().join("00000000000000000000.log");
+    world
+        .disk
+        .zero(&first, 20_000..20_100)
+        .expect("it is there");
+    let before = world.disk.content(&first).expect("it is there");
+    world.alter(&[("cleanup.policy", "compact")]);
+    world.compact();
+    let after = world.disk.content(&first).expect("it is there");
+    assert!(before == after, "nothing is removed because it is damaged");
+    let problem = world.compaction().problem.expect("there is damage");
+    assert_eq!(problem.again_ms, None, "{problem:?}");
+    world.pass(HOUR);
+    let read = try_read(&world.broker, 2);
+    let (found, _) = read.expect("it is behind the damage");
+    let tombstone = found.iter().find(|found| found.key.as_deref() == Some("a"));
+    assert!(tombstone.is_some(), "{found:?}");
+}
+
+#[test]
+fn a_full_disk_hinders_a_partition_until_there_is_room() {
+    let world = about_to_be_compacted();
+    world.disk.set_capacity(0);
+    let compacted = world.broker.compact_topic(TOPIC);
+    let compacted = compacted.expect("it is compacted");
+    world.settle();
+    let done = now(compacted).expect("whoever asked is told");
+    done.expect("the description says what is in the way");
+    let problem = world.compaction().problem.expect("there is no room");
+    assert!(problem.again_ms.is_some(), "{problem:?}");
+    assert_eq!(world.broker.status().hindered_compactions, 1);
+    assert_eq!(world.offsets().len(), 60);
+    world.disk.set_capacity(u64::MAX);
+    world.pass(30 * SECOND);
+    world.compact();
+    assert_eq!(world.offsets(), [59]);
+    assert_eq!(world.compaction().problem, None);
+    assert_eq!(world.broker.status().hindered_compactions, 0);
+}
+
+#[test]
+fn an_error_that_passes_is_tried_again_at_a_stated_time() {
+    let world = about_to_be_compacted();
+    let fault = Fault::on(OpKind::Create).in_path(".log.new").errno(EMFILE);
+    world.disk.inject(fault);
+    drop(world.broker.compact_topic(TOPIC).expect("it is compacted"));
+    world.settle();
+    let problem = world
+        .compaction()
+        .problem
+        .expect("there are no descriptors");
+    let again_ms = problem.again_ms.expect("it is tried again");
+    assert!((START_MS + 30_000..START_MS + 31_000).contains(&again_ms));
+    assert_eq!(world.offsets().len(), 60);
+    world.pass(30 * SECOND);
+    assert_eq!(world.offsets(), [59]);
+    assert_eq!(world.compaction().problem, None);
+}

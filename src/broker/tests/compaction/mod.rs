@@ -1,0 +1,14 @@
+//! Compaction: which records stay, when, and what readers are told. `random.rs` compares it with a
+//! model, and `crash.rs` cuts the power at every write and sync of it.
+
+mod crash;
+mod damage;
+mod erased;
+mod memory;
+mod policy;
+mod random;
+mod readers;
+mod rules;
+mod time;
+mod tombstones;
+mod world;

@@ -1,0 +1,349 @@
+//! Whatever happens, what is there is what the rules say: a model has every record that was ever
+//! appended, and knows which must be there, which may be gone, and which must be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::world::{Found, PARTITION, TOPIC, World};
+use crate::{
+    broker::{
+        Condition, Expected,
+        tests::world::{append_of, below, encode_proto, now, send},
+    },
+    env::{
+        Clock,
+        sim::{CrashMode, SimRandom},
+    },
+    types::{Offset, Version},
+};
+
+const SEEDS: u64 = 40;
+const STEPS: u32 = 120;
+const KEYS: u64 = 12;
+const TOMBSTONE_MS: i64 = 20_000;
+
+#[derive(Clone, Debug)]
+struct Known {
+    key: String,
+    version: u64,
+    value: Option<Vec<u8>>,
+    append_ms: i64,
+    is_erased: bool,
+    /// By the rules, at some moment so far.
+    may_be_gone: bool,
+}
+
+struct Model {
+    world: World,
+    chance: SimRandom,
+    seed: u64,
+    records: BTreeMap<u64, Known>,
+    versions: BTreeMap<String, u64>,
+    /// Not there when somebody looked.
+    gone: BTreeSet<u64>,
+    keep: u64,
+    start: u64,
+    end: u64,
+    did: Did,
+}
+
+#[derive(Debug, Default)]
+struct Did {
+    operations: u64,
+    gone: u64,
+    compactions: u64,
+    restarts: u64,
+    cuts: u64,
+    erasures: u64,
+    tombstones_gone: u64,
+}
+
+#[test]
+fn what_is_there_is_what_the_rules_say_whatever_happens() {
+    let mut all = Did::default();
+    for seed in 0..SEEDS {
+        let did = std::panic::catch_unwind(|| Model::run(seed));
+        let did = did.unwrap_or_else(|panic| {
+            eprintln!("seed {seed}");
+            std::panic::resume_unwind(panic)
+        });
+        all.operations += did.operations;
+        all.gone += did.gone;
+        all.compactions += did.compactions;
+        all.restarts += did.restarts;
+        all.cuts += did.cuts;
+        all.erasures += did.erasures;
+        all.tombstones_gone += did.tombstones_gone;
+    }
+    println!("seeds 0..{SEEDS}: {all:?}");
+    assert!(
+        all.gone > 2_000 && all.compactions > 100 && all.restarts > 50 && all.cuts > 30,
+        "{all:?}"
+    );
+    assert!(all.erasures > 50 && all.tombstones_gone > 40, "{all:?}");
+}
+
+impl Model {
+    fn run(seed: u64) -> Did {
+        let settings = [
+            ("delete.retention.ms", "20s"),
+            ("max.compaction.lag.ms", "30s"),
+        ];
+        let mut model = Self {
+            world: World::with(&settings),
+            chance: SimRandom::new(seed),
+            seed,
+            records: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            keep: 1,
+            start: 0,
+            end: 0,
+            did: Did::default(),
+        };
+        for step in 0..STEPS {
+            model.step(step);
+            model.check();
+        }
+        model.did
+    }
+
+    fn step(&mut self, step: u32) {
+        match below(&self.chance, 24) {
+            0 | 1 => self.compact(),
+            2 => self.set_keep(),
+            3 => self.trim(),
+            4 => self.erase(),
+            5 => self.restart(),
+            6 => self.cut_power(step),
+            7..=10 => self.pass(),
+            11 => self.append_if(),
+            12 => self.world.broker.keep_house(true),
+            _ => self.append(),
+        }
+        self.did.operations += 1;
+        self.note_what_may_go();
+        self.world.settle();
+        self.note_what_may_go();
+    }
+
+    fn key(&self) -> String {
+        format!("key {}", below(&self.chance, KEYS))
+    }
+
+    fn append(&mut self) {
+        for _ in 0..=below(&self.chance, 12) {
+            let key = self.key();
+            let size = [20, 500, 9_000][below(&self.chance, 3) as usize];
+            let is_tombstone = below(&self.chance, 6) == 0;
+            let value = (!is_tombstone).then(|| vec![(self.end % 251) as u8; size]);
+            let appended = self.world.append(Some(&key), value.as_deref());
+            let appended = appended.expect("it is taken");
+            assert_eq!(appended.first_offset.0, self.end, "offsets go on");
+            self.note(key, value, appended.versions[0].0);
+            self.did.operations += 1;
+        }
+    }
+
+    fn note(&mut self, key: String, value: Option<Vec<u8>>, version: u64) {
+        let last = self.versions.entry(key.clone()).or_default();
+        *last += 1;
+        assert_eq!(version, *last, "versions go on");
+        let known = Known {
+            key,
+            version,
+            value,
+            append_ms: self.world.clock.now_ms(),
+            is_erased: false,
+            may_be_gone: false,
+        };
+        self.records.insert(self.end, known);
+        self.end += 1;
+    }
+
+    /// Appends with a condition that holds, or not.
+    fn append_if(&mut self) {
+        let key = self.key();
+        let version = self.versions.get(&key).copied().unwrap_or_default();
+        let holds = below(&self.chance, 2) == 0;
+        let expected = if holds { version } else { version + 1 };
+        let record = encode_proto(&crate::proto::Record {
+            key: Some(key.clone().into_bytes().into()),
+            value: Some(b"conditional".as_slice().into()),
+            ..Default::default()
+        });
+        let mut append = append_of(TOPIC, Some(0), &[record]);
+        append.return_versions = true;
+        append.conditions.push(Condition {
+            topic: TOPIC.to_owned(),
+            topic_id: None,
+            expected: match expected {
+                0 => Expected::KeyAbsent {
+                    key: key.clone().into_bytes().into(),
+                },
+                version => Expected::KeyAt {
+                    key: key.clone().into_bytes().into(),
+                    version: Version(version),
+                },
+            },
+        });
+        match send(&self.world.broker, append) {
+            Ok(appended) => {
+                assert!(holds, "{key} is at {version}, not at {expected}");
+                let version = appended.batches[0][0].versions[0].0;
+                self.note(key, Some(b"conditional".to_vec()), version);
+            }
+            Err(error) => assert!(!holds, "{key} is at {version}: {error}"),
+        }
+    }
+
+    fn compact(&mut self) {
+        self.world.compact();
+        self.did.compactions += 1;
+        self.note_what_may_go();
+        let newest = self.newest();
+        for found in self.world.read() {
+            let known = &self.records[&found.offset];
+            let newer = newest[&known.key] - known.version;
+            assert!(
+                known.is_erased || newer < self.keep,
+                "{found:?} has {newer} newer ones"
+            );
+        }
+    }
+
+    fn newest(&self) -> BTreeMap<String, u64> {
+        self.versions.clone()
+    }
+
+    fn set_keep(&mut self) {
+        self.keep = 1 + below(&self.chance, 3);
+        let keep = self.keep.to_string();
+        self.world.alter(&[("compaction.keep", &keep)]);
+    }
+
+    fn trim(&mut self) {
+        let before = self.start + below(&self.chance, self.end - self.start + 1) / 4;
+        let trimmed = self.world.broker.trim(TOPIC, PARTITION, Offset(before));
+        self.world.broker.commit_all();
+        now(trimmed.expect("it is in range"))
+            .expect("an answer")
+            .expect("nothing fails");
+        self.start = self.start.max(before);
+    }
+
+    fn erase(&mut self) {
+        let key = self.key();
+        let erased = self.world.broker.erase_key(TOPIC, key.as_bytes());
+        self.world.broker.commit_all();
+        now(erased.expect("it is taken"))
+            .expect("an answer")
+            .expect("nothing fails");
+        for known in self.records.values_mut().filter(|known| known.key == key) {
+            (known.is_erased, known.value) = (true, None);
+        }
+        self.did.erasures += 1;
+    }
+
+    fn restart(&mut self) {
+        let cleanly = below(&self.chance, 2) == 0;
+        self.world.restart(cleanly);
+        self.did.restarts += 1;
+    }
+
+    fn cut_power(&mut self, step: u32) {
+        // Somewhere in what the broker does behind an append, or in a pass.
+        drop(self.world.broker.compact_topic(TOPIC));
+        for _ in 0..below(&self.chance, 6) {
+            self.world.broker.step();
+        }
+        let modes = CrashMode::ALL;
+        let mode = modes[below(&self.chance, modes.len() as u64) as usize];
+        let disk = self.world.disk.clone();
+        disk.power_off();
+        let survived = disk.power_cut(self.seed ^ u64::from(step), mode);
+        self.world.go_on_with(survived);
+        self.did.cuts += 1;
+    }
+
+    fn pass(&mut self) {
+        let time = Duration::from_millis(1 + below(&self.chance, 15_000));
+        self.world.clock.advance(time);
+    }
+
+    fn note_what_may_go(&mut self) {
+        let now_ms = self.world.clock.now_ms();
+        let newest = self.newest();
+        let mut gone_through: BTreeMap<String, u64> = BTreeMap::new();
+        for known in self.records.values() {
+            let is_over = known.append_ms + TOMBSTONE_MS <= now_ms;
+            if known.value.is_none() && !known.is_erased && is_over {
+                let through = gone_through.entry(known.key.clone()).or_default();
+                *through = (*through).max(known.version);
+            }
+        }
+        for (offset, known) in &mut self.records {
+            let newer = newest[&known.key] - known.version;
+            let is_before_tombstone = gone_through
+                .get(&known.key)
+                .is_some_and(|through| known.version <= *through);
+            known.may_be_gone |= newer >= self.keep
+                || is_before_tombstone
+                || known.is_erased
+                || *offset < self.start;
+        }
+    }
+
+    fn check(&mut self) {
+        let found = self.world.read();
+        let there: BTreeMap<u64, Found> = found
+            .iter()
+            .map(|found| (found.offset, found.clone()))
+            .collect();
+        assert_eq!(there.len(), found.len(), "each is there once");
+        assert!(found.is_sorted_by_key(|found| found.offset), "in order");
+        for found in &found {
+            let known = &self.records[&found.offset];
+            assert!(!self.gone.contains(&found.offset), "{found:?} came back");
+            assert_eq!(found.version, Some(known.version), "{found:?}");
+            assert_eq!(found.value, known.value, "{found:?}");
+            assert_eq!(found.is_erased, known.is_erased, "{found:?}");
+            let key = (!known.is_erased).then_some(&known.key);
+            assert_eq!(found.key.as_ref(), key, "{found:?}");
+        }
+        for (offset, known) in &self.records {
+            if there.contains_key(offset) {
+                continue;
+            }
+            assert!(known.may_be_gone, "{offset} is gone: {known:?}");
+            if self.gone.insert(*offset) {
+                self.did.gone += 1;
+                let is_newest = self.versions[&known.key] == known.version;
+                let is_tombstone = known.value.is_none() && !known.is_erased;
+                self.did.tombstones_gone += u64::from(is_newest && is_tombstone);
+            }
+        }
+        self.check_entities(&there);
+    }
+
+    fn check_entities(&self, there: &BTreeMap<u64, Found>) {
+        for (key, version) in &self.versions {
+            let mut versions = Vec::new();
+            let mut newest = None;
+            for (offset, known) in &self.records {
+                if known.key == *key && there.contains_key(offset) {
+                    versions.push(known.version);
+                    newest = Some(known);
+                }
+            }
+            let (found, latest) = self.world.versions(key);
+            assert_eq!(latest, *version, "{key}");
+            assert_eq!(found, versions, "{key}");
+            let newest = newest.filter(|newest| newest.version == *version);
+            let value = newest.and_then(|newest| newest.value.clone());
+            assert_eq!(self.world.latest(key), (Version(*version), value), "{key}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Who reads, or appends, while a partition is compacted.
+
+use std::collections::BTreeMap;
+
+use super::world::{MS, TOPIC, World, records};
+use crate::{
+    broker::{
+        Read, Step,
+        tests::world::{append_of, encode_proto, now, send},
+    },
+    types::Records,
+};
+
+#[test]
+fn a_read_that_began_before_ends_where_it_is_to_end_also_within_what_was_compacted() {
+    let world = World::with(&[]);
+    for nth in 0..5 {
+        world.put("b", &[nth; 100]);
+        world.put("a", &[nth; 100]);
+    }
+    let read = Read {
+        topic: TOPIC.to_owned(),
+        ..Read::default()
+    };
+    let mut reader = world.broker.read(read).expect("it can be read");
+    for _ in 0..100 {
+        world.put("a", &[9; 100]);
+    }
+    world.compact();
+    let (mut records, mut next) = (0, 0);
+    for _ in 0..10 {
+        match reader.step().expect("it can be read") {
+            Step::Batch(batch) => {
+                for slice in &batch.records {
+                    records += Records::new(slice).count();
+                }
+                next = batch.next_offset.0;
+            }
+            Step::Wait(_) => panic!("a finite read waits"),
+            // Of `b`; those of `a` that were there are gone.
+            Step::End => return assert_eq!((records, next), (1, 10)),
+        }
+    }
+    panic!("the read does not end");
+}
+
+#[test]
+fn a_producer_goes_on_and_is_answered_again_when_its_records_were_compacted() {
+    let mut world = World::with(&[]);
+    let opened = world.broker.open_producer("", None);
+    world.broker.commit_all();
+    let producer = now(opened.expect("there is room"))
+        .expect("an answer")
+        .expect("nothing fails");
+    let append = |sequence: u64| {
+        let record = encode_proto(&crate::proto::Record {
+            key: Some(b"a".as_slice().into()),
+            value: Some(sequence.to_le_bytes().to_vec().into()),
+            ..Default::default()
+        });
+        let mut append = append_of(TOPIC, Some(0), &[record]);
+        append.batches[0].sequence = Some(sequence);
+        append.producer = Some(producer);
+        append
+    };
+    let mut answers = Vec::new();
+    for sequence in 0..20 {
+        answers.push(send(&world.broker, append(sequence)).expect("it is the next"));
+    }
+    world.compact();
+    assert_eq!(world.offsets(), [19]);
+    for cleanly in [true, false] {
+        for sequence in [0, 10, 19] {
+            let again = send(&world.broker, append(sequence));
+            assert_eq!(again.as_ref(), Ok(&answers[sequence as usize]));
+        }
+        world.restart(cleanly);
+    }
+    assert_eq!(world.offsets(), [19]);
+    send(&world.broker, append(20)).expect("it is the next");
+}
+
+#[test]
+fn a_reader_from_the_beginning_ends_with_the_right_state_while_it_is_compacted() {
+    let world = World::with(&[("cleanup.policy", "delete")]);
+    let mut expected = BTreeMap::new();
+    for nth in 0..400u32 {
+        let key = format!("key {}", nth % 37);
+        let offset = world.put(&key, &[nth as u8; 30_000]);
+        expected.insert(key, offset);
+        if nth % 20 == 0 {
+            world.broker.keep_house(true);
+        }
+    }
+    world.alter(&[("cleanup.policy", "compact")]);
+    let read = Read {
+        topic: TOPIC.to_owned(),
+        ..Read::default()
+    };
+    let mut reader = world.broker.read(read).expect("it can be read");
+    drop(world.broker.compact_topic(TOPIC).expect("it is compacted"));
+    let (mut state, mut last, mut steps) = (BTreeMap::new(), None, 0);
+    while let Step::Batch(batch) = reader.step().expect("it can be read") {
+        for record in batch.records.iter().flat_map(records) {
+            assert!(last < Some(record.offset), "in order");
+            last = Some(record.offset);
+            state.insert(record.key.expect("keyed"), record.offset);
+        }
+        steps += 1;
+        // A pass has more steps than the read.
+        for _ in 0..10 {
+            world.broker.step();
+            world.clock.advance(MS);
+        }
+    }
+    assert_eq!(state, expected);
+    assert!(steps > 3, "{steps}");
+    world.settle();
+    assert_eq!(world.offsets().len(), 37);
+}

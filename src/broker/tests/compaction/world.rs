@@ -1,0 +1,303 @@
+//! A broker with one compacted topic of one partition, whose time is moved.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    broker::{
+        AppendedRange, Broker, Compaction, Error, Options, PartitionDescription, Read, ReadKey,
+        Step, lock,
+        tests::world::{append_of, encode_proto, env, now, options, send},
+    },
+    env::sim::{SimClock, SimDisk, SimRandom},
+    types::{PartitionId, Position, RecordView, Records, Version},
+};
+
+pub(super) const START_MS: i64 = 1_700_000_000_000;
+pub(super) const TOPIC: &str = "compacted";
+pub(super) const PARTITION: PartitionId = PartitionId(0);
+
+pub(super) const MS: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+/// A record as a reader got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) offset: u64,
+    pub(super) key: Option<String>,
+    pub(super) version: Option<u64>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) is_erased: bool,
+}
+
+pub(super) struct World {
+    pub(super) disk: SimDisk,
+    pub(super) clock: SimClock,
+    pub(super) broker: Broker,
+    options: Options,
+    starts: u64,
+}
+
+impl World {
+    /// With a topic that is compacted and has these settings, and the smallest segments.
+    pub(super) fn with(settings: &[(&str, &str)]) -> Self {
+        Self::with_options(settings, options())
+    }
+
+    pub(super) fn with_options(settings: &[(&str, &str)], options: Options) -> Self {
+        let (disk, clock) = (SimDisk::new(1), SimClock::new(START_MS));
+        let world = env(&disk, &clock, &SimRandom::new(1));
+        let broker = Broker::open_stepped(world, options.clone()).expect("it can be opened");
+        let world = Self {
+            disk,
+            clock,
+            broker,
+            options,
+            starts: 1,
+        };
+        let mut all = named(&[("segment.bytes", "64KiB"), ("cleanup.policy", "compact")]);
+        all.extend(named(settings));
+        let created = world.broker.create_topic(TOPIC, 1, &all);
+        world.broker.commit_all();
+        let created = now(created.expect("good settings")).expect("an answer");
+        created.expect("nothing fails");
+        world
+    }
+
+    /// Appends a record; its offset.
+    pub(super) fn put(&self, key: &str, value: &[u8]) -> u64 {
+        self.append(Some(key), Some(value))
+            .expect("it is taken")
+            .first_offset
+            .0
+    }
+
+    /// Appends a tombstone; its offset.
+    pub(super) fn delete(&self, key: &str) -> u64 {
+        self.append(Some(key), None)
+            .expect("it is taken")
+            .first_offset
+            .0
+    }
+
+    pub(super) fn append(
+        &self,
+        key: Option<&str>,
+        value: Option<&[u8]>,
+    ) -> Result<AppendedRange, Error> {
+        let record = encode_proto(&crate::proto::Record {
+            key: key.map(|key| key.to_owned().into()),
+            value: value.map(|value| value.to_vec().into()),
+            ..Default::default()
+        });
+        let mut append = append_of(TOPIC, Some(0), &[record]);
+        append.return_versions = true;
+        let mut appended = send(&self.broker, append)?;
+        Ok(appended.batches.remove(0).remove(0))
+    }
+
+    /// Fills the active segment, so that the next append begins another: with records of a key of
+    /// their own.
+    pub(super) fn roll(&self) {
+        for _ in 0..2 {
+            self.put("filler", &[0; 40_000]);
+        }
+        self.broker.keep_house(true);
+        self.broker.commit_all();
+    }
+
+    /// Lets the broker do what there is to do at this moment, and as compaction pauses between its
+    /// steps, in the next milliseconds.
+    pub(super) fn settle(&self) {
+        for _ in 0..4 {
+            self.broker.step();
+            self.broker.commit_all();
+            self.finish_pass();
+        }
+    }
+
+    fn finish_pass(&self) {
+        for _ in 0..10_000 {
+            let goes_on = {
+                let compactions = &self.broker.shared.maintenance.compactions;
+                compactions.pass_goes_on_at()
+            };
+            let Some(at) = goes_on else { return };
+            let now = self.broker.shared.env.clock.elapsed();
+            self.clock.advance(at.saturating_sub(now));
+            self.broker.step();
+            self.broker.commit_all();
+        }
+        panic!("a pass does not end");
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        self.settle();
+    }
+
+    /// Compacts on command.
+    pub(super) fn compact(&self) {
+        let compacted = self.broker.compact_topic(TOPIC).expect("it is compacted");
+        self.settle();
+        now(compacted).expect("it is done").expect("nothing fails");
+    }
+
+    pub(super) fn alter(&self, settings: &[(&str, &str)]) {
+        let altered = self.broker.alter_topic(TOPIC, &named(settings), &[]);
+        self.broker.commit_all();
+        let altered = now(altered.expect("good settings")).expect("an answer");
+        altered.expect("nothing fails");
+    }
+
+    /// All that a reader gets from an offset on, and the offset that it is told at the end.
+    pub(super) fn read_from(&self, offset: u64) -> (Vec<Found>, u64) {
+        try_read(&self.broker, offset).expect("it can be read")
+    }
+
+    /// All records.
+    pub(super) fn read(&self) -> Vec<Found> {
+        let (found, end) = self.read_from(self.described().earliest.0);
+        assert_eq!(end, self.described().high_watermark.0, "told up to the end");
+        found
+    }
+
+    /// The offsets that there are.
+    pub(super) fn offsets(&self) -> Vec<u64> {
+        self.read().iter().map(|found| found.offset).collect()
+    }
+
+    /// What is there of a key: versions and offsets.
+    pub(super) fn of_key(&self, key: &str) -> Vec<(u64, u64)> {
+        let found = self.read();
+        let of_key = found
+            .iter()
+            .filter(|found| found.key.as_deref() == Some(key));
+        of_key
+            .map(|found| (found.version.expect("versioned"), found.offset))
+            .collect()
+    }
+
+    /// The versions that a read of the entity returns, and the one that it is said to be at.
+    pub(super) fn versions(&self, key: &str) -> (Vec<u64>, u64) {
+        let read = ReadKey {
+            topic: TOPIC.to_owned(),
+            key: Bytes::from(key.to_owned()),
+            ..ReadKey::default()
+        };
+        let mut reader = self.broker.read_key(read).expect("it can be read");
+        let latest = reader.latest().0;
+        let mut versions = Vec::new();
+        while let Some(slices) = reader.step().expect("it can be read") {
+            for slice in slices {
+                for record in records(&slice) {
+                    versions.push(record.version.expect("versioned"));
+                }
+            }
+        }
+        (versions, latest)
+    }
+
+    /// The version that an entity is said to be at, and its latest record's value.
+    pub(super) fn latest(&self, key: &str) -> (Version, Option<Vec<u8>>) {
+        let latest = self.broker.get_latest(TOPIC, &[key.to_owned().into()]);
+        let latest = latest.expect("it can be read").remove(0);
+        let value = latest.record.and_then(|record| {
+            let record = RecordView::parse(&record).expect("a record");
+            record.value.map(<[u8]>::to_vec)
+        });
+        (latest.version, value)
+    }
+
+    pub(super) fn described(&self) -> PartitionDescription {
+        let described = self.broker.describe_topic(TOPIC).expect("it is there");
+        described.1[0].clone()
+    }
+
+    pub(super) fn compaction(&self) -> Compaction {
+        self.described().compaction.expect("it is compacted")
+    }
+
+    /// Where the partition's files are.
+    pub(super) fn dir(&self) -> PathBuf {
+        let topics = self.broker.shared.partitions.topics();
+        let topic = topics.find(TOPIC).expect("it is there");
+        let partition = topic.partition(PARTITION).expect("it is there");
+        lock(&partition.partition().log).dir().to_path_buf()
+    }
+
+    /// Stops the broker, cleanly or not, and starts it again.
+    pub(super) fn restart(&mut self, cleanly: bool) {
+        if cleanly {
+            self.broker.close().expect("nothing fails");
+        }
+        self.disk = self.disk.fork();
+        self.open();
+    }
+
+    /// Goes on with another disk.
+    pub(super) fn go_on_with(&mut self, disk: SimDisk) {
+        self.disk = disk;
+        self.open();
+    }
+
+    fn open(&mut self) {
+        self.starts += 1;
+        let world = env(&self.disk, &self.clock, &SimRandom::new(self.starts));
+        self.broker = Broker::open_stepped(world, self.options.clone()).expect("it can be opened");
+    }
+}
+
+pub(super) fn try_read(broker: &Broker, offset: u64) -> Result<(Vec<Found>, u64), Error> {
+    let read = Read {
+        topic: TOPIC.to_owned(),
+        partitions: vec![(
+            PARTITION,
+            Some(Position::Offset(crate::types::Offset(offset))),
+        )],
+        ..Read::default()
+    };
+    let mut reader = broker.read(read)?;
+    let (mut found, mut end) = (Vec::new(), offset);
+    loop {
+        match reader.step()? {
+            Step::Batch(batch) => {
+                for slice in &batch.records {
+                    found.extend(records(slice));
+                }
+                end = batch.next_offset.0;
+                assert!(batch.next_offset <= batch.high_watermark, "{batch:?}");
+            }
+            Step::Wait(_) => panic!("a finite read waits"),
+            Step::End => return Ok((found, end)),
+        }
+    }
+}
+
+pub(super) fn records(slice: &Bytes) -> Vec<Found> {
+    let mut found = Vec::new();
+    for record in Records::new(slice) {
+        let record = RecordView::parse(record.expect("a record").1).expect("a record");
+        found.push(Found {
+            offset: record.offset.expect("the broker's field"),
+            key: record
+                .key
+                .map(|key| String::from_utf8_lossy(key).into_owned()),
+            version: record.version,
+            value: record.value.map(<[u8]>::to_vec),
+            is_erased: record.erased.is_some(),
+        });
+    }
+    found
+}
+
+pub(super) fn named(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let settings = settings.iter();
+    settings
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
