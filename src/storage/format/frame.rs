@@ -124,6 +124,42 @@ impl Header {
     }
 }
 
+/// Where a frame lies: what a look-up that passes it by has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionId,
+    pub(crate) base: Offset,
+    /// The offset behind the frame's last.
+    pub(crate) end: Offset,
+    /// Of the whole frame.
+    pub(crate) length: usize,
+}
+
+impl Place {
+    /// Reads these fields of a header without checking the frame. A look-up does so for a hundred
+    /// frames, so the others are not read.
+    #[inline]
+    pub(crate) fn peek(bytes: &[u8]) -> Option<Self> {
+        let header = bytes.first_chunk::<HEADER_BYTES>()?;
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        let (length, base) = (u32_at(0) as usize, u64_at(24));
+        let end = base.checked_add(u64::from(u32_at(72)))?;
+        (HEADER_BYTES..=MAX_FRAME_BYTES)
+            .contains(&length)
+            .then_some(Self {
+                topic: TopicId(u64_at(8)),
+                partition: PartitionId(u32_at(16)),
+                base: Offset(base),
+                end: Offset(end),
+                length,
+            })
+    }
+}
+
 impl Batch {
     /// Reads the fields of a batch: none of one that is no producer's.
     #[expect(

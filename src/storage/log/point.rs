@@ -19,7 +19,7 @@ use crate::{
     env::File,
     storage::{
         format::{
-            frame::{self, Frame, Header},
+            frame::{self, Frame},
             segment_file::{HEADER_BYTES, INDEX_INTERVAL_BYTES, IndexRow},
         },
         keys::hash::KeyHasher,
@@ -291,17 +291,17 @@ fn row_before(rows: &[IndexRow], base: Offset, offset: Offset) -> u64 {
 fn hop(bytes: &[u8], from: usize, identity: Identity, offset: Offset) -> Option<Range<usize>> {
     let mut at = from;
     loop {
-        let (length, header) = Header::peek(bytes.get(at..)?)?;
-        if header.topic != identity.topic
-            || header.partition != identity.partition
-            || header.base > offset
+        let place = frame::Place::peek(bytes.get(at..)?)?;
+        if place.topic != identity.topic
+            || place.partition != identity.partition
+            || place.base > offset
         {
             return None;
         }
-        if offset < header.end() {
-            return Some(at..at + length);
+        if offset < place.end {
+            return Some(at..at + place.length);
         }
-        at += length;
+        at += place.length;
     }
 }
 
