@@ -90,7 +90,9 @@ async fn a_frame_that_no_window_allows_is_not_waited_for() {
     let (incoming, _stop) = serve_as(service, &budget, Options::default(), &notices);
     let (mut ours, theirs) = duplex(1 << 20);
     incoming.send(Ok(theirs)).await.unwrap();
-    let mut bytes = connection(&[(0, SETTINGS)]);
+    let mut bytes = connection(&[]);
+    // Of no stream.
+    bytes.extend([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]);
     bytes.extend(header(FIRST_WINDOW_BYTES + 1, DATA));
     ours.write_all(&bytes).await.unwrap();
     // The server's own SETTINGS come, and then the end.
