@@ -13,7 +13,7 @@
 //! What keeps the erasures of one partition from being complete, such as a full disk, does not stop
 //! those of others.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io};
 
 use super::progress::Problem;
 use crate::{
@@ -188,8 +188,16 @@ impl Broker {
         let are_gone = remove_gone(log, &shared.partitions.segments)?;
         if !are_gone {
             shared.note_problem(partition, erasures, &Problem::InUse);
+            return Ok(false);
         }
-        Ok(are_gone)
+        // Others were removed when the log was opened, or trimmed. None of them may come back.
+        let dir = lock(log).dir();
+        match shared.env.files.sync_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            synced => synced
+                .map(|()| true)
+                .map_err(FileError::when(Action::Sync, &dir)),
+        }
     }
 
     /// Says that the bytes of these erasures are gone, once they are.
