@@ -87,7 +87,9 @@ fn an_append_of_all_lines_that_is_stopped_before_its_last_line_stores_none() {
         .expect("the binary is there");
     let mut stdin = producing.stdin.take().expect("it is piped");
     // More than a pipe holds: some of it has been read when this returns.
-    stdin.write_all(&b"x\n".repeat(200_000)).expect("it reads");
+    stdin
+        .write_all(&b"a line\n".repeat(60_000))
+        .expect("it reads");
     tell(&producing, Signal::TERM);
     let output = producing.wait_with_output().expect("it was started here");
     assert_fails(&output, 143, &["nothing was stored"]);
