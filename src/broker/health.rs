@@ -200,6 +200,19 @@ impl Health {
         }
     }
 
+    /// What is lacking for another file of this size beside what is to be left; none where nothing
+    /// is. A file that fills the disk for a moment would have appends refused.
+    pub(super) fn shortage_beside(&self, bytes: u64) -> Result<Option<Shortage>, FileError> {
+        let reserve = self.reserve;
+        let needed = bytes.saturating_add(reserve);
+        let free = self.free_bytes()?.filter(|free| *free < needed);
+        Ok(free.map(|free| Shortage {
+            free: Some(free),
+            needed,
+            reserve,
+        }))
+    }
+
     /// What there is to know when something has found no room.
     pub(super) fn shortage_now(&self) -> Shortage {
         let reserve = self.reserve;

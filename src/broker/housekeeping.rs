@@ -55,8 +55,8 @@ pub(super) struct Housekeeper {
     segments: WriteOut,
     /// Deleted topics whose directories have been renamed and are to be removed.
     renamed: Vec<DeletedTopic>,
-    /// Partitions with segments that the checkpoint under way lets go, or that are in no view: their
-    /// files are to be removed after it.
+    /// Partitions with segments that the checkpoint under way lets go, or that are in no view:
+    /// their files are to be removed after it.
     leaving: Vec<PartitionRef>,
     /// Partitions with such files that somebody was reading.
     in_use: Vec<PartitionRef>,

@@ -63,9 +63,9 @@ impl InFiles {
         self.parts.capacity() * size_of::<FilePart>()
     }
 
-    /// Reads a part of the records that begin at this offset, where it lay when they were read first.
-    /// None where its place is not known, or the records have been erased, hidden, trimmed, deleted
-    /// or written anew since.
+    /// Reads a part of the records that begin at this offset, where it lay when they were read
+    /// first. None where its place is not known, or the records have been erased, hidden, trimmed,
+    /// deleted or written anew since.
     pub(super) fn read(
         &self,
         owner: &Partitions,

@@ -1,7 +1,7 @@
-//! The owner of what is done in the background: housekeeping, indexing, removing what was erased, and
-//! compaction. What each of them remembers is here, and how it is called. The rounds themselves are
-//! in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/scrub.rs` and `compaction`; when one is due,
-//! `schedule.rs` says.
+//! The owner of what is done in the background: housekeeping, indexing, removing what was erased,
+//! and compaction. What each of them remembers is here, and how it is called. The rounds themselves
+//! are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/scrub.rs` and `compaction`; when one is
+//! due, `schedule.rs` says.
 
 use std::{sync::Arc, time::Duration};
 

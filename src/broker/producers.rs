@@ -168,8 +168,8 @@ impl Broker {
 }
 
 impl Shared {
-    /// Forgets producers, so that there is room for what was refused for want of it. Returns whether
-    /// there is now. `asking` is the producer that needs it, if it is known.
+    /// Forgets producers, so that there is room for what was refused for want of it. Returns
+    /// whether there is now. `asking` is the producer that needs it, if it is known.
     pub(super) fn make_room(
         &self,
         planned: &mut Planned,

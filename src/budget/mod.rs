@@ -72,8 +72,8 @@ const fn basic(bound: usize, holders: usize) -> usize {
     (bound - open(bound)) / holders
 }
 
-/// The rule for shares: by how much one of so many holders would be over its share that has so much,
-/// where so much is used with that.
+/// The rule for shares: by how much one of so many holders would be over its share that has so
+/// much, where so much is used with that.
 pub(crate) const fn over_share(bound: usize, holders: usize, has: usize, used: usize) -> usize {
     if has <= basic(bound, holders) {
         return 0;

@@ -346,8 +346,8 @@ impl Topics {
         Ok(())
     }
 
-    /// The same, and waits until it is done, as long as that takes: it may be as long as reading the
-    /// topic. What could not be compacted, [`describe`](Self::describe) tells.
+    /// The same, and waits until it is done, as long as that takes: it may be as long as reading
+    /// the topic. What could not be compacted, [`describe`](Self::describe) tells.
     ///
     /// # Errors
     ///

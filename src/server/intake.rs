@@ -1,12 +1,12 @@
-//! What requests may take while they come in: each message its size, all of them together their part
-//! of the memory, and each its time.
+//! What requests may take while they come in: each message its size, all of them together their
+//! part of the memory, and each its time.
 //!
 //! The flow control of HTTP/2 does not bound this: a call's bytes are taken off the connection as
 //! they arrive, to be put together, and a thousand connections with 256 calls each may be sending
-//! 16 MiB. So a message is counted with the length that it declares, as soon as that is known, until
-//! the broker has admitted the message, which counts it from then on. When there is no room for it,
-//! the call is refused before its bytes have come; it does not wait, because the ones that would
-//! have to finish first could wait for bytes themselves. One of which too little comes in is
+//! 16 MiB. So a message is counted with the length that it declares, as soon as that is known,
+//! until the broker has admitted the message, which counts it from then on. When there is no room
+//! for it, the call is refused before its bytes have come; it does not wait, because the ones that
+//! would have to finish first could wait for bytes themselves. One of which too little comes in is
 //! refused too: it keeps room from others.
 
 use std::{
@@ -314,8 +314,8 @@ impl Messages {
         }
     }
 
-    /// Goes over the next bytes. Returns what the messages that begin in them declare together, with
-    /// their headers.
+    /// Goes over the next bytes. Returns what the messages that begin in them declare together,
+    /// with their headers.
     pub(super) fn pass(&mut self, mut data: &[u8]) -> Result<usize, Status> {
         let mut begun = 0;
         while !data.is_empty() {

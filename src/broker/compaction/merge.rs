@@ -11,8 +11,8 @@ const MOST: usize = 256;
 /// Which adjacent segments of these sizes to write as one that is no larger than `most`, if any.
 ///
 /// It pays where those that are added to the largest are a quarter of it together: so each byte is
-/// written again a few times only, however often it is asked, and what is left are segments that each
-/// are several times as large as all behind them.
+/// written again a few times only, however often it is asked, and what is left are segments that
+/// each are several times as large as all behind them.
 pub(super) fn plan(sizes: &[u64], most: u64) -> Option<Range<usize>> {
     for first in 0..sizes.len() {
         let (mut sum, mut largest, mut found) = (0u64, 0, None);

@@ -1,20 +1,21 @@
 //! Compaction: of each key the last records stay.
 //!
-//! A partition of a topic with `cleanup.policy=compact` is looked at when time says so (`decide.rs`),
-//! and then worked on in a pass of many steps (`pass.rs`), by the thread that also keeps the key
-//! indexes and removes what was erased. Nobody waits for it: between two steps it pauses, longer
-//! where appends need the disk and not at all where it is behind (`pause`), and an erasure comes
-//! before the next step. What is known of keys is in memory that is bounded (`key_map.rs`); a pass
-//! that has no room for all of them ends where it has none, and the next one goes on from there.
+//! A partition of a topic with `cleanup.policy=compact` is looked at when time says so
+//! (`decide.rs`), and then worked on in a pass of many steps (`pass.rs`), by the thread that also
+//! keeps the key indexes and removes what was erased. Nobody waits for it: between two steps it
+//! pauses, longer where appends need the disk and not at all where it is behind (`pause`), and an
+//! erasure comes before the next step. What is known of keys is in memory that is bounded
+//! (`key_map.rs`); a pass that has no room for all of them ends where it has none, and the next one
+//! goes on from there.
 //!
 //! Segments that have become small are merged (`merge.rs`). What goes leaves nothing behind but a
 //! frame that covers its offsets, so that readers tell it from a loss: offsets and versions never
 //! change. How far a partition is clean is in a file of its own (`progress.rs`); without it the
 //! partition is compacted from its start again.
 //!
-//! Only segments are rewritten that are sealed, and that the last checkpoint knows as sealed: a crash
-//! cuts an active one back to where the checkpoint says it ended. The files of a partition are
-//! changed while the housekeeper is held, as trims and retention do, so these never work on a
+//! Only segments are rewritten that are sealed, and that the last checkpoint knows as sealed: a
+//! crash cuts an active one back to where the checkpoint says it ended. The files of a partition
+//! are changed while the housekeeper is held, as trims and retention do, so these never work on a
 //! partition at the same time.
 //!
 //! Records without a key, which a topic may have from before, are of no entity, and stay.
@@ -63,7 +64,7 @@ const CROWDED: Duration = Duration::from_millis(100);
 /// How fast a partition may be read again and again for tombstones alone, in bytes a second.
 const TOMBSTONE_BYTES_PER_SECOND: u64 = 8 << 20;
 
-/// How far a partition has been compacted, for whoever asks.
+/// How far a partition has been compacted, as it is described.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compaction {
     /// Before this offset no key has more records than are kept.

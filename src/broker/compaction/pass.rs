@@ -18,7 +18,7 @@ use super::{
     merge,
 };
 use crate::{
-    broker::{Shared, Shortage, keys::Freeze, lock, state::PartitionRef},
+    broker::{Shared, health::Health, keys::Freeze, lock, state::PartitionRef},
     budget,
     storage::{
         fault::Meaning,
@@ -417,7 +417,7 @@ impl Pass {
             Some(false) => return Ok(Some(seen)),
             Some(true) => {}
         }
-        shared.check_room_to_compact(bytes)?;
+        check_room(&shared.health, bytes)?;
         let mut filter = Filter::new(rules, segment.start);
         let rewritten = unless_damaged(rewrite.write_edited(&mut filter))?.flatten();
         let Some(rewritten) = rewritten else {
@@ -466,8 +466,8 @@ impl Pass {
         Ok(None)
     }
 
-    /// The offsets of adjacent segments to be merged, from `next` on. Where records expire, none are: a
-    /// segment goes as a whole, when its last record is old enough.
+    /// The offsets of adjacent segments to be merged, from `next` on. Where records expire, none
+    /// are: a segment goes as a whole, when its last record is old enough.
     fn to_merge(&self, shared: &Shared, next: Offset, to: Offset) -> Option<Range<Offset>> {
         if self.settings.has_limits() {
             return None;
@@ -499,7 +499,7 @@ impl Pass {
         };
         let bytes = rewrite.bytes();
         self.bytes += bytes;
-        shared.check_room_to_compact(bytes)?;
+        check_room(&shared.health, bytes)?;
         let mut filter = Filter::new(self.rules(&partition, to), offsets.start);
         let rewritten = unless_damaged(rewrite.write_edited(&mut filter))?.flatten();
         let seen = filter.seen;
@@ -514,24 +514,13 @@ impl Pass {
     }
 }
 
-impl Shared {
-    /// Makes sure that the disk has room for another segment, and for what is to be left there.
-    fn check_room_to_compact(&self, bytes: u64) -> Result<(), Hindered> {
-        let free = self.health.free_bytes()?;
-        let reserve = self.options.disk_reserve_bytes;
-        let needed = bytes.saturating_add(reserve);
-        if free.is_some_and(|free| free < needed) {
-            let shortage = Shortage {
-                free,
-                needed,
-                reserve,
-            };
-            let problem = format!(
-                "the disk has no room to write a segment of {bytes} bytes anew: {shortage}"
-            );
-            return Err(Hindered::Problem(problem));
-        }
-        Ok(())
+/// Makes sure that the disk has room for another segment, beside what is to be left there.
+fn check_room(health: &Health, bytes: u64) -> Result<(), Hindered> {
+    match health.shortage_beside(bytes)? {
+        None => Ok(()),
+        Some(shortage) => Err(Hindered::Problem(format!(
+            "the disk has no room to write a segment of {bytes} bytes anew: {shortage}"
+        ))),
     }
 }
 

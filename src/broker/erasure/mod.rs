@@ -5,7 +5,8 @@
 //! answered. The bytes are removed in the background (`scrub.rs`): from the journal, by going on in
 //! another file and writing zeros over the ones before; from segments (`places.rs` says which), by
 //! writing them anew; from tables of last versions. A last journal entry says that they are gone,
-//! and nothing is hidden any more. What keeps them from being gone is told to whoever asks (`progress.rs`).
+//! and nothing is hidden any more. What keeps them from being gone is described
+//! (`progress.rs`).
 //!
 //! Damage does not keep bytes, and does not keep an erasure from being recorded. Nobody can tell
 //! what a damaged part of a segment or of a table of last versions has, so where it may be of an

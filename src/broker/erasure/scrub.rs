@@ -3,8 +3,8 @@
 //! The order is what makes it complete: first nothing that is erased is left in memory or in a
 //! segment that grows; then the journal goes on in another file, a checkpoint covers the ones
 //! before, and zeros are written over these, so that they can be used again; then segments are
-//! written anew, and tables of last versions. Each step can be repeated, and after a crash is: the erasure is
-//! not complete before all are done.
+//! written anew, and tables of last versions. Each step can be repeated, and after a crash is: the
+//! erasure is not complete before all are done.
 //!
 //! Nobody waits for it. Housekeeping is kept out for no longer than a checkpoint takes, or giving a
 //! file its name; and between two segments the key indexes, which this thread also keeps, get what
@@ -17,9 +17,7 @@ use std::{collections::BTreeSet, io};
 
 use super::progress::Problem;
 use crate::{
-    broker::{
-        Broker, Shared, Shortage, keys::Freeze, lock, partitions::Partitions, state::PartitionRef,
-    },
+    broker::{Broker, keys::Freeze, lock, partitions::Partitions, state::PartitionRef},
     catalog::{Change, Erasure, Token},
     storage::{
         fault::Meaning,
@@ -166,7 +164,10 @@ impl Broker {
         if !rewrite.is_needed(edit)? {
             return Ok(());
         }
-        shared.check_room_beside(rewrite.bytes())?;
+        let bytes = rewrite.bytes();
+        if let Some(shortage) = shared.health.shortage_beside(bytes)? {
+            return Err(Incomplete::Problem(Problem::NoRoom { bytes, shortage }));
+        }
         let rewritten = rewrite.write(edit)?;
         // Who holds this removes segments, and renames the directories of deleted topics.
         let _housekeeper = lock(&self.shared.maintenance.housekeeper);
@@ -238,25 +239,6 @@ impl Broker {
                     .sequencer
                     .plan(&mut shared.sequencer.planned(), change, || Ok(())),
             );
-        }
-        Ok(())
-    }
-}
-
-impl Shared {
-    /// Makes sure that the disk has room for another file of this size, and for what is to be left
-    /// there: a file that fills the disk for a moment would have appends refused.
-    fn check_room_beside(&self, bytes: u64) -> Result<(), Incomplete> {
-        let free = self.health.free_bytes()?;
-        let reserve = self.options.disk_reserve_bytes;
-        let needed = bytes.saturating_add(reserve);
-        if free.is_some_and(|free| free < needed) {
-            let shortage = Shortage {
-                free,
-                needed,
-                reserve,
-            };
-            return Err(Incomplete::Problem(Problem::NoRoom { bytes, shortage }));
         }
         Ok(())
     }

@@ -217,7 +217,7 @@ impl Partitions {
         self.merge_held_last_versions(partition, few)
     }
 
-    /// As [`merge_last_versions`](Self::merge_last_versions), for who holds the upkeep.
+    /// As [`merge_last_versions`](Self::merge_last_versions), where the upkeep is held already.
     fn merge_held_last_versions(
         &self,
         partition: &PartitionRef,

@@ -248,7 +248,7 @@ impl Partitions {
         self.leave_gap(partition, run);
     }
 
-    /// As [`make_gap`](Self::make_gap), for who holds the upkeep.
+    /// As [`make_gap`](Self::make_gap), where the upkeep is held already.
     fn leave_gap(&self, partition: &PartitionRef, run: &Arc<SortedTable>) {
         self.change_files(partition, |_, files| {
             let before = files.runs.len();

@@ -28,8 +28,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How many groups share a connection.
 const GROUPS_OF_CONNECTION: u32 = 10;
 
-/// The offsets that a group can commit, one after the other: more than it does in a measurement, and
-/// no more than one append may have.
+/// The offsets that a group can commit, one after the other: more than it does in a measurement,
+/// and no more than one append may have.
 const RECORDS: usize = MAX_RECORDS_PER_APPEND;
 
 /// Groups of one member each, which commit offsets of a topic of their own.

@@ -166,8 +166,8 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Carries the plan out, checks what the topic then holds, and deletes it. After a failure it is
-    /// left to whoever removes all that was made.
+    /// Carries the plan out, checks what the topic then holds, and deletes it. After a failure it
+    /// is left to whoever removes all that was made.
     async fn run(mut self) -> Result<Run, Failure> {
         let run = self.measure().await?;
         self.client.topics().delete(&self.topic).await?;

@@ -83,9 +83,9 @@ impl Traffic {
         self.has_progressed.store(true, Relaxed);
     }
 
-    /// Whether a call has moved on since this was last asked: something has come in for one, or more
-    /// was written than read. What is no part of a call, pings above all, is answered with as many
-    /// bytes as it has at most.
+    /// Whether a call has moved on since this was last asked: something has come in for one, or
+    /// more was written than read. What is no part of a call, pings above all, is answered with as
+    /// many bytes as it has at most.
     pub(super) fn has_progressed(&self) -> bool {
         let (read, written) = (self.read.swap(0, Relaxed), self.written.swap(0, Relaxed));
         self.has_progressed.swap(false, Relaxed) || written > read

@@ -1,11 +1,11 @@
 //! How much a client may send ahead: HTTP/2's window of its connection, and half of that for each
 //! stream, so that one call whose requests are not taken does not hold up the others.
 //!
-//! A connection begins with the window that HTTP/2 gives it. A client that uses up its window within
-//! a second gets twice as much, as far as its share of all windows goes; one that takes longer, or
-//! has more than its share because there are more clients by now, gets half as much. What a client
-//! was granted cannot be taken back: it is not granted again when it is used. So the rest counts
-//! until that much has been used.
+//! A connection begins with the window that HTTP/2 gives it. A client that uses up its window
+//! within a second gets twice as much, as far as its share of all windows goes; one that takes
+//! longer, or has more than its share because there are more clients by now, gets half as much.
+//! What a client was granted cannot be taken back: it is not granted again when it is used. So the
+//! rest counts until that much has been used.
 //!
 //! So windows grow into what all connections that there may be leave, and never into the room of
 //! those that have yet to come.

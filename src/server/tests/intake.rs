@@ -58,7 +58,8 @@ impl http_body::Body for Pieces {
     }
 }
 
-/// An intake of so many bytes, of which three quarters are open, and one connection gets half of those.
+/// An intake of so many bytes, of which three quarters are open, and one connection gets half of
+/// those.
 fn intake(bytes: usize) -> Intake {
     Intake::new(
         Arc::new(Part::new(Name::Requests, bytes)),

@@ -1,9 +1,9 @@
 //! Merging sorted tables: when, and how.
 //!
 //! Tables are of *tiers* by their rows, each four times as large as the one before. Adjacent tables
-//! are merged when together they are of a higher tier than each of them. So a row is written at most
-//! once per tier, and as long as tables come in about one size, each tier has fewer than four. Tables
-//! of hot keys wait for more of them.
+//! are merged when together they are of a higher tier than each of them. So a row is written at
+//! most once per tier, and as long as tables come in about one size, each tier has fewer than four.
+//! Tables of hot keys wait for more of them.
 //!
 //! So a trim costs what the keys of its segments take, times the tiers there are, spread over many
 //! trims: none of them writes the last versions of all keys.
@@ -90,8 +90,8 @@ pub(crate) struct Size {
     pub(crate) hashes: u64,
 }
 
-/// Which of the tables, given by their sizes and in the order of what they cover, to merge into one.
-/// Where there are to be `few`, small ones are merged as soon as there are two.
+/// Which of the tables, given by their sizes and in the order of what they cover, to merge into
+/// one. Where there are to be `few`, small ones are merged as soon as there are two.
 pub(crate) fn plan(tables: &[Size], tiers: Tiers, few: bool) -> Option<Range<usize>> {
     (0..=tiers.highest)
         .find_map(|tier| plan_tier(tables, tiers, tier, few))

@@ -18,8 +18,8 @@
 //! It lies in sorted tables of its own, which name their entities, and damage in them is never
 //! passed over.
 //!
-//! There is one format of files, with one writer, reader and way to merge. Nothing here decides when
-//! to write, merge or remove, and nothing reads the log.
+//! There is one format of files, with one writer, reader and way to merge. Nothing here decides
+//! when to write, merge or remove, and nothing reads the log.
 //!
 //! Reading order: this page; `table.rs`, what is in memory; `sorted_table.rs` and what writes one,
 //! `table_writer.rs`; `merge.rs`; `last_versions.rs`; `set.rs`, what is found at a start;

@@ -195,8 +195,8 @@ impl SortedTable {
         Ok(filter::may_have(block, hash.0))
     }
 
-    /// As [`SortedTable::may_have`] of each hash, answered in `found`. The questions do not wait for each
-    /// other's memory.
+    /// As [`SortedTable::may_have`] of each hash, answered in `found`. The questions do not wait
+    /// for each other's memory.
     pub(crate) fn may_have_each(
         &self,
         hashes: &[KeyHash],

@@ -111,7 +111,7 @@ impl Entity {
 }
 
 impl Log {
-    /// Hides what is erased: whoever reads from now on is not shown it.
+    /// Hides what is erased: readers are not shown it from now on.
     pub(crate) fn hide(&mut self, erasure: &Erasure) {
         let mut entities = self.view().hidden.entities();
         if entities.iter().all(|entity| entity.token != erasure.token) {

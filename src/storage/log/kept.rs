@@ -23,7 +23,8 @@ pub(super) struct KeptFrame {
     elements: Vec<u32>,
 }
 
-/// Where a frame's bytes come from: what has been written anew may have others for the same offsets.
+/// Where a frame's bytes come from: what has been written anew may have others for the same
+/// offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Written {
     /// As the journal had it, in memory or in a segment.

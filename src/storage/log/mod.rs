@@ -231,10 +231,10 @@ impl Log {
         }
     }
 
-    /// The first offset of which there is a record, trimmed or not, or should be: what is not trimmed
-    /// and in no file is lost, and not removed. A segment counts until it is
-    /// being removed: before that, a crash may bring it back as one whose records are not in any
-    /// file of retired facts.
+    /// The first offset of which there is a record, trimmed or not, or should be: what is not
+    /// trimmed and in no file is lost, and not removed. A segment counts until it is being removed:
+    /// before that, a crash may bring it back as one whose records are not in any file of retired
+    /// facts.
     pub(crate) fn first_kept(&self) -> Offset {
         let view = self.view();
         let sealed = view.sealed.first().map(Sealed::base);

@@ -28,8 +28,8 @@ use crate::{
     types::{Offset, RecordView, Records},
 };
 
-/// How much is read at once of a segment that is not mapped: what lies between two index rows, and a small
-/// frame.
+/// How much is read at once of a segment that is not mapped: what lies between two index rows, and
+/// a small frame.
 const WINDOW_BYTES: u64 = INDEX_INTERVAL_BYTES + (4 << 10);
 
 /// A frame and one of its records.

@@ -1,7 +1,7 @@
 //! Reading a log by offset.
 //!
-//! What is sealed is found in the view, and needs no lock. Of what comes behind, the place is looked
-//! up under the log's lock; bytes are fetched and checked without it.
+//! What is sealed is found in the view, and needs no lock. Of what comes behind, the place is
+//! looked up under the log's lock; bytes are fetched and checked without it.
 
 use std::{io, num::NonZeroU32, sync::Arc};
 
@@ -109,8 +109,8 @@ impl LogReader<'_> {
             .map(|(frames, _)| frames)
     }
 
-    /// The frames from the cursor on, with what is not to be shown of them: at least one, unless the
-    /// cursor is at the high watermark, and about `max_bytes`. The first may begin before the
+    /// The frames from the cursor on, with what is not to be shown of them: at least one, unless
+    /// the cursor is at the high watermark, and about `max_bytes`. The first may begin before the
     /// cursor. Moves the cursor behind the last.
     pub(crate) fn read_with_hidden(
         &self,

@@ -14,8 +14,8 @@
 //! the log back, and applies the journal to what it finds.
 //!
 //! Segments may be trimmed and removed while they are being written anew. So that they do not come
-//! back, whoever installs the new one keeps segments from being removed for that moment, and nothing
-//! is installed for those that are gone.
+//! back, whoever installs the new one keeps segments from being removed for that moment, and
+//! nothing is installed for those that are gone.
 
 use std::{
     io,
@@ -201,8 +201,8 @@ impl<'a> Rewrite<'a> {
         Ok(false)
     }
 
-    /// Calls for each frame, until one of them is enough; whether there was one, and none if it came
-    /// to damage first.
+    /// Calls for each frame, until one of them is enough; whether there was one, and none if it
+    /// came to damage first.
     pub(crate) fn find_frame(
         &self,
         mut is_it: impl FnMut(&Frame) -> bool,
@@ -229,8 +229,8 @@ impl<'a> Rewrite<'a> {
         Ok(written.expect("damage is written as zeros"))
     }
 
-    /// Writes them to another file, with the frames that come out of the edit; none if there is damage
-    /// that the edit does not take.
+    /// Writes them to another file, with the frames that come out of the edit; none if there is
+    /// damage that the edit does not take.
     pub(crate) fn write_edited<E: Edit>(
         self,
         edit: &mut E,
