@@ -120,10 +120,10 @@ pub struct NewMember {
 impl Client {
     /// A new member of this group, which is made if there is none.
     ///
-    /// ```no_run # async fn example(client: taffrail::client::Client) -> Result<(),
-    /// taffrail::client::Error> { let mut member =
-    /// client.member("billing").topic("orders").join().await?; while let Some(next) =
-    /// member.next_record().await? {
+    /// ```no_run
+    /// # async fn example(client: taffrail::client::Client) -> Result<(), taffrail::client::Error> {
+    /// let mut member = client.member("billing").topic("orders").join().await?;
+    /// while let Some(next) = member.next_record().await? {
     ///     println!("{}/{}", next.record.partition, next.record.offset);
     ///     // Asking for the next one says that this one has been handled: it is committed then.
     /// }
