@@ -370,7 +370,7 @@ async def turned_away(address, counts, connections, knocking):
     async def knock():
         while True:
             with contextlib.suppress(OSError):
-                await connect(address)
+                (await connect(address)).transport.close()
             counts["refused"] += 1
 
     await asyncio.gather(*(knock() for _ in range(knocking)))
