@@ -15,7 +15,7 @@ use super::Error;
 /// or with [`Error::OutcomeUnknown`] if storage failed before.
 pub(crate) struct Pending<T> {
     answer: oneshot::Receiver<Result<T, Error>>,
-    /// What makes the answer of it, on the thread of who waits for it. Reads files.
+    /// Makes the answer of it, on the thread that waits for it. Reads files.
     then: Option<Then<T>>,
     is_unsettled: bool,
 }

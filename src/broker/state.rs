@@ -77,7 +77,7 @@ pub(super) struct Partition {
     pub(super) next: OrderedMutex<Next, rank::Next>,
     pub(super) log: LogLock,
     pub(super) writer: OrderedMutex<Writer, rank::Writer>,
-    /// Held by who changes the files of the key index.
+    /// Held while the files of the key index are changed.
     pub(super) upkeep: OrderedMutex<(), rank::Upkeep>,
     /// What lies before this offset is in segments, and a checkpoint says so.
     pub(super) checkpointed: AtomicU64,

@@ -469,7 +469,7 @@ async fn what_a_member_says_is_taken_while_it_does_not_read() -> Outcome {
     let broker = TestBroker::start().await;
     let client = broker.client();
     topic(&client, "t", 1, 0).await?;
-    // More than a connection takes for who does not read.
+    // More than a connection takes for a client that does not read.
     let large = "7".repeat(900_000);
     for _ in 0..24 {
         let record = Record::new().value(&large);

@@ -2,7 +2,7 @@
 //! which the last ones are remembered, or by its event ids.
 //!
 //! The first one may still be on its way to the disk. So the answer waits for all that was queued
-//! before, and is looked up then, by who waits for it.
+//! before, and is looked up then, by the caller that waits for it.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -200,7 +200,7 @@ impl Partitions {
         files.unread(start, self.env.clock.elapsed()).is_none()
     }
 
-    /// The answer to who needs to know what is in a hole.
+    /// The error of a caller that needs to know what is in a hole.
     pub(super) fn explain_hole(&self, partition: &PartitionRef, hole: &Hole) -> Error {
         Error::DamagedRecords {
             topic: partition.topic.name.to_string(),

@@ -230,7 +230,7 @@ impl Partitions {
         self.explain_at(partition, partition.range().0, error)
     }
 
-    /// As [`explain`](Self::explain), of who reads at an offset.
+    /// As [`explain`](Self::explain), for a read by offset.
     pub(in crate::broker) fn explain_at(
         &self,
         partition: &PartitionRef,

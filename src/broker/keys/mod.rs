@@ -16,8 +16,8 @@
 //!
 //! Invariants:
 //! - Files, frozen table and table cover adjacent offsets. They change places under the lock of
-//!   appends only, and files only by who holds the partition's upkeep.
-//! - A table's facts are true of everything that has been given a place, durable or not. Who reads
+//!   appends only, and files only by the holder of the partition's upkeep.
+//! - A table's facts are true of everything that has been given a place, durable or not. A reader
 //!   looks no further than the high watermark.
 //! - A run is written when what it covers is in segments and a checkpoint says so.
 

@@ -310,8 +310,8 @@ impl Rows<'_> {
                 let row = group
                     .row(if self.backward { at - 1 } else { at })
                     .map_err(damaged)?;
-                // What has the same version is of another key, and would be missed by who goes
-                // on behind it.
+                // What has the same version is of another key, and would be missed by a
+                // caller that goes on behind it.
                 if rows.len() >= self.most
                     && rows.last().is_some_and(|last| last.version != row.version)
                 {

@@ -1,5 +1,5 @@
-//! Appends to several partitions and topics are whole or absent: for who reads after a crash, and
-//! for who follows.
+//! Appends to several partitions and topics are whole or absent: for a reader after a crash, and
+//! for a reader that follows.
 //!
 //! The power is cut at every operation of a run, in every way. What a reader that followed had seen
 //! until then must be there afterwards, and whenever it had caught up everywhere, it must have seen

@@ -114,7 +114,7 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) id: MemberId,
-    /// Keeps its partitions for who joins with the same name. Empty for none.
+    /// Its partitions are kept for the next member that joins with this name. Empty for none.
     pub(crate) name: Arc<str>,
     /// The topics it takes, and the beginnings of the names of topics it takes.
     pub(crate) topics: BTreeSet<TopicName>,

@@ -360,7 +360,7 @@ pub(super) struct ConsumeFlags {
     /// Read as a member of this group; --from then says where to begin where nothing is committed
     #[arg(long, value_name = "NAME", conflicts_with = "partition")]
     pub(super) group: Option<String>,
-    /// The member's own name: its partitions are kept for who joins with it again
+    /// The member's own name: its partitions are kept for the next member that joins with it
     #[arg(long, value_name = "NAME", requires = "group")]
     pub(super) member: Option<String>,
     /// Stop when this many records have been printed

@@ -182,8 +182,8 @@ impl NewMember {
         self
     }
 
-    /// A name of this member's own: it keeps its partitions for who joins with it again, and fences
-    /// another member that has it.
+    /// A name of this member's own: its partitions are kept for the next member that joins with it,
+    /// and another member that has it is fenced.
     pub fn name(mut self, name: &str) -> Self {
         self.join.member_name = name.to_owned();
         self

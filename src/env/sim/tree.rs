@@ -19,7 +19,7 @@ use super::{
 /// all memory.
 const MAX_FILE_LEN: u64 = 1 << 36;
 
-/// The names and files of a disk, with who has them open.
+/// The names and files of a disk, and which handles have them open.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     names: Names,

@@ -122,8 +122,8 @@ impl Replay {
         Self::look(env, needed, applied)
     }
 
-    /// As [`survey`](Self::survey) of these files, but nothing is made durable: for who only wants
-    /// to know.
+    /// As [`survey`](Self::survey) of these files, but nothing is made durable: for a caller that
+    /// only wants to know.
     pub(crate) fn look(
         env: &Env,
         files: Vec<(FileHeader, PathBuf)>,

@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// The files of a journal. Shared by who writes entries and who releases files.
+/// The files of a journal. Shared by the writer of entries and by the one who releases files.
 pub(crate) struct Ring {
     env: Env,
     dir: PathBuf,

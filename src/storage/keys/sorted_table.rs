@@ -141,7 +141,7 @@ impl SortedTable {
         self.header.rows
     }
 
-    /// How large it is, for who merges.
+    /// How large it is, which decides what is merged.
     pub(crate) fn size(&self) -> Size {
         Size {
             rows: self.header.rows,
