@@ -24,9 +24,10 @@
 //! - A hole between two frames is damage, found by whoever reads across it.
 //!
 //! Reading order: this page, the state; `view.rs`; `read.rs`, `time.rs`; `writer.rs`; `open.rs`,
-//! what is done at a start; `name.rs`, `segment.rs`; `rewrite.rs`, `removed.rs`.
+//! what is done at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `removed.rs`.
 
 mod hidden;
+mod index;
 mod kept;
 mod name;
 mod open;
@@ -47,6 +48,7 @@ mod writer;
 use std::{collections::VecDeque, path::Path, sync::Arc};
 
 pub(crate) use hidden::Hidden;
+pub(in crate::storage) use index::load_rows_prefix;
 pub(crate) use name::remove_unfinished;
 pub(in crate::storage) use name::{Listed, Name, list};
 pub(crate) use part::FilePart;
@@ -56,11 +58,11 @@ pub(crate) use read::{Cursor, LogReader, ReadError};
 pub(crate) use removed::{remove_gone, remove_trimmed};
 pub(crate) use rewrite::{Edit, Rewrite};
 pub(crate) use segment::OpenSegments;
-pub(in crate::storage) use segment::load_rows_prefix;
 pub(crate) use view::{LogLock, View};
 pub(in crate::storage) use walk::{Source, Walk};
 pub(crate) use writer::{Writer, sync_together};
 
+use index::GrowingRows;
 use removed::Gone;
 use view::{Published, Sealed};
 
@@ -112,7 +114,7 @@ struct Active {
     end: Offset,
     /// Bytes of the file that hold header and frames.
     bytes: u64,
-    rows: Vec<IndexRow>,
+    rows: GrowingRows,
     first_append_time_ms: i64,
     last_append_ms: i64,
     latest_timestamp_ms: i64,
@@ -298,7 +300,7 @@ impl Active {
             base,
             end: base,
             bytes: segment_file::HEADER_BYTES,
-            rows: Vec::new(),
+            rows: GrowingRows::default(),
             first_append_time_ms,
             last_append_ms: first_append_time_ms,
             latest_timestamp_ms: i64::MIN,
@@ -308,15 +310,13 @@ impl Active {
     /// Takes note of a frame that begins at the end of the file; returns the index row that it
     /// gets, if it gets one.
     fn note(&mut self, frame: &super::format::frame::Header, length: usize) {
-        let (behind, before) =
-            self.rows
-                .last()
-                .map_or((segment_file::HEADER_BYTES, self.base), |row| {
-                    (
-                        u64::from(row.position),
-                        self.base.plus(u64::from(row.relative)),
-                    )
-                });
+        let (behind, before) = match self.rows.last() {
+            Some(last) => {
+                let before = self.base.plus(u64::from(last.relative));
+                (u64::from(last.position), before)
+            }
+            None => (segment_file::HEADER_BYTES, self.base),
+        };
         // Rows are in order, also where damage has brought a frame out of its place.
         if self.bytes - behind >= segment_file::INDEX_INTERVAL_BYTES && frame.base > before {
             self.rows.push(self.row(frame.base));
@@ -328,9 +328,10 @@ impl Active {
         self.last_append_ms = self.last_append_ms.max(frame.append_time_ms);
     }
 
-    /// The rows of the whole index: the last stands for the segment's end.
-    fn all_rows(&self) -> Vec<IndexRow> {
-        let mut rows = self.rows.clone();
+    /// The rows that the index file does not have when the segment ends here: the last stands for
+    /// its end.
+    fn last_rows(&self) -> Vec<IndexRow> {
+        let mut rows = self.rows.unstored().to_vec();
         rows.push(self.row(self.end));
         rows
     }

@@ -9,8 +9,9 @@ use std::{io, path::Path, sync::Arc};
 
 use super::{
     Active, Identity, Log, OpenSegments,
+    index::{GrowingRows, load_rows_prefix},
     name::{Name, list},
-    segment::{Segment, load_rows_prefix},
+    segment::Segment,
     view::Sealed,
     walk::Source,
 };
@@ -241,13 +242,14 @@ impl Log {
             |header| header.first_append_time_ms,
         );
         let mut active = Active::new(base, first_append_time_ms);
-        if trust == Trust::Index {
-            active.rows = load_rows_prefix(&segments.env, &segment.dir(), segment.name(), bytes)?;
-        }
+        let mut rows = match trust {
+            Trust::Index => load_rows_prefix(&segments.env, &segment.dir(), segment.name(), bytes)?,
+            Trust::Frames { .. } => Vec::new(),
+        };
         let walk_from = |position| segment.walk(Source::File(file.clone()), bytes, position);
         // The end of the log follows from the last row, so that is believed only if there is such a
         // frame.
-        while let Some(last) = active.rows.last() {
+        while let Some(last) = rows.last() {
             let mut walk = walk_from(u64::from(last.position));
             let frame = if walk.at_end() {
                 None
@@ -258,13 +260,14 @@ impl Log {
             {
                 break;
             }
-            active.rows.pop();
+            rows.pop();
         }
-        if let Some(last) = active.rows.last() {
+        if let Some(last) = rows.last() {
             active.bytes = u64::from(last.position);
             active.end = base.plus(u64::from(last.relative));
             active.latest_timestamp_ms = last.latest_before_ms;
         }
+        active.rows = GrowingRows::of(rows);
         let mut walk = walk_from(active.bytes);
         while !walk.at_end() {
             let Some(frame) = walk.frame().map_err(reading)? else {

@@ -102,7 +102,7 @@ impl LogReader<'_> {
         let content = self.segments.sealed(&sealed.segment)?;
         let rows = &content.rows;
         // The last row stands for the segment's end.
-        let before_end = rows.len().checked_sub(2).map(|at| rows[at]);
+        let before_end = rows.len().checked_sub(2).and_then(|at| rows.get(at));
         let from = before_end.map_or(0, |row| u64::from(row.position));
         let mut walk = content.walk(&sealed.segment, from);
         let mut last = None;

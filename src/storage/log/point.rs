@@ -1,7 +1,7 @@
 //! Reading the frame of one offset.
 //!
 //! A read in order checks every frame that it passes. A look-up of one record cannot afford that:
-//! from the index row before it, up to 64 KiB of frames, it goes by the frames' lengths and checks
+//! from the index row before it, up to 8 KiB of frames, it goes by the frames' lengths and checks
 //! only the frame that it came for. If that is not found so, the careful way through the segment
 //! says what is the matter. A frame that is large is kept for the look-ups that follow (`kept.rs`).
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::{
     Cursor, Identity, LogReader, ReadError,
+    index::SPARSE_BYTES,
     kept::{KeptFrame, Written},
     read::{Growing, Place},
     segment::Segment,
@@ -18,19 +19,16 @@ use super::{
 use crate::{
     env::File,
     storage::{
-        format::{
-            frame::{self, Frame},
-            segment_file::{HEADER_BYTES, INDEX_INTERVAL_BYTES, IndexRow},
-        },
+        format::frame::{self, Frame},
         keys::hash::KeyHasher,
         read_only::ReadOnly,
     },
     types::{Offset, RecordView, Records},
 };
 
-/// How much is read at once of a segment that is not mapped: what lies between two index rows, and
-/// a small frame.
-const WINDOW_BYTES: u64 = INDEX_INTERVAL_BYTES + (4 << 10);
+/// How much is read at once of a segment that is not mapped, beside what lies between two index
+/// rows: a small frame.
+const BESIDE_BYTES: u64 = 4 << 10;
 
 /// A frame and one of its records.
 pub(crate) struct FoundRecord {
@@ -192,13 +190,16 @@ impl LogReader<'_> {
 
     fn hop_sealed(&self, segment: &Arc<Segment>, offset: Offset) -> io::Result<Hop> {
         let content = self.segments.sealed(segment)?;
-        let position = row_before(&content.rows, segment.base(), offset);
+        let stretch = content.stretch_of(segment, offset);
         match &content.bytes {
             ReadOnly::Mapped(bytes) => {
-                let from = usize::try_from(position).unwrap_or(usize::MAX);
+                let from = usize::try_from(stretch.start).unwrap_or(usize::MAX);
                 Ok(self.hop_mapped(segment, bytes, from, offset))
             }
-            ReadOnly::Positioned(file, len) => self.hop_file(segment, file, position..*len, offset),
+            ReadOnly::Positioned(file, len) => {
+                let first = stretch.end - stretch.start;
+                self.hop_file(segment, file, stretch.start..*len, first, offset)
+            }
         }
     }
 
@@ -220,22 +221,24 @@ impl LogReader<'_> {
     fn hop_growing(&self, growing: &Growing, offset: Offset) -> io::Result<Hop> {
         let segment = &growing.segment;
         let file = self.segments.growing(segment)?;
-        let position = row_before(growing.row.as_slice(), segment.base(), offset);
-        self.hop_file(segment, &file, position..growing.bytes, offset)
+        let part = growing.position..growing.bytes;
+        self.hop_file(segment, &file, part, SPARSE_BYTES, offset)
     }
 
-    /// Goes from frame to frame of a part of a file, as [`hop`] does.
+    /// Goes from frame to frame of a part of a file, as [`hop`] does. The frame should begin among
+    /// so many of its first bytes.
     fn hop_file(
         &self,
         segment: &Segment,
         file: &Arc<dyn File>,
         part: Range<u64>,
+        first: u64,
         offset: Offset,
     ) -> io::Result<Hop> {
         if let Some(kept) = self.kept_frame(segment, offset) {
             return Ok(Hop::Found(FoundFrame::Large(kept)));
         }
-        let window = read_up_to(file, part.start, WINDOW_BYTES, part.end)?;
+        let window = read_up_to(file, part.start, first + BESIDE_BYTES, part.end)?;
         let Some(frame) = hop(&window, 0, segment.identity(), offset) else {
             return Ok(Hop::NotFound);
         };
@@ -275,15 +278,6 @@ impl FoundFrame {
             Self::Large(kept) => kept.record(offset),
         }
     }
-}
-
-/// Where the frames begin that the last index row before an offset speaks of.
-fn row_before(rows: &[IndexRow], base: Offset, offset: Offset) -> u64 {
-    let relative = offset.0.saturating_sub(base.0);
-    let behind = rows.partition_point(|row| u64::from(row.relative) <= relative);
-    behind
-        .checked_sub(1)
-        .map_or(HEADER_BYTES, |at| u64::from(rows[at].position))
 }
 
 /// Goes from frame to frame by their lengths, from a position up to the frame with this offset:

@@ -17,7 +17,7 @@ use crate::{
     storage::{
         fault::{self, Meaning},
         files::{Action, FileError},
-        format::{frame::Frame, segment_file::IndexRow},
+        format::{frame::Frame, segment_file::HEADER_BYTES},
     },
     types::Offset,
 };
@@ -75,15 +75,16 @@ pub(super) struct Growing {
     pub(super) segment: Arc<Segment>,
     pub(super) end: Offset,
     pub(super) bytes: u64,
-    /// To begin looking from.
-    pub(super) row: Option<IndexRow>,
+    /// Where to begin looking.
+    pub(super) position: u64,
 }
 
 /// The segment that frames are collected from.
 struct From<'a> {
     segment: &'a Segment,
     end: Offset,
-    rows: &'a [IndexRow],
+    /// Where to begin looking.
+    position: u64,
 }
 
 impl Cursor {
@@ -178,7 +179,7 @@ impl LogReader<'_> {
         let from = From {
             segment,
             end: growing.end,
-            rows: growing.row.as_slice(),
+            position: cursor.position_in(segment).unwrap_or(growing.position),
         };
         from.collect(cursor, max_bytes, |position| {
             segment.walk(Source::File(file.clone()), growing.bytes, position)
@@ -199,7 +200,9 @@ impl LogReader<'_> {
         let from = From {
             segment,
             end: sealed.end,
-            rows: &content.rows,
+            position: cursor
+                .position_in(segment)
+                .unwrap_or_else(|| content.stretch_of(segment, cursor.next).start),
         };
         from.collect(cursor, max_bytes, |position| {
             content.walk(segment, position)
@@ -216,9 +219,8 @@ impl From<'_> {
         max_bytes: usize,
         walk_from: impl Fn(u64) -> Walk,
     ) -> Result<Vec<Frame>, ReadError> {
-        let position = cursor.position(self.segment, self.rows);
-        match self.collect_from(cursor, walk_from(position), max_bytes) {
-            Err(ReadError::Damaged { .. }) if position > 0 => {
+        match self.collect_from(cursor, walk_from(self.position), max_bytes) {
+            Err(ReadError::Damaged { .. }) if self.position > HEADER_BYTES => {
                 self.collect_from(cursor, walk_from(0), max_bytes)
             }
             collected => collected,
@@ -288,18 +290,13 @@ pub(super) fn unreadable(
 }
 
 impl Cursor {
-    /// Where to begin looking in a segment.
-    fn position(&self, segment: &Segment, rows: &[IndexRow]) -> u64 {
+    /// Where it is in a segment, if it came from there.
+    fn position_in(&self, segment: &Segment) -> Option<u64> {
         let name = segment.name();
-        let is_of = |hint: &Hint| hint.base == name.base() && hint.revision == name.revision();
-        if let Some(hint) = self.hint.filter(is_of) {
-            return u64::from(hint.position.get());
-        }
-        let relative = self.next.0.saturating_sub(name.base().0);
-        let behind = rows.partition_point(|row| u64::from(row.relative) <= relative);
-        behind
-            .checked_sub(1)
-            .map_or(0, |at| u64::from(rows[at].position))
+        let hint = self
+            .hint
+            .filter(|hint| hint.base == name.base() && hint.revision == name.revision())?;
+        Some(u64::from(hint.position.get()))
     }
 }
 
@@ -346,7 +343,7 @@ impl Log {
                     segment: Arc::clone(segment),
                     end: active.end,
                     bytes: active.bytes,
-                    row: active.row_before(next),
+                    position: active.position_before(next),
                 }));
             }
             return Err(self.hole(view, next));
@@ -420,13 +417,10 @@ impl Log {
 }
 
 impl Active {
-    /// The index row to begin looking for an offset from.
-    fn row_before(&self, offset: Offset) -> Option<IndexRow> {
-        let relative = offset.0 - self.base.0;
-        let behind = self
-            .rows
-            .partition_point(|row| u64::from(row.relative) <= relative);
-        behind.checked_sub(1).map(|at| self.rows[at])
+    /// Where to begin looking for an offset.
+    fn position_before(&self, offset: Offset) -> u64 {
+        let row = self.rows.before(offset.0 - self.base.0);
+        row.map_or(HEADER_BYTES, |row| u64::from(row.position))
     }
 }
 

@@ -28,9 +28,10 @@ use bytes::Bytes;
 
 use super::{
     Active, Log, LogLock, OpenSegments,
+    index::store_rows,
     name::Name,
     removed::{Gone, remove_gone},
-    segment::{Segment, store_rows},
+    segment::Segment,
     view::Sealed,
     walk::{Source, Walk},
 };
@@ -357,7 +358,7 @@ impl Rewritten<'_> {
         // From here on it counts, whatever becomes of the old ones.
         sync_parent(files, &path)?;
         let segment = log.lock().segment(self.name);
-        store_rows(&self.segments.env, &segment, &self.active.all_rows(), 0);
+        store_rows(&self.segments.env, &segment, &self.active.last_rows(), 0);
         let old = std::mem::take(&mut self.old);
         log.lock().replace(&old, segment, &self.active);
         for sealed in old {

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -17,6 +18,7 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     Active, Identity,
+    index::{Rows, store_rows},
     kept::{KeptFrame, KeptFrames, Written},
     name::Name,
     walk::{Source, Walk},
@@ -25,15 +27,18 @@ use crate::{
     env::{Env, File, Open},
     storage::{
         fault::{self, Meaning},
-        files::{FileError, read_file, remove_file},
         format::{
             identity,
-            segment_file::{INDEX_ROW_BYTES, IndexRow},
+            segment_file::{HEADER_BYTES, IndexRow},
         },
         read_only::ReadOnly,
     },
     types::{Offset, TopicId},
 };
+
+/// No more segments are open than this, whatever is asked for: a large one takes two maps, with its
+/// index, of the 65,530 that the kernel allows by default, and key indexes have theirs.
+const MOST_OPEN: usize = 16_384;
 
 /// A segment's file. It is removed only when nothing has the segment any more but the list of those
 /// that are to be removed.
@@ -53,8 +58,7 @@ pub(crate) struct Segment {
 /// The bytes and the index of a sealed segment.
 pub(super) struct Content {
     pub(super) bytes: ReadOnly,
-    /// In order; the last stands for the segment's end.
-    pub(super) rows: Vec<IndexRow>,
+    pub(super) rows: Rows,
 }
 
 /// The file of a segment that grows.
@@ -138,6 +142,16 @@ impl Segment {
 }
 
 impl Content {
+    /// Where a frame is to be looked for: from the last index row before it up to the next.
+    #[inline]
+    pub(super) fn stretch_of(&self, segment: &Segment, offset: Offset) -> Range<u64> {
+        let before = self.rows.before(offset.0.saturating_sub(segment.base().0));
+        let row = |at: usize| self.rows.get(at).map(|row| u64::from(row.position));
+        let start = before.and_then(row).unwrap_or(HEADER_BYTES);
+        let end = row(before.map_or(0, |at| at + 1)).unwrap_or(self.bytes.len());
+        start..end
+    }
+
     /// A walk over the segment's frames.
     pub(super) fn walk(&self, segment: &Segment, position: u64) -> Walk {
         segment.walk(Source::of(&self.bytes), self.bytes.len(), position)
@@ -149,7 +163,7 @@ impl OpenSegments {
     pub(crate) fn new(env: Env, most: usize) -> Self {
         Self {
             env,
-            most: most.max(1),
+            most: most.clamp(1, MOST_OPEN),
             most_files: most.max(1),
             directory: None,
             open: Mutex::default(),
@@ -181,23 +195,20 @@ impl OpenSegments {
         let let_go = || self.let_go();
         let path = segment.path();
         let bytes = self.trying_again(|| ReadOnly::open(&*self.env.files, &path, let_go))?;
-        let rows = self.trying_again(|| load_rows(&self.env, segment, bytes.len()))?;
-        let is_indexed = rows.is_some();
-        let mut content = Content {
-            bytes,
-            rows: rows.unwrap_or_default(),
-        };
-        if !is_indexed {
-            content.rows = content.build_rows(segment)?;
-            let _alone = lock(&self.indexing);
-            if let Some(content) = segment.content.load_full() {
-                return Ok(content);
-            }
-            store_rows(&self.env, segment, &content.rows, 0);
-            tracing::info!(path = %path.display(), "the index of a segment was rebuilt");
-            return Ok(self.keep_content(segment, content));
+        let len = bytes.len();
+        let rows = self.trying_again(|| Rows::open(&self.env, segment, len, let_go))?;
+        if let Some(rows) = rows {
+            return Ok(self.keep_content(segment, Content { bytes, rows }));
         }
-        Ok(self.keep_content(segment, content))
+        let rows = build_rows(segment, &bytes)?;
+        let _alone = lock(&self.indexing);
+        if let Some(content) = segment.content.load_full() {
+            return Ok(content);
+        }
+        store_rows(&self.env, segment, &rows, 0);
+        tracing::info!(path = %path.display(), "the index of a segment was rebuilt");
+        let rows = Rows::of(&rows);
+        Ok(self.keep_content(segment, Content { bytes, rows }))
     }
 
     fn keep_content(&self, segment: &Arc<Segment>, content: Content) -> Arc<Content> {
@@ -345,88 +356,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Content {
-    /// The index rows of a segment, from its frames.
-    fn build_rows(&self, segment: &Segment) -> io::Result<Vec<IndexRow>> {
-        let mut active = Active::new(segment.base(), 0);
-        let mut walk = self.walk(segment, 0);
-        while !walk.at_end() {
-            match walk.frame()? {
-                Some(frame) => {
-                    active.bytes = walk.position();
-                    active.note(frame.header(), frame.bytes().len());
-                    walk.skip(frame.bytes().len());
-                }
-                None => walk.resync()?,
+/// The index rows of a segment, from its frames.
+fn build_rows(segment: &Segment, bytes: &ReadOnly) -> io::Result<Vec<IndexRow>> {
+    let mut active = Active::new(segment.base(), 0);
+    let mut walk = segment.walk(Source::of(bytes), bytes.len(), 0);
+    while !walk.at_end() {
+        match walk.frame()? {
+            Some(frame) => {
+                active.bytes = walk.position();
+                active.note(frame.header(), frame.bytes().len());
+                walk.skip(frame.bytes().len());
             }
+            None => walk.resync()?,
         }
-        active.bytes = self.bytes.len();
-        Ok(active.all_rows())
     }
-}
-
-/// The rows of an index file as far as they are sound: in order, and within the segment. An error
-/// is a passing one: an index that is damaged or missing has no rows, and is built again.
-pub(in crate::storage) fn load_rows_prefix(
-    env: &Env,
-    dir: &Path,
-    name: Name,
-    segment_bytes: u64,
-) -> Result<Vec<IndexRow>, FileError> {
-    let bytes = match read_file(&*env.files, &name.index_path(dir)) {
-        Ok(bytes) => bytes.unwrap_or_default(),
-        Err(error) if error.meaning() == Meaning::Damage => {
-            tracing::warn!(%error, "an index cannot be read and is rebuilt");
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(error),
-    };
-    let mut rows: Vec<IndexRow> = Vec::new();
-    for row in bytes
-        .chunks_exact(INDEX_ROW_BYTES)
-        .map_while(IndexRow::decode)
-    {
-        let ordered = rows.last().is_none_or(|last| {
-            last.relative < row.relative
-                && last.position < row.position
-                && last.latest_before_ms <= row.latest_before_ms
-        });
-        if !ordered || u64::from(row.position) > segment_bytes {
-            break;
-        }
-        rows.push(row);
-    }
-    Ok(rows)
-}
-
-/// The rows of a sealed segment's index; none unless they reach the segment's end.
-fn load_rows(
-    env: &Env,
-    segment: &Segment,
-    segment_bytes: u64,
-) -> io::Result<Option<Vec<IndexRow>>> {
-    let rows = load_rows_prefix(env, &segment.dir(), segment.name, segment_bytes)
-        .map_err(|error| error.source)?;
-    let is_whole = rows
-        .last()
-        .is_some_and(|last| u64::from(last.position) == segment_bytes);
-    Ok(is_whole.then_some(rows))
-}
-
-/// Writes index rows from row number `from` on. An index is derived: that it cannot be written is
-/// only worth a warning.
-pub(super) fn store_rows(env: &Env, segment: &Segment, rows: &[IndexRow], from: usize) {
-    let path = segment.name.index_path(&segment.dir());
-    let write = || {
-        if from == 0 {
-            remove_file(&*env.files, &path).map_err(|error| error.source)?;
-        }
-        let how = if from == 0 { Open::Create } else { Open::Write };
-        let file = env.files.open(&path, how)?;
-        let bytes: Vec<u8> = rows[from..].iter().flat_map(IndexRow::encode).collect();
-        file.write_all_at(&[&bytes], (from * INDEX_ROW_BYTES) as u64)
-    };
-    if let Err(error) = write() {
-        tracing::warn!(path = %path.display(), %error, "an index cannot be written; it is rebuilt when it is needed");
-    }
+    active.bytes = bytes.len();
+    Ok(active.last_rows())
 }

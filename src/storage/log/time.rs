@@ -66,7 +66,7 @@ impl LogReader<'_> {
         timestamp_ms: i64,
     ) -> io::Result<Option<Offset>> {
         let file = self.segments.growing(segment)?;
-        let position = position_before(&active.rows, timestamp_ms);
+        let position = position_of(active.rows.before_time(timestamp_ms));
         let walk = segment.walk(Source::File(file), active.bytes, position);
         find_in_walk(walk, start, timestamp_ms)
     }
@@ -85,7 +85,9 @@ impl LogReader<'_> {
         {
             return Ok(None);
         }
-        let walk = content.walk(&sealed.segment, position_before(rows, timestamp_ms));
+        let before = rows.before_time(timestamp_ms);
+        let position = position_of(before.and_then(|at| rows.get(at)));
+        let walk = content.walk(&sealed.segment, position);
         find_in_walk(walk, start, timestamp_ms)
     }
 }
@@ -103,12 +105,9 @@ impl LogLock {
     }
 }
 
-/// Where to begin looking for a timestamp: the last row with nothing as late before it.
-fn position_before(rows: &[IndexRow], timestamp_ms: i64) -> u64 {
-    let behind = rows.partition_point(|row| row.latest_before_ms < timestamp_ms);
-    behind
-        .checked_sub(1)
-        .map_or(0, |at| u64::from(rows[at].position))
+/// Where to begin looking: at a row, or at the segment's beginning.
+fn position_of(row: Option<IndexRow>) -> u64 {
+    row.map_or(0, |row| u64::from(row.position))
 }
 
 fn find_in_walk(mut walk: Walk, start: Offset, timestamp_ms: i64) -> io::Result<Option<Offset>> {

@@ -8,9 +8,7 @@ use std::{
 };
 
 use super::{
-    Active, Log, LogLock, OpenSegments,
-    name::Name,
-    segment::{Segment, store_rows},
+    Active, Log, LogLock, OpenSegments, index::store_rows, name::Name, segment::Segment,
     view::Sealed,
 };
 use crate::{
@@ -191,7 +189,7 @@ impl Writer {
         let Some((segment, rows)) = log.lock().index_of_growing() else {
             return Ok(());
         };
-        store_rows(&segments.env, &segment, &rows, 0);
+        store_rows(&segments.env, &segment, &rows, self.stored_rows);
         log.lock().seal();
         segments.close(&segment);
         Ok(())
@@ -239,17 +237,12 @@ impl Writer {
     fn note_synced(&mut self, log: &LogLock, segments: &OpenSegments) {
         self.unsynced = 0;
         self.new_names = false;
-        let (segment, rows) = {
-            let log = log.lock();
-            match log.growing() {
-                Some((segment, active)) if active.rows.len() > self.stored_rows => {
-                    (segment, active.rows.clone())
-                }
-                _ => return,
-            }
+        let Some((segment, rows)) = log.lock().take_unstored_rows() else {
+            return;
         };
+        // What could not be stored is missing when the index is opened, which is then rebuilt.
         store_rows(&segments.env, &segment, &rows, self.stored_rows);
-        self.stored_rows = rows.len();
+        self.stored_rows += rows.len();
     }
 
     /// Whether the name of the log's directory is durable, as far as is known; from now on it is,
@@ -348,10 +341,18 @@ impl Log {
         segment.zip(self.active.as_ref())
     }
 
-    /// The segment that grows, and the rows that its index has when it is sealed now.
+    /// The segment that grows, and what its index file lacks when it is sealed now.
     fn index_of_growing(&self) -> Option<(Arc<Segment>, Vec<IndexRow>)> {
         let (segment, active) = self.growing()?;
-        Some((segment, active.all_rows()))
+        Some((segment, active.last_rows()))
+    }
+
+    /// The segment that grows, and what its index file lacks, which the caller stores; none if
+    /// there is nothing.
+    fn take_unstored_rows(&mut self) -> Option<(Arc<Segment>, Vec<IndexRow>)> {
+        let segment = self.view().growing.clone()?;
+        let rows = self.active.as_mut()?.rows.take_unstored();
+        (!rows.is_empty()).then_some((segment, rows))
     }
 
     /// Seals the segment that grows.

@@ -1,7 +1,8 @@
 //! Indexes: derived, rebuilt, and never believed over the frames.
 
 use super::*;
-use crate::storage::format::segment_file::{INDEX_INTERVAL_BYTES, INDEX_ROW_BYTES, IndexRow};
+use crate::storage::format::segment_file::{self, INDEX_INTERVAL_BYTES, INDEX_ROW_BYTES, IndexRow};
+use crate::storage::log::index::Rows;
 
 /// A sealed segment of some hundred KiB, and a second one that is active.
 fn large() -> Bench {
@@ -48,14 +49,20 @@ fn assert_sound(bench: &Bench, what: &str) {
 }
 
 #[test]
-fn an_index_has_a_row_for_about_every_64_kib_and_one_for_the_end() {
+fn an_index_has_a_row_for_about_every_8_kib_and_one_for_the_end() {
     let bench = large();
     let rows = rows(&bench, 0);
     let bytes = bench.bytes(&bench.segment(0));
-    assert_eq!(
-        rows.len(),
-        bytes.len() / usize::try_from(INDEX_INTERVAL_BYTES).expect("small") + 1
-    );
+    let frame = bench.frames[0].bytes().len() as u64;
+    let mut behind = segment_file::HEADER_BYTES;
+    for row in &rows[..rows.len() - 1] {
+        let apart = u64::from(row.position) - behind;
+        let expected = INDEX_INTERVAL_BYTES..INDEX_INTERVAL_BYTES + frame;
+        assert!(expected.contains(&apart), "{apart} bytes apart");
+        behind = u64::from(row.position);
+    }
+    assert_eq!(INDEX_INTERVAL_BYTES, 8 << 10);
+    assert!(bytes.len() as u64 - behind < INDEX_INTERVAL_BYTES + frame);
     for row in &rows[..rows.len() - 1] {
         let header = crate::storage::format::frame::Header::peek(&bytes[row.position as usize..])
             .expect("a frame")
@@ -119,9 +126,9 @@ fn an_index_that_is_sound_and_wrong_changes_nothing_that_is_read_by_offset() {
     let mangle: [fn(&mut IndexRow); 5] = [
         |row| row.position += 1,
         |row| row.position -= 3_000,
-        |row| row.relative += 5,
-        |row| row.relative -= 5,
-        |row| row.position += 20_000,
+        |row| row.relative += 1,
+        |row| row.relative -= 1,
+        |row| row.position += 5_000,
     ];
     for (which, mangle) in mangle.iter().enumerate() {
         let mut bench = large();
@@ -170,6 +177,54 @@ fn an_index_is_rebuilt_around_damage_in_its_segment() {
     let (frames, damaged) = bench.read_through(0, 100_000);
     assert_eq!((frames.len(), damaged.len()), (119, 1));
     assert_eq!(damaged[0].1, damaged[0].0 + 1);
+}
+
+#[test]
+fn an_index_that_is_stored_while_its_segment_grows_is_the_same_as_one_that_is_rebuilt() {
+    let mut bench = Bench::new(400 << 10);
+    for offset in 0..120 {
+        let time = i64::try_from(offset).expect("small");
+        let records = [record(vec![1; 5_000], time)];
+        bench.apply(frame_of(PartitionId(0), Offset(offset), time, &records));
+        // Each checkpoint syncs, and then stores the rows that there are.
+        bench.checkpoint();
+    }
+    bench.write_out();
+    let stored = bench.bytes(&bench.index(0));
+    let at = bench.checkpoint();
+    bench.remove(&bench.index(0));
+    bench.reopen(at);
+    assert_sound(&bench, "rebuilt");
+    assert_eq!(bench.bytes(&bench.index(0)), stored);
+}
+
+#[test]
+fn rows_are_found_however_unequal_the_frames_between_them_are() {
+    use crate::env::{Random, sim::SimRandom};
+    let random = SimRandom::new(7);
+    for _ in 0..200 {
+        let (mut relative, mut position) = (0, 0);
+        let mut rows = Vec::new();
+        for _ in 0..1 + random.next_u64() % 60 {
+            relative += 1 + u32::try_from(random.next_u64() % 8).expect("small").pow(5);
+            position += 8_192;
+            rows.push(IndexRow {
+                relative,
+                position,
+                latest_before_ms: i64::from(relative / 3),
+            });
+        }
+        let index = Rows::of(&rows);
+        for _ in 0..200 {
+            let sought = random.next_u64() % u64::from(relative + 10);
+            let before = rows.partition_point(|row| u64::from(row.relative) <= sought);
+            assert_eq!(index.before(sought), before.checked_sub(1));
+            let sought = i64::try_from(sought).expect("small");
+            let before = rows.partition_point(|row| row.latest_before_ms < sought);
+            assert_eq!(index.before_time(sought), before.checked_sub(1));
+        }
+    }
+    assert_eq!(Rows::of(&[]).before(5), None);
 }
 
 #[test]
