@@ -91,6 +91,16 @@ impl KeyMap {
         map
     }
 
+    /// The memory that it may take.
+    pub(super) fn memory(&self) -> &Arc<Part> {
+        &self.memory
+    }
+
+    /// Forgets all keys.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(Arc::clone(&self.memory));
+    }
+
     /// Whether it has taken half of its memory.
     pub(super) fn is_half_full(&self) -> bool {
         self.counted >= self.memory.bound() / 2

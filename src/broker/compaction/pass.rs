@@ -7,7 +7,7 @@
 //! was or as it is to be; what is done again then is less than before.
 //!
 //! What is known of keys whose last records go is made durable before. At last small segments are
-//! merged.
+//! merged, and rows of the key index are dropped whose records went.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -75,6 +75,8 @@ enum Stage {
     Filter { next: Offset, to: Offset },
     /// Merging segments, from this offset on, up to there.
     Merge { next: Offset, to: Offset },
+    /// Dropping rows of the key index, from this offset on, of records that went.
+    Index { next: Offset, to: Offset },
 }
 
 /// What a step has come to.
@@ -185,6 +187,7 @@ impl Pass {
             Stage::Scan(cursor) => self.scan(shared, *cursor)?,
             Stage::Filter { next, to } => self.filter_next(shared, *next, *to)?,
             Stage::Merge { next, to } => self.merge_next(shared, *next, *to)?,
+            Stage::Index { next, to } => self.drop_rows(shared, *next, *to)?,
         };
         Ok(match is_done {
             Some(clean_to) => Step::Done(self.outcome(clean_to)),
@@ -455,7 +458,13 @@ impl Pass {
         to: Offset,
     ) -> Result<Option<Offset>, Hindered> {
         let Some(offsets) = self.to_merge(shared, next, to) else {
-            return Ok(Some(to));
+            if self.removed == 0 {
+                return Ok(Some(to));
+            }
+            self.keys.clear();
+            let next = Offset::ZERO;
+            self.stage = Stage::Index { next, to };
+            return Ok(None);
         };
         // Those that cannot be merged, because of damage, are passed over.
         let next = match self.merge(shared, &offsets, to)? {
@@ -463,6 +472,25 @@ impl Pass {
             false => offsets.end,
         };
         self.stage = Stage::Merge { next, to };
+        Ok(None)
+    }
+
+    /// Drops rows of records that went from the next part of the key index.
+    fn drop_rows(
+        &mut self,
+        shared: &Shared,
+        next: Offset,
+        to: Offset,
+    ) -> Result<Option<Offset>, Hindered> {
+        let memory = self.keys.memory();
+        let dropped = shared
+            .partitions
+            .drop_gone_rows(&self.partition, next, memory)?;
+        let Some(part) = dropped else {
+            return Ok(Some(to));
+        };
+        self.bytes += part.bytes;
+        self.stage = Stage::Index { next: part.end, to };
         Ok(None)
     }
 

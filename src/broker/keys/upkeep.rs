@@ -221,7 +221,8 @@ impl Partitions {
                 let log = lock(&partition.partition().log);
                 (log.first_kept(), log.dir())
             };
-            match merge::merge(&*self.env.files, &dir, inputs, keep_from) {
+            let is_kept = |offset: Offset| offset >= keep_from;
+            match merge::merge(&*self.env.files, &dir, inputs, None, is_kept) {
                 Ok(merged) => {
                     let merged = Arc::new(merged);
                     self.change_files(partition, |_, files| {
@@ -249,7 +250,7 @@ impl Partitions {
     }
 
     /// As [`make_gap`](Self::make_gap), where the upkeep is held already.
-    fn leave_gap(&self, partition: &PartitionRef, run: &Arc<SortedTable>) {
+    pub(super) fn leave_gap(&self, partition: &PartitionRef, run: &Arc<SortedTable>) {
         self.change_files(partition, |_, files| {
             let before = files.runs.len();
             files.runs.retain(|other| !Arc::ptr_eq(other, run));

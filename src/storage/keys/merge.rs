@@ -175,9 +175,9 @@ impl From<Unread> for Error {
     }
 }
 
-/// Merges tables of records that lie one behind the other into one that covers their offsets,
-/// without rows of offsets below `keep_from`. When this returns, it is durable, and the merged ones
-/// can be removed.
+/// Merges tables of records that lie one behind the other into one that covers their offsets, with
+/// the rows of offsets that are to be kept: `about` so many, if that is known. When this returns, it
+/// is durable, and the merged ones can be removed.
 ///
 /// # Panics
 ///
@@ -186,12 +186,18 @@ pub(crate) fn merge(
     files: &dyn FileSystem,
     dir: &Path,
     tables: &[Arc<SortedTable>],
-    keep_from: Offset,
+    about: Option<u64>,
+    is_kept: impl Fn(Offset) -> bool,
 ) -> Result<SortedTable, Error> {
-    let mut writer = TableWriter::create(files, dir, &content(tables))?;
+    let mut content = content(tables);
+    if let Some(about) = about {
+        content.expected_rows = content.expected_rows.min(about);
+        content.expected_hashes = content.expected_hashes.min(about);
+    }
+    let mut writer = TableWriter::create(files, dir, &content)?;
     for row in Merged::new(tables) {
         let (row, _) = row?;
-        if row.offset() >= keep_from {
+        if is_kept(row.offset()) {
             writer.push(row)?;
         }
     }

@@ -24,7 +24,8 @@
 //! - A hole between two frames is damage, found by whoever reads across it.
 //!
 //! Reading order: this page, the state; `view.rs`; `read.rs`, `time.rs`; `writer.rs`; `open.rs`,
-//! what is done at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `removed.rs`.
+//! what is done at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `removed.rs`,
+//! `present.rs`.
 
 mod hidden;
 mod index;
@@ -34,6 +35,7 @@ mod open;
 mod part;
 mod parts;
 mod point;
+mod present;
 mod read;
 mod removed;
 mod rewrite;

@@ -4,6 +4,7 @@
 mod crash;
 mod damage;
 mod erased;
+mod index;
 mod memory;
 mod policy;
 mod random;

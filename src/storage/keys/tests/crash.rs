@@ -20,7 +20,7 @@ fn live(disk: &SimDisk) -> Result<(), merge::Error> {
         let content = content(from, from + LOG_END / 2, rows.len());
         runs.push(Arc::new(SortedTable::write(disk, &dir(), &content, rows)?));
     }
-    let merged = merge(disk, &dir(), &runs, Offset::ZERO)?;
+    let merged = merge(disk, &dir(), &runs, None, |_| true)?;
     set::remove_merged(disk, &dir(), &runs, &merged)?;
     Ok(())
 }

@@ -28,7 +28,7 @@ proptest! {
     ) {
         let disk = disk();
         let (runs, mut rows) = runs_of(&disk, &sizes);
-        let merged = merge(&disk, &dir(), &runs, Offset(keep_from)).expect("all is sound");
+        let merged = merge(&disk, &dir(), &runs, None, |offset| offset >= Offset(keep_from)).expect("all is sound");
         rows.retain(|row| row.offset().0 >= keep_from);
         prop_assert_eq!(scan(&merged), rows.clone());
         prop_assert_eq!((merged.from(), merged.to()), (runs[0].from(), runs[runs.len() - 1].to()));
@@ -43,7 +43,8 @@ proptest! {
 fn a_run_can_be_merged_by_itself_to_drop_rows() {
     let disk = disk();
     let (runs, mut rows) = runs_of(&disk, &[500]);
-    let merged = merge(&disk, &dir(), &runs, Offset(1_200)).expect("all is sound");
+    let merged =
+        merge(&disk, &dir(), &runs, None, |offset| offset >= Offset(1_200)).expect("all is sound");
     rows.retain(|row| row.offset().0 >= 1_200);
     assert_eq!(merged.path(), runs[0].path());
     assert_eq!(scan(&merged), rows);
@@ -70,7 +71,7 @@ fn damage_in_any_run_ends_a_merge_and_leaves_nothing_of_it() {
                     .iter()
                     .map(|path| open(&disk, path).expect("headers are sound")),
             );
-            match merge(&disk, &dir(), &runs, Offset::ZERO).map(|_| ()) {
+            match merge(&disk, &dir(), &runs, None, |offset| offset >= Offset::ZERO).map(|_| ()) {
                 Err(merge::Error::Damaged(found)) => assert_eq!(found.path, path),
                 other => panic!("{other:?}"),
             }

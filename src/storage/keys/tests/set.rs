@@ -89,7 +89,10 @@ fn runs_are_found_in_order_with_the_gaps_between_them() {
 fn what_was_merged_gives_way_to_the_result() {
     let disk = disk_with(&[(0, 10), (10, 20), (20, 30), (30, 40)]);
     let runs = list(&disk, 0..40).runs;
-    let merged = merge(&disk, &dir(), &runs[1..3], Offset::ZERO).expect("all is sound");
+    let merged = merge(&disk, &dir(), &runs[1..3], None, |offset| {
+        offset >= Offset::ZERO
+    })
+    .expect("all is sound");
     let found = list(&disk, 0..40);
     assert_eq!(covered(&found), [(0, 10), (10, 30), (30, 40)]);
     assert_eq!(found.stale, [path(10, 20), path(20, 30)]);
@@ -106,7 +109,8 @@ fn what_was_merged_gives_way_to_the_result() {
 fn a_result_of_the_same_name_is_not_removed_with_what_was_merged() {
     let disk = disk_with(&[(0, 10)]);
     let runs = list(&disk, 0..10).runs;
-    let merged = merge(&disk, &dir(), &runs, Offset(5)).expect("all is sound");
+    let merged =
+        merge(&disk, &dir(), &runs, None, |offset| offset >= Offset(5)).expect("all is sound");
     set::remove_merged(&disk, &dir(), &runs, &merged).expect("there is nothing to do");
     assert_eq!(disk.files(), [path(0, 10)]);
 }

@@ -7,6 +7,7 @@ mod kept;
 mod merging;
 mod model;
 mod opening;
+mod present;
 mod reading;
 mod replaced;
 mod rewriting;

@@ -1,0 +1,87 @@
+//! Rows of records that compaction has removed: they go from runs of which they are half or more.
+//!
+//! So a topic whose keys are written again for ever has a bounded index. Nothing is taken for gone
+//! that cannot be read: a key that has a row there is not at an earlier version for that.
+
+use super::Files;
+use crate::{
+    broker::{lock, partitions::Partitions, state::PartitionRef},
+    budget,
+    storage::{
+        files::{Action, FileError},
+        keys::merge,
+    },
+    types::Offset,
+};
+use std::sync::Arc;
+
+/// A part of a key index that has been looked at.
+pub(in crate::broker) struct LookedAt {
+    /// Behind its last offset.
+    pub(in crate::broker) end: Offset,
+    /// What it was worth: bytes that were read of the index, if it was written anew.
+    pub(in crate::broker) bytes: u64,
+}
+
+impl Partitions {
+    /// Looks at the first run that has offsets from `next` on; none if there is none. If half of
+    /// its rows are of records that are gone, it is written anew without them.
+    pub(in crate::broker) fn drop_gone_rows(
+        &self,
+        partition: &PartitionRef,
+        next: Offset,
+        memory: &budget::Part,
+    ) -> Result<Option<LookedAt>, FileError> {
+        let _upkeep = lock(&partition.partition().upkeep);
+        let files = lock(&partition.partition().next).keys.files.clone();
+        let Some(run) = files.runs.iter().find(|run| run.to() > next) else {
+            return Ok(None);
+        };
+        let (offsets, most) = (run.from()..run.to(), run.rows() / 2);
+        let looked_at = |bytes| {
+            let end = offsets.end;
+            Ok(Some(LookedAt { end, bytes }))
+        };
+        if most == 0 || self.has_no_room(run.bytes())? {
+            return looked_at(0);
+        }
+        let (keep_from, dir) = {
+            let log = lock(&partition.partition().log);
+            (log.first_kept(), log.dir())
+        };
+        let reader = self.reader(partition);
+        let present = reader.present(&offsets, most, memory.bound());
+        let Some(present) = present.map_err(FileError::when(Action::Read, &dir))? else {
+            return looked_at(0);
+        };
+        memory.add(present.bytes());
+        let is_kept = |offset: Offset| offset >= keep_from && present.may_have(offset);
+        let tables = std::slice::from_ref(run);
+        let written = merge::merge(&*self.env.files, &dir, tables, Some(most), is_kept);
+        memory.subtract(present.bytes());
+        match written {
+            Ok(written) => {
+                let (path, before, rows) = (run.path().display(), run.rows(), written.rows());
+                tracing::debug!(%path, before, rows, "rows of removed records were dropped");
+                let written = Arc::new(written);
+                self.change_files(partition, |_, files: &mut Files| {
+                    let mut runs = files.runs.iter_mut();
+                    if let Some(there) = runs.find(|other| Arc::ptr_eq(other, run)) {
+                        *there = written;
+                    }
+                });
+            }
+            Err(merge::Error::File(error)) => return Err(error),
+            Err(merge::Error::Damaged(damaged)) => {
+                tracing::warn!(%damaged, "a part of a key index is damaged and is rebuilt");
+                self.leave_gap(partition, run);
+            }
+        }
+        looked_at(run.bytes())
+    }
+
+    /// Whether the disk has no room for so many bytes more: rows are dropped later then.
+    fn has_no_room(&self, bytes: u64) -> Result<bool, FileError> {
+        Ok(self.health.shortage_beside(bytes)?.is_some())
+    }
+}
