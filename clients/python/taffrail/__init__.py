@@ -1,0 +1,96 @@
+"""A client for Taffrail, for threads; `taffrail.aio` is the same for asyncio.
+
+    with taffrail.Client("127.0.0.1:9640") as client:
+        client.create_topic("orders")
+        client.append("orders", [taffrail.Record(key=b"order-1", value=b"placed")])
+        for record in client.read("orders"):
+            print(record.key, record.version, record.value)
+"""
+
+from taffrail.errors import (
+    AlreadyExists,
+    Conflict,
+    DamagedRecords,
+    Fenced,
+    NotFound,
+    OffsetOutOfRange,
+    OutcomeUnknown,
+    Refused,
+    TaffrailError,
+    Unavailable,
+)
+from taffrail.model import (
+    EARLIEST,
+    LATEST,
+    Appended,
+    Assigned,
+    Batch,
+    CommitOutcome,
+    Condition,
+    Edge,
+    Erasure,
+    GroupBatch,
+    GroupOffsets,
+    KeyAbsent,
+    KeyExists,
+    KeyVersion,
+    Latest,
+    NextOffset,
+    Offset,
+    Partition,
+    Position,
+    Range,
+    ReadBatch,
+    Record,
+    Removal,
+    StoredRecord,
+    Topic,
+    TopicPartition,
+)
+from taffrail.options import VERSION as __version__
+from taffrail.sync import Client, KeyReading, Member, Producer, Reading
+
+__all__ = [
+    "EARLIEST",
+    "LATEST",
+    "AlreadyExists",
+    "Appended",
+    "Assigned",
+    "Batch",
+    "Client",
+    "CommitOutcome",
+    "Condition",
+    "Conflict",
+    "DamagedRecords",
+    "Edge",
+    "Erasure",
+    "Fenced",
+    "GroupBatch",
+    "GroupOffsets",
+    "KeyAbsent",
+    "KeyExists",
+    "KeyReading",
+    "KeyVersion",
+    "Latest",
+    "Member",
+    "NextOffset",
+    "NotFound",
+    "Offset",
+    "OffsetOutOfRange",
+    "OutcomeUnknown",
+    "Partition",
+    "Position",
+    "Producer",
+    "Range",
+    "ReadBatch",
+    "Reading",
+    "Record",
+    "Refused",
+    "Removal",
+    "StoredRecord",
+    "TaffrailError",
+    "Topic",
+    "TopicPartition",
+    "Unavailable",
+    "__version__",
+]

@@ -1,0 +1,111 @@
+"""What grpcio's asyncio interface does: channels, streams, waiting. `taffrail.sync.connection` is the same without."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, TypeVar
+
+import grpc
+import grpc.aio
+
+from taffrail.errors import TaffrailError, Unavailable, from_rpc
+from taffrail.options import channel_options, target
+from taffrail.v1 import groups_pb2 as pb
+
+Response = TypeVar("Response")
+
+Channel = grpc.aio.Channel
+Lock = asyncio.Lock
+sleep = asyncio.sleep
+
+
+def open_channel(address: str, credentials: grpc.ChannelCredentials | None, options: dict[str, Any]) -> Channel:
+    arguments = channel_options(options)
+    if credentials is None:
+        return grpc.aio.insecure_channel(target(address), arguments)
+    return grpc.aio.secure_channel(target(address), credentials, arguments)
+
+
+class Responses(Generic[Response]):
+    """The responses of a call. The call ends with `close`, or when this is dropped."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._iterator = call.__aiter__()
+        self._is_closed = False
+
+    async def next(self) -> Response | None:
+        """The next one; None at the end, and once it is closed."""
+        try:
+            response: Response = await self._iterator.__anext__()
+            return response
+        except StopAsyncIteration:
+            return None
+        except asyncio.CancelledError:
+            # The call was cancelled, not the task that waits for it.
+            if self._is_closed:
+                return None
+            raise
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._call.cancel()
+
+    def __del__(self) -> None:
+        self._call.cancel()
+
+
+class MemberStream:
+    """The stream of a member: what comes is taken off it at once, and a heartbeat is sent where nothing else is."""
+
+    def __init__(self, consume: Callable[..., Any], join: pb.JoinGroup, heartbeat: float, metadata: Any) -> None:
+        self._heartbeat = heartbeat
+        self._up: asyncio.Queue[pb.ConsumeRequest | None] = asyncio.Queue()
+        self.send(pb.ConsumeRequest(join=join))
+        self._responses = Responses[pb.ConsumeResponse](consume(self._requests(), metadata=metadata))
+        self._came: asyncio.Queue[pb.ConsumeResponse | TaffrailError] = asyncio.Queue()
+        self._reader = asyncio.create_task(self._read())
+
+    def send(self, message: pb.ConsumeRequest) -> None:
+        self._up.put_nowait(message)
+
+    async def get(self, timeout: float | None = None) -> pb.ConsumeResponse | TaffrailError:
+        """What comes next, or why nothing does any more."""
+        return await asyncio.wait_for(self._came.get(), timeout)
+
+    def poll(self) -> pb.ConsumeResponse | TaffrailError | None:
+        """The same, or None if nothing has come yet."""
+        if self._came.empty():
+            return None
+        return self._came.get_nowait()
+
+    def finish(self) -> None:
+        """Ends this side of the stream."""
+        self._up.put_nowait(None)
+
+    def close(self) -> None:
+        self.finish()
+        self._responses.close()
+        # The loop may be gone before what it ran is dropped.
+        with contextlib.suppress(RuntimeError):
+            self._reader.cancel()
+
+    async def _requests(self) -> AsyncIterator[pb.ConsumeRequest]:
+        while True:
+            try:
+                message = await asyncio.wait_for(self._up.get(), self._heartbeat)
+            except TimeoutError:
+                message = pb.ConsumeRequest(still_working=pb.StillWorking())
+            if message is None:
+                return
+            yield message
+
+    async def _read(self) -> None:
+        try:
+            while (response := await self._responses.next()) is not None:
+                self._came.put_nowait(response)
+            self._came.put_nowait(Unavailable("the broker has ended the stream"))
+        except grpc.RpcError as error:
+            self._came.put_nowait(from_rpc(error, changes=False))

@@ -1,0 +1,30 @@
+"""How a channel is opened: what differs from grpcio's own defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+VERSION = "0.1.0"
+
+#: grpcio refuses responses above 4 MiB, of which a topic with larger records has some; waits up to two minutes before it
+#: connects again; and does not notice a connection that is there on one side only.
+_DEFAULTS: Mapping[str, Any] = {
+    "grpc.max_receive_message_length": 16 << 20,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 1_000,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+    "grpc.keepalive_time_ms": 20_000,
+    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.http2.max_pings_without_data": 0,
+    "grpc.primary_user_agent": f"taffrail-python/{VERSION}",
+}
+
+
+def channel_options(own: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return list({**_DEFAULTS, **own}.items())
+
+
+def target(address: str) -> str:
+    """An address as gRPC has it: the broker says its own as a URL."""
+    return address.removeprefix("http://").rstrip("/") if address.startswith("http://") else address

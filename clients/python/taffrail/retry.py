@@ -1,0 +1,39 @@
+"""When to try again: pauses that double and differ from each other, and a budget of time that recovers."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from taffrail.errors import TaffrailError, is_worth_another_try
+
+FIRST_PAUSE = 0.02
+LAST_PAUSE = 2.0
+
+
+class Retries:
+    """Decides after each failure whether there is another try, and how long to wait for it."""
+
+    def __init__(self, give_up_after: float | None) -> None:
+        """`give_up_after`: how many seconds may pass without progress; None: any number."""
+        self._give_up_after = give_up_after
+        self._pause = FIRST_PAUSE
+        self._last_progress = time.monotonic()
+
+    def progress(self) -> None:
+        """Something has worked: the whole budget is there again."""
+        self._pause = FIRST_PAUSE
+        self._last_progress = time.monotonic()
+
+    def pause(self, error: TaffrailError) -> float:
+        """How long to wait before the next try. Raises the error if there is none."""
+        if not is_worth_another_try(error):
+            raise error
+        if self._give_up_after is not None and time.monotonic() - self._last_progress >= self._give_up_after:
+            # The next one who asks begins with a whole budget.
+            self.progress()
+            raise error
+        # All clients of a broker lose it at the same moment, and should not all come back at the same one.
+        pause = self._pause * random.uniform(0.5, 1)
+        self._pause = min(2 * self._pause, LAST_PAUSE)
+        return max(pause, error.retry_after or 0)

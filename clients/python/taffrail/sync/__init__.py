@@ -1,0 +1,8 @@
+"""The client for threads."""
+
+from taffrail.sync.client import Client
+from taffrail.sync.member import Member
+from taffrail.sync.producer import Producer
+from taffrail.sync.reading import KeyReading, Reading
+
+__all__ = ["Client", "KeyReading", "Member", "Producer", "Reading"]

@@ -1,0 +1,1 @@
+"""Generated from proto/taffrail/v1."""
