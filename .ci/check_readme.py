@@ -16,8 +16,8 @@ Three things differ from what a reader does. The broker has a port of its own. P
 the newest are those of .ci/constraints.txt and Cargo.lock, so that tomorrow's do not fail today's change. And builds
 share one target directory.
 
-Usage: check_readme.py DIR [BINARY]. DIR is made anew. With BINARY nothing is built with cargo: that binary is used
-instead, which is quick and does not check all.
+Usage: check_readme.py DIR [BINARY [README]]. DIR is made anew. With BINARY nothing is built with cargo: that binary is
+used instead, which is quick and does not check all. README is another page of the checkout that is followed in its place.
 """
 
 import os
@@ -42,22 +42,23 @@ LEFT_OUT = {".git", "target", "taffrail-data", "stubs", "venv", "orders"}
 def main():
     scratch = pathlib.Path(sys.argv[1]).resolve()
     binary = pathlib.Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else None
+    page = ROOT / (sys.argv[3] if len(sys.argv) > 3 else "README.md")
     shutil.rmtree(scratch, ignore_errors=True)
     reader = Reader(scratch, binary)
     try:
-        for rule, language, text, expected in blocks():
+        for rule, language, text, expected in blocks(page):
             reader.follow(rule, language, text, expected)
         reader.check_ignored()
     finally:
         reader.stop()
 
 
-def blocks():
+def blocks(page):
     """Rule, language, text, and what is to be printed, or none."""
-    found = BLOCK.findall((ROOT / "README.md").read_text())
+    found = BLOCK.findall(page.read_text())
     for at, (rule, language, text) in enumerate(found):
         if not rule:
-            check(language == "text" and at > 0, f"the README does not say what to do with:\n{text}")
+            check(language == "text" and at > 0, f"{page.name} does not say what to do with:\n{text}")
             continue
         following = found[at + 1] if at + 1 < len(found) else ("rule", "", "")
         yield rule, language, text, following[2] if following[:2] == ("", "text") else None

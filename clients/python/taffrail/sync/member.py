@@ -205,8 +205,10 @@ class Member:
     def _join(self) -> None:
         """Joins, with pauses between the attempts."""
         while self._stream is None:
-            if self._lost is not None:
-                sleep(self._retries.pause(self._lost))
+            # Whoever asks again after this has given up gets another try first.
+            lost, self._lost = self._lost, None
+            if lost is not None:
+                sleep(self._retries.pause(lost))
             self._join_once()
 
     def _join_once(self) -> None:
@@ -220,6 +222,5 @@ class Member:
         except TimeoutError:
             first = Unavailable("the broker has not said in time that the member has joined")
         if not isinstance(first, TaffrailError):
-            self._lost = None
             self._membership.begin(stream.send)
         self._take(first)

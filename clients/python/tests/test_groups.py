@@ -1,0 +1,252 @@
+"""Members of consumer groups, that are fenced, killed, cut off and told to hand over."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from conftest import PATIENCE, Proxy, beside, numbered, take, values, wait_until
+
+import taffrail
+from taffrail import CommitOutcome, TopicPartition
+from taffrail.testing import Broker
+
+
+def test_what_was_handled_is_committed_and_nothing_else(client: taffrail.Client) -> None:
+    client.create_topic("t")
+    client.append("t", numbered(0, 1, 2, 3))
+    with client.join("g", ["t"]) as member:
+        take(member, 2)
+    assert client.committed("g") == {("t", 0): 2}
+    with pytest.raises(ZeroDivisionError), client.join("g", ["t"]) as member:
+        assert values(take(member, 2)) == [b"2", b"3"]
+        # The last one is not handled.
+        raise ZeroDivisionError
+    assert client.committed("g") == {("t", 0): 3}
+    client.delete_group("g")
+    with pytest.raises(taffrail.NotFound):
+        client.committed("g")
+
+
+def test_a_member_commits_by_itself_when_there_is_nothing_else_to_do(client: taffrail.Client) -> None:
+    client.create_topic("t")
+    client.append("t", numbered(0, 1))
+    with client.join("g", ["t"]) as member:
+        take(member, 2)
+        waiting = beside(lambda: next(member).value)
+        wait_until(lambda: client.committed("g") == {("t", 0): 2})
+        client.append("t", numbered(2))
+        assert waiting.result(PATIENCE) == b"2"
+
+
+def test_a_member_that_commits_explicitly_is_told_what_came_of_it(client: taffrail.Client) -> None:
+    client.create_topic("t")
+    client.append("t", numbered(0, 1, 2))
+    with client.join("g", ["t"], auto_commit=False) as member:
+        batches: Iterator[taffrail.GroupBatch] = member.batches()
+        batch = next(batches)
+        assert values(list(batch.records)) == [b"0", b"1", b"2"]
+        assert member.commit() == [CommitOutcome.DONE]
+        assert member.commit() == []
+        assert member.commit([batch.next]) == [CommitOutcome.UNCHANGED]
+        beyond = taffrail.Offset("t", 0, 9, batch.next.topic_id, batch.next.generation)
+        stale = taffrail.Offset("t", 0, 3, batch.next.topic_id, batch.next.generation + 1)
+        assert member.commit([beyond]) == [CommitOutcome.BEYOND_END]
+        assert member.commit([stale]) == [CommitOutcome.FENCED]
+    with client.join("h", ["t"], auto_commit=False) as member:
+        take(member, 3)
+    assert client.committed("h") == {}
+
+
+def test_credit_is_given_back_for_what_was_handled(client: taffrail.Client) -> None:
+    client.create_topic("t", 2)
+    for number in range(10):
+        client.append("t", numbered(number, key=None), partition=number % 2)
+    with client.join("g", ["t"], credit_records=1) as member:
+        assert sorted(values(take(member, 10)), key=str) == [b"%d" % number for number in range(10)]
+
+
+def test_a_partition_is_handed_over_behind_what_was_handled(client: taffrail.Client) -> None:
+    client.create_topic("t", 4)
+    for number in range(40):
+        client.append("t", numbered(number, key=None), partition=number % 4)
+    gone: list[tuple[TopicPartition, bool]] = []
+    handled: queue.SimpleQueue[taffrail.StoredRecord] = queue.SimpleQueue()
+    first = client.join(
+        "g", ["t"], on_revoked=lambda places, lost: gone.extend((place, lost) for place in places)
+    )
+    for _ in range(40):
+        handled.put(take(first, 1)[0])
+    began: list[taffrail.Assigned] = []
+    following = beside(lambda: next(first))
+    second = client.join("g", ["t"], on_assigned=began.extend)
+    going = beside(lambda: next(second))
+    # The newcomer asks for records, and gets two of the four, behind all that the first one had handled.
+    wait_until(lambda: len(began) == 2)
+    assert {(each.topic, each.partition) for each in began} == {(place.topic, place.partition) for place, _ in gone}
+    assert [each.next_offset for each in began] == [10, 10]
+    assert not any(lost for _, lost in gone)
+    moved = began[0].partition
+    stayed = next(place.partition for place in first.partitions)
+    client.append("t", numbered(100, key=None), partition=moved)
+    client.append("t", numbered(101, key=None), partition=stayed)
+    assert going.result(PATIENCE).value == b"100"
+    assert following.result(PATIENCE).value == b"101"
+    first.leave()
+    second.leave()
+
+
+def test_a_fenced_member_says_so_on_every_call(client: taffrail.Client) -> None:
+    client.create_topic("t")
+    old = client.join("g", ["t"], name="m")
+    with client.join("g", ["t"], name="m") as new:
+        client.append("t", numbered(0))
+        for _ in range(2):
+            with pytest.raises(taffrail.Fenced):
+                take(old, 1)
+        with pytest.raises(taffrail.Fenced):
+            old.commit()
+        assert values(take(new, 1)) == [b"0"]
+
+
+KILLED = """
+import sys, taffrail
+member = taffrail.Client(sys.argv[1]).join("g", ["t"], session_timeout=1)
+for record in member:
+    print(record.offset, flush=True)
+"""
+
+
+def test_the_partitions_of_a_killed_member_move(broker: Broker, client: taffrail.Client) -> None:
+    client.create_topic("t", 4)
+    for partition in range(4):
+        client.append("t", numbered(partition, key=None), partition=partition)
+    command = [sys.executable, "-c", KILLED, broker.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(4):
+            assert process.stdout.readline() == "0\n"
+        process.kill()
+    with client.join("g", ["t"]) as member:
+        for partition in range(4):
+            client.append("t", numbered(10 + partition, key=None), partition=partition)
+        seen: set[bytes | None] = set()
+        while not seen >= {b"10", b"11", b"12", b"13"}:
+            seen.update(values(take(member, 1)))
+        assert len(member.partitions) == 4
+
+
+def test_a_member_goes_on_after_kill_9_and_a_restart(broker: Broker, client: taffrail.Client) -> None:
+    client.create_topic("t")
+    client.append("t", numbered(0, 1))
+    lost: list[bool] = []
+    with client.join("g", ["t"], on_revoked=lambda _, is_lost: lost.append(is_lost)) as member:
+        assert values(take(member, 2)) == [b"0", b"1"]
+        assert member.commit() == [CommitOutcome.DONE]
+        member_id = member.member_id
+        for number in range(2, 5):
+            broker.kill()
+            following = beside(lambda: next(member).value)
+            broker.start()
+            assert answers(client)
+            client.append("t", numbered(number))
+            assert following.result(PATIENCE) == b"%d" % number
+            member.commit()
+        assert member.member_id == member_id
+    assert lost == [True] * 3
+    assert client.committed("g") == {("t", 0): 5}
+
+
+def answers(client: taffrail.Client) -> bool:
+    def described() -> bool:
+        try:
+            client.describe_topic("t")
+            return True
+        except taffrail.Unavailable:
+            return False
+
+    wait_until(described)
+    return True
+
+
+def test_what_was_not_committed_when_the_connection_broke_comes_again(client: taffrail.Client, proxy: Proxy) -> None:
+    client.create_topic("t")
+    client.append("t", numbered(0, 1, 2))
+    with taffrail.Client(proxy.address) as behind, behind.join("g", ["t"], auto_commit=False) as member:
+        assert values(take(member, 1)) == [b"0"]
+        member.commit()
+        assert values(take(member, 2)) == [b"1", b"2"]
+        proxy.cut()
+        assert values(take(member, 2)) == [b"1", b"2"]
+        proxy.hold_answers()
+        committing = beside(member.commit)
+        wait_until(lambda: client.committed("g") == {("t", 0): 3})
+        proxy.cut()
+        assert isinstance(committing.exception(PATIENCE), taffrail.OutcomeUnknown)
+
+
+def test_a_member_whose_broker_is_away_for_too_long_says_so_and_can_go_on(
+    broker: Broker, client: taffrail.Client
+) -> None:
+    client.create_topic("t")
+    client.append("t", numbered(0))
+    with client.join("g", ["t"], give_up_after=0) as member:
+        take(member, 1)
+        broker.kill()
+        for _ in range(2):
+            with pytest.raises(taffrail.Unavailable):
+                take(member, 1)
+        broker.start()
+        assert answers(client)
+        client.append("t", numbered(1))
+        wait_until(lambda: has_come(member))
+
+
+def has_come(member: taffrail.Member) -> bool:
+    try:
+        return values(take(member, 1)) == [b"1"]
+    except taffrail.Unavailable:
+        return False
+
+
+def test_a_paused_partition_gives_nothing_until_it_is_resumed_also_after_a_break(
+    client: taffrail.Client, proxy: Proxy
+) -> None:
+    client.create_topic("t", 2)
+    client.append("t", numbered(0, key=None), partition=0)
+    client.append("t", numbered(1, key=None), partition=1)
+    with taffrail.Client(proxy.address) as behind, behind.join("g", ["t"]) as member:
+        take(member, 2)
+        paused = [TopicPartition("t", 0)]
+        member.pause(paused)
+        for number in range(2, 6):
+            client.append("t", numbered(-number, key=None), partition=0)
+            client.append("t", numbered(number, key=None), partition=1)
+            if number == 4:
+                member.commit()
+                proxy.cut()
+            while values(record := take(member, 1)) != [b"%d" % number]:
+                # After the break what was not committed comes again, but nothing of the paused one.
+                assert record[0].partition == 1
+        member.resume(paused)
+        came: set[bytes | None] = set()
+        while not came >= {b"-2", b"-3", b"-4", b"-5"}:
+            came.update(values(take(member, 1)))
+
+
+def test_offsets_are_committed_with_an_append_or_neither_is(client: taffrail.Client) -> None:
+    client.create_topic("in")
+    client.create_topic("out")
+    client.append("in", numbered(0, 1))
+    with client.join("g", ["in"], auto_commit=False) as member:
+        batch = next(iter(member.batches()))
+        offsets = [member.group_offsets([batch.next])]
+        client.append("out", numbered(5), group_offsets=offsets)
+        assert client.committed("g") == {("in", 0): 2}
+        stale = taffrail.Offset("in", 0, 2, batch.next.topic_id, batch.next.generation + 1)
+        with pytest.raises(taffrail.Fenced):
+            client.append("out", numbered(6), group_offsets=[member.group_offsets([stale])])
+    assert values(list(client.read("out"))) == [b"5"]
