@@ -21,8 +21,10 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def channel_options(own: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return list({**_DEFAULTS, **own}.items())
+def channel_options(address: str, own: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    # grpcio names the host of a socket by its path, which HTTP/2 does not take for a name.
+    socket = {"grpc.default_authority": "localhost"} if address.startswith("unix:") else {}
+    return list({**_DEFAULTS, **socket, **own}.items())
 
 
 def target(address: str) -> str:

@@ -29,6 +29,7 @@ class Broker:
             raise FileNotFoundError("there is no taffrail on the PATH, and TAFFRAIL_BINARY does not name one")
         self._binary = found
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="taffrail-"))
+        self.data_dir = self._folder / "data"
         self._log: IO[str] = (self._folder / "log").open("a+")
         self._process: subprocess.Popen[str] | None = None
         #: Where it is, also after a restart: `HOST:PORT`.
@@ -36,7 +37,7 @@ class Broker:
 
     def start(self) -> None:
         """Starts it, and waits until it can be connected to."""
-        command = [self._binary, "serve", "--data-dir", str(self._folder / "data"), "--listen", self.address]
+        command = [self._binary, "serve", "--data-dir", str(self.data_dir), "--listen", self.address]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

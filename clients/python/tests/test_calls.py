@@ -12,6 +12,12 @@ from taffrail.numbering import murmur2
 from taffrail.testing import Broker
 
 
+def test_a_broker_is_reached_by_its_url_and_by_its_socket(broker: Broker) -> None:
+    for address in (f"http://{broker.address}", f"unix:{broker.data_dir}/admin.sock"):
+        with taffrail.Client(address) as client:
+            assert list(client.topics()) == []
+
+
 def test_topics_are_created_listed_altered_trimmed_and_deleted(client: taffrail.Client) -> None:
     client.create_topic("a.1", 2, {"retention.ms": "1d"})
     client.create_topic("a.2")
