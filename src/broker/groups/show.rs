@@ -1,9 +1,10 @@
 //! What is shown of groups: who has what, how far each partition is behind, and since when one
 //! makes no progress.
 //!
-//! The lag of a partition are the records from the later of its committed offset and its log's
-//! start up to the high watermark. They are counted by their offsets, which is exact unless some of
-//! them were erased or are damaged. In time it is the age of the next record to read.
+//! The lag of a partition are the records that are stored from the later of its committed offset and
+//! its log's start up to the high watermark. They are counted by segments (`storage/log/count.rs`),
+//! which is exact unless the first one was compacted and is passed in part, or records are damaged.
+//! In time it is the age of the next record to read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +19,7 @@ use crate::{
         Committed, Generation, Groups, KnownTopics as _, Member, MemberId, Owned, Place, Standing,
         State, Waiting,
     },
-    storage::log::Cursor,
+    storage::log::{Count, Cursor},
     types::{GroupName, Offset, TopicName},
 };
 
@@ -135,8 +136,9 @@ struct Lag {
     at: PartitionRef,
     earliest: Offset,
     high_watermark: Offset,
-    /// The next record to read that is there.
+    /// Where the next record to read is, or behind that.
     next: Offset,
+    count: Count,
 }
 
 impl Broker {
@@ -372,7 +374,7 @@ impl Shared {
             high_watermark: behind.high_watermark,
             earliest: behind.earliest,
             lag: behind.records(),
-            lag_exact: age.is_some() && !self.are_some_erased(&behind),
+            lag_exact: age.is_some() && behind.count.is_exact,
             lag_ms: age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             lost_in_ms: self.lost_in_ms(&behind.at, behind.next),
             stalled_since_ms: stalled.filter(|_| !is_paused).map(|at| self.wall_ms(at)),
@@ -384,11 +386,13 @@ impl Shared {
         let (earliest, high_watermark) = at.range();
         let committed = known.state.offsets.get(&place);
         let next = committed.map_or(earliest, |committed| committed.next.max(earliest));
+        let count = self.partitions.reader(&at).count(next, high_watermark);
         Some(Lag {
             at,
             earliest,
             high_watermark,
             next,
+            count,
         })
     }
 
@@ -407,16 +411,6 @@ impl Shared {
         Some(Duration::from_millis(
             u64::try_from(age).unwrap_or_default(),
         ))
-    }
-
-    /// Whether some of the records may have been erased.
-    fn are_some_erased(&self, lag: &Lag) -> bool {
-        let place = (lag.at.topic.id, lag.at.partition().id);
-        let applied = self.sequencer.applied();
-        let mut erasures = applied.erasures().iter();
-        erasures.any(|known| {
-            (known.topic, known.erasure.partition) == place && known.erasure.end > lag.next
-        })
     }
 
     fn is_paused(&self, known: &Known, place: Place, now: Duration) -> bool {
@@ -489,7 +483,7 @@ impl Shared {
 
 impl Lag {
     fn records(&self) -> u64 {
-        self.high_watermark.0.saturating_sub(self.next.0)
+        self.count.records
     }
 }
 

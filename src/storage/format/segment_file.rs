@@ -18,7 +18,8 @@
 //!  4  u32  position of the frame that starts at this offset
 //!  8  i64  latest timestamp of all records before this frame, milliseconds since 1970
 //! 16  u32  checksum of the above
-//! 20  u32  0
+//! 20  u32  0; in the last row of a segment that was written anew how many records that has, and one
+//!          more (0: not known)
 //! ```
 
 use super::{VERSION, crc32, fields::Fields, identity::Identity};
@@ -127,4 +128,20 @@ impl IndexRow {
             latest_before_ms: time.cast_signed(),
         }
     }
+}
+
+/// Where the number of records is in the last row of an index.
+pub(crate) const RECORDS_AT: usize = 20;
+
+/// A number of records as it stands there: nothing of one that is too large.
+pub(crate) fn encode_records(records: u64) -> [u8; 4] {
+    let field = u32::try_from(records + 1).unwrap_or(0);
+    field.to_le_bytes()
+}
+
+/// The number of records that the last row of an index says; none if it says none.
+pub(crate) fn decode_records(row: &[u8; INDEX_ROW_BYTES]) -> Option<u64> {
+    let last = IndexRow::decode(row).is_some();
+    let field = Fields(&row[RECORDS_AT..]).u32()?;
+    u64::from(field).checked_sub(1).filter(|_| last)
 }

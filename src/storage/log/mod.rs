@@ -27,6 +27,7 @@
 //! what is done at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `removed.rs`,
 //! `present.rs`.
 
+mod count;
 mod hidden;
 mod index;
 mod kept;
@@ -49,6 +50,7 @@ mod writer;
 
 use std::{collections::VecDeque, path::Path, sync::Arc};
 
+pub(crate) use count::Count;
 pub(crate) use hidden::Hidden;
 pub(in crate::storage) use index::load_rows_prefix;
 pub(crate) use name::remove_unfinished;
@@ -116,6 +118,8 @@ struct Active {
     end: Offset,
     /// Bytes of the file that hold header and frames.
     bytes: u64,
+    /// How many the frames have that were noted.
+    records: u64,
     rows: GrowingRows,
     first_append_time_ms: i64,
     last_append_ms: i64,
@@ -302,6 +306,7 @@ impl Active {
             base,
             end: base,
             bytes: segment_file::HEADER_BYTES,
+            records: 0,
             rows: GrowingRows::default(),
             first_append_time_ms,
             last_append_ms: first_append_time_ms,
@@ -324,6 +329,7 @@ impl Active {
             self.rows.push(self.row(frame.base));
         }
         self.bytes += length as u64;
+        self.records += u64::from(frame.count);
         // A stale frame that damage brought back does not take the end back.
         self.end = self.end.max(frame.end());
         self.latest_timestamp_ms = self.latest_timestamp_ms.max(frame.latest_timestamp_ms);

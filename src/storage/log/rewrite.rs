@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use super::{
     Active, Log, LogLock, OpenSegments,
+    count::note_records,
     index::store_rows,
     name::Name,
     removed::{Gone, remove_gone},
@@ -358,7 +359,14 @@ impl Rewritten<'_> {
         // From here on it counts, whatever becomes of the old ones.
         sync_parent(files, &path)?;
         let segment = log.lock().segment(self.name);
-        store_rows(&self.segments.env, &segment, &self.active.last_rows(), 0);
+        let rows = self.active.last_rows();
+        store_rows(&self.segments.env, &segment, &rows, 0);
+        note_records(
+            &self.segments.env,
+            &segment,
+            rows.len(),
+            self.active.records,
+        );
         let old = std::mem::take(&mut self.old);
         log.lock().replace(&old, segment, &self.active);
         for sealed in old {

@@ -18,6 +18,7 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     Active, Identity,
+    count::note_records,
     index::{Rows, store_rows},
     kept::{KeptFrame, KeptFrames, Written},
     name::Name,
@@ -27,10 +28,7 @@ use crate::{
     env::{Env, File, Open},
     storage::{
         fault::{self, Meaning},
-        format::{
-            identity,
-            segment_file::{HEADER_BYTES, IndexRow},
-        },
+        format::{identity, segment_file::HEADER_BYTES},
         read_only::ReadOnly,
     },
     types::{Offset, TopicId},
@@ -53,6 +51,8 @@ pub(crate) struct Segment {
     file: ArcSwapOption<GrowingFile>,
     /// How many segments had been opened when it was used last.
     used: AtomicU64,
+    /// How many records it has, and one more; 0 where that is not known. See `count.rs`.
+    pub(super) records: AtomicU64,
 }
 
 /// The bytes and the index of a sealed segment.
@@ -97,6 +97,7 @@ impl Segment {
             content: ArcSwapOption::empty(),
             file: ArcSwapOption::empty(),
             used: AtomicU64::new(0),
+            records: AtomicU64::new(0),
         })
     }
 
@@ -200,12 +201,16 @@ impl OpenSegments {
         if let Some(rows) = rows {
             return Ok(self.keep_content(segment, Content { bytes, rows }));
         }
-        let rows = build_rows(segment, &bytes)?;
+        let whole = walk_through(segment, &bytes)?;
+        let rows = whole.last_rows();
         let _alone = lock(&self.indexing);
         if let Some(content) = segment.content.load_full() {
             return Ok(content);
         }
         store_rows(&self.env, segment, &rows, 0);
+        if segment.written() != Written::First {
+            note_records(&self.env, segment, rows.len(), whole.records);
+        }
         tracing::info!(path = %path.display(), "the index of a segment was rebuilt");
         let rows = Rows::of(&rows);
         Ok(self.keep_content(segment, Content { bytes, rows }))
@@ -356,8 +361,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The index rows of a segment, from its frames.
-fn build_rows(segment: &Segment, bytes: &ReadOnly) -> io::Result<Vec<IndexRow>> {
+/// What a segment has, from its frames.
+fn walk_through(segment: &Segment, bytes: &ReadOnly) -> io::Result<Active> {
     let mut active = Active::new(segment.base(), 0);
     let mut walk = segment.walk(Source::of(bytes), bytes.len(), 0);
     while !walk.at_end() {
@@ -371,5 +376,5 @@ fn build_rows(segment: &Segment, bytes: &ReadOnly) -> io::Result<Vec<IndexRow>> 
         }
     }
     active.bytes = bytes.len();
-    Ok(active.last_rows())
+    Ok(active)
 }

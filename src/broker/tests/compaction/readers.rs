@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{MS, TOPIC, World, records};
+use bytes::Bytes;
+
+use super::world::{MS, PARTITION, TOPIC, World, records};
 use crate::{
     broker::{
-        Read, Step,
+        GroupOffset, Read, Step,
         tests::world::{append_of, encode_proto, now, send},
     },
-    types::Records,
+    types::{Offset, Records},
 };
 
 #[test]
@@ -117,4 +119,47 @@ fn a_reader_from_the_beginning_ends_with_the_right_state_while_it_is_compacted()
     assert!(steps > 3, "{steps}");
     world.settle();
     assert_eq!(world.offsets().len(), 37);
+}
+
+/// How many records a group lags behind, and whether they were counted.
+fn lag(world: &World, group: &str) -> (u64, bool) {
+    let group = world.broker.describe_group(group).expect("it is there");
+    (group.partitions[0].lag, group.partitions[0].lag_exact)
+}
+
+#[test]
+fn a_group_lags_by_the_records_that_are_there_and_not_by_their_offsets() {
+    let mut world = World::with(&[]);
+    for nth in 0..100 {
+        world.put("a", &[nth; 100]);
+    }
+    world.put("b", &[0; 100]);
+    for (group, next) in [("at the start", 0), ("within", 50), ("at the end", 101)] {
+        let offset = GroupOffset {
+            topic: TOPIC.to_owned(),
+            topic_id: None,
+            partition: PARTITION,
+            next_offset: Offset(next),
+            metadata: Bytes::new(),
+            generation: None,
+            member: None,
+        };
+        let committed = world.broker.commit_offsets(group, vec![offset], false);
+        world.broker.commit_all();
+        drop(committed.expect("it may be"));
+    }
+    assert_eq!(lag(&world, "at the start"), (101, true));
+    assert_eq!(lag(&world, "within"), (51, true));
+    world.compact();
+    assert_eq!(world.offsets(), [99, 100]);
+    for cleanly in [true, false] {
+        assert_eq!(lag(&world, "at the start"), (2, true));
+        let (within, is_exact) = lag(&world, "within");
+        assert!((1..=2).contains(&within) && !is_exact, "{within}");
+        assert_eq!(lag(&world, "at the end"), (0, true));
+        world.restart(cleanly);
+    }
+    world.put("c", &[0; 100]);
+    assert_eq!(lag(&world, "at the start"), (3, true));
+    assert_eq!(lag(&world, "at the end"), (1, true));
 }
