@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::env::wait_until_unread;
+
 /// Prints one line.
 pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
@@ -14,6 +16,17 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_vec(value)?;
     text.push(b'\n');
     io::stdout().write_all(&text)
+}
+
+/// Resolves when nobody reads standard output any more: who waits for something to print there need
+/// not.
+pub(super) async fn unread() -> io::Error {
+    let waiting = tokio::task::spawn_blocking(|| wait_until_unread(io::stdout()));
+    match waiting.await {
+        Ok(Ok(())) => io::ErrorKind::BrokenPipe.into(),
+        // It is seen when something is printed.
+        _ => std::future::pending().await,
+    }
 }
 
 /// Prints rows under headings, each column as wide as its widest cell; numbers are aligned to the

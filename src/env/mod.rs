@@ -66,7 +66,7 @@ pub(crate) use process::Process;
 #[cfg(feature = "cli")]
 pub(crate) use process::{cpu_time_of, cpu_time_of_threads};
 #[cfg(feature = "cli")]
-pub(crate) use system::ask_to_stop;
+pub(crate) use system::{ask_to_stop, wait_until_unread};
 
 /// The world as the broker sees it.
 #[derive(Clone)]

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::Rng;
 #[cfg(feature = "cli")]
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, Signal, kill_process},
+};
 
 use super::{BootId, Clock, Random};
 
@@ -83,4 +86,14 @@ impl Random for SystemRandom {
 #[cfg(feature = "cli")]
 pub(crate) fn ask_to_stop(process: &std::process::Child) -> std::io::Result<()> {
     Ok(kill_process(Pid::from_child(process), Signal::TERM)?)
+}
+
+/// Waits until nobody reads any more what is written to a pipe or a socket. What is written to a
+/// file is never unread.
+#[cfg(feature = "cli")]
+pub(crate) fn wait_until_unread(output: impl std::os::fd::AsFd) -> std::io::Result<()> {
+    // Errors are always told, whatever is asked for.
+    let mut polled = [PollFd::new(&output, PollFlags::empty())];
+    rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
+    Ok(())
 }

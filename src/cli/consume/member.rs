@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{self, Write},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,10 +39,16 @@ pub(super) async fn run(
         without_value: WithoutValue::default(),
         out: Vec::new(),
     };
+    let mut unread = pin!(output::unread());
     let stopped_by = loop {
         let batch = tokio::select! {
             biased;
             signal = stop.told() => break Some(signal),
+            error = &mut unread => {
+                // Others get its partitions at once; what comes of that is told to nobody any more.
+                let _ = member.leave().await;
+                return Err(error.into());
+            }
             batch = member.next_batch() => batch.map_err(|error| ended(error, printer.printed, group))?,
         };
         let Some(batch) = batch else {

@@ -56,7 +56,10 @@ pub(super) async fn run(flags: ConsumeFlags) -> Result<(), Failure> {
     )
     .await?;
     let mut consumer = Consumer::new(plan, format, io::stdout());
-    let consumed = consumer.consume(client, &server).await;
+    let consumed = tokio::select! {
+        consumed = consumer.consume(client, &server) => consumed,
+        error = output::unread() => Err(error.into()),
+    };
     consumed.map_err(|failure| match from {
         Position::Offset(offset) => explain_offset(failure, offset),
         _ => failure,

@@ -275,3 +275,42 @@ fn a_member_whose_reader_has_had_enough_leaves_and_commits_nothing_that_was_not_
     assert!(described.starts_with("group g is empty"), "{described}");
     assert_eq!(told(&broker, &["consume", "t", "--group", "g"]), "two\n");
 }
+
+#[test]
+fn a_member_whose_reader_is_gone_leaves_although_nothing_more_comes() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    for args in [
+        &["consume", "t", "--group", "g", "--follow"][..],
+        &["consume", "t", "--follow"],
+    ] {
+        let reading = binary().args(args).args(["--server", &broker.url]).spawn();
+        let mut reading = reading.expect("the binary is there");
+        let mut records = BufReader::new(reading.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        records.read_line(&mut line).expect("it is text");
+        assert_eq!(line, "one\n");
+        drop(records);
+        assert_eq!(ended(reading), Some(0), "{args:?}");
+    }
+    let described = told(&broker, &["group", "describe", "g"]);
+    assert!(described.starts_with("group g is empty"), "{described}");
+}
+
+/// The exit code of a command that is to end by itself.
+fn ended(mut command: std::process::Child) -> Option<i32> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+    let id = rustix::process::Pid::from_child(&command);
+    let (tell, told) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        let status = command.wait().expect("it was started here");
+        // Nobody listens where it took too long.
+        let _ = tell.send(());
+        status.code()
+    });
+    if told.recv_timeout(PATIENCE).is_err() {
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).expect("it runs");
+    }
+    waiting.join().expect("nobody panics")
+}
