@@ -121,11 +121,12 @@ def whole_lines(file):
 
 
 def described(broker, group="billing"):
-    """An object a partition; none before the group is made."""
+    """An object a partition; none before the group is made, or has one."""
     listed = json.loads(broker.run("group", "list", "--json"))["groups"]
     if group not in [row["group"] for row in listed]:
         return []
-    return [json.loads(line) for line in broker.run("group", "describe", group, "--json").splitlines()]
+    rows = [json.loads(line) for line in broker.run("group", "describe", group, "--json").splitlines()]
+    return [row for row in rows if row["topic"]]
 
 
 def progress(broker):

@@ -1,6 +1,9 @@
 //! What can go wrong with a request, and what the caller should do about it.
 
-use super::{Actual, Expected, FailedCondition, Shortage};
+use super::{
+    Actual, Expected, FailedCondition, Shortage,
+    groups::{CommitFenced, GroupOffsetOutOfRange, nothing_committed, too_many},
+};
 use crate::{
     catalog::groups::Many,
     types::{
@@ -175,7 +178,7 @@ pub(crate) enum Error {
     SessionEnded { group: String },
     #[error(
         "group {group:?} has committed nothing for partition {partition} of topic {topic:?}, and the member is not to \
-         begin by itself; reset the group"
+         begin by itself: reset the group, or join with another `no_offset`"
     )]
     NoOffset {
         group: String,
@@ -188,24 +191,31 @@ pub(crate) enum Error {
     UnknownGroup { group: String },
     #[error("group {group:?} exists already")]
     GroupExists { group: String },
-    #[error("group {group:?} has {members} members, which would not know of it; stop them first")]
+    #[error(
+        "group {group:?} has {}, and would not know of it; stop what reads first",
+        match *members { 1 => "a member".to_owned(), members => format!("{members} members") }
+    )]
     GroupHasMembers { group: String, members: usize },
     #[error("{}", kind_of_group(group, *is_ephemeral))]
     GroupKind { group: String, is_ephemeral: bool },
-    #[error("there are as many {} as there may be: {most}", many(*what))]
-    TooManyForGroups { what: Many, most: usize },
-    #[error(
-        "nothing was appended: {} of the group's offsets are of partitions that have other owners now, the first one \
-         partition {partition} of topic {topic:?} in group {group:?}",
-        partitions
-    )]
-    CommitFenced {
+    #[error("{}", too_many(group, *what, *most))]
+    TooManyForGroups {
         group: String,
-        // The first one, and how many there are.
-        topic: String,
-        partition: PartitionId,
-        partitions: usize,
+        what: Many,
+        most: usize,
     },
+    #[error("{}", nothing_committed(group, topic.as_deref(), *partition))]
+    NothingCommitted {
+        group: String,
+        // None: anywhere.
+        topic: Option<String>,
+        // None: in the whole topic.
+        partition: Option<PartitionId>,
+    },
+    #[error("{0}")]
+    GroupOffsetOutOfRange(GroupOffsetOutOfRange),
+    #[error("{0}")]
+    CommitFenced(CommitFenced),
     #[error("the append has no records; send at least one")]
     EmptyAppend,
     #[error("the request has {count} {what}, at most {limit} are allowed; split it")]
@@ -336,7 +346,7 @@ impl Error {
             Self::MemberFenced { .. }
             | Self::GroupHasMembers { .. }
             | Self::GroupKind { .. }
-            | Self::CommitFenced { .. }
+            | Self::CommitFenced(_)
             | Self::NotCompacted { .. }
             | Self::TopicRecreated { .. }
             | Self::Fenced { .. }
@@ -344,6 +354,8 @@ impl Error {
             Self::TopicExists { .. } | Self::GroupExists { .. } => Kind::AlreadyExists,
             Self::OffsetOutOfRange { .. }
             | Self::ShiftOutOfRange { .. }
+            | Self::GroupOffsetOutOfRange(_)
+            | Self::NothingCommitted { .. }
             | Self::NoOffset { .. } => Kind::OutOfRange,
             Self::DamagedRecords { .. } => Kind::DataLoss,
             Self::TooManyPartitions { .. }
@@ -361,6 +373,18 @@ impl Error {
             | Self::ReadStalled { .. }
             | Self::ShuttingDown => Kind::Unavailable,
             Self::OutcomeUnknown => Kind::OutcomeUnknown,
+        }
+    }
+
+    /// Whether the same request may be carried out when it comes again.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::DiskFull(_)
+            | Self::PartitionFull { .. }
+            | Self::RetentionHeld { .. }
+            | Self::DeletedPartitionsRemain { .. }
+            | Self::Overloaded { .. } => true,
+            _ => matches!(self.kind(), Kind::Unavailable | Kind::OutcomeUnknown),
         }
     }
 
@@ -395,13 +419,13 @@ impl Error {
             Self::UnknownErasure { .. } => "UNKNOWN_ERASURE",
             Self::MemberFenced { .. } => "FENCED",
             Self::SessionEnded { .. } => "SESSION_ENDED",
-            Self::NoOffset { .. } => "NO_OFFSET",
+            Self::NoOffset { .. } | Self::NothingCommitted { .. } => "NO_OFFSET",
             Self::InvalidGroupName(_) => "INVALID_GROUP_NAME",
             Self::UnknownGroup { .. } => "UNKNOWN_GROUP",
             Self::GroupExists { .. } => "GROUP_EXISTS",
             Self::GroupHasMembers { .. } => "GROUP_HAS_MEMBERS",
             Self::GroupKind { .. } => "GROUP_KIND",
-            Self::CommitFenced { .. } => "COMMIT_FENCED",
+            Self::CommitFenced(_) => "COMMIT_FENCED",
             Self::TooManyForGroups { what, .. } => match what {
                 Many::Groups => "TOO_MANY_GROUPS",
                 Many::Members => "TOO_MANY_MEMBERS",
@@ -412,7 +436,9 @@ impl Error {
             },
             Self::EmptyAppend => "EMPTY_APPEND",
             Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
-            Self::OffsetOutOfRange { .. } | Self::ShiftOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
+            Self::OffsetOutOfRange { .. }
+            | Self::GroupOffsetOutOfRange(_)
+            | Self::ShiftOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
             Self::DamagedRecords { .. } => "DAMAGED_RECORDS",
             Self::DiskFull(_) => "DISK_FULL",
             Self::PartitionFull { .. } => "PARTITION_FULL",
@@ -439,18 +465,6 @@ fn kind_of_group(group: &str, is_ephemeral: bool) -> String {
         false => {
             format!("group {group:?} stays (it is not ephemeral); a member must not say otherwise")
         }
-    }
-}
-
-fn many(what: Many) -> &'static str {
-    match what {
-        Many::Groups => "groups",
-        Many::Members => "members of a group",
-        Many::Topics => "topics and prefixes of a member",
-        Many::Offsets => "committed offsets of all groups",
-        Many::MetadataBytes => "bytes of metadata of all committed offsets",
-        Many::Partitions => "partitions that members of all groups have",
-        Many::Bytes => "bytes of memory for groups, half of memory.catalog_bytes",
     }
 }
 

@@ -87,9 +87,10 @@ pub(crate) use erasure::{ErasedEntity, Erasure};
 pub(crate) use error::{Error, Kind};
 pub(crate) use fetched::Filter;
 pub(crate) use groups::{
-    AssignedPartition, CommitOutcome, Credit, DescribedGroup, DescribedMember, DescribedPartition,
-    Event, GroupOffset, GroupState, JoinGroup, ListedGroup, NoOffset, OffsetGone, RecordsOf,
-    ResetGroup, ResetOffset, ResetTo, Session, SessionStep,
+    AssignedPartition, CommitFenced, CommitOutcome, Credit, DescribedGroup, DescribedMember,
+    DescribedPartition, Event, GroupOffset, GroupOffsetOutOfRange, GroupState, JoinGroup,
+    ListedGroup, NoOffset, OffsetGone, RecordsOf, ResetGroup, ResetOffset, ResetTo, Session,
+    SessionStep,
 };
 pub(crate) use health::Shortage;
 pub(crate) use memory::{Admission, Flow, Load};

@@ -96,7 +96,9 @@ impl PartitionCursor {
         filter: &Filter,
         most: Most,
     ) -> Result<Option<Chosen>, Error> {
-        drop_what_shows_erased(at, fetched);
+        if self.is_stale(at, fetched) {
+            *fetched = None;
+        }
         if fetched.is_none() {
             if self.is_at_limit() {
                 return Ok(None);
@@ -104,6 +106,14 @@ impl PartitionCursor {
             *fetched = Some(self.fetch(owner, at, most.bytes)?);
         }
         Ok(Some(self.choose(fetched, filter, most)))
+    }
+
+    /// Whether frames were fetched before something was erased, or its bytes were gone, or before
+    /// records were trimmed that are to be returned next: they are fetched again.
+    pub(super) fn is_stale(&self, at: &PartitionRef, ahead: &Option<Fetched>) -> bool {
+        let Some(fetched) = ahead else { return false };
+        let view = at.partition().log.view();
+        !view.hidden().is_same(&fetched.hidden) || self.cursor.next < view.start()
     }
 
     /// The records from here up to the limit, which fit in one response when they were read first.
@@ -181,15 +191,5 @@ impl PartitionCursor {
             *ahead = None;
         }
         chosen
-    }
-}
-
-/// Lets go of frames that were fetched before something was erased, or its bytes were gone: they
-/// are fetched again.
-fn drop_what_shows_erased(at: &PartitionRef, ahead: &mut Option<Fetched>) {
-    if let Some(fetched) = ahead
-        && !at.partition().log.view().hidden().is_same(&fetched.hidden)
-    {
-        *ahead = None;
     }
 }

@@ -223,7 +223,11 @@ impl Reader {
     /// Whether the next step reads no file and takes no more than so many bytes.
     pub(crate) fn is_light(&self, bytes: usize) -> bool {
         if let Some(fetched) = &self.fetched {
-            return fetched.memory() <= bytes;
+            let is_stale = |at: usize| {
+                let read = &self.partitions[at].read;
+                read.is_stale(&self.partition(at), &self.fetched)
+            };
+            return fetched.memory() <= bytes && !self.turns.current().is_some_and(is_stale);
         }
         let Some((at, limit)) = self.next_behind() else {
             return true;

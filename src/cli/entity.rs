@@ -337,12 +337,5 @@ fn value(record: &StoredRecord) -> String {
 /// Bytes as text that stays on its line and does nothing to a terminal. What is not UTF-8 is lost;
 /// JSON has it.
 fn one_line(bytes: &[u8]) -> String {
-    let mut line = String::new();
-    for character in String::from_utf8_lossy(bytes).chars() {
-        match character.is_control() {
-            true => line.extend(character.escape_default()),
-            false => line.push(character),
-        }
-    }
-    line
+    output::printable(&String::from_utf8_lossy(bytes))
 }

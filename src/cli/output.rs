@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::env::wait_until_unread;
+use crate::{env::wait_until_unread, types::steers};
 
 /// Prints one line.
 pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
@@ -61,11 +61,11 @@ fn write_row(out: &mut Vec<u8>, cells: &[&str], columns: &[(usize, bool)]) -> io
     writeln!(out, "{}", row.join("  ").trim_end())
 }
 
-/// Text from elsewhere, with its control characters written out: a terminal obeys them.
+/// Text from elsewhere, with what a terminal would obey written out.
 pub(super) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for letter in text.chars() {
-        match letter.is_control() {
+        match steers(letter) {
             true => printable.extend(letter.escape_default()),
             false => printable.push(letter),
         }

@@ -35,7 +35,7 @@ async fn list(client: &Client, json: bool) -> Result<(), Failure> {
             known.epoch.to_string(),
             known.partitions.to_string(),
             format_duration(known.idle),
-            known.name.clone(),
+            output::printable(&known.name),
         ]
     };
     let rows: Vec<[String; 5]> = producers.iter().map(row).collect();

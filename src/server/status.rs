@@ -14,7 +14,7 @@ use super::limits::{
     MAX_NEXT_OFFSETS_BYTES, RETRY_AFTER_MS,
 };
 use crate::{
-    broker::{Actual, Error, FailedCondition, Kind, Shortage},
+    broker::{Actual, CommitFenced, Error, FailedCondition, GroupOffsetOutOfRange, Kind, Shortage},
     proto::{self, Conflict},
     types::{Offset, PartitionId, SettingError, limits},
 };
@@ -257,6 +257,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::RetentionHeld { .. }
         | Error::DamagedRecords { .. } => of_records(error),
         Error::OffsetOutOfRange { .. } | Error::ShiftOutOfRange { .. } => of_places(error),
+        Error::GroupOffsetOutOfRange(out) => of_group_offset(out),
         Error::MemberFenced { group }
         | Error::SessionEnded { group }
         | Error::UnknownGroup { group }
@@ -265,18 +266,20 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         Error::GroupHasMembers { group, members } => {
             vec![("group", group.clone()), ("members", members.to_string())]
         }
-        Error::TooManyForGroups { most, .. } => vec![("limit", most.to_string())],
-        Error::CommitFenced {
+        Error::TooManyForGroups { group, most, .. } => {
+            vec![("group", group.clone()), ("limit", most.to_string())]
+        }
+        Error::CommitFenced(fenced) => of_fenced(fenced),
+        Error::NothingCommitted {
             group,
             topic,
             partition,
-            partitions,
-        } => vec![
-            ("group", group.clone()),
-            ("topic", topic.clone()),
-            ("partition", partition.to_string()),
-            ("partitions", partitions.to_string()),
-        ],
+        } => {
+            let mut pairs = vec![("group", group.clone())];
+            pairs.extend(topic.clone().map(|topic| ("topic", topic)));
+            pairs.extend(partition.map(|partition| ("partition", partition.to_string())));
+            pairs
+        }
         Error::NoOffset {
             group,
             topic,
@@ -372,6 +375,27 @@ fn of_topics(error: &Error) -> Vec<(&'static str, String)> {
         Error::InvalidSetting(error) => vec![("setting", setting(error).to_owned())],
         _ => Vec::new(),
     }
+}
+
+fn of_group_offset(out: &GroupOffsetOutOfRange) -> Vec<(&'static str, String)> {
+    vec![
+        ("group", out.group.clone()),
+        ("topic", out.topic.clone()),
+        ("partition", out.partition.to_string()),
+        ("offset", out.offset.to_string()),
+        ("earliest", out.earliest.to_string()),
+        ("high_watermark", out.high_watermark.to_string()),
+    ]
+}
+
+fn of_fenced(fenced: &CommitFenced) -> Vec<(&'static str, String)> {
+    vec![
+        ("group", fenced.group.clone()),
+        ("topic", fenced.topic.clone()),
+        ("partition", fenced.partition.to_string()),
+        ("partitions", fenced.partitions.to_string()),
+        ("generation", fenced.current.unwrap_or_default().to_string()),
+    ]
 }
 
 fn of_places(error: &Error) -> Vec<(&'static str, String)> {

@@ -20,6 +20,14 @@ pub struct TopicNameError {
     pub name: String,
 }
 
+impl TopicNameError {
+    fn of(name: &str) -> Self {
+        Self {
+            name: name.chars().take(MAX_TOPIC_NAME_BYTES + 1).collect(),
+        }
+    }
+}
+
 impl TopicName {
     /// Checks a name.
     ///
@@ -35,9 +43,20 @@ impl TopicName {
         if valid {
             Ok(Self(name.into()))
         } else {
-            Err(TopicNameError {
-                name: name.chars().take(MAX_TOPIC_NAME_BYTES + 1).collect(),
-            })
+            Err(TopicNameError::of(name))
+        }
+    }
+
+    /// Checks that names can begin so.
+    ///
+    /// # Errors
+    ///
+    /// If no valid name does.
+    pub(crate) fn check_prefix(prefix: &str) -> Result<(), TopicNameError> {
+        // "." and ".." are no names, and begin some.
+        match Self::new(&format!("{prefix}x")) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(TopicNameError::of(prefix)),
         }
     }
 

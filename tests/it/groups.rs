@@ -8,8 +8,9 @@ use taffrail::{
         Record, ResetGroup,
     },
     proto::{
-        CommitOffsets, ConsumeRequest, Credit, JoinGroup, Leave, consume_request::Message,
-        groups_client::GroupsClient, wire::ConsumeMessage,
+        CommitOffsets, ConsumeRequest, Credit, JoinGroup, Leave, NoOffset,
+        consume_request::Message, groups_client::GroupsClient, no_offset::Policy,
+        wire::ConsumeMessage,
     },
     testing::TestBroker,
     types::{Offset, PartitionId, Position},
@@ -424,6 +425,51 @@ async fn messages_that_a_member_may_not_send_end_its_stream() -> Outcome {
     }
     let left = vec![Message::Join(join("g")), Message::Leave(Leave {})];
     assert_eq!(ends_with(&broker, left).await.code(), Code::Ok);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_member_that_the_broker_ends_is_gone_at_once_and_its_group_says_why() -> Outcome {
+    let broker = TestBroker::start().await;
+    let client = broker.client();
+    let groups = client.groups();
+    topic(&client, "t", 1, 1).await?;
+    let join = |name: &str| JoinGroup {
+        member_name: name.to_owned(),
+        session_timeout_ms: 3_600_000,
+        ..join("g")
+    };
+    let fail = |name: &str| JoinGroup {
+        no_offset: Some(NoOffset {
+            policy: Some(Policy::Fail(true)),
+        }),
+        ..join(name)
+    };
+    for (messages, why) in [
+        (
+            vec![Message::Join(join("")), Message::Join(join(""))],
+            "MALFORMED_REQUEST",
+        ),
+        (vec![Message::Join(fail(""))], "NO_OFFSET"),
+    ] {
+        let status = ends_with(&broker, messages).await;
+        let group = groups.describe("g").await?;
+        assert_eq!(group.members, [], "{status}");
+        assert!(group.reason.contains(why), "{}", group.reason);
+        assert!(group.reason.contains(status.message()), "{}", group.reason);
+    }
+
+    // Its name keeps its partitions.
+    ends_with(&broker, vec![Message::Join(fail("one"))]).await;
+    let group = groups.describe("g").await?;
+    assert_eq!(group.members.len(), 1);
+    for says in ["\"one\"", "NO_OFFSET"] {
+        assert!(group.reason.contains(says), "{}", group.reason);
+    }
+    let reset = ResetGroup::to_position("g", Position::Earliest);
+    groups.reset(reset.topic("t")).await?;
+    let group = groups.describe("g").await?;
+    assert!(!group.reason.contains("NO_OFFSET"), "{}", group.reason);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::Checked;
 use crate::{
     broker::{
         Broker, Error, Shared,
-        groups::{GroupOffset, check_offsets, check_once, refused},
+        groups::{Asked, CommitFenced, GroupOffset, check_offsets, out_of_range, refused},
     },
     catalog::{
         Change, Planned,
@@ -45,7 +45,7 @@ impl Broker {
                 };
                 commits.push(self.shared.commit_of(offset, fence)?);
             }
-            check_once(&commits)?;
+            self.shared.check_once(&commits)?;
             checked.push((group, commits));
         }
         Ok(checked)
@@ -97,50 +97,43 @@ impl Shared {
         for (commit, outcome) in commits.iter().zip(outcomes) {
             match outcome {
                 Outcome::Done | Outcome::Unchanged { .. } => {}
-                Outcome::Fenced { .. } => fenced.push(commit.place),
+                Outcome::Fenced { current } => fenced.push((commit, *current)),
                 Outcome::UnknownPartition => return Err(self.unknown_topic(commit.place)),
-                Outcome::BeyondEnd { .. } => return Err(self.beyond_end(commit)),
+                Outcome::BeyondEnd { .. } => return Err(self.beyond_end(group, commit)),
             }
         }
-        let Some(&first) = fenced.first() else {
+        let Some(&(first, current)) = fenced.first() else {
             return Ok(());
         };
-        Err(Error::CommitFenced {
+        let (generation, member) = match first.fence {
+            Fence::Owned { since, by } => (since, by),
+            Fence::NoMembers | Fence::Forced => Default::default(),
+        };
+        Err(Error::CommitFenced(CommitFenced {
             group: group.to_string(),
-            topic: self.name_of(first),
-            partition: first.1,
+            topic: self.topic_name(first.place),
+            partition: first.place.1,
             partitions: fenced.len(),
-        })
+            generation,
+            member,
+            current,
+        }))
     }
 
-    fn beyond_end(&self, commit: &Commit) -> Error {
+    fn beyond_end(&self, group: &GroupName, commit: &Commit) -> Error {
         let Some(at) = self
             .partitions
             .find_partition(commit.place.0, commit.place.1)
         else {
             return self.unknown_topic(commit.place);
         };
-        let (earliest, high_watermark) = at.range();
-        Error::OffsetOutOfRange {
-            topic: at.topic.name.to_string(),
-            partition: commit.place.1,
-            offset: commit.next,
-            earliest,
-            high_watermark,
-        }
+        out_of_range(group, &at, commit.next, at.range(), Asked::Commit)
     }
 
     fn unknown_topic(&self, place: Place) -> Error {
         Error::UnknownTopic {
-            topic: self.name_of(place),
+            topic: self.topic_name(place),
         }
-    }
-
-    /// The topic's name, or its id if it is gone.
-    fn name_of(&self, place: Place) -> String {
-        let topics = self.partitions.topics();
-        let found = topics.find_by_id(place.0);
-        found.map_or_else(|| place.0.to_string(), |topic| topic.name.to_string())
     }
 }
 

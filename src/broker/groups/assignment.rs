@@ -6,8 +6,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    refused,
+    out_of_range, refused,
     session::{AssignedPartition, Event, NoOffset, OffsetGone, Session},
+    texts::Asked,
 };
 use crate::{
     broker::{
@@ -217,6 +218,8 @@ impl Session {
         };
         let begin = match &held.committed {
             Some(committed) => self.begin_at(&at, committed.next),
+            // What is to be replayed is told where it begins.
+            None if held.replay_until.is_some() => Ok(at.range().0),
             None => match self.no_offset {
                 NoOffset::Start(Position::Earliest) => Ok(at.range().0),
                 NoOffset::Start(position) => {
@@ -278,13 +281,11 @@ impl Session {
         match self.offset_gone {
             OffsetGone::Latest => Ok(high_watermark),
             OffsetGone::Earliest if committed < earliest => Ok(earliest),
-            OffsetGone::Earliest | OffsetGone::Fail => Err(Error::OffsetOutOfRange {
-                topic: at.topic.name.to_string(),
-                partition: at.partition().id,
-                offset: committed,
-                earliest,
-                high_watermark,
-            }),
+            OffsetGone::Earliest | OffsetGone::Fail => {
+                let range = (earliest, high_watermark);
+                let group = &self.live.group;
+                Err(out_of_range(group, at, committed, range, Asked::GoOn))
+            }
         }
     }
 

@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::texts::{Asked, GroupOffsetOutOfRange};
 use crate::{
-    broker::{Broker, Error, Meant, Pending, Shared, commit::Commit as Queued, sequencer::commit},
+    broker::{
+        Broker, Error, Meant, Pending, Shared, commit::Commit as Queued, sequencer::commit,
+        state::PartitionRef,
+    },
     catalog::{
         Change, Planned, Settled,
         groups::{
@@ -161,7 +165,7 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
-        check_once(&commits)?;
+        self.check_once(&commits)?;
         let mut planned = self.sequencer.planned();
         let (decided, change) = match self.decide_commit(&planned, &group, commits) {
             Ok(decided) => decided,
@@ -223,6 +227,26 @@ impl Shared {
             metadata: offset.metadata,
             fence,
         })
+    }
+
+    /// Refuses commits that name a partition twice: nobody could say which one counts.
+    pub(in crate::broker) fn check_once(&self, commits: &[Commit]) -> Result<(), Error> {
+        let mut seen = BTreeSet::new();
+        for commit in commits {
+            if !seen.insert(commit.place) {
+                let (topic, partition) = (self.topic_name(commit.place), commit.place.1);
+                let reason = format!("partition {partition} of topic {topic:?} is named twice");
+                return Err(Error::MalformedRequest { reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of a partition's topic, or its id if it is gone.
+    pub(in crate::broker) fn topic_name(&self, place: Place) -> String {
+        let topics = self.partitions.topics();
+        let found = topics.find_by_id(place.0);
+        found.map_or_else(|| place.0.to_string(), |topic| topic.name.to_string())
     }
 
     /// Decides about groups, with the topics that may be counted on.
@@ -303,17 +327,23 @@ pub(in crate::broker) fn check_offsets(offsets: &[GroupOffset]) -> Result<(), Er
     Ok(())
 }
 
-/// Refuses commits that name a partition twice: nobody could say which one counts.
-pub(in crate::broker) fn check_once(commits: &[Commit]) -> Result<(), Error> {
-    let mut seen = BTreeSet::new();
-    for commit in commits {
-        if !seen.insert(commit.place) {
-            let (topic, partition) = commit.place;
-            let reason = format!("partition {partition} of the topic {topic} is named twice");
-            return Err(Error::MalformedRequest { reason });
-        }
-    }
-    Ok(())
+/// That a partition does not hold an offset of a group.
+pub(in crate::broker) fn out_of_range(
+    group: &GroupName,
+    at: &PartitionRef,
+    offset: Offset,
+    (earliest, high_watermark): (Offset, Offset),
+    asked: Asked,
+) -> Error {
+    Error::GroupOffsetOutOfRange(GroupOffsetOutOfRange {
+        group: group.to_string(),
+        topic: at.topic.name.to_string(),
+        partition: at.partition().id,
+        offset,
+        earliest,
+        high_watermark,
+        asked,
+    })
 }
 
 pub(super) fn unknown(group: &GroupName) -> Error {
@@ -329,7 +359,7 @@ pub(in crate::broker) fn refused(group: &GroupName, refused: Refused) -> Error {
         Refused::UnknownMember => Error::SessionEnded { group },
         Refused::GroupExists => Error::GroupExists { group },
         Refused::HasMembers { members } => Error::GroupHasMembers { group, members },
-        Refused::TooMany { what, most } => Error::TooManyForGroups { what, most },
+        Refused::TooMany { what, most } => Error::TooManyForGroups { group, what, most },
         Refused::OtherKind { is_ephemeral } => Error::GroupKind {
             group,
             is_ephemeral,

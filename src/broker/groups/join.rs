@@ -17,7 +17,7 @@ use super::{
 use crate::{
     broker::{Broker, Error, Pending},
     catalog::groups::{Join, MemberId},
-    types::{GroupName, Position, TopicName, limits},
+    types::{GroupName, Position, TopicName, limits, steers},
 };
 
 /// Who joins which group, for what.
@@ -99,7 +99,7 @@ fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
             ));
         }
         // They are shown to people, on terminals.
-        if text.chars().any(char::is_control) {
+        if text.chars().any(steers) {
             return malformed(format!("{what} has control characters: {text:?}"));
         }
     }
@@ -159,7 +159,9 @@ fn check_times(join: &JoinGroup) -> Result<(), Error> {
 fn topics(names: &[String]) -> Result<BTreeSet<TopicName>, Error> {
     let mut topics = BTreeSet::new();
     for name in names {
-        topics.insert(TopicName::new(name)?);
+        if !topics.insert(TopicName::new(name)?) {
+            return Err(twice("topic", name));
+        }
     }
     Ok(topics)
 }
@@ -168,8 +170,15 @@ fn topics(names: &[String]) -> Result<BTreeSet<TopicName>, Error> {
 fn prefixes(prefixes: &[String]) -> Result<BTreeSet<Arc<str>>, Error> {
     let mut checked: BTreeSet<Arc<str>> = BTreeSet::new();
     for prefix in prefixes {
-        TopicName::new(&format!("{prefix}x"))?;
-        checked.insert(prefix.as_str().into());
+        TopicName::check_prefix(prefix)?;
+        if !checked.insert(prefix.as_str().into()) {
+            return Err(twice("prefix", prefix));
+        }
     }
     Ok(checked)
+}
+
+fn twice(what: &str, name: &str) -> Error {
+    let reason = format!("{what} {name:?} is named twice");
+    Error::MalformedRequest { reason }
 }

@@ -10,11 +10,12 @@ mod reset;
 mod session;
 mod sessions;
 mod show;
+mod texts;
 mod time;
 mod under_way;
 
 pub(crate) use calls::{CommitOutcome, GroupOffset};
-pub(in crate::broker) use calls::{check_offsets, check_once, refused};
+pub(in crate::broker) use calls::{check_offsets, out_of_range, refused};
 pub(crate) use join::JoinGroup;
 pub(in crate::broker) use memory::GroupMemory;
 pub(crate) use reset::{ResetGroup, ResetOffset, ResetTo};
@@ -26,6 +27,8 @@ pub(in crate::broker) use show::Watch;
 pub(crate) use show::{
     DescribedGroup, DescribedMember, DescribedPartition, GroupState, ListedGroup,
 };
+pub(in crate::broker) use texts::{Asked, nothing_committed, too_many};
+pub(crate) use texts::{CommitFenced, GroupOffsetOutOfRange};
 pub(crate) use under_way::Credit;
 
 use super::sequencer::Sequencer;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     assignment::{Assigned, Followed},
-    session::{OffsetGone, RecordsOf, Session},
+    session::{RecordsOf, Session},
     under_way::Credit,
 };
 use crate::{
@@ -64,7 +64,9 @@ impl Session {
             return true;
         }
         if let Some(fetched) = &self.fetched {
-            return fetched.memory() <= bytes;
+            let turn = self.turn.and_then(|turn| self.partitions.get(&turn));
+            let is_stale = |of: &Assigned| of.read.is_stale(&of.at, &self.fetched);
+            return fetched.memory() <= bytes && !turn.is_some_and(is_stale);
         }
         let begin = self.turn.map_or(Unbounded, Included);
         let behind = self.partitions.range((begin, Unbounded));
@@ -198,8 +200,7 @@ impl Session {
             self.revoke(place, None);
             return Ok(None);
         }
-        let was_trimmed = matches!(error, Error::OffsetOutOfRange { .. });
-        if !was_trimmed || self.offset_gone == OffsetGone::Fail {
+        if !matches!(error, Error::OffsetOutOfRange { .. }) {
             return Err(error);
         }
         let next = self.begin_at(&assigned.at, assigned.read.cursor.next)?;

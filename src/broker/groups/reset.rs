@@ -1,9 +1,15 @@
 //! Setting the offsets of a group: to a place in the logs, by a distance, to where another group
 //! is, or as they are given. All of them or none: nothing is moved to where the log does not reach.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::calls::{GroupOffset, check_offsets, check_once, refused, unknown};
+use super::{
+    calls::{GroupOffset, check_offsets, out_of_range, refused, unknown},
+    texts::Asked,
+};
 use crate::{
     broker::{
         Broker, Error, Pending, Shared,
@@ -22,7 +28,8 @@ pub(crate) struct ResetGroup {
     /// It is made if there is none.
     pub(crate) group: String,
     pub(crate) to: ResetTo,
-    /// Which topics; none named: those that the group has read or reads.
+    /// Which topics, of each of which something is to be set; none named: those that the group has
+    /// read or reads.
     pub(crate) topics: Vec<String>,
     /// Which partitions of the one topic that is named then; none named: all.
     pub(crate) partitions: Vec<PartitionId>,
@@ -126,7 +133,7 @@ impl Shared {
                 next,
             });
         }
-        if reset.dry_run || set.is_empty() {
+        if reset.dry_run {
             return self.sequencer.queue_barrier(move || Ok(set));
         }
         let offsets = set.iter().map(|set| (set.place, set.next)).collect();
@@ -162,14 +169,14 @@ impl Shared {
                         Position::Offset(offset) => *offset,
                         _ => high_watermark,
                     };
-                    targets.push(within(planned, at, next)?);
+                    targets.push(within(planned, group, at, next)?);
                 }
             }
             ResetTo::Shift(by) => return self.shifted(planned, group, reset, *by),
             ResetTo::Group(other) => {
-                return self.of_group(planned, &GroupName::new(other)?, reset);
+                return self.of_group(planned, group, &GroupName::new(other)?, reset);
             }
-            ResetTo::Offsets(offsets) => return self.as_given(planned, offsets, reset),
+            ResetTo::Offsets(offsets) => return self.as_given(planned, group, offsets, reset),
         }
         Ok(targets)
     }
@@ -205,17 +212,22 @@ impl Shared {
             let names: BTreeSet<&String> = reset.topics.iter().collect();
             return names.into_iter().map(|name| topics.find(name)).collect();
         }
-        let Some(found) = planned.groups().get(group) else {
-            let group = group.as_str();
-            let reason =
-                format!("there is no group {group:?} yet; name the topics that it is to read");
-            return Err(Error::MalformedRequest { reason });
-        };
-        let offsets = found.state().offsets.keys();
-        let places = offsets.chain(found.state().owned.keys());
-        let ids: BTreeSet<TopicId> = places.map(|place| place.0).collect();
+        let mut ids: BTreeSet<TopicId> = BTreeSet::new();
+        if let Some(found) = planned.groups().get(group) {
+            let offsets = found.state().offsets.keys();
+            let places = offsets.chain(found.state().owned.keys());
+            ids.extend(places.map(|place| place.0));
+        }
         let found = ids.iter().filter_map(|id| topics.find_by_id(*id));
-        Ok(found.cloned().collect())
+        let found: Vec<Arc<Topic>> = found.cloned().collect();
+        if found.is_empty() {
+            let group = group.as_str();
+            let reason = format!(
+                "group {group:?} has read no topic yet; name the topics that it is to read"
+            );
+            return Err(Error::MalformedRequest { reason });
+        }
+        Ok(found)
     }
 
     fn shifted(
@@ -225,73 +237,158 @@ impl Shared {
         reset: &ResetGroup,
         by: i64,
     ) -> Result<Targets, Error> {
-        let chosen = self.chosen(planned, group, reset)?;
         let state = state(planned, group)?;
-        let are_named = !reset.partitions.is_empty();
-        let mut targets = Vec::with_capacity(chosen.len());
-        for at in chosen {
-            let place = (at.topic.id, at.partition().id);
-            let Some(committed) = state.offsets.get(&place) else {
-                if are_named {
-                    return Err(Error::NoOffset {
-                        group: group.to_string(),
-                        topic: at.topic.name.to_string(),
-                        partition: place.1,
-                    });
-                }
-                continue;
-            };
-            targets.push(shift(planned, at, committed.next, by)?);
+        let mut committed = Named::of(group, reset);
+        let mut targets = Vec::new();
+        for at in self.chosen(planned, group, reset)? {
+            if let Some(next) = committed.take(state, &at)? {
+                targets.push(shift(planned, at, next, by)?);
+            }
         }
+        committed.check()?;
         Ok(targets)
     }
 
     fn of_group(
         &self,
         planned: &Planned,
+        group: &GroupName,
         other: &GroupName,
         reset: &ResetGroup,
     ) -> Result<Targets, Error> {
-        for name in &reset.topics {
-            self.partitions.topics().find(name)?;
-        }
+        let state = state(planned, other)?;
+        let all = match reset.topics.is_empty() {
+            true => self.all_committed(state),
+            false => self.chosen(planned, group, reset)?,
+        };
+        let mut committed = Named::of(other, reset);
         let mut targets = Vec::new();
-        for (place, committed) in &state(planned, other)?.offsets {
-            let Some(at) = self.partitions.find_partition(place.0, place.1) else {
-                continue;
-            };
-            if reset.takes(&at) {
-                targets.push(within(planned, at, committed.next)?);
+        for at in all {
+            if let Some(next) = committed.take(state, &at)? {
+                targets.push(within(planned, group, at, next)?);
             }
         }
+        committed.check()?;
         Ok(targets)
+    }
+
+    /// The partitions in which a group has committed something.
+    fn all_committed(&self, state: &State) -> Vec<PartitionRef> {
+        let mut all = Vec::with_capacity(state.offsets.len());
+        for place in state.offsets.keys() {
+            all.extend(self.partitions.find_partition(place.0, place.1));
+        }
+        all
     }
 
     fn as_given(
         &self,
         planned: &Planned,
+        group: &GroupName,
         offsets: &[GroupOffset],
         reset: &ResetGroup,
     ) -> Result<Targets, Error> {
         check_offsets(offsets)?;
+        self.check_given(offsets, reset)?;
         let mut commits = Vec::with_capacity(offsets.len());
         for offset in offsets {
             commits.push(self.commit_of(offset.clone(), Fence::Forced)?);
         }
-        check_once(&commits)?;
+        self.check_once(&commits)?;
         let mut targets = Vec::with_capacity(commits.len());
         for commit in commits {
-            let Some(at) = self
-                .partitions
-                .find_partition(commit.place.0, commit.place.1)
-            else {
-                continue;
-            };
-            if reset.takes(&at) {
-                targets.push(within(planned, at, commit.next)?);
+            let place = commit.place;
+            if let Some(at) = self.partitions.find_partition(place.0, place.1) {
+                targets.push(within(planned, group, at, commit.next)?);
             }
         }
         Ok(targets)
+    }
+
+    /// Checks that the offsets are of what is named, and that nothing is named without one.
+    fn check_given(&self, offsets: &[GroupOffset], reset: &ResetGroup) -> Result<(), Error> {
+        let malformed = |reason: String| Err(Error::MalformedRequest { reason });
+        if offsets.is_empty() {
+            return malformed("the reset has no offset to set".to_owned());
+        }
+        for name in &reset.topics {
+            self.partitions.topics().find(name)?;
+        }
+        for offset in offsets {
+            if !reset.names(&offset.topic, offset.partition) {
+                let GroupOffset {
+                    topic, partition, ..
+                } = offset;
+                return malformed(format!(
+                    "partition {partition} of topic {topic:?} is not among the `topics` and `partitions` that are \
+                     named: leave its offset out, or name it"
+                ));
+            }
+        }
+        for name in &reset.topics {
+            if offsets.iter().all(|offset| offset.topic != *name) {
+                return malformed(format!(
+                    "no offset of topic {name:?} is given, which is named"
+                ));
+            }
+        }
+        for partition in &reset.partitions {
+            if offsets.iter().all(|offset| offset.partition != *partition) {
+                return malformed(format!(
+                    "no offset of partition {partition} is given, which is named"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a group has committed in what a reset names: something in each topic that is named, and in
+/// each partition.
+struct Named<'a> {
+    group: &'a GroupName,
+    reset: &'a ResetGroup,
+    /// The topics that were looked at, and whether it has committed anything there.
+    topics: BTreeMap<TopicName, bool>,
+}
+
+impl<'a> Named<'a> {
+    fn of(group: &'a GroupName, reset: &'a ResetGroup) -> Self {
+        Self {
+            group,
+            reset,
+            topics: BTreeMap::new(),
+        }
+    }
+
+    /// What it has committed in a partition.
+    fn take(&mut self, state: &State, at: &PartitionRef) -> Result<Option<Offset>, Error> {
+        let (topic, partition) = (&at.topic.name, at.partition().id);
+        let found = state.offsets.get(&(at.topic.id, partition));
+        if found.is_none() && !self.reset.partitions.is_empty() {
+            return Err(nothing(self.group, Some(topic), Some(partition)));
+        }
+        *self.topics.entry(topic.clone()).or_default() |= found.is_some();
+        Ok(found.map(|committed| committed.next))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let empty = self.topics.iter().find(|(_, is_any)| !**is_any);
+        match empty {
+            Some((topic, _)) if !self.reset.topics.is_empty() => {
+                Err(nothing(self.group, Some(topic), None))
+            }
+            _ if self.topics.values().any(|is_any| *is_any) => Ok(()),
+            _ => Err(nothing(self.group, None, None)),
+        }
+    }
+}
+
+fn nothing(group: &GroupName, topic: Option<&TopicName>, partition: Option<PartitionId>) -> Error {
+    Error::NothingCommitted {
+        group: group.to_string(),
+        topic: topic.map(TopicName::to_string),
+        partition,
     }
 }
 
@@ -320,10 +417,9 @@ impl ResetGroup {
     }
 
     /// Whether a partition is among those that are named.
-    fn takes(&self, at: &PartitionRef) -> bool {
-        let mut names = self.topics.iter();
-        (self.topics.is_empty() || names.any(|name| name == at.topic.name.as_str()))
-            && (self.partitions.is_empty() || self.partitions.contains(&at.partition().id))
+    fn names(&self, topic: &str, partition: PartitionId) -> bool {
+        (self.topics.is_empty() || self.topics.iter().any(|name| name == topic))
+            && (self.partitions.is_empty() || self.partitions.contains(&partition))
     }
 }
 
@@ -343,20 +439,18 @@ fn range(planned: &Planned, at: &PartitionRef) -> (Offset, Offset) {
 /// An offset that must be within its log.
 fn within(
     planned: &Planned,
+    group: &GroupName,
     at: PartitionRef,
     offset: Offset,
 ) -> Result<(PartitionRef, Offset), Error> {
     let (earliest, high_watermark) = range(planned, &at);
-    if (earliest..=high_watermark).contains(&offset) {
-        return Ok((at, offset));
+    match (earliest..=high_watermark).contains(&offset) {
+        true => Ok((at, offset)),
+        false => {
+            let range = (earliest, high_watermark);
+            Err(out_of_range(group, &at, offset, range, Asked::Set))
+        }
     }
-    Err(Error::OffsetOutOfRange {
-        topic: at.topic.name.to_string(),
-        partition: at.partition().id,
-        offset,
-        earliest,
-        high_watermark,
-    })
 }
 
 /// The offset so far behind this one, or before it, which must be within its log.

@@ -29,7 +29,7 @@ use crate::{
     },
     catalog::{
         Planned,
-        groups::{Committed, Generation, GroupChange, MemberId, Place, Refused},
+        groups::{Committed, Failed, Generation, GroupChange, MemberId, Place, Refused},
     },
     types::{Offset, PartitionId, Position, TopicId, TopicName},
 };
@@ -295,6 +295,67 @@ impl Session {
         };
         self.live.leave();
         Ok(pending)
+    }
+
+    /// The stream ends with this error. Where joining again does not mend that, nobody waits for
+    /// the member: others get its partitions, unless they are kept for its name. What is pending is
+    /// that this is durable.
+    pub(crate) fn fail(&self, error: &Error) -> Option<Pending<()>> {
+        if error.may_pass() {
+            return None;
+        }
+        let place = self.place_of(error);
+        self.fail_with(format!("{}: {error}", error.reason()), place)
+    }
+
+    /// The same where the client sends what is no message.
+    pub(crate) fn fail_at_bytes(&self, error: String) -> Option<Pending<()>> {
+        self.fail_with(error, None)
+    }
+
+    fn fail_with(&self, error: String, place: Option<Place>) -> Option<Pending<()>> {
+        let mut planned = self.shared.sequencer.planned();
+        // One that is fenced, or gone, has nothing that others wait for.
+        self.check_latest().ok()?;
+        let (group, member) = (&self.live.group, self.live.member);
+        let known = planned.groups().get(group)?.state().members.get(&member)?;
+        let failed = Failed {
+            member,
+            name: Arc::clone(&known.name),
+            error,
+            place,
+        };
+        let decided = self.shared.decide_on_groups(&planned, |groups, topics| {
+            groups.decide_failed(group, member, topics)
+        });
+        let groups = planned.groups_mut();
+        groups.note_failed(group, failed);
+        let Some(change) = decided.ok()? else {
+            groups.lose(group, member, self.shared.env.clock.elapsed());
+            return None;
+        };
+        let plan = &mut planned;
+        let left = self.shared.plan_group(plan, group, change, || Ok(()));
+        // Where the journal does not take it now, its session's time runs.
+        let left = left.ok()?;
+        self.live.leave();
+        Some(left)
+    }
+
+    /// The partition that the session cannot go on with for this error.
+    fn place_of(&self, error: &Error) -> Option<Place> {
+        let (topic, partition) = match error {
+            Error::GroupOffsetOutOfRange(out) => (&out.topic, out.partition),
+            Error::NoOffset {
+                topic, partition, ..
+            }
+            | Error::DamagedRecords {
+                topic, partition, ..
+            } => (topic, *partition),
+            _ => return None,
+        };
+        let found = self.shared.partitions.topics().find(topic);
+        found.ok().map(|found| (found.id, partition))
     }
 
     /// The records of the last batch, read again; others if any have been erased or trimmed since.

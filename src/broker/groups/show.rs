@@ -16,8 +16,8 @@ use super::{calls::unknown, under_way::Credit};
 use crate::{
     broker::{Broker, Error, Shared, state::PartitionRef},
     catalog::groups::{
-        Committed, Generation, Groups, KnownTopics as _, Member, MemberId, Owned, Place, Standing,
-        State, Waiting,
+        Committed, Failed, Generation, Groups, KnownTopics as _, Member, MemberId, Owned, Place,
+        Standing, State, Waiting,
     },
     storage::log::{Count, Cursor},
     types::{GroupName, Offset, TopicName},
@@ -235,20 +235,25 @@ impl Shared {
     /// What a group is at, why, and since when.
     fn state_of(&self, known: &Known) -> (GroupState, String, Duration) {
         let members = known.state.members.len();
+        let (waiting, failed) = self.waits_of(known);
         if members == 0 {
-            let reason = "it has no members".to_owned();
+            let none = "it has no members";
+            let reason = match failed {
+                Some(failed) => format!("{none}; {}", ended(&failed)),
+                None => none.to_owned(),
+            };
             return (GroupState::Empty, reason, known.changed_at);
         }
-        let waiting = self
-            .sequencer
-            .planned()
-            .groups()
-            .get(&known.name)
-            .and_then(|group| group.waiting());
         if let Some(Waiting { member, since }) = waiting {
             let name = known.name_of(member);
-            let reason =
-                format!("the stream of member {member} {name:?} is broken, and it may come back");
+            let reason = match failed.filter(|failed| failed.member == member) {
+                Some(failed) => {
+                    format!("{}; its partitions are kept for its name", ended(&failed))
+                }
+                None => format!(
+                    "the stream of member {member} {name:?} is broken, and it may come back"
+                ),
+            };
             return (GroupState::Waiting, reason, since);
         }
         let mut owned = known.state.owned.iter();
@@ -260,12 +265,24 @@ impl Shared {
             );
             return (GroupState::Moving, reason, known.changed_at);
         }
-        let mut reason = format!("its {members} members have their partitions");
+        let mut reason = match members {
+            1 => "its member has all of its partitions".to_owned(),
+            _ => format!("its {members} members have their partitions"),
+        };
         let missing = [self.missing_topics(known), self.empty_prefixes(known)];
         for missing in missing.into_iter().flatten() {
             reason = format!("{reason}; {missing}");
         }
         (GroupState::Stable, reason, known.changed_at)
+    }
+
+    /// Whom a group waits for, and who was ended with an error, so that it cannot go on.
+    fn waits_of(&self, known: &Known) -> (Option<Waiting>, Option<Failed>) {
+        let planned = self.sequencer.planned();
+        match planned.groups().get(&known.name) {
+            Some(group) => (group.waiting(), group.failed().cloned()),
+            None => (None, None),
+        }
     }
 
     /// Which topics that members name there are not.
@@ -302,12 +319,6 @@ impl Shared {
         }
         let told = listed(&empty)?;
         Some(format!("no topic's name begins with {told}"))
-    }
-
-    fn topic_name(&self, place: Place) -> String {
-        let topics = self.partitions.topics();
-        let found = topics.find_by_id(place.0);
-        found.map_or_else(|| place.0.to_string(), |topic| topic.name.to_string())
     }
 
     fn list(&self, known: &Known) -> ListedGroup {
@@ -484,6 +495,20 @@ impl Shared {
 impl Lag {
     fn records(&self) -> u64 {
         self.count.records
+    }
+}
+
+/// How a member's stream has ended.
+fn ended(failed: &Failed) -> String {
+    let Failed {
+        member,
+        name,
+        error,
+        ..
+    } = failed;
+    match name.is_empty() {
+        true => format!("member {member} was ended with {error}"),
+        false => format!("member {member} {name:?} was ended with {error}"),
     }
 }
 

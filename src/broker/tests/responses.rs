@@ -5,11 +5,11 @@ use crate::{
     broker::{Broker, Options, Read, Step},
     budget::Name,
     env::sim::{SimClock, SimDisk, SimRandom},
-    types::{RecordView, Records, limits::MAX_RESPONSE_BYTES},
+    types::{Offset, PartitionId, RecordView, Records, limits::MAX_RESPONSE_BYTES},
 };
 
-#[test]
-fn a_response_is_no_larger_than_promised_however_large_an_append_was() {
+/// With a topic `t`, for large appends.
+fn broker() -> Broker {
     let options = Options {
         journal_file_bytes: 8 << 20,
         memory: options().memory.with(Name::Appends, 64 << 20),
@@ -22,6 +22,33 @@ fn a_response_is_no_larger_than_promised_however_large_an_append_was() {
     );
     let broker = Broker::open_stepped(world, options).expect("nothing fails");
     create(&broker, "t", 1);
+    broker
+}
+
+#[test]
+fn what_was_read_ahead_and_is_trimmed_since_is_not_returned() {
+    let broker = broker();
+    let records: Vec<Vec<u8>> = (0..40).map(|id| encode_record(id, 100_000)).collect();
+    send(&broker, append_of("t", None, &records)).expect("nothing fails");
+    let read = Read {
+        topic: "t".into(),
+        ..Read::default()
+    };
+    let mut reader = broker.read(read).expect("it is there");
+    let Ok(Step::Batch(batch)) = reader.step() else {
+        panic!("there are records");
+    };
+    assert!(batch.next_offset < Offset(20));
+    let trimmed = broker.trim("t", PartitionId(0), Offset(30));
+    broker.commit_all();
+    drop(trimmed.expect("it may be"));
+    let error = reader.step().err().expect("they are not there any more");
+    assert_eq!(error.reason(), "OFFSET_OUT_OF_RANGE");
+}
+
+#[test]
+fn a_response_is_no_larger_than_promised_however_large_an_append_was() {
+    let broker = broker();
     // 4 MB, then one record, then a record that is as large as one may be, alone and not.
     let appends: [&[usize]; 4] = [&[100_000; 40], &[10], &[1_048_000], &[10, 1_048_000, 10]];
     let mut count = 0;

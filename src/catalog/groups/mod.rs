@@ -17,6 +17,7 @@ mod apply;
 mod assign;
 mod changes;
 mod decide;
+mod failed;
 mod held;
 mod offsets;
 mod room;
@@ -38,6 +39,7 @@ use bytes::Bytes;
 
 use changes::Noted;
 pub(crate) use decide::Join;
+pub(crate) use failed::Failed;
 pub(crate) use held::HeldFrom;
 pub(crate) use offsets::{Commit, Fence, Outcome};
 use room::Used;
@@ -75,6 +77,12 @@ pub(crate) type Place = (TopicId, PartitionId);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Generation(pub(crate) u64);
 
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A member of a group, drawn at random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct MemberId(pub(crate) u64);
@@ -102,7 +110,7 @@ pub(crate) struct State {
     pub(crate) owned: BTreeMap<Place, Owned>,
     pub(crate) offsets: BTreeMap<Place, Committed>,
     /// Of a group that repeats what another has done: how far that had come. What is below is read
-    /// as replayed.
+    /// as replayed; while nothing is committed, the partition is read from its beginning.
     pub(crate) replay_until: BTreeMap<Place, Offset>,
     /// Of all offsets.
     metadata_bytes: usize,
@@ -308,6 +316,12 @@ impl Group {
     /// knows.
     pub(crate) fn standing(&self) -> &BTreeMap<Place, Standing> {
         self.waits.standing()
+    }
+
+    /// The last member whose stream was ended with an error that joining again does not mend, as
+    /// long as the group cannot go on for that.
+    pub(crate) fn failed(&self) -> Option<&Failed> {
+        self.waits.failed()
     }
 
     /// When somebody came or left, or a partition got another owner.

@@ -1,11 +1,13 @@
 //! How far groups have come: commits, resets and forks, decided.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::{
     Committed, Generation, GroupChange, Groups, KnownTopics, MemberId, Owned, Place, Refused, State,
 };
-use crate::types::{GroupName, Offset};
+use crate::types::{GroupName, Offset, PartitionId, TopicId};
 
 /// An offset to be committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,8 +123,8 @@ impl Groups {
         Ok(change)
     }
 
-    /// A new group is where another one is; or from the beginning, and what is below where the
-    /// other is counts as replayed.
+    /// A new group is where another one is; or from the beginning of each partition of its topics,
+    /// and what is below where the other is counts as replayed.
     pub(crate) fn decide_fork(
         &self,
         from: &GroupName,
@@ -142,6 +144,9 @@ impl Groups {
             for (place, committed) in &old.offsets {
                 let replayed = until.entry(*place).or_default();
                 *replayed = committed.next.max(*replayed);
+            }
+            for place in old.others(topics) {
+                until.entry(place).or_default();
             }
         } else {
             let offsets = old.offsets.iter().map(|(place, committed)| {
@@ -178,6 +183,19 @@ impl State {
             0 => Ok(()),
             members => Err(Refused::HasMembers { members }),
         }
+    }
+
+    /// The partitions of topics that the group reads, of which it has committed nothing.
+    fn others(&self, topics: &dyn KnownTopics) -> Vec<Place> {
+        let read = self.offsets.keys().chain(self.owned.keys());
+        let read: BTreeSet<TopicId> = read.map(|place| place.0).collect();
+        let mut others = Vec::new();
+        for topic in read {
+            let all = (0..).map(|partition| (topic, PartitionId(partition)));
+            let there = all.take_while(|place| topics.has(*place));
+            others.extend(there.filter(|place| !self.offsets.contains_key(place)));
+        }
+        others
     }
 
     fn outcome(&self, commit: &Commit, end: Option<Offset>) -> Outcome {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{GroupChange, MemberId, Place, State, standing::Standing};
+use super::{Failed, GroupChange, MemberId, Place, State, standing::Standing};
 use crate::types::TopicId;
 
 /// How long after a member has joined others are waited for, to be given their partitions together.
@@ -21,6 +21,8 @@ pub(super) struct Waits {
     joining: Option<Duration>,
     /// Of each partition that has an owner, since when it stands still.
     standing: BTreeMap<Place, Standing>,
+    /// The last member whose stream was ended for good, until the group can go on.
+    failed: Option<Failed>,
     /// When somebody came or left, or a partition got another owner.
     changed_at: Duration,
 }
@@ -61,6 +63,7 @@ impl Waits {
             self.away.remove(&member.id);
         }
         self.away.retain(|id, _| state.members.contains_key(id));
+        self.failed.take_if(|failed| failed.is_over(state, change));
         self.note_progress(change, now);
         if change.owned.is_empty() {
             // Commits are many, and hand nothing over.
@@ -129,6 +132,8 @@ impl Waits {
     pub(super) fn forget_topic(&mut self, topic: TopicId) {
         self.draining.retain(|place, _| place.0 != topic);
         self.standing.retain(|place, _| place.0 != topic);
+        let is_of_topic = |failed: &mut Failed| failed.place.is_some_and(|place| place.0 == topic);
+        self.failed.take_if(is_of_topic);
     }
 
     /// Whether who joins now is given partitions at once.
@@ -172,6 +177,14 @@ impl Waits {
 
     pub(super) fn standing(&self) -> &BTreeMap<Place, Standing> {
         &self.standing
+    }
+
+    pub(super) fn fail(&mut self, failed: Failed) {
+        self.failed = Some(failed);
+    }
+
+    pub(super) fn failed(&self) -> Option<&Failed> {
+        self.failed.as_ref()
     }
 
     pub(super) fn changed_at(&self) -> Duration {

@@ -23,8 +23,8 @@ pub(in crate::cli) enum GroupCommand {
     List,
     /// Show a group, its members, and how far it has come in each partition
     ///
-    /// With --json it prints an object a partition, one a line, which group reset --from-file
-    /// takes.
+    /// With --json it prints an object a partition, one a line, with what the group does and why;
+    /// one whose topic is null for a group without partitions. group reset --from-file takes them.
     Describe {
         /// Its name
         name: String,

@@ -43,25 +43,50 @@ pub(super) async fn run(
     }
 }
 
-/// One object a partition and line.
+/// One object a partition and line, each with what the group does; one without a partition for a
+/// group that has none.
 fn print_json(group: &GroupDescription) -> Result<(), Failure> {
+    if group.partitions.is_empty() {
+        let mut line = group_json(group);
+        line["topic"] = Value::Null;
+        line["partition"] = Value::Null;
+        return Ok(output::json(&line)?);
+    }
     for partition in &group.partitions {
-        output::json(&partition_json(partition))?;
+        let mut line = group_json(group);
+        if let (Value::Object(line), Value::Object(of)) = (&mut line, partition_json(partition)) {
+            line.extend(of);
+        }
+        output::json(&line)?;
     }
     Ok(())
 }
 
-pub(super) fn partition_json(partition: &GroupPartitionDescription) -> Value {
-    let member = Some(owner(partition)).filter(|member| !member.is_empty());
+fn group_json(group: &GroupDescription) -> Value {
+    json!({
+        "group": group.group,
+        "state": group.state.as_str(),
+        "state_since": Some(group.state_since_ms).filter(|ms| *ms != 0).map(format_time),
+        "reason": group.reason,
+        "members": group.members.len(),
+    })
+}
+
+fn partition_json(partition: &GroupPartitionDescription) -> Value {
+    let filled = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let (id, name) = (&partition.member_id, &partition.member_name);
     json!({
         "topic": partition.topic,
         "topic_id": partition.topic_id.map(|id| id.to_string()),
         "partition": partition.partition.0,
-        "member": member,
+        "member": filled(&owner(partition)),
+        "member_id": filled(id),
+        "member_name": filled(name),
         "committed": partition.committed.map(|offset| offset.0),
         "high_watermark": partition.high_watermark.0,
         "earliest": partition.earliest.0,
         "lag": partition.lag,
+        "lag_exact": partition.lag_exact,
         "lag_seconds": partition.lag_ms / 1_000,
         "stalled": partition.stalled_since_ms.is_some(),
         "stalled_since": partition.stalled_since_ms.map(format_time),
@@ -102,7 +127,7 @@ fn print(group: &GroupDescription) -> Result<(), Failure> {
     };
     output::line(format_args!(
         "group {} is {}{since}{reason}\n",
-        group.group,
+        output::printable(&group.group),
         group.state.as_str()
     ))?;
     if !group.members.is_empty() {

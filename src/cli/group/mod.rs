@@ -37,7 +37,7 @@ async fn list(groups: &Groups, json: bool) -> Result<(), Failure> {
     }
     let row = |group: &ListedGroup| {
         [
-            group.group.clone(),
+            output::printable(&group.group),
             group.state.as_str().to_owned(),
             group.members.to_string(),
             group.partitions.to_string(),

@@ -95,6 +95,10 @@ async fn read(file: &Path) -> Result<Vec<GroupOffset>, Failure> {
 /// What a line says: that nothing is committed, or what is. None if it is no such line.
 fn offset(line: &str) -> Option<Option<GroupOffset>> {
     let value: Value = serde_json::from_str(line).ok()?;
+    if value.get("group").is_some() && value.get("topic")?.is_null() {
+        // Of a group that has no partition.
+        return Some(None);
+    }
     let topic = value.get("topic")?.as_str()?.to_owned();
     let partition = u32::try_from(value.get("partition")?.as_u64()?).ok()?;
     let committed = value.get("committed")?;

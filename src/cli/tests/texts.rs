@@ -23,6 +23,18 @@ fn the_flags_are_consistent() {
 }
 
 #[test]
+fn what_would_steer_a_terminal_is_written_out() {
+    for (text, shown) in [
+        ("Zoë", "Zoë"),
+        ("\u{1b}[2J", "\\u{1b}[2J"),
+        ("left\u{202e}thgir", "left\\u{202e}thgir"),
+        ("two\u{2028}lines", "two\\u{2028}lines"),
+    ] {
+        assert_eq!(output::printable(text), shown);
+    }
+}
+
+#[test]
 fn a_time_is_read_as_files_have_it() {
     for text in [
         "2013-01-01T05:17:00Z",

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     events::{self, Asked, Message},
@@ -125,15 +125,45 @@ where
             // What the session waits for may be what the client has just said.
             self.waiting = None;
             let taken = match request {
-                Some(Ok(request)) => self.take(request).map_err(Status::from),
-                Some(Err(status)) => Err(status::of_undecoded(status)),
-                None => self.leave().map_err(Status::from),
+                Some(Ok(request)) => self.take(request),
+                Some(Err(status)) => {
+                    self.end_with(status::of_undecoded(status));
+                    return;
+                }
+                None => self.leave(),
             };
-            if let Err(status) = taken {
-                self.requests_ended = true;
-                self.end = Some(status);
+            if let Err(error) = taken {
+                self.fail(error);
             }
         }
+    }
+
+    /// The stream ends with this error, behind the answers of what was committed.
+    fn fail(&mut self, error: Error) {
+        self.requests_ended = true;
+        if self.end.is_some() {
+            return;
+        }
+        if let Some(session) = &self.session {
+            self.leaving = session.fail(&error);
+        }
+        self.end = Some(error.into());
+    }
+
+    /// The same where no more messages can be had from the client: its bytes are refused, or there
+    /// are no more because the stream has broken.
+    fn end_with(&mut self, status: Status) {
+        self.requests_ended = true;
+        let is_refused = matches!(
+            status.code(),
+            Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented
+        );
+        if let Some(session) = &self.session
+            && is_refused
+        {
+            self.leaving = session.fail_at_bytes(status.message().to_owned());
+        }
+        self.end.get_or_insert(status);
     }
 
     fn take(&mut self, request: ConsumeRequest) -> Result<(), Error> {
@@ -198,15 +228,21 @@ where
             if let Some(committed) = self.next_committed(cx) {
                 return Poll::Ready(Ok(Some(committed)));
             }
-            // What was committed before is answered before the end.
-            if self.commits.is_empty() {
-                if let Some(status) = self.end.take() {
-                    return Poll::Ready(Err(status));
-                }
-                if let Some(leaving) = &mut self.leaving {
-                    ready!(Pin::new(leaving).poll(cx))?;
-                    return Poll::Ready(Ok(None));
-                }
+            // What was committed before is answered before the end, and others have what the
+            // member had.
+            if self.commits.is_empty()
+                && let Some(leaving) = &mut self.leaving
+            {
+                let left = ready!(Pin::new(leaving).poll(cx));
+                return Poll::Ready(match self.end.take() {
+                    Some(status) => Err(status),
+                    None => left.map(|()| None).map_err(Status::from),
+                });
+            }
+            if self.commits.is_empty()
+                && let Some(status) = self.end.take()
+            {
+                return Poll::Ready(Err(status));
             }
             if self.stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::ShuttingDown.into()));
@@ -218,16 +254,17 @@ where
                 return Poll::Ready(Ok(Some(events::heartbeat())));
             }
             self.waiting = None;
-            let Some(session) = &mut self.session else {
+            let Some(session) = self.session.as_mut().filter(|_| self.end.is_none()) else {
                 return Poll::Pending;
             };
             let step = match session.is_light(LIGHT_BYTES) {
                 true => session.step(),
                 false => blocking(|| session.step()),
             };
-            match step? {
-                SessionStep::Event(event) => return Poll::Ready(Ok(Some(event.into()))),
-                SessionStep::Wait(waiting) => self.waiting = Some(waiting),
+            match step {
+                Ok(SessionStep::Event(event)) => return Poll::Ready(Ok(Some(event.into()))),
+                Ok(SessionStep::Wait(waiting)) => self.waiting = Some(waiting),
+                Err(error) => self.fail(error),
             }
         }
     }
@@ -256,8 +293,7 @@ where
             Ok(outcomes) => Some(outcomes),
             Err(error) => {
                 let is_unknown = error == Error::OutcomeUnknown;
-                self.requests_ended = true;
-                self.end.get_or_insert(error.into());
+                self.fail(error);
                 if !is_unknown {
                     self.commits.clear();
                     return None;

@@ -7,8 +7,11 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
-    broker::{Actual, Condition, Error, Expected, FailedCondition, Shortage},
-    catalog::groups::Many,
+    broker::{
+        Actual, CommitFenced, Condition, Error, Expected, FailedCondition, GroupOffsetOutOfRange,
+        Shortage,
+    },
+    catalog::groups::{Generation, Many},
     proto::{self, Conflict},
     server::status::{of_undecoded, too_large},
     types::{
@@ -77,7 +80,9 @@ fn every_error() -> Vec<Error> {
             | Error::GroupHasMembers { .. }
             | Error::GroupKind { .. }
             | Error::TooManyForGroups { .. }
-            | Error::CommitFenced { .. }
+            | Error::NothingCommitted { .. }
+            | Error::GroupOffsetOutOfRange(_)
+            | Error::CommitFenced(_)
             | Error::OutcomeUnknown => {}
         }
     }
@@ -226,7 +231,11 @@ fn of_groups() -> Vec<Error> {
             group: group(),
             is_ephemeral: true,
         },
-        Error::TooManyForGroups { what, most },
+        Error::TooManyForGroups {
+            group: group(),
+            what,
+            most,
+        },
         Error::MemberFenced { group: group() },
         Error::SessionEnded { group: group() },
         Error::NoOffset {
@@ -234,12 +243,29 @@ fn of_groups() -> Vec<Error> {
             topic: topic.clone(),
             partition,
         },
-        Error::CommitFenced {
+        Error::NothingCommitted {
+            group: group(),
+            topic: Some(topic.clone()),
+            partition: Some(partition),
+        },
+        Error::GroupOffsetOutOfRange(GroupOffsetOutOfRange {
+            group: group(),
+            topic: topic.clone(),
+            partition,
+            offset: Offset(40),
+            earliest: Offset(50),
+            high_watermark: Offset(60),
+            asked: Default::default(),
+        }),
+        Error::CommitFenced(CommitFenced {
             group: group(),
             topic,
             partition,
             partitions: 2,
-        },
+            generation: Generation(4),
+            member: None,
+            current: Some(Generation(5)),
+        }),
     ]
 }
 
@@ -374,6 +400,20 @@ fn an_offset_out_of_range_comes_with_the_range() {
         .unwrap();
     let status = Status::from(error);
     assert_eq!(status.code(), Code::OutOfRange);
+    assert_eq!(metadata(&status, "earliest"), "50");
+    assert_eq!(metadata(&status, "high_watermark"), "60");
+}
+
+#[test]
+fn an_offset_of_a_group_that_is_out_of_range_comes_with_the_group_and_the_range() {
+    let error = every_error()
+        .into_iter()
+        .find(|error| matches!(error, Error::GroupOffsetOutOfRange(_)))
+        .unwrap();
+    assert!(error.to_string().contains("reset the group"), "{error}");
+    let status = Status::from(error);
+    assert_eq!(status.code(), Code::OutOfRange);
+    assert_eq!(metadata(&status, "group"), "billing");
     assert_eq!(metadata(&status, "earliest"), "50");
     assert_eq!(metadata(&status, "high_watermark"), "60");
 }

@@ -314,3 +314,50 @@ fn ended(mut command: std::process::Child) -> Option<i32> {
     }
     waiting.join().expect("nobody panics")
 }
+
+#[test]
+fn a_group_without_partitions_is_shown_to_scripts_too() {
+    let (dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["consume", "t", "--group", "g"], b"");
+    let described = told(&broker, &["group", "describe", "g", "--json"]);
+    let rows = json_lines(&described);
+    assert_eq!(rows.len(), 1, "{described}");
+    for (field, expected) in [
+        ("group", Value::from("g")),
+        ("state", "empty".into()),
+        ("reason", "it has no members".into()),
+        ("members", 0.into()),
+        ("topic", Value::Null),
+        ("partition", Value::Null),
+    ] {
+        assert_eq!(rows[0].get(field), Some(&expected), "{field}");
+    }
+    let file = dir.path().join("described");
+    fs::write(&file, described).expect("room");
+    let file = file.to_str().expect("UTF-8");
+    let reset = broker.run(&["group", "reset", "new", "--from-file", file]);
+    assert_fails(&reset, 1, &["no committed offset"]);
+}
+
+#[test]
+fn a_partition_s_line_tells_the_member_s_name_from_its_id_and_what_the_group_does() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    broker.succeed(&["produce", "t"], b"one\n");
+    let args = ["consume", "t", "--group", "g", "--follow", "--member", "me"];
+    let member = binary().args(args).args(["--server", &broker.url]).spawn();
+    let mut member = member.expect("the binary is there");
+    let mut records = BufReader::new(member.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    records.read_line(&mut line).expect("it is text");
+    let rows = json_lines(&told(&broker, &["group", "describe", "g", "--json"]));
+    member.kill().expect("it runs");
+    member.wait().expect("it was started here");
+    assert_eq!(rows[0]["member"], "me");
+    assert_eq!(rows[0]["member_name"], "me");
+    let id = rows[0]["member_id"].as_str().expect("it is text");
+    assert_eq!(id.len(), 16, "{id}");
+    assert_eq!(rows[0]["state"], "stable");
+    assert_eq!(rows[0]["members"], 1);
+}

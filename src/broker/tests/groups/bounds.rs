@@ -152,7 +152,8 @@ fn what_groups_take_up_counts_in_the_catalogs_memory_and_is_bounded_by_half_of_i
         }
     };
     let what = Many::Bytes;
-    assert_eq!(refused, Error::TooManyForGroups { what, most });
+    let group = "g".to_owned();
+    assert_eq!(refused, Error::TooManyForGroups { group, what, most });
     assert!(catalog(&world) - before <= most);
     assert!(members.len() > 100, "{}", members.len());
 }

@@ -1,17 +1,18 @@
 //! Where a group begins in a partition, and goes on.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     super::world::create,
-    world::{Has, World, end_of, join},
+    world::{Has, Member, SESSION, World, end_of, join},
 };
 use crate::{
     broker::{
         Error,
-        groups::{CommitOutcome, JoinGroup, NoOffset, OffsetGone},
+        groups::{Asked, CommitOutcome, GroupOffsetOutOfRange, JoinGroup, NoOffset, OffsetGone},
     },
     catalog::groups::Generation,
+    env::{FileSystem as _, Open},
     types::{Offset, PartitionId, Position},
 };
 
@@ -89,14 +90,16 @@ fn a_committed_offset_that_is_trimmed_is_an_error_that_names_the_earliest() {
     world.reset(world.place("t", 0), Offset(2));
     world.trim(5);
     let error = end_for(&world, going_on(OffsetGone::Fail));
-    let expected = Error::OffsetOutOfRange {
+    let expected = GroupOffsetOutOfRange {
+        group: "g".to_owned(),
         topic: "t".to_owned(),
         partition: PartitionId(0),
         offset: Offset(2),
         earliest: Offset(5),
         high_watermark: Offset(10),
+        asked: Asked::GoOn,
     };
-    assert_eq!(error, expected);
+    assert_eq!(error, Error::GroupOffsetOutOfRange(expected));
     let earliest = || going_on(OffsetGone::Earliest);
     let mut member = world.join(earliest());
     assert_eq!(member.ids(), ids[5..]);
@@ -112,39 +115,96 @@ fn a_committed_offset_above_the_end_is_an_error_and_no_silent_wait() {
     world.reset(world.place("t", 0), Offset(8));
     for policy in [OffsetGone::Fail, OffsetGone::Earliest] {
         let error = end_for(&world, going_on(policy));
-        assert!(matches!(error, Error::OffsetOutOfRange { .. }), "{error:?}");
+        assert_eq!(error.reason(), "OFFSET_OUT_OF_RANGE");
+        assert!(error.to_string().contains("group \"g\""), "{error}");
     }
     assert!(world.join(going_on(OffsetGone::Latest)).ids().is_empty());
 }
 
 #[test]
-fn records_that_are_trimmed_under_a_member_end_its_session_or_are_passed_over() {
+fn records_that_a_restored_partition_lacks_are_an_error_and_no_silent_wait() {
     let mut world = World::with_topic("t", 1);
-    let ids = world.append("t", 0, 10);
-    for (policy, expected) in [
-        (OffsetGone::Fail, None),
-        (OffsetGone::Earliest, Some(&ids[6..])),
-    ] {
-        let mut member = world.join(JoinGroup {
-            group: format!("{policy:?}"),
-            credit: super::world::credit(2),
-            partition_credit: Some(super::world::credit(100)),
-            ..going_on(policy)
-        });
-        assert_eq!(member.ids(), ids[..2]);
+    world.append("t", 0, 4);
+    world.stop();
+    let is_segment = |path: &PathBuf| path.to_string_lossy().ends_with(".log");
+    let segment = world.disk.files().into_iter().find(is_segment);
+    let segment = segment.expect("the records are in one");
+    let older = world.disk.content(&segment).expect("it is there").len();
+    world.start();
+    let ids = world.append("t", 0, 4);
+    world.reset(world.place("t", 0), Offset(6));
+    world.stop();
+    // The file as it was in an older copy of the directory.
+    let file = world.disk.open(&segment, Open::Write);
+    let cut = file.and_then(|file| file.set_len(older as u64));
+    cut.expect("it can be written");
+    world.start();
+    let mut member = world.join(join());
+    let error = end_of(&mut member);
+    assert_eq!(error.reason(), "DAMAGED_RECORDS");
+    let says = "offsets 6 up to 8 of partition 0 of topic \"t\"";
+    assert!(error.to_string().contains(says), "{error}");
+    drop(member);
+    world.advance(SESSION);
+    // It says where it goes on.
+    world.reset(world.place("t", 0), Offset(8));
+    let more = world.append("t", 0, 1);
+    assert_eq!(world.join(join()).ids(), more);
+    assert_ne!(ids, more);
+}
+
+#[test]
+fn records_that_are_trimmed_under_a_member_end_its_session_or_are_passed_over() {
+    for is_read_ahead in [false, true] {
+        let mut world = World::with_topic("t", 1);
+        let ids = world.append("t", 0, 10);
+        let mut ended = reading_two(&world, OffsetGone::Fail);
+        let mut going_on = reading_two(&world, OffsetGone::Earliest);
+        assert_eq!(ended.ids(), ids[..2]);
+        assert_eq!(going_on.ids(), ids[..2]);
         world.trim(6);
-        member.session.let_go();
-        member.session.credit(super::world::credit(100));
-        match expected {
-            Some(expected) => assert_eq!(member.ids(), expected),
-            None => {
-                let error = end_of(&mut member);
-                assert!(matches!(error, Error::OffsetOutOfRange { .. }), "{error:?}");
-                // The records are there for the other policy.
-                world = World::with_topic("t", 1);
-                world.append("t", 0, 10);
+        for member in [&mut ended, &mut going_on] {
+            if !is_read_ahead {
+                member.session.let_go();
             }
+            member.session.credit(super::world::credit(100));
         }
+        assert_eq!(end_of(&mut ended).reason(), "OFFSET_OUT_OF_RANGE");
+        assert_eq!(going_on.ids(), ids[6..]);
+    }
+}
+
+/// A member of a group of its own that takes two records at first, of more that are there.
+fn reading_two(world: &World, policy: OffsetGone) -> Member {
+    world.join(JoinGroup {
+        group: format!("{policy:?}"),
+        credit: super::world::credit(2),
+        partition_credit: Some(super::world::credit(100)),
+        ..going_on(policy)
+    })
+}
+
+#[test]
+fn what_is_to_be_replayed_begins_at_the_earliest_record_whatever_a_member_says() {
+    for no_offset in [
+        NoOffset::Start(Position::Earliest),
+        NoOffset::Start(Position::Latest),
+        NoOffset::Fail,
+    ] {
+        let mut world = World::with_topic("t", 3);
+        let ids = world.append("t", 0, 3);
+        world.reset(world.place("t", 0), Offset(2));
+        // The other group has committed nothing of it.
+        let others = world.append("t", 1, 2);
+        let forked = world.broker().fork_group("g", "new", true);
+        world.broker().commit_all();
+        drop(forked.expect("it may be"));
+        let mut member = world.join(JoinGroup {
+            group: "new".to_owned(),
+            ..beginning(no_offset)
+        });
+        assert_eq!(member.ids(), [ids, others].concat(), "{no_offset:?}");
+        assert_eq!(member.partitions(), [0, 1, 2]);
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     broker::{
         Error, Pending,
-        groups::{CommitOutcome, Credit, Event, JoinGroup, Session, SessionStep},
+        groups::{CommitOutcome, Credit, Event, JoinGroup, NoOffset, Session, SessionStep},
     },
     catalog::groups::MemberId,
 };
@@ -387,6 +387,16 @@ fn joins_that_cannot_be_meant_are_refused_and_nothing_is_stored() {
             ..join()
         },
         JoinGroup {
+            topics: vec!["t".to_owned(), "t".to_owned()],
+            ..join()
+        },
+        JoinGroup {
+            prefixes: vec!["t".to_owned(), "t".to_owned()],
+            ..join()
+        },
+        join_named("left\u{202e}thgir"),
+        join_named("two\u{2028}lines"),
+        JoinGroup {
             session: Duration::from_millis(999),
             ..join()
         },
@@ -407,4 +417,81 @@ fn joins_that_cannot_be_meant_are_refused_and_nothing_is_stored() {
         ..join()
     };
     assert_ne!(world.join(unknown).id, MemberId(7));
+}
+
+#[test]
+fn a_prefix_that_no_topic_s_name_begins_with_is_told_as_it_was_sent() {
+    let world = World::with_topic("t", 1);
+    let refused = world.try_join(JoinGroup {
+        prefixes: vec!["a/b c".to_owned()],
+        ..join()
+    });
+    let refused = refused.err().expect("it may not be");
+    assert_eq!(refused.reason(), "INVALID_TOPIC_NAME");
+    assert!(refused.to_string().contains("\"a/b c\""), "{refused}");
+}
+
+#[test]
+fn a_member_that_is_ended_with_an_error_gives_up_its_partitions_at_once() {
+    let mut world = World::with_topic("t", 2);
+    let ids = world.append("t", 0, 2);
+    let mut failing = world.join(JoinGroup {
+        no_offset: NoOffset::Fail,
+        ..join()
+    });
+    let error = end_of(&mut failing);
+    assert_eq!(error.reason(), "NO_OFFSET");
+    let left = failing.session.fail(&error).expect("it is out");
+    world.broker().commit_all();
+    assert_eq!(now(left), Some(Ok(())));
+    assert_eq!(world.state("g").members.len(), 0);
+    drop(failing);
+    let group = world.broker().describe_group("g").expect("it is there");
+    let says = format!("was ended with NO_OFFSET: {error}");
+    assert!(group.reason.ends_with(&says), "{}", group.reason);
+
+    // Whoever joins may do better.
+    let mut other = world.join(join());
+    assert_eq!(other.ids(), ids);
+    assert_eq!(other.partitions(), [0, 1]);
+    drop(other.session.leave());
+    world.broker().commit_all();
+    let group = world.broker().describe_group("g").expect("it is there");
+    assert_eq!(group.reason, "it has no members");
+}
+
+#[test]
+fn the_partitions_of_a_named_member_are_kept_for_its_name_and_the_group_says_with_which_error() {
+    let world = World::with_topic("t", 1);
+    let failing = || JoinGroup {
+        no_offset: NoOffset::Fail,
+        ..join_named("one")
+    };
+    let reason = |world: &World| {
+        world.broker().shared.keep_groups();
+        let group = world.broker().describe_group("g");
+        group.expect("it is there").reason
+    };
+    let mut member = world.join(failing());
+    let mut waiting = world.join(join());
+    waiting.take_all();
+    let error = end_of(&mut member);
+    assert!(member.session.fail(&error).is_none());
+    drop(member);
+    let told = reason(&world);
+    for says in ["\"one\"", "NO_OFFSET", "kept for its name"] {
+        assert!(told.contains(says), "{told}");
+    }
+    world.advance(SESSION - Duration::from_millis(1));
+    waiting.take_all();
+    assert!(waiting.partitions().is_empty());
+    world.advance(Duration::from_millis(1));
+    waiting.take_all();
+    assert_eq!(waiting.partitions(), [0]);
+
+    // What is to be mended elsewhere is waited for.
+    let passing = Error::ShuttingDown;
+    assert!(waiting.session.fail(&passing).is_none());
+    assert_eq!(world.state("g").members.len(), 1);
+    assert!(!reason(&world).contains("ended"));
 }

@@ -230,6 +230,7 @@ fn a_group_says_what_it_waits_for() {
     let first = world.join(join_named("one"));
     let group = described(&world);
     assert_eq!(group.state, GroupState::Stable);
+    assert_eq!(group.reason, "its member has all of its partitions");
     let live = group.members[0].live.clone().expect("its stream is open");
     assert_eq!(
         (live.address.as_str(), &*group.members[0].name),

@@ -1,6 +1,8 @@
 //! What is asked of groups from outside of their members' streams, and what appends commit for
 //! them.
 
+mod resets;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -217,149 +219,23 @@ fn a_group_with_members_takes_commits_from_outside_only_by_force_and_fences_its_
 }
 
 #[test]
-fn a_reset_sets_all_partitions_or_none_and_clamps_nothing() {
+fn refusals_name_the_group_and_the_topic_and_say_what_to_do() {
     let broker = broker();
-    let of_topic = |to| ResetGroup {
+    let twice = vec![offset("t", 0, 5), offset("t", 0, 6)];
+    let twice = commit(&broker, twice).unwrap_err().to_string();
+    assert!(
+        twice.contains("partition 0 of topic \"t\" is named twice"),
+        "{twice}"
+    );
+
+    let beyond = ResetTo::Position(Position::Offset(Offset(99)));
+    let beyond = ResetGroup {
         topics: vec!["t".to_owned()],
-        ..reset(to)
+        ..reset(beyond)
     };
-    let position = |position| ResetTo::Position(position);
-    let new = do_reset(&broker, reset(position(Position::Earliest))).unwrap_err();
-    assert_eq!(
-        new.reason(),
-        "MALFORMED_REQUEST",
-        "a new group needs its topics named"
-    );
-    let unknown = do_reset(&broker, of_topic(ResetTo::Shift(1))).unwrap_err();
-    assert_eq!(unknown.reason(), "UNKNOWN_GROUP", "it has no offsets");
-    let dry = ResetGroup {
-        dry_run: true,
-        ..of_topic(position(Position::Latest))
-    };
-    let set = do_reset(&broker, dry).expect("it may be");
-    assert_eq!(set, [(0, None, 10), (1, None, 10)]);
-    assert_eq!(
-        committed(&broker),
-        BTreeMap::new(),
-        "a dry run sets nothing"
-    );
-    for outside in [Offset(2), Offset(11)] {
-        let refused = do_reset(&broker, of_topic(position(Position::Offset(outside))));
-        assert_eq!(refused.unwrap_err().reason(), "OFFSET_OUT_OF_RANGE");
-    }
-    assert_eq!(committed(&broker), BTreeMap::new());
-    let set = do_reset(&broker, of_topic(position(Position::Offset(Offset(8)))));
-    assert_eq!(set.expect("it may be"), [(0, None, 8), (1, None, 8)]);
-    let set = do_reset(&broker, reset(ResetTo::Shift(-5))).expect("it may be");
-    assert_eq!(set, [(0, Some(8), 3), (1, Some(8), 3)]);
-    for by in [-1, 8, i64::MIN, i64::MAX] {
-        let refused = do_reset(&broker, reset(ResetTo::Shift(by))).unwrap_err();
-        assert_eq!(refused.reason(), "OFFSET_OUT_OF_RANGE", "{by}");
-        let says = format!("{by} records from offset 3 of partition 0");
-        assert!(refused.to_string().contains(&says), "{refused}");
-        assert!(
-            refused.to_string().ends_with("shift by 0 to 7"),
-            "{refused}"
-        );
-    }
-    let one = ResetGroup {
-        partitions: vec![PartitionId(1)],
-        ..of_topic(position(Position::Latest))
-    };
-    let set = do_reset(&broker, one).expect("it may be");
-    assert_eq!(set, [(1, Some(3), 10)]);
-    let given = ResetTo::Offsets(vec![offset("t", 1, 4)]);
-    let set = do_reset(&broker, reset(given)).expect("it may be");
-    assert_eq!(set, [(1, Some(10), 4)]);
-    let copied = ResetGroup {
-        group: "copy".to_owned(),
-        ..reset(ResetTo::Group(GROUP.to_owned()))
-    };
-    let set = do_reset(&broker, copied).expect("it may be");
-    assert_eq!(set, [(0, None, 3), (1, None, 4)]);
-    let given = ResetTo::Offsets(vec![offset("t", 0, 5), offset("t", 1, 99)]);
-    let refused = do_reset(&broker, reset(given)).unwrap_err();
-    assert_eq!(refused.reason(), "OFFSET_OUT_OF_RANGE");
-    assert_eq!(
-        committed(&broker),
-        [(at("t", 0), 3), (at("t", 1), 4)].into()
-    );
-}
-
-#[test]
-fn a_reset_that_may_mean_more_than_it_names_is_refused_and_sets_nothing() {
-    let broker = broker();
-    create(&broker, "other", 2);
-    commit(&broker, vec![offset("t", 0, 9), offset("other", 0, 0)]).expect("it may be");
-    let named = |topics: &[&str], partitions: &[u32], to: ResetTo| ResetGroup {
-        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
-        partitions: partitions.iter().copied().map(PartitionId).collect(),
-        ..reset(to)
-    };
-    let earliest = || ResetTo::Position(Position::Earliest);
-    let with_generation = GroupOffset {
-        generation: Some(Generation(1)),
-        ..offset("t", 0, 4)
-    };
-    for (request, says) in [
-        (named(&[], &[0], earliest()), "`topics` names 0"),
-        (named(&[], &[0], ResetTo::Shift(-1)), "`topics` names 0"),
-        (named(&["t", "other"], &[0], earliest()), "`topics` names 2"),
-        (named(&["t"], &[0, 0], earliest()), "partition 0"),
-        (
-            named(&[], &[], ResetTo::Offsets(vec![with_generation])),
-            "generation",
-        ),
-    ] {
-        let refused = do_reset(&broker, request).unwrap_err();
-        assert_eq!(refused.reason(), "MALFORMED_REQUEST", "{says}");
-        assert!(refused.to_string().contains(says), "{refused}");
-    }
-    let before = [(at("t", 0), 9), (at("other", 0), 0)];
-    assert_eq!(committed(&broker), before.into());
-}
-
-#[test]
-fn a_reset_is_of_what_is_there_when_it_is_carried_out() {
-    let broker = broker();
-    let shared = &broker.shared;
-    commit(&broker, vec![offset("t", 0, 4), offset("t", 1, 4)]).expect("it may be");
-    let shift = shared.look_up(reset(ResetTo::Shift(1)));
-    let earliest = shared.look_up(reset(ResetTo::Position(Position::Earliest)));
-    let at_time = shared.look_up(reset(ResetTo::Position(Position::Timestamp(0))));
-    commit(&broker, vec![offset("t", 0, 9)]).expect("it may be");
-    // It is queued, and not applied yet.
-    drop(broker.trim("t", PartitionId(1), Offset(5)));
-    let carry_out = |looked_up: Result<_, Error>| {
-        let set = settled(&broker, shared.set_offsets(looked_up.expect("it may be")))?;
-        Ok::<_, Error>(set.iter().map(|set| set.next.0).collect::<Vec<_>>())
-    };
-    assert_eq!(carry_out(at_time), Ok(vec![3, 5]));
-    assert_eq!(carry_out(earliest), Ok(vec![3, 5]));
-    commit(&broker, vec![offset("t", 0, 9)]).expect("it may be");
-    assert_eq!(carry_out(shift), Ok(vec![10, 6]));
-}
-
-#[test]
-fn what_was_read_before_a_reset_is_not_committed_after_it() {
-    let broker = broker();
-    let generation = join(&broker, 1, "t");
-    let one = ResetGroup {
-        topics: vec!["t".to_owned()],
-        partitions: vec![PartitionId(0)],
-        ..reset(ResetTo::Position(Position::Earliest))
-    };
-    do_reset(&broker, one).expect("also while it has members");
-    let of_member = |partition| GroupOffset {
-        generation: Some(generation),
-        ..offset("t", partition, 9)
-    };
-    let outcomes = commit(&broker, vec![of_member(0), of_member(1)]).expect("it is answered");
-    let current = Some(Generation(generation.0 + 1));
-    assert_eq!(
-        outcomes,
-        [CommitOutcome::Fenced { current }, CommitOutcome::Done]
-    );
+    let beyond = do_reset(&broker, beyond).unwrap_err().to_string();
+    assert!(!beyond.contains("read from"), "{beyond}");
+    assert!(beyond.contains("set it to 3 up to 10"), "{beyond}");
 }
 
 #[test]
@@ -442,12 +318,23 @@ fn an_append_that_commits_for_who_has_lost_a_partition_stores_nothing() {
     assert_eq!(of_none.reason(), "UNKNOWN_GROUP");
     let refused = send(&broker, transformed(1, first)).unwrap_err();
     assert_eq!(refused.reason(), "COMMIT_FENCED");
+    for says in [
+        format!("generation {}", first.0),
+        format!("has generation {}", second.0),
+        format!("group {GROUP:?}"),
+    ] {
+        assert!(refused.to_string().contains(&says), "{refused}");
+    }
     let beyond = send(&broker, transformed(4, second)).unwrap_err();
     assert_eq!(beyond.reason(), "OFFSET_OUT_OF_RANGE");
+    let says = "offset 5 of partition 0 of topic \"in\" is above the end";
+    assert!(beyond.to_string().contains(says), "{beyond}");
     let mut of_another = transformed(1, second);
     of_another.group_offsets[0].1[0].member = Some(MemberId(77));
     let of_another = send(&broker, of_another).unwrap_err();
     assert_eq!(of_another.reason(), "COMMIT_FENCED");
+    let says = "is not member 000000000000004d's";
+    assert!(of_another.to_string().contains(says), "{of_another}");
     let mut without = transformed(1, second);
     without.group_offsets[0].1[0].generation = None;
     let without = send(&broker, without).unwrap_err();

@@ -1,0 +1,151 @@
+//! What errors about groups say: which group, which partition, what is the case, and what to do.
+
+use std::fmt;
+
+use crate::{
+    catalog::groups::{Generation, Many, MemberId},
+    types::{Offset, PartitionId},
+};
+
+/// An offset of a group that its partition does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupOffsetOutOfRange {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) partition: PartitionId,
+    pub(crate) offset: Offset,
+    /// What the log holds.
+    pub(crate) earliest: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) asked: Asked,
+}
+
+/// What an offset was to be used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A member is to go on there.
+    #[default]
+    GoOn,
+    /// The group is to be set to it.
+    Set,
+    /// An append commits it.
+    Commit,
+}
+
+/// A commit in an append that does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommitFenced {
+    pub(crate) group: String,
+    /// The first partition, and how many there are.
+    pub(crate) topic: String,
+    pub(crate) partition: PartitionId,
+    pub(crate) partitions: usize,
+    /// What the append says of the first one,
+    pub(crate) generation: Generation,
+    pub(crate) member: Option<MemberId>,
+    /// and the generation that it has now; none if nobody has it.
+    pub(crate) current: Option<Generation>,
+}
+
+impl fmt::Display for GroupOffsetOutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            group,
+            topic,
+            partition,
+            offset,
+            earliest,
+            high_watermark,
+            asked,
+        } = self;
+        match asked {
+            Asked::GoOn => write!(
+                f,
+                "group {group:?} is at offset {offset} of partition {partition} of topic {topic:?}, which holds \
+                 {earliest} up to {high_watermark}: reset the group, or join with another `offset_gone`"
+            ),
+            Asked::Set => write!(
+                f,
+                "offset {offset} is outside of partition {partition} of topic {topic:?}, and nothing was set for group \
+                 {group:?}: set it to {earliest} up to {high_watermark}"
+            ),
+            Asked::Commit => write!(
+                f,
+                "nothing was appended: offset {offset} of partition {partition} of topic {topic:?} is above the end, \
+                 which is {high_watermark}, and group {group:?} cannot have read so far; commit the offset behind what \
+                 was read"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for CommitFenced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            group,
+            topic,
+            partition,
+            partitions,
+            generation,
+            ..
+        } = self;
+        write!(
+            f,
+            "nothing was appended: {partitions} of the offsets of group {group:?} do not count, first that of \
+             partition {partition} of topic {topic:?} with generation {generation}, which {}; handle and commit only \
+             what is assigned to the member now",
+            self.standing(),
+        )
+    }
+}
+
+impl CommitFenced {
+    /// What is the case with the first partition.
+    fn standing(&self) -> String {
+        match (self.current, self.member) {
+            (None, _) => "nobody has now".to_owned(),
+            (Some(current), Some(member)) if current == self.generation => {
+                format!("is not member {member}'s")
+            }
+            (Some(current), _) => format!("has generation {current} now"),
+        }
+    }
+}
+
+/// That a group has committed nothing by which an offset could be set.
+pub(crate) fn nothing_committed(
+    group: &str,
+    topic: Option<&str>,
+    partition: Option<PartitionId>,
+) -> String {
+    let place = match (topic, partition) {
+        (Some(topic), Some(partition)) => format!("partition {partition} of topic {topic:?}"),
+        (Some(topic), None) => format!("topic {topic:?}"),
+        (None, _) => "any topic".to_owned(),
+    };
+    format!(
+        "group {group:?} has committed nothing in {place}, and nothing was set: leave that out, or reset to a position"
+    )
+}
+
+/// That there is too much of something.
+pub(crate) fn too_many(group: &str, what: Many, most: usize) -> String {
+    let things = match what {
+        Many::Members => {
+            return format!("group {group:?} has as many members as it may have: {most}");
+        }
+        Many::Topics => {
+            return format!(
+                "a member of group {group:?} may take {most} topics and prefixes at most"
+            );
+        }
+        Many::Groups => "groups",
+        Many::Offsets => "committed offsets of all groups",
+        Many::MetadataBytes => "bytes of metadata of all committed offsets",
+        Many::Partitions => "partitions that members of all groups have",
+        Many::Bytes => "bytes of memory for groups, half of memory.catalog_bytes,",
+    };
+    format!(
+        "there are as many {things} as there may be: {most}; there is no room for more of group {group:?}"
+    )
+}
