@@ -136,7 +136,7 @@ def test_a_response_over_a_limit_of_the_users_own_is_not_asked_for_again_and_aga
         client.create_topic("t")
         client.append("t", [Record(value=bytes(2000))])
         with pytest.raises(taffrail.Refused) as caught:
-            list(client.read("t"))
+            list(client.read("t", give_up_after=0))
         assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

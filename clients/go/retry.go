@@ -1,0 +1,63 @@
+package taffrail
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	firstPause = 20 * time.Millisecond
+	lastPause  = 2 * time.Second
+)
+
+// retries decides after each failure whether there is another try, and waits for it: pauses that double and differ from
+// each other, and a budget of time that recovers.
+type retries struct {
+	// How long it may go without progress; 0: for ever.
+	giveUpAfter  time.Duration
+	longest      time.Duration
+	lastProgress time.Time
+	now          func() time.Time
+}
+
+func newRetries(giveUpAfter time.Duration) *retries {
+	r := &retries{giveUpAfter: giveUpAfter, now: time.Now}
+	r.progress()
+	return r
+}
+
+// progress notes that something has worked: the whole budget is there again.
+func (r *retries) progress() {
+	r.longest, r.lastProgress = firstPause, r.now()
+}
+
+// pause says how long to wait before the next try, or that there is none.
+func (r *retries) pause(err *Error) (time.Duration, bool) {
+	if !isWorthAnotherTry(err) {
+		return 0, false
+	}
+	if r.giveUpAfter > 0 && r.now().Sub(r.lastProgress) >= r.giveUpAfter {
+		// The next one who asks begins with a whole budget.
+		r.progress()
+		return 0, false
+	}
+	// All clients of a broker lose it at the same moment, and should not all come back at the same one.
+	pause := r.longest/2 + rand.N(r.longest/2)
+	r.longest = min(2*r.longest, lastPause)
+	return max(pause, err.RetryAfter), true
+}
+
+// wait waits for the next try. The error, if there is none or the context ends before.
+func (r *retries) wait(ctx context.Context, err *Error) error {
+	pause, isThere := r.pause(err)
+	if !isThere || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case <-time.After(pause):
+		return nil
+	case <-ctx.Done():
+		return err
+	}
+}

@@ -1,0 +1,59 @@
+package taffrail
+
+import (
+	"testing"
+	"time"
+)
+
+func TestPausesDoubleUpToALimitAndBeginAnewWithProgress(t *testing.T) {
+	retries := newRetries(-1)
+	away := &Error{kind: ErrUnavailable}
+	for number := range 20 {
+		longest := min(firstPause<<number, lastPause)
+		if pause, isThere := retries.pause(away); !isThere || pause < longest/2 || pause > longest {
+			t.Fatalf("pause %d is %v, %v", number, pause, isThere)
+		}
+	}
+	retries.progress()
+	if pause, _ := retries.pause(away); pause > firstPause {
+		t.Fatalf("with progress it is %v", pause)
+	}
+	if pause, _ := retries.pause(&Error{kind: ErrUnavailable, RetryAfter: 7 * time.Second}); pause != 7*time.Second {
+		t.Fatalf("where the broker says 7 s it is %v", pause)
+	}
+}
+
+func TestThereIsNoOtherTryWhenTheTimeIsOverAndTheWholeTimeAgainBehindThat(t *testing.T) {
+	now := time.Now()
+	retries := newRetries(10 * time.Second)
+	retries.now = func() time.Time { return now }
+	retries.progress()
+	for range 2 {
+		now = now.Add(9 * time.Second)
+		if _, isThere := retries.pause(&Error{kind: ErrUnavailable}); !isThere {
+			t.Fatal("it gave up too soon")
+		}
+		now = now.Add(2 * time.Second)
+		if _, isThere := retries.pause(&Error{kind: ErrUnavailable}); isThere {
+			t.Fatal("it did not give up")
+		}
+	}
+}
+
+func TestWhatWasRefusedIsNotTriedAgainButForWantOfRoom(t *testing.T) {
+	retries := newRetries(-1)
+	if _, isThere := retries.pause(&Error{kind: ErrRefused, Reason: "UNKNOWN_TOPIC"}); isThere {
+		t.Fatal("it is tried again")
+	}
+	if _, isThere := retries.pause(&Error{kind: ErrRefused, Reason: "DISK_FULL"}); !isThere {
+		t.Fatal("it is not tried again")
+	}
+}
+
+func TestKeysAreHashedAsKafkaDoes(t *testing.T) {
+	for text, want := range map[string]int32{"21": -973_932_308, "foobar": -790_332_482, "": 275_646_681} {
+		if hash := int32(murmur2([]byte(text))); hash != want {
+			t.Errorf("%q is %d, not %d", text, hash, want)
+		}
+	}
+}
