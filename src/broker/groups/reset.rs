@@ -215,7 +215,8 @@ impl Shared {
         let mut ids: BTreeSet<TopicId> = BTreeSet::new();
         if let Some(found) = planned.groups().get(group) {
             let offsets = found.state().offsets.keys();
-            let places = offsets.chain(found.state().owned.keys());
+            let read = offsets.chain(found.state().owned.keys());
+            let places = read.chain(found.state().replay_until.keys());
             ids.extend(places.map(|place| place.0));
         }
         let found = ids.iter().filter_map(|id| topics.find_by_id(*id));

@@ -62,7 +62,8 @@ impl fmt::Display for GroupOffsetOutOfRange {
             Asked::GoOn => write!(
                 f,
                 "group {group:?} is at offset {offset} of partition {partition} of topic {topic:?}, which holds \
-                 {earliest} up to {high_watermark}: reset the group, or join with another `offset_gone`"
+                 {earliest} up to {high_watermark}: reset the group (`taffrail group reset`), or join with another \
+                 `offset_gone`"
             ),
             Asked::Set => write!(
                 f,

@@ -216,6 +216,19 @@ fn a_group_that_reads_nothing_is_not_reset_without_a_topic() {
 }
 
 #[test]
+fn a_group_that_is_to_replay_is_reset_in_the_topics_that_it_replays() {
+    let broker = broker();
+    commit(&broker, vec![offset("t", 0, 5)]).expect("it may be");
+    settled(&broker, broker.fork_group(GROUP, "again", true)).expect("it may be");
+    let latest = ResetGroup {
+        group: "again".to_owned(),
+        ..reset(ResetTo::Position(Position::Latest))
+    };
+    let set = do_reset(&broker, latest).expect("it may be");
+    assert_eq!(set, [(0, None, 10), (1, None, 10)]);
+}
+
+#[test]
 fn a_reset_is_of_what_is_there_when_it_is_carried_out() {
     let broker = broker();
     let shared = &broker.shared;
