@@ -83,9 +83,9 @@ type CommitOutcome int32
 const (
 	// Not sent.
 	CommitOutcome_COMMIT_OUTCOME_UNSPECIFIED CommitOutcome = 0
-	// It is committed.
+	// It is committed; where as much was before, with other metadata.
 	CommitOutcome_COMMIT_OUTCOME_DONE CommitOutcome = 1
-	// As much or more was committed already; nothing is stored. Only `Reset` lowers.
+	// More was committed already, or as much with the same metadata; nothing is stored. Only `Reset` lowers.
 	CommitOutcome_COMMIT_OUTCOME_UNCHANGED CommitOutcome = 2
 	// The partition was not assigned to the member in that generation, or not any more. `generation` may be the one that
 	// was named: then the partition is another member's.
@@ -403,12 +403,14 @@ type JoinGroup struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group: 1 to 255 bytes of UTF-8 without control characters. It is made if there is none. Required.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	// The topics to read; those that do not exist yet are read when they do. At most 1,000 with `topic_prefixes`.
+	// The topics to read, each once; those that do not exist yet are read when they do. At most 1,000 with
+	// `topic_prefixes`.
 	Topics []string `protobuf:"bytes,2,rep,name=topics,proto3" json:"topics,omitempty"`
-	// Read all topics whose names begin so, those to come too.
+	// Read all topics whose names begin so, those to come too. Each once.
 	TopicPrefixes []string `protobuf:"bytes,3,rep,name=topic_prefixes,json=topicPrefixes,proto3" json:"topic_prefixes,omitempty"`
-	// A name of this member's own, at most 255 bytes without control characters. Its partitions are kept for the
-	// next member that joins with it, and another stream with the same name ends with FENCED. Default: none.
+	// A name of this member's own, at most 255 bytes without control characters, those for the direction of text
+	// included. Its partitions are kept for the next member that joins with it, and another stream with the same name
+	// ends with FENCED. Default: none.
 	MemberName string `protobuf:"bytes,4,opt,name=member_name,json=memberName,proto3" json:"member_name,omitempty"`
 	// `Joined.member_id` of the stream that broke, to have its partitions again. Default: empty, a new member.
 	MemberId string `protobuf:"bytes,5,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
@@ -417,7 +419,8 @@ type JoinGroup struct {
 	// The same for each partition: what is sent and not committed of one of them is no more than this, so that a
 	// partition that takes long does not hold up the others. Default: as much as `credit`.
 	PartitionCredit *Credit `protobuf:"bytes,7,opt,name=partition_credit,json=partitionCredit,proto3" json:"partition_credit,omitempty"`
-	// Where to begin in a partition for which nothing is committed. Default: at the earliest record.
+	// Where to begin in a partition for which nothing is committed. What is to be replayed begins at the earliest record,
+	// whatever this says: see `Fork`. Default: at the earliest record.
 	NoOffset *NoOffset `protobuf:"bytes,8,opt,name=no_offset,json=noOffset,proto3" json:"no_offset,omitempty"`
 	// What to do where the committed offset is trimmed, or above the end. Default: the stream ends with
 	// OFFSET_OUT_OF_RANGE.
@@ -432,7 +435,7 @@ type JoinGroup struct {
 	// pings by itself. Default: false, pings tell whether it is there.
 	Heartbeat bool `protobuf:"varint,12,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	// A partition with records under way for which neither a commit nor `still_working` comes for so long is taken, in
-	// milliseconds. Default: 0, never.
+	// milliseconds. 1,000 to 3,600,000; default 0, never.
 	ProgressTimeoutMs uint64 `protobuf:"varint,13,opt,name=progress_timeout_ms,json=progressTimeoutMs,proto3" json:"progress_timeout_ms,omitempty"`
 	// The group ends with its last member, and what it has committed too. For all its members or none. Default: false.
 	Ephemeral bool `protobuf:"varint,14,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
@@ -708,7 +711,8 @@ type isNoOffset_Policy interface {
 }
 
 type NoOffset_Start struct {
-	// From this place on. An `offset` is refused: partitions differ.
+	// From this place on. An `offset` is refused: partitions differ. The broker commits the offset that is latest, or
+	// at a time, before it assigns the partition, so that another owner begins there too.
 	Start *Position `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
 }
 
@@ -1259,8 +1263,7 @@ type AssignedPartition struct {
 	Generation uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The offset from which on records are sent.
 	NextOffset uint64 `protobuf:"varint,5,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
-	// The committed offset, with its metadata. Absent: nothing is committed, and `next_offset` is what the join said for
-	// that.
+	// The committed offset, with its metadata. Absent: nothing is committed, and `next_offset` is the earliest record.
 	Committed *CommittedOffset `protobuf:"bytes,6,opt,name=committed,proto3" json:"committed,omitempty"`
 	// The partition's high watermark when this was sent.
 	HighWatermark uint64 `protobuf:"varint,7,opt,name=high_watermark,json=highWatermark,proto3" json:"high_watermark,omitempty"`
@@ -2300,7 +2303,8 @@ type DescribeGroupResponse struct {
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// What it does.
 	State GroupState `protobuf:"varint,2,opt,name=state,proto3,enum=taffrail.v1.GroupState" json:"state,omitempty"`
-	// Why, for people: whom it waits for, say, and which topics that its members name there are not.
+	// Why, for people: whom it waits for, with which error its last member was ended, or which topics that its members
+	// name there are not.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Since when it does that, in milliseconds since 1970-01-01T00:00:00Z. 0: not known.
 	StateSinceMs int64 `protobuf:"varint,4,opt,name=state_since_ms,json=stateSinceMs,proto3" json:"state_since_ms,omitempty"`
@@ -2541,9 +2545,10 @@ type GroupPartitionDescription struct {
 	// The first offset that has not been trimmed.
 	Earliest uint64 `protobuf:"varint,12,opt,name=earliest,proto3" json:"earliest,omitempty"`
 	// How many records are stored from the committed offset up to the high watermark; from the earliest where nothing is
-	// committed, or less than that.
+	// committed, or less than that. Records that compaction has removed do not count.
 	Lag uint64 `protobuf:"varint,13,opt,name=lag,proto3" json:"lag,omitempty"`
-	// `lag` is the number of records; else it is estimated.
+	// `lag` is the number of records; else it is estimated: where the committed offset is within a segment that was
+	// compacted, where it is not known how many records such a segment has, and where the next record is damaged.
 	LagExact bool `protobuf:"varint,14,opt,name=lag_exact,json=lagExact,proto3" json:"lag_exact,omitempty"`
 	// How old the next record to read is, in milliseconds: now less its append time. 0 without lag.
 	LagMs uint64 `protobuf:"varint,15,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
@@ -2721,8 +2726,8 @@ type ResetGroupRequest struct {
 	//	*ResetGroupRequest_FromGroup
 	//	*ResetGroupRequest_Offsets
 	To isResetGroupRequest_To `protobuf_oneof:"to"`
-	// Only in these topics. Default: none, all topics of which the group has an assignment or a committed offset; a group
-	// that has none needs them, unless `from_group` or `offsets` is given (MALFORMED_REQUEST).
+	// Only in these topics. Default: none, all topics of which the group has an assignment or a committed offset, or that
+	// it is to replay; a group that has none needs them, unless `from_group` or `offsets` is given (MALFORMED_REQUEST).
 	Topics []string `protobuf:"bytes,6,rep,name=topics,proto3" json:"topics,omitempty"`
 	// Only in these partitions, of the one topic that `topics` then names, each once (MALFORMED_REQUEST). Default: none,
 	// all.
@@ -2845,17 +2850,19 @@ type ResetGroupRequest_Position struct {
 
 type ResetGroupRequest_Shift struct {
 	// So many records on from the committed offset, or back from it if this is below 0. Out of what the partition
-	// holds, or where nothing is committed: OFFSET_OUT_OF_RANGE.
+	// holds: OFFSET_OUT_OF_RANGE. Partitions of which nothing is committed stay so; in a topic that is named it is to
+	// be one at least, and each partition that is named: NO_OFFSET.
 	Shift int64 `protobuf:"zigzag64,3,opt,name=shift,proto3,oneof"`
 }
 
 type ResetGroupRequest_FromGroup struct {
-	// Where this other group is, in the partitions that it has committed.
+	// Where this other group is, in the partitions that it has committed: one at least, as with `shift`.
 	FromGroup string `protobuf:"bytes,4,opt,name=from_group,json=fromGroup,proto3,oneof"`
 }
 
 type ResetGroupRequest_Offsets struct {
-	// These, each for its partition, without generations.
+	// These, each for its partition, without generations: at least one, and one at least of each topic and partition
+	// that is named, and of no other (MALFORMED_REQUEST).
 	Offsets *CommitOffsets `protobuf:"bytes,5,opt,name=offsets,proto3,oneof"`
 }
 
@@ -3002,7 +3009,8 @@ type ForkGroupRequest struct {
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// The group to make. Required.
 	NewGroup string `protobuf:"bytes,2,opt,name=new_group,json=newGroup,proto3" json:"new_group,omitempty"`
-	// Begin at the earliest records, and send those that the other group has handled as replayed: see
+	// Begin at the earliest records of all partitions of the topics that the other group reads or has committed in,
+	// whatever `no_offset` its members say, and send those that the other group has handled as replayed: see
 	// `Records.replayed_below`. Default: false, the new group begins where the other one is.
 	Replay        bool `protobuf:"varint,3,opt,name=replay,proto3" json:"replay,omitempty"`
 	unknownFields protoimpl.UnknownFields

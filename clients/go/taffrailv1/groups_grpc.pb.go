@@ -46,7 +46,9 @@ type GroupsClient interface {
 	//
 	// A member is there as long as its stream is, however long it takes over a record. When the stream breaks it has its
 	// session's time to join again, as `member_id` or with its name, and has its partitions still. When the client ends
-	// its side of the stream, or sends `leave`, the member has left, and others get its partitions at once.
+	// its side of the stream, or sends `leave`, the member has left, and others get its partitions at once. So they do
+	// when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
+	// DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
 	//
 	// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
 	// more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -73,8 +75,10 @@ type GroupsClient interface {
 	Describe(ctx context.Context, in *DescribeGroupRequest, opts ...grpc.CallOption) (*DescribeGroupResponse, error)
 	// Sets offsets, lower ones too; also of a group that does not exist yet, and while members run: they begin anew
 	// there, and what they commit of what they have read before is fenced. What is committed and what the logs hold
-	// counts as it is when they are set. Errors: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION, UNKNOWN_GROUP: of the one
-	// to take offsets from, or to shift), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: nothing is set).
+	// counts as it is when they are set. Nothing is left out in silence: a reset that would set nothing of what it names
+	// is refused. Errors, with which nothing is set: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION, UNKNOWN_GROUP: of the
+	// one to take offsets from, or to shift), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE; NO_OFFSET: nothing is committed in a
+	// topic or partition that is named, by which to set it).
 	Reset(ctx context.Context, in *ResetGroupRequest, opts ...grpc.CallOption) (*ResetGroupResponse, error)
 	// Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
 	// Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
@@ -192,7 +196,9 @@ type GroupsServer interface {
 	//
 	// A member is there as long as its stream is, however long it takes over a record. When the stream breaks it has its
 	// session's time to join again, as `member_id` or with its name, and has its partitions still. When the client ends
-	// its side of the stream, or sends `leave`, the member has left, and others get its partitions at once.
+	// its side of the stream, or sends `leave`, the member has left, and others get its partitions at once. So they do
+	// when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
+	// DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
 	//
 	// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
 	// more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
@@ -219,8 +225,10 @@ type GroupsServer interface {
 	Describe(context.Context, *DescribeGroupRequest) (*DescribeGroupResponse, error)
 	// Sets offsets, lower ones too; also of a group that does not exist yet, and while members run: they begin anew
 	// there, and what they commit of what they have read before is fenced. What is committed and what the logs hold
-	// counts as it is when they are set. Errors: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION, UNKNOWN_GROUP: of the one
-	// to take offsets from, or to shift), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: nothing is set).
+	// counts as it is when they are set. Nothing is left out in silence: a reset that would set nothing of what it names
+	// is refused. Errors, with which nothing is set: NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION, UNKNOWN_GROUP: of the
+	// one to take offsets from, or to shift), OUT_OF_RANGE (OFFSET_OUT_OF_RANGE; NO_OFFSET: nothing is committed in a
+	// topic or partition that is named, by which to set it).
 	Reset(context.Context, *ResetGroupRequest) (*ResetGroupResponse, error)
 	// Makes a group that is where another one is, or that begins anew and is told which records the other one has had.
 	// Errors: NOT_FOUND (UNKNOWN_GROUP), ALREADY_EXISTS (GROUP_EXISTS).
