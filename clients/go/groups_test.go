@@ -254,6 +254,20 @@ func TestWhatWasNotCommittedWhenTheConnectionBrokeComesAgain(t *testing.T) {
 	expect(w, committing(), taffrail.ErrOutcomeUnknown)
 }
 
+func TestAMemberThatLeavesSaysThatItDoesNotKnowWhatIsCommitted(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 1)
+	w.append("t", 0)
+	proxy := w.proxy()
+	member := w.join(w.connect(proxy.address), taffrail.JoinOptions{})
+	w.nextOf(member)
+	proxy.holdAnswers()
+	leaving := beside(w, func() error { return member.Leave(w.ctx) })
+	w.until(func() bool { return w.committed()[first] == 1 })
+	proxy.cut()
+	expect(w, leaving(), taffrail.ErrOutcomeUnknown)
+}
+
 func TestAMemberWhoseBrokerIsAwayForTooLongSaysSoAndCanGoOn(t *testing.T) {
 	w := newWorld(t)
 	w.create("t", 1)

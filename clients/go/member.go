@@ -67,7 +67,7 @@ type GroupBatch struct {
 	Erased [][]byte
 }
 
-// Member is a member of a consumer group. It is for one goroutine at a time.
+// Member is a member of a consumer group. It is for one goroutine at a time, and is to be left or closed in the end.
 //
 // Asking for the next record says that the one before has been handled: that is committed a moment later, or when there is
 // nothing else to do. Heartbeats are sent meanwhile. When the connection or the broker is lost, the member joins again by
@@ -219,7 +219,7 @@ func (m *Member) Resume(partitions ...TopicPartition) {
 }
 
 // Leave leaves the group: commits what was handled, with what was given last, and waits until that is durable. Others get
-// the partitions at once.
+// the partitions at once. ErrOutcomeUnknown, when the connection was lost before that was answered.
 func (m *Member) Leave(ctx context.Context) error {
 	m.noteHandled()
 	return m.leave(ctx)
@@ -251,12 +251,14 @@ func (m *Member) leave(ctx context.Context) error {
 	m.stream = nil
 	for {
 		came, err := stream.down.wait(ctx)
-		if err != nil {
-			return &Error{Code: codes.Unavailable, Message: "the broker did not say that the member has left", kind: ErrUnavailable, cause: err}
+		if err == nil && came.err == nil {
+			m.understand(came.response)
+			continue
 		}
-		if came.err != nil {
-			return nil
+		if len(m.unanswered) > 0 {
+			return outcomeUnknown("the connection was lost before what was handled was committed", errors.Join(err, came.err))
 		}
+		return nil
 	}
 }
 

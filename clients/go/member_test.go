@@ -101,6 +101,7 @@ func TestWhatABrokenStreamHadIsNotGivenAndNotCommittedOnTheNextOne(t *testing.T)
 	s.records(1, 0, 1, 2)
 	s.give(0)
 	s.give(1)
+	s.commitHandled()
 	if err := s.take(arrival{err: fmt.Errorf("broken")}); err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +112,11 @@ func TestWhatABrokenStreamHadIsNotGivenAndNotCommittedOnTheNextOne(t *testing.T)
 	s.noteHandled()
 	s.commitHandled()
 	s.said("credit 1", "commit 1 in 1")
+	// The commit that was not answered on the broken stream never is.
+	s.understand(&pb.ConsumeResponse{Message: &pb.ConsumeResponse_Committed{Committed: &pb.Committed{}}})
+	if len(s.unanswered) != 0 {
+		t.Fatal("a commit is still to be answered")
+	}
 }
 
 func TestWhatWasReadBeforeAPartitionIsAssignedAnewIsNotCommitted(t *testing.T) {

@@ -233,11 +233,13 @@ func (c *Client) ReadKey(ctx context.Context, topic string, key []byte, options 
 		Topic: topic, Key: key, FromVersion: options.FromVersion, Backward: options.Backward, MaxRecords: options.MaxRecords,
 	})
 	if err != nil {
+		reading.cancel()
 		return nil, fromRPC(ctx, err, question)
 	}
 	reading.responses = responses
 	// The first response comes also if there are no records.
 	if err := reading.receive(); err != nil {
+		reading.cancel()
 		return nil, err
 	}
 	return reading, nil

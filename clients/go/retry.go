@@ -14,10 +14,11 @@ const (
 // retries decides after each failure whether there is another try, and waits for it: pauses that double and differ from
 // each other, and a budget of time that recovers.
 type retries struct {
-	// How long it may go without progress; 0: for ever.
-	giveUpAfter  time.Duration
-	longest      time.Duration
-	lastProgress time.Time
+	// For how long there may be nothing but failures; below 0: for ever.
+	giveUpAfter time.Duration
+	longest     time.Duration
+	// Zero: there was none. It is not the last progress that counts: a program may take its time over what it was given.
+	firstFailure time.Time
 	now          func() time.Time
 }
 
@@ -29,7 +30,7 @@ func newRetries(giveUpAfter time.Duration) *retries {
 
 // progress notes that something has worked: the whole budget is there again.
 func (r *retries) progress() {
-	r.longest, r.lastProgress = firstPause, r.now()
+	r.longest, r.firstFailure = firstPause, time.Time{}
 }
 
 // pause says how long to wait before the next try, or that there is none.
@@ -37,7 +38,11 @@ func (r *retries) pause(err *Error) (time.Duration, bool) {
 	if !isWorthAnotherTry(err) {
 		return 0, false
 	}
-	if r.giveUpAfter > 0 && r.now().Sub(r.lastProgress) >= r.giveUpAfter {
+	now := r.now()
+	if r.firstFailure.IsZero() {
+		r.firstFailure = now
+	}
+	if r.giveUpAfter > 0 && now.Sub(r.firstFailure) >= r.giveUpAfter {
 		// The next one who asks begins with a whole budget.
 		r.progress()
 		return 0, false

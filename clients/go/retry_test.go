@@ -27,16 +27,21 @@ func TestThereIsNoOtherTryWhenTheTimeIsOverAndTheWholeTimeAgainBehindThat(t *tes
 	now := time.Now()
 	retries := newRetries(10 * time.Second)
 	retries.now = func() time.Time { return now }
-	retries.progress()
+	failLater := func(later time.Duration, want bool) {
+		t.Helper()
+		now = now.Add(later)
+		if _, isThere := retries.pause(&Error{kind: ErrUnavailable}); isThere != want {
+			t.Fatalf("another try: %v", isThere)
+		}
+	}
 	for range 2 {
-		now = now.Add(9 * time.Second)
-		if _, isThere := retries.pause(&Error{kind: ErrUnavailable}); !isThere {
-			t.Fatal("it gave up too soon")
-		}
-		now = now.Add(2 * time.Second)
-		if _, isThere := retries.pause(&Error{kind: ErrUnavailable}); isThere {
-			t.Fatal("it did not give up")
-		}
+		// However long the program had nothing to ask: the time begins with the first failure.
+		failLater(1000*time.Second, true)
+		failLater(9*time.Second, true)
+		retries.progress()
+		failLater(0, true)
+		failLater(9*time.Second, true)
+		failLater(2*time.Second, false)
 	}
 }
 

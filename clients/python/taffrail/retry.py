@@ -15,21 +15,24 @@ class Retries:
     """Decides after each failure whether there is another try, and how long to wait for it."""
 
     def __init__(self, give_up_after: float | None) -> None:
-        """`give_up_after`: how many seconds may pass without progress; None: any number."""
+        """`give_up_after`: for how many seconds there may be nothing but failures; None: for ever."""
         self._give_up_after = give_up_after
-        self._pause = FIRST_PAUSE
-        self._last_progress = time.monotonic()
+        self.progress()
 
     def progress(self) -> None:
         """Something has worked: the whole budget is there again."""
         self._pause = FIRST_PAUSE
-        self._last_progress = time.monotonic()
+        #: Not the last progress: a program may take its time over what it was given.
+        self._first_failure: float | None = None
 
     def pause(self, error: TaffrailError) -> float:
         """How long to wait before the next try. Raises the error if there is none."""
         if not is_worth_another_try(error):
             raise error
-        if self._give_up_after is not None and time.monotonic() - self._last_progress >= self._give_up_after:
+        now = time.monotonic()
+        if self._first_failure is None:
+            self._first_failure = now
+        if self._give_up_after is not None and now - self._first_failure >= self._give_up_after:
             # The next one who asks begins with a whole budget.
             self.progress()
             raise error

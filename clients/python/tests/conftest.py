@@ -91,6 +91,10 @@ class Proxy:
         """Passes nothing on that the broker says from now on."""
         self._passes.clear()
 
+    def release(self) -> None:
+        """Passes on what was held, and what comes."""
+        self._passes.set()
+
     def cut(self) -> None:
         """Ends all connections, with what was held; new ones are as they should be."""
         sockets, self._sockets = self._sockets, []

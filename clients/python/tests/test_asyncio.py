@@ -157,6 +157,38 @@ def test_a_member_goes_on_after_a_restart_hands_over_and_is_fenced(broker: Broke
     run(test)
 
 
+def test_a_member_whose_joining_again_was_cancelled_joins_when_it_is_asked_next(broker: Broker, proxy: Proxy) -> None:
+    async def test() -> None:
+        async with aio.Client(broker.address) as client, aio.Client(proxy.address) as behind:
+            await client.create_topic("t")
+            member = await behind.join("g", ["t"])
+            proxy.cut()
+            # There is a connection before answers are held, or it would not get as far as joining.
+            await until(lambda: is_there(behind))
+            await until(lambda: has_calls(broker, 1))
+            proxy.hold_answers()
+            joining = asyncio.create_task(anext(member))
+            await until(lambda: has_calls(broker, 2))
+            joining.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await joining
+            proxy.release()
+            await client.append("t", numbered(0))
+            assert (await anext(member)).value == b"0"
+            assert await member.commit() == [taffrail.CommitOutcome.DONE]
+            await member.leave()
+
+    run(test)
+
+
+async def is_there(client: aio.Client) -> bool:
+    try:
+        await client.describe_topic("t")
+        return True
+    except taffrail.Unavailable:
+        return False
+
+
 async def has_partitions(*members: aio.Member) -> bool:
     return all(len(member.partitions) == 1 for member in members)
 

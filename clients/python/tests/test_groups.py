@@ -188,6 +188,21 @@ def test_what_was_not_committed_when_the_connection_broke_comes_again(client: ta
         assert isinstance(committing.exception(PATIENCE), taffrail.OutcomeUnknown)
 
 
+def test_a_member_that_leaves_says_that_it_does_not_know_what_is_committed(
+    client: taffrail.Client, proxy: Proxy
+) -> None:
+    client.create_topic("t")
+    client.append("t", numbered(0))
+    with taffrail.Client(proxy.address) as behind:
+        member = behind.join("g", ["t"])
+        take(member, 1)
+        proxy.hold_answers()
+        leaving = beside(member.leave)
+        wait_until(lambda: client.committed("g") == {("t", 0): 1})
+        proxy.cut()
+        assert isinstance(leaving.exception(PATIENCE), taffrail.OutcomeUnknown)
+
+
 def test_a_member_whose_broker_is_away_for_too_long_says_so_and_can_go_on(
     broker: Broker, client: taffrail.Client
 ) -> None:

@@ -39,10 +39,14 @@ def test_pauses_double_up_to_a_limit_and_begin_anew_with_progress() -> None:
 def test_there_is_no_other_try_when_the_time_is_over_and_the_whole_time_again_behind_that(clock: Clock) -> None:
     retries = Retries(10)
     away = Unavailable("away")
-    clock.now += 9
-    retries.pause(away)
-    retries.progress()
     for _ in range(2):
+        # However long the program had nothing to ask: the time begins with the first failure.
+        clock.now += 1000
+        retries.pause(away)
+        clock.now += 9
+        retries.pause(away)
+        retries.progress()
+        retries.pause(away)
         clock.now += 9
         retries.pause(away)
         clock.now += 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
 from taffrail.aio.connection import MemberStream, sleep
-from taffrail.errors import TaffrailError, Unavailable, is_worth_another_try
+from taffrail.errors import OutcomeUnknown, TaffrailError, Unavailable, is_worth_another_try
 from taffrail.membership import Membership, OnAssigned, OnRevoked
 from taffrail.model import (
     EARLIEST,
@@ -124,7 +125,10 @@ class Member:
         self._membership.resume(partitions)
 
     async def leave(self) -> None:
-        """Leaves the group: commits what was handled, with what was given last, and waits until that is durable."""
+        """Leaves the group: commits what was handled, with what was given last, and waits until that is durable.
+
+        :raises OutcomeUnknown: the connection was lost before that was answered.
+        """
         self._membership.note_handled()
         stream, self._stream = self._stream, None
         self._ended = self._ended or Unavailable("the member has left")
@@ -133,12 +137,14 @@ class Member:
         self._membership.leave()
         stream.finish()
         try:
-            while not isinstance(await stream.get(self._timeout), TaffrailError):
-                pass
+            while not isinstance(came := await stream.get(self._timeout), TaffrailError):
+                self._membership.take(came)
         except TimeoutError:
-            raise Unavailable("the broker did not say that the member has left") from None
+            pass
         finally:
             stream.close()
+        if self._membership.unanswered:
+            raise OutcomeUnknown("the connection was lost before what was handled was committed")
 
     async def __aenter__(self) -> Member:
         return self
@@ -146,9 +152,13 @@ class Member:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._membership.forget_given()
-        await self.leave()
+        if error is None:
+            await self.leave()
+            return
+        self._membership.forget_given()
+        # What went wrong first is what there is to say.
+        with contextlib.suppress(TaffrailError):
+            await self.leave()
 
     def __del__(self) -> None:
         # Heartbeats would keep the partitions of a member that nobody asks for records any more.
@@ -215,11 +225,14 @@ class Member:
         # Three in a session's time.
         heartbeat = join.session_timeout_ms / 3000
         stream = MemberStream(self._consume, join, heartbeat, self._metadata)
-        self._stream = stream
         try:
             first = await stream.get(self._timeout)
         except TimeoutError:
             first = Unavailable("the broker has not said in time that the member has joined")
+        except BaseException:
+            stream.close()
+            raise
+        self._stream = stream
         if not isinstance(first, TaffrailError):
             self._membership.begin(stream.send)
         self._take(first)

@@ -57,7 +57,7 @@ class Client:
     ) -> None:
         """
         :param address: `HOST:PORT`, or `unix:PATH`.
-        :param timeout: how many seconds to wait for an answer; reads and members, which go on, are not bounded by it.
+        :param timeout: how many seconds to wait for an answer; reads and members are not bounded by it.
         :param credentials: for a proxy that speaks TLS in front of the broker, which does not itself.
         :param metadata: sent with every call, such as a token for that proxy.
         :param options: grpcio's channel arguments, over those that this client sets.
@@ -233,7 +233,7 @@ class Client:
             topic=topic, key=key, from_version=from_version, backward=backward, max_records=max_records
         )
         responses = Responses[entities_pb2.ReadKeyResponse](
-            self._entities.ReadKey(request, timeout=self._timeout, metadata=self._metadata)
+            self._entities.ReadKey(request, metadata=self._metadata)
         )
         reading = KeyReading(topic, responses)
         reading.open()
