@@ -12,6 +12,7 @@ import (
 	"time"
 
 	taffrail "taffrail.dev/go"
+	pb "taffrail.dev/go/taffrailv1"
 )
 
 var first = taffrail.TopicPartition{Topic: "t"}
@@ -132,6 +133,21 @@ func TestAPartitionIsHandedOverBehindWhatWasHandled(t *testing.T) {
 	w.appendTo("t", stayed, 101)
 	equal(w, going(), "100")
 	equal(w, following(), "101")
+}
+
+func TestAMemberIsHeardWhileItsProgramIsBusy(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 1)
+	w.join(w.client, taffrail.JoinOptions{SessionTimeout: 3 * time.Second})
+	heard := map[int64]bool{}
+	w.until(func() bool {
+		request := &pb.DescribeGroupRequest{Group: "g"}
+		described, err := pb.NewGroupsClient(w.client.Conn()).Describe(w.ctx, request)
+		w.check(err)
+		equal(w, described.Members[0].Connected, true)
+		heard[described.Members[0].LastHeardMs] = true
+		return len(heard) == 4
+	})
 }
 
 func TestAFencedMemberSaysSoOnEveryCall(t *testing.T) {

@@ -98,7 +98,8 @@ func TestWhatWasHandledIsCommittedBeforeAPartitionIsHandedOver(t *testing.T) {
 
 func TestWhatABrokenStreamHadIsNotGivenAndNotCommittedOnTheNextOne(t *testing.T) {
 	s := newSession(t)
-	s.records(1, 0, 1, 2)
+	s.records(1, 0, 1)
+	s.records(1, 2)
 	s.give(0)
 	s.give(1)
 	s.commitHandled()
@@ -124,11 +125,14 @@ func TestWhatWasReadBeforeAPartitionIsAssignedAnewIsNotCommitted(t *testing.T) {
 	s.records(1, 5, 6)
 	s.give(5)
 	s.assignAnew(2)
+	s.noteHandled()
+	s.commitHandled()
+	s.said("credit 2")
 	s.records(2, 0)
 	s.give(0)
 	s.give(-1)
 	s.commitHandled()
-	s.said("credit 2", "credit 1", "commit 1 in 2")
+	s.said("credit 1", "commit 1 in 2")
 }
 
 func TestAPausedPartitionIsPausedAgainWhereItIsAssignedAnew(t *testing.T) {

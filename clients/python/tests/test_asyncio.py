@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from conftest import PATIENCE, Proxy, numbered
+from test_groups import is_heard
 from test_reads import calls
 
 import taffrail
@@ -191,6 +192,17 @@ async def is_there(client: aio.Client) -> bool:
 
 async def has_partitions(*members: aio.Member) -> bool:
     return all(len(member.partitions) == 1 for member in members)
+
+
+def test_a_member_is_heard_while_its_program_waits_for_something_else(broker: Broker) -> None:
+    async def test() -> None:
+        async with aio.Client(broker.address) as client:
+            await client.create_topic("t")
+            async with await client.join("g", ["t"], session_timeout=3):
+                heard: set[int] = set()
+                await until(lambda: asyncio.to_thread(is_heard, broker, heard))
+
+    run(test)
 
 
 def test_a_deadline_of_the_users_own_is_a_cancellation(broker: Broker, proxy: Proxy) -> None:

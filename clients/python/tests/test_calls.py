@@ -185,14 +185,14 @@ def test_a_deadline_leaves_the_outcome_of_a_change_open_and_a_question_unanswere
 def test_a_producer_that_gave_up_finds_out_what_became_of_its_append(client: taffrail.Client, proxy: Proxy) -> None:
     client.create_topic("t")
     with taffrail.Client(proxy.address) as behind:
-        producer = behind.with_timeout(0.2).producer("t", give_up_after=0)
+        producer = behind.producer("t", give_up_after=0)
         proxy.hold_answers()
-        with pytest.raises(taffrail.OutcomeUnknown):
-            producer.append(numbered(1))
-        with pytest.raises(taffrail.OutcomeUnknown, match="resend"):
-            producer.append(numbered(2))
+        appending = beside(lambda: producer.append(numbered(1)))
         wait_until(lambda: client.describe_topic("t").partitions[0].high_watermark == 1)
         proxy.cut()
+        assert isinstance(appending.exception(PATIENCE), taffrail.OutcomeUnknown)
+        with pytest.raises(taffrail.OutcomeUnknown, match="resend"):
+            producer.append(numbered(2))
         patient = beside(lambda: until_answered(producer))
         assert patient.result(PATIENCE).ranges[0].first_offset == 0
         assert producer.resend() is None

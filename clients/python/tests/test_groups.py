@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import grpc
 import pytest
 from conftest import PATIENCE, Proxy, beside, numbered, take, values, wait_until
 
 import taffrail
 from taffrail import CommitOutcome, TopicPartition
 from taffrail.testing import Broker
+from taffrail.v1 import groups_pb2, groups_pb2_grpc
 
 
 def test_what_was_handled_is_committed_and_nothing_else(client: taffrail.Client) -> None:
@@ -97,6 +99,23 @@ def test_a_partition_is_handed_over_behind_what_was_handled(client: taffrail.Cli
     assert following.result(PATIENCE).value == b"101"
     first.leave()
     second.leave()
+
+
+def test_a_member_is_heard_while_its_program_is_busy(broker: Broker, client: taffrail.Client) -> None:
+    client.create_topic("t")
+    with client.join("g", ["t"], session_timeout=3):
+        heard: set[int] = set()
+        wait_until(lambda: is_heard(broker, heard))
+
+
+def is_heard(broker: Broker, heard: set[int]) -> bool:
+    """Notes when the only member was heard last; whether that was at four times."""
+    with grpc.insecure_channel(broker.address) as channel:
+        request = groups_pb2.DescribeGroupRequest(group="g")
+        described = groups_pb2_grpc.GroupsStub(channel).Describe(request, timeout=PATIENCE)
+    assert described.members[0].connected
+    heard.add(described.members[0].last_heard_ms)
+    return len(heard) == 4
 
 
 def test_a_fenced_member_says_so_on_every_call(client: taffrail.Client) -> None:

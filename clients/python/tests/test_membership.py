@@ -62,7 +62,8 @@ def test_what_was_handled_is_committed_before_a_partition_is_handed_over() -> No
 
 def test_what_a_broken_stream_had_is_not_given_and_not_committed_on_the_next_one() -> None:
     session = Session()
-    session.records(0, 1, 2)
+    session.records(0, 1)
+    session.records(2)
     assert [session.next(), session.next()] == [0, 1]
     session.membership.lost()
     session.begin()
@@ -82,6 +83,9 @@ def test_what_was_read_before_a_partition_is_assigned_anew_is_not_committed() ->
     session.records(5, 6)
     assert session.next() == 5
     session.assign(generation=2)
+    session.membership.note_handled()
+    session.membership.commit_handled()
+    assert session.kinds() == ["credit"]
     session.records(0, generation=2)
     assert session.next() == 0
     assert session.next() is None
