@@ -31,6 +31,7 @@ def main():
         file.write_bytes(content)
         with Broker(binary, pathlib.Path(scratch, "data")) as broker:
             produce_whole(broker, file)
+            wait_until_compressed(broker, "compressed-1")
             for topic, partitions in [("killed-1", 1), ("killed-6", 6)]:
                 produce_while_killed(broker, topic, partitions, content)
             consume_all(broker, content, "as produced")
@@ -44,8 +45,9 @@ def main():
 
 
 def produce_whole(broker, file):
-    for topic, partitions in [("whole-1", 1), ("whole-6", 6)]:
-        broker.run("topic", "create", topic, "--partitions", partitions)
+    settings = ["-s", "compression=zstd", "-s", "segment.bytes=1MiB"]
+    for topic, partitions, settings in [("whole-1", 1, []), ("whole-6", 6, []), ("compressed-1", 1, settings)]:
+        broker.run("topic", "create", topic, "--partitions", partitions, *settings)
         started = time.monotonic()
         broker.run("produce", topic, "--file", file, *FIELDS)
         say(f"{topic}: produced in {time.monotonic() - started:.1f} s")
@@ -91,8 +93,20 @@ def wait_until_stored(broker, topic, producer):
     fail(f"{topic}: nothing was stored within a minute")
 
 
+def wait_until_compressed(broker, topic):
+    """Until all but the active segment is, which is a tenth of the topic."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        described = json.loads(broker.run("topic", "describe", topic, "--json"))
+        [partition] = described["partition_list"]
+        if partition["bytes"] * 3 < partition["uncompressed_bytes"]:
+            return say(f"{topic}: {partition['bytes']} of {partition['uncompressed_bytes']} bytes are left")
+        time.sleep(0.2)
+    fail(f"{topic} is not compressed within a minute: {partition}")
+
+
 def consume_all(broker, content, when):
-    for topic in ["whole-1", "killed-1"]:
+    for topic in ["whole-1", "killed-1", "compressed-1"]:
         consumed = consume(broker, topic)
         check(digest(consumed) == SHA_256, f"{topic}, {when}: {difference(content, consumed)}")
     for topic in ["whole-6", "killed-6"]:
@@ -101,7 +115,7 @@ def consume_all(broker, content, when):
         expected, found = by_tail(content), by_tail(consumed)
         moved = [tail for tail in expected if tail is not None and expected[tail] != found[tail]]
         check(not moved, f"{topic}, {when}: the order of {len(moved)} aircraft changed, such as {moved[:3]}")
-    say(f"{when}: 4 topics of {LINES} lines are identical, {len(by_tail(content))} aircraft in order")
+    say(f"{when}: 5 topics of {LINES} lines are identical, {len(by_tail(content))} aircraft in order")
 
 
 def consume(broker, topic):

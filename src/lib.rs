@@ -25,6 +25,8 @@ mod catalog;
 #[doc(hidden)]
 pub mod cli;
 pub mod client;
+#[cfg(any(feature = "cli", feature = "testing"))]
+mod codec;
 #[cfg(feature = "cli")]
 mod config;
 #[cfg(any(feature = "cli", feature = "testing"))]

@@ -1,11 +1,14 @@
 //! The owner of what is done in the background: housekeeping, indexing, removing what was erased,
-//! and compaction. What each of them remembers is here, and how it is called. The rounds themselves
-//! are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/scrub.rs` and `compaction`; when one is
+//! compaction, and compression. What each of them remembers is here, and how it is called. The rounds themselves
+//! are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/scrub.rs`, `compaction` and `compression.rs`; when one is
 //! due, `schedule.rs` says.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{bell::Bell, compaction::Compactions, erasure::AllProgress, housekeeping::Housekeeper};
+use super::{
+    bell::Bell, compaction::Compactions, compression::Compressor, erasure::AllProgress,
+    housekeeping::Housekeeper,
+};
 use crate::env::{Alarm, OrderedMutex, rank};
 
 /// Owns what threads remember from one round to the next.
@@ -19,6 +22,8 @@ pub(super) struct Maintenance {
     pub(super) erasures: OrderedMutex<AllProgress, rank::Erasures>,
     /// How far partitions have been compacted.
     pub(super) compactions: Arc<Compactions>,
+    /// Compresses sealed segments.
+    pub(super) compressor: Compressor,
 }
 
 /// What calls the threads.
@@ -45,6 +50,7 @@ impl Maintenance {
             indexing: bells.indexing,
             erasures: OrderedMutex::new(AllProgress::default()),
             compactions: Arc::new(Compactions::new()),
+            compressor: Compressor::default(),
         }
     }
 

@@ -28,6 +28,7 @@ mod bell;
 mod clock;
 mod commit;
 mod compaction;
+mod compression;
 mod conditions;
 mod deletion;
 mod entities;

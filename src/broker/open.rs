@@ -175,6 +175,7 @@ impl Broker {
         }
         shared.sequencer.plan_anew();
         shared.sessions.note_topics();
+        shared.allow_compression_of_topics()?;
 
         let broker = Self {
             opened_at: shared.env.clock.elapsed(),

@@ -247,6 +247,7 @@ impl Partitions {
             id,
             next: OrderedMutex::new(next),
             checkpointed: AtomicU64::new(log.end().0),
+            known_sealed: AtomicU64::new(0),
             log: LogLock::new(log),
             writer: OrderedMutex::new(Writer::default()),
             upkeep: OrderedMutex::new(()),
@@ -342,6 +343,8 @@ impl Partitions {
             };
             for (partition, known) in topic.partitions.iter().zip(&known.partitions) {
                 partition.checkpointed.store(known.end.0, Ordering::Release);
+                let sealed = known.active.map_or(known.end, |active| active.base);
+                partition.known_sealed.store(sealed.0, Ordering::Release);
             }
         }
     }

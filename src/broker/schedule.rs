@@ -112,7 +112,7 @@ impl Broker {
         shared.maintenance.housekeeping.round_done(Some(next));
     }
 
-    /// One round of indexing, of what is erased, and a step of compaction.
+    /// One round of indexing, of what is erased, a step of compaction, and one of compression.
     pub(super) fn indexing_round(&self) {
         let shared = &self.shared;
         shared
@@ -120,7 +120,13 @@ impl Broker {
             .settle_derived(shared.partitions.keep_indexes());
         shared.health.settle(self.scrub());
         shared.health.settle(self.compact());
-        let deadlines = [shared.next_erasure(), shared.next_compaction()];
+        shared.health.settle(self.compress());
+        let next_compression = shared.maintenance.compressor.next();
+        let deadlines = [
+            shared.next_erasure(),
+            shared.next_compaction(),
+            next_compression,
+        ];
         let next = deadlines.into_iter().flatten().min();
         shared.maintenance.indexing.round_done(next);
     }

@@ -81,6 +81,8 @@ pub(super) struct Partition {
     pub(super) upkeep: OrderedMutex<(), rank::Upkeep>,
     /// What lies before this offset is in segments, and a checkpoint says so.
     pub(super) checkpointed: AtomicU64,
+    /// What lies before this offset is in segments that a checkpoint knows as sealed.
+    pub(super) known_sealed: AtomicU64,
     pub(super) is_dirty: AtomicBool,
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct PartitionDescription {
     pub(crate) high_watermark: Offset,
     pub(crate) segments: u32,
     pub(crate) bytes: u64,
+    /// What these would be without compression.
+    pub(crate) uncompressed_bytes: u64,
     /// How far it has been compacted; none if its topic is not.
     pub(crate) compaction: Option<Compaction>,
 }
@@ -88,6 +90,7 @@ impl Broker {
         let settings = altered(&TopicSettings::default(), settings, &[])?;
         let shared = &self.shared;
         shared.health.check_room()?;
+        shared.allow_compression(&settings)?;
         let mut planned = shared.sequencer.planned();
         let most = shared.partitions.count.most();
         if let Err(refusal) = planned.decide_create(&name, partitions, most) {
@@ -192,6 +195,10 @@ impl Broker {
             let reason = format!("setting {both:?} is both in `set` and in `reset`; name it once");
             return Err(Error::MalformedRequest { reason });
         }
+        // What is wrong with them is said below.
+        if let Ok(settings) = altered(&topic.settings(), set, reset) {
+            shared.allow_compression(&settings)?;
+        }
         let mut planned = shared.sequencer.planned();
         let settings = match planned.decide_alter(topic.id, set, reset) {
             Ok(settings) => settings,
@@ -267,7 +274,7 @@ impl Broker {
         shared.sequencer.plan_refusable(&mut planned, change, start)
     }
 
-    /// Describes a topic and its partitions.
+    /// Describes a topic and its partitions. May read the beginnings of files.
     pub(crate) fn describe_topic(
         &self,
         name: &str,
@@ -280,6 +287,7 @@ impl Broker {
                 at,
             };
             let compaction = is_compacted.then(|| self.shared.describe_compaction(&of));
+            let saved = self.shared.partitions.reader(&of).saved_bytes();
             let partition = of.partition();
             let log = lock(&partition.log);
             let (segments, bytes) = log.size();
@@ -289,6 +297,7 @@ impl Broker {
                 high_watermark: log.end(),
                 segments: u32::try_from(segments).unwrap_or(u32::MAX),
                 bytes,
+                uncompressed_bytes: bytes + saved,
                 compaction,
             }
         });

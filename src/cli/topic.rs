@@ -126,7 +126,32 @@ async fn describe(topics: &Topics, name: &str, json: bool) -> Result<(), Failure
         ],
         &rows,
     )?;
+    compression_table(&partitions)?;
     compaction_table(&partitions)
+}
+
+/// What compression has made of partitions, if of any.
+fn compression_table(partitions: &[Partition]) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for partition in partitions {
+        let (bytes, before) = (partition.bytes, partition.uncompressed_bytes);
+        if before > bytes {
+            rows.push([
+                partition.partition.to_string(),
+                output::bytes(before),
+                output::bytes(bytes),
+                format!("{:.1} %", bytes as f64 * 100.0 / before as f64),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    output::line("")?;
+    Ok(output::table(
+        ["PARTITION", "UNCOMPRESSED", "ON DISK", "RATIO"],
+        &rows,
+    )?)
 }
 
 /// How far partitions have been compacted, if their topic is.
@@ -413,6 +438,7 @@ fn partition_json(partition: &Partition) -> Value {
         "high_watermark": partition.high_watermark.0,
         "segments": partition.segments,
         "bytes": partition.bytes,
+        "uncompressed_bytes": partition.uncompressed_bytes,
         "compaction": partition.compaction.as_ref().map(compaction_json),
     })
 }

@@ -80,6 +80,8 @@ pub struct Partition {
     pub segments: u32,
     /// Bytes in segments and on their way there.
     pub bytes: u64,
+    /// What these would be if no segment were compressed.
+    pub uncompressed_bytes: u64,
     /// How far it has been compacted; none if its topic is not.
     pub compaction: Option<Compaction>,
 }
@@ -454,6 +456,7 @@ impl From<proto::Partition> for Partition {
             high_watermark: Offset(partition.high_watermark),
             segments: partition.segments,
             bytes: partition.bytes,
+            uncompressed_bytes: partition.uncompressed_bytes,
             compaction: partition.compaction.map(Compaction::from),
         }
     }

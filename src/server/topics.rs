@@ -65,7 +65,8 @@ impl Topics for TopicsService {
         &self,
         request: Request<DescribeTopicRequest>,
     ) -> Result<Response<DescribeTopicResponse>, Status> {
-        let (described, partitions) = self.broker.describe_topic(&request.into_inner().name)?;
+        let name = request.into_inner().name;
+        let (described, partitions) = blocking(|| self.broker.describe_topic(&name))?;
         Ok(Response::new(DescribeTopicResponse {
             topic: Some(topic(&described)),
             partitions: partitions.iter().map(partition).collect(),
@@ -240,6 +241,7 @@ fn partition(described: &PartitionDescription) -> Partition {
         high_watermark: described.high_watermark.0,
         segments: described.segments,
         bytes: described.bytes,
+        uncompressed_bytes: described.uncompressed_bytes,
         compaction: described.compaction.as_ref().map(compaction),
     }
 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    files::{Action, FileError, ensure_dir, replace_file, sync_parent},
-    format::{VERSION, identity::Identity},
+    files::{Action, FileError, ensure_dir, read_file, replace_file, sync_parent},
+    format::{VERSION, VERSION_WITH_BLOCKS, identity::Identity},
     ownership::{self, Found},
 };
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct DataDir {
     root: PathBuf,
     identity: Identity,
+    /// Whether it is known to say that its segments may have blocks.
+    has_blocks: Mutex<bool>,
     locks: Mutex<Vec<Box<dyn LockGuard>>>,
 }
 
@@ -50,8 +52,8 @@ pub(crate) enum Error {
     )]
     Foreign { path: PathBuf },
     #[error(
-        "data directory {} has format version {version} and this broker reads {VERSION}; use the broker that \
-         wrote it, or another directory",
+        "data directory {} has format version {version} and this broker reads {VERSION} and {VERSION_WITH_BLOCKS}; use \
+         the broker that wrote it, or another directory",
         path.display()
     )]
     OtherVersion { path: PathBuf, version: u32 },
@@ -99,6 +101,7 @@ impl DataDir {
         let dir = Self {
             root: root.to_owned(),
             identity: identify(env, root)?,
+            has_blocks: Mutex::new(false),
             locks: Mutex::new(locks),
         };
         for inner in [dir.journal(), dir.topics()] {
@@ -119,6 +122,24 @@ impl DataDir {
     /// Which directory this is.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// Has the directory say that its segments may have compressed blocks, which no earlier version
+    /// can read. That is there for good, and durable when this returns.
+    pub(crate) fn allow_blocks(&self, env: &Env) -> Result<(), FileError> {
+        let mut has_blocks = self
+            .has_blocks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !*has_blocks {
+            let content = self.identity.encode_with_blocks();
+            let path = ownership::path(&self.root);
+            if read_file(&*env.files, &path)?.as_ref() != Some(&content) {
+                replace_file(&*env.files, &path, &content)?;
+            }
+            *has_blocks = true;
+        }
+        Ok(())
     }
 
     /// Makes sure that a file belongs to this directory, if it names one.
@@ -215,9 +236,11 @@ fn identify(env: &Env, root: &Path) -> Result<Identity, Error> {
     let file = ownership::path(root);
     let lost = match ownership::find(env, root)? {
         Found::Told(identity) => return Ok(identity),
-        Found::Lost { named } => Some(named),
+        Found::Lost { named, has_blocks } => Some((named, has_blocks)),
         Found::New => None,
     };
+    let has_blocks = matches!(lost, Some((_, true)));
+    let lost = lost.map(|(named, _)| named);
     let new = || Identity {
         // 0 stands for none.
         id: env.random.next_u64().max(1),
@@ -239,8 +262,11 @@ fn identify(env: &Env, root: &Path) -> Result<Identity, Error> {
             identity
         }
     };
-    replace_file(&*env.files, &file, &identity.encode())
-        .map_err(|error| not_writable(root, error))?;
+    let content = match has_blocks {
+        true => identity.encode_with_blocks(),
+        false => identity.encode(),
+    };
+    replace_file(&*env.files, &file, &content).map_err(|error| not_writable(root, error))?;
     Ok(identity)
 }
 

@@ -34,6 +34,8 @@ pub(crate) enum Found {
     Lost {
         /// What other files name, and one that does.
         named: Option<(Identity, PathBuf)>,
+        /// Whether any segment has compressed blocks.
+        has_blocks: bool,
     },
     /// There is nothing, or a first start that was cut off.
     New,
@@ -52,6 +54,8 @@ enum OwnFile {
 struct Witness {
     path: PathBuf,
     directory: Option<Identity>,
+    /// It is a segment that was compressed.
+    has_blocks: bool,
 }
 
 /// The file that says which data directory `root` is.
@@ -73,7 +77,8 @@ pub(crate) fn find(env: &Env, root: &Path) -> Result<Found, Error> {
     let witnesses = witnesses(env, root)?;
     let named = agreed(root, &witnesses)?;
     if is_ours || !witnesses.is_empty() {
-        return Ok(Found::Lost { named });
+        let has_blocks = witnesses.iter().any(|witness| witness.has_blocks);
+        return Ok(Found::Lost { named, has_blocks });
     }
     if let Some(version) = other_version(env, root)? {
         let path = root.to_owned();
@@ -158,7 +163,11 @@ fn witnesses(env: &Env, root: &Path) -> Result<Vec<Witness>, Error> {
         let bytes = unless_damaged(read_file(&*env.files, &path))?.flatten();
         if let Some(found) = bytes.and_then(|bytes| Checkpoint::decode(&bytes)) {
             let directory = found.directory;
-            witnesses.push(Witness { path, directory });
+            witnesses.push(Witness {
+                path,
+                directory,
+                has_blocks: false,
+            });
         }
     }
     add_segments(env, &root.join("topics"), &mut witnesses)?;
@@ -173,6 +182,7 @@ fn witnesses(env: &Env, root: &Path) -> Result<Vec<Witness>, Error> {
             witnesses.push(Witness {
                 path,
                 directory: None,
+                has_blocks: false,
             });
         }
     }
@@ -195,8 +205,11 @@ fn add_segments(env: &Env, topics: &Path, witnesses: &mut Vec<Witness>) -> Resul
                     false => None,
                 };
                 if let Some(header) = header.and_then(|header| Header::decode(&header)) {
-                    let directory = header.directory;
-                    witnesses.push(Witness { path, directory });
+                    witnesses.push(Witness {
+                        path,
+                        directory: header.directory,
+                        has_blocks: header.compressed.is_some(),
+                    });
                 }
             }
         }

@@ -220,6 +220,9 @@ pub const RETENTION_BYTES: (u64, Option<u64>, u64) = (4 * SEGMENT_BYTES.0, None,
 /// Bounds and default of a topic's `compaction.keep`.
 pub const COMPACTION_KEEP: (u64, u64, u64) = (1, 1, 1_000_000);
 
+/// Bounds and default of a topic's `compression.level`: those of Zstandard that need little memory.
+pub const COMPRESSION_LEVEL: (u64, u64, u64) = (1, 3, 19);
+
 /// Bounds and default of a topic's `delete.retention.ms`: 0, 1 day, 100 years.
 pub const DELETE_RETENTION_MS: (u64, Option<u64>, u64) = (0, Some(86_400_000), 36_525 * 86_400_000);
 

@@ -22,7 +22,7 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "cl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 34] = [
+const HOMES: [(&str, Home); 36] = [
     ("arc-swap", In(&["storage/log/"])),
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
@@ -38,6 +38,7 @@ const HOMES: [(&str, Home); 34] = [
     ("indicatif", In(&["cli/"])),
     ("jiff", In(&["cli/"])),
     ("libc", In(&["env/heap.rs"])),
+    ("lz4_flex", In(&["codec/"])),
     ("memmap2", In(&["env/mmap.rs"])),
     // The client encodes records into the batch they are sent in.
     ("prost", In(&["proto/", "client/"])),
@@ -59,6 +60,7 @@ const HOMES: [(&str, Home); 34] = [
     ("tonic-reflection", In(&["server/"])),
     ("tonic-types", In(&["server/", "client/"])),
     ("tower", In(&["server/", "client/", "testing/"])),
+    ("zstd", In(&["codec/"])),
 ];
 
 /// Logging: who handles an error logs it, and values and codecs handle none.

@@ -7,9 +7,10 @@ use crate::source::{
 };
 
 /// Every layer and its rank.
-const RANKS: [(&str, u32); 13] = [
+const RANKS: [(&str, u32); 14] = [
     ("types", 0),
     ("budget", 1),
+    ("codec", 1),
     ("env", 1),
     ("metrics", 1),
     ("proto", 1),
@@ -29,7 +30,7 @@ const NARROWED: [(&str, &[&str]); 1] = [("client", &["types", "proto"])];
 
 /// Layers in which nothing waits and nothing runs beside: the caller decides on which thread, and a
 /// simulation calls everything from one.
-const SYNCHRONOUS: [&str; 5] = ["types", "env", "metrics", "storage", "catalog"];
+const SYNCHRONOUS: [&str; 6] = ["types", "codec", "env", "metrics", "storage", "catalog"];
 
 fn rank(layer: &str) -> Option<u32> {
     RANKS

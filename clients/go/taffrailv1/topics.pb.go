@@ -1167,6 +1167,12 @@ func (x *Topic) GetLongestLifeMs() uint64 {
 //	max.compaction.lag.ms  1 s to 100 years, default 1 day: compaction begins when a record that it has not seen was
 //	                       appended this long ago, also where nothing is appended any more; before that, when half of
 //	                       a partition is new
+//	compression            none (default), lz4, zstd: segments are compressed in the background once they are sealed,
+//	                       also those that were sealed before this was set; readers get records as they were. What is
+//	                       compressed stays so until its segment is written anew. Sizes such as retention.bytes are
+//	                       those on disk
+//	compression.level      1 to 19, default 3: with compression=zstd: higher is smaller, and takes more CPU time to
+//	                       compress
 type Setting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The setting's name.
@@ -1241,12 +1247,15 @@ type Partition struct {
 	HighWatermark uint64 `protobuf:"varint,3,opt,name=high_watermark,json=highWatermark,proto3" json:"high_watermark,omitempty"`
 	// Segments on disk.
 	Segments uint32 `protobuf:"varint,4,opt,name=segments,proto3" json:"segments,omitempty"`
-	// Bytes in segments, and in memory waiting to be put there, with what the broker stores around records.
+	// Bytes in segments as they are on disk, and in memory waiting to be put there, with what the broker stores around
+	// records.
 	Bytes uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// How far it has been compacted. Unset: its topic's `cleanup.policy` is `delete`.
-	Compaction    *Compaction `protobuf:"bytes,6,opt,name=compaction,proto3" json:"compaction,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Compaction *Compaction `protobuf:"bytes,6,opt,name=compaction,proto3" json:"compaction,omitempty"`
+	// What `bytes` would be if no segment were compressed.
+	UncompressedBytes uint64 `protobuf:"varint,7,opt,name=uncompressed_bytes,json=uncompressedBytes,proto3" json:"uncompressed_bytes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Partition) Reset() {
@@ -1319,6 +1328,13 @@ func (x *Partition) GetCompaction() *Compaction {
 		return x.Compaction
 	}
 	return nil
+}
+
+func (x *Partition) GetUncompressedBytes() uint64 {
+	if x != nil {
+		return x.UncompressedBytes
+	}
+	return 0
 }
 
 // How far a partition has been compacted.
@@ -1483,7 +1499,7 @@ const file_taffrail_v1_topics_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1d\n" +
 	"\n" +
-	"is_default\x18\x03 \x01(\bR\tisDefault\"\xd7\x01\n" +
+	"is_default\x18\x03 \x01(\bR\tisDefault\"\x86\x02\n" +
 	"\tPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n" +
 	"\bearliest\x18\x02 \x01(\x04R\bearliest\x12%\n" +
@@ -1492,7 +1508,8 @@ const file_taffrail_v1_topics_proto_rawDesc = "" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x127\n" +
 	"\n" +
 	"compaction\x18\x06 \x01(\v2\x17.taffrail.v1.CompactionR\n" +
-	"compaction\"\x9d\x01\n" +
+	"compaction\x12-\n" +
+	"\x12uncompressed_bytes\x18\a \x01(\x04R\x11uncompressedBytes\"\x9d\x01\n" +
 	"\n" +
 	"Compaction\x12\x1e\n" +
 	"\vclean_up_to\x18\x01 \x01(\x04R\tcleanUpTo\x12\x1c\n" +

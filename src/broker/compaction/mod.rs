@@ -34,9 +34,11 @@ use std::{sync::Arc, time::Duration};
 use self::progress::Problem;
 pub(super) use progress::Compactions;
 
+pub(super) use pass::{Hindered, check_room, unless_damaged};
+
 use self::{
     decide::{Decision, Facts, decide, lags_ms},
-    pass::{Hindered, Outcome, Pass, Step, Task},
+    pass::{Outcome, Pass, Step, Task},
     progress::{Progress, Stored},
 };
 use super::{Broker, Error, Shared, keys::Freeze, lock, state::PartitionRef};
@@ -492,7 +494,7 @@ impl Shared {
 }
 
 /// How long to wait behind a step that has read so many bytes.
-fn pause(bytes: u64, took: Duration, is_hurried: bool, is_crowded: bool) -> Duration {
+pub(super) fn pause(bytes: u64, took: Duration, is_hurried: bool, is_crowded: bool) -> Duration {
     let at_least = match is_crowded {
         true => CROWDED.max(took),
         false => Duration::ZERO,

@@ -20,9 +20,10 @@ use super::{
 use crate::{
     broker::{Shared, health::Health, keys::Freeze, lock, state::PartitionRef},
     budget,
+    codec::Method,
     storage::{
         fault::Meaning,
-        files::FileError,
+        files::{Action, FileError},
         format::frame::Frame,
         keys::sorted_table::{LastVersion, Name},
         log::{Cursor, Hidden, Part, ReadError, Rewrite},
@@ -100,7 +101,7 @@ pub(super) struct Outcome {
 }
 
 /// Why a pass does not go on.
-pub(super) enum Hindered {
+pub(in crate::broker) enum Hindered {
     /// It is tried again later.
     Problem(String),
     DiskFull,
@@ -406,7 +407,7 @@ impl Pass {
             let is_trimmed = partition.range().0 >= segment.end;
             return Ok(is_trimmed.then(|| Seen::from(segment.end)));
         };
-        let bytes = rewrite.bytes();
+        let bytes = rewrite.room()?;
         self.bytes += bytes;
         let rules = self.rules(&partition, to);
         let mut seen = Seen::from(segment.start);
@@ -422,6 +423,7 @@ impl Pass {
         }
         check_room(&shared.health, bytes)?;
         let mut filter = Filter::new(rules, segment.start);
+        let rewrite = rewrite.compressed(Method::of(&self.settings));
         let rewritten = unless_damaged(rewrite.write_edited(&mut filter))?.flatten();
         let Some(rewritten) = rewritten else {
             return Ok(None);
@@ -457,7 +459,7 @@ impl Pass {
         next: Offset,
         to: Offset,
     ) -> Result<Option<Offset>, Hindered> {
-        let Some(offsets) = self.to_merge(shared, next, to) else {
+        let Some(offsets) = self.to_merge(shared, next, to)? else {
             if self.removed == 0 {
                 return Ok(Some(to));
             }
@@ -495,10 +497,16 @@ impl Pass {
     }
 
     /// The offsets of adjacent segments to be merged, from `next` on. Where records expire, none
-    /// are: a segment goes as a whole, when its last record is old enough.
-    fn to_merge(&self, shared: &Shared, next: Offset, to: Offset) -> Option<Range<Offset>> {
+    /// are: a segment goes as a whole, when its last record is old enough. What counts is how large
+    /// they are where they are not compressed.
+    fn to_merge(
+        &self,
+        shared: &Shared,
+        next: Offset,
+        to: Offset,
+    ) -> Result<Option<Range<Offset>>, Hindered> {
         if self.settings.has_limits() {
-            return None;
+            return Ok(None);
         }
         let reader = shared.partitions.reader(&self.partition);
         let small: Vec<Part> = reader.with_parts(|parts, _| {
@@ -507,9 +515,14 @@ impl Pass {
                 .filter(|part| part.base >= next && part.end <= to)
                 .collect()
         });
-        let sizes: Vec<u64> = small.iter().map(|part| part.bytes).collect();
-        let range = merge::plan(&sizes, self.settings.roll_bytes())?;
-        Some(small[range.start].base..small[range.end - 1].end)
+        let mut sizes = Vec::with_capacity(small.len());
+        for part in &small {
+            let bytes = reader.unpacked_bytes(part);
+            let dir = || lock(&self.partition.partition().log).dir();
+            sizes.push(bytes.map_err(|error| FileError::when(Action::Read, &dir())(error))?);
+        }
+        let range = merge::plan(&sizes, self.settings.roll_bytes());
+        Ok(range.map(|range| small[range.start].base..small[range.end - 1].end))
     }
 
     /// Writes the segments of these offsets as one; false if that cannot be.
@@ -525,10 +538,11 @@ impl Pass {
         let Some(rewrite) = rewrite else {
             return Ok(false);
         };
-        let bytes = rewrite.bytes();
+        let bytes = rewrite.room()?;
         self.bytes += bytes;
         check_room(&shared.health, bytes)?;
         let mut filter = Filter::new(self.rules(&partition, to), offsets.start);
+        let rewrite = rewrite.compressed(Method::of(&self.settings));
         let rewritten = unless_damaged(rewrite.write_edited(&mut filter))?.flatten();
         let seen = filter.seen;
         let Some(rewritten) = rewritten.filter(|_| !seen.has_hole) else {
@@ -543,7 +557,7 @@ impl Pass {
 }
 
 /// Makes sure that the disk has room for another segment, beside what is to be left there.
-fn check_room(health: &Health, bytes: u64) -> Result<(), Hindered> {
+pub(in crate::broker) fn check_room(health: &Health, bytes: u64) -> Result<(), Hindered> {
     match health.shortage_beside(bytes)? {
         None => Ok(()),
         Some(shortage) => Err(Hindered::Problem(format!(
@@ -553,7 +567,9 @@ fn check_room(health: &Health, bytes: u64) -> Result<(), Hindered> {
 }
 
 /// What was done; none if what was to be read is damaged.
-fn unless_damaged<T>(done: Result<T, FileError>) -> Result<Option<T>, Hindered> {
+pub(in crate::broker) fn unless_damaged<T>(
+    done: Result<T, FileError>,
+) -> Result<Option<T>, Hindered> {
     match done {
         Err(error) if error.meaning() == Meaning::Damage => Ok(None),
         done => Ok(Some(done?)),

@@ -19,6 +19,7 @@ use super::progress::Problem;
 use crate::{
     broker::{Broker, keys::Freeze, lock, partitions::Partitions, state::PartitionRef},
     catalog::{Change, Erasure, Token},
+    codec::Method,
     storage::{
         fault::Meaning,
         files::{Action, FileError, remove_tree},
@@ -164,7 +165,8 @@ impl Broker {
         if !rewrite.is_needed(edit)? {
             return Ok(());
         }
-        let bytes = rewrite.bytes();
+        let rewrite = rewrite.compressed(Method::of(&partition.topic.settings()));
+        let bytes = rewrite.room()?;
         if let Some(shortage) = shared.health.shortage_beside(bytes)? {
             return Err(Incomplete::Problem(Problem::NoRoom { bytes, shortage }));
         }

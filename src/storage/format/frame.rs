@@ -12,7 +12,8 @@
 //! 48  u64  producer id       0: none
 //! 56  u64  sequence          of the batch among the producer's for the partition
 //! 64  u32  producer epoch
-//! 68  u32  flags             0, or 1: its tombstones have been compacted; others are refused
+//! 68  u32  flags             0, or 1: its tombstones have been compacted; 2 is a block (`block.rs`); others
+//!                            are refused
 //! 72  u32  span              how many offsets the frame covers, from the base offset on
 //! 76       records           each: tag, varint length, encoded `Record` (the wire form of a repeated field)
 //! ```
@@ -67,7 +68,8 @@ impl Header {
         self.base.plus(u64::from(self.span))
     }
 
-    fn encode(&self, length: u32, out: &mut [u8; HEADER_BYTES]) {
+    /// Writes all fields but the checksum.
+    pub(super) fn encode(&self, length: u32, out: &mut [u8; HEADER_BYTES]) {
         out[0..4].copy_from_slice(&length.to_le_bytes());
         out[8..16].copy_from_slice(&self.topic.0.to_le_bytes());
         out[16..20].copy_from_slice(&self.partition.0.to_le_bytes());
@@ -224,6 +226,18 @@ impl Frame {
     /// The records as stored: tag, length, record, again and again.
     pub(crate) fn records(&self) -> Bytes {
         self.bytes.slice(HEADER_BYTES..)
+    }
+
+    /// The same frame. Where it is a small part of `whole` bytes that lie together, its bytes are
+    /// copied: a slice of them would keep them all.
+    pub(crate) fn without_others(self, whole: usize) -> Self {
+        if self.bytes.len() > whole / 2 {
+            return self;
+        }
+        Self {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..self
+        }
     }
 
     /// The checksum in the header.

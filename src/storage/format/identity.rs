@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  0  8 bytes "TFRLDATA"
-//!  8  u32  version of all formats in the directory
+//!  8  u32  version of all formats in the directory: 2, or 3 from the moment at which its segments may have compressed
+//!          blocks (`block.rs`), which an earlier version would take for damage; all else is as with 2
 //! 12  u32  checksum of version and id
 //! 16  u64  id of the directory; not 0
 //! ```
@@ -12,7 +13,7 @@
 //! The magic and the version keep their places for ever, so that every version can tell what it
 //! cannot read.
 
-use super::{VERSION, crc32, fields::Fields};
+use super::{VERSION, VERSION_WITH_BLOCKS, crc32, fields::Fields};
 
 const MAGIC: [u8; 8] = *b"TFRLDATA";
 
@@ -35,7 +36,16 @@ pub(crate) enum Unreadable {
 
 impl Identity {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let (version, id) = (VERSION.to_le_bytes(), self.id.to_le_bytes());
+        self.encode_as(VERSION)
+    }
+
+    /// The same of a directory whose segments may have compressed blocks.
+    pub(crate) fn encode_with_blocks(&self) -> Vec<u8> {
+        self.encode_as(VERSION_WITH_BLOCKS)
+    }
+
+    fn encode_as(&self, version: u32) -> Vec<u8> {
+        let (version, id) = (version.to_le_bytes(), self.id.to_le_bytes());
         let checksum = crc32(&[&version, &id]).to_le_bytes();
         [&MAGIC[..], &version, &checksum, &id].concat()
     }
@@ -54,16 +64,16 @@ impl Identity {
         if fields.array() != Some(MAGIC) {
             return Err(Unreadable::Foreign);
         }
-        match fields.u32() {
-            Some(VERSION) => {}
+        let version = match fields.u32() {
+            Some(version @ (VERSION | VERSION_WITH_BLOCKS)) => version,
             Some(version) if version > VERSION => return Err(Unreadable::OtherVersion { version }),
             Some(version) => return Err(Self::of_earlier(version, fields)),
             None => return Err(Unreadable::Damaged),
-        }
+        };
         let (Some(checksum), Some(id)) = (fields.u32(), fields.u64()) else {
             return Err(Unreadable::Damaged);
         };
-        if crc32(&[&VERSION.to_le_bytes(), &id.to_le_bytes()]) != checksum {
+        if crc32(&[&version.to_le_bytes(), &id.to_le_bytes()]) != checksum {
             return Err(Unreadable::Damaged);
         }
         Ok(Self { id })

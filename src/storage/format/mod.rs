@@ -15,7 +15,8 @@
 //!   journal/ring           ring.rs          what each of these files is used for
 //!   topics/ID/topic        topic_file.rs    a topic's name, settings and log starts
 //!   topics/ID/P/O.log      segment_file.rs  frames (frame.rs) of partition P from offset O on
-//!   topics/ID/P/A-B-N.log  segment_file.rs  the same from offset A to B, written anew the Nth time
+//!   topics/ID/P/A-B-N.log  segment_file.rs  the same from offset A to B, written anew the Nth time; its frames may be
+//!                                           compressed (block.rs)
 //!   topics/ID/P/O.index    segment_file.rs  where in the segment which offsets and times are; derived
 //!   topics/ID/P/A-B.keys   sorted_table.rs  records from offset A to B by key; derived
 //!   topics/ID/P/A-B.versions  sorted_table.rs  last versions of records that are gone, from number A to B
@@ -26,6 +27,7 @@
 //! Reading order: `frame.rs`, what a partition consists of; `entry.rs`, what a commit consists of;
 //! the rest as needed.
 
+pub(crate) mod block;
 pub(crate) mod change;
 pub(crate) mod checkpoint;
 pub(crate) mod checksum;
@@ -52,5 +54,9 @@ pub(crate) mod tests;
 /// The version of every format on disk. A broker refuses a directory of another version: version 1
 /// was never released.
 pub(crate) const VERSION: u32 = 2;
+
+/// The version of a directory whose segments may have compressed blocks; all else is as in
+/// [`VERSION`].
+pub(crate) const VERSION_WITH_BLOCKS: u32 = 3;
 
 pub(crate) use checksum::crc32;

@@ -7,20 +7,22 @@
 //! 12  u32  checksum of the rest of the header
 //! 16  u64  topic
 //! 24  u32  partition
-//! 28  u32  0
+//! 28  u32  what its frames were compressed with (`block.rs`); 0: they are as they were appended
 //! 32  u64  base offset: where the segment starts in the partition
 //! 40  i64  append time of its first frame, milliseconds since 1970
 //! 48  u64  id of the data directory (0: unknown)
-//! 56  8 bytes of 0
+//! 56  u64  if they were compressed: how many bytes header and frames had before; else 0
 //!
 //! index: rows of 24 bytes, one for about every 8 KiB of the segment (64 KiB in earlier ones), in order
 //!  0  u32  offset, relative to the segment's base
-//!  4  u32  position of the frame that starts at this offset
+//!  4  u32  position of the frame that starts at this offset, or of the block that has it
 //!  8  i64  latest timestamp of all records before this frame, milliseconds since 1970
 //! 16  u32  checksum of the above
 //! 20  u32  0; in the last row of a segment that was written anew how many records that has, and one
 //!          more (0: not known)
 //! ```
+
+use std::num::NonZeroU32;
 
 use super::{VERSION, crc32, fields::Fields, identity::Identity};
 use crate::types::{Offset, PartitionId, TopicId};
@@ -47,6 +49,17 @@ pub(crate) struct Header {
     pub(crate) first_append_time_ms: i64,
     /// The data directory that it belongs to; earlier segments do not say it.
     pub(crate) directory: Option<Identity>,
+    /// That it was written anew with a codec, whether or not that made anything smaller.
+    pub(crate) compressed: Option<Compressed>,
+}
+
+/// What a segment was compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compressed {
+    /// The number of the codec, which may be one that is not built in.
+    pub(crate) codec: NonZeroU32,
+    /// How many bytes header and frames had before.
+    pub(crate) unpacked: u64,
 }
 
 impl Header {
@@ -59,6 +72,10 @@ impl Header {
         out[32..40].copy_from_slice(&self.base.0.to_le_bytes());
         out[40..48].copy_from_slice(&self.first_append_time_ms.to_le_bytes());
         out[48..56].copy_from_slice(&Identity::to_field(self.directory));
+        if let Some(compressed) = &self.compressed {
+            out[28..32].copy_from_slice(&compressed.codec.get().to_le_bytes());
+            out[56..64].copy_from_slice(&compressed.unpacked.to_le_bytes());
+        }
         let checksum = crc32(&[&out[16..]]);
         out[12..16].copy_from_slice(&checksum.to_le_bytes());
         out
@@ -72,13 +89,17 @@ impl Header {
             return None;
         }
         let (topic, partition) = (TopicId(fields.u64()?), PartitionId(fields.u32()?));
-        let _reserved = fields.u32()?;
+        let codec = NonZeroU32::new(fields.u32()?);
+        let (base, first_append_time_ms) = (Offset(fields.u64()?), fields.i64()?);
+        let directory = Identity::of_field(fields.u64()?);
+        let unpacked = fields.u64()?;
         Some(Self {
             topic,
             partition,
-            base: Offset(fields.u64()?),
-            first_append_time_ms: fields.i64()?,
-            directory: Identity::of_field(fields.u64()?),
+            base,
+            first_append_time_ms,
+            directory,
+            compressed: codec.map(|codec| Compressed { codec, unpacked }),
         })
     }
 }

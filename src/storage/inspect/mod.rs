@@ -275,7 +275,7 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
 fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<Identity>, Error> {
     match ownership::find(env, dir)? {
         Found::Told(identity) => Ok(Some(identity)),
-        Found::Lost { named } => {
+        Found::Lost { named, .. } => {
             damage.push(Damage::of_file(&ownership::path(dir), DamageKind::Identity));
             Ok(named.map(|(identity, _)| identity))
         }

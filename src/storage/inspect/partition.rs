@@ -339,8 +339,8 @@ fn count_frames(
         expected.base,
         position,
     );
-    while let Some((position, frame)) = next_frame(&mut walk)? {
-        frames.take(position, &frame);
+    while let Some((_, frame)) = next_frame(&mut walk)? {
+        frames.take(&frame, walk.position());
     }
     Ok(frames)
 }
@@ -372,7 +372,7 @@ fn check_frames(
                 !fits && frames.holes.is_empty() && frame.header().base == frames.end;
         }
         latest = latest.max(frame.header().latest_timestamp_ms);
-        frames.take(position, &frame);
+        frames.take(&frame, walk.position());
     }
     let sound = frames.holes.is_empty() && frames.end_position == expected.counted;
     let end = rows.next().map(|row| {
@@ -410,13 +410,14 @@ impl Frames {
         }
     }
 
-    fn take(&mut self, position: u64, frame: &Frame) {
+    /// Takes note of a frame, and of where the walk is behind it.
+    fn take(&mut self, frame: &Frame, behind: u64) {
         let header = frame.header();
         if header.base > self.end {
             self.holes.push(self.end..header.base);
         }
         self.end = self.end.max(header.end());
-        self.end_position = position + frame.bytes().len() as u64;
+        self.end_position = behind;
         self.records += u64::from(header.count);
     }
 }

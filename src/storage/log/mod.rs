@@ -24,15 +24,17 @@
 //! - A hole between two frames is damage, found by whoever reads across it.
 //!
 //! Reading order: this page, the state; `view.rs`; `read.rs`, `time.rs`; `writer.rs`; `open.rs`,
-//! what is done at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `removed.rs`,
-//! `present.rs`.
+//! what is done at a start; `name.rs`, `segment.rs`, `index.rs`; `rewrite.rs`, `output.rs`,
+//! `removed.rs`, `present.rs`.
 
+mod compressed;
 mod count;
 mod hidden;
 mod index;
 mod kept;
 mod name;
 mod open;
+mod output;
 mod part;
 mod parts;
 mod point;
@@ -50,6 +52,7 @@ mod writer;
 
 use std::{collections::VecDeque, path::Path, sync::Arc};
 
+pub(crate) use compressed::Uncompressed;
 pub(crate) use count::Count;
 pub(crate) use hidden::Hidden;
 pub(in crate::storage) use index::load_rows_prefix;
@@ -60,7 +63,7 @@ pub(crate) use parts::Part;
 pub(crate) use point::FoundRecord;
 pub(crate) use read::{Cursor, LogReader, ReadError};
 pub(crate) use removed::{remove_gone, remove_trimmed};
-pub(crate) use rewrite::{Edit, Rewrite};
+pub(crate) use rewrite::{Edit, Rewrite, Same};
 pub(crate) use segment::OpenSegments;
 pub(crate) use view::{LogLock, View};
 pub(in crate::storage) use walk::{Source, Walk};

@@ -43,10 +43,11 @@ impl FilePart {
 
 impl Cursor {
     /// Where these frames lie, the last of which ends where the cursor is; none for those that did
-    /// not come from a file. If there is damage between them, the first are not where this says.
+    /// not come from a file, or were compressed there. If there is damage between them, the first
+    /// are not where this says.
     pub(crate) fn parts(&self, frames: &[Frame]) -> Vec<Option<FilePart>> {
         let mut parts = vec![None; frames.len()];
-        let Some(hint) = self.in_file() else {
+        let Some(hint) = self.in_file().filter(|hint| !hint.is_compressed) else {
             return parts;
         };
         let mut end = hint.position.get();

@@ -19,7 +19,10 @@ use super::{
 use crate::{
     env::File,
     storage::{
-        format::frame::{self, Frame},
+        format::{
+            block::{self, Block},
+            frame::{self, Frame},
+        },
         keys::hash::KeyHasher,
         read_only::ReadOnly,
     },
@@ -32,7 +35,7 @@ const BESIDE_BYTES: u64 = 4 << 10;
 
 /// A frame and one of its records.
 pub(crate) struct FoundRecord {
-    frame: Bytes,
+    pub(super) frame: Bytes,
     /// From the record's tag on.
     element: Range<usize>,
     /// Where in the element the record's own encoding begins.
@@ -166,7 +169,10 @@ impl LogReader<'_> {
             Place::Sealed(sealed) => sealed.segment.written(),
             Place::End | Place::Tail(_) | Place::Growing(_) => Written::First,
         };
+        // Those behind it may lie together with it.
+        let together = frames.iter().map(|frame| frame.bytes().len()).sum();
         let frame = frames.into_iter().next();
+        let frame = frame.map(|frame| frame.without_others(together));
         Ok(frame.map(|frame| self.look_into(written, frame)))
     }
 
@@ -207,7 +213,7 @@ impl LogReader<'_> {
         let Some(frame) = hop(bytes, from, segment.identity(), offset) else {
             return Hop::NotFound;
         };
-        if KeptFrame::is_large(frame.len())
+        if is_large(bytes.get(frame.start..))
             && let Some(kept) = self.kept_frame(segment, offset)
         {
             return Hop::Found(FoundFrame::Large(kept));
@@ -215,7 +221,7 @@ impl LogReader<'_> {
         if frame.end > bytes.len() {
             return Hop::NotFound;
         }
-        self.decode(segment, &bytes.slice(frame))
+        self.decode(segment, &bytes.slice(frame), offset)
     }
 
     fn hop_growing(&self, growing: &Growing, offset: Offset) -> io::Result<Hop> {
@@ -243,12 +249,12 @@ impl LogReader<'_> {
             return Ok(Hop::NotFound);
         };
         if frame.end <= window.len() {
-            return Ok(self.decode(segment, &window.slice(frame)));
+            return Ok(self.decode(segment, &window.slice(frame), offset));
         }
         // The frame goes on behind the window.
         let at = part.start + frame.start as u64;
         let bytes = read_up_to(file, at, frame.len() as u64, part.end)?;
-        Ok(self.decode(segment, &bytes))
+        Ok(self.decode(segment, &bytes, offset))
     }
 
     fn kept_frame(&self, segment: &Segment, offset: Offset) -> Option<Arc<KeptFrame>> {
@@ -256,8 +262,12 @@ impl LogReader<'_> {
             .kept_frame(segment.identity(), segment.written(), offset)
     }
 
-    fn decode(&self, segment: &Segment, bytes: &Bytes) -> Hop {
-        match Frame::decode(bytes) {
+    fn decode(&self, segment: &Segment, bytes: &Bytes, offset: Offset) -> Hop {
+        let frame = match block::is_block(bytes) {
+            true => Block::open(bytes).and_then(|block| block.frame_with(offset)),
+            false => Frame::decode(bytes),
+        };
+        match frame {
             Some(frame) => Hop::Found(self.look_into(segment.written(), frame)),
             None => Hop::NotFound,
         }
@@ -278,6 +288,16 @@ impl FoundFrame {
             Self::Large(kept) => kept.record(offset),
         }
     }
+}
+
+/// Whether a frame is to be kept, or what a block has, of which the header is here.
+fn is_large(header: Option<&[u8]>) -> bool {
+    let header = header.unwrap_or_default();
+    let length = match block::is_block(header) {
+        true => block::unpacked_len(header),
+        false => frame::Place::peek(header).map(|place| place.length),
+    };
+    length.is_some_and(KeptFrame::is_large)
 }
 
 /// Goes from frame to frame by their lengths, from a position up to the frame with this offset:

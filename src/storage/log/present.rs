@@ -12,8 +12,9 @@ use crate::{
     storage::{
         fault::{self, Meaning},
         format::{
+            block,
             filter::{self, BLOCK_BYTES, Block},
-            frame::{Frame, Header},
+            frame::{Frame, Header, Place},
         },
         read_only::ReadOnly,
     },
@@ -180,16 +181,24 @@ impl LogReader<'_> {
 fn count_in(bytes: &[u8], position: u64, offsets: &Range<Offset>) -> u64 {
     let mut at = usize::try_from(position).unwrap_or(usize::MAX);
     let mut count = 0;
-    while let Some((length, header)) = bytes.get(at..).and_then(Header::peek) {
-        if header.base >= offsets.end {
+    while let Some((place, records)) = bytes.get(at..).and_then(peek) {
+        if place.base >= offsets.end {
             break;
         }
-        if header.end() > offsets.start {
-            count += u64::from(header.count);
+        if place.end > offsets.start {
+            count += u64::from(records);
         }
-        at += length;
+        at += place.length;
     }
     count
+}
+
+/// Where a frame or a block lies, and how many records it has.
+fn peek(bytes: &[u8]) -> Option<(Place, u32)> {
+    block::peek(bytes).or_else(|| {
+        let (_, header) = Header::peek(bytes)?;
+        Some((Place::peek(bytes)?, header.count))
+    })
 }
 
 /// The sealed segments that have some of these offsets.

@@ -31,13 +31,15 @@ pub(crate) struct Cursor {
     hint: Option<Hint>,
 }
 
-/// A position in a segment where a frame begins that is not behind the offset to read next.
+/// A position in a segment where a frame or block begins that is not behind the offset to read next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hint {
     /// The segment's name.
     pub(super) base: Offset,
     pub(super) revision: u32,
     pub(super) position: NonZeroU32,
+    /// Frames before it were in blocks, and lie nowhere as they are.
+    pub(super) is_compressed: bool,
 }
 
 /// Why an offset cannot be read.
@@ -238,7 +240,8 @@ impl From<'_> {
         let unreadable = |next, error| unreadable(self.segment, next..self.end, error);
         let (mut frames, mut bytes) = (Vec::new(), 0);
         let mut next = cursor.next;
-        while (frames.is_empty() || bytes < max_bytes) && !walk.at_end() {
+        // A block was taken apart as a whole, and would be again.
+        while (frames.is_empty() || bytes < max_bytes || walk.is_in_block()) && !walk.at_end() {
             match take_frame(&mut walk, next) {
                 Ok(Some(frame)) if frame.header().base <= next => {
                     next = frame.header().end();
@@ -269,6 +272,7 @@ impl From<'_> {
             base: name.base(),
             revision: name.revision(),
             position,
+            is_compressed: walk.has_opened_blocks(),
         });
         Ok(frames)
     }

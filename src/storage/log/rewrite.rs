@@ -2,8 +2,9 @@
 //! one.
 //!
 //! Everything that changes what sealed segments have goes this way, as a filter of their frames:
-//! erasure is one. Frames keep their offsets. Of what is damaged nobody can tell what it holds, so
-//! zeros take its place: it is as long as before, and is reported as before.
+//! erasure is one, and so is compression, which changes none of them. Frames keep their offsets.
+//! Of what is damaged nobody can tell what it holds, so zeros take its place: it is as long as
+//! before, and is reported as before.
 //!
 //! Until the new segment is installed it is in a file that is none of the log's. From the moment at
 //! which that has its name it counts instead of the old ones, also for a start after a crash
@@ -17,12 +18,7 @@
 //! back, whoever installs the new one keeps segments from being removed for that moment, and
 //! nothing is installed for those that are gone.
 
-use std::{
-    io,
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, ops::Range, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
@@ -31,30 +27,25 @@ use super::{
     count::note_records,
     index::store_rows,
     name::Name,
+    output::{Output, WRITE_BYTES},
     removed::{Gone, remove_gone},
     segment::Segment,
     view::Sealed,
     walk::{Source, Walk},
 };
 use crate::{
-    env::{File, Open},
+    codec::Method,
+    env::Open,
     storage::{
         files::{Action, FileError, remove_file, sync_parent},
         format::{
             frame::Frame,
-            segment_file::{HEADER_BYTES, Header},
+            segment_file::{Compressed, HEADER_BYTES, Header},
         },
         read_only::ReadOnly,
     },
     types::Offset,
 };
-
-/// How much is gathered for one write.
-const WRITE_BYTES: usize = 4 << 20;
-
-/// A sync stores all that has been written so far; with so little at once it does not hold up the
-/// journal's syncs.
-const SYNC_BYTES: u64 = 32 << 20;
 
 /// Sealed segments that are to be written anew, as one.
 pub(crate) struct Rewrite<'a> {
@@ -64,6 +55,8 @@ pub(crate) struct Rewrite<'a> {
     header: Bytes,
     /// Whether that is another one.
     header_is_new: bool,
+    /// What the new segment's frames are compressed with, if they are.
+    method: Option<Method>,
 }
 
 /// One that is to be written anew.
@@ -82,6 +75,19 @@ pub(crate) trait Edit {
 
     /// Adds what is still to be written before damage, or the end.
     fn finish(&mut self, out: &mut Vec<Frame>);
+}
+
+/// The same frames; what is damaged is left alone.
+pub(crate) struct Same;
+
+impl Edit for Same {
+    const TAKES_DAMAGE: bool = false;
+
+    fn take(&mut self, frame: Frame, out: &mut Vec<Frame>) {
+        out.push(frame);
+    }
+
+    fn finish(&mut self, _: &mut Vec<Frame>) {}
 }
 
 /// Each frame by itself: another one, or the same.
@@ -106,6 +112,8 @@ pub(crate) struct Rewritten<'a> {
     name: Name,
     /// Base, length and index rows.
     active: Active,
+    /// What its header says.
+    compressed: Option<Compressed>,
 }
 
 impl<'a> Rewrite<'a> {
@@ -137,7 +145,12 @@ impl<'a> Rewrite<'a> {
         let these = live.get(first..behind).unwrap_or_default();
         let is_whole = these.first().map(Sealed::base) == Some(offsets.start)
             && these.last().map(|sealed| sealed.end) == Some(offsets.end);
-        let bytes: u64 = these.iter().map(|sealed| sealed.bytes).sum();
+        let mut bytes = 0;
+        for sealed in these {
+            let path = sealed.segment.path();
+            let unpacked = segments.unpacked_bytes(sealed);
+            bytes += unpacked.map_err(FileError::when(Action::Read, &path))?;
+        }
         let most = u64::from(u32::MAX);
         if is_whole && bytes <= most && offsets.end.0 - offsets.start.0 <= most {
             Self::of_all(segments, these)
@@ -172,12 +185,35 @@ impl<'a> Rewrite<'a> {
             old,
             header_is_new: header != found,
             header,
+            method: None,
         }))
+    }
+
+    /// Has the frames compressed that are written, or not. What was compressed before is as it was
+    /// appended, unless this says so again.
+    pub(crate) fn compressed(mut self, method: Option<Method>) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// Whether the first one's header is sound.
+    pub(crate) fn has_header(&self) -> bool {
+        !self.header_is_new
     }
 
     /// How many bytes they have.
     pub(crate) fn bytes(&self) -> u64 {
         self.old.iter().map(|old| old.content.len()).sum()
+    }
+
+    /// How many bytes they have uncompressed: what the new one may take, and what is gone through.
+    pub(crate) fn room(&self) -> Result<u64, FileError> {
+        let mut room = 0;
+        for old in &self.old {
+            let unpacked = self.segments.unpacked_bytes(&old.sealed);
+            room += unpacked.map_err(old.reading())?.max(old.content.len());
+        }
+        Ok(room)
     }
 
     /// Whether there is a frame that `edit` has another one for, or damage.
@@ -254,15 +290,10 @@ impl<'a> Rewrite<'a> {
             dir,
             name,
             active: Active::new(name.base(), i64::MIN),
+            compressed: None,
         };
         let active = &mut rewritten.active;
-        let mut out = Output {
-            file: &*new,
-            path: &path,
-            buffer: Vec::new(),
-            position: 0,
-            unsynced: 0,
-        };
+        let mut out = Output::new(&*new, &path, self.method);
 
         out.put(&self.header)?;
         let mut ready = Vec::new();
@@ -278,6 +309,7 @@ impl<'a> Rewrite<'a> {
                     Part::Damaged(damaged) => {
                         edit.finish(&mut ready);
                         out.put_frames(&mut ready, active)?;
+                        out.finish_block(active)?;
                         out.put_zeros(damaged.end - damaged.start)?;
                     }
                 }
@@ -285,9 +317,11 @@ impl<'a> Rewrite<'a> {
         }
         edit.finish(&mut ready);
         out.put_frames(&mut ready, active)?;
+        out.finish_block(active)?;
         out.flush()?;
-        out.sync()?;
         active.bytes = out.len();
+        rewritten.compressed = out.put_header(&self.header)?;
+        out.sync()?;
         Ok(Some(rewritten))
     }
 }
@@ -359,6 +393,7 @@ impl Rewritten<'_> {
         // From here on it counts, whatever becomes of the old ones.
         sync_parent(files, &path)?;
         let segment = log.lock().segment(self.name);
+        segment.note_compressed(self.compressed);
         let rows = self.active.last_rows();
         store_rows(&self.segments.env, &segment, &rows, 0);
         note_records(
@@ -447,74 +482,4 @@ enum Part {
     Frame(Frame),
     /// Bytes that are no sound frame of the partition.
     Damaged(Range<u64>),
-}
-
-/// A file that is written from its beginning.
-struct Output<'a> {
-    file: &'a dyn File,
-    path: &'a Path,
-    buffer: Vec<u8>,
-    /// Where the buffer goes.
-    position: u64,
-    unsynced: u64,
-}
-
-impl Output<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= WRITE_BYTES {
-            self.flush()
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Writes these frames, and takes note of where they are.
-    fn put_frames(
-        &mut self,
-        frames: &mut Vec<Frame>,
-        active: &mut Active,
-    ) -> Result<(), FileError> {
-        for frame in frames.drain(..) {
-            active.bytes = self.len();
-            active.note(frame.header(), frame.bytes().len());
-            self.put(frame.bytes())?;
-        }
-        Ok(())
-    }
-
-    fn put_zeros(&mut self, mut len: u64) -> Result<(), FileError> {
-        while len > 0 {
-            let now = len.min(WRITE_BYTES as u64);
-            self.buffer.resize(self.buffer.len() + now as usize, 0);
-            self.flush()?;
-            len -= now;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), FileError> {
-        self.file
-            .write_all_at(&[&self.buffer], self.position)
-            .map_err(FileError::when(Action::Write, self.path))?;
-        self.position += self.buffer.len() as u64;
-        self.unsynced += self.buffer.len() as u64;
-        self.buffer.clear();
-        if self.unsynced >= SYNC_BYTES {
-            self.sync()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn sync(&mut self) -> Result<(), FileError> {
-        self.unsynced = 0;
-        self.file
-            .sync_data()
-            .map_err(FileError::when(Action::Sync, self.path))
-    }
-
-    fn len(&self) -> u64 {
-        self.position + self.buffer.len() as u64
-    }
 }

@@ -9,8 +9,8 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -22,13 +22,17 @@ use super::{
     index::{Rows, store_rows},
     kept::{KeptFrame, KeptFrames, Written},
     name::Name,
+    view::Sealed,
     walk::{Source, Walk},
 };
 use crate::{
     env::{Env, File, Open},
     storage::{
         fault::{self, Meaning},
-        format::{identity, segment_file::HEADER_BYTES},
+        format::{
+            identity,
+            segment_file::{Compressed, HEADER_BYTES, Header},
+        },
         read_only::ReadOnly,
     },
     types::{Offset, TopicId},
@@ -53,6 +57,10 @@ pub(crate) struct Segment {
     used: AtomicU64,
     /// How many records it has, and one more; 0 where that is not known. See `count.rs`.
     pub(super) records: AtomicU64,
+    /// What its header says of compression, once somebody has looked.
+    compressed: OnceLock<Option<Compressed>>,
+    /// It is not to be compressed.
+    is_left_alone: AtomicBool,
 }
 
 /// The bytes and the index of a sealed segment.
@@ -98,7 +106,24 @@ impl Segment {
             file: ArcSwapOption::empty(),
             used: AtomicU64::new(0),
             records: AtomicU64::new(0),
+            compressed: OnceLock::new(),
+            is_left_alone: AtomicBool::new(false),
         })
+    }
+
+    /// Whether it is not to be compressed.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.is_left_alone.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn leave_alone(&self) {
+        self.is_left_alone.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of what its header says of compression.
+    pub(super) fn note_compressed(&self, compressed: Option<Compressed>) {
+        // What is known of a file does not change.
+        self.compressed.set(compressed).ok();
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -221,6 +246,29 @@ impl OpenSegments {
         segment.content.store(Some(Arc::clone(&content)));
         self.keep(segment, false);
         content
+    }
+
+    /// What a sealed segment was compressed with, if it was.
+    pub(super) fn compressed(&self, segment: &Segment) -> io::Result<Option<Compressed>> {
+        if segment.name.revision() == 0 {
+            // Frames go to it as they were appended.
+            return Ok(None);
+        }
+        if let Some(compressed) = segment.compressed.get() {
+            return Ok(*compressed);
+        }
+        let mut head = [0; HEADER_BYTES as usize];
+        let file = self.trying_again(|| self.env.files.open(&segment.path(), Open::Read))?;
+        file.read_exact_at(&mut head, 0)?;
+        let compressed = Header::decode(&head).and_then(|header| header.compressed);
+        segment.note_compressed(compressed);
+        Ok(compressed)
+    }
+
+    /// How many bytes a sealed segment had before it was compressed.
+    pub(super) fn unpacked_bytes(&self, sealed: &Sealed) -> io::Result<u64> {
+        let compressed = self.compressed(&sealed.segment)?;
+        Ok(compressed.map_or(sealed.bytes, |compressed| compressed.unpacked))
     }
 
     /// The file of a segment that grows, or did when the caller took the view.

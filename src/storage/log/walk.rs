@@ -9,7 +9,8 @@ use crate::{
     env::File,
     storage::{
         format::{
-            frame::{self, Frame, Header, MAX_FRAME_BYTES},
+            block::{Block, is_block},
+            frame::{self, Frame, MAX_FRAME_BYTES, Place},
             segment_file::HEADER_BYTES,
         },
         read_only::ReadOnly,
@@ -38,7 +39,8 @@ impl Source {
     }
 }
 
-/// A place in a segment.
+/// A place in a segment. Where several frames lie in one block, each of them is at the place of
+/// the block.
 pub(in crate::storage) struct Walk {
     source: Source,
     /// Where the segment's frames end.
@@ -50,6 +52,15 @@ pub(in crate::storage) struct Walk {
     /// What was read last, from `window_at` on.
     window: Bytes,
     window_at: u64,
+    /// The block that is here, if it was taken apart.
+    block: Option<OpenBlock>,
+    has_opened_blocks: bool,
+}
+
+/// A block, and how many bytes of its frames the walk has stepped over.
+struct OpenBlock {
+    block: Block,
+    at: usize,
 }
 
 impl Walk {
@@ -78,6 +89,8 @@ impl Walk {
             position: position.max(HEADER_BYTES),
             window,
             window_at: 0,
+            block: None,
+            has_opened_blocks: false,
         }
     }
 
@@ -93,18 +106,49 @@ impl Walk {
 
     /// The frame here, checked; none if there is none of this partition or it is damaged.
     pub(in crate::storage) fn frame(&mut self) -> io::Result<Option<Frame>> {
+        if let Some(open) = &self.block {
+            return Ok(open.block.frame(open.at));
+        }
         let head = self.head()?;
-        let peeked = Header::peek(&head)
-            .filter(|(length, header)| self.is_ours(header) && self.fits(self.position, *length));
-        let Some((length, _)) = peeked else {
+        let peeked = Place::peek(&head)
+            .filter(|place| self.is_ours(place) && self.fits(self.position, place.length));
+        let Some(place) = peeked else {
             return Ok(None);
         };
-        Ok(Frame::decode(&self.bytes(self.position, length)?))
+        let bytes = self.bytes(self.position, place.length)?;
+        if !is_block(&head) {
+            return Ok(Frame::decode(&bytes));
+        }
+        let Some(block) = Block::open(&bytes) else {
+            return Ok(None);
+        };
+        let first = block.frame(0);
+        self.block = Some(OpenBlock { block, at: 0 });
+        self.has_opened_blocks = true;
+        Ok(first)
+    }
+
+    /// Whether there are frames in the block here that the walk has not stepped over.
+    pub(in crate::storage) fn is_in_block(&self) -> bool {
+        self.block.is_some()
+    }
+
+    /// Whether any frame was in a block.
+    pub(in crate::storage) fn has_opened_blocks(&self) -> bool {
+        self.has_opened_blocks
     }
 
     /// Steps over a frame of this length.
     pub(in crate::storage) fn skip(&mut self, length: usize) {
-        self.position += length as u64;
+        let Some(open) = &mut self.block else {
+            self.position += length as u64;
+            return;
+        };
+        open.at += length;
+        if open.at >= open.block.unpacked() {
+            self.position += open.block.length() as u64;
+            self.block = None;
+        }
     }
 
     /// Steps over damage: to the next place where a sound frame of this partition begins, or to the
@@ -113,6 +157,7 @@ impl Walk {
         let topic = self.identity.topic.0.to_le_bytes();
         let partition = self.identity.partition.0.to_le_bytes();
         let mark = [&topic[..], &partition[..]].concat();
+        self.block = None;
         self.position += 1;
         while !self.at_end() {
             let window = self.bytes(self.position, WINDOW_BYTES)?;
@@ -137,16 +182,16 @@ impl Walk {
     fn frame_at(&mut self, start: u64) -> io::Result<Option<Frame>> {
         let here = std::mem::replace(&mut self.position, start);
         let frame = self.frame();
-        self.position = here;
+        (self.position, self.block) = (here, None);
         frame
     }
 
     /// Whether a frame belongs here: a file may have been given another segment's name.
-    fn is_ours(&self, header: &Header) -> bool {
-        header.topic == self.identity.topic
-            && header.partition == self.identity.partition
-            && header.base >= self.base
-            && header.end().0 - self.base.0 <= u64::from(u32::MAX)
+    fn is_ours(&self, place: &Place) -> bool {
+        place.topic == self.identity.topic
+            && place.partition == self.identity.partition
+            && place.base >= self.base
+            && place.end.0 - self.base.0 <= u64::from(u32::MAX)
     }
 
     fn fits(&self, position: u64, length: usize) -> bool {

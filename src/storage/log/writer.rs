@@ -129,6 +129,7 @@ impl Writer {
             base: first.header().base,
             first_append_time_ms: first.header().append_time_ms,
             directory: segments.directory,
+            compressed: None,
         };
         let path = segment.path();
         let file = create(&*segments.env.files, &path)?;

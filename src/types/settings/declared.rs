@@ -1,12 +1,14 @@
 //! The declarations: each setting of a topic, once.
 
 use super::{
-    CleanupPolicy, Durability, Keys, LimitPolicy, RetentionHold, SettingError, TopicSettings,
+    CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold, SettingError,
+    TopicSettings,
 };
 use crate::types::{
     limits::{
-        COMPACTION_KEEP, DELETE_RETENTION_MS, MAX_COMPACTION_LAG_MS, MIN_COMPACTION_LAG_MS,
-        RECORD_BYTES, RETENTION_BYTES, RETENTION_MS, SEGMENT_BYTES, SEGMENT_MS,
+        COMPACTION_KEEP, COMPRESSION_LEVEL, DELETE_RETENTION_MS, MAX_COMPACTION_LAG_MS,
+        MIN_COMPACTION_LAG_MS, RECORD_BYTES, RETENTION_BYTES, RETENTION_MS, SEGMENT_BYTES,
+        SEGMENT_MS,
     },
     quantity::{parse_bytes, parse_count, parse_millis},
 };
@@ -59,11 +61,12 @@ const NO_LIMIT: &str = "-1";
 pub(super) enum Unit {
     Bytes,
     Millis,
-    Records,
+    /// Of records, or what has no unit.
+    Plain,
 }
 
 /// Every setting of a topic, in the order in which they are listed.
-pub(crate) static TOPIC_SETTINGS: [TopicSetting; 14] = [
+pub(crate) static TOPIC_SETTINGS: [TopicSetting; 16] = [
     TopicSetting {
         name: "keys",
         kind: Kind::Word {
@@ -215,7 +218,7 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 14] = [
     TopicSetting {
         name: "compaction.keep",
         kind: Kind::Number {
-            unit: Unit::Records,
+            unit: Unit::Plain,
             bounds: COMPACTION_KEEP,
             get: |settings| settings.compaction_keep,
             put: |settings, records| settings.compaction_keep = records,
@@ -260,6 +263,38 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 14] = [
         is_always_stored: false,
         meaning: "compaction begins when a record that it has not seen was appended this long ago, also where nothing \
                   is appended any more; before that, when half of a partition is new",
+    },
+    TopicSetting {
+        name: "compression",
+        kind: Kind::Word {
+            words: &["none", "lz4", "zstd"],
+            get: |settings| match settings.compression {
+                Compression::None => 0,
+                Compression::Lz4 => 1,
+                Compression::Zstd => 2,
+            },
+            put: |settings, word| {
+                settings.compression =
+                    [Compression::None, Compression::Lz4, Compression::Zstd][word];
+            },
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "segments are compressed in the background once they are sealed, also those that were sealed before \
+                  this was set; readers get records as they were. What is compressed stays so until its segment is \
+                  written anew. Sizes such as retention.bytes are those on disk",
+    },
+    TopicSetting {
+        name: "compression.level",
+        kind: Kind::Number {
+            unit: Unit::Plain,
+            bounds: COMPRESSION_LEVEL,
+            get: |settings| settings.compression_level,
+            put: |settings, level| settings.compression_level = level,
+        },
+        is_fixed: false,
+        is_always_stored: false,
+        meaning: "with compression=zstd: higher is smaller, and takes more CPU time to compress",
     },
 ];
 
@@ -323,7 +358,7 @@ impl TopicSetting {
         let parsed = match unit {
             Unit::Bytes => parse_bytes(value),
             Unit::Millis => parse_millis(value),
-            Unit::Records => parse_count(value),
+            Unit::Plain => parse_count(value),
         };
         let value = parsed.map_err(|source| SettingError::NotAQuantity { name, source })?;
         if (min..=max).contains(&value) {

@@ -65,6 +65,18 @@ pub enum RetentionHold {
     Groups,
 }
 
+/// What sealed segments are compressed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// They stay as they were appended.
+    #[default]
+    None,
+    /// LZ4, which is fast.
+    Lz4,
+    /// Zstandard, which makes them smaller.
+    Zstd,
+}
+
 /// The settings of a topic, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
@@ -96,6 +108,10 @@ pub struct TopicSettings {
     pub min_compaction_lag_ms: u64,
     /// `max.compaction.lag.ms`: older records do not wait to be compacted.
     pub max_compaction_lag_ms: u64,
+    /// `compression`: of segments, once they are sealed.
+    pub compression: Compression,
+    /// `compression.level`: of Zstandard.
+    pub compression_level: u64,
 }
 
 /// A setting that does not exist or a value that it cannot have.
@@ -173,6 +189,8 @@ impl Default for TopicSettings {
             delete_retention_ms: None,
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: 0,
+            compression: Compression::default(),
+            compression_level: 0,
         };
         for declared in &TOPIC_SETTINGS {
             declared.put_default(&mut settings);

@@ -85,7 +85,7 @@ impl Unit {
                 (1_000, "s"),
                 (1, "ms"),
             ],
-            Self::Records => &[],
+            Self::Plain => &[],
         };
         if number == 0 {
             return "0".to_owned();

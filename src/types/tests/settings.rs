@@ -7,7 +7,7 @@ use crate::types::{
 };
 
 /// A value for every setting that differs from its default.
-const OTHERS: [(&str, &str); 14] = [
+const OTHERS: [(&str, &str); 16] = [
     ("keys", "plain"),
     ("durability", "os"),
     ("max.record.bytes", "2097152"),
@@ -22,6 +22,8 @@ const OTHERS: [(&str, &str); 14] = [
     ("delete.retention.ms", "-1"),
     ("min.compaction.lag.ms", "1000"),
     ("max.compaction.lag.ms", "3600000"),
+    ("compression", "zstd"),
+    ("compression.level", "7"),
 ];
 
 #[test]
@@ -134,7 +136,8 @@ fn an_unknown_setting_is_refused_with_those_that_exist() {
     ] {
         let names = "keys, durability, max.record.bytes, segment.bytes, segment.ms, retention.ms, \
                      retention.bytes, limit.policy, retention.hold, cleanup.policy, compaction.keep, \
-                     delete.retention.ms, min.compaction.lag.ms, max.compaction.lag.ms";
+                     delete.retention.ms, min.compaction.lag.ms, max.compaction.lag.ms, \
+                     compression, compression.level";
         assert_eq!(
             error.to_string(),
             format!("\"retention\" is not a topic setting; there are: {names}")

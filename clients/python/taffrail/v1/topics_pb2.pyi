@@ -197,20 +197,22 @@ class Setting(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ..., is_default: _Optional[bool] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("partition", "earliest", "high_watermark", "segments", "bytes", "compaction")
+    __slots__ = ("partition", "earliest", "high_watermark", "segments", "bytes", "compaction", "uncompressed_bytes")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EARLIEST_FIELD_NUMBER: _ClassVar[int]
     HIGH_WATERMARK_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     COMPACTION_FIELD_NUMBER: _ClassVar[int]
+    UNCOMPRESSED_BYTES_FIELD_NUMBER: _ClassVar[int]
     partition: int
     earliest: int
     high_watermark: int
     segments: int
     bytes: int
     compaction: Compaction
-    def __init__(self, partition: _Optional[int] = ..., earliest: _Optional[int] = ..., high_watermark: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., compaction: _Optional[_Union[Compaction, _Mapping]] = ...) -> None: ...
+    uncompressed_bytes: int
+    def __init__(self, partition: _Optional[int] = ..., earliest: _Optional[int] = ..., high_watermark: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., compaction: _Optional[_Union[Compaction, _Mapping]] = ..., uncompressed_bytes: _Optional[int] = ...) -> None: ...
 
 class Compaction(_message.Message):
     __slots__ = ("clean_up_to", "last_ms", "problem", "retry_ms")

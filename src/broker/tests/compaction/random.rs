@@ -221,7 +221,10 @@ impl Model {
     fn set_keep(&mut self) {
         self.keep = 1 + below(&self.chance, 3);
         let keep = self.keep.to_string();
-        self.world.alter(&[("compaction.keep", &keep)]);
+        let codecs = ["none", "lz4", "zstd"];
+        let codec = codecs[usize::try_from(below(&self.chance, 3)).expect("small")];
+        let settings = [("compaction.keep", &keep[..]), ("compression", codec)];
+        self.world.alter(&settings);
     }
 
     fn trim(&mut self) {

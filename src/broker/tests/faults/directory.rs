@@ -17,7 +17,7 @@ use crate::{
     },
     storage::{
         data_dir,
-        format::{VERSION, crc32},
+        format::{VERSION, VERSION_WITH_BLOCKS, crc32},
         inspect::inspect_quiet,
         ownership,
     },
@@ -83,7 +83,7 @@ fn a_directory_that_cannot_be_locked_is_refused_with_what_to_do() {
 
 #[test]
 fn a_directory_of_another_format_version_is_refused() {
-    for version in [1, VERSION + 1] {
+    for version in [1, VERSION_WITH_BLOCKS + 1] {
         let (number, id) = (version.to_le_bytes(), 7u64.to_le_bytes());
         let checksum = crc32(&[&number, &id]).to_le_bytes();
         let disk = stopped_cleanly(3);

@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    earlier,
+    blocks, earlier,
     samples::{compacted, concat, golden},
 };
 use crate::{
@@ -66,7 +66,7 @@ fn from_hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-fn golden_file(version: u32, name: &str) -> Vec<u8> {
+pub(super) fn golden_file(version: u32, name: &str) -> Vec<u8> {
     let path = dir(version).join(format!("{name}.hex"));
     let found = read_file(&*Env::system().files, &path).expect("the file can be read");
     let found = found.unwrap_or_else(|| {
@@ -79,7 +79,7 @@ fn golden_file(version: u32, name: &str) -> Vec<u8> {
 }
 
 /// Checks what is encoded against the golden file and returns that.
-fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
+pub(super) fn check(name: &str, encoded: &[u8]) -> bytes::Bytes {
     let golden = golden_file(VERSION, name);
     if golden != encoded {
         let at = golden
@@ -447,6 +447,7 @@ fn the_identity_of_a_directory_is_what_it_was() {
 fn every_golden_file_belongs_to_a_format() {
     let known: Vec<String> = all()
         .iter()
+        .chain(&blocks::all())
         .map(|(name, _)| format!("{name}.hex"))
         .collect();
     let files = Env::system()
@@ -466,7 +467,7 @@ fn write_the_golden_files_of_a_new_version() {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{error}"),
         _ => {}
     }
-    for (name, encoded) in all() {
+    for (name, encoded) in all().into_iter().chain(blocks::all()) {
         let path = dir(VERSION).join(format!("{name}.hex"));
         let file = match files.open(&path, Open::Create) {
             Ok(file) => file,

@@ -1,6 +1,6 @@
 //! Values to encode: fixed ones for the golden files and any at all for property tests.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::{collection::vec, option, prelude::*};
@@ -478,9 +478,13 @@ prop_compose! {
         base in offset(),
         first_append_time_ms in any::<i64>(),
         directory in any::<u64>(),
+        codec in any::<u32>(),
+        unpacked in any::<u64>(),
     ) -> segment_file::Header {
         let directory = Some(Identity { id: directory }).filter(|directory| directory.id > 0);
-        segment_file::Header { topic, partition: PartitionId(partition), base, first_append_time_ms, directory }
+        let compressed = NonZeroU32::new(codec).map(|codec| segment_file::Compressed { codec, unpacked });
+        let partition = PartitionId(partition);
+        segment_file::Header { topic, partition, base, first_append_time_ms, directory, compressed }
     }
 }
 

@@ -43,7 +43,15 @@ fn a_foreign_directory_is_refused() {
 #[test]
 fn a_directory_of_a_newer_version_is_refused() {
     let dir = Directory::filled();
-    let newer = [&b"TFRLDATA"[..], &(VERSION + 1).to_le_bytes(), b"whatever"].concat();
+    let newer = [
+        &b"TFRLDATA"[..],
+        &(crate::storage::format::VERSION_WITH_BLOCKS + 1).to_le_bytes(),
+        b"whatever",
+    ]
+    .concat();
     replace_file(&*dir.env.files, &dir.root().join("taffrail"), &newer).expect("room");
-    assert!(refusal(dir.root()).contains(&format!("has format version {}", VERSION + 1)));
+    assert!(refusal(dir.root()).contains(&format!(
+        "has format version {}",
+        crate::storage::format::VERSION_WITH_BLOCKS + 1
+    )));
 }

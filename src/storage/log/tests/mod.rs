@@ -1,5 +1,6 @@
 //! A partition's log on a real directory.
 
+mod compressed;
 mod damage;
 mod find_time;
 mod index;
@@ -25,6 +26,7 @@ use super::{
     name::list, remove_trimmed, segment::Segment,
 };
 use crate::{
+    codec::{Codec, Method},
     env::{Env, Open},
     proto::Record,
     storage::{
@@ -58,6 +60,30 @@ fn rewrite_segment(
     } else {
         Ok(())
     }
+}
+
+const LZ4: Method = Method {
+    codec: Codec::Lz4,
+    level: 1,
+};
+
+const ZSTD: Method = Method {
+    codec: Codec::Zstd,
+    level: 3,
+};
+
+/// Writes a sealed segment anew with its frames compressed, or as they were appended.
+fn compress(
+    log: &LogLock,
+    segments: &OpenSegments,
+    base: Offset,
+    method: Option<Method>,
+) -> Result<(), FileError> {
+    let Some(rewrite) = Rewrite::of(log, segments, base)? else {
+        return Ok(());
+    };
+    let rewrite = rewrite.compressed(method);
+    rewrite.write(|_| None)?.install(log)
 }
 
 /// A log with what belongs to it, over the real disk.

@@ -11,6 +11,8 @@ enum Step {
     WriteOut,
     Trim(Index),
     SealOld,
+    /// A segment that the checkpoint knows is compressed, or is as it was appended again.
+    Compress(Index, Option<Method>),
     /// A checkpoint is written, and what it does not need is removed.
     Checkpoint,
     /// The broker goes away without notice and comes back.
@@ -29,6 +31,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::WriteOut),
         1 => any::<Index>().prop_map(Step::Trim),
         1 => Just(Step::SealOld),
+        2 => (any::<Index>(), prop::sample::select(vec![None, Some(LZ4), Some(ZSTD)]))
+            .prop_map(|(which, method)| Step::Compress(which, method)),
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Restart),
         1 => Just(Step::Scan),
@@ -70,6 +74,7 @@ impl Model {
                     .seal_if_old(&bench.log, &bench.segments, &bench.settings, self.time)
                     .expect("room");
             }
+            Step::Compress(which, method) => self.compress(*which, *method),
             Step::Checkpoint => {
                 self.checkpoint = self.bench.checkpoint();
                 assert!(self.bench.remove_trimmed(), "nobody reads");
@@ -84,6 +89,17 @@ impl Model {
                 self.replay();
             }
             Step::Read { from, max_bytes } => self.read(*from, *max_bytes),
+        }
+    }
+
+    fn compress(&self, which: Index, method: Option<Method>) {
+        let known = self.checkpoint.active.map(|active| active.base);
+        let known = known.unwrap_or(self.checkpoint.end);
+        let mut ranges = self.bench.log.lock().sealed_ranges();
+        ranges.retain(|range| range.end <= known);
+        if !ranges.is_empty() {
+            let base = ranges[which.index(ranges.len())].start;
+            compress(&self.bench.log, &self.bench.segments, base, method).expect("room");
         }
     }
 

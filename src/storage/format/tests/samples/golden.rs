@@ -157,6 +157,7 @@ pub(in super::super) fn segment_header() -> segment_file::Header {
         base: Offset(1000),
         first_append_time_ms: 1_357_034_225_000,
         directory: None,
+        compressed: None,
     }
 }
 

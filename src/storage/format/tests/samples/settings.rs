@@ -2,7 +2,9 @@
 
 use proptest::{option, prelude::*};
 
-use crate::types::{CleanupPolicy, Durability, Keys, LimitPolicy, RetentionHold, TopicSettings};
+use crate::types::{
+    CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold, TopicSettings,
+};
 
 pub(super) fn settings() -> impl Strategy<Value = TopicSettings> {
     let keys = prop_oneof![Just(Keys::Versioned), Just(Keys::Plain)];
@@ -47,6 +49,12 @@ pub(super) fn settings() -> impl Strategy<Value = TopicSettings> {
                     _ => CleanupPolicy::CompactDelete,
                 },
                 compaction_keep: 1 + segment_ms % 5,
+                compression: match max_record_bytes % 3 {
+                    0 => Compression::None,
+                    1 => Compression::Lz4,
+                    _ => Compression::Zstd,
+                },
+                compression_level: 1 + max_record_bytes % 19,
                 delete_retention_ms: retention_ms,
                 min_compaction_lag_ms: segment_ms % 7,
                 max_compaction_lag_ms: segment_ms,

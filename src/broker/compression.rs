@@ -1,0 +1,251 @@
+//! Compression of segments, off the way of appends: once, when they are sealed.
+//!
+//! The thread that also compacts looks for sealed segments of topics with `compression` that are as
+//! they were appended, and writes them anew, one at a time (`storage/log/rewrite.rs`). Between two
+//! of them it pauses, as compaction does; an erasure comes before the next one. What compaction,
+//! merging and erasures write anew is compressed by them.
+//!
+//! A segment is compressed once: it stays as it is when the topic is given another codec, or none,
+//! until it is written anew for another reason. One with damage is left alone, as all of it can be
+//! read that could be before.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{
+    Broker, Error, Shared,
+    compaction::{Hindered, check_room, pause, unless_damaged},
+    lock,
+    state::PartitionRef,
+};
+use crate::{
+    catalog::groups::Place,
+    codec::Method,
+    storage::{
+        fault::Meaning,
+        files::{Action, FileError},
+        log::{Rewrite, Same, Uncompressed},
+    },
+    types::{Compression, Offset, TopicSettings},
+};
+
+/// How often partitions are looked at for segments that have been sealed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// After this time a partition is tried again where a segment could not be compressed.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+
+/// After this time a checkpoint is asked for that knows of segments which were sealed. Where
+/// something is appended one is written before.
+const ASK_FOR_CHECKPOINT: Duration = Duration::from_secs(15);
+
+/// A partition with more to compress than this is not slowed down.
+const HURRY_BYTES: u64 = 1 << 30;
+
+/// What compression remembers from one segment to the next.
+#[derive(Default)]
+pub(super) struct Compressor {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When it goes on; none if nothing is known to be compressed.
+    next: Option<Duration>,
+    /// The partition whose turn was last.
+    last: Option<Place>,
+    /// Partitions that are not tried again before then.
+    hindered: BTreeMap<Place, Duration>,
+    /// Since when there are sealed segments that no checkpoint knows as sealed.
+    unknown_since: Option<Duration>,
+}
+
+impl Compressor {
+    /// When it goes on.
+    pub(super) fn next(&self) -> Option<Duration> {
+        lock(&self.state).next
+    }
+
+    fn set_next(&self, next: Option<Duration>) {
+        lock(&self.state).next = next;
+    }
+}
+
+impl Broker {
+    /// Compresses the next segment, if it is time to.
+    pub(super) fn compress(&self) -> Result<(), FileError> {
+        let shared = &self.shared;
+        let compressor = &shared.maintenance.compressor;
+        let now = shared.env.clock.elapsed();
+        let is_early = compressor.next().is_some_and(|next| next > now);
+        if is_early || shared.maintenance.indexing.is_closed() || shared.health.has_failed() {
+            return Ok(());
+        }
+        let partitions = shared.partitions_to_compress(now);
+        compressor.set_next((!partitions.is_empty()).then(|| now.saturating_add(LOOK_EVERY)));
+        shared.ask_for_checkpoint(&partitions, now);
+        for partition in partitions {
+            let done = match shared.compress_one(&partition) {
+                Err(hindered) => shared.put_off_compression(&partition, hindered)?,
+                Ok(done) => done,
+            };
+            if let Some(done) = done {
+                lock(&compressor.state).last = Some(place_of(&partition));
+                let end = shared.env.clock.elapsed();
+                let is_hurried = done.left > HURRY_BYTES;
+                let is_crowded = shared.memory.is_pressed();
+                let pause = pause(done.bytes, end.saturating_sub(now), is_hurried, is_crowded);
+                compressor.set_next(Some(end.saturating_add(pause)));
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A segment was compressed.
+struct Done {
+    /// So many bytes were read.
+    bytes: u64,
+    /// So many are left of the partition.
+    left: u64,
+}
+
+impl Shared {
+    /// Has the data directory say what these settings bring, before they count.
+    pub(super) fn allow_compression(&self, settings: &TopicSettings) -> Result<(), Error> {
+        if settings.compression == Compression::None {
+            return Ok(());
+        }
+        match self.dir.allow_blocks(&self.env) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_disk_full() => Err(Error::DiskFull(self.health.note_full())),
+            Err(error) if error.meaning() == Meaning::Fatal => {
+                self.health.fail(error.to_string());
+                Err(Error::ShuttingDown)
+            }
+            Err(error) => Err(self.health.unavailable(&error)),
+        }
+    }
+
+    /// The same for the settings that topics have: the directory's file may have been lost.
+    pub(super) fn allow_compression_of_topics(&self) -> Result<(), FileError> {
+        let topics = self.partitions.all_topics();
+        let mut settings = topics.iter().map(|topic| topic.settings());
+        match settings.any(|settings| settings.compression != Compression::None) {
+            true => self.dir.allow_blocks(&self.env),
+            false => Ok(()),
+        }
+    }
+
+    /// The partitions of topics with compression, but for those that are tried again later, from
+    /// the one on that is next.
+    fn partitions_to_compress(&self, now: Duration) -> Vec<PartitionRef> {
+        let mut state = lock(&self.maintenance.compressor.state);
+        state.hindered.retain(|_, until| *until > now);
+        let mut found = Vec::new();
+        for topic in self.partitions.all_topics() {
+            if topic.settings().compression == Compression::None {
+                continue;
+            }
+            for at in 0..topic.partitions.len() {
+                let topic = Arc::clone(&topic);
+                let partition = PartitionRef { topic, at };
+                if !state.hindered.contains_key(&place_of(&partition)) {
+                    found.push(partition);
+                }
+            }
+        }
+        found.sort_by_key(place_of);
+        if let Some(last) = state.last {
+            let behind = found.partition_point(|partition| place_of(partition) <= last);
+            found.rotate_left(behind);
+        }
+        found
+    }
+
+    /// Asks for a checkpoint where segments have waited for one for long: nothing is appended.
+    fn ask_for_checkpoint(&self, partitions: &[PartitionRef], now: Duration) {
+        let is_unknown = |partition: &PartitionRef| {
+            let known = partition.partition().known_sealed.load(Ordering::Acquire);
+            let reader = self.partitions.reader(partition);
+            reader.sealed_end().is_some_and(|end| end.0 > known)
+        };
+        let is_any = partitions.iter().any(is_unknown);
+        let mut state = lock(&self.maintenance.compressor.state);
+        let since = state.unknown_since.unwrap_or(now);
+        let is_long = now.saturating_sub(since) >= ASK_FOR_CHECKPOINT;
+        state.unknown_since = (is_any && !is_long).then_some(since);
+        drop(state);
+        if is_any && is_long {
+            self.maintenance.housekeeping.ask_for_checkpoint();
+        }
+    }
+
+    /// Compresses the first segment of a partition that needs it, if there is one.
+    fn compress_one(&self, partition: &PartitionRef) -> Result<Option<Done>, Hindered> {
+        let (log, segments) = (&partition.partition().log, &self.partitions.segments);
+        let reader = self.partitions.reader(partition);
+        let known = Offset(partition.partition().known_sealed.load(Ordering::Acquire));
+        let dir = || lock(log).dir();
+        let found = reader.uncompressed(known);
+        let found = found.map_err(|error| FileError::when(Action::Read, &dir())(error))?;
+        let Some(Uncompressed { base, bytes: left }) = found else {
+            return Ok(None);
+        };
+        let Some(method) = Method::of(&partition.topic.settings()) else {
+            return Ok(None);
+        };
+        let rewrite = unless_damaged(Rewrite::of(log, segments, base))?.flatten();
+        let Some(rewrite) = rewrite.filter(Rewrite::has_header) else {
+            reader.leave_alone(base);
+            return Ok(Some(Done { bytes: 0, left }));
+        };
+        let bytes = rewrite.bytes();
+        check_room(&self.health, bytes)?;
+        let written = rewrite.compressed(Some(method)).write_edited(&mut Same);
+        match unless_damaged(written)?.flatten() {
+            Some(rewritten) => {
+                // Whoever holds this removes segments, and renames the directories of deleted topics.
+                let _housekeeper = lock(&self.maintenance.housekeeper);
+                if !partition.is_deleted() {
+                    rewritten.install(log)?;
+                }
+            }
+            None => reader.leave_alone(base),
+        }
+        Ok(Some(Done {
+            bytes,
+            left: left.saturating_sub(bytes),
+        }))
+    }
+
+    /// Takes note of what keeps a partition from being compressed: it stops nothing else.
+    fn put_off_compression(
+        &self,
+        partition: &PartitionRef,
+        hindered: Hindered,
+    ) -> Result<Option<Done>, FileError> {
+        let cause = match hindered {
+            // Its files are being removed.
+            _ if partition.is_deleted() => return Ok(None),
+            Hindered::File(error) => return Err(error),
+            Hindered::Problem(cause) => cause,
+            Hindered::DiskFull => format!("the disk is full: {}", self.health.shortage_now()),
+        };
+        let place = place_of(partition);
+        let topic = &partition.topic.name;
+        tracing::warn!(%topic, partition = place.1.0, %cause, "compression is tried again later");
+        let again = self.env.clock.elapsed().saturating_add(TRY_AGAIN);
+        let mut state = lock(&self.maintenance.compressor.state);
+        state.hindered.insert(place, again);
+        Ok(None)
+    }
+}
+
+fn place_of(partition: &PartitionRef) -> Place {
+    (partition.topic.id, partition.partition().id)
+}

@@ -1,0 +1,88 @@
+//! What sealed segments were compressed with, and which of them have not been.
+//!
+//! A segment says it in its header, and is asked once: it does not change.
+
+use std::io;
+
+use super::{LogReader, Part, view::Sealed};
+use crate::{
+    storage::{fault, fault::Meaning},
+    types::Offset,
+};
+
+/// What there is to compress in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uncompressed {
+    /// Where the first segment begins.
+    pub(crate) base: Offset,
+    /// Of all segments.
+    pub(crate) bytes: u64,
+}
+
+impl LogReader<'_> {
+    /// The sealed segments that end at `before` at most and are as they were appended; none if
+    /// there are no such, but for those that are left alone.
+    pub(crate) fn uncompressed(&self, before: Offset) -> io::Result<Option<Uncompressed>> {
+        let view = self.log.view();
+        let mut found: Option<Uncompressed> = None;
+        for sealed in view.live() {
+            if sealed.end > before {
+                break;
+            }
+            if sealed.segment.is_left_alone() || self.is_compressed(sealed)? {
+                continue;
+            }
+            let found = found.get_or_insert(Uncompressed {
+                base: sealed.base(),
+                bytes: 0,
+            });
+            found.bytes += sealed.bytes;
+        }
+        Ok(found)
+    }
+
+    /// Where the last sealed segment ends, if there is one that is not trimmed.
+    pub(crate) fn sealed_end(&self) -> Option<Offset> {
+        self.log.view().live().last().map(|sealed| sealed.end)
+    }
+
+    /// What cannot be read counts as if it were compressed.
+    fn is_compressed(&self, sealed: &Sealed) -> io::Result<bool> {
+        match self.segments.compressed(&sealed.segment) {
+            Err(error) if fault::of_reading(&error) == Meaning::Damage => Ok(true),
+            compressed => Ok(compressed?.is_some()),
+        }
+    }
+
+    /// Leaves the sealed segment that begins there as it is until the next start.
+    pub(crate) fn leave_alone(&self, base: Offset) {
+        let view = self.log.view();
+        if let Some(sealed) = view.find(base).filter(|sealed| sealed.base() == base) {
+            sealed.segment.leave_alone();
+        }
+    }
+
+    /// How many bytes of disk compression saves. What cannot be read counts as it is.
+    pub(crate) fn saved_bytes(&self) -> u64 {
+        let view = self.log.view();
+        let mut saved = 0;
+        for sealed in view.live() {
+            let unpacked = self.segments.unpacked_bytes(sealed).unwrap_or(sealed.bytes);
+            saved += unpacked.saturating_sub(sealed.bytes);
+        }
+        saved
+    }
+
+    /// How many bytes a part had before it was compressed.
+    pub(crate) fn unpacked_bytes(&self, part: &Part) -> io::Result<u64> {
+        if !part.is_sealed {
+            return Ok(part.bytes);
+        }
+        let view = self.log.view();
+        let sealed = view.find(part.base).filter(|sealed| sealed.end == part.end);
+        match sealed.map(|sealed| self.segments.unpacked_bytes(sealed)) {
+            Some(Err(error)) if fault::of_reading(&error) == Meaning::Damage => Ok(part.bytes),
+            unpacked => unpacked.unwrap_or(Ok(part.bytes)),
+        }
+    }
+}
