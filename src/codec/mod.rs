@@ -4,6 +4,9 @@
 
 #[cfg(test)]
 mod tests;
+mod wire;
+
+pub(crate) use wire::{ENCODINGS, Encoding};
 
 use zstd::bulk::{Compressor, Decompressor};
 

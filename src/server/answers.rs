@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     broker::Error,
+    codec::Encoding,
     types::{Offset, PartitionId},
 };
 
@@ -99,6 +100,8 @@ pub(super) struct Parts {
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
     /// The call, which counts as long as they are sent.
     pub(super) call: Option<Counted>,
+    /// How its messages are compressed, if they are.
+    pub(super) encoding: Option<Encoding>,
 }
 
 /// Answers with what comes from this source, if there is room for one more read.
@@ -114,6 +117,7 @@ pub(super) fn respond<T>(
         reads: reads.clone(),
         deadline: None,
         call: None,
+        encoding: None,
     };
     let mut response = Response::new(tokio_stream::empty());
     let answers = Answers(Arc::new(Mutex::new(Some(parts))));
@@ -128,6 +132,13 @@ impl Answers {
         if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             parts.call = Some(call);
             parts.deadline = deadline;
+        }
+    }
+
+    /// Has their messages compressed.
+    pub(super) fn compress(&self, encoding: Encoding) {
+        if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            parts.encoding = Some(encoding);
         }
     }
 

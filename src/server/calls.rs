@@ -1,5 +1,5 @@
-//! What is the same for every call, whichever service it is for: its deadline, and that the
-//! statuses which the transport makes by itself say as much as ours.
+//! What is the same for every call, whichever service it is for: its deadline, how its messages are
+//! compressed, and that the statuses which the transport makes by itself say as much as ours.
 
 use std::{
     future::{Future, poll_fn},
@@ -21,6 +21,7 @@ use super::{
     status,
     tally::{Counted, Tally},
 };
+use crate::codec::{ENCODINGS, Encoding};
 
 /// The services, with that around them.
 #[derive(Clone)]
@@ -51,9 +52,15 @@ where
         self.services.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if let Some(encoding) = compression(request.headers()) {
-            return Box::pin(async move { Ok(refuse_compressed(&encoding)) });
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let compression = match Compression::of(request.headers()) {
+            Ok(compression) => compression,
+            Err(encoding) => return Box::pin(async move { Ok(refuse_compressed(&encoding)) }),
+        };
+        if let Some(compression) = &compression {
+            // What is passed on is not compressed any more.
+            request.headers_mut().remove(ENCODING);
+            request.extensions_mut().insert(compression.encoding);
         }
         let path = request.uri().path().to_owned();
         let counted = self.tally.count();
@@ -61,17 +68,19 @@ where
         let answer = self.services.call(request);
         Box::pin(async move {
             let Some(mut deadline) = deadline else {
-                let response = explain(answer.await?, &path);
+                let mut response = explain(answer.await?, &path);
+                compress(&mut response, compression);
                 if let Some(answers) = response.extensions().get::<Answers>() {
                     answers.belong_to(counted, None);
                     return Ok(response);
                 }
                 return Ok(response.map(|body| counting(body, counted)));
             };
-            let response = match in_time(answer, &mut deadline).await {
+            let mut response = match in_time(answer, &mut deadline).await {
                 Some(response) => explain(response?, &path),
                 None => status::deadline_exceeded().into_http(),
             };
+            compress(&mut response, compression);
             if let Some(answers) = response.extensions().get::<Answers>() {
                 answers.belong_to(counted, Some(deadline));
                 return Ok(response);
@@ -93,18 +102,64 @@ async fn in_time<T>(answer: impl Future<Output = T>, deadline: &mut Deadline) ->
     .await
 }
 
-/// How a request's messages are compressed, if they are.
-fn compression(headers: &HeaderMap) -> Option<String> {
-    let encoding = headers.get("grpc-encoding")?;
-    let encoding = String::from_utf8_lossy(encoding.as_bytes());
-    (encoding != "identity").then(|| encoding.into_owned())
+/// How a call's messages are compressed.
+#[derive(Clone, Copy)]
+struct Compression {
+    encoding: Encoding,
+    /// Whether its answers may be, too.
+    is_accepted: bool,
+}
+
+const ENCODING: &str = "grpc-encoding";
+const ACCEPTED: &str = "grpc-accept-encoding";
+
+impl Compression {
+    /// How a request's messages are compressed, if they are; an error names what is not built in.
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, String> {
+        let Some(name) = headers.get(ENCODING) else {
+            return Ok(None);
+        };
+        let name = String::from_utf8_lossy(name.as_bytes());
+        if name == "identity" {
+            return Ok(None);
+        }
+        let Some(encoding) = Encoding::named(&name) else {
+            return Err(name.into_owned());
+        };
+        let mut is_accepted = false;
+        for accepted in headers.get_all(ACCEPTED) {
+            let mut names = accepted.to_str().unwrap_or_default().split(',');
+            is_accepted |= names.any(|name| name.trim() == encoding.name());
+        }
+        Ok(Some(Self {
+            encoding,
+            is_accepted,
+        }))
+    }
+}
+
+/// Has answers with records compressed, if their client compresses its requests and takes that. All
+/// others are small.
+fn compress(response: &mut Response<Body>, compression: Option<Compression>) {
+    let Some(compression) = compression else {
+        return;
+    };
+    if let Some(answers) = response.extensions().get::<Answers>()
+        && compression.is_accepted
+    {
+        answers.compress(compression.encoding);
+        let name = HeaderValue::from_static(compression.encoding.name());
+        response.headers_mut().insert(ENCODING, name);
+    }
+    let accepted = HeaderValue::from_static(ENCODINGS);
+    response.headers_mut().insert(ACCEPTED, accepted);
 }
 
 fn refuse_compressed(encoding: &str) -> Response<Body> {
     let mut response = status::compressed(encoding).into_http();
     response
         .headers_mut()
-        .insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+        .insert(ACCEPTED, HeaderValue::from_static(ENCODINGS));
     response
 }
 

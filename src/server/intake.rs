@@ -28,10 +28,12 @@ use super::{
     notices::{Notice, Notices},
     peer::Peer,
     status,
+    unpacking::Unpacker,
 };
 use crate::{
     broker::Error,
     budget::{Held, Holder, Part},
+    codec::Encoding,
 };
 
 /// The memory that incoming requests share, and how long they may take.
@@ -66,6 +68,8 @@ impl Intake {
         let intake = self.clone();
         let late = request.extensions().get::<Late>().cloned();
         let late = late.unwrap_or_default();
+        let encoding = request.extensions().get::<Encoding>().copied();
+        let unpacker = encoding.map(|encoding| Unpacker::new(encoding, messages.allowed.bytes));
         request.map(|body| {
             Body::new(Metered {
                 body,
@@ -74,6 +78,7 @@ impl Intake {
                 share,
                 messages,
                 late,
+                unpacker,
             })
         })
     }
@@ -113,6 +118,8 @@ struct Metered {
     share: Share,
     messages: Messages,
     late: Late,
+    /// If they are compressed.
+    unpacker: Option<Unpacker>,
 }
 
 /// Whether what is awaited of a request should have come. A call that waits for its client to read
@@ -134,11 +141,34 @@ impl Metered {
         // the next.
         let kept = self.messages.declared();
         let begun = self.messages.pass(data)?;
-        let counted = self.share.set(&self.holder, kept + begun);
+        self.count(kept + begun)?;
+        match &mut self.unpacker {
+            Some(_) => self.unpack(data, kept + begun),
+            None => Ok(()),
+        }
+    }
+
+    fn count(&self, bytes: usize) -> Result<(), Status> {
+        let counted = self.share.set(&self.holder, bytes);
         if counted.is_err() {
             self.intake.notices.happened(Notice::RequestRefused);
         }
         counted
+    }
+
+    /// Takes compressed messages apart, beside what has come of them.
+    fn unpack(&mut self, data: &[u8], compressed: usize) -> Result<(), Status> {
+        let Some(mut unpacker) = self.unpacker.take() else {
+            return Ok(());
+        };
+        let taken = unpacker.take(data, |unpacked| self.count(compressed + unpacked));
+        self.unpacker = Some(unpacker);
+        taken
+    }
+
+    /// What is ready of compressed messages.
+    fn next_unpacked(&mut self) -> Option<Bytes> {
+        self.unpacker.as_mut().and_then(Unpacker::next)
     }
 
     /// Ready if the message that is awaited does not come in.
@@ -218,28 +248,40 @@ impl http_body::Body for Metered {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = match http_body::Body::poll_frame(Pin::new(&mut self.body), cx)? {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => return self.poll_late(cx).map(|status| Some(Err(status))),
-        };
-        if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
-            let before = self.messages.count();
-            self.pass(data)?;
-            if self.messages.count() != before {
-                // The next message has a time of its own.
-                self.late.forget();
+        loop {
+            if let Some(bytes) = self.next_unpacked() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
+            let frame = match http_body::Body::poll_frame(Pin::new(&mut self.body), cx)? {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.poll_late(cx).map(|status| Some(Err(status))),
+            };
+            if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
+                let before = self.messages.count();
+                self.pass(data)?;
+                if self.messages.count() != before {
+                    // The next message has a time of its own.
+                    self.late.forget();
+                }
+                if self.unpacker.is_some() {
+                    continue;
+                }
+            }
+            if frame.is_none() && self.unpacker.as_ref().is_some_and(Unpacker::is_in_message) {
+                let reason = "the request ends within a message".to_owned();
+                return Poll::Ready(Some(Err(Error::MalformedRequest { reason }.into())));
+            }
+            return Poll::Ready(frame.map(Ok));
         }
-        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.body)
+        self.unpacker.is_none() && http_body::Body::is_end_stream(&self.body)
     }
 }
 
 /// A message's frame in gRPC: a flag, its length in four bytes, and that many bytes.
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 /// Which messages a call takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

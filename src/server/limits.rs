@@ -101,6 +101,9 @@ pub(super) const SMALL_PIECE_BYTES: usize = 16 << 10;
 /// An answer of at most this is counted as a part of its call.
 pub(super) const SMALL_ANSWER_BYTES: usize = 4 << 10;
 
+/// Smaller messages are not compressed: they go into one packet as they are.
+pub(super) const WORTH_COMPRESSING_BYTES: usize = 1 << 10;
+
 /// About how much is put together at most: what a frame has unless the peers agree on more.
 pub(super) const JOINED_BYTES: usize = 16 << 10;
 

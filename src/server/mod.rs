@@ -33,6 +33,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod unpacking;
 
 use std::{future::Future, io, pin::Pin, sync::Arc};
 

@@ -15,6 +15,7 @@ use super::limits::{
 };
 use crate::{
     broker::{Actual, CommitFenced, Error, FailedCondition, GroupOffsetOutOfRange, Kind, Shortage},
+    codec::ENCODINGS,
     proto::{self, Conflict},
     types::{Offset, PartitionId, SettingError, limits},
 };
@@ -137,12 +138,12 @@ pub(super) fn answer_stalled() -> Status {
     )
 }
 
-/// The status of a call whose messages are compressed.
+/// The status of a call whose messages are compressed with what is not built in.
 pub(super) fn compressed(encoding: &str) -> Status {
     Status::with_error_details(
         Code::Unimplemented,
         format!(
-            "the messages are compressed with {}; this broker takes them uncompressed",
+            "the messages are compressed with {}; this broker takes {ENCODINGS}",
             quoted(encoding)
         ),
         ErrorDetails::with_error_info(

@@ -42,9 +42,13 @@ const (
 // gave the call in `grpc-timeout` is over, for a stream too), UNAVAILABLE (ANSWER_STALLED: the client has taken nothing
 // of the answer for the time in the broker's setting `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place
 // where it is that of an append; where HTTP/2 has all of the answer by then, its stream is reset with CANCEL, as
-// nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed,
-// which this broker does not take yet; UNKNOWN_METHOD, with `path`), INTERNAL (INTERNAL: a mistake in the broker, which
-// its log tells; a change that was asked for was made, or not).
+// nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed
+// with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), INTERNAL (INTERNAL: a
+// mistake in the broker, which its log tells; a change that was asked for was made, or not).
+//
+// Messages may be compressed with gRPC's own compression, gzip or zstd, in any call: of a client that compresses its
+// requests, and accepts the same for answers, those with records are compressed, too. Limits of size are those of
+// uncompressed messages.
 //
 // Offsets mean something in one topic only: one that is deleted and created anew under its name begins at 0 again. So
 // answers with offsets say which topic they are about, in `topic_id`, and requests with offsets, and batches to append,
@@ -212,9 +216,13 @@ func (c *logClient) ListOffsets(ctx context.Context, in *ListOffsetsRequest, opt
 // gave the call in `grpc-timeout` is over, for a stream too), UNAVAILABLE (ANSWER_STALLED: the client has taken nothing
 // of the answer for the time in the broker's setting `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place
 // where it is that of an append; where HTTP/2 has all of the answer by then, its stream is reset with CANCEL, as
-// nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed,
-// which this broker does not take yet; UNKNOWN_METHOD, with `path`), INTERNAL (INTERNAL: a mistake in the broker, which
-// its log tells; a change that was asked for was made, or not).
+// nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed
+// with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), INTERNAL (INTERNAL: a
+// mistake in the broker, which its log tells; a change that was asked for was made, or not).
+//
+// Messages may be compressed with gRPC's own compression, gzip or zstd, in any call: of a client that compresses its
+// requests, and accepts the same for answers, those with records are compressed, too. Limits of size are those of
+// uncompressed messages.
 //
 // Offsets mean something in one topic only: one that is deleted and created anew under its name begins at 0 again. So
 // answers with offsets say which topic they are about, in `topic_id`, and requests with offsets, and batches to append,

@@ -1,5 +1,7 @@
 //! Codecs: what goes in comes out, within the bounds that are given, whatever the bytes are.
 
+mod wire;
+
 use super::*;
 
 const CODECS: [Method; 3] = [

@@ -26,13 +26,14 @@ use crate::{
 /// again of it.
 const EXTENT_BYTES: usize = SMALL_PIECES_BYTES;
 
-/// gRPC's header of a message: not compressed, and its length.
+/// gRPC's header of a message: whether it is compressed, and its length.
 const HEADER_BYTES: usize = 5;
 
 /// A message, behind what has been sent of it.
 pub(in crate::server) struct Message {
     /// All of it, with its header.
     len: usize,
+    is_compressed: bool,
     /// What is in memory, in order.
     pieces: VecDeque<Bytes>,
     /// How many bytes these have.
@@ -94,9 +95,33 @@ impl Message {
         room: impl FnOnce(usize) -> Option<Room>,
         alive: &Alive,
     ) -> Self {
+        Self::made_of(slices, false, room, alive)
+    }
+
+    /// The same of a message that is compressed, and will be when it is made again.
+    pub(in crate::server) fn compressed(
+        compressed: Bytes,
+        room: impl FnOnce(usize) -> Option<Room>,
+        alive: &Alive,
+    ) -> Self {
+        Self::made_of(&[compressed], true, room, alive)
+    }
+
+    /// Whether it is compressed.
+    pub(in crate::server) fn is_compressed(&self) -> bool {
+        self.is_compressed
+    }
+
+    fn made_of(
+        slices: &[Bytes],
+        is_compressed: bool,
+        room: impl FnOnce(usize) -> Option<Room>,
+        alive: &Alive,
+    ) -> Self {
         let len = HEADER_BYTES + slices.iter().map(Bytes::len).sum::<usize>();
         let mut message = Self {
             len,
+            is_compressed,
             pieces: VecDeque::new(),
             loaded: 0,
             sent_of_first: 0,
@@ -118,7 +143,7 @@ impl Message {
     }
 
     fn content<'a>(&self, from: usize, slices: &'a [Bytes]) -> Slices<'a> {
-        let header = header(self.len);
+        let header = header(self.len, self.is_compressed);
         Slices {
             header,
             from,
@@ -375,8 +400,8 @@ pub(in crate::server) fn first_room(shares: &Shares, bytes: usize, at_once: usiz
     Some(room(taken.ok()?, None))
 }
 
-fn header(len: usize) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
+fn header(len: usize, is_compressed: bool) -> [u8; HEADER_BYTES] {
+    let mut header = [u8::from(is_compressed); HEADER_BYTES];
     let len = u32::try_from(len - HEADER_BYTES).expect("a response is far below 4 GiB");
     header[1..].copy_from_slice(&len.to_be_bytes());
     header

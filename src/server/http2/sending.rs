@@ -30,12 +30,13 @@ use super::{
 use crate::{
     broker::Error,
     budget::Held,
+    codec::Encoding,
     server::{
         answers::{Parts, Source},
         blocking::blocking,
         limits::{
             FIRST_UNWRITTEN_BYTES, GRACE, READ_BYTES, ROOM_PAUSE, SHOWN_BYTES, SMALL_PIECES_BYTES,
-            STEPS_IN_TURN,
+            STEPS_IN_TURN, WORTH_COMPRESSING_BYTES,
         },
         reads::{Admitted, Place, Reads, Shares, Tell},
         status,
@@ -57,6 +58,7 @@ pub(in crate::server) async fn send(
         counted: answers.counted,
         deadline: answers.deadline,
         _call: answers.call,
+        encoding: answers.encoding,
         fetched: None,
         ahead: None,
         listed: None,
@@ -102,6 +104,8 @@ struct Sending<'a> {
     listed: Option<Held>,
     deadline: Option<Pin<Box<Sleep>>>,
     _call: Option<Counted>,
+    /// How messages are compressed, if they are.
+    encoding: Option<Encoding>,
     /// The message that is being sent.
     message: Option<Message>,
     /// What has not been written of all messages.
@@ -214,7 +218,14 @@ impl Sending<'_> {
 
     fn begin(&mut self, slices: &[Bytes]) {
         let alive = self.alive.clone();
-        let message = Message::new(slices, |bytes| self.take_room(bytes), &alive);
+        let compressed = self
+            .encoding
+            .and_then(|encoding| compress(encoding, slices));
+        let room = |bytes| self.take_room(bytes);
+        let message = match compressed {
+            Some(compressed) => Message::compressed(compressed, room, &alive),
+            None => Message::new(slices, room, &alive),
+        };
         self.message = Some(message);
         self.count_extents();
         self.stall.over();
@@ -427,6 +438,9 @@ impl Sending<'_> {
         let Some(message) = &mut self.message else {
             return Ok(());
         };
+        if message.is_compressed() {
+            return Err(room);
+        }
         let needed = message.needed(room.bytes());
         let from = needed.start;
         let restored = blocking(|| {
@@ -441,7 +455,14 @@ impl Sending<'_> {
         let absent = self.message.as_ref().map_or(0, Message::absent);
         // As much as there is room for: for each part all of it is read.
         let mut room = self.take_room(absent).unwrap_or(room);
-        let slices = blocking(|| self.source.again())?;
+        let mut slices = blocking(|| self.source.again())?;
+        if let Some(message) = &self.message
+            && message.is_compressed()
+            && let Some(encoding) = self.encoding
+        {
+            // One that is not worth it any more is another.
+            slices = compress(encoding, &slices).into_iter().collect();
+        }
         if let Some(message) = &mut self.message
             && let Err(Changed) = message.restore(&slices, &mut room)
         {
@@ -463,6 +484,16 @@ impl Sending<'_> {
         }
         self.stream.send_data(bytes, false)
     }
+}
+
+/// A message, compressed; none if that is not worth it.
+fn compress(encoding: Encoding, slices: &[Bytes]) -> Option<Bytes> {
+    let bytes: usize = slices.iter().map(Bytes::len).sum();
+    if bytes < WORTH_COMPRESSING_BYTES {
+        return None;
+    }
+    let compressed = blocking(|| encoding.compress(&slices.concat()))?;
+    (compressed.len() < bytes).then(|| compressed.into())
 }
 
 impl Stall {

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use crate::{
     budget::{Name, Part},
+    codec::Encoding,
     server::{
         http2::{
             alive::Alive,
@@ -224,4 +225,38 @@ fn a_part_that_has_changed_or_is_short_is_not_taken_and_the_room_stays() {
     let restored = message.restore(&slices, &mut room);
     restored.expect("it is the same");
     assert!(message.ready() > 0);
+}
+
+#[test]
+fn a_compressed_message_says_so_and_is_the_same_when_it_is_made_again() {
+    let (shares, alive) = (shares(20 * PIECE_BYTES), Alive::default());
+    let original = slices(&[3 * PIECE_BYTES, 5]).concat();
+    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+        let make = || Bytes::from(encoding.compress(&original).expect("there is memory"));
+        let mut message = Message::compressed(make(), |bytes| room(&shares, bytes, bytes), &alive);
+        assert!(message.is_compressed());
+        let mut wire = message.next(100).0.to_vec();
+        message.let_go(0);
+        assert_eq!(message.ready(), 0);
+        let absent = message.absent();
+        let mut again = room(&shares, absent, absent).expect("there is room");
+        message
+            .restore(&[make()], &mut again)
+            .expect("it is the same");
+        while !message.is_sent() {
+            wire.extend_from_slice(&message.next(usize::MAX).0);
+        }
+        let compressed = make();
+        assert_eq!(wire[0], 1, "compressed");
+        assert_eq!(
+            wire[1..5],
+            u32::try_from(compressed.len()).unwrap().to_be_bytes()
+        );
+        assert_eq!(wire[5..], compressed);
+        let other = encoding.compress(&original[1..]).expect("there is memory");
+        let mut message = Message::compressed(make(), |_| None, &alive);
+        let absent = message.absent();
+        let mut again = room(&shares, absent, absent).expect("there is room");
+        assert_eq!(message.restore(&[other.into()], &mut again), Err(Changed));
+    }
 }

@@ -29,5 +29,6 @@ mod slow_answers;
 mod slow_clients;
 mod starving;
 mod status;
+mod unpacking;
 mod unread;
 mod windows;

@@ -154,6 +154,7 @@ impl Calls {
             shares,
             deadline: None,
             call: None,
+            encoding: None,
         };
         let sending = async move {
             let call = Arc::new(Part::new(Name::Calls, 1)).holder().count(1);
