@@ -45,7 +45,7 @@ def main():
 
 
 def produce_whole(broker, file):
-    settings = ["-s", "compression=zstd", "-s", "segment.bytes=1MiB"]
+    settings = ["--set", "compression=zstd", "--set", "segment.bytes=1MiB"]
     for topic, partitions, settings in [("whole-1", 1, []), ("whole-6", 6, []), ("compressed-1", 1, settings)]:
         broker.run("topic", "create", topic, "--partitions", partitions, *settings)
         started = time.monotonic()
