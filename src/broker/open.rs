@@ -415,7 +415,7 @@ impl Shared {
         let mut next = lock(&partition.next);
         if header.base > next.offset {
             // What was between is in no file.
-            next.keys.lose(header.base);
+            next.keys.lose(header.base, &mut lock(&partition.log));
         }
         if header.base >= next.offset {
             next.keys.add_again(&found.topic, &frame);

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{
     erasure::Notices,
     health::Health,
-    keys::{Files, KeyIndex, KeyMemory},
+    keys::{KeyIndex, KeyMemory},
     lock,
     news::News,
     partition_count::{Counted, PartitionCount},
@@ -32,7 +32,7 @@ use crate::{
         data_dir::DataDir,
         files::FileError,
         format::checkpoint::{self, Checkpoint, Topic as CheckpointTopic},
-        keys::{hash::KeyHasher, set},
+        keys::{Files, hash::KeyHasher, set},
         log::{Identity, Log, LogLock, OpenSegments, Writer},
     },
     types::{Keys, Offset, PartitionId, TopicId, TopicSettings},
@@ -223,20 +223,22 @@ impl Partitions {
                 log
             }
         };
-        let files = match (logs, hasher) {
-            (Logs::New, _) => Files::none(),
+        match (logs, hasher) {
+            (Logs::New, _) => {}
             (Logs::Cut(_) | Logs::Scan { .. }, Some(hasher)) => {
-                Arc::new(Files::open(&*self.env.files, &log, hasher)?)
+                let found = Files::open(&*self.env.files, &log, hasher)?;
+                if !found.is_nothing() {
+                    log.change_index(|files| *files = found);
+                }
             }
             (Logs::Cut(_) | Logs::Scan { .. }, None) => {
                 // A checkpoint that counts on last versions goes on doing so until the next one.
                 let with_last_versions = log.retired_file() == 0;
                 set::remove_all(&*self.env.files, &log.dir(), with_last_versions)?;
                 log.set_retired_file(0);
-                Files::none()
             }
-        };
-        let keys = KeyIndex::new(log.end(), files);
+        }
+        let keys = KeyIndex::new(log.end());
         let next = Next {
             offset: log.end(),
             keys,

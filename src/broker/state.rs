@@ -20,7 +20,7 @@ use crate::{
     storage::{
         format::checkpoint,
         journal::FirstOffsets,
-        keys::hash::KeyHasher,
+        keys::{Files, hash::KeyHasher},
         log::{LogLock, Writer},
     },
     types::{Keys, Offset, PartitionId, TopicId, TopicName, TopicSettings},
@@ -142,6 +142,11 @@ impl Partition {
         self.log.range()
     }
 
+    /// The files of the key index.
+    pub(super) fn index(&self) -> Arc<Files> {
+        Arc::clone(self.log.view().index())
+    }
+
     /// Passes over records up to this offset that are lost, in a start: reading them says so, and
     /// nobody knows which entities they are of.
     pub(super) fn pass_over_lost(&self, end: Offset) {
@@ -149,7 +154,7 @@ impl Partition {
         let mut log = lock(&self.log);
         if log.end() < end {
             log.apply_loss(end);
-            next.keys.lose(end);
+            next.keys.lose(end, &mut log);
             next.offset = end;
         }
     }

@@ -218,7 +218,7 @@ impl Place {
                 Err(error) => return Compared::Refused(error),
             }
         }
-        let entries = match looked.entries(wanted, next) {
+        let entries = match looked.entries(&self.partitions, wanted, next) {
             Ok(entries) => entries,
             Err(unknown) => return Compared::Unknown(unknown),
         };

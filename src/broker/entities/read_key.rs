@@ -8,7 +8,7 @@ use super::entity;
 use crate::{
     broker::{
         Broker, Error,
-        keys::{Rows, is_of_key},
+        keys::{Begun, Rows, is_of_key},
         partitions::Partitions,
         state::PartitionRef,
     },
@@ -43,6 +43,8 @@ pub(crate) struct KeyReader {
     remaining: u64,
     /// `next` and `remaining` as they were before the last step.
     before: (Option<Version>, u64),
+    /// The rows that come first, until they have been looked at.
+    first: Option<Vec<(Version, Offset)>>,
 }
 
 /// Rows that are looked up at once. Each of them may be a page of the disk away.
@@ -54,22 +56,33 @@ impl Broker {
         let topic = self.shared.partitions.topics().find(&read.topic)?;
         let (partition, hash) = entity(&topic, &read.key)?;
         let limit = partition.range().1;
-        let latest = self
-            .shared
-            .partitions
-            .latest_below(&partition, hash, &read.key, limit);
-        let (latest, _) = topic.unless_deleted(latest)?;
-        let first = match read.from {
-            Version::NONE if read.backward => latest,
-            from if read.backward => from.min(latest),
-            from => from.max(Version(1)),
-        };
-        let next = (first != Version::NONE && first <= latest).then_some(first);
         let remaining = if read.max_records == 0 {
             u64::MAX
         } else {
             read.max_records
         };
+        let from = match read.from {
+            Version::NONE if read.backward => Version(u64::MAX),
+            from if read.backward => from,
+            from => from.max(Version(1)),
+        };
+        let wanted = Rows {
+            hash,
+            key: Some(&read.key),
+            from,
+            backward: read.backward,
+            most: rows_at_once(remaining),
+            limit,
+        };
+        let owner = &self.shared.partitions;
+        let begun = owner.begin_reading(&partition, &read.key, &wanted);
+        let Begun { latest, rows } = topic.unless_deleted(begun)?;
+        let first = if read.backward {
+            from.min(latest)
+        } else {
+            from
+        };
+        let next = (first != Version::NONE && first <= latest).then_some(first);
         Ok(KeyReader {
             owner: Arc::clone(&self.shared.partitions),
             partition,
@@ -81,14 +94,21 @@ impl Broker {
             backward: read.backward,
             remaining,
             before: (next, remaining),
+            first: rows,
         })
     }
+}
+
+/// How many rows to look up for so many records.
+fn rows_at_once(remaining: u64) -> usize {
+    ROWS_AT_ONCE.min(usize::try_from(remaining).unwrap_or(ROWS_AT_ONCE))
 }
 
 impl KeyReader {
     /// The bytes of memory that the reader holds on to.
     pub(crate) fn memory(&self) -> usize {
-        self.key.len()
+        let first = self.first.as_ref();
+        self.key.len() + first.map_or(0, |rows| rows.capacity() * size_of::<(Version, Offset)>())
     }
 
     /// The entity's version when the read began.
@@ -126,7 +146,10 @@ impl KeyReader {
             .next
             .filter(|_| self.remaining > 0 && bytes < limits::MAX_RESPONSE_BYTES)
         {
-            let rows = self.rows(from)?;
+            let rows = match self.first.take() {
+                Some(rows) => rows,
+                None => self.rows(from)?,
+            };
             let Some(last) = rows.last().map(|(version, _)| *version) else {
                 self.next = None;
                 break;
@@ -158,13 +181,12 @@ impl KeyReader {
     }
 
     fn rows(&self, from: Version) -> Result<Vec<(Version, Offset)>, Error> {
-        let most = ROWS_AT_ONCE.min(usize::try_from(self.remaining).unwrap_or(ROWS_AT_ONCE));
         let wanted = Rows {
             hash: self.hash,
             key: Some(&self.key),
             from,
             backward: self.backward,
-            most,
+            most: rows_at_once(self.remaining),
             limit: self.limit,
         };
         self.owner.rows_of(&self.partition, &wanted)

@@ -42,7 +42,7 @@ impl<'a> LastVersion<'a> {
 
     /// The version as it is under the partition's lock; none if files must be read for it.
     pub(super) fn version(&self, next: &mut [OrderedGuard<'_, Next>; 1]) -> Option<Version> {
-        match self.looked.entries(&self.wanted, next) {
+        match self.looked.entries(&self.partitions, &self.wanted, next) {
             Ok(entries) => Some(next[0].keys.table.version(entries[0])),
             // Nothing can have been appended to the entity since: an append needs its version too.
             Err(_) => self.by_hash,

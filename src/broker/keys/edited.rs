@@ -28,7 +28,7 @@ impl Partitions {
         let _upkeep = lock(&partition.partition().upkeep);
         self.convert_earlier(partition)?;
         self.empty_lost(partition)?;
-        let now = lock(&partition.partition().next).keys.files.clone();
+        let now = partition.partition().index();
         for table in now.last_versions.with_any(hashes) {
             let edited = self.edit_table(partition, &table, &edit)?;
             self.change_files(partition, |_, files| {
@@ -61,7 +61,7 @@ impl Partitions {
     /// their file is not what was written, it is made empty: that it was there stays known, and so
     /// that what it had is lost.
     fn empty_lost(&self, partition: &PartitionRef) -> Result<(), FileError> {
-        let now = lock(&partition.partition().next).keys.files.clone();
+        let now = partition.partition().index();
         if now.last_versions.lost().is_empty() {
             return Ok(());
         }
@@ -97,7 +97,7 @@ impl Partitions {
         hash: KeyHash,
         through: Version,
     ) -> Version {
-        let files = lock(&partition.partition().next).keys.files.clone();
+        let files = partition.partition().index();
         files.last_versions.highest_of_hash(hash, through)
     }
 }

@@ -3,7 +3,8 @@
 //! So a topic whose keys are written again for ever has a bounded index. Nothing is taken for gone
 //! that cannot be read: a key that has a row there is not at an earlier version for that.
 
-use super::Files;
+use std::sync::Arc;
+
 use crate::{
     broker::{lock, partitions::Partitions, state::PartitionRef},
     budget,
@@ -13,7 +14,6 @@ use crate::{
     },
     types::Offset,
 };
-use std::sync::Arc;
 
 /// A part of a key index that has been looked at.
 pub(in crate::broker) struct LookedAt {
@@ -33,7 +33,7 @@ impl Partitions {
         memory: &budget::Part,
     ) -> Result<Option<LookedAt>, FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
-        let files = lock(&partition.partition().next).keys.files.clone();
+        let files = partition.partition().index();
         let Some(run) = files.runs.iter().find(|run| run.to() > next) else {
             return Ok(None);
         };
@@ -64,7 +64,7 @@ impl Partitions {
                 let (path, before, rows) = (run.path().display(), run.rows(), written.rows());
                 tracing::debug!(%path, before, rows, "rows of removed records were dropped");
                 let written = Arc::new(written);
-                self.change_files(partition, |_, files: &mut Files| {
+                self.change_files(partition, |_, files| {
                     let mut runs = files.runs.iter_mut();
                     if let Some(there) = runs.find(|other| Arc::ptr_eq(other, run)) {
                         *there = written;

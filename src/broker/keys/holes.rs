@@ -14,9 +14,13 @@
 
 use std::{ops::Range, time::Duration};
 
-use super::{Files, rows::Rows};
+use super::rows::Rows;
 use crate::{
     broker::{Error, partitions::Partitions, state::PartitionRef},
+    storage::{
+        keys::{Files, Hole},
+        log::View,
+    },
     types::{Offset, Version},
 };
 
@@ -29,16 +33,6 @@ const LOOK_AGAIN_AT_MOST: Duration = Duration::from_secs(3_600);
 /// Most holes of a partition. There is a run between two of them: where there are more, the last
 /// takes in what would be between it and the next.
 pub(super) const MOST_HOLES: usize = 256;
-
-/// Offsets of which the index knows nothing because their records are damaged.
-#[derive(Clone, Debug)]
-pub(super) struct Hole {
-    pub(super) offsets: Range<Offset>,
-    pub(super) cause: String,
-    /// When the log was looked at last, and how long it is not looked at again.
-    pub(super) looked: Duration,
-    pub(super) wait: Duration,
-}
 
 /// What of a subject's rows is in memory: all versions behind `before`, up to `last`.
 #[derive(Clone, Copy)]
@@ -189,15 +183,17 @@ impl Rows<'_> {
 
 impl Partitions {
     /// Whether files tell all that can be known: nothing of the log is to be read first.
-    pub(super) fn are_whole(&self, partition: &PartitionRef, files: &Files) -> bool {
+    pub(super) fn are_whole(&self, view: &View) -> bool {
+        let files = view.index();
         if files.last_versions.next_earlier().is_some() {
             return false;
         }
         if files.gaps.is_empty() && files.holes.is_empty() {
             return true;
         }
-        let start = partition.partition().log.view().start();
-        files.unread(start, self.env.clock.elapsed()).is_none()
+        files
+            .unread(view.start(), self.env.clock.elapsed())
+            .is_none()
     }
 
     /// The error of a caller that needs to know what is in a hole.

@@ -6,10 +6,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::{Files, Hole, KeyIndex};
+use super::KeyIndex;
 use crate::{
     broker::{
-        Error, lock,
+        Error,
         partitions::Partitions,
         state::{Next, PartitionRef},
     },
@@ -18,12 +18,12 @@ use crate::{
     storage::{
         format::sorted_table::Row,
         keys::{
-            Damaged, Unread,
+            Damaged, Files, Hole, Unread,
             hash::KeyHash,
-            sorted_table::{Name, SortedTable},
+            sorted_table::{Group, Name, SortedTable},
             table::EntryId,
         },
-        log::{LogReader, ReadError},
+        log::{LogReader, ReadError, View},
     },
     types::{Offset, RecordView, Version},
 };
@@ -54,6 +54,16 @@ pub(super) enum Unknown {
     Record(ReadError),
     /// Records that could be the key's could not be read when the index was made.
     Hole(Hole),
+    /// A record is gone that came behind the segments of the view: a newer view says what became
+    /// of it.
+    Moved,
+}
+
+/// The latest row of a key in files, and where it was found.
+pub(super) struct Latest<'f> {
+    pub(super) found: Option<Found>,
+    /// The number of the run, and the rows of the hash there.
+    pub(super) group: Option<(usize, Group<'f>)>,
 }
 
 impl Unknown {
@@ -87,6 +97,7 @@ impl Looked {
     /// that files must be read for.
     pub(in crate::broker) fn entries(
         &self,
+        partitions: &[PartitionRef],
         wanted: &[Wanted<'_>],
         next: &mut [OrderedGuard<'_, Next>],
     ) -> Result<Vec<EntryId>, Vec<usize>> {
@@ -99,8 +110,9 @@ impl Looked {
             .collect();
         let mut unknown = Vec::new();
         for of_one in missing.chunk_by(|one, other| wanted[*one].at == wanted[*other].at) {
-            let keys = &mut next[wanted[of_one[0]].at].keys;
-            unknown.extend(self.add_entries(wanted, of_one, keys));
+            let at = wanted[of_one[0]].at;
+            let files = partitions[at].partition().index();
+            unknown.extend(self.add_entries(wanted, of_one, &mut next[at].keys, &files));
         }
         if !unknown.is_empty() {
             return Err(unknown);
@@ -120,10 +132,11 @@ impl Looked {
         wanted: &[Wanted<'_>],
         places: &[usize],
         keys: &mut KeyIndex,
+        files: &Arc<Files>,
     ) -> Vec<usize> {
         let hashes: Vec<KeyHash> = places.iter().map(|place| wanted[*place].hash).collect();
         let mut maybe = vec![false; hashes.len()];
-        keys.files.may_know_each(&hashes, &mut maybe);
+        files.may_know_each(&hashes, &mut maybe);
         let mut unknown = Vec::new();
         for (place, maybe) in places.iter().zip(maybe) {
             let Wanted { hash, key, .. } = wanted[*place];
@@ -134,7 +147,7 @@ impl Looked {
             let looked = self
                 .found
                 .get(place)
-                .filter(|(files, _)| Arc::ptr_eq(files, &keys.files));
+                .filter(|(looked_in, _)| Arc::ptr_eq(looked_in, files));
             match keys
                 .known(hash, key)
                 .or(looked.map(|(_, version)| *version))
@@ -177,22 +190,18 @@ impl Partitions {
         key: &[u8],
     ) -> Result<(Arc<Files>, Option<Found>), Error> {
         loop {
-            let files = self.whole_files(partition)?;
-            match files.latest(&self.reader(partition), hash, key, Offset(u64::MAX)) {
-                Ok(found) => return Ok((files, found)),
+            let view = Arc::clone(&partition.partition().log.view());
+            if !self.are_whole(&view) {
+                self.fill_gaps(partition)?;
+                continue;
+            }
+            match self
+                .reader(partition)
+                .latest(&view, hash, key, Offset(u64::MAX))
+            {
+                Ok(latest) => return Ok((Arc::clone(view.index()), latest.found)),
                 Err(unknown) => self.repair(partition, unknown)?,
             }
-        }
-    }
-
-    /// A partition's files, without gaps but for what cannot be read.
-    pub(super) fn whole_files(&self, partition: &PartitionRef) -> Result<Arc<Files>, Error> {
-        loop {
-            let files = lock(&partition.partition().next).keys.files.clone();
-            if self.are_whole(partition, &files) {
-                return Ok(files);
-            }
-            self.fill_gaps(partition)?;
         }
     }
 
@@ -222,6 +231,7 @@ impl Partitions {
             }
             Unknown::Record(error) => Err(self.explain(partition, error)),
             Unknown::Hole(hole) => Err(self.explain_hole(partition, &hole)),
+            Unknown::Moved => Ok(()),
         }
     }
 
@@ -286,22 +296,23 @@ impl Partitions {
     }
 }
 
-impl Files {
-    /// The latest row of a key with an offset below `limit`.
-    pub(super) fn latest(
+impl LogReader<'_> {
+    /// The latest row that the files of a view have of a key, with an offset below `limit`.
+    pub(super) fn latest<'f>(
         &self,
-        reader: &LogReader<'_>,
+        view: &'f View,
         hash: KeyHash,
         key: &[u8],
         limit: Offset,
-    ) -> Result<Option<Found>, Unknown> {
+    ) -> Result<Latest<'f>, Unknown> {
+        let files = &**view.index();
         // All that lies at or above this offset has been looked at.
         let mut looked = limit;
-        let no_hole = |offsets: Range<Offset>| match self.hole_in(offsets) {
+        let no_hole = |offsets: Range<Offset>| match files.hole_in(offsets) {
             Some(hole) => Err(Unknown::Hole(hole.clone())),
             None => Ok(()),
         };
-        for run in self.runs.iter().rev() {
+        for (nth, run) in files.runs.iter().enumerate().rev() {
             no_hole(run.to()..looked)?;
             looked = looked.min(run.from());
             let damaged = |unread| Unknown::run(run, unread);
@@ -319,7 +330,7 @@ impl Files {
                 if latest.is_some_and(|latest| latest.version >= row.version) {
                     break;
                 }
-                if row.offset() < limit && is_of(reader, key, &row).map_err(Unknown::Record)? {
+                if row.offset() < limit && is_of(self, view, key, &row)? {
                     latest = Some(Found {
                         version: row.version,
                         offset: Some(row.offset()),
@@ -327,13 +338,22 @@ impl Files {
                 }
             }
             if latest.is_some() {
-                return Ok(latest);
+                return Ok(Latest {
+                    found: latest,
+                    group: Some((nth, group)),
+                });
             }
         }
         no_hole(Offset::ZERO..looked)?;
-        self.last_version(hash, key).map_err(Unknown::last_versions)
+        let last = files.last_version(hash, key);
+        Ok(Latest {
+            found: last.map_err(Unknown::last_versions)?,
+            group: None,
+        })
     }
+}
 
+impl Files {
     /// What is known of a key whose records are gone.
     fn last_version(&self, hash: KeyHash, key: &[u8]) -> Result<Option<Found>, Unread> {
         let is_its_name = |name: &Name| match name {
@@ -350,9 +370,21 @@ impl Files {
 }
 
 /// Whether a row is of a key, which the log says. A record that is gone is nobody's.
-pub(super) fn is_of(reader: &LogReader<'_>, key: &[u8], row: &Row) -> Result<bool, ReadError> {
-    let record = reader.record_at(row.offset())?;
-    Ok(record.is_some_and(|record| is_of_key(&record.view(), key)))
+fn is_of(reader: &LogReader<'_>, view: &View, key: &[u8], row: &Row) -> Result<bool, Unknown> {
+    let offset = row.offset();
+    let is_it = |record: &RecordView<'_>| {
+        let is_of_row = record.offset == Some(offset.0) && record.version == Some(row.version.0);
+        is_of_row && is_of_key(record, key)
+    };
+    // Where key, offset and version are all the same, a checksum would say nothing more.
+    if reader.glance(view, offset, is_it) == Some(true) {
+        return Ok(true);
+    }
+    match reader.record_in(view, offset).map_err(Unknown::Record)? {
+        Some(record) => Ok(is_of_key(&record.view(), key)),
+        None if view.reaches(offset) => Ok(false),
+        None => Err(Unknown::Moved),
+    }
 }
 
 /// Whether a record is of the entity with this key, erased or not.

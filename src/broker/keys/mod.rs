@@ -1,5 +1,5 @@
 //! The key index of a partition in use, of a topic that counts versions: its newest part under the
-//! lock of appends, its files shared by who looks up.
+//! lock of appends, its files in the log's view.
 //!
 //! ```text
 //!   files: runs, with gaps where one is missing        | frozen table    | table
@@ -17,7 +17,8 @@
 //!
 //! Invariants:
 //! - Files, frozen table and table cover adjacent offsets. They change places under the lock of
-//!   appends only, and files only by the holder of the partition's upkeep.
+//!   appends only, and files only by the holder of the partition's upkeep. A view that is taken while
+//!   the lock is held has all of them as they were at one moment, with the segments that they are of.
 //! - A table's facts are true of everything that has been given a place, durable or not. A reader
 //!   looks no further than the high watermark.
 //! - A run is written when what it covers is in segments and a checkpoint says so.
@@ -31,15 +32,11 @@ mod retire;
 mod rows;
 mod upkeep;
 
-use std::{
-    ops::Range,
-    sync::{Arc, LazyLock},
-};
+use std::sync::Arc;
 
-use holes::Hole;
 pub(in crate::broker) use look_up::{Looked, Wanted, is_of_key};
 pub(in crate::broker) use memory::{KeyMemory, Turn};
-pub(in crate::broker) use rows::Rows;
+pub(in crate::broker) use rows::{Begun, Rows};
 pub(in crate::broker) use upkeep::Freeze;
 
 use crate::{
@@ -47,10 +44,9 @@ use crate::{
     storage::{
         files::FileError,
         keys::{
+            Files,
             hash::{KeyHash, KeyHasher},
-            last_versions::LastVersions,
             set,
-            sorted_table::SortedTable,
             table::Table,
         },
         log::Log,
@@ -62,33 +58,18 @@ use crate::{
 pub(in crate::broker) struct KeyIndex {
     pub(in crate::broker) table: Table,
     frozen: Option<Arc<Table>>,
-    files: Arc<Files>,
     /// The memory that is counted for the tables.
     counted: usize,
     /// Bytes of the log since the table was begun: what a start may have to read again.
     pub(in crate::broker) lag: u64,
 }
 
-/// The files of a partition's key index, as they are at one moment.
-#[derive(Clone)]
-pub(in crate::broker) struct Files {
-    /// In the order of their offsets.
-    runs: Vec<Arc<SortedTable>>,
-    /// Offsets that no run covers, and that must be looked for in the log.
-    gaps: Vec<Range<Offset>>,
-    /// Offsets that no run covers because the log could not be read there.
-    holes: Vec<Hole>,
-    /// What is known of records that are gone.
-    last_versions: LastVersions,
-}
-
 impl KeyIndex {
-    /// The index of a partition with these files, whose next record gets the offset `from`.
-    pub(in crate::broker) fn new(from: Offset, files: Arc<Files>) -> Self {
+    /// The index of a partition whose next record gets the offset `from`.
+    pub(in crate::broker) fn new(from: Offset) -> Self {
         Self {
             table: Table::new(from),
             frozen: None,
-            files,
             counted: 0,
             lag: 0,
         }
@@ -106,21 +87,14 @@ impl KeyIndex {
     /// Takes note, before anything is appended, that records up to this offset are lost which may
     /// be of anybody. What the table knows is then to be looked for in the log again, like what
     /// files have no rows of.
-    pub(in crate::broker) fn lose(&mut self, to: Offset) {
+    pub(in crate::broker) fn lose(&mut self, to: Offset, log: &mut Log) {
         let from = self.table.from();
         if from >= to {
             return;
         }
         self.table = Table::new(to);
         self.lag = 0;
-        let mut files = Files::clone(&self.files);
-        files.gaps.push(from..to);
-        self.files = Arc::new(files);
-    }
-
-    /// The highest number of the last versions of records that are gone; 0 if there are none.
-    pub(in crate::broker) fn last_versions_through(&self) -> u64 {
-        self.files.last_versions.through()
+        log.change_index(|files| files.gaps.push(from..to));
     }
 
     /// Counts the tables' memory as it is now.
@@ -131,22 +105,7 @@ impl KeyIndex {
     }
 }
 
-/// Of a partition without any: all share these, as there are many.
-static NO_FILES: LazyLock<Arc<Files>> = LazyLock::new(|| {
-    Arc::new(Files {
-        runs: Vec::new(),
-        gaps: Vec::new(),
-        holes: Vec::new(),
-        last_versions: LastVersions::default(),
-    })
-});
-
 impl Files {
-    /// Of a partition without any.
-    pub(in crate::broker) fn none() -> Arc<Self> {
-        Arc::clone(&NO_FILES)
-    }
-
     /// The files that a log has beside it. Those that may not be used any more are removed.
     pub(in crate::broker) fn open(
         files: &dyn FileSystem,

@@ -88,9 +88,7 @@ impl Partitions {
                 self.merge_held_last_versions(partition, false)?;
             }
         }
-        let through = lock(&partition.partition().next)
-            .keys
-            .last_versions_through();
+        let through = partition.partition().index().last_versions.through();
         lock(&partition.partition().log).retire(trimmed.end, through);
         self.health.make_room_soon();
         self.retention.note_retired(partition);
@@ -106,9 +104,7 @@ impl Partitions {
     ) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         self.write_last_versions(partition, lasts)?;
-        let through = lock(&partition.partition().next)
-            .keys
-            .last_versions_through();
+        let through = partition.partition().index().last_versions.through();
         lock(&partition.partition().log).set_retired_file(through);
         Ok(())
     }
@@ -144,7 +140,7 @@ impl Partitions {
         let (frozen, files) = {
             let keys = &lock(&partition.partition().next).keys;
             rows.extend(keys.table.rows());
-            (keys.frozen.clone(), keys.files.clone())
+            (keys.frozen.clone(), partition.partition().index())
         };
         if let Some(hole) = files.hole_in(offsets.clone()) {
             report_forgotten(partition, &hole.offsets);
@@ -186,9 +182,7 @@ impl Partitions {
         let files = &*self.env.files;
         ensure_dir(files, &self.dir.topic(partition.topic.id))?;
         ensure_dir(files, &dir)?;
-        let through = lock(&partition.partition().next)
-            .keys
-            .last_versions_through();
+        let through = partition.partition().index().last_versions.through();
         let content = Content {
             kind: Kind::LastVersions,
             identity,
@@ -224,7 +218,7 @@ impl Partitions {
         few: bool,
     ) -> Result<(), FileError> {
         loop {
-            let now = lock(&partition.partition().next).keys.files.clone();
+            let now = partition.partition().index();
             let Some(inputs) = now.last_versions.plan_merge(few) else {
                 return Ok(());
             };
@@ -253,7 +247,7 @@ impl Partitions {
     /// Makes tables of files that earlier versions have left. The caller holds the upkeep.
     pub(super) fn convert_earlier(&self, partition: &PartitionRef) -> Result<(), FileError> {
         loop {
-            let now = lock(&partition.partition().next).keys.files.clone();
+            let now = partition.partition().index();
             let Some(earlier) = now.last_versions.next_earlier() else {
                 return Ok(());
             };
@@ -276,7 +270,7 @@ impl Partitions {
     ) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         let dir = lock(&partition.partition().log).dir();
-        let now = lock(&partition.partition().next).keys.files.clone();
+        let now = partition.partition().index();
         set::remove_unused(&*self.env.files, &dir, &now.last_versions)
     }
 }

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use super::{
-    Files,
     holes::InTables,
-    look_up::{Found, Unknown},
+    look_up::{Latest, Unknown},
 };
 use crate::{
     broker::{Error, lock, partitions::Partitions, state::PartitionRef},
     storage::{
         format::sorted_table::Row,
         keys::{
+            Files, Hole,
             hash::KeyHash,
+            sorted_table::Group,
             table::{EntryId, Table},
         },
+        log::View,
     },
     types::{Offset, Version},
 };
@@ -35,14 +37,25 @@ pub(in crate::broker) struct Rows<'a> {
     pub(in crate::broker) limit: Offset,
 }
 
-/// What the tables know, as they were at one moment.
+/// What there is to know of a key, all of it as it was at one moment.
 struct Known {
     /// Of the table itself, which goes on changing.
     newest: Vec<(Version, Offset)>,
+    /// The key's latest row in that, of those that are to be seen.
+    latest: Option<(Version, Offset)>,
     frozen: Option<Arc<Table>>,
-    files: Arc<Files>,
-    /// Which of the key's versions these tables have.
+    /// Which of the key's versions these tables have; not looked for without holes.
     in_tables: Option<InTables>,
+    /// What there is of the log, with the files of the index that cover all that the tables do not.
+    view: Arc<View>,
+}
+
+/// What a read of an entity begins with.
+pub(in crate::broker) struct Begun {
+    /// The latest version.
+    pub(in crate::broker) latest: Version,
+    /// The rows wanted; none where it takes another look to say why there are none.
+    pub(in crate::broker) rows: Option<Vec<(Version, Offset)>>,
 }
 
 impl Partitions {
@@ -55,38 +68,61 @@ impl Partitions {
     ) -> Result<Vec<(Version, Offset)>, Error> {
         loop {
             let known = self.known(partition, wanted)?;
-            let frozen = known
-                .frozen
-                .as_deref()
-                .map(|table| wanted.in_table(table))
-                .unwrap_or_default();
-            let files = match wanted.in_files(&known.files) {
-                Ok(rows) => rows,
-                Err(unknown) => {
-                    self.repair(partition, unknown)?;
-                    continue;
-                }
-            };
-            let mut rows = Vec::new();
-            let parts = [files, frozen, known.newest];
-            let mut add = |part: Vec<(Version, Offset)>| {
-                if rows.len() < wanted.most {
-                    rows.extend(part);
-                }
-            };
-            if wanted.backward {
-                parts.into_iter().rev().for_each(&mut add);
-            } else {
-                parts.into_iter().for_each(&mut add);
+            match wanted.in_all(&known, None) {
+                Ok(rows) => match self.missed(partition, wanted, &known, &rows) {
+                    Some(hole) => return Err(self.explain_hole(partition, &hole)),
+                    None => return Ok(rows),
+                },
+                Err(unknown) => self.repair(partition, unknown)?,
             }
-            if !known.files.holes.is_empty() {
-                let retired = self.last_gone_version(partition, wanted.hash, Version(u64::MAX));
-                if let Some(hole) = wanted.missed(&rows, &known.files, known.in_tables, retired) {
-                    return Err(self.explain_hole(partition, &hole));
-                }
-            }
-            return Ok(rows);
         }
+    }
+
+    /// The latest version of a key with an offset below the limit, and the rows wanted.
+    pub(in crate::broker) fn begin_reading(
+        &self,
+        partition: &PartitionRef,
+        key: &[u8],
+        wanted: &Rows<'_>,
+    ) -> Result<Begun, Error> {
+        loop {
+            let known = self.known(partition, wanted)?;
+            let (latest, group) = match wanted.latest_in_tables(&known) {
+                Some((version, _)) => (version, None),
+                None => {
+                    let reader = self.reader(partition);
+                    match reader.latest(&known.view, wanted.hash, key, wanted.limit) {
+                        Ok(Latest { found, group }) => {
+                            (found.map_or(Version::NONE, |found| found.version), group)
+                        }
+                        Err(unknown) => {
+                            self.repair(partition, unknown)?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            let rows = wanted.in_all(&known, group).ok();
+            let is_missed = |rows: &Vec<_>| self.missed(partition, wanted, &known, rows).is_some();
+            let rows = rows.filter(|rows| !is_missed(rows));
+            return Ok(Begun { latest, rows });
+        }
+    }
+
+    /// A hole that may have rows which were wanted and are not among those found.
+    fn missed(
+        &self,
+        partition: &PartitionRef,
+        wanted: &Rows<'_>,
+        known: &Known,
+        found: &[(Version, Offset)],
+    ) -> Option<Hole> {
+        let files = known.view.index();
+        if files.holes.is_empty() {
+            return None;
+        }
+        let retired = self.last_gone_version(partition, wanted.hash, Version(u64::MAX));
+        wanted.missed(found, files, known.in_tables, retired)
     }
 
     /// The latest row of a key with an offset below the limit.
@@ -102,36 +138,21 @@ impl Partitions {
             key: Some(key),
             from: Version(u64::MAX),
             backward: true,
-            most: 1,
+            most: 0,
             limit,
         };
         loop {
             let known = self.known(partition, &newest)?;
-            let frozen = || {
-                known
-                    .frozen
-                    .as_deref()
-                    .and_then(|table| newest.in_table(table).first().copied())
-            };
-            if let Some((version, offset)) = known.newest.first().copied().or_else(frozen) {
+            if let Some((version, offset)) = newest.latest_in_tables(&known) {
                 return Ok((version, Some(offset)));
             }
-            match known
-                .files
-                .latest(&self.reader(partition), hash, key, limit)
-            {
-                Ok(Some(Found {
-                    version,
-                    offset: Some(offset),
-                })) => return Ok((version, Some(offset))),
-                // The record may have been removed meanwhile; what was kept of it is then in other
-                // files.
-                Ok(_) if !self.are_current(partition, &known.files) => {}
-                Ok(Some(Found {
-                    version,
-                    offset: None,
-                })) => return Ok((version, None)),
-                Ok(None) => return Ok((Version::NONE, None)),
+            let reader = self.reader(partition);
+            match reader.latest(&known.view, hash, key, limit) {
+                Ok(Latest { found, .. }) => {
+                    return Ok(
+                        found.map_or((Version::NONE, None), |found| (found.version, found.offset))
+                    );
+                }
                 Err(unknown) => self.repair(partition, unknown)?,
             }
         }
@@ -163,7 +184,8 @@ impl Partitions {
         };
         loop {
             let known = self.known(partition, &all)?;
-            match known.files.for_each_row(hash, limit, &mut each) {
+            let files = known.view.index();
+            match files.for_each_row(hash, limit, &mut each) {
                 Ok(()) => {
                     let frozen = known
                         .frozen
@@ -174,7 +196,7 @@ impl Partitions {
                         .iter()
                         .chain(&known.newest)
                         .for_each(|(version, offset)| each(*version, *offset));
-                    return match known.files.hole_in(behind..limit) {
+                    return match files.hole_in(behind..limit) {
                         Some(hole) => Err(self.explain_hole(partition, hole)),
                         None => Ok(()),
                     };
@@ -184,29 +206,31 @@ impl Partitions {
         }
     }
 
-    /// What the tables know, with files that have no gaps but for what cannot be read.
+    /// What there is to know, with files that have no gaps but for what cannot be read.
     fn known(&self, partition: &PartitionRef, wanted: &Rows<'_>) -> Result<Known, Error> {
         loop {
             {
                 let keys = &lock(&partition.partition().next).keys;
-                if self.are_whole(partition, &keys.files) {
-                    let newest = wanted.in_table(&keys.table);
-                    let tables = [keys.frozen.as_deref(), Some(&keys.table)];
+                let view = Arc::clone(&partition.partition().log.view());
+                if self.are_whole(&view) {
+                    let in_tables = match view.index().holes.is_empty() {
+                        true => None,
+                        false => {
+                            let tables = [keys.frozen.as_deref(), Some(&keys.table)];
+                            wanted.in_tables(tables.into_iter().flatten())
+                        }
+                    };
                     return Ok(Known {
-                        newest,
+                        newest: wanted.in_table(&keys.table),
+                        latest: wanted.latest_in(&keys.table),
                         frozen: keys.frozen.clone(),
-                        files: keys.files.clone(),
-                        in_tables: wanted.in_tables(tables.into_iter().flatten()),
+                        in_tables,
+                        view,
                     });
                 }
             }
             self.fill_gaps(partition)?;
         }
-    }
-
-    /// Whether no other files have come into the place of these.
-    fn are_current(&self, partition: &PartitionRef, files: &Arc<Files>) -> bool {
-        Arc::ptr_eq(&lock(&partition.partition().next).keys.files, files)
     }
 }
 
@@ -235,6 +259,56 @@ impl Files {
 }
 
 impl Rows<'_> {
+    /// The key's latest row in a table, of those that are to be seen, whatever else is wanted.
+    fn latest_in(&self, table: &Table) -> Option<(Version, Offset)> {
+        let entry = table.find(self.hash, self.key?)?;
+        let newest = Rows {
+            from: Version(u64::MAX),
+            backward: true,
+            most: 1,
+            ..*self
+        };
+        newest.of_entry(table, entry).pop()
+    }
+
+    /// The same in all tables that are in memory.
+    fn latest_in_tables(&self, known: &Known) -> Option<(Version, Offset)> {
+        let frozen = || self.latest_in(known.frozen.as_deref()?);
+        known.latest.or_else(frozen)
+    }
+
+    /// The rows that there are in tables and files. `group` is what has been looked for already.
+    fn in_all<'k>(
+        &self,
+        known: &'k Known,
+        group: Option<(usize, Group<'k>)>,
+    ) -> Result<Vec<(Version, Offset)>, Unknown> {
+        let in_frozen = || {
+            let frozen = known.frozen.as_deref();
+            frozen.map_or_else(Vec::new, |table| self.in_table(table))
+        };
+        let files = known.view.index();
+        let mut rows;
+        if self.backward {
+            rows = known.newest.clone();
+            if rows.len() < self.most {
+                rows.extend(in_frozen());
+            }
+            if rows.len() < self.most {
+                rows.extend(self.in_files(files, group)?);
+            }
+        } else {
+            rows = self.in_files(files, group)?;
+            if rows.len() < self.most {
+                rows.extend(in_frozen());
+            }
+            if rows.len() < self.most {
+                rows.extend_from_slice(&known.newest);
+            }
+        }
+        Ok(rows)
+    }
+
     fn in_table(&self, table: &Table) -> Vec<(Version, Offset)> {
         match self.key {
             Some(key) => table
@@ -286,19 +360,27 @@ impl Rows<'_> {
         }
     }
 
-    fn in_files(&self, files: &Files) -> Result<Vec<(Version, Offset)>, Unknown> {
+    fn in_files<'f>(
+        &self,
+        files: &'f Files,
+        mut known: Option<(usize, Group<'f>)>,
+    ) -> Result<Vec<(Version, Offset)>, Unknown> {
         let mut rows: Vec<Row> = Vec::new();
         let count = files.runs.len();
         for nth in 0..count {
             if rows.len() >= self.most {
                 break;
             }
-            let run = &files.runs[if self.backward { count - 1 - nth } else { nth }];
+            let nth = if self.backward { count - 1 - nth } else { nth };
+            let run = &files.runs[nth];
             let damaged = |unread| Unknown::run(run, unread);
-            if !run.may_have(self.hash).map_err(damaged)? {
-                continue;
-            }
-            let group = run.group(self.hash).map_err(damaged)?;
+            let group = match known.take_if(|(known, _)| *known == nth) {
+                Some((_, group)) => group,
+                None if run.may_have(self.hash).map_err(damaged)? => {
+                    run.group(self.hash).map_err(damaged)?
+                }
+                None => continue,
+            };
             let first = if self.backward {
                 Version(self.from.0.saturating_add(1))
             } else {

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::{Files, Hole, KeyIndex, holes::MOST_HOLES};
+use super::{KeyIndex, holes::MOST_HOLES};
 use crate::{
     broker::{
         Error, lock,
@@ -22,6 +22,7 @@ use crate::{
         files::FileError,
         format::{frame::Frame, sorted_table::Row},
         keys::{
+            Files, Hole,
             hash::{KeyHash, KeyHasher},
             merge, set,
             sorted_table::{Content, Kind, SortedTable},
@@ -166,7 +167,7 @@ impl Partitions {
     fn len_key_files(&self) -> usize {
         let of_topic = |topic: &Topic| -> usize {
             let of_partitions = topic.partitions.iter().map(|partition| {
-                let files = &lock(&partition.next).keys.files;
+                let files = partition.index();
                 files.runs.len() + files.last_versions.len()
             });
             of_partitions.sum()
@@ -212,7 +213,7 @@ impl Partitions {
     fn merge_runs(&self, partition: &PartitionRef, few: bool) -> Result<(), FileError> {
         let _upkeep = lock(&partition.partition().upkeep);
         loop {
-            let files = lock(&partition.partition().next).keys.files.clone();
+            let files = partition.partition().index();
             let Some(range) = files.plan_merge(few) else {
                 return Ok(());
             };
@@ -295,7 +296,7 @@ impl Partitions {
                 let log = lock(&partition.partition().log);
                 (log.first_kept(), log.start())
             };
-            let files = lock(&partition.partition().next).keys.files.clone();
+            let files = partition.partition().index();
             let Some(unread) = files.unread(start, self.env.clock.elapsed()) else {
                 return Ok(());
             };
@@ -426,9 +427,8 @@ impl Partitions {
         change: impl FnOnce(&mut KeyIndex, &mut Files),
     ) {
         let mut next = lock(&partition.partition().next);
-        let mut files = Files::clone(&next.keys.files);
-        change(&mut next.keys, &mut files);
-        next.keys.files = Arc::new(files);
+        let mut log = lock(&partition.partition().log);
+        log.change_index(|files| change(&mut next.keys, files));
         next.keys.count_memory(&self.key_memory);
     }
 }

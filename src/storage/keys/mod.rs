@@ -22,11 +22,12 @@
 //! when to write, merge or remove, and nothing reads the log.
 //!
 //! Reading order: this page; `table.rs`, what is in memory; `sorted_table.rs` and what writes one,
-//! `table_writer.rs`; `merge.rs`; `last_versions.rs`; `set.rs`, what is found at a start;
+//! `table_writer.rs`; `merge.rs`; `last_versions.rs`; `files.rs`; `set.rs`, what is found at a start;
 //! `salvage.rs`; `earlier.rs`, files of earlier versions. Underneath: `hash.rs`, `new_file.rs`,
 //! `paged.rs`.
 
 pub(crate) mod earlier;
+mod files;
 pub(crate) mod hash;
 pub(crate) mod last_versions;
 pub(crate) mod merge;
@@ -40,4 +41,5 @@ mod table_writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use files::{Files, Hole};
 pub(crate) use paged::{Damaged, Unread, Unusable};

@@ -10,7 +10,7 @@ use std::{io, ops::Range, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Cursor, Identity, LogReader, ReadError,
+    Cursor, Identity, LogReader, ReadError, View,
     index::SPARSE_BYTES,
     kept::{KeptFrame, Written},
     read::{Growing, Place},
@@ -121,6 +121,42 @@ impl LogReader<'_> {
         let (_, place) = self.log.locate(offset, 1);
         let found = self.frame_in(place, offset)?;
         Ok(found.and_then(|frame| frame.record(offset)))
+    }
+
+    /// The same as a view has it, if its segments reach so far.
+    pub(crate) fn record_in(
+        &self,
+        view: &View,
+        offset: Offset,
+    ) -> Result<Option<FoundRecord>, ReadError> {
+        let Some(sealed) = view.find(offset) else {
+            return self.record_at(offset);
+        };
+        let found = self.frame_in(Ok(Place::Sealed(sealed.clone())), offset)?;
+        Ok(found.and_then(|frame| frame.record(offset)))
+    }
+
+    /// What there is to say of a record in the segments of a view, at a glance: its frame is not
+    /// checked. None where that takes more than a look.
+    pub(crate) fn glance<T>(
+        &self,
+        view: &View,
+        offset: Offset,
+        look: impl FnOnce(&RecordView<'_>) -> T,
+    ) -> Option<T> {
+        let segment = &view.find(offset)?.segment;
+        let content = self.segments.sealed(segment).ok()?;
+        let ReadOnly::Mapped(bytes) = &content.bytes else {
+            return None;
+        };
+        let from = usize::try_from(content.stretch_of(segment, offset).start).ok()?;
+        let frame = bytes.get(hop(bytes, from, segment.identity(), offset)?)?;
+        if block::is_block(frame) || KeptFrame::is_large(frame.len()) {
+            return None;
+        }
+        let (_, header) = frame::Header::peek(frame)?;
+        let (_, encoded) = find_in(&frame[frame::HEADER_BYTES..], &header, offset)?;
+        Some(look(&RecordView::parse(encoded).ok()?))
     }
 
     /// The record at an offset as readers may see it; none if it was trimmed, or it is not in its
@@ -321,23 +357,30 @@ fn hop(bytes: &[u8], from: usize, identity: Identity, offset: Offset) -> Option<
 
 /// The record at an offset within a frame.
 pub(crate) fn find_record(frame: &Frame, offset: Offset) -> Option<FoundRecord> {
-    let header = frame.header();
     let records = frame.records();
-    let found = |(element, _): (Range<usize>, &[u8])| {
-        FoundRecord::in_frame(
-            frame,
-            frame::HEADER_BYTES + element.start..frame::HEADER_BYTES + element.end,
-        )
-    };
-    let mut elements = Records::new(&records).map_while(Result::ok);
+    let (element, encoded) = find_in(&records, frame.header(), offset)?;
+    let element = frame::HEADER_BYTES + element.start..frame::HEADER_BYTES + element.end;
+    Some(FoundRecord {
+        frame: frame.bytes().clone(),
+        encoded_at: element.end - encoded.len(),
+        element,
+    })
+}
+
+/// The record at an offset among those of a frame: its element and its encoding.
+fn find_in<'r>(
+    records: &'r [u8],
+    header: &frame::Header,
+    offset: Offset,
+) -> Option<(Range<usize>, &'r [u8])> {
+    let mut elements = Records::new(records).map_while(Result::ok);
     if header.count == header.span {
         let nth = usize::try_from(offset.0.checked_sub(header.base.0)?).ok()?;
-        return elements.nth(nth).map(found);
+        return elements.nth(nth);
     }
-    let is_it = |(_, encoded): &(_, &[u8])| {
+    elements.find(|(_, encoded)| {
         RecordView::parse(encoded).is_ok_and(|record| record.offset == Some(offset.0))
-    };
-    elements.find(is_it).map(found)
+    })
 }
 
 fn read_up_to(file: &Arc<dyn File>, position: u64, wanted: u64, end: u64) -> io::Result<Bytes> {

@@ -1,9 +1,9 @@
 //! What readers see of a log beside its newest frames: one value that never changes.
 //!
-//! Whatever changes the segments of a log, where it starts or what is hidden in it makes another
-//! view, which takes the place of the one before as a whole. A reader takes the view that there is
-//! and goes by it to the end: the files of its segments stay as long as it has it, and nothing in
-//! them changes.
+//! Whatever changes the segments of a log, the files of its key index, where it starts or what is
+//! hidden in it makes another view, which takes the place of the one before as a whole. A reader
+//! takes the view that there is and goes by it to the end: the files of its segments stay as long
+//! as it has it, and nothing in them changes.
 
 use std::sync::{
     Arc, OnceLock,
@@ -15,6 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::{Hidden, Log, name::Name, segment::Segment};
 use crate::{
     env::{OrderedGuard, OrderedMutex, rank},
+    storage::keys,
     types::Offset,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct View {
     pub(super) growing: Option<Arc<Segment>>,
     /// The erased entities whose bytes are in files yet.
     pub(super) hidden: Hidden,
+    /// The files of the key index.
+    pub(super) index: Arc<keys::Files>,
 }
 
 /// A sealed segment: from its base up to the next one's.
@@ -113,6 +116,18 @@ impl View {
         &self.hidden
     }
 
+    /// The files of the key index.
+    pub(crate) fn index(&self) -> &Arc<keys::Files> {
+        &self.index
+    }
+
+    /// Whether it says all that there is to say of an offset, because its segments reach behind that
+    /// or it is trimmed: whatever becomes of the record there, the view has what there was.
+    pub(crate) fn reaches(&self, offset: Offset) -> bool {
+        let end = self.sealed.last().map_or(self.start, |last| last.end);
+        offset < end.max(self.start)
+    }
+
     /// The sealed segments that are not trimmed.
     pub(super) fn live(&self) -> &[Sealed] {
         &self.sealed[self.trimmed..]
@@ -155,6 +170,11 @@ impl Log {
     pub(super) fn set_end(&mut self, end: Offset) {
         self.end = end;
         self.published.end.store(end.0, Ordering::Release);
+    }
+
+    /// Puts other files in the place of those of the key index.
+    pub(crate) fn change_index(&mut self, change: impl FnOnce(&mut keys::Files)) {
+        self.change_view(|view| change(Arc::make_mut(&mut view.index)));
     }
 
     /// Puts another view in the place of the one that there is.
