@@ -200,7 +200,7 @@ impl Filter {
                 .sum::<usize>()
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.types.is_empty()
     }
 

@@ -13,7 +13,7 @@ use super::{
     state::PartitionRef,
 };
 use crate::{
-    storage::log::Cursor,
+    storage::log::{Cursor, Enough},
     types::{Offset, limits},
 };
 
@@ -103,7 +103,13 @@ impl PartitionCursor {
             if self.is_at_limit() {
                 return Ok(None);
             }
-            *fetched = Some(self.fetch(owner, at, most.bytes)?);
+            // Of what a filter looks through, nobody knows how much is needed.
+            let records = match filter.is_empty() {
+                true => most.records,
+                false => u64::MAX,
+            };
+            let bytes = most.bytes;
+            *fetched = Some(self.fetch(owner, at, Enough { bytes, records })?);
         }
         Ok(Some(self.choose(fetched, filter, most)))
     }
@@ -131,7 +137,8 @@ impl PartitionCursor {
         let mut chosen = Chosen::default();
         let mut next = self.cursor.next;
         while next < self.limit {
-            let mut fetched = self.fetch(owner, at, limits::MAX_RESPONSE_BYTES)?;
+            let enough = Enough::of_bytes(limits::MAX_RESPONSE_BYTES);
+            let mut fetched = self.fetch(owner, at, enough)?;
             fetched.choose(&mut next, &wanted, &mut chosen);
             if !fetched.frames.is_empty() {
                 break;
@@ -141,11 +148,15 @@ impl PartitionCursor {
         Ok(chosen)
     }
 
-    /// Fetches frames of a partition that is behind its limit: about so many bytes, and at least
-    /// one.
-    fn fetch(&self, owner: &Partitions, at: &PartitionRef, most: usize) -> Result<Fetched, Error> {
+    /// Fetches frames of a partition that is behind its limit: enough, and at least one.
+    fn fetch(
+        &self,
+        owner: &Partitions,
+        at: &PartitionRef,
+        enough: Enough,
+    ) -> Result<Fetched, Error> {
         let mut behind = self.cursor;
-        let read = owner.reader(at).read_with_hidden(&mut behind, most);
+        let read = owner.reader(at).read_with_hidden(&mut behind, enough);
         let (frames, hidden) =
             read.map_err(|error| owner.explain_at(at, self.cursor.next, error))?;
         let parts = behind.parts(&frames);

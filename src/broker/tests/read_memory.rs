@@ -73,6 +73,32 @@ fn frames_are_fetched_ahead_for_one_partition_at_a_time() {
 }
 
 #[test]
+fn for_a_few_records_no_more_is_fetched_than_the_frames_that_have_them() {
+    let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
+    create(&broker, "t", PARTITIONS);
+    append_to_each(&broker, 30);
+    for is_in_files in [false, true] {
+        if is_in_files {
+            broker.keep_house(true);
+        }
+        let read = Read {
+            topic: "t".into(),
+            partitions: vec![(PartitionId(7), None)],
+            max_records: 3,
+            ..Read::default()
+        };
+        let mut reader = broker.read(read).expect("it is there");
+        let before = reader.memory();
+        let Step::Batch(batch) = reader.step().expect("nothing is damaged") else {
+            panic!("there are records");
+        };
+        assert_eq!(batch.next_offset.0, 3);
+        let ahead = reader.memory() - before;
+        assert!((1..1_500).contains(&ahead), "{ahead} bytes: one frame");
+    }
+}
+
+#[test]
 fn a_step_is_light_where_it_reads_no_file_and_little_of_what_is_in_memory() {
     let broker = open(&SimDisk::new(1), 1).expect("nothing fails");
     create(&broker, "t", 2);

@@ -61,7 +61,7 @@ pub(in crate::storage) use name::{Listed, Name, list};
 pub(crate) use part::FilePart;
 pub(crate) use parts::Part;
 pub(crate) use point::FoundRecord;
-pub(crate) use read::{Cursor, LogReader, ReadError};
+pub(crate) use read::{Cursor, Enough, LogReader, ReadError};
 pub(crate) use removed::{remove_gone, remove_trimmed};
 pub(crate) use rewrite::{Edit, Rewrite, Same};
 pub(crate) use segment::OpenSegments;

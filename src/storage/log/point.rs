@@ -13,7 +13,7 @@ use super::{
     Cursor, Identity, LogReader, ReadError, View,
     index::SPARSE_BYTES,
     kept::{KeptFrame, Written},
-    read::{Growing, Place},
+    read::{Enough, Growing, Place},
     segment::Segment,
 };
 use crate::{
@@ -32,6 +32,12 @@ use crate::{
 /// How much is read at once of a segment that is not mapped, beside what lies between two index
 /// rows: a small frame.
 const BESIDE_BYTES: u64 = 4 << 10;
+
+/// One frame.
+const ONE: Enough = Enough {
+    bytes: 1,
+    records: 1,
+};
 
 /// A frame and one of its records.
 pub(crate) struct FoundRecord {
@@ -118,7 +124,7 @@ impl LogReader<'_> {
     /// The record at an offset, trimmed or not; none if its segment has been removed, or it is not
     /// in its frame.
     pub(crate) fn record_at(&self, offset: Offset) -> Result<Option<FoundRecord>, ReadError> {
-        let (_, place) = self.log.locate(offset, 1);
+        let (_, place) = self.log.locate(offset, ONE);
         let found = self.frame_in(place, offset)?;
         Ok(found.and_then(|frame| frame.record(offset)))
     }
@@ -166,7 +172,7 @@ impl LogReader<'_> {
         offset: Offset,
         hasher: &KeyHasher,
     ) -> Result<Option<FoundRecord>, ReadError> {
-        let (view, place) = self.log.locate(offset, 1);
+        let (view, place) = self.log.locate(offset, ONE);
         if offset < view.start {
             return Ok(None);
         }
@@ -177,7 +183,7 @@ impl LogReader<'_> {
 
     /// The frame that holds an offset, trimmed or not; none if its segment has been removed.
     pub(crate) fn frame_at(&self, offset: Offset) -> Result<Option<Frame>, ReadError> {
-        let (_, place) = self.log.locate(offset, 1);
+        let (_, place) = self.log.locate(offset, ONE);
         let found = self.frame_in(place, offset)?;
         Ok(found.map(|frame| frame.frame().clone()))
     }
@@ -200,7 +206,7 @@ impl LogReader<'_> {
         if let Ok(Hop::Found(found)) = hop {
             return Ok(Some(found));
         }
-        let frames = self.read_place(&place, &mut Cursor::new(offset), 1)?;
+        let frames = self.read_place(&place, &mut Cursor::new(offset), ONE)?;
         let written = match &place {
             Place::Sealed(sealed) => sealed.segment.written(),
             Place::End | Place::Tail(_) | Place::Growing(_) => Written::First,

@@ -57,6 +57,13 @@ pub(crate) enum ReadError {
     Unavailable(FileError),
 }
 
+/// How much is read at once: at least a frame, and no more where it comes to one of these.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Enough {
+    pub(crate) bytes: usize,
+    pub(crate) records: u64,
+}
+
 /// Reads a log.
 pub(crate) struct LogReader<'a> {
     pub(crate) log: &'a LogLock,
@@ -89,6 +96,35 @@ struct From<'a> {
     position: u64,
 }
 
+/// What has been read so far.
+#[derive(Default)]
+struct Taken {
+    bytes: usize,
+    records: u64,
+}
+
+impl Taken {
+    /// Adds a frame, of which the records from an offset on are wanted.
+    fn add(&mut self, frame: &Frame, from: Offset) {
+        let header = frame.header();
+        let wanted = header.end().0.saturating_sub(from.0);
+        self.bytes += frame.bytes().len();
+        self.records += wanted.min(u64::from(header.count));
+    }
+
+    fn is(&self, enough: Enough) -> bool {
+        self.bytes >= enough.bytes || self.records >= enough.records
+    }
+}
+
+impl Enough {
+    /// About so many bytes.
+    pub(crate) fn of_bytes(bytes: usize) -> Self {
+        let records = u64::MAX;
+        Self { bytes, records }
+    }
+}
+
 impl Cursor {
     pub(crate) fn new(next: Offset) -> Self {
         Self { next, hint: None }
@@ -108,23 +144,23 @@ impl LogReader<'_> {
         cursor: &mut Cursor,
         max_bytes: usize,
     ) -> Result<Vec<Frame>, ReadError> {
-        self.read_with_hidden(cursor, max_bytes)
+        self.read_with_hidden(cursor, Enough::of_bytes(max_bytes))
             .map(|(frames, _)| frames)
     }
 
     /// The frames from the cursor on, with what is not to be shown of them: at least one, unless
-    /// the cursor is at the high watermark, and about `max_bytes`. The first may begin before the
+    /// the cursor is at the high watermark, and until they are enough. The first may begin before the
     /// cursor. Moves the cursor behind the last.
     pub(crate) fn read_with_hidden(
         &self,
         cursor: &mut Cursor,
-        max_bytes: usize,
+        enough: Enough,
     ) -> Result<(Vec<Frame>, Hidden), ReadError> {
-        let (view, place) = self.log.locate(cursor.next, max_bytes);
+        let (view, place) = self.log.locate(cursor.next, enough);
         if cursor.next < view.start {
             return Err(ReadError::BelowStart);
         }
-        let frames = self.read_place(&place?, cursor, max_bytes)?;
+        let frames = self.read_place(&place?, cursor, enough)?;
         Ok((frames, view.hidden.clone()))
     }
 
@@ -141,8 +177,9 @@ impl LogReader<'_> {
         cursor: &mut Cursor,
         max_bytes: usize,
     ) -> Result<Vec<Frame>, ReadError> {
-        let (_, place) = self.log.locate(cursor.next, max_bytes);
-        self.read_place(&place?, cursor, max_bytes)
+        let enough = Enough::of_bytes(max_bytes);
+        let (_, place) = self.log.locate(cursor.next, enough);
+        self.read_place(&place?, cursor, enough)
     }
 
     /// The frames from the cursor on, which is at this place.
@@ -150,7 +187,7 @@ impl LogReader<'_> {
         &self,
         place: &Place,
         cursor: &mut Cursor,
-        max_bytes: usize,
+        enough: Enough,
     ) -> Result<Vec<Frame>, ReadError> {
         let frames = match place {
             Place::End => Vec::new(),
@@ -158,8 +195,8 @@ impl LogReader<'_> {
                 cursor.hint = None;
                 frames.clone()
             }
-            Place::Growing(growing) => self.read_growing(cursor, growing, max_bytes)?,
-            Place::Sealed(sealed) => self.read_sealed(cursor, sealed, max_bytes)?,
+            Place::Growing(growing) => self.read_growing(cursor, growing, enough)?,
+            Place::Sealed(sealed) => self.read_sealed(cursor, sealed, enough)?,
         };
         if let Some(last) = frames.last() {
             cursor.next = last.header().end();
@@ -171,7 +208,7 @@ impl LogReader<'_> {
         &self,
         cursor: &mut Cursor,
         growing: &Growing,
-        max_bytes: usize,
+        enough: Enough,
     ) -> Result<Vec<Frame>, ReadError> {
         let segment = &growing.segment;
         let file = self
@@ -183,7 +220,7 @@ impl LogReader<'_> {
             end: growing.end,
             position: cursor.position_in(segment).unwrap_or(growing.position),
         };
-        from.collect(cursor, max_bytes, |position| {
+        from.collect(cursor, enough, |position| {
             segment.walk(Source::File(file.clone()), growing.bytes, position)
         })
     }
@@ -192,7 +229,7 @@ impl LogReader<'_> {
         &self,
         cursor: &mut Cursor,
         sealed: &Sealed,
-        max_bytes: usize,
+        enough: Enough,
     ) -> Result<Vec<Frame>, ReadError> {
         let segment = &sealed.segment;
         let content = self
@@ -206,9 +243,7 @@ impl LogReader<'_> {
                 .position_in(segment)
                 .unwrap_or_else(|| content.stretch_of(segment, cursor.next).start),
         };
-        from.collect(cursor, max_bytes, |position| {
-            content.walk(segment, position)
-        })
+        from.collect(cursor, enough, |position| content.walk(segment, position))
     }
 }
 
@@ -218,12 +253,12 @@ impl From<'_> {
     fn collect(
         &self,
         cursor: &mut Cursor,
-        max_bytes: usize,
+        enough: Enough,
         walk_from: impl Fn(u64) -> Walk,
     ) -> Result<Vec<Frame>, ReadError> {
-        match self.collect_from(cursor, walk_from(self.position), max_bytes) {
+        match self.collect_from(cursor, walk_from(self.position), enough) {
             Err(ReadError::Damaged { .. }) if self.position > HEADER_BYTES => {
-                self.collect_from(cursor, walk_from(0), max_bytes)
+                self.collect_from(cursor, walk_from(0), enough)
             }
             collected => collected,
         }
@@ -235,24 +270,24 @@ impl From<'_> {
         &self,
         cursor: &mut Cursor,
         mut walk: Walk,
-        max_bytes: usize,
+        enough: Enough,
     ) -> Result<Vec<Frame>, ReadError> {
         let unreadable = |next, error| unreadable(self.segment, next..self.end, error);
-        let (mut frames, mut bytes) = (Vec::new(), 0);
+        let (mut frames, mut taken) = (Vec::new(), Taken::default());
         let mut next = cursor.next;
         // A block was taken apart as a whole, and would be again.
-        while (frames.is_empty() || bytes < max_bytes || walk.is_in_block()) && !walk.at_end() {
+        while (frames.is_empty() || !taken.is(enough) || walk.is_in_block()) && !walk.at_end() {
             match take_frame(&mut walk, next) {
                 Ok(Some(frame)) if frame.header().base <= next => {
+                    taken.add(&frame, next);
                     next = frame.header().end();
-                    bytes += frame.bytes().len();
                     frames.push(frame);
                 }
                 Ok(Some(frame)) if frames.is_empty() => match closest_frame(&mut walk, next, frame)
                 {
                     Ok(frame) if frame.header().base <= next => {
+                        taken.add(&frame, next);
                         next = frame.header().end();
-                        bytes += frame.bytes().len();
                         frames.push(frame);
                     }
                     Ok(frame) => return Err(damaged(next, frame.header().base, "wrong checksum")),
@@ -309,7 +344,7 @@ impl LogLock {
     pub(super) fn locate(
         &self,
         next: Offset,
-        max_bytes: usize,
+        enough: Enough,
     ) -> (Guard<Arc<View>>, Result<Place, ReadError>) {
         let view = self.view();
         if let Some(sealed) = view.find(next) {
@@ -319,13 +354,13 @@ impl LogLock {
         let log = self.lock();
         // What was behind the sealed segments may have been sealed meanwhile.
         let view = self.view();
-        let place = log.locate(&view, next, max_bytes);
+        let place = log.locate(&view, next, enough);
         (view, place)
     }
 }
 
 impl Log {
-    fn locate(&self, view: &View, next: Offset, max_bytes: usize) -> Result<Place, ReadError> {
+    fn locate(&self, view: &View, next: Offset, enough: Enough) -> Result<Place, ReadError> {
         if next >= self.end {
             return Ok(Place::End);
         }
@@ -337,7 +372,7 @@ impl Log {
             .front()
             .is_some_and(|first| first.frame.header().base <= next)
         {
-            return self.locate_in_tail(view, next, max_bytes);
+            return self.locate_in_tail(view, next, enough);
         }
         if let (Some(active), Some(segment)) = (&self.active, &view.growing)
             && active.base <= next
@@ -362,20 +397,20 @@ impl Log {
         &self,
         view: &View,
         next: Offset,
-        max_bytes: usize,
+        enough: Enough,
     ) -> Result<Place, ReadError> {
         let at = self
             .tail
             .partition_point(|tailed| tailed.frame.header().end() <= next);
         let mut frames = Vec::new();
-        let (mut bytes, mut expected) = (0, next);
+        let (mut taken, mut expected) = (Taken::default(), next);
         for tailed in self.tail.range(at..) {
             let header = tailed.frame.header();
-            if (!frames.is_empty() && bytes >= max_bytes) || header.base > expected {
+            if (!frames.is_empty() && taken.is(enough)) || header.base > expected {
                 break;
             }
+            taken.add(&tailed.frame, expected);
             expected = header.end();
-            bytes += tailed.frame.bytes().len();
             frames.push(tailed.frame.clone());
         }
         if frames.is_empty() {
