@@ -165,8 +165,8 @@ impl<'a> Rewrite<'a> {
             let path = sealed.segment.path();
             match ReadOnly::open(&*segments.env.files, &path, || segments.let_go()) {
                 Ok(content) => old.push(Old {
+                    content: sealed.segment.mapped(content),
                     sealed: sealed.clone(),
-                    content,
                 }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(FileError::when(Action::Map, &path)(error)),

@@ -15,6 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 
 use super::{
     Active, Identity,
@@ -61,6 +62,14 @@ pub(crate) struct Segment {
     compressed: OnceLock<Option<Compressed>>,
     /// It is not to be compressed.
     is_left_alone: AtomicBool,
+    /// Every map of its file has this too, as long as any bytes of the map are around.
+    maps: Arc<()>,
+}
+
+/// Bytes of a map of a segment's file.
+struct Mapped {
+    bytes: Bytes,
+    _map: Arc<()>,
 }
 
 /// The bytes and the index of a sealed segment.
@@ -108,6 +117,7 @@ impl Segment {
             records: AtomicU64::new(0),
             compressed: OnceLock::new(),
             is_left_alone: AtomicBool::new(false),
+            maps: Arc::default(),
         })
     }
 
@@ -161,9 +171,31 @@ impl Segment {
         Walk::new(source, len, self.identity, self.base(), position)
     }
 
+    /// Its file as it was opened, which counts as mapped from now on if it is.
+    pub(super) fn mapped(&self, opened: ReadOnly) -> ReadOnly {
+        match opened {
+            ReadOnly::Mapped(bytes) => ReadOnly::Mapped(Bytes::from_owner(Mapped {
+                bytes,
+                _map: Arc::clone(&self.maps),
+            })),
+            ReadOnly::Positioned(..) => opened,
+        }
+    }
+
+    /// Whether anybody has bytes of a map of its file.
+    pub(super) fn is_mapped(&self) -> bool {
+        Arc::strong_count(&self.maps) > 1
+    }
+
     fn close(&self) {
         self.content.store(None);
         self.file.store(None);
+    }
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -221,6 +253,7 @@ impl OpenSegments {
         let let_go = || self.let_go();
         let path = segment.path();
         let bytes = self.trying_again(|| ReadOnly::open(&*self.env.files, &path, let_go))?;
+        let bytes = segment.mapped(bytes);
         let len = bytes.len();
         let rows = self.trying_again(|| Rows::open(&self.env, segment, len, let_go))?;
         if let Some(rows) = rows {

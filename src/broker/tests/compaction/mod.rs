@@ -11,6 +11,7 @@ mod memory;
 mod policy;
 mod random;
 mod readers;
+mod removal;
 mod rules;
 mod time;
 mod tombstones;
