@@ -352,7 +352,7 @@ async fn trims(keys: u64) -> Outcome<()> {
         client.topics().trim("trimmed", PartitionId(0), end).await?;
         let before = std::mem::replace(
             &mut gone,
-            removed(broker.data_dir(), end, &mut tables).await?,
+            removed(&client, broker.data_dir(), end, &mut tables).await?,
         );
         let (mut written, mut merged) = (0, 0);
         for (numbers, bytes) in tables.values_mut() {
@@ -375,14 +375,20 @@ async fn trims(keys: u64) -> Outcome<()> {
 }
 
 /// Waits until all segments but the active one are removed, and notes the tables of last versions
-/// that come meanwhile, by how many numbers they cover. Returns how many records are gone.
+/// that come meanwhile, by how many numbers they cover. Returns how many records are gone. Changes a
+/// setting again and again: a broker that has nothing to do writes no checkpoint, which lets segments
+/// go.
 async fn removed(
+    client: &Client,
     directory: &Path,
     end: Offset,
     tables: &mut BTreeMap<PathBuf, (u64, u64)>,
 ) -> Outcome<u64> {
-    let mut quiet = 0;
+    let (mut quiet, mut segment_ms) = (0, 600_000_000);
     loop {
+        segment_ms += 1;
+        let changed = ("segment.ms", &*format!("{segment_ms}"));
+        client.topics().alter("trimmed", &[changed], &[]).await?;
         let (mut bases, mut are_new) = (Vec::new(), false);
         for path in files_of_partition(directory)? {
             let stem = path.file_stem().and_then(|stem| stem.to_str());
