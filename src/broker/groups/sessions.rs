@@ -113,18 +113,6 @@ pub(crate) struct LiveMember {
     pub(crate) credit_left: Credit,
     /// How long ago it was last heard of.
     pub(crate) heard: Duration,
-    pub(crate) partitions: Vec<LivePartition>,
-}
-
-/// A partition of a session as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LivePartition {
-    pub(crate) place: Place,
-    pub(crate) is_paused: bool,
-    /// What was sent and is not committed.
-    pub(crate) under_way: Credit,
-    /// How long ago records were last committed, worked on, or sent where none were under way.
-    pub(crate) stood: Duration,
 }
 
 /// What is due.
@@ -257,6 +245,16 @@ impl Sessions {
         due
     }
 
+    /// Whether a member's session has paused this partition.
+    pub(crate) fn has_paused(&self, group: &GroupName, member: MemberId, place: Place) -> bool {
+        let Some(live) = self.of_member(group, member).pop() else {
+            return false;
+        };
+        let state = lock(&live.state);
+        let open = state.partitions.get(&place);
+        open.is_some_and(|open| open.is_paused)
+    }
+
     /// A member's session, if it has one.
     pub(crate) fn get(
         &self,
@@ -266,20 +264,10 @@ impl Sessions {
     ) -> Option<LiveMember> {
         let live = self.of_member(group, member).pop()?;
         let state = lock(&live.state);
-        let mut partitions = Vec::with_capacity(state.partitions.len());
-        for (place, open) in &state.partitions {
-            partitions.push(LivePartition {
-                place: *place,
-                is_paused: open.is_paused,
-                under_way: open.under_way.total(),
-                stood: now.saturating_sub(open.progress_at),
-            });
-        }
         Some(LiveMember {
             address: live.address.clone(),
             credit_left: state.credit,
             heard: now.saturating_sub(state.heard_at),
-            partitions,
         })
     }
 }

@@ -175,8 +175,10 @@ impl Broker {
         let now = shared.env.clock.elapsed();
         let (state, reason, since) = shared.state_of(&known);
         let mut members = Vec::with_capacity(known.state.members.len());
+        let have = known.partitions_of_members();
         for member in known.state.members.values() {
-            members.push(shared.describe_member(&known, member, now));
+            let partitions = have.get(&member.id).copied().unwrap_or_default();
+            members.push(shared.describe_member(&known, member, partitions, now));
         }
         let mut partitions = Vec::new();
         for place in known.places() {
@@ -205,6 +207,15 @@ impl Known {
         read.chain(self.state.replay_until.keys())
             .copied()
             .collect()
+    }
+
+    /// How many partitions each member has.
+    fn partitions_of_members(&self) -> BTreeMap<MemberId, usize> {
+        let mut have = BTreeMap::new();
+        for owned in self.state.owned.values() {
+            *have.entry(owned.owner).or_default() += 1;
+        }
+        have
     }
 
     fn name_of(&self, member: MemberId) -> Arc<str> {
@@ -331,7 +342,7 @@ impl Shared {
             };
             lag += behind.records();
             let since = self.stalled_since(known, *place, &behind, now);
-            let is_stalled = since.is_some() && !self.is_paused(known, *place, now);
+            let is_stalled = since.is_some() && !self.is_paused(known, *place);
             stalled += usize::from(is_stalled);
         }
         ListedGroup {
@@ -345,19 +356,24 @@ impl Shared {
         }
     }
 
-    fn describe_member(&self, known: &Known, member: &Member, now: Duration) -> DescribedMember {
+    fn describe_member(
+        &self,
+        known: &Known,
+        member: &Member,
+        partitions: usize,
+        now: Duration,
+    ) -> DescribedMember {
         let live = self.sessions.get(&known.name, member.id, now);
         let live = live.map(|live| DescribedLive {
             address: live.address,
             credit_left: live.credit_left,
             heard_ms: self.wall_ms(now.saturating_sub(live.heard)),
         });
-        let owned = known.state.owned.values();
         DescribedMember {
             id: member.id,
             name: Arc::clone(&member.name),
             client: Arc::clone(&member.client),
-            partitions: owned.filter(|owned| owned.owner == member.id).count(),
+            partitions,
             live,
         }
     }
@@ -371,7 +387,7 @@ impl Shared {
     ) -> Option<DescribedPartition> {
         let behind = self.lag(known, place)?;
         let owned = known.state.owned.get(&place);
-        let is_paused = self.is_paused(known, place, now);
+        let is_paused = self.is_paused(known, place);
         let stalled = self.stalled_since(known, place, &behind, now);
         let age = self.age(&behind);
         Some(DescribedPartition {
@@ -424,14 +440,10 @@ impl Shared {
         ))
     }
 
-    fn is_paused(&self, known: &Known, place: Place, now: Duration) -> bool {
-        let Some(Owned { owner, .. }) = known.state.owned.get(&place) else {
-            return false;
-        };
-        let live = self.sessions.get(&known.name, *owner, now);
-        let Some(live) = live else { return false };
-        let mut partitions = live.partitions.iter();
-        partitions.any(|of| of.place == place && of.is_paused)
+    fn is_paused(&self, known: &Known, place: Place) -> bool {
+        let owned = known.state.owned.get(&place);
+        owned
+            .is_some_and(|Owned { owner, .. }| self.sessions.has_paused(&known.name, *owner, place))
     }
 
     /// Since when a partition that has an owner and lag makes no progress, if that is too long.
@@ -469,7 +481,7 @@ impl Shared {
                     continue;
                 };
                 let since = self.stalled_since(&known, *place, &lag, now);
-                if since.is_none() || self.is_paused(&known, *place, now) {
+                if since.is_none() || self.is_paused(&known, *place) {
                     continue;
                 }
                 let of = (known.name.clone(), *place);

@@ -196,9 +196,8 @@ fn a_paused_partition_is_sent_nothing_and_stays_with_its_member() {
     assert_eq!(member.ids(), others);
     let live = &world.broker().shared.sessions;
     let group = crate::types::GroupName::new("g").expect("it is valid");
-    let shown = live.get(&group, member.id, Duration::from_secs(1_000));
-    let shown = shown.expect("it is there").partitions;
-    assert_eq!(shown.iter().filter(|shown| shown.is_paused).count(), 1);
+    assert!(live.has_paused(&group, member.id, place));
+    assert!(!live.has_paused(&group, member.id, world.place("t", 1)));
     assert_eq!(member.partitions(), [0, 1]);
     member.session.resume(&[place]);
     assert_eq!(member.ids(), paused);
