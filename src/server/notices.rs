@@ -25,6 +25,12 @@ pub(super) enum Notice {
     UnknownProtocol,
     /// A connection has reset so many calls that it was ended.
     ResetFlood,
+    /// A connection has sent so many frames with nothing in them that it was ended.
+    FrameFlood,
+    /// A connection has sent headers that are larger than they may be, and more.
+    HeaderFlood,
+    /// A connection has made so many mistakes with its calls that it was ended.
+    MistakeFlood,
     /// A connection has broken the rules of HTTP/2.
     ProtocolError,
     /// A call was refused because too many are open.
@@ -41,7 +47,7 @@ pub(super) enum Notice {
     ProducerRefused,
 }
 
-const ALL: [Notice; 16] = [
+const ALL: [Notice; 19] = [
     Notice::TooManyConnections,
     Notice::IdleConnectionClosed,
     Notice::AcceptFailed,
@@ -51,6 +57,9 @@ const ALL: [Notice; 16] = [
     Notice::Tls,
     Notice::UnknownProtocol,
     Notice::ResetFlood,
+    Notice::FrameFlood,
+    Notice::HeaderFlood,
+    Notice::MistakeFlood,
     Notice::ProtocolError,
     Notice::CallRefused,
     Notice::StalledReadEnded,
@@ -92,6 +101,18 @@ impl Notice {
             }
             Self::ResetFlood => {
                 "connections closed: their clients cancelled calls faster than they can be served"
+            }
+            Self::FrameFlood => {
+                "connections closed: their clients sent too many frames of data with nothing in \
+                them, or next to nothing"
+            }
+            Self::HeaderFlood => {
+                "connections closed: the headers of their clients' calls were too large, or in too \
+                many pieces"
+            }
+            Self::MistakeFlood => {
+                "connections closed: their clients went on sending for calls that had ended, or \
+                broke the rules of HTTP/2 in too many calls"
             }
             Self::ProtocolError => "connections closed: their clients broke the rules of HTTP/2",
             Self::CallRefused => {

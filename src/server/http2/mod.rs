@@ -103,16 +103,17 @@ where
         let mut connection = Box::new(Connection::new(*self, service, held, stopped, notices));
         async move {
             if let Err(error) = poll_fn(|cx| connection.poll(cx)).await {
-                report(&error, notices);
+                report(&error, &connection.traffic, notices);
             }
         }
     }
 }
 
 /// Says why a connection was ended, if its client's mistakes are the reason.
-fn report(error: &h2::Error, notices: &Notices) {
+fn report(error: &h2::Error, traffic: &Traffic, notices: &Notices) {
     if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-        notices.happened_by(Notice::ResetFlood, error);
+        let flood = traffic.flood().unwrap_or(Notice::ResetFlood);
+        notices.happened_by(flood, error);
     } else if error.is_library() || is_invalid(error) {
         notices.happened_by(Notice::ProtocolError, error);
     } else {

@@ -16,7 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::frames::Frames;
 use crate::{
     budget::Held,
-    server::limits::{FEW_BYTES, FIRST_WINDOW_BYTES},
+    server::{
+        limits::{FEW_BYTES, FIRST_WINDOW_BYTES},
+        notices::Notice,
+    },
 };
 
 /// What has passed on a connection, for the task that serves it.
@@ -34,6 +37,7 @@ pub(in crate::server) struct Traffic {
     granted: AtomicUsize,
     /// What calls count that have ended, and whose end h2 has and has not written.
     ended: Mutex<Vec<Arc<Held>>>,
+    flood: Mutex<Option<Notice>>,
 }
 
 impl Traffic {
@@ -101,6 +105,15 @@ impl Traffic {
         !self.ended().is_empty()
     }
 
+    /// What the client was told that it did too much of, if it was.
+    pub(super) fn flood(&self) -> Option<Notice> {
+        *self.lock_flood()
+    }
+
+    fn lock_flood(&self) -> MutexGuard<'_, Option<Notice>> {
+        self.flood.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ended(&self) -> MutexGuard<'_, Vec<Arc<Held>>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,6 +134,15 @@ impl Traffic {
         self.read.fetch_add(bytes, Relaxed);
     }
 }
+
+/// What h2 tells a client at the end of a connection that has had too much of something. It keeps
+/// it for the client: the error that comes of it is the same for all of these.
+const FLOODS: [(&[u8], Notice); 4] = [
+    (b"too_many_data_frames", Notice::FrameFlood),
+    (b"header_list_way_too_large", Notice::HeaderFlood),
+    (b"too_many_continuations", Notice::HeaderFlood),
+    (b"too_many_internal_resets", Notice::MistakeFlood),
+];
 
 /// A connection whose first bytes were read already.
 pub(super) struct Socket<IO> {
@@ -145,8 +167,13 @@ impl<IO> Socket<IO> {
         self.frames.pass(bytes, self.traffic.granted.load(Relaxed))
     }
 
-    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Notices what was just written, which ends with this.
+    fn written(&self, written: Poll<io::Result<usize>>, end: &[u8]) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
+            let flood = FLOODS.iter().find(|(told, _)| end.ends_with(told));
+            if let Some((_, notice)) = flood {
+                *self.traffic.lock_flood() = Some(*notice);
+            }
             self.traffic.written.fetch_add(bytes, Relaxed);
         }
         written
@@ -190,7 +217,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.written(written)
+        self.written(written, buf)
     }
 
     fn poll_write_vectored(
@@ -199,7 +226,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.written(written)
+        let end = slices.last().map_or(&[][..], |last| last);
+        self.written(written, end)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -13,6 +13,7 @@ use tower::service_fn;
 
 use super::{
     flood::{Client, serve, serve_as},
+    raw::Raw,
     reads::PATIENCE,
 };
 use crate::{
@@ -101,6 +102,30 @@ async fn a_frame_that_no_window_allows_is_not_waited_for() {
     ended.expect("the connection ends").unwrap();
     // It would end because its client does not answer.
     assert!(notices.has_said(Notice::ProtocolError));
+}
+
+/// What is said of a client that opens a call, and sends this frame of data for it for as long as
+/// it is let.
+async fn said_of_flood(flags: u8, content: &[u8]) -> Arc<Notices> {
+    let budget = Budget::new(&Sizes::default());
+    let notices = Arc::new(Notices::default());
+    let service = service_fn(|_| pending::<Result<Response<Body>, Infallible>>());
+    let (incoming, _stop) = serve_as(service, &budget, Options::default(), &notices);
+    let mut client = Raw::open(&incoming, 1 << 20).await;
+    client.call(1, "/never", 0).await;
+    let flood = async { while client.send(DATA, flags, 1, content).await.is_ok() {} };
+    timeout(PATIENCE, flood).await.expect("the connection ends");
+    notices
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_without_data_is_called_so() {
+    const PADDED: u8 = 8;
+    for (flags, content) in [(0, &[][..]), (PADDED, &[0]), (PADDED, &[2, 0, 0])] {
+        let notices = said_of_flood(flags, content).await;
+        assert!(notices.has_said(Notice::FrameFlood), "{content:?}");
+        assert!(!notices.has_said(Notice::ResetFlood), "{content:?}");
+    }
 }
 
 #[tokio::test]
