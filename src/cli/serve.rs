@@ -27,10 +27,6 @@ use crate::{
     server::{self, AdminSocket, Server},
 };
 
-/// Most threads that wait for files at a time, beside those that do not. Each has a stack of 2 MiB,
-/// of which little is ever used; reads beyond wait for one of them.
-const READING_THREADS: usize = 32;
-
 /// After how many turns of tasks a thread looks whether something has come in. A connection's turn
 /// takes up to a few hundred microseconds where there is much to do.
 const EVENT_INTERVAL: u32 = 8;
@@ -54,7 +50,8 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .max_blocking_threads(READING_THREADS)
+        // Each has a stack of 2 MiB, of which little is ever used.
+        .max_blocking_threads(server::waiting_threads())
         .event_interval(EVENT_INTERVAL)
         .build();
     let runtime =

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{
     blocking::blocking,
     limits::ADMIN_CONNECTIONS,
+    peer,
     tally::{Tallies, Tally},
 };
 use crate::{
@@ -41,7 +42,11 @@ impl BrokerService {
 
 #[async_trait]
 impl broker_server::Broker for BrokerService {
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        let _turn = peer::long(request.extensions(), &self.broker).turn().await;
         let (status, process) = blocking(|| (self.broker.status(), Process::look()));
         Ok(Response::new(StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -90,6 +95,7 @@ impl broker_server::Broker for BrokerService {
         &self,
         request: Request<ListProducersRequest>,
     ) -> Result<Response<ListProducersResponse>, Status> {
+        let turn = peer::long(request.extensions(), &self.broker).turn().await;
         let ListProducersRequest {
             name,
             page_size,
@@ -105,7 +111,7 @@ impl broker_server::Broker for BrokerService {
                 (named, false)
             }
         };
-        Ok(Response::new(ListProducersResponse {
+        Ok(turn.respond(ListProducersResponse {
             producers: listed.into_iter().map(producer).collect(),
             more,
         }))

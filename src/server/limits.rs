@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{http2::request::Kind, intake::Allowed};
+use super::{http2::request::Kind, intake::Allowed, turns};
 use crate::types::limits::MAX_REQUEST_BYTES;
 
 /// What can be set of the server.
@@ -234,7 +234,23 @@ pub(super) const FIRST_BYTES: usize = 2 * SMALL_PIECES_BYTES;
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Least number of reads that make a message at once.
-pub(super) const MIN_TURNS: usize = 2;
+pub(crate) const MIN_TURNS: usize = 2;
+
+/// What a row of a large answer takes at least while the answer is made, of which it has several
+/// thousand: a partition with the names of its topic and of its owner.
+pub(super) const ROW_BYTES: usize = 256;
+
+/// How many appends wait for files at a time, on threads of their own. Others wait without one.
+pub(crate) const APPENDS_IN_FILES: usize = 16;
+
+/// Threads for what keeps one: one for each turn there may be, for each append that waits for a
+/// file, and some for what the broker itself does now and then. So none is ever missing for the
+/// tasks of all.
+pub(crate) fn waiting_threads() -> usize {
+    let of_clients = turns::long_turns() + turns::read_turns();
+    let of_administrators = 2;
+    of_clients + of_administrators + APPENDS_IN_FILES + 4
+}
 
 /// A message that is in memory and no larger is made without waiting for those who read files: it
 /// takes less time than changing threads does.

@@ -5,8 +5,9 @@
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `log/`,
 //! `entities/`, `groups/`, `topics.rs` and `broker.rs`, the services; `answers.rs` and `reads.rs`,
 //! how records go out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC
-//! tools expect; `status.rs`, how errors are told; `connections.rs`, who is served; `admin.rs`, the
-//! administrators' own way in; `http2/`, one connection.
+//! tools expect; `status.rs`, how errors are told; `turns.rs`, what waits for what keeps threads;
+//! `connections.rs`, who is served; `admin.rs`, the administrators' own way in; `http2/`, one
+//! connection.
 
 mod admin;
 mod answers;
@@ -33,6 +34,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod turns;
 mod unpacking;
 
 use std::{future::Future, io, pin::Pin, sync::Arc};
@@ -50,7 +52,7 @@ use tracing::{error, info, warn};
 pub(crate) use self::{
     admin::AdminSocket,
     connections::tcp,
-    limits::{ADMIN_CONNECTIONS, Options, most_connections},
+    limits::{ADMIN_CONNECTIONS, Options, most_connections, waiting_threads},
 };
 use self::{
     broker::BrokerService,

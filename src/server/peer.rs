@@ -19,6 +19,7 @@ use super::{
     limits::most_connections,
     reads::{Reads, Shares},
     tally::{Counted, Tally},
+    turns::{Lanes, Long, Queue},
 };
 use crate::{
     broker::{Broker, Flow, ProducerHolder},
@@ -66,6 +67,10 @@ pub(super) struct Peer {
     pub(super) reads: Holder,
     /// Reads alone.
     read_shares: Arc<OnceLock<Shares>>,
+    /// Turns of its reads.
+    read_turns: Queue,
+    /// Its calls that take long.
+    long: Long,
     /// Its appends, which take turns with those of others.
     pub(super) appends: Flow,
     /// The producers that it uses.
@@ -82,13 +87,17 @@ impl Peer {
         budget: &Budget,
         windows: Holder,
         producers: Option<Arc<ProducerHolder>>,
+        lanes: &Lanes,
     ) -> Self {
+        let reads = budget.part(Name::Reads).holder();
         Self {
             requests: budget.part(Name::Requests).holder(),
             calls: budget.part(Name::Calls).holder(),
             windows,
-            reads: budget.part(Name::Reads).holder(),
+            long: lanes.long(reads.clone()),
+            reads,
             read_shares: Arc::default(),
+            read_turns: lanes.reads(),
             appends: Flow::default(),
             producers,
             pulse: Pulse::default(),
@@ -153,6 +162,7 @@ pub(super) struct Peers {
     most: usize,
     /// What their windows may grow into.
     growth: Arc<Part>,
+    lanes: Lanes,
 }
 
 impl Peers {
@@ -172,13 +182,16 @@ impl Peers {
             tally: Arc::clone(tally),
             most,
             growth: window::growth(windows, most),
+            lanes: Lanes::new(),
         }
     }
 
-    /// Those of another listener, which has places of its own. Their windows grow into the same.
+    /// Those of the administrators' listener, which has places and turns of its own. Their windows
+    /// grow into the same.
     pub(super) fn beside(&self, tally: &Arc<Tally>) -> Self {
         Self {
             tally: Arc::clone(tally),
+            lanes: Lanes::of_administrators(),
             ..self.clone()
         }
     }
@@ -198,7 +211,7 @@ impl Peers {
         Peer {
             address: address.into(),
             _counted: Some(Arc::new(self.tally.count())),
-            ..Peer::new(&self.budget, self.growth.holder(), producers)
+            ..Peer::new(&self.budget, self.growth.holder(), producers, &self.lanes)
         }
     }
 }
@@ -232,9 +245,20 @@ pub(super) fn producers(extensions: &Extensions) -> Option<Arc<ProducerHolder>> 
 pub(super) fn reads(extensions: &Extensions, broker: &Broker, reads: &Reads) -> Shares {
     match extensions.get::<Peer>() {
         Some(peer) => {
-            let shares = || reads.shares(peer.reads.clone());
+            let shares = || reads.shares(peer.reads.clone(), peer.read_turns.clone());
             peer.read_shares.get_or_init(shares).clone()
         }
-        None => reads.shares(broker.budget().part(Name::Reads).holder()),
+        None => reads.shares(
+            broker.budget().part(Name::Reads).holder(),
+            Lanes::new().reads(),
+        ),
+    }
+}
+
+/// The long calls of the connection that a request came by; alone where none is known.
+pub(super) fn long(extensions: &Extensions, broker: &Broker) -> Long {
+    match extensions.get::<Peer>() {
+        Some(peer) => peer.long.clone(),
+        None => Lanes::new().long(broker.budget().part(Name::Reads).holder()),
     }
 }

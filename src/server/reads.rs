@@ -11,17 +11,15 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZero,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
-
 use super::{
-    limits::{MIN_TURNS, READ_BYTES, RETRY_AFTER_MS},
+    limits::{READ_BYTES, RETRY_AFTER_MS},
     notices::{Notice, Notices},
+    turns::Queue,
 };
 use crate::{
     broker::Error,
@@ -38,15 +36,13 @@ struct Shared {
     places: Arc<Part>,
     /// What is ready for clients that have not shown that they read.
     ahead: Arc<Part>,
-    /// A read that makes a message, from files perhaps, has one of these.
-    turns: Arc<Semaphore>,
     notices: Arc<Notices>,
     /// How long a read has stalled before it may be ended.
     patience: Duration,
     stalled: Mutex<Stalled>,
 }
 
-/// What one connection has of the memory of reads.
+/// What one connection has of the memory of reads, and of their turns.
 #[derive(Clone, Debug)]
 pub(super) struct Shares {
     /// What is on its way to the client.
@@ -57,6 +53,8 @@ pub(super) struct Shares {
     pub(super) places: Holder,
     /// Of what is ready for clients that have not shown that they read.
     pub(super) ahead: Holder,
+    /// A read that begins or makes a message, from files perhaps, has one of these.
+    pub(super) turns: Queue,
 }
 
 /// What a read is counted with.
@@ -103,21 +101,16 @@ impl Reads {
         Self(Arc::new(Shared {
             places: Arc::new(part.of_it(part.bound() / 2).for_holders(part.holders() / 2)),
             ahead: Arc::new(part.of_it(part.bound() / 8)),
-            turns: Arc::new(Semaphore::new(turns())),
             notices,
             patience,
             stalled: Mutex::default(),
         }))
     }
 
-    /// Leave to make a message: each may take a frame of 16 MiB into memory for that.
-    pub(super) fn turns(&self) -> &Arc<Semaphore> {
-        &self.0.turns
-    }
-
-    /// The shares of one more connection, which has this for what is on its way.
-    pub(super) fn shares(&self, pieces: Holder) -> Shares {
+    /// The shares of one more connection, which has this for what is on its way, and its turns.
+    pub(super) fn shares(&self, pieces: Holder, turns: Queue) -> Shares {
         Shares {
+            turns,
             always: pieces.part().holder(),
             pieces,
             places: self.0.places.holder(),
@@ -198,12 +191,6 @@ impl Reads {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How many messages are made at once: one on each processor, and some that wait for a disk.
-fn turns() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    processors.max(MIN_TURNS)
 }
 
 impl Told {

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{blocking::blocking, log::position};
+use super::{blocking::blocking, log::position, peer};
 use crate::{
-    broker::{self, Broker, Meant, PartitionDescription, TopicDescription},
+    broker::{self, Broker, Error, Meant, PartitionDescription, TopicDescription},
     proto::{
         AddPartitionsRequest, AddPartitionsResponse, AlterTopicRequest, AlterTopicResponse,
         CompactRequest, CompactResponse, Compaction, CreateTopicRequest, CreateTopicResponse,
@@ -65,34 +65,44 @@ impl Topics for TopicsService {
         &self,
         request: Request<DescribeTopicRequest>,
     ) -> Result<Response<DescribeTopicResponse>, Status> {
+        let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let name = request.into_inner().name;
-        let (described, partitions) = blocking(|| self.broker.describe_topic(&name))?;
-        Ok(Response::new(DescribeTopicResponse {
-            topic: Some(topic(&described)),
-            partitions: partitions.iter().map(partition).collect(),
-        }))
+        let described = blocking(|| {
+            let (described, partitions) = self.broker.describe_topic(&name)?;
+            turn.count(partitions.len())?;
+            Ok::<_, Error>(DescribeTopicResponse {
+                topic: Some(topic(&described)),
+                partitions: partitions.iter().map(partition).collect(),
+            })
+        });
+        Ok(turn.respond(described?))
     }
 
     async fn list(
         &self,
         request: Request<ListTopicsRequest>,
     ) -> Result<Response<ListTopicsResponse>, Status> {
+        let turn = peer::long(request.extensions(), &self.broker).turn().await;
         let ListTopicsRequest {
             prefix,
             page_size,
             after,
         } = request.into_inner();
-        let (topics, more) = self.broker.list_topics(&prefix, &after, page(page_size));
-        Ok(Response::new(ListTopicsResponse {
-            topics: topics.iter().map(topic).collect(),
-            more,
-        }))
+        let listed = blocking(|| {
+            let (topics, more) = self.broker.list_topics(&prefix, &after, page(page_size));
+            ListTopicsResponse {
+                topics: topics.iter().map(topic).collect(),
+                more,
+            }
+        });
+        Ok(turn.respond(listed))
     }
 
     async fn alter(
         &self,
         request: Request<AlterTopicRequest>,
     ) -> Result<Response<AlterTopicResponse>, Status> {
+        let long = peer::long(request.extensions(), &self.broker);
         let AlterTopicRequest {
             name,
             set,
@@ -100,9 +110,11 @@ impl Topics for TopicsService {
             dry_run,
         } = request.into_inner();
         if dry_run {
+            let mut turn = long.turn().await;
             let would_go = blocking(|| self.broker.preview_alter(&name, &set, &reset))?;
+            turn.count(would_go.len())?;
             let (described, _) = self.broker.describe_topic(&name)?;
-            return Ok(Response::new(AlterTopicResponse {
+            return Ok(turn.respond(AlterTopicResponse {
                 topic: Some(topic(&described)),
                 would_remove: would_go.into_iter().map(removal).collect(),
             }));
@@ -134,6 +146,7 @@ impl Topics for TopicsService {
     }
 
     async fn trim(&self, request: Request<TrimRequest>) -> Result<Response<TrimResponse>, Status> {
+        let long = peer::long(request.extensions(), &self.broker);
         let TrimRequest {
             topic,
             partition,
@@ -148,7 +161,8 @@ impl Topics for TopicsService {
         };
         let (partition, before) = (PartitionId(partition), Offset(before_offset));
         if dry_run {
-            let would_go = self.broker.preview_trim(meant, partition, before)?;
+            let _turn = long.turn().await;
+            let would_go = blocking(|| self.broker.preview_trim(meant, partition, before))?;
             return Ok(Response::new(TrimResponse {
                 earliest: would_go.before.0,
                 would_remove: Some(removal(would_go)),

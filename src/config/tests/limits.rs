@@ -158,7 +158,7 @@ fn sizes(page: &mut String) {
 
 fn counts(page: &mut String) {
     let server = server::Options::default();
-    let rows: [(&str, String); 16] = [
+    let rows: [(&str, String); 19] = [
         ("Partitions of a topic", number(MAX_PARTITIONS_PER_TOPIC)),
         ("Partitions of a broker", number(MAX_PARTITIONS)),
         ("Producers", number(MAX_PRODUCERS)),
@@ -199,6 +199,22 @@ fn counts(page: &mut String) {
         (
             "Connections, `server.max_connections`",
             format!("{} (default)", number(server.max_connections)),
+        ),
+        (
+            "Calls that walk many partitions, worked on at a time; one of a connection, another one of \
+             administrators",
+            "half of the processors".to_owned(),
+        ),
+        (
+            "Reads that begin or make a message at a time; another one of administrators",
+            format!(
+                "as many as processors, at least {}",
+                server::limits::MIN_TURNS
+            ),
+        ),
+        (
+            "Appends that wait for files at a time",
+            number(server::limits::APPENDS_IN_FILES),
         ),
         (
             "Segments open at a time, `memory.open_segments`",

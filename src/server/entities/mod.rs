@@ -10,7 +10,6 @@ use tonic::{Request, Response, Status, async_trait};
 use self::{latest::LatestAnswers, read_key::KeyAnswers};
 use super::{
     answers::{Elsewhere, respond},
-    blocking::blocking,
     peer,
     reads::Reads,
 };
@@ -45,7 +44,7 @@ impl Entities for EntitiesService {
     ) -> Result<Response<Self::ReadKeyStream>, Status> {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read_key::request(request.into_inner());
-        let reader = blocking(|| self.broker.read_key(read))?;
+        let reader = shares.turns.work(|| self.broker.read_key(read)).await?;
         Ok(respond(KeyAnswers::new(reader), &self.reads, shares)?)
     }
 
@@ -55,7 +54,8 @@ impl Entities for EntitiesService {
     ) -> Result<Response<Self::GetLatestStream>, Status> {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let GetLatestRequest { topic, keys } = request.into_inner();
-        let reader = blocking(|| self.broker.read_latest(&topic, &keys))?;
+        let begin = || self.broker.read_latest(&topic, &keys);
+        let reader = shares.turns.work(begin).await?;
         Ok(respond(LatestAnswers::new(reader), &self.reads, shares)?)
     }
 
@@ -63,8 +63,10 @@ impl Entities for EntitiesService {
         &self,
         request: Request<EraseKeyRequest>,
     ) -> Result<Response<EraseKeyResponse>, Status> {
+        let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let EraseKeyRequest { topic, key } = request.into_inner();
-        let erasing = blocking(|| self.broker.erase_key(&topic, &key))?;
+        let begin = || self.broker.erase_key(&topic, &key);
+        let erasing = shares.turns.work(begin).await?;
         Ok(Response::new(EraseKeyResponse {
             erasure: Some(erasure(&erasing.await?)),
         }))

@@ -14,6 +14,7 @@ use crate::{
     server::{
         groups::events::{Asked, commit_result},
         log::position,
+        turns::LongTurn,
     },
     types::{PartitionId, limits::MAX_GROUPS_PER_PAGE},
 };
@@ -42,9 +43,11 @@ pub(super) async fn commit(
 pub(super) fn fetch_offsets(
     broker: &Broker,
     request: &FetchOffsetsRequest,
+    turn: &mut LongTurn,
 ) -> Result<FetchOffsetsResponse, Error> {
     let topic = Some(request.topic.as_str()).filter(|topic| !topic.is_empty());
     let fetched = broker.committed_offsets(&request.group, topic)?;
+    turn.count(fetched.len())?;
     let offsets = fetched
         .iter()
         .map(|fetched| committed_offset(&fetched.topic, fetched.place, &fetched.committed));
@@ -68,8 +71,11 @@ pub(super) fn list(broker: &Broker, request: &ListGroupsRequest) -> ListGroupsRe
 pub(super) fn describe(
     broker: &Broker,
     request: &DescribeGroupRequest,
+    turn: &mut LongTurn,
 ) -> Result<DescribeGroupResponse, Error> {
-    Ok(described(broker.describe_group(&request.group)?))
+    let group = broker.describe_group(&request.group)?;
+    turn.count(group.members.len() + group.partitions.len())?;
+    Ok(described(group))
 }
 
 pub(super) fn reset_request(request: ResetGroupRequest) -> Result<ResetGroup, Error> {

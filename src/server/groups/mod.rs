@@ -108,35 +108,40 @@ impl Groups for GroupsService {
         &self,
         request: Request<FetchOffsetsRequest>,
     ) -> Result<Response<FetchOffsetsResponse>, Status> {
-        Ok(Response::new(calls::fetch_offsets(
-            &self.broker,
-            &request.into_inner(),
-        )?))
+        let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
+        let request = request.into_inner();
+        let fetched = blocking(|| calls::fetch_offsets(&self.broker, &request, &mut turn))?;
+        Ok(turn.respond(fetched))
     }
 
     async fn list(
         &self,
         request: Request<ListGroupsRequest>,
     ) -> Result<Response<ListGroupsResponse>, Status> {
+        let turn = peer::long(request.extensions(), &self.broker).turn().await;
         let listed = blocking(|| calls::list(&self.broker, &request.into_inner()));
-        Ok(Response::new(listed))
+        Ok(turn.respond(listed))
     }
 
     async fn describe(
         &self,
         request: Request<DescribeGroupRequest>,
     ) -> Result<Response<DescribeGroupResponse>, Status> {
-        let described = blocking(|| calls::describe(&self.broker, &request.into_inner()))?;
-        Ok(Response::new(described))
+        let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
+        let request = request.into_inner();
+        let described = blocking(|| calls::describe(&self.broker, &request, &mut turn))?;
+        Ok(turn.respond(described))
     }
 
     async fn reset(
         &self,
         request: Request<ResetGroupRequest>,
     ) -> Result<Response<ResetGroupResponse>, Status> {
+        let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let reset = calls::reset_request(request.into_inner())?;
-        let reset = blocking(|| self.broker.reset_group(reset))?;
-        Ok(Response::new(calls::reset_response(reset.await?)))
+        let reset = blocking(|| self.broker.reset_group(reset))?.await?;
+        turn.count(reset.len())?;
+        Ok(turn.respond(calls::reset_response(reset)))
     }
 
     async fn fork(

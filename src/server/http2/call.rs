@@ -38,6 +38,7 @@ use crate::{
         },
         notices::{Notice, Notices},
         status,
+        turns::Unencoded,
     },
 };
 
@@ -308,6 +309,7 @@ impl Sender<'_> {
         if ends {
             self.open.count_status(&mut parts.headers);
         }
+        let mut unencoded: Option<Unencoded> = parts.extensions.remove();
         let mut stream = respond.send_response(Response::from_parts(parts, ()), ends)?;
         if ends {
             return Ok(());
@@ -315,6 +317,7 @@ impl Sender<'_> {
         while let Some(frame) = next(&mut body, &mut stream).await? {
             match frame.into_data() {
                 Ok(data) => {
+                    drop(unencoded.take());
                     if let Err(status) = self.send_message(&mut stream, data).await? {
                         return self.end(&mut stream, status);
                     }

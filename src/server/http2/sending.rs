@@ -7,7 +7,6 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,10 +14,7 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
-use tokio::{
-    sync::{AcquireError, OwnedSemaphorePermit},
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status};
 use tracing::debug;
 
@@ -41,6 +37,7 @@ use crate::{
         reads::{Admitted, Place, Reads, Shares, Tell},
         status,
         tally::Counted,
+        turns::Turn,
     },
 };
 
@@ -86,7 +83,7 @@ pub(in crate::server) async fn send(
     Ok(())
 }
 
-type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+type Waits = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 struct Sending<'a> {
     stream: SendStream<Bytes>,
@@ -118,7 +115,7 @@ struct Sending<'a> {
     /// While its source has nothing to send.
     idle: Option<Place>,
     /// While it waits until it may make a message.
-    turn: Option<Turn>,
+    turn: Option<Waits>,
     /// Until when it waits for memory.
     pause: Option<Pin<Box<Sleep>>>,
     active: &'a Entered,
@@ -375,18 +372,16 @@ impl Sending<'_> {
     }
 
     /// Ready when it may make a message.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<OwnedSemaphorePermit>> {
-        if self.turn.is_none() {
-            let turns = Arc::clone(self.reads.turns());
-            match Arc::clone(&turns).try_acquire_owned() {
-                Ok(turn) => return Poll::Ready(Some(turn)),
-                Err(_) => self.turn = Some(Box::pin(turns.acquire_owned())),
-            }
-        }
-        let turn = match &mut self.turn {
-            Some(turn) => ready!(turn.as_mut().poll(cx)).ok(),
-            None => None,
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        let turns = &self.shares.turns;
+        let waits = match &mut self.turn {
+            Some(waits) => waits,
+            None => match turns.try_turn() {
+                Some(turn) => return Poll::Ready(turn),
+                None => self.turn.insert(Box::pin(turns.clone().turn())),
+            },
         };
+        let turn = ready!(waits.as_mut().poll(cx));
         self.turn = None;
         Poll::Ready(turn)
     }

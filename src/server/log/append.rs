@@ -25,13 +25,7 @@ use crate::{
         self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, ReceivedBatch,
         wire::AppendRequest,
     },
-    server::{
-        blocking::{blocking, elsewhere},
-        groups,
-        limits::MAX_APPENDS_IN_FLIGHT,
-        status,
-        stop::Stopped,
-    },
+    server::{blocking::elsewhere, groups, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
     types::{PartitionId, ProducerId},
 };
 
@@ -150,6 +144,8 @@ fn response(appended: Appended) -> AppendResponse {
     }
 }
 
+type Making = Pin<Box<dyn Future<Output = Result<Appended, Error>> + Send>>;
+
 type Taking = Pin<Box<dyn Future<Output = Result<Pending<Appended>, Error>> + Send>>;
 
 /// The answers of an `AppendStream`: the next requests are taken while earlier ones wait for the
@@ -167,6 +163,8 @@ pub(crate) struct AppendAnswers<S> {
     taking: Option<Taking>,
     /// The requests that wait for the disk.
     in_flight: VecDeque<Pending<Appended>>,
+    /// The next answer, while files are read for it.
+    making: Option<Making>,
     /// Why no more requests are taken.
     end: Option<Result<(), Status>>,
     stopped: Stopped,
@@ -190,6 +188,7 @@ where
             holder,
             taking: None,
             in_flight: VecDeque::new(),
+            making: None,
             end: None,
             stopped,
         }
@@ -243,6 +242,11 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<AppendResponse, Status>>> {
+        if let Some(making) = &mut self.making {
+            let appended = ready!(making.as_mut().poll(cx));
+            self.making = None;
+            return Poll::Ready(Some(self.answered(appended)));
+        }
         let Some(first) = self.in_flight.front_mut() else {
             return match &mut self.end {
                 None => Poll::Pending,
@@ -252,16 +256,21 @@ where
         };
         let unmade = ready!(first.poll_unmade(cx));
         self.in_flight.pop_front();
-        let appended = match unmade.reads_files() {
-            true => blocking(|| unmade.make()),
-            false => unmade.make(),
-        };
-        Poll::Ready(Some(appended.map(response).map_err(|error| {
+        if unmade.reads_files() {
+            self.making = Some(Box::pin(elsewhere(move || unmade.make())));
+            return self.poll_answer(cx);
+        }
+        let appended = unmade.make();
+        Poll::Ready(Some(self.answered(appended)))
+    }
+
+    fn answered(&mut self, appended: Result<Appended, Error>) -> Result<AppendResponse, Status> {
+        appended.map(response).map_err(|error| {
             self.in_flight.clear();
             self.taking = None;
             self.end = Some(Ok(()));
             error.into()
-        })))
+        })
     }
 }
 

@@ -112,7 +112,7 @@ impl Log for LogService {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read::request(request.into_inner())?;
         let stopped = read.follow.then(|| self.stopping.stopped());
-        let reader = blocking(|| self.broker.read(read))?;
+        let reader = shares.turns.work(|| self.broker.read(read)).await?;
         Ok(respond(
             ReadAnswers::new(reader, stopped),
             &self.reads,
@@ -124,7 +124,9 @@ impl Log for LogService {
         &self,
         request: Request<ListOffsetsRequest>,
     ) -> Result<Response<ListOffsetsResponse>, Status> {
-        let found = blocking(|| offsets::find(&self.broker, request.into_inner()))?;
-        Ok(Response::new(found))
+        let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
+        let request = request.into_inner();
+        let found = blocking(|| offsets::find(&self.broker, request, &mut turn))?;
+        Ok(turn.respond(found))
     }
 }

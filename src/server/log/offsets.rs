@@ -4,12 +4,14 @@ use super::position::{partitions, position, topic_id};
 use crate::{
     broker::{Broker, Error, FoundOffset, Meant},
     proto::{ListOffsetsRequest, ListOffsetsResponse, PartitionOffset},
+    server::turns::LongTurn,
 };
 
 /// Finds offsets; may read files.
 pub(super) fn find(
     broker: &Broker,
     request: ListOffsetsRequest,
+    turn: &mut LongTurn,
 ) -> Result<ListOffsetsResponse, Error> {
     let at = position(request.position)?;
     let topic = Meant {
@@ -17,6 +19,7 @@ pub(super) fn find(
         id: topic_id(&request.topic_id)?,
     };
     let (id, found) = broker.list_offsets(topic, at, &partitions(request.partitions)?)?;
+    turn.count(found.len())?;
     Ok(ListOffsetsResponse {
         offsets: found.iter().map(offset).collect(),
         topic_id: id.to_string(),

@@ -82,7 +82,7 @@ async fn append(broker: &Arc<Broker>, number: u64) -> u64 {
 
 /// A broker that has just started: the first of so many keys is in no table any more, its record is
 /// read.
-fn cold(runtime: &Runtime) -> (SimDisk, Arc<Broker>) {
+pub(super) fn cold(runtime: &Runtime) -> (SimDisk, Arc<Broker>) {
     let disk = SimDisk::new(1);
     let broker = open(&disk, 1);
     runtime.block_on(async {

@@ -22,6 +22,7 @@ use crate::{
     server::{
         intake::{Allowed, Intake, Messages},
         peer::Peer,
+        turns::Lanes,
     },
 };
 
@@ -214,7 +215,8 @@ async fn unfinished_requests_of_one_connection_leave_room_to_others() {
         request.extensions_mut().insert(peer.clone());
         intake.meter(request)
     };
-    let peer = || Peer::new(&budget, budget.part(Name::Windows).holder(), None);
+    let windows = || budget.part(Name::Windows).holder();
+    let peer = || Peer::new(&budget, windows(), None, &Lanes::new());
     let (greedy, polite) = (peer(), peer());
     let mut unfinished = Vec::new();
     loop {

@@ -29,6 +29,7 @@ mod slow_answers;
 mod slow_clients;
 mod starving;
 mod status;
+mod turns;
 mod unpacking;
 mod unread;
 mod windows;

@@ -33,7 +33,8 @@ use crate::{
             socket::Traffic,
         },
         limits,
-        reads::Reads,
+        reads::{Reads, Shares},
+        turns::{Lane, Queue, Turn},
     },
     types::{Offset, PartitionId},
 };
@@ -77,6 +78,7 @@ impl Source for Messages {
 /// Calls of one client, which are answered here.
 struct Calls {
     reads: Reads,
+    turns: Queue,
     part: Arc<Part>,
     client: SendRequest<Bytes>,
     accepted: tokio::sync::mpsc::Receiver<SendResponse<Bytes>>,
@@ -104,6 +106,7 @@ async fn calls_with(patience: Duration) -> (Calls, Connection<DuplexStream, Byte
     let part = Arc::new(Part::new(Name::Reads, 16 << 20));
     let calls = Calls {
         reads: Reads::new(&part, Arc::default(), patience),
+        turns: Lane::new(TURNS, TURNS).queue(),
         part,
         client,
         accepted,
@@ -111,7 +114,21 @@ async fn calls_with(patience: Duration) -> (Calls, Connection<DuplexStream, Byte
     (calls, connection)
 }
 
+/// How many reads make a message at a time.
+const TURNS: usize = 2;
+
 impl Calls {
+    fn shares(&self) -> Shares {
+        self.reads.shares(self.part.holder(), self.turns.clone())
+    }
+
+    /// All turns.
+    fn take_turns(&self) -> Vec<Turn> {
+        let taken: Vec<Turn> = (0..TURNS).filter_map(|_| self.turns.try_turn()).collect();
+        assert_eq!(taken.len(), TURNS);
+        taken
+    }
+
     /// One more call that is answered with messages that are light or not; how many have been made,
     /// the sending, and what the client gets.
     async fn answer(
@@ -146,7 +163,7 @@ impl Calls {
             .send_response(Response::new(()), false)
             .expect("it is open");
         let body = response.await.expect("an answer").into_body();
-        let shares = self.reads.shares(self.part.holder());
+        let shares = self.shares();
         let parts = Parts {
             counted: self.reads.admit(&shares, 0).expect("there is room"),
             source: Box::new(source),
@@ -170,9 +187,7 @@ impl Calls {
 async fn a_light_message_does_not_wait_for_those_who_read_files() {
     let (mut calls, connection) = calls().await;
     tokio::spawn(connection);
-    let turns = Arc::clone(calls.reads.turns());
-    let all = u32::try_from(turns.available_permits()).expect("few");
-    let taken = turns.acquire_many(all).await.expect("it is open");
+    let taken = calls.take_turns();
 
     let (heavy_made, sending, _heavy) = calls.answer(false).await;
     tokio::spawn(sending);
@@ -247,9 +262,7 @@ async fn what_was_read_ahead_counts_and_is_let_go_of_where_others_need_the_memor
 #[tokio::test]
 async fn a_read_that_waits_for_its_client_has_no_turn() {
     let (mut calls, mut connection) = calls().await;
-    let turns = Arc::clone(calls.reads.turns());
-    let all = turns.available_permits();
-    let taken = turns.acquire_many(u32::try_from(all).expect("few")).await;
+    let taken = calls.take_turns();
 
     let (made, _body) = {
         let answering = pin!(calls.answer(false));
@@ -271,7 +284,7 @@ async fn a_read_that_waits_for_its_client_has_no_turn() {
     drop(taken);
     World::settle().await;
     assert_eq!(made.load(Relaxed), 0, "the client has no room for it");
-    assert_eq!(turns.available_permits(), all);
+    calls.take_turns();
 }
 
 #[tokio::test]
@@ -356,7 +369,7 @@ async fn the_end_of_a_read_may_stall_and_is_dropped_where_others_need_the_memory
     };
     let before = stalled(&ends);
     assert!(before > 0, "the socket does not take all of them");
-    let places = calls.reads.shares(calls.part.holder()).places;
+    let places = calls.shares().places;
     let dropped = async {
         while stalled(&ends) == before {
             assert!(calls.part.used() > 2 * limits::SMALL_PIECES_BYTES);
