@@ -44,16 +44,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    std::fs::write(
-        out.join("taffrail_descriptor.bin"),
-        descriptors.encode_to_vec(),
-    )?;
+    let mut own = descriptors.clone();
+    own.file.retain(|file| !is_of_google(file.package()));
+    std::fs::write(out.join("taffrail_descriptor.bin"), own.encode_to_vec())?;
     std::fs::write(out.join("known_fields.rs"), known_fields(&descriptors)?)?;
 
     let mut builder = tonic_prost_build::configure()
         .bytes(".taffrail.v1")
         .btree_map(".")
         .build_transport(false)
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
         .codec_path("crate::proto::codec::Codec");
     for name in HAND_WRITTEN {
         builder = builder.extern_path(
@@ -63,6 +63,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     builder.compile_fds(descriptors)?;
     Ok(())
+}
+
+/// What others define, and other crates have.
+fn is_of_google(package: &str) -> bool {
+    package.starts_with("google.")
 }
 
 /// Source that says of each message whether it is checked for fields that it does not have, and
@@ -75,6 +80,9 @@ fn known_fields(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error
         let package = format!(".{}", file.package());
         for message in &file.message_type {
             collect(&package, message, &mut messages);
+            if is_of_google(file.package()) {
+                continue;
+            }
             let name = message.name();
             let (module, is_ours) = match file.package() {
                 "taffrail.v1" if HAND_WRITTEN.contains(&name) => ("wire::", true),

@@ -185,13 +185,12 @@ func refusal(code codes.Code) error {
 
 func failedConditions(conflict *pb.Conflict) []FailedCondition {
 	var failed []FailedCondition
-	for _, conditions := range []*pb.FailedConditions{conflict.Keys, conflict.Partitions} {
-		index := -1
-		for at, skipped := range conditions.GetSkipped() {
-			index += 1 + int(skipped)
-			failed = append(failed, FailedCondition{Index: index, Actual: conditions.Actual[at]})
+	for _, each := range conflict.Failed {
+		actual := each.GetVersion()
+		if offset, ok := each.Actual.(*pb.FailedCondition_NextOffset); ok {
+			actual = offset.NextOffset
 		}
+		failed = append(failed, FailedCondition{Index: int(each.Index), Actual: actual})
 	}
-	slices.SortFunc(failed, func(a, b FailedCondition) int { return a.Index - b.Index })
 	return failed
 }

@@ -37,7 +37,7 @@ func main() {
 			case *errdetails.ErrorInfo:
 				fmt.Println("reason:", detail.Reason)
 			case *pb.Conflict:
-				fmt.Println("order-4 is at version", detail.Keys.Actual[0])
+				fmt.Println("order-4 is at version", detail.Failed[0].GetVersion())
 			}
 		}
 	}

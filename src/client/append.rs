@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use prost::encoding;
+use tokio::time::timeout;
 
 use super::{
     Batch, Client, Error, GroupOffset, Member,
+    shared::MAX_SHARED_BYTES,
     status::{AtStake, answer},
 };
 use crate::{
@@ -187,15 +189,25 @@ impl From<AppendResponse> for Appended {
 impl Client {
     /// Appends a batch, or several in one atomic commit, and waits until it is durable.
     ///
+    /// Appends of any number of tasks go over one `AppendStream` of this connection, those of more
+    /// than 64 KiB as calls of their own. Two that do not wait for each other have no order.
+    ///
     /// # Errors
     ///
     /// [`Error::Conflict`]: a condition does not hold. It, [`Error::Refused`] and
     /// [`Error::Unavailable`]: nothing was stored. [`Error::OutcomeUnknown`]: all was stored, or
     /// nothing.
     pub async fn append(&self, append: impl Into<Append>) -> Result<Appended, Error> {
-        let request = append.into().into_request();
+        let append = append.into();
+        if append.bytes() <= MAX_SHARED_BYTES {
+            let appended = self.appends.append(&self.log, append);
+            return timeout(self.request_timeout, appended)
+                .await
+                .unwrap_or_else(|_| Err(Error::timed_out(AtStake::Change)));
+        }
         let mut log = self.log.clone();
-        answer(self.request_timeout, AtStake::Change, log.append(request))
+        let appended = log.append(append.into_request());
+        answer(self.request_timeout, AtStake::Change, appended)
             .await
             .map(Appended::from)
     }

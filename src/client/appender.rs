@@ -10,17 +10,22 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinHandle,
+    time::{Sleep, sleep},
 };
 use tonic::{Status, transport::Channel};
 
 use super::{Append, Appended, Client, Error, status::AtStake};
-use crate::proto::{log_client::LogClient, wire::AppendRequest};
+use crate::proto::{
+    self, AppendStreamResponse, append_stream_response::Outcome, log_client::LogClient,
+    wire::AppendRequest,
+};
 
 /// How much an append stream has under way before [`Appender::append`] waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +48,9 @@ impl Default for AppendWindow {
 
 /// Appends requests in order, without waiting for one to be durable before the next is sent.
 ///
-/// Every request is one atomic commit. The stream ends at the first one that fails, and nothing
-/// after it is stored. If the appender is dropped, what has been queued is still sent.
+/// Every request is one atomic commit, and answered for itself: after one that is refused, or whose
+/// conditions do not hold, the stream goes on. Conditions can make a later request depend on an
+/// earlier one. If the appender is dropped, what has been queued is still sent.
 #[derive(Debug)]
 pub struct Appender {
     queue: mpsc::Sender<Queued>,
@@ -100,6 +106,17 @@ impl Client {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn append_stream_with(&self, window: AppendWindow) -> Appender {
+        Appender::open(self.log.clone(), window, None)
+    }
+}
+
+impl Appender {
+    /// With `idle`, the stream ends when nothing was queued for about this long.
+    pub(super) fn open(
+        log: LogClient<Channel>,
+        window: AppendWindow,
+        idle: Option<Duration>,
+    ) -> Self {
         let window = AppendWindow {
             requests: window.requests.clamp(1, Semaphore::MAX_PERMITS),
             bytes: window.bytes.clamp(1, u32::MAX as usize),
@@ -109,19 +126,18 @@ impl Client {
         let outgoing = Outgoing {
             queue: waiting,
             sent: sent.clone(),
+            idle: idle.map(Idle::new),
         };
-        Appender {
+        Self {
             queue,
             requests: Arc::new(Semaphore::new(window.requests)),
             bytes: Arc::new(Semaphore::new(window.bytes)),
             window,
-            driver: tokio::spawn(drive(self.log.clone(), outgoing, sent.clone())),
+            driver: tokio::spawn(drive(log, outgoing, sent.clone())),
             sent,
         }
     }
-}
 
-impl Appender {
     /// Queues an append when there is room in the window. Await the handle to know that it is
     /// durable.
     ///
@@ -162,6 +178,11 @@ impl Appender {
         }
     }
 
+    /// How the stream has ended, if it has.
+    pub(super) fn ended(&self) -> Option<Error> {
+        lock(&self.sent).ended.clone()
+    }
+
     /// Ends the call at once: what has been sent is not waited for, what is queued is not sent.
     pub(super) fn abandon(self) {
         self.driver.abort();
@@ -193,6 +214,57 @@ impl Future for AppendHandle {
 struct Outgoing {
     queue: mpsc::Receiver<Queued>,
     sent: Arc<Mutex<Sent>>,
+    idle: Option<Idle>,
+}
+
+/// Tells when nothing was queued for some time.
+struct Idle {
+    after: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// Something was queued since the timer was set.
+    was_used: bool,
+}
+
+impl Idle {
+    fn new(after: Duration) -> Self {
+        Self {
+            after,
+            timer: Box::pin(sleep(after)),
+            was_used: false,
+        }
+    }
+
+    /// Ready between once and twice the time after the last use: the timer is not set anew for each.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            if !std::mem::take(&mut self.was_used) {
+                return Poll::Ready(());
+            }
+            let next = self.timer.deadline() + self.after;
+            self.timer.as_mut().reset(next);
+        }
+    }
+}
+
+impl Outgoing {
+    fn poll_queue(&mut self, context: &mut Context<'_>) -> Poll<Option<Queued>> {
+        let Some(idle) = &mut self.idle else {
+            return self.queue.poll_recv(context);
+        };
+        match self.queue.poll_recv(context) {
+            Poll::Ready(queued) => {
+                idle.was_used = true;
+                Poll::Ready(queued)
+            }
+            Poll::Pending => {
+                ready!(idle.poll(context));
+                // What comes now is told that it was not sent. What has come meanwhile is sent.
+                self.queue.close();
+                self.queue.poll_recv(context)
+            }
+        }
+    }
 }
 
 impl Stream for Outgoing {
@@ -202,7 +274,7 @@ impl Stream for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<AppendRequest>> {
-        let Some(Queued { request, pending }) = ready!(self.queue.poll_recv(context)) else {
+        let Some(Queued { request, pending }) = ready!(self.poll_queue(context)) else {
             return Poll::Ready(None);
         };
         let mut sent = lock(&self.sent);
@@ -224,7 +296,7 @@ async fn drive(
             let mut answers = response.into_inner();
             loop {
                 match answers.message().await {
-                    Ok(Some(answer)) => lock(&sent).answered(answer.into()),
+                    Ok(Some(answer)) => lock(&sent).answered(outcome(answer)),
                     Ok(None) => break None,
                     Err(status) => break Some(status),
                 }
@@ -235,12 +307,29 @@ async fn drive(
     lock(&sent).end(end.as_ref())
 }
 
+/// What an answer says of its request.
+fn outcome(answer: AppendStreamResponse) -> Result<Appended, Error> {
+    match answer.outcome {
+        Some(Outcome::Appended(appended)) => Ok(appended.into()),
+        Some(Outcome::Conflict(conflict)) => {
+            Err(Error::conflict(conflict.message.clone(), &conflict))
+        }
+        Some(Outcome::Refused(refused)) => Err(Error::from_status(
+            &proto::status_of_refused(&refused),
+            AtStake::Change,
+        )),
+        None => Err(Error::OutcomeUnknown {
+            message: "the broker's answer says nothing that this client knows".to_owned(),
+        }),
+    }
+}
+
 impl Sent {
-    fn answered(&mut self, appended: Appended) {
+    fn answered(&mut self, outcome: Result<Appended, Error>) {
         // A broker that answers more than it was asked is not worth an error: nobody waits for it.
         if let Some(pending) = self.pending.pop_front() {
             // The handle may have been dropped: the caller does not want to know.
-            let _ = pending.answer.send(Ok(appended));
+            let _ = pending.answer.send(outcome);
         }
     }
 

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::Append;
 use crate::{
     proto::{
-        self, Condition, KeyCondition, PartitionCondition, condition::About, key_condition::State,
+        self, Condition, Conflict, KeyCondition, PartitionCondition, condition::About,
+        key_condition::State,
     },
     types::{Offset, PartitionId, TopicId, Version},
 };
@@ -90,10 +91,14 @@ pub enum Actual {
 }
 
 impl FailedCondition {
-    pub(super) fn new(failed: proto::FailedCondition) -> Option<Self> {
-        let actual = match failed.actual {
-            proto::Actual::Version(version) => Actual::Version(Version(version)),
-            proto::Actual::NextOffset(next) => Actual::NextOffset(Offset(next)),
+    pub(super) fn of(conflict: &Conflict) -> Vec<Self> {
+        conflict.failed.iter().filter_map(Self::named).collect()
+    }
+
+    fn named(failed: &proto::FailedCondition) -> Option<Self> {
+        let actual = match failed.actual? {
+            proto::failed_condition::Actual::Version(version) => Actual::Version(Version(version)),
+            proto::failed_condition::Actual::NextOffset(next) => Actual::NextOffset(Offset(next)),
         };
         Some(Self {
             index: usize::try_from(failed.index).ok()?,

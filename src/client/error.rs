@@ -54,9 +54,9 @@ pub enum Error {
     Conflict {
         /// The broker's words.
         message: String,
-        /// What of the conditions does not hold, in their order. All of them, or the first 369 and
-        /// more if their versions and offsets are so large (2^21 and up) that not all find room in
-        /// a status.
+        /// How many conditions do not hold.
+        count: u32,
+        /// The first 100 of them, in the order of the append's conditions.
         failed: Vec<FailedCondition>,
     },
 

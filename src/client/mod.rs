@@ -24,11 +24,11 @@
 //!
 //! | To | Use | Because |
 //! |---|---|---|
-//! | append now and then | [`Client::append`] | one call, one answer |
+//! | append, and know that it is stored | [`Client::append`] | one answer for each; many tasks share a stream |
 //! | append to several topics, or not at all | [`Client::append`] with several [`Batch`]es | one atomic commit |
 //! | append only if nobody was faster | [`Append::expect_version`] | compared with what is stored when it is appended |
 //! | append records one by one, each exactly once | [`Client::producer`] | batches, retries, no duplicates |
-//! | append fast, in order | [`Client::append_stream`] | many requests under way, answered in order |
+//! | append many, in order | [`Client::append_stream`] | many requests under way, answered in order |
 //! | read conveniently | [`Reading::next_record`] | owned records |
 //! | read fast | [`Reading::next_batch`] | records borrowed from the received bytes |
 //! | share the work of reading | [`Client::member`] | the broker assigns partitions and keeps how far they have come |
@@ -61,6 +61,7 @@ mod options;
 pub mod producer;
 mod read;
 mod record;
+mod shared;
 mod socket;
 mod status;
 mod stored;
@@ -95,6 +96,7 @@ pub use record::Record;
 pub use stored::StoredRecord;
 pub use topics::{Compaction, NewTopic, Partition, Removal, Topic, TopicPage, Topics};
 
+use self::shared::SharedStream;
 use crate::{
     proto::{
         broker_client::BrokerClient, entities_client::EntitiesClient, groups_client::GroupsClient,
@@ -115,6 +117,7 @@ pub struct Client {
     entities: EntitiesClient<Channel>,
     broker: BrokerClient<Channel>,
     groups: GroupsClient<Channel>,
+    appends: SharedStream,
     request_timeout: Duration,
 }
 
@@ -148,6 +151,7 @@ impl Client {
             groups: GroupsClient::new(channel.clone())
                 .max_decoding_message_size(MAX_RECEIVED_BYTES),
             topics: TopicsClient::new(channel).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            appends: SharedStream::new(),
             request_timeout,
         }
     }

@@ -53,6 +53,14 @@ impl Error {
         }
     }
 
+    pub(super) fn conflict(message: String, conflict: &Conflict) -> Self {
+        Self::Conflict {
+            message,
+            count: conflict.count,
+            failed: FailedCondition::of(conflict),
+        }
+    }
+
     pub(super) fn timed_out(at_stake: AtStake) -> Self {
         lost("the broker did not answer in time".to_owned(), at_stake)
     }
@@ -72,16 +80,8 @@ fn from_broker(status: &Status, info: ErrorInfo) -> Error {
         Code::Unknown => return Error::OutcomeUnknown { message },
         Code::Unavailable => return Error::Unavailable { message },
         Code::Aborted if info.reason == "CONFLICT" => {
-            let failed = Conflict::from_details(status.details())
-                .unwrap_or_default()
-                .failed();
-            return Error::Conflict {
-                message,
-                failed: failed
-                    .into_iter()
-                    .filter_map(FailedCondition::new)
-                    .collect(),
-            };
+            let conflict = Conflict::from_details(status.details()).unwrap_or_default();
+            return Error::conflict(message, &conflict);
         }
         Code::OutOfRange => {
             if let (Some(earliest), Some(high)) = (number("earliest"), number("high_watermark")) {

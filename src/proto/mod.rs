@@ -19,15 +19,16 @@ mod conflict;
 mod descriptors;
 mod known_fields;
 mod received;
+mod refused;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
-pub use conflict::{Actual, CONFLICT_DETAIL_BYTES, FailedCondition};
 #[cfg(any(feature = "cli", feature = "testing"))]
 pub(crate) use descriptors::files;
 pub use known_fields::{Fields, Received};
 pub use received::{MalformedBatch, ReceivedBatch};
+pub use refused::{refused, status_of_refused};
 
 tonic::include_proto!("taffrail.v1");
 

@@ -147,13 +147,6 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 10;
 /// Longest name of a service, a method or an encoding that a status repeats.
 pub(super) const MAX_NAME_CHARS: usize = 200;
 
-/// Longest text of a conflict's status: its detail needs the room.
-pub(super) const MAX_CONFLICT_MESSAGE_BYTES: usize = 512;
-
-/// Most bytes of headers that a conflict's status makes: gRPC's C core, which clients of many
-/// languages are built on, takes 8 KiB of them.
-pub(super) const MAX_CONFLICT_BYTES: usize = 8 << 10;
-
 /// A connection on which nothing was heard for this long, or up to twice as long, is sent a ping.
 pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 

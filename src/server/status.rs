@@ -9,14 +9,11 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::limits::{
-    MAX_CONFLICT_BYTES, MAX_CONFLICT_MESSAGE_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_CHARS,
-    MAX_NEXT_OFFSETS_BYTES, RETRY_AFTER_MS,
-};
+use super::limits::{MAX_MESSAGE_BYTES, MAX_NAME_CHARS, MAX_NEXT_OFFSETS_BYTES, RETRY_AFTER_MS};
 use crate::{
     broker::{Actual, CommitFenced, Error, FailedCondition, GroupOffsetOutOfRange, Kind, Shortage},
     codec::ENCODINGS,
-    proto::{self, Conflict},
+    proto::{self, Conflict, append_stream_response::Outcome},
     types::{Offset, PartitionId, SettingError, limits},
 };
 
@@ -42,14 +39,11 @@ impl From<Error> for Status {
 
 /// The error's text. Keys can make it longer than the headers that it travels in may be.
 fn message(error: &Error) -> String {
-    let most = if matches!(error, Error::Conflict { .. }) {
-        MAX_CONFLICT_MESSAGE_BYTES
-    } else {
-        MAX_MESSAGE_BYTES
-    };
     let mut message = error.to_string();
-    if message.len() > most {
-        let end = (0..=most).rev().find(|end| message.is_char_boundary(*end));
+    if message.len() > MAX_MESSAGE_BYTES {
+        let end = (0..=MAX_MESSAGE_BYTES)
+            .rev()
+            .find(|end| message.is_char_boundary(*end));
         message.truncate(end.unwrap_or_default());
         message.push_str("...");
     }
@@ -57,14 +51,7 @@ fn message(error: &Error) -> String {
 }
 
 fn with_conflict(status: &Status, failed: &[FailedCondition]) -> Status {
-    let failed = failed.iter().map(|failed| proto::FailedCondition {
-        index: u32::try_from(failed.index).expect("a request has 1,000 conditions at most"),
-        actual: match failed.actual {
-            Actual::Version(version) => proto::Actual::Version(version.0),
-            Actual::NextOffset(next) => proto::Actual::NextOffset(next.0),
-        },
-    });
-    let conflict = Conflict::of(&failed.collect::<Vec<_>>(), room_for_conflict(status));
+    let conflict = conflict(failed);
     Status::with_details(
         status.code(),
         status.message(),
@@ -72,21 +59,28 @@ fn with_conflict(status: &Status, failed: &[FailedCondition]) -> Status {
     )
 }
 
-/// How many bytes a conflict may have so that the headers that its status travels in are not too
-/// large.
-fn room_for_conflict(status: &Status) -> usize {
-    // As HTTP/2 counts: name, value, and 32 more. Below 250 for `:status`, `content-type`, `date`
-    // and `grpc-status`.
-    let named = |name: &str| name.len() + 32;
-    let beside = 250 + named("grpc-message") + named("grpc-status-details-bin");
-    // Percent-encoded: three bytes for each that has to be.
-    let message: usize = status
-        .message()
-        .bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 })
-        .sum();
-    let details = MAX_CONFLICT_BYTES.saturating_sub(beside + message) / 4 * 3;
-    details.saturating_sub(status.details().len() + proto::CONFLICT_DETAIL_BYTES)
+/// What has become of an append that was not stored, as a stream of appends answers it.
+pub(super) fn outcome(error: Error) -> Outcome {
+    if let Error::Conflict { failed } = &error {
+        let message = message(&error);
+        return Outcome::Conflict(Conflict {
+            message,
+            ..conflict(failed)
+        });
+    }
+    Outcome::Refused(proto::refused(&error.into()))
+}
+
+/// What does not hold, as the wire has it.
+fn conflict(failed: &[FailedCondition]) -> Conflict {
+    let failed = failed.iter().map(|failed| proto::FailedCondition {
+        index: u32::try_from(failed.index).expect("a request has 1,000 conditions at most"),
+        actual: Some(match failed.actual {
+            Actual::Version(version) => proto::failed_condition::Actual::Version(version.0),
+            Actual::NextOffset(next) => proto::failed_condition::Actual::NextOffset(next.0),
+        }),
+    });
+    Conflict::of(failed.collect())
 }
 
 /// The status of a request that could not be decoded, out of the one that the transport has for it,

@@ -256,32 +256,30 @@ async fn an_append_is_answered_with_the_versions_that_its_records_have_when_they
 }
 
 #[tokio::test]
-async fn a_stream_ends_at_the_first_conflict_and_nothing_behind_it_is_stored_in_any_topic()
+async fn a_stream_goes_on_after_a_conflict_and_what_expects_what_was_not_stored_is_in_conflict_too()
 -> Outcome {
     let (_broker, client) = started().await?;
-    for _ in 0..10 {
-        let before = records_in(&client, "accounts").await?;
-        let version = before / 2;
-        let stream = client.append_stream();
-        let expecting = |version| {
-            one("accounts", "alice").expect_version("accounts", "alice", Version(version))
-        };
-        let first = stream.append(expecting(version)).await?;
-        let conflict = stream.append(expecting(version)).await?;
-        let mut behind = Vec::new();
-        for _ in 0..20 {
-            // The end of the stream may be known already.
-            behind.extend(stream.append(one("transfers", "t1")).await.ok());
-        }
-        first.await?;
-        assert_eq!(failed(conflict.await), [at_version(0, version + 1)]);
-        for behind in behind {
-            assert!(matches!(behind.await, Err(Error::StreamEnded { .. })));
-        }
-        assert!(matches!(stream.finish().await, Err(Error::Conflict { .. })));
-        client.append(one("accounts", "bob")).await?;
+    let stream = client.append_stream();
+    let expecting =
+        |version| one("accounts", "alice").expect_version("accounts", "alice", Version(version));
+    let mut handles = Vec::new();
+    for version in [0, 0, 5, 1] {
+        handles.push(stream.append(expecting(version)).await?);
     }
-    assert_eq!(records_in(&client, "transfers").await?, 0);
+    let other = stream.append(one("transfers", "t1")).await?;
+    let mut outcomes = Vec::new();
+    for handle in handles {
+        outcomes.push(handle.await);
+    }
+    let [first, second, third, fourth] = <[_; 4]>::try_from(outcomes).expect("four");
+    first?;
+    assert_eq!(failed(second), [at_version(0, 1)]);
+    assert_eq!(failed(third), [at_version(0, 1)]);
+    fourth?;
+    other.await?;
+    stream.finish().await?;
+    assert_eq!(records_in(&client, "accounts").await?, 2);
+    assert_eq!(records_in(&client, "transfers").await?, 1);
     Ok(())
 }
 
@@ -512,7 +510,8 @@ async fn conditions_and_records_over_the_limits_are_refused_and_up_to_them_taken
 }
 
 #[tokio::test]
-async fn a_conflict_of_a_thousand_conditions_names_them_all_however_long_the_keys_are() -> Outcome {
+async fn a_conflict_of_a_thousand_conditions_names_the_first_hundred_however_long_the_keys_are()
+-> Outcome {
     let (broker, client) = started().await?;
     let key = |at: usize| [&at.to_le_bytes()[..], &[0xff; 5_000]].concat();
     let conditions =
@@ -528,19 +527,15 @@ async fn a_conflict_of_a_thousand_conditions_names_them_all_however_long_the_key
     );
     assert_eq!(raw::info(&status).metadata["failed"], "1000");
     let conflict = raw::conflict(&status);
-    let indexes: Vec<u32> = conflict
-        .failed()
-        .iter()
-        .map(|failed| failed.index)
-        .collect();
-    assert_eq!((conflict.count, indexes), (1_000, (0..1_000).collect()));
+    let indexes: Vec<u32> = conflict.failed.iter().map(|failed| failed.index).collect();
+    assert_eq!((conflict.count, indexes), (1_000, (0..100).collect()));
 
     let failing = (0..1_000).fold(one("accounts", "alice"), |append, at| {
         append.expect_version("accounts", key(at), Version(7))
     });
     assert_eq!(
         failed(client.append(failing).await),
-        (0..1_000).map(|at| at_version(at, 0)).collect::<Vec<_>>()
+        (0..100).map(|at| at_version(at, 0)).collect::<Vec<_>>()
     );
     Ok(())
 }

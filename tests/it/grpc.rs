@@ -7,7 +7,8 @@ use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use taffrail::{
     proto::{
-        CreateTopicRequest, ReadRequest,
+        AppendStreamResponse, CreateTopicRequest, OpenProducerRequest, ReadRequest,
+        append_stream_response::Outcome,
         log_client::LogClient,
         topics_client::TopicsClient,
         wire::{AppendBatch, AppendRequest},
@@ -15,11 +16,13 @@ use taffrail::{
     testing::TestBroker,
 };
 use tonic::{
-    Code, Request, Status,
+    Code, Request, Status, Streaming,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::Channel,
 };
 use tonic_types::StatusExt;
+
+use crate::raw;
 
 /// Long enough for anything that is going to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -189,7 +192,7 @@ async fn a_request_over_the_limit_is_refused_with_the_limit_and_the_connection_l
 }
 
 #[tokio::test]
-async fn an_append_stream_is_answered_in_order_and_ends_at_the_first_request_that_is_refused() {
+async fn an_append_stream_is_answered_in_order_and_goes_on_after_a_request_that_is_refused() {
     let broker = TestBroker::start().await;
     create_topic(&broker, "t").await;
     let mut log = LogClient::new(broker.channel());
@@ -201,21 +204,67 @@ async fn an_append_stream_is_answered_in_order_and_ends_at_the_first_request_tha
         .await
         .unwrap()
         .into_inner();
-    for offset in 0..500 {
-        let answer = answers.message().await.unwrap().expect("an answer");
-        assert_eq!(answer.batches[0].ranges[0].first_offset, offset);
+    let mut offsets = Vec::new();
+    for number in 0..600 {
+        match outcome(&mut answers).await {
+            Outcome::Appended(appended) => {
+                offsets.push(appended.batches[0].ranges[0].first_offset);
+            }
+            Outcome::Refused(refused) => {
+                let status = taffrail::proto::status_of_refused(&refused);
+                assert_eq!(
+                    (number, status.code(), &*reason(&status)),
+                    (500, Code::NotFound, "UNKNOWN_TOPIC")
+                );
+            }
+            other => panic!("{other:?}"),
+        }
     }
+    assert_eq!(offsets, (0..599).collect::<Vec<_>>());
+    assert!(answers.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_append_stream_ends_at_a_request_with_a_producer_that_is_not_stored() {
+    let broker = TestBroker::start().await;
+    create_topic(&broker, "t").await;
+    let mut log = LogClient::new(broker.channel());
+    let opened = log.open_producer(OpenProducerRequest::default()).await;
+    let producer = opened.unwrap().into_inner().producer;
+    let producer = producer.expect("a producer");
+    let numbered = |sequence| {
+        raw::by(
+            producer,
+            [raw::numbered("t", 0, sequence, &[raw::keyless("v")])],
+        )
+    };
+    let requests = [numbered(0), numbered(2), numbered(1), append("t", "behind")];
+    let mut answers = log
+        .append_stream(tokio_stream::iter(requests))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(matches!(outcome(&mut answers).await, Outcome::Appended(_)));
     let status = answers.message().await.unwrap_err();
     assert_eq!(
         (status.code(), &*reason(&status)),
-        (Code::NotFound, "UNKNOWN_TOPIC")
+        (Code::FailedPrecondition, "OUT_OF_SEQUENCE")
     );
 
     let appended = log.append(append("t", "next")).await.unwrap().into_inner();
     assert_eq!(
-        appended.batches[0].ranges[0].first_offset, 500,
+        appended.batches[0].ranges[0].first_offset, 1,
         "nothing behind the refused request was stored"
     );
+}
+
+async fn outcome(answers: &mut Streaming<AppendStreamResponse>) -> Outcome {
+    let answer = answers
+        .message()
+        .await
+        .expect("it goes on")
+        .expect("an answer");
+    answer.outcome.expect("an outcome")
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ const HOMES: [(&str, Home); 37] = [
     ("tonic", GRPC),
     ("tonic-prost", In(&["proto/"])),
     ("tonic-reflection", In(&["server/"])),
-    ("tonic-types", In(&["server/", "client/"])),
+    ("tonic-types", In(&["server/", "client/", "proto/"])),
     ("tower", In(&["server/", "client/", "testing/"])),
     ("zstd", In(&["codec/"])),
 ];

@@ -6,6 +6,7 @@
 package taffrailv1
 
 import (
+	status "google.golang.org/genproto/googleapis/rpc/status"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -660,21 +661,17 @@ func (x *GroupOffset) GetMetadata() []byte {
 	return nil
 }
 
-// The detail of ABORTED (CONFLICT), in the status's list of `google.protobuf.Any`: every condition that does not hold,
-// by its place in the request, with what is the case instead.
-//
-// It travels in the trailers of the call, of which clients take 8 KiB. All of 1,000 conditions fit if the versions and
-// offsets are below 2,097,152 (2^21), and in most cases below 268,435,456 (2^28): that depends on how long the keys in
-// the status's message are. Of larger ones the first are listed, as many as fit: at least 369, whatever they are.
+// What of an append's conditions does not hold: the detail of ABORTED (CONFLICT), in the status's list of
+// `google.protobuf.Any`, and an answer of `AppendStream`.
 type Conflict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many conditions do not hold; `failed` in the metadata of `ErrorInfo` says the same. More than are listed only
-	// if they do not fit: those that are left out come behind all that are listed.
+	// How many conditions do not hold; `failed` in the metadata of `ErrorInfo` says the same.
 	Count uint32 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
-	// Those about keys. `actual` is the version of the entity's latest record; 0: it has never had one.
-	Keys *FailedConditions `protobuf:"bytes,2,opt,name=keys,proto3" json:"keys,omitempty"`
-	// Those about partitions. `actual` is the offset that the partition's next record gets.
-	Partitions    *FailedConditions `protobuf:"bytes,3,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	// The first 100 of them, in the request's order. More are counted only: a status travels in the trailers of the
+	// call, of which clients take 8 KiB.
+	Failed []*FailedCondition `protobuf:"bytes,2,rep,name=failed,proto3" json:"failed,omitempty"`
+	// The same for people, at most 1 KiB. Empty in a status, which has it as its message.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -716,48 +713,51 @@ func (x *Conflict) GetCount() uint32 {
 	return 0
 }
 
-func (x *Conflict) GetKeys() *FailedConditions {
+func (x *Conflict) GetFailed() []*FailedCondition {
 	if x != nil {
-		return x.Keys
+		return x.Failed
 	}
 	return nil
 }
 
-func (x *Conflict) GetPartitions() *FailedConditions {
+func (x *Conflict) GetMessage() string {
 	if x != nil {
-		return x.Partitions
+		return x.Message
 	}
-	return nil
+	return ""
 }
 
-// Conditions that do not hold, in the request's order. The lists are of one length: an element of each makes a
-// condition.
-type FailedConditions struct {
+// A condition that does not hold, and what is the case instead: durable, and not less than what any answer has said
+// before.
+type FailedCondition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many of the request's conditions lie between the one before in this list, or the request's beginning, and this
-	// one. So the places in the request's `conditions`, from 0, are: skipped[0], and then the place before + 1 + skipped.
-	// Where no condition of the request holds, and all are about keys, each is 0.
-	Skipped []uint32 `protobuf:"varint,1,rep,packed,name=skipped,proto3" json:"skipped,omitempty"`
-	// What is the case instead: durable, and not less than what any answer has said before.
-	Actual        []uint64 `protobuf:"varint,2,rep,packed,name=actual,proto3" json:"actual,omitempty"`
+	// Its place in the request's `conditions`, from 0.
+	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// What is the case.
+	//
+	// Types that are valid to be assigned to Actual:
+	//
+	//	*FailedCondition_Version
+	//	*FailedCondition_NextOffset
+	Actual        isFailedCondition_Actual `protobuf_oneof:"actual"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FailedConditions) Reset() {
-	*x = FailedConditions{}
+func (x *FailedCondition) Reset() {
+	*x = FailedCondition{}
 	mi := &file_taffrail_v1_log_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FailedConditions) String() string {
+func (x *FailedCondition) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FailedConditions) ProtoMessage() {}
+func (*FailedCondition) ProtoMessage() {}
 
-func (x *FailedConditions) ProtoReflect() protoreflect.Message {
+func (x *FailedCondition) ProtoReflect() protoreflect.Message {
 	mi := &file_taffrail_v1_log_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -769,24 +769,60 @@ func (x *FailedConditions) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FailedConditions.ProtoReflect.Descriptor instead.
-func (*FailedConditions) Descriptor() ([]byte, []int) {
+// Deprecated: Use FailedCondition.ProtoReflect.Descriptor instead.
+func (*FailedCondition) Descriptor() ([]byte, []int) {
 	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *FailedConditions) GetSkipped() []uint32 {
+func (x *FailedCondition) GetIndex() uint32 {
 	if x != nil {
-		return x.Skipped
+		return x.Index
 	}
-	return nil
+	return 0
 }
 
-func (x *FailedConditions) GetActual() []uint64 {
+func (x *FailedCondition) GetActual() isFailedCondition_Actual {
 	if x != nil {
 		return x.Actual
 	}
 	return nil
 }
+
+func (x *FailedCondition) GetVersion() uint64 {
+	if x != nil {
+		if x, ok := x.Actual.(*FailedCondition_Version); ok {
+			return x.Version
+		}
+	}
+	return 0
+}
+
+func (x *FailedCondition) GetNextOffset() uint64 {
+	if x != nil {
+		if x, ok := x.Actual.(*FailedCondition_NextOffset); ok {
+			return x.NextOffset
+		}
+	}
+	return 0
+}
+
+type isFailedCondition_Actual interface {
+	isFailedCondition_Actual()
+}
+
+type FailedCondition_Version struct {
+	// Of a condition about a key: the version of the entity's latest record; 0: it has never had one.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3,oneof"`
+}
+
+type FailedCondition_NextOffset struct {
+	// Of a condition about a partition: the offset that the partition's next record gets.
+	NextOffset uint64 `protobuf:"varint,3,opt,name=next_offset,json=nextOffset,proto3,oneof"`
+}
+
+func (*FailedCondition_Version) isFailedCondition_Actual() {}
+
+func (*FailedCondition_NextOffset) isFailedCondition_Actual() {}
 
 // A producer to open.
 type OpenProducerRequest struct {
@@ -1018,6 +1054,110 @@ func (x *AppendResponse) GetBatches() []*AppendedBatch {
 	return nil
 }
 
+// What has become of a request of an `AppendStream`.
+type AppendStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of them is always there.
+	//
+	// Types that are valid to be assigned to Outcome:
+	//
+	//	*AppendStreamResponse_Appended
+	//	*AppendStreamResponse_Conflict
+	//	*AppendStreamResponse_Refused
+	Outcome       isAppendStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppendStreamResponse) Reset() {
+	*x = AppendStreamResponse{}
+	mi := &file_taffrail_v1_log_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppendStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppendStreamResponse) ProtoMessage() {}
+
+func (x *AppendStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_log_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppendStreamResponse.ProtoReflect.Descriptor instead.
+func (*AppendStreamResponse) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AppendStreamResponse) GetOutcome() isAppendStreamResponse_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *AppendStreamResponse) GetAppended() *AppendResponse {
+	if x != nil {
+		if x, ok := x.Outcome.(*AppendStreamResponse_Appended); ok {
+			return x.Appended
+		}
+	}
+	return nil
+}
+
+func (x *AppendStreamResponse) GetConflict() *Conflict {
+	if x != nil {
+		if x, ok := x.Outcome.(*AppendStreamResponse_Conflict); ok {
+			return x.Conflict
+		}
+	}
+	return nil
+}
+
+func (x *AppendStreamResponse) GetRefused() *status.Status {
+	if x != nil {
+		if x, ok := x.Outcome.(*AppendStreamResponse_Refused); ok {
+			return x.Refused
+		}
+	}
+	return nil
+}
+
+type isAppendStreamResponse_Outcome interface {
+	isAppendStreamResponse_Outcome()
+}
+
+type AppendStreamResponse_Appended struct {
+	// It is stored: what `Append` would have answered.
+	Appended *AppendResponse `protobuf:"bytes,1,opt,name=appended,proto3,oneof"`
+}
+
+type AppendStreamResponse_Conflict struct {
+	// Conditions of it do not hold. Nothing of it was stored.
+	Conflict *Conflict `protobuf:"bytes,2,opt,name=conflict,proto3,oneof"`
+}
+
+type AppendStreamResponse_Refused struct {
+	// It was refused: the status that `Append` would have ended with. Nothing of it was stored.
+	Refused *status.Status `protobuf:"bytes,3,opt,name=refused,proto3,oneof"`
+}
+
+func (*AppendStreamResponse_Appended) isAppendStreamResponse_Outcome() {}
+
+func (*AppendStreamResponse_Conflict) isAppendStreamResponse_Outcome() {}
+
+func (*AppendStreamResponse_Refused) isAppendStreamResponse_Outcome() {}
+
 // Where the records of one batch are.
 type AppendedBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1033,7 +1173,7 @@ type AppendedBatch struct {
 
 func (x *AppendedBatch) Reset() {
 	*x = AppendedBatch{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[13]
+	mi := &file_taffrail_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1185,7 @@ func (x *AppendedBatch) String() string {
 func (*AppendedBatch) ProtoMessage() {}
 
 func (x *AppendedBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[13]
+	mi := &file_taffrail_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1198,7 @@ func (x *AppendedBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendedBatch.ProtoReflect.Descriptor instead.
 func (*AppendedBatch) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AppendedBatch) GetRanges() []*AppendedRange {
@@ -1095,7 +1235,7 @@ type AppendedRange struct {
 
 func (x *AppendedRange) Reset() {
 	*x = AppendedRange{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[14]
+	mi := &file_taffrail_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1247,7 @@ func (x *AppendedRange) String() string {
 func (*AppendedRange) ProtoMessage() {}
 
 func (x *AppendedRange) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[14]
+	mi := &file_taffrail_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1260,7 @@ func (x *AppendedRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendedRange.ProtoReflect.Descriptor instead.
 func (*AppendedRange) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AppendedRange) GetPartition() uint32 {
@@ -1176,7 +1316,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[15]
+	mi := &file_taffrail_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1328,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[15]
+	mi := &file_taffrail_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1341,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Position) GetAt() isPosition_At {
@@ -1289,7 +1429,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[16]
+	mi := &file_taffrail_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1441,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[16]
+	mi := &file_taffrail_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1454,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReadRequest) GetTopic() string {
@@ -1379,7 +1519,7 @@ type PartitionPosition struct {
 
 func (x *PartitionPosition) Reset() {
 	*x = PartitionPosition{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[17]
+	mi := &file_taffrail_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1531,7 @@ func (x *PartitionPosition) String() string {
 func (*PartitionPosition) ProtoMessage() {}
 
 func (x *PartitionPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[17]
+	mi := &file_taffrail_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1544,7 @@ func (x *PartitionPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionPosition.ProtoReflect.Descriptor instead.
 func (*PartitionPosition) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PartitionPosition) GetPartition() uint32 {
@@ -1435,7 +1575,7 @@ type Filter struct {
 
 func (x *Filter) Reset() {
 	*x = Filter{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[18]
+	mi := &file_taffrail_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1587,7 @@ func (x *Filter) String() string {
 func (*Filter) ProtoMessage() {}
 
 func (x *Filter) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[18]
+	mi := &file_taffrail_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1600,7 @@ func (x *Filter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filter.ProtoReflect.Descriptor instead.
 func (*Filter) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Filter) GetKeys() [][]byte {
@@ -1507,7 +1647,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[19]
+	mi := &file_taffrail_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1659,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[19]
+	mi := &file_taffrail_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1672,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadResponse) GetPartition() uint32 {
@@ -1600,7 +1740,7 @@ type ErasedEntity struct {
 
 func (x *ErasedEntity) Reset() {
 	*x = ErasedEntity{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[20]
+	mi := &file_taffrail_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1752,7 @@ func (x *ErasedEntity) String() string {
 func (*ErasedEntity) ProtoMessage() {}
 
 func (x *ErasedEntity) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[20]
+	mi := &file_taffrail_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1765,7 @@ func (x *ErasedEntity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErasedEntity.ProtoReflect.Descriptor instead.
 func (*ErasedEntity) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ErasedEntity) GetKeySha256() []byte {
@@ -1666,7 +1806,7 @@ type ListOffsetsRequest struct {
 
 func (x *ListOffsetsRequest) Reset() {
 	*x = ListOffsetsRequest{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[21]
+	mi := &file_taffrail_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1818,7 @@ func (x *ListOffsetsRequest) String() string {
 func (*ListOffsetsRequest) ProtoMessage() {}
 
 func (x *ListOffsetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[21]
+	mi := &file_taffrail_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1831,7 @@ func (x *ListOffsetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOffsetsRequest.ProtoReflect.Descriptor instead.
 func (*ListOffsetsRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListOffsetsRequest) GetTopic() string {
@@ -1735,7 +1875,7 @@ type ListOffsetsResponse struct {
 
 func (x *ListOffsetsResponse) Reset() {
 	*x = ListOffsetsResponse{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[22]
+	mi := &file_taffrail_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1887,7 @@ func (x *ListOffsetsResponse) String() string {
 func (*ListOffsetsResponse) ProtoMessage() {}
 
 func (x *ListOffsetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[22]
+	mi := &file_taffrail_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1900,7 @@ func (x *ListOffsetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOffsetsResponse.ProtoReflect.Descriptor instead.
 func (*ListOffsetsResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListOffsetsResponse) GetOffsets() []*PartitionOffset {
@@ -1794,7 +1934,7 @@ type PartitionOffset struct {
 
 func (x *PartitionOffset) Reset() {
 	*x = PartitionOffset{}
-	mi := &file_taffrail_v1_log_proto_msgTypes[23]
+	mi := &file_taffrail_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1946,7 @@ func (x *PartitionOffset) String() string {
 func (*PartitionOffset) ProtoMessage() {}
 
 func (x *PartitionOffset) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_log_proto_msgTypes[23]
+	mi := &file_taffrail_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1959,7 @@ func (x *PartitionOffset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionOffset.ProtoReflect.Descriptor instead.
 func (*PartitionOffset) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_taffrail_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PartitionOffset) GetPartition() uint32 {
@@ -1854,7 +1994,7 @@ var File_taffrail_v1_log_proto protoreflect.FileDescriptor
 
 const file_taffrail_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x15taffrail/v1/log.proto\x12\vtaffrail.v1\x1a\x18taffrail/v1/record.proto\"\x97\x02\n" +
+	"\x15taffrail/v1/log.proto\x12\vtaffrail.v1\x1a\x17google/rpc/status.proto\x1a\x18taffrail/v1/record.proto\"\x97\x02\n" +
 	"\rAppendRequest\x122\n" +
 	"\abatches\x18\x01 \x03(\v2\x18.taffrail.v1.AppendBatchR\abatches\x126\n" +
 	"\n" +
@@ -1895,16 +2035,17 @@ const file_taffrail_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x05 \x01(\x04R\n" +
 	"generation\x12\x1a\n" +
-	"\bmetadata\x18\x06 \x01(\fR\bmetadata\"\x92\x01\n" +
+	"\bmetadata\x18\x06 \x01(\fR\bmetadata\"p\n" +
 	"\bConflict\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\rR\x05count\x121\n" +
-	"\x04keys\x18\x02 \x01(\v2\x1d.taffrail.v1.FailedConditionsR\x04keys\x12=\n" +
-	"\n" +
-	"partitions\x18\x03 \x01(\v2\x1d.taffrail.v1.FailedConditionsR\n" +
-	"partitions\"D\n" +
-	"\x10FailedConditions\x12\x18\n" +
-	"\askipped\x18\x01 \x03(\rR\askipped\x12\x16\n" +
-	"\x06actual\x18\x02 \x03(\x04R\x06actual\")\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x124\n" +
+	"\x06failed\x18\x02 \x03(\v2\x1c.taffrail.v1.FailedConditionR\x06failed\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"p\n" +
+	"\x0fFailedCondition\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x1a\n" +
+	"\aversion\x18\x02 \x01(\x04H\x00R\aversion\x12!\n" +
+	"\vnext_offset\x18\x03 \x01(\x04H\x00R\n" +
+	"nextOffsetB\b\n" +
+	"\x06actual\")\n" +
 	"\x13OpenProducerRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"I\n" +
 	"\x14OpenProducerResponse\x121\n" +
@@ -1919,7 +2060,12 @@ const file_taffrail_v1_log_proto_rawDesc = "" +
 	"_partitionB\v\n" +
 	"\t_sequence\"F\n" +
 	"\x0eAppendResponse\x124\n" +
-	"\abatches\x18\x01 \x03(\v2\x1a.taffrail.v1.AppendedBatchR\abatches\"a\n" +
+	"\abatches\x18\x01 \x03(\v2\x1a.taffrail.v1.AppendedBatchR\abatches\"\xc1\x01\n" +
+	"\x14AppendStreamResponse\x129\n" +
+	"\bappended\x18\x01 \x01(\v2\x1b.taffrail.v1.AppendResponseH\x00R\bappended\x123\n" +
+	"\bconflict\x18\x02 \x01(\v2\x15.taffrail.v1.ConflictH\x00R\bconflict\x12.\n" +
+	"\arefused\x18\x03 \x01(\v2\x12.google.rpc.StatusH\x00R\arefusedB\t\n" +
+	"\aoutcome\"a\n" +
 	"\rAppendedBatch\x122\n" +
 	"\x06ranges\x18\x01 \x03(\v2\x1a.taffrail.v1.AppendedRangeR\x06ranges\x12\x1c\n" +
 	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\xa8\x01\n" +
@@ -1984,10 +2130,10 @@ const file_taffrail_v1_log_proto_rawDesc = "" +
 	"\x04Edge\x12\x14\n" +
 	"\x10EDGE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rEDGE_EARLIEST\x10\x01\x12\x0f\n" +
-	"\vEDGE_LATEST\x10\x022\xfb\x02\n" +
+	"\vEDGE_LATEST\x10\x022\x81\x03\n" +
 	"\x03Log\x12A\n" +
-	"\x06Append\x12\x1a.taffrail.v1.AppendRequest\x1a\x1b.taffrail.v1.AppendResponse\x12K\n" +
-	"\fAppendStream\x12\x1a.taffrail.v1.AppendRequest\x1a\x1b.taffrail.v1.AppendResponse(\x010\x01\x12S\n" +
+	"\x06Append\x12\x1a.taffrail.v1.AppendRequest\x1a\x1b.taffrail.v1.AppendResponse\x12Q\n" +
+	"\fAppendStream\x12\x1a.taffrail.v1.AppendRequest\x1a!.taffrail.v1.AppendStreamResponse(\x010\x01\x12S\n" +
 	"\fOpenProducer\x12 .taffrail.v1.OpenProducerRequest\x1a!.taffrail.v1.OpenProducerResponse\x12=\n" +
 	"\x04Read\x12\x18.taffrail.v1.ReadRequest\x1a\x19.taffrail.v1.ReadResponse0\x01\x12P\n" +
 	"\vListOffsets\x12\x1f.taffrail.v1.ListOffsetsRequest\x1a .taffrail.v1.ListOffsetsResponseBt\n" +
@@ -2006,7 +2152,7 @@ func file_taffrail_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_taffrail_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_taffrail_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_taffrail_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_taffrail_v1_log_proto_goTypes = []any{
 	(Edge)(0),                    // 0: taffrail.v1.Edge
 	(*AppendRequest)(nil),        // 1: taffrail.v1.AppendRequest
@@ -2017,23 +2163,25 @@ var file_taffrail_v1_log_proto_goTypes = []any{
 	(*GroupOffsets)(nil),         // 6: taffrail.v1.GroupOffsets
 	(*GroupOffset)(nil),          // 7: taffrail.v1.GroupOffset
 	(*Conflict)(nil),             // 8: taffrail.v1.Conflict
-	(*FailedConditions)(nil),     // 9: taffrail.v1.FailedConditions
+	(*FailedCondition)(nil),      // 9: taffrail.v1.FailedCondition
 	(*OpenProducerRequest)(nil),  // 10: taffrail.v1.OpenProducerRequest
 	(*OpenProducerResponse)(nil), // 11: taffrail.v1.OpenProducerResponse
 	(*AppendBatch)(nil),          // 12: taffrail.v1.AppendBatch
 	(*AppendResponse)(nil),       // 13: taffrail.v1.AppendResponse
-	(*AppendedBatch)(nil),        // 14: taffrail.v1.AppendedBatch
-	(*AppendedRange)(nil),        // 15: taffrail.v1.AppendedRange
-	(*Position)(nil),             // 16: taffrail.v1.Position
-	(*ReadRequest)(nil),          // 17: taffrail.v1.ReadRequest
-	(*PartitionPosition)(nil),    // 18: taffrail.v1.PartitionPosition
-	(*Filter)(nil),               // 19: taffrail.v1.Filter
-	(*ReadResponse)(nil),         // 20: taffrail.v1.ReadResponse
-	(*ErasedEntity)(nil),         // 21: taffrail.v1.ErasedEntity
-	(*ListOffsetsRequest)(nil),   // 22: taffrail.v1.ListOffsetsRequest
-	(*ListOffsetsResponse)(nil),  // 23: taffrail.v1.ListOffsetsResponse
-	(*PartitionOffset)(nil),      // 24: taffrail.v1.PartitionOffset
-	(*Record)(nil),               // 25: taffrail.v1.Record
+	(*AppendStreamResponse)(nil), // 14: taffrail.v1.AppendStreamResponse
+	(*AppendedBatch)(nil),        // 15: taffrail.v1.AppendedBatch
+	(*AppendedRange)(nil),        // 16: taffrail.v1.AppendedRange
+	(*Position)(nil),             // 17: taffrail.v1.Position
+	(*ReadRequest)(nil),          // 18: taffrail.v1.ReadRequest
+	(*PartitionPosition)(nil),    // 19: taffrail.v1.PartitionPosition
+	(*Filter)(nil),               // 20: taffrail.v1.Filter
+	(*ReadResponse)(nil),         // 21: taffrail.v1.ReadResponse
+	(*ErasedEntity)(nil),         // 22: taffrail.v1.ErasedEntity
+	(*ListOffsetsRequest)(nil),   // 23: taffrail.v1.ListOffsetsRequest
+	(*ListOffsetsResponse)(nil),  // 24: taffrail.v1.ListOffsetsResponse
+	(*PartitionOffset)(nil),      // 25: taffrail.v1.PartitionOffset
+	(*Record)(nil),               // 26: taffrail.v1.Record
+	(*status.Status)(nil),        // 27: google.rpc.Status
 }
 var file_taffrail_v1_log_proto_depIdxs = []int32{
 	12, // 0: taffrail.v1.AppendRequest.batches:type_name -> taffrail.v1.AppendBatch
@@ -2043,37 +2191,39 @@ var file_taffrail_v1_log_proto_depIdxs = []int32{
 	3,  // 4: taffrail.v1.Condition.key:type_name -> taffrail.v1.KeyCondition
 	4,  // 5: taffrail.v1.Condition.partition:type_name -> taffrail.v1.PartitionCondition
 	7,  // 6: taffrail.v1.GroupOffsets.offsets:type_name -> taffrail.v1.GroupOffset
-	9,  // 7: taffrail.v1.Conflict.keys:type_name -> taffrail.v1.FailedConditions
-	9,  // 8: taffrail.v1.Conflict.partitions:type_name -> taffrail.v1.FailedConditions
-	5,  // 9: taffrail.v1.OpenProducerResponse.producer:type_name -> taffrail.v1.Producer
-	25, // 10: taffrail.v1.AppendBatch.records:type_name -> taffrail.v1.Record
-	14, // 11: taffrail.v1.AppendResponse.batches:type_name -> taffrail.v1.AppendedBatch
-	15, // 12: taffrail.v1.AppendedBatch.ranges:type_name -> taffrail.v1.AppendedRange
-	0,  // 13: taffrail.v1.Position.edge:type_name -> taffrail.v1.Edge
-	16, // 14: taffrail.v1.ReadRequest.start:type_name -> taffrail.v1.Position
-	18, // 15: taffrail.v1.ReadRequest.partitions:type_name -> taffrail.v1.PartitionPosition
-	19, // 16: taffrail.v1.ReadRequest.filter:type_name -> taffrail.v1.Filter
-	16, // 17: taffrail.v1.PartitionPosition.position:type_name -> taffrail.v1.Position
-	21, // 18: taffrail.v1.ReadResponse.erased:type_name -> taffrail.v1.ErasedEntity
-	25, // 19: taffrail.v1.ReadResponse.records:type_name -> taffrail.v1.Record
-	16, // 20: taffrail.v1.ListOffsetsRequest.position:type_name -> taffrail.v1.Position
-	18, // 21: taffrail.v1.ListOffsetsRequest.partitions:type_name -> taffrail.v1.PartitionPosition
-	24, // 22: taffrail.v1.ListOffsetsResponse.offsets:type_name -> taffrail.v1.PartitionOffset
-	1,  // 23: taffrail.v1.Log.Append:input_type -> taffrail.v1.AppendRequest
-	1,  // 24: taffrail.v1.Log.AppendStream:input_type -> taffrail.v1.AppendRequest
-	10, // 25: taffrail.v1.Log.OpenProducer:input_type -> taffrail.v1.OpenProducerRequest
-	17, // 26: taffrail.v1.Log.Read:input_type -> taffrail.v1.ReadRequest
-	22, // 27: taffrail.v1.Log.ListOffsets:input_type -> taffrail.v1.ListOffsetsRequest
-	13, // 28: taffrail.v1.Log.Append:output_type -> taffrail.v1.AppendResponse
-	13, // 29: taffrail.v1.Log.AppendStream:output_type -> taffrail.v1.AppendResponse
-	11, // 30: taffrail.v1.Log.OpenProducer:output_type -> taffrail.v1.OpenProducerResponse
-	20, // 31: taffrail.v1.Log.Read:output_type -> taffrail.v1.ReadResponse
-	23, // 32: taffrail.v1.Log.ListOffsets:output_type -> taffrail.v1.ListOffsetsResponse
-	28, // [28:33] is the sub-list for method output_type
-	23, // [23:28] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	9,  // 7: taffrail.v1.Conflict.failed:type_name -> taffrail.v1.FailedCondition
+	5,  // 8: taffrail.v1.OpenProducerResponse.producer:type_name -> taffrail.v1.Producer
+	26, // 9: taffrail.v1.AppendBatch.records:type_name -> taffrail.v1.Record
+	15, // 10: taffrail.v1.AppendResponse.batches:type_name -> taffrail.v1.AppendedBatch
+	13, // 11: taffrail.v1.AppendStreamResponse.appended:type_name -> taffrail.v1.AppendResponse
+	8,  // 12: taffrail.v1.AppendStreamResponse.conflict:type_name -> taffrail.v1.Conflict
+	27, // 13: taffrail.v1.AppendStreamResponse.refused:type_name -> google.rpc.Status
+	16, // 14: taffrail.v1.AppendedBatch.ranges:type_name -> taffrail.v1.AppendedRange
+	0,  // 15: taffrail.v1.Position.edge:type_name -> taffrail.v1.Edge
+	17, // 16: taffrail.v1.ReadRequest.start:type_name -> taffrail.v1.Position
+	19, // 17: taffrail.v1.ReadRequest.partitions:type_name -> taffrail.v1.PartitionPosition
+	20, // 18: taffrail.v1.ReadRequest.filter:type_name -> taffrail.v1.Filter
+	17, // 19: taffrail.v1.PartitionPosition.position:type_name -> taffrail.v1.Position
+	22, // 20: taffrail.v1.ReadResponse.erased:type_name -> taffrail.v1.ErasedEntity
+	26, // 21: taffrail.v1.ReadResponse.records:type_name -> taffrail.v1.Record
+	17, // 22: taffrail.v1.ListOffsetsRequest.position:type_name -> taffrail.v1.Position
+	19, // 23: taffrail.v1.ListOffsetsRequest.partitions:type_name -> taffrail.v1.PartitionPosition
+	25, // 24: taffrail.v1.ListOffsetsResponse.offsets:type_name -> taffrail.v1.PartitionOffset
+	1,  // 25: taffrail.v1.Log.Append:input_type -> taffrail.v1.AppendRequest
+	1,  // 26: taffrail.v1.Log.AppendStream:input_type -> taffrail.v1.AppendRequest
+	10, // 27: taffrail.v1.Log.OpenProducer:input_type -> taffrail.v1.OpenProducerRequest
+	18, // 28: taffrail.v1.Log.Read:input_type -> taffrail.v1.ReadRequest
+	23, // 29: taffrail.v1.Log.ListOffsets:input_type -> taffrail.v1.ListOffsetsRequest
+	13, // 30: taffrail.v1.Log.Append:output_type -> taffrail.v1.AppendResponse
+	14, // 31: taffrail.v1.Log.AppendStream:output_type -> taffrail.v1.AppendStreamResponse
+	11, // 32: taffrail.v1.Log.OpenProducer:output_type -> taffrail.v1.OpenProducerResponse
+	21, // 33: taffrail.v1.Log.Read:output_type -> taffrail.v1.ReadResponse
+	24, // 34: taffrail.v1.Log.ListOffsets:output_type -> taffrail.v1.ListOffsetsResponse
+	30, // [30:35] is the sub-list for method output_type
+	25, // [25:30] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_log_proto_init() }
@@ -2091,8 +2241,17 @@ func file_taffrail_v1_log_proto_init() {
 		(*KeyCondition_Exists)(nil),
 		(*KeyCondition_Version)(nil),
 	}
+	file_taffrail_v1_log_proto_msgTypes[8].OneofWrappers = []any{
+		(*FailedCondition_Version)(nil),
+		(*FailedCondition_NextOffset)(nil),
+	}
 	file_taffrail_v1_log_proto_msgTypes[11].OneofWrappers = []any{}
-	file_taffrail_v1_log_proto_msgTypes[15].OneofWrappers = []any{
+	file_taffrail_v1_log_proto_msgTypes[13].OneofWrappers = []any{
+		(*AppendStreamResponse_Appended)(nil),
+		(*AppendStreamResponse_Conflict)(nil),
+		(*AppendStreamResponse_Refused)(nil),
+	}
+	file_taffrail_v1_log_proto_msgTypes[16].OneofWrappers = []any{
 		(*Position_Offset)(nil),
 		(*Position_Edge)(nil),
 		(*Position_TimestampMs)(nil),
@@ -2103,7 +2262,7 @@ func file_taffrail_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_log_proto_rawDesc), len(file_taffrail_v1_log_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -81,10 +81,14 @@ type LogClient interface {
 	// earlier batch is missing, with `expected`).
 	Append(ctx context.Context, in *AppendRequest, opts ...grpc.CallOption) (*AppendResponse, error)
 	// The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-	// most 256 of them wait for their answers; the next are read when the first have been answered. The stream ends at
-	// the first request that fails: those before it have been answered, its status is the stream's, and nothing after
-	// it is stored.
-	AppendStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AppendRequest, AppendResponse], error)
+	// most 256 of them wait for their answers; the next are read when the first have been answered.
+	//
+	// A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
+	// with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest
+	// (MALFORMED_REQUEST), when the broker stops (SHUTTING_DOWN), and at a request with a producer that is not stored.
+	// It also ends with UNKNOWN (OUTCOME_UNKNOWN), and what has no answer then is stored, or not. A client that needs
+	// later requests to fail with an earlier one uses a producer, or conditions.
+	AppendStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AppendRequest, AppendStreamResponse], error)
 	// Opens a producer, which makes appends exactly-once: each of its batches has a sequence number, and one that is
 	// stored already is never stored again, however late it comes again. It is answered as it was the first time if it is
 	// among the last 256 batches of the producer in its partition, which is as many as an `AppendStream` has under way;
@@ -147,18 +151,18 @@ func (c *logClient) Append(ctx context.Context, in *AppendRequest, opts ...grpc.
 	return out, nil
 }
 
-func (c *logClient) AppendStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AppendRequest, AppendResponse], error) {
+func (c *logClient) AppendStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AppendRequest, AppendStreamResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Log_ServiceDesc.Streams[0], Log_AppendStream_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[AppendRequest, AppendResponse]{ClientStream: stream}
+	x := &grpc.GenericClientStream[AppendRequest, AppendStreamResponse]{ClientStream: stream}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Log_AppendStreamClient = grpc.BidiStreamingClient[AppendRequest, AppendResponse]
+type Log_AppendStreamClient = grpc.BidiStreamingClient[AppendRequest, AppendStreamResponse]
 
 func (c *logClient) OpenProducer(ctx context.Context, in *OpenProducerRequest, opts ...grpc.CallOption) (*OpenProducerResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -255,10 +259,14 @@ type LogServer interface {
 	// earlier batch is missing, with `expected`).
 	Append(context.Context, *AppendRequest) (*AppendResponse, error)
 	// The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-	// most 256 of them wait for their answers; the next are read when the first have been answered. The stream ends at
-	// the first request that fails: those before it have been answered, its status is the stream's, and nothing after
-	// it is stored.
-	AppendStream(grpc.BidiStreamingServer[AppendRequest, AppendResponse]) error
+	// most 256 of them wait for their answers; the next are read when the first have been answered.
+	//
+	// A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
+	// with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest
+	// (MALFORMED_REQUEST), when the broker stops (SHUTTING_DOWN), and at a request with a producer that is not stored.
+	// It also ends with UNKNOWN (OUTCOME_UNKNOWN), and what has no answer then is stored, or not. A client that needs
+	// later requests to fail with an earlier one uses a producer, or conditions.
+	AppendStream(grpc.BidiStreamingServer[AppendRequest, AppendStreamResponse]) error
 	// Opens a producer, which makes appends exactly-once: each of its batches has a sequence number, and one that is
 	// stored already is never stored again, however late it comes again. It is answered as it was the first time if it is
 	// among the last 256 batches of the producer in its partition, which is as many as an `AppendStream` has under way;
@@ -314,7 +322,7 @@ type UnimplementedLogServer struct{}
 func (UnimplementedLogServer) Append(context.Context, *AppendRequest) (*AppendResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Append not implemented")
 }
-func (UnimplementedLogServer) AppendStream(grpc.BidiStreamingServer[AppendRequest, AppendResponse]) error {
+func (UnimplementedLogServer) AppendStream(grpc.BidiStreamingServer[AppendRequest, AppendStreamResponse]) error {
 	return status.Error(codes.Unimplemented, "method AppendStream not implemented")
 }
 func (UnimplementedLogServer) OpenProducer(context.Context, *OpenProducerRequest) (*OpenProducerResponse, error) {
@@ -366,11 +374,11 @@ func _Log_Append_Handler(srv interface{}, ctx context.Context, dec func(interfac
 }
 
 func _Log_AppendStream_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(LogServer).AppendStream(&grpc.GenericServerStream[AppendRequest, AppendResponse]{ServerStream: stream})
+	return srv.(LogServer).AppendStream(&grpc.GenericServerStream[AppendRequest, AppendStreamResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Log_AppendStreamServer = grpc.BidiStreamingServer[AppendRequest, AppendResponse]
+type Log_AppendStreamServer = grpc.BidiStreamingServer[AppendRequest, AppendStreamResponse]
 
 func _Log_OpenProducer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(OpenProducerRequest)

@@ -204,10 +204,5 @@ def _find(status: status_pb2.Status, kind: type[Detail]) -> Detail | None:
 
 def _failed(conflict: log_pb2.Conflict | None) -> list[tuple[int, int]]:
     """The conditions that do not hold, in the order of the request."""
-    failed: list[tuple[int, int]] = []
-    for conditions in (conflict.keys, conflict.partitions) if conflict else ():
-        place = -1
-        for skipped, actual in zip(conditions.skipped, conditions.actual):
-            place += 1 + skipped
-            failed.append((place, actual))
-    return sorted(failed)
+    failed = conflict.failed if conflict else ()
+    return [(each.index, each.next_offset if each.HasField("next_offset") else each.version) for each in failed]

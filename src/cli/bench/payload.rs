@@ -36,7 +36,7 @@ impl Payload {
             record_bytes: plan.record_bytes,
             records: plan.records.into(),
             partitions: plan.partitions,
-            clients: plan.clients,
+            clients: plan.appending(),
             records_of_client: plan.records_of_client(),
             keys: plan.keys,
         }

@@ -21,7 +21,9 @@ pub(super) struct Plan {
     pub(super) records: u32,
     /// Connections that append, or, for entities, read.
     pub(super) clients: u32,
-    /// Requests of each client.
+    /// Tasks of each connection, which append at the same time.
+    pub(super) tasks: u32,
+    /// Requests of each task.
     pub(super) requests: u32,
     pub(super) keys: Keys,
     /// Records that are in the topic before.
@@ -67,7 +69,7 @@ pub(super) enum Keys {
     None,
     Hot,
     New,
-    /// All records of a request have the same key, out of so many that only one client uses.
+    /// All records of a request have the same key, out of so many that only one task uses.
     OfClient(u64),
 }
 
@@ -124,19 +126,19 @@ impl Plan {
                 load,
                 records,
                 clients,
+                tasks,
                 requests,
                 entities,
                 expect_version,
                 streamed,
             } => {
-                let clients = at_least_one("--clients", *clients)?;
+                let (clients, tasks, appending) = tasks_of(*clients, *tasks)?;
                 Ok(Self {
                     records: at_least_one("--records", *records)?,
                     clients,
+                    tasks,
                     requests: at_least_one("--requests", *requests)?,
-                    keys: entities.map_or(Ok(Keys::None), |entities| {
-                        entities_of_client(entities, clients)
-                    })?,
+                    keys: keys_of_client(*entities, appending)?,
                     ..Self::common(
                         Load::Append {
                             expect_version: *expect_version,
@@ -186,6 +188,7 @@ impl Plan {
                 .max(1),
             records: 1,
             clients: 1,
+            tasks: 1,
             requests: 1,
             keys: Keys::None,
             preload: 0,
@@ -216,14 +219,19 @@ impl Plan {
         }
     }
 
-    /// Records that one client appends.
+    /// How many append at the same time.
+    pub(super) fn appending(&self) -> u32 {
+        self.clients * self.tasks
+    }
+
+    /// Records that one task appends.
     pub(super) fn records_of_client(&self) -> u64 {
         u64::from(self.records) * u64::from(self.requests)
     }
 
     /// All records that are appended and measured.
     pub(super) fn all_records(&self) -> u64 {
-        self.records_of_client() * u64::from(self.clients)
+        self.records_of_client() * u64::from(self.appending())
     }
 
     /// Bytes of all their values.
@@ -232,12 +240,25 @@ impl Plan {
     }
 }
 
-fn entities_of_client(entities: u64, clients: u32) -> Result<Keys, Failure> {
-    match entities / u64::from(clients) {
+/// Clients, tasks of each, and all tasks.
+fn tasks_of(clients: u32, tasks: u32) -> Result<(u32, u32, u32), Failure> {
+    let clients = at_least_one("--clients", clients)?;
+    let tasks = at_least_one("--tasks", tasks)?;
+    match clients.checked_mul(tasks) {
+        Some(all) => Ok((clients, tasks, all)),
+        None => Err(too_large("--tasks")),
+    }
+}
+
+fn keys_of_client(entities: Option<u64>, tasks: u32) -> Result<Keys, Failure> {
+    let Some(entities) = entities else {
+        return Ok(Keys::None);
+    };
+    match entities / u64::from(tasks) {
         0 => Err(Failure::Usage(format!(
-            "--entities must be at least --clients, which is {clients}"
+            "--entities must be at least --clients times --tasks, which is {tasks}"
         ))),
-        of_client => Ok(Keys::OfClient(of_client)),
+        of_task => Ok(Keys::OfClient(of_task)),
     }
 }
 

@@ -36,8 +36,12 @@ where
     L: Future<Output = Result<Latencies, Failure>> + Send + 'static,
 {
     let mut producers = Vec::new();
-    for number in 0..bench.plan.clients {
-        producers.push(Producer::new(bench, number).await?);
+    for client in 0..bench.plan.clients {
+        let connected = bench.server.connect().await?;
+        for task in 0..bench.plan.tasks {
+            let number = client * bench.plan.tasks + task;
+            producers.push(Producer::new(bench, number, connected.clone())?);
+        }
     }
 
     let watch = Stopwatch::start(&bench.env.clock);
@@ -62,7 +66,7 @@ where
     })
 }
 
-/// One client, on a connection of its own.
+/// One task of a client.
 struct Producer {
     client: Client,
     clock: Arc<dyn Clock>,
@@ -79,7 +83,7 @@ struct Producer {
 }
 
 impl Producer {
-    async fn new(bench: &Bench<'_>, number: u32) -> Result<Self, Failure> {
+    fn new(bench: &Bench<'_>, number: u32, client: Client) -> Result<Self, Failure> {
         let plan = bench.plan;
         let versions = match (plan.load, plan.keys) {
             (
@@ -99,7 +103,7 @@ impl Producer {
             _ => None,
         };
         Ok(Self {
-            client: bench.server.connect().await?,
+            client,
             clock: Arc::clone(&bench.env.clock),
             topic: bench.topic.clone(),
             payload: Arc::clone(&bench.payload),

@@ -227,6 +227,13 @@ impl Report {
             }
             Load::Append {
                 streamed: false, ..
+            } if plan.tasks > 1 => format!(
+                "append, one request at a time: {} of {}",
+                clients("client"),
+                output::counted(plan.tasks.into(), "task")
+            ),
+            Load::Append {
+                streamed: false, ..
             } => format!("append, one request at a time: {}", clients("client")),
             Load::Entity(reads) => {
                 return format!(
@@ -258,7 +265,7 @@ impl Report {
             Keys::New => ", every record of a new key".to_owned(),
             Keys::OfClient(entities) => format!(
                 ", {} entities{}",
-                output::count(entities * u64::from(self.plan.clients)),
+                output::count(entities * u64::from(self.plan.appending())),
                 match self.plan.load {
                     Load::Append {
                         expect_version: true,
@@ -315,6 +322,7 @@ impl Report {
             "record_bytes": self.plan.record_bytes,
             "records_per_request": self.plan.records,
             "producers": self.plan.clients,
+            "tasks": self.plan.tasks,
             "partitions": self.plan.partitions,
             "records": self.runs.first().map_or(0, |run| run.records),
             "bytes": self.runs.first().map_or(0, |run| run.bytes),

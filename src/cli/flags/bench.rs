@@ -80,11 +80,19 @@ pub(in crate::cli) enum BenchCommand {
         /// Clients that append at the same time, each on a connection of its own
         #[arg(long, value_name = "N", default_value_t = 1, alias = "producers")]
         clients: u32,
-        /// Requests of each client
+        /// Tasks of each client that append at the same time, all on its connection
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 1,
+            conflicts_with = "streamed"
+        )]
+        tasks: u32,
+        /// Requests of each task
         #[arg(long, value_name = "N", default_value_t = 5000)]
         requests: u32,
-        /// Each request is about one of so many entities, at random; every client has its own ones
-        /// of them
+        /// Each request is about one of so many entities, at random; every task has its own ones of
+        /// them
         #[arg(long, value_name = "N")]
         entities: Option<u64>,
         /// Each request expects its entity at the version that it has

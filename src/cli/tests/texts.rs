@@ -164,6 +164,7 @@ fn the_exit_code_says_what_is_true() {
     assert_eq!(Failure::Call(Error::Refused(Box::new(refused))).code(), 4);
     let conflict = Error::Conflict {
         message: String::new(),
+        count: 0,
         failed: Vec::new(),
     };
     assert_eq!(Failure::Call(conflict).code(), 3);

@@ -108,11 +108,14 @@ fn a_lost_question_can_be_asked_again() {
 fn a_conflict_has_what_is_there_instead() {
     let status = from_broker(Code::Aborted, "CONFLICT", &[("failed", "2")]);
     let failed = [
-        (2, proto::Actual::Version(5)),
-        (4, proto::Actual::NextOffset(9)),
+        (2, proto::failed_condition::Actual::Version(5)),
+        (4, proto::failed_condition::Actual::NextOffset(9)),
     ];
-    let failed = failed.map(|(index, actual)| proto::FailedCondition { index, actual });
-    let details = Conflict::of(&failed, 1_000).add_to_details(status.details());
+    let failed = failed.map(|(index, actual)| proto::FailedCondition {
+        index,
+        actual: Some(actual),
+    });
+    let details = Conflict::of(failed.into()).add_to_details(status.details());
     let status = Status::with_details(status.code(), status.message(), details);
 
     let error = Error::from_status(&status, AtStake::Change);
@@ -120,9 +123,10 @@ fn a_conflict_has_what_is_there_instead() {
         (error.reason(), &*error.to_string()),
         (Some("CONFLICT"), "the message")
     );
-    let Error::Conflict { failed, .. } = error else {
+    let Error::Conflict { count, failed, .. } = error else {
         panic!("{error:?}")
     };
+    assert_eq!(count, 2);
     let expected = [
         (2, Actual::Version(Version(5))),
         (4, Actual::NextOffset(Offset(9))),

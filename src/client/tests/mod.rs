@@ -3,4 +3,5 @@
 mod encoding;
 mod errors;
 mod producer;
+mod shared;
 mod socket;

@@ -1,6 +1,7 @@
 //! `taffrail.v1.Log`.
 
 pub(super) mod append;
+mod append_stream;
 pub(super) mod conditions;
 mod offsets;
 pub(super) mod position;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use self::{append::AppendAnswers, read::ReadAnswers};
+use self::{append_stream::AppendAnswers, read::ReadAnswers};
 use super::{
     answers::{Elsewhere, respond},
     blocking::blocking,

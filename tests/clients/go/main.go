@@ -60,7 +60,11 @@ func pipeline(conn *grpc.ClientConn, valueBytes, requests int) error {
 		if err != nil {
 			return fmt.Errorf("%d are answered: %w", answered, err)
 		}
-		if offset := response.Batches[0].Ranges[0].FirstOffset; offset != uint64(answered) {
+		appended := response.GetAppended()
+		if appended == nil {
+			return fmt.Errorf("answer %d is %v", answered, response)
+		}
+		if offset := appended.Batches[0].Ranges[0].FirstOffset; offset != uint64(answered) {
 			return fmt.Errorf("answer %d names offset %d", answered, offset)
 		}
 	}

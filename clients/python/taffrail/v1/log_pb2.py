@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from taffrail.v1 import record_pb2 as taffrail_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15taffrail/v1/log.proto\x12\x0btaffrail.v1\x1a\x18taffrail/v1/record.proto\"\xda\x01\n\rAppendRequest\x12)\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x18.taffrail.v1.AppendBatch\x12*\n\nconditions\x18\x02 \x03(\x0b\x32\x16.taffrail.v1.Condition\x12\'\n\x08producer\x18\x03 \x01(\x0b\x32\x15.taffrail.v1.Producer\x12\x17\n\x0freturn_versions\x18\x04 \x01(\x08\x12\x30\n\rgroup_offsets\x18\x05 \x03(\x0b\x32\x19.taffrail.v1.GroupOffsets\"\x95\x01\n\tCondition\x12\r\n\x05topic\x18\x01 \x01(\t\x12(\n\x03key\x18\x02 \x01(\x0b\x32\x19.taffrail.v1.KeyConditionH\x00\x12\x34\n\tpartition\x18\x03 \x01(\x0b\x32\x1f.taffrail.v1.PartitionConditionH\x00\x12\x10\n\x08topic_id\x18\x04 \x01(\tB\x07\n\x05\x61\x62out\"[\n\x0cKeyCondition\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x10\n\x06\x61\x62sent\x18\x02 \x01(\x08H\x00\x12\x10\n\x06\x65xists\x18\x03 \x01(\x08H\x00\x12\x11\n\x07version\x18\x04 \x01(\x04H\x00\x42\x07\n\x05state\"<\n\x12PartitionCondition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0bnext_offset\x18\x02 \x01(\x04\"%\n\x08Producer\x12\n\n\x02id\x18\x01 \x01(\x06\x12\r\n\x05\x65poch\x18\x02 \x01(\r\"[\n\x0cGroupOffsets\x12\r\n\x05group\x18\x01 \x01(\t\x12)\n\x07offsets\x18\x02 \x03(\x0b\x32\x18.taffrail.v1.GroupOffset\x12\x11\n\tmember_id\x18\x03 \x01(\t\"|\n\x0bGroupOffset\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x13\n\x0bnext_offset\x18\x03 \x01(\x04\x12\x10\n\x08topic_id\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x10\n\x08metadata\x18\x06 \x01(\x0c\"y\n\x08\x43onflict\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12+\n\x04keys\x18\x02 \x01(\x0b\x32\x1d.taffrail.v1.FailedConditions\x12\x31\n\npartitions\x18\x03 \x01(\x0b\x32\x1d.taffrail.v1.FailedConditions\"3\n\x10\x46\x61iledConditions\x12\x0f\n\x07skipped\x18\x01 \x03(\r\x12\x0e\n\x06\x61\x63tual\x18\x02 \x03(\x04\"#\n\x13OpenProducerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x14OpenProducerResponse\x12\'\n\x08producer\x18\x01 \x01(\x0b\x32\x15.taffrail.v1.Producer\"\x9e\x01\n\x0b\x41ppendBatch\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x16\n\tpartition\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08sequence\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x10\n\x08topic_id\x18\x04 \x01(\t\x12$\n\x07records\x18\x0f \x03(\x0b\x32\x13.taffrail.v1.RecordB\x0c\n\n_partitionB\x0b\n\t_sequence\"=\n\x0e\x41ppendResponse\x12+\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1a.taffrail.v1.AppendedBatch\"N\n\rAppendedBatch\x12*\n\x06ranges\x18\x01 \x03(\x0b\x32\x1a.taffrail.v1.AppendedRange\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"q\n\rAppendedRange\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x14\n\x0c\x66irst_offset\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x16\n\x0e\x61ppend_time_ms\x18\x04 \x01(\x03\x12\x10\n\x08versions\x18\x05 \x03(\x04\"]\n\x08Position\x12\x10\n\x06offset\x18\x01 \x01(\x04H\x00\x12!\n\x04\x65\x64ge\x18\x02 \x01(\x0e\x32\x11.taffrail.v1.EdgeH\x00\x12\x16\n\x0ctimestamp_ms\x18\x03 \x01(\x03H\x00\x42\x04\n\x02\x61t\"\xd2\x01\n\x0bReadRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12$\n\x05start\x18\x02 \x01(\x0b\x32\x15.taffrail.v1.Position\x12\x32\n\npartitions\x18\x03 \x03(\x0b\x32\x1e.taffrail.v1.PartitionPosition\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x13\n\x0bmax_records\x18\x05 \x01(\x04\x12#\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x13.taffrail.v1.Filter\x12\x10\n\x08topic_id\x18\x07 \x01(\t\"O\n\x11PartitionPosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\'\n\x08position\x18\x02 \x01(\x0b\x32\x15.taffrail.v1.Position\"%\n\x06\x46ilter\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\r\n\x05types\x18\x02 \x03(\t\"\xc4\x01\n\x0cReadResponse\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0bnext_offset\x18\x02 \x01(\x04\x12\x16\n\x0ehigh_watermark\x18\x03 \x01(\x04\x12\x11\n\tcaught_up\x18\x04 \x01(\x08\x12)\n\x06\x65rased\x18\x05 \x03(\x0b\x32\x19.taffrail.v1.ErasedEntity\x12\x10\n\x08topic_id\x18\x06 \x01(\t\x12$\n\x07records\x18\x0f \x03(\x0b\x32\x13.taffrail.v1.Record\"O\n\x0c\x45rasedEntity\x12\x12\n\nkey_sha256\x18\x01 \x01(\x0c\x12\x17\n\x0fthrough_version\x18\x02 \x01(\x04\x12\x12\n\nend_offset\x18\x03 \x01(\x04\"\x92\x01\n\x12ListOffsetsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\'\n\x08position\x18\x02 \x01(\x0b\x32\x15.taffrail.v1.Position\x12\x32\n\npartitions\x18\x03 \x03(\x0b\x32\x1e.taffrail.v1.PartitionPosition\x12\x10\n\x08topic_id\x18\x04 \x01(\t\"V\n\x13ListOffsetsResponse\x12-\n\x07offsets\x18\x01 \x03(\x0b\x32\x1c.taffrail.v1.PartitionOffset\x12\x10\n\x08topic_id\x18\x02 \x01(\t\"^\n\x0fPartitionOffset\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x10\n\x08\x65\x61rliest\x18\x03 \x01(\x04\x12\x16\n\x0ehigh_watermark\x18\x04 \x01(\x04*@\n\x04\x45\x64ge\x12\x14\n\x10\x45\x44GE_UNSPECIFIED\x10\x00\x12\x11\n\rEDGE_EARLIEST\x10\x01\x12\x0f\n\x0b\x45\x44GE_LATEST\x10\x02\x32\xfb\x02\n\x03Log\x12\x41\n\x06\x41ppend\x12\x1a.taffrail.v1.AppendRequest\x1a\x1b.taffrail.v1.AppendResponse\x12K\n\x0c\x41ppendStream\x12\x1a.taffrail.v1.AppendRequest\x1a\x1b.taffrail.v1.AppendResponse(\x01\x30\x01\x12S\n\x0cOpenProducer\x12 .taffrail.v1.OpenProducerRequest\x1a!.taffrail.v1.OpenProducerResponse\x12=\n\x04Read\x12\x18.taffrail.v1.ReadRequest\x1a\x19.taffrail.v1.ReadResponse0\x01\x12P\n\x0bListOffsets\x12\x1f.taffrail.v1.ListOffsetsRequest\x1a .taffrail.v1.ListOffsetsResponseBt\n\x0f\x64\x65v.taffrail.v1B\x08LogProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\x0bTaffrail.V1\xca\x02\x0bTaffrail\\V1\xea\x02\x0cTaffrail::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15taffrail/v1/log.proto\x12\x0btaffrail.v1\x1a\x17google/rpc/status.proto\x1a\x18taffrail/v1/record.proto\"\xda\x01\n\rAppendRequest\x12)\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x18.taffrail.v1.AppendBatch\x12*\n\nconditions\x18\x02 \x03(\x0b\x32\x16.taffrail.v1.Condition\x12\'\n\x08producer\x18\x03 \x01(\x0b\x32\x15.taffrail.v1.Producer\x12\x17\n\x0freturn_versions\x18\x04 \x01(\x08\x12\x30\n\rgroup_offsets\x18\x05 \x03(\x0b\x32\x19.taffrail.v1.GroupOffsets\"\x95\x01\n\tCondition\x12\r\n\x05topic\x18\x01 \x01(\t\x12(\n\x03key\x18\x02 \x01(\x0b\x32\x19.taffrail.v1.KeyConditionH\x00\x12\x34\n\tpartition\x18\x03 \x01(\x0b\x32\x1f.taffrail.v1.PartitionConditionH\x00\x12\x10\n\x08topic_id\x18\x04 \x01(\tB\x07\n\x05\x61\x62out\"[\n\x0cKeyCondition\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x10\n\x06\x61\x62sent\x18\x02 \x01(\x08H\x00\x12\x10\n\x06\x65xists\x18\x03 \x01(\x08H\x00\x12\x11\n\x07version\x18\x04 \x01(\x04H\x00\x42\x07\n\x05state\"<\n\x12PartitionCondition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0bnext_offset\x18\x02 \x01(\x04\"%\n\x08Producer\x12\n\n\x02id\x18\x01 \x01(\x06\x12\r\n\x05\x65poch\x18\x02 \x01(\r\"[\n\x0cGroupOffsets\x12\r\n\x05group\x18\x01 \x01(\t\x12)\n\x07offsets\x18\x02 \x03(\x0b\x32\x18.taffrail.v1.GroupOffset\x12\x11\n\tmember_id\x18\x03 \x01(\t\"|\n\x0bGroupOffset\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x13\n\x0bnext_offset\x18\x03 \x01(\x04\x12\x10\n\x08topic_id\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x10\n\x08metadata\x18\x06 \x01(\x0c\"X\n\x08\x43onflict\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12,\n\x06\x66\x61iled\x18\x02 \x03(\x0b\x32\x1c.taffrail.v1.FailedCondition\x12\x0f\n\x07message\x18\x03 \x01(\t\"T\n\x0f\x46\x61iledCondition\x12\r\n\x05index\x18\x01 \x01(\r\x12\x11\n\x07version\x18\x02 \x01(\x04H\x00\x12\x15\n\x0bnext_offset\x18\x03 \x01(\x04H\x00\x42\x08\n\x06\x61\x63tual\"#\n\x13OpenProducerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x14OpenProducerResponse\x12\'\n\x08producer\x18\x01 \x01(\x0b\x32\x15.taffrail.v1.Producer\"\x9e\x01\n\x0b\x41ppendBatch\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x16\n\tpartition\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08sequence\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x10\n\x08topic_id\x18\x04 \x01(\t\x12$\n\x07records\x18\x0f \x03(\x0b\x32\x13.taffrail.v1.RecordB\x0c\n\n_partitionB\x0b\n\t_sequence\"=\n\x0e\x41ppendResponse\x12+\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1a.taffrail.v1.AppendedBatch\"\xa4\x01\n\x14\x41ppendStreamResponse\x12/\n\x08\x61ppended\x18\x01 \x01(\x0b\x32\x1b.taffrail.v1.AppendResponseH\x00\x12)\n\x08\x63onflict\x18\x02 \x01(\x0b\x32\x15.taffrail.v1.ConflictH\x00\x12%\n\x07refused\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"N\n\rAppendedBatch\x12*\n\x06ranges\x18\x01 \x03(\x0b\x32\x1a.taffrail.v1.AppendedRange\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"q\n\rAppendedRange\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x14\n\x0c\x66irst_offset\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x16\n\x0e\x61ppend_time_ms\x18\x04 \x01(\x03\x12\x10\n\x08versions\x18\x05 \x03(\x04\"]\n\x08Position\x12\x10\n\x06offset\x18\x01 \x01(\x04H\x00\x12!\n\x04\x65\x64ge\x18\x02 \x01(\x0e\x32\x11.taffrail.v1.EdgeH\x00\x12\x16\n\x0ctimestamp_ms\x18\x03 \x01(\x03H\x00\x42\x04\n\x02\x61t\"\xd2\x01\n\x0bReadRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12$\n\x05start\x18\x02 \x01(\x0b\x32\x15.taffrail.v1.Position\x12\x32\n\npartitions\x18\x03 \x03(\x0b\x32\x1e.taffrail.v1.PartitionPosition\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x13\n\x0bmax_records\x18\x05 \x01(\x04\x12#\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x13.taffrail.v1.Filter\x12\x10\n\x08topic_id\x18\x07 \x01(\t\"O\n\x11PartitionPosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\'\n\x08position\x18\x02 \x01(\x0b\x32\x15.taffrail.v1.Position\"%\n\x06\x46ilter\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\r\n\x05types\x18\x02 \x03(\t\"\xc4\x01\n\x0cReadResponse\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0bnext_offset\x18\x02 \x01(\x04\x12\x16\n\x0ehigh_watermark\x18\x03 \x01(\x04\x12\x11\n\tcaught_up\x18\x04 \x01(\x08\x12)\n\x06\x65rased\x18\x05 \x03(\x0b\x32\x19.taffrail.v1.ErasedEntity\x12\x10\n\x08topic_id\x18\x06 \x01(\t\x12$\n\x07records\x18\x0f \x03(\x0b\x32\x13.taffrail.v1.Record\"O\n\x0c\x45rasedEntity\x12\x12\n\nkey_sha256\x18\x01 \x01(\x0c\x12\x17\n\x0fthrough_version\x18\x02 \x01(\x04\x12\x12\n\nend_offset\x18\x03 \x01(\x04\"\x92\x01\n\x12ListOffsetsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\'\n\x08position\x18\x02 \x01(\x0b\x32\x15.taffrail.v1.Position\x12\x32\n\npartitions\x18\x03 \x03(\x0b\x32\x1e.taffrail.v1.PartitionPosition\x12\x10\n\x08topic_id\x18\x04 \x01(\t\"V\n\x13ListOffsetsResponse\x12-\n\x07offsets\x18\x01 \x03(\x0b\x32\x1c.taffrail.v1.PartitionOffset\x12\x10\n\x08topic_id\x18\x02 \x01(\t\"^\n\x0fPartitionOffset\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x10\n\x08\x65\x61rliest\x18\x03 \x01(\x04\x12\x16\n\x0ehigh_watermark\x18\x04 \x01(\x04*@\n\x04\x45\x64ge\x12\x14\n\x10\x45\x44GE_UNSPECIFIED\x10\x00\x12\x11\n\rEDGE_EARLIEST\x10\x01\x12\x0f\n\x0b\x45\x44GE_LATEST\x10\x02\x32\x81\x03\n\x03Log\x12\x41\n\x06\x41ppend\x12\x1a.taffrail.v1.AppendRequest\x1a\x1b.taffrail.v1.AppendResponse\x12Q\n\x0c\x41ppendStream\x12\x1a.taffrail.v1.AppendRequest\x1a!.taffrail.v1.AppendStreamResponse(\x01\x30\x01\x12S\n\x0cOpenProducer\x12 .taffrail.v1.OpenProducerRequest\x1a!.taffrail.v1.OpenProducerResponse\x12=\n\x04Read\x12\x18.taffrail.v1.ReadRequest\x1a\x19.taffrail.v1.ReadResponse0\x01\x12P\n\x0bListOffsets\x12\x1f.taffrail.v1.ListOffsetsRequest\x1a .taffrail.v1.ListOffsetsResponseBt\n\x0f\x64\x65v.taffrail.v1B\x08LogProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\x0bTaffrail.V1\xca\x02\x0bTaffrail\\V1\xea\x02\x0cTaffrail::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,56 +34,58 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'taffrail.v1.log_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.taffrail.v1B\010LogProtoP\001Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\252\002\013Taffrail.V1\312\002\013Taffrail\\V1\352\002\014Taffrail::V1'
-  _globals['_EDGE']._serialized_start=2588
-  _globals['_EDGE']._serialized_end=2652
-  _globals['_APPENDREQUEST']._serialized_start=65
-  _globals['_APPENDREQUEST']._serialized_end=283
-  _globals['_CONDITION']._serialized_start=286
-  _globals['_CONDITION']._serialized_end=435
-  _globals['_KEYCONDITION']._serialized_start=437
-  _globals['_KEYCONDITION']._serialized_end=528
-  _globals['_PARTITIONCONDITION']._serialized_start=530
-  _globals['_PARTITIONCONDITION']._serialized_end=590
-  _globals['_PRODUCER']._serialized_start=592
-  _globals['_PRODUCER']._serialized_end=629
-  _globals['_GROUPOFFSETS']._serialized_start=631
-  _globals['_GROUPOFFSETS']._serialized_end=722
-  _globals['_GROUPOFFSET']._serialized_start=724
-  _globals['_GROUPOFFSET']._serialized_end=848
-  _globals['_CONFLICT']._serialized_start=850
-  _globals['_CONFLICT']._serialized_end=971
-  _globals['_FAILEDCONDITIONS']._serialized_start=973
-  _globals['_FAILEDCONDITIONS']._serialized_end=1024
-  _globals['_OPENPRODUCERREQUEST']._serialized_start=1026
-  _globals['_OPENPRODUCERREQUEST']._serialized_end=1061
-  _globals['_OPENPRODUCERRESPONSE']._serialized_start=1063
-  _globals['_OPENPRODUCERRESPONSE']._serialized_end=1126
-  _globals['_APPENDBATCH']._serialized_start=1129
-  _globals['_APPENDBATCH']._serialized_end=1287
-  _globals['_APPENDRESPONSE']._serialized_start=1289
-  _globals['_APPENDRESPONSE']._serialized_end=1350
-  _globals['_APPENDEDBATCH']._serialized_start=1352
-  _globals['_APPENDEDBATCH']._serialized_end=1430
-  _globals['_APPENDEDRANGE']._serialized_start=1432
-  _globals['_APPENDEDRANGE']._serialized_end=1545
-  _globals['_POSITION']._serialized_start=1547
-  _globals['_POSITION']._serialized_end=1640
-  _globals['_READREQUEST']._serialized_start=1643
-  _globals['_READREQUEST']._serialized_end=1853
-  _globals['_PARTITIONPOSITION']._serialized_start=1855
-  _globals['_PARTITIONPOSITION']._serialized_end=1934
-  _globals['_FILTER']._serialized_start=1936
-  _globals['_FILTER']._serialized_end=1973
-  _globals['_READRESPONSE']._serialized_start=1976
-  _globals['_READRESPONSE']._serialized_end=2172
-  _globals['_ERASEDENTITY']._serialized_start=2174
-  _globals['_ERASEDENTITY']._serialized_end=2253
-  _globals['_LISTOFFSETSREQUEST']._serialized_start=2256
-  _globals['_LISTOFFSETSREQUEST']._serialized_end=2402
-  _globals['_LISTOFFSETSRESPONSE']._serialized_start=2404
-  _globals['_LISTOFFSETSRESPONSE']._serialized_end=2490
-  _globals['_PARTITIONOFFSET']._serialized_start=2492
-  _globals['_PARTITIONOFFSET']._serialized_end=2586
-  _globals['_LOG']._serialized_start=2655
-  _globals['_LOG']._serialized_end=3034
+  _globals['_EDGE']._serialized_start=2780
+  _globals['_EDGE']._serialized_end=2844
+  _globals['_APPENDREQUEST']._serialized_start=90
+  _globals['_APPENDREQUEST']._serialized_end=308
+  _globals['_CONDITION']._serialized_start=311
+  _globals['_CONDITION']._serialized_end=460
+  _globals['_KEYCONDITION']._serialized_start=462
+  _globals['_KEYCONDITION']._serialized_end=553
+  _globals['_PARTITIONCONDITION']._serialized_start=555
+  _globals['_PARTITIONCONDITION']._serialized_end=615
+  _globals['_PRODUCER']._serialized_start=617
+  _globals['_PRODUCER']._serialized_end=654
+  _globals['_GROUPOFFSETS']._serialized_start=656
+  _globals['_GROUPOFFSETS']._serialized_end=747
+  _globals['_GROUPOFFSET']._serialized_start=749
+  _globals['_GROUPOFFSET']._serialized_end=873
+  _globals['_CONFLICT']._serialized_start=875
+  _globals['_CONFLICT']._serialized_end=963
+  _globals['_FAILEDCONDITION']._serialized_start=965
+  _globals['_FAILEDCONDITION']._serialized_end=1049
+  _globals['_OPENPRODUCERREQUEST']._serialized_start=1051
+  _globals['_OPENPRODUCERREQUEST']._serialized_end=1086
+  _globals['_OPENPRODUCERRESPONSE']._serialized_start=1088
+  _globals['_OPENPRODUCERRESPONSE']._serialized_end=1151
+  _globals['_APPENDBATCH']._serialized_start=1154
+  _globals['_APPENDBATCH']._serialized_end=1312
+  _globals['_APPENDRESPONSE']._serialized_start=1314
+  _globals['_APPENDRESPONSE']._serialized_end=1375
+  _globals['_APPENDSTREAMRESPONSE']._serialized_start=1378
+  _globals['_APPENDSTREAMRESPONSE']._serialized_end=1542
+  _globals['_APPENDEDBATCH']._serialized_start=1544
+  _globals['_APPENDEDBATCH']._serialized_end=1622
+  _globals['_APPENDEDRANGE']._serialized_start=1624
+  _globals['_APPENDEDRANGE']._serialized_end=1737
+  _globals['_POSITION']._serialized_start=1739
+  _globals['_POSITION']._serialized_end=1832
+  _globals['_READREQUEST']._serialized_start=1835
+  _globals['_READREQUEST']._serialized_end=2045
+  _globals['_PARTITIONPOSITION']._serialized_start=2047
+  _globals['_PARTITIONPOSITION']._serialized_end=2126
+  _globals['_FILTER']._serialized_start=2128
+  _globals['_FILTER']._serialized_end=2165
+  _globals['_READRESPONSE']._serialized_start=2168
+  _globals['_READRESPONSE']._serialized_end=2364
+  _globals['_ERASEDENTITY']._serialized_start=2366
+  _globals['_ERASEDENTITY']._serialized_end=2445
+  _globals['_LISTOFFSETSREQUEST']._serialized_start=2448
+  _globals['_LISTOFFSETSREQUEST']._serialized_end=2594
+  _globals['_LISTOFFSETSRESPONSE']._serialized_start=2596
+  _globals['_LISTOFFSETSRESPONSE']._serialized_end=2682
+  _globals['_PARTITIONOFFSET']._serialized_start=2684
+  _globals['_PARTITIONOFFSET']._serialized_end=2778
+  _globals['_LOG']._serialized_start=2847
+  _globals['_LOG']._serialized_end=3232
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from google.rpc import status_pb2 as _status_pb2
 from taffrail.v1 import record_pb2 as _record_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -98,22 +99,24 @@ class GroupOffset(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., topic_id: _Optional[str] = ..., generation: _Optional[int] = ..., metadata: _Optional[bytes] = ...) -> None: ...
 
 class Conflict(_message.Message):
-    __slots__ = ("count", "keys", "partitions")
+    __slots__ = ("count", "failed", "message")
     COUNT_FIELD_NUMBER: _ClassVar[int]
-    KEYS_FIELD_NUMBER: _ClassVar[int]
-    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
     count: int
-    keys: FailedConditions
-    partitions: FailedConditions
-    def __init__(self, count: _Optional[int] = ..., keys: _Optional[_Union[FailedConditions, _Mapping]] = ..., partitions: _Optional[_Union[FailedConditions, _Mapping]] = ...) -> None: ...
+    failed: _containers.RepeatedCompositeFieldContainer[FailedCondition]
+    message: str
+    def __init__(self, count: _Optional[int] = ..., failed: _Optional[_Iterable[_Union[FailedCondition, _Mapping]]] = ..., message: _Optional[str] = ...) -> None: ...
 
-class FailedConditions(_message.Message):
-    __slots__ = ("skipped", "actual")
-    SKIPPED_FIELD_NUMBER: _ClassVar[int]
-    ACTUAL_FIELD_NUMBER: _ClassVar[int]
-    skipped: _containers.RepeatedScalarFieldContainer[int]
-    actual: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, skipped: _Optional[_Iterable[int]] = ..., actual: _Optional[_Iterable[int]] = ...) -> None: ...
+class FailedCondition(_message.Message):
+    __slots__ = ("index", "version", "next_offset")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    version: int
+    next_offset: int
+    def __init__(self, index: _Optional[int] = ..., version: _Optional[int] = ..., next_offset: _Optional[int] = ...) -> None: ...
 
 class OpenProducerRequest(_message.Message):
     __slots__ = ("name",)
@@ -146,6 +149,16 @@ class AppendResponse(_message.Message):
     BATCHES_FIELD_NUMBER: _ClassVar[int]
     batches: _containers.RepeatedCompositeFieldContainer[AppendedBatch]
     def __init__(self, batches: _Optional[_Iterable[_Union[AppendedBatch, _Mapping]]] = ...) -> None: ...
+
+class AppendStreamResponse(_message.Message):
+    __slots__ = ("appended", "conflict", "refused")
+    APPENDED_FIELD_NUMBER: _ClassVar[int]
+    CONFLICT_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    appended: AppendResponse
+    conflict: Conflict
+    refused: _status_pb2.Status
+    def __init__(self, appended: _Optional[_Union[AppendResponse, _Mapping]] = ..., conflict: _Optional[_Union[Conflict, _Mapping]] = ..., refused: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class AppendedBatch(_message.Message):
     __slots__ = ("ranges", "duplicate")

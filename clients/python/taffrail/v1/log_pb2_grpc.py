@@ -67,7 +67,7 @@ class LogStub:
         self.AppendStream = channel.stream_stream(
                 '/taffrail.v1.Log/AppendStream',
                 request_serializer=taffrail_dot_v1_dot_log__pb2.AppendRequest.SerializeToString,
-                response_deserializer=taffrail_dot_v1_dot_log__pb2.AppendResponse.FromString,
+                response_deserializer=taffrail_dot_v1_dot_log__pb2.AppendStreamResponse.FromString,
                 _registered_method=True)
         self.OpenProducer = channel.unary_unary(
                 '/taffrail.v1.Log/OpenProducer',
@@ -146,9 +146,13 @@ class LogServicer:
 
     def AppendStream(self, request_iterator, context):
         """The same for a sequence of requests: pipelined, each one atomic commit, answered in the order they were sent. At
-        most 256 of them wait for their answers; the next are read when the first have been answered. The stream ends at
-        the first request that fails: those before it have been answered, its status is the stream's, and nothing after
-        it is stored.
+        most 256 of them wait for their answers; the next are read when the first have been answered.
+
+        A request that is refused, or whose conditions do not hold, is answered with that, and the stream goes on. It ends
+        with a status, and nothing of the requests behind is stored, at bytes that are no AppendRequest
+        (MALFORMED_REQUEST), when the broker stops (SHUTTING_DOWN), and at a request with a producer that is not stored.
+        It also ends with UNKNOWN (OUTCOME_UNKNOWN), and what has no answer then is stored, or not. A client that needs
+        later requests to fail with an earlier one uses a producer, or conditions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,7 +226,7 @@ def add_LogServicer_to_server(servicer, server):
             'AppendStream': grpc.stream_stream_rpc_method_handler(
                     servicer.AppendStream,
                     request_deserializer=taffrail_dot_v1_dot_log__pb2.AppendRequest.FromString,
-                    response_serializer=taffrail_dot_v1_dot_log__pb2.AppendResponse.SerializeToString,
+                    response_serializer=taffrail_dot_v1_dot_log__pb2.AppendStreamResponse.SerializeToString,
             ),
             'OpenProducer': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenProducer,
@@ -318,7 +322,7 @@ class Log:
             target,
             '/taffrail.v1.Log/AppendStream',
             taffrail_dot_v1_dot_log__pb2.AppendRequest.SerializeToString,
-            taffrail_dot_v1_dot_log__pb2.AppendResponse.FromString,
+            taffrail_dot_v1_dot_log__pb2.AppendStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

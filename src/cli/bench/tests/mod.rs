@@ -36,6 +36,7 @@ fn plan(record_bytes: usize, keys: Keys) -> Plan {
         record_bytes,
         records: 3,
         clients: 2,
+        tasks: 1,
         requests: 4,
         keys,
         preload: 0,

@@ -19,9 +19,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     client::Client,
     proto::{
-        self, AppendResponse, AppendedBatch, AppendedRange, ListOffsetsRequest,
-        ListOffsetsResponse, OpenProducerRequest, OpenProducerResponse, ReadRequest, ReceivedBatch,
-        Record,
+        self, AppendResponse, AppendStreamResponse, AppendedBatch, AppendedRange,
+        ListOffsetsRequest, ListOffsetsResponse, OpenProducerRequest, OpenProducerResponse,
+        ReadRequest, ReceivedBatch, Record,
+        append_stream_response::Outcome,
         log_server::{Log, LogServer},
         topics_server::{Topics, TopicsServer},
         wire::{AppendRequest, ReadResponse},
@@ -31,7 +32,7 @@ use crate::{
 
 /// What to do with a request, in the order in which they come.
 #[derive(Clone, Debug)]
-pub(super) enum Play {
+pub(in crate::client::tests) enum Play {
     Answer,
     /// Store it, and break the connection instead of answering.
     StoreAndCut,
@@ -47,9 +48,9 @@ pub(super) enum Play {
 }
 
 #[derive(Clone)]
-pub(super) struct FakeBroker {
+pub(in crate::client::tests) struct FakeBroker {
     state: Arc<Mutex<State>>,
-    pub(super) gate: Arc<Semaphore>,
+    pub(in crate::client::tests) gate: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -63,13 +64,17 @@ struct State {
     answered: BTreeMap<(u64, u32), Vec<AppendedRange>>,
     logs: BTreeMap<u32, Vec<Record>>,
     requests: usize,
+    streams_opened: usize,
+    streams_open: usize,
 }
 
-pub(super) const PARTITIONS: u32 = 4;
+pub(in crate::client::tests) const PARTITIONS: u32 = 4;
 
 impl FakeBroker {
     /// Starts it; what is not in the script is answered.
-    pub(super) fn start(script: impl IntoIterator<Item = Play>) -> (Self, Client) {
+    pub(in crate::client::tests) fn start(
+        script: impl IntoIterator<Item = Play>,
+    ) -> (Self, Client) {
         let state = State {
             script: script.into_iter().collect(),
             ..State::default()
@@ -100,13 +105,24 @@ impl FakeBroker {
         (broker, Client::from_channel(channel))
     }
 
+    /// Lets a producer append that has not been opened.
+    pub(in crate::client::tests) fn know(&self, producer: u64) {
+        self.state.lock().unwrap().known.push(producer);
+    }
+
+    /// How many append streams were opened, and how many of them are open.
+    pub(in crate::client::tests) fn streams(&self) -> (usize, usize) {
+        let state = self.state.lock().unwrap();
+        (state.streams_opened, state.streams_open)
+    }
+
     /// What to do with the next request.
-    pub(super) fn play(&self, play: Play) {
+    pub(in crate::client::tests) fn play(&self, play: Play) {
         self.state.lock().unwrap().script.push_back(play);
     }
 
     /// The values in each partition, in order.
-    pub(super) fn values(&self) -> BTreeMap<u32, Vec<String>> {
+    pub(in crate::client::tests) fn values(&self) -> BTreeMap<u32, Vec<String>> {
         let value = |record: &Record| {
             String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).unwrap()
         };
@@ -116,11 +132,11 @@ impl FakeBroker {
             .collect()
     }
 
-    pub(super) fn requests(&self) -> usize {
+    pub(in crate::client::tests) fn requests(&self) -> usize {
         self.state.lock().unwrap().requests
     }
 
-    pub(super) fn producers_opened(&self) -> u64 {
+    pub(in crate::client::tests) fn producers_opened(&self) -> u64 {
         self.state.lock().unwrap().producers_opened
     }
 }
@@ -213,7 +229,7 @@ impl State {
     }
 }
 
-pub(super) fn refusal(code: Code, reason: &str) -> Status {
+pub(in crate::client::tests) fn refusal(code: Code, reason: &str) -> Status {
     Status::with_error_details(
         code,
         reason,
@@ -229,7 +245,7 @@ type Answers<T> = ReceiverStream<Result<T, Status>>;
 
 #[async_trait]
 impl Log for FakeBroker {
-    type AppendStreamStream = Answers<AppendResponse>;
+    type AppendStreamStream = Answers<AppendStreamResponse>;
     type ReadStream = Answers<ReadResponse>;
 
     async fn append_stream(
@@ -238,6 +254,10 @@ impl Log for FakeBroker {
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let (answers, receiver) = mpsc::channel(16);
         let (mut requests, broker) = (request.into_inner(), self.clone());
+        let mut state = self.state.lock().unwrap();
+        state.streams_opened += 1;
+        state.streams_open += 1;
+        drop(state);
         tokio::spawn(async move {
             while let Some(Ok(request)) = requests.next().await {
                 let play = {
@@ -265,10 +285,14 @@ impl Log for FakeBroker {
                     }
                 };
                 let failed = answer.is_err();
+                let answer = answer.map(|appended| AppendStreamResponse {
+                    outcome: Some(Outcome::Appended(appended)),
+                });
                 if answers.send(answer).await.is_err() || failed {
-                    return;
+                    break;
                 }
             }
+            broker.state.lock().unwrap().streams_open -= 1;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }

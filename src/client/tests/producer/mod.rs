@@ -1,7 +1,7 @@
 //! The producer against a broker that fails when it is told to. Against the real one, over
 //! connections that break, it is tested in `tests/it`.
 
-mod fake;
+pub(super) mod fake;
 mod retry;
 
 use std::{collections::BTreeMap, future::poll_fn, pin::pin, task::Poll, time::Duration};

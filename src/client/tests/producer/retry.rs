@@ -44,6 +44,7 @@ fn what_passes_by_itself_is_tried_again_and_nothing_else() {
         (
             Error::Conflict {
                 message: message(),
+                count: 0,
                 failed: Vec::new(),
             },
             Verdict::End,

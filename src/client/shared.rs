@@ -1,0 +1,90 @@
+//! The append stream that all small appends of a connection share: it has one call for all of them
+//! at the broker, and one wake-up for as many as are answered together.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tonic::transport::Channel;
+
+use super::{Append, AppendWindow, Appended, Appender, Error};
+use crate::proto::log_client::LogClient;
+
+/// An append of more bytes is a call of its own: on the stream it would hold up those behind it.
+pub(super) const MAX_SHARED_BYTES: usize = 64 << 10;
+
+/// More than a broker has under way on a stream, so that it need not wait for the next ones.
+const WINDOW: AppendWindow = AppendWindow {
+    requests: 1_024,
+    bytes: 16 << 20,
+};
+
+/// A stream that is not used for so long ends: a connection with an open call is never an idle one
+/// to the broker.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How often an append that was not sent, because the stream had ended, is tried on the next one.
+const ATTEMPTS: usize = 3;
+
+/// Opened when there is something to append, and again after it has ended.
+#[derive(Clone, Debug)]
+pub(super) struct SharedStream {
+    opened: Arc<Mutex<Option<Arc<Appender>>>>,
+    idle: Duration,
+}
+
+impl SharedStream {
+    pub(super) fn new() -> Self {
+        Self::that_ends_after(IDLE)
+    }
+
+    pub(super) fn that_ends_after(idle: Duration) -> Self {
+        Self {
+            opened: Arc::default(),
+            idle,
+        }
+    }
+
+    pub(super) async fn append(
+        &self,
+        log: &LogClient<Channel>,
+        append: Append,
+    ) -> Result<Appended, Error> {
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let appender = self.current(log);
+            let answer = match appender.append(append.clone()).await {
+                Ok(handle) => handle.await,
+                Err(error) => Err(error),
+            };
+            let Err(Error::StreamEnded { cause }) = answer else {
+                return answer;
+            };
+            // It may have ended long ago, when the broker was restarted.
+            self.forget(&appender);
+            last = match appender.ended() {
+                Some(unavailable @ Error::Unavailable { .. }) => Some(unavailable),
+                _ => Some(Error::Unavailable { message: cause }),
+            };
+        }
+        Err(last.expect("there was an attempt"))
+    }
+
+    fn current(&self, log: &LogClient<Channel>) -> Arc<Appender> {
+        let mut current = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = current
+            .get_or_insert_with(|| Arc::new(Appender::open(log.clone(), WINDOW, Some(self.idle))));
+        Arc::clone(opened)
+    }
+
+    fn forget(&self, ended: &Arc<Appender>) {
+        let mut current = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, ended))
+        {
+            *current = None;
+        }
+    }
+}

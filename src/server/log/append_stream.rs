@@ -1,0 +1,211 @@
+//! `AppendStream`.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio_stream::Stream;
+use tonic::Status;
+
+use super::append::{response, take};
+use crate::{
+    broker::{Appended, Broker, Error, Flow, Pending, ProducerHolder},
+    proto::{AppendStreamResponse, append_stream_response::Outcome, wire::AppendRequest},
+    server::{blocking::elsewhere, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
+};
+
+type Making = Pin<Box<dyn Future<Output = Result<Appended, Error>> + Send>>;
+
+type Taking = Pin<Box<dyn Future<Output = Result<Pending<Appended>, Error>> + Send>>;
+
+/// A request of a stream that has its place in the order.
+struct Taken {
+    outcome: Result<Pending<Appended>, Error>,
+    /// Requests of a producer build on each other.
+    has_producer: bool,
+}
+
+impl Taken {
+    /// Whether it may still turn out to be refused, with all that come behind it. Its answer may be
+    /// known, and wait for what it tells to be durable.
+    fn holds_up_others(&self) -> bool {
+        self.has_producer && self.outcome.as_ref().is_ok_and(Pending::is_unsettled)
+    }
+}
+
+/// Whether nothing may be stored behind a request of which this has become.
+fn ends_the_stream(error: &Error, has_producer: bool) -> bool {
+    has_producer
+        || matches!(
+            error,
+            Error::MalformedRequest { .. } | Error::ShuttingDown | Error::OutcomeUnknown
+        )
+}
+
+/// The answers of an `AppendStream`: the next requests are taken while earlier ones wait for the
+/// disk, and answered in their order.
+///
+/// Once a request ends the stream, none behind it is looked at; the ones before it still get their
+/// answers, then the stream ends with that request's status. Nothing runs when nobody asks for
+/// answers: a client that does not read them is not read from either.
+pub(crate) struct AppendAnswers<S> {
+    broker: Arc<Broker>,
+    flow: Flow,
+    requests: S,
+    holder: Option<Arc<ProducerHolder>>,
+    /// The request that waits for room, and whether it has a producer.
+    taking: Option<(Taking, bool)>,
+    /// The requests that have no answer yet.
+    in_flight: VecDeque<Taken>,
+    /// The next answer, while files are read for it, and whether its request has a producer.
+    making: Option<(Making, bool)>,
+    /// Why no more requests are taken.
+    end: Option<Result<(), Status>>,
+    stopped: Stopped,
+}
+
+impl<S> AppendAnswers<S>
+where
+    S: Stream<Item = Result<AppendRequest, Status>> + Unpin,
+{
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        flow: Flow,
+        holder: Option<Arc<ProducerHolder>>,
+        requests: S,
+        stopped: Stopped,
+    ) -> Self {
+        Self {
+            broker,
+            flow,
+            requests,
+            holder,
+            taking: None,
+            in_flight: VecDeque::new(),
+            making: None,
+            end: None,
+            stopped,
+        }
+    }
+
+    /// Takes requests until there are none, the most that may wait do, or one ends the stream.
+    fn take_requests(&mut self, cx: &mut Context<'_>) {
+        while self.end.is_none() && self.may_take() {
+            match self.poll_take(cx) {
+                Poll::Ready(Ok(Some(taken))) => self.take_its_place(taken),
+                Poll::Ready(Ok(None)) => self.end = Some(Ok(())),
+                Poll::Ready(Err(status)) => self.end = Some(Err(status)),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn may_take(&self) -> bool {
+        self.in_flight.len() < MAX_APPENDS_IN_FLIGHT
+            && !self.in_flight.back().is_some_and(Taken::holds_up_others)
+    }
+
+    fn take_its_place(&mut self, taken: Taken) {
+        match &taken.outcome {
+            Err(error) if ends_the_stream(error, taken.has_producer) => {
+                self.end = Some(Err(error.clone().into()));
+            }
+            _ => self.in_flight.push_back(taken),
+        }
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Taken>, Status>> {
+        if self.taking.is_none() {
+            if self.stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Error::ShuttingDown.into()));
+            }
+            match ready!(Pin::new(&mut self.requests).poll_next(cx)) {
+                None => return Poll::Ready(Ok(None)),
+                Some(Err(status)) => return Poll::Ready(Err(status::of_undecoded(status))),
+                Some(Ok(request)) => {
+                    let (broker, flow) = (Arc::clone(&self.broker), self.flow.clone());
+                    let (holder, has_producer) = (self.holder.clone(), request.producer.is_some());
+                    let taking = async move { take(&broker, &flow, holder, request).await };
+                    self.taking = Some((Box::pin(taking), has_producer));
+                }
+            }
+        }
+        let (taking, has_producer) = self.taking.as_mut().expect("it was just filled");
+        let outcome = ready!(taking.as_mut().poll(cx));
+        let has_producer = *has_producer;
+        self.taking = None;
+        Poll::Ready(Ok(Some(Taken {
+            outcome,
+            has_producer,
+        })))
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<AppendStreamResponse, Status>>> {
+        if let Some((making, has_producer)) = &mut self.making {
+            let appended = ready!(making.as_mut().poll(cx));
+            let has_producer = *has_producer;
+            self.making = None;
+            return Poll::Ready(Some(self.answered(appended, has_producer)));
+        }
+        let Some(first) = self.in_flight.front_mut() else {
+            return match &mut self.end {
+                None => Poll::Pending,
+                // Asked again behind the status, it is over.
+                Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
+            };
+        };
+        let unmade = match &mut first.outcome {
+            Ok(pending) => Ok(ready!(pending.poll_unmade(cx))),
+            Err(error) => Err(error.clone()),
+        };
+        let has_producer = first.has_producer;
+        self.in_flight.pop_front();
+        let appended = match unmade {
+            Ok(unmade) if unmade.reads_files() => {
+                self.making = Some((Box::pin(elsewhere(move || unmade.make())), has_producer));
+                return self.poll_answer(cx);
+            }
+            Ok(unmade) => unmade.make(),
+            Err(error) => Err(error),
+        };
+        Poll::Ready(Some(self.answered(appended, has_producer)))
+    }
+
+    fn answered(
+        &mut self,
+        appended: Result<Appended, Error>,
+        has_producer: bool,
+    ) -> Result<AppendStreamResponse, Status> {
+        let outcome = match appended {
+            Ok(appended) => Outcome::Appended(response(appended)),
+            Err(error) if ends_the_stream(&error, has_producer) => {
+                self.in_flight.clear();
+                self.taking = None;
+                self.end = Some(Ok(()));
+                return Err(error.into());
+            }
+            Err(error) => status::outcome(error),
+        };
+        Ok(AppendStreamResponse {
+            outcome: Some(outcome),
+        })
+    }
+}
+
+impl<S> Stream for AppendAnswers<S>
+where
+    S: Stream<Item = Result<AppendRequest, Status>> + Unpin,
+{
+    type Item = Result<AppendStreamResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.take_requests(cx);
+        self.poll_answer(cx)
+    }
+}
