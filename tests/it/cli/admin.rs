@@ -41,8 +41,9 @@ fn an_administrator_gets_in_where_no_place_is_free_on_the_port() {
         .spawn()
         .expect("the binary is there");
     let mut line = String::new();
-    let out = follower.stdout.take().expect("it is piped");
-    BufReader::new(out).read_line(&mut line).expect("it reads");
+    // It ends when nobody reads its output any more.
+    let mut out = BufReader::new(follower.stdout.take().expect("it is piped"));
+    out.read_line(&mut line).expect("it reads");
     assert_eq!(line, "one\n");
     assert_fails(&broker.run(&["topic", "list"]), 5, &["not available"]);
     administer(&["topic", "list"]);
@@ -51,6 +52,7 @@ fn an_administrator_gets_in_where_no_place_is_free_on_the_port() {
     assert_eq!(listed.status.code(), Some(0), "{}", text(&listed.stderr));
     follower.kill().expect("it runs");
     follower.wait().expect("it was started here");
+    drop(out);
 }
 
 #[test]
