@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use super::{
     Error,
     journal_room::{JournalRoom, Uncovered},
-    keys::Turn,
+    keys::Room as KeyRoom,
 };
 use crate::{
     budget::{Part, open, over_share},
@@ -127,8 +127,8 @@ pub(crate) struct Load {
 pub(crate) struct Admission {
     memory: Used,
     under_way: UnderWay,
-    /// Of an append of many records, until its keys are in the tables.
-    turn: Option<Turn>,
+    /// Room for its keys, until they are in the tables.
+    keys: Option<KeyRoom>,
 }
 
 /// Bytes on their way to the journal, until they are applied.
@@ -389,7 +389,7 @@ impl Room {
                 flow: flow.clone(),
                 price,
             },
-            turn: None,
+            keys: None,
         }
     }
 }
@@ -474,14 +474,17 @@ impl Flow {
 }
 
 impl Admission {
-    /// The same, with its turn among appends of many records.
-    pub(super) fn with(self, turn: Option<Turn>) -> Self {
-        Self { turn, ..self }
+    /// The same, with room for its keys.
+    pub(super) fn with(self, keys: KeyRoom) -> Self {
+        Self {
+            keys: Some(keys),
+            ..self
+        }
     }
 
     /// Whether it has a turn among appends of many records.
     pub(super) fn has_turn(&self) -> bool {
-        self.turn.is_some()
+        self.keys.as_ref().is_some_and(KeyRoom::has_turn)
     }
 
     /// Makes the frames of the request pay for the memory, as long as one of them is there.

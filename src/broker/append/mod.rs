@@ -182,14 +182,12 @@ impl Broker {
         if shared.memory.is_pressed() {
             self.shared.maintenance.housekeeping.ring();
         }
-        let turn = shared
-            .partitions
-            .key_memory
-            .wait(load.records, &shared.health)
-            .await?;
+        let key_memory = &shared.partitions.key_memory;
+        let turn = key_memory.wait(load, &shared.health).await?;
         let wake = || self.shared.maintenance.housekeeping.ring();
         let admitted = self.shared.memory.admit(flow, load, wake).await?;
-        Ok(admitted.with(turn))
+        let room = key_memory.reserve(load, turn, &shared.health).await?;
+        Ok(admitted.with(room))
     }
 
     /// Checks an append, gives its records their offsets and versions, and queues it for the

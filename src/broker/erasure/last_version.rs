@@ -16,7 +16,6 @@ use crate::{
         state::{Next, PartitionRef},
     },
     catalog::KnownErasure,
-    env::OrderedGuard,
     storage::keys::hash::KeyHash,
     types::{Offset, Version},
 };
@@ -40,13 +39,13 @@ impl<'a> LastVersion<'a> {
         }
     }
 
-    /// The version as it is under the partition's lock; none if files must be read for it.
-    pub(super) fn version(&self, next: &mut [OrderedGuard<'_, Next>; 1]) -> Option<Version> {
-        match self.looked.entries(&self.partitions, &self.wanted, next) {
-            Ok(entries) => Some(next[0].keys.table.version(entries[0])),
-            // Nothing can have been appended to the entity since: an append needs its version too.
-            Err(_) => self.by_hash,
-        }
+    /// The version as it is under the partition's lock; none if files must be read for it. It is
+    /// not kept in the table: that may have no room.
+    pub(super) fn version(&self, next: &Next) -> Option<Version> {
+        let files = self.partitions[0].partition().index();
+        let version = self.looked.version(0, self.wanted[0], &next.keys, &files);
+        // Nothing can have been appended to the entity since: an append needs its version too.
+        version.or(self.by_hash)
     }
 
     /// Reads files for it.

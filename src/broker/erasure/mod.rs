@@ -66,6 +66,7 @@ impl Broker {
         let topic = shared.partitions.topics().find(topic)?;
         let (partition, hash) = entity(&topic, key)?;
         // Not whether there is room: like a trim, it takes some in the journal and gives some back.
+        // Of the memory of keys it takes none.
         shared.health.check_running()?;
         if shared.sequencer.applied().decide_erase(topic.id) == Err(Refusal::TooManyErasures) {
             return Err(Error::TooManyErasures);
@@ -76,13 +77,13 @@ impl Broker {
         }
         let mut last = LastVersion::of(&partition, hash, key);
         loop {
-            let mut next = [lock(&partition.partition().next)];
-            if let Some(through) = last.version(&mut next) {
+            let next = lock(&partition.partition().next);
+            if let Some(through) = last.version(&next) {
                 let erasure = catalog::Erasure {
                     id: shared.env.random.next_u64(),
                     partition: partition.partition().id,
                     token: Token::new(hash.0, shared.env.random.next_u64(), key),
-                    end: next[0].offset,
+                    end: next.offset,
                     through,
                     requested_ms: shared.clock.now_ms(),
                 };

@@ -125,6 +125,27 @@ impl Looked {
         Ok(found.into_iter().enumerate().map(entry).collect())
     }
 
+    /// The version of the wanted key at this place, without an entry for it; none if files must be
+    /// read for it.
+    pub(in crate::broker) fn version(
+        &self,
+        place: usize,
+        Wanted { hash, key, .. }: Wanted<'_>,
+        keys: &KeyIndex,
+        files: &Arc<Files>,
+    ) -> Option<Version> {
+        let looked = self.found.get(&place);
+        let looked = looked.filter(|(looked_in, _)| Arc::ptr_eq(looked_in, files));
+        let known = keys
+            .known(hash, key)
+            .or(looked.map(|(_, version)| *version));
+        known.or_else(|| {
+            let mut maybe = [false];
+            files.may_know_each(&[hash], &mut maybe);
+            (!maybe[0]).then_some(Version::NONE)
+        })
+    }
+
     /// Makes entries for keys that have none; returns the places of those that files must be read
     /// for.
     fn add_entries(

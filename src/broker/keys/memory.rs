@@ -1,18 +1,28 @@
 //! The budget for the parts of key indexes that are in memory.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    broker::{Error, health::Health},
+    broker::{Error, Load, health::Health},
     budget::Part,
     types::limits::MANY_RECORDS,
 };
 
-/// Counts the memory of all key tables.
+/// What an append costs a table for each key beside its bytes: an entry, and its place in the hash
+/// table.
+const ENTRY_BYTES: usize = 64;
+
+/// Counts the memory of all key tables, and the room that is kept for keys that are on their way to
+/// them.
 pub(in crate::broker) struct KeyMemory {
     part: Arc<Part>,
+    /// Of what is about to be added, in bytes.
+    reserved: AtomicUsize,
     freed: Notify,
     turns: Arc<Semaphore>,
 }
@@ -20,10 +30,32 @@ pub(in crate::broker) struct KeyMemory {
 /// The turn of an append of many records. Until it is dropped, other such appends wait.
 pub(in crate::broker) struct Turn(#[expect(dead_code, reason = "dropped")] OwnedSemaphorePermit);
 
+/// Room for the keys of an append. Dropped when they are in the tables, which are counted.
+pub(in crate::broker) struct Room {
+    memory: Arc<KeyMemory>,
+    bytes: usize,
+    turn: Option<Turn>,
+}
+
+impl Room {
+    /// Whether it is of an append of many records.
+    pub(in crate::broker) fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.memory.reserved.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.memory.freed.notify_waiters();
+    }
+}
+
 impl KeyMemory {
     pub(in crate::broker) fn new(part: Arc<Part>) -> Self {
         Self {
             part,
+            reserved: AtomicUsize::new(0),
             freed: Notify::new(),
             turns: Arc::new(Semaphore::new(1)),
         }
@@ -54,13 +86,44 @@ impl KeyMemory {
         self.part.used() > self.part.bound() / 2
     }
 
-    /// Whether an append may go on. One of many records leaves the rest to those of few as soon as
-    /// tables are being written out.
-    fn has_room(&self, has_many: bool) -> bool {
-        match has_many {
+    /// What is reserved for an append, whose keys have no more bytes than all of it. Of the largest
+    /// it is what is free again as soon as half is, which comes whatever fills the tables.
+    fn price(&self, load: Load) -> usize {
+        let bytes = load.bytes + load.records * ENTRY_BYTES;
+        bytes.min(self.part.bound() / 8 * 3)
+    }
+
+    /// How much may be reserved with what is by then: an eighth is kept for what tables take ahead
+    /// when they grow.
+    fn with(&self, reserved: usize, load: Load) -> Option<usize> {
+        let reserved = reserved + self.price(load);
+        let bound = self.part.bound() - self.part.bound() / 8;
+        // One of many records leaves the rest to those of few as soon as tables are being written
+        // out.
+        let has_room = match has_many(load) {
             true => !self.is_pressed(),
-            false => self.part.used() <= self.part.bound(),
-        }
+            false => true,
+        };
+        (has_room && self.part.used() + reserved <= bound).then_some(reserved)
+    }
+
+    /// Whether an append may go on.
+    fn has_room(&self, load: Load) -> bool {
+        let reserved = self.reserved.load(Ordering::Acquire);
+        self.with(reserved, load).is_some()
+    }
+
+    fn try_reserve(self: &Arc<Self>, load: Load) -> Option<Room> {
+        let reserved =
+            self.reserved
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |reserved| {
+                    self.with(reserved, load)
+                });
+        reserved.is_ok().then(|| Room {
+            memory: Arc::clone(self),
+            bytes: self.price(load),
+            turn: None,
+        })
     }
 
     /// Waits for the turn of an append of many records.
@@ -76,31 +139,59 @@ impl KeyMemory {
     }
 }
 
+fn has_many(load: Load) -> bool {
+    load.records > MANY_RECORDS
+}
+
 impl KeyMemory {
-    /// Waits until the key tables have room again for an append of so many records, and, where
-    /// these are many, until it is its turn. What an append adds is counted when it is there: what
-    /// is over the budget is at most what one of many records adds, and what others do that are
-    /// admitted to [`Memory`](crate::broker::memory::Memory) at a time.
+    /// Waits until the key tables have room for an append, and, where its records are many, until
+    /// it is its turn. Nothing is reserved: it waits for other things yet.
     pub(in crate::broker) async fn wait(
         &self,
-        records: usize,
+        load: Load,
         health: &Health,
     ) -> Result<Option<Turn>, Error> {
-        let has_many = records > MANY_RECORDS;
-        let turn = match has_many {
+        let turn = match has_many(load) {
             true => Some(self.turn().await),
             false => None,
         };
-        while !self.has_room(has_many) {
+        let has_room = || self.has_room(load).then_some(());
+        self.until(has_room, health).await?;
+        Ok(turn)
+    }
+
+    /// Waits until there is room for an append that waits for nothing else, and takes it. What is
+    /// over the bound by then is what one append adds that is larger than three eighths of it.
+    pub(in crate::broker) async fn reserve(
+        self: &Arc<Self>,
+        load: Load,
+        turn: Option<Turn>,
+        health: &Health,
+    ) -> Result<Room, Error> {
+        let mut room = self.until(|| self.try_reserve(load), health).await?;
+        room.turn = turn;
+        Ok(room)
+    }
+
+    /// Waits for what comes with memory.
+    async fn until<T>(
+        &self,
+        mut ask: impl FnMut() -> Option<T>,
+        health: &Health,
+    ) -> Result<T, Error> {
+        loop {
+            if let Some(got) = ask() {
+                return Ok(got);
+            }
             let freed = self.freed.notified();
             health.call_housekeeping();
             if health.has_failed() {
                 return Err(Error::ShuttingDown);
             }
-            if !self.has_room(has_many) {
-                freed.await;
+            if let Some(got) = ask() {
+                return Ok(got);
             }
+            freed.await;
         }
-        Ok(turn)
     }
 }

@@ -35,7 +35,7 @@ mod upkeep;
 use std::sync::Arc;
 
 pub(in crate::broker) use look_up::{Looked, Wanted, is_of_key};
-pub(in crate::broker) use memory::{KeyMemory, Turn};
+pub(in crate::broker) use memory::{KeyMemory, Room};
 pub(in crate::broker) use rows::{Begun, Rows};
 pub(in crate::broker) use upkeep::Freeze;
 

@@ -30,12 +30,18 @@ const KEY_BYTES_AHEAD: usize = 1 << 30;
 /// As [`KEY_BYTES_AHEAD`], of entries.
 const ENTRIES_AHEAD: usize = 1 << 30;
 
+/// The bytes of keys that are large: they do not double when they grow.
+const LARGE_BYTES: usize = 64 << 10;
+
 /// A key with so many rows is hot.
 const HOT_ROWS: u32 = 8;
 
 /// Most hot keys that a table hands on, and most bytes that these have: some megabytes in all.
 const MOST_HOT: usize = 1 << 16;
 const MOST_HOT_BYTES: usize = 4 << 20;
+
+/// Most bytes of a hot key that is handed on: of longer ones a file is read.
+const MOST_HOT_KEY_BYTES: u32 = 1 << 10;
 
 /// A key with its rows. Offsets are relative to where the table starts.
 #[derive(Debug)]
@@ -93,7 +99,7 @@ impl Table {
         for entry in self
             .entries
             .iter()
-            .filter(|entry| entry.rows >= HOT_ROWS)
+            .filter(|entry| entry.rows >= HOT_ROWS && entry.bytes_len <= MOST_HOT_KEY_BYTES)
             .take(MOST_HOT)
         {
             if next.bytes.len() >= MOST_HOT_BYTES {
@@ -153,6 +159,7 @@ impl Table {
         let number = u32::try_from(self.entries.len()).expect(NO_ROOM);
         let bytes_at = u32::try_from(self.bytes.len()).expect(NO_ROOM);
         let bytes_len = u32::try_from(key.len()).expect(NO_ROOM);
+        self.make_room(key.len());
         self.bytes.extend_from_slice(key);
         self.entries.push(Entry {
             hash,
@@ -167,6 +174,14 @@ impl Table {
         self.numbers
             .insert_unique(hash.0, number, |&number| entries[number as usize].hash.0);
         EntryId(number)
+    }
+
+    /// Lets what is large grow by an eighth, so that little is counted that is not used.
+    fn make_room(&mut self, bytes: usize) {
+        let len = self.bytes.len();
+        if len >= LARGE_BYTES && self.bytes.capacity() - len < bytes {
+            self.bytes.reserve_exact(bytes.max(len / 8));
+        }
     }
 
     /// A key's latest version.
