@@ -86,7 +86,8 @@ impl Name {
         match self {
             Self::Requests => {
                 "Requests while they come in, each with the length that it declares, until the \
-                 broker has admitted them. Beyond, calls are refused as OVERLOADED."
+                 broker has admitted them; commits of members until their answers are sent. Beyond, \
+                 calls are refused as OVERLOADED."
             }
             Self::Appends => {
                 "Records from their admission until segments have them; reads of what is new are \
@@ -94,7 +95,9 @@ impl Name {
             }
             Self::KeyIndex => {
                 "The newest parts of the key indexes. They are written to files from half of it \
-                 on. Beyond, appends wait. Compaction takes a quarter of it at most, for the keys \
+                 on. Beyond, appends wait, each until there is room for all that its keys may take; \
+                 one that is larger than three eighths of it may take more. Erasures take none. \
+                 Compaction takes a quarter of it at most, for the keys \
                  that it has to know."
             }
             Self::Reads => {

@@ -195,6 +195,10 @@ pub(super) const MAX_APPENDS_IN_FLIGHT: usize = 256;
 /// when the first have been answered.
 pub(crate) const MAX_COMMITS_IN_FLIGHT: usize = 256;
 
+/// The same in bytes, from which on nothing more is taken: 256 commits of some partitions each. One
+/// may be larger, and is then alone.
+pub(crate) const MAX_UNANSWERED_BYTES: usize = 256 << 10;
+
 const _: () = assert!(
     MAX_APPENDS_IN_FLIGHT <= crate::types::limits::REMEMBERED_BATCHES,
     "what may have to be sent again is answered as the first time"

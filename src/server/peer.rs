@@ -240,6 +240,15 @@ pub(super) fn producers(extensions: &Extensions) -> Option<Arc<ProducerHolder>> 
     extensions.get::<Peer>()?.producers.clone()
 }
 
+/// What the connection that a request came by has of the memory of requests; a share of its own
+/// where none is known.
+pub(super) fn requests(extensions: &Extensions, broker: &Broker) -> Holder {
+    match extensions.get::<Peer>() {
+        Some(peer) => peer.requests.clone(),
+        None => broker.budget().part(Name::Requests).holder(),
+    }
+}
+
 /// What the connection that a request came by has of the memory of reads; shares of its own where
 /// none is known.
 pub(super) fn reads(extensions: &Extensions, broker: &Broker, reads: &Reads) -> Shares {

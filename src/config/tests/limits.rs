@@ -158,7 +158,7 @@ fn sizes(page: &mut String) {
 
 fn counts(page: &mut String) {
     let server = server::Options::default();
-    let rows: [(&str, String); 19] = [
+    let rows: [(&str, String); 20] = [
         ("Partitions of a topic", number(MAX_PARTITIONS_PER_TOPIC)),
         ("Partitions of a broker", number(MAX_PARTITIONS)),
         ("Producers", number(MAX_PRODUCERS)),
@@ -187,6 +187,11 @@ fn counts(page: &mut String) {
         (
             "Commits of a member that wait for their answers; what the member says behind them waits",
             number(server::limits::MAX_COMMITS_IN_FLIGHT),
+        ),
+        (
+            "Bytes of them from which on what the member says behind them waits; where there is no \
+             room for them in requests, its stream ends as OVERLOADED",
+            number(server::limits::MAX_UNANSWERED_BYTES),
         ),
         (
             "Bytes of metadata of all committed offsets",

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::join::id_text;
 use crate::{
     broker::{AssignedPartition, CommitOutcome, Event, GroupOffset, RecordsOf, Session},
+    budget::Held,
     catalog::groups::{Committed, Place},
     proto::{
         self, Assigned, CaughtUp, Heartbeat, Joined, Partitions, Revoked,
@@ -18,6 +19,24 @@ use crate::{
 pub(in crate::server) struct Message {
     pub(super) head: Bytes,
     pub(super) records: Vec<Bytes>,
+    /// What the head is counted with, if it is.
+    pub(super) held: Option<Held>,
+}
+
+impl Message {
+    /// Counted with what was taken for it, at most its length.
+    pub(super) fn counted_with(self, mut held: Held) -> Self {
+        held.shrink_to(self.head.len());
+        Self {
+            held: Some(held),
+            ..self
+        }
+    }
+
+    /// What it is counted with, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, Held::bytes)
+    }
 }
 
 impl From<ConsumeMessage> for Message {
@@ -25,6 +44,7 @@ impl From<ConsumeMessage> for Message {
         Self {
             head: wire::encode(&ConsumeResponse::from(message)),
             records: Vec::new(),
+            held: None,
         }
     }
 }
@@ -77,6 +97,7 @@ fn of_records(records: RecordsOf) -> Message {
     Message {
         head: ConsumeResponse::head_of(&head, bytes),
         records: batch.records,
+        held: None,
     }
 }
 
@@ -140,6 +161,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// What it takes until its outcome is sent: with that, and what allocating costs. The answer
+    /// that is made of it is smaller.
+    pub(super) fn bytes_of(offset: &proto::GroupOffset) -> usize {
+        size_of::<Self>() + size_of::<CommitOutcome>() + 16 + offset.topic.len()
+    }
+
     pub(super) fn of(offset: &GroupOffset) -> Self {
         Self {
             topic: offset.topic.clone(),

@@ -2,7 +2,8 @@
 //! has for it.
 //!
 //! What a member says is taken also while it does not read what it is sent: it may commit what it
-//! has, and it is alive as long as it says so.
+//! has, and it is alive as long as it says so. Its commits wait here for their answers, counted with
+//! the requests; while many bytes of them wait, nothing more is taken of what it says.
 
 use std::{
     collections::VecDeque,
@@ -23,15 +24,19 @@ use super::{
 };
 use crate::{
     broker::{CommitOutcome, Error, Pending, Session, SessionStep},
+    budget::{Held, Holder},
     catalog::groups::Place,
     proto::{
-        Committed, ConsumeRequest, GroupPartition, Partitions, consume_request::Message as Request,
-        wire::ConsumeMessage,
+        CommitOffsets, Committed, ConsumeRequest, GroupPartition, Partitions,
+        consume_request::Message as Request, wire::ConsumeMessage,
     },
     server::{
         answers::{Source, part_of},
         blocking::blocking,
-        limits::{HEARTBEAT_INTERVAL, LIGHT_BYTES, MAX_COMMITS_IN_FLIGHT},
+        limits::{
+            HEARTBEAT_INTERVAL, LIGHT_BYTES, MAX_COMMITS_IN_FLIGHT, MAX_UNANSWERED_BYTES,
+            RETRY_AFTER_MS,
+        },
         log::position,
         peer::Pulse,
         status,
@@ -47,6 +52,8 @@ pub(in crate::server) struct MemberAnswers<S> {
     requests: S,
     /// No more requests are taken.
     requests_ended: bool,
+    /// What commits that wait for their answers are counted with.
+    counts_as: Holder,
     /// What was committed and has not been answered.
     commits: VecDeque<UnderWay>,
     /// The answer of one that is durable.
@@ -64,12 +71,15 @@ pub(in crate::server) struct MemberAnswers<S> {
     /// The last message, without its records.
     head: Bytes,
     has_records: bool,
+    /// What its head is counted with, if it answers a commit.
+    head_held: Option<Held>,
 }
 
 /// A commit, with the offsets it names.
 struct UnderWay {
     asked: Vec<Asked>,
     outcomes: Pending<Vec<CommitOutcome>>,
+    held: Held,
 }
 
 /// Tells the client that the broker is there.
@@ -90,11 +100,12 @@ impl<S> MemberAnswers<S>
 where
     S: Stream<Item = Result<ConsumeRequest, Status>> + Unpin + Send,
 {
-    /// `pulse` where the member does not say itself that it is alive.
+    /// `pulse` where the member does not say itself that it is alive. `counts_as` is what its
+    /// connection has of the memory of requests.
     pub(in crate::server) fn new(
         session: Session,
         (first, session_time): (Message, Duration),
-        requests: S,
+        (requests, counts_as): (S, Holder),
         pulse: Option<Pulse>,
         stopped: Stopped,
     ) -> Self {
@@ -103,6 +114,7 @@ where
             session: Some(session),
             requests,
             requests_ended: false,
+            counts_as,
             commits: VecDeque::new(),
             committed: None,
             leaving: None,
@@ -114,11 +126,12 @@ where
             stopped,
             head: Bytes::new(),
             has_records: false,
+            head_held: None,
         }
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) {
-        while !self.requests_ended && self.commits.len() < MAX_COMMITS_IN_FLIGHT {
+        while !self.requests_ended && self.may_take() {
             let Poll::Ready(request) = Pin::new(&mut self.requests).poll_next(cx) else {
                 return;
             };
@@ -136,6 +149,14 @@ where
                 self.fail(error);
             }
         }
+    }
+
+    /// Whether more of what the client says is taken: not while it does not read many answers.
+    fn may_take(&self) -> bool {
+        let under_way = self.commits.iter().map(|commit| commit.held.bytes());
+        let answer = self.committed.as_ref().map_or(0, Message::held_bytes);
+        self.commits.len() < MAX_COMMITS_IN_FLIGHT
+            && under_way.sum::<usize>() + answer < MAX_UNANSWERED_BYTES
     }
 
     /// The stream ends with this error, behind the answers of what was committed.
@@ -173,13 +194,7 @@ where
         session.heard();
         match request.message {
             Some(Request::Credit(more)) => session.credit(join::credit(more)),
-            Some(Request::Commit(commit)) => {
-                let offsets = offsets::group_offsets(commit.offsets)?;
-                self.commits.push_back(UnderWay {
-                    asked: offsets.iter().map(Asked::of).collect(),
-                    outcomes: session.commit(offsets)?,
-                });
-            }
+            Some(Request::Commit(commit)) => return self.commit(commit),
             Some(Request::Drained(partitions)) => {
                 let places = places(session, partitions)?;
                 session.drained(&places)?;
@@ -209,6 +224,25 @@ where
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Commits, if there is room for what waits until the client reads the answer.
+    fn commit(&mut self, commit: CommitOffsets) -> Result<(), Error> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        let bytes = commit.offsets.iter().map(Asked::bytes_of).sum();
+        let held = self.counts_as.take(bytes);
+        let held = held.map_err(|_| Error::Overloaded {
+            retry_after_ms: RETRY_AFTER_MS,
+        })?;
+        let offsets = offsets::group_offsets(commit.offsets)?;
+        self.commits.push_back(UnderWay {
+            asked: offsets.iter().map(Asked::of).collect(),
+            outcomes: session.commit(offsets)?,
+            held,
+        });
         Ok(())
     }
 
@@ -288,7 +322,7 @@ where
         let Poll::Ready(outcomes) = Pin::new(&mut first.outcomes).poll(cx) else {
             return None;
         };
-        let UnderWay { asked, .. } = self.commits.pop_front()?;
+        let UnderWay { asked, held, .. } = self.commits.pop_front()?;
         let outcomes = match outcomes {
             Ok(outcomes) => Some(outcomes),
             Err(error) => {
@@ -305,7 +339,8 @@ where
         let results = asked.into_iter().enumerate();
         let results = results.map(|(at, of)| events::commit_result(of, outcome(at)));
         let results = results.collect();
-        Some(ConsumeMessage::Committed(Committed { results }).into())
+        let message = Message::from(ConsumeMessage::Committed(Committed { results }));
+        Some(message.counted_with(held))
     }
 }
 
@@ -387,6 +422,7 @@ where
         };
         self.heartbeat.restart();
         self.head = message.head;
+        self.head_held = message.held;
         self.has_records = !message.records.is_empty();
         let mut slices = vec![self.head.clone()];
         slices.extend(message.records);
@@ -418,7 +454,12 @@ where
     }
 
     fn memory(&self) -> usize {
-        self.session.as_ref().map_or(0, Session::memory)
+        // The answer of a commit is counted by itself.
+        let head = match self.head_held {
+            Some(_) => 0,
+            None => self.head.len(),
+        };
+        head + self.session.as_ref().map_or(0, Session::memory)
     }
 
     fn let_go(&mut self) {

@@ -84,6 +84,7 @@ impl Groups for GroupsService {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let pulse = peer::pulse(request.extensions());
         let address = peer::address(request.extensions());
+        let counts_as = peer::requests(request.extensions(), &self.broker);
         let mut requests = request.into_inner();
         let join = self.first(&mut requests).await?;
         let pulse = pulse.filter(|_| !join.heartbeat);
@@ -92,7 +93,9 @@ impl Groups for GroupsService {
         let session = self.broker.join_group(join)?.await?;
         let first = events::joined(&session, millis(session_time), millis(drain));
         let stopped = self.stopping.stopped();
-        let answers = MemberAnswers::new(session, (first, session_time), requests, pulse, stopped);
+        let first = (first, session_time);
+        let requests = (requests, counts_as);
+        let answers = MemberAnswers::new(session, first, requests, pulse, stopped);
         Ok(respond(answers, &self.reads, shares)?)
     }
 

@@ -19,7 +19,8 @@ use tonic::{Code, Status};
 
 use super::reads::{PATIENCE, World, fill, reason};
 use crate::{
-    budget::Sizes,
+    broker::{Broker, Session},
+    budget::{Name, Sizes},
     proto::{
         self, CommitOffsets, ConsumeRequest, consume_request,
         wire::{ConsumeMessage, ConsumeResponse},
@@ -74,10 +75,8 @@ async fn a_commit_is_answered_while_records_wait_to_be_read() {
     let join = join_group(join, String::new()).expect("it is a good one");
     let joining = broker.join_group(join).expect("it is a good one");
     let session = joining.await.expect("nothing fails");
-    let (requests, (_stop, stopping)) = (Requests::default(), stop::channel());
-    let first = (events::heartbeat(), Duration::from_secs(60));
-    let stopped = stopping.stopped();
-    let mut member = MemberAnswers::new(session, first, requests.clone(), None, stopped);
+    let requests = Requests::default();
+    let (mut member, _stop) = answers(&broker, session, &requests);
     let records = loop {
         if let ConsumeMessage::Records(records) = next(&mut member).await {
             break records;
@@ -109,6 +108,131 @@ async fn a_commit_is_answered_while_records_wait_to_be_read() {
         next(&mut member).await,
         ConsumeMessage::Records(_)
     ));
+}
+
+/// What a member of this session is sent that says this.
+fn answers(
+    broker: &Broker,
+    session: Session,
+    requests: &Requests,
+) -> (MemberAnswers<Requests>, stop::Stop) {
+    let (stop, stopping) = stop::channel();
+    let first = (events::heartbeat(), Duration::from_secs(60));
+    let counts_as = broker.budget().part(Name::Requests).holder();
+    let requests = (requests.clone(), counts_as);
+    let stopped = stopping.stopped();
+    let member = MemberAnswers::new(session, first, requests, None, stopped);
+    (member, stop)
+}
+
+#[tokio::test]
+async fn commits_whose_answers_are_not_read_are_counted_and_few_of_them_are_taken() {
+    const OFFSETS: usize = 10_000;
+    const SENT: usize = 20;
+    let (broker, _ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
+    let join = proto::JoinGroup {
+        group: "g".into(),
+        topics: vec!["t".into()],
+        credit: Some(proto::Credit {
+            records: 10,
+            bytes: 10_000_000,
+        }),
+        ..proto::JoinGroup::default()
+    };
+    let join = join_group(join, String::new()).expect("it is a good one");
+    let joining = broker.join_group(join).expect("it is a good one");
+    let session = joining.await.expect("nothing fails");
+    let requests = Requests::default();
+    let (mut member, _stop) = answers(&broker, session, &requests);
+    let nobodys = proto::GroupOffset {
+        topic: "u".repeat(249),
+        generation: 1,
+        ..proto::GroupOffset::default()
+    };
+    for _ in 0..SENT {
+        let offsets = vec![nobodys.clone(); OFFSETS];
+        let message = Some(consume_request::Message::Commit(CommitOffsets { offsets }));
+        let mut waiting = requests.0.lock().expect("nobody panics");
+        waiting.push_back(ConsumeRequest { message });
+    }
+    let waiting = || requests.0.lock().expect("nobody panics").len();
+    let part = broker.budget().part(Name::Requests);
+    let mut cx = Context::from_waker(Waker::noop());
+    // It has been told that it has joined.
+    poll_fn(|cx| member.poll_next(cx))
+        .await
+        .expect("it goes on");
+    let answered = async {
+        while !member.is_light() {
+            member.take_requests(&mut cx);
+            sleep(Duration::from_millis(1)).await;
+        }
+        member.take_requests(&mut cx);
+    };
+    timeout(PATIENCE, answered).await.expect("it is answered");
+    assert_eq!(waiting(), SENT - 1, "one is more than may wait");
+    let used = part.used();
+    assert!(used > OFFSETS * 249, "{used} bytes are counted of one");
+    assert!(used < 2 * OFFSETS * 249, "{used} bytes are counted of one");
+
+    for left in (0..SENT).rev() {
+        while !matches!(next(&mut member).await, ConsumeMessage::Committed(_)) {}
+        let more = async {
+            while waiting() > left.saturating_sub(1) {
+                member.take_requests(&mut cx);
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, more).await.expect("the next is taken");
+        assert_eq!(waiting(), left.saturating_sub(1));
+    }
+    drop(member);
+    assert_eq!(part.used(), 0, "all is given back");
+}
+
+#[tokio::test]
+async fn a_commit_that_there_is_no_room_for_ends_the_stream_and_the_member_may_come_back() {
+    let (broker, _ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
+    let join = proto::JoinGroup {
+        group: "g".into(),
+        topics: vec!["t".into()],
+        credit: Some(proto::Credit {
+            records: 10,
+            bytes: 10_000_000,
+        }),
+        ..proto::JoinGroup::default()
+    };
+    let join = join_group(join, String::new()).expect("it is a good one");
+    let joining = broker.join_group(join.clone()).expect("it is a good one");
+    let session = joining.await.expect("nothing fails");
+    let requests = Requests::default();
+    let (mut member, _stop) = answers(&broker, session, &requests);
+    let part = broker.budget().part(Name::Requests);
+    part.add(part.bound());
+    let offsets = vec![proto::GroupOffset {
+        topic: "t".into(),
+        generation: 1,
+        ..proto::GroupOffset::default()
+    }];
+    let message = Some(consume_request::Message::Commit(CommitOffsets { offsets }));
+    let commit = ConsumeRequest { message };
+    requests.0.lock().expect("nobody panics").push_back(commit);
+    member.take_requests(&mut Context::from_waker(Waker::noop()));
+    let ended = async {
+        loop {
+            if let Err(status) = poll_fn(|cx| member.poll_next(cx)).await {
+                return status;
+            }
+        }
+    };
+    let ended = timeout(PATIENCE, ended).await.expect("it ends");
+    assert_eq!(reason(&ended).0, Code::ResourceExhausted);
+    drop(member);
+    let again = broker.join_group(join).expect("it is a good one");
+    timeout(PATIENCE, again)
+        .await
+        .expect("it is answered")
+        .expect("it may join again");
 }
 
 /// A member whose client says nothing more, and what it is sent.
