@@ -118,6 +118,10 @@ impl Shared {
             }
             Change::Erase { topic, erasure } => self.hide(*topic, erasure),
             Change::ErasureComplete { id } => self.end_hiding(*id),
+            Change::TrimKey { topic, trim } => self.hide_trimmed((*topic, trim.partition)),
+            Change::KeysTrimmed {
+                topic, partition, ..
+            } => self.hide_trimmed((*topic, *partition)),
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{
     catalog::groups::Many,
     types::{
         GroupNameError, MalformedRecord, Offset, PartitionId, ProducerId, SettingError, TopicId,
-        TopicNameError, limits,
+        TopicNameError, Version, limits,
     },
 };
 
@@ -166,6 +166,21 @@ pub(crate) enum Error {
         limits::MAX_ERASURES
     )]
     TooManyErasures,
+    #[error(
+        "{} trims of entities are waiting for their bytes to be removed; try again when some are",
+        limits::MAX_KEY_TRIMS
+    )]
+    TooManyKeyTrims,
+    #[error(
+        "version {before} of an entity of topic {topic:?} is behind its next one: its latest is {latest}, so it can \
+         be trimmed before version {} at most",
+        latest.next()
+    )]
+    VersionOutOfRange {
+        topic: String,
+        before: Version,
+        latest: Version,
+    },
     #[error("there is no erasure {id:016x}, or it was complete so long ago that it is forgotten")]
     UnknownErasure { id: u64 },
     #[error(
@@ -356,12 +371,14 @@ impl Error {
             | Self::ShiftOutOfRange { .. }
             | Self::GroupOffsetOutOfRange(_)
             | Self::NothingCommitted { .. }
+            | Self::VersionOutOfRange { .. }
             | Self::NoOffset { .. } => Kind::OutOfRange,
             Self::DamagedRecords { .. } => Kind::DataLoss,
             Self::TooManyPartitions { .. }
             | Self::DeletedPartitionsRemain { .. }
             | Self::TooManyProducers
             | Self::TooManyErasures
+            | Self::TooManyKeyTrims
             | Self::TooManyForGroups { .. }
             | Self::RequestTooLarge { .. }
             | Self::DiskFull(_)
@@ -416,6 +433,8 @@ impl Error {
             Self::OutOfSequence { .. } => "OUT_OF_SEQUENCE",
             Self::TooManyProducers => "TOO_MANY_PRODUCERS",
             Self::TooManyErasures => "TOO_MANY_ERASURES",
+            Self::TooManyKeyTrims => "TOO_MANY_KEY_TRIMS",
+            Self::VersionOutOfRange { .. } => "VERSION_OUT_OF_RANGE",
             Self::UnknownErasure { .. } => "UNKNOWN_ERASURE",
             Self::MemberFenced { .. } => "FENCED",
             Self::SessionEnded { .. } => "SESSION_ENDED",

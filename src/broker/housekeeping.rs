@@ -191,6 +191,7 @@ impl Housekeeper {
             directory: Some(shared.dir.identity()),
             delta_files: 0,
             groups: groups::Snapshot::default(),
+            key_trims: snapshot.key_trims,
         };
         // Before anything else can fail: the next delta is what has changed since what is stored.
         self.last = self.store(shared, content)?;
@@ -313,6 +314,7 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
             settings: known.settings,
             starts: known.starts,
             erasures: shared.waiting_erasures(topic.id),
+            key_trims: shared.waiting_key_trims(topic.id),
         };
         // Also a directory that is there may have been created without having been made durable.
         created = true;

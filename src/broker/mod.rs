@@ -40,6 +40,7 @@ mod health;
 mod housekeeping;
 mod in_files;
 mod journal_room;
+mod key_trims;
 mod keys;
 mod maintenance;
 mod memory;

@@ -167,6 +167,7 @@ impl Broker {
         shared.restore(snapshot);
         shared.open_topics(&checkpoint, &mode)?;
         shared.hide_all();
+        shared.hide_all_trimmed();
         lock(&shared.maintenance.housekeeper).note_removed(dirs.removed);
         shared.replay(&replay, &mode)?;
         if checkpoint.clock.is_none() {

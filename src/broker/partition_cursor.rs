@@ -170,7 +170,7 @@ impl PartitionCursor {
             .into_iter()
             .zip(parts)
             .filter(|(frame, _)| frame.header().base < self.limit);
-        let frames = wanted.map(|(frame, part)| match hidden.erase_in(hasher, &frame) {
+        let frames = wanted.map(|(frame, part)| match hidden.edit(hasher, &frame) {
             Some(frame) => Held::new(frame, None),
             None => Held::new(frame, part),
         });

@@ -1,8 +1,10 @@
 //! What changes named state: the facts that a journal entry has beside the frames it carries. Their
 //! bytes are in `storage/format/change.rs`.
 
-use super::{Erasure, groups::GroupChange};
-use crate::types::{GroupName, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings};
+use super::{Erasure, KeyTrim, Token, groups::GroupChange};
+use crate::types::{
+    GroupName, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings, Version,
+};
 
 /// A durable fact about topics, producers, entities and consumer groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,15 @@ pub(crate) enum Change {
     ErasureComplete { id: u64 },
     /// A topic has so many partitions now, if it did not have more already.
     AddPartitions { topic: TopicId, partitions: u32 },
+    /// An entity's records below a version are gone for every reader.
+    TrimKey { topic: TopicId, trim: KeyTrim },
+    /// The bytes of records that trims of entities have taken are removed: of these keys, below
+    /// these versions.
+    KeysTrimmed {
+        topic: TopicId,
+        partition: PartitionId,
+        trims: Vec<(Token, Version)>,
+    },
     /// A consumer group has changed.
     Group {
         group: GroupName,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Catalog, Topic};
+use super::{Catalog, KeyTrim, Topic};
 use crate::types::{
     Keys, SettingError, TOPIC_SETTINGS, TopicId, TopicName, TopicSetting, TopicSettings, limits,
 };
@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     Setting(SettingError),
     /// Too many erasures wait to be complete.
     TooManyErasures,
+    /// As many trims of entities are waiting as may be.
+    TooManyKeyTrims,
 }
 
 impl Catalog {
@@ -95,6 +97,16 @@ impl Catalog {
         self.decide_topic(topic)?;
         if self.erasures.count_waiting() >= limits::MAX_ERASURES {
             return Err(Refusal::TooManyErasures);
+        }
+        Ok(())
+    }
+
+    /// Whether an entity of a topic may be trimmed.
+    pub(crate) fn decide_trim_key(&self, topic: TopicId, trim: &KeyTrim) -> Result<(), Refusal> {
+        self.decide_topic(topic)?;
+        let is_known = self.key_trims.has(((topic, trim.partition), trim.token));
+        if !is_known && self.key_trims.len() >= limits::MAX_KEY_TRIMS {
+            return Err(Refusal::TooManyKeyTrims);
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ pub(crate) struct Token(pub(crate) [u8; Token::BYTES]);
 impl Token {
     /// The size of a token.
     pub(crate) const BYTES: usize = 32;
+
+    /// The first one in their order.
+    pub(crate) const FIRST: Self = Self([0; Self::BYTES]);
 }
 
 /// The erasure of an entity.

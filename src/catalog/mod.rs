@@ -1,5 +1,6 @@
 //! The catalog: named state that outlives the process, as one state machine. Topics, with their
-//! settings and where their partitions start; producers; erasures; consumer groups.
+//! settings and where their partitions start; producers; erasures and trims of entities; consumer
+//! groups.
 //!
 //! What is asked for is decided first (`decide.rs`), which changes nothing. [`Catalog::apply`]
 //! takes a durable [`Change`] and is the only mutation, live, in recovery and where a data
@@ -21,6 +22,7 @@ mod change;
 mod decide;
 mod erasures;
 pub(crate) mod groups;
+mod key_trims;
 mod planned;
 pub(crate) mod producers;
 mod topics;
@@ -31,6 +33,7 @@ mod tests;
 pub(crate) use change::Change;
 pub(crate) use decide::{Refusal, altered};
 pub(crate) use erasures::{Erasure, Erasures, KnownErasure, Token};
+pub(crate) use key_trims::{KeyTrim, KeyTrims, KnownKeyTrim};
 pub(crate) use planned::{Planned, Settled};
 pub(crate) use topics::{Topic, Topics};
 
@@ -47,6 +50,7 @@ pub(crate) struct Catalog {
     topics: Topics,
     pub(crate) producers: Producers,
     erasures: Erasures,
+    key_trims: KeyTrims,
     groups: Groups,
 }
 
@@ -58,6 +62,7 @@ pub(crate) struct Snapshot {
     /// In the order of their ids.
     pub(crate) producers: Vec<Known>,
     pub(crate) erasures: Vec<KnownErasure>,
+    pub(crate) key_trims: Vec<KnownKeyTrim>,
     pub(crate) groups: groups::Snapshot,
 }
 
@@ -68,6 +73,7 @@ impl Catalog {
             topics: Topics::default(),
             producers: Producers::new(room),
             erasures: Erasures::default(),
+            key_trims: KeyTrims::default(),
             groups: Groups::default(),
         }
     }
@@ -78,6 +84,10 @@ impl Catalog {
 
     pub(crate) fn erasures(&self) -> &Erasures {
         &self.erasures
+    }
+
+    pub(crate) fn key_trims(&self) -> &KeyTrims {
+        &self.key_trims
     }
 
     pub(crate) fn groups(&self) -> &Groups {
@@ -128,6 +138,20 @@ impl Catalog {
                 erasure: erasure.clone(),
             }),
             Change::ErasureComplete { id } => self.erasures.complete(*id),
+            Change::TrimKey { topic, trim } => self.add_key_trim(KnownKeyTrim {
+                topic: *topic,
+                trim: *trim,
+            }),
+            Change::KeysTrimmed {
+                topic,
+                partition,
+                trims,
+            } => {
+                for (token, before) in trims {
+                    let of = ((*topic, *partition), *token);
+                    self.key_trims.complete(of, *before);
+                }
+            }
             Change::AddPartitions { topic, partitions } => {
                 self.topics.add_partitions(*topic, *partitions);
             }
@@ -180,13 +204,14 @@ impl Catalog {
         }
     }
 
-    /// Topics and erasures, for a checkpoint: producers and groups may be many, and are taken in
+    /// Topics, erasures and trims of entities, for a checkpoint: producers and groups may be many, and are taken in
     /// parts.
     pub(crate) fn snapshot_of_topics(&self) -> Snapshot {
         Snapshot {
             topics: self.topics.iter().cloned().collect(),
             producers: Vec::new(),
             erasures: self.erasures.snapshot(),
+            key_trims: self.key_trims.iter().collect(),
             groups: groups::Snapshot::default(),
         }
     }
@@ -206,6 +231,9 @@ impl Catalog {
         }
         for known in snapshot.erasures {
             restored.add_erasure(known);
+        }
+        for known in snapshot.key_trims {
+            restored.add_key_trim(known);
         }
         let (mut groups, topics) = (snapshot.groups, &restored.topics);
         groups.retain(|(topic, partition)| topics.has_partition(topic, partition));
@@ -227,6 +255,7 @@ impl Catalog {
         if self.topics.remove(topic) {
             self.producers.forget_topic(topic);
             self.erasures.forget_topic(topic);
+            self.key_trims.forget_topic(topic);
             self.groups.forget_topic(topic);
         }
     }
@@ -237,6 +266,13 @@ impl Catalog {
             .has_partition(known.topic, known.erasure.partition)
         {
             self.erasures.add(known);
+        }
+    }
+
+    fn add_key_trim(&mut self, known: KnownKeyTrim) {
+        let partition = known.trim.partition;
+        if self.topics.has_partition(known.topic, partition) {
+            self.key_trims.add(known);
         }
     }
 }

@@ -32,6 +32,7 @@ impl Planned {
             topics: applied.topics.clone(),
             producers: applied.producers.to_plan(),
             erasures: applied.erasures.clone(),
+            key_trims: applied.key_trims.clone(),
             groups: applied.groups.to_plan(),
         })
     }
@@ -78,6 +79,7 @@ impl Planned {
             Change::Delete { topic } => {
                 if self.0.topics.remove(*topic) {
                     self.0.erasures.forget_topic(*topic);
+                    self.0.key_trims.forget_topic(*topic);
                 }
             }
             change => self.0.apply(change, now),
@@ -101,6 +103,7 @@ impl Planned {
     ) {
         self.0.topics.clone_from(&applied.topics);
         self.0.erasures.clone_from(&applied.erasures);
+        self.0.key_trims.clone_from(&applied.key_trims);
         for change in queued {
             match change {
                 Change::OpenProducer { .. }

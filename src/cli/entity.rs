@@ -18,7 +18,10 @@ use super::{
     time,
 };
 use crate::{
-    client::{Entities, EntityBatch, Erasure, Error, LatestRecord, ReadEntity, StoredRecord},
+    client::{
+        Entities, EntityBatch, Erasure, Error, LatestRecord, ReadEntity, StoredRecord,
+        TrimmedEntity,
+    },
     types::Version,
 };
 
@@ -57,6 +60,27 @@ pub(super) async fn run(flags: EntityFlags) -> Result<(), Failure> {
             } else {
                 print_latest(&entries)
             }
+        }
+        EntityCommand::Trim {
+            topic,
+            key,
+            before,
+            dry_run,
+        } => {
+            let (bytes, before) = (key.as_encoded_bytes(), Version(before));
+            let found = if dry_run {
+                entities.preview_trim(&topic, bytes, before).await?
+            } else {
+                entities.trim(&topic, bytes, before).await?
+            };
+            if json {
+                return Ok(output::json(&trimmed_json(&topic, &key, found, dry_run))?);
+            }
+            let text = match dry_run {
+                true => would_trim_text(&shown(&key), found, before),
+                false => trimmed_text(&shown(&key), found),
+            };
+            Ok(output::line(text)?)
         }
         EntityCommand::Erase {
             topic,
@@ -297,6 +321,38 @@ fn erasure_json(topic: &str, key: &OsStr, erasure: &Erasure) -> Value {
     value["deadline_ms"] = json!(erasure.deadline_ms);
     value["through_version"] = version_json(erasure.through);
     value["problem"] = json!(erasure.problem);
+    value
+}
+
+fn trimmed_text(key: &str, trimmed: TrimmedEntity) -> String {
+    let TrimmedEntity { first, latest } = trimmed;
+    if first > latest {
+        format!(
+            "{key} is at version {latest}, and has no records; the next one gets version {first}"
+        )
+    } else {
+        format!("{key} starts at version {first}; its latest is {latest}")
+    }
+}
+
+fn would_trim_text(key: &str, found: TrimmedEntity, before: Version) -> String {
+    if before <= found.first {
+        return format!("nothing would go: {key} starts at version {}", found.first);
+    }
+    format!(
+        "the records of {key} from version {} to {} would go; its latest is {}",
+        found.first,
+        before.0 - 1,
+        found.latest
+    )
+}
+
+fn trimmed_json(topic: &str, key: &OsStr, trimmed: TrimmedEntity, dry_run: bool) -> Value {
+    let mut value = key_json(key);
+    value["topic"] = json!(topic);
+    value["first_version"] = json!(trimmed.first.0);
+    value["latest_version"] = json!(trimmed.latest.0);
+    value["dry_run"] = json!(dry_run);
     value
 }
 

@@ -6,7 +6,7 @@ use super::{Failure, flags::InspectFlags, output};
 use crate::{
     env::Env,
     storage::inspect::{
-        self, CopyState, Damage, Erasure, IndexState, JournalFile, KeyFileState, KeyRun,
+        self, CopyState, Damage, Erasure, IndexState, JournalFile, KeyFileState, KeyRun, KeyTrims,
         LastVersions, Partition, Report, Segment, SegmentState, Topic,
     },
     types::TOPIC_SETTINGS,
@@ -73,6 +73,14 @@ fn print(report: &Report, verified: bool) -> Result<(), Failure> {
         let (id, topic, partition) = (erasure.id, &erasure.topic, erasure.partition);
         output::line(format_args!(
             "erasure {id:016x} in topic {topic}, partition {partition}, is not complete"
+        ))?;
+    }
+    for trims in &report.key_trims {
+        output::line(format_args!(
+            "{} trimmed entities in topic {}, partition {}, are hidden until their bytes are gone",
+            output::count(trims.waiting),
+            trims.topic,
+            trims.partition
         ))?;
     }
     let topics = &report.topics;
@@ -189,6 +197,7 @@ fn report_json(report: &Report) -> Value {
         "groups": report.groups,
         "group_offsets": report.group_offsets,
         "erasures": report.erasures.iter().map(erasure_json).collect::<Vec<_>>(),
+        "key_trims": report.key_trims.iter().map(key_trims_json).collect::<Vec<_>>(),
         "topics": report.topics.iter().map(topic_json).collect::<Vec<_>>(),
         "leftovers": report.leftovers,
         "damage": report.damage.iter().map(damage_json).collect::<Vec<_>>(),
@@ -207,6 +216,12 @@ fn erasure_json(erasure: &Erasure) -> Value {
     json!({
         "id": format!("{:016x}", erasure.id), "topic": erasure.topic.as_str(), "partition": erasure.partition.0,
         "requested_ms": erasure.requested_ms,
+    })
+}
+
+fn key_trims_json(trims: &KeyTrims) -> Value {
+    json!({
+        "topic": trims.topic.as_str(), "partition": trims.partition.0, "waiting": trims.waiting,
     })
 }
 

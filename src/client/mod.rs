@@ -80,7 +80,9 @@ pub use batch::Batch;
 pub use broker_status::{BrokerStatus, Level, MemoryPart};
 pub use clock::Clock;
 pub use conditions::{Actual, FailedCondition};
-pub use entities::{Entities, EntityBatch, EntityReading, Erasure, LatestRecord, ReadEntity};
+pub use entities::{
+    Entities, EntityBatch, EntityReading, Erasure, LatestRecord, ReadEntity, TrimmedEntity,
+};
 pub use error::{Error, Refusal};
 pub use group::{
     AssignedPartition, CommitOutcome, CommittedOffset, GroupBatch, GroupDescription, GroupMember,

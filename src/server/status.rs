@@ -253,6 +253,15 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         | Error::DamagedRecords { .. } => of_records(error),
         Error::OffsetOutOfRange { .. } | Error::ShiftOutOfRange { .. } => of_places(error),
         Error::GroupOffsetOutOfRange(out) => of_group_offset(out),
+        Error::VersionOutOfRange {
+            topic,
+            before,
+            latest,
+        } => vec![
+            ("topic", topic.clone()),
+            ("before", before.to_string()),
+            ("latest", latest.to_string()),
+        ],
         Error::MemberFenced { group }
         | Error::SessionEnded { group }
         | Error::UnknownGroup { group }
@@ -302,6 +311,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         Error::MalformedRequest { .. }
         | Error::TooManyProducers
         | Error::TooManyErasures
+        | Error::TooManyKeyTrims
         | Error::EmptyAppend
         | Error::Overloaded { .. }
         | Error::StorageUnavailable { .. }

@@ -87,6 +87,10 @@ pub const PRODUCER_IDLE_MS: u64 = 7 * 86_400_000;
 /// are complete.
 pub const MAX_ERASURES: usize = 10_000;
 
+/// Most trims of entities that wait for their bytes to be removed. When there are half as many, the
+/// bytes of all are removed at once.
+pub const MAX_KEY_TRIMS: usize = 10_000;
+
 /// Default for how long an erasure may take until the bytes are gone, in milliseconds: 1 h.
 pub const ERASURE_DEADLINE_MS: u64 = 3_600_000;
 

@@ -115,6 +115,31 @@ async fn the_records_of_an_entity_are_read_by_version_in_either_direction() -> O
 }
 
 #[tokio::test]
+async fn a_trimmed_entity_says_where_it_starts_and_its_versions_go_on() -> Outcome {
+    let (_broker, client) = started().await?;
+    fill(&client, &["alice"], 5).await?;
+    let entities = client.entities();
+    let found = entities
+        .preview_trim("accounts", "alice", Version(4))
+        .await?;
+    assert_eq!((found.first, found.latest), (Version(1), Version(5)));
+    let trimmed = entities.trim("accounts", "alice", Version(4)).await?;
+    assert_eq!((trimmed.first, trimmed.latest), (Version(4), Version(5)));
+    let reading = entities.read("accounts", "alice").open().await?;
+    assert_eq!(reading.first_version(), Version(4));
+    let left = read(entities.read("accounts", "alice")).await?;
+    assert_eq!(left.len(), 2, "{left:?}");
+    let backward = read(entities.read("accounts", "alice").backward()).await?;
+    assert_eq!(backward.len(), 2, "{backward:?}");
+    let latest = entities.latest("accounts", ["alice"]).await?;
+    assert_eq!(latest[0].version, Version(5));
+    let refused = entities.trim("accounts", "alice", Version(7)).await;
+    let reason = refused.as_ref().err().and_then(|error| error.reason());
+    assert_eq!(reason, Some("VERSION_OUT_OF_RANGE"), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_entity_that_never_had_a_record_has_version_0_and_is_no_error() -> Outcome {
     let (_broker, client) = started().await?;
     fill(&client, &["alice"], 2).await?;

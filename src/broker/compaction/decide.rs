@@ -24,6 +24,10 @@ pub(super) struct Facts {
     pub(super) is_asked: bool,
     /// The last pass had no memory for all keys.
     pub(super) is_unfinished: bool,
+    /// When what trims of entities have taken is to be removed; none if there are none.
+    pub(super) trims_due_ms: Option<i64>,
+    /// Behind all that they have taken.
+    pub(super) trims_end: Offset,
 }
 
 /// What is to be done.
@@ -40,7 +44,8 @@ pub(super) enum Decision {
 /// Decides at a moment of the broker's time.
 ///
 /// A pass costs reading the whole partition, so it waits until half of what is sealed is new, or a
-/// record becomes as old as `max.compaction.lag.ms`, or a tombstone is to go.
+/// record becomes as old as `max.compaction.lag.ms`, or a tombstone is to go. What trims of entities
+/// have taken goes with any pass, and waits for one as long as a record does.
 pub(super) fn decide(settings: &TopicSettings, facts: &Facts, now_ms: i64) -> Decision {
     let (min_ms, max_ms) = lags_ms(settings);
     let ripe_ms = facts
@@ -62,11 +67,15 @@ pub(super) fn decide(settings: &TopicSettings, facts: &Facts, now_ms: i64) -> De
     let has_dirty_sealed = is_ripe && facts.clean_to < facts.sealed_end;
     let is_half_new = facts.dirty_bytes.saturating_mul(2) >= facts.sealed_bytes;
     let is_wanted = facts.is_asked || facts.is_unfinished || is_overdue || is_half_new;
-    if (has_dirty_sealed && is_wanted) || has_come(expiry_ms) {
+    let are_trims_due = has_come(facts.trims_due_ms);
+    if are_trims_due && facts.trims_end > facts.sealed_end && has_active {
+        return Decision::Seal;
+    }
+    if (has_dirty_sealed && is_wanted) || has_come(expiry_ms) || are_trims_due {
         return Decision::Pass;
     }
     let half_new_ms = ripe_ms.filter(|_| is_half_new && facts.clean_to < facts.sealed_end);
-    let moments = [half_new_ms, overdue_ms, expiry_ms];
+    let moments = [half_new_ms, overdue_ms, expiry_ms, facts.trims_due_ms];
     Decision::Wait(
         moments
             .into_iter()

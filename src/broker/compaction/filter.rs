@@ -11,7 +11,7 @@ use crate::{
             pack::{Kept, Packer, Tombstones},
         },
         keys::hash::KeyHasher,
-        log::Edit,
+        log::{Edit, Trimmed},
     },
     types::{Offset, RecordView, Records, Version},
 };
@@ -28,6 +28,8 @@ pub(super) struct Rules<'a> {
     /// When the pass began; none where earlier records cannot be read. What is before a tombstone
     /// there may still be there, so tombstones stay as they are.
     pub(super) now_ms: Option<i64>,
+    /// What trims of entities have taken does not stay.
+    pub(super) trimmed: &'a Trimmed,
 }
 
 /// What has been seen in frames.
@@ -144,6 +146,9 @@ impl Rules<'_> {
     }
 
     fn stays(&self, record: &RecordView<'_>) -> bool {
+        if self.trimmed.has(self.hasher, record) {
+            return false;
+        }
         let Some(key) = Key::of(record, self.hasher) else {
             return true;
         };

@@ -19,6 +19,10 @@
 //! partition at the same time.
 //!
 //! Records without a key, which a topic may have from before, are of no entity, and stay.
+//!
+//! What trims of entities have taken goes on the same way (`trims.rs`), in topics of any policy: in
+//! one that is not compacted a pass takes no note of keys, and goes through the segments that have
+//! some of it.
 
 mod decide;
 mod filter;
@@ -28,6 +32,7 @@ mod pass;
 mod progress;
 #[cfg(test)]
 mod tests;
+mod trims;
 
 use std::{sync::Arc, time::Duration};
 
@@ -79,14 +84,16 @@ pub(crate) struct Compaction {
 
 impl Broker {
     /// Has all partitions of a topic compacted, with what is in their active segments; what it
-    /// returns resolves when they are, or when one could not be, which its description says.
+    /// returns resolves when they are, or when one could not be, which its description says. Of a
+    /// topic that is not compacted, what was trimmed of entities is removed.
     pub(crate) fn compact_topic(
         &self,
         name: &str,
     ) -> Result<impl Future<Output = Result<(), Error>> + use<>, Error> {
         let shared = &self.shared;
         let topic = shared.partitions.topics().find(name)?;
-        if !topic.settings().is_compacted() {
+        let has_trims = !shared.waiting_key_trims(topic.id).is_empty();
+        if !topic.settings().is_compacted() && !has_trims {
             return Err(Error::NotCompacted {
                 topic: topic.name.to_string(),
             });
@@ -105,7 +112,7 @@ impl Broker {
             loop {
                 answers.borrow_and_update();
                 topic.unless_deleted(Ok(()))?;
-                asked.retain(|(place, asked)| compactions.get(*place).answered < *asked);
+                asked.retain(|(place, asked)| compactions.is_waited_for(*place, *asked));
                 if asked.is_empty() {
                     return Ok(());
                 }
@@ -147,7 +154,13 @@ impl Broker {
                 Ok(())
             }
             Ok(Step::Done(outcome)) => {
-                let done = shared.finish(&pass.partition, &outcome, pass.asked);
+                let done = shared.end_trims(&pass).and_then(|leaves_trimmed| {
+                    let outcome = Outcome {
+                        leaves_trimmed,
+                        ..outcome
+                    };
+                    shared.finish(&pass.partition, &outcome, pass.asked)
+                });
                 compactions.look_at(Some(began));
                 done.or_else(|error| shared.hinder(&pass.partition, error.into()))
             }
@@ -221,6 +234,10 @@ impl Broker {
         let task = Task {
             clean_to: facts.clean_to,
             limit: facts.sealed_end,
+            only: match settings.is_compacted() {
+                true => None,
+                false => Some(shared.segments_with_trimmed(partition)?),
+            },
             drops_tombstones: settings.delete_retention_ms.is_some()
                 && facts.oldest_tombstone_ms.is_some()
                 && now_ms >= facts.tombstones_from_ms,
@@ -230,7 +247,7 @@ impl Broker {
         Ok(Begun::Pass(Box::new(Pass::new(
             shared,
             partition.clone(),
-            &task,
+            task,
         ))))
     }
 
@@ -272,27 +289,42 @@ impl Shared {
 
     /// How far a partition has been compacted. Reads a small file if nobody has since the start.
     pub(super) fn describe_compaction(&self, partition: &PartitionRef) -> Compaction {
-        let stored = self.stored(partition).ok();
+        let (stored, unread) = match self.stored(partition) {
+            Ok(stored) => (Some(stored), None),
+            Err(error) => (None, Some(self.unread(&error))),
+        };
         let progress = self.maintenance.compactions.get(place_of(partition));
         Compaction {
             clean_to: stored
                 .as_ref()
                 .map_or(Offset::ZERO, |stored| stored.clean_to),
             last_ms: stored.and_then(|stored| stored.last_ms),
-            problem: progress.problem,
+            problem: unread.or(progress.problem),
         }
     }
 
-    /// The partitions of all topics that are compacted, beginning behind the one that was looked at
-    /// last.
+    /// That the file which says how far a partition is clean cannot be read. The next look at the
+    /// partition tries again.
+    fn unread(&self, error: &FileError) -> Problem {
+        let look_ms = i64::try_from(LOOK_EVERY.as_millis()).unwrap_or(i64::MAX);
+        Problem {
+            cause: format!("how far it is clean is not known: {error}"),
+            again_ms: Some(self.clock.now_ms().saturating_add(look_ms)),
+        }
+    }
+
+    /// The partitions of all topics that are compacted, and those where entities were trimmed,
+    /// beginning behind the one that was looked at last.
     fn compacted_partitions(&self) -> Vec<PartitionRef> {
         let compactions = &self.maintenance.compactions;
         let mut found = Vec::new();
         for topic in self.partitions.all_topics() {
-            if topic.settings().is_compacted() {
-                for at in 0..topic.partitions.len() {
-                    let topic = Arc::clone(&topic);
-                    found.push(PartitionRef { topic, at });
+            let is_compacted = topic.settings().is_compacted();
+            for at in 0..topic.partitions.len() {
+                let topic = Arc::clone(&topic);
+                let partition = PartitionRef { topic, at };
+                if is_compacted || partition.has_trimmed_entities() {
+                    found.push(partition);
                 }
             }
         }
@@ -335,6 +367,7 @@ impl Shared {
         // What was made clean with more records of each key than are kept now is not clean.
         let is_clean = stored.keep <= settings.compaction_keep;
         let clean_to = if is_clean { stored.clean_to } else { start };
+        let (trims_due_ms, trims_end) = self.trims_due(partition, settings, progress);
         let reader = self.partitions.reader(partition);
         let mut facts = reader.with_parts(|parts, _| {
             let mut facts = Facts {
@@ -348,6 +381,8 @@ impl Shared {
                 tombstones_from_ms: progress.tombstones_from_ms,
                 is_asked: progress.is_asked(),
                 is_unfinished: progress.is_unfinished,
+                trims_due_ms,
+                trims_end,
             };
             for part in parts {
                 facts.end = part.end;
@@ -363,6 +398,16 @@ impl Shared {
         });
         // The log may have lost its end since.
         facts.clean_to = facts.clean_to.clamp(start, facts.sealed_end);
+        if !settings.is_compacted() {
+            // Nothing goes but what was trimmed.
+            return Ok(Facts {
+                clean_to: facts.end,
+                dirty_bytes: 0,
+                oldest_tombstone_ms: None,
+                is_unfinished: false,
+                ..facts
+            });
+        }
         facts.dirty_since_ms = self.dirty_since(partition, &facts, progress)?;
         Ok(facts)
     }
@@ -422,7 +467,7 @@ impl Shared {
             last_ms: Some(now_ms),
             oldest_tombstone_ms: outcome.oldest_tombstone_ms,
         };
-        {
+        if outcome.is_of_all {
             // Whoever holds this renames the directories of deleted topics.
             let _housekeeper = lock(&self.maintenance.housekeeper);
             if partition.is_deleted() {
@@ -441,12 +486,19 @@ impl Shared {
         let rest_ms = outcome.bytes.saturating_mul(1_000) / TOMBSTONE_BYTES_PER_SECOND;
         let compactions = &self.maintenance.compactions;
         compactions.change(place, |progress| {
-            progress.stored = Some(Arc::new(stored));
+            if outcome.is_of_all {
+                progress.stored = Some(Arc::new(stored));
+            }
             progress.dirty_since = None;
             progress.is_unfinished = outcome.is_unfinished;
             progress.tombstones_from_ms = match outcome.is_unfinished {
                 true => i64::MIN,
                 false => now_ms.saturating_add(i64::try_from(rest_ms).unwrap_or(i64::MAX)),
+            };
+            let (_, lag_ms) = lags_ms(&partition.topic.settings());
+            progress.trims_from_ms = match outcome.leaves_trimmed {
+                true => now_ms.saturating_add(lag_ms),
+                false => i64::MIN,
             };
             progress.problem = outcome.is_behind_damage.then(|| Problem {
                 cause: "records are damaged: their segments stay as they are, and tombstones behind them are kept"

@@ -9,7 +9,7 @@
 //! What is known of keys whose last records go is made durable before. At last small segments are
 //! merged, and rows of the key index are dropped whose records went.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 use super::{
     decide::lags_ms,
@@ -45,8 +45,11 @@ const SHARE_OF_KEY_MEMORY: usize = 4;
 pub(super) struct Pass {
     pub(super) partition: PartitionRef,
     settings: TopicSettings,
-    /// As it was when it began.
-    hidden: Hidden,
+    /// As it was when it began. What trims of entities had taken then goes.
+    pub(super) hidden: Hidden,
+    /// Whether records go that newer ones of their keys have replaced. If not, only what was trimmed
+    /// goes, which is in these segments, known by their first offsets.
+    only: Option<BTreeSet<Offset>>,
     now_ms: i64,
     /// Which question it answers.
     pub(super) asked: u64,
@@ -55,12 +58,14 @@ pub(super) struct Pass {
     /// What is before this is clean.
     clean_to: Offset,
     /// It goes up to here at most.
-    limit: Offset,
+    pub(super) limit: Offset,
     keys: KeyMap,
     stage: Stage,
     /// Not all keys, or not all tombstones, had room in memory.
     is_unfinished: bool,
     is_behind_damage: bool,
+    /// The segments that stay as they are because they are damaged.
+    pub(super) left: Vec<Range<Offset>>,
     oldest_tombstone_ms: Option<i64>,
     /// Records that went.
     removed: u64,
@@ -73,6 +78,7 @@ enum Stage {
     /// Noting keys.
     Scan(Cursor),
     /// Writing segments anew, from this offset on; what is known of keys is of records before `to`.
+    /// Segments of which something was trimmed also behind that.
     Filter { next: Offset, to: Offset },
     /// Merging segments, from this offset on, up to there.
     Merge { next: Offset, to: Offset },
@@ -96,6 +102,10 @@ pub(super) struct Outcome {
     pub(super) oldest_tombstone_ms: Option<i64>,
     pub(super) is_unfinished: bool,
     pub(super) is_behind_damage: bool,
+    /// What was trimmed stays somewhere, because it is damaged there.
+    pub(super) leaves_trimmed: bool,
+    /// Whether records went that newer ones of their keys have replaced.
+    pub(super) is_of_all: bool,
     pub(super) removed: u64,
     pub(super) bytes: u64,
 }
@@ -124,15 +134,19 @@ pub(super) struct Task {
     pub(super) limit: Offset,
     /// Whether there may be tombstones whose time is over.
     pub(super) drops_tombstones: bool,
+    /// See [`Pass`].
+    pub(super) only: Option<BTreeSet<Offset>>,
     pub(super) asked: u64,
     pub(super) is_hurried: bool,
 }
 
 impl Pass {
-    pub(super) fn new(shared: &Shared, partition: PartitionRef, task: &Task) -> Self {
+    pub(super) fn new(shared: &Shared, partition: PartitionRef, task: Task) -> Self {
         let start = partition.range().0;
         let clean_to = task.clean_to.max(start);
-        let from = if task.drops_tombstones {
+        let from = if task.only.is_some() {
+            task.limit
+        } else if task.drops_tombstones {
             start
         } else {
             clean_to
@@ -143,6 +157,7 @@ impl Pass {
             settings: partition.topic.settings(),
             hidden: partition.partition().log.view().hidden().clone(),
             partition,
+            only: task.only,
             now_ms: shared.clock.now_ms(),
             asked: task.asked,
             is_hurried: task.is_hurried,
@@ -152,6 +167,7 @@ impl Pass {
             stage: Stage::Scan(Cursor::new(from)),
             is_unfinished: false,
             is_behind_damage: false,
+            left: Vec::new(),
             oldest_tombstone_ms: None,
             removed: 0,
             bytes: 0,
@@ -169,7 +185,7 @@ impl Pass {
                 .log
                 .view()
                 .hidden()
-                .is_same(&self.hidden)
+                .has_same_erasures(&self.hidden)
             && self.partition.topic.settings() == self.settings
     }
 
@@ -201,6 +217,8 @@ impl Pass {
             clean_to,
             keep: self.settings.compaction_keep,
             oldest_tombstone_ms: self.oldest_tombstone_ms,
+            leaves_trimmed: false,
+            is_of_all: self.only.is_none(),
             is_unfinished: self.is_unfinished,
             is_behind_damage: self.is_behind_damage,
             removed: self.removed,
@@ -322,6 +340,7 @@ impl Pass {
     fn end_scan(&mut self, shared: &Shared, to: Offset) -> Result<Option<Offset>, Hindered> {
         let to = to.max(self.clean_to);
         self.keep_versions(shared)?;
+        shared.keep_trimmed_versions(&self.partition, self.hidden.trimmed())?;
         let next = self.partition.range().0;
         self.stage = Stage::Filter { next, to };
         Ok(None)
@@ -370,7 +389,7 @@ impl Pass {
                 self.oldest_tombstone_ms = oldest.into_iter().flatten().min();
                 self.is_behind_damage |= seen.has_hole || seen.end < segment.end;
             }
-            None if self.is_behind_damage => {}
+            None if self.is_behind_damage => self.left.push(segment),
             None => {
                 self.is_behind_damage = true;
                 // Its tombstones stay: they may be behind what is damaged of it.
@@ -383,13 +402,23 @@ impl Pass {
         Ok(None)
     }
 
-    /// The next sealed segment that has records from here on, and before `to`.
+    /// The next sealed segment that has records from here on, and before `to`, and that is one of
+    /// those of the pass.
     fn segment_from(&self, next: Offset, to: Offset) -> Option<Range<Offset>> {
         let log = lock(&self.partition.partition().log);
         let next = next.max(log.start());
+        // What was trimmed goes also where nothing else does.
+        let to = match self.hidden.trimmed().is_empty() {
+            true => to,
+            false => self.limit,
+        };
+        let is_wanted = |range: &Range<Offset>| match &self.only {
+            Some(only) => only.contains(&range.start),
+            None => true,
+        };
         let ranges = log.sealed_ranges();
         let mut there = ranges.into_iter().filter(|range| range.end > next);
-        there.next().filter(|range| range.start < to)
+        there.find(is_wanted).filter(|range| range.start < to)
     }
 
     /// Writes a segment anew, if something of it goes; what was seen in it, and none if it is
@@ -448,7 +477,8 @@ impl Pass {
             hasher: &partition.topic.hasher,
             keep: self.settings.compaction_keep,
             to,
-            now_ms: (!self.is_behind_damage).then_some(self.now_ms),
+            now_ms: (self.only.is_none() && !self.is_behind_damage).then_some(self.now_ms),
+            trimmed: self.hidden.trimmed(),
         }
     }
 

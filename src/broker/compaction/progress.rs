@@ -49,6 +49,8 @@ pub(super) struct Progress {
     pub(super) dirty_since: Option<(Offset, i64)>,
     /// Tombstones are not looked for before this moment.
     pub(super) tombstones_from_ms: i64,
+    /// Nor what was trimmed of entities before this one.
+    pub(super) trims_from_ms: i64,
     /// The last pass had no memory for all keys.
     pub(super) is_unfinished: bool,
     /// How often it was asked for, and how many of these times are answered.
@@ -160,6 +162,14 @@ impl Compactions {
         let progress = state.of_place.entry(place).or_default();
         progress.asked += 1;
         progress.asked
+    }
+
+    /// Whether something that was asked for under this number is still to be done. Of a partition of
+    /// which nothing is known any more there is nothing to do.
+    pub(super) fn is_waited_for(&self, place: Place, asked: u64) -> bool {
+        let state = lock(&self.state);
+        let progress = state.of_place.get(&place);
+        progress.is_some_and(|progress| progress.answered < asked)
     }
 
     /// Takes note that what was asked for up to this number is done.

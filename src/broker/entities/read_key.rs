@@ -36,6 +36,8 @@ pub(crate) struct KeyReader {
     hash: KeyHash,
     /// The latest version when the read began, and where the log ended.
     latest: Version,
+    /// Records of lower versions are gone.
+    start: Version,
     limit: Offset,
     /// The version to go on at; none when the read is complete.
     next: Option<Version>,
@@ -61,10 +63,12 @@ impl Broker {
         } else {
             read.max_records
         };
+        let owner = &self.shared.partitions;
+        let start = owner.start_of_entity(&partition, hash, &read.key)?;
         let from = match read.from {
             Version::NONE if read.backward => Version(u64::MAX),
             from if read.backward => from,
-            from => from.max(Version(1)),
+            from => from.max(start),
         };
         let wanted = Rows {
             hash,
@@ -74,7 +78,6 @@ impl Broker {
             most: rows_at_once(remaining),
             limit,
         };
-        let owner = &self.shared.partitions;
         let begun = owner.begin_reading(&partition, &read.key, &wanted);
         let Begun { latest, rows } = topic.unless_deleted(begun)?;
         let first = if read.backward {
@@ -82,13 +85,14 @@ impl Broker {
         } else {
             from
         };
-        let next = (first != Version::NONE && first <= latest).then_some(first);
+        let next = (start..=latest).contains(&first).then_some(first);
         Ok(KeyReader {
             owner: Arc::clone(&self.shared.partitions),
             partition,
             key: read.key,
             hash,
             latest,
+            start,
             limit,
             next,
             backward: read.backward,
@@ -114,6 +118,11 @@ impl KeyReader {
     /// The entity's version when the read began.
     pub(crate) fn latest(&self) -> Version {
         self.latest
+    }
+
+    /// Where the entity starts, as far as the read has come: records of lower versions are gone.
+    pub(crate) fn start(&self) -> Version {
+        self.start
     }
 
     /// Where the entity's records are.
@@ -162,6 +171,7 @@ impl KeyReader {
                 let record = self.owner.read_record(&self.partition, offset)?;
                 let Some(record) = record.filter(|record| record.view().version == Some(version.0))
                 else {
+                    self.pass_gone(version, offset);
                     continue;
                 };
                 if !is_of_key(&record.view(), &self.key) {
@@ -192,14 +202,19 @@ impl KeyReader {
         self.owner.rows_of(&self.partition, &wanted)
     }
 
+    /// There is no record where one was. What lies before the log's start is gone, with all that the
+    /// entity has before it.
+    fn pass_gone(&mut self, version: Version, offset: Offset) {
+        if offset < self.partition.range().0 {
+            self.start = self.start.max(version.next());
+        }
+    }
+
     /// The version to go on at behind this one.
     fn behind(&self, version: Version) -> Option<Version> {
         if self.backward {
-            version
-                .0
-                .checked_sub(1)
-                .filter(|before| *before > 0)
-                .map(Version)
+            let before = version.0.checked_sub(1).map(Version);
+            before.filter(|before| *before >= self.start)
         } else {
             Some(version.next()).filter(|next| *next <= self.latest)
         }

@@ -1,10 +1,9 @@
-//! Where the records of an erased entity are.
+//! Where the records of an entity are that are to go.
 
 use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
     broker::{Error, lock, partitions::Partitions, state::PartitionRef},
-    catalog::Erasure,
     storage::keys::hash::KeyHash,
     types::{Offset, Version},
 };
@@ -22,20 +21,22 @@ struct Places {
 }
 
 impl Partitions {
-    /// The bases of the sealed segments that have records of an erased entity, or may have.
+    /// The bases of the sealed segments that have records of an entity with this hash up to a
+    /// version, before an offset, or may have.
     ///
     /// The rows of its hash say where its records are, but for those that were damaged already when
     /// their rows were made from the log. Versions have no gaps: if one is in no row and was not
     /// trimmed, its record is in what is damaged of the segments between those of its neighbours.
     /// Behind the last row, that is so where the index could not be made from all of the log, and
     /// where nobody knows the last version.
-    pub(super) fn segments_with(
+    pub(in crate::broker) fn segments_with(
         &self,
         partition: &PartitionRef,
-        erasure: &Erasure,
+        hash: KeyHash,
+        end: Offset,
+        through: Version,
     ) -> Result<BTreeSet<Offset>, Error> {
-        let hash = KeyHash(erasure.token.hash());
-        let last = self.last_gone_version(partition, hash, erasure.through);
+        let last = self.last_gone_version(partition, hash, through);
         let (sealed, behind) = {
             let log = lock(&partition.partition().log);
             (log.sealed_ranges(), log.first_kept())
@@ -46,17 +47,17 @@ impl Partitions {
             last,
             behind,
         };
-        let rows = self.for_each_row(partition, hash, erasure.end, |version, offset| {
+        let rows = self.for_each_row(partition, hash, end, |version, offset| {
             places.take(version, offset);
         });
         let may_be_more = match rows {
-            Ok(()) => places.last < erasure.through,
+            Ok(()) => places.last < through,
             // All rows that there are have been taken.
             Err(Error::DamagedRecords { .. }) => true,
             Err(error) => return Err(error),
         };
         if may_be_more {
-            places.add(places.behind..erasure.end);
+            places.add(places.behind..end);
         }
         Ok(places.found)
     }

@@ -134,11 +134,18 @@ impl Broker {
         remove_unfinished(&*shared.env.files, &dir)?;
         let mut segments = BTreeSet::new();
         for erasure in erasures {
-            let found = shared.partitions.segments_with(partition, erasure);
+            let hash = KeyHash(erasure.token.hash());
+            let found =
+                shared
+                    .partitions
+                    .segments_with(partition, hash, erasure.end, erasure.through);
             segments
                 .extend(found.map_err(|error| Incomplete::Problem(Problem::Unfindable(error)))?);
         }
-        let hidden = Hidden::of(erasures);
+        // What was trimmed of entities goes with it: what is left of erased records could not be told
+        // from it any more.
+        let hidden = partition.partition().log.view().hidden().clone();
+        shared.keep_trimmed_versions(partition, hidden.trimmed())?;
         for base in segments {
             self.scrub_segment(partition, base, &hidden)?;
             shared
@@ -158,7 +165,7 @@ impl Broker {
         hidden: &Hidden,
     ) -> Result<(), Incomplete> {
         let (shared, log) = (&self.shared, &partition.partition().log);
-        let edit = |frame: &_| hidden.erase_in(&partition.topic.hasher, frame);
+        let edit = |frame: &_| hidden.edit(&partition.topic.hasher, frame);
         let Some(rewrite) = Rewrite::of(log, &shared.partitions.segments, base)? else {
             return Ok(());
         };

@@ -309,6 +309,28 @@ impl Partitions {
         }
     }
 
+    /// The first version of an entity that has not been trimmed, as far as that is known without its
+    /// records: those of lower versions are gone. What is damaged of that is not known.
+    pub(in crate::broker) fn start_of_entity(
+        &self,
+        partition: &PartitionRef,
+        hash: KeyHash,
+        key: &[u8],
+    ) -> Result<Version, Error> {
+        // In this order: when a trim is not hidden any more, the files have it.
+        let waiting = {
+            let view = partition.partition().log.view();
+            view.hidden().trimmed().start_of(hash, key)
+        };
+        let files = partition.partition().index();
+        let gone = match Unread::unless_damaged(files.last_version(hash, key)) {
+            Ok(found) => found.flatten().map(|found| found.version),
+            Err(error) => return Err(self.health.unavailable(&error)),
+        };
+        let behind = gone.unwrap_or(Version::NONE).next();
+        Ok(behind.max(waiting.unwrap_or_default()))
+    }
+
     pub(in crate::broker) fn reader<'a>(&'a self, partition: &'a PartitionRef) -> LogReader<'a> {
         LogReader {
             log: &partition.partition().log,

@@ -111,8 +111,14 @@ impl Partitions {
 
     fn gather(&self, partition: &PartitionRef, frame: &Frame, gathered: &mut Gathered) {
         let hasher = &partition.topic.hasher;
+        let view = partition.partition().log.view();
+        let trimmed = view.hidden().trimmed();
         for_each_key(&partition.topic, frame, |key, _, version| {
-            let of_key = (hasher.key(key), Bytes::copy_from_slice(key));
+            let hash = hasher.key(key);
+            // A table may say already that the entity starts further on.
+            let gone = trimmed.start_of(hash, key).unwrap_or_default();
+            let version = version.max(Version(gone.0.saturating_sub(1)));
+            let of_key = (hash, Bytes::copy_from_slice(key));
             match gathered.entities.entry(of_key) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(version);
@@ -172,6 +178,9 @@ impl Partitions {
         partition: &PartitionRef,
         lasts: &[LastVersion],
     ) -> Result<(), FileError> {
+        let files = partition.partition().index();
+        let is_new = |last: &&LastVersion| !files.last_versions.has_token_or_later(last);
+        let lasts: Vec<LastVersion> = lasts.iter().filter(is_new).cloned().collect();
         if lasts.is_empty() {
             return Ok(());
         }
@@ -192,7 +201,7 @@ impl Partitions {
             expected_rows: lasts.len() as u64,
             expected_hashes: lasts.len() as u64,
         };
-        let table = SortedTable::write_last_versions(files, &dir, &content, lasts)?;
+        let table = SortedTable::write_last_versions(files, &dir, &content, &lasts)?;
         let (path, bytes) = (table.path().display(), table.bytes());
         tracing::debug!(%path, bytes, count = lasts.len(), "last versions were written");
         self.change_files(partition, |_, files| {

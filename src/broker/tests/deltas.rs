@@ -9,7 +9,7 @@ use std::{
 use super::world::{append_of, below, create, encode_keyed, env, key_in, now, options, send};
 use crate::{
     broker::{Append, Broker, Options, Producer, WhichProducer, keys::Freeze, lock},
-    catalog::{Change, KnownErasure, groups},
+    catalog::{Change, KnownErasure, KnownKeyTrim, groups},
     env::{
         Random,
         sim::{CrashMode, SimClock, SimDisk, SimRandom},
@@ -19,7 +19,7 @@ use crate::{
         files::FileError,
         format::checkpoint::{Checkpoint, Producer as StoredProducer, Topic},
     },
-    types::{GroupName, Offset, PartitionId},
+    types::{GroupName, Offset, PartitionId, Version},
 };
 
 const PARTITIONS: u32 = 3;
@@ -47,6 +47,7 @@ struct Said {
     producers: Vec<StoredProducer>,
     erasures: Vec<KnownErasure>,
     groups: groups::Snapshot,
+    key_trims: Vec<KnownKeyTrim>,
 }
 
 fn options_of_life() -> Options {
@@ -87,6 +88,7 @@ impl Life {
             4 => self.forget_producer(),
             5 => self.trim(),
             6 => self.erase(),
+            15 => self.trim_key(),
             7..=9 => self.checkpoint(),
             10 => self.restart(),
             11..=14 => self.change_group(),
@@ -154,6 +156,17 @@ impl Life {
         let erasing = self.broker.erase_key(topic, &key);
         self.broker.commit_all();
         drop(erasing.map(now));
+    }
+
+    fn trim_key(&mut self) {
+        let Some(topic) = self.topics.first() else {
+            return;
+        };
+        let key = key_in(below(&self.chance, 7), 0, PARTITIONS);
+        let before = Version(1 + below(&self.chance, 3));
+        let trimming = self.broker.trim_key(topic, &key, before);
+        self.broker.commit_all();
+        drop(trimming.map(now));
     }
 
     fn append(&mut self) {
@@ -244,6 +257,7 @@ impl Life {
             producers: producers.map(StoredProducer::of).collect(),
             erasures: snapshot.erasures,
             groups: snapshot.groups,
+            key_trims: snapshot.key_trims,
             ..Checkpoint::default()
         }
     }
@@ -284,6 +298,7 @@ fn said(checkpoint: Checkpoint) -> Said {
         producers,
         erasures,
         groups,
+        key_trims,
         ..
     } = checkpoint;
     topics.sort_by_key(|topic| topic.id);
@@ -292,6 +307,7 @@ fn said(checkpoint: Checkpoint) -> Said {
         producers,
         erasures,
         groups,
+        key_trims,
     }
 }
 

@@ -423,6 +423,23 @@ pub(super) enum EntityCommand {
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<OsString>,
     },
+    /// Trim an entity: no read returns its records below a version any more
+    ///
+    /// Its versions go on as before. The bytes go when the segments that they are in are next
+    /// written anew: with compaction, or at the latest when max.compaction.lag.ms has passed.
+    Trim {
+        /// The topic
+        topic: String,
+        /// The entity's key; one that is a flag comes behind --
+        #[arg(allow_hyphen_values = true)]
+        key: OsString,
+        /// The first version to keep; one more than the latest version keeps none
+        #[arg(long, value_name = "VERSION")]
+        before: u64,
+        /// Trim nothing: show what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Erase an entity: no read returns its keys, values and headers any more
     ///
     /// Its bytes are then removed from every file, in the background. Offsets, versions, types and

@@ -1,13 +1,17 @@
-//! Entities: read one, look at the latest of many, erase.
+//! Entities: read one, look at the latest of many, trim, erase.
 
 mod read;
+mod trim;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::{Response, transport::Channel};
 
-pub use self::read::{EntityBatch, EntityReading, ReadEntity};
+pub use self::{
+    read::{EntityBatch, EntityReading, ReadEntity},
+    trim::TrimmedEntity,
+};
 use super::{
     Error, StoredRecord,
     status::{AtStake, answer},
@@ -17,7 +21,7 @@ use crate::{
     types::{PartitionId, RecordView, Version},
 };
 
-/// Reads and erases entities; see [`Client::entities`](super::Client::entities).
+/// Reads, trims and erases entities; see [`Client::entities`](super::Client::entities).
 #[derive(Clone, Debug)]
 pub struct Entities {
     calls: EntitiesClient<Channel>,

@@ -85,6 +85,7 @@ impl ReadEntity {
         Ok(EntityReading {
             responses,
             latest: Version(first.latest_version),
+            start: Version(first.first_version),
             first: Some(first).filter(|first| !first.records.is_empty()),
             records: VecDeque::new(),
         })
@@ -96,6 +97,7 @@ impl ReadEntity {
 pub struct EntityReading {
     responses: Streaming<ReadKeyResponse>,
     latest: Version,
+    start: Version,
     /// What came with the latest version, until it is taken.
     first: Option<ReadKeyResponse>,
     /// The rest of the last batch, when records are taken one by one.
@@ -107,6 +109,13 @@ impl EntityReading {
     #[must_use]
     pub fn latest_version(&self) -> Version {
         self.latest
+    }
+
+    /// Where the entity starts: records of lower versions were trimmed, or have expired. Exact if
+    /// the read began below it; else it may be further on.
+    #[must_use]
+    pub fn first_version(&self) -> Version {
+        self.start
     }
 
     /// The next records. None at the end.

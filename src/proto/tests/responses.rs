@@ -36,6 +36,8 @@ struct DerivedReadKey {
     latest_version: u64,
     #[prost(uint32, tag = "2")]
     partition: u32,
+    #[prost(uint64, tag = "3")]
+    first_version: u64,
     #[prost(bytes = "bytes", repeated, tag = "15")]
     records: Vec<Bytes>,
 }
@@ -103,16 +105,17 @@ proptest! {
 
     #[test]
     fn a_response_to_a_read_by_key_has_the_form_that_prost_gives_it(
-        (latest_version, partition) in any::<(u64, u32)>(),
+        (latest_version, partition, first_version) in any::<(u64, u32, u64)>(),
         records in any_records(),
     ) {
-        let derived = DerivedReadKey { latest_version, partition, records: records.clone() };
-        let ours = ReadKeyResponse { latest_version, partition, records: slices(&records) };
+        let derived = DerivedReadKey { latest_version, partition, first_version, records: records.clone() };
+        let ours = ReadKeyResponse { latest_version, partition, first_version, records: slices(&records) };
         prop_assert_eq!(ours.encode_to_vec(), derived.encode_to_vec());
         prop_assert_eq!(ours.encoded_len(), derived.encoded_len());
 
         let decoded = ReadKeyResponse::decode(&ours.encode_to_vec()[..]).unwrap();
         prop_assert_eq!((decoded.latest_version, decoded.partition), (latest_version, partition));
+        prop_assert_eq!(decoded.first_version, first_version);
         prop_assert_eq!(decoded.records.concat(), run(&records));
     }
 }
@@ -124,6 +127,7 @@ fn the_records_of_a_response_are_one_slice_of_the_message() {
         ReadKeyResponse {
             latest_version: 2,
             partition: 1,
+            first_version: 1,
             records: vec![run(&records)],
         }
         .encode_to_vec(),
@@ -144,6 +148,7 @@ fn records_before_other_fields_are_read_too() {
     let rest = DerivedReadKey {
         latest_version: 2,
         partition: 1,
+        first_version: 1,
         records: records[1..].to_vec(),
     };
     encoded.extend(rest.encode_to_vec());

@@ -243,6 +243,8 @@ pub struct ReadKeyResponse {
     pub latest_version: u64,
     /// The partition that the entity's records are in.
     pub partition: u32,
+    /// Where the entity starts.
+    pub first_version: u64,
     /// The records, as in [`ReadResponse`].
     pub records: Vec<Bytes>,
 }
@@ -251,6 +253,7 @@ impl Message for ReadKeyResponse {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         encode_nonzero(1, self.latest_version, buf);
         encode_nonzero(2, u64::from(self.partition), buf);
+        encode_nonzero(3, self.first_version, buf);
         for slice in &self.records {
             buf.put_slice(slice);
         }
@@ -266,6 +269,7 @@ impl Message for ReadKeyResponse {
         match tag {
             1 => encoding::uint64::merge(wire_type, &mut self.latest_version, buf, ctx),
             2 => encoding::uint32::merge(wire_type, &mut self.partition, buf, ctx),
+            3 => encoding::uint64::merge(wire_type, &mut self.first_version, buf, ctx),
             RECORDS_FIELD => merge_record(wire_type, &mut self.records, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
@@ -281,6 +285,7 @@ impl Message for ReadKeyResponse {
 
     fn encoded_len(&self) -> usize {
         nonzero_len(1, self.latest_version)
+            + nonzero_len(3, self.first_version)
             + nonzero_len(2, u64::from(self.partition))
             + self.records.iter().map(Bytes::len).sum::<usize>()
     }

@@ -17,9 +17,10 @@ use crate::{
     broker::{Broker, Erasure},
     proto::{
         self, DescribeErasureRequest, DescribeErasureResponse, EraseKeyRequest, EraseKeyResponse,
-        GetLatestRequest, GetLatestResponse, ReadKeyRequest, entities_server::Entities,
-        wire::ReadKeyResponse,
+        GetLatestRequest, GetLatestResponse, ReadKeyRequest, TrimKeyRequest, TrimKeyResponse,
+        entities_server::Entities, wire::ReadKeyResponse,
     },
+    types::Version,
 };
 
 pub(super) struct EntitiesService {
@@ -71,6 +72,28 @@ impl Entities for EntitiesService {
         drop((topic, key));
         Ok(Response::new(EraseKeyResponse {
             erasure: Some(erasure(&erasing.await?)),
+        }))
+    }
+
+    async fn trim_key(
+        &self,
+        request: Request<TrimKeyRequest>,
+    ) -> Result<Response<TrimKeyResponse>, Status> {
+        let TrimKeyRequest {
+            topic,
+            key,
+            before_version,
+            dry_run,
+        } = request.into_inner();
+        let before = Version(before_version);
+        let trimming = blocking(|| match dry_run {
+            true => self.broker.preview_key_trim(&topic, &key, before),
+            false => self.broker.trim_key(&topic, &key, before),
+        })?;
+        let trimmed = trimming.await?;
+        Ok(Response::new(TrimKeyResponse {
+            first_version: trimmed.first.0,
+            latest_version: trimmed.latest.0,
         }))
     }
 

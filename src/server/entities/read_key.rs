@@ -58,6 +58,7 @@ impl KeyAnswers {
         let head = ReadKeyResponse {
             latest_version: self.latest.0,
             partition: self.partition.0,
+            first_version: self.reader.start().0,
             records: Vec::new(),
         };
         let head = wire::encode(&head);

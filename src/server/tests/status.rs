@@ -57,6 +57,8 @@ fn every_error() -> Vec<Error> {
             | Error::NoProducerNamed { .. }
             | Error::TooManyProducers
             | Error::TooManyErasures
+            | Error::TooManyKeyTrims
+            | Error::VersionOutOfRange { .. }
             | Error::UnknownErasure { .. }
             | Error::EmptyAppend
             | Error::RequestTooLarge { .. }
@@ -282,6 +284,12 @@ fn of_requests() -> Vec<Error> {
             failed: vec![failed(0, b"alice")],
         },
         Error::TooManyErasures,
+        Error::TooManyKeyTrims,
+        Error::VersionOutOfRange {
+            topic: "t".into(),
+            before: Version(9),
+            latest: Version(7),
+        },
         Error::UnknownErasure { id: 0xe },
         Error::EmptyAppend,
         Error::RequestTooLarge {

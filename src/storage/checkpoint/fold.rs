@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    catalog::KnownErasure,
+    catalog::{KnownErasure, KnownKeyTrim, Token, groups::Place},
     storage::format::{
         checkpoint::{Checkpoint, Partition, Producer, Topic},
         delta::{ChangedProducer, ChangedTopic, Delta, Description},
@@ -21,6 +21,7 @@ pub(super) struct Folded {
     /// forgotten in the order in which they became so.
     erasures: BTreeMap<u64, (u64, KnownErasure)>,
     changed_erasures: u64,
+    key_trims: BTreeMap<(Place, Token), KnownKeyTrim>,
     /// How much time has passed for producers since the checkpoint.
     passed_ms: u64,
     /// Their ids are not used again, so that sequences of them may go at the end.
@@ -41,6 +42,7 @@ impl Folded {
     pub(super) fn new(mut checkpoint: Checkpoint) -> Self {
         let topics = std::mem::take(&mut checkpoint.topics);
         let erasures = std::mem::take(&mut checkpoint.erasures);
+        let key_trims = std::mem::take(&mut checkpoint.key_trims);
         let mut producers = BTreeMap::new();
         for producer in std::mem::take(&mut checkpoint.producers) {
             let mut folding = Folding::new(producer.epoch, producer.name, producer.idle_ms, 0);
@@ -53,6 +55,7 @@ impl Folded {
             producers,
             erasures: BTreeMap::new(),
             changed_erasures: 0,
+            key_trims: key_trims.iter().map(|trim| (trim.of(), *trim)).collect(),
             passed_ms: 0,
             topics_gone: BTreeSet::new(),
         };
@@ -88,6 +91,12 @@ impl Folded {
         }
         for known in delta.erasures {
             self.change_erasure(known);
+        }
+        for gone in delta.key_trims_gone {
+            self.key_trims.remove(&gone);
+        }
+        for trim in delta.key_trims {
+            self.key_trims.insert(trim.of(), trim);
         }
         for (name, change) in &delta.groups {
             self.rest.groups.apply(name, change);
@@ -172,6 +181,7 @@ impl Folded {
             topics: self.topics.into_values().collect(),
             producers,
             erasures: erasures.into_iter().map(|(_, known)| known).collect(),
+            key_trims: self.key_trims.into_values().collect(),
             ..self.rest
         }
     }

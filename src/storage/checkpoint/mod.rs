@@ -36,6 +36,10 @@ use crate::env::{FileSystem, Open};
 
 /// What was found of a checkpoint.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, at a start"
+)]
 pub(crate) enum Found {
     /// There is none: nothing was ever stored.
     None,

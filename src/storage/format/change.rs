@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete,
-//!       9 group, 10 add partitions
+//!       9 group, 10 add partitions, 11 trim an entity, 12 trims of entities are complete
 //!  u64  topic; or the producer (5, 6); or the erasure (8); 0 (9)
 //!  then, by kind:
 //!    create  u64 seed, u32 partitions, string name, settings
@@ -12,16 +12,21 @@
 //!    erase   an erasure, see `erasure.rs`
 //!    group   string name, a change of the group, see `group.rs`
 //!    add     u32 partitions from then on
+//!    trim an entity  a trim, see `key_trim.rs`
+//!    complete        u32 partition, u32 count, then of each: 32 bytes token, u64 version
 //! settings: u32 count, then (string name, string value) of each
 //! ```
 
 use super::{
     fields::{Fields, put_count, put_string},
     group::{put_group, take_group},
+    key_trim::COMPLETE_BYTES,
 };
 use crate::{
-    catalog::{Change, Erasure},
-    types::{Offset, PartitionId, ProducerId, TOPIC_SETTINGS, TopicId, TopicName, TopicSettings},
+    catalog::{Change, Erasure, KeyTrim, Token},
+    types::{
+        Offset, PartitionId, ProducerId, TOPIC_SETTINGS, TopicId, TopicName, TopicSettings, Version,
+    },
 };
 
 impl Change {
@@ -77,6 +82,23 @@ impl Change {
             Self::AddPartitions { topic, partitions } => {
                 put_kind(&mut out, 10, topic.0);
                 out.extend_from_slice(&partitions.to_le_bytes());
+            }
+            Self::TrimKey { topic, trim } => {
+                put_kind(&mut out, 11, topic.0);
+                trim.put(&mut out);
+            }
+            Self::KeysTrimmed {
+                topic,
+                partition,
+                trims,
+            } => {
+                put_kind(&mut out, 12, topic.0);
+                out.extend_from_slice(&partition.0.to_le_bytes());
+                put_count(&mut out, trims.len());
+                for (token, before) in trims {
+                    out.extend_from_slice(&token.0);
+                    out.extend_from_slice(&before.0.to_le_bytes());
+                }
             }
         }
         out
@@ -134,6 +156,22 @@ impl Change {
                 topic,
                 partitions: fields.u32()?,
             },
+            11 => Self::TrimKey {
+                topic,
+                trim: KeyTrim::take(&mut fields)?,
+            },
+            12 => {
+                let partition = PartitionId(fields.u32()?);
+                let mut trims = Vec::new();
+                for _ in 0..fields.count(COMPLETE_BYTES)? {
+                    trims.push((Token(fields.array()?), Version(fields.u64()?)));
+                }
+                Self::KeysTrimmed {
+                    topic,
+                    partition,
+                    trims,
+                }
+            }
             _ => return None,
         };
         fields.is_empty().then_some(change)

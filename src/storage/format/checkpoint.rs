@@ -23,7 +23,8 @@
 //!     of each sequence above, in order: u32 batches that are remembered, then of each, the last of them last:
 //!          u64 base offset, u32 records, i64 append time
 //!     u64  highest generation of all groups that were deleted, u32 groups, then of each: string name, a change
-//!          (`group.rs`); missing where there were none
+//!          (`group.rs`); it and what follows are missing where there were none
+//!     u32  trims of entities, then of each: u64 topic, a trim (`key_trim.rs`); missing where there were none
 //! ```
 
 use std::time::Duration;
@@ -36,10 +37,11 @@ use super::{
     fields::{Fields, put_count, put_string},
     group::{MIN_GROUP_BYTES, put_group, take_group},
     identity::Identity,
+    key_trim::{put_key_trims, take_key_trims},
 };
 use crate::{
     catalog::{
-        self, Erasure, KnownErasure, Snapshot,
+        self, Erasure, KnownErasure, KnownKeyTrim, Snapshot,
         groups::{self, Generation},
         producers::Known,
     },
@@ -78,6 +80,8 @@ pub(crate) struct Checkpoint {
     pub(crate) delta_files: u64,
     /// Stored with the number of those files.
     pub(crate) groups: groups::Snapshot,
+    /// Stored with the groups; earlier checkpoints have none.
+    pub(crate) key_trims: Vec<KnownKeyTrim>,
 }
 
 /// What there was of the journal's files at the checkpoint; earlier checkpoints do not say it.
@@ -204,6 +208,7 @@ impl Checkpoint {
             topics: topics.map(Topic::known).collect(),
             producers: self.producers.iter().map(Producer::known).collect(),
             erasures: self.erasures.clone(),
+            key_trims: self.key_trims.clone(),
             groups: self.groups.clone(),
         }
     }
@@ -233,8 +238,11 @@ impl Checkpoint {
                     put_stored(&mut rest, &sequence.stored);
                 }
             }
-            if self.groups != groups::Snapshot::default() {
+            if self.groups != groups::Snapshot::default() || !self.key_trims.is_empty() {
                 put_groups(&mut rest, &self.groups);
+            }
+            if !self.key_trims.is_empty() {
+                put_key_trims(&mut rest, &self.key_trims);
             }
         }
         let version = VERSION.to_le_bytes();
@@ -288,6 +296,10 @@ impl Checkpoint {
             true => groups::Snapshot::default(),
             false => take_groups(&mut fields)?,
         };
+        let key_trims = match fields.is_empty() {
+            true => Vec::new(),
+            false => take_key_trims(&mut fields)?,
+        };
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -299,6 +311,7 @@ impl Checkpoint {
             directory,
             delta_files,
             groups,
+            key_trims,
         })
     }
 

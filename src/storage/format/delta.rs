@@ -23,7 +23,11 @@
 //!          the batches that came since
 //!     u32  erasures that are forgotten, then of each: u64 id
 //!     u32  erasures that have changed, then of each: as in the checkpoint
-//!     u32  changes of groups, in order, then of each: string name, a change (`group.rs`); missing where there are none
+//!     u32  changes of groups, in order, then of each: string name, a change (`group.rs`); it and what follows are
+//!          missing where there are none
+//!     u32  trims of entities that are gone, then of each: u64 topic, u32 partition, 32 bytes token
+//!     u32  trims of entities that have changed, then of each: as in the checkpoint; both are missing where there are
+//!          none
 //! ```
 //!
 //! A file ends behind a whole delta. One that does not was cut off by a crash while its last delta
@@ -43,9 +47,13 @@ use super::{
     fields::{Fields, put_count, put_string},
     group::{MIN_GROUP_BYTES, put_group, take_group},
     identity::Identity,
+    key_trim::{put_key_trims, take_key_trims},
 };
 use crate::{
-    catalog::{KnownErasure, groups::GroupChange},
+    catalog::{
+        KnownErasure, KnownKeyTrim, Token,
+        groups::{GroupChange, Place},
+    },
     types::{
         GroupName, PartitionId, ProducerId, Sequence, TopicId, TopicName, TopicSettings, limits,
     },
@@ -56,6 +64,7 @@ const DELTA_HEAD_BYTES: usize = 8;
 const MIN_TOPIC_BYTES: usize = 16;
 const MIN_PRODUCER_BYTES: usize = 24;
 const MIN_SEQUENCE_BYTES: usize = 24;
+const TRIMMED_KEY_BYTES: usize = 12 + Token::BYTES;
 
 /// The head of a file of deltas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +120,9 @@ pub(crate) struct Delta {
     pub(crate) erasures: Vec<KnownErasure>,
     /// Those that have changed; a topic that is gone is gone for all of them.
     pub(crate) groups: Vec<(GroupName, GroupChange)>,
+    /// By what they are of.
+    pub(crate) key_trims_gone: Vec<(Place, Token)>,
+    pub(crate) key_trims: Vec<KnownKeyTrim>,
 }
 
 /// A topic that is new, or something of which has changed.
@@ -184,6 +196,7 @@ impl Delta {
                 erasures.push(erasure.clone());
             }
         }
+        let (key_trims_gone, key_trims) = changed_key_trims(&before.key_trims, &now.key_trims);
         Self {
             applied: now.applied,
             journal_file: now.journal_file,
@@ -195,6 +208,8 @@ impl Delta {
             erasures_gone: known.into_keys().collect(),
             erasures,
             groups,
+            key_trims_gone,
+            key_trims,
         }
     }
 
@@ -218,11 +233,21 @@ impl Delta {
         }
         put_numbers(&mut rest, self.erasures_gone.iter().copied());
         put_erasures(&mut rest, &self.erasures);
-        if !self.groups.is_empty() {
+        let has_key_trims = !self.key_trims_gone.is_empty() || !self.key_trims.is_empty();
+        if !self.groups.is_empty() || has_key_trims {
             put_count(&mut rest, self.groups.len());
         }
         for (name, change) in &self.groups {
             put_group(&mut rest, name, change);
+        }
+        if has_key_trims {
+            put_count(&mut rest, self.key_trims_gone.len());
+            for ((topic, partition), token) in &self.key_trims_gone {
+                rest.extend_from_slice(&topic.0.to_le_bytes());
+                rest.extend_from_slice(&partition.0.to_le_bytes());
+                rest.extend_from_slice(&token.0);
+            }
+            put_key_trims(&mut rest, &self.key_trims);
         }
         let length = u32::try_from(rest.len()).expect("what is remembered is far below 4 GiB");
         let length = length.to_le_bytes();
@@ -270,6 +295,14 @@ impl Delta {
                 groups.push(take_group(&mut fields)?);
             }
         }
+        let (mut key_trims_gone, mut key_trims) = (Vec::new(), Vec::new());
+        if !fields.is_empty() {
+            for _ in 0..fields.count(TRIMMED_KEY_BYTES)? {
+                let place = (TopicId(fields.u64()?), PartitionId(fields.u32()?));
+                key_trims_gone.push((place, Token(fields.array()?)));
+            }
+            key_trims = take_key_trims(&mut fields)?;
+        }
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -285,8 +318,28 @@ impl Delta {
             erasures_gone,
             erasures,
             groups,
+            key_trims_gone,
+            key_trims,
         })
     }
+}
+
+/// The trims of entities that are gone, and those that are new or go further.
+fn changed_key_trims(
+    before: &[KnownKeyTrim],
+    now: &[KnownKeyTrim],
+) -> (Vec<(Place, Token)>, Vec<KnownKeyTrim>) {
+    let mut known: BTreeMap<(Place, Token), &KnownKeyTrim> = BTreeMap::new();
+    for trim in before {
+        known.insert(trim.of(), trim);
+    }
+    let mut changed = Vec::new();
+    for trim in now {
+        if known.remove(&trim.of()) != Some(trim) {
+            changed.push(*trim);
+        }
+    }
+    (known.into_keys().collect(), changed)
 }
 
 impl ChangedTopic {

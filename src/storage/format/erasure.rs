@@ -38,6 +38,12 @@ impl Token {
         Self(token)
     }
 
+    /// The token that stands for a key in the trims of its entity. It is the same each time, so that
+    /// there is one for each key: the salt is the seed of the topic's hashes.
+    pub(crate) fn of_trimmed(hash: u64, seed: u64, key: &[u8]) -> Self {
+        Self::new(hash, seed, key)
+    }
+
     /// The token in an erased record.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -123,28 +129,45 @@ pub(crate) fn erased_element(record: &RecordView<'_>, token: &Token) -> Vec<u8> 
     out
 }
 
-/// A frame with the records that `erased` has a token for erased; none if it has none.
-pub(crate) fn erase_in(
-    frame: &Frame,
-    erased: impl Fn(&RecordView<'_>) -> Option<Token>,
-) -> Option<Frame> {
+/// What is left of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It is as it was.
+    All,
+    /// It is erased, and the token stands for its key.
+    Erased(Token),
+    /// It is gone.
+    Nothing,
+}
+
+/// A frame with what is left of each record; none if that is all of it. It covers the same offsets.
+pub(crate) fn edit(frame: &Frame, left: impl Fn(&RecordView<'_>) -> Left) -> Option<Frame> {
     let records = frame.records();
     let (mut out, mut copied) = (BytesMut::zeroed(HEADER_BYTES), 0);
     let mut changed = false;
+    let mut header = *frame.header();
     for (element, encoded) in Records::new(&records).map_while(Result::ok) {
         let Ok(record) = RecordView::parse(encoded) else {
             continue;
         };
-        let Some(token) = erased(&record) else {
+        let left = left(&record);
+        if left == Left::All {
             continue;
-        };
+        }
         out.extend_from_slice(&records[copied..element.start]);
-        out.extend_from_slice(&erased_element(&record, &token));
+        match left {
+            Left::Erased(token) => out.extend_from_slice(&erased_element(&record, &token)),
+            Left::All | Left::Nothing => {
+                header.count -= 1;
+                // It is not whole any more.
+                header.batch = None;
+            }
+        }
         copied = element.end;
         changed = true;
     }
     out.extend_from_slice(&records[copied..]);
-    changed.then(|| Frame::seal(*frame.header(), out))
+    changed.then(|| Frame::seal(header, out))
 }
 
 fn put_field(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {

@@ -40,6 +40,7 @@ pub(crate) mod filter;
 pub(crate) mod frame;
 mod group;
 pub(crate) mod identity;
+mod key_trim;
 pub(crate) mod pack;
 pub(crate) mod page;
 pub(crate) mod retired;

@@ -8,6 +8,7 @@
 //! 24  u64  seed of the hashes in its key indexes
 //! 32  string name, settings, u32 partitions, then of each: u64 start offset
 //!     u32 erasures that are not complete, then of each: an erasure (`erasure.rs`)
+//!     u32 trims of entities that are not complete, then of each: a trim (`key_trim.rs`); missing where there are none
 //! ```
 
 use super::{
@@ -16,9 +17,10 @@ use super::{
     crc32,
     erasure::ERASURE_BYTES,
     fields::{Fields, put_count, put_string},
+    key_trim::KEY_TRIM_BYTES,
 };
 use crate::{
-    catalog::{Erasure, KnownErasure, Snapshot, Topic},
+    catalog::{Erasure, KeyTrim, KnownErasure, KnownKeyTrim, Snapshot, Topic},
     types::{Offset, TopicId, TopicName, TopicSettings},
 };
 
@@ -36,6 +38,8 @@ pub(crate) struct TopicFile {
     pub(crate) starts: Vec<Offset>,
     /// Those that are not complete: readers must not see what a lost checkpoint would bring back.
     pub(crate) erasures: Vec<Erasure>,
+    /// The same of trims of entities.
+    pub(crate) key_trims: Vec<KeyTrim>,
 }
 
 impl TopicFile {
@@ -56,6 +60,9 @@ impl TopicFile {
                 erasure,
             });
         }
+        for trim in self.key_trims {
+            snapshot.key_trims.push(KnownKeyTrim { topic, trim });
+        }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -72,6 +79,10 @@ impl TopicFile {
         self.erasures
             .iter()
             .for_each(|erasure| erasure.put(&mut rest));
+        if !self.key_trims.is_empty() {
+            put_count(&mut rest, self.key_trims.len());
+            self.key_trims.iter().for_each(|trim| trim.put(&mut rest));
+        }
         let version = VERSION.to_le_bytes();
         let checksum = crc32(&[&version, &rest]).to_le_bytes();
         [&MAGIC[..], &version, &checksum, &rest].concat()
@@ -99,6 +110,12 @@ impl TopicFile {
         let erasures = (0..count)
             .map(|_| Erasure::take(&mut fields))
             .collect::<Option<_>>()?;
+        let mut key_trims = Vec::new();
+        if !fields.is_empty() {
+            for _ in 0..fields.count(KEY_TRIM_BYTES)? {
+                key_trims.push(KeyTrim::take(&mut fields)?);
+            }
+        }
         fields.is_empty().then_some(Self {
             id,
             seed,
@@ -106,6 +123,7 @@ impl TopicFile {
             settings,
             starts,
             erasures,
+            key_trims,
         })
     }
 }

@@ -148,6 +148,23 @@ impl State {
         partitions
     }
 
+    /// The partitions with trims of entities that are not complete, and how many.
+    fn key_trims(&self) -> Vec<KeyTrims> {
+        let trims = self.catalog.key_trims();
+        let mut described = Vec::new();
+        for (topic, partition) in trims.places() {
+            let Some(known) = self.catalog.topics().get(topic) else {
+                continue;
+            };
+            described.push(KeyTrims {
+                topic: known.name.clone(),
+                partition,
+                waiting: trims.of_partition((topic, partition)).count() as u64,
+            });
+        }
+        described
+    }
+
     /// The erasures that are not complete.
     fn erasures(&self) -> Vec<Erasure> {
         let mut described = Vec::new();
@@ -265,6 +282,7 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
         groups: state.catalog.groups().len() as u64,
         group_offsets: state.catalog.groups().offsets() as u64,
         erasures: state.erasures(),
+        key_trims: state.key_trims(),
         topics: reports,
         leftovers: dirs.leftovers(state.catalog.topics()),
         damage,

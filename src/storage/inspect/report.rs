@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) group_offsets: u64,
     /// Those that are not complete: bytes of the entity may be anywhere.
     pub(crate) erasures: Vec<Erasure>,
+    /// Trims of entities that are not complete: readers are not shown what segments still have.
+    pub(crate) key_trims: Vec<KeyTrims>,
     /// In order of their names.
     pub(crate) topics: Vec<Topic>,
     /// Directories of deleted topics, and of topics that nothing else knows of.
@@ -79,6 +81,15 @@ pub(crate) struct JournalFile {
 pub(crate) struct Torn {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Range<u64>,
+}
+
+/// Trims of a partition's entities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyTrims {
+    pub(crate) topic: TopicName,
+    pub(crate) partition: PartitionId,
+    /// How many are not complete.
+    pub(crate) waiting: u64,
 }
 
 /// An erasure.

@@ -15,7 +15,7 @@ use super::{
     earlier::Earlier,
     hash::KeyHash,
     merge::{self, Size, Tiers},
-    sorted_table::{Name, SortedTable},
+    sorted_table::{LastVersion, Name, SortedTable},
 };
 use crate::types::Version;
 
@@ -142,6 +142,14 @@ impl LastVersions {
             highest = highest.max(up_to.unwrap_or(Version::NONE));
         }
         highest
+    }
+
+    /// Whether a table says as much already as this row would, which names no key. A later table is
+    /// asked first, so such a row must not hide a higher version that an earlier one has of the key.
+    pub(crate) fn has_token_or_later(&self, last: &LastVersion) -> bool {
+        let all = Version(u64::MAX);
+        matches!(last.name, Name::Erased { .. })
+            && self.highest_of_hash(last.hash, all) >= last.version
     }
 
     /// Adds a table with the next number.

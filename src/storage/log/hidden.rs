@@ -1,129 +1,230 @@
-//! What readers are not shown of a log although its files still have it.
+//! What readers are not shown of a log although its files still have it: erased entities, and what
+//! was trimmed of entities.
 
 use std::sync::Arc;
 
 use super::{FoundRecord, Log};
 use crate::{
-    catalog::{Erasure, Token},
+    catalog::{Erasure, KeyTrim, Token},
     storage::{
         format::{
-            erasure::{erase_in, erased_element},
+            erasure::{Left, edit, erased_element},
             frame::Frame,
         },
-        keys::hash::KeyHasher,
+        keys::hash::{KeyHash, KeyHasher},
     },
-    types::{Offset, RecordView},
+    types::{Offset, RecordView, Version},
 };
 
-/// The erased entities of a partition whose bytes are not gone yet, as they are at one moment. None
-/// as long as there was none: nearly every partition is like that, and a broker has many.
+/// What is hidden in a partition because its bytes are not gone yet, as it is at one moment. Nothing
+/// as long as there was nothing: nearly every partition is like that, and a broker has many.
 #[derive(Clone, Default)]
-pub(crate) struct Hidden(Option<Arc<Sorted>>);
+pub(crate) struct Hidden {
+    erased: Option<Arc<Sorted<Erased>>>,
+    trimmed: Trimmed,
+}
 
+/// The entities of a partition that were trimmed and whose bytes are not gone yet, as they are at
+/// one moment.
 #[derive(Clone, Default)]
-struct Sorted {
+pub(crate) struct Trimmed(Option<Arc<Sorted<KeyTrim>>>);
+
+/// Entities of which something is hidden.
+#[derive(Clone)]
+struct Sorted<E> {
     /// By the hashes of their keys.
-    entities: Vec<Entity>,
-    /// No record from this offset on is erased.
+    entities: Vec<E>,
+    /// Nothing is hidden from this offset on.
     end: Offset,
 }
 
 #[derive(Clone, Copy)]
-struct Entity {
+struct Erased {
     token: Token,
     /// Records from this offset on are not erased.
     end: Offset,
 }
 
-impl Hidden {
-    /// Of these erasures.
-    pub(crate) fn of(erasures: &[Erasure]) -> Self {
-        Self::sorted(erasures.iter().map(Entity::of).collect())
+/// An entity of which something is hidden before an offset.
+trait Entity: Copy {
+    fn token(&self) -> &Token;
+    fn end(&self) -> Offset;
+}
+
+impl Entity for Erased {
+    fn token(&self) -> &Token {
+        &self.token
     }
 
-    fn sorted(mut entities: Vec<Entity>) -> Self {
-        entities.sort_by_key(|entity| entity.token.hash());
-        let end = entities.iter().map(|entity| entity.end).max();
-        let end = end.unwrap_or_default();
-        Self(Some(Arc::new(Sorted { entities, end })))
-    }
-
-    /// Whether nothing was erased, and nothing completed, between these.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (None, None) => true,
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            _ => false,
-        }
-    }
-
-    /// The frame without what is erased; none if it has nothing of it.
-    pub(crate) fn erase_in(&self, hasher: &KeyHasher, frame: &Frame) -> Option<Frame> {
-        let end = self.0.as_ref()?.end;
-        if frame.header().base >= end {
-            return None;
-        }
-        erase_in(frame, |record| self.token_of(hasher, record))
-    }
-
-    /// The record without what is erased.
-    pub(super) fn hide(&self, hasher: &KeyHasher, found: FoundRecord) -> FoundRecord {
-        if self.0.is_none() {
-            return found;
-        }
-        let record = found.view();
-        match self.token_of(hasher, &record) {
-            Some(token) => FoundRecord::from_element(erased_element(&record, &token)),
-            None => found,
-        }
-    }
-
-    /// The token that stands for a record's key, if the record is erased.
-    ///
-    /// A hash is had in nanoseconds, the digest in a token in half a microsecond: only records
-    /// whose hash is that of an erased key cost that, however many there are of both.
-    fn token_of(&self, hasher: &KeyHasher, record: &RecordView<'_>) -> Option<Token> {
-        let Sorted { entities, end } = &**self.0.as_ref()?;
-        let offset = record.offset.map(Offset).filter(|offset| offset < end)?;
-        let key = record.key?;
-        let hash = hasher.key(key).0;
-        let first = entities.partition_point(|entity| entity.token.hash() < hash);
-        let same_hash = entities[first..]
-            .iter()
-            .take_while(|entity| entity.token.hash() == hash);
-        let mut of_key = same_hash.filter(|entity| offset < entity.end && entity.token.is_of(key));
-        of_key.next().map(|entity| entity.token)
-    }
-
-    fn entities(&self) -> Vec<Entity> {
-        let sorted = self.0.as_ref();
-        sorted.map_or_else(Vec::new, |sorted| sorted.entities.clone())
+    fn end(&self) -> Offset {
+        self.end
     }
 }
 
-impl Entity {
-    fn of(erasure: &Erasure) -> Self {
-        Self {
-            token: erasure.token,
-            end: erasure.end,
+impl Entity for KeyTrim {
+    fn token(&self) -> &Token {
+        &self.token
+    }
+
+    fn end(&self) -> Offset {
+        self.end
+    }
+}
+
+impl<E: Entity> Sorted<E> {
+    fn of(mut entities: Vec<E>) -> Option<Arc<Self>> {
+        entities.sort_by_key(|entity| entity.token().hash());
+        let end = entities.iter().map(Entity::end).max()?;
+        Some(Arc::new(Self { entities, end }))
+    }
+
+    /// The entity of a key.
+    ///
+    /// A hash is had in nanoseconds, the digest in a token in half a microsecond: only keys whose
+    /// hash is that of one of these cost that, however many there are of both.
+    fn find(&self, hash: KeyHash, key: &[u8]) -> Option<&E> {
+        let first = self
+            .entities
+            .partition_point(|entity| entity.token().hash() < hash.0);
+        let mut same_hash = self.entities[first..]
+            .iter()
+            .take_while(|entity| entity.token().hash() == hash.0);
+        same_hash.find(|entity| entity.token().is_of(key))
+    }
+}
+
+impl Hidden {
+    /// Whether nothing was erased or trimmed, and nothing of it completed, between these.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.has_same_erasures(other) && is_same(&self.trimmed.0, &other.trimmed.0)
+    }
+
+    /// The same of erasures alone.
+    pub(crate) fn has_same_erasures(&self, other: &Self) -> bool {
+        is_same(&self.erased, &other.erased)
+    }
+
+    /// What is trimmed of entities.
+    pub(crate) fn trimmed(&self) -> &Trimmed {
+        &self.trimmed
+    }
+
+    /// The frame without what is hidden; none if it has nothing of it.
+    pub(crate) fn edit(&self, hasher: &KeyHasher, frame: &Frame) -> Option<Frame> {
+        let ends = [
+            self.erased.as_ref().map(|erased| erased.end),
+            self.trimmed.0.as_ref().map(|trimmed| trimmed.end),
+        ];
+        if frame.header().base >= ends.into_iter().flatten().max()? {
+            return None;
         }
+        edit(frame, |record| self.left_of(hasher, record))
+    }
+
+    /// The record without what is erased; none if it is trimmed.
+    pub(super) fn hide(&self, hasher: &KeyHasher, found: FoundRecord) -> Option<FoundRecord> {
+        if self.erased.is_none() && self.trimmed.is_empty() {
+            return Some(found);
+        }
+        let record = found.view();
+        match self.left_of(hasher, &record) {
+            Left::All => Some(found),
+            Left::Erased(token) => {
+                let left = erased_element(&record, &token);
+                Some(FoundRecord::from_element(left))
+            }
+            Left::Nothing => None,
+        }
+    }
+
+    /// What is left of a record.
+    fn left_of(&self, hasher: &KeyHasher, record: &RecordView<'_>) -> Left {
+        let (Some(key), Some(offset)) = (record.key, record.offset.map(Offset)) else {
+            return Left::All;
+        };
+        if self.trimmed.has(hasher, record) {
+            return Left::Nothing;
+        }
+        let erased = self.erased.as_ref().filter(|erased| offset < erased.end);
+        let Some(entities) = erased else {
+            return Left::All;
+        };
+        match entities.find(hasher.key(key), key) {
+            Some(entity) if offset < entity.end => Left::Erased(entity.token),
+            _ => Left::All,
+        }
+    }
+}
+
+impl Trimmed {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// All of them, in the order of their hashes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &KeyTrim> {
+        self.0.iter().flat_map(|trimmed| &trimmed.entities)
+    }
+
+    /// The version below which a key's records are gone, if it is one of these.
+    pub(crate) fn start_of(&self, hash: KeyHash, key: &[u8]) -> Option<Version> {
+        let trim = self.0.as_ref()?.find(hash, key)?;
+        Some(trim.before)
+    }
+
+    /// Whether a record is trimmed. One that has been erased before is not known by its key any
+    /// more: what is left of it stays.
+    pub(crate) fn has(&self, hasher: &KeyHasher, record: &RecordView<'_>) -> bool {
+        let Some(trimmed) = &self.0 else {
+            return false;
+        };
+        let (Some(key), Some(version)) = (record.key, record.version.map(Version)) else {
+            return false;
+        };
+        let is_behind = |offset| Offset(offset) >= trimmed.end;
+        if record.offset.is_some_and(is_behind) {
+            return false;
+        }
+        let found = trimmed.find(hasher.key(key), key);
+        found.is_some_and(|trim| version < trim.before)
+    }
+}
+
+fn is_same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
     }
 }
 
 impl Log {
     /// Hides what is erased: readers are not shown it from now on.
     pub(crate) fn hide(&mut self, erasure: &Erasure) {
-        let mut entities = self.view().hidden.entities();
-        if entities.iter().all(|entity| entity.token != erasure.token) {
-            entities.push(Entity::of(erasure));
+        let (token, end) = (erasure.token, erasure.end);
+        let mut entities = self.erased_entities();
+        if entities.iter().all(|entity| entity.token != token) {
+            entities.push(Erased { token, end });
         }
-        self.change_view(|view| view.hidden = Hidden::sorted(entities));
+        self.change_view(|view| view.hidden.erased = Sorted::of(entities));
     }
 
     /// Takes note that no file has what was erased.
     pub(crate) fn end_hiding(&mut self, token: &Token) {
-        let mut entities = self.view().hidden.entities();
+        let mut entities = self.erased_entities();
         entities.retain(|entity| entity.token != *token);
-        self.change_view(|view| view.hidden = Hidden::sorted(entities));
+        self.change_view(|view| view.hidden.erased = Sorted::of(entities));
+    }
+
+    fn erased_entities(&self) -> Vec<Erased> {
+        let view = self.view();
+        let erased = view.hidden.erased.as_ref();
+        erased.map_or_else(Vec::new, |erased| erased.entities.clone())
+    }
+
+    /// Hides what these trims have taken, and nothing else of what others may have.
+    pub(crate) fn set_trimmed(&mut self, trims: Vec<KeyTrim>) {
+        self.change_view(|view| view.hidden.trimmed = Trimmed(Sorted::of(trims)));
     }
 }

@@ -54,7 +54,7 @@ use std::{collections::VecDeque, path::Path, sync::Arc};
 
 pub(crate) use compressed::Uncompressed;
 pub(crate) use count::Count;
-pub(crate) use hidden::Hidden;
+pub(crate) use hidden::{Hidden, Trimmed};
 pub(in crate::storage) use index::load_rows_prefix;
 pub(crate) use name::remove_unfinished;
 pub(in crate::storage) use name::{Listed, Name, list};

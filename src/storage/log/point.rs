@@ -178,7 +178,7 @@ impl LogReader<'_> {
         }
         let found = self.frame_in(place, offset)?;
         let record = found.and_then(|frame| frame.record(offset));
-        Ok(record.map(|record| view.hidden.hide(hasher, record)))
+        Ok(record.and_then(|record| view.hidden.hide(hasher, record)))
     }
 
     /// The frame that holds an offset, trimmed or not; none if its segment has been removed.

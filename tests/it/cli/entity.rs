@@ -31,6 +31,21 @@ fn an_entity_is_read_looked_at_and_erased_by_its_key() {
     assert_eq!(versions(&["--from-version", "2"]), [2, 3]);
     assert_eq!(versions(&["--backward", "--max", "2"]), [3, 2]);
     assert!(versions(&["--max", "0"]).is_empty());
+    let trim = ["entity", "trim", "t", "a", "--before", "3"];
+    let dry_run = text(&broker.succeed(&[&trim[..], &["--dry-run"]].concat(), b""));
+    assert_eq!(
+        dry_run,
+        "the records of \"a\" from version 1 to 2 would go; its latest is 3\n"
+    );
+    assert_eq!(versions(&[]), [1, 2, 3]);
+    let trimmed = text(&broker.succeed(&trim, b""));
+    assert_eq!(trimmed, "\"a\" starts at version 3; its latest is 3\n");
+    assert_eq!(versions(&[]), [3]);
+    let refused = broker.run_with(&["entity", "trim", "t", "a", "--before", "5"], b"");
+    assert_eq!(refused.status.code(), Some(4));
+    let said = text(&refused.stderr);
+    assert!(said.contains("its latest is 3"), "{said}");
+
     let printed = text(&broker.succeed(&["entity", "read", "t", "b"], b""));
     assert!(
         printed.starts_with("1  ") && printed.ends_with("  {\"k\":\"b\",\"n\":1}\n"),

@@ -28,6 +28,8 @@ fn clean() -> Facts {
         tombstones_from_ms: i64::MIN,
         is_asked: false,
         is_unfinished: false,
+        trims_due_ms: None,
+        trims_end: Offset::ZERO,
     }
 }
 

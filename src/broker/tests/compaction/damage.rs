@@ -91,3 +91,19 @@ fn an_error_that_passes_is_tried_again_at_a_stated_time() {
     assert_eq!(world.offsets(), [59]);
     assert_eq!(world.compaction().problem, None);
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_where_it_would_say_how_far_a_partition_is_clean() {
+    let mut world = about_to_be_compacted();
+    world.compact();
+    let clean_to = world.compaction().clean_to;
+    world.restart(true);
+    let fault = Fault::on(OpKind::Open).in_path("compacted").errno(EMFILE);
+    world.disk.inject(fault);
+    let described = world.compaction();
+    let problem = described.problem.expect("nobody can tell");
+    assert!(problem.again_ms.is_some(), "{problem:?}");
+    assert!(problem.cause.contains("compacted"), "{problem:?}");
+    assert_eq!(world.compaction().clean_to, clean_to, "it has passed");
+    assert_eq!(world.compaction().problem, None);
+}

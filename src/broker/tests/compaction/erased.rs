@@ -15,14 +15,6 @@ fn is_complete(world: &World, id: u64) -> bool {
     erasure.expect("it is known").complete
 }
 
-fn has_bytes(world: &World, bytes: &[u8]) -> bool {
-    let mut files = world.disk.files().into_iter();
-    files.any(|path| {
-        let content = world.disk.content(&path).expect("it is there");
-        content.windows(bytes.len()).any(|window| window == bytes)
-    })
-}
-
 #[test]
 fn an_erasure_under_a_pass_is_complete_and_its_bytes_do_not_come_back() {
     // A pass has about so many steps; the erasure comes behind each.
@@ -51,7 +43,7 @@ fn an_erasure_under_a_pass_is_complete_and_its_bytes_do_not_come_back() {
         world.pass(HOUR);
         world.broker.keep_house(true);
         for secret in ["the secret key", "the secret value"] {
-            assert!(!has_bytes(&world, secret.as_bytes()), "{steps}: {secret}");
+            assert!(!world.has_bytes(secret.as_bytes()), "{steps}: {secret}");
         }
         assert_eq!(world.latest("the secret key").0, Version(41), "{steps}");
         assert_eq!(world.of_key("other 0").len(), 1);

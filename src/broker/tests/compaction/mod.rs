@@ -15,4 +15,6 @@ mod removal;
 mod rules;
 mod time;
 mod tombstones;
+mod trimmed;
+mod trimmed_crash;
 mod world;

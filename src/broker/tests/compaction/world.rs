@@ -7,7 +7,9 @@ use bytes::Bytes;
 use crate::{
     broker::{
         AppendedRange, Broker, Compaction, Error, Options, PartitionDescription, Read, ReadKey,
-        Step, lock,
+        Step,
+        key_trims::TrimmedEntity,
+        lock,
         tests::world::{append_of, encode_proto, env, now, options, send},
     },
     env::sim::{SimClock, SimDisk, SimRandom},
@@ -182,8 +184,18 @@ impl World {
             .collect()
     }
 
+    /// Where a read of the entity says that it starts.
+    pub(super) fn start_of(&self, key: &str) -> u64 {
+        self.read_entity(key).2
+    }
+
     /// The versions that a read of the entity returns, and the one that it is said to be at.
     pub(super) fn versions(&self, key: &str) -> (Vec<u64>, u64) {
+        let (versions, latest, _) = self.read_entity(key);
+        (versions, latest)
+    }
+
+    fn read_entity(&self, key: &str) -> (Vec<u64>, u64, u64) {
         let read = ReadKey {
             topic: TOPIC.to_owned(),
             key: Bytes::from(key.to_owned()),
@@ -199,7 +211,35 @@ impl World {
                 }
             }
         }
-        (versions, latest)
+        (versions, latest, reader.start().0)
+    }
+
+    /// Trims an entity.
+    pub(super) fn trim_key(&self, key: &str, before: u64) -> Result<TrimmedEntity, Error> {
+        let trimming = self
+            .broker
+            .trim_key(TOPIC, key.as_bytes(), Version(before))?;
+        self.broker.commit_all();
+        now(trimming).expect("an answer")
+    }
+
+    /// Whether a file has these bytes.
+    pub(super) fn has_bytes(&self, bytes: &[u8]) -> bool {
+        self.have_bytes(bytes, "")
+    }
+
+    /// Whether a segment has these bytes.
+    pub(super) fn segments_have(&self, bytes: &[u8]) -> bool {
+        self.have_bytes(bytes, ".log")
+    }
+
+    fn have_bytes(&self, bytes: &[u8], end: &str) -> bool {
+        let files = self.disk.files().into_iter();
+        let mut these = files.filter(|path| path.to_string_lossy().ends_with(end));
+        these.any(|path| {
+            let content = self.disk.content(&path).expect("it is there");
+            content.windows(bytes.len()).any(|window| window == bytes)
+        })
     }
 
     /// The version that an entity is said to be at, and its latest record's value.

@@ -8,7 +8,7 @@ use crate::{
     catalog::Token,
     proto::Record,
     storage::format::{
-        erasure::{erase_in, key_sha256},
+        erasure::{Left, edit, key_sha256},
         frame::{Batch, Frame},
     },
     types::{Offset, PartitionId, ProducerId, RecordView, Records, TopicId},
@@ -41,11 +41,9 @@ fn records(frame: &Frame) -> Vec<Record> {
 
 /// What a frame is when the records with this key are erased.
 fn erased(frame: &Frame, token: Token) -> Option<Frame> {
-    erase_in(frame, |record: &RecordView<'_>| {
-        record
-            .key
-            .is_some_and(|key| token.is_of(key))
-            .then_some(token)
+    edit(frame, |record: &RecordView<'_>| match record.key {
+        Some(key) if token.is_of(key) => Left::Erased(token),
+        _ => Left::All,
     })
 }
 

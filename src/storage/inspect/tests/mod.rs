@@ -115,6 +115,7 @@ impl Directory {
             settings: TopicSettings::default(),
             starts,
             erasures: vec![],
+            key_trims: vec![],
         };
         replace_file(&*self.env.files, &path.join("topic"), &file.encode()).expect("room");
     }

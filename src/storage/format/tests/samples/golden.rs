@@ -5,7 +5,7 @@ use crate::{
     proto::Header,
     storage::format::{
         delta,
-        erasure::erase_in,
+        erasure::{Left, edit},
         filter::{self, BLOCK_BYTES},
         page::{self, PAGE_BYTES, Page},
         ring,
@@ -69,11 +69,9 @@ pub(in super::super) fn frame() -> Frame {
 /// The same frame when the entity of its first record has been erased.
 pub(in super::super) fn erased_frame() -> Frame {
     let token = erasure().token;
-    erase_in(&frame(), |record| {
-        record
-            .key
-            .is_some_and(|key| token.is_of(key))
-            .then_some(token)
+    edit(&frame(), |record| match record.key {
+        Some(key) if token.is_of(key) => Left::Erased(token),
+        _ => Left::All,
     })
     .expect("it has one")
 }
@@ -266,6 +264,7 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         directory: None,
         delta_files: 0,
         groups: groups::Snapshot::default(),
+        key_trims: Vec::new(),
     }
 }
 
@@ -436,6 +435,8 @@ pub(in super::super) fn delta() -> Delta {
         erasures_gone: vec![1],
         erasures: later.erasures,
         groups: Vec::new(),
+        key_trims_gone: Vec::new(),
+        key_trims: Vec::new(),
     }
 }
 
@@ -447,6 +448,7 @@ pub(in super::super) fn topic_file() -> TopicFile {
         settings: settings(),
         starts: vec![Offset(0), Offset(900)],
         erasures: vec![erasure()],
+        key_trims: Vec::new(),
     }
 }
 
