@@ -1,6 +1,6 @@
 //! The owner of what is done in the background: housekeeping, indexing, removing what was erased,
 //! compaction, and compression. What each of them remembers is here, and how it is called. The rounds themselves
-//! are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/scrub.rs`, `compaction` and `compression.rs`; when one is
+//! are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/remove.rs`, `compaction` and `compression.rs`; when one is
 //! due, `schedule.rs` says.
 
 use std::{sync::Arc, time::Duration};

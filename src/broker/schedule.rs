@@ -118,7 +118,7 @@ impl Broker {
         shared
             .health
             .settle_derived(shared.partitions.keep_indexes());
-        shared.health.settle(self.scrub());
+        shared.health.settle(self.remove_erased());
         shared.health.settle(self.compact());
         shared.health.settle(self.compress());
         let next_compression = shared.maintenance.compressor.next();

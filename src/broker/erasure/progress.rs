@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// The erasures that are to be worked on, by partition.
-    pub(super) fn partitions_to_scrub(&self) -> Vec<(PartitionRef, Vec<Erasure>)> {
+    pub(super) fn partitions_with_erased(&self) -> Vec<(PartitionRef, Vec<Erasure>)> {
         let now = self.env.clock.elapsed();
         let mut due: BTreeMap<_, Vec<Erasure>> = BTreeMap::new();
         {

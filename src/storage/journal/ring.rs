@@ -66,9 +66,9 @@ struct State {
     /// and not deleted.
     free: VecDeque<PathBuf>,
     /// Files whose entries are not needed, and must be gone before the file is used.
-    unscrubbed: VecDeque<PathBuf>,
+    not_overwritten: VecDeque<PathBuf>,
     /// Only blank files may be taken into use.
-    is_scrubbing: bool,
+    is_overwriting: bool,
     /// The next file could not be opened when it was last tried, and nothing is wrong with it.
     is_hindered: bool,
     /// Files not in use that have been written with zeros, and with nothing since.
@@ -105,8 +105,8 @@ impl Ring {
         let mut state = State {
             used: Vec::new(),
             free: VecDeque::new(),
-            unscrubbed: VecDeque::new(),
-            is_scrubbing: false,
+            not_overwritten: VecDeque::new(),
+            is_overwriting: false,
             is_hindered: false,
             blank: BTreeSet::new(),
             next: None,
@@ -199,8 +199,8 @@ impl Ring {
             .used
             .partition_point(|file| file.header.number < number);
         let released: Vec<_> = state.used.drain(..keep).map(|file| file.path).collect();
-        if state.is_scrubbing {
-            state.unscrubbed.extend(released);
+        if state.is_overwriting {
+            state.not_overwritten.extend(released);
         } else {
             state.free.extend(released);
         }
@@ -232,12 +232,12 @@ impl Ring {
     }
 
     /// Begins to remove what released files still have: everything of which a checkpoint says that
-    /// it is in segments. From here to the end of [`scrub`](Self::scrub), only files that hold
+    /// it is in segments. From here to the end of [`overwrite`](Self::overwrite), only files that hold
     /// nothing are taken into use.
     ///
     /// Zeros over the files not in use come first, one file at a time, so that there is one to go
     /// on in as long as there are others.
-    pub(crate) fn begin_scrub(&self) -> Result<(), FileError> {
+    pub(crate) fn begin_overwriting(&self) -> Result<(), FileError> {
         // While one is written, a round of housekeeping may release others; not for ever, as every
         // one is then blank.
         for _ in 0..=2 * self.options.files {
@@ -258,30 +258,30 @@ impl Ring {
             }
         }
         let state = &mut *self.lock();
-        state.is_scrubbing = true;
+        state.is_overwriting = true;
         let unused = state.next.take().into_iter().chain(state.free.drain(..));
         let (blank, written) = unused.partition::<Vec<_>, _>(|path| state.blank.contains(path));
         state.free.extend(blank);
-        state.unscrubbed.extend(written);
+        state.not_overwritten.extend(written);
         Ok(())
     }
 
     /// Writes zeros over everything in files that have been released, and lets them be used again.
-    /// Also after an error since [`begin_scrub`](Self::begin_scrub): the journal is short of the
+    /// Also after an error since [`begin_overwriting`](Self::begin_overwriting): the journal is short of the
     /// files until then.
-    pub(crate) fn scrub(&self) -> Result<(), FileError> {
+    pub(crate) fn overwrite(&self) -> Result<(), FileError> {
         loop {
             let path = {
                 let mut state = self.lock();
-                let Some(path) = state.unscrubbed.front().cloned() else {
-                    state.is_scrubbing = false;
+                let Some(path) = state.not_overwritten.front().cloned() else {
+                    state.is_overwriting = false;
                     return Ok(());
                 };
                 path
             };
             self.write_zeros(&path)?;
             let state = &mut *self.lock();
-            state.unscrubbed.pop_front();
+            state.not_overwritten.pop_front();
             state.blank.insert(path.clone());
             state.free.push_back(path);
         }

@@ -162,11 +162,11 @@ fn housekeeping_goes_on_while_a_segment_is_written_anew() {
     std::thread::scope(|scope| {
         // The next file that is created is a segment.
         let hold = world.disk.hold(OpKind::Create);
-        let scrubbing = scope.spawn(|| world.broker.scrub());
+        let removing = scope.spawn(|| world.broker.remove_erased());
         hold.wait_for(1);
         let housekeeper = format!("{:?}", world.broker.shared.maintenance.housekeeper);
         drop(hold);
-        scrubbing
+        removing
             .join()
             .expect("it does not panic")
             .expect("nothing fails");
@@ -260,7 +260,7 @@ fn a_topic_may_be_deleted_while_its_segments_are_written_anew() {
     until_the_next_try(&world);
     std::thread::scope(|scope| {
         let hold = world.disk.hold(OpKind::SyncData);
-        let scrubbing = scope.spawn(|| world.broker.scrub());
+        let removing = scope.spawn(|| world.broker.remove_erased());
         hold.wait_for(1);
         let deleting = scope.spawn(|| {
             let deleted = world.broker.delete_topic("t").expect("it is there");
@@ -270,7 +270,7 @@ fn a_topic_may_be_deleted_while_its_segments_are_written_anew() {
                 .checkpoint(&world.broker.shared, crate::broker::keys::Freeze::Due)
         });
         drop(hold);
-        scrubbing
+        removing
             .join()
             .expect("it does not panic")
             .expect("nothing fails");

@@ -297,7 +297,7 @@ fn a_file_that_is_being_overwritten_is_free_wherever_that_is_cut_off() {
         let used = Used::new();
         let ring = used.dir.ring();
         ring.release_before(2);
-        ring.begin_scrub().expect("the disk takes it");
+        ring.begin_overwriting().expect("the disk takes it");
         // As if the last entries had not been overwritten yet.
         let entries = Used::new().dir.bytes(1);
         used.dir.overwrite(1, 8192, &entries[8192..]);

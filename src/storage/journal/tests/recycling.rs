@@ -164,12 +164,12 @@ fn assert_blank(dir: &Dir, number: u32) {
 }
 
 #[test]
-fn a_scrub_leaves_a_file_to_go_on_in_while_those_released_are_still_to_be_written_over() {
+fn overwriting_leaves_a_file_to_go_on_in_while_those_released_are_still_to_be_written_over() {
     let dir = Dir::with_files(4);
     let (ring, mut journal) = dir.journal(Tip::default());
     write(&mut journal, 1..=60, 100);
     ring.release_before(3);
-    ring.begin_scrub().expect("the disk takes it");
+    ring.begin_overwriting().expect("the disk takes it");
     (1..=2).for_each(|number| assert_blank(&dir, number));
     journal.leave_file().expect("the disk takes it");
     ring.release_before(5);
@@ -178,7 +178,7 @@ fn a_scrub_leaves_a_file_to_go_on_in_while_those_released_are_still_to_be_writte
         matches!(journal.write(&[&items(91, 100)], true), Err(Error::Full)),
         "the others have old entries"
     );
-    ring.scrub().expect("the disk takes it");
+    ring.overwrite().expect("the disk takes it");
     (3..=4).for_each(|number| assert_blank(&dir, number));
     assert_eq!(
         found(&dir.replay(5, Some(60))),
@@ -192,7 +192,7 @@ fn a_scrub_leaves_a_file_to_go_on_in_while_those_released_are_still_to_be_writte
 }
 
 #[test]
-fn files_that_were_used_again_since_the_last_scrub_are_written_over_by_the_next() {
+fn files_that_were_used_again_since_the_last_time_are_written_over_by_the_next() {
     let dir = Dir::with_files(3);
     let (ring, mut journal) = dir.journal(Tip::default());
     write(&mut journal, 1..=45, 100);
@@ -200,8 +200,8 @@ fn files_that_were_used_again_since_the_last_scrub_are_written_over_by_the_next(
         journal.leave_file().expect("the disk takes it");
         ring.release_before(ring.file_of(journal.sequence() + 1));
         ring.prepare_next().expect("the disk takes it");
-        ring.begin_scrub().expect("the disk takes it");
-        ring.scrub().expect("the disk takes it");
+        ring.begin_overwriting().expect("the disk takes it");
+        ring.overwrite().expect("the disk takes it");
         (1..=3).for_each(|number| assert_blank(&dir, number));
         let next = journal.sequence() + 1;
         write(&mut journal, next..=next + 10 * round, 100);
@@ -209,14 +209,14 @@ fn files_that_were_used_again_since_the_last_scrub_are_written_over_by_the_next(
 }
 
 #[test]
-fn a_scrub_that_failed_gives_files_back_when_it_is_tried_again() {
+fn overwriting_that_failed_gives_files_back_when_it_is_tried_again() {
     let dir = Dir::with_files(2);
     let (ring, mut journal) = dir.journal(Tip::default());
     write(&mut journal, 1..=15, 100);
-    ring.begin_scrub().expect("the disk takes it");
+    ring.begin_overwriting().expect("the disk takes it");
     journal.leave_file().expect("the disk takes it");
     // No checkpoint could be written, so nothing is released.
-    ring.scrub().expect("the disk takes it");
+    ring.overwrite().expect("the disk takes it");
     write(&mut journal, 16..=30, 100);
     assert!(matches!(
         journal.write(&[&items(31, 100)], true),
@@ -247,8 +247,8 @@ fn a_file_that_held_nothing_needed_and_is_gone_is_made_again() {
 
     ring.release_before(7);
     remove(1);
-    ring.begin_scrub().expect("another is made");
-    ring.scrub().expect("the disk takes it");
+    ring.begin_overwriting().expect("another is made");
+    ring.overwrite().expect("the disk takes it");
     written.extend(write(&mut journal, 106..=150, 100));
     assert_eq!(found(&dir.replay(7, Some(90))), sound(&written[45..]));
 }

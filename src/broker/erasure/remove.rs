@@ -55,18 +55,18 @@ impl From<FileError> for Incomplete {
 
 impl Broker {
     /// Removes the bytes of all erasures that wait for it.
-    pub(in crate::broker) fn scrub(&self) -> Result<(), FileError> {
+    pub(in crate::broker) fn remove_erased(&self) -> Result<(), FileError> {
         let shared = &self.shared;
-        let due = shared.partitions_to_scrub();
+        let due = shared.partitions_with_erased();
         if due.is_empty() {
             return Ok(());
         }
         if !shared.are_in_sealed_segments(&due) {
-            self.scrub_journal(&due)?;
+            self.overwrite_journal(&due)?;
         }
         let mut gone = Vec::new();
         for (partition, erasures) in due {
-            match self.scrub_partition(&partition, &erasures) {
+            match self.remove_from_partition(&partition, &erasures) {
                 Ok(()) => gone.push((partition, erasures)),
                 Err(Incomplete::Problem(problem)) => {
                     shared.note_problem(&partition, &erasures, &problem);
@@ -92,12 +92,12 @@ impl Broker {
     ///
     /// What is appended from here on has nothing in it that is erased: the erasures have been
     /// applied, and so has all that was queued before them.
-    fn scrub_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
+    fn overwrite_journal(&self, due: &[(PartitionRef, Vec<Erasure>)]) -> Result<(), FileError> {
         let shared = &self.shared;
-        shared.committer.ring.begin_scrub()?;
+        shared.committer.ring.begin_overwriting()?;
         let left = self.leave_journal(due);
         // Also after an error: appends need the files.
-        shared.committer.ring.scrub()?;
+        shared.committer.ring.overwrite()?;
         left?;
         shared.note_in_sealed_segments(due);
         Ok(())
@@ -124,7 +124,7 @@ impl Broker {
     }
 
     /// Writes anew what a partition's segments and tables of last versions have of erased entities.
-    fn scrub_partition(
+    fn remove_from_partition(
         &self,
         partition: &PartitionRef,
         erasures: &[Erasure],
@@ -147,7 +147,7 @@ impl Broker {
         let hidden = partition.partition().log.view().hidden().clone();
         shared.keep_trimmed_versions(partition, hidden.trimmed())?;
         for base in segments {
-            self.scrub_segment(partition, base, &hidden)?;
+            self.remove_from_segment(partition, base, &hidden)?;
             shared
                 .health
                 .settle_derived(shared.partitions.keep_indexes());
@@ -155,10 +155,12 @@ impl Broker {
                 return Err(Incomplete::Closing);
             }
         }
-        Ok(shared.partitions.scrub_last_versions(partition, erasures)?)
+        Ok(shared
+            .partitions
+            .remove_from_last_versions(partition, erasures)?)
     }
 
-    fn scrub_segment(
+    fn remove_from_segment(
         &self,
         partition: &PartitionRef,
         base: Offset,
@@ -255,7 +257,7 @@ impl Broker {
 
 impl Partitions {
     /// Puts tokens in the place of keys in last versions of records that are gone.
-    fn scrub_last_versions(
+    fn remove_from_last_versions(
         &self,
         partition: &PartitionRef,
         erasures: &[Erasure],
