@@ -1,13 +1,14 @@
 //! The owner of what is done in the background: housekeeping, indexing, removing what was erased,
-//! compaction, and compression. What each of them remembers is here, and how it is called. The rounds themselves
-//! are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/remove.rs`, `compaction` and `compression.rs`; when one is
+//! compaction, compression, and scrubbing. What each of them remembers is here, and how it is called. The
+//! rounds themselves are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/remove.rs`, `compaction`,
+//! `compression.rs` and `scrub.rs`; when one is
 //! due, `schedule.rs` says.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
     bell::Bell, compaction::Compactions, compression::Compressor, erasure::AllProgress,
-    housekeeping::Housekeeper,
+    housekeeping::Housekeeper, scrub::Scrubs,
 };
 use crate::env::{Alarm, OrderedMutex, rank};
 
@@ -24,6 +25,8 @@ pub(super) struct Maintenance {
     pub(super) compactions: Arc<Compactions>,
     /// Compresses sealed segments.
     pub(super) compressor: Compressor,
+    /// How far sealed segments have been verified.
+    pub(super) scrubs: Scrubs,
 }
 
 /// What calls the threads.
@@ -51,6 +54,7 @@ impl Maintenance {
             erasures: OrderedMutex::new(AllProgress::default()),
             compactions: Arc::new(Compactions::new()),
             compressor: Compressor::default(),
+            scrubs: Scrubs::new(),
         }
     }
 

@@ -57,6 +57,7 @@ mod producers;
 mod read;
 mod retention;
 mod schedule;
+mod scrub;
 mod seldom;
 mod sequencer;
 mod shared;
@@ -102,6 +103,7 @@ pub(crate) use pending::Pending;
 pub(crate) use producers::{ListedProducer, Producer, ProducerHolder, WhichProducer};
 pub(crate) use read::{Read, ReadBatch, Reader, Step};
 pub(crate) use retention::Removal;
+pub(crate) use scrub::Scrubbed;
 pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 
 use crate::{
@@ -133,6 +135,8 @@ pub(crate) struct Options {
     pub(crate) remembered_batches: usize,
     /// How long an erasure may take until the bytes are gone.
     pub(crate) erasure_deadline: Duration,
+    /// How many bytes of sealed segments are verified in a second at most; 0: none are.
+    pub(crate) scrub_rate: u64,
     /// How long a partition of a group may make no progress until it counts as stalled.
     pub(crate) group_stalled: Duration,
     /// Which wall clock is believed.
@@ -163,6 +167,7 @@ impl Options {
             producer_room: ProducerRoom::MOST,
             remembered_batches: limits::MOST_REMEMBERED_BATCHES,
             erasure_deadline: Duration::from_millis(limits::ERASURE_DEADLINE_MS),
+            scrub_rate: limits::SCRUB_RATE,
             group_stalled: Duration::from_millis(limits::GROUP_STALLED_MS),
             clock: ClockRule {
                 jump: Duration::from_millis(limits::CLOCK_JUMP_MS),

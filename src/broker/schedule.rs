@@ -3,7 +3,7 @@
 //! Whatever has to happen at some moment, without anybody calling, is known here: when something is
 //! over in the catalog, when a member of a group is gone, when a segment is as old as it may
 //! become, when housekeeping looks around or writes a checkpoint, when an erasure is tried again,
-//! when compaction goes on. Everybody who has deadlines says which one is next; one thread waits
+//! when compaction or scrubbing goes on. Everybody who has deadlines says which one is next; one thread waits
 //! for the earliest and then does what is due:
 //!
 //! 1. What is over for producers, and for groups and their sessions, becomes changes, which are
@@ -112,7 +112,8 @@ impl Broker {
         shared.maintenance.housekeeping.round_done(Some(next));
     }
 
-    /// One round of indexing, of what is erased, a step of compaction, and one of compression.
+    /// One round of indexing, of what is erased, a step of compaction, one of compression, and one of
+    /// scrubbing.
     pub(super) fn indexing_round(&self) {
         let shared = &self.shared;
         shared
@@ -121,11 +122,13 @@ impl Broker {
         shared.health.settle(self.remove_erased());
         shared.health.settle(self.compact());
         shared.health.settle(self.compress());
+        self.scrub();
         let next_compression = shared.maintenance.compressor.next();
         let deadlines = [
             shared.next_erasure(),
             shared.next_compaction(),
             next_compression,
+            shared.next_scrub(),
         ];
         let next = deadlines.into_iter().flatten().min();
         shared.maintenance.indexing.round_done(next);

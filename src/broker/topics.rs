@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use super::{
-    Broker, Compaction, Error, Pending, Shared, lock,
+    Broker, Compaction, Error, Pending, Scrubbed, Shared, lock,
     partition_count::Counted,
     sequencer::refusable,
     state::{PartitionRef, Topic},
@@ -48,6 +48,8 @@ pub(crate) struct PartitionDescription {
     pub(crate) uncompressed_bytes: u64,
     /// How far it has been compacted; none if its topic is not.
     pub(crate) compaction: Option<Compaction>,
+    /// How far it has been verified; none if nothing is.
+    pub(crate) scrubbed: Option<Scrubbed>,
 }
 
 impl Broker {
@@ -289,6 +291,9 @@ impl Broker {
             let compaction = is_compacted.then(|| self.shared.describe_compaction(&of));
             let saved = self.shared.partitions.reader(&of).saved_bytes();
             let partition = of.partition();
+            let scrubs = &self.shared.maintenance.scrubs;
+            let is_scrubbed = self.shared.options.scrub_rate > 0;
+            let scrubbed = is_scrubbed.then(|| scrubs.get((topic.id, partition.id)));
             let log = lock(&partition.log);
             let (segments, bytes) = log.size();
             PartitionDescription {
@@ -299,6 +304,7 @@ impl Broker {
                 bytes,
                 uncompressed_bytes: bytes + saved,
                 compaction,
+                scrubbed,
             }
         });
         Ok((describe(&topic), partitions.collect()))

@@ -1,6 +1,6 @@
 //! `taffrail topic …`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::{
     output, question, time,
 };
 use crate::{
-    client::{Compaction, NewTopic, Partition, Removal, Topic, Topics},
+    client::{Compaction, NewTopic, Partition, Removal, Scrub, Topic, Topics},
     types::{Offset, PartitionId},
 };
 
@@ -127,7 +127,48 @@ async fn describe(topics: &Topics, name: &str, json: bool) -> Result<(), Failure
         &rows,
     )?;
     compression_table(&partitions)?;
-    compaction_table(&partitions)
+    compaction_table(&partitions)?;
+    scrub_table(&partitions)
+}
+
+/// How far partitions have been verified, if there was something to verify.
+fn scrub_table(partitions: &[Partition]) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for partition in partitions {
+        let scrub = partition.scrub.as_ref();
+        if let Some(scrub) = scrub.filter(|scrub| scrub.scrubbed_up_to > Offset(0)) {
+            let complete = scrub.complete_ms.map(time::format_time);
+            rows.push([
+                partition.partition.to_string(),
+                scrub.scrubbed_up_to.to_string(),
+                complete.unwrap_or_else(|| "not yet".to_owned()),
+                damaged_text(&scrub.damaged),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    output::line("")?;
+    let headings = ["PARTITION", "SCRUBBED UP TO", "COMPLETE", "DAMAGED"];
+    Ok(output::table(headings, &rows)?)
+}
+
+/// Some of the damaged places, and how many more there are.
+fn damaged_text(damaged: &[Range<Offset>]) -> String {
+    const SHOWN: usize = 5;
+    let mut places = Vec::new();
+    for range in damaged.iter().take(SHOWN) {
+        places.push(format!(
+            "{} to {}",
+            range.start,
+            range.end.0.saturating_sub(1)
+        ));
+    }
+    if damaged.len() > SHOWN {
+        places.push(format!("{} more", damaged.len() - SHOWN));
+    }
+    places.join(", ")
 }
 
 /// What compression has made of partitions, if of any.
@@ -440,6 +481,17 @@ fn partition_json(partition: &Partition) -> Value {
         "bytes": partition.bytes,
         "uncompressed_bytes": partition.uncompressed_bytes,
         "compaction": partition.compaction.as_ref().map(compaction_json),
+        "scrub": partition.scrub.as_ref().map(scrub_json),
+    })
+}
+
+fn scrub_json(scrub: &Scrub) -> Value {
+    let damaged = scrub.damaged.iter();
+    let damaged = damaged.map(|range| json!({ "from": range.start.0, "to": range.end.0 }));
+    json!({
+        "scrubbed_up_to": scrub.scrubbed_up_to.0,
+        "complete_ms": scrub.complete_ms,
+        "damaged": damaged.collect::<Vec<_>>(),
     })
 }
 

@@ -96,7 +96,7 @@ pub use producer::{NewProducer, Producer, Sent, SentRecord};
 pub use read::{ErasedEntity, Read, ReadBatch, Reading};
 pub use record::Record;
 pub use stored::StoredRecord;
-pub use topics::{Compaction, NewTopic, Partition, Removal, Topic, TopicPage, Topics};
+pub use topics::{Compaction, NewTopic, Partition, Removal, Scrub, Topic, TopicPage, Topics};
 
 use self::shared::SharedStream;
 use crate::{

@@ -1,6 +1,6 @@
 //! Topics: create, delete, describe, list, alter, trim.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use tonic::{Response, Status, transport::Channel};
 
@@ -84,6 +84,20 @@ pub struct Partition {
     pub uncompressed_bytes: u64,
     /// How far it has been compacted; none if its topic is not.
     pub compaction: Option<Compaction>,
+    /// How far its sealed segments have been verified since the broker started; none if they are
+    /// not.
+    pub scrub: Option<Scrub>,
+}
+
+/// How far a partition's sealed segments have been verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scrub {
+    /// What lies before this offset has been verified.
+    pub scrubbed_up_to: Offset,
+    /// When all that was sealed had been verified last, in milliseconds since 1970-01-01T00:00:00Z.
+    pub complete_ms: Option<i64>,
+    /// The damaged places, at most the first 100: offsets that cannot be read.
+    pub damaged: Vec<Range<Offset>>,
 }
 
 /// How far a partition has been compacted.
@@ -458,6 +472,7 @@ impl From<proto::Partition> for Partition {
             bytes: partition.bytes,
             uncompressed_bytes: partition.uncompressed_bytes,
             compaction: partition.compaction.map(Compaction::from),
+            scrub: partition.scrub.map(Scrub::from),
         }
     }
 }
@@ -469,6 +484,20 @@ impl From<proto::Compaction> for Compaction {
             last_ms: compaction.last_ms,
             problem: Some(compaction.problem).filter(|problem| !problem.is_empty()),
             retry_ms: compaction.retry_ms,
+        }
+    }
+}
+
+impl From<proto::Scrub> for Scrub {
+    fn from(scrub: proto::Scrub) -> Self {
+        let mut damaged = Vec::with_capacity(scrub.damaged.len());
+        for range in scrub.damaged {
+            damaged.push(Offset(range.from_offset)..Offset(range.to_offset));
+        }
+        Self {
+            scrubbed_up_to: Offset(scrub.scrubbed_up_to),
+            complete_ms: scrub.complete_ms,
+            damaged,
         }
     }
 }

@@ -50,6 +50,7 @@ pub(crate) struct Config {
     producer_idle_ms: u64,
     remembered_batches: usize,
     erasure_deadline_ms: u64,
+    scrub_rate: u64,
     group_stalled_ms: u64,
     clock_jump_ms: u64,
     clock_settle_ms: u64,
@@ -89,6 +90,7 @@ impl Default for Config {
             producer_idle_ms: limits::PRODUCER_IDLE_MS,
             remembered_batches: limits::MOST_REMEMBERED_BATCHES,
             erasure_deadline_ms: limits::ERASURE_DEADLINE_MS,
+            scrub_rate: limits::SCRUB_RATE,
             group_stalled_ms: limits::GROUP_STALLED_MS,
             clock_jump_ms: limits::CLOCK_JUMP_MS,
             clock_settle_ms: limits::CLOCK_SETTLE_MS,
@@ -144,6 +146,7 @@ impl Config {
             producer_room: broker::ProducerRoom::MOST,
             remembered_batches: self.remembered_batches,
             erasure_deadline: Duration::from_millis(self.erasure_deadline_ms),
+            scrub_rate: self.scrub_rate,
             group_stalled: Duration::from_millis(self.group_stalled_ms),
             clock: broker::ClockRule {
                 jump: Duration::from_millis(self.clock_jump_ms),

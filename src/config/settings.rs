@@ -38,7 +38,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 28] = [
+pub(super) const SETTINGS: [Setting; 29] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -112,6 +112,10 @@ pub(super) const SETTINGS: [Setting; 28] = [
                 duration(text, 60_000, YEAR_MS),
             )
         },
+    },
+    Setting {
+        name: "scrub.rate",
+        set: |config, text| set(&mut config.scrub_rate, size(text, 0, 64 * GIB)),
     },
     Setting {
         name: "groups.stalled",

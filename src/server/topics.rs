@@ -10,9 +10,9 @@ use crate::{
     proto::{
         AddPartitionsRequest, AddPartitionsResponse, AlterTopicRequest, AlterTopicResponse,
         CompactRequest, CompactResponse, Compaction, CreateTopicRequest, CreateTopicResponse,
-        DeleteTopicRequest, DeleteTopicResponse, DescribeTopicRequest, DescribeTopicResponse,
-        GroupLoss, ListTopicsRequest, ListTopicsResponse, Partition, Removal, Setting, Topic,
-        TrimRequest, TrimResponse, topics_server::Topics,
+        DamagedRange, DeleteTopicRequest, DeleteTopicResponse, DescribeTopicRequest,
+        DescribeTopicResponse, GroupLoss, ListTopicsRequest, ListTopicsResponse, Partition,
+        Removal, Scrub, Setting, Topic, TrimRequest, TrimResponse, topics_server::Topics,
     },
     types::{
         Offset, PartitionId, TOPIC_SETTINGS, TopicSettings,
@@ -202,6 +202,20 @@ fn compaction(described: &broker::Compaction) -> Compaction {
     }
 }
 
+fn scrub(scrubbed: &broker::Scrubbed) -> Scrub {
+    let damaged = scrubbed.damaged.iter();
+    Scrub {
+        scrubbed_up_to: scrubbed.to.0,
+        complete_ms: scrubbed.complete_ms,
+        damaged: damaged
+            .map(|range| DamagedRange {
+                from_offset: range.from.0,
+                to_offset: range.to.0,
+            })
+            .collect(),
+    }
+}
+
 fn removal(would_go: broker::Removal) -> Removal {
     let groups = would_go.groups.into_iter();
     Removal {
@@ -257,5 +271,6 @@ fn partition(described: &PartitionDescription) -> Partition {
         bytes: described.bytes,
         uncompressed_bytes: described.uncompressed_bytes,
         compaction: described.compaction.as_ref().map(compaction),
+        scrub: described.scrubbed.as_ref().map(scrub),
     }
 }

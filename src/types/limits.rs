@@ -94,6 +94,12 @@ pub const MAX_KEY_TRIMS: usize = 10_000;
 /// Default for how long an erasure may take until the bytes are gone, in milliseconds: 1 h.
 pub const ERASURE_DEADLINE_MS: u64 = 3_600_000;
 
+/// Default for how many bytes of sealed segments are verified in a second at most.
+pub const SCRUB_RATE: u64 = 8 << 20;
+
+/// Most damaged places that are described of a partition.
+pub const MAX_DAMAGED_RANGES: usize = 100;
+
 /// Default for how long a partition of a group that has an owner and records to read may make no
 /// progress until it counts as stalled, in milliseconds: 1 min.
 pub const GROUP_STALLED_MS: u64 = 60_000;

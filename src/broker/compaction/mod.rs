@@ -148,7 +148,8 @@ impl Broker {
             Ok(Step::More(bytes)) => {
                 let now = shared.env.clock.elapsed();
                 let took = now.saturating_sub(began);
-                let pause = pause(bytes, took, pass.is_hurried, shared.memory.is_pressed());
+                let rate = (!pass.is_hurried).then_some(BYTES_PER_SECOND);
+                let pause = pause(bytes, took, rate, shared.memory.is_pressed());
                 pass.wait_until(now.saturating_add(pause));
                 *lock(&compactions.pass) = Some(pass);
                 Ok(())
@@ -545,16 +546,17 @@ impl Shared {
     }
 }
 
-/// How long to wait behind a step that has read so many bytes.
-pub(super) fn pause(bytes: u64, took: Duration, is_hurried: bool, is_crowded: bool) -> Duration {
+/// How long to wait behind a step that has read so many bytes, of which no more are to be read in a
+/// second than the rate says.
+pub(super) fn pause(bytes: u64, took: Duration, rate: Option<u64>, is_crowded: bool) -> Duration {
     let at_least = match is_crowded {
         true => CROWDED.max(took),
         false => Duration::ZERO,
     };
-    if is_hurried {
+    let Some(rate) = rate else {
         return at_least;
-    }
-    let millis = bytes.saturating_mul(1_000) / BYTES_PER_SECOND;
+    };
+    let millis = bytes.saturating_mul(1_000) / rate.max(1);
     let at_rate = Duration::from_millis(millis).saturating_sub(took);
     at_rate.max(at_least)
 }

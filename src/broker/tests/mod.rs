@@ -48,6 +48,7 @@ mod reading;
 mod repeated;
 mod responses;
 mod retention;
+mod scrub;
 mod seldom;
 mod trim_cost;
 mod workload;

@@ -35,6 +35,8 @@ pub(super) fn options() -> Options {
         open_files: 2,
         disk_reserve_bytes: 0,
         delta_bytes: 1 << 10,
+        // What a test counts and what it injects errors into is what it asks for.
+        scrub_rate: 0,
         ..Options::new(PathBuf::from("/data"))
     }
 }

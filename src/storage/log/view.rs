@@ -111,6 +111,11 @@ impl View {
         self.start
     }
 
+    /// Behind the last sealed segment that is not trimmed; none if there is none.
+    pub(crate) fn sealed_end(&self) -> Option<Offset> {
+        self.live().last().map(|sealed| sealed.end)
+    }
+
     /// What is not to be shown although files have it.
     pub(crate) fn hidden(&self) -> &Hidden {
         &self.hidden

@@ -17,4 +17,4 @@ mod time;
 mod tombstones;
 mod trimmed;
 mod trimmed_crash;
-mod world;
+pub(super) mod world;

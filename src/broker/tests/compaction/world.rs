@@ -16,40 +16,43 @@ use crate::{
     types::{PartitionId, Position, RecordView, Records, Version},
 };
 
-pub(super) const START_MS: i64 = 1_700_000_000_000;
-pub(super) const TOPIC: &str = "compacted";
-pub(super) const PARTITION: PartitionId = PartitionId(0);
+pub(in crate::broker::tests) const START_MS: i64 = 1_700_000_000_000;
+pub(in crate::broker::tests) const TOPIC: &str = "compacted";
+pub(in crate::broker::tests) const PARTITION: PartitionId = PartitionId(0);
 
-pub(super) const MS: Duration = Duration::from_millis(1);
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const HOUR: Duration = Duration::from_secs(3_600);
-pub(super) const DAY: Duration = Duration::from_secs(86_400);
+pub(in crate::broker::tests) const MS: Duration = Duration::from_millis(1);
+pub(in crate::broker::tests) const SECOND: Duration = Duration::from_secs(1);
+pub(in crate::broker::tests) const HOUR: Duration = Duration::from_secs(3_600);
+pub(in crate::broker::tests) const DAY: Duration = Duration::from_secs(86_400);
 
 /// A record as a reader got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) offset: u64,
-    pub(super) key: Option<String>,
-    pub(super) version: Option<u64>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) is_erased: bool,
+pub(in crate::broker::tests) struct Found {
+    pub(in crate::broker::tests) offset: u64,
+    pub(in crate::broker::tests) key: Option<String>,
+    pub(in crate::broker::tests) version: Option<u64>,
+    pub(in crate::broker::tests) value: Option<Vec<u8>>,
+    pub(in crate::broker::tests) is_erased: bool,
 }
 
-pub(super) struct World {
-    pub(super) disk: SimDisk,
-    pub(super) clock: SimClock,
-    pub(super) broker: Broker,
+pub(in crate::broker::tests) struct World {
+    pub(in crate::broker::tests) disk: SimDisk,
+    pub(in crate::broker::tests) clock: SimClock,
+    pub(in crate::broker::tests) broker: Broker,
     options: Options,
     starts: u64,
 }
 
 impl World {
     /// With a topic that is compacted and has these settings, and the smallest segments.
-    pub(super) fn with(settings: &[(&str, &str)]) -> Self {
+    pub(in crate::broker::tests) fn with(settings: &[(&str, &str)]) -> Self {
         Self::with_options(settings, options())
     }
 
-    pub(super) fn with_options(settings: &[(&str, &str)], options: Options) -> Self {
+    pub(in crate::broker::tests) fn with_options(
+        settings: &[(&str, &str)],
+        options: Options,
+    ) -> Self {
         let (disk, clock) = (SimDisk::new(1), SimClock::new(START_MS));
         let world = env(&disk, &clock, &SimRandom::new(1));
         let broker = Broker::open_stepped(world, options.clone()).expect("it can be opened");
@@ -70,7 +73,7 @@ impl World {
     }
 
     /// Appends a record; its offset.
-    pub(super) fn put(&self, key: &str, value: &[u8]) -> u64 {
+    pub(in crate::broker::tests) fn put(&self, key: &str, value: &[u8]) -> u64 {
         self.append(Some(key), Some(value))
             .expect("it is taken")
             .first_offset
@@ -78,14 +81,14 @@ impl World {
     }
 
     /// Appends a tombstone; its offset.
-    pub(super) fn delete(&self, key: &str) -> u64 {
+    pub(in crate::broker::tests) fn delete(&self, key: &str) -> u64 {
         self.append(Some(key), None)
             .expect("it is taken")
             .first_offset
             .0
     }
 
-    pub(super) fn append(
+    pub(in crate::broker::tests) fn append(
         &self,
         key: Option<&str>,
         value: Option<&[u8]>,
@@ -103,7 +106,7 @@ impl World {
 
     /// Fills the active segment, so that the next append begins another: with records of a key of
     /// their own.
-    pub(super) fn roll(&self) {
+    pub(in crate::broker::tests) fn roll(&self) {
         for _ in 0..2 {
             self.put("filler", &[0; 40_000]);
         }
@@ -113,7 +116,7 @@ impl World {
 
     /// Lets the broker do what there is to do at this moment, and as compaction pauses between its
     /// steps, in the next milliseconds.
-    pub(super) fn settle(&self) {
+    pub(in crate::broker::tests) fn settle(&self) {
         for _ in 0..4 {
             self.broker.step();
             self.broker.commit_all();
@@ -137,19 +140,19 @@ impl World {
     }
 
     /// Lets time pass.
-    pub(super) fn pass(&self, time: Duration) {
+    pub(in crate::broker::tests) fn pass(&self, time: Duration) {
         self.clock.advance(time);
         self.settle();
     }
 
     /// Compacts on command.
-    pub(super) fn compact(&self) {
+    pub(in crate::broker::tests) fn compact(&self) {
         let compacted = self.broker.compact_topic(TOPIC).expect("it is compacted");
         self.settle();
         now(compacted).expect("it is done").expect("nothing fails");
     }
 
-    pub(super) fn alter(&self, settings: &[(&str, &str)]) {
+    pub(in crate::broker::tests) fn alter(&self, settings: &[(&str, &str)]) {
         let altered = self.broker.alter_topic(TOPIC, &named(settings), &[]);
         self.broker.commit_all();
         let altered = now(altered.expect("good settings")).expect("an answer");
@@ -157,24 +160,24 @@ impl World {
     }
 
     /// All that a reader gets from an offset on, and the offset that it is told at the end.
-    pub(super) fn read_from(&self, offset: u64) -> (Vec<Found>, u64) {
+    pub(in crate::broker::tests) fn read_from(&self, offset: u64) -> (Vec<Found>, u64) {
         try_read(&self.broker, offset).expect("it can be read")
     }
 
     /// All records.
-    pub(super) fn read(&self) -> Vec<Found> {
+    pub(in crate::broker::tests) fn read(&self) -> Vec<Found> {
         let (found, end) = self.read_from(self.described().earliest.0);
         assert_eq!(end, self.described().high_watermark.0, "told up to the end");
         found
     }
 
     /// The offsets that there are.
-    pub(super) fn offsets(&self) -> Vec<u64> {
+    pub(in crate::broker::tests) fn offsets(&self) -> Vec<u64> {
         self.read().iter().map(|found| found.offset).collect()
     }
 
     /// What is there of a key: versions and offsets.
-    pub(super) fn of_key(&self, key: &str) -> Vec<(u64, u64)> {
+    pub(in crate::broker::tests) fn of_key(&self, key: &str) -> Vec<(u64, u64)> {
         let found = self.read();
         let of_key = found
             .iter()
@@ -185,12 +188,12 @@ impl World {
     }
 
     /// Where a read of the entity says that it starts.
-    pub(super) fn start_of(&self, key: &str) -> u64 {
+    pub(in crate::broker::tests) fn start_of(&self, key: &str) -> u64 {
         self.read_entity(key).2
     }
 
     /// The versions that a read of the entity returns, and the one that it is said to be at.
-    pub(super) fn versions(&self, key: &str) -> (Vec<u64>, u64) {
+    pub(in crate::broker::tests) fn versions(&self, key: &str) -> (Vec<u64>, u64) {
         let (versions, latest, _) = self.read_entity(key);
         (versions, latest)
     }
@@ -215,7 +218,11 @@ impl World {
     }
 
     /// Trims an entity.
-    pub(super) fn trim_key(&self, key: &str, before: u64) -> Result<TrimmedEntity, Error> {
+    pub(in crate::broker::tests) fn trim_key(
+        &self,
+        key: &str,
+        before: u64,
+    ) -> Result<TrimmedEntity, Error> {
         let trimming = self
             .broker
             .trim_key(TOPIC, key.as_bytes(), Version(before))?;
@@ -224,12 +231,12 @@ impl World {
     }
 
     /// Whether a file has these bytes.
-    pub(super) fn has_bytes(&self, bytes: &[u8]) -> bool {
+    pub(in crate::broker::tests) fn has_bytes(&self, bytes: &[u8]) -> bool {
         self.have_bytes(bytes, "")
     }
 
     /// Whether a segment has these bytes.
-    pub(super) fn segments_have(&self, bytes: &[u8]) -> bool {
+    pub(in crate::broker::tests) fn segments_have(&self, bytes: &[u8]) -> bool {
         self.have_bytes(bytes, ".log")
     }
 
@@ -243,7 +250,7 @@ impl World {
     }
 
     /// The version that an entity is said to be at, and its latest record's value.
-    pub(super) fn latest(&self, key: &str) -> (Version, Option<Vec<u8>>) {
+    pub(in crate::broker::tests) fn latest(&self, key: &str) -> (Version, Option<Vec<u8>>) {
         let latest = self.broker.get_latest(TOPIC, &[key.to_owned().into()]);
         let latest = latest.expect("it can be read").remove(0);
         let value = latest.record.and_then(|record| {
@@ -253,17 +260,26 @@ impl World {
         (latest.version, value)
     }
 
-    pub(super) fn described(&self) -> PartitionDescription {
+    pub(in crate::broker::tests) fn described(&self) -> PartitionDescription {
         let described = self.broker.describe_topic(TOPIC).expect("it is there");
         described.1[0].clone()
     }
 
-    pub(super) fn compaction(&self) -> Compaction {
+    pub(in crate::broker::tests) fn compaction(&self) -> Compaction {
         self.described().compaction.expect("it is compacted")
     }
 
+    /// Behind the last sealed segment.
+    pub(in crate::broker::tests) fn sealed_end(&self) -> u64 {
+        let topics = self.broker.shared.partitions.topics();
+        let topic = topics.find(TOPIC).expect("it is there");
+        let partition = topic.partition(PARTITION).expect("it is there");
+        let view = partition.partition().log.view();
+        view.sealed_end().unwrap_or_default().0
+    }
+
     /// Where the partition's files are.
-    pub(super) fn dir(&self) -> PathBuf {
+    pub(in crate::broker::tests) fn dir(&self) -> PathBuf {
         let topics = self.broker.shared.partitions.topics();
         let topic = topics.find(TOPIC).expect("it is there");
         let partition = topic.partition(PARTITION).expect("it is there");
@@ -271,7 +287,7 @@ impl World {
     }
 
     /// Stops the broker, cleanly or not, and starts it again.
-    pub(super) fn restart(&mut self, cleanly: bool) {
+    pub(in crate::broker::tests) fn restart(&mut self, cleanly: bool) {
         if cleanly {
             self.broker.close().expect("nothing fails");
         }
@@ -280,7 +296,7 @@ impl World {
     }
 
     /// Goes on with another disk.
-    pub(super) fn go_on_with(&mut self, disk: SimDisk) {
+    pub(in crate::broker::tests) fn go_on_with(&mut self, disk: SimDisk) {
         self.disk = disk;
         self.open();
     }
@@ -292,7 +308,10 @@ impl World {
     }
 }
 
-pub(super) fn try_read(broker: &Broker, offset: u64) -> Result<(Vec<Found>, u64), Error> {
+pub(in crate::broker::tests) fn try_read(
+    broker: &Broker,
+    offset: u64,
+) -> Result<(Vec<Found>, u64), Error> {
     let read = Read {
         topic: TOPIC.to_owned(),
         partitions: vec![(
@@ -318,7 +337,7 @@ pub(super) fn try_read(broker: &Broker, offset: u64) -> Result<(Vec<Found>, u64)
     }
 }
 
-pub(super) fn records(slice: &Bytes) -> Vec<Found> {
+pub(in crate::broker::tests) fn records(slice: &Bytes) -> Vec<Found> {
     let mut found = Vec::new();
     for record in Records::new(slice) {
         let record = RecordView::parse(record.expect("a record").1).expect("a record");
@@ -335,7 +354,7 @@ pub(super) fn records(slice: &Bytes) -> Vec<Found> {
     found
 }
 
-pub(super) fn named(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(in crate::broker::tests) fn named(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
     let settings = settings.iter();
     settings
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
