@@ -1,15 +1,17 @@
 """A broker's life on each file system that can be had here, and with few file descriptors.
 
 On each: start, create, append, kill -9, start, read back, append on, delete, stop, start, read back, look at the files.
-Then on a disk that is filled, and with less file descriptors than partitions and connections. What needs root, a loop
-device or a program that is not there is named as SKIPPED.
+Then on a disk that is filled, on one that is filled and freed again and again, and with less file descriptors than
+partitions and connections. What needs root, a loop device or a program that is not there is named as SKIPPED.
 
 Usage: check_filesystems.py BINARY [NAME...]; without names all of them.
 """
 
 import contextlib
+import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -30,6 +32,12 @@ DESCRIPTORS = 256
 PARTITIONS = 400
 CONNECTIONS = 300
 SECONDS = 30
+CYCLES = 20
+# One of so many cycles is ended by kill -9 while the disk fills, and one while it is full.
+KILLED = 4
+# The reserve, as much that the journal takes at most, what ext4 keeps, and some room.
+CYCLES_BYTES = 700 << 20
+LINE = b"%012d " + b"x" * 2_000
 IN_NAMESPACE = "--in-namespace"
 HERE = "the temporary folder"
 # Those in which no sync makes anything durable; the broker warns of it once a start.
@@ -49,7 +57,7 @@ def main():
     elif subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0:
         # Mounts in a namespace of this process go with it, however it ends.
         os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv, IN_NAMESPACE])
-    names = names or [*FILE_SYSTEMS, "a full disk", "descriptors"]
+    names = names or [*FILE_SYSTEMS, "a full disk", "cycles", "descriptors"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         for name, mount in FILE_SYSTEMS.items():
             if name in names:
@@ -57,6 +65,9 @@ def main():
         if "a full disk" in names:
             small = memory("tmpfs", f"size={SMALL_BYTES}")
             live_on(binary, "a full disk", small, live_on_a_full_disk, pathlib.Path(scratch, "full"))
+        if "cycles" in names:
+            small = image("ext4", "mkfs.ext4", "-q", bytes=CYCLES_BYTES)
+            live_on(binary, "cycles", small, live_through_cycles, pathlib.Path(scratch, "cycles"))
         if "descriptors" in names:
             live_with_few_descriptors(binary, pathlib.Path(scratch, "descriptors"))
 
@@ -155,6 +166,91 @@ def live_on_a_full_disk(binary, name, at):
     say(name)
 
 
+def live_through_cycles(binary, name, at):
+    """A disk that is filled and freed again and again: nothing that was stored is lost, and no restart is needed.
+
+    The line at offset n has the number n, so what is missing or there twice is found out.
+    """
+    with Broker(binary, at / "data") as broker:
+        broker.run("topic", "create", "cycles", "--set", "segment.bytes=8MiB")
+        for cycle in range(CYCLES):
+            first = bounds(broker)[1]
+            stored = fill_from(broker, first, kill=cycle % KILLED == 1)
+            if cycle % KILLED == 3:
+                broker.kill()
+                broker.start()
+            start, end = bounds(broker)
+            check(end >= stored, f"{name}, {cycle}: {stored} lines were stored, and the log ends at {end}")
+            expect_numbers(broker, start, end, f"{name}, {cycle}, full")
+            check(json.loads(broker.run("status", "--json"))["disk_is_full"], f"{name}, {cycle}: it is not full")
+            # All but the last lines go. Nothing is started again for it.
+            broker.run("topic", "trim", "cycles", "--partition", 0, "--before", end - 10)
+            append_when_there_is_room(broker, end)
+            expect_numbers(broker, end - 10, end + 10, f"{name}, {cycle}, freed")
+        broker.stop()
+    say(f"{name}: {CYCLES} times full and free again, {CYCLES // KILLED * 2} times with kill -9; {end + 10} lines")
+
+
+def bounds(broker):
+    described = json.loads(broker.run("topic", "describe", "cycles", "--json"))["partition_list"][0]
+    return described["earliest"], described["high_watermark"]
+
+
+def fill_from(broker, first, kill):
+    """Produces lines with numbers from the first on until the disk is full; how many lines of the log are stored for sure."""
+    logged = len(broker.log())
+    producer = subprocess.Popen(broker.command("produce", "cycles"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    feeder = threading.Thread(target=feed_numbers, args=[producer.stdin, first], daemon=True)
+    feeder.start()
+    if kill:
+        # While it fills, or when it is full: whichever comes first.
+        time.sleep(0.5)
+        broker.kill()
+        broker.start()
+    deadline = time.monotonic() + SECONDS
+    while not any("the disk is full" in line for line in broker.log()[logged:]):
+        check(time.monotonic() < deadline, f"the disk is not full after {SECONDS} s")
+        time.sleep(0.01)
+    # It says how many lines are stored when it is told to end; told twice, it does not wait for the others.
+    producer.terminate()
+    time.sleep(0.2)
+    producer.terminate()
+    said = producer.stderr.read()
+    producer.wait()
+    feeder.join()
+    found = re.search(rb"lines 1 to (\d+) are stored", said)
+    return first + int(found[1]) if found else first
+
+
+def feed_numbers(stdin, first):
+    with contextlib.suppress(OSError, ValueError):
+        for number in range(first, first + CYCLES_BYTES // len(LINE)):
+            stdin.write(LINE % number + b"\n")
+    with contextlib.suppress(OSError, ValueError):
+        stdin.close()
+
+
+def append_when_there_is_room(broker, first):
+    """Ten lines, when what was trimmed has given its room back; in the background, and without a restart."""
+    text = b"".join(LINE % number + b"\n" for number in range(first, first + 10))
+    deadline = time.monotonic() + SECONDS
+    while True:
+        result = subprocess.run(broker.command("produce", "cycles"), input=text, capture_output=True, timeout=SECONDS)
+        if result.returncode == 0:
+            return
+        check(time.monotonic() < deadline, f"appends do not go on by themselves: {result.stderr.decode()}")
+        time.sleep(0.1)
+
+
+def expect_numbers(broker, start, end, when):
+    consumer = subprocess.Popen(broker.command("consume", "cycles", "--from", "earliest", "--format", "value"), stdout=subprocess.PIPE)
+    number = start
+    for line in consumer.stdout:
+        check(line == LINE % number + b"\n", f"{when}: offset {number} has {line[:20]}")
+        number += 1
+    check(consumer.wait() == 0 and number == end, f"{when}: the log ends at {number} and not at {end}")
+
+
 def create_when_there_is_room(broker, topic):
     """What was deleted gives its room back in the background."""
     deadline = time.monotonic() + SECONDS
@@ -232,14 +328,14 @@ def memory(kind, options):
     return mount
 
 
-def image(kind, *make):
+def image(kind, *make, bytes=IMAGE_BYTES):
     def mount(_, folder):
         if not shutil.which(make[0]):
             raise Missing(f"there is no {make[0]}")
         file, at = folder / "image", folder / "at"
         at.mkdir()
         with file.open("wb") as opened:
-            opened.truncate(IMAGE_BYTES)
+            opened.truncate(bytes)
         subprocess.run([*make, file], check=True, capture_output=True)
         return mounted(kind, "loop", file, at)
 

@@ -58,6 +58,14 @@ pub(crate) struct Shortage {
     pub(crate) reserve: u64,
 }
 
+impl Shortage {
+    /// How many bytes must be freed, if that is known.
+    pub(crate) fn missing(&self) -> Option<u64> {
+        let free = self.free?;
+        Some(self.needed.saturating_sub(free)).filter(|missing| *missing > 0)
+    }
+}
+
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.free {
@@ -67,7 +75,11 @@ impl fmt::Display for Shortage {
         let Self {
             needed, reserve, ..
         } = self;
-        write!(f, ", {needed} are needed (disk.reserve_bytes is {reserve})")
+        write!(f, ", {needed} are needed (disk.reserve_bytes is {reserve})")?;
+        match self.missing() {
+            Some(missing) => write!(f, ": {missing} must be freed"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -95,10 +95,15 @@ fn disk(status: &BrokerStatus) -> String {
         None => "the disk does not say what is free".to_owned(),
     };
     let kept = output::bytes(status.disk_reserve_bytes);
-    match status.disk_is_full {
-        true => format!("{free}, and {kept} are kept free: appends are refused"),
-        false => format!("{free}, and {kept} are kept free"),
-    }
+    let refused = match (status.disk_is_full, status.disk_missing_bytes) {
+        (false, _) => String::new(),
+        (true, None) => ": appends are refused".to_owned(),
+        (true, Some(missing)) => format!(
+            ": appends are refused until {} are freed",
+            output::bytes(missing)
+        ),
+    };
+    format!("{free}, and {kept} are kept free{refused}")
 }
 
 fn journal(status: &BrokerStatus) -> String {
@@ -138,6 +143,7 @@ fn status_json(status: &BrokerStatus) -> Value {
         "disk_free_bytes": status.disk_free_bytes,
         "disk_reserve_bytes": status.disk_reserve_bytes,
         "disk_is_full": status.disk_is_full,
+        "disk_missing_bytes": status.disk_missing_bytes,
         "journal_files": status.journal_files,
         "journal_files_limit": status.journal_files_limit,
         "hindered_compactions": status.hindered_compactions,

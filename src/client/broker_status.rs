@@ -48,6 +48,9 @@ pub struct BrokerStatus {
     pub disk_reserve_bytes: u64,
     /// Appends are refused for want of room.
     pub disk_is_full: bool,
+    /// How many bytes must be freed until appends are taken again, if they are not, and its disk
+    /// says what is free.
+    pub disk_missing_bytes: Option<u64>,
     /// Journal files with entries that no checkpoint covers.
     pub journal_files: u32,
     /// How many of these there can be.
@@ -118,6 +121,7 @@ impl From<proto::StatusResponse> for BrokerStatus {
             disk_free_bytes: status.disk_free_bytes,
             disk_reserve_bytes: status.disk_reserve_bytes,
             disk_is_full: status.disk_is_full,
+            disk_missing_bytes: status.disk_missing_bytes,
             journal_files: status.journal_files,
             journal_files_limit: status.journal_files_limit,
             hindered_compactions: status.hindered_compactions,

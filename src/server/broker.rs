@@ -67,6 +67,7 @@ impl broker_server::Broker for BrokerService {
             disk_free_bytes: status.disk_free,
             disk_reserve_bytes: status.disk_reserve,
             disk_is_full: status.shortage.is_some(),
+            disk_missing_bytes: status.shortage.and_then(|shortage| shortage.missing()),
             journal_files: short(status.journal_files.0),
             journal_files_limit: short(status.journal_files.1),
             hindered_compactions: status.hindered_compactions as u64,

@@ -395,7 +395,9 @@ fn a_full_disk_says_what_is_free_what_is_needed_and_what_is_kept_free() {
     assert!(
         status
             .message()
-            .contains("4096 bytes are free, 2097152 are needed (disk.reserve_bytes is 1048576)"),
+            .contains(
+                "4096 bytes are free, 2097152 are needed (disk.reserve_bytes is 1048576): 2093056 must be freed"
+            ),
         "{status:?}"
     );
 }
