@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     Broker, Error, Shared,
-    compaction::{Hindered, check_room, pause, unless_damaged},
+    compaction::{BYTES_PER_SECOND, Hindered, check_room, pause, unless_damaged},
     lock,
     state::PartitionRef,
 };
@@ -97,7 +97,8 @@ impl Broker {
                 let end = shared.env.clock.elapsed();
                 let is_hurried = done.left > HURRY_BYTES;
                 let is_crowded = shared.memory.is_pressed();
-                let pause = pause(done.bytes, end.saturating_sub(now), is_hurried, is_crowded);
+                let rate = (!is_hurried).then_some(BYTES_PER_SECOND);
+                let pause = pause(done.bytes, end.saturating_sub(now), rate, is_crowded);
                 compressor.set_next(Some(end.saturating_add(pause)));
                 break;
             }

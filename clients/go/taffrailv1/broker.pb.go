@@ -102,8 +102,11 @@ type StatusResponse struct {
 	JournalFilesLimit uint32 `protobuf:"varint,20,opt,name=journal_files_limit,json=journalFilesLimit,proto3" json:"journal_files_limit,omitempty"`
 	// Partitions that cannot be compacted at the moment, for a reason that `Topics.Describe` tells; each is tried again.
 	HinderedCompactions uint64 `protobuf:"varint,21,opt,name=hindered_compactions,json=hinderedCompactions,proto3" json:"hindered_compactions,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// How many bytes must be freed until appends are taken again; absent where they are, or the file system does not say
+	// what is free.
+	DiskMissingBytes *uint64 `protobuf:"varint,22,opt,name=disk_missing_bytes,json=diskMissingBytes,proto3,oneof" json:"disk_missing_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -279,6 +282,13 @@ func (x *StatusResponse) GetJournalFilesLimit() uint32 {
 func (x *StatusResponse) GetHinderedCompactions() uint64 {
 	if x != nil {
 		return x.HinderedCompactions
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetDiskMissingBytes() uint64 {
+	if x != nil && x.DiskMissingBytes != nil {
+		return *x.DiskMissingBytes
 	}
 	return 0
 }
@@ -999,7 +1009,7 @@ var File_taffrail_v1_broker_proto protoreflect.FileDescriptor
 const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"\n" +
 	"\x18taffrail/v1/broker.proto\x12\vtaffrail.v1\"\x0f\n" +
-	"\rStatusRequest\"\x90\a\n" +
+	"\rStatusRequest\"\xda\a\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\x12\x18\n" +
@@ -1026,12 +1036,14 @@ const file_taffrail_v1_broker_proto_rawDesc = "" +
 	"diskIsFull\x12#\n" +
 	"\rjournal_files\x18\x13 \x01(\rR\fjournalFiles\x12.\n" +
 	"\x13journal_files_limit\x18\x14 \x01(\rR\x11journalFilesLimit\x121\n" +
-	"\x14hindered_compactions\x18\x15 \x01(\x04R\x13hinderedCompactionsB\x11\n" +
+	"\x14hindered_compactions\x18\x15 \x01(\x04R\x13hinderedCompactions\x121\n" +
+	"\x12disk_missing_bytes\x18\x16 \x01(\x04H\x05R\x10diskMissingBytes\x88\x01\x01B\x11\n" +
 	"\x0f_resident_bytesB\r\n" +
 	"\v_open_filesB\x13\n" +
 	"\x11_open_files_limitB\a\n" +
 	"\x05_mapsB\x12\n" +
-	"\x10_disk_free_bytes\"C\n" +
+	"\x10_disk_free_bytesB\x15\n" +
+	"\x13_disk_missing_bytes\"C\n" +
 	"\x05Level\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x04R\x03now\x12\x12\n" +
 	"\x04most\x18\x02 \x01(\x04R\x04most\x12\x14\n" +

@@ -110,6 +110,10 @@ type ReadKeyResponse struct {
 	LatestVersion uint64 `protobuf:"varint,1,opt,name=latest_version,json=latestVersion,proto3" json:"latest_version,omitempty"`
 	// The partition that the entity's records are in.
 	Partition uint32 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Where the entity starts: records of lower versions were trimmed, or have expired. 1: none were. One more than the
+	// latest version: all were. Exact where the read has come to it or began below it; else it may be further on, before
+	// the records that are returned. Versions that are missing behind it are those that compaction has removed.
+	FirstVersion uint64 `protobuf:"varint,3,opt,name=first_version,json=firstVersion,proto3" json:"first_version,omitempty"`
 	// The records. At most 1 MiB (1,048,576 bytes) of them, or one record if that is larger.
 	Records       []*Record `protobuf:"bytes,15,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -156,6 +160,13 @@ func (x *ReadKeyResponse) GetLatestVersion() uint64 {
 func (x *ReadKeyResponse) GetPartition() uint32 {
 	if x != nil {
 		return x.Partition
+	}
+	return 0
+}
+
+func (x *ReadKeyResponse) GetFirstVersion() uint64 {
+	if x != nil {
+		return x.FirstVersion
 	}
 	return 0
 }
@@ -435,6 +446,135 @@ func (x *EraseKeyResponse) GetErasure() *Erasure {
 	return nil
 }
 
+// What to trim.
+type TrimKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The topic's name; it must exist. Required.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// The entity's key, 1 to 65,535 bytes. Required.
+	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The first version to keep, 1 to one more than the entity's latest version, which keeps none. Required.
+	BeforeVersion uint64 `protobuf:"varint,3,opt,name=before_version,json=beforeVersion,proto3" json:"before_version,omitempty"`
+	// Trim nothing: only say where the entity starts, and what its latest version is. Default: false.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrimKeyRequest) Reset() {
+	*x = TrimKeyRequest{}
+	mi := &file_taffrail_v1_entities_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrimKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrimKeyRequest) ProtoMessage() {}
+
+func (x *TrimKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_entities_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrimKeyRequest.ProtoReflect.Descriptor instead.
+func (*TrimKeyRequest) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_entities_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TrimKeyRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TrimKeyRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *TrimKeyRequest) GetBeforeVersion() uint64 {
+	if x != nil {
+		return x.BeforeVersion
+	}
+	return 0
+}
+
+func (x *TrimKeyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// The entity is trimmed for every reader.
+type TrimKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it starts: records of lower versions are gone. `before_version`, or more if it started further on already;
+	// with `dry_run`, where it starts now.
+	FirstVersion uint64 `protobuf:"varint,1,opt,name=first_version,json=firstVersion,proto3" json:"first_version,omitempty"`
+	// Its latest version; 0: it never had a record.
+	LatestVersion uint64 `protobuf:"varint,2,opt,name=latest_version,json=latestVersion,proto3" json:"latest_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrimKeyResponse) Reset() {
+	*x = TrimKeyResponse{}
+	mi := &file_taffrail_v1_entities_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrimKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrimKeyResponse) ProtoMessage() {}
+
+func (x *TrimKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_entities_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrimKeyResponse.ProtoReflect.Descriptor instead.
+func (*TrimKeyResponse) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_entities_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TrimKeyResponse) GetFirstVersion() uint64 {
+	if x != nil {
+		return x.FirstVersion
+	}
+	return 0
+}
+
+func (x *TrimKeyResponse) GetLatestVersion() uint64 {
+	if x != nil {
+		return x.LatestVersion
+	}
+	return 0
+}
+
 // The erasure to describe.
 type DescribeErasureRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -446,7 +586,7 @@ type DescribeErasureRequest struct {
 
 func (x *DescribeErasureRequest) Reset() {
 	*x = DescribeErasureRequest{}
-	mi := &file_taffrail_v1_entities_proto_msgTypes[7]
+	mi := &file_taffrail_v1_entities_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +598,7 @@ func (x *DescribeErasureRequest) String() string {
 func (*DescribeErasureRequest) ProtoMessage() {}
 
 func (x *DescribeErasureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_entities_proto_msgTypes[7]
+	mi := &file_taffrail_v1_entities_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +611,7 @@ func (x *DescribeErasureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeErasureRequest.ProtoReflect.Descriptor instead.
 func (*DescribeErasureRequest) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_entities_proto_rawDescGZIP(), []int{7}
+	return file_taffrail_v1_entities_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DescribeErasureRequest) GetId() uint64 {
@@ -492,7 +632,7 @@ type DescribeErasureResponse struct {
 
 func (x *DescribeErasureResponse) Reset() {
 	*x = DescribeErasureResponse{}
-	mi := &file_taffrail_v1_entities_proto_msgTypes[8]
+	mi := &file_taffrail_v1_entities_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +644,7 @@ func (x *DescribeErasureResponse) String() string {
 func (*DescribeErasureResponse) ProtoMessage() {}
 
 func (x *DescribeErasureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_entities_proto_msgTypes[8]
+	mi := &file_taffrail_v1_entities_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +657,7 @@ func (x *DescribeErasureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeErasureResponse.ProtoReflect.Descriptor instead.
 func (*DescribeErasureResponse) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_entities_proto_rawDescGZIP(), []int{8}
+	return file_taffrail_v1_entities_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DescribeErasureResponse) GetErasure() *Erasure {
@@ -551,7 +691,7 @@ type Erasure struct {
 
 func (x *Erasure) Reset() {
 	*x = Erasure{}
-	mi := &file_taffrail_v1_entities_proto_msgTypes[9]
+	mi := &file_taffrail_v1_entities_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +703,7 @@ func (x *Erasure) String() string {
 func (*Erasure) ProtoMessage() {}
 
 func (x *Erasure) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_entities_proto_msgTypes[9]
+	mi := &file_taffrail_v1_entities_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +716,7 @@ func (x *Erasure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
 func (*Erasure) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_entities_proto_rawDescGZIP(), []int{9}
+	return file_taffrail_v1_entities_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Erasure) GetId() uint64 {
@@ -632,10 +772,11 @@ const file_taffrail_v1_entities_proto_rawDesc = "" +
 	"\ffrom_version\x18\x03 \x01(\x04R\vfromVersion\x12\x1a\n" +
 	"\bbackward\x18\x04 \x01(\bR\bbackward\x12\x1f\n" +
 	"\vmax_records\x18\x05 \x01(\x04R\n" +
-	"maxRecords\"\x85\x01\n" +
+	"maxRecords\"\xaa\x01\n" +
 	"\x0fReadKeyResponse\x12%\n" +
 	"\x0elatest_version\x18\x01 \x01(\x04R\rlatestVersion\x12\x1c\n" +
-	"\tpartition\x18\x02 \x01(\rR\tpartition\x12-\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12#\n" +
+	"\rfirst_version\x18\x03 \x01(\x04R\ffirstVersion\x12-\n" +
 	"\arecords\x18\x0f \x03(\v2\x13.taffrail.v1.RecordR\arecords\"<\n" +
 	"\x10GetLatestRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
@@ -651,7 +792,15 @@ const file_taffrail_v1_entities_proto_rawDesc = "" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\"B\n" +
 	"\x10EraseKeyResponse\x12.\n" +
-	"\aerasure\x18\x01 \x01(\v2\x14.taffrail.v1.ErasureR\aerasure\"(\n" +
+	"\aerasure\x18\x01 \x01(\v2\x14.taffrail.v1.ErasureR\aerasure\"x\n" +
+	"\x0eTrimKeyRequest\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12%\n" +
+	"\x0ebefore_version\x18\x03 \x01(\x04R\rbeforeVersion\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"]\n" +
+	"\x0fTrimKeyResponse\x12#\n" +
+	"\rfirst_version\x18\x01 \x01(\x04R\ffirstVersion\x12%\n" +
+	"\x0elatest_version\x18\x02 \x01(\x04R\rlatestVersion\"(\n" +
 	"\x16DescribeErasureRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\"I\n" +
 	"\x17DescribeErasureResponse\x12.\n" +
@@ -663,11 +812,12 @@ const file_taffrail_v1_entities_proto_rawDesc = "" +
 	"\vdeadline_ms\x18\x04 \x01(\x03R\n" +
 	"deadlineMs\x12'\n" +
 	"\x0fthrough_version\x18\x05 \x01(\x04R\x0ethroughVersion\x12\x18\n" +
-	"\aproblem\x18\x06 \x01(\tR\aproblem2\xc7\x02\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem2\x8d\x03\n" +
 	"\bEntities\x12F\n" +
 	"\aReadKey\x12\x1b.taffrail.v1.ReadKeyRequest\x1a\x1c.taffrail.v1.ReadKeyResponse0\x01\x12L\n" +
 	"\tGetLatest\x12\x1d.taffrail.v1.GetLatestRequest\x1a\x1e.taffrail.v1.GetLatestResponse0\x01\x12G\n" +
-	"\bEraseKey\x12\x1c.taffrail.v1.EraseKeyRequest\x1a\x1d.taffrail.v1.EraseKeyResponse\x12\\\n" +
+	"\bEraseKey\x12\x1c.taffrail.v1.EraseKeyRequest\x1a\x1d.taffrail.v1.EraseKeyResponse\x12D\n" +
+	"\aTrimKey\x12\x1b.taffrail.v1.TrimKeyRequest\x1a\x1c.taffrail.v1.TrimKeyResponse\x12\\\n" +
 	"\x0fDescribeErasure\x12#.taffrail.v1.DescribeErasureRequest\x1a$.taffrail.v1.DescribeErasureResponseBy\n" +
 	"\x0fdev.taffrail.v1B\rEntitiesProtoP\x01Z*taffrail.dev/gen/go/taffrail/v1;taffrailv1\xaa\x02\vTaffrail.V1\xca\x02\vTaffrail\\V1\xea\x02\fTaffrail::V1b\x06proto3"
 
@@ -683,7 +833,7 @@ func file_taffrail_v1_entities_proto_rawDescGZIP() []byte {
 	return file_taffrail_v1_entities_proto_rawDescData
 }
 
-var file_taffrail_v1_entities_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_taffrail_v1_entities_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_taffrail_v1_entities_proto_goTypes = []any{
 	(*ReadKeyRequest)(nil),          // 0: taffrail.v1.ReadKeyRequest
 	(*ReadKeyResponse)(nil),         // 1: taffrail.v1.ReadKeyResponse
@@ -692,27 +842,31 @@ var file_taffrail_v1_entities_proto_goTypes = []any{
 	(*LatestRecord)(nil),            // 4: taffrail.v1.LatestRecord
 	(*EraseKeyRequest)(nil),         // 5: taffrail.v1.EraseKeyRequest
 	(*EraseKeyResponse)(nil),        // 6: taffrail.v1.EraseKeyResponse
-	(*DescribeErasureRequest)(nil),  // 7: taffrail.v1.DescribeErasureRequest
-	(*DescribeErasureResponse)(nil), // 8: taffrail.v1.DescribeErasureResponse
-	(*Erasure)(nil),                 // 9: taffrail.v1.Erasure
-	(*Record)(nil),                  // 10: taffrail.v1.Record
+	(*TrimKeyRequest)(nil),          // 7: taffrail.v1.TrimKeyRequest
+	(*TrimKeyResponse)(nil),         // 8: taffrail.v1.TrimKeyResponse
+	(*DescribeErasureRequest)(nil),  // 9: taffrail.v1.DescribeErasureRequest
+	(*DescribeErasureResponse)(nil), // 10: taffrail.v1.DescribeErasureResponse
+	(*Erasure)(nil),                 // 11: taffrail.v1.Erasure
+	(*Record)(nil),                  // 12: taffrail.v1.Record
 }
 var file_taffrail_v1_entities_proto_depIdxs = []int32{
-	10, // 0: taffrail.v1.ReadKeyResponse.records:type_name -> taffrail.v1.Record
+	12, // 0: taffrail.v1.ReadKeyResponse.records:type_name -> taffrail.v1.Record
 	4,  // 1: taffrail.v1.GetLatestResponse.latest:type_name -> taffrail.v1.LatestRecord
-	10, // 2: taffrail.v1.LatestRecord.record:type_name -> taffrail.v1.Record
-	9,  // 3: taffrail.v1.EraseKeyResponse.erasure:type_name -> taffrail.v1.Erasure
-	9,  // 4: taffrail.v1.DescribeErasureResponse.erasure:type_name -> taffrail.v1.Erasure
+	12, // 2: taffrail.v1.LatestRecord.record:type_name -> taffrail.v1.Record
+	11, // 3: taffrail.v1.EraseKeyResponse.erasure:type_name -> taffrail.v1.Erasure
+	11, // 4: taffrail.v1.DescribeErasureResponse.erasure:type_name -> taffrail.v1.Erasure
 	0,  // 5: taffrail.v1.Entities.ReadKey:input_type -> taffrail.v1.ReadKeyRequest
 	2,  // 6: taffrail.v1.Entities.GetLatest:input_type -> taffrail.v1.GetLatestRequest
 	5,  // 7: taffrail.v1.Entities.EraseKey:input_type -> taffrail.v1.EraseKeyRequest
-	7,  // 8: taffrail.v1.Entities.DescribeErasure:input_type -> taffrail.v1.DescribeErasureRequest
-	1,  // 9: taffrail.v1.Entities.ReadKey:output_type -> taffrail.v1.ReadKeyResponse
-	3,  // 10: taffrail.v1.Entities.GetLatest:output_type -> taffrail.v1.GetLatestResponse
-	6,  // 11: taffrail.v1.Entities.EraseKey:output_type -> taffrail.v1.EraseKeyResponse
-	8,  // 12: taffrail.v1.Entities.DescribeErasure:output_type -> taffrail.v1.DescribeErasureResponse
-	9,  // [9:13] is the sub-list for method output_type
-	5,  // [5:9] is the sub-list for method input_type
+	7,  // 8: taffrail.v1.Entities.TrimKey:input_type -> taffrail.v1.TrimKeyRequest
+	9,  // 9: taffrail.v1.Entities.DescribeErasure:input_type -> taffrail.v1.DescribeErasureRequest
+	1,  // 10: taffrail.v1.Entities.ReadKey:output_type -> taffrail.v1.ReadKeyResponse
+	3,  // 11: taffrail.v1.Entities.GetLatest:output_type -> taffrail.v1.GetLatestResponse
+	6,  // 12: taffrail.v1.Entities.EraseKey:output_type -> taffrail.v1.EraseKeyResponse
+	8,  // 13: taffrail.v1.Entities.TrimKey:output_type -> taffrail.v1.TrimKeyResponse
+	10, // 14: taffrail.v1.Entities.DescribeErasure:output_type -> taffrail.v1.DescribeErasureResponse
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -731,7 +885,7 @@ func file_taffrail_v1_entities_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_entities_proto_rawDesc), len(file_taffrail_v1_entities_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

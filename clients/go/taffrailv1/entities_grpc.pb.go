@@ -21,6 +21,7 @@ const (
 	Entities_ReadKey_FullMethodName         = "/taffrail.v1.Entities/ReadKey"
 	Entities_GetLatest_FullMethodName       = "/taffrail.v1.Entities/GetLatest"
 	Entities_EraseKey_FullMethodName        = "/taffrail.v1.Entities/EraseKey"
+	Entities_TrimKey_FullMethodName         = "/taffrail.v1.Entities/TrimKey"
 	Entities_DescribeErasure_FullMethodName = "/taffrail.v1.Entities/DescribeErasure"
 )
 
@@ -56,6 +57,22 @@ type EntitiesClient interface {
 	// Also: RESOURCE_EXHAUSTED (TOO_MANY_ERASURES: 10,000 are waiting; OVERLOADED: try again), UNKNOWN (OUTCOME_UNKNOWN:
 	// the erasure happened, or not).
 	EraseKey(ctx context.Context, in *EraseKeyRequest, opts ...grpc.CallOption) (*EraseKeyResponse, error)
+	// Trims an entity: when this is answered, no read returns its records below a version any more, and reads say where
+	// it starts (`ReadKeyResponse.first_version`). Versions go on as before, and conditions, `GetLatest` and producers
+	// see nothing of it, except that `GetLatest` has no record where the latest was trimmed, too. To trim what is trimmed
+	// already is no error. What `retention.hold` keeps of a partition for groups does not keep an entity's records.
+	//
+	// Their bytes go later, when the segments that they are in are next written anew: when compaction does that, where
+	// the topic has it, when `topic compact` asks for it, when many trims wait, and at the latest when the oldest of them
+	// has waited as long as `max.compaction.lag.ms` says. A key that has to be gone from every file is for `EraseKey`. Of
+	// records that had been erased before, what was left of them (versions, types, times) stays for reads of the
+	// partition.
+	//
+	// Also: INVALID_ARGUMENT (MALFORMED_REQUEST: `before_version` is 0), OUT_OF_RANGE (VERSION_OUT_OF_RANGE, with
+	// `before` and `latest`: `before_version` is behind the version that the entity's next record gets),
+	// RESOURCE_EXHAUSTED (TOO_MANY_KEY_TRIMS: 10,000 are waiting; OVERLOADED: try again), UNKNOWN (OUTCOME_UNKNOWN: the
+	// trim happened, or not).
+	TrimKey(ctx context.Context, in *TrimKeyRequest, opts ...grpc.CallOption) (*TrimKeyResponse, error)
 	// How far an erasure has come. Erasures that are complete are remembered for the last 10,000 of them. Errors:
 	// NOT_FOUND (UNKNOWN_ERASURE).
 	DescribeErasure(ctx context.Context, in *DescribeErasureRequest, opts ...grpc.CallOption) (*DescribeErasureResponse, error)
@@ -117,6 +134,16 @@ func (c *entitiesClient) EraseKey(ctx context.Context, in *EraseKeyRequest, opts
 	return out, nil
 }
 
+func (c *entitiesClient) TrimKey(ctx context.Context, in *TrimKeyRequest, opts ...grpc.CallOption) (*TrimKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TrimKeyResponse)
+	err := c.cc.Invoke(ctx, Entities_TrimKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *entitiesClient) DescribeErasure(ctx context.Context, in *DescribeErasureRequest, opts ...grpc.CallOption) (*DescribeErasureResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DescribeErasureResponse)
@@ -159,6 +186,22 @@ type EntitiesServer interface {
 	// Also: RESOURCE_EXHAUSTED (TOO_MANY_ERASURES: 10,000 are waiting; OVERLOADED: try again), UNKNOWN (OUTCOME_UNKNOWN:
 	// the erasure happened, or not).
 	EraseKey(context.Context, *EraseKeyRequest) (*EraseKeyResponse, error)
+	// Trims an entity: when this is answered, no read returns its records below a version any more, and reads say where
+	// it starts (`ReadKeyResponse.first_version`). Versions go on as before, and conditions, `GetLatest` and producers
+	// see nothing of it, except that `GetLatest` has no record where the latest was trimmed, too. To trim what is trimmed
+	// already is no error. What `retention.hold` keeps of a partition for groups does not keep an entity's records.
+	//
+	// Their bytes go later, when the segments that they are in are next written anew: when compaction does that, where
+	// the topic has it, when `topic compact` asks for it, when many trims wait, and at the latest when the oldest of them
+	// has waited as long as `max.compaction.lag.ms` says. A key that has to be gone from every file is for `EraseKey`. Of
+	// records that had been erased before, what was left of them (versions, types, times) stays for reads of the
+	// partition.
+	//
+	// Also: INVALID_ARGUMENT (MALFORMED_REQUEST: `before_version` is 0), OUT_OF_RANGE (VERSION_OUT_OF_RANGE, with
+	// `before` and `latest`: `before_version` is behind the version that the entity's next record gets),
+	// RESOURCE_EXHAUSTED (TOO_MANY_KEY_TRIMS: 10,000 are waiting; OVERLOADED: try again), UNKNOWN (OUTCOME_UNKNOWN: the
+	// trim happened, or not).
+	TrimKey(context.Context, *TrimKeyRequest) (*TrimKeyResponse, error)
 	// How far an erasure has come. Erasures that are complete are remembered for the last 10,000 of them. Errors:
 	// NOT_FOUND (UNKNOWN_ERASURE).
 	DescribeErasure(context.Context, *DescribeErasureRequest) (*DescribeErasureResponse, error)
@@ -180,6 +223,9 @@ func (UnimplementedEntitiesServer) GetLatest(*GetLatestRequest, grpc.ServerStrea
 }
 func (UnimplementedEntitiesServer) EraseKey(context.Context, *EraseKeyRequest) (*EraseKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EraseKey not implemented")
+}
+func (UnimplementedEntitiesServer) TrimKey(context.Context, *TrimKeyRequest) (*TrimKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TrimKey not implemented")
 }
 func (UnimplementedEntitiesServer) DescribeErasure(context.Context, *DescribeErasureRequest) (*DescribeErasureResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DescribeErasure not implemented")
@@ -245,6 +291,24 @@ func _Entities_EraseKey_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Entities_TrimKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TrimKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EntitiesServer).TrimKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Entities_TrimKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EntitiesServer).TrimKey(ctx, req.(*TrimKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Entities_DescribeErasure_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DescribeErasureRequest)
 	if err := dec(in); err != nil {
@@ -273,6 +337,10 @@ var Entities_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EraseKey",
 			Handler:    _Entities_EraseKey_Handler,
+		},
+		{
+			MethodName: "TrimKey",
+			Handler:    _Entities_TrimKey_Handler,
 		},
 		{
 			MethodName: "DescribeErasure",

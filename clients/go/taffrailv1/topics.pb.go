@@ -1254,8 +1254,11 @@ type Partition struct {
 	Compaction *Compaction `protobuf:"bytes,6,opt,name=compaction,proto3" json:"compaction,omitempty"`
 	// What `bytes` would be if no segment were compressed.
 	UncompressedBytes uint64 `protobuf:"varint,7,opt,name=uncompressed_bytes,json=uncompressedBytes,proto3" json:"uncompressed_bytes,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// How far its sealed segments have been verified since the broker started. Unset: the broker's setting `scrub.rate`
+	// is 0, and nothing is.
+	Scrub         *Scrub `protobuf:"bytes,8,opt,name=scrub,proto3" json:"scrub,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Partition) Reset() {
@@ -1337,6 +1340,133 @@ func (x *Partition) GetUncompressedBytes() uint64 {
 	return 0
 }
 
+func (x *Partition) GetScrub() *Scrub {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
+// How far a partition's sealed segments have been verified: read, and every checksum in them compared.
+type Scrub struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What lies before this offset has been verified, some of it perhaps in an earlier round.
+	ScrubbedUpTo uint64 `protobuf:"varint,1,opt,name=scrubbed_up_to,json=scrubbedUpTo,proto3" json:"scrubbed_up_to,omitempty"`
+	// When all that was sealed had been verified last, in milliseconds since 1970-01-01T00:00:00Z. Unset: not yet.
+	CompleteMs *int64 `protobuf:"varint,2,opt,name=complete_ms,json=completeMs,proto3,oneof" json:"complete_ms,omitempty"`
+	// The damaged places, in the order of their offsets, at most the first 100. Reads that come to one end with DATA_LOSS
+	// (DAMAGED_RECORDS); everything else is served.
+	Damaged       []*DamagedRange `protobuf:"bytes,3,rep,name=damaged,proto3" json:"damaged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scrub) Reset() {
+	*x = Scrub{}
+	mi := &file_taffrail_v1_topics_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scrub) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scrub) ProtoMessage() {}
+
+func (x *Scrub) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_topics_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scrub.ProtoReflect.Descriptor instead.
+func (*Scrub) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_topics_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Scrub) GetScrubbedUpTo() uint64 {
+	if x != nil {
+		return x.ScrubbedUpTo
+	}
+	return 0
+}
+
+func (x *Scrub) GetCompleteMs() int64 {
+	if x != nil && x.CompleteMs != nil {
+		return *x.CompleteMs
+	}
+	return 0
+}
+
+func (x *Scrub) GetDamaged() []*DamagedRange {
+	if x != nil {
+		return x.Damaged
+	}
+	return nil
+}
+
+// Records that cannot be read because they are damaged.
+type DamagedRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first of their offsets.
+	FromOffset uint64 `protobuf:"varint,1,opt,name=from_offset,json=fromOffset,proto3" json:"from_offset,omitempty"`
+	// Behind the last of them.
+	ToOffset      uint64 `protobuf:"varint,2,opt,name=to_offset,json=toOffset,proto3" json:"to_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DamagedRange) Reset() {
+	*x = DamagedRange{}
+	mi := &file_taffrail_v1_topics_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DamagedRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DamagedRange) ProtoMessage() {}
+
+func (x *DamagedRange) ProtoReflect() protoreflect.Message {
+	mi := &file_taffrail_v1_topics_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DamagedRange.ProtoReflect.Descriptor instead.
+func (*DamagedRange) Descriptor() ([]byte, []int) {
+	return file_taffrail_v1_topics_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *DamagedRange) GetFromOffset() uint64 {
+	if x != nil {
+		return x.FromOffset
+	}
+	return 0
+}
+
+func (x *DamagedRange) GetToOffset() uint64 {
+	if x != nil {
+		return x.ToOffset
+	}
+	return 0
+}
+
 // How far a partition has been compacted.
 type Compaction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1355,7 +1485,7 @@ type Compaction struct {
 
 func (x *Compaction) Reset() {
 	*x = Compaction{}
-	mi := &file_taffrail_v1_topics_proto_msgTypes[21]
+	mi := &file_taffrail_v1_topics_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1497,7 @@ func (x *Compaction) String() string {
 func (*Compaction) ProtoMessage() {}
 
 func (x *Compaction) ProtoReflect() protoreflect.Message {
-	mi := &file_taffrail_v1_topics_proto_msgTypes[21]
+	mi := &file_taffrail_v1_topics_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1510,7 @@ func (x *Compaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Compaction.ProtoReflect.Descriptor instead.
 func (*Compaction) Descriptor() ([]byte, []int) {
-	return file_taffrail_v1_topics_proto_rawDescGZIP(), []int{21}
+	return file_taffrail_v1_topics_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Compaction) GetCleanUpTo() uint64 {
@@ -1499,7 +1629,7 @@ const file_taffrail_v1_topics_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1d\n" +
 	"\n" +
-	"is_default\x18\x03 \x01(\bR\tisDefault\"\x86\x02\n" +
+	"is_default\x18\x03 \x01(\bR\tisDefault\"\xb0\x02\n" +
 	"\tPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n" +
 	"\bearliest\x18\x02 \x01(\x04R\bearliest\x12%\n" +
@@ -1509,7 +1639,18 @@ const file_taffrail_v1_topics_proto_rawDesc = "" +
 	"\n" +
 	"compaction\x18\x06 \x01(\v2\x17.taffrail.v1.CompactionR\n" +
 	"compaction\x12-\n" +
-	"\x12uncompressed_bytes\x18\a \x01(\x04R\x11uncompressedBytes\"\x9d\x01\n" +
+	"\x12uncompressed_bytes\x18\a \x01(\x04R\x11uncompressedBytes\x12(\n" +
+	"\x05scrub\x18\b \x01(\v2\x12.taffrail.v1.ScrubR\x05scrub\"\x98\x01\n" +
+	"\x05Scrub\x12$\n" +
+	"\x0escrubbed_up_to\x18\x01 \x01(\x04R\fscrubbedUpTo\x12$\n" +
+	"\vcomplete_ms\x18\x02 \x01(\x03H\x00R\n" +
+	"completeMs\x88\x01\x01\x123\n" +
+	"\adamaged\x18\x03 \x03(\v2\x19.taffrail.v1.DamagedRangeR\adamagedB\x0e\n" +
+	"\f_complete_ms\"L\n" +
+	"\fDamagedRange\x12\x1f\n" +
+	"\vfrom_offset\x18\x01 \x01(\x04R\n" +
+	"fromOffset\x12\x1b\n" +
+	"\tto_offset\x18\x02 \x01(\x04R\btoOffset\"\x9d\x01\n" +
 	"\n" +
 	"Compaction\x12\x1e\n" +
 	"\vclean_up_to\x18\x01 \x01(\x04R\tcleanUpTo\x12\x1c\n" +
@@ -1542,7 +1683,7 @@ func file_taffrail_v1_topics_proto_rawDescGZIP() []byte {
 	return file_taffrail_v1_topics_proto_rawDescData
 }
 
-var file_taffrail_v1_topics_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_taffrail_v1_topics_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_taffrail_v1_topics_proto_goTypes = []any{
 	(*CreateTopicRequest)(nil),    // 0: taffrail.v1.CreateTopicRequest
 	(*CreateTopicResponse)(nil),   // 1: taffrail.v1.CreateTopicResponse
@@ -1565,45 +1706,49 @@ var file_taffrail_v1_topics_proto_goTypes = []any{
 	(*Topic)(nil),                 // 18: taffrail.v1.Topic
 	(*Setting)(nil),               // 19: taffrail.v1.Setting
 	(*Partition)(nil),             // 20: taffrail.v1.Partition
-	(*Compaction)(nil),            // 21: taffrail.v1.Compaction
-	nil,                           // 22: taffrail.v1.CreateTopicRequest.SettingsEntry
-	nil,                           // 23: taffrail.v1.AlterTopicRequest.SetEntry
+	(*Scrub)(nil),                 // 21: taffrail.v1.Scrub
+	(*DamagedRange)(nil),          // 22: taffrail.v1.DamagedRange
+	(*Compaction)(nil),            // 23: taffrail.v1.Compaction
+	nil,                           // 24: taffrail.v1.CreateTopicRequest.SettingsEntry
+	nil,                           // 25: taffrail.v1.AlterTopicRequest.SetEntry
 }
 var file_taffrail_v1_topics_proto_depIdxs = []int32{
-	22, // 0: taffrail.v1.CreateTopicRequest.settings:type_name -> taffrail.v1.CreateTopicRequest.SettingsEntry
+	24, // 0: taffrail.v1.CreateTopicRequest.settings:type_name -> taffrail.v1.CreateTopicRequest.SettingsEntry
 	18, // 1: taffrail.v1.CreateTopicResponse.topic:type_name -> taffrail.v1.Topic
 	18, // 2: taffrail.v1.DescribeTopicResponse.topic:type_name -> taffrail.v1.Topic
 	20, // 3: taffrail.v1.DescribeTopicResponse.partitions:type_name -> taffrail.v1.Partition
 	18, // 4: taffrail.v1.ListTopicsResponse.topics:type_name -> taffrail.v1.Topic
-	23, // 5: taffrail.v1.AlterTopicRequest.set:type_name -> taffrail.v1.AlterTopicRequest.SetEntry
+	25, // 5: taffrail.v1.AlterTopicRequest.set:type_name -> taffrail.v1.AlterTopicRequest.SetEntry
 	18, // 6: taffrail.v1.AlterTopicResponse.topic:type_name -> taffrail.v1.Topic
 	10, // 7: taffrail.v1.AlterTopicResponse.would_remove:type_name -> taffrail.v1.Removal
 	11, // 8: taffrail.v1.Removal.groups:type_name -> taffrail.v1.GroupLoss
 	18, // 9: taffrail.v1.AddPartitionsResponse.topic:type_name -> taffrail.v1.Topic
 	10, // 10: taffrail.v1.TrimResponse.would_remove:type_name -> taffrail.v1.Removal
 	19, // 11: taffrail.v1.Topic.settings:type_name -> taffrail.v1.Setting
-	21, // 12: taffrail.v1.Partition.compaction:type_name -> taffrail.v1.Compaction
-	0,  // 13: taffrail.v1.Topics.Create:input_type -> taffrail.v1.CreateTopicRequest
-	2,  // 14: taffrail.v1.Topics.Delete:input_type -> taffrail.v1.DeleteTopicRequest
-	4,  // 15: taffrail.v1.Topics.Describe:input_type -> taffrail.v1.DescribeTopicRequest
-	6,  // 16: taffrail.v1.Topics.List:input_type -> taffrail.v1.ListTopicsRequest
-	8,  // 17: taffrail.v1.Topics.Alter:input_type -> taffrail.v1.AlterTopicRequest
-	12, // 18: taffrail.v1.Topics.AddPartitions:input_type -> taffrail.v1.AddPartitionsRequest
-	14, // 19: taffrail.v1.Topics.Trim:input_type -> taffrail.v1.TrimRequest
-	16, // 20: taffrail.v1.Topics.Compact:input_type -> taffrail.v1.CompactRequest
-	1,  // 21: taffrail.v1.Topics.Create:output_type -> taffrail.v1.CreateTopicResponse
-	3,  // 22: taffrail.v1.Topics.Delete:output_type -> taffrail.v1.DeleteTopicResponse
-	5,  // 23: taffrail.v1.Topics.Describe:output_type -> taffrail.v1.DescribeTopicResponse
-	7,  // 24: taffrail.v1.Topics.List:output_type -> taffrail.v1.ListTopicsResponse
-	9,  // 25: taffrail.v1.Topics.Alter:output_type -> taffrail.v1.AlterTopicResponse
-	13, // 26: taffrail.v1.Topics.AddPartitions:output_type -> taffrail.v1.AddPartitionsResponse
-	15, // 27: taffrail.v1.Topics.Trim:output_type -> taffrail.v1.TrimResponse
-	17, // 28: taffrail.v1.Topics.Compact:output_type -> taffrail.v1.CompactResponse
-	21, // [21:29] is the sub-list for method output_type
-	13, // [13:21] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	23, // 12: taffrail.v1.Partition.compaction:type_name -> taffrail.v1.Compaction
+	21, // 13: taffrail.v1.Partition.scrub:type_name -> taffrail.v1.Scrub
+	22, // 14: taffrail.v1.Scrub.damaged:type_name -> taffrail.v1.DamagedRange
+	0,  // 15: taffrail.v1.Topics.Create:input_type -> taffrail.v1.CreateTopicRequest
+	2,  // 16: taffrail.v1.Topics.Delete:input_type -> taffrail.v1.DeleteTopicRequest
+	4,  // 17: taffrail.v1.Topics.Describe:input_type -> taffrail.v1.DescribeTopicRequest
+	6,  // 18: taffrail.v1.Topics.List:input_type -> taffrail.v1.ListTopicsRequest
+	8,  // 19: taffrail.v1.Topics.Alter:input_type -> taffrail.v1.AlterTopicRequest
+	12, // 20: taffrail.v1.Topics.AddPartitions:input_type -> taffrail.v1.AddPartitionsRequest
+	14, // 21: taffrail.v1.Topics.Trim:input_type -> taffrail.v1.TrimRequest
+	16, // 22: taffrail.v1.Topics.Compact:input_type -> taffrail.v1.CompactRequest
+	1,  // 23: taffrail.v1.Topics.Create:output_type -> taffrail.v1.CreateTopicResponse
+	3,  // 24: taffrail.v1.Topics.Delete:output_type -> taffrail.v1.DeleteTopicResponse
+	5,  // 25: taffrail.v1.Topics.Describe:output_type -> taffrail.v1.DescribeTopicResponse
+	7,  // 26: taffrail.v1.Topics.List:output_type -> taffrail.v1.ListTopicsResponse
+	9,  // 27: taffrail.v1.Topics.Alter:output_type -> taffrail.v1.AlterTopicResponse
+	13, // 28: taffrail.v1.Topics.AddPartitions:output_type -> taffrail.v1.AddPartitionsResponse
+	15, // 29: taffrail.v1.Topics.Trim:output_type -> taffrail.v1.TrimResponse
+	17, // 30: taffrail.v1.Topics.Compact:output_type -> taffrail.v1.CompactResponse
+	23, // [23:31] is the sub-list for method output_type
+	15, // [15:23] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_taffrail_v1_topics_proto_init() }
@@ -1613,13 +1758,14 @@ func file_taffrail_v1_topics_proto_init() {
 	}
 	file_taffrail_v1_topics_proto_msgTypes[18].OneofWrappers = []any{}
 	file_taffrail_v1_topics_proto_msgTypes[21].OneofWrappers = []any{}
+	file_taffrail_v1_topics_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_taffrail_v1_topics_proto_rawDesc), len(file_taffrail_v1_topics_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

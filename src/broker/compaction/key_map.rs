@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::{
     budget::Part,
     catalog::Token,
-    storage::keys::hash::{KeyHash, KeyHasher},
+    storage::keys::{
+        hash::{KeyHash, KeyHasher},
+        sorted_table::{LastVersion, Name},
+    },
     types::{RecordView, Version},
 };
 
@@ -42,6 +47,21 @@ impl<'a> Key<'a> {
             bytes,
             is_erased: true,
         })
+    }
+
+    /// That the last record of the key had this version.
+    pub(super) fn last_version(&self, version: Version) -> LastVersion {
+        let name = match (self.is_erased, self.bytes.try_into()) {
+            (true, Ok(token)) => Name::Erased { token },
+            _ => Name::Entity {
+                key: Bytes::copy_from_slice(self.bytes),
+            },
+        };
+        LastVersion {
+            hash: self.hash,
+            version,
+            name,
+        }
     }
 }
 

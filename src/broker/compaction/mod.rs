@@ -63,7 +63,7 @@ const TRY_AGAIN_MS: i64 = 30_000;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How much is read in a second, where compaction is not behind.
-const BYTES_PER_SECOND: u64 = 64 << 20;
+pub(super) const BYTES_PER_SECOND: u64 = 64 << 20;
 
 /// How long a step waits at least where appends need what it takes.
 const CROWDED: Duration = Duration::from_millis(100);

@@ -25,7 +25,7 @@ use crate::{
         fault::Meaning,
         files::{Action, FileError},
         format::frame::Frame,
-        keys::sorted_table::{LastVersion, Name},
+        keys::sorted_table::LastVersion,
         log::{Cursor, Hidden, Part, ReadError, Rewrite},
     },
     types::{Offset, RecordView, Records, TopicSettings, Version},
@@ -351,7 +351,7 @@ impl Pass {
         let mut lasts = Vec::new();
         for (key, newest) in self.keys.iter() {
             if newest.is_gone() {
-                lasts.push(last_version(&key, newest.version));
+                lasts.push(key.last_version(newest.version));
             }
         }
         if lasts.is_empty() {
@@ -603,20 +603,5 @@ pub(in crate::broker) fn unless_damaged<T>(
     match done {
         Err(error) if error.meaning() == Meaning::Damage => Ok(None),
         done => Ok(Some(done?)),
-    }
-}
-
-/// That the last record of a key had this version.
-fn last_version(key: &Key<'_>, version: Version) -> LastVersion {
-    let name = match (key.is_erased, key.bytes.try_into()) {
-        (true, Ok(token)) => Name::Erased { token },
-        _ => Name::Entity {
-            key: bytes::Bytes::copy_from_slice(key.bytes),
-        },
-    };
-    LastVersion {
-        hash: key.hash,
-        version,
-        name,
     }
 }

@@ -114,14 +114,13 @@ fn an_error_that_passes_is_no_damage_and_is_tried_again() {
     let mut world = world(1 << 30);
     fill(&world, 100);
     world.restart(true);
-    world.disk.inject(
-        Fault::on(OpKind::Open)
-            .in_path(".log")
-            .errno(EMFILE)
-            .times(3),
-    );
+    for kind in [OpKind::Map, OpKind::Open] {
+        let fault = Fault::on(kind).in_path(".log").errno(EMFILE);
+        world.disk.inject(fault.for_ever());
+    }
     step_for(&world, 5 * SECOND);
     assert_eq!(scrubbed(&world).to, Offset::ZERO);
+    world.disk.clear_faults();
     step_for(&world, HOUR);
     let found = scrubbed(&world);
     assert_eq!((found.to.0, found.damaged), (world.sealed_end(), vec![]));

@@ -31,21 +31,6 @@ fn an_entity_is_read_looked_at_and_erased_by_its_key() {
     assert_eq!(versions(&["--from-version", "2"]), [2, 3]);
     assert_eq!(versions(&["--backward", "--max", "2"]), [3, 2]);
     assert!(versions(&["--max", "0"]).is_empty());
-    let trim = ["entity", "trim", "t", "a", "--before", "3"];
-    let dry_run = text(&broker.succeed(&[&trim[..], &["--dry-run"]].concat(), b""));
-    assert_eq!(
-        dry_run,
-        "the records of \"a\" from version 1 to 2 would go; its latest is 3\n"
-    );
-    assert_eq!(versions(&[]), [1, 2, 3]);
-    let trimmed = text(&broker.succeed(&trim, b""));
-    assert_eq!(trimmed, "\"a\" starts at version 3; its latest is 3\n");
-    assert_eq!(versions(&[]), [3]);
-    let refused = broker.run_with(&["entity", "trim", "t", "a", "--before", "5"], b"");
-    assert_eq!(refused.status.code(), Some(4));
-    let said = text(&refused.stderr);
-    assert!(said.contains("its latest is 3"), "{said}");
-
     let printed = text(&broker.succeed(&["entity", "read", "t", "b"], b""));
     assert!(
         printed.starts_with("1  ") && printed.ends_with("  {\"k\":\"b\",\"n\":1}\n"),
@@ -143,4 +128,28 @@ fn what_was_trimmed_of_an_entity_is_said_and_not_passed_over_in_silence() {
     assert_eq!(read(&[]), (0, all.clone()));
     assert_eq!(read(&["--backward", "--max", "1"]), (0, all));
     assert_eq!(read(&["--from-version", "4"]), (0, String::new()));
+}
+
+#[test]
+fn an_entity_is_trimmed_below_a_version() {
+    let (_dir, broker) = started();
+    broker.succeed(&["topic", "create", "t"], b"");
+    let lines = b"{\"k\":\"a\",\"n\":1}\n{\"k\":\"a\",\"n\":2}\n{\"k\":\"a\",\"n\":3}\n";
+    broker.succeed(&["produce", "t", "--key-field", "k"], lines);
+    let trim = ["entity", "trim", "t", "a", "--before", "3"];
+    let dry_run = text(&broker.succeed(&[&trim[..], &["--dry-run"]].concat(), b""));
+    assert_eq!(
+        dry_run,
+        "the records of \"a\" from version 1 to 2 would go; its latest is 3\n"
+    );
+    let read = ["entity", "read", "t", "a"];
+    let lines = |printed: Vec<u8>| text(&printed).lines().count();
+    assert_eq!(lines(broker.succeed(&read, b"")), 3);
+    let trimmed = text(&broker.succeed(&trim, b""));
+    assert_eq!(trimmed, "\"a\" starts at version 3; its latest is 3\n");
+    assert_eq!(lines(broker.succeed(&read, b"")), 1);
+    let refused = broker.run_with(&["entity", "trim", "t", "a", "--before", "5"], b"");
+    assert_eq!(refused.status.code(), Some(4));
+    let said = text(&refused.stderr);
+    assert!(said.contains("its latest is 3"), "{said}");
 }

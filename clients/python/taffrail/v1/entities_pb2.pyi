@@ -22,14 +22,16 @@ class ReadKeyRequest(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., key: _Optional[bytes] = ..., from_version: _Optional[int] = ..., backward: _Optional[bool] = ..., max_records: _Optional[int] = ...) -> None: ...
 
 class ReadKeyResponse(_message.Message):
-    __slots__ = ("latest_version", "partition", "records")
+    __slots__ = ("latest_version", "partition", "first_version", "records")
     LATEST_VERSION_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_VERSION_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     latest_version: int
     partition: int
+    first_version: int
     records: _containers.RepeatedCompositeFieldContainer[_record_pb2.Record]
-    def __init__(self, latest_version: _Optional[int] = ..., partition: _Optional[int] = ..., records: _Optional[_Iterable[_Union[_record_pb2.Record, _Mapping]]] = ...) -> None: ...
+    def __init__(self, latest_version: _Optional[int] = ..., partition: _Optional[int] = ..., first_version: _Optional[int] = ..., records: _Optional[_Iterable[_Union[_record_pb2.Record, _Mapping]]] = ...) -> None: ...
 
 class GetLatestRequest(_message.Message):
     __slots__ = ("topic", "keys")
@@ -68,6 +70,26 @@ class EraseKeyResponse(_message.Message):
     ERASURE_FIELD_NUMBER: _ClassVar[int]
     erasure: Erasure
     def __init__(self, erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
+
+class TrimKeyRequest(_message.Message):
+    __slots__ = ("topic", "key", "before_version", "dry_run")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    key: bytes
+    before_version: int
+    dry_run: bool
+    def __init__(self, topic: _Optional[str] = ..., key: _Optional[bytes] = ..., before_version: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class TrimKeyResponse(_message.Message):
+    __slots__ = ("first_version", "latest_version")
+    FIRST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LATEST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    first_version: int
+    latest_version: int
+    def __init__(self, first_version: _Optional[int] = ..., latest_version: _Optional[int] = ...) -> None: ...
 
 class DescribeErasureRequest(_message.Message):
     __slots__ = ("id",)

@@ -57,6 +57,11 @@ class EntitiesStub:
                 request_serializer=taffrail_dot_v1_dot_entities__pb2.EraseKeyRequest.SerializeToString,
                 response_deserializer=taffrail_dot_v1_dot_entities__pb2.EraseKeyResponse.FromString,
                 _registered_method=True)
+        self.TrimKey = channel.unary_unary(
+                '/taffrail.v1.Entities/TrimKey',
+                request_serializer=taffrail_dot_v1_dot_entities__pb2.TrimKeyRequest.SerializeToString,
+                response_deserializer=taffrail_dot_v1_dot_entities__pb2.TrimKeyResponse.FromString,
+                _registered_method=True)
         self.DescribeErasure = channel.unary_unary(
                 '/taffrail.v1.Entities/DescribeErasure',
                 request_serializer=taffrail_dot_v1_dot_entities__pb2.DescribeErasureRequest.SerializeToString,
@@ -109,6 +114,27 @@ class EntitiesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TrimKey(self, request, context):
+        """Trims an entity: when this is answered, no read returns its records below a version any more, and reads say where
+        it starts (`ReadKeyResponse.first_version`). Versions go on as before, and conditions, `GetLatest` and producers
+        see nothing of it, except that `GetLatest` has no record where the latest was trimmed, too. To trim what is trimmed
+        already is no error. What `retention.hold` keeps of a partition for groups does not keep an entity's records.
+
+        Their bytes go later, when the segments that they are in are next written anew: when compaction does that, where
+        the topic has it, when `topic compact` asks for it, when many trims wait, and at the latest when the oldest of them
+        has waited as long as `max.compaction.lag.ms` says. A key that has to be gone from every file is for `EraseKey`. Of
+        records that had been erased before, what was left of them (versions, types, times) stays for reads of the
+        partition.
+
+        Also: INVALID_ARGUMENT (MALFORMED_REQUEST: `before_version` is 0), OUT_OF_RANGE (VERSION_OUT_OF_RANGE, with
+        `before` and `latest`: `before_version` is behind the version that the entity's next record gets),
+        RESOURCE_EXHAUSTED (TOO_MANY_KEY_TRIMS: 10,000 are waiting; OVERLOADED: try again), UNKNOWN (OUTCOME_UNKNOWN: the
+        trim happened, or not).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DescribeErasure(self, request, context):
         """How far an erasure has come. Erasures that are complete are remembered for the last 10,000 of them. Errors:
         NOT_FOUND (UNKNOWN_ERASURE).
@@ -134,6 +160,11 @@ def add_EntitiesServicer_to_server(servicer, server):
                     servicer.EraseKey,
                     request_deserializer=taffrail_dot_v1_dot_entities__pb2.EraseKeyRequest.FromString,
                     response_serializer=taffrail_dot_v1_dot_entities__pb2.EraseKeyResponse.SerializeToString,
+            ),
+            'TrimKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrimKey,
+                    request_deserializer=taffrail_dot_v1_dot_entities__pb2.TrimKeyRequest.FromString,
+                    response_serializer=taffrail_dot_v1_dot_entities__pb2.TrimKeyResponse.SerializeToString,
             ),
             'DescribeErasure': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeErasure,
@@ -230,6 +261,33 @@ class Entities:
             '/taffrail.v1.Entities/EraseKey',
             taffrail_dot_v1_dot_entities__pb2.EraseKeyRequest.SerializeToString,
             taffrail_dot_v1_dot_entities__pb2.EraseKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrimKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/taffrail.v1.Entities/TrimKey',
+            taffrail_dot_v1_dot_entities__pb2.TrimKeyRequest.SerializeToString,
+            taffrail_dot_v1_dot_entities__pb2.TrimKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -197,7 +197,7 @@ class Setting(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ..., is_default: _Optional[bool] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("partition", "earliest", "high_watermark", "segments", "bytes", "compaction", "uncompressed_bytes")
+    __slots__ = ("partition", "earliest", "high_watermark", "segments", "bytes", "compaction", "uncompressed_bytes", "scrub")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EARLIEST_FIELD_NUMBER: _ClassVar[int]
     HIGH_WATERMARK_FIELD_NUMBER: _ClassVar[int]
@@ -205,6 +205,7 @@ class Partition(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     COMPACTION_FIELD_NUMBER: _ClassVar[int]
     UNCOMPRESSED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SCRUB_FIELD_NUMBER: _ClassVar[int]
     partition: int
     earliest: int
     high_watermark: int
@@ -212,7 +213,26 @@ class Partition(_message.Message):
     bytes: int
     compaction: Compaction
     uncompressed_bytes: int
-    def __init__(self, partition: _Optional[int] = ..., earliest: _Optional[int] = ..., high_watermark: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., compaction: _Optional[_Union[Compaction, _Mapping]] = ..., uncompressed_bytes: _Optional[int] = ...) -> None: ...
+    scrub: Scrub
+    def __init__(self, partition: _Optional[int] = ..., earliest: _Optional[int] = ..., high_watermark: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., compaction: _Optional[_Union[Compaction, _Mapping]] = ..., uncompressed_bytes: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ...) -> None: ...
+
+class Scrub(_message.Message):
+    __slots__ = ("scrubbed_up_to", "complete_ms", "damaged")
+    SCRUBBED_UP_TO_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_MS_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_FIELD_NUMBER: _ClassVar[int]
+    scrubbed_up_to: int
+    complete_ms: int
+    damaged: _containers.RepeatedCompositeFieldContainer[DamagedRange]
+    def __init__(self, scrubbed_up_to: _Optional[int] = ..., complete_ms: _Optional[int] = ..., damaged: _Optional[_Iterable[_Union[DamagedRange, _Mapping]]] = ...) -> None: ...
+
+class DamagedRange(_message.Message):
+    __slots__ = ("from_offset", "to_offset")
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TO_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    from_offset: int
+    to_offset: int
+    def __init__(self, from_offset: _Optional[int] = ..., to_offset: _Optional[int] = ...) -> None: ...
 
 class Compaction(_message.Message):
     __slots__ = ("clean_up_to", "last_ms", "problem", "retry_ms")

@@ -30,7 +30,7 @@ fn after_every_crash_a_trim_of_an_entity_is_there_as_a_whole_or_not_at_all() {
         coverage.states > 300
             && coverage.as_before > 10
             && coverage.trimmed > 100
-            && coverage.complete > 10,
+            && coverage.complete > 5,
         "{coverage:?}"
     );
 }

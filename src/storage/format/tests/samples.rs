@@ -8,7 +8,7 @@ use prost::Message;
 
 use crate::{
     catalog::{
-        Change, Erasure, KeyTrim, KnownErasure, KnownKeyTrim, Token,
+        Change, Erasure, KnownErasure, Token,
         groups::{self, Committed, Generation, GroupChange, Member, MemberId, Owned, Place},
     },
     proto::Record,
@@ -114,6 +114,7 @@ pub(crate) fn concat(encoded: &Encoded) -> Bytes {
 
 pub(super) mod compacted;
 pub(super) mod golden;
+mod key_trims;
 mod settings;
 
 use settings::settings;
@@ -207,23 +208,7 @@ pub(super) fn any_change() -> impl Strategy<Value = Change> {
         }),
         (id(), any_erasure()).prop_map(|(topic, erasure)| Change::Erase { topic, erasure }),
         any::<u64>().prop_map(|id| Change::ErasureComplete { id }),
-        any_key_trim().prop_map(|known| Change::TrimKey {
-            topic: known.topic,
-            trim: known.trim
-        }),
-        (
-            id(),
-            any::<u32>(),
-            vec((any::<[u8; 32]>(), any::<u64>()), 0..4)
-        )
-            .prop_map(|(topic, partition, trims)| Change::KeysTrimmed {
-                topic,
-                partition: PartitionId(partition),
-                trims: trims
-                    .into_iter()
-                    .map(|(token, before)| (Token(token), Version(before)))
-                    .collect(),
-            }),
+        key_trims::any_change(),
         (id(), any::<u32>())
             .prop_map(|(topic, partitions)| Change::AddPartitions { topic, partitions }),
         (any_group_name(), any_group_change())
@@ -419,7 +404,7 @@ prop_compose! {
         erasures in vec((id(), any::<bool>(), any_erasure()), 0..4),
         groups in vec((any_group_name(), any_group_change()), 0..4),
         key_trims_gone in vec(((id(), any::<u32>()), any::<[u8; 32]>()), 0..4),
-        key_trims in vec(any_key_trim(), 0..4),
+        key_trims in vec(key_trims::any_key_trim(), 0..4),
     ) -> Delta {
         let erasures = erasures.into_iter();
         let erasures = erasures.map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
@@ -456,7 +441,7 @@ prop_compose! {
         delta_files in option::of(1..u64::MAX),
         ended in any::<u64>(),
         groups in vec((any_group_name(), any_group_change()), 0..4),
-        key_trims in vec(any_key_trim(), 0..4),
+        key_trims in vec(key_trims::any_key_trim(), 0..4),
     ) -> Checkpoint {
         let erasures = erasures.into_iter().map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
         let clock = clock.map(|(now_ms, boot, since_boot_ms)| Clock { now_ms, boot, since_boot_ms });
@@ -479,23 +464,9 @@ prop_compose! {
         let groups = known;
         let key_trims = if delta_files > 0 { key_trims } else { Vec::new() };
         Checkpoint {
-            applied, journal_file, topics, producers, erasures, clock, journal, directory, delta_files, groups, key_trims
+            applied, journal_file, topics, producers, erasures, clock, journal, directory, delta_files, groups,
+            key_trims,
         }
-    }
-}
-
-prop_compose! {
-    fn any_key_trim()(
-        topic in id(),
-        partition in any::<u32>(),
-        token in any::<[u8; 32]>(),
-        before in any::<u64>(),
-        end in offset(),
-        requested_ms in any::<i64>(),
-    ) -> KnownKeyTrim {
-        let (partition, token) = (PartitionId(partition), Token(token));
-        let before = Version(before);
-        KnownKeyTrim { topic, trim: KeyTrim { partition, token, before, end, requested_ms } }
     }
 }
 
@@ -507,7 +478,7 @@ prop_compose! {
         settings in settings(),
         starts in vec(offset(), 0..10),
         erasures in vec(any_erasure(), 0..4),
-        key_trims in vec(any_key_trim(), 0..4),
+        key_trims in vec(key_trims::any_key_trim(), 0..4),
     ) -> TopicFile {
         let key_trims = key_trims.into_iter().map(|known| known.trim).collect();
         TopicFile { id, seed, name, settings, starts, erasures, key_trims }
