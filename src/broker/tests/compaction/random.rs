@@ -41,6 +41,8 @@ struct Model {
     seed: u64,
     records: BTreeMap<u64, Known>,
     versions: BTreeMap<String, u64>,
+    /// Of entities that were trimmed: where they start.
+    starts: BTreeMap<String, u64>,
     /// Not there when somebody looked.
     gone: BTreeSet<u64>,
     keep: u64,
@@ -57,6 +59,7 @@ struct Did {
     restarts: u64,
     cuts: u64,
     erasures: u64,
+    key_trims: u64,
     tombstones_gone: u64,
 }
 
@@ -75,6 +78,7 @@ fn what_is_there_is_what_the_rules_say_whatever_happens() {
         all.restarts += did.restarts;
         all.cuts += did.cuts;
         all.erasures += did.erasures;
+        all.key_trims += did.key_trims;
         all.tombstones_gone += did.tombstones_gone;
     }
     println!("seeds 0..{SEEDS}: {all:?}");
@@ -82,7 +86,10 @@ fn what_is_there_is_what_the_rules_say_whatever_happens() {
         all.gone > 2_000 && all.compactions > 100 && all.restarts > 50 && all.cuts > 30,
         "{all:?}"
     );
-    assert!(all.erasures > 50 && all.tombstones_gone > 40, "{all:?}");
+    assert!(
+        all.erasures > 50 && all.key_trims > 100 && all.tombstones_gone > 40,
+        "{all:?}"
+    );
 }
 
 impl Model {
@@ -97,6 +104,7 @@ impl Model {
             seed,
             records: BTreeMap::new(),
             versions: BTreeMap::new(),
+            starts: BTreeMap::new(),
             gone: BTreeSet::new(),
             keep: 1,
             start: 0,
@@ -121,6 +129,7 @@ impl Model {
             7..=10 => self.pass(),
             11 => self.append_if(),
             12 => self.world.broker.keep_house(true),
+            13 => self.trim_key(),
             _ => self.append(),
         }
         self.did.operations += 1;
@@ -250,6 +259,19 @@ impl Model {
         self.did.erasures += 1;
     }
 
+    fn trim_key(&mut self) {
+        let key = self.key();
+        let version = self.versions.get(&key).copied().unwrap_or_default();
+        let before = 1 + below(&self.chance, version + 1);
+        self.world.trim_key(&key, before).expect("it is in range");
+        for known in self.records.values_mut() {
+            known.may_be_gone |= known.key == key && known.version < before;
+        }
+        let start = self.starts.entry(key).or_default();
+        *start = before.max(*start);
+        self.did.key_trims += 1;
+    }
+
     fn restart(&mut self) {
         let cleanly = below(&self.chance, 2) == 0;
         self.world.restart(cleanly);
@@ -310,6 +332,11 @@ impl Model {
         for found in &found {
             let known = &self.records[&found.offset];
             assert!(!self.gone.contains(&found.offset), "{found:?} came back");
+            let start = self.start_of(&known.key);
+            assert!(
+                known.is_erased || known.version >= start,
+                "{found:?} is trimmed"
+            );
             assert_eq!(found.version, Some(known.version), "{found:?}");
             assert_eq!(found.value, known.value, "{found:?}");
             assert_eq!(found.is_erased, known.is_erased, "{found:?}");
@@ -331,19 +358,29 @@ impl Model {
         self.check_entities(&there);
     }
 
+    fn start_of(&self, key: &str) -> u64 {
+        self.starts.get(key).copied().unwrap_or_default()
+    }
+
     fn check_entities(&self, there: &BTreeMap<u64, Found>) {
         for (key, version) in &self.versions {
             let mut versions = Vec::new();
             let mut newest = None;
             for (offset, known) in &self.records {
                 if known.key == *key && there.contains_key(offset) {
-                    versions.push(known.version);
+                    // What is left of erased records stays in the partition.
+                    if known.version >= self.start_of(key) {
+                        versions.push(known.version);
+                    }
                     newest = Some(known);
                 }
             }
             let (found, latest) = self.world.versions(key);
             assert_eq!(latest, *version, "{key}");
             assert_eq!(found, versions, "{key}");
+            let first = self.world.start_of(key);
+            assert!(first >= self.start_of(key), "{key} starts at {first}");
+            assert!(found.iter().all(|version| *version >= first), "{key}");
             let newest = newest.filter(|newest| newest.version == *version);
             let value = newest.and_then(|newest| newest.value.clone());
             assert_eq!(self.world.latest(key), (Version(*version), value), "{key}");
