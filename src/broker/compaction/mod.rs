@@ -26,6 +26,7 @@
 
 mod decide;
 mod filter;
+mod hindered;
 mod key_map;
 mod merge;
 mod pass;
@@ -39,7 +40,7 @@ use std::{sync::Arc, time::Duration};
 use self::progress::Problem;
 pub(super) use progress::Compactions;
 
-pub(super) use pass::{Hindered, check_room, unless_damaged};
+pub(super) use hindered::{Hindered, check_room, unless_damaged};
 
 use self::{
     decide::{Decision, Facts, decide, lags_ms},

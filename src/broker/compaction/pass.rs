@@ -14,15 +14,15 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 use super::{
     decide::lags_ms,
     filter::{Filter, Rules, Seen, is_tombstone},
+    hindered::{Hindered, check_room, unless_damaged},
     key_map::{Key, KeyMap},
     merge,
 };
 use crate::{
-    broker::{Shared, health::Health, keys::Freeze, lock, state::PartitionRef},
+    broker::{Shared, keys::Freeze, lock, state::PartitionRef},
     budget,
     codec::Method,
     storage::{
-        fault::Meaning,
         files::{Action, FileError},
         format::frame::Frame,
         keys::sorted_table::LastVersion,
@@ -108,24 +108,6 @@ pub(super) struct Outcome {
     pub(super) is_of_all: bool,
     pub(super) removed: u64,
     pub(super) bytes: u64,
-}
-
-/// Why a pass does not go on.
-pub(in crate::broker) enum Hindered {
-    /// It is tried again later.
-    Problem(String),
-    DiskFull,
-    File(FileError),
-}
-
-impl From<FileError> for Hindered {
-    fn from(error: FileError) -> Self {
-        match error.meaning() {
-            Meaning::Fatal => Self::File(error),
-            _ if error.is_disk_full() => Self::DiskFull,
-            Meaning::Passing | Meaning::Damage => Self::Problem(error.to_string()),
-        }
-    }
 }
 
 /// What a pass is to do.
@@ -583,25 +565,5 @@ impl Pass {
             rewritten.install(log)?;
         }
         Ok(true)
-    }
-}
-
-/// Makes sure that the disk has room for another segment, beside what is to be left there.
-pub(in crate::broker) fn check_room(health: &Health, bytes: u64) -> Result<(), Hindered> {
-    match health.shortage_beside(bytes)? {
-        None => Ok(()),
-        Some(shortage) => Err(Hindered::Problem(format!(
-            "the disk has no room to write a segment of {bytes} bytes anew: {shortage}"
-        ))),
-    }
-}
-
-/// What was done; none if what was to be read is damaged.
-pub(in crate::broker) fn unless_damaged<T>(
-    done: Result<T, FileError>,
-) -> Result<Option<T>, Hindered> {
-    match done {
-        Err(error) if error.meaning() == Meaning::Damage => Ok(None),
-        done => Ok(Some(done?)),
     }
 }

@@ -12,12 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    decide::lags_ms,
-    pass::{Hindered, Pass},
-    place_of,
-    progress::Progress,
-};
+use super::{decide::lags_ms, hindered::Hindered, pass::Pass, place_of, progress::Progress};
 use crate::{
     broker::{Error, Shared, keys::Freeze, lock, state::PartitionRef},
     catalog::{Change, KeyTrim},

@@ -1,0 +1,44 @@
+//! What keeps a pass, or anything that writes segments anew, from going on.
+
+use crate::{
+    broker::health::Health,
+    storage::{fault::Meaning, files::FileError},
+};
+
+/// Why a pass does not go on.
+pub(in crate::broker) enum Hindered {
+    /// It is tried again later.
+    Problem(String),
+    DiskFull,
+    File(FileError),
+}
+
+impl From<FileError> for Hindered {
+    fn from(error: FileError) -> Self {
+        match error.meaning() {
+            Meaning::Fatal => Self::File(error),
+            _ if error.is_disk_full() => Self::DiskFull,
+            Meaning::Passing | Meaning::Damage => Self::Problem(error.to_string()),
+        }
+    }
+}
+
+/// Makes sure that the disk has room for another segment, beside what is to be left there.
+pub(in crate::broker) fn check_room(health: &Health, bytes: u64) -> Result<(), Hindered> {
+    match health.shortage_beside(bytes)? {
+        None => Ok(()),
+        Some(shortage) => Err(Hindered::Problem(format!(
+            "the disk has no room to write a segment of {bytes} bytes anew: {shortage}"
+        ))),
+    }
+}
+
+/// What was done; none if what was to be read is damaged.
+pub(in crate::broker) fn unless_damaged<T>(
+    done: Result<T, FileError>,
+) -> Result<Option<T>, Hindered> {
+    match done {
+        Err(error) if error.meaning() == Meaning::Damage => Ok(None),
+        done => Ok(Some(done?)),
+    }
+}
