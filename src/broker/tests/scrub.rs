@@ -104,7 +104,7 @@ fn damage_is_told_and_everything_else_is_verified() {
         panic!("{read:?}");
     };
     let expected = DamagedRange { from, to };
-    assert_eq!(found.damaged, [expected.clone()]);
+    assert_eq!(found.damaged, std::slice::from_ref(&expected));
     step_for(&world, 2 * DAY);
     assert_eq!(scrubbed(&world).damaged, [expected], "it is told once");
 }

@@ -79,6 +79,7 @@ impl Entities for EntitiesService {
         &self,
         request: Request<TrimKeyRequest>,
     ) -> Result<Response<TrimKeyResponse>, Status> {
+        let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let TrimKeyRequest {
             topic,
             key,
@@ -86,10 +87,11 @@ impl Entities for EntitiesService {
             dry_run,
         } = request.into_inner();
         let before = Version(before_version);
-        let trimming = blocking(|| match dry_run {
+        let begin = || match dry_run {
             true => self.broker.preview_key_trim(&topic, &key, before),
             false => self.broker.trim_key(&topic, &key, before),
-        })?;
+        };
+        let trimming = shares.turns.work(begin).await?;
         let trimmed = trimming.await?;
         Ok(Response::new(TrimKeyResponse {
             first_version: trimmed.first.0,
