@@ -5,8 +5,9 @@
 //! ```
 //!
 //! So many records of so many keys are loaded into each of two topics. One is compacted on command
-//! while nothing else happens, the other while a client appends a record at a time and another reads
-//! entities of a third topic. Both do the same before, for comparison. Every append is synced.
+//! while nothing else happens, the other while a client appends a record at a time and another
+//! reads entities of a third topic. Both do the same before, for comparison. Every append is
+//! synced.
 //!
 //! Broker and clients share a process and its machine. The disk is the one that holds the target
 //! directory.

@@ -375,9 +375,9 @@ async fn trims(keys: u64) -> Outcome<()> {
 }
 
 /// Waits until all segments but the active one are removed, and notes the tables of last versions
-/// that come meanwhile, by how many numbers they cover. Returns how many records are gone. Changes a
-/// setting again and again: a broker that has nothing to do writes no checkpoint, which lets segments
-/// go.
+/// that come meanwhile, by how many numbers they cover. Returns how many records are gone. Changes
+/// a setting again and again: a broker that has nothing to do writes no checkpoint, which lets
+/// segments go.
 async fn removed(
     client: &Client,
     directory: &Path,

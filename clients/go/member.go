@@ -21,7 +21,7 @@ type TopicPartition struct {
 type JoinOptions struct {
 	Topics        []string
 	TopicPrefixes []string
-	// Name keeps the member's partitions for who joins with it again, and fences another one that has it.
+	// Name keeps the member's partitions for the next one that joins with it, and fences another that has it.
 	Name string
 	// Start is where to begin in partitions for which nothing is committed: Earliest, Latest or Since.
 	Start Position

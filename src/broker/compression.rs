@@ -210,7 +210,8 @@ impl Shared {
         let written = rewrite.compressed(Some(method)).write_edited(&mut Same);
         match unless_damaged(written)?.flatten() {
             Some(rewritten) => {
-                // Whoever holds this removes segments, and renames the directories of deleted topics.
+                // Whoever holds this removes segments, and renames the directories of deleted
+                // topics.
                 let _housekeeper = lock(&self.maintenance.housekeeper);
                 if !partition.is_deleted() {
                     rewritten.install(log)?;

@@ -1,7 +1,7 @@
 //! The owner of what is done in the background: housekeeping, indexing, removing what was erased,
-//! compaction, compression, and scrubbing. What each of them remembers is here, and how it is called. The
-//! rounds themselves are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/remove.rs`, `compaction`,
-//! `compression.rs` and `scrub.rs`; when one is
+//! compaction, compression, and scrubbing. What each of them remembers is here, and how it is
+//! called. The rounds themselves are in `housekeeping.rs`, `keys/upkeep.rs`, `erasure/remove.rs`,
+//! `compaction`, `compression.rs` and `scrub.rs`; when one is
 //! due, `schedule.rs` says.
 
 use std::{sync::Arc, time::Duration};

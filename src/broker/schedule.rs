@@ -3,8 +3,8 @@
 //! Whatever has to happen at some moment, without anybody calling, is known here: when something is
 //! over in the catalog, when a member of a group is gone, when a segment is as old as it may
 //! become, when housekeeping looks around or writes a checkpoint, when an erasure is tried again,
-//! when compaction or scrubbing goes on. Everybody who has deadlines says which one is next; one thread waits
-//! for the earliest and then does what is due:
+//! when compaction or scrubbing goes on. Everybody who has deadlines says which one is next; one
+//! thread waits for the earliest and then does what is due:
 //!
 //! 1. What is over for producers, and for groups and their sessions, becomes changes, which are
 //!    queued. It takes no file and waits for nobody.
@@ -112,8 +112,8 @@ impl Broker {
         shared.maintenance.housekeeping.round_done(Some(next));
     }
 
-    /// One round of indexing, of what is erased, a step of compaction, one of compression, and one of
-    /// scrubbing.
+    /// One round of indexing, of what is erased, a step of compaction, one of compression, and one
+    /// of scrubbing.
     pub(super) fn indexing_round(&self) {
         let shared = &self.shared;
         shared

@@ -1,6 +1,6 @@
-//! Scrubbing: sealed segments are read in the background, and every checksum in them is verified, so
-//! that damage is found while there may still be another copy of what was lost, and not by the reader
-//! who needs it.
+//! Scrubbing: sealed segments are read in the background, and every checksum in them is verified,
+//! so that damage is found while there may still be another copy of what was lost, and not by the
+//! reader who needs it.
 //!
 //! All partitions are gone through in rounds, one at a time and a step at a time, no faster than
 //! the broker's setting `scrub.rate` says, and slower where appends need the disk. A round begins a

@@ -204,8 +204,8 @@ impl Catalog {
         }
     }
 
-    /// Topics, erasures and trims of entities, for a checkpoint: producers and groups may be many, and are taken in
-    /// parts.
+    /// Topics, erasures and trims of entities, for a checkpoint: producers and groups may be many,
+    /// and are taken in parts.
     pub(crate) fn snapshot_of_topics(&self) -> Snapshot {
         Snapshot {
             topics: self.topics.iter().cloned().collect(),

@@ -234,7 +234,8 @@ impl Idle {
         }
     }
 
-    /// Ready between once and twice the time after the last use: the timer is not set anew for each.
+    /// Ready between once and twice the time after the last use: the timer is not set anew for
+    /// each.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(context));

@@ -44,8 +44,8 @@ pub(super) enum Decision {
 /// Decides at a moment of the broker's time.
 ///
 /// A pass costs reading the whole partition, so it waits until half of what is sealed is new, or a
-/// record becomes as old as `max.compaction.lag.ms`, or a tombstone is to go. What trims of entities
-/// have taken goes with any pass, and waits for one as long as a record does.
+/// record becomes as old as `max.compaction.lag.ms`, or a tombstone is to go. What trims of
+/// entities have taken goes with any pass, and waits for one as long as a record does.
 pub(super) fn decide(settings: &TopicSettings, facts: &Facts, now_ms: i64) -> Decision {
     let (min_ms, max_ms) = lags_ms(settings);
     let ripe_ms = facts

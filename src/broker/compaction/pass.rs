@@ -47,8 +47,8 @@ pub(super) struct Pass {
     settings: TopicSettings,
     /// As it was when it began. What trims of entities had taken then goes.
     pub(super) hidden: Hidden,
-    /// Whether records go that newer ones of their keys have replaced. If not, only what was trimmed
-    /// goes, which is in these segments, known by their first offsets.
+    /// Whether records go that newer ones of their keys have replaced. If not, only what was
+    /// trimmed goes, which is in these segments, known by their first offsets.
     only: Option<BTreeSet<Offset>>,
     now_ms: i64,
     /// Which question it answers.

@@ -164,8 +164,8 @@ impl Compactions {
         progress.asked
     }
 
-    /// Whether something that was asked for under this number is still to be done. Of a partition of
-    /// which nothing is known any more there is nothing to do.
+    /// Whether something that was asked for under this number is still to be done. Of a partition
+    /// of which nothing is known any more there is nothing to do.
     pub(super) fn is_waited_for(&self, place: Place, asked: u64) -> bool {
         let state = lock(&self.state);
         let progress = state.of_place.get(&place);

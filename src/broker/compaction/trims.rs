@@ -2,8 +2,8 @@
 //!
 //! Nobody waits for it: readers are not shown it since the trim (`storage/log/hidden.rs`). So it
 //! goes with the next pass over the partition, and one that would not come by itself is made when
-//! the oldest trim has waited as long as a record waits for compaction (`max.compaction.lag.ms`), or
-//! when many wait: a segment is written anew for all trims together.
+//! the oldest trim has waited as long as a record waits for compaction (`max.compaction.lag.ms`),
+//! or when many wait: a segment is written anew for all trims together.
 //!
 //! Where an entity starts, and its last version if none of its records stays, is kept in a table of
 //! last versions, which a checkpoint names before the first record goes. When they are gone, a

@@ -202,8 +202,8 @@ impl KeyReader {
         self.owner.rows_of(&self.partition, &wanted)
     }
 
-    /// There is no record where one was. What lies before the log's start is gone, with all that the
-    /// entity has before it.
+    /// There is no record where one was. What lies before the log's start is gone, with all that
+    /// the entity has before it.
     fn pass_gone(&mut self, version: Version, offset: Offset) {
         if offset < self.partition.range().0 {
             self.start = self.start.max(version.next());

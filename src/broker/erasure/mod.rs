@@ -2,10 +2,10 @@
 //!
 //! To erase is one journal entry. When it is applied, the entity's records are hidden from readers
 //! (`storage/log/hidden.rs`), and those that follow are told (`notices.rs`); then the call is
-//! answered. The bytes are removed in the background (`remove.rs`): from the journal, by going on in
-//! another file and writing zeros over the ones before; from segments (`places.rs` says which), by
-//! writing them anew; from tables of last versions. A last journal entry says that they are gone,
-//! and nothing is hidden any more. What keeps them from being gone is described
+//! answered. The bytes are removed in the background (`remove.rs`): from the journal, by going on
+//! in another file and writing zeros over the ones before; from segments (`places.rs` says which),
+//! by writing them anew; from tables of last versions. A last journal entry says that they are
+//! gone, and nothing is hidden any more. What keeps them from being gone is described
 //! (`progress.rs`).
 //!
 //! Damage does not keep bytes, and does not keep an erasure from being recorded. Nobody can tell

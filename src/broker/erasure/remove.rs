@@ -142,8 +142,8 @@ impl Broker {
             segments
                 .extend(found.map_err(|error| Incomplete::Problem(Problem::Unfindable(error)))?);
         }
-        // What was trimmed of entities goes with it: what is left of erased records could not be told
-        // from it any more.
+        // What was trimmed of entities goes with it: what is left of erased records could not be
+        // told from it any more.
         let hidden = partition.partition().log.view().hidden().clone();
         shared.keep_trimmed_versions(partition, hidden.trimmed())?;
         for base in segments {

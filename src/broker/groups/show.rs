@@ -1,10 +1,10 @@
 //! What is shown of groups: who has what, how far each partition is behind, and since when one
 //! makes no progress.
 //!
-//! The lag of a partition are the records that are stored from the later of its committed offset and
-//! its log's start up to the high watermark. They are counted by segments (`storage/log/count.rs`),
-//! which is exact unless the first one was compacted and is passed in part, or records are damaged.
-//! In time it is the age of the next record to read.
+//! The lag of a partition are the records that are stored from the later of its committed offset
+//! and its log's start up to the high watermark. They are counted by segments
+//! (`storage/log/count.rs`), which is exact unless the first one was compacted and is passed in
+//! part, or records are damaged. In time it is the age of the next record to read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -309,8 +309,8 @@ impl Partitions {
         }
     }
 
-    /// The first version of an entity that has not been trimmed, as far as that is known without its
-    /// records: those of lower versions are gone. What is damaged of that is not known.
+    /// The first version of an entity that has not been trimmed, as far as that is known without
+    /// its records: those of lower versions are gone. What is damaged of that is not known.
     pub(in crate::broker) fn start_of_entity(
         &self,
         partition: &PartitionRef,

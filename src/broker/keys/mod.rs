@@ -11,9 +11,9 @@
 //! released, the files are read, and what was found is true as long as the files are the same
 //! (`look_up.rs`). Who looks for records takes offsets from all parts in the order of versions
 //! (`rows.rs`). What could not be read of the log stays unknown (`holes.rs`). `upkeep.rs` freezes
-//! tables, writes and merges runs, and fills gaps from the log; `gone.rs` drops rows of records that
-//! compaction has removed; `retire.rs` keeps what must outlive records that are removed; `edited.rs`
-//! lets erased keys go from there.
+//! tables, writes and merges runs, and fills gaps from the log; `gone.rs` drops rows of records
+//! that compaction has removed; `retire.rs` keeps what must outlive records that are removed;
+//! `edited.rs` lets erased keys go from there.
 //!
 //! Invariants:
 //! - Files, frozen table and table cover adjacent offsets. They change places under the lock of

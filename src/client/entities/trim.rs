@@ -28,8 +28,8 @@ impl Entities {
     ///
     /// # Errors
     ///
-    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `VERSION_OUT_OF_RANGE` where it is behind the version that the
-    /// entity's next record gets, `TOO_MANY_KEY_TRIMS`, or as every change.
+    /// `UNKNOWN_TOPIC`, `PLAIN_TOPIC`, `VERSION_OUT_OF_RANGE` where it is behind the version that
+    /// the entity's next record gets, `TOO_MANY_KEY_TRIMS`, or as every change.
     pub async fn trim(
         &self,
         topic: &str,
@@ -40,8 +40,8 @@ impl Entities {
         self.call_trim(request, AtStake::Change).await
     }
 
-    /// Where an entity starts, and its latest version, as a [`trim`](Self::trim) before this version
-    /// would find it; nothing is trimmed.
+    /// Where an entity starts, and its latest version, as a [`trim`](Self::trim) before this
+    /// version would find it; nothing is trimmed.
     ///
     /// # Errors
     ///

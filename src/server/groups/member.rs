@@ -2,8 +2,8 @@
 //! has for it.
 //!
 //! What a member says is taken also while it does not read what it is sent: it may commit what it
-//! has, and it is alive as long as it says so. Its commits wait here for their answers, counted with
-//! the requests; while many bytes of them wait, nothing more is taken of what it says.
+//! has, and it is alive as long as it says so. Its commits wait here for their answers, counted
+//! with the requests; while many bytes of them wait, nothing more is taken of what it says.
 
 use std::{
     collections::VecDeque,

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use super::reads::{PATIENCE, World, fill, reason};
 use crate::{
-    broker::{Broker, Session},
+    broker::{Broker, JoinGroup, Session},
     budget::{Name, Sizes},
     proto::{
         self, CommitOffsets, ConsumeRequest, consume_request,
@@ -63,16 +63,7 @@ async fn a_commit_is_answered_while_records_wait_to_be_read() {
     world.append("a", 1_000_000).await;
     world.append("b", 1_000_000).await;
     broker.checkpoint_now().expect("nothing fails");
-    let join = proto::JoinGroup {
-        group: "g".into(),
-        topics: vec!["t".into()],
-        credit: Some(proto::Credit {
-            records: 10,
-            bytes: 10_000_000,
-        }),
-        ..proto::JoinGroup::default()
-    };
-    let join = join_group(join, String::new()).expect("it is a good one");
+    let join = a_join();
     let joining = broker.join_group(join).expect("it is a good one");
     let session = joining.await.expect("nothing fails");
     let requests = Requests::default();
@@ -130,16 +121,7 @@ async fn commits_whose_answers_are_not_read_are_counted_and_few_of_them_are_take
     const OFFSETS: usize = 10_000;
     const SENT: usize = 20;
     let (broker, _ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
-    let join = proto::JoinGroup {
-        group: "g".into(),
-        topics: vec!["t".into()],
-        credit: Some(proto::Credit {
-            records: 10,
-            bytes: 10_000_000,
-        }),
-        ..proto::JoinGroup::default()
-    };
-    let join = join_group(join, String::new()).expect("it is a good one");
+    let join = a_join();
     let joining = broker.join_group(join).expect("it is a good one");
     let session = joining.await.expect("nothing fails");
     let requests = Requests::default();
@@ -193,16 +175,7 @@ async fn commits_whose_answers_are_not_read_are_counted_and_few_of_them_are_take
 #[tokio::test]
 async fn a_commit_that_there_is_no_room_for_ends_the_stream_and_the_member_may_come_back() {
     let (broker, _ours) = World::broker(Sizes::default(), PATIENCE, 1).await;
-    let join = proto::JoinGroup {
-        group: "g".into(),
-        topics: vec!["t".into()],
-        credit: Some(proto::Credit {
-            records: 10,
-            bytes: 10_000_000,
-        }),
-        ..proto::JoinGroup::default()
-    };
-    let join = join_group(join, String::new()).expect("it is a good one");
+    let join = a_join();
     let joining = broker.join_group(join.clone()).expect("it is a good one");
     let session = joining.await.expect("nothing fails");
     let requests = Requests::default();
@@ -233,6 +206,20 @@ async fn a_commit_that_there_is_no_room_for_ends_the_stream_and_the_member_may_c
         .await
         .expect("it is answered")
         .expect("it may join again");
+}
+
+/// That of a member with room for a large record or two.
+fn a_join() -> JoinGroup {
+    let join = proto::JoinGroup {
+        group: "g".into(),
+        topics: vec!["t".into()],
+        credit: Some(proto::Credit {
+            records: 10,
+            bytes: 10_000_000,
+        }),
+        ..proto::JoinGroup::default()
+    };
+    join_group(join, String::new()).expect("it is a good one")
 }
 
 /// A member whose client says nothing more, and what it is sent.

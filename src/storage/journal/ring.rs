@@ -232,8 +232,8 @@ impl Ring {
     }
 
     /// Begins to remove what released files still have: everything of which a checkpoint says that
-    /// it is in segments. From here to the end of [`overwrite`](Self::overwrite), only files that hold
-    /// nothing are taken into use.
+    /// it is in segments. From here to the end of [`overwrite`](Self::overwrite), only files that
+    /// hold nothing are taken into use.
     ///
     /// Zeros over the files not in use come first, one file at a time, so that there is one to go
     /// on in as long as there are others.
@@ -267,8 +267,8 @@ impl Ring {
     }
 
     /// Writes zeros over everything in files that have been released, and lets them be used again.
-    /// Also after an error since [`begin_overwriting`](Self::begin_overwriting): the journal is short of the
-    /// files until then.
+    /// Also after an error since [`begin_overwriting`](Self::begin_overwriting): the journal is
+    /// short of the files until then.
     pub(crate) fn overwrite(&self) -> Result<(), FileError> {
         loop {
             let path = {

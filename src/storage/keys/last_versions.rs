@@ -145,7 +145,8 @@ impl LastVersions {
     }
 
     /// Whether a table says as much already as this row would, which names no key. A later table is
-    /// asked first, so such a row must not hide a higher version that an earlier one has of the key.
+    /// asked first, so such a row must not hide a higher version that an earlier one has of the
+    /// key.
     pub(crate) fn has_token_or_later(&self, last: &LastVersion) -> bool {
         let all = Version(u64::MAX);
         matches!(last.name, Name::Erased { .. })

@@ -176,8 +176,8 @@ impl From<Unread> for Error {
 }
 
 /// Merges tables of records that lie one behind the other into one that covers their offsets, with
-/// the rows of offsets that are to be kept: `about` so many, if that is known. When this returns, it
-/// is durable, and the merged ones can be removed.
+/// the rows of offsets that are to be kept: `about` so many, if that is known. When this returns,
+/// it is durable, and the merged ones can be removed.
 ///
 /// # Panics
 ///

@@ -22,9 +22,9 @@
 //! when to write, merge or remove, and nothing reads the log.
 //!
 //! Reading order: this page; `table.rs`, what is in memory; `sorted_table.rs` and what writes one,
-//! `table_writer.rs`; `merge.rs`; `last_versions.rs`; `files.rs`; `set.rs`, what is found at a start;
-//! `salvage.rs`; `earlier.rs`, files of earlier versions. Underneath: `hash.rs`, `new_file.rs`,
-//! `paged.rs`.
+//! `table_writer.rs`; `merge.rs`; `last_versions.rs`; `files.rs`; `set.rs`, what is found at a
+//! start; `salvage.rs`; `earlier.rs`, files of earlier versions. Underneath: `hash.rs`,
+//! `new_file.rs`, `paged.rs`.
 
 pub(crate) mod earlier;
 mod files;

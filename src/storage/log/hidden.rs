@@ -16,8 +16,9 @@ use crate::{
     types::{Offset, RecordView, Version},
 };
 
-/// What is hidden in a partition because its bytes are not gone yet, as it is at one moment. Nothing
-/// as long as there was nothing: nearly every partition is like that, and a broker has many.
+/// What is hidden in a partition because its bytes are not gone yet, as it is at one moment.
+/// Nothing as long as there was nothing: nearly every partition is like that, and a broker has
+/// many.
 #[derive(Clone, Default)]
 pub(crate) struct Hidden {
     erased: Option<Arc<Sorted<Erased>>>,

@@ -31,7 +31,8 @@ pub(crate) struct Cursor {
     hint: Option<Hint>,
 }
 
-/// A position in a segment where a frame or block begins that is not behind the offset to read next.
+/// A position in a segment where a frame or block begins that is not behind the offset to read
+/// next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hint {
     /// The segment's name.
@@ -149,8 +150,8 @@ impl LogReader<'_> {
     }
 
     /// The frames from the cursor on, with what is not to be shown of them: at least one, unless
-    /// the cursor is at the high watermark, and until they are enough. The first may begin before the
-    /// cursor. Moves the cursor behind the last.
+    /// the cursor is at the high watermark, and until they are enough. The first may begin before
+    /// the cursor. Moves the cursor behind the last.
     pub(crate) fn read_with_hidden(
         &self,
         cursor: &mut Cursor,

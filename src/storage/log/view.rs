@@ -126,8 +126,8 @@ impl View {
         &self.index
     }
 
-    /// Whether it says all that there is to say of an offset, because its segments reach behind that
-    /// or it is trimmed: whatever becomes of the record there, the view has what there was.
+    /// Whether it says all that there is to say of an offset, because its segments reach behind
+    /// that or it is trimmed: whatever becomes of the record there, the view has what there was.
     pub(crate) fn reaches(&self, offset: Offset) -> bool {
         let end = self.sealed.last().map_or(self.start, |last| last.end);
         offset < end.max(self.start)

@@ -284,7 +284,7 @@ class Client:
     ) -> Member:
         """Joins a consumer group, which is made if there is none.
 
-        :param name: keeps the member's partitions for who joins with it again, and fences another one that has it.
+        :param name: keeps the member's partitions for the next one that joins with it, and fences another that has it.
         :param start: EARLIEST, LATEST or a time: where to begin in partitions for which nothing is committed.
         :param credit_records, credit_bytes: how much is sent ahead of what has been handled.
         :param auto_commit: commit what was handled; otherwise only `Member.commit` does.

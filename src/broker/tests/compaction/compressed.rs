@@ -13,7 +13,8 @@ use crate::{
 
 const DELETE: (&str, &str) = ("cleanup.policy", "delete");
 
-/// Some segments of records that compress well, all but the last of them sealed and in a checkpoint.
+/// Some segments of records that compress well, all but the last of them sealed and in a
+/// checkpoint.
 fn filled(settings: &[(&str, &str)]) -> World {
     let world = World::with(&[&[DELETE], settings].concat());
     fill(&world);

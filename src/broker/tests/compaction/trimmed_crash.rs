@@ -1,5 +1,5 @@
-//! The power is cut at every write and every sync of a trim of entities and of the pass that removes
-//! the bytes, in every way: afterwards it has happened or not, and the bytes go in the end.
+//! The power is cut at every write and every sync of a trim of entities and of the pass that
+//! removes the bytes, in every way: afterwards it has happened or not, and the bytes go in the end.
 
 use super::world::{Found, HOUR, World};
 use crate::{env::sim::CrashMode, types::Version};
