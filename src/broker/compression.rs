@@ -38,10 +38,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After this time a partition is tried again where a segment could not be compressed.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
-/// After this time a checkpoint is asked for that knows of segments which were sealed. Where
-/// something is appended one is written before.
-const ASK_FOR_CHECKPOINT: Duration = Duration::from_secs(15);
-
 /// A partition with more to compress than this is not slowed down.
 const HURRY_BYTES: u64 = 1 << 30;
 
@@ -59,8 +55,6 @@ struct State {
     last: Option<Place>,
     /// Partitions that are not tried again before then.
     hindered: BTreeMap<Place, Duration>,
-    /// Since when there are sealed segments that no checkpoint knows as sealed.
-    unknown_since: Option<Duration>,
 }
 
 impl Compressor {
@@ -86,7 +80,6 @@ impl Broker {
         }
         let partitions = shared.partitions_to_compress(now);
         compressor.set_next((!partitions.is_empty()).then(|| now.saturating_add(LOOK_EVERY)));
-        shared.ask_for_checkpoint(&partitions, now);
         for partition in partitions {
             let done = match shared.compress_one(&partition) {
                 Err(hindered) => shared.put_off_compression(&partition, hindered)?,
@@ -166,24 +159,6 @@ impl Shared {
             found.rotate_left(behind);
         }
         found
-    }
-
-    /// Asks for a checkpoint where segments have waited for one for long: nothing is appended.
-    fn ask_for_checkpoint(&self, partitions: &[PartitionRef], now: Duration) {
-        let is_unknown = |partition: &PartitionRef| {
-            let known = partition.partition().known_sealed.load(Ordering::Acquire);
-            let reader = self.partitions.reader(partition);
-            reader.sealed_end().is_some_and(|end| end.0 > known)
-        };
-        let is_any = partitions.iter().any(is_unknown);
-        let mut state = lock(&self.maintenance.compressor.state);
-        let since = state.unknown_since.unwrap_or(now);
-        let is_long = now.saturating_sub(since) >= ASK_FOR_CHECKPOINT;
-        state.unknown_since = (is_any && !is_long).then_some(since);
-        drop(state);
-        if is_any && is_long {
-            self.maintenance.housekeeping.ask_for_checkpoint();
-        }
     }
 
     /// Compresses the first segment of a partition that needs it, if there is one.

@@ -33,7 +33,9 @@ use crate::{
 };
 
 /// An idle broker writes a checkpoint this long after the last one if something has been appended
-/// since. The last write to the journal is then not the only witness of what it says.
+/// since, or waits for one: files that it lets go, or sealed segments that it is to know. So the
+/// last write to the journal is not the only witness of what it says, and nothing waits for the
+/// next append.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
 /// How often it is looked for what nobody says: how much room the disk has, what the machine's
@@ -55,10 +57,10 @@ pub(super) struct Housekeeper {
     segments: WriteOut,
     /// Deleted topics whose directories have been renamed and are to be removed.
     renamed: Vec<DeletedTopic>,
-    /// Partitions with segments that the checkpoint under way lets go, or that are in no view:
-    /// their files are to be removed after it.
+    /// Partitions with segments that the checkpoint under way lets go: their files are to be
+    /// removed after it.
     leaving: Vec<PartitionRef>,
-    /// Partitions with such files that somebody was reading.
+    /// Partitions with segments that are in no view any more, and that somebody was reading.
     in_use: Vec<PartitionRef>,
     /// When segments were last looked at for their age.
     looked_at: Duration,
@@ -97,18 +99,13 @@ impl Housekeeper {
         checkpoint_wanted: bool,
     ) -> Result<(), FileError> {
         let now = shared.env.clock.elapsed();
-        let applied = shared.committer.applied();
-        let due = applied > self.checkpointed
-            && now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
-        let due =
-            due || shared.partitions.key_memory.is_pressed() || shared.clock.is_stored_time_old();
-        let due = due
-            || (shared.health.is_short_of_room() && self.has_what_to_remove(&shared.partitions));
+        let due = self.is_checkpoint_due(shared, now);
         shared.count_remembered();
         shared.producer_memory.say_forgotten(now);
         if now.saturating_sub(self.looked_at) >= LOOK_EVERY {
             self.looked_at = now;
             self.seal_old(&shared.partitions, shared.clock.now_ms())?;
+            self.in_use = shared.partitions.with_gone_segments();
         }
         self.remove_in_use(&shared.partitions)?;
         self.keep_retention(shared)?;
@@ -121,6 +118,20 @@ impl Housekeeper {
         shared.committer.ring.ensure_two()?;
         shared.committer.ring.prepare_next()?;
         shared.health.look_for_room()
+    }
+
+    /// Whether a checkpoint is to be written that nobody has asked for.
+    fn is_checkpoint_due(&self, shared: &Shared, now: Duration) -> bool {
+        let owner = &shared.partitions;
+        if owner.key_memory.is_pressed() || shared.clock.is_stored_time_old() {
+            return true;
+        }
+        if shared.health.is_short_of_room() && self.has_what_to_remove(owner) {
+            return true;
+        }
+        let is_time = now.saturating_sub(self.checkpointed_at) >= CHECKPOINT_EVERY;
+        let is_behind = || shared.committer.applied() > self.checkpointed;
+        is_time && (is_behind() || self.has_what_to_remove(owner) || owner.has_unknown_segments())
     }
 
     /// When the next round is due: the next look around, or before it, when an idle broker writes a

@@ -351,6 +351,33 @@ impl Partitions {
         }
     }
 
+    /// Whether there are sealed segments that the last checkpoint does not know as sealed: they are
+    /// not written anew before.
+    pub(super) fn has_unknown_segments(&self) -> bool {
+        let is_unknown = |partition: &Partition| {
+            let known = partition.known_sealed.load(Ordering::Acquire);
+            let sealed = partition.log.view().sealed_end();
+            sealed.is_some_and(|end| end.0 > known)
+        };
+        let topics = self.all_topics();
+        let mut partitions = topics.iter().flat_map(|topic| topic.partitions.iter());
+        partitions.any(is_unknown)
+    }
+
+    /// The partitions with segments that are in no view any more and have files.
+    pub(super) fn with_gone_segments(&self) -> Vec<PartitionRef> {
+        let mut found = Vec::new();
+        for topic in self.all_topics() {
+            for at in 0..topic.partitions.len() {
+                if lock(&topic.partitions[at].log).has_gone() {
+                    let topic = Arc::clone(&topic);
+                    found.push(PartitionRef { topic, at });
+                }
+            }
+        }
+        found
+    }
+
     /// Whether there are deleted topics, or trimmed segments of which everything is kept that is
     /// to be kept: the next checkpoint lets them be removed.
     pub(super) fn has_what_to_remove(&self) -> bool {

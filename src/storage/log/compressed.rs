@@ -41,11 +41,6 @@ impl LogReader<'_> {
         Ok(found)
     }
 
-    /// Where the last sealed segment ends, if there is one that is not trimmed.
-    pub(crate) fn sealed_end(&self) -> Option<Offset> {
-        self.log.view().live().last().map(|sealed| sealed.end)
-    }
-
     /// What cannot be read counts as if it were compressed.
     fn is_compressed(&self, sealed: &Sealed) -> io::Result<bool> {
         match self.segments.compressed(&sealed.segment) {

@@ -32,10 +32,15 @@ impl Log {
     }
 
     /// Takes note that a checkpoint is being written, which lets segments be removed that can be
-    /// by now. Whether there is anything to remove behind it.
+    /// by now. Whether it lets any.
     pub(crate) fn begin_leaving(&mut self) -> bool {
         self.leaving = self.retired;
-        self.leaving > 0 || !self.gone.is_empty()
+        self.leaving > 0
+    }
+
+    /// Whether there are segments that are in no view any more and have files.
+    pub(crate) fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
     }
 
     /// Takes what the last checkpoint has let go out of the view.
