@@ -1,0 +1,50 @@
+import { setTimeout } from "node:timers/promises";
+
+import { isWorthAnotherTry, TaffrailError } from "./errors.js";
+
+export const FIRST_PAUSE_MS = 20;
+export const LAST_PAUSE_MS = 2_000;
+
+/**
+ * Decides after each failure whether there is another try, and waits for it: pauses that double and differ from each other,
+ * and a budget of time that recovers.
+ */
+export class Retries {
+  #longest = FIRST_PAUSE_MS;
+  /** It is not the last progress that counts: a program may take its time over what it was given. */
+  #firstFailure: number | undefined;
+
+  /** @param giveUpAfterMs for how long there may be nothing but failures */
+  constructor(
+    private readonly giveUpAfterMs: number,
+    private readonly now = () => performance.now(),
+  ) {}
+
+  /** Something has worked: the whole budget is there again. */
+  progress(): void {
+    this.#longest = FIRST_PAUSE_MS;
+    this.#firstFailure = undefined;
+  }
+
+  /** How long to wait before the next try. Throws the error if there is none. */
+  pause(error: unknown): number {
+    if (!(error instanceof TaffrailError) || !isWorthAnotherTry(error)) throw error;
+    this.#firstFailure ??= this.now();
+    if (this.now() - this.#firstFailure >= this.giveUpAfterMs) {
+      // The next one who asks begins with a whole budget.
+      this.progress();
+      throw error;
+    }
+    // All clients of a broker lose it at the same moment, and should not all come back at the same one.
+    const pause = this.#longest * (0.5 + Math.random() / 2);
+    this.#longest = Math.min(2 * this.#longest, LAST_PAUSE_MS);
+    return Math.max(pause, error.retryAfterMs);
+  }
+
+  /** Waits for the next try. Throws the error if there is none, or why the signal was aborted. */
+  async wait(error: unknown, signal?: AbortSignal): Promise<void> {
+    const pause = this.pause(error);
+    signal?.throwIfAborted();
+    await setTimeout(pause, undefined, signal && { signal }).catch(() => signal?.throwIfAborted());
+  }
+}
