@@ -317,12 +317,14 @@ impl Broker {
         prefix: &str,
         after: &str,
         limit: usize,
+        is_seen: impl Fn(&str) -> bool,
     ) -> (Vec<TopicDescription>, bool) {
         let topics = self.shared.partitions.topics();
         let mut matching = topics
             .by_name
             .values()
-            .filter(|topic| topic.name.as_str() > after && topic.name.as_str().starts_with(prefix));
+            .filter(|topic| topic.name.as_str() > after && topic.name.as_str().starts_with(prefix))
+            .filter(|topic| is_seen(topic.name.as_str()));
         let page = matching.by_ref().take(limit).map(describe).collect();
         (page, matching.next().is_some())
     }

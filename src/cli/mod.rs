@@ -22,6 +22,7 @@ mod produce;
 mod producer;
 mod question;
 mod record;
+mod reload;
 mod serve;
 mod signals;
 mod status;

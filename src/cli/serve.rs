@@ -16,7 +16,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Failure, flags::ServeFlags, logging, output};
+use super::{Failure, flags::ServeFlags, logging, output, reload};
 use crate::{
     broker::{Broker, Error},
     budget,
@@ -24,7 +24,7 @@ use crate::{
     env::{
         Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap, trim_heap,
     },
-    server::{self, AdminSocket, Server},
+    server::{self, AdminSocket, Auth, Server},
 };
 
 /// After how many turns of tasks a thread looks whether something has come in. A connection's turn
@@ -57,7 +57,9 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     let runtime =
         runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
     runtime.spawn(trim_now_and_then());
-    let result = runtime.block_on(serve(config, env));
+    let auth = Arc::new(Auth::new(config.grants().clone(), config.exposure()));
+    runtime.spawn(reload::watch(flags.clone(), Arc::clone(&auth)));
+    let result = runtime.block_on(serve(config, env, auth));
     // A read of a slow disk that nobody waits for any more is not waited for either.
     runtime.shutdown_background();
     result
@@ -128,7 +130,7 @@ fn mebibytes(bytes: usize) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-fn load(flags: &ServeFlags) -> Result<config::Loaded, Failure> {
+pub(super) fn load(flags: &ServeFlags) -> Result<config::Loaded, Failure> {
     let file = flags.config.as_deref().map(read_config).transpose()?;
     let file = file
         .as_ref()
@@ -160,7 +162,7 @@ fn read_config(path: &Path) -> Result<(String, String), Failure> {
     Ok((name, text))
 }
 
-pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
+pub(super) async fn serve(config: Config, env: Env, auth: Arc<Auth>) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     // The port is taken before the data is recovered, so that clients that come early wait instead
     // of being refused.
@@ -175,7 +177,7 @@ pub(super) async fn serve(config: Config, env: Env) -> Result<(), Failure> {
 
     let files = Arc::clone(&env.files);
     let broker = open(config.broker(), env).await?;
-    let mut server = Server::new(Arc::clone(&broker), config.server());
+    let mut server = Server::new(Arc::clone(&broker), config.server()).with_auth(auth);
     if let Some(admin) = listen_to_administrators(files, &config.data_dir) {
         server = server.with_admin(admin);
     }

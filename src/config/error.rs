@@ -11,6 +11,12 @@ pub(crate) enum Error {
         source_name: String,
         problem: Problem,
     },
+    #[error("{file}, line {line}: {problem}")]
+    InFile {
+        file: String,
+        line: usize,
+        problem: String,
+    },
     #[error(
         "cannot listen on {listen:?}: {problem}; give an address and a port, such as 127.0.0.1:9640"
     )]

@@ -5,11 +5,14 @@
 //! comes from and no source knows settings that another does not. Nothing here does I/O: the file's
 //! text is an argument; `environment.rs` is the one place that looks at variables.
 //!
+//! Who may do what is no setting but a list (`grants.rs`), and in the file only.
+//!
 //! No layer sees [`Config`]; each is given its own options, which are made here.
 
 mod descriptors;
 mod environment;
 mod error;
+mod grants;
 mod listen;
 mod settings;
 
@@ -60,6 +63,7 @@ pub(crate) struct Config {
     request_timeout_ms: u64,
     drain_ms: u64,
     stalled_read_ms: u64,
+    grants: server::Grants,
 }
 
 /// The configuration, and what to tell the person who wrote it.
@@ -100,6 +104,7 @@ impl Default for Config {
             request_timeout_ms: 30_000,
             drain_ms: 10_000,
             stalled_read_ms: 60_000,
+            grants: server::Grants::default(),
         }
     }
 }
@@ -131,6 +136,20 @@ impl Config {
     /// The address to listen on, if it is one that is allowed.
     pub(crate) fn listen_address(&self) -> Result<SocketAddr, Error> {
         listen::resolve(&self.listen, self.insecure)
+    }
+
+    /// Who may do what.
+    pub(crate) fn grants(&self) -> &server::Grants {
+        &self.grants
+    }
+
+    /// Whether callers of other machines who do not say who they are may do everything where
+    /// nothing is granted.
+    pub(crate) fn exposure(&self) -> server::Exposure {
+        match self.insecure {
+            true => server::Exposure::Everywhere,
+            false => server::Exposure::Loopback,
+        }
     }
 
     /// What the broker needs to know.

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Config, Error, environment::SERVER_VARIABLE, error::Problem};
+use super::{Config, Error, environment::SERVER_VARIABLE, error::Problem, grants};
 use crate::{
     budget::{self, Name},
     types::{parse_bytes, parse_millis},
@@ -193,6 +193,7 @@ impl Config {
             })?;
         for (key, value) in &table {
             match value {
+                _ if matches!(&**key, grants::ROLE | grants::GRANT) => {}
                 Value::Table(section) if is_section(key) => {
                     for (inner, value) in section {
                         self.apply_value(&format!("{key}.{inner}"), value)
@@ -204,6 +205,7 @@ impl Config {
                     .map_err(|problem| problem.in_file(file))?,
             }
         }
+        self.grants = grants::parse(file, text)?;
         Ok(())
     }
 

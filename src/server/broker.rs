@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
+    auth::permit,
     blocking::blocking,
     limits::ADMIN_CONNECTIONS,
     peer,
@@ -46,6 +47,7 @@ impl broker_server::Broker for BrokerService {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
+        permit(&request)?;
         let _turn = peer::long(request.extensions(), &self.broker).turn().await;
         let (status, process) = blocking(|| (self.broker.status(), Process::look()));
         Ok(Response::new(StatusResponse {
@@ -76,8 +78,9 @@ impl broker_server::Broker for BrokerService {
 
     async fn get_clock(
         &self,
-        _: Request<GetClockRequest>,
+        request: Request<GetClockRequest>,
     ) -> Result<Response<GetClockResponse>, Status> {
+        permit(&request)?;
         Ok(Response::new(GetClockResponse {
             clock: Some(clock(&self.broker.clock())),
         }))
@@ -85,8 +88,9 @@ impl broker_server::Broker for BrokerService {
 
     async fn accept_clock(
         &self,
-        _: Request<AcceptClockRequest>,
+        request: Request<AcceptClockRequest>,
     ) -> Result<Response<AcceptClockResponse>, Status> {
+        permit(&request)?;
         Ok(Response::new(AcceptClockResponse {
             clock: Some(clock(&self.broker.accept_clock())),
         }))
@@ -96,6 +100,7 @@ impl broker_server::Broker for BrokerService {
         &self,
         request: Request<ListProducersRequest>,
     ) -> Result<Response<ListProducersResponse>, Status> {
+        permit(&request)?;
         let turn = peer::long(request.extensions(), &self.broker).turn().await;
         let ListProducersRequest {
             name,
@@ -122,6 +127,7 @@ impl broker_server::Broker for BrokerService {
         &self,
         request: Request<ForgetProducerRequest>,
     ) -> Result<Response<ForgetProducerResponse>, Status> {
+        permit(&request)?;
         let which = which(request.into_inner().producer)?;
         let forgotten = self.broker.forget_producer(&which)?.await?;
         Ok(Response::new(ForgetProducerResponse {

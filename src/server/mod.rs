@@ -2,8 +2,9 @@
 //! its answer.
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
-//! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `log/`,
-//! `entities/`, `groups/`, `topics.rs` and `broker.rs`, the services; `answers.rs` and `reads.rs`,
+//! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `auth/`,
+//! who calls and what they may do; `log/`, `entities/`, `groups/`, `topics.rs` and `broker.rs`, the
+//! services; `answers.rs` and `reads.rs`,
 //! how records go out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC
 //! tools expect; `status.rs`, how errors are told; `turns.rs`, what waits for what keeps threads;
 //! `connections.rs`, who is served; `admin.rs`, the administrators' own way in; `http2/`, one
@@ -11,6 +12,7 @@
 
 mod admin;
 mod answers;
+mod auth;
 mod blocking;
 mod broker;
 mod calls;
@@ -51,10 +53,12 @@ use tracing::{error, info, warn};
 
 pub(crate) use self::{
     admin::AdminSocket,
+    auth::{Auth, Exposure, Grant, Grants, NamePattern, Operation, Operations, Principal},
     connections::tcp,
     limits::{ADMIN_CONNECTIONS, Options, most_connections, waiting_threads},
 };
 use self::{
+    auth::Identify,
     broker::BrokerService,
     calls::Calls,
     connections::Connections,
@@ -84,6 +88,7 @@ pub(crate) struct Server {
     broker: Arc<Broker>,
     options: Options,
     admin: Option<AdminSocket>,
+    auth: Arc<Auth>,
 }
 
 impl Server {
@@ -92,6 +97,7 @@ impl Server {
             broker,
             options,
             admin: None,
+            auth: Arc::default(),
         }
     }
 
@@ -102,6 +108,11 @@ impl Server {
             admin: Some(admin),
             ..self
         }
+    }
+
+    /// Lets this decide who may do what. Otherwise everybody may do everything.
+    pub(crate) fn with_auth(self, auth: Arc<Auth>) -> Self {
+        Self { auth, ..self }
     }
 
     /// Serves the connections that come in until `shutdown` resolves, then drains: no more
@@ -128,8 +139,10 @@ impl Server {
         );
         let tallies = Tallies::new();
         let calls = Arc::clone(&tallies.calls);
+        let auth = Arc::clone(&self.auth);
         let service = ServiceBuilder::new()
             .layer_fn(move |services| Calls::new(services, Arc::clone(&calls)))
+            .layer_fn(move |services| Identify::new(services, Arc::clone(&auth)))
             .map_request(move |request: Request<Body>| intake.meter(request))
             .service(
                 self.routes(health, Arc::clone(&notices), &stopping, &tallies)

@@ -15,6 +15,7 @@ use tokio::{
 use tonic::Extensions;
 
 use super::{
+    auth::Entrance,
     http2::window,
     limits::most_connections,
     reads::{Reads, Shares},
@@ -79,6 +80,8 @@ pub(super) struct Peer {
     pub(super) pulse: Pulse,
     /// Where the client is.
     address: Arc<str>,
+    /// Where it has come in.
+    pub(super) entrance: Entrance,
     _counted: Option<Arc<Counted>>,
 }
 
@@ -102,6 +105,7 @@ impl Peer {
             producers,
             pulse: Pulse::default(),
             address: Arc::default(),
+            entrance: Entrance::default(),
             _counted: None,
         }
     }
@@ -163,6 +167,7 @@ pub(super) struct Peers {
     /// What their windows may grow into.
     growth: Arc<Part>,
     lanes: Lanes,
+    are_administrators: bool,
 }
 
 impl Peers {
@@ -183,6 +188,7 @@ impl Peers {
             most,
             growth: window::growth(windows, most),
             lanes: Lanes::new(),
+            are_administrators: false,
         }
     }
 
@@ -192,6 +198,7 @@ impl Peers {
         Self {
             tally: Arc::clone(tally),
             lanes: Lanes::of_administrators(),
+            are_administrators: true,
             ..self.clone()
         }
     }
@@ -208,8 +215,13 @@ impl Peers {
     /// Another one has connected, from this address.
     pub(super) fn connected(&self, address: &str) -> Peer {
         let producers = self.broker.as_ref().map(|broker| broker.producer_holder());
+        let entrance = match self.are_administrators {
+            true => Entrance::Administrators,
+            false => Entrance::from(address),
+        };
         Peer {
             address: address.into(),
+            entrance,
             _counted: Some(Arc::new(self.tally.count())),
             ..Peer::new(&self.budget, self.growth.holder(), producers, &self.lanes)
         }

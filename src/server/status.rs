@@ -98,6 +98,21 @@ pub(super) fn of_undecoded(status: Status) -> Status {
     status
 }
 
+/// The status of a call that its caller may not make.
+pub(super) fn denied(principal: &str, operation: &str, resource: &str) -> Status {
+    let metadata = [
+        ("principal", shortened(principal)),
+        ("operation", operation.to_owned()),
+        ("resource", shortened(resource)),
+    ];
+    let [principal, resource] = [principal, resource].map(shortened);
+    Status::with_error_details(
+        Code::PermissionDenied,
+        format!("{principal} may not do \"{operation}\" on {resource}; no grant allows it"),
+        ErrorDetails::with_error_info("PERMISSION_DENIED", DOMAIN, owned(metadata)),
+    )
+}
+
 /// The status of a request message that is larger than its call allows.
 pub(super) fn too_large(bytes: usize, limit: usize) -> Status {
     let metadata = [

@@ -4,7 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{blocking::blocking, log::position, peer};
+use super::{
+    auth::{Access, permit},
+    blocking::blocking,
+    log::position,
+    peer,
+};
 use crate::{
     broker::{self, Broker, Error, Meant, PartitionDescription, TopicDescription},
     proto::{
@@ -36,6 +41,7 @@ impl Topics for TopicsService {
         &self,
         request: Request<CreateTopicRequest>,
     ) -> Result<Response<CreateTopicResponse>, Status> {
+        permit(&request)?;
         let CreateTopicRequest {
             name,
             partitions,
@@ -55,6 +61,7 @@ impl Topics for TopicsService {
         &self,
         request: Request<DeleteTopicRequest>,
     ) -> Result<Response<DeleteTopicResponse>, Status> {
+        permit(&request)?;
         self.broker
             .delete_topic(&request.into_inner().name)?
             .await?;
@@ -65,6 +72,7 @@ impl Topics for TopicsService {
         &self,
         request: Request<DescribeTopicRequest>,
     ) -> Result<Response<DescribeTopicResponse>, Status> {
+        permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let name = request.into_inner().name;
         let described = blocking(|| {
@@ -82,19 +90,10 @@ impl Topics for TopicsService {
         &self,
         request: Request<ListTopicsRequest>,
     ) -> Result<Response<ListTopicsResponse>, Status> {
+        let access = permit(&request)?;
         let turn = peer::long(request.extensions(), &self.broker).turn().await;
-        let ListTopicsRequest {
-            prefix,
-            page_size,
-            after,
-        } = request.into_inner();
-        let listed = blocking(|| {
-            let (topics, more) = self.broker.list_topics(&prefix, &after, page(page_size));
-            ListTopicsResponse {
-                topics: topics.iter().map(topic).collect(),
-                more,
-            }
-        });
+        let request = request.into_inner();
+        let listed = blocking(|| list(&self.broker, &request, &access));
         Ok(turn.respond(listed))
     }
 
@@ -102,6 +101,7 @@ impl Topics for TopicsService {
         &self,
         request: Request<AlterTopicRequest>,
     ) -> Result<Response<AlterTopicResponse>, Status> {
+        permit(&request)?;
         let long = peer::long(request.extensions(), &self.broker);
         let AlterTopicRequest {
             name,
@@ -130,6 +130,7 @@ impl Topics for TopicsService {
         &self,
         request: Request<AddPartitionsRequest>,
     ) -> Result<Response<AddPartitionsResponse>, Status> {
+        permit(&request)?;
         let AddPartitionsRequest {
             topic: name,
             partitions,
@@ -146,6 +147,7 @@ impl Topics for TopicsService {
     }
 
     async fn trim(&self, request: Request<TrimRequest>) -> Result<Response<TrimResponse>, Status> {
+        permit(&request)?;
         let long = peer::long(request.extensions(), &self.broker);
         let TrimRequest {
             topic,
@@ -183,12 +185,24 @@ impl Topics for TopicsService {
         &self,
         request: Request<CompactRequest>,
     ) -> Result<Response<CompactResponse>, Status> {
+        permit(&request)?;
         let CompactRequest { topic, wait } = request.into_inner();
         let compacted = self.broker.compact_topic(&topic)?;
         if wait {
             compacted.await?;
         }
         Ok(Response::new(CompactResponse {}))
+    }
+}
+
+/// A page of the topics that may be seen.
+fn list(broker: &Broker, request: &ListTopicsRequest, access: &Access) -> ListTopicsResponse {
+    let is_seen = |name: &str| access.sees_topic(name);
+    let most = page(request.page_size);
+    let (topics, more) = broker.list_topics(&request.prefix, &request.after, most, is_seen);
+    ListTopicsResponse {
+        topics: topics.iter().map(topic).collect(),
+        more,
     }
 }
 

@@ -33,7 +33,7 @@ use super::{Broker, Error, Pending, Shared, entities::entity, lock, state::Parti
 use crate::{
     catalog::{self, Change, KnownErasure, Refusal, Token},
     storage::format::erasure::key_sha256,
-    types::{Offset, TopicId, Version},
+    types::{Offset, TopicId, TopicName, Version},
 };
 
 /// The removal of an entity's bytes.
@@ -100,6 +100,13 @@ impl Broker {
         known
             .map(|known| self.shared.describe(&known))
             .ok_or(Error::UnknownErasure { id })
+    }
+
+    /// The name of the topic that something was erased in.
+    pub(crate) fn topic_of_erasure(&self, id: u64) -> Option<TopicName> {
+        let applied = self.shared.sequencer.applied();
+        let topic = applied.erasures().get(id)?.topic;
+        Some(applied.topics().get(topic)?.name.clone())
     }
 }
 

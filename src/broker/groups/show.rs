@@ -143,18 +143,20 @@ struct Lag {
 
 impl Broker {
     /// The groups whose names start with `prefix` and sort behind `after`, by name, at most so
-    /// many; and whether there are more. May read files.
+    /// many of those that may be seen; and whether there are more. May read files.
     pub(crate) fn list_groups(
         &self,
         prefix: &str,
         after: &str,
         most: usize,
+        is_seen: impl Fn(&str) -> bool,
     ) -> (Vec<ListedGroup>, bool) {
         let applied = self.shared.sequencer.applied();
         let groups = applied.groups().iter();
         let mut names = groups
             .map(|(name, _)| name)
-            .filter(|name| name.as_str() > after && name.as_str().starts_with(prefix));
+            .filter(|name| name.as_str() > after && name.as_str().starts_with(prefix))
+            .filter(|name| is_seen(name.as_str()));
         let page: Vec<GroupName> = names.by_ref().take(most).cloned().collect();
         let are_more = names.next().is_some();
         drop(names);

@@ -119,7 +119,7 @@ pub(super) enum Command {
 /// Without any flag it keeps its data in ./taffrail-data and listens on 127.0.0.1:9640. It prints
 /// one line with the address when it takes connections, and ends on SIGTERM or SIGINT when the
 /// calls under way are finished, or at the second of them.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ServeFlags {
     /// Where the data is; created if missing [default: ./taffrail-data]

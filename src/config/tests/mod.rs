@@ -1,6 +1,7 @@
 //! The sources, their order, and the file that documents every setting.
 
 mod descriptors;
+mod grants;
 mod limits;
 
 use std::{collections::BTreeSet, iter};

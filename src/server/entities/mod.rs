@@ -10,11 +10,12 @@ use tonic::{Request, Response, Status, async_trait};
 use self::{latest::LatestAnswers, read_key::KeyAnswers};
 use super::{
     answers::{Elsewhere, respond},
+    auth::permit,
     peer,
     reads::Reads,
 };
 use crate::{
-    broker::{Broker, Erasure},
+    broker::{Broker, Erasure, Error},
     proto::{
         self, DescribeErasureRequest, DescribeErasureResponse, EraseKeyRequest, EraseKeyResponse,
         GetLatestRequest, GetLatestResponse, ReadKeyRequest, TrimKeyRequest, TrimKeyResponse,
@@ -43,6 +44,7 @@ impl Entities for EntitiesService {
         &self,
         request: Request<ReadKeyRequest>,
     ) -> Result<Response<Self::ReadKeyStream>, Status> {
+        permit(&request)?;
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read_key::request(request.into_inner());
         let reader = shares.turns.work(|| self.broker.read_key(read)).await?;
@@ -53,6 +55,7 @@ impl Entities for EntitiesService {
         &self,
         request: Request<GetLatestRequest>,
     ) -> Result<Response<Self::GetLatestStream>, Status> {
+        permit(&request)?;
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let GetLatestRequest { topic, keys } = request.into_inner();
         let begin = || self.broker.read_latest(&topic, &keys);
@@ -64,6 +67,7 @@ impl Entities for EntitiesService {
         &self,
         request: Request<EraseKeyRequest>,
     ) -> Result<Response<EraseKeyResponse>, Status> {
+        permit(&request)?;
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let EraseKeyRequest { topic, key } = request.into_inner();
         let begin = || self.broker.erase_key(&topic, &key);
@@ -79,6 +83,7 @@ impl Entities for EntitiesService {
         &self,
         request: Request<TrimKeyRequest>,
     ) -> Result<Response<TrimKeyResponse>, Status> {
+        permit(&request)?;
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let TrimKeyRequest {
             topic,
@@ -103,7 +108,13 @@ impl Entities for EntitiesService {
         &self,
         request: Request<DescribeErasureRequest>,
     ) -> Result<Response<DescribeErasureResponse>, Status> {
-        let found = self.broker.describe_erasure(request.into_inner().id)?;
+        let access = permit(&request)?;
+        let id = request.into_inner().id;
+        let topic = self.broker.topic_of_erasure(id);
+        if !topic.is_some_and(|topic| access.erases_in(topic.as_str())) {
+            return Err(Error::UnknownErasure { id }.into());
+        }
+        let found = self.broker.describe_erasure(id)?;
         Ok(Response::new(DescribeErasureResponse {
             erasure: Some(erasure(&found)),
         }))

@@ -12,6 +12,7 @@ use crate::{
         ResetGroupRequest, ResetGroupResponse, reset_group_request::To,
     },
     server::{
+        auth::Access,
         groups::events::{Asked, commit_result},
         log::position,
         turns::LongTurn,
@@ -56,12 +57,48 @@ pub(super) fn fetch_offsets(
     })
 }
 
-pub(super) fn list(broker: &Broker, request: &ListGroupsRequest) -> ListGroupsResponse {
+/// Leaves out offsets in topics that are not to be seen.
+pub(super) fn seen_offsets(
+    mut fetched: FetchOffsetsResponse,
+    access: &Access,
+) -> FetchOffsetsResponse {
+    fetched
+        .offsets
+        .retain(|offset| access.sees_topic(&offset.topic));
+    fetched
+}
+
+/// Leaves out partitions of topics that are not to be seen.
+pub(super) fn seen_partitions(
+    mut described: DescribeGroupResponse,
+    access: &Access,
+) -> DescribeGroupResponse {
+    described
+        .partitions
+        .retain(|partition| access.sees_topic(&partition.topic));
+    described
+}
+
+/// Leaves out what was set in topics that are not to be seen.
+pub(super) fn seen_resets(mut reset: ResetGroupResponse, access: &Access) -> ResetGroupResponse {
+    reset
+        .offsets
+        .retain(|offset| access.sees_topic(&offset.topic));
+    reset
+}
+
+/// A page of the groups that may be seen.
+pub(super) fn list(
+    broker: &Broker,
+    request: &ListGroupsRequest,
+    access: &Access,
+) -> ListGroupsResponse {
     let most = match request.page_size as usize {
         0 => MAX_GROUPS_PER_PAGE,
         size => size.min(MAX_GROUPS_PER_PAGE),
     };
-    let (groups, more) = broker.list_groups(&request.prefix, &request.after, most);
+    let is_seen = |name: &str| access.sees_group(name);
+    let (groups, more) = broker.list_groups(&request.prefix, &request.after, most, is_seen);
     ListGroupsResponse {
         groups: groups.iter().map(listed).collect(),
         more,

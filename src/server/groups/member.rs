@@ -32,6 +32,7 @@ use crate::{
     },
     server::{
         answers::{Source, part_of},
+        auth::Access,
         blocking::blocking,
         limits::{
             HEARTBEAT_INTERVAL, LIGHT_BYTES, MAX_COMMITS_IN_FLIGHT, MAX_UNANSWERED_BYTES,
@@ -54,6 +55,7 @@ pub(in crate::server) struct MemberAnswers<S> {
     requests_ended: bool,
     /// What commits that wait for their answers are counted with.
     counts_as: Holder,
+    access: Access,
     /// What was committed and has not been answered.
     commits: VecDeque<UnderWay>,
     /// The answer of one that is durable.
@@ -105,7 +107,7 @@ where
     pub(in crate::server) fn new(
         session: Session,
         (first, session_time): (Message, Duration),
-        (requests, counts_as): (S, Holder),
+        (requests, counts_as, access): (S, Holder, Access),
         pulse: Option<Pulse>,
         stopped: Stopped,
     ) -> Self {
@@ -115,6 +117,7 @@ where
             requests,
             requests_ended: false,
             counts_as,
+            access,
             commits: VecDeque::new(),
             committed: None,
             leaving: None,
@@ -138,7 +141,13 @@ where
             // What the session waits for may be what the client has just said.
             self.waiting = None;
             let taken = match request {
-                Some(Ok(request)) => self.take(request),
+                Some(Ok(request)) => match self.permit(&request) {
+                    Ok(()) => self.take(request),
+                    Err(denied) => {
+                        self.end_with(denied);
+                        return;
+                    }
+                },
                 Some(Err(status)) => {
                     self.end_with(status::of_undecoded(status));
                     return;
@@ -177,7 +186,10 @@ where
         self.requests_ended = true;
         let is_refused = matches!(
             status.code(),
-            Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented
+            Code::InvalidArgument
+                | Code::ResourceExhausted
+                | Code::Unimplemented
+                | Code::PermissionDenied
         );
         if let Some(session) = &self.session
             && is_refused
@@ -185,6 +197,15 @@ where
             self.leaving = session.fail_at_bytes(status.message().to_owned());
         }
         self.end.get_or_insert(status);
+    }
+
+    /// Whether the member may say this. All that is about partitions is about its own, but for
+    /// what it commits.
+    fn permit(&self, request: &ConsumeRequest) -> Result<(), Status> {
+        match &request.message {
+            Some(Request::Commit(commit)) => self.access.permit(commit),
+            _ => Ok(()),
+        }
     }
 
     fn take(&mut self, request: ConsumeRequest) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use self::member::MemberAnswers;
 use super::{
     answers::{Elsewhere, respond},
+    auth::{access, permit},
     blocking::blocking,
     peer,
     reads::Reads,
@@ -84,9 +85,11 @@ impl Groups for GroupsService {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let pulse = peer::pulse(request.extensions());
         let address = peer::address(request.extensions());
+        let access = access(request.extensions());
         let counts_as = peer::requests(request.extensions(), &self.broker);
         let mut requests = request.into_inner();
         let join = self.first(&mut requests).await?;
+        access.permit(&join)?;
         let pulse = pulse.filter(|_| !join.heartbeat);
         let join = join::join_group(join, address)?;
         let (session_time, drain) = (join.session, join.drain);
@@ -94,7 +97,7 @@ impl Groups for GroupsService {
         let first = events::joined(&session, millis(session_time), millis(drain));
         let stopped = self.stopping.stopped();
         let first = (first, session_time);
-        let requests = (requests, counts_as);
+        let requests = (requests, counts_as, access);
         let answers = MemberAnswers::new(session, first, requests, pulse, stopped);
         Ok(respond(answers, &self.reads, shares)?)
     }
@@ -103,6 +106,7 @@ impl Groups for GroupsService {
         &self,
         request: Request<CommitRequest>,
     ) -> Result<Response<CommitResponse>, Status> {
+        permit(&request)?;
         let committed = calls::commit(&self.broker, request.into_inner()).await?;
         Ok(Response::new(committed))
     }
@@ -111,9 +115,11 @@ impl Groups for GroupsService {
         &self,
         request: Request<FetchOffsetsRequest>,
     ) -> Result<Response<FetchOffsetsResponse>, Status> {
+        let access = permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let request = request.into_inner();
         let fetched = blocking(|| calls::fetch_offsets(&self.broker, &request, &mut turn))?;
+        let fetched = calls::seen_offsets(fetched, &access);
         Ok(turn.respond(fetched))
     }
 
@@ -121,8 +127,9 @@ impl Groups for GroupsService {
         &self,
         request: Request<ListGroupsRequest>,
     ) -> Result<Response<ListGroupsResponse>, Status> {
+        let access = permit(&request)?;
         let turn = peer::long(request.extensions(), &self.broker).turn().await;
-        let listed = blocking(|| calls::list(&self.broker, &request.into_inner()));
+        let listed = blocking(|| calls::list(&self.broker, &request.into_inner(), &access));
         Ok(turn.respond(listed))
     }
 
@@ -130,9 +137,11 @@ impl Groups for GroupsService {
         &self,
         request: Request<DescribeGroupRequest>,
     ) -> Result<Response<DescribeGroupResponse>, Status> {
+        let access = permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let request = request.into_inner();
         let described = blocking(|| calls::describe(&self.broker, &request, &mut turn))?;
+        let described = calls::seen_partitions(described, &access);
         Ok(turn.respond(described))
     }
 
@@ -140,17 +149,20 @@ impl Groups for GroupsService {
         &self,
         request: Request<ResetGroupRequest>,
     ) -> Result<Response<ResetGroupResponse>, Status> {
+        let access = permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let reset = calls::reset_request(request.into_inner())?;
         let reset = blocking(|| self.broker.reset_group(reset))?.await?;
         turn.count(reset.len())?;
-        Ok(turn.respond(calls::reset_response(reset)))
+        let response = calls::reset_response(reset);
+        Ok(turn.respond(calls::seen_resets(response, &access)))
     }
 
     async fn fork(
         &self,
         request: Request<ForkGroupRequest>,
     ) -> Result<Response<ForkGroupResponse>, Status> {
+        permit(&request)?;
         let ForkGroupRequest {
             group,
             new_group,
@@ -164,6 +176,7 @@ impl Groups for GroupsService {
         &self,
         request: Request<DeleteGroupRequest>,
     ) -> Result<Response<DeleteGroupResponse>, Status> {
+        permit(&request)?;
         self.broker
             .delete_group(&request.into_inner().group)?
             .await?;

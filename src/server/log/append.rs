@@ -3,6 +3,7 @@
 use std::{future::poll_fn, sync::Arc};
 
 use bytes::Bytes;
+use tonic::Status;
 
 use super::{
     conditions::{self, conditions},
@@ -15,11 +16,45 @@ use crate::{
     },
     proto::{
         self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, ReceivedBatch,
-        wire::AppendRequest,
+        append_stream_response::Outcome, wire::AppendRequest,
     },
-    server::{blocking::elsewhere, groups},
+    server::{auth::Access, blocking::elsewhere, groups, status},
     types::{PartitionId, ProducerId},
 };
+
+/// Why a request is not stored.
+#[derive(Clone, Debug)]
+pub(in crate::server) enum Refused {
+    /// The broker has refused it.
+    ByBroker(Error),
+    /// Whoever sent it may not.
+    Denied(Box<Status>),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::ByBroker(error)
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::ByBroker(error) => error.into(),
+            Refused::Denied(status) => *status,
+        }
+    }
+}
+
+impl Refused {
+    /// As a stream of appends answers it.
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::ByBroker(error) => status::outcome(error),
+            Self::Denied(status) => Outcome::Refused(proto::refused(&status)),
+        }
+    }
+}
 
 /// Hands a request to the broker: waits for room, then it has its place in the order. What comes
 /// back resolves when it is durable.
@@ -27,8 +62,9 @@ pub(in crate::server) async fn take(
     broker: &Arc<Broker>,
     flow: &Flow,
     holder: Option<Arc<ProducerHolder>>,
+    access: &Access,
     request: AppendRequest,
-) -> Result<Pending<Appended>, Error> {
+) -> Result<Pending<Appended>, Refused> {
     let batches = &request.batches;
     let load = Load {
         bytes: batches.iter().map(Bytes::len).sum::<usize>()
@@ -54,11 +90,14 @@ pub(in crate::server) async fn take(
         return_versions: request.return_versions,
         group_offsets,
     };
+    access
+        .permit(&append)
+        .map_err(|denied| Refused::Denied(Box::new(denied)))?;
     match broker.try_append(append, admission)? {
         Attempt::Queued(pending) => Ok(pending),
         Attempt::Left(left) => {
             let broker = Arc::clone(broker);
-            elsewhere(move || broker.append_left(left)).await
+            Ok(elsewhere(move || broker.append_left(left)).await?)
         }
     }
 }

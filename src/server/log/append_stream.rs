@@ -10,20 +10,22 @@ use std::{
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::append::{response, take};
+use super::append::{Refused, response, take};
 use crate::{
     broker::{Appended, Broker, Error, Flow, Pending, ProducerHolder},
     proto::{AppendStreamResponse, append_stream_response::Outcome, wire::AppendRequest},
-    server::{blocking::elsewhere, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped},
+    server::{
+        auth::Access, blocking::elsewhere, limits::MAX_APPENDS_IN_FLIGHT, status, stop::Stopped,
+    },
 };
 
 type Making = Pin<Box<dyn Future<Output = Result<Appended, Error>> + Send>>;
 
-type Taking = Pin<Box<dyn Future<Output = Result<Pending<Appended>, Error>> + Send>>;
+type Taking = Pin<Box<dyn Future<Output = Result<Pending<Appended>, Refused>> + Send>>;
 
 /// A request of a stream that has its place in the order.
 struct Taken {
-    outcome: Result<Pending<Appended>, Error>,
+    outcome: Result<Pending<Appended>, Refused>,
     /// Requests of a producer build on each other.
     has_producer: bool,
 }
@@ -37,11 +39,12 @@ impl Taken {
 }
 
 /// Whether nothing may be stored behind a request of which this has become.
-fn ends_the_stream(error: &Error, has_producer: bool) -> bool {
+fn ends_the_stream(refused: &Refused, has_producer: bool) -> bool {
+    use Error::{MalformedRequest, OutcomeUnknown, ShuttingDown};
     has_producer
         || matches!(
-            error,
-            Error::MalformedRequest { .. } | Error::ShuttingDown | Error::OutcomeUnknown
+            refused,
+            Refused::ByBroker(MalformedRequest { .. } | ShuttingDown | OutcomeUnknown)
         )
 }
 
@@ -56,6 +59,7 @@ pub(crate) struct AppendAnswers<S> {
     flow: Flow,
     requests: S,
     holder: Option<Arc<ProducerHolder>>,
+    access: Access,
     /// The request that waits for room, and whether it has a producer.
     taking: Option<(Taking, bool)>,
     /// The requests that have no answer yet.
@@ -75,6 +79,7 @@ where
         broker: Arc<Broker>,
         flow: Flow,
         holder: Option<Arc<ProducerHolder>>,
+        access: Access,
         requests: S,
         stopped: Stopped,
     ) -> Self {
@@ -83,6 +88,7 @@ where
             flow,
             requests,
             holder,
+            access,
             taking: None,
             in_flight: VecDeque::new(),
             making: None,
@@ -110,8 +116,8 @@ where
 
     fn take_its_place(&mut self, taken: Taken) {
         match &taken.outcome {
-            Err(error) if ends_the_stream(error, taken.has_producer) => {
-                self.end = Some(Err(error.clone().into()));
+            Err(refused) if ends_the_stream(refused, taken.has_producer) => {
+                self.end = Some(Err(refused.clone().into()));
             }
             _ => self.in_flight.push_back(taken),
         }
@@ -128,7 +134,9 @@ where
                 Some(Ok(request)) => {
                     let (broker, flow) = (Arc::clone(&self.broker), self.flow.clone());
                     let (holder, has_producer) = (self.holder.clone(), request.producer.is_some());
-                    let taking = async move { take(&broker, &flow, holder, request).await };
+                    let access = self.access.clone();
+                    let taking =
+                        async move { take(&broker, &flow, holder, &access, request).await };
                     self.taking = Some((Box::pin(taking), has_producer));
                 }
             }
@@ -148,7 +156,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<AppendStreamResponse, Status>>> {
         if let Some((making, has_producer)) = &mut self.making {
-            let appended = ready!(making.as_mut().poll(cx));
+            let appended = ready!(making.as_mut().poll(cx)).map_err(Refused::from);
             let has_producer = *has_producer;
             self.making = None;
             return Poll::Ready(Some(self.answered(appended, has_producer)));
@@ -162,7 +170,7 @@ where
         };
         let unmade = match &mut first.outcome {
             Ok(pending) => Ok(ready!(pending.poll_unmade(cx))),
-            Err(error) => Err(error.clone()),
+            Err(refused) => Err(refused.clone()),
         };
         let has_producer = first.has_producer;
         self.in_flight.pop_front();
@@ -171,26 +179,26 @@ where
                 self.making = Some((Box::pin(elsewhere(move || unmade.make())), has_producer));
                 return self.poll_answer(cx);
             }
-            Ok(unmade) => unmade.make(),
-            Err(error) => Err(error),
+            Ok(unmade) => unmade.make().map_err(Refused::from),
+            Err(refused) => Err(refused),
         };
         Poll::Ready(Some(self.answered(appended, has_producer)))
     }
 
     fn answered(
         &mut self,
-        appended: Result<Appended, Error>,
+        appended: Result<Appended, Refused>,
         has_producer: bool,
     ) -> Result<AppendStreamResponse, Status> {
         let outcome = match appended {
             Ok(appended) => Outcome::Appended(response(appended)),
-            Err(error) if ends_the_stream(&error, has_producer) => {
+            Err(refused) if ends_the_stream(&refused, has_producer) => {
                 self.in_flight.clear();
                 self.taking = None;
                 self.end = Some(Ok(()));
-                return Err(error.into());
+                return Err(refused.into());
             }
-            Err(error) => status::outcome(error),
+            Err(refused) => refused.outcome(),
         };
         Ok(AppendStreamResponse {
             outcome: Some(outcome),

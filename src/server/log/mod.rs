@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use self::{append_stream::AppendAnswers, read::ReadAnswers};
 use super::{
     answers::{Elsewhere, respond},
+    auth::{access, permit},
     blocking::blocking,
     notices::{Notice, Notices},
     peer,
@@ -65,7 +66,8 @@ impl Log for LogService {
         let (_, extensions, message) = request.into_parts();
         let flow = peer::flow(&extensions);
         let holder = peer::producers(&extensions);
-        let pending = append::take(&self.broker, &flow, holder, message).await?;
+        let access = access(&extensions);
+        let pending = append::take(&self.broker, &flow, holder, &access, message).await?;
         // From here on the broker counts the request's memory.
         drop(extensions);
         Ok(Response::new(append::answer(pending).await?))
@@ -79,6 +81,7 @@ impl Log for LogService {
             Arc::clone(&self.broker),
             peer::flow(request.extensions()),
             peer::producers(request.extensions()),
+            access(request.extensions()),
             request.into_inner(),
             self.stopping.stopped(),
         );
@@ -89,6 +92,7 @@ impl Log for LogService {
         &self,
         request: Request<OpenProducerRequest>,
     ) -> Result<Response<OpenProducerResponse>, Status> {
+        permit(&request)?;
         let holder = peer::producers(request.extensions());
         let name = request.into_inner().name;
         let opened = self.broker.open_producer(&name, holder.as_deref())?;
@@ -110,6 +114,7 @@ impl Log for LogService {
         &self,
         request: Request<ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
+        permit(&request)?;
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read::request(request.into_inner())?;
         let stopped = read.follow.then(|| self.stopping.stopped());
@@ -125,6 +130,7 @@ impl Log for LogService {
         &self,
         request: Request<ListOffsetsRequest>,
     ) -> Result<Response<ListOffsetsResponse>, Status> {
+        permit(&request)?;
         let mut turn = peer::long(request.extensions(), &self.broker).turn().await;
         let request = request.into_inner();
         let found = blocking(|| offsets::find(&self.broker, request, &mut turn))?;

@@ -18,7 +18,10 @@ use crate::{
         sim::{OpKind, SimClock, SimDisk, SimRandom},
     },
     proto::{Record, wire},
-    server::log::append::{answer, take},
+    server::{
+        auth::{Access, Auth, Entrance, Principal},
+        log::append::{answer, take},
+    },
 };
 
 const KEYS: u64 = 500;
@@ -74,7 +77,12 @@ fn request(number: u64) -> wire::AppendRequest {
 
 /// Appends a record to an entity; its version.
 async fn append(broker: &Arc<Broker>, number: u64) -> u64 {
-    let pending = take(broker, &Flow::default(), None, request(number))
+    let access = Access::new(
+        &Auth::default(),
+        Principal::anonymous(),
+        &Entrance::default(),
+    );
+    let pending = take(broker, &Flow::default(), None, &access, request(number))
         .await
         .expect("it is queued");
     answer(pending).await.expect("nothing fails").batches[0].ranges[0].versions[0]

@@ -27,6 +27,7 @@ use crate::{
     },
     server::{
         answers::Source,
+        auth::{Access, Auth, Entrance, Principal},
         groups::{events, join::join_group, member::MemberAnswers},
         stop,
     },
@@ -110,7 +111,12 @@ fn answers(
     let (stop, stopping) = stop::channel();
     let first = (events::heartbeat(), Duration::from_secs(60));
     let counts_as = broker.budget().part(Name::Requests).holder();
-    let requests = (requests.clone(), counts_as);
+    let access = Access::new(
+        &Auth::default(),
+        Principal::anonymous(),
+        &Entrance::default(),
+    );
+    let requests = (requests.clone(), counts_as, access);
     let stopped = stopping.stopped();
     let member = MemberAnswers::new(session, first, requests, None, stopped);
     (member, stop)

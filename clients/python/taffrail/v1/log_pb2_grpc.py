@@ -40,8 +40,10 @@ class LogStub:
     of the answer for the time in the broker's setting `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place
     where it is that of an append; where HTTP/2 has all of the answer by then, its stream is reset with CANCEL, as
     nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed
-    with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), INTERNAL (INTERNAL: a
-    mistake in the broker, which its log tells; a change that was asked for was made, or not).
+    with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), PERMISSION_DENIED
+    (PERMISSION_DENIED, with `principal`, `operation` and `resource`: no grant allows it; whether there is such a topic
+    or group is not said), INTERNAL (INTERNAL: a mistake in the broker, which its log tells; a change that was asked for
+    was made, or not).
 
     Messages may be compressed with gRPC's own compression, gzip or zstd, in any call: of a client that compresses its
     requests, and accepts the same for answers, those with records are compressed, too. Limits of size are those of
@@ -101,8 +103,10 @@ class LogServicer:
     of the answer for the time in the broker's setting `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place
     where it is that of an append; where HTTP/2 has all of the answer by then, its stream is reset with CANCEL, as
     nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed
-    with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), INTERNAL (INTERNAL: a
-    mistake in the broker, which its log tells; a change that was asked for was made, or not).
+    with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), PERMISSION_DENIED
+    (PERMISSION_DENIED, with `principal`, `operation` and `resource`: no grant allows it; whether there is such a topic
+    or group is not said), INTERNAL (INTERNAL: a mistake in the broker, which its log tells; a change that was asked for
+    was made, or not).
 
     Messages may be compressed with gRPC's own compression, gzip or zstd, in any call: of a client that compresses its
     requests, and accepts the same for answers, those with records are compressed, too. Limits of size are those of
@@ -266,8 +270,10 @@ class Log:
     of the answer for the time in the broker's setting `reads.stalled`, default one minute; OUTCOME_UNKNOWN in its place
     where it is that of an append; where HTTP/2 has all of the answer by then, its stream is reset with CANCEL, as
     nothing else would go past what is not taken), UNIMPLEMENTED (COMPRESSION_NOT_SUPPORTED: the message is compressed
-    with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), INTERNAL (INTERNAL: a
-    mistake in the broker, which its log tells; a change that was asked for was made, or not).
+    with something else than gzip or zstd, named in `encoding`; UNKNOWN_METHOD, with `path`), PERMISSION_DENIED
+    (PERMISSION_DENIED, with `principal`, `operation` and `resource`: no grant allows it; whether there is such a topic
+    or group is not said), INTERNAL (INTERNAL: a mistake in the broker, which its log tells; a change that was asked for
+    was made, or not).
 
     Messages may be compressed with gRPC's own compression, gzip or zstd, in any call: of a client that compresses its
     requests, and accepts the same for answers, those with records are compressed, too. Limits of size are those of

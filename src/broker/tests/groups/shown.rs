@@ -24,7 +24,7 @@ fn partition(world: &World, at: u32) -> DescribedPartition {
 }
 
 fn stalled(world: &World) -> usize {
-    let (listed, are_more) = world.broker().list_groups("", "", 10);
+    let (listed, are_more) = world.broker().list_groups("", "", 10, |_| true);
     assert!(!are_more);
     listed[0].stalled
 }

@@ -1,0 +1,149 @@
+//! Who may do what, as the file says it.
+
+use super::load;
+use crate::{
+    config::Config,
+    server::{Grant, Grants, NamePattern, Operation, Operations},
+};
+
+const RULES: &str = r#"
+listen = "127.0.0.1:1"
+
+[[role]]
+name = "writers"
+principals = ["token:orders", "cert:orders.example*"]
+
+[[grant]]
+roles = ["writers"]
+principals = ["anonymous"]
+operations = ["append", "group"]
+topics = ["orders*", "payments"]
+groups = ["*"]
+producers = ["orders"]
+
+[[grant]]
+principals = ["*"]
+operations = ["admin"]
+"#;
+
+fn patterns(texts: &[&str]) -> Vec<NamePattern> {
+    let parse = |text: &&str| NamePattern::parse(text).expect("it is one");
+    texts.iter().map(parse).collect()
+}
+
+#[test]
+fn grants_and_roles_are_read() {
+    let config = load(RULES).unwrap();
+    let expected = Grants::new(vec![
+        Grant {
+            principals: patterns(&["anonymous", "token:orders", "cert:orders.example*"]),
+            operations: Operations::of(Operation::Append).and(Operation::Group),
+            topics: patterns(&["orders*", "payments"]),
+            groups: patterns(&["*"]),
+            producers: patterns(&["orders"]),
+        },
+        Grant {
+            principals: patterns(&["*"]),
+            operations: Operations::of(Operation::Admin),
+            ..Grant::default()
+        },
+    ]);
+    assert_eq!(*config.grants(), expected);
+    assert_eq!(*Config::default().grants(), Grants::default());
+}
+
+/// What is said of a file that is wrong.
+fn problem(text: &str) -> String {
+    load(text).expect_err("it is wrong").to_string()
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
+    let grant = |line: &str| format!("\n[[grant]]\nprincipals = [\"*\"]\n{line}\n");
+    let wrong = [
+        (
+            grant("operations = [\"reed\"]"),
+            "test.toml, line 4: there is no operation \"reed\"; there are read, append, group, erase",
+        ),
+        (
+            grant("operations = [\"read\"]"),
+            "line 2: the grant allows read, append, erase or topic-admin and names no topics",
+        ),
+        (
+            grant("operations = [\"group\"]\ntopics = [\"t\"]"),
+            "line 2: the grant names topics and does not allow read, append, erase or topic-admin",
+        ),
+        (
+            grant("operations = [\"group\"]"),
+            "line 2: the grant allows group and names no groups",
+        ),
+        (
+            grant("operations = [\"read\"]\ntopics = [\"t\"]\nproducers = [\"p\"]"),
+            "line 2: the grant names producers and does not allow append",
+        ),
+        (
+            grant("operations = [\"read\"]\ntopics = [\"\"]"),
+            "line 5: \"\" in topics is no name",
+        ),
+        (
+            grant("operations = [\"read\"]\ntopics = [\"a*b\"]"),
+            "line 5: \"a*b\" in topics is no name",
+        ),
+        (
+            grant("operations = [\"read\"]\ntopics = []"),
+            "line 5: topics is empty; leave it out",
+        ),
+        (
+            grant("operations = [\"read\"]\ntopics = \"t\""),
+            "line 5: topics is a list of texts",
+        ),
+        (
+            grant("operations = [\"read\"]\ntopic = [\"t\"]"),
+            "line 5: a grant has no \"topic\"; it has principals, roles, operations, topics, groups, producers",
+        ),
+        (
+            grant("roles = [\"x\"]\noperations = [\"admin\"]"),
+            "line 4: there is no role \"x\"; begin one with [[role]]",
+        ),
+        (grant(""), "line 2: the grant allows nothing; it needs operations"),
+        (
+            "[[grant]]\noperations = [\"admin\"]".to_owned(),
+            "line 1: the grant is for nobody; it needs principals, roles or both",
+        ),
+        (
+            "[[grant]]\nprincipals = [\"alice\"]\noperations = [\"admin\"]".to_owned(),
+            "line 2: \"alice\" is no principal; it is \"anonymous\", \"token:NAME\"",
+        ),
+        (
+            "[[grant]]\nprincipals = [\"token:\"]\noperations = [\"admin\"]".to_owned(),
+            "line 2: \"token:\" is no principal",
+        ),
+        (
+            "[[grant]]\nprincipals = [\"local-admin\"]\noperations = [\"admin\"]".to_owned(),
+            "line 2: local-admin may do everything and needs no grant",
+        ),
+        (
+            "[grant]\nprincipals = [\"*\"]".to_owned(),
+            "line 1: begin each grant with [[grant]]",
+        ),
+        (
+            "\n\n[[role]]\nprincipals = [\"*\"]".to_owned(),
+            "line 3: the role has no name",
+        ),
+        (
+            "[[role]]\nname = \"a\"".to_owned(),
+            "line 1: the role \"a\" has no principals",
+        ),
+        (
+            "[[role]]\nname = \"a\"\nprincipals = [\"*\"]\n[[role]]\nname = \"a\"\nprincipals = [\"*\"]".to_owned(),
+            "line 4: the role \"a\" is there twice",
+        ),
+    ];
+    for (text, expected) in wrong {
+        let problem = problem(&text);
+        assert!(
+            problem.contains(expected),
+            "{problem:?} does not say {expected:?}"
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! What is granted: operations on topics, groups and producers, by name or prefix, to principals.
+
+use std::{fmt, sync::Arc};
+
+use super::Principal;
+
+/// What may be granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Read records of a topic, and look at it.
+    Read,
+    /// Append to a topic.
+    Append,
+    /// Be a member of a group, commit for it, look at it, reset, fork and delete it.
+    Group,
+    /// Erase and trim entities of a topic.
+    Erase,
+    /// Create, alter, trim, compact and delete a topic.
+    TopicAdmin,
+    /// Look after the broker itself.
+    Admin,
+}
+
+impl Operation {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Read,
+        Self::Append,
+        Self::Group,
+        Self::Erase,
+        Self::TopicAdmin,
+        Self::Admin,
+    ];
+
+    /// As it is written in a grant.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Append => "append",
+            Self::Group => "group",
+            Self::Erase => "erase",
+            Self::TopicAdmin => "topic-admin",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
+/// Some operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Operations(u8);
+
+impl Operations {
+    /// Those on a topic: who may do any of them may see it.
+    pub(crate) const OF_TOPICS: Self = Self::of(Operation::Read)
+        .and(Operation::Append)
+        .and(Operation::Erase)
+        .and(Operation::TopicAdmin);
+
+    pub(crate) const fn of(operation: Operation) -> Self {
+        Self(1 << operation as u8)
+    }
+
+    pub(crate) const fn and(self, operation: Operation) -> Self {
+        Self(self.0 | 1 << operation as u8)
+    }
+
+    /// Whether any of them is among these.
+    pub(crate) fn meet(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// The first of them.
+    pub(super) fn first(self) -> Option<Operation> {
+        let mut all = Operation::ALL.into_iter();
+        all.find(|one| self.meet(Self::of(*one)))
+    }
+}
+
+/// A name, or how names begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamePattern {
+    text: Box<str>,
+    is_prefix: bool,
+}
+
+impl NamePattern {
+    /// What is written with a `*` at its end stands for all names that begin so; none for a text
+    /// that is empty or has a `*` anywhere else.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (name, is_prefix) = match text.strip_suffix('*') {
+            Some(prefix) => (prefix, true),
+            None => (text, false),
+        };
+        if name.contains('*') || text.is_empty() {
+            return None;
+        }
+        Some(Self {
+            text: name.into(),
+            is_prefix,
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self.is_prefix {
+            true => name.starts_with(&*self.text),
+            false => name == &*self.text,
+        }
+    }
+
+    /// Whether it stands for all names that begin so.
+    fn has_all_with(&self, prefix: &str) -> bool {
+        self.is_prefix && prefix.starts_with(&*self.text)
+    }
+}
+
+/// Allows some principals something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) principals: Vec<NamePattern>,
+    pub(crate) operations: Operations,
+    pub(crate) topics: Vec<NamePattern>,
+    pub(crate) groups: Vec<NamePattern>,
+    /// The names that producers may be opened by.
+    pub(crate) producers: Vec<NamePattern>,
+}
+
+/// All that is granted. Without any, everything is allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grants(Vec<Arc<Grant>>);
+
+impl Grants {
+    pub(crate) fn new(grants: Vec<Grant>) -> Self {
+        Self(grants.into_iter().map(Arc::new).collect())
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What a principal may do where something is granted to anybody; none where nothing is.
+    pub(super) fn rights(&self, principal: &Principal) -> Option<Rights> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut own = Vec::new();
+        for grant in &self.0 {
+            let name = principal.as_str();
+            if grant.principals.iter().any(|pattern| pattern.has(name)) {
+                own.push(Arc::clone(grant));
+            }
+        }
+        Some(Rights::Granted(own))
+    }
+}
+
+/// What one principal may do.
+#[derive(Clone, Debug)]
+pub(super) enum Rights {
+    Everything,
+    Granted(Vec<Arc<Grant>>),
+}
+
+/// What an operation is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resource<'a> {
+    Topic(&'a str),
+    /// All topics whose names begin so, those to come too.
+    TopicsWith(&'a str),
+    /// Some topic, whichever.
+    AnyTopic,
+    Group(&'a str),
+    /// A producer with a name.
+    Producer(&'a str),
+    /// The broker itself.
+    Broker,
+}
+
+impl Rights {
+    pub(super) const NONE: Self = Self::Granted(Vec::new());
+
+    /// Whether any of these operations is allowed.
+    pub(super) fn allow(&self, operations: Operations, resource: Resource<'_>) -> bool {
+        let Self::Granted(grants) = self else {
+            return true;
+        };
+        let mut able = grants
+            .iter()
+            .filter(|grant| grant.operations.meet(operations));
+        able.any(|grant| grant.is_about(resource))
+    }
+}
+
+impl Grant {
+    fn is_about(&self, resource: Resource<'_>) -> bool {
+        let has =
+            |patterns: &[NamePattern], name: &str| patterns.iter().any(|pattern| pattern.has(name));
+        match resource {
+            Resource::Topic(name) => has(&self.topics, name),
+            Resource::TopicsWith(prefix) => {
+                let mut topics = self.topics.iter();
+                topics.any(|pattern| pattern.has_all_with(prefix))
+            }
+            Resource::AnyTopic => !self.topics.is_empty(),
+            Resource::Group(name) => has(&self.groups, name),
+            Resource::Producer(name) => has(&self.producers, name),
+            Resource::Broker => true,
+        }
+    }
+}
+
+impl fmt::Display for Resource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(name) => write!(f, "topic {name:?}"),
+            Self::TopicsWith(prefix) => write!(f, "all topics whose names begin with {prefix:?}"),
+            Self::AnyTopic => f.write_str("any topic"),
+            Self::Group(name) => write!(f, "group {name:?}"),
+            Self::Producer(name) => write!(f, "producer {name:?}"),
+            Self::Broker => f.write_str("the broker"),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Who calls, and what they may do.
+//!
+//! Every call passes [`Identify`], which finds out who makes it ([`Principal`]) and leaves an
+//! [`Access`] among the request's extensions. Each adapter hands its request to [`Access::permit`],
+//! the one place that decides: `asks.rs` says of every request what it asks for, [`Grants`] says
+//! who may do what.
+//!
+//! - Names are compared before anything is looked up, so that a topic that is forbidden and one
+//!   that does not exist are answered in the same way.
+//! - A request that comes without an [`Access`] may do nothing.
+//! - Without any grant, everybody may do everything, but for those who neither are on this machine
+//!   nor say who they are, unless the broker was told that it may be so ([`Exposure`]).
+//! - [`Principal::local_admin`] may do everything, whatever is granted: there is always a way in
+//!   for who owns the data directory.
+
+mod access;
+mod asks;
+mod grants;
+mod identify;
+mod principal;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub(super) use self::{
+    access::{Access, access, permit},
+    identify::{Entrance, Identify},
+};
+pub(crate) use self::{
+    grants::{Grant, Grants, NamePattern, Operation, Operations},
+    principal::Principal,
+};
+
+/// Whether callers of other machines who do not say who they are may do everything where nothing is
+/// granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Exposure {
+    /// Only callers of this machine.
+    #[default]
+    Loopback,
+    /// Everybody.
+    Everywhere,
+}
+
+/// What decides about calls, for all connections of a broker.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    grants: watch::Sender<Arc<Grants>>,
+    exposure: Exposure,
+}
+
+impl Auth {
+    pub(crate) fn new(grants: Grants, exposure: Exposure) -> Self {
+        Self {
+            grants: watch::Sender::new(Arc::new(grants)),
+            exposure,
+        }
+    }
+
+    /// What is granted from now on; false if that was granted before.
+    pub(crate) fn replace(&self, grants: Grants) -> bool {
+        self.grants.send_if_modified(|current| {
+            let is_another = **current != grants;
+            if is_another {
+                *current = Arc::new(grants);
+            }
+            is_another
+        })
+    }
+
+    fn grants(&self) -> Arc<Grants> {
+        Arc::clone(&self.grants.borrow())
+    }
+}
+
+impl Default for Auth {
+    /// Everybody may do everything.
+    fn default() -> Self {
+        Self::new(Grants::default(), Exposure::Everywhere)
+    }
+}

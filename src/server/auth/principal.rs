@@ -1,0 +1,45 @@
+//! Who makes a call.
+
+use std::{fmt, sync::Arc};
+
+/// The name by which grants know a caller: its kind and its name, as in `token:orders`, so that
+/// names of different kinds never meet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Principal(Arc<str>);
+
+impl Principal {
+    /// Callers who do not say who they are.
+    pub(crate) const ANONYMOUS: &'static str = "anonymous";
+
+    /// Whoever connects to the socket in the data directory.
+    pub(crate) const LOCAL_ADMIN: &'static str = "local-admin";
+
+    /// How the names of those begin who say who they are.
+    pub(crate) const KINDS: [&'static str; 3] = ["token:", "jwt:", "cert:"];
+
+    pub(crate) fn anonymous() -> Self {
+        Self(Self::ANONYMOUS.into())
+    }
+
+    pub(crate) fn local_admin() -> Self {
+        Self(Self::LOCAL_ADMIN.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn is_anonymous(&self) -> bool {
+        &*self.0 == Self::ANONYMOUS
+    }
+
+    pub(super) fn is_local_admin(&self) -> bool {
+        &*self.0 == Self::LOCAL_ADMIN
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,183 @@
+//! What callers are answered who may do some things and not others, over a connection.
+
+use std::time::Duration;
+
+use prost::Message;
+use tonic::Code;
+
+use super::guarded::{Guarded, grant};
+use crate::{
+    broker::GroupOffset,
+    client::{Batch, Error, Record, Refusal},
+    proto::{self, ListGroupsRequest, ListGroupsResponse, wire},
+    server::auth::Operation::{Admin, Append, Group, Read},
+    types::{Offset, PartitionId},
+};
+
+fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> Refusal {
+    match answer.expect_err("it is not allowed") {
+        Error::Refused(refusal) => *refusal,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_append_that_is_not_allowed_in_one_topic_nothing_is_stored() {
+    let guarded = Guarded::start(&["a", "b"]).await;
+    let client = guarded.client().await;
+    guarded.grant([grant("anonymous", &[Append, Read], &["a"])]);
+    let record = || [Record::new().value("x")];
+    let both = [Batch::of("a", record()), Batch::of("b", record())];
+    let refusal = refused(client.append(both).await);
+    assert_eq!(refusal.reason, "PERMISSION_DENIED");
+    assert_eq!(refusal.metadata["resource"], "topic \"b\"");
+    // The stream that this client appends by goes on.
+    let appended = client.append(Batch::of("a", record())).await;
+    let appended = appended.expect("it is allowed");
+    assert_eq!(
+        appended.batches[0][0].first_offset.0, 0,
+        "nothing was stored before"
+    );
+    guarded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forbidden_and_what_is_not_there_are_not_told_apart() {
+    let guarded = Guarded::start(&["secret"]).await;
+    guarded.grant([grant("anonymous", &[Read, Append, Group], &["a"])]);
+    let client = guarded.client().await;
+    let mut told = Vec::new();
+    for topic in ["secret", "absent"] {
+        let refusal = refused(client.topics().describe(topic).await);
+        let read = refused(client.read(topic).open().await.map(drop));
+        let named = |refusal: Refusal| format!("{refusal:?}").replace(topic, "NAME");
+        told.push((named(refusal), named(read)));
+    }
+    assert_eq!(told[0], told[1]);
+    guarded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_show_what_may_be_seen_and_pages_are_full() {
+    let topics = ["a1", "b1", "a2", "b2", "a3"];
+    let guarded = Guarded::start(&topics).await;
+    for group in ["a-group", "b-group"] {
+        let offset = GroupOffset {
+            topic: "a1".to_owned(),
+            topic_id: None,
+            partition: PartitionId(0),
+            next_offset: Offset(0),
+            metadata: bytes::Bytes::new(),
+            generation: None,
+            member: None,
+        };
+        let commit = guarded.broker.commit_offsets(group, vec![offset], false);
+        commit.expect("it is queued").await.expect("it is made");
+    }
+    guarded.grant([grant("anonymous", &[Append, Group], &["a*"])]);
+    let list = proto::ListTopicsRequest {
+        page_size: 2,
+        ..proto::ListTopicsRequest::default()
+    };
+    let answer = guarded.call("/taffrail.v1.Topics/List", list.encode_to_vec());
+    let answer = answer.await.expect("it is allowed").expect("it is there");
+    let page = proto::ListTopicsResponse::decode(&*answer).expect("it is an answer");
+    let names: Vec<_> = page.topics.iter().map(|topic| &*topic.name).collect();
+    assert_eq!((names, page.more), (vec!["a1", "a2"], true));
+    let list = ListGroupsRequest::default().encode_to_vec();
+    let answer = guarded.call("/taffrail.v1.Groups/List", list).await;
+    let answer = answer.expect("it is allowed").expect("it is there");
+    let page = ListGroupsResponse::decode(&*answer).expect("it is an answer");
+    let names: Vec<_> = page.groups.iter().map(|group| &*group.group).collect();
+    assert_eq!((names, page.more), (vec!["a-group"], false));
+    guarded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_commits_in_a_topic_that_it_may_not_read_is_ended() {
+    let guarded = Guarded::start(&["a", "b"]).await;
+    guarded.grant([grant("anonymous", &[Read, Group], &["a", "g"])]);
+    let join = proto::JoinGroup {
+        group: "g".to_owned(),
+        topics: vec!["a".to_owned()],
+        credit: Some(proto::Credit {
+            records: 1,
+            bytes: 1,
+        }),
+        ..proto::JoinGroup::default()
+    };
+    let commit = |topic: &str| proto::CommitOffsets {
+        offsets: vec![proto::GroupOffset {
+            topic: topic.to_owned(),
+            ..proto::GroupOffset::default()
+        }],
+    };
+    use proto::consume_request::Message::{Commit, Join};
+    let messages = [Join(join), Commit(commit("b"))];
+    let requests = messages.map(|message| proto::ConsumeRequest {
+        message: Some(message),
+    });
+    let channel = guarded.channel();
+    let mut groups = proto::groups_client::GroupsClient::new(channel);
+    let requests = tokio_stream::StreamExt::chain(
+        tokio_stream::iter(requests),
+        tokio_stream::pending::<proto::ConsumeRequest>(),
+    );
+    let answers = groups.consume(requests).await.expect("it has joined");
+    let mut answers = answers.into_inner();
+    let ended = async {
+        loop {
+            match answers.message().await {
+                Ok(Some(_)) => {}
+                ended => return ended,
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    let ended = ended.expect("it is ended").expect_err("it is denied");
+    assert_eq!(ended.code(), Code::PermissionDenied);
+    guarded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_grant_counts_from_the_next_call_on() {
+    let guarded = Guarded::start(&["a"]).await;
+    let client = guarded.client().await;
+    guarded.grant([grant("anonymous", &[Admin], &["a"])]);
+    refused(client.topics().describe("a").await);
+    guarded.grant([grant("anonymous", &[Read], &["a"])]);
+    client.topics().describe("a").await.expect("it is allowed");
+    guarded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_behind_an_append_that_was_not_allowed() {
+    let guarded = Guarded::start(&["a", "b"]).await;
+    guarded.grant([grant("anonymous", &[Append], &["a"])]);
+    let append = |topic: &str| {
+        let batch = wire::AppendBatch {
+            topic: topic.to_owned(),
+            records: vec![Vec::new().into()],
+            ..wire::AppendBatch::default()
+        };
+        wire::AppendRequest {
+            batches: vec![batch.encode_to_vec().into()],
+            ..wire::AppendRequest::default()
+        }
+    };
+    let mut log = proto::log_client::LogClient::new(guarded.channel());
+    let requests = tokio_stream::iter(["a", "b", "a"].map(append));
+    let answers = log.append_stream(requests).await.expect("it is open");
+    let mut answers = answers.into_inner();
+    let mut outcomes = Vec::new();
+    while let Some(answer) = answers.message().await.expect("it does not break") {
+        use proto::append_stream_response::Outcome::{Appended, Refused};
+        outcomes.push(match answer.outcome {
+            Some(Appended(_)) => 0,
+            Some(Refused(status)) => status.code,
+            _ => -1,
+        });
+    }
+    assert_eq!(outcomes, [0, Code::PermissionDenied as i32, 0]);
+    guarded.stop().await;
+}

@@ -1,0 +1,336 @@
+//! Every call of the API, made by everybody: each is allowed to those whose grants have what it
+//! takes, and to nobody else.
+
+use std::collections::BTreeSet;
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tonic::{Code, Status};
+
+use super::guarded::{Guarded, grant};
+use crate::{
+    proto::{
+        self, AcceptClockRequest, AddPartitionsRequest, AlterTopicRequest, AppendStreamResponse,
+        CommitRequest, CompactRequest, CreateTopicRequest, Credit, DeleteGroupRequest,
+        DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest, DescribeTopicRequest,
+        Edge, EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest, ForkGroupRequest,
+        GetClockRequest, GetLatestRequest, GroupOffset, JoinGroup, ListGroupsRequest,
+        ListOffsetsRequest, ListProducersRequest, ListTopicsRequest, OpenProducerRequest, Position,
+        ReadKeyRequest, ReadRequest, ResetGroupRequest, StatusRequest, TrimKeyRequest, TrimRequest,
+        append_stream_response::Outcome, consume_request, health::HealthCheckRequest, position,
+        reset_group_request, wire,
+    },
+    server::auth::{Grant, Operation},
+};
+
+/// Whose calls are made: each has one operation on the names that are asked for, but for those with
+/// a word of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Nothing.
+    Nobody,
+    /// Everything but `admin`, on other names.
+    Elsewhere,
+    Reader,
+    Appender,
+    /// `group` alone.
+    Grouper,
+    /// `group`, and `read` of the topic.
+    Member,
+    Eraser,
+    TopicAdmin,
+    Admin,
+}
+
+use Role::{Admin, Appender, Elsewhere, Eraser, Grouper, Member, Nobody, Reader, TopicAdmin};
+
+const ROLES: [Role; 9] = [
+    Nobody, Elsewhere, Reader, Appender, Grouper, Member, Eraser, TopicAdmin, Admin,
+];
+
+impl Role {
+    fn grant(self) -> Grant {
+        let own = |operations: &[Operation]| grant("anonymous", operations, &["t", "g", "p"]);
+        match self {
+            Nobody => grant("token:another", &Operation::ALL, &["*"]),
+            Elsewhere => grant("anonymous", &Operation::ALL[..5], &["t2*", "u", "h", "q"]),
+            Reader => own(&[Operation::Read]),
+            Appender => own(&[Operation::Append]),
+            Grouper => own(&[Operation::Group]),
+            Member => own(&[Operation::Group, Operation::Read]),
+            Eraser => own(&[Operation::Erase]),
+            TopicAdmin => own(&[Operation::TopicAdmin]),
+            Admin => own(&[Operation::Admin]),
+        }
+    }
+}
+
+const READERS: &[Role] = &[Reader, Member];
+const SEE_THE_TOPIC: &[Role] = &[Reader, Appender, Member, Eraser, TopicAdmin];
+const MEMBERS: &[Role] = &[Member];
+const OF_THE_GROUP: &[Role] = &[Grouper, Member];
+const ADMINS: &[Role] = &[Admin];
+
+/// A call, a request of it, and who may make it.
+type Row = (&'static str, Vec<u8>, &'static [Role]);
+
+fn t() -> String {
+    "t".to_owned()
+}
+
+fn g() -> String {
+    "g".to_owned()
+}
+
+fn row(path: &'static str, request: &impl Message, may: &'static [Role]) -> Row {
+    (path, request.encode_to_vec(), may)
+}
+
+fn earliest() -> Position {
+    Position {
+        at: Some(position::At::Edge(Edge::Earliest.into())),
+    }
+}
+
+fn of_log() -> Vec<Row> {
+    let batch = wire::AppendBatch {
+        topic: t(),
+        records: vec![Vec::new().into()],
+        ..wire::AppendBatch::default()
+    };
+    let append = wire::AppendRequest {
+        batches: vec![batch.encode_to_vec().into()],
+        ..wire::AppendRequest::default()
+    };
+    let open = OpenProducerRequest {
+        name: "p".to_owned(),
+    };
+    let read = ReadRequest {
+        topic: t(),
+        start: Some(earliest()),
+        ..ReadRequest::default()
+    };
+    let list = ListOffsetsRequest {
+        topic: t(),
+        position: Some(earliest()),
+        ..ListOffsetsRequest::default()
+    };
+    vec![
+        row("/taffrail.v1.Log/Append", &append, &[Appender]),
+        row("/taffrail.v1.Log/AppendStream", &append, &[Appender]),
+        row("/taffrail.v1.Log/OpenProducer", &open, &[Appender]),
+        row("/taffrail.v1.Log/Read", &read, READERS),
+        row("/taffrail.v1.Log/ListOffsets", &list, READERS),
+    ]
+}
+
+fn of_topics() -> Vec<Row> {
+    let name = t();
+    let create = CreateTopicRequest {
+        name: t(),
+        ..CreateTopicRequest::default()
+    };
+    let alter = AlterTopicRequest {
+        name: t(),
+        ..AlterTopicRequest::default()
+    };
+    let add = AddPartitionsRequest {
+        topic: t(),
+        partitions: 2,
+        ..AddPartitionsRequest::default()
+    };
+    let trim = TrimRequest {
+        topic: t(),
+        ..TrimRequest::default()
+    };
+    let compact = CompactRequest {
+        topic: t(),
+        ..CompactRequest::default()
+    };
+    let describe = DescribeTopicRequest { name: name.clone() };
+    let delete = DeleteTopicRequest { name };
+    let list = ListTopicsRequest::default();
+    vec![
+        row("/taffrail.v1.Topics/Create", &create, &[TopicAdmin]),
+        row("/taffrail.v1.Topics/Alter", &alter, &[TopicAdmin]),
+        row("/taffrail.v1.Topics/AddPartitions", &add, &[TopicAdmin]),
+        row("/taffrail.v1.Topics/Trim", &trim, &[TopicAdmin]),
+        row("/taffrail.v1.Topics/Compact", &compact, &[TopicAdmin]),
+        row("/taffrail.v1.Topics/Describe", &describe, SEE_THE_TOPIC),
+        row("/taffrail.v1.Topics/List", &list, &ROLES),
+        row("/taffrail.v1.Topics/Delete", &delete, &[TopicAdmin]),
+    ]
+}
+
+fn of_entities() -> Vec<Row> {
+    let (topic, key) = (t(), bytes::Bytes::from_static(b"k"));
+    let read = ReadKeyRequest {
+        topic: t(),
+        key: key.clone(),
+        ..ReadKeyRequest::default()
+    };
+    let latest = GetLatestRequest {
+        topic: t(),
+        keys: vec![key.clone()],
+    };
+    let trim = TrimKeyRequest {
+        topic: t(),
+        key: key.clone(),
+        ..TrimKeyRequest::default()
+    };
+    let erase = EraseKeyRequest { topic, key };
+    // What may not be seen is not there.
+    let describe = DescribeErasureRequest { id: 7 };
+    vec![
+        row("/taffrail.v1.Entities/ReadKey", &read, READERS),
+        row("/taffrail.v1.Entities/GetLatest", &latest, READERS),
+        row("/taffrail.v1.Entities/TrimKey", &trim, &[Eraser]),
+        row("/taffrail.v1.Entities/EraseKey", &erase, &[Eraser]),
+        row("/taffrail.v1.Entities/DescribeErasure", &describe, &ROLES),
+    ]
+}
+
+fn of_groups() -> Vec<Row> {
+    let group = g();
+    let join = JoinGroup {
+        group: g(),
+        topics: vec![t()],
+        credit: Some(Credit {
+            records: 1,
+            bytes: 1,
+        }),
+        ..JoinGroup::default()
+    };
+    let consume = proto::ConsumeRequest {
+        message: Some(consume_request::Message::Join(join)),
+    };
+    let commit = CommitRequest {
+        group: g(),
+        offsets: vec![GroupOffset {
+            topic: t(),
+            ..GroupOffset::default()
+        }],
+        force: false,
+    };
+    let fetch = FetchOffsetsRequest {
+        group: g(),
+        topic: String::new(),
+    };
+    let reset = ResetGroupRequest {
+        group: g(),
+        topics: vec![t()],
+        to: Some(reset_group_request::To::Position(earliest())),
+        ..ResetGroupRequest::default()
+    };
+    let fork = ForkGroupRequest {
+        group: g(),
+        new_group: g(),
+        replay: false,
+    };
+    let describe = DescribeGroupRequest {
+        group: group.clone(),
+    };
+    let delete = DeleteGroupRequest { group };
+    let list = ListGroupsRequest::default();
+    vec![
+        row("/taffrail.v1.Groups/Consume", &consume, MEMBERS),
+        row("/taffrail.v1.Groups/Commit", &commit, MEMBERS),
+        row("/taffrail.v1.Groups/FetchOffsets", &fetch, OF_THE_GROUP),
+        row("/taffrail.v1.Groups/List", &list, &ROLES),
+        row("/taffrail.v1.Groups/Describe", &describe, OF_THE_GROUP),
+        row("/taffrail.v1.Groups/Reset", &reset, MEMBERS),
+        row("/taffrail.v1.Groups/Fork", &fork, OF_THE_GROUP),
+        row("/taffrail.v1.Groups/Delete", &delete, OF_THE_GROUP),
+    ]
+}
+
+fn of_broker() -> Vec<Row> {
+    let list = ListProducersRequest::default();
+    let forget = ForgetProducerRequest::default();
+    vec![
+        row("/taffrail.v1.Broker/Status", &StatusRequest {}, ADMINS),
+        row("/taffrail.v1.Broker/GetClock", &GetClockRequest {}, ADMINS),
+        row(
+            "/taffrail.v1.Broker/AcceptClock",
+            &AcceptClockRequest {},
+            ADMINS,
+        ),
+        row("/taffrail.v1.Broker/ListProducers", &list, ADMINS),
+        row("/taffrail.v1.Broker/ForgetProducer", &forget, ADMINS),
+    ]
+}
+
+fn of_health() -> Vec<Row> {
+    let check = HealthCheckRequest::default();
+    vec![
+        row("/grpc.health.v1.Health/Check", &check, &ROLES),
+        row("/grpc.health.v1.Health/List", &check, &ROLES),
+        row("/grpc.health.v1.Health/Watch", &check, &ROLES),
+    ]
+}
+
+fn table() -> Vec<Row> {
+    let services = [
+        of_log(),
+        of_topics(),
+        of_entities(),
+        of_groups(),
+        of_broker(),
+        of_health(),
+    ];
+    services.concat()
+}
+
+/// The paths of all calls that the compiled descriptors have.
+fn described() -> BTreeSet<String> {
+    let descriptors = FileDescriptorSet::decode(proto::DESCRIPTORS).expect("they are descriptors");
+    let mut paths = BTreeSet::new();
+    for file in &descriptors.file {
+        for service in &file.service {
+            for method in &service.method {
+                let (package, service) = (file.package(), service.name());
+                paths.insert(format!("/{package}.{service}/{}", method.name()));
+            }
+        }
+    }
+    paths
+}
+
+/// Whether a call was refused to its caller. A stream of appends goes on behind a refusal.
+fn is_denied(path: &str, answer: Result<Option<Vec<u8>>, Status>) -> bool {
+    match answer {
+        Err(status) => status.code() == Code::PermissionDenied,
+        Ok(Some(answer)) if path.ends_with("/AppendStream") => {
+            let answer = AppendStreamResponse::decode(&*answer).expect("it is an answer");
+            match answer.outcome {
+                Some(Outcome::Refused(status)) => status.code == Code::PermissionDenied as i32,
+                _ => false,
+            }
+        }
+        Ok(_) => false,
+    }
+}
+
+#[test]
+fn every_call_of_the_api_is_in_the_table() {
+    let in_table = table().into_iter().map(|(path, ..)| path.to_owned());
+    assert_eq!(in_table.collect::<BTreeSet<_>>(), described());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_is_allowed_to_whom_it_is_granted_and_to_nobody_else() {
+    let guarded = Guarded::start(&["t"]).await;
+    let mut wrong = Vec::new();
+    for (path, request, may) in table() {
+        for role in ROLES {
+            guarded.grant([role.grant()]);
+            let answer = guarded.call(path, request.clone()).await;
+            let is_allowed = !is_denied(path, answer);
+            if is_allowed != may.contains(&role) {
+                wrong.push(format!("{path} by {role:?}: allowed {is_allowed}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    guarded.stop().await;
+}
