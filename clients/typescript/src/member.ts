@@ -144,7 +144,8 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
     const member = new Member(connection, group, options);
     options.signal?.throwIfAborted();
     // Whoever waits for records is told why.
-    options.signal?.addEventListener("abort", () => void member.close().catch(() => {}), { once: true });
+    const close = () => void member.close().catch(() => {});
+    options.signal?.addEventListener("abort", close, { signal: member.#leaving.signal });
     if (!(await member.#joined())) throw options.signal?.reason;
     return member;
   }
@@ -293,6 +294,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
     const stop = () => call.cancel();
     const timer = setTimeout(stop, JOIN_TIMEOUT_MS);
     signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
     call.write({ message: { $case: "join", value: { ...this.#join } } });
     try {
       const first = await responses.next();
@@ -310,6 +312,8 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
 
   /** There is another stream, on which everything is assigned anew. */
   async #begin(call: Stream["call"], responses: Responses<ConsumeResponse>): Promise<void> {
+    // It may have left meanwhile.
+    if (this.#leaving.signal.aborted) return void call.end();
     const had = this.partitions;
     this.#assigned.clear();
     this.#handled.clear();
@@ -444,7 +448,7 @@ export class Member implements AsyncIterableIterator<StoredRecord>, AsyncDisposa
     const { offset, cost } = this.#given;
     this.#given = undefined;
     this.#returnCredit(cost);
-    if (this.#assigned.get(keyOf(offset))?.generation === offset.generation) this.#handled.set(keyOf(offset), offset);
+    if (this.#assigned.has(keyOf(offset))) this.#handled.set(keyOf(offset), offset);
   }
 
   #takeHandled(): GroupOffset[] {

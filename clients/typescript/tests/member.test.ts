@@ -103,7 +103,7 @@ function inWords(message: ConsumeRequest["message"]): string | undefined {
   }
 }
 
-function test(name: string, run: (session: Session) => Promise<void>): void {
+function test(name: string, run: (session: Session) => Promise<void>, commitIntervalMs = 1e6): void {
   void nodeTest(name, { timeout: 60_000 }, async () => {
     const session = new Session();
     const server = await serve(GroupsService, {
@@ -111,7 +111,7 @@ function test(name: string, run: (session: Session) => Promise<void>): void {
     });
     const client = new Client(`127.0.0.1:${server.port}`);
     try {
-      session.member = await client.join("g", { topics: ["t"], commitIntervalMs: 1e6 });
+      session.member = await client.join("g", { topics: ["t"], commitIntervalMs });
       await run(session);
     } finally {
       client.close();
@@ -145,6 +145,7 @@ test("what a broken stream had is not given, and not committed on the next one",
   session.records(1n, 0n, 1n);
   session.records(1n, 2n);
   await session.gives(0n);
+  await session.arrival();
   await session.gives(1n);
   await session.breakOff();
   session.records(1n, 0n);
@@ -164,6 +165,17 @@ test("what was read before a partition is assigned anew is not committed", async
   void failureOf(session.member.next());
   await session.says("credit 1", "commit 1 in 2");
 });
+
+test("what was handled is committed while records come, one commit at a time", async (session) => {
+  session.records(1n, 0n, 1n, 2n, 3n);
+  for (const offset of [0n, 1n, 2n, 3n]) await session.gives(offset);
+  await session.says("commit 1 in 1");
+  await session.arrival();
+  session.records(1n, 4n, 5n);
+  await session.arrival();
+  await session.gives(4n);
+  await session.says("credit 4", "commit 4 in 1");
+}, 0);
 
 test("a paused partition is paused again where it is assigned anew, until it is handed over", async (session) => {
   session.records(1n, 0n);
