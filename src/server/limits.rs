@@ -61,8 +61,16 @@ pub(super) const HEADER_ENTRY_BYTES: usize = 128;
 /// connections have their turn.
 pub(super) const TURN_BYTES: usize = 256 << 10;
 
-/// The same where the client has nearly all calls that it may have open: a few small calls, so that
-/// few are refused and the rest wait in the client's socket.
+/// Most frames that are taken in such a turn. A call takes some microseconds to begin, and as many
+/// to cancel, and small frames are many: without this, four clients that cancelled all calls at once
+/// kept each thread for 20 ms at a time.
+pub(super) const FRAMES_IN_TURN: usize = 128;
+
+/// How much is read at a time of what may be small frames.
+pub(super) const SMALL_FRAMES_BYTES: usize = 4 << 10;
+
+/// The bytes of a turn where the client has nearly all calls that it may have open: a few small
+/// calls, so that few are refused and the rest wait in the client's socket.
 pub(super) const FEW_BYTES: usize = 1 << 10;
 
 /// For how long a connection is not read while its client has all calls open that it may have: they
@@ -121,9 +129,10 @@ pub(super) const MAX_STREAMS: u32 = 256;
 /// Most calls that a client has cancelled before the server came to serve them; one more ends the
 /// connection ("rapid reset"). They wait for a turn at most: a broker that stood still for a moment
 /// finds the calls whose deadlines have passed meanwhile, and their successors, in what one turn
-/// brings. A call that is cancelled takes 25 bytes at least: 9 and 3 of its headers, 13 of the
-/// frame that cancels it.
-pub(super) const MAX_CANCELLED: usize = TURN_BYTES / 25;
+/// brings. So this is never reached, and whoever cancels calls has turns as everybody has. A call
+/// that is cancelled takes 25 bytes at least: 9 and 3 of its headers, 13 of the frame that cancels
+/// it.
+pub(super) const MAX_CANCELLED: usize = FRAMES_IN_TURN / 2 + SMALL_FRAMES_BYTES / 25;
 
 /// Most calls that the server has ended before their requests had, and that are remembered so that
 /// what still comes for them is no mistake: all that may be under way.

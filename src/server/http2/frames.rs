@@ -36,14 +36,25 @@ impl Frames {
         }
     }
 
-    /// More bytes have come, of a client that was granted a window of so many bytes.
-    pub(in crate::server) fn pass(&mut self, mut bytes: &[u8], granted: usize) -> io::Result<()> {
+    /// How many bytes are to come before the next frame's header.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// More bytes have come, of a client that was granted a window of so many bytes. Returns how
+    /// many frames begin in them.
+    pub(in crate::server) fn pass(
+        &mut self,
+        mut bytes: &[u8],
+        granted: usize,
+    ) -> io::Result<usize> {
+        let mut begun = 0;
         loop {
             let passed = self.left.min(bytes.len());
             self.left -= passed;
             bytes = &bytes[passed..];
             if bytes.is_empty() {
-                return Ok(());
+                return Ok(begun);
             }
             let more = (HEADER_BYTES - self.has).min(bytes.len());
             self.header[self.has..self.has + more].copy_from_slice(&bytes[..more]);
@@ -52,6 +63,7 @@ impl Frames {
             if self.has == HEADER_BYTES {
                 self.has = 0;
                 self.left = self.announced(granted)?;
+                begun += 1;
             }
         }
     }

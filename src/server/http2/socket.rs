@@ -17,7 +17,7 @@ use super::frames::Frames;
 use crate::{
     budget::Held,
     server::{
-        limits::{FEW_BYTES, FIRST_WINDOW_BYTES},
+        limits::{FEW_BYTES, FIRST_WINDOW_BYTES, FRAMES_IN_TURN, SMALL_FRAMES_BYTES},
         notices::Notice,
     },
 };
@@ -25,8 +25,9 @@ use crate::{
 /// What has passed on a connection, for the task that serves it.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Traffic {
-    /// How many bytes may still be read in this turn.
+    /// How many bytes may still be read in this turn, and how many frames may begin in them.
     left_in_turn: AtomicUsize,
+    frames_left_in_turn: AtomicUsize,
     has_read: AtomicBool,
     read: AtomicUsize,
     written: AtomicUsize,
@@ -52,9 +53,10 @@ impl Traffic {
         self.granted.store(bytes, Relaxed);
     }
 
-    /// Lets so many bytes be read in this turn.
-    pub(super) fn begin_turn(&self, bytes: usize) {
+    /// Lets so many bytes be read in this turn, unless they are many frames.
+    pub(in crate::server) fn begin_turn(&self, bytes: usize) {
         self.left_in_turn.store(bytes, Relaxed);
+        self.frames_left_in_turn.store(FRAMES_IN_TURN, Relaxed);
     }
 
     /// Whether anything was read since this was last asked.
@@ -119,7 +121,7 @@ impl Traffic {
     }
 
     /// Whether all was read that this turn lets be read.
-    pub(super) fn turn_is_over(&self) -> bool {
+    pub(in crate::server) fn turn_is_over(&self) -> bool {
         self.left_in_turn() == 0
     }
 
@@ -127,8 +129,17 @@ impl Traffic {
         self.left_in_turn.load(Relaxed)
     }
 
-    fn read(&self, bytes: usize) {
-        let left = self.left_in_turn().saturating_sub(bytes);
+    /// So many bytes were read, in which so many frames begin.
+    fn read(&self, bytes: usize, frames: usize) {
+        let frames_left = self
+            .frames_left_in_turn
+            .load(Relaxed)
+            .saturating_sub(frames);
+        self.frames_left_in_turn.store(frames_left, Relaxed);
+        let left = match frames_left {
+            0 => 0,
+            _ => self.left_in_turn().saturating_sub(bytes),
+        };
         self.left_in_turn.store(left, Relaxed);
         self.has_read.store(true, Relaxed);
         self.read.fetch_add(bytes, Relaxed);
@@ -145,7 +156,7 @@ const FLOODS: [(&[u8], Notice); 4] = [
 ];
 
 /// A connection whose first bytes were read already.
-pub(super) struct Socket<IO> {
+pub(in crate::server) struct Socket<IO> {
     io: IO,
     opening: Bytes,
     frames: Frames,
@@ -153,7 +164,7 @@ pub(super) struct Socket<IO> {
 }
 
 impl<IO> Socket<IO> {
-    pub(super) fn new(io: IO, opening: Bytes, traffic: Arc<Traffic>) -> Self {
+    pub(in crate::server) fn new(io: IO, opening: Bytes, traffic: Arc<Traffic>) -> Self {
         Self {
             io,
             opening,
@@ -162,9 +173,18 @@ impl<IO> Socket<IO> {
         }
     }
 
-    /// Notices what was just read.
-    fn read(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Notices what was just read. Returns how many frames begin in it.
+    fn read(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.frames.pass(bytes, self.traffic.granted.load(Relaxed))
+    }
+
+    /// How much may be read at a time, if anything: in the middle of a frame its rest, and of what
+    /// may be small frames not much.
+    fn most_read(&self) -> usize {
+        match self.traffic.left_in_turn() {
+            few @ 0..=FEW_BYTES => few,
+            _ => self.frames.left() + SMALL_FRAMES_BYTES,
+        }
     }
 
     /// Notices what was just written, which ends with this.
@@ -190,23 +210,27 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
             let len = self.opening.len().min(buf.remaining());
             let some = self.opening.split_to(len);
             buf.put_slice(&some);
-            return Poll::Ready(self.read(&some));
+            self.read(&some)?;
+            return Poll::Ready(Ok(()));
+        }
+        let most = self.most_read();
+        if most == 0 {
+            // The next turn begins when whoever has ended this one says so.
+            return Poll::Pending;
         }
         let before = buf.filled().len();
-        match self.traffic.left_in_turn() {
-            // The next turn begins when whoever has ended this one says so.
-            0 => return Poll::Pending,
-            few @ 1..=FEW_BYTES => {
-                let mut bytes = [0; FEW_BYTES];
-                let mut some = ReadBuf::new(&mut bytes[..few.min(buf.remaining())]);
-                ready!(Pin::new(&mut self.io).poll_read(cx, &mut some))?;
-                buf.put_slice(some.filled());
-            }
-            _ => ready!(Pin::new(&mut self.io).poll_read(cx, buf))?,
+        if buf.remaining() <= most {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let mut some = ReadBuf::new(buf.initialize_unfilled_to(most));
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut some))?;
+            let bytes = some.filled().len();
+            buf.advance(bytes);
         }
         let read = &buf.filled()[before..];
-        self.traffic.read(read.len());
-        Poll::Ready(self.read(read))
+        let frames = self.read(read)?;
+        self.traffic.read(read.len(), frames);
+        Poll::Ready(Ok(()))
     }
 }
 

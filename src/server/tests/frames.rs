@@ -1,11 +1,18 @@
 //! Lengths of frames that clients announce.
 
-use std::{convert::Infallible, future::pending, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::{pending, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
+use bytes::Bytes;
 use http::Response;
 use proptest::prelude::*;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf, duplex},
     time::timeout,
 };
 use tonic::body::Body;
@@ -20,14 +27,21 @@ use crate::{
     budget::{Budget, Sizes},
     server::{
         Options,
-        http2::frames::Frames,
-        limits::{FIRST_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_OTHER_FRAME_BYTES},
+        http2::{
+            frames::Frames,
+            socket::{Socket, Traffic},
+        },
+        limits::{
+            FIRST_WINDOW_BYTES, FRAMES_IN_TURN, MAX_FRAME_BYTES, MAX_OTHER_FRAME_BYTES,
+            SMALL_FRAMES_BYTES, TURN_BYTES,
+        },
         notices::{Notice, Notices},
     },
 };
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 
 fn header(length: usize, kind: u8) -> Vec<u8> {
@@ -55,9 +69,44 @@ fn pass(bytes: &[u8], pieces: &[usize], granted: usize) -> Result<(), String> {
             .map_err(|error| error.to_string())?;
         bytes = rest;
     }
-    frames
-        .pass(bytes, granted)
-        .map_err(|error| error.to_string())
+    let passed = frames.pass(bytes, granted);
+    passed.map(drop).map_err(|error| error.to_string())
+}
+
+/// How many frames of this length are read in a turn of a connection that has been sent many.
+async fn frames_in_turn(length: usize) -> usize {
+    let frame = length + header(0, 0).len();
+    let sent = connection(&[(length, RST_STREAM)].repeat(2 * TURN_BYTES / frame));
+    let (mut ours, theirs) = duplex(sent.len());
+    ours.write_all(&sent).await.unwrap();
+    let traffic = Arc::new(Traffic::new());
+    let mut socket = Socket::new(theirs, Bytes::new(), Arc::clone(&traffic));
+    // As h2's, which has grown with a large frame.
+    let mut buffer = vec![0; MAX_FRAME_BYTES as usize];
+    traffic.begin_turn(TURN_BYTES);
+    let mut read = 0;
+    loop {
+        let mut some = ReadBuf::new(&mut buffer);
+        let turn = poll_fn(|cx| Poll::Ready(Pin::new(&mut socket).poll_read(cx, &mut some)));
+        match turn.await {
+            Poll::Ready(done) => done.unwrap(),
+            Poll::Pending => break,
+        }
+        read += some.filled().len();
+    }
+    assert!(traffic.turn_is_over(), "there is more for the next one");
+    read / frame
+}
+
+#[tokio::test]
+async fn few_frames_are_read_in_a_turn_however_small_they_are() {
+    for length in [0, 4, 13, 20] {
+        let most = FRAMES_IN_TURN + SMALL_FRAMES_BYTES / (length + 9);
+        let read = frames_in_turn(length).await;
+        assert!((FRAMES_IN_TURN..=most).contains(&read), "{read}");
+    }
+    let large = 16 << 10;
+    assert_eq!(frames_in_turn(large).await, TURN_BYTES.div_ceil(large));
 }
 
 proptest! {
