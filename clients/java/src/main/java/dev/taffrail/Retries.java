@@ -1,0 +1,66 @@
+package dev.taffrail;
+
+import java.time.Duration;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.function.LongSupplier;
+
+/**
+ * Decides after each failure whether there is another try, and waits for it: pauses that double and differ from each other,
+ * and a budget of time that recovers.
+ */
+final class Retries {
+  static final long FIRST_PAUSE = Duration.ofMillis(20).toNanos();
+  static final long LAST_PAUSE = Duration.ofSeconds(2).toNanos();
+
+  private final long giveUpAfter;
+  private final LongSupplier now;
+  private long longest = FIRST_PAUSE;
+  /** It is not the last progress that counts: a program may take its time over what it was given. */
+  private Long firstFailure;
+
+  Retries(Duration giveUpAfter) {
+    this(giveUpAfter, System::nanoTime);
+  }
+
+  Retries(Duration giveUpAfter, LongSupplier now) {
+    this.giveUpAfter = giveUpAfter.toNanos();
+    this.now = now;
+  }
+
+  /** Something has worked: the whole budget is there again. */
+  void progress() {
+    longest = FIRST_PAUSE;
+    firstFailure = null;
+  }
+
+  /** How long to wait before the next try, in nanoseconds. Throws the error if there is none. */
+  long pause(TaffrailException error) {
+    if (!error.isWorthAnotherTry()) {
+      throw error;
+    }
+    if (firstFailure == null) {
+      firstFailure = now.getAsLong();
+    }
+    if (now.getAsLong() - firstFailure >= giveUpAfter) {
+      // The next one who asks begins with a whole budget.
+      progress();
+      throw error;
+    }
+    // All clients of a broker lose it at the same moment, and should not all come back at the same one.
+    long pause = ThreadLocalRandom.current().nextLong(longest / 2, longest);
+    longest = Math.min(2 * longest, LAST_PAUSE);
+    return Math.max(pause, error.retryAfter().toNanos());
+  }
+
+  /** Waits for the next try. Throws the error if there is none, or the thread is interrupted. */
+  void await(TaffrailException error) {
+    long pause = pause(error);
+    try {
+      Thread.sleep(Duration.ofNanos(pause).toMillis(), (int) (pause % 1_000_000));
+    } catch (InterruptedException interrupted) {
+      Thread.currentThread().interrupt();
+      error.addSuppressed(interrupted);
+      throw error;
+    }
+  }
+}
