@@ -29,6 +29,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.BiConsumer;
 import java.util.function.Consumer;
@@ -209,7 +210,7 @@ public final class Member implements AutoCloseable {
     return next(null).orElseThrow();
   }
 
-  /** The same; empty if none has come in time. */
+  /** The same; empty if none has come in time. It takes longer where it has to join again first. */
   public Optional<StoredRecord> next(Duration timeout) {
     return Optional.ofNullable(next(timeout, this::takeRecord));
   }
@@ -239,13 +240,14 @@ public final class Member implements AutoCloseable {
       return List.of();
     }
     CompletableFuture<List<CommitResult>> answer = send(offsets);
-    while (!answer.isDone()) {
-      receive(null);
+    try {
+      while (!answer.isDone()) {
+        receive(null);
+      }
+      return answer.join();
+    } catch (TaffrailException | CancellationException error) {
+      throw new OutcomeUnknown("the connection was lost, or not waited for, before the commit was answered", error);
     }
-    if (answer.isCompletedExceptionally()) {
-      throw new OutcomeUnknown("the connection was lost before the commit was answered", lost);
-    }
-    return answer.join();
   }
 
   /** These offsets, to be committed with the records of an append: {@code AppendRequest.group_offsets}. */
@@ -296,14 +298,15 @@ public final class Member implements AutoCloseable {
     leaving.finish();
     long until = System.nanoTime() + CLOSE_TIMEOUT.toNanos();
     stream = null;
-    MemberStream.Arrival came = leaving.next(Duration.ofNanos(until - System.nanoTime()));
-    while (came != null && came.response() != null) {
-      if (came.response().hasCommitted()) {
-        leaving.commits.remove().complete(List.of());
+    try (leaving) {
+      MemberStream.Arrival came = leaving.next(CLOSE_TIMEOUT);
+      while (came != null && came.response() != null) {
+        if (came.response().hasCommitted()) {
+          leaving.commits.remove().complete(List.of());
+        }
+        came = leaving.next(Duration.ofNanos(Math.max(0, until - System.nanoTime())));
       }
-      came = leaving.next(Duration.ofNanos(Math.max(0, until - System.nanoTime())));
     }
-    leaving.close();
     if (!leaving.commits.isEmpty()) {
       throw new OutcomeUnknown("the connection was lost before what was handled was committed", null);
     }
@@ -389,7 +392,13 @@ public final class Member implements AutoCloseable {
 
   private void joinOnce() {
     MemberStream opened = new MemberStream(calls, join.build());
-    MemberStream.Arrival first = opened.next(JOIN_TIMEOUT);
+    MemberStream.Arrival first;
+    try {
+      first = opened.next(JOIN_TIMEOUT);
+    } catch (Unavailable interrupted) {
+      opened.close();
+      throw interrupted;
+    }
     if (first != null && first.response() != null && first.response().hasJoined()) {
       join.setMemberId(first.response().getJoined().getMemberId());
       begin(opened);

@@ -20,7 +20,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
 /** The stream of a member, with its heartbeat. What comes is bounded by the member's credit. */
-final class MemberStream implements StreamObserver<ConsumeResponse> {
+final class MemberStream implements StreamObserver<ConsumeResponse>, AutoCloseable {
   /** A response, or why there is none any more. */
   record Arrival(ConsumeResponse response, TaffrailException error) {}
 
@@ -64,7 +64,8 @@ final class MemberStream implements StreamObserver<ConsumeResponse> {
     }
   }
 
-  void close() {
+  @Override
+  public void close() {
     finish();
     context.cancel(null);
   }

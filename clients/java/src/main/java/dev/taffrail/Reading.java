@@ -22,7 +22,7 @@ import java.util.stream.Collectors;
 
 /**
  * The records of a read, one by one, or as they come with {@link #nextBatch}. Use one of them, in one thread at a time. It is
- * to be closed, which another thread may do.
+ * to be closed, which another thread may do; it ends with an error when the context that it was begun in does.
  *
  * <p>When the connection or the broker is lost, it goes on by itself behind what it has had, once the broker is back. After
  * {@link Unavailable}, when that took too long, whoever asks again goes on too.
@@ -36,6 +36,7 @@ public final class Reading implements Iterator<StoredRecord>, Iterable<StoredRec
   private final Queue<StoredRecord> records = new ArrayDeque<>();
   private Iterator<ReadResponse> responses;
   private long left;
+  private volatile boolean isClosed;
 
   /** Settles where each partition is read from, so that a read that breaks off before it has heard of one begins there again. */
   Reading(Calls calls, ReadRequest request, Duration giveUpAfter) {
@@ -100,7 +101,7 @@ public final class Reading implements Iterator<StoredRecord>, Iterable<StoredRec
 
   /** The next records as they come, with how far the read is, and which entities were erased meanwhile; empty at the end. */
   public Optional<ReadResponse> nextBatch() {
-    while (!context.isCancelled()) {
+    while (!isClosed) {
       try {
         if (responses == null) {
           responses = calls.read(Calls.READ, request(), context);
@@ -114,8 +115,13 @@ public final class Reading implements Iterator<StoredRecord>, Iterable<StoredRec
         throw new Unavailable("the read was ended", null);
       } catch (RuntimeException error) {
         responses = null;
-        if (!context.isCancelled()) {
-          retries.await(calls.failure(error, false));
+        TaffrailException failure = calls.failure(error, false);
+        if (!isClosed && context.isCancelled()) {
+          // The context that the read was begun in has ended.
+          throw failure;
+        }
+        if (!isClosed) {
+          retries.await(failure);
         }
       }
     }
@@ -126,6 +132,7 @@ public final class Reading implements Iterator<StoredRecord>, Iterable<StoredRec
   /** Ends the read. */
   @Override
   public void close() {
+    isClosed = true;
     context.cancel(null);
   }
 

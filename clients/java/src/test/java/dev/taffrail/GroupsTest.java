@@ -271,6 +271,29 @@ class GroupsTest {
   }
 
   @Test
+  void aMemberThatIsInterruptedSaysSoAndCanGoOn() throws Exception {
+    client.createTopic("t");
+    Member member = world.join(client, options().commitsExplicitly());
+    CompletableFuture<?> waiting =
+        beside(
+            () -> {
+              Thread.currentThread().interrupt();
+              return member.next();
+            });
+    failureOf(waiting, Unavailable.class);
+    world.append("t", 0);
+    StoredRecord record = member.next();
+    assertEquals(0, record.offset());
+    CompletableFuture<?> committing =
+        beside(
+            () -> {
+              Thread.currentThread().interrupt();
+              return member.commit();
+            });
+    failureOf(committing, OutcomeUnknown.class);
+  }
+
+  @Test
   void aMemberThatLeavesSaysThatItDoesNotKnowWhatIsCommitted() throws Exception {
     client.createTopic("t");
     world.append("t", 0);

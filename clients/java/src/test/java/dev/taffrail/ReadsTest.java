@@ -23,6 +23,7 @@ import dev.taffrail.v1.Record;
 import dev.taffrail.v1.StatusRequest;
 import dev.taffrail.v1.StatusResponse;
 import io.grpc.CallOptions;
+import io.grpc.Context;
 import io.grpc.MethodDescriptor;
 import io.grpc.stub.ClientCalls;
 import java.time.Duration;
@@ -236,6 +237,19 @@ class ReadsTest {
     failureOf(waiting, Unavailable.class);
     interrupted.close();
     until(() -> calls() == 1);
+  }
+
+  @Test
+  void aReadWhoseContextHasEndedSaysSo() throws Exception {
+    client.createTopic("t");
+    world.append("t", 0);
+    try (Context.CancellableContext context = Context.current().withCancellation()) {
+      Reading reading = context.call(() -> follow(client));
+      take(reading, 1);
+      CompletableFuture<Boolean> following = beside(reading::hasNext);
+      context.cancel(null);
+      failureOf(following, Unavailable.class);
+    }
   }
 
   /** How many calls are under way, with that which asks for it. */
