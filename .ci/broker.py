@@ -24,10 +24,10 @@ def free_port():
 class Broker:
     """A broker on one data directory and one port, through any number of starts."""
 
-    def __init__(self, binary, data_dir, wrap=()):
-        """`wrap` is a command that is to run `serve`."""
+    def __init__(self, binary, data_dir, wrap=(), flags=()):
+        """`wrap` is a command that is to run `serve`, which has these flags too."""
         self.binary = str(pathlib.Path(binary).resolve())
-        self.wrap = list(wrap)
+        self.wrap, self.flags = list(wrap), list(flags)
         self.data_dir = str(data_dir)
         self.address = f"127.0.0.1:{free_port()}"
         self.process = None
@@ -69,7 +69,7 @@ class Broker:
         """Starts it and waits until it takes connections."""
         self.logged_before = len(self.log())
         self.process = subprocess.Popen(
-            [*self.wrap, self.binary, "serve", "--data-dir", self.data_dir, "--listen", self.address],
+            [*self.wrap, self.binary, "serve", "--data-dir", self.data_dir, "--listen", self.address, *self.flags],
             stdout=subprocess.DEVNULL,
             stderr=self.log_file,
         )

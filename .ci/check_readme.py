@@ -34,6 +34,7 @@ BLOCK = re.compile(r"(?:^<!-- ((?:not )?checked[^\n]*) -->\n)?^```(\w*)\n(.*?)^`
 WARNING = re.compile(r"^\s*warning\b.*", re.MULTILINE | re.IGNORECASE)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ADDRESS, FOLDER = "127.0.0.1:9640", "/home/you/taffrail"
+HTTP_ADDRESS = "127.0.0.1:9641"
 SECONDS = 1800
 # What git does not have; `stubs`, `venv` and `orders` are the README's own.
 LEFT_OUT = {".git", "target", "taffrail-data", "stubs", "venv", "orders"}
@@ -163,10 +164,16 @@ class Reader:
             shutil.copy(ROOT / "Cargo.lock", file.with_name("Cargo.lock"))
 
     def at_own_port(self, text):
-        return text.replace(ADDRESS, self.address)
+        return text.replace(ADDRESS, self.address).replace(HTTP_ADDRESS, next_port(self.address))
 
     def as_shown(self, text):
-        return text.replace(self.address, ADDRESS).replace(str(self.folder), FOLDER)
+        text = text.replace(self.address, ADDRESS).replace(next_port(self.address), HTTP_ADDRESS)
+        return text.replace(str(self.folder), FOLDER)
+
+
+def next_port(address):
+    host, port = address.split(":")
+    return f"{host}:{int(port) + 1}"
 
 
 def bash(text):

@@ -31,6 +31,8 @@ mod codec;
 mod config;
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod env;
+#[cfg(any(feature = "cli", feature = "testing"))]
+mod metrics;
 pub mod proto;
 #[cfg(any(feature = "cli", feature = "testing"))]
 mod server;

@@ -7,17 +7,35 @@ use super::{
     Shared,
     commit::Commit,
     lock,
+    memory::UnderWay,
     partition_count::Counted,
     state::{Logs, PartitionRef},
 };
 use crate::{
     catalog::Change,
+    metrics::Appends,
     storage::{
         files::FileError,
         format::{entry::Item, frame},
     },
     types::StoredBatch,
 };
+
+/// What commits have stored.
+#[derive(Default)]
+struct Stored {
+    appends: u64,
+    records: u64,
+    bytes: u64,
+}
+
+impl Stored {
+    fn add_to(&self, appends: &Appends) {
+        appends.stored.add(self.appends);
+        appends.records.add(self.records);
+        appends.bytes.add(self.bytes);
+    }
+}
 
 impl Shared {
     /// Applies commits that are durable, in order, then wakes who waits for them.
@@ -26,9 +44,11 @@ impl Shared {
         let now = self.env.clock.elapsed();
         let gate = self.partitions.close_gate();
         let mut moved: Vec<PartitionRef> = Vec::new();
+        let mut stored = Stored::default();
         for commit in commits {
             let mut partitions = commit.partitions.into_iter();
             let mut counted = commit.counted;
+            stored.appends += u64::from(!partitions.as_slice().is_empty());
             for item in commit.items {
                 match item {
                     Item::Frame(frame) => {
@@ -36,6 +56,8 @@ impl Shared {
                             .next()
                             .expect("every frame was queued with its partition");
                         self.apply_batch(frame.header(), now);
+                        stored.records += u64::from(frame.header().count);
+                        stored.bytes += frame.bytes().len() as u64;
                         lock(&partition.partition().log).apply(frame, commit.charge.clone());
                         self.partitions.mark_dirty(&partition);
                         self.partitions.retention.look_at_appended(&partition);
@@ -60,7 +82,14 @@ impl Shared {
         for partition in moved {
             partition.topic.moved.send_replace(());
         }
+        let ended = self.env.clock.elapsed();
+        self.counts.journal.apply.observe(ended.saturating_sub(now));
+        stored.add_to(&self.counts.appends);
         for (done, under_way) in done {
+            if let Some(times) = under_way.as_ref().and_then(UnderWay::times) {
+                let took = ended.saturating_sub(times.asked);
+                self.counts.appends.whole.observe(took);
+            }
             drop(under_way);
             done(Ok(()));
         }

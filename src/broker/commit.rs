@@ -22,10 +22,11 @@ use super::{
 use crate::{
     catalog::Change,
     env::{OrderedMutex, rank},
+    metrics::Counts,
     storage::{
         files::FileError,
         format::entry::Item,
-        journal::{self, Journal},
+        journal::{self, Journal, Written},
         log::Charge,
     },
     types::limits,
@@ -324,7 +325,7 @@ impl Committer {
     /// Writes what is queued, as one, and lets `then` have what is durable.
     fn step(
         &self,
-        then: impl FnOnce(Vec<Commit>) -> Result<(), String>,
+        then: impl FnOnce(Vec<Commit>, Option<Written>) -> Result<(), String>,
     ) -> Result<Committed, String> {
         let mut journal = lock(&self.journal);
         let commits = self.queue.take(self.most);
@@ -334,9 +335,10 @@ impl Committer {
             .filter(|items| !items.is_empty())
             .collect();
         let sync = commits.iter().any(|commit| commit.sync);
+        let mut written = None;
         if !entries.is_empty() {
             match journal.write(&entries, sync) {
-                Ok(()) => {}
+                Ok(done) => written = Some(done),
                 Err(journal::Error::File(error)) => return Err(error.to_string()),
                 Err(hindered @ (journal::Error::Full | journal::Error::Hindered(_))) => {
                     self.queue.put_back(commits);
@@ -349,7 +351,7 @@ impl Committer {
             // What an answer tells may have been written without a sync.
             journal.sync().map_err(|error| error.to_string())?;
         }
-        then(commits)?;
+        then(commits, written)?;
         self.applied.store(journal.sequence(), Ordering::Release);
         Ok(Committed::All)
     }
@@ -357,7 +359,10 @@ impl Committer {
 
 impl Shared {
     /// Applies what has been written, unless storage has failed meanwhile.
-    fn take_durable(&self, commits: Vec<Commit>) -> Result<(), String> {
+    fn take_durable(&self, commits: Vec<Commit>, written: Option<Written>) -> Result<(), String> {
+        if let Some(written) = written {
+            self.count_written(&commits, written);
+        }
         let under_way = commits
             .iter()
             .filter_map(|commit| commit.under_way.as_ref());
@@ -367,6 +372,28 @@ impl Shared {
             return Err("stopped before the write was applied".to_owned());
         }
         self.apply(commits)
+    }
+
+    /// Counts how long commits waited to be written, and how long that took.
+    fn count_written(&self, commits: &[Commit], written: Written) {
+        let Counts {
+            appends, journal, ..
+        } = &self.counts;
+        for commit in commits {
+            let Some(times) = commit.under_way.as_ref().and_then(UnderWay::times) else {
+                continue;
+            };
+            appends
+                .wait
+                .observe(times.admitted.saturating_sub(times.asked));
+            appends
+                .queue
+                .observe(written.begun.saturating_sub(times.admitted));
+        }
+        journal.write.observe(written.write);
+        if let Some(sync) = written.sync {
+            journal.sync.observe(sync);
+        }
     }
 
     /// Refuses all that is queued and can be refused. Only for the thread that commits: nothing
@@ -518,7 +545,7 @@ impl Broker {
         let shared = &self.shared;
         let step = shared
             .committer
-            .step(|durable| shared.take_durable(durable));
+            .step(|durable, written| shared.take_durable(durable, written));
         match step {
             Ok(Committed::All) => Some(Committed::All),
             Ok(nothing) => {

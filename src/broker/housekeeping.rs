@@ -174,9 +174,15 @@ impl Housekeeper {
     /// Brings everything that has been applied into segments and writes a checkpoint that says so.
     pub(super) fn checkpoint(&mut self, shared: &Shared, freeze: Freeze) -> Result<(), FileError> {
         shared.memory.begin_checkpoint();
+        let began = shared.env.clock.elapsed();
         let written = self.write_checkpoint(shared, freeze);
-        if written.is_err() {
-            shared.memory.fail_checkpoint();
+        match &written {
+            Ok(()) => {
+                let took = self.checkpointed_at.saturating_sub(began);
+                let counts = &shared.counts.checkpoint;
+                counts.note(took, self.checkpointed_at, self.checkpointed);
+            }
+            Err(_) => shared.memory.fail_checkpoint(),
         }
         written
     }

@@ -17,6 +17,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -136,6 +137,16 @@ pub(super) struct UnderWay {
     room: Arc<Room>,
     flow: Flow,
     price: Price,
+    times: Option<Times>,
+}
+
+/// When something happened to a request, by the clock of the environment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// It was there.
+    pub(super) asked: Duration,
+    /// There was room for it.
+    pub(super) admitted: Duration,
 }
 
 /// Memory that is used until it is dropped.
@@ -388,6 +399,7 @@ impl Room {
                 room: Arc::clone(self),
                 flow: flow.clone(),
                 price,
+                times: None,
             },
             keys: None,
         }
@@ -482,6 +494,12 @@ impl Admission {
         }
     }
 
+    /// The same, with what happened when.
+    pub(super) fn timed(mut self, times: Times) -> Self {
+        self.under_way.times = Some(times);
+        self
+    }
+
     /// Whether it has a turn among appends of many records.
     pub(super) fn has_turn(&self) -> bool {
         self.keys.as_ref().is_some_and(KeyRoom::has_turn)
@@ -490,6 +508,13 @@ impl Admission {
     /// Makes the frames of the request pay for the memory, as long as one of them is there.
     pub(super) fn into_charge(self) -> (Charge, UnderWay) {
         (Some(Arc::new(self.memory)), self.under_way)
+    }
+}
+
+impl UnderWay {
+    /// When something happened to it, if that was noted.
+    pub(super) fn times(&self) -> Option<Times> {
+        self.times
     }
 }
 

@@ -43,6 +43,7 @@ mod journal_room;
 mod key_trims;
 mod keys;
 mod maintenance;
+mod measure;
 mod memory;
 mod news;
 mod offsets;
@@ -109,6 +110,7 @@ pub(crate) use topics::{Meant, PartitionDescription, TopicDescription};
 use crate::{
     budget::{Budget, Sizes},
     env::{Clock, Env, OrderedGuard, OrderedMutex, rank},
+    metrics::Counts,
     storage::{
         journal,
         log::{Log, LogLock},
@@ -264,6 +266,30 @@ impl Broker {
     /// Resolves with the reason when storage has failed for good.
     pub(crate) fn failed(&self) -> impl Future<Output = String> + Send + 'static {
         self.shared.health.failed()
+    }
+
+    /// Why storage has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.shared.health.failure()
+    }
+
+    /// What it has done so far.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// Takes note that an append was not looked at, because its client may not make it.
+    pub(crate) fn note_denied(&self) {
+        self.shared.counts.appends.denied.add(1);
+    }
+
+    /// Takes note that an append was not stored.
+    pub(crate) fn note_refused(&self, error: &Error) {
+        let appends = &self.shared.counts.appends;
+        match error {
+            Error::Conflict { .. } => appends.conflicts.add(1),
+            _ => appends.refusals.count(error.reason()),
+        }
     }
 
     /// The clock that other layers measure time with; append times have one of their own.

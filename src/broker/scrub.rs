@@ -101,6 +101,18 @@ impl Scrubs {
         state.scrubbed.get(&place).cloned().unwrap_or_default()
     }
 
+    /// How many ranges are damaged in the partitions that have some.
+    pub(super) fn damage(&self) -> BTreeMap<Place, usize> {
+        let state = lock(&self.state);
+        let mut damage = BTreeMap::new();
+        for (place, scrubbed) in &state.scrubbed {
+            if !scrubbed.damaged.is_empty() {
+                damage.insert(*place, scrubbed.damaged.len());
+            }
+        }
+        damage
+    }
+
     /// When the next step is due.
     fn next(&self) -> Duration {
         lock(&self.state).not_before.unwrap_or_default()
@@ -146,6 +158,7 @@ impl Broker {
         let now = shared.env.clock.elapsed();
         let mut state = lock(&scrubs.state);
         if round.places.is_empty() {
+            shared.counts.scrub.rounds.add(1);
             if round.bytes > 0 {
                 let Round { bytes, damaged, .. } = round;
                 tracing::info!(bytes, damaged, "sealed segments were scrubbed");
@@ -155,6 +168,7 @@ impl Broker {
         }
         let pause = match stepped {
             Stepped::Read(bytes) => {
+                shared.counts.scrub.bytes.add(bytes);
                 let is_pressed = shared.memory.is_pressed();
                 let took = now.saturating_sub(began);
                 pause(bytes, took, Some(shared.options.scrub_rate), is_pressed)

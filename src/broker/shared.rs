@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::{
-    Options,
+    Error, Options,
     bell::Bell,
     clock::SteadyClock,
     commit::{Committer, Queue},
-    groups::{GroupMemory, Sessions},
+    groups::{GroupMemory, Rebalances, Sessions},
     health::Health,
     housekeeping::{Housekeeper, first_round},
     keys::KeyMemory,
@@ -27,6 +27,7 @@ use crate::{
     budget::{Budget, Name},
     catalog::Catalog,
     env::{Alarm, Env},
+    metrics::Counts,
     storage::{
         checkpoint, data_dir::DataDir, format::checkpoint::Clock as StoredClock, journal,
         log::OpenSegments,
@@ -36,6 +37,8 @@ use crate::{
 /// All owners.
 pub(super) struct Shared {
     pub(super) env: Env,
+    /// What it has done so far.
+    pub(super) counts: Counts,
     /// What time it is.
     pub(super) clock: SteadyClock,
     pub(super) options: Options,
@@ -48,6 +51,7 @@ pub(super) struct Shared {
     pub(super) memory: Memory,
     pub(super) producer_memory: ProducerMemory,
     pub(super) sessions: Sessions,
+    pub(super) rebalances: Rebalances,
     pub(super) maintenance: Maintenance,
     /// Where the thread waits that looks after deadlines.
     pub(super) alarm: Arc<Alarm>,
@@ -119,6 +123,7 @@ impl Shared {
             GroupMemory::new(part(Name::Catalog)),
         );
         Self {
+            counts: Counts::new(&Error::REASONS),
             partitions: Arc::new(partitions),
             health,
             clock,
@@ -127,6 +132,7 @@ impl Shared {
             producer_memory: ProducerMemory::new(part(Name::Catalog)),
             maintenance: Maintenance::new(Housekeeper::new(checkpoints, segments_out), bells),
             sessions: Sessions::default(),
+            rebalances: Rebalances::default(),
             memory,
             budget,
             alarm,

@@ -1,7 +1,13 @@
 //! Log lines on standard error: for people, or one JSON object each.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal, Write},
+    panic,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
+use serde_json::json;
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
@@ -17,6 +23,26 @@ const DEFAULT_LEVEL: &str = "info";
 /// module takes the place of this one.
 const UNCOUNTED: &str = "h2=error,tonic=error";
 
+/// Every line is to be a JSON object.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whatever is said from now on is JSON, before logging starts too.
+pub(super) fn speak_json() {
+    IS_JSON.store(true, Relaxed);
+}
+
+/// Says why the process ends. Where standard error is closed there is nobody left to tell.
+pub(super) fn last_words(failure: &Failure) {
+    let mut out = io::stderr();
+    let _ = match IS_JSON.load(Relaxed) {
+        true => {
+            let line = json!({ "level": "ERROR", "message": failure.to_string() });
+            writeln!(out, "{line}")
+        }
+        false => writeln!(out, "error: {failure}"),
+    };
+}
+
 /// Starts logging as configured.
 pub(super) fn start(config: &Config) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(format!("{DEFAULT_LEVEL},{UNCOUNTED},{}", config.log_level));
@@ -30,7 +56,11 @@ pub(super) fn start(config: &Config) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_writer(io::stderr);
     match config.log_format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            speak_json();
+            lines.json().flatten_event(true).init();
+            panic::set_hook(Box::new(|panic| error!("{panic}")));
+        }
         LogFormat::Text => lines
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)

@@ -11,11 +11,13 @@ mod bench;
 mod clock;
 mod connection;
 mod consume;
+mod dashboard;
 mod entity;
 mod failure;
 mod flags;
 mod group;
 mod inspect;
+mod listening;
 mod logging;
 mod output;
 mod produce;
@@ -26,16 +28,15 @@ mod reload;
 mod serve;
 mod signals;
 mod status;
+mod supervisor;
 mod time;
+mod top;
 mod topic;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
     let result = match Flags::parse_from(typed).command {
         Command::Serve(flags) => serve::run(&flags),
         Command::Status(flags) => run_async(status::run(flags)),
+        Command::Top(flags) => run_async(top::run(flags, Env::system())),
         Command::Topic(flags) => run_async(topic::run(flags)),
         Command::Produce(flags) => run_async(produce::run(flags, Env::system())),
         Command::Consume(flags) => run_async(consume::run(flags)),
@@ -58,14 +60,14 @@ pub fn main() -> ExitCode {
         Command::Producer(flags) => run_async(producer::run(flags)),
         Command::Clock(flags) => run_async(clock::run(flags)),
         Command::Inspect(flags) => inspect::run(&flags),
+        Command::Dashboard(flags) => dashboard::run(&flags),
         Command::Bench(flags) => run_async(bench::run(flags, Env::system())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // Where standard error is closed there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "error: {failure}");
+            logging::last_words(&failure);
             failure.exit_code()
         }
     }

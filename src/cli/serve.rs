@@ -1,14 +1,8 @@
 //! `taffrail serve`: a broker with its server, until it is told to stop or its disk fails.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
-    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     task::spawn_blocking,
@@ -16,7 +10,9 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Failure, flags::ServeFlags, logging, output, reload};
+use super::{
+    Failure, flags::ServeFlags, listening::Listeners, logging, reload, supervisor::Supervisor,
+};
 use crate::{
     broker::{Broker, Error},
     budget,
@@ -24,7 +20,7 @@ use crate::{
     env::{
         Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap, trim_heap,
     },
-    server::{self, AdminSocket, Auth, Server},
+    server::{self, AdminSocket, Auth, Http, Server},
 };
 
 /// After how many turns of tasks a thread looks whether something has come in. A connection's turn
@@ -38,6 +34,9 @@ const TRIM_EVERY: Duration = Duration::from_secs(10);
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     set_up_heap();
     let env = Env::system();
+    if flags.log_format.as_deref() == Some("json") {
+        logging::speak_json();
+    }
     let loaded = load(flags)?;
     let mut config = loaded.config;
     logging::start(&config)?;
@@ -138,6 +137,7 @@ pub(super) fn load(flags: &ServeFlags) -> Result<config::Loaded, Failure> {
     let given = [
         ("data_dir", flags.data_dir.clone()),
         ("listen", flags.listen.clone()),
+        ("http.listen", flags.http_listen.clone()),
         ("insecure", flags.insecure.then(|| "true".to_owned())),
         ("log.format", flags.log_format.clone()),
         ("log.level", flags.log_level.clone()),
@@ -164,24 +164,28 @@ fn read_config(path: &Path) -> Result<(String, String), Failure> {
 
 pub(super) async fn serve(config: Config, env: Env, auth: Arc<Auth>) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    // The port is taken before the data is recovered, so that clients that come early wait instead
-    // of being refused.
-    let address = config.listen_address()?;
-    let cannot_listen = |error: io::Error| {
-        Failure::Unusable(format!(
-            "cannot listen on {address}: {error}; stop what does, or choose another port with --listen"
-        ))
-    };
-    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
-    let address = listener.local_addr().map_err(cannot_listen)?;
+    // The ports are taken before the data is recovered, so that clients that come early wait instead
+    // of being refused, and the health can be asked for.
+    let listeners = Listeners::bind(&config).await?;
+    let addresses = listeners.addresses()?;
+    let http = Http::new(Arc::clone(&env.clock));
+    if let Some(listener) = listeners.http {
+        // To the end of the process.
+        tokio::spawn(http.clone().serve(server::tcp(listener)));
+    }
 
     let files = Arc::clone(&env.files);
     let broker = open(config.broker(), env).await?;
-    let mut server = Server::new(Arc::clone(&broker), config.server()).with_auth(auth);
+    let mut server = Server::new(Arc::clone(&broker), config.server())
+        .with_auth(auth)
+        .seen_over(http.clone());
     if let Some(admin) = listen_to_administrators(files, &config.data_dir) {
         server = server.with_admin(admin);
     }
-    announce(&format!("http://{address}"), &config.data_dir);
+    addresses.announce(config.log_format, &config.data_dir);
+    let supervisor = Supervisor::find();
+    supervisor.ready();
+    let watching = supervisor.watch(Arc::clone(&broker));
 
     let failed = broker.failed();
     let mut failure = None;
@@ -189,7 +193,10 @@ pub(super) async fn serve(config: Config, env: Env, auth: Arc<Auth>) -> Result<(
     let ending = async {
         tokio::select! {
             reason = failed => failure = Some(reason),
-            _ = told_to_stop => info!("told to stop; finishing what is under way"),
+            _ = told_to_stop => {
+                info!("told to stop; finishing what is under way");
+                supervisor.stopping();
+            }
         }
     };
     let told_again = async {
@@ -198,10 +205,16 @@ pub(super) async fn serve(config: Config, env: Env, auth: Arc<Auth>) -> Result<(
         stop.send(()).ok();
         signals.next().await;
     };
-    let serving = server.run(server::tcp(listener), ending);
+    let serving = server.run(server::tcp(listeners.calls), ending);
     tokio::select! {
         () = serving => {}
         () = told_again => warn!("told to stop again; what is still under way is cut off"),
+    }
+    // Neither is to have the broker when it is closed.
+    http.let_go();
+    if let Some(watching) = watching {
+        watching.abort();
+        watching.await.ok();
     }
     match failure {
         None => close(broker).await,
@@ -267,18 +280,6 @@ fn storage_failed(reason: &str) -> Failure {
     Failure::Storage(format!(
         "storage has failed: {reason}; what was acknowledged is on the disk: check it, then start again to recover"
     ))
-}
-
-/// Says where the broker is: one line on standard output, which whoever started this process can
-/// wait for.
-fn announce(url: &str, data_dir: &Path) {
-    info!("listening on {url}");
-    let data_dir: PathBuf = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
-    // A broker that nobody listens to serves all the same.
-    let _ = output::line(format_args!(
-        "taffrail is listening on {url} with its data in {}",
-        data_dir.display()
-    ));
 }
 
 /// SIGTERM and SIGINT.

@@ -14,6 +14,9 @@ type Row = [String; 4];
 pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
     let client = Server::new(&flags.connection)?.connect().await?;
     let status = client.status().await?;
+    if flags.check {
+        return check(&status);
+    }
     if flags.connection.json {
         return Ok(output::json(&status_json(&status))?);
     }
@@ -37,6 +40,16 @@ pub(super) async fn run(flags: StatusFlags) -> Result<(), Failure> {
         output::line(format_args!("it does not serve any more: {failure}"))?;
     }
     Ok(())
+}
+
+/// Fails if the broker takes no calls. One with a full disk takes them, and serves its readers.
+fn check(status: &BrokerStatus) -> Result<(), Failure> {
+    match &status.failure {
+        Some(failure) => Err(Failure::General(format!(
+            "the broker does not serve any more: {failure}"
+        ))),
+        None => Ok(output::line("it takes calls")?),
+    }
 }
 
 fn counts(status: &BrokerStatus) -> Vec<Row> {

@@ -1,12 +1,14 @@
 //! The one place that looks at environment variables.
 
+use std::{ffi::OsString, time::Duration};
+
 /// The variable that tells the other commands which broker to use; no setting of `serve`.
 pub(super) const SERVER_VARIABLE: &str = "TAFFRAIL_SERVER";
 
 /// All variables whose name and value are text; others are none of ours.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+    let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     std::env::vars_os().filter_map(text)
@@ -18,4 +20,28 @@ pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
 pub(crate) fn server_variable() -> Option<String> {
     let named = std::env::var_os(SERVER_VARIABLE)?;
     Some(named.to_string_lossy().into_owned())
+}
+
+/// Who wants to be told how `serve` goes on: systemd, where it has started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Supervisor {
+    /// Where it hears; a name that begins with @ is none of the file system.
+    pub(crate) socket: OsString,
+    /// How often it wants to hear that the process lives, if it does.
+    pub(crate) watchdog: Option<Duration>,
+}
+
+/// The supervisor that the environment names.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn supervisor() -> Option<Supervisor> {
+    let socket = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
+    let us = std::env::var("WATCHDOG_USEC").ok();
+    let us = us.and_then(|us| us.parse().ok()).filter(|us| *us > 0);
+    let is_ours = std::env::var("WATCHDOG_PID")
+        .ok()
+        .is_none_or(|pid| pid == std::process::id().to_string());
+    Some(Supervisor {
+        socket,
+        watchdog: us.filter(|_| is_ours).map(Duration::from_micros),
+    })
 }

@@ -4,6 +4,61 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::Error;
 
+/// Where metrics and health are to be seen, as it was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum HttpListen {
+    /// Beside the port for calls.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(String),
+}
+
+/// Where metrics and health are to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HttpAddress {
+    /// Somebody has asked for this one.
+    Set(SocketAddr),
+    /// The one beside the port for calls: if it is taken, nobody meant it.
+    Derived(SocketAddr),
+    /// There is no port beside that for calls.
+    NoneLeft,
+    /// Nowhere.
+    Off,
+}
+
+impl HttpListen {
+    pub(super) fn of(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            _ if text.contains(':') => Ok(Self::At(text.to_owned())),
+            _ => Err("it is an address and a port, \"auto\" or \"off\"".to_owned()),
+        }
+    }
+
+    /// The address, beside `calls`, which `listen` has come to.
+    pub(super) fn address(
+        &self,
+        listen: &str,
+        calls: SocketAddr,
+        insecure: bool,
+    ) -> Result<HttpAddress, Error> {
+        match self {
+            Self::Off => Ok(HttpAddress::Off),
+            Self::At(address) => resolve(address, insecure).map(HttpAddress::Set),
+            Self::Auto if listen.ends_with(":0") => {
+                Ok(HttpAddress::Derived(SocketAddr::new(calls.ip(), 0)))
+            }
+            Self::Auto => match calls.port().checked_add(1) {
+                Some(port) => Ok(HttpAddress::Derived(SocketAddr::new(calls.ip(), port))),
+                None => Ok(HttpAddress::NoneLeft),
+            },
+        }
+    }
+}
+
 /// The first address that `listen` names. Without `insecure` all of them must be loopback.
 pub(super) fn resolve(listen: &str, insecure: bool) -> Result<SocketAddr, Error> {
     let problem = |problem: String| Error::Listen {

@@ -22,8 +22,10 @@ mod tests;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use descriptors::Descriptors;
-pub(crate) use environment::{server_variable, variables};
+pub(crate) use environment::{Supervisor, server_variable, supervisor, variables};
 pub(crate) use error::Error;
+pub(crate) use listen::HttpAddress;
+use listen::HttpListen;
 pub(crate) use settings::LogFormat;
 
 use crate::{
@@ -39,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) listen: String,
     pub(crate) insecure: bool,
+    http_listen: HttpListen,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     journal_file_bytes: u64,
@@ -64,6 +67,7 @@ pub(crate) struct Config {
     drain_ms: u64,
     stalled_read_ms: u64,
     grants: server::Grants,
+    measured: server::Measured,
 }
 
 /// The configuration, and what to tell the person who wrote it.
@@ -82,6 +86,7 @@ impl Default for Config {
             data_dir: "./taffrail-data".into(),
             listen: "127.0.0.1:9640".to_owned(),
             insecure: false,
+            http_listen: HttpListen::Auto,
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
@@ -105,6 +110,7 @@ impl Default for Config {
             drain_ms: 10_000,
             stalled_read_ms: 60_000,
             grants: server::Grants::default(),
+            measured: server::Options::default().measured,
         }
     }
 }
@@ -150,6 +156,11 @@ impl Config {
             true => server::Exposure::Everywhere,
             false => server::Exposure::Loopback,
         }
+    }
+
+    /// The address to be seen at over HTTP, if there is to be one. Calls are taken at this address.
+    pub(crate) fn http_address(&self, calls: SocketAddr) -> Result<HttpAddress, Error> {
+        self.http_listen.address(&self.listen, calls, self.insecure)
     }
 
     /// What the broker needs to know.
@@ -248,6 +259,7 @@ impl Config {
             request_timeout: Duration::from_millis(self.request_timeout_ms),
             drain: Duration::from_millis(self.drain_ms),
             stalled_read: Duration::from_millis(self.stalled_read_ms),
+            measured: self.measured,
             ..server::Options::default()
         }
     }

@@ -2,7 +2,9 @@
 
 use toml::{Table, Value};
 
-use super::{Config, Error, environment::SERVER_VARIABLE, error::Problem, grants};
+use super::{
+    Config, Error, environment::SERVER_VARIABLE, error::Problem, grants, listen::HttpListen,
+};
 use crate::{
     budget::{self, Name},
     types::{parse_bytes, parse_millis},
@@ -38,7 +40,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 29] = [
+pub(super) const SETTINGS: [Setting; 32] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -50,6 +52,18 @@ pub(super) const SETTINGS: [Setting; 29] = [
     Setting {
         name: "insecure",
         set: |config, text| set(&mut config.insecure, boolean(text)),
+    },
+    Setting {
+        name: "http.listen",
+        set: |config, text| set(&mut config.http_listen, HttpListen::of(text)),
+    },
+    Setting {
+        name: "http.topics",
+        set: |config, text| set(&mut config.measured.topics, number(text, 0, 1_000)),
+    },
+    Setting {
+        name: "http.groups",
+        set: |config, text| set(&mut config.measured.groups, number(text, 0, 1_000)),
     },
     Setting {
         name: "log.format",

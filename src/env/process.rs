@@ -5,9 +5,9 @@
     reason = "this is where the system is asked; what it says is no file of the broker's"
 )]
 
-use std::fs;
 #[cfg(feature = "cli")]
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::{fs, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -22,6 +22,8 @@ pub(crate) struct Process {
     pub(crate) open_files_limit: Option<u64>,
     /// Parts of files and of memory that are mapped.
     pub(crate) maps: Option<u64>,
+    /// Time on processors so far, to 10 ms.
+    pub(crate) cpu_time: Option<Duration>,
 }
 
 impl Process {
@@ -30,12 +32,14 @@ impl Process {
         let status = fs::read_to_string("/proc/self/status").ok();
         let files = fs::read_dir("/proc/self/fd").ok();
         let maps = fs::read_to_string("/proc/self/maps").ok();
+        let stat = fs::read_to_string("/proc/self/stat").ok();
         Self {
             resident_bytes: status.and_then(|text| resident(&text)),
             // The directory itself was open too while it was read.
             open_files: files.map(|files| (files.count() as u64).saturating_sub(1)),
             open_files_limit: getrlimit(Resource::Nofile).current,
             maps: maps.map(|maps| maps.lines().count() as u64),
+            cpu_time: stat.and_then(|stat| cpu_time(&stat)),
         }
     }
 }
@@ -49,7 +53,6 @@ pub(crate) fn cpu_time_of(process: u32) -> Option<Duration> {
 
 /// `utime` and `stime` of /proc/PID/stat, the 14th and 15th field, in hundredths of a second. The
 /// second is a name in parentheses, with whatever characters it has.
-#[cfg(feature = "cli")]
 pub(super) fn cpu_time(stat: &str) -> Option<Duration> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     let mut fields = behind_name.split_whitespace().skip(11);

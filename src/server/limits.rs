@@ -21,6 +21,15 @@ pub(crate) struct Options {
     pub drain: Duration,
     /// How long a read may stall, its client taking nothing, until it may be ended for others.
     pub stalled_read: Duration,
+    /// How many topics, and how many groups, have metrics of their own.
+    pub measured: Measured,
+}
+
+/// How much of what there may be many of has metrics of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Measured {
+    pub(crate) topics: usize,
+    pub(crate) groups: usize,
 }
 
 impl Default for Options {
@@ -32,12 +41,43 @@ impl Default for Options {
             idle: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             stalled_read: Duration::from_secs(60),
+            measured: Measured {
+                topics: 100,
+                groups: 100,
+            },
         }
     }
 }
 
 /// Most connections at a time on the administrators' socket.
 pub(crate) const ADMIN_CONNECTIONS: usize = 16;
+
+/// Most connections at a time over plain HTTP: some Prometheus, who checks the health, and people.
+pub(crate) const HTTP_CONNECTIONS: usize = 16;
+
+/// Of how many partitions of a topic metrics are shown where they are asked for.
+pub(super) const MEASURED_PARTITIONS: usize = 1_000;
+
+/// Of how many partitions of groups it is looked up how far they are behind, for one page: each may
+/// need a file.
+pub(super) const MEASURED_IN_GROUPS: usize = 50_000;
+
+/// What a value of a metric takes at most while a page is made, and its line as text: the longest
+/// names of a topic or a group are in both.
+pub(super) const METRIC_BYTES: usize = 1 << 10;
+
+/// How long a client over plain HTTP may take for the header of a request, from the answer before
+/// it on: it is asked again at least twice a minute, or connects anew.
+pub(super) const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest header of a request over plain HTTP, and what a connection keeps of an answer at most.
+pub(super) const HTTP_HEADERS_BYTES: usize = 16 << 10;
+
+/// Most lines of such a header.
+pub(super) const HTTP_HEADERS: usize = 64;
+
+/// A client over plain HTTP that takes nothing of its answer for this long is cut off.
+pub(super) const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The window that HTTP/2 gives every connection.
 pub(super) const FIRST_WINDOW_BYTES: usize = 65_535;
@@ -254,8 +294,8 @@ pub(crate) const APPENDS_IN_FILES: usize = 16;
 /// tasks of all.
 pub(crate) fn waiting_threads() -> usize {
     let of_clients = turns::long_turns() + turns::read_turns();
-    let of_administrators = 2;
-    of_clients + of_administrators + APPENDS_IN_FILES + 4
+    let (of_administrators, of_http) = (2, 1);
+    of_clients + of_administrators + of_http + APPENDS_IN_FILES + 4
 }
 
 /// A message that is in memory and no larger is made without waiting for those who read files: it

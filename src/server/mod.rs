@@ -8,7 +8,7 @@
 //! how records go out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC
 //! tools expect; `status.rs`, how errors are told; `turns.rs`, what waits for what keeps threads;
 //! `connections.rs`, who is served; `admin.rs`, the administrators' own way in; `http2/`, one
-//! connection.
+//! connection; `http/`, what can be seen of the broker without gRPC.
 
 mod admin;
 mod answers;
@@ -21,6 +21,7 @@ mod entities;
 mod greeting;
 mod groups;
 mod health;
+mod http;
 mod http2;
 mod intake;
 pub(crate) mod limits;
@@ -41,7 +42,7 @@ mod unpacking;
 
 use std::{future::Future, io, pin::Pin, sync::Arc};
 
-use http::Request;
+use ::http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::{
@@ -55,7 +56,8 @@ pub(crate) use self::{
     admin::AdminSocket,
     auth::{Auth, Exposure, Grant, Grants, NamePattern, Operation, Operations, Principal},
     connections::tcp,
-    limits::{ADMIN_CONNECTIONS, Options, most_connections, waiting_threads},
+    http::Http,
+    limits::{ADMIN_CONNECTIONS, Measured, Options, most_connections, waiting_threads},
 };
 use self::{
     auth::Identify,
@@ -65,6 +67,7 @@ use self::{
     entities::EntitiesService,
     groups::GroupsService,
     health::HealthService,
+    http::Sources,
     intake::Intake,
     log::LogService,
     notices::Notices,
@@ -89,6 +92,7 @@ pub(crate) struct Server {
     options: Options,
     admin: Option<AdminSocket>,
     auth: Arc<Auth>,
+    http: Option<Http>,
 }
 
 impl Server {
@@ -98,6 +102,7 @@ impl Server {
             options,
             admin: None,
             auth: Arc::default(),
+            http: None,
         }
     }
 
@@ -113,6 +118,14 @@ impl Server {
     /// Lets this decide who may do what. Otherwise everybody may do everything.
     pub(crate) fn with_auth(self, auth: Arc<Auth>) -> Self {
         Self { auth, ..self }
+    }
+
+    /// Lets this say how the broker is.
+    pub(crate) fn seen_over(self, http: Http) -> Self {
+        Self {
+            http: Some(http),
+            ..self
+        }
     }
 
     /// Serves the connections that come in until `shutdown` resolves, then drains: no more
@@ -138,6 +151,12 @@ impl Server {
             Arc::clone(&notices),
         );
         let tallies = Tallies::new();
+        let reads = Reads::new(
+            self.broker.budget().part(Name::Reads),
+            Arc::clone(&notices),
+            self.options.stalled_read,
+        );
+        self.be_seen(&tallies, &reads);
         let calls = Arc::clone(&tallies.calls);
         let auth = Arc::clone(&self.auth);
         let service = ServiceBuilder::new()
@@ -145,7 +164,7 @@ impl Server {
             .layer_fn(move |services| Identify::new(services, Arc::clone(&auth)))
             .map_request(move |request: Request<Body>| intake.meter(request))
             .service(
-                self.routes(health, Arc::clone(&notices), &stopping, &tallies)
+                self.routes(health, reads, Arc::clone(&notices), &stopping, &tallies)
                     .prepare(),
             );
         let peers = Peers::new(
@@ -184,6 +203,9 @@ impl Server {
                 }
                 () = &mut shutdown => reporter.does_not_serve(),
             }
+            if let Some(http) = &self.http {
+                http.stops();
+            }
             stop.give();
             // The streams that watch it have been told, and would be waited for otherwise.
             drop(reporter);
@@ -205,6 +227,19 @@ impl Server {
         }
     }
 
+    /// Lets be seen what there is.
+    fn be_seen(&self, tallies: &Tallies, reads: &Reads) {
+        if let Some(http) = &self.http {
+            http.serves(Sources {
+                broker: Arc::clone(&self.broker),
+                tallies: tallies.clone(),
+                reads: reads.clone(),
+                max_connections: self.max_connections(),
+                measured: self.options.measured,
+            });
+        }
+    }
+
     /// Most connections on the port.
     fn max_connections(&self) -> usize {
         let windows = self.broker.budget().part(Name::Windows);
@@ -215,15 +250,11 @@ impl Server {
     fn routes(
         &self,
         health: HealthService,
+        reads: Reads,
         notices: Arc<Notices>,
         stopping: &Stopping,
         tallies: &Tallies,
     ) -> Routes {
-        let reads = Reads::new(
-            self.broker.budget().part(Name::Reads),
-            Arc::clone(&notices),
-            self.options.stalled_read,
-        );
         let log = LogService::new(
             Arc::clone(&self.broker),
             reads.clone(),

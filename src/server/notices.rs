@@ -74,7 +74,7 @@ impl Notice {
         match self {
             Self::TooManyConnections => {
                 "connections closed: there are as many already as there may be \
-                (server.max_connections; 16 administrators)"
+                (server.max_connections; 16 administrators; 16 over plain HTTP)"
             }
             Self::IdleConnectionClosed => {
                 "idle connections closed: others needed their places (server.max_connections)"

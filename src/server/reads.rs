@@ -19,11 +19,13 @@ use std::{
 use super::{
     limits::{READ_BYTES, RETRY_AFTER_MS},
     notices::{Notice, Notices},
+    tally::{Counted, Tally},
     turns::Queue,
 };
 use crate::{
     broker::Error,
     budget::{Held, Holder, Part},
+    metrics::Counter,
 };
 
 /// The reads of all connections.
@@ -37,9 +39,21 @@ struct Shared {
     /// What is ready for clients that have not shown that they read.
     ahead: Arc<Part>,
     notices: Arc<Notices>,
+    counted: ReadCounts,
     /// How long a read has stalled before it may be ended.
     patience: Duration,
     stalled: Mutex<Stalled>,
+}
+
+/// What is counted of reads.
+#[derive(Debug, Default)]
+pub(super) struct ReadCounts {
+    /// Those that have begun.
+    pub(super) begun: Counter,
+    /// Those that have not ended.
+    pub(super) open: Arc<Tally>,
+    /// Bytes of messages that were made for their clients.
+    pub(super) bytes: Counter,
 }
 
 /// What one connection has of the memory of reads, and of their turns.
@@ -61,6 +75,7 @@ pub(super) struct Shares {
 pub(super) struct Admitted {
     /// What it always needs, in bytes.
     pub(super) always: usize,
+    _counted: Counted,
     _held: Held,
     _place: Held,
 }
@@ -102,9 +117,15 @@ impl Reads {
             places: Arc::new(part.of_it(part.bound() / 2).for_holders(part.holders() / 2)),
             ahead: Arc::new(part.of_it(part.bound() / 8)),
             notices,
+            counted: ReadCounts::default(),
             patience,
             stalled: Mutex::default(),
         }))
+    }
+
+    /// What is counted of them.
+    pub(super) fn counted(&self) -> &ReadCounts {
+        &self.0.counted
     }
 
     /// The shares of one more connection, which has this for what is on its way, and its turns.
@@ -136,8 +157,11 @@ impl Reads {
             }
             return Err(overloaded());
         };
+        let counted = &self.0.counted;
+        counted.begun.add(1);
         Ok(Admitted {
             always,
+            _counted: counted.open.count(),
             _held: held,
             _place: place,
         })

@@ -22,7 +22,7 @@ const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "cl
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 37] = [
+const HOMES: [(&str, Home); 39] = [
     ("arc-swap", In(&["storage/log/"])),
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
@@ -35,12 +35,14 @@ const HOMES: [(&str, Home); 37] = [
     ("hdrhistogram", In(&["cli/"])),
     ("http", In(&["server/", "client/", "testing/"])),
     ("http-body", In(&["server/"])),
+    ("hyper", In(&["server/http/"])),
     ("hyper-util", In(&["server/", "client/", "testing/"])),
     ("indicatif", In(&["cli/"])),
     ("jiff", In(&["cli/"])),
     ("libc", In(&["env/heap.rs"])),
     ("lz4_flex", In(&["codec/"])),
     ("memmap2", In(&["env/mmap.rs"])),
+    ("prometheus-client", In(&["metrics/"])),
     // The client encodes records into the batch they are sent in.
     ("prost", In(&["proto/", "client/"])),
     ("prost-types", In(&["proto/"])),

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::{
     Admission, Broker, Condition, Error, Expected, Flow, Load, Pending, Producer, ProducerHolder,
-    groups::GroupOffset, state::Topic, topics::Meant,
+    groups::GroupOffset, memory::Times, state::Topic, topics::Meant,
 };
 use crate::{
     catalog::groups::Commit,
@@ -178,6 +178,7 @@ impl Broker {
     /// Waits until there is room for a request, and it is the turn of its flow.
     pub(crate) async fn admit(&self, flow: &Flow, load: Load) -> Result<Admission, Error> {
         let shared = &self.shared;
+        let asked = shared.env.clock.elapsed();
         shared.health.check_room()?;
         if shared.memory.is_pressed() {
             self.shared.maintenance.housekeeping.ring();
@@ -187,7 +188,12 @@ impl Broker {
         let wake = || self.shared.maintenance.housekeeping.ring();
         let admitted = self.shared.memory.admit(flow, load, wake).await?;
         let room = key_memory.reserve(load, turn, &shared.health).await?;
-        Ok(admitted.with(room))
+        let admitted_at = shared.env.clock.elapsed();
+        let times = Times {
+            asked,
+            admitted: admitted_at,
+        };
+        Ok(admitted.with(room).timed(times))
     }
 
     /// Checks an append, gives its records their offsets and versions, and queues it for the

@@ -5,6 +5,7 @@ mod assignment;
 mod calls;
 mod join;
 mod memory;
+mod rebalances;
 mod records;
 mod reset;
 mod session;
@@ -18,6 +19,7 @@ pub(crate) use calls::{CommitOutcome, GroupOffset};
 pub(in crate::broker) use calls::{check_offsets, out_of_range, refused};
 pub(crate) use join::JoinGroup;
 pub(in crate::broker) use memory::GroupMemory;
+pub(in crate::broker) use rebalances::Rebalances;
 pub(crate) use reset::{ResetGroup, ResetOffset, ResetTo};
 pub(crate) use session::{
     AssignedPartition, Event, NoOffset, OffsetGone, RecordsOf, Session, Step as SessionStep,

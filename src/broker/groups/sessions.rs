@@ -435,6 +435,7 @@ impl Live {
 impl Shared {
     /// Tells sessions of a change that is applied.
     pub(in crate::broker) fn tell_sessions(&self, group: &GroupName, change: &GroupChange) {
+        self.note_rebalance(group, change);
         let moves = !change.owned.is_empty() || !change.left.is_empty() || change.is_deleted;
         if moves {
             for live in self.sessions.of_group(group) {

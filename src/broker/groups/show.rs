@@ -6,6 +6,8 @@
 //! (`storage/log/count.rs`), which is exact unless the first one was compacted and is passed in
 //! part, or records are damaged. In time it is the age of the next record to read.
 
+mod measure;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

@@ -4,7 +4,8 @@
 //! `workload.rs` does things at random; `crash.rs` cuts the power at every write and every sync of
 //! that. `atomic.rs` does so with appends to several topics, which are whole or absent, `erased`
 //! with erasures, and `exactly_once` with producers. `key_index.rs` damages what is derived of
-//! keys, `clock.rs` lets clocks jump and `clock_readings.rs` counts who reads them, `key_memory.rs`
+//! keys, `clock.rs` lets clocks jump and `clock_readings.rs` counts who reads them, `counts.rs`
+//! is about what is counted for metrics, `key_memory.rs`
 //! lets its memory run out; `repeated.rs` sends again what has an event id; `responses.rs` measures
 //! what readers get, `latest.rs` what they get of many entities, and `reading.rs` counts which
 //! appends read files; `deadlines.rs` lets time pass with threads and without; `deleted.rs` deletes
@@ -22,6 +23,7 @@ mod checkpoint;
 mod clock;
 mod clock_readings;
 mod compaction;
+mod counts;
 mod crash;
 mod damage;
 mod deadlines;

@@ -94,6 +94,8 @@ pub(super) enum Command {
     Serve(ServeFlags),
     /// Show how a broker is: what it holds, and what it uses of the room that it has
     Status(StatusFlags),
+    /// Follow topics and groups: what is appended, and how far groups are behind
+    Top(TopFlags),
     /// Create and look after topics
     Topic(TopicFlags),
     /// Append lines of a file, or of standard input, to a topic
@@ -110,6 +112,8 @@ pub(super) enum Command {
     Clock(ClockFlags),
     /// Show and verify the data directory of a broker that is not running
     Inspect(InspectFlags),
+    /// Print a dashboard for Grafana, or rules for Prometheus
+    Dashboard(DashboardFlags),
     /// Measure how fast a broker is, and the machine it runs on
     Bench(BenchFlags),
 }
@@ -128,6 +132,10 @@ pub(super) struct ServeFlags {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:9640]
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) listen: Option<String>,
+    /// Address for metrics and health over plain HTTP, or "off" [default: the port after that of
+    /// --listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) http_listen: Option<String>,
     /// Settings to start from; config/taffrail.toml has them all with their defaults and reasons
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -155,6 +163,35 @@ pub(super) struct ConnectionFlags {
     pub(super) json: bool,
 }
 
+/// Follow topics and groups: what is appended, and how far groups are behind.
+///
+/// On a terminal it shows them in place; elsewhere, or with --json, one picture after the other.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct TopFlags {
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+    /// How long to wait between two looks
+    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    pub(super) interval: String,
+    /// Look so often, and end [default: until it is stopped]
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u32>,
+    /// Show so many topics, and so many groups, at most: the first by name
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub(super) most: u32,
+}
+
+/// Print a dashboard for Grafana, or rules for Prometheus.
+///
+/// Both ask for what `serve` shows at /metrics. Nothing is looked up: no broker has to run.
+#[derive(Args, Debug)]
+pub(super) struct DashboardFlags {
+    /// The rules of which Prometheus warns, as YAML, instead of the dashboard
+    #[arg(long)]
+    pub(super) alerts: bool,
+}
+
 /// Show how a broker is: what it holds, and what it uses of the room that it has.
 ///
 /// Where no connection is left for it, --server unix:DIR, with the data directory of the broker,
@@ -164,6 +201,10 @@ pub(super) struct ConnectionFlags {
 pub(super) struct StatusFlags {
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
+    /// Only look whether it takes calls: the exit code is 0 if it does, 1 if its storage has failed,
+    /// 5 if it cannot be reached
+    #[arg(long)]
+    pub(super) check: bool,
 }
 
 #[derive(Args, Debug)]

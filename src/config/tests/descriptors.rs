@@ -15,15 +15,15 @@ fn divide(limit: u64, segments: usize, connections: usize) -> (usize, usize) {
 fn what_is_wanted_is_given_where_there_is_enough() {
     assert_eq!(divide(1 << 20, 1_024, 1_000), (1_024, 1_000));
     assert_eq!(divide(u64::MAX, 32_768, 100_000), (32_768, 100_000));
-    assert_eq!(divide(81 + 1_024 + 1_000, 1_024, 1_000), (1_024, 1_000));
+    assert_eq!(divide(98 + 1_024 + 1_000, 1_024, 1_000), (1_024, 1_000));
 }
 
 #[test]
 fn segments_get_half_of_what_is_left_and_what_connections_do_not_take() {
-    assert_eq!(divide(1_024, 1_024, 1_000), (472, 471));
-    assert_eq!(divide(256, 1_024, 1_000), (88, 87));
-    assert_eq!(divide(256, 16, 1_000), (16, 159));
-    assert_eq!(divide(256, 1_024, 10), (165, 10));
+    assert_eq!(divide(1_024, 1_024, 1_000), (463, 463));
+    assert_eq!(divide(256, 1_024, 1_000), (79, 79));
+    assert_eq!(divide(256, 16, 1_000), (16, 142));
+    assert_eq!(divide(256, 1_024, 10), (148, 10));
     assert_eq!(divide(100, 1_024, 1_000), (25, 25));
 }
 

@@ -47,7 +47,7 @@ fn every_documented_value_is_read_and_not_just_accepted() {
     for setting in &SETTINGS {
         let other = match setting.name {
             "data_dir" => "/elsewhere",
-            "listen" => "[::1]:1",
+            "listen" | "http.listen" => "[::1]:1",
             "insecure" => "true",
             "log.format" => "json",
             "log.level" => "debug",

@@ -214,6 +214,8 @@ impl Sending<'_> {
     }
 
     fn begin(&mut self, slices: &[Bytes]) {
+        let bytes: usize = slices.iter().map(Bytes::len).sum();
+        self.reads.counted().bytes.add(bytes as u64);
         let alive = self.alive.clone();
         let compressed = self
             .encoding

@@ -47,6 +47,14 @@ impl From<Refused> for Status {
 }
 
 impl Refused {
+    /// Counts it.
+    pub(super) fn count(&self, broker: &Broker) {
+        match self {
+            Self::ByBroker(error) => broker.note_refused(error),
+            Self::Denied(_) => broker.note_denied(),
+        }
+    }
+
     /// As a stream of appends answers it.
     pub(super) fn outcome(self) -> Outcome {
         match self {

@@ -117,6 +117,7 @@ where
     fn take_its_place(&mut self, taken: Taken) {
         match &taken.outcome {
             Err(refused) if ends_the_stream(refused, taken.has_producer) => {
+                refused.count(&self.broker);
                 self.end = Some(Err(refused.clone().into()));
             }
             _ => self.in_flight.push_back(taken),
@@ -190,6 +191,9 @@ where
         appended: Result<Appended, Refused>,
         has_producer: bool,
     ) -> Result<AppendStreamResponse, Status> {
+        if let Err(refused) = &appended {
+            refused.count(&self.broker);
+        }
         let outcome = match appended {
             Ok(appended) => Outcome::Appended(response(appended)),
             Err(refused) if ends_the_stream(&refused, has_producer) => {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use self::{append_stream::AppendAnswers, read::ReadAnswers};
+use self::{append::Refused, append_stream::AppendAnswers, read::ReadAnswers};
 use super::{
     answers::{Elsewhere, respond},
     auth::{access, permit},
@@ -67,10 +67,15 @@ impl Log for LogService {
         let flow = peer::flow(&extensions);
         let holder = peer::producers(&extensions);
         let access = access(&extensions);
-        let pending = append::take(&self.broker, &flow, holder, &access, message).await?;
-        // From here on the broker counts the request's memory.
-        drop(extensions);
-        Ok(Response::new(append::answer(pending).await?))
+        let answered = async {
+            let pending = append::take(&self.broker, &flow, holder, &access, message).await?;
+            // From here on the broker counts the request's memory.
+            drop(extensions);
+            append::answer(pending).await.map_err(Refused::from)
+        };
+        let answered = answered.await;
+        let answered = answered.inspect_err(|refused| refused.count(&self.broker))?;
+        Ok(Response::new(answered))
     }
 
     async fn append_stream(

@@ -12,6 +12,7 @@ mod ended;
 mod fairness;
 mod flood;
 mod frames;
+mod http;
 mod intake;
 mod members;
 mod message;

@@ -24,6 +24,7 @@ mod tests;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 pub(crate) use found::{Covered, Fault, Found, State, look};
@@ -111,6 +112,16 @@ struct Current {
     position: u64,
 }
 
+/// When something was written, and how long that took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    /// By the clock of the environment.
+    pub(crate) begun: Duration,
+    pub(crate) write: Duration,
+    /// If it was synced.
+    pub(crate) sync: Option<Duration>,
+}
+
 /// Where the chain of entries ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tip {
@@ -142,7 +153,8 @@ impl Journal {
 
     /// Writes one entry for each list of items, and syncs them if `sync` is set. One entry is
     /// always taken; `group` should fit [`Options::capacity`] as a whole.
-    pub(crate) fn write(&mut self, group: &[&[Item]], sync: bool) -> Result<(), Error> {
+    pub(crate) fn write(&mut self, group: &[&[Item]], sync: bool) -> Result<Written, Error> {
+        let begun = self.ring.now();
         let total: usize = group.iter().map(|items| entry::encoded_len(items)).sum();
         let total = (total as u64).next_multiple_of(BLOCK_BYTES);
         let mut current = self.room_for(total)?;
@@ -163,6 +175,12 @@ impl Journal {
         }
         self.buffer.pad();
         self.write_chunk(&mut current)?;
+        let ended = self.ring.now();
+        let mut written = Written {
+            begun,
+            write: ended.saturating_sub(begun),
+            sync: None,
+        };
         if sync {
             current
                 .file
@@ -170,10 +188,11 @@ impl Journal {
                 .sync_data()
                 .map_err(FileError::when(Action::Sync, &current.file.path))?;
             self.durable = self.sequence;
+            written.sync = Some(self.ring.now().saturating_sub(ended));
         }
         self.ring.note_end(current.position);
         self.current = Some(current);
-        Ok(())
+        Ok(written)
     }
 
     /// Syncs what was written without.

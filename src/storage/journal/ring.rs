@@ -6,6 +6,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use super::{
@@ -152,6 +153,11 @@ impl Ring {
             .iter()
             .map(|file| (file.header, file.path.clone()))
             .collect()
+    }
+
+    /// What the clock of the environment says.
+    pub(super) fn now(&self) -> Duration {
+        self.env.clock.elapsed()
     }
 
     /// How many files hold entries that no checkpoint covers, and how many there can be.

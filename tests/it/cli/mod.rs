@@ -9,12 +9,14 @@
 mod admin;
 mod clock;
 mod consume;
+mod dashboard;
 mod entity;
 mod failures;
 mod group;
 mod input;
 mod produce;
 mod producer;
+mod seen;
 mod serve;
 mod stopped;
 mod topic;
@@ -35,6 +37,8 @@ use tempfile::TempDir;
 struct Serve {
     process: Child,
     out: BufReader<ChildStdout>,
+    /// The line with which it said where it listens.
+    started: String,
     url: String,
 }
 
@@ -50,12 +54,13 @@ impl Serve {
         let mut out = BufReader::new(process.stdout.take().expect("it is piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("it says where it listens");
-        let url = line
-            .split_whitespace()
-            .find(|word| word.starts_with("http://"))
-            .map(str::to_owned);
-        let url = url.unwrap_or_else(|| panic!("no address in {line:?}"));
-        Self { process, out, url }
+        let url = url_in(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
+        Self {
+            process,
+            out,
+            started: line,
+            url,
+        }
     }
 
     fn listen(&self) -> &str {
@@ -115,6 +120,17 @@ impl Serve {
     }
 }
 
+/// Where a broker takes calls, as its start line says it: text, or a JSON object.
+fn url_in(line: &str) -> Option<String> {
+    if let Ok(started) = serde_json::from_str::<Value>(line) {
+        return started["url"].as_str().map(str::to_owned);
+    }
+    let mut words = line.split_whitespace();
+    words
+        .find(|word| word.starts_with("http://"))
+        .map(str::to_owned)
+}
+
 impl Drop for Serve {
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -133,6 +149,11 @@ fn binary() -> Command {
 }
 
 fn serve(dir: &Path, listen: &str) -> Command {
+    logging(dir, listen, "error")
+}
+
+/// A broker that logs what is of this level.
+fn logging(dir: &Path, listen: &str, level: &str) -> Command {
     let mut command = binary();
     command
         .args([
@@ -140,7 +161,7 @@ fn serve(dir: &Path, listen: &str) -> Command {
             "--listen",
             listen,
             "--log-level",
-            "error",
+            level,
             "--data-dir",
         ])
         .arg(dir)

@@ -68,7 +68,7 @@ impl Model {
             .collect();
         let slices: Vec<&[Item]> = group.iter().map(|(_, items)| &items[..]).collect();
         match self.journal.write(&slices, true) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Error::Full) => {
                 self.checkpoint();
                 self.journal

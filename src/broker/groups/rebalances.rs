@@ -1,0 +1,50 @@
+//! How long it takes until partitions of a group are with those who are to have them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::{broker::Shared, catalog::groups::GroupChange, types::GroupName};
+
+/// The groups in which partitions are handed over, and since when.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Rebalances(Mutex<BTreeMap<GroupName, Duration>>);
+
+impl Rebalances {
+    /// Who has partitions of a group has changed, and whether some are still to be handed over. How
+    /// long that took, once it is over.
+    pub(in crate::broker) fn note(
+        &self,
+        group: &GroupName,
+        is_moving: bool,
+        now: Duration,
+    ) -> Option<Duration> {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_moving {
+            under_way.entry(group.clone()).or_insert(now);
+            return None;
+        }
+        let since = under_way.remove(group).unwrap_or(now);
+        Some(now.saturating_sub(since))
+    }
+}
+
+impl Shared {
+    /// Counts a rebalance once everyone has its partitions.
+    pub(super) fn note_rebalance(&self, group: &GroupName, change: &GroupChange) {
+        if change.owned.is_empty() {
+            return;
+        }
+        let is_moving = {
+            let applied = self.sequencer.applied();
+            let group = applied.groups().get(group);
+            group.is_some_and(|group| group.state().owned.values().any(|owned| owned.is_draining))
+        };
+        let now = self.env.clock.elapsed();
+        if let Some(took) = self.rebalances.note(group, is_moving, now) {
+            self.counts.rebalances.observe(took);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The ports of `taffrail serve`, and how it says where it is.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use super::{Failure, output};
+use crate::config::{Config, HttpAddress, LogFormat};
+
+/// The ports, taken.
+pub(super) struct Listeners {
+    /// For calls.
+    pub(super) calls: TcpListener,
+    /// For metrics and health; none where there is to be none.
+    pub(super) http: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Takes the ports that are configured.
+    pub(super) async fn bind(config: &Config) -> Result<Self, Failure> {
+        let calls = bind(config.listen_address()?, "--listen").await?;
+        let address = calls.local_addr().map_err(unusable)?;
+        let http = match config.http_address(address)? {
+            HttpAddress::Off => None,
+            HttpAddress::Set(address) => Some(bind(address, "--http-listen").await?),
+            HttpAddress::Derived(address) => TcpListener::bind(address)
+                .await
+                .inspect_err(|error| warn_of_no_http(&format!("{address}: {error}")))
+                .ok(),
+            HttpAddress::NoneLeft => {
+                warn_of_no_http("there is no port above that for calls");
+                None
+            }
+        };
+        Ok(Self { calls, http })
+    }
+
+    /// Where calls are taken, and where metrics and health are.
+    pub(super) fn addresses(&self) -> Result<Addresses, Failure> {
+        let http = self.http.as_ref().map(TcpListener::local_addr);
+        Ok(Addresses {
+            calls: self.calls.local_addr().map_err(unusable)?,
+            http: http.transpose().map_err(unusable)?,
+        })
+    }
+}
+
+/// Where calls are taken, and where metrics and health are.
+pub(super) struct Addresses {
+    calls: SocketAddr,
+    http: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Says it: one line on standard output, which whoever started this process can wait for. A
+    /// broker that nobody listens to serves all the same.
+    pub(super) fn announce(&self, format: LogFormat, data_dir: &Path) {
+        let url = format!("http://{}", self.calls);
+        let http_url = self.http.map(|address| format!("http://{address}"));
+        info!("listening on {url}");
+        if let Some(http_url) = &http_url {
+            info!("metrics and health are at {http_url}");
+        }
+        let data_dir: PathBuf =
+            std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+        let data_dir = data_dir.display();
+        let _ = match format {
+            LogFormat::Json => output::json(&json!({
+                "message": "taffrail is listening",
+                "url": url,
+                "http_url": http_url,
+                "data_dir": data_dir.to_string(),
+            })),
+            LogFormat::Text => {
+                let seen = http_url.map(|url| format!(" (metrics on {url})"));
+                let seen = seen.unwrap_or_default();
+                output::line(format_args!(
+                    "taffrail is listening on {url}{seen} with its data in {data_dir}"
+                ))
+            }
+        };
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::Unusable(format!(
+            "cannot listen on {address}: {error}; stop what does, or choose another port with {flag}"
+        ))
+    })
+}
+
+fn unusable(error: io::Error) -> Failure {
+    Failure::Unusable(format!("the address of a port is not known: {error}"))
+}
+
+fn warn_of_no_http(why: &str) {
+    warn!(
+        "metrics and health cannot be seen over HTTP: {why}; choose an address with \
+        --http-listen, or \"off\""
+    );
+}

@@ -1,0 +1,255 @@
+//! The metrics.
+//!
+//! Their names follow Prometheus' conventions: base units, which come last in a name, and `_total`
+//! behind counters. Unit and `_total` are added when a metric is written, and are left out here.
+
+use prometheus_client::{metrics::MetricType, registry::Unit};
+
+/// What is known of a metric without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Declared {
+    /// Without its unit, and without `_total` or `_info`.
+    pub(crate) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) unit: In,
+    pub(super) help: &'static str,
+}
+
+/// What its values do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It only rises, from 0 at the start of the process.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+    /// How often values were within bounds.
+    Histogram,
+    /// Labels that describe the process.
+    Info,
+}
+
+/// What it is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum In {
+    Bytes,
+    Seconds,
+    /// It is counted.
+    Numbers,
+}
+
+impl Kind {
+    pub(super) fn encoded(self) -> MetricType {
+        match self {
+            Self::Counter => MetricType::Counter,
+            Self::Gauge => MetricType::Gauge,
+            Self::Histogram => MetricType::Histogram,
+            Self::Info => MetricType::Info,
+        }
+    }
+}
+
+impl In {
+    pub(super) fn encoded(self) -> Option<Unit> {
+        match self {
+            Self::Bytes => Some(Unit::Bytes),
+            Self::Seconds => Some(Unit::Seconds),
+            Self::Numbers => None,
+        }
+    }
+}
+
+impl Metric {
+    /// What its values are called where they are asked for: with its unit, and with what is behind
+    /// the name of a counter or of what describes the process. Those of a histogram have `_bucket`,
+    /// `_sum` or `_count` behind that.
+    #[cfg(feature = "cli")]
+    pub(crate) fn series(self) -> String {
+        let Declared {
+            name, kind, unit, ..
+        } = self.declared();
+        let unit = match unit {
+            In::Bytes => "_bytes",
+            In::Seconds => "_seconds",
+            In::Numbers => "",
+        };
+        let end = match kind {
+            Kind::Counter => "_total",
+            Kind::Info => "_info",
+            Kind::Gauge | Kind::Histogram => "",
+        };
+        format!("{name}{unit}{end}")
+    }
+}
+
+/// Declares each metric once, in the order in which they are written.
+macro_rules! metrics {
+    ($($metric:ident: $kind:ident $name:literal $unit:ident, $help:literal;)*) => {
+        /// A metric.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Metric {
+            $(#[doc = $help] $metric,)*
+        }
+
+        impl Metric {
+            /// Every metric, in the order of [`Metric`].
+            pub(crate) const ALL: &[Self] = &[$(Self::$metric,)*];
+
+            pub(crate) const fn declared(self) -> Declared {
+                match self {
+                    $(Self::$metric => Declared {
+                        name: $name,
+                        kind: Kind::$kind,
+                        unit: In::$unit,
+                        help: $help,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    Build: Info "taffrail_build" Numbers,
+        "The version of this broker.";
+    Uptime: Gauge "taffrail_uptime" Seconds,
+        "For how long the data directory has been open.";
+    PageMade: Histogram "taffrail_metrics_page" Seconds,
+        "How long it took to make each page of metrics before this one.";
+    StorageFailed: Gauge "taffrail_storage_failed" Numbers,
+        "1 when storage has failed: the broker serves no more and has to be started anew.";
+
+    Topics: Gauge "taffrail_topics" Numbers,
+        "Topics.";
+    Partitions: Gauge "taffrail_partitions" Numbers,
+        "Partitions of all topics.";
+    PartitionsLimit: Gauge "taffrail_partitions_limit" Numbers,
+        "How many partitions there can be.";
+    Producers: Gauge "taffrail_producers" Numbers,
+        "Producers that the broker knows.";
+    ProducersLimit: Gauge "taffrail_producers_limit" Numbers,
+        "How many producers can be known.";
+
+    Appends: Counter "taffrail_appends" Numbers,
+        "Appends that were stored.";
+    AppendRecords: Counter "taffrail_append_records" Numbers,
+        "Records that were stored.";
+    AppendBytes: Counter "taffrail_append" Bytes,
+        "Bytes of the records that were stored, with what the broker adds to them.";
+    AppendConflicts: Counter "taffrail_append_conflicts" Numbers,
+        "Appends of which a condition did not hold.";
+    AppendRefusals: Counter "taffrail_append_refusals" Numbers,
+        "Appends that were refused, or of which the outcome is not known, by reason.";
+    AppendTime: Histogram "taffrail_append_duration" Seconds,
+        "How long appends took, from when the request was there until it was durable and visible.";
+    AppendWait: Histogram "taffrail_append_wait" Seconds,
+        "How long appends waited for room, and for their turn; a part of taffrail_append_duration_seconds.";
+    AppendQueue: Histogram "taffrail_append_queue" Seconds,
+        "How long it took from then on until the journal took them, their checks included; a \
+            part of taffrail_append_duration_seconds.";
+    JournalWrite: Histogram "taffrail_journal_write" Seconds,
+        "How long each write to the journal took; many appends share one.";
+    JournalSync: Histogram "taffrail_journal_sync" Seconds,
+        "How long each sync of the journal took.";
+    JournalApply: Histogram "taffrail_journal_apply" Seconds,
+        "How long it took to make visible what each write had made durable.";
+
+    Stored: Gauge "taffrail_stored" Bytes,
+        "Bytes of all records that are stored, as they lie on the disk.";
+    Segments: Gauge "taffrail_segments" Numbers,
+        "Segments of all partitions.";
+    TopicPartitions: Gauge "taffrail_topic_partitions" Numbers,
+        "Partitions of a topic.";
+    TopicStart: Gauge "taffrail_topic_start_offset" Numbers,
+        "The offsets that the partitions of a topic start at, together.";
+    TopicEnd: Gauge "taffrail_topic_end_offset" Numbers,
+        "The offsets that the partitions of a topic end at, together: how many records were ever appended.";
+    TopicStored: Gauge "taffrail_topic_stored" Bytes,
+        "Bytes of the records of a topic that are stored.";
+    TopicSegments: Gauge "taffrail_topic_segments" Numbers,
+        "Segments of a topic.";
+    TopicDamaged: Gauge "taffrail_topic_damaged_ranges" Numbers,
+        "Ranges of offsets of a topic that cannot be read, as far as scrubbing has found them.";
+    PartitionStart: Gauge "taffrail_partition_start_offset" Numbers,
+        "The offset that a partition starts at; with ?partitions=TOPIC only.";
+    PartitionEnd: Gauge "taffrail_partition_end_offset" Numbers,
+        "The offset that a partition ends at; with ?partitions=TOPIC only.";
+    PartitionStored: Gauge "taffrail_partition_stored" Bytes,
+        "Bytes of the records of a partition that are stored; with ?partitions=TOPIC only.";
+    PartitionSegments: Gauge "taffrail_partition_segments" Numbers,
+        "Segments of a partition; with ?partitions=TOPIC only.";
+
+    GroupMembers: Gauge "taffrail_group_members" Numbers,
+        "Members of a consumer group.";
+    GroupPartitions: Gauge "taffrail_group_partitions" Numbers,
+        "Partitions that a group reads or has read.";
+    GroupLagRecords: Gauge "taffrail_group_lag_records" Numbers,
+        "Records that are stored and that a group has not committed.";
+    GroupLag: Gauge "taffrail_group_lag" Seconds,
+        "The age of the oldest record that a group has not committed, of those that are next in \
+            their partitions.";
+    GroupStalled: Gauge "taffrail_group_stalled_partitions" Numbers,
+        "Partitions of a group that have an owner and records to read, and make no progress \
+            (groups.stalled).";
+    GroupLoss: Gauge "taffrail_group_retention_loss" Seconds,
+        "How long it takes until retention removes the first record that a group has not \
+            committed; without a value where it removes none.";
+    GroupRebalances: Histogram "taffrail_group_rebalance_duration" Seconds,
+        "How long it took until the partitions of a group were with those who are to have them.";
+    Omitted: Gauge "taffrail_metrics_omitted" Numbers,
+        "Topics and groups that have no metrics of their own, because there are so many \
+            (http.topics, http.groups).";
+
+    Reads: Counter "taffrail_reads" Numbers,
+        "Reads that have begun: of topics, of entities, and of members of groups.";
+    ReadsOpen: Gauge "taffrail_reads_open" Numbers,
+        "Reads that have not ended.";
+    ReadBytes: Counter "taffrail_read" Bytes,
+        "Bytes of records that were made ready for readers, before they are compressed.";
+
+    Connections: Gauge "taffrail_connections" Numbers,
+        "Open connections, by listener.";
+    ConnectionsLimit: Gauge "taffrail_connections_limit" Numbers,
+        "How many connections a listener takes.";
+    CallsOpen: Gauge "taffrail_calls_open" Numbers,
+        "Calls that are not answered to their end, streams included.";
+
+    MemoryUsed: Gauge "taffrail_memory_used" Bytes,
+        "What is used of each part of the memory that memory.bytes grants.";
+    MemoryPeak: Gauge "taffrail_memory_peak" Bytes,
+        "The most that was used of each part at a time since the start.";
+    MemoryLimit: Gauge "taffrail_memory_limit" Bytes,
+        "What may be used of each part.";
+
+    DiskFree: Gauge "taffrail_disk_free" Bytes,
+        "What is free on the disk with the data.";
+    DiskReserve: Gauge "taffrail_disk_reserve" Bytes,
+        "What is kept free there: appends are refused below it (disk.reserve_bytes).";
+    DiskFull: Gauge "taffrail_disk_full" Numbers,
+        "1 while appends are refused for want of room on the disk.";
+
+    JournalFiles: Gauge "taffrail_journal_files" Numbers,
+        "Journal files with entries that no checkpoint covers.";
+    JournalFilesLimit: Gauge "taffrail_journal_files_limit" Numbers,
+        "How many journal files there can be (journal.files).";
+    CheckpointAge: Gauge "taffrail_checkpoint_age" Seconds,
+        "For how long there has been something in the journal that no checkpoint covers.";
+    CheckpointTime: Histogram "taffrail_checkpoint_duration" Seconds,
+        "How long it took to write each checkpoint, with the segments that it covers.";
+    ScrubBytes: Counter "taffrail_scrub" Bytes,
+        "Bytes of sealed segments that were verified.";
+    ScrubRounds: Counter "taffrail_scrub_rounds" Numbers,
+        "How often all sealed segments have been verified.";
+    DamagedRanges: Gauge "taffrail_damaged_ranges" Numbers,
+        "Ranges of offsets that cannot be read, as far as scrubbing has found them.";
+    CompactionsHindered: Gauge "taffrail_compactions_hindered" Numbers,
+        "Partitions that cannot be compacted at the moment; topic describe says why.";
+
+    ProcessResident: Gauge "process_resident_memory" Bytes,
+        "Memory that the process takes.";
+    ProcessCpu: Counter "process_cpu" Seconds,
+        "Time that the process has spent on processors.";
+    ProcessOpenFiles: Gauge "process_open_fds" Numbers,
+        "Files and sockets that the process has open.";
+    ProcessMaxFiles: Gauge "process_max_fds" Numbers,
+        "How many files and sockets the process may have open.";
+}

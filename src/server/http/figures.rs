@@ -1,0 +1,181 @@
+//! The figures of a broker at one moment.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{Broker, Error},
+    budget::Budget,
+    env::Process,
+    metrics::{Metric, Page},
+    server::{
+        limits::{
+            ADMIN_CONNECTIONS, HTTP_CONNECTIONS, MEASURED_IN_GROUPS, MEASURED_PARTITIONS,
+            METRIC_BYTES, Measured,
+        },
+        reads::Reads,
+        tally::{Tallies, Tally},
+    },
+    types::limits::{MAX_PARTITIONS, MAX_PRODUCERS},
+};
+
+/// What a page takes beside what is there of each topic and of each group.
+const OTHERS_BYTES: usize = 256 << 10;
+
+/// How many metrics a topic has, and a group, and a partition; none has more.
+const METRICS_OF_EACH: usize = 7;
+
+/// Who knows the figures.
+pub(in crate::server) struct Sources {
+    pub(in crate::server) broker: Arc<Broker>,
+    pub(in crate::server) tallies: Tallies,
+    pub(in crate::server) reads: Reads,
+    /// Most connections on the port.
+    pub(in crate::server) max_connections: usize,
+    pub(in crate::server) measured: Measured,
+}
+
+impl Sources {
+    /// Why storage has failed, if it has.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.broker.failure()
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        self.broker.budget()
+    }
+}
+
+/// What a page takes at most while it is made, with its text.
+pub(super) fn page_bytes(sources: &Sources) -> usize {
+    let Measured { topics, groups } = sources.measured;
+    OTHERS_BYTES + METRICS_OF_EACH * METRIC_BYTES * (topics + groups)
+}
+
+/// The same of a page of partitions.
+pub(super) const fn partitions_bytes() -> usize {
+    OTHERS_BYTES + METRICS_OF_EACH * METRIC_BYTES * MEASURED_PARTITIONS
+}
+
+pub(super) fn page(sources: &Sources, http: &Tally) -> Page {
+    let mut page = Page::new();
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    page.set_for(Metric::Build, &version, 1_u64);
+    connections(&mut page, sources, http);
+    memory(&mut page, sources.budget());
+    broker(&mut page, &sources.broker);
+    topics(&mut page, sources);
+    groups(&mut page, sources);
+    reads(&mut page, &sources.reads);
+    sources.broker.counts().show(&mut page);
+    process(&mut page);
+    page
+}
+
+fn connections(page: &mut Page, sources: &Sources, http: &Tally) {
+    let tallies = &sources.tallies;
+    for (listener, tally, limit) in [
+        ("grpc", &*tallies.connections, sources.max_connections),
+        ("admin", &*tallies.administrators, ADMIN_CONNECTIONS),
+        ("http", http, HTTP_CONNECTIONS),
+    ] {
+        let labels = [("listener", listener)];
+        page.set_for(Metric::Connections, &labels, tally.now());
+        page.set_for(Metric::ConnectionsLimit, &labels, limit);
+    }
+    page.set(Metric::CallsOpen, tallies.calls.now());
+}
+
+fn memory(page: &mut Page, budget: &Budget) {
+    for part in budget.parts() {
+        let labels = [("part", part.name().as_str())];
+        page.set_for(Metric::MemoryUsed, &labels, part.used());
+        page.set_for(Metric::MemoryPeak, &labels, part.most());
+        page.set_for(Metric::MemoryLimit, &labels, part.bound());
+    }
+}
+
+fn broker(page: &mut Page, broker: &Broker) {
+    let status = broker.status();
+    page.set(Metric::Uptime, status.uptime.as_secs_f64());
+    page.set(Metric::StorageFailed, status.failure.is_some());
+    page.set(Metric::Topics, status.topics);
+    page.set(Metric::Partitions, status.partitions);
+    page.set(Metric::PartitionsLimit, MAX_PARTITIONS);
+    page.set(Metric::Producers, status.producers);
+    page.set(Metric::ProducersLimit, MAX_PRODUCERS);
+    page.set_known(Metric::DiskFree, status.disk_free);
+    page.set(Metric::DiskReserve, status.disk_reserve);
+    page.set(Metric::DiskFull, status.shortage.is_some());
+    let (files, limit) = status.journal_files;
+    page.set(Metric::JournalFiles, files);
+    page.set(Metric::JournalFilesLimit, limit);
+    page.set(Metric::CheckpointAge, broker.checkpoint_age().as_secs_f64());
+    page.set(Metric::CompactionsHindered, status.hindered_compactions);
+}
+
+fn topics(page: &mut Page, sources: &Sources) {
+    let measured = sources.broker.measure_topics(sources.measured.topics);
+    page.set(Metric::Stored, measured.all.bytes);
+    page.set(Metric::Segments, measured.all.segments);
+    page.set(Metric::DamagedRanges, measured.all.damaged);
+    page.set_for(Metric::Omitted, &[("what", "topics")], measured.omitted);
+    for (name, extent) in &measured.first {
+        let labels = [("topic", name.as_str())];
+        page.set_for(Metric::TopicPartitions, &labels, extent.partitions);
+        page.set_for(Metric::TopicStart, &labels, extent.start);
+        page.set_for(Metric::TopicEnd, &labels, extent.end);
+        page.set_for(Metric::TopicStored, &labels, extent.bytes);
+        page.set_for(Metric::TopicSegments, &labels, extent.segments);
+        page.set_for(Metric::TopicDamaged, &labels, extent.damaged);
+    }
+}
+
+/// The partitions of a topic alone.
+pub(super) fn partitions(sources: &Sources, topic: &str) -> Result<Page, Error> {
+    let mut page = Page::new();
+    let measured = sources
+        .broker
+        .measure_partitions(topic, MEASURED_PARTITIONS)?;
+    for (partition, extent) in measured {
+        let partition = partition.to_string();
+        let labels = [("topic", topic), ("partition", &partition)];
+        page.set_for(Metric::PartitionStart, &labels, extent.start);
+        page.set_for(Metric::PartitionEnd, &labels, extent.end);
+        page.set_for(Metric::PartitionStored, &labels, extent.bytes);
+        page.set_for(Metric::PartitionSegments, &labels, extent.segments);
+    }
+    Ok(page)
+}
+
+fn groups(page: &mut Page, sources: &Sources) {
+    let most = sources.measured.groups;
+    let (measured, omitted) = sources.broker.measure_groups(most, MEASURED_IN_GROUPS);
+    page.set_for(Metric::Omitted, &[("what", "groups")], omitted);
+    for group in &measured {
+        let labels = [("group", group.name.as_str())];
+        page.set_for(Metric::GroupMembers, &labels, group.members);
+        page.set_for(Metric::GroupPartitions, &labels, group.partitions);
+        page.set_for(Metric::GroupLagRecords, &labels, group.lag);
+        page.set_for(Metric::GroupLag, &labels, group.age.as_secs_f64());
+        page.set_for(Metric::GroupStalled, &labels, group.stalled);
+        if let Some(lost_in) = group.lost_in {
+            page.set_for(Metric::GroupLoss, &labels, lost_in.as_secs_f64());
+        }
+    }
+}
+
+fn reads(page: &mut Page, reads: &Reads) {
+    let counted = reads.counted();
+    page.set(Metric::Reads, counted.begun.get());
+    page.set(Metric::ReadsOpen, counted.open.now());
+    page.set(Metric::ReadBytes, counted.bytes.get());
+}
+
+fn process(page: &mut Page) {
+    let process = Process::look();
+    page.set_known(Metric::ProcessResident, process.resident_bytes);
+    let cpu = process.cpu_time.map(|time| time.as_secs_f64());
+    page.set_known(Metric::ProcessCpu, cpu);
+    page.set_known(Metric::ProcessOpenFiles, process.open_files);
+    page.set_known(Metric::ProcessMaxFiles, process.open_files_limit);
+}

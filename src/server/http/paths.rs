@@ -1,0 +1,92 @@
+//! What there is to ask for, and the answers.
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use super::{Http, pieces::Pieces, readiness::Health, scrape::NoPage};
+use crate::{metrics::Format, server::places::Place};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What is there, for people who look.
+const INDEX: &str = "\
+This is Taffrail, a broker for logs and events. Here is what can be seen of it:
+  /metrics                   its figures, for Prometheus
+  /metrics?partitions=TOPIC  those of the first 1,000 partitions of a topic
+  /livez                     200 as long as it need not be started anew
+  /readyz                    200 while it takes calls
+Calls go to another port, over gRPC.
+";
+
+impl Http {
+    pub(super) async fn answer(
+        &self,
+        request: &Request<Incoming>,
+        place: &Place,
+    ) -> Response<Pieces> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut refused = text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "there is nothing here but to GET\n",
+            );
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            refused.headers_mut().insert(header::ALLOW, allowed);
+            return refused;
+        }
+        match request.uri().path() {
+            "/" => text(StatusCode::OK, INDEX),
+            "/livez" => health(self.readiness.lives()),
+            "/readyz" => health(self.readiness.is_ready()),
+            "/metrics" => self.metrics(request, place).await,
+            _ => text(StatusCode::NOT_FOUND, INDEX),
+        }
+    }
+
+    async fn metrics(&self, request: &Request<Incoming>, place: &Place) -> Response<Pieces> {
+        let mut accepted = Vec::new();
+        for value in request.headers().get_all(header::ACCEPT) {
+            accepted.extend(value.to_str());
+        }
+        let format = Format::wanted(&accepted.join(","));
+        let topic = request.uri().query().and_then(named_topic);
+        match self.page(format, topic, place).await {
+            Ok(page) => respond(StatusCode::OK, format.content_type(), page),
+            Err(NoPage::Starting) => health(self.readiness.is_ready()),
+            Err(NoPage::NoTopic) => text(StatusCode::NOT_FOUND, "there is no such topic\n"),
+            Err(NoPage::NoMemory) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the memory for answers is used up (memory.reads_bytes); ask again later\n",
+            ),
+        }
+    }
+}
+
+/// The topic whose partitions are asked for. Names of topics need no encoding.
+fn named_topic(query: &str) -> Option<&str> {
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("partitions="))
+}
+
+fn health(health: Health) -> Response<Pieces> {
+    match health {
+        Ok(word) => text(StatusCode::OK, format!("{word}\n")),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+fn text(status: StatusCode, text: impl Into<String>) -> Response<Pieces> {
+    respond(status, TEXT, Pieces::uncounted(text.into()))
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Pieces) -> Response<Pieces> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    // What was so a moment ago helps nobody.
+    let no_store = HeaderValue::from_static("no-store");
+    headers.insert(header::CACHE_CONTROL, no_store);
+    response
+}
