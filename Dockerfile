@@ -1,7 +1,9 @@
 # A small image with nothing but the broker in it. Two stages, so that the compiler stays behind.
 #
 #     docker build -t taffrail .
-#     docker run -p 127.0.0.1:9640:9640 -v taffrail-data:/data taffrail
+#     docker run --read-only -p 127.0.0.1:9640:9640 -p 127.0.0.1:9641:9641 -v taffrail-data:/data taffrail
+#
+# Nothing is written but below /data.
 
 FROM rust:1-slim-bookworm AS build
 WORKDIR /build
@@ -18,8 +20,12 @@ USER nonroot
 
 # Acknowledged records are on this volume and nowhere else: a container without one loses them when it is removed.
 VOLUME /data
-EXPOSE 9640
+# Calls, and metrics and health over plain HTTP.
+EXPOSE 9640 9641
 STOPSIGNAL SIGTERM
+# Commands in the container use the administrators' socket, which has places of its own.
+ENV TAFFRAIL_SERVER=unix:/data
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["/usr/local/bin/taffrail","status","--check"]
 ENTRYPOINT ["/usr/local/bin/taffrail"]
 
 # Inside of a container loopback reaches nobody, so this listens on every address of the container, which has neither
