@@ -12,7 +12,7 @@ use crate::{
         checkpoint,
         delta::{ChangedProducer, ChangedProducers},
     },
-    types::{PartitionId, ProducerId, TopicId, limits},
+    types::{PartitionId, ProducerId, TopicId, limits, steering},
 };
 
 /// Producers that are forgotten in one journal entry.
@@ -97,6 +97,15 @@ impl Broker {
         let fresh = ProducerId(shared.env.random.next_u64().max(1));
         let holder = holder.map(|holder| holder.id);
         let mut planned = shared.sequencer.planned_now();
+        // It is shown to people. One of before keeps its name.
+        if let Some(letter) = steering(name)
+            && planned.producers.named(name).is_none()
+        {
+            let reason = format!(
+                "the producer's name has {letter}: use no control characters, nor those for the direction of text"
+            );
+            return Err(Error::MalformedRequest { reason });
+        }
         let mut decided = planned.producers.decide_open(name, fresh, holder);
         if decided.is_err() && shared.make_room(&mut planned, Room::of_new(name), holder, None)? {
             decided = planned.producers.decide_open(name, fresh, holder);

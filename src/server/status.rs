@@ -308,7 +308,11 @@ fn metadata(error: &Error) -> HashMap<String, String> {
             ("topic", topic.clone()),
             ("partition", partition.to_string()),
         ],
-        Error::InvalidGroupName(error) => vec![("group", error.name.clone())],
+        Error::InvalidGroupName(error) => {
+            let mut metadata = vec![("group", error.name.clone())];
+            metadata.extend(error.letter.clone().map(|letter| ("character", letter)));
+            metadata
+        }
         Error::UnknownProducer { .. } | Error::Fenced { .. } | Error::OutOfSequence { .. } => {
             of_producers(error)
         }

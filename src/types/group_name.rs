@@ -2,20 +2,34 @@
 
 use std::{fmt, sync::Arc};
 
-use super::limits::MAX_GROUP_NAME_BYTES;
+use super::{limits::MAX_GROUP_NAME_BYTES, steering};
 
-/// A valid name of a consumer group: 1 to 255 bytes of UTF-8 without control characters.
+/// A valid name of a consumer group: 1 to 255 bytes of UTF-8 without control characters. A new one
+/// has no characters for the direction of text either: see [`check_new`](Self::check_new).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupName(Arc<str>);
 
 /// A string that cannot name a group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{name:?} cannot name a group: use 1 to {MAX_GROUP_NAME_BYTES} bytes without control characters"
+    "{name:?} cannot name a group{}: use 1 to {MAX_GROUP_NAME_BYTES} bytes without control characters, and without \
+     those for the direction of text",
+    .letter.as_ref().map_or_else(String::new, |letter| format!(", because of {letter}"))
 )]
 pub struct GroupNameError {
     /// The string, cut to what a valid name could hold.
     pub name: String,
+    /// The character that a name cannot have, if it has one: `U+202E`.
+    pub letter: Option<String>,
+}
+
+impl GroupNameError {
+    fn of(name: &str) -> Self {
+        Self {
+            name: name.chars().take(MAX_GROUP_NAME_BYTES).collect(),
+            letter: steering(name),
+        }
+    }
 }
 
 impl GroupName {
@@ -30,9 +44,20 @@ impl GroupName {
         if is_valid {
             Ok(Self(name.into()))
         } else {
-            Err(GroupNameError {
-                name: name.chars().take(MAX_GROUP_NAME_BYTES).collect(),
-            })
+            Err(GroupNameError::of(name))
+        }
+    }
+
+    /// Checks that a group which is not there yet may have this name: one that is shown as it is.
+    /// Groups of before keep theirs.
+    ///
+    /// # Errors
+    ///
+    /// If a character changes the direction of text, or the line.
+    pub fn check_new(&self) -> Result<(), GroupNameError> {
+        match steering(&self.0) {
+            None => Ok(()),
+            Some(_) => Err(GroupNameError::of(&self.0)),
         }
     }
 

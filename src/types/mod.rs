@@ -22,7 +22,7 @@ pub use group_name::{GroupName, GroupNameError};
 pub use ids::{Offset, PartitionId, ProducerId, TopicId, Version};
 pub use key_partition::{murmur2, partition_of_key};
 pub use position::Position;
-pub(crate) use printable::steers;
+pub(crate) use printable::{steering, steers};
 pub use quantity::{QuantityError, parse_bytes, parse_millis};
 pub use record::{HeaderIter, MalformedRecord, RecordView, Records};
 pub(crate) use sequence::{Sequence, StoredBatch};

@@ -401,7 +401,8 @@ func (*ConsumeRequest_Leave) isConsumeRequest_Message() {}
 // Who joins which group, for what.
 type JoinGroup struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The group: 1 to 255 bytes of UTF-8 without control characters. It is made if there is none. Required.
+	// The group: 1 to 255 bytes of UTF-8 without control characters, and without those for the direction of text. It is
+	// made if there is none. Required.
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// The topics to read, each once; those that do not exist yet are read when they do. At most 1,000 with
 	// `topic_prefixes`.
@@ -1207,7 +1208,7 @@ func (x *Joined) GetDrainTimeoutMs() uint64 {
 // once more in a new generation, and its records come from `next_offset` on.
 type Assigned struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At least one.
+	// At least one. Many come in several messages.
 	Partitions    []*AssignedPartition `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

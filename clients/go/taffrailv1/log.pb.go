@@ -828,7 +828,8 @@ func (*FailedCondition_NextOffset) isFailedCondition_Actual() {}
 type OpenProducerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A name keeps its id: opening it again gives the next epoch and fences the one before, of which no further append is
-	// taken. UTF-8, at most 255 bytes. Default: empty; then it is a new producer.
+	// taken. UTF-8, at most 255 bytes, without control characters and those for the direction of text in one that is new.
+	// Default: empty; then it is a new producer.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

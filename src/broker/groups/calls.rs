@@ -357,6 +357,7 @@ pub(in crate::broker) fn refused(group: &GroupName, refused: Refused) -> Error {
     match refused {
         Refused::UnknownGroup => Error::UnknownGroup { group },
         Refused::UnknownMember => Error::SessionEnded { group },
+        Refused::BadName(error) => Error::InvalidGroupName(error),
         Refused::GroupExists => Error::GroupExists { group },
         Refused::HasMembers { members } => Error::GroupHasMembers { group, members },
         Refused::TooMany { what, most } => Error::TooManyForGroups { group, what, most },

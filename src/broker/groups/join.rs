@@ -17,7 +17,7 @@ use super::{
 use crate::{
     broker::{Broker, Error, Pending},
     catalog::groups::{Join, MemberId},
-    types::{GroupName, Position, TopicName, limits, steers},
+    types::{GroupName, Position, TopicName, limits, steering},
 };
 
 /// Who joins which group, for what.
@@ -99,8 +99,10 @@ fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
             ));
         }
         // They are shown to people, on terminals.
-        if text.chars().any(steers) {
-            return malformed(format!("{what} has control characters: {text:?}"));
+        if let Some(letter) = steering(text) {
+            return malformed(format!(
+                "{what} has {letter}: no control characters are allowed, nor those for the direction of text"
+            ));
         }
     }
     for (what, credit) in [

@@ -52,6 +52,7 @@ impl Groups {
         topics: &dyn KnownTopics,
         now: Duration,
     ) -> Result<Joined, Refused> {
+        self.check_name(group)?;
         let new = self.new_group();
         let found = self.by_name.get(group);
         let Group { state, waits } = found.unwrap_or(&new);

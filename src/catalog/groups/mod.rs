@@ -46,7 +46,7 @@ use room::Used;
 pub(crate) use standing::Standing;
 use waits::Waits;
 
-use crate::types::{GroupName, Offset, PartitionId, TopicId, TopicName};
+use crate::types::{GroupName, GroupNameError, Offset, PartitionId, TopicId, TopicName};
 
 /// All groups.
 #[derive(Clone, Debug, Default)]
@@ -221,6 +221,8 @@ pub(crate) enum Refused {
     UnknownMember,
     /// There is a group of that name.
     GroupExists,
+    /// There is none, and a new one may not have that name.
+    BadName(GroupNameError),
     /// It has members, which what is asked would take by surprise.
     HasMembers { members: usize },
     /// There are as many as there may be.
@@ -232,6 +234,14 @@ pub(crate) enum Refused {
 impl Groups {
     pub(crate) fn get(&self, name: &GroupName) -> Option<&Group> {
         self.by_name.get(name)
+    }
+
+    /// That there is a group of this name, or may be.
+    fn check_name(&self, name: &GroupName) -> Result<(), Refused> {
+        match self.by_name.contains_key(name) {
+            true => Ok(()),
+            false => name.check_new().map_err(Refused::BadName),
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&GroupName, &Group)> {

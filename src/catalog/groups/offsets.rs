@@ -65,6 +65,7 @@ impl Groups {
         end: impl Fn(Place) -> Option<Offset>,
         at_ms: i64,
     ) -> Result<(Vec<Outcome>, Option<GroupChange>), Refused> {
+        self.check_name(group)?;
         let new = self.new_group();
         let state = &self.by_name.get(group).unwrap_or(&new).state;
         let is_fenced_by = |fence: Fence| commits.iter().any(|commit| commit.fence == fence);
@@ -106,6 +107,7 @@ impl Groups {
         offsets: Vec<(Place, Offset)>,
         at_ms: i64,
     ) -> Result<GroupChange, Refused> {
+        self.check_name(group)?;
         let new = self.new_group();
         let state = &self.by_name.get(group).unwrap_or(&new).state;
         let mut change = state.next();
@@ -137,6 +139,7 @@ impl Groups {
         if self.by_name.contains_key(to) {
             return Err(Refused::GroupExists);
         }
+        self.check_name(to)?;
         let mut change = self.new_group().state.next();
         // What is a replay for the other one is none the less for the new one.
         let mut until = old.replay_until.clone();

@@ -1,5 +1,6 @@
 //! Tests of the values, one file for each kind.
 
+mod group_name;
 mod ids;
 mod key_partition;
 mod malformed_record;

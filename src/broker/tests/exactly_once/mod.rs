@@ -249,6 +249,17 @@ fn an_append_of_several_batches_is_known_again_as_a_whole_and_refused_if_only_so
 }
 
 #[test]
+fn a_new_producer_has_no_name_that_is_shown_as_another() {
+    let world = World::new(&SimDisk::new(1), 1, options()).expect("nothing fails");
+    for (name, letter) in [("red\u{202e}nul", "U+202E"), ("a\nb", "U+000A")] {
+        let refused = world.broker.open_producer(name, None).expect_err(name);
+        assert_eq!(refused.reason(), "MALFORMED_REQUEST");
+        assert!(refused.to_string().contains(letter), "{refused}");
+    }
+    world.open("Rechnungen für März");
+}
+
+#[test]
 fn a_name_that_is_opened_again_fences_its_predecessor_for_good() {
     for cut in [
         None,

@@ -88,6 +88,26 @@ fn what_was_noted_is_looked_up_in_parts() {
 }
 
 #[test]
+fn a_new_group_has_no_name_that_is_shown_as_another_and_one_of_before_keeps_it() {
+    let name = GroupName::new("red\u{202e}nul").expect("it is stored as it is");
+    let mut groups = Groups::default();
+    let committed = || vec![commit(place(1, 0), 5, Fence::Forced)];
+    let decide = |groups: &Groups| {
+        let decided = groups.decide_commit(&name, committed(), |_| Some(END), 7);
+        decided.map(|(_, change)| change)
+    };
+    let Err(Refused::BadName(error)) = decide(&groups) else {
+        panic!("it is refused");
+    };
+    assert_eq!(error.letter.as_deref(), Some("U+202E"));
+    assert!(error.to_string().contains("because of U+202E"), "{error}");
+
+    groups.apply(&name, &GroupChange::default(), Duration::ZERO);
+    assert!(decide(&groups).expect("it is there").is_some());
+    groups.decide_delete(&name).expect("it is there");
+}
+
+#[test]
 fn the_first_member_has_everything_at_once() {
     let mut world = World::new(&[("t", 12)]);
     world.join(join(1, &["t"]));
