@@ -20,6 +20,22 @@ use crate::{
     types::{Offset, PartitionId, Position, TopicName},
 };
 
+/// About how much the client is told of in one message at most. Messages are in memory until the
+/// client reads them.
+const TOLD_BYTES: usize = 256 << 10;
+
+/// What names a partition there, beside its topic's name.
+const NAMED_BYTES: usize = 48;
+
+impl AssignedPartition {
+    fn told_bytes(&self) -> usize {
+        let named = NAMED_BYTES + self.topic.as_str().len();
+        let committed = self.committed.as_ref();
+        let committed = committed.map_or(0, |committed| named + committed.metadata.len());
+        named + committed + NAMED_BYTES
+    }
+}
+
 /// A partition that is read.
 pub(super) struct Assigned {
     pub(super) at: PartitionRef,
@@ -345,22 +361,29 @@ impl Session {
         let now = self.shared.env.clock.elapsed();
         let (_, first) = self.revoked.first_key_value()?;
         let time = first.time_left(now);
-        let mut partitions = Vec::new();
+        let (mut partitions, mut bytes) = (Vec::new(), 0);
         self.revoked.retain(|place, revoked| {
-            let is_other = revoked.time_left(now) != time;
-            if !is_other {
+            let stays = bytes >= TOLD_BYTES || revoked.time_left(now) != time;
+            if !stays {
+                bytes += NAMED_BYTES + revoked.topic.as_str().len();
                 partitions.push((revoked.topic.clone(), *place));
             }
-            is_other
+            stays
         });
         Some(Event::Revoked { partitions, time })
     }
 
-    /// The partitions that the client has not been told to have.
+    /// The next partitions that the client has not been told to have.
     pub(super) fn next_assigned(&mut self) -> Option<Event> {
-        let mut untold = Vec::new();
+        let (mut untold, mut bytes) = (Vec::new(), 0);
         for assigned in self.partitions.values_mut() {
-            untold.extend(assigned.untold.take());
+            if bytes >= TOLD_BYTES {
+                break;
+            }
+            if let Some(partition) = assigned.untold.take() {
+                bytes += partition.told_bytes();
+                untold.push(partition);
+            }
         }
         (!untold.is_empty()).then_some(Event::Assigned(untold))
     }

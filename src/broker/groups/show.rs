@@ -184,8 +184,9 @@ impl Broker {
             let partitions = have.get(&member.id).copied().unwrap_or_default();
             members.push(shared.describe_member(&known, member, partitions, now));
         }
-        let mut partitions = Vec::new();
-        for place in known.places() {
+        let places = known.places();
+        let mut partitions = Vec::with_capacity(places.len());
+        for place in places {
             partitions.extend(shared.describe_partition(&known, place, now));
         }
         partitions

@@ -29,6 +29,34 @@ fn a_member_is_sent_all_records_and_told_when_it_has_caught_up() {
 }
 
 #[test]
+fn a_member_is_told_of_many_partitions_in_parts() {
+    const PARTITIONS: usize = 2_400;
+    let name = "t".repeat(249);
+    let world = World::with_topic(&name, u32::try_from(PARTITIONS).expect("few"));
+    let join = || JoinGroup {
+        topics: vec![name.clone()],
+        ..join()
+    };
+    let mut member = world.join(join());
+    let mut assigned = Vec::new();
+    while let Ok(Some(Event::Assigned(partitions))) = member.take() {
+        assigned.push(partitions.len());
+    }
+    assert_eq!(assigned.iter().sum::<usize>(), PARTITIONS);
+    assert!(assigned.iter().all(|part| *part < 1_000), "{assigned:?}");
+
+    let _other = world.join(join());
+    let mut revoked = Vec::new();
+    while let Ok(Some(event)) = member.take() {
+        if let Event::Revoked { partitions, .. } = event {
+            revoked.push(partitions.len());
+        }
+    }
+    assert_eq!(revoked.iter().sum::<usize>(), PARTITIONS / 2);
+    assert!(revoked.iter().all(|part| *part < 1_000), "{revoked:?}");
+}
+
+#[test]
 fn a_wait_ends_when_records_come_or_partitions_do() {
     let mut world = World::with_topic("t", 1);
     let mut member = world.join(join());
