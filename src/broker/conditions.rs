@@ -21,7 +21,28 @@ impl Condition {
             id: self.topic_id,
         }
     }
+
+    /// The same to be told, with a key of its own: a slice would keep the request that it came in.
+    /// Of a long key it is the beginning.
+    pub(crate) fn told(&self) -> Self {
+        let told = |key: &Bytes| Bytes::copy_from_slice(&key[..key.len().min(TOLD_KEY_BYTES)]);
+        Self {
+            expected: match &self.expected {
+                Expected::KeyAbsent { key } => Expected::KeyAbsent { key: told(key) },
+                Expected::KeyExists { key } => Expected::KeyExists { key: told(key) },
+                Expected::KeyAt { key, version } => Expected::KeyAt {
+                    key: told(key),
+                    version: *version,
+                },
+                expected @ Expected::PartitionAt { .. } => expected.clone(),
+            },
+            ..self.clone()
+        }
+    }
 }
+
+/// How much of a key is told at most: a status has no longer text.
+const TOLD_KEY_BYTES: usize = 1 << 10;
 
 /// What a condition is about, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]

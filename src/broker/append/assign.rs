@@ -257,7 +257,7 @@ impl Place {
             if !checked.condition.expected.holds(actual) {
                 failed.push(FailedCondition {
                     index,
-                    condition: checked.condition.clone(),
+                    condition: checked.condition.told(),
                     actual,
                 });
             }

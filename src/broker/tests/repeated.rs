@@ -125,3 +125,23 @@ fn an_append_at_the_highest_version_there_can_be_is_in_conflict_as_any_other() {
     };
     assert_eq!(failed[0].actual, Actual::Version(Version::NONE));
 }
+
+#[test]
+fn a_conflict_does_not_keep_the_request_that_it_is_about() {
+    let broker = broker();
+    // As in a request: the key is a slice of it.
+    let request = Bytes::from(vec![b'k'; 100_000]);
+    let mut append = append_if("other", "event", &[("key", 0)]);
+    append.conditions[0].expected = Expected::KeyAt {
+        key: request.slice(..50_000),
+        version: Version(7),
+    };
+    let Err(Error::Conflict { failed }) = send(&broker, append) else {
+        panic!("there is no such record");
+    };
+    assert!(request.is_unique(), "nobody else holds on to it");
+    let Expected::KeyAt { key, .. } = &failed[0].condition.expected else {
+        panic!("it is of a key");
+    };
+    assert_eq!(key.len(), 1 << 10, "it is told, and texts are no longer");
+}
