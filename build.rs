@@ -26,6 +26,9 @@ const HAND_WRITTEN: [&str; 7] = [
 /// it apart later, and refuses what it does not know then.
 const TAKEN_APART_LATER: &str = ".taffrail.v1.AppendBatch";
 
+/// A message that is decoded apart from the request that it lies in, when there is room for it.
+const DECODED_LATER: &str = "GroupOffsets";
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this runs before there is a broker: cargo says where to write, in the environment"
@@ -71,13 +74,29 @@ fn is_of_google(package: &str) -> bool {
 }
 
 /// Source that says of each message whether it is checked for fields that it does not have, and
-/// which it has: the requests, and what is in them.
+/// which it has: the requests, and what is in them. And which request each call takes.
 fn known_fields(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
     let mut messages = BTreeMap::new();
     let mut wanted = Vec::new();
     let mut source = String::new();
+    let mut calls = String::new();
     for file in &descriptors.file {
         let package = format!(".{}", file.package());
+        for service in file
+            .service
+            .iter()
+            .filter(|_| file.package() == "taffrail.v1")
+        {
+            for method in &service.method {
+                writeln!(
+                    calls,
+                    "    \"/taffrail.v1.{}/{}\" => Some(&{}),",
+                    service.name(),
+                    method.name(),
+                    table(method.input_type())
+                )?;
+            }
+        }
         for message in &file.message_type {
             collect(&package, message, &mut messages);
             if is_of_google(file.package()) {
@@ -90,7 +109,7 @@ fn known_fields(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error
                 _ => ("health::", false),
             };
             let mut fields = "None".to_owned();
-            if is_ours && name.ends_with("Request") {
+            if is_ours && (name.ends_with("Request") || name == DECODED_LATER) {
                 wanted.push(format!("{package}.{name}"));
                 fields = format!("Some(&{})", table(&format!("{package}.{name}")));
             }
@@ -106,23 +125,48 @@ fn known_fields(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error
             let message = &messages[&name];
             let within = within(message);
             let fields = message.field.iter().zip(&within).map(|(field, within)| {
-                let within = match within {
-                    Some(name) => format!("Some(&{})", table(name)),
-                    None => "None".to_owned(),
+                let holds = match within {
+                    Some(name) => format!("Holds::Message(&{})", table(name)),
+                    None if field.r#type() == Type::String => "Holds::Text".to_owned(),
+                    None if field.r#type() == Type::Bytes => "Holds::Text".to_owned(),
+                    None if field.r#type() == Type::Message => "Holds::Text".to_owned(),
+                    None => "Holds::Numbers".to_owned(),
                 };
-                format!("({}, {within})", field.number())
+                format!("({}, {holds})", field.number())
             });
             writeln!(
                 source,
-                "static {}: Fields = Fields {{ message: {:?}, known: &[{}] }};",
+                "static {}: Fields = Fields {{ message: {:?}, size: {}, known: &[{}] }};",
                 table(&name),
                 message.name(),
+                size(&name, message),
                 fields.collect::<Vec<_>>().join(", ")
             )?;
             wanted.extend(within.into_iter().flatten());
         }
     }
+    writeln!(
+        source,
+        "/// The fields of the request that the call with this path takes.\n\
+         pub(crate) fn request_of(path: &str) -> Option<&'static Fields> {{\n    match path {{\n{calls}        _ => None,\n    }}\n}}",
+    )?;
     Ok(source)
+}
+
+/// What a message takes when it is decoded, without what it refers to.
+fn size(name: &str, message: &DescriptorProto) -> String {
+    let is_entry = message
+        .options
+        .as_ref()
+        .is_some_and(|options| options.map_entry());
+    match name.strip_prefix(".taffrail.v1.") {
+        Some(_) if is_entry => "size_of::<(String, String)>()".to_owned(),
+        Some(name) if HAND_WRITTEN.contains(&name) => {
+            format!("size_of::<crate::proto::wire::{name}>()")
+        }
+        Some(name) => format!("size_of::<crate::proto::{name}>()"),
+        None => "0".to_owned(),
+    }
 }
 
 /// For each field the name of the message that it holds, if that is looked at.

@@ -85,9 +85,10 @@ impl Name {
     pub(crate) fn purpose(self) -> &'static str {
         match self {
             Self::Requests => {
-                "Requests while they come in, each with the length that it declares, until the \
-                 broker has admitted them; commits of members until their answers are sent. Beyond, \
-                 calls are refused as OVERLOADED."
+                "Requests while they come in, each with the length that it declares: appends until \
+                 the broker has admitted them, others until they are answered, with what they take \
+                 decoded; commits of members until their answers are sent. Beyond, calls are \
+                 refused as OVERLOADED."
             }
             Self::Appends => {
                 "Records from their admission until segments have them; reads of what is new are \

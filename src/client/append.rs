@@ -10,7 +10,10 @@ use super::{
     status::{AtStake, answer},
 };
 use crate::{
-    proto::{self, AppendResponse, wire::AppendRequest},
+    proto::{
+        self, AppendResponse,
+        wire::{self, AppendRequest},
+    },
     types::{Offset, PartitionId, Version},
 };
 
@@ -36,7 +39,8 @@ pub struct Append {
     pub(super) conditions: Vec<proto::Condition>,
     producer: Option<proto::Producer>,
     return_versions: bool,
-    group_offsets: Vec<proto::GroupOffsets>,
+    /// Each an encoded `GroupOffsets`.
+    group_offsets: Vec<Bytes>,
 }
 
 impl Append {
@@ -46,7 +50,7 @@ impl Append {
         let batches: usize = self.batches.iter().map(Bytes::len).sum();
         batches
             + encoding::message::encoded_len_repeated(2, &self.conditions)
-            + encoding::message::encoded_len_repeated(5, &self.group_offsets)
+            + encoding::bytes::encoded_len_repeated(5, &self.group_offsets)
     }
 
     /// Asks for the version of every record to be in the answer: [`AppendedRange::versions`].
@@ -66,11 +70,12 @@ impl Append {
         offsets: impl IntoIterator<Item = GroupOffset>,
     ) -> Self {
         let offsets = offsets.into_iter().map(|offset| offset.to_wire());
-        self.group_offsets.push(proto::GroupOffsets {
+        let offsets = proto::GroupOffsets {
             group: member.group().to_owned(),
             offsets: offsets.collect(),
             member_id: member.member_id().to_owned(),
-        });
+        };
+        self.group_offsets.push(wire::encode(&offsets));
         self
     }
 

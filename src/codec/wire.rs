@@ -76,15 +76,27 @@ impl Encoding {
         }
     }
 
-    /// The bytes, compressed: the same each time. None if there is no memory for it.
-    pub(crate) fn compress(self, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// The slices, one behind the other, compressed: the same each time. None if there is no memory
+    /// for it.
+    pub(crate) fn compress<S: AsRef<[u8]>>(self, slices: &[S]) -> Option<Vec<u8>> {
         match self {
             Self::Gzip => {
                 let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(bytes).ok()?;
+                for slice in slices {
+                    encoder.write_all(slice.as_ref()).ok()?;
+                }
                 encoder.finish().ok()
             }
-            Self::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL).ok(),
+            Self::Zstd => {
+                let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).ok()?;
+                let bytes: usize = slices.iter().map(|slice| slice.as_ref().len()).sum();
+                // Their number tells the receiver what to allocate.
+                encoder.set_pledged_src_size(Some(bytes as u64)).ok()?;
+                for slice in slices {
+                    encoder.write_all(slice.as_ref()).ok()?;
+                }
+                encoder.finish().ok()
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use prost::Message;
 use tonic::{
     Status,
@@ -79,20 +79,27 @@ impl<U: Message + Received + Default> codec::Decoder for Decoder<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // No copy: the bytes are already together.
-        let encoded = buf.copy_to_bytes(buf.remaining());
-        // INTERNAL is what gRPC says of a message that cannot be decoded; the server tells its
-        // clients more precisely.
-        if let Some(fields) = U::FIELDS {
-            fields
-                .check(&encoded)
-                .map_err(|refused| Status::internal(refused.to_string()))?;
-        }
-        U::decode(encoded)
-            .map(Some)
-            .map_err(|error| Status::internal(error.to_string()))
+        decode(buf.copy_to_bytes(buf.remaining())).map(Some)
     }
 
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(BUFFER_BYTES, GATHER_BYTES)
     }
+}
+
+/// A message that can be decoded.
+pub(crate) trait Decoded: Message + Received + Default {}
+
+impl<U: Message + Received + Default> Decoded for U {}
+
+/// Decodes a message.
+pub(crate) fn decode<U: Decoded>(encoded: Bytes) -> Result<U, Status> {
+    // INTERNAL is what gRPC says of a message that cannot be decoded; the server tells its clients
+    // more precisely.
+    if let Some(fields) = U::FIELDS {
+        fields
+            .check(&encoded)
+            .map_err(|refused| Status::internal(refused.to_string()))?;
+    }
+    U::decode(encoded).map_err(|error| Status::internal(error.to_string()))
 }

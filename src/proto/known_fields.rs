@@ -20,9 +20,29 @@ pub trait Received {
 pub struct Fields {
     /// The message's name.
     message: &'static str,
-    /// Their numbers, each with the fields of the message that it holds, if it holds one.
-    known: &'static [(u32, Option<&'static Fields>)],
+    /// What it takes when it is decoded, in bytes, without what it refers to.
+    size: usize,
+    /// Their numbers.
+    known: &'static [(u32, Holds)],
 }
+
+/// What a field holds.
+#[derive(Debug)]
+enum Holds {
+    /// A message with these fields.
+    Message(&'static Fields),
+    /// A text or bytes.
+    Text,
+    /// A number, or several.
+    Numbers,
+}
+
+/// What a text takes beside its bytes: its place in a list, which doubles when it grows, and an
+/// allocation.
+const TEXT_BYTES: usize = 96;
+
+/// What a number takes in such a list.
+const NUMBER_BYTES: usize = 16;
 
 /// Why a request is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,12 +75,53 @@ impl Fields {
     ///
     /// The first field that is not known, or that there are too many elements.
     pub fn check(&self, encoded: &[u8]) -> Result<(), NotDecoded> {
-        // An append bounds its own while it is decoded, and says which are too many.
-        let room = match self.message {
-            "AppendRequest" => usize::MAX,
-            _ => MAX_ELEMENTS,
-        };
-        self.check_within(encoded, &mut { room })
+        self.check_within(encoded, &mut { MAX_ELEMENTS })
+    }
+
+    /// About how many bytes an encoded message takes when it is decoded, beside those that it has.
+    /// Elements of two bytes each take a hundred, and the lists that they are in double when they
+    /// grow. One that has too many is not decoded.
+    pub(crate) fn decoded_bytes(&self, encoded: &[u8]) -> usize {
+        self.decoded_bytes_within(encoded, &mut { MAX_ELEMENTS })
+    }
+
+    fn decoded_bytes_within(&self, encoded: &[u8], room: &mut usize) -> usize {
+        let mut bytes = 0;
+        let mut rest = encoded;
+        while !rest.is_empty() {
+            let Ok((field, wire_type)) = encoding::decode_key(&mut rest) else {
+                return bytes;
+            };
+            let holds = self.holds(field);
+            if wire_type == WireType::LengthDelimited {
+                let (Some(element), Some(left)) = (take_bytes(&mut rest), room.checked_sub(1))
+                else {
+                    return bytes;
+                };
+                *room = left;
+                bytes += match holds {
+                    Some(Holds::Message(of)) => {
+                        2 * of.size + of.decoded_bytes_within(element, room)
+                    }
+                    Some(Holds::Text) => TEXT_BYTES,
+                    Some(Holds::Numbers) => element.len() * NUMBER_BYTES,
+                    None => 0,
+                };
+            } else {
+                let skipped =
+                    encoding::skip_field(wire_type, field, &mut rest, DecodeContext::default());
+                if skipped.is_err() {
+                    return bytes;
+                }
+                bytes += NUMBER_BYTES;
+            }
+        }
+        bytes
+    }
+
+    fn holds(&self, field: u32) -> Option<&'static Holds> {
+        let known = self.known.iter().find(|(known, _)| *known == field);
+        known.map(|(_, holds)| holds)
     }
 
     fn check_within(&self, encoded: &[u8], room: &mut usize) -> Result<(), NotDecoded> {
@@ -69,7 +130,7 @@ impl Fields {
             let Ok((field, wire_type)) = encoding::decode_key(&mut rest) else {
                 return Ok(());
             };
-            let Some((_, within)) = self.known.iter().find(|(known, _)| *known == field) else {
+            let Some(holds) = self.holds(field) else {
                 let message = self.message;
                 return Err(NotDecoded::UnknownField { message, field });
             };
@@ -80,7 +141,7 @@ impl Fields {
                 *room = room.checked_sub(1).ok_or(NotDecoded::TooManyElements {
                     message: self.message,
                 })?;
-                if let Some(within) = within {
+                if let Holds::Message(within) = holds {
                     within.check_within(bytes, room)?;
                 }
             } else if encoding::skip_field(wire_type, field, &mut rest, DecodeContext::default())

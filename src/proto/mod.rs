@@ -26,6 +26,7 @@ pub mod wire;
 
 #[cfg(any(feature = "cli", feature = "testing"))]
 pub(crate) use descriptors::files;
+pub(crate) use known_fields::request_of;
 pub use known_fields::{Fields, Received};
 pub use received::{MalformedBatch, ReceivedBatch};
 pub use refused::{refused, status_of_refused};

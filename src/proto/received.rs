@@ -96,12 +96,12 @@ impl ReceivedBatch {
     }
 
     /// How many records an encoded `AppendBatch` has; of one that cannot be decoded, how many come
-    /// before what is wrong.
+    /// before what is wrong. More than `most` are not counted on.
     #[must_use]
-    pub fn count_records(encoded: &[u8]) -> usize {
+    pub fn count_records(encoded: &[u8], most: usize) -> usize {
         let mut fields = Fields { encoded, at: 0 };
         let mut records = 0;
-        while fields.at < encoded.len() {
+        while fields.at < encoded.len() && records <= most {
             let is_record = match fields.tag() {
                 Ok((field, LENGTH_DELIMITED)) => fields.bytes().map(|_| field == RECORDS_FIELD),
                 Ok((_, VARINT)) => fields.varint().map(|_| false),

@@ -1,5 +1,6 @@
-//! What is the same for every call, whichever service it is for: its deadline, how its messages are
-//! compressed, and that the statuses which the transport makes by itself say as much as ours.
+//! What is the same for every call, whichever service it is for: its deadline, what its request may
+//! take, how its messages are compressed, and that the statuses which the transport makes by itself
+//! say as much as ours.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,6 +19,7 @@ use tower::Service;
 
 use super::{
     answers::Answers,
+    intake::{self, Intake},
     status,
     tally::{Counted, Tally},
 };
@@ -27,6 +29,7 @@ use crate::codec::{ENCODINGS, Encoding};
 #[derive(Clone)]
 pub(super) struct Calls<S> {
     services: S,
+    intake: Intake,
     tally: Arc<Tally>,
 }
 
@@ -34,8 +37,12 @@ pub(super) struct Calls<S> {
 type Deadline = Pin<Box<Sleep>>;
 
 impl<S> Calls<S> {
-    pub(super) fn new(services: S, tally: Arc<Tally>) -> Self {
-        Self { services, tally }
+    pub(super) fn new(services: S, intake: Intake, tally: Arc<Tally>) -> Self {
+        Self {
+            services,
+            intake,
+            tally,
+        }
     }
 }
 
@@ -65,7 +72,13 @@ where
         let path = request.uri().path().to_owned();
         let counted = self.tally.count();
         let deadline = timeout(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
+        let request = self.intake.meter(request);
+        let kept = intake::kept(&request);
         let answer = self.services.call(request);
+        let answer = async move {
+            let _kept = kept;
+            answer.await
+        };
         Box::pin(async move {
             let Some(mut deadline) = deadline else {
                 let mut response = explain(answer.await?, &path);

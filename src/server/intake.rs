@@ -13,7 +13,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -24,16 +24,20 @@ use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 
 use super::{
+    http2::request::Kind,
+    incoming::{Aside, Gathered, Gatherer},
     limits,
     notices::{Notice, Notices},
     peer::Peer,
     status,
-    unpacking::Unpacker,
+    turns::{Long, LongTurn},
+    unpacking,
 };
 use crate::{
     broker::Error,
     budget::{Held, Holder, Part},
     codec::Encoding,
+    proto::{self, Fields},
 };
 
 /// The memory that incoming requests share, and how long they may take.
@@ -45,9 +49,17 @@ pub(super) struct Intake {
 }
 
 /// What a request has of it. Travels with the request, so that it is given back when the request is
-/// let go.
+/// let go; that of a call that is no append is kept until it is answered.
 #[derive(Clone, Default)]
 pub(super) struct Share(Arc<Mutex<Option<Held>>>);
+
+/// What is kept of a request until it is answered.
+pub(super) fn kept(request: &Request<Body>) -> Option<Share> {
+    let share = request.extensions().get::<Share>();
+    share
+        .filter(|_| !limits::is_append(request.uri().path()))
+        .cloned()
+}
 
 impl Intake {
     pub(super) fn new(part: Arc<Part>, timeout: Duration, notices: Arc<Notices>) -> Self {
@@ -58,29 +70,43 @@ impl Intake {
         }
     }
 
-    /// Counts a request's messages as they come in.
+    /// Counts a request's messages as they come in. Where there may be many, their service finds
+    /// them [aside](Aside).
     pub(super) fn meter(&self, mut request: Request<Body>) -> Request<Body> {
         let share = Share::default();
         request.extensions_mut().insert(share.clone());
-        let peer = request.extensions().get::<Peer>();
-        let holder = peer.map_or_else(|| self.part.holder(), |peer| peer.requests.clone());
-        let messages = Messages::new(limits::messages(request.uri().path()));
-        let intake = self.clone();
-        let late = request.extensions().get::<Late>().cloned();
-        let late = late.unwrap_or_default();
-        let encoding = request.extensions().get::<Encoding>().copied();
-        let unpacker = encoding.map(|encoding| Unpacker::new(encoding, messages.allowed.bytes));
-        request.map(|body| {
-            Body::new(Metered {
-                body,
-                intake,
-                holder,
-                share,
-                messages,
-                late,
-                unpacker,
-            })
-        })
+        let path = request.uri().path();
+        let (messages, takes_many) = (limits::messages(path), limits::requests(path) == Kind::Many);
+        // Appends are taken apart when the broker has admitted them, and counts them.
+        let fields = proto::request_of(path).filter(|_| !limits::is_append(path));
+        let body = std::mem::take(request.body_mut());
+        let extensions = request.extensions();
+        let peer = extensions.get::<Peer>();
+        let encoding = extensions.get::<Encoding>().copied();
+        let metered = Metered {
+            body,
+            intake: self.clone(),
+            holder: peer.map_or_else(|| self.part.holder(), |peer| peer.requests.clone()),
+            share,
+            messages: Messages::new(messages),
+            late: extensions.get::<Late>().cloned().unwrap_or_default(),
+            declared: 0,
+            gathering: (takes_many || encoding.is_some() || fields.is_some())
+                .then(Gatherer::default),
+            fields,
+            encoding,
+            long: peer.map(|peer| peer.long.clone()),
+            packed: None,
+            turn: None,
+            unpacked: 0,
+            rest: None,
+        };
+        if takes_many {
+            request.extensions_mut().insert(Aside::new(metered));
+        } else {
+            *request.body_mut() = Body::new(metered);
+        }
+        request
     }
 
     /// How long to wait for more of a message when so many bytes have come since the last time.
@@ -91,6 +117,14 @@ impl Intake {
 }
 
 impl Share {
+    /// Counts no more than so many bytes.
+    fn shrink_to(&self, bytes: usize) {
+        let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = share.as_mut() {
+            held.shrink_to(bytes);
+        }
+    }
+
     /// Counts so many bytes instead of those before.
     fn set(&self, holder: &Holder, bytes: usize) -> Result<(), Status> {
         let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +135,7 @@ impl Share {
                 Ok(())
             }
             Some(held) => held.grow(bytes - has),
+            None if bytes == 0 => Ok(()),
             None => holder.take(bytes).map(|held| *share = Some(held)),
         };
         taken.map_err(|_| {
@@ -111,15 +146,31 @@ impl Share {
 }
 
 /// The body of a request, its messages counted.
-struct Metered {
+pub(super) struct Metered {
     body: Body,
     intake: Intake,
     holder: Holder,
     share: Share,
     messages: Messages,
     late: Late,
-    /// If they are compressed.
-    unpacker: Option<Unpacker>,
+    /// What those messages declare that have come last.
+    declared: usize,
+    /// Where messages are not passed on as their bytes come.
+    gathering: Option<Gatherer>,
+    /// Those of messages that take memory when they are decoded.
+    fields: Option<&'static Fields>,
+    /// If they may be compressed.
+    encoding: Option<Encoding>,
+    /// The long calls of its connection.
+    long: Option<Long>,
+    /// A compressed message that is to be taken apart.
+    packed: Option<Bytes>,
+    /// While it waits for its turn.
+    turn: Option<Pin<Box<dyn Future<Output = LongTurn> + Send>>>,
+    /// How many bytes were taken apart without a turn since others had theirs.
+    unpacked: usize,
+    /// What follows the header of a message that was passed on.
+    rest: Option<Bytes>,
 }
 
 /// Whether what is awaited of a request should have come. A call that waits for its client to read
@@ -136,16 +187,126 @@ struct Deadline {
 }
 
 impl Metered {
+    /// The next message, whole and uncompressed. Whoever asks for it has got all before it, and
+    /// where there are many, each of these was admitted.
+    pub(super) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Status>>> {
+        loop {
+            if self.packed.is_some() {
+                return self.poll_unpacked(cx).map(Some);
+            }
+            let gathering = self.gathering.get_or_insert_default();
+            match gathering.next() {
+                Some(Gathered { flag: 0, bytes }) => {
+                    return Poll::Ready(Some(self.counted_decoded(bytes, 0)));
+                }
+                Some(Gathered { flag: 1, bytes }) if self.encoding.is_some() => {
+                    self.packed = Some(bytes);
+                    continue;
+                }
+                Some(Gathered { flag, .. }) => {
+                    let reason = format!(
+                        "a message has the flag {flag}, and the call does not say how its messages are compressed"
+                    );
+                    return Poll::Ready(Some(Err(Error::MalformedRequest { reason }.into())));
+                }
+                None => {}
+            }
+            let is_in_message = gathering.is_in_message();
+            if self.messages.allowed.many {
+                self.share.shrink_to(self.messages.declared());
+            }
+            match ready!(self.poll_counted(cx)?) {
+                Some(frame) => {
+                    // Behind the messages there may be trailers, which say nothing.
+                    let came = frame.into_data().unwrap_or_default();
+                    self.gathering.get_or_insert_default().add(came);
+                }
+                None if is_in_message => {
+                    let reason = "the request ends within a message".to_owned();
+                    return Poll::Ready(Some(Err(Error::MalformedRequest { reason }.into())));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Takes the compressed message apart. It is counted uncompressed before.
+    fn poll_unpacked(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
+        let (Some(packed), Some(encoding)) = (&self.packed, self.encoding) else {
+            return Poll::Pending;
+        };
+        let (packed, most) = (packed.clone(), self.messages.allowed.bytes);
+        let within = unpacking::bound(encoding, &packed)?.min(most);
+        self.count(self.declared + HEADER_BYTES + within)?;
+        let is_large = within > unpacking::LARGE_BYTES;
+        let _turn = match is_large {
+            true => ready!(self.poll_turn(cx)),
+            false if self.unpacked > unpacking::LARGE_BYTES => {
+                self.unpacked = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            false => None,
+        };
+        self.packed = None;
+        let message = unpacking::unpack(encoding, &packed, most)?;
+        if !is_large {
+            self.unpacked += message.len();
+        }
+        let unpacked = HEADER_BYTES + message.len();
+        Poll::Ready(self.counted_decoded(message, unpacked))
+    }
+
+    /// A message, when it is counted with what it takes decoded, and with what it was unpacked to.
+    fn counted_decoded(&self, message: Bytes, unpacked: usize) -> Result<Bytes, Status> {
+        let decoded = self
+            .fields
+            .map_or(0, |fields| fields.decoded_bytes(&message));
+        self.count(self.declared + unpacked + decoded)?;
+        Ok(message)
+    }
+
+    /// Ready when it may keep its thread for a while.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<LongTurn>> {
+        let Some(long) = &self.long else {
+            return Poll::Ready(None);
+        };
+        let turn = self.turn.get_or_insert_with(|| {
+            let long = long.clone();
+            Box::pin(async move { long.turn().await })
+        });
+        let turn = ready!(turn.as_mut().poll(cx));
+        self.turn = None;
+        Poll::Ready(Some(turn))
+    }
+
+    /// The next bytes that come in, counted.
+    fn poll_counted(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Status>> {
+        let frame = match http_body::Body::poll_frame(Pin::new(&mut self.body), cx)? {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => return self.poll_late(cx).map(Err),
+        };
+        if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
+            let before = self.messages.count();
+            self.pass(data)?;
+            if self.messages.count() != before {
+                // The next message has a time of its own.
+                self.late.forget();
+            }
+        }
+        Poll::Ready(Ok(frame))
+    }
+
     fn pass(&mut self, data: &[u8]) -> Result<(), Status> {
         // Whoever asks for more has got all complete messages, and each of them was admitted before
         // the next.
         let kept = self.messages.declared();
         let begun = self.messages.pass(data)?;
-        self.count(kept + begun)?;
-        match &mut self.unpacker {
-            Some(_) => self.unpack(data, kept + begun),
-            None => Ok(()),
-        }
+        self.declared = kept + begun;
+        self.count(self.declared)
     }
 
     fn count(&self, bytes: usize) -> Result<(), Status> {
@@ -154,21 +315,6 @@ impl Metered {
             self.intake.notices.happened(Notice::RequestRefused);
         }
         counted
-    }
-
-    /// Takes compressed messages apart, beside what has come of them.
-    fn unpack(&mut self, data: &[u8], compressed: usize) -> Result<(), Status> {
-        let Some(mut unpacker) = self.unpacker.take() else {
-            return Ok(());
-        };
-        let taken = unpacker.take(data, |unpacked| self.count(compressed + unpacked));
-        self.unpacker = Some(unpacker);
-        taken
-    }
-
-    /// What is ready of compressed messages.
-    fn next_unpacked(&mut self) -> Option<Bytes> {
-        self.unpacker.as_mut().and_then(Unpacker::next)
     }
 
     /// Ready if the message that is awaited does not come in.
@@ -248,35 +394,26 @@ impl http_body::Body for Metered {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        loop {
-            if let Some(bytes) = self.next_unpacked() {
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            }
-            let frame = match http_body::Body::poll_frame(Pin::new(&mut self.body), cx)? {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => return self.poll_late(cx).map(|status| Some(Err(status))),
-            };
-            if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
-                let before = self.messages.count();
-                self.pass(data)?;
-                if self.messages.count() != before {
-                    // The next message has a time of its own.
-                    self.late.forget();
-                }
-                if self.unpacker.is_some() {
-                    continue;
-                }
-            }
-            if frame.is_none() && self.unpacker.as_ref().is_some_and(Unpacker::is_in_message) {
-                let reason = "the request ends within a message".to_owned();
-                return Poll::Ready(Some(Err(Error::MalformedRequest { reason }.into())));
-            }
-            return Poll::Ready(frame.map(Ok));
+        if self.gathering.is_none() {
+            return self.poll_counted(cx).map(Result::transpose);
         }
+        if let Some(rest) = self.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
+        let message = match ready!(self.poll_message(cx)) {
+            Some(Ok(message)) => message,
+            Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+            None => return Poll::Ready(None),
+        };
+        let mut header = [0; HEADER_BYTES];
+        let len = u32::try_from(message.len()).expect("no more than a call allows");
+        header[1..].copy_from_slice(&len.to_be_bytes());
+        self.rest = Some(message).filter(|message| !message.is_empty());
+        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&header)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.unpacker.is_none() && http_body::Body::is_end_stream(&self.body)
+        self.gathering.is_none() && http_body::Body::is_end_stream(&self.body)
     }
 }
 

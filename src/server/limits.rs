@@ -94,6 +94,13 @@ pub(super) const CONNECTION_BYTES: usize = FIRST_WINDOW_BYTES + MAX_OTHER_FRAME_
 /// of its messages, and its place in what it waits for.
 pub(super) const CALL_BYTES: usize = 8 << 10;
 
+/// How the paths of calls begin that tell tools of calls.
+pub(super) const REFLECTION: &str = "/grpc.reflection.";
+
+/// What such a call costs beside that: tonic keeps the buffer of its answers for as long as it is
+/// open, and the largest is a file with its comments.
+pub(super) const REFLECTION_BYTES: usize = 64 << 10;
+
 /// What a header costs beside its bytes: an entry of a table, and the counts of its references.
 pub(super) const HEADER_ENTRY_BYTES: usize = 128;
 
@@ -210,6 +217,12 @@ pub(super) const REQUEST_BYTES_PER_S: u64 = 64 << 10;
 /// takes to write so many bytes.
 pub(super) const RETRY_AFTER_MS: u64 = 250;
 
+/// Calls that append, whose answers tell what was stored. The broker counts their requests from
+/// where it has admitted them.
+pub(super) fn is_append(path: &str) -> bool {
+    path.starts_with("/taffrail.v1.Log/Append")
+}
+
 /// The messages that a call takes. What carries records may be large. The rest has to hold a filter
 /// of 1,000 keys of 4 KB, and takes several times its size when it is taken apart.
 pub(super) fn messages(path: &str) -> Allowed {
@@ -221,7 +234,8 @@ pub(super) fn messages(path: &str) -> Allowed {
             first_at_once: true,
             ..Allowed::many(4 << 20)
         },
-        path if path.starts_with("/grpc.reflection.") => Allowed::many(4 << 20),
+        // A name. tonic keeps a buffer as large for as long as the call is open.
+        path if path.starts_with(REFLECTION) => Allowed::many(SMALL_ANSWER_BYTES),
         _ => Allowed::one(4 << 20),
     }
 }
@@ -230,10 +244,14 @@ pub(super) fn messages(path: &str) -> Allowed {
 pub(super) fn requests(path: &str) -> Kind {
     match messages(path).many {
         false => Kind::One,
-        true if path.starts_with("/grpc.reflection.") => Kind::Watching,
+        true if path.starts_with(REFLECTION) => Kind::Watching,
         true => Kind::Many,
     }
 }
+
+/// To commit more offsets than this at once takes a turn: to decide about 10,000 of them takes 4
+/// ms.
+pub(super) const FEW_OFFSETS: usize = 512;
 
 /// Most requests of one `AppendStream` that wait for their answer. At the smallest sync a disk
 /// does, 50 us, and 20 of them overlapping with the way there and back, this is more than a client

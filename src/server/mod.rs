@@ -23,6 +23,7 @@ mod groups;
 mod health;
 mod http;
 mod http2;
+mod incoming;
 mod intake;
 pub(crate) mod limits;
 mod log;
@@ -42,14 +43,9 @@ mod unpacking;
 
 use std::{future::Future, io, pin::Pin, sync::Arc};
 
-use ::http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
-use tonic::{
-    body::Body,
-    service::{Routes, RoutesBuilder},
-};
-use tower::ServiceBuilder;
+use tonic::service::{Routes, RoutesBuilder};
 use tracing::{error, info, warn};
 
 pub(crate) use self::{
@@ -157,16 +153,9 @@ impl Server {
             self.options.stalled_read,
         );
         self.be_seen(&tallies, &reads);
-        let calls = Arc::clone(&tallies.calls);
-        let auth = Arc::clone(&self.auth);
-        let service = ServiceBuilder::new()
-            .layer_fn(move |services| Calls::new(services, Arc::clone(&calls)))
-            .layer_fn(move |services| Identify::new(services, Arc::clone(&auth)))
-            .map_request(move |request: Request<Body>| intake.meter(request))
-            .service(
-                self.routes(health, reads, Arc::clone(&notices), &stopping, &tallies)
-                    .prepare(),
-            );
+        let routes = self.routes(health, reads, Arc::clone(&notices), &stopping, &tallies);
+        let services = Identify::new(routes.prepare(), Arc::clone(&self.auth));
+        let service = Calls::new(services, intake, Arc::clone(&tallies.calls));
         let peers = Peers::new(
             self.broker.budget(),
             Some(&self.broker),

@@ -71,7 +71,7 @@ pub(super) struct Peer {
     /// Turns of its reads.
     read_turns: Queue,
     /// Its calls that take long.
-    long: Long,
+    pub(super) long: Long,
     /// Its appends, which take turns with those of others.
     pub(super) appends: Flow,
     /// The producers that it uses.

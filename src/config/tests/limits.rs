@@ -132,7 +132,11 @@ fn sizes(page: &mut String) {
         ),
         ("Records of an append", number(MAX_RECORDS_PER_APPEND), ""),
         ("Other requests", number(4 * MIB), "bytes"),
-        ("Elements of other requests", number(MAX_ELEMENTS), ""),
+        (
+            "Elements of a request, batches not looked into",
+            number(MAX_ELEMENTS),
+            "",
+        ),
         ("Keys of a `GetLatest`", number(MAX_LATEST_KEYS), ""),
         (
             "Keys and types of a filter, each",

@@ -6,7 +6,9 @@ use prost::Message;
 use crate::{
     proto::{
         Condition, GroupOffset, GroupOffsets, KeyCondition, PartitionCondition, Producer,
-        condition::About, key_condition::State, wire::AppendRequest,
+        condition::About,
+        key_condition::State,
+        wire::{self, AppendRequest},
     },
     types::limits::{MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND, MAX_GROUPS_PER_APPEND},
 };
@@ -86,6 +88,7 @@ fn assert_same_form(derived: &Derived) {
         return_versions,
         group_offsets,
     } = derived.clone();
+    let group_offsets = group_offsets.iter().map(wire::encode).collect();
     let request = AppendRequest {
         batches,
         conditions,

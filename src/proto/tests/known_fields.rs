@@ -4,9 +4,14 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::proto::{
-    Condition, CreateTopicRequest, Filter, GroupOffset, GroupOffsets, KeyCondition,
+    CommitRequest, Condition, CreateTopicRequest, Filter, GroupOffset, GroupOffsets, KeyCondition,
     ListOffsetsRequest, PartitionPosition, Position, Producer, ReadRequest, Received,
-    condition::About, key_condition::State, position::At, wire::AppendRequest,
+    ResetGroupRequest,
+    condition::About,
+    key_condition::State,
+    known_fields::request_of,
+    position::At,
+    wire::{self, AppendRequest},
 };
 
 fn check<M: Received>(encoded: &[u8]) -> Result<(), String> {
@@ -36,11 +41,11 @@ fn full_append() -> AppendRequest {
         }],
         producer: Some(Producer { id: 1, epoch: 2 }),
         return_versions: true,
-        group_offsets: vec![GroupOffsets {
+        group_offsets: vec![wire::encode(&GroupOffsets {
             group: "g".to_owned(),
             offsets: vec![GroupOffset::default()],
             member_id: "0123456789abcdef".to_owned(),
-        }],
+        })],
     }
 }
 
@@ -132,6 +137,56 @@ fn a_request_with_more_elements_than_any_needs_is_refused_before_it_is_decoded()
     assert_eq!(check::<ReadRequest>(&read(65_535)), Ok(()));
     let refused = check::<ReadRequest>(&read(65_536)).unwrap_err();
     assert!(refused.contains("more than 65536 elements"), "{refused}");
-    // An append keeps one more than it may have, and says what is too many.
-    assert_eq!(check::<AppendRequest>(&texts(100_000)), Ok(()));
+    let offsets = |count: usize| {
+        let offsets = GroupOffsets {
+            offsets: vec![GroupOffset::default(); count],
+            ..GroupOffsets::default()
+        };
+        let append = AppendRequest {
+            group_offsets: vec![wire::encode(&offsets)],
+            ..AppendRequest::default()
+        };
+        append.encode_to_vec()
+    };
+    // The group is one of them.
+    assert_eq!(check::<AppendRequest>(&offsets(65_535)), Ok(()));
+    for append in [offsets(65_536), texts(65_537)] {
+        let refused = check::<AppendRequest>(&append).unwrap_err();
+        assert!(refused.contains("more than 65536 elements"), "{refused}");
+    }
+}
+
+#[test]
+fn what_a_request_takes_decoded_is_bounded_before_it_is_decoded() {
+    const COUNT: usize = 10_000;
+    let commit = CommitRequest {
+        offsets: vec![GroupOffset::default(); COUNT],
+        ..CommitRequest::default()
+    };
+    let encoded = commit.encode_to_vec();
+    let fields = CommitRequest::FIELDS.expect("it is a request");
+    let decoded = CommitRequest::decode(&encoded[..]).expect("it is one");
+    let takes = decoded.offsets.capacity() * size_of::<GroupOffset>();
+    let bound = fields.decoded_bytes(&encoded);
+    assert!((takes..4 * takes).contains(&bound), "{bound} for {takes}");
+
+    let reset = ResetGroupRequest {
+        partitions: vec![1; COUNT],
+        ..ResetGroupRequest::default()
+    };
+    let encoded = reset.encode_to_vec();
+    let fields = ResetGroupRequest::FIELDS.expect("it is a request");
+    let bound = fields.decoded_bytes(&encoded);
+    assert!(bound >= COUNT * 2 * size_of::<u32>(), "{bound}");
+
+    for (path, message) in [
+        ("/taffrail.v1.Groups/Commit", "CommitRequest"),
+        ("/taffrail.v1.Groups/Consume", "ConsumeRequest"),
+        ("/taffrail.v1.Log/ListOffsets", "ListOffsetsRequest"),
+    ] {
+        let fields = request_of(path).expect("it is a call");
+        let refused = fields.check(UNKNOWN).unwrap_err().to_string();
+        assert!(refused.contains(message), "{refused}");
+    }
+    assert!(request_of("/grpc.health.v1.Health/Check").is_none());
 }

@@ -10,7 +10,7 @@ use prost::{
     encoding::{self, DecodeContext, WireType},
 };
 
-use super::{Condition, ErasedEntity, GroupOffsets, Producer};
+use super::{Condition, ErasedEntity, Producer};
 use crate::types::limits::{
     MAX_BATCHES_PER_APPEND, MAX_CONDITIONS_PER_APPEND, MAX_GROUPS_PER_APPEND,
 };
@@ -38,8 +38,8 @@ pub struct AppendRequest {
     pub producer: Option<Producer>,
     /// Whether to answer with the version of every record.
     pub return_versions: bool,
-    /// How far groups have come; bounded as the batches are.
-    pub group_offsets: Vec<GroupOffsets>,
+    /// How far groups have come: each an encoded `GroupOffsets`; bounded as the batches are.
+    pub group_offsets: Vec<Bytes>,
 }
 
 impl Message for AppendRequest {
@@ -50,7 +50,7 @@ impl Message for AppendRequest {
             encoding::message::encode(3, producer, buf);
         }
         encode_nonzero(4, u64::from(self.return_versions), buf);
-        encoding::message::encode_repeated(5, &self.group_offsets, buf);
+        encoding::bytes::encode_repeated(5, &self.group_offsets, buf);
     }
 
     fn merge_field(
@@ -84,7 +84,7 @@ impl Message for AppendRequest {
                 &mut self.group_offsets,
                 MAX_GROUPS_PER_APPEND,
                 buf,
-                |value, buf| encoding::message::merge(wire_type, value, buf, ctx),
+                |value, buf| encoding::bytes::merge(wire_type, value, buf, ctx),
             ),
             _ => return encoding::skip_field(wire_type, tag, buf, ctx),
         };
@@ -109,7 +109,7 @@ impl Message for AppendRequest {
                 .as_ref()
                 .map_or(0, |producer| encoding::message::encoded_len(3, producer))
             + nonzero_len(4, u64::from(self.return_versions))
-            + encoding::message::encoded_len_repeated(5, &self.group_offsets)
+            + encoding::bytes::encoded_len_repeated(5, &self.group_offsets)
     }
 
     fn clear(&mut self) {

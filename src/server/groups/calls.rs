@@ -3,8 +3,8 @@
 use super::{events::committed_offset, join::id_text, offsets::group_offsets};
 use crate::{
     broker::{
-        Broker, DescribedGroup, DescribedMember, DescribedPartition, Error, GroupState,
-        ListedGroup, ResetGroup, ResetOffset, ResetTo,
+        Broker, CommitOutcome, DescribedGroup, DescribedMember, DescribedPartition, Error,
+        GroupState, ListedGroup, Pending, ResetGroup, ResetOffset, ResetTo,
     },
     proto::{
         self, CommitRequest, CommitResponse, DescribeGroupRequest, DescribeGroupResponse,
@@ -20,25 +20,35 @@ use crate::{
     types::{PartitionId, limits::MAX_GROUPS_PER_PAGE},
 };
 
-pub(super) async fn commit(
-    broker: &Broker,
-    request: CommitRequest,
-) -> Result<CommitResponse, Error> {
+/// A commit that is under way: its offsets, and what will have come of them.
+pub(super) struct Committing {
+    asked: Vec<Asked>,
+    outcomes: Pending<Vec<CommitOutcome>>,
+}
+
+pub(super) fn commit(broker: &Broker, request: CommitRequest) -> Result<Committing, Error> {
     let offsets = group_offsets(request.offsets)?;
     if offsets.iter().any(|offset| offset.generation.is_some()) {
         return Err(Error::MalformedRequest {
             reason: "a commit from outside of the group's streams names no generation".to_owned(),
         });
     }
-    let asked: Vec<Asked> = offsets.iter().map(Asked::of).collect();
-    let outcomes = broker
-        .commit_offsets(&request.group, offsets, request.force)?
-        .await?;
-    let results = asked.into_iter().zip(&outcomes);
-    let results = results.map(|(asked, outcome)| commit_result(asked, Some(outcome)));
-    Ok(CommitResponse {
-        results: results.collect(),
+    Ok(Committing {
+        asked: offsets.iter().map(Asked::of).collect(),
+        outcomes: broker.commit_offsets(&request.group, offsets, request.force)?,
     })
+}
+
+impl Committing {
+    /// Waits until it is durable.
+    pub(super) async fn committed(self) -> Result<CommitResponse, Error> {
+        let outcomes = self.outcomes.await?;
+        let results = self.asked.into_iter().zip(&outcomes);
+        let results = results.map(|(asked, outcome)| commit_result(asked, Some(outcome)));
+        Ok(CommitResponse {
+            results: results.collect(),
+        })
+    }
 }
 
 pub(super) fn fetch_offsets(

@@ -35,13 +35,14 @@ use crate::{
         auth::Access,
         blocking::blocking,
         limits::{
-            HEARTBEAT_INTERVAL, LIGHT_BYTES, MAX_COMMITS_IN_FLIGHT, MAX_UNANSWERED_BYTES,
-            RETRY_AFTER_MS,
+            FEW_OFFSETS, HEARTBEAT_INTERVAL, LIGHT_BYTES, MAX_COMMITS_IN_FLIGHT,
+            MAX_UNANSWERED_BYTES, RETRY_AFTER_MS,
         },
         log::position,
         peer::Pulse,
         status,
         stop::Stopped,
+        turns::{Long, LongTurn},
     },
     types::{Offset, PartitionId},
 };
@@ -56,6 +57,10 @@ pub(in crate::server) struct MemberAnswers<S> {
     /// What commits that wait for their answers are counted with.
     counts_as: Holder,
     access: Access,
+    /// The calls of its connection that keep a thread.
+    long: Long,
+    /// Many offsets that are to be committed, and the turn that they wait for.
+    large: Option<(CommitOffsets, Turn)>,
     /// What was committed and has not been answered.
     commits: VecDeque<UnderWay>,
     /// The answer of one that is durable.
@@ -76,6 +81,8 @@ pub(in crate::server) struct MemberAnswers<S> {
     /// What its head is counted with, if it answers a commit.
     head_held: Option<Held>,
 }
+
+type Turn = Pin<Box<dyn Future<Output = LongTurn> + Send>>;
 
 /// A commit, with the offsets it names.
 struct UnderWay {
@@ -107,7 +114,7 @@ where
     pub(in crate::server) fn new(
         session: Session,
         (first, session_time): (Message, Duration),
-        (requests, counts_as, access): (S, Holder, Access),
+        (requests, counts_as, access, long): (S, Holder, Access, Long),
         pulse: Option<Pulse>,
         stopped: Stopped,
     ) -> Self {
@@ -118,6 +125,8 @@ where
             requests_ended: false,
             counts_as,
             access,
+            long,
+            large: None,
             commits: VecDeque::new(),
             committed: None,
             leaving: None,
@@ -134,7 +143,7 @@ where
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) {
-        while !self.requests_ended && self.may_take() {
+        while !self.requests_ended && self.poll_large(cx).is_ready() && self.may_take() {
             let Poll::Ready(request) = Pin::new(&mut self.requests).poll_next(cx) else {
                 return;
             };
@@ -158,6 +167,20 @@ where
                 self.fail(error);
             }
         }
+    }
+
+    /// Ready when no commit waits for its turn.
+    fn poll_large(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((_, turn)) = &mut self.large {
+            let _turn = ready!(turn.as_mut().poll(cx));
+            self.waiting = None;
+            if let Some((commit, _)) = self.large.take()
+                && let Err(error) = blocking(|| self.commit_now(commit))
+            {
+                self.fail(error);
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Whether more of what the client says is taken: not while it does not read many answers.
@@ -248,8 +271,19 @@ where
         Ok(())
     }
 
-    /// Commits, if there is room for what waits until the client reads the answer.
+    /// Commits, at once or in its turn.
     fn commit(&mut self, commit: CommitOffsets) -> Result<(), Error> {
+        if commit.offsets.len() <= FEW_OFFSETS {
+            return self.commit_now(commit);
+        }
+        let long = self.long.clone();
+        let turn = Box::pin(async move { long.turn().await });
+        self.large = Some((commit, turn));
+        Ok(())
+    }
+
+    /// Commits, if there is room for what waits until the client reads the answer.
+    fn commit_now(&mut self, commit: CommitOffsets) -> Result<(), Error> {
         let Some(session) = &mut self.session else {
             return Ok(());
         };

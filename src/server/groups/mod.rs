@@ -18,6 +18,8 @@ use super::{
     answers::{Elsewhere, respond},
     auth::{access, permit},
     blocking::blocking,
+    incoming::Incoming,
+    limits::FEW_OFFSETS,
     peer,
     reads::Reads,
     status,
@@ -87,7 +89,9 @@ impl Groups for GroupsService {
         let address = peer::address(request.extensions());
         let access = access(request.extensions());
         let counts_as = peer::requests(request.extensions(), &self.broker);
-        let mut requests = request.into_inner();
+        let long = peer::long(request.extensions(), &self.broker);
+        let mut requests = Incoming::of(request.extensions());
+        drop(request);
         let join = self.first(&mut requests).await?;
         access.permit(&join)?;
         let pulse = pulse.filter(|_| !join.heartbeat);
@@ -97,7 +101,7 @@ impl Groups for GroupsService {
         let first = events::joined(&session, millis(session_time), millis(drain));
         let stopped = self.stopping.stopped();
         let first = (first, session_time);
-        let requests = (requests, counts_as, access);
+        let requests = (requests, counts_as, access, long);
         let answers = MemberAnswers::new(session, first, requests, pulse, stopped);
         Ok(respond(answers, &self.reads, shares)?)
     }
@@ -107,8 +111,15 @@ impl Groups for GroupsService {
         request: Request<CommitRequest>,
     ) -> Result<Response<CommitResponse>, Status> {
         permit(&request)?;
-        let committed = calls::commit(&self.broker, request.into_inner()).await?;
-        Ok(Response::new(committed))
+        let long = peer::long(request.extensions(), &self.broker);
+        let request = request.into_inner();
+        let committing = if request.offsets.len() > FEW_OFFSETS {
+            let _turn = long.turn().await;
+            blocking(|| calls::commit(&self.broker, request))?
+        } else {
+            calls::commit(&self.broker, request)?
+        };
+        Ok(Response::new(committing.committed().await?))
     }
 
     async fn fetch_offsets(

@@ -34,7 +34,8 @@ use crate::{
         answers::Answers,
         intake::Late,
         limits::{
-            CALL_BYTES, HEADER_ENTRY_BYTES, RETRY_AFTER_MS, SMALL_ANSWER_BYTES, SMALL_PIECES_BYTES,
+            CALL_BYTES, HEADER_ENTRY_BYTES, REFLECTION, REFLECTION_BYTES, RETRY_AFTER_MS,
+            SMALL_ANSWER_BYTES, SMALL_PIECES_BYTES, is_append,
         },
         notices::{Notice, Notices},
         status,
@@ -191,11 +192,16 @@ impl AsRef<[u8]> for Piece {
 
 /// What an open call costs, without what it waits for: see [`CALL_BYTES`].
 pub(super) fn bytes(request: &Parts) -> usize {
+    let path = request.uri.path();
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         name.as_str().len() + value.len() + HEADER_ENTRY_BYTES
     };
     let headers: usize = request.headers.iter().map(header).sum();
-    CALL_BYTES + headers + request.uri.path().len()
+    let kept = match path.starts_with(REFLECTION) {
+        true => REFLECTION_BYTES,
+        false => 0,
+    };
+    CALL_BYTES + headers + path.len() + kept
 }
 
 /// Refuses a call at once, because too many are open.
@@ -208,9 +214,6 @@ pub(super) fn refuse(respond: &mut SendResponse<Bytes>) {
     respond.send_response(refused, true).ok();
 }
 
-/// Calls whose answer tells what was stored.
-const APPENDS: &str = "/taffrail.v1.Log/Append";
-
 /// Answers a call, unless its client cancels it before.
 pub(super) async fn answer<S>(
     service: S,
@@ -221,7 +224,7 @@ pub(super) async fn answer<S>(
 ) where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let is_append = request.uri().path().starts_with(APPENDS);
+    let is_append = is_append(request.uri().path());
     let late = Late::default();
     request.extensions_mut().insert(late.clone());
     let uri = request.uri().clone();

@@ -158,14 +158,11 @@ impl Sending<'_> {
                         self.stall.over();
                     }
                     // Small messages go first, and the place in the queue is kept meanwhile.
-                    let next = match self.source.is_light() {
-                        true => self.source.poll_next(cx),
-                        false => {
-                            let _turn = ready!(self.poll_turn(cx));
-                            self.source.poll_next(cx)
-                        }
+                    let _turn = match self.is_light() {
+                        true => None,
+                        false => Some(ready!(self.poll_turn(cx))),
                     };
-                    let Poll::Ready(next) = next else {
+                    let Poll::Ready(next) = self.source.poll_next(cx) else {
                         return self.wait_for_source(cx);
                     };
                     match next {
@@ -211,6 +208,11 @@ impl Sending<'_> {
             Poll::Ready(()) => Poll::Ready(Ok(())),
             Poll::Pending => self.wait(cx),
         }
+    }
+
+    /// Whether the next message is made at once: none is that has to be compressed.
+    fn is_light(&self) -> bool {
+        self.encoding.is_none() && self.source.is_light()
     }
 
     fn begin(&mut self, slices: &[Bytes]) {
@@ -489,7 +491,7 @@ fn compress(encoding: Encoding, slices: &[Bytes]) -> Option<Bytes> {
     if bytes < WORTH_COMPRESSING_BYTES {
         return None;
     }
-    let compressed = blocking(|| encoding.compress(&slices.concat()))?;
+    let compressed = blocking(|| encoding.compress(slices))?;
     (compressed.len() < bytes).then(|| compressed.into())
 }
 

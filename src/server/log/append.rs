@@ -15,11 +15,11 @@ use crate::{
         Producer, ProducerHolder,
     },
     proto::{
-        self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, ReceivedBatch,
-        append_stream_response::Outcome, wire::AppendRequest,
+        self, AppendResponse, AppendedBatch, AppendedRange, GroupOffsets, Received, ReceivedBatch,
+        append_stream_response::Outcome, codec, wire::AppendRequest,
     },
     server::{auth::Access, blocking::elsewhere, groups, status},
-    types::{PartitionId, ProducerId},
+    types::{PartitionId, ProducerId, limits::MAX_RECORDS_PER_APPEND},
 };
 
 /// Why a request is not stored.
@@ -76,16 +76,19 @@ pub(in crate::server) async fn take(
     let batches = &request.batches;
     let load = Load {
         bytes: batches.iter().map(Bytes::len).sum::<usize>()
-            + conditions::bytes(&request.conditions),
+            + conditions::bytes(&request.conditions)
+            + request
+                .group_offsets
+                .iter()
+                .map(decoded_bytes)
+                .sum::<usize>(),
         batches: batches.len(),
-        records: batches
-            .iter()
-            .map(|batch| ReceivedBatch::count_records(batch))
-            .sum(),
+        records: records(batches),
     };
     // Taken apart only then: small batches and records take many times their bytes.
     let admission = broker.admit(flow, load).await?;
-    let group_offsets = group_offsets(request.group_offsets)?;
+    let group_offsets = request.group_offsets.iter().map(group_offsets);
+    let group_offsets = group_offsets.collect::<Result<_, _>>()?;
     let append = Append {
         batches: request
             .batches
@@ -122,16 +125,33 @@ pub(in crate::server) async fn answer(
     appended.map(response)
 }
 
-fn group_offsets(groups: Vec<GroupOffsets>) -> Result<Vec<(String, Vec<GroupOffset>)>, Error> {
-    let group = |group: GroupOffsets| {
-        let member = groups::member_id(&group.member_id)?;
-        let mut offsets = groups::offsets::group_offsets(group.offsets)?;
-        for offset in &mut offsets {
-            offset.member = member;
-        }
-        Ok((group.group, offsets))
-    };
-    groups.into_iter().map(group).collect()
+/// How many records batches have. Where they are more than there may be, not all are counted.
+fn records(batches: &[Bytes]) -> usize {
+    let mut records = 0;
+    for batch in batches {
+        let left = MAX_RECORDS_PER_APPEND.saturating_sub(records);
+        records += ReceivedBatch::count_records(batch, left);
+    }
+    records
+}
+
+/// What offsets of a group take when they are taken apart.
+fn decoded_bytes(encoded: &Bytes) -> usize {
+    let fields = GroupOffsets::FIELDS;
+    encoded.len() + fields.map_or(0, |fields| fields.decoded_bytes(encoded))
+}
+
+fn group_offsets(encoded: &Bytes) -> Result<(String, Vec<GroupOffset>), Error> {
+    let group: GroupOffsets =
+        codec::decode(encoded.clone()).map_err(|status| Error::MalformedRequest {
+            reason: status.message().to_owned(),
+        })?;
+    let member = groups::member_id(&group.member_id)?;
+    let mut offsets = groups::offsets::group_offsets(group.offsets)?;
+    for offset in &mut offsets {
+        offset.member = member;
+    }
+    Ok((group.group, offsets))
 }
 
 fn producer(producer: proto::Producer) -> Producer {

@@ -16,6 +16,7 @@ use super::{
     answers::{Elsewhere, respond},
     auth::{access, permit},
     blocking::blocking,
+    incoming::Incoming,
     notices::{Notice, Notices},
     peer,
     reads::Reads,
@@ -56,7 +57,7 @@ impl LogService {
 
 #[async_trait]
 impl Log for LogService {
-    type AppendStreamStream = AppendAnswers<Streaming<AppendRequest>>;
+    type AppendStreamStream = AppendAnswers<Incoming<AppendRequest>>;
     type ReadStream = Elsewhere<ReadResponse>;
 
     async fn append(
@@ -87,7 +88,7 @@ impl Log for LogService {
             peer::flow(request.extensions()),
             peer::producers(request.extensions()),
             access(request.extensions()),
-            request.into_inner(),
+            Incoming::of(request.extensions()),
             self.stopping.stopped(),
         );
         Ok(Response::new(answers))

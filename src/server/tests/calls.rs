@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::{Ready, pending, poll_fn, ready},
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,13 @@ use tonic::{Code, Status, body::Body};
 use tower::{Service, service_fn};
 
 use super::body::repeating;
-use crate::server::calls::{Calls, timeout};
+use crate::{
+    budget::{Name, Part},
+    server::{
+        calls::{Calls, timeout},
+        intake::Intake,
+    },
+};
 
 /// Long enough for anything that is going to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,6 +63,11 @@ fn hurried() -> Request<Body> {
     request.body(Body::empty()).expect("it is a request")
 }
 
+fn intake() -> Intake {
+    let part = Arc::new(Part::new(Name::Requests, 1 << 20));
+    Intake::new(part, PATIENCE, Arc::default())
+}
+
 fn assert_too_late(headers: &HeaderMap) {
     let status = Status::from_header_map(headers).expect("it has a status");
     assert_eq!(status.code(), Code::DeadlineExceeded);
@@ -65,7 +77,7 @@ fn assert_too_late(headers: &HeaderMap) {
 #[tokio::test]
 async fn a_call_that_is_not_answered_ends_when_its_time_is_over() {
     let never = service_fn(|_| pending::<Result<Response<Body>, Infallible>>());
-    let mut calls = Calls::new(never, Default::default());
+    let mut calls = Calls::new(never, intake(), Arc::default());
     let answer = time::timeout(PATIENCE, calls.call(hurried())).await;
     let Ok(answer) = answer.expect("it ends");
     assert_too_late(answer.headers());
@@ -76,7 +88,7 @@ async fn answers_without_end_end_when_the_time_is_over() {
     let answer = || -> Ready<Result<_, Infallible>> {
         ready(Ok(Response::new(repeating(Bytes::from_static(b"more")))))
     };
-    let mut calls = Calls::new(service_fn(move |_| answer()), Default::default());
+    let mut calls = Calls::new(service_fn(move |_| answer()), intake(), Arc::default());
     let Ok(answer) = calls.call(hurried()).await;
     let mut answers = answer.into_body();
     let ended = time::timeout(PATIENCE, async {

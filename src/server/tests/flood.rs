@@ -19,9 +19,15 @@ use crate::{
     broker::Error,
     budget::{Budget, Name, Sizes},
     env::sim::SimClock,
+    proto,
     server::{
-        Options, connections::Connections, limits::CONNECTION_BYTES, most_connections,
-        notices::Notices, peer::Peers, stop,
+        Options,
+        connections::Connections,
+        limits::{self, CONNECTION_BYTES},
+        most_connections,
+        notices::Notices,
+        peer::Peers,
+        stop,
     },
 };
 
@@ -227,6 +233,21 @@ async fn calls_over_a_connections_share_are_refused_at_once_and_others_have_room
     flooding.settle().await;
     assert!(flooding.is_answered("/now").await);
     assert_eq!(budget.part(Name::Calls).used(), 0);
+}
+
+#[tokio::test]
+async fn what_is_kept_of_the_answers_of_reflection_counts_as_a_part_of_calls() {
+    let budget = Budget::new(&Sizes::default());
+    let (incoming, _stop) = serve(&budget);
+    let part = budget.part(Name::Calls);
+    let mut client = Client::open(&incoming).await;
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let _open = client.begin(path, "").await;
+    client.settle().await;
+    let files = proto::files(proto::DESCRIPTORS).into_iter();
+    let largest = files.map(|file| file.encoded.len()).max();
+    let least = largest.expect("there are files") + limits::CALL_BYTES;
+    assert!(part.used() > least, "{} for {least}", part.used());
 }
 
 #[tokio::test]

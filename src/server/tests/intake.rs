@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -10,17 +11,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body::{Body as _, Frame};
 use proptest::prelude::*;
+use prost::Message as _;
 use tokio::time::timeout;
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
+use tower::{Service, service_fn};
 
 use crate::{
     budget::{Budget, Name, Part, Sizes},
+    proto::{CommitRequest, GroupOffset},
     server::{
-        intake::{Allowed, Intake, Messages},
+        calls::Calls,
+        incoming::Aside,
+        intake::{Allowed, Intake, Messages, Metered},
         peer::Peer,
         turns::Lanes,
     },
@@ -78,9 +84,20 @@ fn request(
     intake.meter(Request::builder().uri(path).body(body).unwrap())
 }
 
+/// How many bytes come next: those of a whole message where a call takes many.
 async fn next(request: &mut Request<Body>) -> Option<Result<usize, Status>> {
+    if let Some(mut messages) = messages(request) {
+        let message = poll_fn(|cx| messages.poll_message(cx)).await;
+        request.extensions_mut().insert(Aside::new(messages));
+        return Some(message?.map(|message| message.len()));
+    }
     let frame = poll_fn(|cx| Pin::new(request.body_mut()).poll_frame(cx)).await?;
     Some(frame.map(|frame| frame.data_ref().map_or(0, Bytes::len)))
+}
+
+/// The messages of a call that takes many.
+fn messages(request: &Request<Body>) -> Option<Metered> {
+    request.extensions().get().and_then(Aside::take)
 }
 
 fn reason(status: &Status) -> String {
@@ -265,7 +282,7 @@ async fn a_request_that_does_not_come_in_time_is_refused_and_its_room_free() {
         let piece = message(10_000)[..begun].to_vec();
         let body = Body::new(Stalled(Some(piece).filter(|piece| !piece.is_empty())));
         let mut stalled = intake.meter(Request::builder().uri(path).body(body).unwrap());
-        if begun > 0 {
+        if begun > 0 && path == APPEND {
             assert_eq!(next(&mut stalled).await.unwrap().unwrap(), begun);
         }
         let in_time = timeout(PATIENCE, next(&mut stalled)).await;
@@ -304,13 +321,70 @@ async fn a_stream_may_wait_for_its_next_request_as_long_as_it_likes() {
     );
     for path in [APPEND_STREAM, MEMBER] {
         let body = Body::new(Stalled(Some(message(20))));
-        let mut stream = intake.meter(Request::builder().uri(path).body(body).unwrap());
-        assert_eq!(next(&mut stream).await.unwrap().unwrap(), 25);
+        let stream = intake.meter(Request::builder().uri(path).body(body).unwrap());
+        let mut messages = messages(&stream).expect("it takes many");
+        let first = poll_fn(|cx| messages.poll_message(cx)).await;
+        assert_eq!(first.unwrap().unwrap().len(), 20);
         for _ in 0..10 {
-            let polled = poll_fn(|cx| Poll::Ready(Pin::new(stream.body_mut()).poll_frame(cx)));
-            let polled = polled.await;
+            let polled = poll_fn(|cx| Poll::Ready(messages.poll_message(cx))).await;
             assert!(polled.is_pending(), "{polled:?}");
             tokio::task::yield_now().await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_stream_keeps_nothing_of_the_messages_that_it_has_given() {
+    let part = Arc::new(Part::new(Name::Requests, 64 << 20));
+    let intake = Intake::new(Arc::clone(&part), TIMEOUT, Arc::default());
+    let wire = [message(1_000_000), message(10)].concat();
+    for cut in [16_384, wire.len()] {
+        let pieces = wire.chunks(cut).map(<[u8]>::to_vec);
+        let stream = request(&intake, APPEND_STREAM, pieces);
+        let mut messages = messages(&stream).expect("it takes many");
+        let first = poll_fn(|cx| messages.poll_message(cx)).await;
+        let first = first.unwrap().unwrap();
+        assert_eq!(first.len(), 1_000_000);
+        assert!(first.is_unique(), "nobody else holds on to it");
+        assert!(part.used() >= 1_000_000);
+        drop(first);
+        let second = poll_fn(|cx| messages.poll_message(cx)).await;
+        assert_eq!(second.unwrap().unwrap().len(), 10);
+        assert!(poll_fn(|cx| messages.poll_message(cx)).await.is_none());
+        assert_eq!(part.used(), 0, "all were admitted");
+    }
+}
+
+#[tokio::test]
+async fn a_request_counts_with_what_it_takes_decoded_until_it_is_answered() {
+    let part = Arc::new(Part::new(Name::Requests, 64 << 20));
+    let intake = Intake::new(Arc::clone(&part), TIMEOUT, Arc::default());
+    let offsets = vec![GroupOffset::default(); 10_000];
+    let takes = offsets.len() * size_of::<GroupOffset>();
+    let commit = CommitRequest {
+        offsets,
+        ..CommitRequest::default()
+    };
+    let encoded = commit.encode_to_vec();
+    let mut framed = message(encoded.len());
+    framed[5..].copy_from_slice(&encoded);
+    let pieces = Pieces(framed.chunks(1_000).map(<[u8]>::to_vec).collect());
+    let request = Request::builder().uri("/taffrail.v1.Groups/Commit");
+    let request = request.body(Body::new(pieces)).unwrap();
+
+    let counted = Arc::clone(&part);
+    let service = service_fn(move |mut request: Request<Body>| {
+        let part = Arc::clone(&counted);
+        async move {
+            while let Some(piece) = next(&mut request).await {
+                piece.unwrap();
+            }
+            drop(request);
+            assert!(part.used() > takes, "{} for {takes}", part.used());
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        }
+    });
+    let mut calls = Calls::new(service, intake, Arc::default());
+    let Ok(_) = calls.call(request).await;
+    assert_eq!(part.used(), 0);
 }

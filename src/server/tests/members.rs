@@ -30,6 +30,7 @@ use crate::{
         auth::{Access, Auth, Entrance, Principal},
         groups::{events, join::join_group, member::MemberAnswers},
         stop,
+        turns::Lanes,
     },
 };
 
@@ -116,7 +117,8 @@ fn answers(
         Principal::anonymous(),
         &Entrance::default(),
     );
-    let requests = (requests.clone(), counts_as, access);
+    let long = Lanes::new().long(counts_as.clone());
+    let requests = (requests.clone(), counts_as, access, long);
     let stopped = stopping.stopped();
     let member = MemberAnswers::new(session, first, requests, None, stopped);
     (member, stop)

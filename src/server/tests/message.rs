@@ -234,7 +234,7 @@ fn a_compressed_message_says_so_and_is_the_same_when_it_is_made_again() {
     let (shares, alive) = (shares(20 * PIECE_BYTES), Alive::default());
     let original = slices(&[3 * PIECE_BYTES, 5]).concat();
     for encoding in [Encoding::Gzip, Encoding::Zstd] {
-        let make = || Bytes::from(encoding.compress(&original).expect("there is memory"));
+        let make = || Bytes::from(encoding.compress(&[&original]).expect("there is memory"));
         let mut message = Message::compressed(make(), |bytes| room(&shares, bytes, bytes), &alive);
         assert!(message.is_compressed());
         let mut wire = message.next(100).0.to_vec();
@@ -255,7 +255,9 @@ fn a_compressed_message_says_so_and_is_the_same_when_it_is_made_again() {
             u32::try_from(compressed.len()).unwrap().to_be_bytes()
         );
         assert_eq!(wire[5..], compressed);
-        let other = encoding.compress(&original[1..]).expect("there is memory");
+        let other = encoding
+            .compress(&[&original[1..]])
+            .expect("there is memory");
         let mut message = Message::compressed(make(), |_| None, &alive);
         let absent = message.absent();
         let mut again = room(&shares, absent, absent).expect("there is room");

@@ -25,6 +25,7 @@ use super::reads::{PATIENCE, World};
 use crate::{
     broker::Error,
     budget::{Name, Part},
+    codec::Encoding,
     server::{
         answers::{Parts, Source},
         http2::{
@@ -81,6 +82,8 @@ struct Calls {
     turns: Queue,
     part: Arc<Part>,
     client: SendRequest<Bytes>,
+    /// How answers are compressed.
+    encoding: Option<Encoding>,
     accepted: tokio::sync::mpsc::Receiver<SendResponse<Bytes>>,
 }
 
@@ -109,6 +112,7 @@ async fn calls_with(patience: Duration) -> (Calls, Connection<DuplexStream, Byte
         turns: Lane::new(TURNS, TURNS).queue(),
         part,
         client,
+        encoding: None,
         accepted,
     };
     (calls, connection)
@@ -171,7 +175,7 @@ impl Calls {
             shares,
             deadline: None,
             call: None,
-            encoding: None,
+            encoding: self.encoding,
         };
         let sending = async move {
             let call = Arc::new(Part::new(Name::Calls, 1)).holder().count(1);
@@ -199,6 +203,21 @@ async fn a_light_message_does_not_wait_for_those_who_read_files() {
     drop(taken);
     World::settle().await;
     assert!(heavy_made.load(Relaxed) > 0);
+}
+
+#[tokio::test]
+async fn a_message_that_is_compressed_waits_for_a_turn_however_light_it_is() {
+    let (mut calls, connection) = calls().await;
+    tokio::spawn(connection);
+    calls.encoding = Some(Encoding::Gzip);
+    let taken = calls.take_turns();
+    let (made, sending, _body) = calls.answer(true).await;
+    tokio::spawn(sending);
+    World::settle().await;
+    assert_eq!(made.load(Relaxed), 0, "it waits for its turn");
+    drop(taken);
+    World::settle().await;
+    assert!(made.load(Relaxed) > 0);
 }
 
 /// One message, and then nothing; it has read much ahead.

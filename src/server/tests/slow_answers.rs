@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -14,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use tokio::{task::yield_now, time};
 use tonic::body::Body;
 use tower::service_fn;
@@ -25,7 +24,7 @@ use super::{
 };
 use crate::{
     budget::{Budget, Name, Sizes},
-    server::{Options, intake::Intake},
+    server::{Options, incoming::Aside, intake::Intake},
 };
 
 const APPEND_STREAM: &str = "/taffrail.v1.Log/AppendStream";
@@ -87,11 +86,11 @@ async fn a_request_that_goes_no_further_does_not_keep_its_room_while_its_call_wa
         let mut request = intake.meter(request);
         async move {
             // All that has come of the next request is taken, and then there is an answer.
-            poll_fn(|cx| {
-                while Pin::new(request.body_mut()).poll_frame(cx).is_ready() {}
-                Poll::Ready(())
-            })
-            .await;
+            let aside = request.extensions().get().and_then(Aside::take);
+            let mut coming = aside.expect("it takes many");
+            let polled = poll_fn(|cx| Poll::Ready(coming.poll_message(cx))).await;
+            assert!(polled.is_pending());
+            request.extensions_mut().insert(Aside::new(coming));
             let answer = messages(&Arc::default(), Some(request));
             Ok::<_, Infallible>(Response::new(answer))
         }

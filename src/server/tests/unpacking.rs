@@ -16,9 +16,9 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 
 use crate::{
-    budget::{Name, Part},
+    budget::{Budget, Name, Part, Sizes},
     codec::Encoding,
-    server::intake::Intake,
+    server::{incoming::Aside, intake::Intake, peer::Peer, turns::Lanes},
 };
 
 const APPEND: &str = "/taffrail.v1.Log/Append";
@@ -47,7 +47,7 @@ fn framed(flag: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn compressed(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
-    framed(1, &encoding.compress(bytes).expect("there is memory"))
+    framed(1, &encoding.compress(&[bytes]).expect("there is memory"))
 }
 
 /// What a service gets of a request that comes in these pieces, and how it ends, with so much
@@ -59,23 +59,45 @@ async fn received(
     memory: usize,
 ) -> (Vec<u8>, Option<Status>, usize) {
     let part = Arc::new(Part::new(Name::Requests, memory));
-    let intake = Intake::new(Arc::clone(&part), Duration::from_secs(30), Arc::default());
-    let mut request = Request::builder()
-        .uri(path)
-        .body(Body::new(Pieces(pieces.into())))
-        .expect("a request");
-    request.extensions_mut().insert(encoding);
-    let mut request = intake.meter(request);
+    let mut request = request(&part, encoding, path, pieces, None);
+    let mut messages = request.extensions().get().and_then(Aside::take);
     let (mut got, mut most) = (Vec::new(), 0);
     loop {
-        let frame = poll_fn(|cx| Pin::new(request.body_mut()).poll_frame(cx)).await;
+        let next = match &mut messages {
+            Some(messages) => {
+                let message = poll_fn(|cx| messages.poll_message(cx)).await;
+                message.map(|message| message.map(|message| framed(0, &message)))
+            }
+            None => {
+                let frame = poll_fn(|cx| Pin::new(request.body_mut()).poll_frame(cx)).await;
+                frame.map(|frame| frame.map(|frame| frame.into_data().expect("data").to_vec()))
+            }
+        };
         most = most.max(part.used());
-        match frame {
-            Some(Ok(frame)) => got.extend_from_slice(frame.data_ref().expect("data")),
+        match next {
+            Some(Ok(bytes)) => got.extend_from_slice(&bytes),
             Some(Err(status)) => return (got, Some(status), most),
             None => return (got, None, most),
         }
     }
+}
+
+fn request(
+    part: &Arc<Part>,
+    encoding: Encoding,
+    path: &str,
+    pieces: Vec<Vec<u8>>,
+    peer: Option<Peer>,
+) -> Request<Body> {
+    let intake = Intake::new(Arc::clone(part), Duration::from_secs(30), Arc::default());
+    let body = Body::new(Pieces(pieces.into()));
+    let request = Request::builder().uri(path).body(body);
+    let mut request = request.expect("a request");
+    request.extensions_mut().insert(encoding);
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
+    }
+    intake.meter(request)
 }
 
 fn reason(status: &Status) -> String {
@@ -160,4 +182,55 @@ async fn what_is_not_of_the_encoding_or_ends_within_a_message_is_malformed() {
             assert!(got.is_empty());
         }
     }
+}
+
+#[tokio::test]
+async fn a_message_that_is_large_uncompressed_is_taken_apart_in_its_turn() {
+    let budget = Budget::new(&Sizes::default());
+    let lanes = Lanes::new();
+    let peer = Peer::new(&budget, budget.part(Name::Windows).holder(), None, &lanes);
+    let turn = peer.long.turn().await;
+    let received = |bytes: usize| {
+        let wire = compressed(Encoding::Gzip, &vec![7; bytes]);
+        let part = budget.part(Name::Requests);
+        let peer = Some(peer.clone());
+        request(part, Encoding::Gzip, APPEND_STREAM, vec![wire], peer)
+    };
+    let messages = |bytes| received(bytes).extensions().get().and_then(Aside::take);
+    let (mut small, mut large) = (messages(1_000).unwrap(), messages(1 << 20).unwrap());
+    let polled = poll_fn(|cx| Poll::Ready(small.poll_message(cx))).await;
+    assert!(polled.is_ready());
+    for _ in 0..10 {
+        let polled = poll_fn(|cx| Poll::Ready(large.poll_message(cx))).await;
+        assert!(polled.is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(turn);
+    let message = poll_fn(|cx| large.poll_message(cx)).await;
+    assert_eq!(message.unwrap().unwrap().len(), 1 << 20);
+    // And it has gone.
+    peer.long.turn().await;
+}
+
+#[tokio::test]
+async fn many_small_messages_are_not_all_taken_apart_before_others_have_their_turn() {
+    const MESSAGES: usize = 100;
+    let part = Arc::new(Part::new(Name::Requests, 64 << 20));
+    let wire = compressed(Encoding::Zstd, &[7; 32 << 10]).repeat(MESSAGES);
+    let stream = request(&part, Encoding::Zstd, APPEND_STREAM, vec![wire], None);
+    let mut messages = stream.extensions().get().and_then(Aside::take).unwrap();
+    let (mut taken, mut most) = (0, 0);
+    while taken < MESSAGES {
+        let at_once = poll_fn(|cx| {
+            let mut at_once = 0;
+            while let Poll::Ready(Some(message)) = messages.poll_message(cx) {
+                message.expect("it is a good one");
+                at_once += 1;
+            }
+            Poll::Ready(at_once)
+        });
+        let at_once = at_once.await;
+        (taken, most) = (taken + at_once, most.max(at_once));
+    }
+    assert!(most <= 4, "{most} at once");
 }
