@@ -59,23 +59,10 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    pub(super) fn in_file(self, file: &str) -> Error {
+    /// Of a setting that was given here: a line of a file, a variable, the command line.
+    pub(super) fn at(self, source: &str) -> Error {
         Error::Setting {
-            source_name: file.to_owned(),
-            problem: self,
-        }
-    }
-
-    pub(super) fn in_variable(self, variable: &str) -> Error {
-        Error::Setting {
-            source_name: format!("environment variable {variable}"),
-            problem: self,
-        }
-    }
-
-    pub(super) fn in_flag(self) -> Error {
-        Error::Setting {
-            source_name: "command line".to_owned(),
+            source_name: source.to_owned(),
             problem: self,
         }
     }

@@ -12,6 +12,7 @@
 mod descriptors;
 mod environment;
 mod error;
+mod file;
 mod grants;
 mod listen;
 mod settings;
@@ -19,7 +20,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use descriptors::Descriptors;
 pub(crate) use environment::{Supervisor, server_variable, supervisor, variables};
@@ -74,10 +75,28 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
+    /// Where each setting was given.
+    pub(crate) sources: Sources,
     /// Environment variables that look like settings and are none. They are not refused, because
     /// others set variables for us: Kubernetes gives every container some for a service that is
     /// called `taffrail`.
     pub(crate) unknown_variables: Vec<String>,
+}
+
+/// Where settings were given, for what turns out later to be wrong with their values.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources(BTreeMap<String, String>);
+
+impl Sources {
+    /// It overrides what was given before.
+    fn given(&mut self, setting: &str, source: String) {
+        self.0.insert(setting.to_owned(), source);
+    }
+
+    /// Where a setting was given, such as a file with the line; none where it has its default.
+    pub(crate) fn of(&self, setting: &str) -> Option<&str> {
+        self.0.get(setting).map(String::as_str)
+    }
 }
 
 impl Default for Config {
@@ -124,17 +143,21 @@ impl Config {
         flags: &[(&'static str, String)],
     ) -> Result<Loaded, Error> {
         let mut config = Self::default();
+        let mut sources = Sources::default();
         if let Some((name, text)) = file {
-            config.apply_file(name, text)?;
+            config.apply_file(name, text, &mut sources)?;
         }
-        let unknown_variables = config.apply_environment(environment)?;
+        let unknown_variables = config.apply_environment(environment, &mut sources)?;
         for (name, value) in flags {
+            let source = "command line";
             config
                 .set(name, value)
-                .map_err(|problem| problem.in_flag())?;
+                .map_err(|problem| problem.at(source))?;
+            sources.given(name, source.to_owned());
         }
         Ok(Loaded {
             config,
+            sources,
             unknown_variables,
         })
     }

@@ -1,9 +1,7 @@
 //! The table of settings, and the sources that go through it.
 
-use toml::{Table, Value};
-
 use super::{
-    Config, Error, environment::SERVER_VARIABLE, error::Problem, grants, listen::HttpListen,
+    Config, Error, Sources, environment::SERVER_VARIABLE, error::Problem, listen::HttpListen,
 };
 use crate::{
     budget::{self, Name},
@@ -198,55 +196,11 @@ impl Config {
         })
     }
 
-    pub(super) fn apply_file(&mut self, file: &str, text: &str) -> Result<(), Error> {
-        let table: Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| Error::NotToml {
-                file: file.to_owned(),
-                problem: error.to_string(),
-            })?;
-        for (key, value) in &table {
-            match value {
-                _ if matches!(&**key, grants::ROLE | grants::GRANT) => {}
-                Value::Table(section) if is_section(key) => {
-                    for (inner, value) in section {
-                        self.apply_value(&format!("{key}.{inner}"), value)
-                            .map_err(|problem| problem.in_file(file))?;
-                    }
-                }
-                value => self
-                    .apply_value(key, value)
-                    .map_err(|problem| problem.in_file(file))?,
-            }
-        }
-        self.grants = grants::parse(file, text)?;
-        Ok(())
-    }
-
-    fn apply_value(&mut self, name: &str, value: &Value) -> Result<(), Problem> {
-        match value {
-            Value::String(text) => self.set(name, text),
-            Value::Integer(number) => self.set(name, &number.to_string()),
-            Value::Boolean(boolean) => self.set(name, &boolean.to_string()),
-            Value::Float(_) | Value::Datetime(_) => self.set(name, &value.to_string()),
-            Value::Array(_) | Value::Table(_) => {
-                match SETTINGS.iter().any(|setting| setting.name == name) {
-                    true => Err(Problem::NotAValue {
-                        name: name.to_owned(),
-                    }),
-                    false => Err(Problem::Unknown {
-                        name: name.to_owned(),
-                        nearest: nearest(name),
-                    }),
-                }
-            }
-        }
-    }
-
     /// Returns the variables that look like settings and are none.
     pub(super) fn apply_environment(
         &mut self,
         environment: impl Iterator<Item = (String, String)>,
+        sources: &mut Sources,
     ) -> Result<Vec<String>, Error> {
         let mut unknown = Vec::new();
         for (variable, value) in environment {
@@ -257,9 +211,12 @@ impl Config {
                 .iter()
                 .find(|setting| setting.variable() == variable)
             {
-                Some(setting) => self
-                    .set(setting.name, &value)
-                    .map_err(|problem| problem.in_variable(&variable))?,
+                Some(setting) => {
+                    let source = format!("environment variable {variable}");
+                    self.set(setting.name, &value)
+                        .map_err(|problem| problem.at(&source))?;
+                    sources.given(setting.name, source);
+                }
                 None => unknown.push(variable),
             }
         }
@@ -267,17 +224,8 @@ impl Config {
     }
 }
 
-fn is_section(key: &str) -> bool {
-    SETTINGS.iter().any(|setting| {
-        setting
-            .name
-            .split_once('.')
-            .is_some_and(|(section, _)| section == key)
-    })
-}
-
 /// The setting whose name takes the fewest edits to get to, if that is few enough to be a slip.
-fn nearest(name: &str) -> Option<&'static str> {
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let key = |full: &'static str| full.rsplit('.').next().unwrap_or(full);
     let distance =
         |setting: &Setting| edits(name, setting.name).min(edits(name, key(setting.name)));

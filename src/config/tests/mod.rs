@@ -106,21 +106,21 @@ fn an_unknown_setting_is_refused_with_the_nearest_one() {
     for (file, expected) in [
         (
             "data-dir = 'x'",
-            r#"test.toml: there is no setting "data-dir"; did you mean "data_dir"?"#,
+            r#"test.toml:1: there is no setting "data-dir"; did you mean "data_dir"?"#,
         ),
         (
             "[journal]\nfile_byte = 1",
-            r#"test.toml: there is no setting "journal.file_byte"; did you mean "journal.file_bytes"?"#,
+            r#"test.toml:2: there is no setting "journal.file_byte"; did you mean "journal.file_bytes"?"#,
         ),
         (
             "open_segments = 5",
-            r#"test.toml: there is no setting "open_segments"; did you mean "memory.open_segments"?"#,
+            r#"test.toml:1: there is no setting "open_segments"; did you mean "memory.open_segments"?"#,
         ),
         (
             "[servr]\ndrain = 5",
-            r#"test.toml: there is no setting "servr""#,
+            r#"test.toml:1: there is no setting "servr""#,
         ),
-        ("colour = 5", r#"test.toml: there is no setting "colour""#),
+        ("colour = 5", r#"test.toml:1: there is no setting "colour""#),
     ] {
         assert_eq!(load(file).unwrap_err().to_string(), expected);
     }
@@ -131,30 +131,48 @@ fn a_value_that_a_setting_cannot_have_is_refused_with_its_bounds() {
     for (file, expected) in [
         (
             "insecure = 'yes'",
-            r#"test.toml: insecure cannot be "yes": it is true or false"#,
+            r#"test.toml:1: insecure cannot be "yes": it is true or false"#,
         ),
         (
             "[journal]\nfiles = 1",
-            r#"test.toml: journal.files cannot be "1": it is a number from 2 to 64"#,
+            r#"test.toml:2: journal.files cannot be "1": it is a number from 2 to 64"#,
         ),
         (
             "[journal]\nfile_bytes = '1MiB'",
-            r#"test.toml: journal.file_bytes cannot be "1MiB": it is from 67108864 to 1073741824 bytes"#,
+            r#"test.toml:2: journal.file_bytes cannot be "1MiB": it is from 67108864 to 1073741824 bytes"#,
         ),
         (
             "[server]\ndrain = 'soon'",
-            r#"test.toml: server.drain cannot be "soon": "soon" is not a duration such as 500ms, 30s, 10m, 12h or 7d"#,
+            r#"test.toml:2: server.drain cannot be "soon": "soon" is not a duration such as 500ms, 30s, 10m, 12h or 7d"#,
         ),
         (
             "[journal]\nfile_bytes = 70000001",
-            r#"test.toml: journal.file_bytes cannot be "70000001": it is a multiple of 4096 bytes"#,
+            r#"test.toml:2: journal.file_bytes cannot be "70000001": it is a multiple of 4096 bytes"#,
         ),
         (
             "listen = ['x']",
-            "test.toml: listen is a table or a list; it takes one value",
+            "test.toml:1: listen is a table or a list; it takes one value",
         ),
     ] {
         assert_eq!(load(file).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn where_a_setting_was_given_is_known() {
+    let file = "\ninsecure = true\n[journal]\n# Some.\nfiles = 0x1_0\n[log]\nlevel = 'warn'\n";
+    let environment = [("TAFFRAIL_LOG_LEVEL".to_owned(), "info".to_owned())];
+    let flags = [("listen", "127.0.0.1:3".to_owned())];
+    let loaded = Config::load(Some(("a.toml", file)), environment.into_iter(), &flags).unwrap();
+    assert_eq!(loaded.config.journal_files, 16);
+    for (setting, source) in [
+        ("insecure", Some("a.toml:2")),
+        ("journal.files", Some("a.toml:5")),
+        ("log.level", Some("environment variable TAFFRAIL_LOG_LEVEL")),
+        ("listen", Some("command line")),
+        ("data_dir", None),
+    ] {
+        assert_eq!(loaded.sources.of(setting), source, "{setting}");
     }
 }
 
