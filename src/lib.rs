@@ -40,6 +40,15 @@ mod server;
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg_attr(
+    not(any(feature = "cli", feature = "testing")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the broker's end is for those who have a broker"
+    )
+)]
+mod tls;
 pub mod types;
 
 /// The README's examples, compiled with the tests.

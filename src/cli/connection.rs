@@ -3,13 +3,15 @@
 use std::{
     io::{self, Write},
     net::Ipv6Addr,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{Failure, flags::ConnectionFlags};
 use crate::{
-    client::{self, Client},
-    config,
+    client::{self, Client, Tls},
+    config::{self, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE},
+    env::read_all,
     types::parse_millis,
 };
 
@@ -23,6 +25,7 @@ const DEFAULT_PORT: u16 = 9640;
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     url: String,
+    options: client::Options,
     retry_for: Duration,
 }
 
@@ -33,7 +36,7 @@ impl Server {
         let flag = flags.server.clone().map(|given| ("--server", given));
         let variable = || config::server_variable().map(|given| ("TAFFRAIL_SERVER", given));
         let Some((by, given)) = flag.or_else(variable) else {
-            return Ok(Self::at(&format!("http://127.0.0.1:{DEFAULT_PORT}")));
+            return Self::at(&format!("http://127.0.0.1:{DEFAULT_PORT}")).trusting(flags);
         };
         if given.trim().is_empty() {
             // Most likely something that was meant to be filled in.
@@ -46,15 +49,39 @@ impl Server {
             // A remark that nobody reads is no failure.
             let _ = writeln!(io::stderr(), "{given:?} has no port; taking {url}");
         }
-        Ok(Self::at(&url))
+        Self::at(&url).trusting(flags)
     }
 
     /// The broker at this address.
     pub(super) fn at(url: &str) -> Self {
         Self {
             url: url.to_owned(),
+            options: client::Options::default(),
             retry_for: Duration::ZERO,
         }
+    }
+
+    /// Trusts the authorities, and has the certificate, that the flags name or the environment. A
+    /// URL without TLS needs none of them.
+    fn trusting(mut self, flags: &ConnectionFlags) -> Result<Self, Failure> {
+        if !self.url.starts_with("https:") {
+            return Ok(self);
+        }
+        let ca = Named::new(flags.tls_ca.as_deref(), "--tls-ca", TLS_CA_VARIABLE);
+        let certificate = Named::new(flags.tls_cert.as_deref(), "--tls-cert", TLS_CERT_VARIABLE);
+        let key = Named::new(flags.tls_key.as_deref(), "--tls-key", TLS_CERT_KEY_VARIABLE);
+        let mut tls = Tls::new();
+        if let Some(ca) = ca {
+            tls = tls.authorities(ca.read()?);
+        }
+        tls = match (certificate, key) {
+            (Some(certificate), Some(key)) => tls.identity(certificate.read()?, key.read()?),
+            (None, None) => tls,
+            (Some(alone), None) => return Err(alone.alone("--tls-key")),
+            (None, Some(alone)) => return Err(alone.alone("--tls-cert")),
+        };
+        self.options.tls = tls;
+        Ok(self)
     }
 
     /// Looks for a lost broker for as long as a flag says.
@@ -69,10 +96,13 @@ impl Server {
 
     /// Connects once: a first connection that fails is most likely a wrong address.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        Client::connect(&self.url).await.map_err(|source| {
+        self.options.connect(&self.url).await.map_err(|source| {
             let hint = match &source {
                 // What is missing there is said already.
-                client::Error::Unavailable { .. } if !is_socket(&self.url) => {
+                client::Error::Unavailable { .. } if is_socket(&self.url) => "",
+                // Something runs there, and does not agree with this client on TLS.
+                client::Error::Unavailable { message } if speaks_of_tls(message) => "",
+                client::Error::Unavailable { .. } => {
                     "; is it running? start one with: taffrail serve"
                 }
                 _ => "",
@@ -99,7 +129,7 @@ impl Server {
         let attempts = async {
             loop {
                 tokio::time::sleep(wait).await;
-                if let Ok(client) = Client::connect(&self.url).await {
+                if let Ok(client) = self.options.connect(&self.url).await {
                     return client;
                 }
                 wait = (wait * 2).min(longest);
@@ -110,6 +140,37 @@ impl Server {
             .map_err(|_| client::Error::Unavailable {
                 message: format!("{} could not be reached for {:?}", self.url, self.retry_for),
             })
+    }
+}
+
+/// A file that a flag or a variable names.
+struct Named {
+    path: PathBuf,
+    by: &'static str,
+}
+
+impl Named {
+    fn new(flag: Option<&Path>, by: &'static str, variable: &'static str) -> Option<Self> {
+        if let Some(path) = flag {
+            return Some(Self {
+                path: path.to_owned(),
+                by,
+            });
+        }
+        let path = config::file_variable(variable)?;
+        Some(Self { path, by: variable })
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Failure> {
+        read_all(&self.path).map_err(|error| {
+            let (by, path) = (self.by, self.path.display());
+            Failure::Usage(format!("{by}: cannot read {path}: {error}"))
+        })
+    }
+
+    /// It needs the other of the two.
+    fn alone(&self, other: &str) -> Failure {
+        Failure::Usage(format!("{} needs {other} beside it", self.by))
     }
 }
 
@@ -130,6 +191,10 @@ pub(super) fn with_port(given: &str) -> (String, bool) {
         Some((_, port)) if !port.ends_with(']') => (format!("{scheme}://{host}{path}"), true),
         _ => (format!("{scheme}://{host}:{DEFAULT_PORT}{path}"), false),
     }
+}
+
+fn speaks_of_tls(message: &str) -> bool {
+    message.contains("TLS") || message.contains("certificate")
 }
 
 /// Whether it is the address of a socket, `unix:PATH`.

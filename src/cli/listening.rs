@@ -1,10 +1,6 @@
 //! The ports of `taffrail serve`, and how it says where it is.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -60,17 +56,18 @@ pub(super) struct Addresses {
 impl Addresses {
     /// Says it: one line on standard output, which whoever started this process can wait for. A
     /// broker that nobody listens to serves all the same.
-    pub(super) fn announce(&self, format: LogFormat, data_dir: &Path) {
-        let url = format!("http://{}", self.calls);
+    pub(super) fn announce(&self, config: &Config) {
+        let scheme = if config.speaks_tls() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", self.calls);
         let http_url = self.http.map(|address| format!("http://{address}"));
         info!("listening on {url}");
         if let Some(http_url) = &http_url {
             info!("metrics and health are at {http_url}");
         }
         let data_dir: PathBuf =
-            std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+            std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
         let data_dir = data_dir.display();
-        let _ = match format {
+        let _ = match config.log_format {
             LogFormat::Json => output::json(&json!({
                 "message": "taffrail is listening",
                 "url": url,

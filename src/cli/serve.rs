@@ -16,11 +16,11 @@ use super::{
 use crate::{
     broker::{Broker, Error},
     budget,
-    config::{self, Config, Descriptors},
+    config::{self, Config, Descriptors, Sources},
     env::{
         Env, FileSystem, memory_bytes, raise_open_files_limit, read_all, set_up_heap, trim_heap,
     },
-    server::{self, AdminSocket, Auth, Http, Server},
+    server::{self, AdminSocket, Auth, Certificates, Http, Server},
 };
 
 /// After how many turns of tasks a thread looks whether something has come in. A connection's turn
@@ -44,6 +44,7 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
         warn!("environment variable {variable} is not a setting and has no effect");
     }
 
+    let certificates = certificates(&config, &loaded.sources, &env)?;
     divide_descriptors(&mut config, raise_open_files_limit());
     divide_memory(&mut config)?;
 
@@ -58,7 +59,7 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     runtime.spawn(trim_now_and_then());
     let auth = Arc::new(Auth::new(config.grants().clone(), config.exposure()));
     runtime.spawn(reload::watch(flags.clone(), Arc::clone(&auth)));
-    let result = runtime.block_on(serve(config, env, auth));
+    let result = runtime.block_on(serve(config, env, auth, certificates));
     // A read of a slow disk that nobody waits for any more is not waited for either.
     runtime.shutdown_background();
     result
@@ -114,7 +115,10 @@ fn divide_memory(config: &mut Config) -> Result<(), Failure> {
     for remark in config.remarks_on_memory(machine) {
         warn!("{remark}");
     }
-    let (wanted, most) = (config.connections(), server::most_connections(windows));
+    let (wanted, most) = (
+        config.connections(),
+        server::most_connections(windows, config.speaks_tls()),
+    );
     if most < wanted {
         warn!(
             "the memory for windows is enough for {most} connections, not {wanted} as \
@@ -129,6 +133,23 @@ fn mebibytes(bytes: usize) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
+/// What TLS is spoken with, if it is.
+fn certificates(
+    config: &Config,
+    sources: &Sources,
+    env: &Env,
+) -> Result<Option<Certificates>, Failure> {
+    let Some(files) = config.tls(sources)? else {
+        return Ok(None);
+    };
+    let loaded = Certificates::load(env.clone(), files);
+    loaded.map(Some).map_err(|unusable| {
+        let setting = config::setting_of(unusable.file);
+        let source = sources.of(setting).unwrap_or("by default");
+        Failure::Unusable(format!("{source}: {setting}: {unusable}"))
+    })
+}
+
 pub(super) fn load(flags: &ServeFlags) -> Result<config::Loaded, Failure> {
     let file = flags.config.as_deref().map(read_config).transpose()?;
     let file = file
@@ -139,6 +160,9 @@ pub(super) fn load(flags: &ServeFlags) -> Result<config::Loaded, Failure> {
         ("listen", flags.listen.clone()),
         ("http.listen", flags.http_listen.clone()),
         ("insecure", flags.insecure.then(|| "true".to_owned())),
+        ("tls.certificate", flags.tls_certificate.clone()),
+        ("tls.key", flags.tls_key.clone()),
+        ("tls.client_ca", flags.tls_client_ca.clone()),
         ("log.format", flags.log_format.clone()),
         ("log.level", flags.log_level.clone()),
     ];
@@ -162,7 +186,12 @@ fn read_config(path: &Path) -> Result<(String, String), Failure> {
     Ok((name, text))
 }
 
-pub(super) async fn serve(config: Config, env: Env, auth: Arc<Auth>) -> Result<(), Failure> {
+pub(super) async fn serve(
+    config: Config,
+    env: Env,
+    auth: Arc<Auth>,
+    certificates: Option<Certificates>,
+) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     // The ports are taken before the data is recovered, so that clients that come early wait instead
     // of being refused, and the health can be asked for.
@@ -178,11 +207,12 @@ pub(super) async fn serve(config: Config, env: Env, auth: Arc<Auth>) -> Result<(
     let broker = open(config.broker(), env).await?;
     let mut server = Server::new(Arc::clone(&broker), config.server())
         .with_auth(auth)
-        .seen_over(http.clone());
+        .seen_over(http.clone())
+        .with_tls(certificates);
     if let Some(admin) = listen_to_administrators(files, &config.data_dir) {
         server = server.with_admin(admin);
     }
-    addresses.announce(config.log_format, &config.data_dir);
+    addresses.announce(&config);
     let supervisor = Supervisor::find();
     supervisor.ready();
     let watching = supervisor.watch(Arc::clone(&broker));

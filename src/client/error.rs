@@ -20,6 +20,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// A certificate or a key that the client was given cannot be used.
+    #[error("a TLS file of this client cannot be used: {reason}")]
+    InvalidTls {
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The broker cannot be reached, is shutting down, or did not answer a question. Nothing was
     /// stored or changed by this call; it can be made again.
     #[error("the broker is not available: {message}")]

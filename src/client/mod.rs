@@ -61,6 +61,7 @@ mod options;
 pub mod producer;
 mod read;
 mod record;
+mod secure;
 mod shared;
 mod socket;
 mod status;
@@ -95,6 +96,7 @@ pub use options::Options;
 pub use producer::{NewProducer, Producer, Sent, SentRecord};
 pub use read::{ErasedEntity, Read, ReadBatch, Reading};
 pub use record::Record;
+pub use secure::Tls;
 pub use stored::StoredRecord;
 pub use topics::{Compaction, NewTopic, Partition, Removal, Scrub, Topic, TopicPage, Topics};
 
@@ -125,8 +127,9 @@ pub struct Client {
 
 impl Client {
     /// Connects to a broker with the default [`Options`]: at a URL such as
-    /// `http://127.0.0.1:9640`, or through a Unix socket on the same machine, `unix:PATH`, where
-    /// the path is that of a socket or of a data directory.
+    /// `http://127.0.0.1:9640`, or `https://broker.example:9640` for one that speaks TLS, or through
+    /// a Unix socket on the same machine, `unix:PATH`, where the path is that of a socket or of a
+    /// data directory.
     ///
     /// # Errors
     ///

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use tonic::transport::{Endpoint, Uri};
 
-use super::{Client, Error, socket};
+use super::{Client, Error, Tls, socket};
 
 /// The largest window that HTTP/2 has.
 const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
+/// The scheme of a broker that speaks TLS.
+const HTTPS: &str = "https";
 
 /// What the broker is called on connections through a socket; nothing looks it up.
 const SOCKET_URL: &str = "http://localhost";
@@ -36,6 +39,8 @@ pub struct Options {
     /// How often to ask an idle connection whether the broker is still there; it is given up after
     /// as long again.
     pub keep_alive: Duration,
+    /// Which brokers to trust, and who to be, at an `https://` URL.
+    pub tls: Tls,
 }
 
 impl Default for Options {
@@ -47,6 +52,7 @@ impl Default for Options {
             connection_window_bytes: MAX_WINDOW_BYTES,
             max_frame_bytes: 1 << 20,
             keep_alive: Duration::from_secs(10),
+            tls: Tls::default(),
         }
     }
 }
@@ -58,7 +64,9 @@ impl Options {
     /// # Errors
     ///
     /// [`Error::InvalidServer`] if this is no such address, or its port none;
-    /// [`Error::Unavailable`] if nothing answers there.
+    /// [`Error::InvalidTls`] if a certificate or key of [`tls`](Self::tls) cannot be used;
+    /// [`Error::Unavailable`] if nothing answers there, or client and broker do not trust each
+    /// other.
     pub async fn connect(&self, server: &str) -> Result<Client, Error> {
         let connected = match socket::path_of(server) {
             Some(path) if path.as_os_str().is_empty() => {
@@ -68,7 +76,13 @@ impl Options {
                 });
             }
             Some(path) => socket::connect(&self.endpoint(SOCKET_URL)?, path).await,
-            None => self.endpoint(server)?.connect().await,
+            None => {
+                let endpoint = self.endpoint(server)?;
+                if endpoint.uri().scheme_str() == Some(HTTPS) {
+                    return Ok(self.client(self.tls.connect(&endpoint).await?));
+                }
+                endpoint.connect().await
+            }
         };
         let channel = connected.map_err(|error| Error::connect(server, &error))?;
         Ok(self.client(channel))
@@ -89,7 +103,7 @@ impl Options {
         let endpoint =
             Endpoint::from_shared(server.to_owned()).map_err(|error| invalid(error.to_string()))?;
         match endpoint.uri().scheme_str() {
-            Some("http") => {}
+            Some("http" | HTTPS) => {}
             Some(scheme) => return Err(invalid(format!("{scheme}:// is not supported"))),
             None => return Err(invalid("the scheme is missing".to_owned())),
         }

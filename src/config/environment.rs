@@ -2,8 +2,21 @@
 
 use std::{ffi::OsString, time::Duration};
 
-/// The variable that tells the other commands which broker to use; no setting of `serve`.
-pub(super) const SERVER_VARIABLE: &str = "TAFFRAIL_SERVER";
+/// The variable that tells the other commands which broker to use.
+const SERVER_VARIABLE: &str = "TAFFRAIL_SERVER";
+
+/// Those that tell them which brokers to trust, and who to be.
+pub(crate) const TLS_CA_VARIABLE: &str = "TAFFRAIL_TLS_CA";
+pub(crate) const TLS_CERT_VARIABLE: &str = "TAFFRAIL_TLS_CERT";
+pub(crate) const TLS_CERT_KEY_VARIABLE: &str = "TAFFRAIL_TLS_CERT_KEY";
+
+/// All variables for the other commands: no settings of `serve`.
+pub(super) const OF_COMMANDS: [&str; 4] = [
+    SERVER_VARIABLE,
+    TLS_CA_VARIABLE,
+    TLS_CERT_VARIABLE,
+    TLS_CERT_KEY_VARIABLE,
+];
 
 /// All variables whose name and value are text; others are none of ours.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
@@ -44,4 +57,11 @@ pub(crate) fn supervisor() -> Option<Supervisor> {
         socket,
         watchdog: us.filter(|_| is_ours).map(Duration::from_micros),
     })
+}
+
+/// The file that a variable of the commands names; none if it is empty.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn file_variable(variable: &str) -> Option<std::path::PathBuf> {
+    let named = std::env::var_os(variable)?;
+    (!named.is_empty()).then(|| named.into())
 }

@@ -23,11 +23,18 @@ pub(crate) enum Error {
     Listen { listen: String, problem: String },
     #[error(
         "cannot listen on {listen:?} without encryption: other machines reach {address}, and anyone there could read \
-         and delete everything; listen on 127.0.0.1, or say --insecure if that is meant"
+         and delete everything; listen on 127.0.0.1, set tls.certificate and tls.key, or say --insecure if that is \
+         meant"
     )]
     Exposed {
         listen: String,
         address: std::net::IpAddr,
+    },
+    #[error("{source_name}: {name} has no effect without {missing}: set it as well")]
+    TlsLacks {
+        source_name: String,
+        name: &'static str,
+        missing: &'static str,
     },
     #[error(
         "memory.bytes is {whole} bytes, of which {rest} are left for the parts without a size of their own; they need \

@@ -25,7 +25,7 @@ impl File<'_> {
     fn place(&self, span: &Range<usize>) -> String {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
-        format!("{}:{line}", self.name)
+        format!("{}, line {line}", self.name)
     }
 }
 

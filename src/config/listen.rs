@@ -1,6 +1,6 @@
 //! Where to listen, and whether that is allowed.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::Error;
 
@@ -48,14 +48,28 @@ impl HttpListen {
         match self {
             Self::Off => Ok(HttpAddress::Off),
             Self::At(address) => resolve(address, insecure).map(HttpAddress::Set),
-            Self::Auto if listen.ends_with(":0") => {
-                Ok(HttpAddress::Derived(SocketAddr::new(calls.ip(), 0)))
-            }
+            Self::Auto if listen.ends_with(":0") => Ok(HttpAddress::Derived(SocketAddr::new(
+                seen_at(calls, insecure),
+                0,
+            ))),
             Self::Auto => match calls.port().checked_add(1) {
-                Some(port) => Ok(HttpAddress::Derived(SocketAddr::new(calls.ip(), port))),
+                Some(port) => Ok(HttpAddress::Derived(SocketAddr::new(
+                    seen_at(calls, insecure),
+                    port,
+                ))),
                 None => Ok(HttpAddress::NoneLeft),
             },
         }
+    }
+}
+
+/// Where the port beside that for calls is. What is plain stays on this machine, unless everything
+/// may be seen elsewhere: TLS is for calls alone.
+fn seen_at(calls: SocketAddr, insecure: bool) -> IpAddr {
+    match calls.ip() {
+        ip if insecure || ip.to_canonical().is_loopback() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     }
 }
 

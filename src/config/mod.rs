@@ -16,6 +16,7 @@ mod file;
 mod grants;
 mod listen;
 mod settings;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +24,15 @@ mod tests;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use descriptors::Descriptors;
-pub(crate) use environment::{Supervisor, server_variable, supervisor, variables};
+pub(crate) use environment::{
+    Supervisor, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE, file_variable,
+    server_variable, supervisor, variables,
+};
 pub(crate) use error::Error;
 pub(crate) use listen::HttpAddress;
 use listen::HttpListen;
 pub(crate) use settings::LogFormat;
+pub(crate) use tls::setting_of;
 
 use crate::{
     broker,
@@ -43,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) listen: String,
     pub(crate) insecure: bool,
     http_listen: HttpListen,
+    tls: tls::Tls,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     journal_file_bytes: u64,
@@ -106,6 +112,7 @@ impl Default for Config {
             listen: "127.0.0.1:9640".to_owned(),
             insecure: false,
             http_listen: HttpListen::Auto,
+            tls: tls::Tls::default(),
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             journal_file_bytes: limits::JOURNAL_FILE_BYTES,
@@ -164,7 +171,17 @@ impl Config {
 
     /// The address to listen on, if it is one that is allowed.
     pub(crate) fn listen_address(&self) -> Result<SocketAddr, Error> {
-        listen::resolve(&self.listen, self.insecure)
+        listen::resolve(&self.listen, self.insecure || self.speaks_tls())
+    }
+
+    /// Whether TLS is spoken on the port.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.tls.is_spoken()
+    }
+
+    /// The files that TLS is spoken with, if it is.
+    pub(crate) fn tls(&self, sources: &Sources) -> Result<Option<server::TlsFiles>, Error> {
+        self.tls.files(sources)
     }
 
     /// Who may do what.
@@ -283,6 +300,7 @@ impl Config {
             drain: Duration::from_millis(self.drain_ms),
             stalled_read: Duration::from_millis(self.stalled_read_ms),
             measured: self.measured,
+            tls: self.speaks_tls(),
             ..server::Options::default()
         }
     }

@@ -1,8 +1,6 @@
 //! The table of settings, and the sources that go through it.
 
-use super::{
-    Config, Error, Sources, environment::SERVER_VARIABLE, error::Problem, listen::HttpListen,
-};
+use super::{Config, Error, Sources, environment::OF_COMMANDS, error::Problem, listen::HttpListen};
 use crate::{
     budget::{self, Name},
     types::{parse_bytes, parse_millis},
@@ -38,7 +36,7 @@ macro_rules! part_setting {
 }
 
 /// The bounds are those that `config/taffrail.toml` gives with its reasons.
-pub(super) const SETTINGS: [Setting; 32] = [
+pub(super) const SETTINGS: [Setting; 37] = [
     Setting {
         name: "data_dir",
         set: |config, text| set(&mut config.data_dir, path(text)),
@@ -62,6 +60,26 @@ pub(super) const SETTINGS: [Setting; 32] = [
     Setting {
         name: "http.groups",
         set: |config, text| set(&mut config.measured.groups, number(text, 0, 1_000)),
+    },
+    Setting {
+        name: "tls.certificate",
+        set: |config, text| set(&mut config.tls.certificate, Ok(file(text))),
+    },
+    Setting {
+        name: "tls.key",
+        set: |config, text| set(&mut config.tls.key, Ok(file(text))),
+    },
+    Setting {
+        name: "tls.client_ca",
+        set: |config, text| set(&mut config.tls.client_ca, Ok(file(text))),
+    },
+    Setting {
+        name: "tls.client_required",
+        set: |config, text| set(&mut config.tls.client_required, boolean(text)),
+    },
+    Setting {
+        name: "tls.client_any_usage",
+        set: |config, text| set(&mut config.tls.client_any_usage, boolean(text)),
     },
     Setting {
         name: "log.format",
@@ -204,7 +222,7 @@ impl Config {
     ) -> Result<Vec<String>, Error> {
         let mut unknown = Vec::new();
         for (variable, value) in environment {
-            if !variable.starts_with("TAFFRAIL_") || variable == SERVER_VARIABLE {
+            if !variable.starts_with("TAFFRAIL_") || OF_COMMANDS.contains(&&*variable) {
                 continue;
             }
             match SETTINGS
@@ -261,6 +279,11 @@ fn path(text: &str) -> Result<std::path::PathBuf, String> {
     } else {
         Ok(text.into())
     }
+}
+
+/// A file's path; empty for none.
+fn file(text: &str) -> Option<std::path::PathBuf> {
+    (!text.is_empty()).then(|| text.into())
 }
 
 fn boolean(text: &str) -> Result<bool, String> {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -28,6 +29,7 @@ use super::{
     limits::{
         ACCEPT_PAUSE, ADMIN_CONNECTIONS, NOTICE_PERIOD, Options, REFUSE_TIMEOUT, ROOM_TIMEOUT,
     },
+    link::Link,
     notices::{Notice, Notices},
     peer::{Origin, Peers},
     places::{Place, Places},
@@ -36,6 +38,7 @@ use super::{
 use crate::{
     budget::{Holder, Name},
     env::{Clock, SpareDescriptor},
+    tls::{Acceptor, PeerIdentity},
 };
 
 /// The connections of a TCP listener, without Nagle's delay.
@@ -166,8 +169,10 @@ pub(super) struct Connections<S> {
     notices: Arc<Notices>,
     peers: Peers,
     clock: Arc<dyn Clock>,
-    /// What they count in; none for those that have room of their own.
-    memory: Option<Holder>,
+    /// What they count in, and what each takes; none for those that have room of their own.
+    memory: Option<(Holder, usize)>,
+    /// None where TLS is not spoken.
+    tls: Option<Arc<Acceptor>>,
     stopping: Stopping,
     tasks: JoinSet<()>,
 }
@@ -190,7 +195,8 @@ where
         Self {
             service,
             max_connections: options.max_connections.min(peers.most()),
-            memory: Some(windows.holder()),
+            memory: Some((windows.holder(), options.connection_bytes())),
+            tls: None,
             idle: options.idle,
             handshake_timeout: options.handshake_timeout,
             stalled_read: options.stalled_read,
@@ -216,6 +222,11 @@ where
             memory: None,
             ..Self::new(service, peers, clock, options, notices, stopping)
         }
+    }
+
+    /// Speaks TLS, and nothing else.
+    pub(super) fn with_tls(self, tls: Option<Arc<Acceptor>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Serves what comes in until told to stop; then no more connections are taken.
@@ -263,6 +274,7 @@ where
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
         let peer = self.peers.connected(&io.address());
         let (notices, handshake_timeout) = (Arc::clone(&self.notices), self.handshake_timeout);
+        let tls = self.tls.clone();
         let unread = Unread {
             memory: peer.reads.clone(),
             patience: self.stalled_read,
@@ -271,16 +283,17 @@ where
         self.tasks.spawn(async move {
             // Boxed, so that a connection does not pay for its handshake afterwards.
             let begun = tokio::select! {
-                begun = Box::pin(timeout(handshake_timeout, begin(io))) => begun,
+                begun = Box::pin(timeout(handshake_timeout, begin(io, tls))) => begun,
                 () = place.wanted() => return,
                 () = stopping.stopped() => return,
             };
             match begun {
-                Ok(Ok(Begun::Http2(http2))) => {
-                    let held = (peer, place, unread);
+                Ok(Ok(Begun::Http2(http2, identity))) => {
+                    let held = (peer.known_by(identity), place, unread);
                     http2.serve(service, held, &stopping, &notices).await;
                 }
-                Ok(Ok(Begun::Other(io, greeting))) => refuse(io, greeting, &notices).await,
+                Ok(Ok(Begun::Other(io, wrong))) => refuse(io, wrong, &notices).await,
+                Ok(Ok(Begun::TlsFailed(error))) => notices.happened_by(Notice::TlsFailed, &error),
                 Ok(Err(error)) => debug!(%error, "a connection has broken"),
                 Err(_) => notices.happened(Notice::HandshakeTooSlow),
             }
@@ -290,34 +303,83 @@ where
 
 /// What a connection has turned out to be.
 enum Begun<IO> {
-    Http2(Box<http2::Opened<IO>>),
-    Other(IO, Greeting),
+    Http2(Box<http2::Opened<Link<IO>>>, Option<PeerIdentity>),
+    Other(Link<IO>, Wrong),
+    TlsFailed(io::Error),
 }
 
-async fn begin<IO>(mut io: IO) -> io::Result<Begun<IO>>
+/// What is not spoken here.
+struct Wrong {
+    greeting: Greeting,
+    /// Whether this is a port for TLS, and whether the client speaks it.
+    tls_here: bool,
+    in_tls: bool,
+}
+
+async fn begin<IO>(mut io: IO, tls: Option<Arc<Acceptor>>) -> io::Result<Begun<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (greeting, opening) = greeting::read(&mut io).await?;
+    let Some(tls) = tls else {
+        return match greeting {
+            Greeting::Http2 => open(Link::Plain(io), opening, None).await,
+            greeting => Ok(Begun::other(Link::Plain(io), greeting, false, false)),
+        };
+    };
+    if greeting != Greeting::Tls {
+        return Ok(Begun::other(Link::Plain(io), greeting, true, false));
+    }
+    let (stream, identity) = match tls.accept(io, &opening).await {
+        Ok(accepted) => accepted,
+        // Its client has gone: nobody has said what is wrong.
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+        Err(error) => return Ok(Begun::TlsFailed(error)),
+    };
+    let mut link = Link::Tls(Box::new(stream));
+    let (greeting, opening) = greeting::read(&mut link).await?;
     match greeting {
-        Greeting::Http2 => http2::open(io, opening)
-            .await
-            .map(|http2| Begun::Http2(Box::new(http2)))
-            .map_err(io::Error::other),
-        greeting => Ok(Begun::Other(io, greeting)),
+        Greeting::Http2 => open(link, opening, identity).await,
+        greeting => Ok(Begun::other(link, greeting, true, true)),
     }
 }
 
-async fn refuse<IO>(io: IO, greeting: Greeting, notices: &Notices)
+async fn open<IO>(
+    link: Link<IO>,
+    opening: Bytes,
+    identity: Option<PeerIdentity>,
+) -> io::Result<Begun<IO>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let opened = http2::open(link, opening).await.map_err(io::Error::other)?;
+    Ok(Begun::Http2(Box::new(opened), identity))
+}
+
+impl<IO> Begun<IO> {
+    fn other(link: Link<IO>, greeting: Greeting, tls_here: bool, in_tls: bool) -> Self {
+        let wrong = Wrong {
+            greeting,
+            tls_here,
+            in_tls,
+        };
+        Self::Other(link, wrong)
+    }
+}
+
+async fn refuse<IO>(io: Link<IO>, wrong: Wrong, notices: &Notices)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    notices.happened(match greeting {
+    let lacks_tls = wrong.tls_here && !wrong.in_tls;
+    notices.happened(match wrong.greeting {
+        Greeting::Closed => return,
+        Greeting::Http1 | Greeting::Http2 if lacks_tls => Notice::NoTls,
         Greeting::Http1 => Notice::Http1,
         Greeting::Tls => Notice::Tls,
-        Greeting::Closed => return,
         Greeting::Http2 | Greeting::Unknown => Notice::UnknownProtocol,
     });
     // Whether it has heard the answer is the client's business.
-    timeout(REFUSE_TIMEOUT, greeting.refuse(io)).await.ok();
+    let refused = wrong.greeting.refuse(io, wrong.tls_here);
+    timeout(REFUSE_TIMEOUT, refused).await.ok();
 }

@@ -6,6 +6,8 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::tls::NEEDS_TLS;
+
 /// What every client of HTTP/2 sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -76,11 +78,29 @@ pub(super) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> io::Result<(Gree
     }
 }
 
-const HTTP1_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
-    content-type: text/plain\r\n\
-    content-length: 48\r\n\
-    connection: close\r\n\r\n\
-    This port speaks gRPC over HTTP/2, without TLS.\n";
+/// What a client of HTTP/1 is told. Whether it has come by TLS does not matter to it.
+fn http1_answer(with_tls: bool) -> Vec<u8> {
+    let with = if with_tls { "with" } else { "without" };
+    let text = format!("This port speaks gRPC over HTTP/2, {with} TLS.\n");
+    let length = text.len();
+    format!(
+        "HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{text}"
+    )
+    .into_bytes()
+}
+
+/// SETTINGS without any, and a GOAWAY of INADEQUATE_SECURITY that says why.
+fn needs_tls() -> Vec<u8> {
+    const GOAWAY: u8 = 7;
+    const INADEQUATE_SECURITY: u8 = 0xc;
+    let length = u8::try_from(8 + NEEDS_TLS.len()).unwrap_or(u8::MAX);
+    let mut answer = vec![0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+    answer.extend([0, 0, length, GOAWAY, 0, 0, 0, 0, 0]);
+    answer.extend([0, 0, 0, 0, 0, 0, 0, INADEQUATE_SECURITY]);
+    answer.extend(NEEDS_TLS.as_bytes());
+    answer
+}
 
 /// A record with a fatal alert, protocol_version.
 const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
@@ -88,16 +108,17 @@ const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
 impl Greeting {
     /// Tells a client in its own protocol that this is not the one to speak here, and waits until it
     /// has closed the connection.
-    pub(super) async fn refuse<IO>(self, mut io: IO) -> io::Result<()>
+    pub(super) async fn refuse<IO>(self, mut io: IO, with_tls: bool) -> io::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let answer = match self {
-            Self::Http1 => HTTP1_ANSWER,
-            Self::Tls => TLS_ALERT,
+            Self::Http1 => http1_answer(with_tls),
+            Self::Http2 if with_tls => needs_tls(),
+            Self::Tls => TLS_ALERT.to_vec(),
             Self::Http2 | Self::Unknown | Self::Closed => return Ok(()),
         };
-        io.write_all(answer).await?;
+        io.write_all(&answer).await?;
         io.shutdown().await?;
         // Closing with bytes unread would reset the connection, and the client might never see the
         // answer.

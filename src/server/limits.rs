@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{http2::request::Kind, intake::Allowed, turns};
-use crate::types::limits::MAX_REQUEST_BYTES;
+use crate::{tls, types::limits::MAX_REQUEST_BYTES};
 
 /// What can be set of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) struct Options {
     pub stalled_read: Duration,
     /// How many topics, and how many groups, have metrics of their own.
     pub measured: Measured,
+    /// Whether connections speak TLS, which takes more memory.
+    pub tls: bool,
 }
 
 /// How much of what there may be many of has metrics of its own.
@@ -30,6 +32,13 @@ pub(crate) struct Options {
 pub(crate) struct Measured {
     pub(crate) topics: usize,
     pub(crate) groups: usize,
+}
+
+impl Options {
+    /// What a connection takes that has no call.
+    pub(super) fn connection_bytes(&self) -> usize {
+        connection_bytes(self.tls)
+    }
 }
 
 impl Default for Options {
@@ -45,6 +54,7 @@ impl Default for Options {
                 topics: 100,
                 groups: 100,
             },
+            tls: false,
         }
     }
 }
@@ -354,8 +364,16 @@ pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(3);
 /// its requests.
 pub(super) const STALLED: Duration = Duration::from_secs(1);
 
+/// What a connection takes that has no call.
+fn connection_bytes(tls: bool) -> usize {
+    match tls {
+        true => CONNECTION_BYTES + tls::CONNECTION_BYTES,
+        false => CONNECTION_BYTES,
+    }
+}
+
 /// How many connections there can be where their windows have so much memory: as many as three
 /// quarters are enough for. The rest is for windows that grow.
-pub(crate) fn most_connections(windows_bytes: usize) -> usize {
-    (windows_bytes / 4 * 3 / CONNECTION_BYTES).max(1)
+pub(crate) fn most_connections(windows_bytes: usize, tls: bool) -> usize {
+    (windows_bytes / 4 * 3 / connection_bytes(tls)).max(1)
 }

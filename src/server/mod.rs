@@ -4,10 +4,10 @@
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `auth/`,
 //! who calls and what they may do; `log/`, `entities/`, `groups/`, `topics.rs` and `broker.rs`, the
-//! services; `answers.rs` and `reads.rs`,
-//! how records go out and which reads give way; `health.rs` and `reflection.rs`, those that gRPC
-//! tools expect; `status.rs`, how errors are told; `turns.rs`, what waits for what keeps threads;
-//! `connections.rs`, who is served; `admin.rs`, the administrators' own way in; `http2/`, one
+//! services; `answers.rs` and `reads.rs`, how records go out and which reads give way; `health.rs`
+//! and `reflection.rs`, those that gRPC tools expect; `status.rs`, how errors are told; `turns.rs`,
+//! what waits for what keeps threads; `connections.rs`, who is served; `certificates.rs`, how this
+//! broker is known, and clients are; `admin.rs`, the administrators' own way in; `http2/`, one
 //! connection; `http/`, what can be seen of the broker without gRPC.
 
 mod admin;
@@ -16,6 +16,7 @@ mod auth;
 mod blocking;
 mod broker;
 mod calls;
+mod certificates;
 mod connections;
 mod entities;
 mod greeting;
@@ -26,6 +27,7 @@ mod http2;
 mod incoming;
 mod intake;
 pub(crate) mod limits;
+mod link;
 mod log;
 mod notices;
 mod peer;
@@ -41,7 +43,12 @@ mod topics;
 mod turns;
 mod unpacking;
 
-use std::{future::Future, io, pin::Pin, sync::Arc};
+use std::{
+    future::{Future, pending},
+    io,
+    pin::Pin,
+    sync::Arc,
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
@@ -51,6 +58,7 @@ use tracing::{error, info, warn};
 pub(crate) use self::{
     admin::AdminSocket,
     auth::{Auth, Exposure, Grant, Grants, NamePattern, Operation, Operations, Principal},
+    certificates::{Certificates, TlsFiles},
     connections::tcp,
     http::Http,
     limits::{ADMIN_CONNECTIONS, Measured, Options, most_connections, waiting_threads},
@@ -89,6 +97,7 @@ pub(crate) struct Server {
     admin: Option<AdminSocket>,
     auth: Arc<Auth>,
     http: Option<Http>,
+    certificates: Option<Certificates>,
 }
 
 impl Server {
@@ -99,6 +108,7 @@ impl Server {
             admin: None,
             auth: Arc::default(),
             http: None,
+            certificates: None,
         }
     }
 
@@ -120,6 +130,14 @@ impl Server {
     pub(crate) fn seen_over(self, http: Http) -> Self {
         Self {
             http: Some(http),
+            ..self
+        }
+    }
+
+    /// Speaks TLS on the port, and nothing else. The options must know it.
+    pub(crate) fn with_tls(self, certificates: Option<Certificates>) -> Self {
+        Self {
+            certificates,
             ..self
         }
     }
@@ -160,7 +178,7 @@ impl Server {
             self.broker.budget(),
             Some(&self.broker),
             &tallies.connections,
-            self.options.max_connections,
+            &self.options,
         );
         let mut administrators = Connections::of_administrators(
             service.clone(),
@@ -177,6 +195,8 @@ impl Server {
             notices,
             stopping,
         );
+        let certificates = self.certificates.take();
+        connections = connections.with_tls(certificates.as_ref().map(Certificates::acceptor));
         let admin: Pin<Box<dyn Stream<Item = _> + Send>> = match self.admin.take() {
             Some(socket) => Box::pin(socket),
             None => Box::pin(tokio_stream::empty()),
@@ -199,11 +219,17 @@ impl Server {
             // The streams that watch it have been told, and would be waited for otherwise.
             drop(reporter);
         };
-        tokio::join!(
-            connections.take(incoming),
-            administrators.take(admin),
-            told_to_stop
-        );
+        let taken = async {
+            tokio::join!(
+                connections.take(incoming),
+                administrators.take(admin),
+                told_to_stop
+            )
+        };
+        tokio::select! {
+            _ = taken => {}
+            () = watch(certificates) => {}
+        }
 
         let ended = async { tokio::join!(connections.ended(), administrators.ended()) };
         match tokio::time::timeout(self.options.drain, ended).await {
@@ -232,7 +258,7 @@ impl Server {
     /// Most connections on the port.
     fn max_connections(&self) -> usize {
         let windows = self.broker.budget().part(Name::Windows);
-        let most = most_connections(windows.bound());
+        let most = most_connections(windows.bound(), self.options.tls);
         self.options.max_connections.min(most)
     }
 
@@ -271,5 +297,13 @@ impl Server {
             .add_service(reflection::v1())
             .add_service(reflection::v1_alpha());
         routes.routes()
+    }
+}
+
+/// Looks at the files of TLS for ever, if there are any.
+async fn watch(certificates: Option<Certificates>) {
+    match certificates {
+        Some(certificates) => certificates.watch().await,
+        None => pending().await,
     }
 }

@@ -21,7 +21,12 @@ pub(super) enum Notice {
     /// A connection did not finish its handshake in time.
     HandshakeTooSlow,
     Http1,
+    /// TLS was spoken where there is none.
     Tls,
+    /// No TLS was spoken where there is nothing else.
+    NoTls,
+    /// Client and broker did not agree on TLS, or a certificate was not taken.
+    TlsFailed,
     UnknownProtocol,
     /// A connection has reset so many calls that it was ended.
     ResetFlood,
@@ -47,7 +52,7 @@ pub(super) enum Notice {
     ProducerRefused,
 }
 
-const ALL: [Notice; 19] = [
+const ALL: [Notice; 21] = [
     Notice::TooManyConnections,
     Notice::IdleConnectionClosed,
     Notice::AcceptFailed,
@@ -55,6 +60,8 @@ const ALL: [Notice; 19] = [
     Notice::HandshakeTooSlow,
     Notice::Http1,
     Notice::Tls,
+    Notice::NoTls,
+    Notice::TlsFailed,
     Notice::UnknownProtocol,
     Notice::ResetFlood,
     Notice::FrameFlood,
@@ -92,8 +99,16 @@ impl Notice {
                 "connections closed: their clients spoke HTTP/1; this port speaks gRPC over HTTP/2"
             }
             Self::Tls => {
-                "connections closed: their clients spoke TLS; this port speaks gRPC over HTTP/2 \
-                without it"
+                "connections closed: their clients spoke TLS, as an https:// URL makes them; this \
+                port has none (tls.certificate), and takes http:// URLs"
+            }
+            Self::NoTls => {
+                "connections closed: their clients spoke no TLS, as an http:// URL makes them; this \
+                port speaks nothing else (tls.certificate), and takes https:// URLs"
+            }
+            Self::TlsFailed => {
+                "connections closed: the handshake of TLS has failed; the client does not trust \
+                this broker's certificate, or has none that is taken (tls.client_ca)"
             }
             Self::UnknownProtocol => {
                 "connections closed: their clients spoke neither HTTP nor TLS; this port speaks \

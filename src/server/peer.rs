@@ -17,7 +17,7 @@ use tonic::Extensions;
 use super::{
     auth::Entrance,
     http2::window,
-    limits::most_connections,
+    limits::{Options, most_connections},
     reads::{Reads, Shares},
     tally::{Counted, Tally},
     turns::{Lanes, Long, Queue},
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     broker::{Broker, Flow, ProducerHolder},
     budget::{Budget, Holder, Name, Part},
+    tls::PeerIdentity,
     types::ADMIN_SOCKET,
 };
 
@@ -82,6 +83,8 @@ pub(super) struct Peer {
     address: Arc<str>,
     /// Where it has come in.
     pub(super) entrance: Entrance,
+    /// Who the client is by its certificate.
+    certificate: Option<Arc<PeerIdentity>>,
     _counted: Option<Arc<Counted>>,
 }
 
@@ -106,7 +109,16 @@ impl Peer {
             pulse: Pulse::default(),
             address: Arc::default(),
             entrance: Entrance::default(),
+            certificate: None,
             _counted: None,
+        }
+    }
+
+    /// Knows its client by a certificate from here on, if there is one.
+    pub(super) fn known_by(self, certificate: Option<PeerIdentity>) -> Self {
+        Self {
+            certificate: certificate.map(Arc::new),
+            ..self
         }
     }
 }
@@ -171,22 +183,22 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// Those of a listener that is to have so many connections at most. There are fewer where the
-    /// memory of windows is not enough for them.
+    /// Those of a listener. There are fewer than the options allow where the memory of windows is
+    /// not enough for them.
     pub(super) fn new(
         budget: &Budget,
         broker: Option<&Arc<Broker>>,
         tally: &Arc<Tally>,
-        connections: usize,
+        options: &Options,
     ) -> Self {
         let windows = budget.part(Name::Windows);
-        let most = connections.min(most_connections(windows.bound()));
+        let most = most_connections(windows.bound(), options.tls).min(options.max_connections);
         Self {
             budget: budget.clone(),
             broker: broker.cloned(),
             tally: Arc::clone(tally),
             most,
-            growth: window::growth(windows, most),
+            growth: window::growth(windows, most * options.connection_bytes()),
             lanes: Lanes::new(),
             are_administrators: false,
         }
@@ -245,6 +257,13 @@ pub(super) fn pulse(extensions: &Extensions) -> Option<Pulse> {
 pub(super) fn address(extensions: &Extensions) -> String {
     let peer = extensions.get::<Peer>();
     peer.map_or_else(String::new, |peer| peer.address.to_string())
+}
+
+/// Who the client is by the certificate with which it has connected; none if it has shown none. An
+/// authority of `tls.client_ca` has signed it, and it was valid then.
+#[allow(dead_code, reason = "principals are made of it")]
+pub(super) fn certificate(extensions: &Extensions) -> Option<Arc<PeerIdentity>> {
+    extensions.get::<Peer>()?.certificate.clone()
 }
 
 /// What holds the producers of the connection that a request came by.

@@ -16,7 +16,7 @@ use std::{
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::{limits::CONNECTION_BYTES, notices::Notice};
+use super::notices::Notice;
 use crate::{
     budget::{Held, Holder},
     env::Clock,
@@ -27,8 +27,8 @@ pub(super) struct Places {
     free: Arc<Semaphore>,
     /// Told when a place is free again, its memory too.
     freed: Arc<Notify>,
-    /// What their windows count in; none where they have room of their own.
-    memory: Option<Holder>,
+    /// What their windows count in, and what each takes; none where they have room of their own.
+    memory: Option<(Holder, usize)>,
     /// For how long a connection must be without a call until another one may have its place.
     idle: Duration,
     clock: Arc<dyn Clock>,
@@ -75,7 +75,7 @@ impl Places {
     pub(super) fn new(
         count: usize,
         idle: Duration,
-        memory: Option<Holder>,
+        memory: Option<(Holder, usize)>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Places {
 
     fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<Place> {
         let memory = match &self.memory {
-            Some(holder) => Some(holder.take_within_bound(CONNECTION_BYTES).ok()?),
+            Some((holder, bytes)) => Some(holder.take_within_bound(*bytes).ok()?),
             None => None,
         };
         let seat = Arc::new(Seat {

@@ -1,6 +1,8 @@
 //! The broker as its clients see it, over gRPC.
 
 mod append_and_read;
+#[path = "../../src/tls/tests/authority.rs"]
+mod authority;
 mod bad_input;
 mod bank;
 mod calls;

@@ -18,11 +18,11 @@ enum Home {
 use Home::{Anywhere, In, NotIn};
 
 /// The layers that run on the asynchronous runtime.
-const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "cli/"]);
+const ASYNCHRONOUS: Home = In(&["broker/", "server/", "client/", "testing/", "tls/", "cli/"]);
 /// The layers that speak gRPC; `testing` connects a client to a broker without a port.
 const GRPC: Home = In(&["proto/", "server/", "client/", "testing/"]);
 
-const HOMES: [(&str, Home); 39] = [
+const HOMES: [(&str, Home); 43] = [
     ("arc-swap", In(&["storage/log/"])),
     ("base64", In(&["cli/"])),
     ("bytes", Anywhere),
@@ -48,6 +48,8 @@ const HOMES: [(&str, Home); 39] = [
     ("prost-types", In(&["proto/"])),
     ("rand", In(&["env/"])),
     ("rustix", In(&["env/"])),
+    ("rustls", In(&["tls/"])),
+    ("rustls-native-certs", In(&["tls/"])),
     // The command line prints JSON.
     ("serde", In(&["config/", "cli/"])),
     ("serde_json", In(&["cli/"])),
@@ -56,6 +58,7 @@ const HOMES: [(&str, Home); 39] = [
     ("tempfile", In(&["testing/"])),
     ("thiserror", Anywhere),
     ("tokio", ASYNCHRONOUS),
+    ("tokio-rustls", In(&["tls/"])),
     ("tokio-stream", In(&["server/", "client/", "testing/"])),
     ("toml", In(&["config/"])),
     ("tonic", GRPC),
@@ -63,6 +66,7 @@ const HOMES: [(&str, Home); 39] = [
     ("tonic-reflection", In(&["server/"])),
     ("tonic-types", In(&["server/", "client/", "proto/"])),
     ("tower", In(&["server/", "client/", "testing/"])),
+    ("x509-cert", In(&["tls/certificate.rs"])),
     ("zstd", In(&["codec/"])),
 ];
 

@@ -7,13 +7,14 @@ use crate::source::{
 };
 
 /// Every layer and its rank.
-const RANKS: [(&str, u32); 14] = [
+const RANKS: [(&str, u32); 15] = [
     ("types", 0),
     ("budget", 1),
     ("codec", 1),
     ("env", 1),
     ("metrics", 1),
     ("proto", 1),
+    ("tls", 1),
     ("catalog", 2),
     ("storage", 3),
     ("broker", 4),
@@ -26,7 +27,7 @@ const RANKS: [(&str, u32); 14] = [
 
 /// Layers that see less than their rank would let them: what a user's program links should not drag
 /// in the broker.
-const NARROWED: [(&str, &[&str]); 1] = [("client", &["types", "proto"])];
+const NARROWED: [(&str, &[&str]); 1] = [("client", &["types", "proto", "tls"])];
 
 /// Layers in which nothing waits and nothing runs beside: the caller decides on which thread, and a
 /// simulation calls everything from one.

@@ -28,7 +28,7 @@ type Broker struct {
 	process *exec.Cmd
 }
 
-var listening = regexp.MustCompile(`listening on http://(\S+)`)
+var listening = regexp.MustCompile(`listening on https?://(\S+)`)
 
 // Start starts the binary that TAFFRAIL_BINARY names, or `taffrail` on the PATH, and waits until it can be connected to.
 func Start(t testing.TB) *Broker {

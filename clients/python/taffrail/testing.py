@@ -16,7 +16,7 @@ import tempfile
 from types import TracebackType
 from typing import IO
 
-_LISTENING = re.compile(r"listening on http://(\S+)")
+_LISTENING = re.compile(r"listening on https?://(\S+)")
 
 
 class Broker:

@@ -40,7 +40,7 @@ impl Flags {
             if word == "--" {
                 values.extend(words.by_ref());
             } else if is_connection_flag(&word) {
-                let value = if word == "--server" {
+                let value = if takes_next_word(&word) {
                     words.next()
                 } else {
                     None
@@ -76,16 +76,26 @@ fn words_before_keys(typed: &[OsString]) -> Option<usize> {
         if !is_connection_flag(word) {
             return None;
         }
-        if word == "--server" {
+        if takes_next_word(word) {
             words.next();
         }
     }
     None
 }
 
+/// Those of [`ConnectionFlags`] that have a value.
+const WITH_VALUE: [&str; 4] = ["--server", "--tls-ca", "--tls-cert", "--tls-key"];
+
 /// Whether it is one of [`ConnectionFlags`].
 fn is_connection_flag(word: &OsStr) -> bool {
-    word == "--json" || word == "--server" || word.to_string_lossy().starts_with("--server=")
+    let text = word.to_string_lossy();
+    let name = text.split_once('=').map_or(&*text, |(name, _)| name);
+    word == "--json" || WITH_VALUE.contains(&name)
+}
+
+/// Whether it is one of [`ConnectionFlags`] whose value is the next word.
+fn takes_next_word(word: &OsStr) -> bool {
+    WITH_VALUE.iter().any(|flag| word == *flag)
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,6 +152,15 @@ pub(super) struct ServeFlags {
     /// Listen where other machines reach it, without encryption and without asking who they are
     #[arg(long)]
     pub(super) insecure: bool,
+    /// The broker's certificate, PEM: speak TLS, and nothing else
+    #[arg(long, value_name = "FILE")]
+    pub(super) tls_certificate: Option<String>,
+    /// The key of the certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(super) tls_key: Option<String>,
+    /// Take only clients with a certificate that one of the authorities in this file has signed
+    #[arg(long, value_name = "FILE")]
+    pub(super) tls_client_ca: Option<String>,
     /// How log lines look: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub(super) log_format: Option<String>,
@@ -158,6 +177,16 @@ pub(super) struct ConnectionFlags {
     /// [default: $TAFFRAIL_SERVER, or http://127.0.0.1:9640]
     #[arg(long, value_name = "URL", global = true)]
     pub(super) server: Option<String>,
+    /// The authorities to trust where the URL is https://, PEM [default: $TAFFRAIL_TLS_CA, or those
+    /// of this system]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) tls_ca: Option<PathBuf>,
+    /// The certificate to show to the broker, PEM [default: $TAFFRAIL_TLS_CERT]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// The key of the certificate, PEM [default: $TAFFRAIL_TLS_CERT_KEY]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) tls_key: Option<PathBuf>,
     /// Print JSON, for scripts
     #[arg(long, global = true)]
     pub(super) json: bool,

@@ -45,7 +45,7 @@ fn memory(page: &mut String) {
         )
         .unwrap();
     }
-    let connections = server::most_connections(least.of(Name::Windows));
+    let connections = server::most_connections(least.of(Name::Windows), false);
     let least = least.for_holders(connections + server::ADMIN_CONNECTIONS);
     let budget = Budget::new(&least);
     let share = |name| number(budget.part(name).basic());

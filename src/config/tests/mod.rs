@@ -47,6 +47,9 @@ fn every_documented_value_is_read_and_not_just_accepted() {
     for setting in &SETTINGS {
         let other = match setting.name {
             "data_dir" => "/elsewhere",
+            "tls.certificate" | "tls.key" | "tls.client_ca" => "a.pem",
+            "tls.client_required" => "false",
+            "tls.client_any_usage" => "true",
             "listen" | "http.listen" => "[::1]:1",
             "insecure" => "true",
             "log.format" => "json",
@@ -79,6 +82,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
         ("TAFFRAIL_JOURNAL_FILES", "4"),
         ("PATH", "x"),
         ("TAFFRAIL_SERVER", "y"),
+        ("TAFFRAIL_TLS_CERT_KEY", "z"),
     ];
     let environment = environment
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -106,21 +110,24 @@ fn an_unknown_setting_is_refused_with_the_nearest_one() {
     for (file, expected) in [
         (
             "data-dir = 'x'",
-            r#"test.toml:1: there is no setting "data-dir"; did you mean "data_dir"?"#,
+            r#"test.toml, line 1: there is no setting "data-dir"; did you mean "data_dir"?"#,
         ),
         (
             "[journal]\nfile_byte = 1",
-            r#"test.toml:2: there is no setting "journal.file_byte"; did you mean "journal.file_bytes"?"#,
+            r#"test.toml, line 2: there is no setting "journal.file_byte"; did you mean "journal.file_bytes"?"#,
         ),
         (
             "open_segments = 5",
-            r#"test.toml:1: there is no setting "open_segments"; did you mean "memory.open_segments"?"#,
+            r#"test.toml, line 1: there is no setting "open_segments"; did you mean "memory.open_segments"?"#,
         ),
         (
             "[servr]\ndrain = 5",
-            r#"test.toml:1: there is no setting "servr""#,
+            r#"test.toml, line 1: there is no setting "servr""#,
         ),
-        ("colour = 5", r#"test.toml:1: there is no setting "colour""#),
+        (
+            "colour = 5",
+            r#"test.toml, line 1: there is no setting "colour""#,
+        ),
     ] {
         assert_eq!(load(file).unwrap_err().to_string(), expected);
     }
@@ -131,27 +138,28 @@ fn a_value_that_a_setting_cannot_have_is_refused_with_its_bounds() {
     for (file, expected) in [
         (
             "insecure = 'yes'",
-            r#"test.toml:1: insecure cannot be "yes": it is true or false"#,
+            r#"test.toml, line 1: insecure cannot be "yes": it is true or false"#,
         ),
         (
             "[journal]\nfiles = 1",
-            r#"test.toml:2: journal.files cannot be "1": it is a number from 2 to 64"#,
+            r#"test.toml, line 2: journal.files cannot be "1": it is a number from 2 to 64"#,
         ),
         (
             "[journal]\nfile_bytes = '1MiB'",
-            r#"test.toml:2: journal.file_bytes cannot be "1MiB": it is from 67108864 to 1073741824 bytes"#,
+            r#"test.toml, line 2: journal.file_bytes cannot be "1MiB": it is from 67108864 to 1073741824 bytes"#,
         ),
         (
             "[server]\ndrain = 'soon'",
-            r#"test.toml:2: server.drain cannot be "soon": "soon" is not a duration such as 500ms, 30s, 10m, 12h or 7d"#,
+            "test.toml, line 2: server.drain cannot be \"soon\": \"soon\" is not a duration such as 500ms, 30s, \
+             10m, 12h or 7d",
         ),
         (
             "[journal]\nfile_bytes = 70000001",
-            r#"test.toml:2: journal.file_bytes cannot be "70000001": it is a multiple of 4096 bytes"#,
+            r#"test.toml, line 2: journal.file_bytes cannot be "70000001": it is a multiple of 4096 bytes"#,
         ),
         (
             "listen = ['x']",
-            "test.toml:1: listen is a table or a list; it takes one value",
+            "test.toml, line 1: listen is a table or a list; it takes one value",
         ),
     ] {
         assert_eq!(load(file).unwrap_err().to_string(), expected);
@@ -166,8 +174,8 @@ fn where_a_setting_was_given_is_known() {
     let loaded = Config::load(Some(("a.toml", file)), environment.into_iter(), &flags).unwrap();
     assert_eq!(loaded.config.journal_files, 16);
     for (setting, source) in [
-        ("insecure", Some("a.toml:2")),
-        ("journal.files", Some("a.toml:5")),
+        ("insecure", Some("a.toml, line 2")),
+        ("journal.files", Some("a.toml, line 5")),
         ("log.level", Some("environment variable TAFFRAIL_LOG_LEVEL")),
         ("listen", Some("command line")),
         ("data_dir", None),
@@ -216,6 +224,40 @@ fn only_loopback_is_listened_on_unless_insecure_is_given() {
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("cannot listen on \"9640\""), "{error}");
+}
+
+#[test]
+fn with_tls_other_machines_may_be_listened_to() {
+    let config = load("listen = '0.0.0.0:1'\n[tls]\ncertificate = 'a'\nkey = 'b'").unwrap();
+    assert_eq!(config.listen_address().unwrap().port(), 1);
+}
+
+#[test]
+fn a_setting_of_tls_that_lacks_another_is_refused_with_its_line() {
+    for (file, expected) in [
+        (
+            "[tls]\nkey = 'a'",
+            "test.toml, line 2: tls.key has no effect without tls.certificate: set it as well",
+        ),
+        (
+            "\n[tls]\nclient_ca = 'a'",
+            "test.toml, line 3: tls.client_ca has no effect without tls.certificate: set it as well",
+        ),
+        (
+            "[tls]\ncertificate = 'a'",
+            "test.toml, line 2: tls.certificate has no effect without tls.key: set it as well",
+        ),
+        (
+            "[tls]\ncertificate = 'a'\nkey = 'b'\nclient_any_usage = true",
+            "test.toml, line 4: tls.client_any_usage has no effect without tls.client_ca: set it as well",
+        ),
+    ] {
+        let loaded = Config::load(Some(("test.toml", file)), iter::empty(), &[]).unwrap();
+        let error = loaded.config.tls(&loaded.sources).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+    let loaded = Config::load(None, iter::empty(), &[]).unwrap();
+    assert_eq!(loaded.config.tls(&loaded.sources), Ok(None));
 }
 
 #[test]

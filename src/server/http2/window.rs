@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     budget::{Held, Holder, Part},
-    server::limits::{CONNECTION_BYTES, FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES},
+    server::limits::{FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES},
 };
 
 /// A client that uses up its window within this time could use a larger one.
@@ -23,10 +23,8 @@ const QUICK: Duration = Duration::from_secs(1);
 /// A client that takes longer than this for it has no use for so large a one.
 const SLOW: Duration = Duration::from_secs(4);
 
-/// What is left of the memory of windows for those that grow, where there may be so many
-/// connections.
-pub(in crate::server) fn growth(windows: &Arc<Part>, connections: usize) -> Arc<Part> {
-    let kept = connections * CONNECTION_BYTES;
+/// What is left of the memory of windows for those that grow, where connections keep so much of it.
+pub(in crate::server) fn growth(windows: &Arc<Part>, kept: usize) -> Arc<Part> {
     Arc::new(windows.within(windows.bound().saturating_sub(kept)))
 }
 

@@ -88,7 +88,12 @@ async fn a_newcomer_gets_the_place_of_whoever_is_longest_in_its_handshake() {
 async fn a_newcomer_gets_the_memory_of_whoever_leaves_for_it() {
     // There is room for one and a half, and for more places.
     let part = Arc::new(Part::new(Name::Windows, limits::CONNECTION_BYTES * 3 / 2));
-    let places = Places::new(9, Duration::ZERO, Some(part.holder()), Env::system().clock);
+    let places = Places::new(
+        9,
+        Duration::ZERO,
+        Some((part.holder(), limits::CONNECTION_BYTES)),
+        Env::system().clock,
+    );
     let (_first_client, first) = duplex(1024);
     let (_second_client, second) = duplex(1024);
     let connections = tokio_stream::iter([Ok(first), Ok(second)]);
@@ -183,7 +188,7 @@ fn serve(options: Options) -> (mpsc::Sender<io::Result<DuplexStream>>, stop::Sto
         &Budget::new(&Sizes::default()),
         None,
         &Arc::default(),
-        options.max_connections,
+        &options,
     );
     let clock = Env::system().clock;
     let service = tower::service_fn(answer);
@@ -302,7 +307,7 @@ async fn a_greeting_may_come_byte_by_byte_and_nothing_of_it_is_lost() {
 async fn an_answer_to_http1_has_the_length_that_it_says() {
     let (mut client, server) = duplex(1024);
     let mut answer = String::new();
-    let (refused, read) = tokio::join!(Greeting::Http1.refuse(server), async {
+    let (refused, read) = tokio::join!(Greeting::Http1.refuse(server, true), async {
         let read = client.read_to_string(&mut answer).await;
         client.shutdown().await.unwrap();
         read

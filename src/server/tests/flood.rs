@@ -78,7 +78,7 @@ where
 {
     let (sender, receiver) = mpsc::channel(16);
     let (stop, stopping) = stop::channel();
-    let peers = Peers::new(budget, None, &Arc::default(), 1_000);
+    let peers = Peers::new(budget, None, &Arc::default(), &options);
     // It stands still: no client is slow.
     let clock = Arc::new(SimClock::default());
     let notices = Arc::clone(notices);
@@ -192,7 +192,7 @@ async fn as_many_clients_come_as_are_promised_however_much_others_may_send_ahead
         part.used() > first_windows + 4 * MIB,
         "they were granted more"
     );
-    while clients.len() < most_connections(part.bound()) {
+    while clients.len() < most_connections(part.bound(), false) {
         let mut client = Client::open(&incoming).await;
         assert!(client.is_answered("/now").await, "{}", clients.len());
         clients.push(client);

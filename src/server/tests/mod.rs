@@ -24,6 +24,7 @@ mod raw;
 mod read_keys;
 mod reads;
 mod request;
+mod secure;
 mod sending;
 mod served;
 mod slow_answers;

@@ -44,7 +44,7 @@ fn serve(told: mpsc::Sender<Pulse>) -> (mpsc::Sender<io::Result<DuplexStream>>, 
         &Budget::new(&Sizes::default()),
         None,
         &Arc::default(),
-        1_000,
+        &Options::default(),
     );
     let clock = Env::system().clock;
     tokio::spawn(async move {

@@ -19,6 +19,7 @@ mod producer;
 mod seen;
 mod serve;
 mod stopped;
+mod tls;
 mod topic;
 mod typed;
 
@@ -64,7 +65,7 @@ impl Serve {
     }
 
     fn listen(&self) -> &str {
-        self.url.strip_prefix("http://").expect("it has a scheme")
+        self.url.split_once("://").expect("it has a scheme").1
     }
 
     fn kill(mut self) -> String {
@@ -127,7 +128,7 @@ fn url_in(line: &str) -> Option<String> {
     }
     let mut words = line.split_whitespace();
     words
-        .find(|word| word.starts_with("http://"))
+        .find(|word| word.starts_with("http://") || word.starts_with("https://"))
         .map(str::to_owned)
 }
 

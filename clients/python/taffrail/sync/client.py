@@ -58,8 +58,8 @@ class Client:
         """
         :param address: `HOST:PORT`, or `unix:PATH`.
         :param timeout: how many seconds to wait for an answer; reads and members are not bounded by it.
-        :param credentials: for a proxy that speaks TLS in front of the broker, which does not itself.
-        :param metadata: sent with every call, such as a token for that proxy.
+        :param credentials: for a broker that speaks TLS: `grpc.ssl_channel_credentials(...)`.
+        :param metadata: sent with every call, such as a token for a proxy.
         :param options: grpcio's channel arguments, over those that this client sets.
         """
         self._channel = open_channel(address, credentials, dict(options or {}))

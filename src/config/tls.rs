@@ -1,0 +1,84 @@
+//! Which files TLS is spoken with, if it is.
+
+use std::path::PathBuf;
+
+use super::{Error, Sources};
+use crate::{
+    server::TlsFiles,
+    tls::{Clients, File},
+};
+
+/// The settings of TLS, as they were set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tls {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) client_ca: Option<PathBuf>,
+    pub(super) client_required: bool,
+    pub(super) client_any_usage: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            client_ca: None,
+            client_required: true,
+            client_any_usage: false,
+        }
+    }
+}
+
+impl Tls {
+    pub(super) fn is_spoken(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// The files, if TLS is spoken.
+    ///
+    /// # Errors
+    ///
+    /// If a setting lacks another one.
+    pub(super) fn files(&self, sources: &Sources) -> Result<Option<TlsFiles>, Error> {
+        let given = [
+            ("tls.key", self.key.is_some()),
+            ("tls.client_ca", self.client_ca.is_some()),
+        ];
+        let lacks = |name: &'static str, missing| Error::TlsLacks {
+            source_name: sources.of(name).unwrap_or("by default").to_owned(),
+            name,
+            missing,
+        };
+        let Some(certificate) = &self.certificate else {
+            return match given.iter().find(|(_, is_given)| *is_given) {
+                Some((name, _)) => Err(lacks(name, "tls.certificate")),
+                None => Ok(None),
+            };
+        };
+        let Some(key) = &self.key else {
+            return Err(lacks("tls.certificate", "tls.key"));
+        };
+        if self.client_ca.is_none() && self.client_any_usage {
+            return Err(lacks("tls.client_any_usage", "tls.client_ca"));
+        }
+        Ok(Some(TlsFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: self.client_ca.clone(),
+            clients: Clients {
+                required: self.client_required,
+                any_usage: self.client_any_usage,
+            },
+        }))
+    }
+}
+
+/// The setting of a file.
+pub(crate) fn setting_of(file: File) -> &'static str {
+    match file {
+        File::Certificate => "tls.certificate",
+        File::Key => "tls.key",
+        File::ClientCa => "tls.client_ca",
+    }
+}

@@ -1,0 +1,102 @@
+//! What a certificate says.
+
+use std::net::IpAddr;
+
+use rustls::pki_types::CertificateDer;
+use x509_cert::{
+    Certificate,
+    der::Decode,
+    ext::pkix::{SubjectAltName, name::GeneralName},
+    time::Time,
+};
+
+use super::Problem;
+
+/// Who a client is by its certificate, which an authority of `tls.client_ca` has signed and which
+/// was valid when it connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeerIdentity {
+    /// The subject as RFC 4514 writes it, which begins with what is most particular:
+    /// `CN=billing,OU=Shop,O=Example`. Empty if the certificate has none.
+    pub(crate) subject: String,
+    /// Its other names, each with its kind, in the certificate's order: `DNS:billing.example`,
+    /// `URI:spiffe://example/billing`, `email:a@example`, `IP:10.0.0.1`. Other kinds are left out.
+    pub(crate) alternative_names: Vec<String>,
+}
+
+impl PeerIdentity {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Result<Self, Problem> {
+        let certificate = parse(certificate)?;
+        let certificate = certificate.tbs_certificate();
+        let names = certificate.get_extension::<SubjectAltName>();
+        let names = names.map_err(|error| Problem::Malformed(error.to_string()))?;
+        let names = names.map_or_else(Vec::new, |(_, names)| names.0);
+        Ok(Self {
+            subject: certificate.subject().to_string(),
+            alternative_names: names.iter().filter_map(text_of).collect(),
+        })
+    }
+}
+
+fn text_of(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(format!("DNS:{name}")),
+        GeneralName::UniformResourceIdentifier(uri) => Some(format!("URI:{uri}")),
+        GeneralName::Rfc822Name(address) => Some(format!("email:{address}")),
+        GeneralName::IpAddress(bytes) => Some(format!("IP:{}", ip(bytes.as_bytes())?)),
+        _ => None,
+    }
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(four.into());
+    }
+    Some(<[u8; 16]>::try_from(bytes).ok()?.into())
+}
+
+/// From when to when a certificate is valid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Validity {
+    not_before: Time,
+    not_after: Time,
+}
+
+impl Validity {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Result<Self, Problem> {
+        let certificate = parse(certificate)?;
+        let validity = certificate.tbs_certificate().validity();
+        Ok(Self {
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+        })
+    }
+
+    /// When it ends, in milliseconds since 1970.
+    pub(super) fn not_after_ms(&self) -> i64 {
+        milliseconds(&self.not_after)
+    }
+
+    /// What is wrong with it at this moment, in milliseconds since 1970.
+    pub(super) fn check(&self, now_ms: i64) -> Result<(), Problem> {
+        if now_ms > self.not_after_ms() {
+            return Err(Problem::Expired(text(&self.not_after)));
+        }
+        if now_ms < milliseconds(&self.not_before) {
+            return Err(Problem::NotYetValid(text(&self.not_before)));
+        }
+        Ok(())
+    }
+}
+
+fn milliseconds(time: &Time) -> i64 {
+    i64::try_from(time.to_unix_duration().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn text(time: &Time) -> String {
+    time.to_date_time().to_string()
+}
+
+fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, Problem> {
+    Certificate::from_der(certificate).map_err(|error| Problem::Malformed(error.to_string()))
+}

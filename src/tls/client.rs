@@ -1,0 +1,216 @@
+//! The client's end: which brokers it trusts, and who it says it is.
+
+use std::{
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore,
+    client::Resumption,
+    pki_types::ServerName,
+    version::{TLS12, TLS13},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{HTTP2, Problem, UNSENT_BYTES, pem, provider, read_ahead::ReadAhead};
+
+/// Which authorities a client trusts to say who a broker is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trust<'a> {
+    /// Those of the operating system.
+    System,
+    /// Those in the text of a file.
+    Pem(&'a [u8]),
+}
+
+/// Makes handshakes with the broker of one name.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Connector {
+    /// Trusts these authorities, and shows this certificate, with its key, to brokers that ask for
+    /// one.
+    pub(crate) fn new(
+        trust: Trust<'_>,
+        identity: Option<(&[u8], &[u8])>,
+        host: &str,
+    ) -> Result<Self, Problem> {
+        let other = |error: Error| Problem::Other(error.to_string());
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(other)?
+            .with_root_certificates(roots(trust)?);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => config
+                .with_client_auth_cert(pem::certificates(certificate)?, pem::key(key)?)
+                .map_err(|error| match error {
+                    Error::InconsistentKeys(_) => Problem::Mismatch,
+                    error => Problem::UnusableKey(error.to_string()),
+                })?,
+        };
+        config.alpn_protocols = vec![HTTP2.to_vec()];
+        config.resumption = Resumption::disabled();
+        let name = name_of(host)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self { connector, name })
+    }
+
+    pub(crate) async fn connect<IO>(&self, io: IO) -> io::Result<ClientStream<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let io = ReadAhead::new(io, &Bytes::new());
+        let connecting = self
+            .connector
+            .connect_with(self.name.clone(), io, |session| {
+                session.set_buffer_limit(Some(UNSENT_BYTES));
+            });
+        let stream = connecting.await.map_err(explain)?;
+        Ok(ClientStream(stream))
+    }
+}
+
+fn name_of(host: &str) -> Result<ServerName<'static>, Problem> {
+    // An IPv6 address is in brackets in a URL.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(ServerName::IpAddress(address.into()));
+    }
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| Problem::Other(format!("{host:?} is no name that a certificate can be for")))
+}
+
+fn roots(trust: Trust<'_>) -> Result<RootCertStore, Problem> {
+    let mut roots = RootCertStore::empty();
+    match trust {
+        Trust::Pem(text) => {
+            for certificate in pem::certificates(text)? {
+                let added = roots.add(certificate);
+                added.map_err(|error| Problem::Malformed(error.to_string()))?;
+            }
+        }
+        Trust::System => {
+            let found = rustls_native_certs::load_native_certs();
+            // Some that cannot be understood are usual, and no reason to trust none.
+            let (added, _) = roots.add_parsable_certificates(found.certs);
+            if added == 0 {
+                return Err(Problem::Other(
+                    "this system has no certificates of authorities; name a file with some".into(),
+                ));
+            }
+        }
+    }
+    Ok(roots)
+}
+
+/// A client's end of a connection, whose errors say what to do.
+#[derive(Debug)]
+pub(crate) struct ClientStream<IO>(TlsStream<ReadAhead<IO>>);
+
+/// Says what an error of TLS means here.
+fn explain(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    let Some(cause) = cause else {
+        return error;
+    };
+    let text = match meaning(cause) {
+        Some(meaning) => format!("{meaning} ({cause})"),
+        None => format!("TLS: {cause}"),
+    };
+    io::Error::new(error.kind(), text)
+}
+
+fn meaning(error: &Error) -> Option<&'static str> {
+    use AlertDescription as Alert;
+    Some(match error {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "what answers there does not speak TLS: use http:// for a broker without it"
+        }
+        Error::AlertReceived(Alert::ProtocolVersion) => {
+            "it does not speak TLS on this port, or only old versions of it: use http:// for a broker \
+             without TLS"
+        }
+        Error::AlertReceived(Alert::CertificateRequired) => {
+            "the broker takes only clients that have a certificate: give one with its key"
+        }
+        Error::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            // An authority of this name has signed it, and another one is known by it.
+            | Alert::DecryptError,
+        ) => "the broker does not take the certificate of this client",
+        Error::AlertReceived(Alert::NoApplicationProtocol) | Error::NoApplicationProtocol => {
+            "what answers there does not speak HTTP/2"
+        }
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => {
+            "the broker's certificate is of no authority that this client trusts: name the file with \
+             the one that signed it"
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the broker's certificate is for other names than the one in the URL",
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "the broker's certificate has expired",
+        _ => return None,
+    })
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.0).poll_read(cx, buf);
+        read.map_err(explain)
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write(cx, buf);
+        written.map_err(explain)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write_vectored(cx, slices);
+        written.map_err(explain)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx).map_err(explain)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx).map_err(explain)
+    }
+}

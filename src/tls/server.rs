@@ -1,0 +1,278 @@
+//! The broker's end: the certificate that it shows, and whose certificates it takes.
+
+use std::{
+    io,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+    client::{danger::HandshakeSignatureValid, verify_server_cert_signed_by_trust_anchor},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
+    pki_types::{CertificateDer, UnixTime},
+    server::{
+        NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    version::{TLS12, TLS13},
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{
+    HTTP2, PeerIdentity, Problem, UNSENT_BYTES, certificate::Validity, pem, provider,
+    read_ahead::ReadAhead,
+};
+
+/// The broker's end of a connection.
+pub(crate) type ServerStream<IO> = TlsStream<ReadAhead<IO>>;
+
+/// What is in the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Texts {
+    /// The broker's certificate, and those of the authorities between it and one that clients know.
+    pub(crate) certificate: Vec<u8>,
+    /// Its key.
+    pub(crate) key: Vec<u8>,
+    /// The authorities whose clients are taken; none if clients are not asked for a certificate.
+    pub(crate) client_ca: Option<Vec<u8>>,
+}
+
+/// Which of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum File {
+    Certificate,
+    Key,
+    ClientCa,
+}
+
+/// Why files are not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub(crate) struct Refused {
+    /// The file that is to blame, most likely.
+    pub(crate) file: File,
+    pub(crate) problem: Problem,
+}
+
+impl Refused {
+    fn of(file: File) -> impl Fn(Problem) -> Self {
+        move |problem| Self { file, problem }
+    }
+}
+
+/// Which clients are taken, where they are asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clients {
+    /// Only those that have one.
+    pub(crate) required: bool,
+    /// Also those whose certificate is for servers only.
+    pub(crate) any_usage: bool,
+}
+
+/// Files that can be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    config: Arc<ServerConfig>,
+    not_after_ms: i64,
+}
+
+impl Prepared {
+    /// Looks at everything that is to be used from this moment on, in milliseconds since 1970.
+    pub(crate) fn new(texts: &Texts, clients: Clients, now_ms: i64) -> Result<Self, Refused> {
+        let of_certificate = Refused::of(File::Certificate);
+        let chain = pem::certificates(&texts.certificate).map_err(&of_certificate)?;
+        let mut not_after_ms = i64::MAX;
+        for certificate in &chain {
+            let validity = Validity::of(certificate).map_err(&of_certificate)?;
+            validity.check(now_ms).map_err(&of_certificate)?;
+            not_after_ms = not_after_ms.min(validity.not_after_ms());
+        }
+        let key = pem::key(&texts.key).map_err(Refused::of(File::Key))?;
+        let provider = provider();
+        let verifier = match &texts.client_ca {
+            Some(text) => {
+                verifier(text, clients, &provider).map_err(Refused::of(File::ClientCa))?
+            }
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| of_certificate(Problem::Other(error.to_string())))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(unusable)?;
+        config.alpn_protocols = vec![HTTP2.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self {
+            config: Arc::new(config),
+            not_after_ms,
+        })
+    }
+}
+
+/// What rustls says of a certificate and a key that it does not take.
+fn unusable(error: Error) -> Refused {
+    match error {
+        Error::InconsistentKeys(_) => Refused::of(File::Key)(Problem::Mismatch),
+        Error::InvalidCertificate(_) => {
+            Refused::of(File::Certificate)(Problem::Malformed(error.to_string()))
+        }
+        error => Refused::of(File::Key)(Problem::UnusableKey(error.to_string())),
+    }
+}
+
+fn verifier(
+    text: &[u8],
+    clients: Clients,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
+    let mut roots = RootCertStore::empty();
+    for certificate in pem::certificates(text)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| Problem::Malformed(error.to_string()))?;
+    }
+    let roots = Arc::new(roots);
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
+    if !clients.required {
+        builder = builder.allow_unauthenticated();
+    }
+    let verifier = builder.build();
+    let verifier = verifier.map_err(|error| Problem::Other(error.to_string()))?;
+    Ok(match clients.any_usage {
+        false => verifier,
+        true => Arc::new(AnyUsage {
+            verifier,
+            roots,
+            algorithms: provider.signature_verification_algorithms,
+        }),
+    })
+}
+
+/// Takes certificates of servers for those of clients: public authorities make no others any more.
+#[derive(Debug)]
+struct AnyUsage {
+    verifier: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for AnyUsage {
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self
+            .verifier
+            .verify_client_cert(end_entity, intermediates, now);
+        let Err(Error::InvalidCertificate(
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+        )) = verified
+        else {
+            return verified;
+        };
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(end_entity)?,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+/// Makes handshakes with the files that are used at the moment.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    current: RwLock<Prepared>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(prepared: Prepared) -> Self {
+        Self {
+            current: RwLock::new(prepared),
+        }
+    }
+
+    /// Uses other files for handshakes that begin from now on. Connections that there are go on.
+    pub(crate) fn replace(&self, prepared: Prepared) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = prepared;
+    }
+
+    /// When the first of the broker's certificates is not valid any more, in milliseconds since
+    /// 1970.
+    pub(crate) fn not_after_ms(&self) -> i64 {
+        self.current().not_after_ms
+    }
+
+    fn current(&self) -> Prepared {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
+    }
+
+    /// The handshake with a client, of which `opening` was read already.
+    pub(crate) async fn accept<IO>(
+        &self,
+        io: IO,
+        opening: &Bytes,
+    ) -> io::Result<(ServerStream<IO>, Option<PeerIdentity>)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = TlsAcceptor::from(self.current().config);
+        let accepting = acceptor.accept_with(ReadAhead::new(io, opening), |session| {
+            session.set_buffer_limit(Some(UNSENT_BYTES));
+        });
+        let stream = accepting.await?;
+        let (_, session) = stream.get_ref();
+        let identity = match session.peer_certificates() {
+            Some([certificate, ..]) => {
+                let identity = PeerIdentity::of(certificate);
+                Some(identity.map_err(|problem| {
+                    io::Error::new(io::ErrorKind::InvalidData, problem.to_string())
+                })?)
+            }
+            _ => None,
+        };
+        Ok((stream, identity))
+    }
+}

@@ -1,0 +1,151 @@
+//! TLS: what the commands and the broker tell each other, and what `serve` refuses to use.
+
+use std::{fs, path::Path, process::Command};
+
+use tempfile::TempDir;
+
+use super::{
+    Serve, assert_does_not_start, assert_fails, free_port, run, serve, started, temporary, text,
+};
+use crate::authority::{Authority, Issued};
+
+/// A folder with files of a broker and its clients.
+struct Files {
+    dir: TempDir,
+    authority: Authority,
+}
+
+impl Files {
+    fn new() -> Self {
+        let files = Self {
+            dir: temporary(),
+            authority: Authority::new(),
+        };
+        files.write("ca.pem", files.authority.certificate());
+        files.put("broker", &files.authority.broker());
+        files.put("client", &files.authority.client("billing"));
+        files
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join(name), text).expect("there is room");
+    }
+
+    fn put(&self, name: &str, issued: &Issued) {
+        self.write(&format!("{name}.pem"), &issued.certificate);
+        self.write(&format!("{name}.key"), &issued.key);
+    }
+
+    fn path(&self, name: &str) -> String {
+        let path = self.dir.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    fn serve(&self, data: &Path) -> Command {
+        // What the certificate is for.
+        let mut command = serve(data, "127.0.0.1:0");
+        command.args(["--tls-certificate", &self.path("broker.pem")]);
+        command.args(["--tls-key", &self.path("broker.key")]);
+        command
+    }
+}
+
+#[test]
+fn commands_reach_a_broker_that_speaks_tls() {
+    let (files, data) = (Files::new(), temporary());
+    let broker = Serve::spawn(&mut files.serve(data.path()));
+    assert!(broker.url.starts_with("https://"), "{}", broker.url);
+    let ca = files.path("ca.pem");
+    broker.succeed(&["topic", "create", "t", "--tls-ca", &ca], b"");
+    broker.succeed(&["produce", "t", "--tls-ca", &ca], b"one\ntwo\n");
+    let read = broker.succeed(&["consume", "t", "--tls-ca", &ca], b"");
+    assert_eq!(text(&read), "one\ntwo\n");
+
+    let unknown = broker.run(&["topic", "list"]);
+    assert_fails(&unknown, 5, &["no authority that this client trusts"]);
+    let plain = broker.url.replace("https", "http");
+    let no_tls = run(&["topic", "list", "--server", &plain], b"");
+    assert_fails(&no_tls, 5, &["this port speaks TLS: use an https:// URL"]);
+    let missing = broker.run(&["topic", "list", "--tls-ca", "/nowhere.pem"]);
+    assert_fails(&missing, 2, &["--tls-ca: cannot read /nowhere.pem"]);
+    let half = broker.run(&["topic", "list", "--tls-cert", &ca]);
+    assert_fails(&half, 2, &["--tls-cert needs --tls-key"]);
+    let none = broker.run(&["topic", "list", "--tls-ca", &files.path("client.key")]);
+    assert_fails(&none, 2, &["there is no certificate in it"]);
+    // Administrators need none of it.
+    let socket = format!("unix:{}", data.path().display());
+    let listed = run(&["topic", "list", "--server", &socket], b"");
+    assert_eq!(listed.status.code(), Some(0), "{}", text(&listed.stderr));
+    assert_eq!(broker.stop(), Some(0));
+}
+
+#[test]
+fn commands_show_a_certificate_where_one_is_asked_for() {
+    let (files, data) = (Files::new(), temporary());
+    let mut command = files.serve(data.path());
+    let ca = files.path("ca.pem");
+    command.args(["--tls-client-ca", &ca]);
+    let broker = Serve::spawn(&mut command);
+    let (certificate, key) = (files.path("client.pem"), files.path("client.key"));
+    let known = [
+        "--tls-ca",
+        &ca,
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &key,
+    ];
+    broker.succeed(&[&["topic", "create", "t"][..], &known].concat(), b"");
+    let unknown = broker.run(&["topic", "list", "--tls-ca", &ca]);
+    assert_fails(&unknown, 5, &["takes only clients that have a certificate"]);
+}
+
+#[test]
+fn an_https_url_to_a_port_without_tls_is_told_so() {
+    let (_dir, broker) = started();
+    let url = broker.url.replace("http", "https");
+    let output = run(&["topic", "list", "--server", &url], b"");
+    assert_fails(
+        &output,
+        5,
+        &["it does not speak TLS on this port", "use http://"],
+    );
+}
+
+#[test]
+fn files_of_tls_that_cannot_be_used_are_refused_at_the_start_with_file_and_line() {
+    let (files, data) = (Files::new(), temporary());
+    files.put("other", &files.authority.broker());
+    let config = |text: &str| {
+        files.write("taffrail.toml", text);
+        let mut command = serve(data.path(), &free_port());
+        command.args(["--config", &files.path("taffrail.toml")]);
+        command
+    };
+    let (certificate, key) = (files.path("broker.pem"), files.path("other.key"));
+    let mut mismatch = config(&format!(
+        "[tls]\ncertificate = '{certificate}'\n# Of another.\nkey = '{key}'\n"
+    ));
+    assert_does_not_start(
+        &mut mismatch,
+        &[
+            "taffrail.toml, line 4: tls.key",
+            &key,
+            "not the key of the certificate",
+        ],
+    );
+    let mut missing = config(&format!("[tls]\ncertificate = '/no.pem'\nkey = '{key}'\n"));
+    assert_does_not_start(
+        &mut missing,
+        &[
+            "taffrail.toml, line 2: tls.certificate",
+            "/no.pem",
+            "no such file",
+        ],
+    );
+    let mut alone = config(&format!("[tls]\nkey = '{key}'\n"));
+    assert_does_not_start(
+        &mut alone,
+        &["taffrail.toml, line 2: tls.key", "tls.certificate"],
+    );
+}
