@@ -46,7 +46,12 @@ final class MemberStream implements StreamObserver<ConsumeResponse>, AutoCloseab
             send(beat);
           }
         };
-    heartbeat.schedule(task, join.getSessionTimeoutMs() / 3, join.getSessionTimeoutMs() / 3);
+    synchronized (this) {
+      // It may have failed already.
+      if (!isFinished) {
+        heartbeat.schedule(task, join.getSessionTimeoutMs() / 3, join.getSessionTimeoutMs() / 3);
+      }
+    }
   }
 
   synchronized void send(ConsumeRequest request) {
