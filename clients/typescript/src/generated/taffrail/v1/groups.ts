@@ -106,7 +106,10 @@ export interface ConsumeRequest {
 
 /** Who joins which group, for what. */
 export interface JoinGroup {
-  /** The group: 1 to 255 bytes of UTF-8 without control characters. It is made if there is none. Required. */
+  /**
+   * The group: 1 to 255 bytes of UTF-8 without control characters, and without those for the direction of text. It is
+   * made if there is none. Required.
+   */
   group: string;
   /**
    * The topics to read, each once; those that do not exist yet are read when they do. At most 1,000 with
@@ -288,7 +291,7 @@ export interface Joined {
  * once more in a new generation, and its records come from `next_offset` on.
  */
 export interface Assigned {
-  /** At least one. */
+  /** At least one. Many come in several messages. */
   partitions: AssignedPartition[];
 }
 

@@ -206,7 +206,8 @@ export interface FailedCondition {
 export interface OpenProducerRequest {
   /**
    * A name keeps its id: opening it again gives the next epoch and fences the one before, of which no further append is
-   * taken. UTF-8, at most 255 bytes. Default: empty; then it is a new producer.
+   * taken. UTF-8, at most 255 bytes, without control characters and those for the direction of text in one that is new.
+   * Default: empty; then it is a new producer.
    */
   name: string;
 }
