@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "taffrail/v1/entities.proto",
         "taffrail/v1/broker.proto",
         "taffrail/v1/groups.proto",
+        "taffrail/v1/tokens.proto",
         "grpc/health/v1/health.proto",
     ];
     println!("cargo:rerun-if-changed=proto");

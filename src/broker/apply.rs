@@ -140,6 +140,7 @@ impl Shared {
                     .open_added(*topic, *partitions, logs, counted)?;
                 self.note_topics();
             }
+            Change::CreateToken { .. } | Change::RevokeToken { .. } => self.note_access_tokens(),
             Change::OpenProducer { .. } | Change::ForgetProducer { .. } => {}
             Change::Group { group, change } => {
                 self.tell_sessions(group, change);

@@ -283,6 +283,13 @@ pub(crate) enum Error {
          on by itself"
     )]
     DiskFull(Shortage),
+    #[error(
+        "there are {} access tokens that have not expired, as many as may be; revoke some",
+        limits::MAX_ACCESS_TOKENS
+    )]
+    TooManyTokens,
+    #[error("there is no access token {token:?}")]
+    UnknownToken { token: String },
     #[error("the broker has too much work waiting; try again in {retry_after_ms} ms")]
     Overloaded { retry_after_ms: u64 },
     #[error(
@@ -356,6 +363,7 @@ impl Error {
             | Self::UnknownProducer { .. }
             | Self::NoProducerNamed { .. }
             | Self::UnknownGroup { .. }
+            | Self::UnknownToken { .. }
             | Self::UnknownErasure { .. } => Kind::NotFound,
             Self::Conflict { .. } => Kind::Conflict,
             Self::MemberFenced { .. }
@@ -379,6 +387,7 @@ impl Error {
             | Self::TooManyProducers
             | Self::TooManyErasures
             | Self::TooManyKeyTrims
+            | Self::TooManyTokens
             | Self::TooManyForGroups { .. }
             | Self::RequestTooLarge { .. }
             | Self::DiskFull(_)
@@ -489,6 +498,8 @@ impl Error {
             Self::TooManyProducers => "TOO_MANY_PRODUCERS",
             Self::TooManyErasures => "TOO_MANY_ERASURES",
             Self::TooManyKeyTrims => "TOO_MANY_KEY_TRIMS",
+            Self::TooManyTokens => "TOO_MANY_TOKENS",
+            Self::UnknownToken { .. } => "UNKNOWN_TOKEN",
             Self::VersionOutOfRange { .. } => "VERSION_OUT_OF_RANGE",
             Self::UnknownErasure { .. } => "UNKNOWN_ERASURE",
             Self::MemberFenced { .. } => "FENCED",

@@ -209,6 +209,7 @@ impl Housekeeper {
             delta_files: 0,
             groups: groups::Snapshot::default(),
             key_trims: snapshot.key_trims,
+            access_tokens: snapshot.access_tokens,
         };
         // Before anything else can fail: the next delta is what has changed since what is stored.
         self.last = self.store(shared, content)?;

@@ -22,6 +22,7 @@
 //!   order.
 //! - After a failed sync nothing is written, applied or answered with success any more.
 
+mod access_tokens;
 mod append;
 mod apply;
 mod bell;
@@ -82,6 +83,7 @@ use std::{
 use shared::Shared;
 
 pub(crate) use crate::catalog::producers::Room as ProducerRoom;
+pub(crate) use access_tokens::WhichTokens;
 pub(crate) use append::{Append, AppendBatch, Appended, AppendedRange, Attempt};
 pub(crate) use clock::{ClockReading, Rule as ClockRule};
 pub(crate) use compaction::Compaction;

@@ -175,6 +175,7 @@ impl Broker {
             shared.clock.go_on_from_newest(newest);
         }
         shared.sequencer.plan_anew();
+        shared.note_access_tokens();
         shared.sessions.note_topics();
         shared.allow_compression_of_topics()?;
 

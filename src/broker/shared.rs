@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::{
     Error, Options,
     bell::Bell,
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::{
     budget::{Budget, Name},
-    catalog::Catalog,
+    catalog::{AccessTokens, Catalog},
     env::{Alarm, Env},
     metrics::Counts,
     storage::{
@@ -52,6 +54,8 @@ pub(super) struct Shared {
     pub(super) producer_memory: ProducerMemory,
     pub(super) sessions: Sessions,
     pub(super) rebalances: Rebalances,
+    /// Tells others which there are.
+    pub(super) access_tokens: watch::Sender<Arc<AccessTokens>>,
     pub(super) maintenance: Maintenance,
     /// Where the thread waits that looks after deadlines.
     pub(super) alarm: Arc<Alarm>,
@@ -133,6 +137,7 @@ impl Shared {
             maintenance: Maintenance::new(Housekeeper::new(checkpoints, segments_out), bells),
             sessions: Sessions::default(),
             rebalances: Rebalances::default(),
+            access_tokens: watch::Sender::default(),
             memory,
             budget,
             alarm,

@@ -1,7 +1,7 @@
 //! What changes named state: the facts that a journal entry has beside the frames it carries. Their
 //! bytes are in `storage/format/change.rs`.
 
-use super::{Erasure, KeyTrim, Token, groups::GroupChange};
+use super::{AccessToken, Erasure, KeyTrim, Token, groups::GroupChange};
 use crate::types::{
     GroupName, Offset, PartitionId, ProducerId, TopicId, TopicName, TopicSettings, Version,
 };
@@ -58,6 +58,10 @@ pub(crate) enum Change {
         group: GroupName,
         change: GroupChange,
     },
+    /// There is a new access token.
+    CreateToken { token: AccessToken },
+    /// An access token counts no more.
+    RevokeToken { id: u64 },
 }
 
 impl Change {

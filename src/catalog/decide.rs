@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     TooManyErasures,
     /// As many trims of entities are waiting as may be.
     TooManyKeyTrims,
+    /// There are as many access tokens as may be.
+    TooManyAccessTokens,
 }
 
 impl Catalog {
@@ -99,6 +101,14 @@ impl Catalog {
             return Err(Refusal::TooManyErasures);
         }
         Ok(())
+    }
+
+    /// Whether an access token may be made, at this time in milliseconds since 1970.
+    pub(crate) fn decide_create_token(&self, now_ms: i64) -> Result<(), Refusal> {
+        match self.access_tokens.have_room(now_ms) {
+            true => Ok(()),
+            false => Err(Refusal::TooManyAccessTokens),
+        }
     }
 
     /// Whether an entity of a topic may be trimmed.

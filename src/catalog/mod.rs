@@ -1,6 +1,6 @@
 //! The catalog: named state that outlives the process, as one state machine. Topics, with their
 //! settings and where their partitions start; producers; erasures and trims of entities; consumer
-//! groups.
+//! groups; access tokens.
 //!
 //! What is asked for is decided first (`decide.rs`), which changes nothing. [`Catalog::apply`]
 //! takes a durable [`Change`] and is the only mutation, live, in recovery and where a data
@@ -18,6 +18,7 @@
 //!
 //! Records are not here, but for what their frames say of producers: [`Catalog::apply_batch`].
 
+pub(crate) mod access_tokens;
 mod change;
 mod decide;
 mod erasures;
@@ -30,6 +31,7 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use access_tokens::{AccessToken, AccessTokens};
 pub(crate) use change::Change;
 pub(crate) use decide::{Refusal, altered};
 pub(crate) use erasures::{Erasure, Erasures, KnownErasure, Token};
@@ -44,7 +46,7 @@ use producers::{Known, Producers, Room};
 
 use crate::types::{GroupName, Offset, PartitionId, ProducerId, StoredBatch, TopicId, limits};
 
-/// Topics, producers, erasures and groups.
+/// Topics, producers, erasures, groups and access tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
     topics: Topics,
@@ -52,6 +54,7 @@ pub(crate) struct Catalog {
     erasures: Erasures,
     key_trims: KeyTrims,
     groups: Groups,
+    access_tokens: AccessTokens,
 }
 
 /// All that a catalog holds.
@@ -64,6 +67,8 @@ pub(crate) struct Snapshot {
     pub(crate) erasures: Vec<KnownErasure>,
     pub(crate) key_trims: Vec<KnownKeyTrim>,
     pub(crate) groups: groups::Snapshot,
+    /// In the order of their ids.
+    pub(crate) access_tokens: Vec<AccessToken>,
 }
 
 impl Catalog {
@@ -75,6 +80,7 @@ impl Catalog {
             erasures: Erasures::default(),
             key_trims: KeyTrims::default(),
             groups: Groups::default(),
+            access_tokens: AccessTokens::default(),
         }
     }
 
@@ -88,6 +94,10 @@ impl Catalog {
 
     pub(crate) fn key_trims(&self) -> &KeyTrims {
         &self.key_trims
+    }
+
+    pub(crate) fn access_tokens(&self) -> &AccessTokens {
+        &self.access_tokens
     }
 
     pub(crate) fn groups(&self) -> &Groups {
@@ -156,6 +166,8 @@ impl Catalog {
                 self.topics.add_partitions(*topic, *partitions);
             }
             Change::Group { group, change } => self.apply_group(group, change, now),
+            Change::CreateToken { token } => self.access_tokens.add(token.clone()),
+            Change::RevokeToken { id } => self.access_tokens.remove(*id),
         }
     }
 
@@ -204,7 +216,7 @@ impl Catalog {
         }
     }
 
-    /// Topics, erasures and trims of entities, for a checkpoint: producers and groups may be many,
+    /// Topics, erasures, trims of entities and access tokens, for a checkpoint: producers and groups may be many,
     /// and are taken in parts.
     pub(crate) fn snapshot_of_topics(&self) -> Snapshot {
         Snapshot {
@@ -213,6 +225,7 @@ impl Catalog {
             erasures: self.erasures.snapshot(),
             key_trims: self.key_trims.iter().collect(),
             groups: groups::Snapshot::default(),
+            access_tokens: self.access_tokens.iter().cloned().collect(),
         }
     }
 
@@ -235,6 +248,7 @@ impl Catalog {
         for known in snapshot.key_trims {
             restored.add_key_trim(known);
         }
+        restored.access_tokens = snapshot.access_tokens.into_iter().collect();
         let (mut groups, topics) = (snapshot.groups, &restored.topics);
         groups.retain(|(topic, partition)| topics.has_partition(topic, partition));
         restored.groups = Groups::restore(groups, now);

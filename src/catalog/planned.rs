@@ -34,6 +34,7 @@ impl Planned {
             erasures: applied.erasures.clone(),
             key_trims: applied.key_trims.clone(),
             groups: applied.groups.to_plan(),
+            access_tokens: applied.access_tokens.clone(),
         })
     }
 
@@ -104,6 +105,7 @@ impl Planned {
         self.0.topics.clone_from(&applied.topics);
         self.0.erasures.clone_from(&applied.erasures);
         self.0.key_trims.clone_from(&applied.key_trims);
+        self.0.access_tokens.clone_from(&applied.access_tokens);
         for change in queued {
             match change {
                 Change::OpenProducer { .. }

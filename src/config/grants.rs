@@ -232,8 +232,8 @@ fn principal(text: &str) -> Result<NamePattern, String> {
     let pattern = NamePattern::parse(text).filter(|_| is_known);
     pattern.ok_or_else(|| {
         format!(
-            "{text:?} is no principal; it is \"{}\", \"token:NAME\", \"jwt:ISSUER/SUBJECT\" or \
-             \"cert:NAME\", may end with a *, and \"*\" is everybody",
+            "{text:?} is no principal; it is \"{}\" or \"token:NAME\", which may end with a *, and \
+             \"*\" is everybody",
             Principal::ANONYMOUS
         )
     })

@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use tonic::{Response, Status};
 
 use super::{
+    auth::Cut,
     reads::{Admitted, Reads, Shares},
     tally::Counted,
 };
@@ -96,6 +97,8 @@ pub(super) struct Parts {
     pub(super) shares: Shares,
     /// What the source is counted with.
     pub(super) counted: Admitted,
+    /// Resolves with how they end when their caller may not go on.
+    pub(super) cut: Option<Cut>,
     /// When the time is over that the client gave the call.
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
     /// The call, which counts as long as they are sent.
@@ -115,6 +118,7 @@ pub(super) fn respond<T>(
         shares,
         source: Box::new(source),
         reads: reads.clone(),
+        cut: None,
         deadline: None,
         call: None,
         encoding: None,
@@ -132,6 +136,13 @@ impl Answers {
         if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             parts.call = Some(call);
             parts.deadline = deadline;
+        }
+    }
+
+    /// Lets them end with that.
+    pub(super) fn end_with(&self, cut: Cut) {
+        if let Some(parts) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            parts.cut = Some(cut);
         }
     }
 

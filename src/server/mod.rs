@@ -3,8 +3,8 @@
 //!
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `auth/`,
-//! who calls and what they may do; `log/`, `entities/`, `groups/`, `topics.rs` and `broker.rs`, the
-//! services; `answers.rs` and `reads.rs`, how records go out and which reads give way; `health.rs`
+//! who calls and what they may do; `log/`, `entities/`, `groups/`, `topics.rs`, `tokens.rs` and
+//! `broker.rs`, the services; `answers.rs` and `reads.rs`, how records go out and which reads give way; `health.rs`
 //! and `reflection.rs`, those that gRPC tools expect; `status.rs`, how errors are told; `turns.rs`,
 //! what waits for what keeps threads; `connections.rs`, who is served; `certificates.rs`, how this
 //! broker is known, and clients are; `admin.rs`, the administrators' own way in; `http2/`, one
@@ -39,6 +39,7 @@ mod stop;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod topics;
 mod turns;
 mod unpacking;
@@ -64,7 +65,7 @@ pub(crate) use self::{
     limits::{ADMIN_CONNECTIONS, Measured, Options, most_connections, waiting_threads},
 };
 use self::{
-    auth::Identify,
+    auth::{Authority, Identify},
     broker::BrokerService,
     calls::Calls,
     connections::Connections,
@@ -79,6 +80,7 @@ use self::{
     reads::Reads,
     stop::Stopping,
     tally::Tallies,
+    tokens::TokensService,
     topics::TopicsService,
 };
 use crate::{
@@ -86,7 +88,8 @@ use crate::{
     budget::Name,
     proto::{
         broker_server::BrokerServer, entities_server::EntitiesServer, groups_server::GroupsServer,
-        health::health_server::HealthServer, log_server::LogServer, topics_server::TopicsServer,
+        health::health_server::HealthServer, log_server::LogServer, tokens_server::TokensServer,
+        topics_server::TopicsServer,
     },
 };
 
@@ -171,8 +174,9 @@ impl Server {
             self.options.stalled_read,
         );
         self.be_seen(&tallies, &reads);
+        let authority = Authority::new(Arc::clone(&self.auth), Arc::clone(&self.broker));
         let routes = self.routes(health, reads, Arc::clone(&notices), &stopping, &tallies);
-        let services = Identify::new(routes.prepare(), Arc::clone(&self.auth));
+        let services = Identify::new(routes.prepare(), Arc::new(authority), Arc::clone(&notices));
         let service = Calls::new(services, intake, Arc::clone(&tallies.calls));
         let peers = Peers::new(
             self.broker.budget(),
@@ -279,6 +283,7 @@ impl Server {
         let topics = TopicsService::new(Arc::clone(&self.broker));
         let entities = EntitiesService::new(Arc::clone(&self.broker), reads.clone());
         let groups = GroupsService::new(Arc::clone(&self.broker), reads, stopping.clone());
+        let tokens = TokensService::new(Arc::clone(&self.broker));
         let broker = BrokerService::new(
             Arc::clone(&self.broker),
             tallies.clone(),
@@ -293,6 +298,7 @@ impl Server {
             .add_service(EntitiesServer::new(entities).max_decoding_message_size(usize::MAX))
             .add_service(GroupsServer::new(groups).max_decoding_message_size(usize::MAX))
             .add_service(BrokerServer::new(broker).max_decoding_message_size(usize::MAX))
+            .add_service(TokensServer::new(tokens).max_decoding_message_size(usize::MAX))
             .add_service(HealthServer::new(health))
             .add_service(reflection::v1())
             .add_service(reflection::v1_alpha());

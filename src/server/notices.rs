@@ -50,9 +50,11 @@ pub(super) enum Notice {
     RequestStalled,
     /// A producer was refused because there are too many.
     ProducerRefused,
+    /// A call was refused because of its token.
+    Unauthenticated,
 }
 
-const ALL: [Notice; 21] = [
+const ALL: [Notice; 22] = [
     Notice::TooManyConnections,
     Notice::IdleConnectionClosed,
     Notice::AcceptFailed,
@@ -74,6 +76,7 @@ const ALL: [Notice; 21] = [
     Notice::RequestRefused,
     Notice::RequestStalled,
     Notice::ProducerRefused,
+    Notice::Unauthenticated,
 ];
 
 impl Notice {
@@ -150,6 +153,9 @@ impl Notice {
             }
             Self::ProducerRefused => {
                 "producers refused: there are as many as there may be, and none that is idle"
+            }
+            Self::Unauthenticated => {
+                "calls refused: their tokens are malformed, unknown, revoked or expired"
             }
         }
     }

@@ -123,6 +123,13 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Where the client is; empty where that is not known.
+    pub(super) fn address(&self) -> Arc<str> {
+        Arc::clone(&self.address)
+    }
+}
+
 /// Whether anything comes from a client: what it sends, and its answers to pings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pulse(Arc<Beats>);

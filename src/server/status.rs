@@ -98,6 +98,12 @@ pub(super) fn of_undecoded(status: Status) -> Status {
     status
 }
 
+/// The status of a call whose caller is not known by what it shows.
+pub(super) fn unauthenticated(reason: &str, text: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Unauthenticated, text, details)
+}
+
 /// The status of a call that its caller may not make.
 pub(super) fn denied(principal: &str, operation: &str, resource: &str) -> Status {
     let metadata = [
@@ -326,11 +332,13 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         Error::DiskFull(shortage) => disk_full(*shortage),
         Error::NoProducerNamed { name } => vec![("name", name.clone())],
         Error::ReadStalled { next_offsets: next } => vec![("next_offsets", next_offsets(next))],
+        Error::UnknownToken { token } => vec![("token", token.clone())],
         Error::UnknownErasure { id } => vec![("erasure", format!("{id:016x}"))],
         Error::MalformedRequest { .. }
         | Error::TooManyProducers
         | Error::TooManyErasures
         | Error::TooManyKeyTrims
+        | Error::TooManyTokens
         | Error::EmptyAppend
         | Error::Overloaded { .. }
         | Error::StorageUnavailable { .. }

@@ -87,6 +87,15 @@ pub const PRODUCER_IDLE_MS: u64 = 7 * 86_400_000;
 /// are complete.
 pub const MAX_ERASURES: usize = 10_000;
 
+/// Most access tokens that have not expired.
+pub const MAX_ACCESS_TOKENS: usize = 1_000;
+
+/// Longest name of an access token.
+pub const MAX_ACCESS_TOKEN_NAME_BYTES: usize = 100;
+
+/// How long an access token counts at most, in milliseconds: 10 years.
+pub const MAX_ACCESS_TOKEN_LIFE_MS: u64 = 10 * 365 * 86_400_000;
+
 /// Most trims of entities that wait for their bytes to be removed. When there are half as many, the
 /// bytes of all are removed at once.
 pub const MAX_KEY_TRIMS: usize = 10_000;

@@ -53,7 +53,10 @@ const HOMES: [(&str, Home); 43] = [
     // The command line prints JSON.
     ("serde", In(&["config/", "cli/"])),
     ("serde_json", In(&["cli/"])),
-    ("sha2", In(&["storage/format/erasure.rs"])),
+    (
+        "sha2",
+        In(&["catalog/access_tokens.rs", "storage/format/erasure.rs"]),
+    ),
     ("siphasher", In(&["storage/keys/hash.rs"])),
     ("tempfile", In(&["testing/"])),
     ("thiserror", Anywhere),

@@ -258,6 +258,7 @@ impl Life {
             erasures: snapshot.erasures,
             groups: snapshot.groups,
             key_trims: snapshot.key_trims,
+            access_tokens: snapshot.access_tokens,
             ..Checkpoint::default()
         }
     }

@@ -17,6 +17,7 @@
 //! `compaction` keeps the last of each key; `idle.rs` appends nothing any more. `seldom.rs` is about what
 //! is logged. `injected` fails every open, map and read with every error.
 
+mod access_tokens;
 mod admission;
 mod atomic;
 mod checkpoint;

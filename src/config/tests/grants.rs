@@ -11,7 +11,7 @@ listen = "127.0.0.1:1"
 
 [[role]]
 name = "writers"
-principals = ["token:orders", "cert:orders.example*"]
+principals = ["token:orders", "token:billing*"]
 
 [[grant]]
 roles = ["writers"]
@@ -36,7 +36,7 @@ fn grants_and_roles_are_read() {
     let config = load(RULES).unwrap();
     let expected = Grants::new(vec![
         Grant {
-            principals: patterns(&["anonymous", "token:orders", "cert:orders.example*"]),
+            principals: patterns(&["anonymous", "token:orders", "token:billing*"]),
             operations: Operations::of(Operation::Append).and(Operation::Group),
             topics: patterns(&["orders*", "payments"]),
             groups: patterns(&["*"]),
@@ -112,7 +112,7 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
         ),
         (
             "[[grant]]\nprincipals = [\"alice\"]\noperations = [\"admin\"]".to_owned(),
-            "line 2: \"alice\" is no principal; it is \"anonymous\", \"token:NAME\"",
+            "line 2: \"alice\" is no principal; it is \"anonymous\" or \"token:NAME\"",
         ),
         (
             "[[grant]]\nprincipals = [\"token:\"]\noperations = [\"admin\"]".to_owned(),

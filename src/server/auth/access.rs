@@ -1,106 +1,239 @@
 //! What one call may do.
 
-use tonic::{Extensions, Request, Status};
-use tracing::warn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::Response;
+use tonic::{Extensions, Request, Status, body::Body};
 
 use super::{
-    Auth, Exposure, Operation, Operations, Principal,
-    asks::{Asks, Need},
+    Exposure, Grants, Operation, Operations,
+    asks::{Asks, Need, appends},
+    audit,
+    authority::{Authority, Caller},
     grants::{Resource, Rights},
     identify::Entrance,
 };
 use crate::server::status;
 
-/// Who makes a call, and what they may do. Travels with the request.
+/// Who makes a call, and what they may do. Travels with the request; clones are the same call's.
 #[derive(Clone, Debug)]
-pub(crate) struct Access {
-    principal: Principal,
-    rights: Rights,
+pub(crate) struct Access(Arc<Call>);
+
+#[derive(Debug)]
+struct Call {
+    authority: Arc<Authority>,
+    caller: Caller,
+    entrance: Entrance,
+    address: Arc<str>,
+    length: Length,
+    /// What the caller may do by these grants.
+    rights: Mutex<(Arc<Grants>, Rights)>,
+    asked: Mutex<Asked>,
+}
+
+/// What is kept of what a call has asked for.
+#[derive(Debug)]
+struct Asked {
+    /// A stream ends when that is not allowed any more; the audit log names it.
+    needs: Option<Vec<Need<'static>>>,
+    /// What it does to the broker, if the audit log is to have that.
+    act: Option<&'static str>,
+}
+
+/// What a call is, as far as it matters when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// It is answered, and over.
+    Short,
+    /// It goes on with what its first message asks for.
+    Stream,
+    /// It goes on with appends, each of which is looked at by itself.
+    Appends,
+}
+
+impl Length {
+    pub(super) fn of(path: &str) -> Self {
+        match path {
+            "/taffrail.v1.Log/AppendStream" => Self::Appends,
+            "/taffrail.v1.Log/Read"
+            | "/taffrail.v1.Entities/ReadKey"
+            | "/taffrail.v1.Entities/GetLatest"
+            | "/taffrail.v1.Groups/Consume" => Self::Stream,
+            _ => Self::Short,
+        }
+    }
 }
 
 impl Access {
-    /// Someone who came in there.
-    pub(in crate::server) fn new(auth: &Auth, principal: Principal, entrance: &Entrance) -> Self {
-        Self {
-            rights: rights(auth, &principal, entrance),
-            principal,
-        }
-    }
-
-    /// What a request has that did not come by [`super::Identify`].
-    fn nobody() -> Self {
-        Self {
-            principal: Principal::anonymous(),
-            rights: Rights::NONE,
-        }
+    /// That of a caller who came in there, from this address.
+    pub(super) fn new(
+        authority: &Arc<Authority>,
+        caller: Caller,
+        (entrance, address): (Entrance, Arc<str>),
+        length: Length,
+    ) -> Self {
+        let grants = authority.grants();
+        let rights = rights(authority, &grants, &caller, entrance);
+        Self(Arc::new(Call {
+            authority: Arc::clone(authority),
+            caller,
+            entrance,
+            address,
+            rights: Mutex::new((grants, rights)),
+            length,
+            asked: Mutex::new(Asked {
+                needs: (length == Length::Appends).then(|| vec![appends()]),
+                act: None,
+            }),
+        }))
     }
 
     /// Refuses what is not allowed, with all that is in it.
     pub(crate) fn permit(&self, request: &impl Asks) -> Result<(), Status> {
-        if matches!(self.rights, Rights::Everything) {
-            return Ok(());
+        let rights = self.rights();
+        if !matches!(rights, Rights::Everything) {
+            self.allow(&rights, &request.asks())?;
         }
-        for Need {
-            operations,
-            resource,
-        } in request.asks()
-        {
-            if !self.rights.allow(operations, resource) {
-                return Err(self.denied(operations, resource));
-            }
+        let act = request.act();
+        if act.is_some() || self.0.length == Length::Stream {
+            self.keep(request, act);
         }
         Ok(())
     }
 
+    /// Keeps what the first message of a call asks for.
+    fn keep(&self, request: &impl Asks, act: Option<&'static str>) {
+        let mut asked = lock(&self.0.asked);
+        if asked.needs.is_none() {
+            let needs = request.asks().into_iter().map(Need::into_owned);
+            *asked = Asked {
+                needs: Some(needs.collect()),
+                act,
+            };
+        }
+    }
+
     /// Whether a topic is shown.
     pub(crate) fn sees_topic(&self, name: &str) -> bool {
-        self.rights
-            .allow(Operations::OF_TOPICS, Resource::Topic(name))
+        let resource = Resource::Topic(name.into());
+        self.rights().allow(Operations::OF_TOPICS, &resource)
     }
 
     /// Whether a group is shown.
     pub(crate) fn sees_group(&self, name: &str) -> bool {
         let operations = Operations::of(Operation::Group);
-        self.rights.allow(operations, Resource::Group(name))
+        let resource = Resource::Group(name.into());
+        self.rights().allow(operations, &resource)
     }
 
     /// Whether entities of a topic may be erased.
     pub(crate) fn erases_in(&self, topic: &str) -> bool {
         let operations = Operations::of(Operation::Erase);
-        self.rights.allow(operations, Resource::Topic(topic))
+        let resource = Resource::Topic(topic.into());
+        self.rights().allow(operations, &resource)
     }
 
-    fn denied(&self, operations: Operations, resource: Resource<'_>) -> Status {
+    /// Has the audit log say what has come of the call, if it is an act of an administrator.
+    pub(super) fn note_outcome(&self, response: &Response<Body>) {
+        let asked = lock(&self.0.asked);
+        let (Some(act), Some(needs)) = (asked.act, &asked.needs) else {
+            return;
+        };
+        let on: Vec<String> = needs.iter().map(|need| need.resource.to_string()).collect();
+        let who = (self.0.caller.principal.as_str(), &*self.0.address);
+        // One that is well says so behind its message.
+        let failed = Status::from_header_map(response.headers());
+        audit::acted(who, act, &on.join(", "), failed.as_ref());
+    }
+
+    /// Whether the call may go on: its caller is known, and may still do what it has asked for.
+    pub(super) fn may_go_on(&self) -> Result<(), Status> {
+        let Call {
+            authority, caller, ..
+        } = &*self.0;
+        authority.still_knows(caller)?;
+        match &lock(&self.0.asked).needs {
+            Some(needs) => self.allow(&self.rights(), needs),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn authority(&self) -> &Authority {
+        &self.0.authority
+    }
+
+    /// When the caller is not known any more, in milliseconds since 1970.
+    pub(super) fn expires_ms(&self) -> Option<i64> {
+        self.0.caller.expires_ms()
+    }
+
+    fn allow(&self, rights: &Rights, needs: &[Need<'_>]) -> Result<(), Status> {
+        for Need {
+            operations,
+            resource,
+        } in needs
+        {
+            if !rights.allow(*operations, resource) {
+                return Err(self.denied(*operations, resource));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the caller may do now.
+    fn rights(&self) -> Rights {
+        let Call {
+            authority,
+            caller,
+            entrance,
+            ..
+        } = &*self.0;
+        let now = authority.grants();
+        let mut known = lock(&self.0.rights);
+        if !Arc::ptr_eq(&known.0, &now) {
+            let rights = rights(authority, &now, caller, *entrance);
+            *known = (now, rights);
+        }
+        known.1.clone()
+    }
+
+    fn denied(&self, operations: Operations, resource: &Resource<'_>) -> Status {
         let operation = operations.first().map_or("", Operation::name);
-        let (principal, resource) = (self.principal.as_str(), resource.to_string());
-        warn!(target: "audit", principal, operation, resource, outcome = "denied", "a call was denied");
+        let (principal, resource) = (self.0.caller.principal.as_str(), resource.to_string());
+        audit::denied((principal, &*self.0.address), operation, &resource);
         status::denied(principal, operation, &resource)
     }
 }
 
-fn rights(auth: &Auth, principal: &Principal, entrance: &Entrance) -> Rights {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn rights(authority: &Authority, grants: &Grants, caller: &Caller, entrance: Entrance) -> Rights {
+    let principal = &caller.principal;
     if principal.is_local_admin() {
         return Rights::Everything;
     }
-    if let Some(rights) = auth.grants().rights(principal) {
+    if let Some(rights) = grants.rights(principal) {
         return rights;
     }
-    let is_open = auth.exposure == Exposure::Everywhere || entrance.is_local();
+    let is_open = authority.auth.exposure == Exposure::Everywhere || entrance.is_local();
     match is_open || !principal.is_anonymous() {
         true => Rights::Everything,
-        false => Rights::NONE,
+        false => Rights::none(),
     }
 }
 
-/// What a call may do whose request has these extensions.
-pub(crate) fn access(extensions: &Extensions) -> Access {
-    let access = extensions.get::<Access>();
-    access.cloned().unwrap_or_else(Access::nobody)
+/// What a call may do whose request has these extensions. One that did not come by
+/// [`super::Identify`] has none.
+pub(crate) fn access(extensions: &Extensions) -> Result<Access, Status> {
+    let access = extensions.get::<Access>().cloned();
+    access.ok_or_else(status::internal)
 }
 
 /// Refuses a request that asks for what is not allowed.
 pub(crate) fn permit<T: Asks>(request: &Request<T>) -> Result<Access, Status> {
-    let access = access(request.extensions());
+    let access = access(request.extensions())?;
     access.permit(request.get_ref())?;
     Ok(access)
 }

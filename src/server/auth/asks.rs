@@ -1,31 +1,63 @@
 //! What every request asks for. A call that is not here does not compile: its adapter has nothing
 //! to hand to [`super::permit`].
 
+use std::borrow::Cow;
+
 use super::{Operation, Operations, grants::Resource};
 use crate::{
     broker::Append,
     proto::{
         AcceptClockRequest, AddPartitionsRequest, AlterTopicRequest, CommitOffsets, CommitRequest,
-        CompactRequest, CreateTopicRequest, DeleteGroupRequest, DeleteTopicRequest,
-        DescribeErasureRequest, DescribeGroupRequest, DescribeTopicRequest, EraseKeyRequest,
-        FetchOffsetsRequest, ForgetProducerRequest, ForkGroupRequest, GetClockRequest,
-        GetLatestRequest, JoinGroup, ListGroupsRequest, ListOffsetsRequest, ListProducersRequest,
-        ListTopicsRequest, OpenProducerRequest, ReadKeyRequest, ReadRequest, ResetGroupRequest,
-        StatusRequest, TrimKeyRequest, TrimRequest, reset_group_request::To,
+        CompactRequest, CreateTokenRequest, CreateTopicRequest, DeleteGroupRequest,
+        DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest, DescribeTopicRequest,
+        EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest, ForkGroupRequest,
+        GetClockRequest, GetLatestRequest, JoinGroup, ListGroupsRequest, ListOffsetsRequest,
+        ListProducersRequest, ListTokensRequest, ListTopicsRequest, OpenProducerRequest,
+        ReadKeyRequest, ReadRequest, ResetGroupRequest, RevokeTokenRequest, StatusRequest,
+        TrimKeyRequest, TrimRequest, forget_producer_request, reset_group_request::To,
+        revoke_token_request,
     },
+    types::ProducerId,
 };
 
 /// One of these operations on this.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Need<'a> {
     pub(super) operations: Operations,
     pub(super) resource: Resource<'a>,
+}
+
+impl Need<'_> {
+    pub(super) fn into_owned(self) -> Need<'static> {
+        Need {
+            operations: self.operations,
+            resource: self.resource.into_owned(),
+        }
+    }
 }
 
 /// A request that says what it asks for.
 pub(crate) trait Asks {
     /// All of these have to be allowed.
     fn asks(&self) -> Vec<Need<'_>>;
+
+    /// What it does that the audit log is to have, in words; none where it does no such thing.
+    fn act(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// What a stream of appends asks for as a whole: each of them is looked at by itself.
+pub(super) fn appends() -> Need<'static> {
+    may(Operation::Append, Resource::AnyTopic)
+}
+
+fn topic(name: &str) -> Resource<'_> {
+    Resource::Topic(name.into())
+}
+
+fn group(name: &str) -> Resource<'_> {
+    Resource::Group(name.into())
 }
 
 fn may(operation: Operation, resource: Resource<'_>) -> Need<'_> {
@@ -36,72 +68,94 @@ fn may(operation: Operation, resource: Resource<'_>) -> Need<'_> {
 }
 
 /// To see a topic, some operation on it has to be allowed.
-fn sees(topic: &str) -> Need<'_> {
+fn sees(name: &str) -> Need<'_> {
     Need {
         operations: Operations::OF_TOPICS,
-        resource: Resource::Topic(topic),
+        resource: topic(name),
     }
 }
 
 /// Whoever appends to a topic is told versions of its entities anyway.
-fn compares(topic: &str) -> Need<'_> {
+fn compares(name: &str) -> Need<'_> {
     Need {
         operations: Operations::of(Operation::Append).and(Operation::Read),
-        resource: Resource::Topic(topic),
+        resource: topic(name),
     }
 }
 
 /// Offsets in topics that may not be read are not committed.
 fn commits<'a>(topics: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Need<'a>> {
-    topics.map(|topic| may(Operation::Read, Resource::Topic(topic)))
+    topics.map(|name| may(Operation::Read, topic(name)))
 }
 
 impl Asks for Append {
     fn asks(&self) -> Vec<Need<'_>> {
         let mut needs = Vec::with_capacity(self.batches.len());
         for batch in &self.batches {
-            needs.push(may(Operation::Append, Resource::Topic(&batch.topic)));
+            needs.push(may(Operation::Append, topic(&batch.topic)));
         }
         for condition in &self.conditions {
             needs.push(compares(&condition.topic));
         }
-        for (group, offsets) in &self.group_offsets {
-            needs.push(may(Operation::Group, Resource::Group(group)));
+        for (name, offsets) in &self.group_offsets {
+            needs.push(may(Operation::Group, group(name)));
             needs.extend(commits(offsets.iter().map(|offset| &*offset.topic)));
         }
         needs
     }
 }
 
-/// What asks for one operation, on what a field names.
+/// What asks for one operation on what a field names; and what it does, if it changes that.
 macro_rules! one_need {
-    ($($request:ty => $operation:ident on $resource:ident $field:ident;)*) => {
+    ($($request:ty => $operation:ident $resource:ident $field:ident $(, $act:literal)?;)*) => {
         $(impl Asks for $request {
             fn asks(&self) -> Vec<Need<'_>> {
-                vec![may(Operation::$operation, Resource::$resource(&self.$field))]
+                vec![may(Operation::$operation, $resource(&self.$field))]
             }
+
+            $(fn act(&self) -> Option<&'static str> {
+                Some($act)
+            })?
         })*
     };
 }
 
 one_need! {
-    ReadRequest => Read on Topic topic;
-    ListOffsetsRequest => Read on Topic topic;
-    ReadKeyRequest => Read on Topic topic;
-    GetLatestRequest => Read on Topic topic;
-    EraseKeyRequest => Erase on Topic topic;
-    TrimKeyRequest => Erase on Topic topic;
-    CreateTopicRequest => TopicAdmin on Topic name;
-    DeleteTopicRequest => TopicAdmin on Topic name;
-    AlterTopicRequest => TopicAdmin on Topic name;
-    AddPartitionsRequest => TopicAdmin on Topic topic;
-    TrimRequest => TopicAdmin on Topic topic;
-    CompactRequest => TopicAdmin on Topic topic;
-    DescribeGroupRequest => Group on Group group;
-    DeleteGroupRequest => Group on Group group;
+    ReadRequest => Read topic topic;
+    ListOffsetsRequest => Read topic topic;
+    ReadKeyRequest => Read topic topic;
+    GetLatestRequest => Read topic topic;
+    EraseKeyRequest => Erase topic topic, "erase an entity";
+    CreateTopicRequest => TopicAdmin topic name, "create a topic";
+    DeleteTopicRequest => TopicAdmin topic name, "delete a topic";
+    AddPartitionsRequest => TopicAdmin topic topic, "add partitions";
+    CompactRequest => TopicAdmin topic topic, "compact a topic";
+    DescribeGroupRequest => Group group group;
+    DeleteGroupRequest => Group group group, "delete a group";
 }
 
-/// What looks after the broker itself.
+/// The same of what may be tried without doing it.
+macro_rules! one_need_if_meant {
+    ($($request:ty => $operation:ident $resource:ident $field:ident, $act:literal;)*) => {
+        $(impl Asks for $request {
+            fn asks(&self) -> Vec<Need<'_>> {
+                vec![may(Operation::$operation, $resource(&self.$field))]
+            }
+
+            fn act(&self) -> Option<&'static str> {
+                (!self.dry_run).then_some($act)
+            }
+        })*
+    };
+}
+
+one_need_if_meant! {
+    TrimKeyRequest => Erase topic topic, "trim an entity";
+    AlterTopicRequest => TopicAdmin topic name, "alter a topic";
+    TrimRequest => TopicAdmin topic topic, "trim a partition";
+}
+
+/// What looks at the broker itself.
 macro_rules! of_administrators {
     ($($request:ty,)*) => {
         $(impl Asks for $request {
@@ -115,9 +169,62 @@ macro_rules! of_administrators {
 of_administrators! {
     StatusRequest,
     GetClockRequest,
-    AcceptClockRequest,
     ListProducersRequest,
-    ForgetProducerRequest,
+    ListTokensRequest,
+}
+
+fn of_broker<'a>(what: &'static str, name: impl Into<Cow<'a, str>>) -> Vec<Need<'a>> {
+    vec![may(Operation::Admin, Resource::OfBroker(what, name.into()))]
+}
+
+impl Asks for AcceptClockRequest {
+    fn asks(&self) -> Vec<Need<'_>> {
+        vec![may(Operation::Admin, Resource::Broker)]
+    }
+
+    fn act(&self) -> Option<&'static str> {
+        Some("accept the clock")
+    }
+}
+
+impl Asks for ForgetProducerRequest {
+    fn asks(&self) -> Vec<Need<'_>> {
+        match &self.producer {
+            Some(forget_producer_request::Producer::Name(name)) => of_broker("producer", name),
+            Some(forget_producer_request::Producer::Id(id)) => {
+                of_broker("producer", ProducerId(*id).to_string())
+            }
+            None => of_broker("producer", ""),
+        }
+    }
+
+    fn act(&self) -> Option<&'static str> {
+        Some("forget a producer")
+    }
+}
+
+impl Asks for CreateTokenRequest {
+    fn asks(&self) -> Vec<Need<'_>> {
+        of_broker("token", &self.name)
+    }
+
+    fn act(&self) -> Option<&'static str> {
+        Some("create a token")
+    }
+}
+
+impl Asks for RevokeTokenRequest {
+    fn asks(&self) -> Vec<Need<'_>> {
+        match &self.which {
+            Some(revoke_token_request::Which::Name(name)) => of_broker("token", name),
+            Some(revoke_token_request::Which::Id(id)) => of_broker("token", format!("{id:016x}")),
+            None => of_broker("token", ""),
+        }
+    }
+
+    fn act(&self) -> Option<&'static str> {
+        Some("revoke tokens")
+    }
 }
 
 /// What anybody may ask: the answer has what they may see.
@@ -141,7 +248,7 @@ impl Asks for OpenProducerRequest {
     fn asks(&self) -> Vec<Need<'_>> {
         let resource = match self.name.is_empty() {
             true => Resource::AnyTopic,
-            false => Resource::Producer(&self.name),
+            false => Resource::Producer(self.name.as_str().into()),
         };
         vec![may(Operation::Append, resource)]
     }
@@ -155,12 +262,12 @@ impl Asks for DescribeTopicRequest {
 
 impl Asks for JoinGroup {
     fn asks(&self) -> Vec<Need<'_>> {
-        let mut needs = vec![may(Operation::Group, Resource::Group(&self.group))];
-        for topic in &self.topics {
-            needs.push(may(Operation::Read, Resource::Topic(topic)));
+        let mut needs = vec![may(Operation::Group, group(&self.group))];
+        for name in &self.topics {
+            needs.push(may(Operation::Read, topic(name)));
         }
         for prefix in &self.topic_prefixes {
-            needs.push(may(Operation::Read, Resource::TopicsWith(prefix)));
+            needs.push(may(Operation::Read, Resource::TopicsWith(prefix.into())));
         }
         needs
     }
@@ -174,7 +281,7 @@ impl Asks for CommitOffsets {
 
 impl Asks for CommitRequest {
     fn asks(&self) -> Vec<Need<'_>> {
-        let mut needs = vec![may(Operation::Group, Resource::Group(&self.group))];
+        let mut needs = vec![may(Operation::Group, group(&self.group))];
         needs.extend(commits(self.offsets.iter().map(|offset| &*offset.topic)));
         needs
     }
@@ -182,7 +289,7 @@ impl Asks for CommitRequest {
 
 impl Asks for FetchOffsetsRequest {
     fn asks(&self) -> Vec<Need<'_>> {
-        let mut needs = vec![may(Operation::Group, Resource::Group(&self.group))];
+        let mut needs = vec![may(Operation::Group, group(&self.group))];
         if !self.topic.is_empty() {
             needs.push(sees(&self.topic));
         }
@@ -192,24 +299,32 @@ impl Asks for FetchOffsetsRequest {
 
 impl Asks for ResetGroupRequest {
     fn asks(&self) -> Vec<Need<'_>> {
-        let mut needs = vec![may(Operation::Group, Resource::Group(&self.group))];
+        let mut needs = vec![may(Operation::Group, group(&self.group))];
         needs.extend(commits(self.topics.iter().map(|topic| &**topic)));
         match &self.to {
-            Some(To::FromGroup(group)) => {
-                needs.push(may(Operation::Group, Resource::Group(group)));
+            Some(To::FromGroup(name)) => {
+                needs.push(may(Operation::Group, group(name)));
             }
             Some(To::Offsets(offsets)) => needs.extend(offsets.asks()),
             Some(To::Position(_) | To::Shift(_)) | None => {}
         }
         needs
     }
+
+    fn act(&self) -> Option<&'static str> {
+        (!self.dry_run).then_some("reset a group")
+    }
 }
 
 impl Asks for ForkGroupRequest {
     fn asks(&self) -> Vec<Need<'_>> {
         vec![
-            may(Operation::Group, Resource::Group(&self.group)),
-            may(Operation::Group, Resource::Group(&self.new_group)),
+            may(Operation::Group, group(&self.group)),
+            may(Operation::Group, group(&self.new_group)),
         ]
+    }
+
+    fn act(&self) -> Option<&'static str> {
+        Some("fork a group")
     }
 }

@@ -1,6 +1,6 @@
 //! What is granted: operations on topics, groups and producers, by name or prefix, to principals.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::Principal;
 
@@ -153,7 +153,7 @@ impl Grants {
                 own.push(Arc::clone(grant));
             }
         }
-        Some(Rights::Granted(own))
+        Some(Rights::Granted(own.into()))
     }
 }
 
@@ -161,29 +161,48 @@ impl Grants {
 #[derive(Clone, Debug)]
 pub(super) enum Rights {
     Everything,
-    Granted(Vec<Arc<Grant>>),
+    Granted(Arc<[Arc<Grant>]>),
 }
 
 /// What an operation is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Resource<'a> {
-    Topic(&'a str),
+    Topic(Cow<'a, str>),
     /// All topics whose names begin so, those to come too.
-    TopicsWith(&'a str),
+    TopicsWith(Cow<'a, str>),
     /// Some topic, whichever.
     AnyTopic,
-    Group(&'a str),
-    /// A producer with a name.
-    Producer(&'a str),
+    Group(Cow<'a, str>),
+    /// A producer, by its name.
+    Producer(Cow<'a, str>),
     /// The broker itself.
     Broker,
+    /// Something of the broker: what it is, and its name.
+    OfBroker(&'static str, Cow<'a, str>),
+}
+
+impl Resource<'_> {
+    pub(super) fn into_owned(self) -> Resource<'static> {
+        let owned = |name: Cow<'_, str>| Cow::Owned(name.into_owned());
+        match self {
+            Self::Topic(name) => Resource::Topic(owned(name)),
+            Self::TopicsWith(prefix) => Resource::TopicsWith(owned(prefix)),
+            Self::AnyTopic => Resource::AnyTopic,
+            Self::Group(name) => Resource::Group(owned(name)),
+            Self::Producer(name) => Resource::Producer(owned(name)),
+            Self::Broker => Resource::Broker,
+            Self::OfBroker(what, name) => Resource::OfBroker(what, owned(name)),
+        }
+    }
 }
 
 impl Rights {
-    pub(super) const NONE: Self = Self::Granted(Vec::new());
+    pub(super) fn none() -> Self {
+        Self::Granted(Arc::new([]))
+    }
 
     /// Whether any of these operations is allowed.
-    pub(super) fn allow(&self, operations: Operations, resource: Resource<'_>) -> bool {
+    pub(super) fn allow(&self, operations: Operations, resource: &Resource<'_>) -> bool {
         let Self::Granted(grants) = self else {
             return true;
         };
@@ -195,7 +214,7 @@ impl Rights {
 }
 
 impl Grant {
-    fn is_about(&self, resource: Resource<'_>) -> bool {
+    fn is_about(&self, resource: &Resource<'_>) -> bool {
         let has =
             |patterns: &[NamePattern], name: &str| patterns.iter().any(|pattern| pattern.has(name));
         match resource {
@@ -207,7 +226,7 @@ impl Grant {
             Resource::AnyTopic => !self.topics.is_empty(),
             Resource::Group(name) => has(&self.groups, name),
             Resource::Producer(name) => has(&self.producers, name),
-            Resource::Broker => true,
+            Resource::Broker | Resource::OfBroker(..) => true,
         }
     }
 }
@@ -221,6 +240,7 @@ impl fmt::Display for Resource<'_> {
             Self::Group(name) => write!(f, "group {name:?}"),
             Self::Producer(name) => write!(f, "producer {name:?}"),
             Self::Broker => f.write_str("the broker"),
+            Self::OfBroker(what, name) => write!(f, "{what} {name:?}"),
         }
     }
 }

@@ -1,21 +1,31 @@
 //! Who makes a call, found out before anything of it is looked at.
 
 use std::{
+    future::ready,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
-use tonic::body::Body;
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use tonic::{Status, body::Body};
 use tower::Service;
 
-use super::{Access, Auth, Principal};
-use crate::server::peer::Peer;
+use super::{
+    Access, Principal,
+    access::Length,
+    authority::{Authority, Caller},
+    cut::{cut, end_with},
+};
+use crate::server::{
+    notices::{Notice, Notices},
+    peer::Peer,
+    status,
+};
 
 /// Where a connection comes in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::server) enum Entrance {
     /// The port, from another machine.
     Elsewhere,
@@ -35,13 +45,52 @@ impl Entrance {
         }
     }
 
-    pub(super) fn is_local(&self) -> bool {
-        *self != Self::Elsewhere
+    pub(super) fn is_local(self) -> bool {
+        self != Self::Elsewhere
     }
 }
 
-/// Whether it is asked for the broker's health, which everybody may: what looks after it has no
-/// secrets.
+/// Why a caller is not taken for who it says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum Unauthenticated {
+    /// What it shows is no token, or there are several.
+    Malformed,
+    /// There is no such token, or not any more.
+    Unknown,
+    /// Its token has expired.
+    Expired,
+}
+
+impl Unauthenticated {
+    /// In `google.rpc.ErrorInfo`, and what it means.
+    fn reason(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Malformed => (
+                "TOKEN_MALFORMED",
+                "`authorization` is not one `Bearer` with a token of this broker; leave it out, or send what \
+                 `taffrail token create` has printed",
+            ),
+            Self::Unknown => (
+                "TOKEN_UNKNOWN",
+                "this broker does not know the token, or it was revoked; ask for another one",
+            ),
+            Self::Expired => (
+                "TOKEN_EXPIRED",
+                "the token has expired; ask for another one",
+            ),
+        }
+    }
+}
+
+impl From<Unauthenticated> for Status {
+    fn from(why: Unauthenticated) -> Self {
+        let (reason, text) = why.reason();
+        status::unauthenticated(reason, text)
+    }
+}
+
+/// Whether it is asked for the broker's health, which everybody may, whatever they show: what looks
+/// after the broker must not end it because of a token.
 fn is_of_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
 }
@@ -50,19 +99,45 @@ fn is_of_health(path: &str) -> bool {
 #[derive(Clone)]
 pub(in crate::server) struct Identify<S> {
     services: S,
-    auth: Arc<Auth>,
+    authority: Arc<Authority>,
+    notices: Arc<Notices>,
 }
 
 impl<S> Identify<S> {
-    pub(in crate::server) fn new(services: S, auth: Arc<Auth>) -> Self {
-        Self { services, auth }
+    pub(in crate::server) fn new(
+        services: S,
+        authority: Arc<Authority>,
+        notices: Arc<Notices>,
+    ) -> Self {
+        Self {
+            services,
+            authority,
+            notices,
+        }
     }
 
-    fn principal(entrance: &Entrance) -> Principal {
-        match entrance {
-            Entrance::Administrators => Principal::local_admin(),
-            Entrance::Local | Entrance::Elsewhere => Principal::anonymous(),
+    fn access(&self, request: &Request<Body>) -> Result<Access, Unauthenticated> {
+        let peer = request.extensions().get::<Peer>();
+        let entrance = peer.map_or_else(Entrance::default, |peer| peer.entrance);
+        let address = peer.map_or_else(Arc::default, Peer::address);
+        let caller = self.caller(request.headers(), entrance)?;
+        let length = Length::of(request.uri().path());
+        let at = (entrance, address);
+        Ok(Access::new(&self.authority, caller, at, length))
+    }
+
+    fn caller(&self, headers: &HeaderMap, entrance: Entrance) -> Result<Caller, Unauthenticated> {
+        if entrance == Entrance::Administrators {
+            return Ok(Caller::unproven(Principal::local_admin()));
         }
+        let mut shown = headers.get_all(AUTHORIZATION).iter();
+        let Some(authorization) = shown.next() else {
+            return Ok(Caller::unproven(Principal::anonymous()));
+        };
+        if shown.next().is_some() {
+            return Err(Unauthenticated::Malformed);
+        }
+        self.authority.caller(authorization.as_bytes())
     }
 }
 
@@ -70,7 +145,7 @@ impl<S> Service<Request<Body>> for Identify<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
-    S::Error: 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -81,13 +156,33 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if !is_of_health(request.uri().path()) {
-            let peer = request.extensions().get::<Peer>();
-            let entrance = peer.map(|peer| peer.entrance.clone()).unwrap_or_default();
-            let principal = Self::principal(&entrance);
-            let access = Access::new(&self.auth, principal, &entrance);
-            request.extensions_mut().insert(access);
+        if is_of_health(request.uri().path()) {
+            return Box::pin(self.services.call(request));
         }
-        Box::pin(self.services.call(request))
+        let access = match self.access(&request) {
+            Ok(access) => access,
+            Err(why) => {
+                self.notices.happened(Notice::Unauthenticated);
+                return Box::pin(ready(Ok(Status::from(why).into_http())));
+            }
+        };
+        let length = Length::of(request.uri().path());
+        request.extensions_mut().insert(access.clone());
+        let answer = self.services.call(request);
+        match length {
+            Length::Short => Box::pin(async move {
+                let response = answer.await?;
+                access.note_outcome(&response);
+                Ok(response)
+            }),
+            Length::Stream | Length::Appends => Box::pin(async move {
+                let mut cut = cut(access);
+                tokio::select! {
+                    biased;
+                    response = answer => Ok(end_with(cut, response?)),
+                    status = &mut cut => Ok(status.into_http()),
+                }
+            }),
+        }
     }
 }

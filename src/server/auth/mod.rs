@@ -8,6 +8,8 @@
 //! - Names are compared before anything is looked up, so that a topic that is forbidden and one
 //!   that does not exist are answered in the same way.
 //! - A request that comes without an [`Access`] may do nothing.
+//! - A stream ends when its caller may not go on with what it has asked for (`cut.rs`).
+//! - What is denied, and what administrators do, is in the audit log (`audit.rs`).
 //! - Without any grant, everybody may do everything, but for those who neither are on this machine
 //!   nor say who they are, unless the broker was told that it may be so ([`Exposure`]).
 //! - [`Principal::local_admin`] may do everything, whatever is granted: there is always a way in
@@ -15,19 +17,25 @@
 
 mod access;
 mod asks;
+mod audit;
+mod authority;
+mod cut;
 mod grants;
 mod identify;
 mod principal;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 
+use self::identify::Unauthenticated;
 use tokio::sync::watch;
 
 pub(super) use self::{
     access::{Access, access, permit},
+    authority::Authority,
+    cut::Cut,
     identify::{Entrance, Identify},
 };
 pub(crate) use self::{
@@ -70,10 +78,6 @@ impl Auth {
             }
             is_another
         })
-    }
-
-    fn grants(&self) -> Arc<Grants> {
-        Arc::clone(&self.grants.borrow())
     }
 }
 

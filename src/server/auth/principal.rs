@@ -15,7 +15,7 @@ impl Principal {
     pub(crate) const LOCAL_ADMIN: &'static str = "local-admin";
 
     /// How the names of those begin who say who they are.
-    pub(crate) const KINDS: [&'static str; 3] = ["token:", "jwt:", "cert:"];
+    pub(crate) const KINDS: [&'static str; 1] = ["token:"];
 
     pub(crate) fn anonymous() -> Self {
         Self(Self::ANONYMOUS.into())
@@ -23,6 +23,11 @@ impl Principal {
 
     pub(crate) fn local_admin() -> Self {
         Self(Self::LOCAL_ADMIN.into())
+    }
+
+    /// Whoever has a token of this name.
+    pub(crate) fn token(name: &str) -> Self {
+        Self(format!("token:{name}").into())
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -87,7 +87,7 @@ impl Groups for GroupsService {
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let pulse = peer::pulse(request.extensions());
         let address = peer::address(request.extensions());
-        let access = access(request.extensions());
+        let access = access(request.extensions())?;
         let counts_as = peer::requests(request.extensions(), &self.broker);
         let long = peer::long(request.extensions(), &self.broker);
         let mut requests = Incoming::of(request.extensions());

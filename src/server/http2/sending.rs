@@ -29,6 +29,7 @@ use crate::{
     codec::Encoding,
     server::{
         answers::{Parts, Source},
+        auth::Cut,
         blocking::blocking,
         limits::{
             FIRST_UNWRITTEN_BYTES, GRACE, READ_BYTES, ROOM_PAUSE, SHOWN_BYTES, SMALL_PIECES_BYTES,
@@ -53,6 +54,7 @@ pub(in crate::server) async fn send(
         reads: answers.reads,
         shares: answers.shares,
         counted: answers.counted,
+        cut: answers.cut,
         deadline: answers.deadline,
         _call: answers.call,
         encoding: answers.encoding,
@@ -99,6 +101,8 @@ struct Sending<'a> {
     ahead: Option<Held>,
     /// The same for what is kept of what the message does not have in memory.
     listed: Option<Held>,
+    /// Resolves with how it ends when its caller may not go on.
+    cut: Option<Cut>,
     deadline: Option<Pin<Box<Sleep>>>,
     _call: Option<Counted>,
     /// How messages are compressed, if they are.
@@ -141,6 +145,11 @@ impl Sending<'_> {
             return Poll::Ready(Err(reason.into()));
         }
         self.source.take_requests(cx);
+        if let Some(cut) = &mut self.cut
+            && let Poll::Ready(status) = cut.as_mut().poll(cx)
+        {
+            return Poll::Ready(Ok(status));
+        }
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {

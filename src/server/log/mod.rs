@@ -67,7 +67,7 @@ impl Log for LogService {
         let (_, extensions, message) = request.into_parts();
         let flow = peer::flow(&extensions);
         let holder = peer::producers(&extensions);
-        let access = access(&extensions);
+        let access = access(&extensions)?;
         let answered = async {
             let pending = append::take(&self.broker, &flow, holder, &access, message).await?;
             // From here on the broker counts the request's memory.
@@ -87,7 +87,7 @@ impl Log for LogService {
             Arc::clone(&self.broker),
             peer::flow(request.extensions()),
             peer::producers(request.extensions()),
-            access(request.extensions()),
+            access(request.extensions())?,
             Incoming::of(request.extensions()),
             self.stopping.stopped(),
         );

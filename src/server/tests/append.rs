@@ -19,7 +19,7 @@ use crate::{
     },
     proto::{Record, wire},
     server::{
-        auth::{Access, Auth, Entrance, Principal},
+        auth::tests::access_of_everybody,
         log::append::{answer, take},
     },
 };
@@ -77,11 +77,7 @@ fn request(number: u64) -> wire::AppendRequest {
 
 /// Appends a record to an entity; its version.
 async fn append(broker: &Arc<Broker>, number: u64) -> u64 {
-    let access = Access::new(
-        &Auth::default(),
-        Principal::anonymous(),
-        &Entrance::default(),
-    );
+    let access = access_of_everybody();
     let pending = take(broker, &Flow::default(), None, &access, request(number))
         .await
         .expect("it is queued");

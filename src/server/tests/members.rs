@@ -27,7 +27,7 @@ use crate::{
     },
     server::{
         answers::Source,
-        auth::{Access, Auth, Entrance, Principal},
+        auth::tests::access_of_everybody,
         groups::{events, join::join_group, member::MemberAnswers},
         stop,
         turns::Lanes,
@@ -112,13 +112,8 @@ fn answers(
     let (stop, stopping) = stop::channel();
     let first = (events::heartbeat(), Duration::from_secs(60));
     let counts_as = broker.budget().part(Name::Requests).holder();
-    let access = Access::new(
-        &Auth::default(),
-        Principal::anonymous(),
-        &Entrance::default(),
-    );
     let long = Lanes::new().long(counts_as.clone());
-    let requests = (requests.clone(), counts_as, access, long);
+    let requests = (requests.clone(), counts_as, access_of_everybody(), long);
     let stopped = stopping.stopped();
     let member = MemberAnswers::new(session, first, requests, None, stopped);
     (member, stop)

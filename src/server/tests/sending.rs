@@ -169,6 +169,7 @@ impl Calls {
         let body = response.await.expect("an answer").into_body();
         let shares = self.shares();
         let parts = Parts {
+            cut: None,
             counted: self.reads.admit(&shares, 0).expect("there is room"),
             source: Box::new(source),
             reads: self.reads.clone(),

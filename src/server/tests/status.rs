@@ -33,6 +33,8 @@ fn every_error() -> Vec<Error> {
     for error in &errors {
         match error {
             Error::InvalidTopicName(_)
+            | Error::TooManyTokens
+            | Error::UnknownToken { .. }
             | Error::UnknownTopic { .. }
             | Error::UnknownPartition { .. }
             | Error::TopicRecreated { .. }
@@ -273,6 +275,10 @@ fn of_groups() -> Vec<Error> {
 
 fn of_requests() -> Vec<Error> {
     vec![
+        Error::TooManyTokens,
+        Error::UnknownToken {
+            token: "ci".to_owned(),
+        },
         Error::MalformedRequest {
             reason: "why".to_owned(),
         },

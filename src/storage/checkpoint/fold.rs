@@ -98,6 +98,9 @@ impl Folded {
         for trim in delta.key_trims {
             self.key_trims.insert(trim.of(), trim);
         }
+        if let Some(tokens) = delta.access_tokens {
+            self.rest.access_tokens = tokens;
+        }
         for (name, change) in &delta.groups {
             self.rest.groups.apply(name, change);
         }

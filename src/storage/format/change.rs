@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  u8   kind: 1 create, 2 delete, 3 alter, 4 trim, 5 open producer, 6 forget producer, 7 erase, 8 erasure complete,
-//!       9 group, 10 add partitions, 11 trim an entity, 12 trims of entities are complete
-//!  u64  topic; or the producer (5, 6); or the erasure (8); 0 (9)
+//!       9 group, 10 add partitions, 11 trim an entity, 12 trims of entities are complete, 13 create an access token,
+//!       14 revoke an access token
+//!  u64  topic; or the producer (5, 6); or the erasure (8); 0 (9, 13); or the token (14)
 //!  then, by kind:
 //!    create  u64 seed, u32 partitions, string name, settings
 //!    alter   settings
@@ -13,6 +14,7 @@
 //!    group   string name, a change of the group, see `group.rs`
 //!    add     u32 partitions from then on
 //!    trim an entity  a trim, see `key_trim.rs`
+//!    create an access token  a token, see `access_token.rs`
 //!    complete        u32 partition, u32 count, then of each: 32 bytes token, u64 version
 //! settings: u32 count, then (string name, string value) of each
 //! ```
@@ -23,7 +25,7 @@ use super::{
     key_trim::COMPLETE_BYTES,
 };
 use crate::{
-    catalog::{Change, Erasure, KeyTrim, Token},
+    catalog::{AccessToken, Change, Erasure, KeyTrim, Token},
     types::{
         Offset, PartitionId, ProducerId, TOPIC_SETTINGS, TopicId, TopicName, TopicSettings, Version,
     },
@@ -100,6 +102,11 @@ impl Change {
                     out.extend_from_slice(&before.0.to_le_bytes());
                 }
             }
+            Self::CreateToken { token } => {
+                put_kind(&mut out, 13, 0);
+                token.put(&mut out);
+            }
+            Self::RevokeToken { id } => put_kind(&mut out, 14, *id),
         }
         out
     }
@@ -172,6 +179,10 @@ impl Change {
                     trims,
                 }
             }
+            13 => Self::CreateToken {
+                token: AccessToken::take(&mut fields)?,
+            },
+            14 => Self::RevokeToken { id: subject },
             _ => return None,
         };
         fields.is_empty().then_some(change)

@@ -24,13 +24,16 @@
 //!          u64 base offset, u32 records, i64 append time
 //!     u64  highest generation of all groups that were deleted, u32 groups, then of each: string name, a change
 //!          (`group.rs`); it and what follows are missing where there were none
-//!     u32  trims of entities, then of each: u64 topic, a trim (`key_trim.rs`); missing where there were none
+//!     u32  trims of entities, then of each: u64 topic, a trim (`key_trim.rs`); it and what follows are missing where
+//!          there were none
+//!     u32  access tokens, then each (`access_token.rs`); missing where there were none
 //! ```
 
 use std::time::Duration;
 
 use super::{
     VERSION,
+    access_token::{put_access_tokens, take_access_tokens},
     change::{put_settings, take_settings},
     crc32,
     erasure::ERASURE_BYTES,
@@ -41,7 +44,7 @@ use super::{
 };
 use crate::{
     catalog::{
-        self, Erasure, KnownErasure, KnownKeyTrim, Snapshot,
+        self, AccessToken, Erasure, KnownErasure, KnownKeyTrim, Snapshot,
         groups::{self, Generation},
         producers::Known,
     },
@@ -82,6 +85,8 @@ pub(crate) struct Checkpoint {
     pub(crate) groups: groups::Snapshot,
     /// Stored with the groups; earlier checkpoints have none.
     pub(crate) key_trims: Vec<KnownKeyTrim>,
+    /// Stored with the trims; earlier checkpoints have none.
+    pub(crate) access_tokens: Vec<AccessToken>,
 }
 
 /// What there was of the journal's files at the checkpoint; earlier checkpoints do not say it.
@@ -210,6 +215,7 @@ impl Checkpoint {
             erasures: self.erasures.clone(),
             key_trims: self.key_trims.clone(),
             groups: self.groups.clone(),
+            access_tokens: self.access_tokens.clone(),
         }
     }
 
@@ -238,11 +244,17 @@ impl Checkpoint {
                     put_stored(&mut rest, &sequence.stored);
                 }
             }
-            if self.groups != groups::Snapshot::default() || !self.key_trims.is_empty() {
+            // What is behind something that is stored is found behind all that comes before it.
+            let has_tokens = !self.access_tokens.is_empty();
+            let has_key_trims = has_tokens || !self.key_trims.is_empty();
+            if has_key_trims || self.groups != groups::Snapshot::default() {
                 put_groups(&mut rest, &self.groups);
             }
-            if !self.key_trims.is_empty() {
+            if has_key_trims {
                 put_key_trims(&mut rest, &self.key_trims);
+            }
+            if has_tokens {
+                put_access_tokens(&mut rest, &self.access_tokens);
             }
         }
         let version = VERSION.to_le_bytes();
@@ -300,6 +312,10 @@ impl Checkpoint {
             true => Vec::new(),
             false => take_key_trims(&mut fields)?,
         };
+        let access_tokens = match fields.is_empty() {
+            true => Vec::new(),
+            false => take_access_tokens(&mut fields)?,
+        };
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -312,6 +328,7 @@ impl Checkpoint {
             delta_files,
             groups,
             key_trims,
+            access_tokens,
         })
     }
 

@@ -26,8 +26,9 @@
 //!     u32  changes of groups, in order, then of each: string name, a change (`group.rs`); it and what follows are
 //!          missing where there are none
 //!     u32  trims of entities that are gone, then of each: u64 topic, u32 partition, 32 bytes token
-//!     u32  trims of entities that have changed, then of each: as in the checkpoint; both are missing where there are
-//!          none
+//!     u32  trims of entities that have changed, then of each: as in the checkpoint; both and what follows are missing
+//!          where there are none
+//!     u32  access tokens that there are now, then each as in the checkpoint; missing where these have not changed
 //! ```
 //!
 //! A file ends behind a whole delta. One that does not was cut off by a crash while its last delta
@@ -37,6 +38,7 @@ use std::collections::BTreeMap;
 
 use super::{
     VERSION,
+    access_token::{put_access_tokens, take_access_tokens},
     change::{put_settings, take_settings},
     checkpoint::{
         Checkpoint, Clock, JournalFiles, PARTITION_BYTES, Partition, Topic, put_clock,
@@ -51,7 +53,7 @@ use super::{
 };
 use crate::{
     catalog::{
-        KnownErasure, KnownKeyTrim, Token,
+        AccessToken, KnownErasure, KnownKeyTrim, Token,
         groups::{GroupChange, Place},
     },
     types::{
@@ -123,6 +125,8 @@ pub(crate) struct Delta {
     /// By what they are of.
     pub(crate) key_trims_gone: Vec<(Place, Token)>,
     pub(crate) key_trims: Vec<KnownKeyTrim>,
+    /// All that there are, if that has changed.
+    pub(crate) access_tokens: Option<Vec<AccessToken>>,
 }
 
 /// A topic that is new, or something of which has changed.
@@ -197,6 +201,7 @@ impl Delta {
             }
         }
         let (key_trims_gone, key_trims) = changed_key_trims(&before.key_trims, &now.key_trims);
+        let has_new_tokens = before.access_tokens != now.access_tokens;
         Self {
             applied: now.applied,
             journal_file: now.journal_file,
@@ -210,6 +215,7 @@ impl Delta {
             groups,
             key_trims_gone,
             key_trims,
+            access_tokens: has_new_tokens.then(|| now.access_tokens.clone()),
         }
     }
 
@@ -233,7 +239,9 @@ impl Delta {
         }
         put_numbers(&mut rest, self.erasures_gone.iter().copied());
         put_erasures(&mut rest, &self.erasures);
-        let has_key_trims = !self.key_trims_gone.is_empty() || !self.key_trims.is_empty();
+        let has_key_trims = self.access_tokens.is_some()
+            || !self.key_trims_gone.is_empty()
+            || !self.key_trims.is_empty();
         if !self.groups.is_empty() || has_key_trims {
             put_count(&mut rest, self.groups.len());
         }
@@ -248,6 +256,9 @@ impl Delta {
                 rest.extend_from_slice(&token.0);
             }
             put_key_trims(&mut rest, &self.key_trims);
+        }
+        if let Some(tokens) = &self.access_tokens {
+            put_access_tokens(&mut rest, tokens);
         }
         let length = u32::try_from(rest.len()).expect("what is remembered is far below 4 GiB");
         let length = length.to_le_bytes();
@@ -303,6 +314,10 @@ impl Delta {
             }
             key_trims = take_key_trims(&mut fields)?;
         }
+        let mut access_tokens = None;
+        if !fields.is_empty() {
+            access_tokens = Some(take_access_tokens(&mut fields)?);
+        }
         fields.is_empty().then_some(Self {
             applied,
             journal_file,
@@ -320,6 +335,7 @@ impl Delta {
             groups,
             key_trims_gone,
             key_trims,
+            access_tokens,
         })
     }
 }

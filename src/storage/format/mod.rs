@@ -27,6 +27,7 @@
 //! Reading order: `frame.rs`, what a partition consists of; `entry.rs`, what a commit consists of;
 //! the rest as needed.
 
+mod access_token;
 pub(crate) mod block;
 pub(crate) mod change;
 pub(crate) mod checkpoint;

@@ -103,9 +103,30 @@ impl Guarded {
         path: &'static str,
         request: Vec<u8>,
     ) -> Result<Option<Vec<u8>>, Status> {
+        self.make(path, Request::new(tokio_stream::once(request)))
+            .await
+    }
+
+    /// The same with this as `authorization`.
+    pub(super) async fn call_with(
+        &self,
+        authorization: &str,
+        path: &'static str,
+        request: Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, Status> {
+        let mut request = Request::new(tokio_stream::once(request));
+        let value = authorization.parse().expect("it is text");
+        request.metadata_mut().insert("authorization", value);
+        self.make(path, request).await
+    }
+
+    async fn make(
+        &self,
+        path: &'static str,
+        requests: Request<tokio_stream::Once<Vec<u8>>>,
+    ) -> Result<Option<Vec<u8>>, Status> {
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         grpc.ready().await.expect("it stands");
-        let requests = Request::new(tokio_stream::once(request));
         let path = PathAndQuery::from_static(path);
         let answers = grpc.streaming(requests, path, Undecoded).await?;
         answers.into_inner().message().await

@@ -4,3 +4,31 @@ mod grants;
 mod guarded;
 mod requests;
 mod table;
+mod tokens;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{
+    Access, Auth, Entrance, Principal,
+    access::Length,
+    authority::{Authority, Caller},
+};
+
+/// The access of a caller at this address, where this decides and there are no tokens.
+fn access_of(auth: Auth, principal: Principal, address: &str) -> Access {
+    let authority = Authority {
+        auth: Arc::new(auth),
+        tokens: watch::Sender::default().subscribe(),
+        now_ms: Box::new(|| 0),
+    };
+    let at = (Entrance::from(address), address.into());
+    let caller = Caller::unproven(principal);
+    Access::new(&Arc::new(authority), caller, at, Length::Short)
+}
+
+/// The access that everybody has where nothing is granted.
+pub(in crate::server) fn access_of_everybody() -> Access {
+    access_of(Auth::default(), Principal::anonymous(), "")
+}

@@ -11,12 +11,13 @@ use super::guarded::{Guarded, grant};
 use crate::{
     proto::{
         self, AcceptClockRequest, AddPartitionsRequest, AlterTopicRequest, AppendStreamResponse,
-        CommitRequest, CompactRequest, CreateTopicRequest, Credit, DeleteGroupRequest,
-        DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest, DescribeTopicRequest,
-        Edge, EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest, ForkGroupRequest,
-        GetClockRequest, GetLatestRequest, GroupOffset, JoinGroup, ListGroupsRequest,
-        ListOffsetsRequest, ListProducersRequest, ListTopicsRequest, OpenProducerRequest, Position,
-        ReadKeyRequest, ReadRequest, ResetGroupRequest, StatusRequest, TrimKeyRequest, TrimRequest,
+        CommitRequest, CompactRequest, CreateTokenRequest, CreateTopicRequest, Credit,
+        DeleteGroupRequest, DeleteTopicRequest, DescribeErasureRequest, DescribeGroupRequest,
+        DescribeTopicRequest, Edge, EraseKeyRequest, FetchOffsetsRequest, ForgetProducerRequest,
+        ForkGroupRequest, GetClockRequest, GetLatestRequest, GroupOffset, JoinGroup,
+        ListGroupsRequest, ListOffsetsRequest, ListProducersRequest, ListTokensRequest,
+        ListTopicsRequest, OpenProducerRequest, Position, ReadKeyRequest, ReadRequest,
+        ResetGroupRequest, RevokeTokenRequest, StatusRequest, TrimKeyRequest, TrimRequest,
         append_stream_response::Outcome, consume_request, health::HealthCheckRequest, position,
         reset_group_request, wire,
     },
@@ -260,6 +261,16 @@ fn of_broker() -> Vec<Row> {
     ]
 }
 
+fn of_tokens() -> Vec<Row> {
+    let create = CreateTokenRequest::default();
+    let revoke = RevokeTokenRequest::default();
+    vec![
+        row("/taffrail.v1.Tokens/Create", &create, ADMINS),
+        row("/taffrail.v1.Tokens/List", &ListTokensRequest {}, ADMINS),
+        row("/taffrail.v1.Tokens/Revoke", &revoke, ADMINS),
+    ]
+}
+
 fn of_health() -> Vec<Row> {
     let check = HealthCheckRequest::default();
     vec![
@@ -276,6 +287,7 @@ fn table() -> Vec<Row> {
         of_entities(),
         of_groups(),
         of_broker(),
+        of_tokens(),
         of_health(),
     ];
     services.concat()

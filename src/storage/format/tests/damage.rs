@@ -27,7 +27,7 @@ type Decoder = fn(&[u8]) -> bool;
 
 /// Every format in which each bit counts, with an encoded value.
 fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
-    vec![
+    let mut formats: Vec<(_, _, Decoder)> = vec![
         ("frame", golden::frame().bytes().to_vec(), |bytes| {
             Frame::decode(&Bytes::copy_from_slice(bytes)).is_some()
         }),
@@ -121,6 +121,23 @@ fn formats() -> Vec<(&'static str, Vec<u8>, Decoder)> {
             "index row",
             golden::index_rows()[0].encode()[..20].to_vec(),
             |bytes| IndexRow::decode(&[bytes, &[0; 4]].concat()).is_some(),
+        ),
+    ];
+    formats.extend(of_access_tokens());
+    formats
+}
+
+fn of_access_tokens() -> [(&'static str, Vec<u8>, Decoder); 2] {
+    [
+        (
+            "checkpoint with access tokens",
+            golden::checkpoint_with_tokens().encode(),
+            |bytes| Checkpoint::decode(bytes).is_some(),
+        ),
+        (
+            "delta with access tokens",
+            golden::delta_with_tokens().encode(7, 0),
+            |mut bytes| Delta::take(&mut bytes, 7, 0).is_some(),
         ),
     ]
 }

@@ -177,6 +177,14 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
             "delta-with-groups",
             golden::delta_with_groups().encode(golden::delta_head().number, 3),
         ),
+        (
+            "checkpoint-with-tokens",
+            golden::checkpoint_with_tokens().encode(),
+        ),
+        (
+            "delta-with-tokens",
+            golden::delta_with_tokens().encode(golden::delta_head().number, 3),
+        ),
         ("change-group", change_of_group().encode()),
         ("change-add-partitions", golden::more_partitions().encode()),
         ("delta-head", golden::delta_head().encode()),
@@ -209,6 +217,8 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
             earlier::retired_fence_page()[..24].to_vec(),
         ),
     ]);
+    let of_tokens = ["change-create-token", "change-revoke-token"].into_iter();
+    all.extend(of_tokens.zip(golden::changes_of_tokens().map(|change| change.encode())));
     all.extend(
         change_names()
             .into_iter()

@@ -1,5 +1,6 @@
 //! The formats: what they are byte for byte, and that no bytes are trusted.
 
+mod access_tokens;
 mod blocks;
 mod damage;
 pub(crate) mod earlier;

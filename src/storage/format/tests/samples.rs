@@ -112,6 +112,7 @@ pub(crate) fn concat(encoded: &Encoded) -> Bytes {
     bytes.into()
 }
 
+mod access_tokens;
 pub(super) mod compacted;
 pub(super) mod golden;
 mod key_trims;
@@ -208,7 +209,7 @@ pub(super) fn any_change() -> impl Strategy<Value = Change> {
         }),
         (id(), any_erasure()).prop_map(|(topic, erasure)| Change::Erase { topic, erasure }),
         any::<u64>().prop_map(|id| Change::ErasureComplete { id }),
-        key_trims::any_change(),
+        prop_oneof![key_trims::any_change(), access_tokens::any_change()],
         (id(), any::<u32>())
             .prop_map(|(topic, partitions)| Change::AddPartitions { topic, partitions }),
         (any_group_name(), any_group_change())
@@ -404,7 +405,10 @@ prop_compose! {
         erasures in vec((id(), any::<bool>(), any_erasure()), 0..4),
         groups in vec((any_group_name(), any_group_change()), 0..4),
         key_trims_gone in vec(((id(), any::<u32>()), any::<[u8; 32]>()), 0..4),
-        key_trims in vec(key_trims::any_key_trim(), 0..4),
+        (key_trims, access_tokens) in (
+            vec(key_trims::any_key_trim(), 0..4),
+            option::of(vec(access_tokens::any_token(), 0..4)),
+        ),
     ) -> Delta {
         let erasures = erasures.into_iter();
         let erasures = erasures.map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
@@ -424,6 +428,7 @@ prop_compose! {
                 .map(|((topic, partition), token)| ((topic, PartitionId(partition)), Token(token)))
                 .collect(),
             key_trims,
+            access_tokens,
         }
     }
 }
@@ -441,7 +446,10 @@ prop_compose! {
         delta_files in option::of(1..u64::MAX),
         ended in any::<u64>(),
         groups in vec((any_group_name(), any_group_change()), 0..4),
-        key_trims in vec(key_trims::any_key_trim(), 0..4),
+        (key_trims, access_tokens) in (
+            vec(key_trims::any_key_trim(), 0..4),
+            vec(access_tokens::any_token(), 0..4),
+        ),
     ) -> Checkpoint {
         let erasures = erasures.into_iter().map(|(topic, complete, erasure)| KnownErasure { topic, complete, erasure });
         let clock = clock.map(|(now_ms, boot, since_boot_ms)| Clock { now_ms, boot, since_boot_ms });
@@ -463,9 +471,10 @@ prop_compose! {
         }
         let groups = known;
         let key_trims = if delta_files > 0 { key_trims } else { Vec::new() };
+        let access_tokens = if delta_files > 0 { access_tokens } else { Vec::new() };
         Checkpoint {
             applied, journal_file, topics, producers, erasures, clock, journal, directory, delta_files, groups,
-            key_trims,
+            key_trims, access_tokens,
         }
     }
 }

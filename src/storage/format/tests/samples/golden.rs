@@ -265,6 +265,7 @@ pub(in super::super) fn checkpoint() -> Checkpoint {
         delta_files: 0,
         groups: groups::Snapshot::default(),
         key_trims: Vec::new(),
+        access_tokens: Vec::new(),
     }
 }
 
@@ -305,6 +306,28 @@ pub(in super::super) fn checkpoint_with_groups() -> Checkpoint {
     whole.owned.pop();
     checkpoint.groups.apply(&group(), &whole);
     checkpoint
+}
+
+/// With access tokens, and no groups or trims of entities.
+pub(in super::super) fn checkpoint_with_tokens() -> Checkpoint {
+    Checkpoint {
+        access_tokens: vec![access_tokens::golden()],
+        ..checkpoint_with_deltas()
+    }
+}
+
+pub(in super::super) fn delta_with_tokens() -> Delta {
+    Delta {
+        access_tokens: Some(vec![access_tokens::golden()]),
+        ..delta()
+    }
+}
+
+/// What becomes of an access token.
+pub(in super::super) fn changes_of_tokens() -> [Change; 2] {
+    let token = access_tokens::golden();
+    let id = token.id;
+    [Change::CreateToken { token }, Change::RevokeToken { id }]
 }
 
 pub(in super::super) fn more_partitions() -> Change {
@@ -437,6 +460,7 @@ pub(in super::super) fn delta() -> Delta {
         groups: Vec::new(),
         key_trims_gone: Vec::new(),
         key_trims: Vec::new(),
+        access_tokens: None,
     }
 }
 

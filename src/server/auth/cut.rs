@@ -1,0 +1,108 @@
+//! Ending streams whose callers may not go on: a token was revoked or has expired, or a grant is
+//! gone.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::Frame;
+use tokio::time::sleep;
+use tonic::{Status, body::Body};
+
+use super::Access;
+use crate::server::answers::Answers;
+
+/// Resolves with how a stream ends.
+pub(in crate::server) type Cut = Pin<Box<dyn Future<Output = Status> + Send>>;
+
+/// How often it is looked whether a token has expired: the broker's time may go faster than this
+/// machine's, and a stream is to end within 5 s.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Resolves when the call may not go on.
+pub(super) fn cut(access: Access) -> Cut {
+    Box::pin(async move {
+        let mut grants = access.authority().auth.grants.subscribe();
+        let mut tokens = access.authority().tokens.clone();
+        loop {
+            if let Err(status) = access.may_go_on() {
+                return status;
+            }
+            tokio::select! {
+                changed = grants.changed() => gone_with_the_broker(changed.is_err()).await,
+                changed = tokens.changed() => gone_with_the_broker(changed.is_err()).await,
+                () = expiring(&access) => {}
+            }
+        }
+    })
+}
+
+/// Where nobody can change anything any more, nothing ends a stream.
+async fn gone_with_the_broker(is_gone: bool) {
+    if is_gone {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Resolves when the caller's token may have expired.
+async fn expiring(access: &Access) {
+    match access.expires_ms() {
+        None => std::future::pending().await,
+        Some(expires_ms) => {
+            let left = expires_ms.saturating_sub((access.authority().now_ms)());
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            sleep(left.min(LOOK_EVERY)).await;
+        }
+    }
+}
+
+/// Lets a response end with that.
+pub(super) fn end_with(cut: Cut, response: Response<Body>) -> Response<Body> {
+    if let Some(answers) = response.extensions().get::<Answers>() {
+        answers.end_with(cut);
+        return response;
+    }
+    response.map(|body| {
+        Body::new(Cuttable {
+            body,
+            cut: Some(cut),
+        })
+    })
+}
+
+/// Answers that end when their caller may not go on.
+struct Cuttable {
+    body: Body,
+    /// None: they have been ended.
+    cut: Option<Cut>,
+}
+
+impl http_body::Body for Cuttable {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(cut) = &mut self.cut else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(status) = cut.as_mut().poll(cx) else {
+            return Pin::new(&mut self.body).poll_frame(cx);
+        };
+        self.cut = None;
+        self.body = Body::empty();
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.cut.is_none() || self.body.is_end_stream()
+    }
+}
