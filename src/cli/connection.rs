@@ -9,7 +9,7 @@ use std::{
 
 use super::{Failure, flags::ConnectionFlags};
 use crate::{
-    client::{self, Client, Tls},
+    client::{self, Client, Tls, Token},
     config::{self, TLS_CA_VARIABLE, TLS_CERT_KEY_VARIABLE, TLS_CERT_VARIABLE},
     env::read_all,
     types::parse_millis,
@@ -27,6 +27,16 @@ pub(super) struct Server {
     url: String,
     options: client::Options,
     retry_for: Duration,
+    token: Shown,
+}
+
+/// The token that calls show.
+#[derive(Clone, Debug)]
+enum Shown {
+    Nothing,
+    Token(Token),
+    /// Read again for each connection: somebody may have replaced it.
+    File(PathBuf),
 }
 
 impl Server {
@@ -35,8 +45,10 @@ impl Server {
     pub(super) fn new(flags: &ConnectionFlags) -> Result<Self, Failure> {
         let flag = flags.server.clone().map(|given| ("--server", given));
         let variable = || config::server_variable().map(|given| ("TAFFRAIL_SERVER", given));
+        let token = Shown::new(flags)?;
         let Some((by, given)) = flag.or_else(variable) else {
-            return Self::at(&format!("http://127.0.0.1:{DEFAULT_PORT}")).trusting(flags);
+            let server = Self::at(&format!("http://127.0.0.1:{DEFAULT_PORT}")).trusting(flags)?;
+            return Ok(Self { token, ..server });
         };
         if given.trim().is_empty() {
             // Most likely something that was meant to be filled in.
@@ -49,7 +61,8 @@ impl Server {
             // A remark that nobody reads is no failure.
             let _ = writeln!(io::stderr(), "{given:?} has no port; taking {url}");
         }
-        Self::at(&url).trusting(flags)
+        let server = Self::at(&url).trusting(flags)?;
+        Ok(Self { token, ..server })
     }
 
     /// The broker at this address.
@@ -58,6 +71,7 @@ impl Server {
             url: url.to_owned(),
             options: client::Options::default(),
             retry_for: Duration::ZERO,
+            token: Shown::Nothing,
         }
     }
 
@@ -96,7 +110,8 @@ impl Server {
 
     /// Connects once: a first connection that fails is most likely a wrong address.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        self.options.connect(&self.url).await.map_err(|source| {
+        let options = self.options()?;
+        options.connect(&self.url).await.map_err(|source| {
             let hint = match &source {
                 // What is missing there is said already.
                 client::Error::Unavailable { .. } if is_socket(&self.url) => "",
@@ -123,13 +138,23 @@ impl Server {
         self.retry_for
     }
 
+    fn options(&self) -> Result<client::Options, Failure> {
+        Ok(client::Options {
+            token: self.token.read()?,
+            ..self.options.clone()
+        })
+    }
+
     /// Connects again, for as long as it takes or is allowed.
     pub(super) async fn reconnect(&self) -> Result<Client, client::Error> {
         let (mut wait, longest) = BACKOFF;
         let attempts = async {
             loop {
                 tokio::time::sleep(wait).await;
-                if let Ok(client) = self.options.connect(&self.url).await {
+                // A file with a token may be about to be replaced.
+                if let Ok(options) = self.options()
+                    && let Ok(client) = options.connect(&self.url).await
+                {
                     return client;
                 }
                 wait = (wait * 2).min(longest);
@@ -171,6 +196,31 @@ impl Named {
     /// It needs the other of the two.
     fn alone(&self, other: &str) -> Failure {
         Failure::Usage(format!("{} needs {other} beside it", self.by))
+    }
+}
+
+impl Shown {
+    fn new(flags: &ConnectionFlags) -> Result<Self, Failure> {
+        if let Some(path) = &flags.token_file {
+            return Ok(Self::File(path.clone()));
+        }
+        match flags.token.clone().or_else(config::token_variable) {
+            Some(text) => Ok(Self::Token(Token::new(&text)?)),
+            None => Ok(Self::Nothing),
+        }
+    }
+
+    fn read(&self) -> Result<Option<Token>, Failure> {
+        let path = match self {
+            Self::Nothing => return Ok(None),
+            Self::Token(token) => return Ok(Some(token.clone())),
+            Self::File(path) => path,
+        };
+        let unusable =
+            |problem: String| Failure::Usage(format!("--token-file {}: {problem}", path.display()));
+        let text = read_all(path).map_err(|error| unusable(error.to_string()))?;
+        let token = Token::new(&String::from_utf8_lossy(&text));
+        token.map(Some).map_err(|error| unusable(error.to_string()))
     }
 }
 

@@ -90,7 +90,9 @@ impl Failure {
 
 fn call_code(error: &client::Error) -> u8 {
     match error {
-        client::Error::InvalidServer { .. } | client::Error::InvalidTls { .. } => 2,
+        client::Error::InvalidServer { .. }
+        | client::Error::InvalidTls { .. }
+        | client::Error::InvalidToken => 2,
         client::Error::Conflict { .. } => 3,
         client::Error::Refused(_) | client::Error::OffsetOutOfRange { .. } => 4,
         client::Error::DamagedRecords { .. } => 6,

@@ -30,6 +30,7 @@ mod signals;
 mod status;
 mod supervisor;
 mod time;
+mod token;
 mod top;
 mod topic;
 
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Group(flags) => run_async(group::run(flags)),
         Command::Entity(flags) => run_async(entity::run(flags)),
         Command::Producer(flags) => run_async(producer::run(flags)),
+        Command::Token(flags) => run_async(token::run(flags)),
         Command::Clock(flags) => run_async(clock::run(flags)),
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Dashboard(flags) => dashboard::run(&flags),

@@ -19,8 +19,9 @@ use tokio::{
     task::JoinHandle,
     time::{Sleep, sleep},
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
+use super::link::Link;
 use super::{Append, Appended, Client, Error, status::AtStake};
 use crate::proto::{
     self, AppendStreamResponse, append_stream_response::Outcome, log_client::LogClient,
@@ -112,11 +113,7 @@ impl Client {
 
 impl Appender {
     /// With `idle`, the stream ends when nothing was queued for about this long.
-    pub(super) fn open(
-        log: LogClient<Channel>,
-        window: AppendWindow,
-        idle: Option<Duration>,
-    ) -> Self {
+    pub(super) fn open(log: LogClient<Link>, window: AppendWindow, idle: Option<Duration>) -> Self {
         let window = AppendWindow {
             requests: window.requests.clamp(1, Semaphore::MAX_PERMITS),
             bytes: window.bytes.clamp(1, u32::MAX as usize),
@@ -288,7 +285,7 @@ impl Stream for Outgoing {
 }
 
 async fn drive(
-    mut log: LogClient<Channel>,
+    mut log: LogClient<Link>,
     outgoing: Outgoing,
     sent: Arc<Mutex<Sent>>,
 ) -> Result<(), Error> {

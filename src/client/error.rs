@@ -27,6 +27,12 @@ pub enum Error {
         reason: String,
     },
 
+    /// The text is no access token.
+    #[error(
+        "that is no access token: it is empty, or has spaces or other signs in it that no token has"
+    )]
+    InvalidToken,
+
     /// The broker cannot be reached, is shutting down, or did not answer a question. Nothing was
     /// stored or changed by this call; it can be made again.
     #[error("the broker is not available: {message}")]

@@ -56,6 +56,7 @@ mod entities;
 mod error;
 mod group;
 mod known;
+mod link;
 mod offsets;
 mod options;
 pub mod producer;
@@ -66,6 +67,7 @@ mod shared;
 mod socket;
 mod status;
 mod stored;
+mod tokens;
 mod topics;
 
 #[cfg(test)]
@@ -91,6 +93,7 @@ pub use group::{
     Groups, ListedGroup, Member, NewMember, NoOffset, OffsetGone, ResetGroup, ResetOffset, Revoked,
 };
 pub use known::{KnownProducer, ProducerPage};
+pub use link::Token;
 pub use offsets::PartitionOffset;
 pub use options::Options;
 pub use producer::{NewProducer, Producer, Sent, SentRecord};
@@ -98,13 +101,14 @@ pub use read::{ErasedEntity, Read, ReadBatch, Reading};
 pub use record::Record;
 pub use secure::Tls;
 pub use stored::StoredRecord;
+pub use tokens::{AccessToken, Tokens};
 pub use topics::{Compaction, NewTopic, Partition, Removal, Scrub, Topic, TopicPage, Topics};
 
-use self::shared::SharedStream;
+use self::{link::Link, shared::SharedStream};
 use crate::{
     proto::{
         broker_client::BrokerClient, entities_client::EntitiesClient, groups_client::GroupsClient,
-        log_client::LogClient, topics_client::TopicsClient,
+        log_client::LogClient, tokens_client::TokensClient, topics_client::TopicsClient,
     },
     types::limits,
 };
@@ -116,11 +120,12 @@ const MAX_RECEIVED_BYTES: usize = limits::RECORD_BYTES.2 as usize + (1 << 20);
 /// A connection to a broker.
 #[derive(Clone, Debug)]
 pub struct Client {
-    log: LogClient<Channel>,
-    topics: TopicsClient<Channel>,
-    entities: EntitiesClient<Channel>,
-    broker: BrokerClient<Channel>,
-    groups: GroupsClient<Channel>,
+    log: LogClient<Link>,
+    topics: TopicsClient<Link>,
+    entities: EntitiesClient<Link>,
+    broker: BrokerClient<Link>,
+    groups: GroupsClient<Link>,
+    tokens: TokensClient<Link>,
     appends: SharedStream,
     request_timeout: Duration,
 }
@@ -143,19 +148,18 @@ impl Client {
     /// default request timeout.
     #[must_use]
     pub fn from_channel(channel: Channel) -> Self {
-        Self::new(channel, Options::default().request_timeout)
+        Self::new(Link::new(channel, None), Options::default().request_timeout)
     }
 
-    fn new(channel: Channel, request_timeout: Duration) -> Self {
+    fn new(link: Link, request_timeout: Duration) -> Self {
         Self {
-            log: LogClient::new(channel.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
-            entities: EntitiesClient::new(channel.clone())
+            log: LogClient::new(link.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            entities: EntitiesClient::new(link.clone())
                 .max_decoding_message_size(MAX_RECEIVED_BYTES),
-            broker: BrokerClient::new(channel.clone())
-                .max_decoding_message_size(MAX_RECEIVED_BYTES),
-            groups: GroupsClient::new(channel.clone())
-                .max_decoding_message_size(MAX_RECEIVED_BYTES),
-            topics: TopicsClient::new(channel).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            broker: BrokerClient::new(link.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            groups: GroupsClient::new(link.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            tokens: TokensClient::new(link.clone()).max_decoding_message_size(MAX_RECEIVED_BYTES),
+            topics: TopicsClient::new(link).max_decoding_message_size(MAX_RECEIVED_BYTES),
             appends: SharedStream::new(),
             request_timeout,
         }

@@ -1,10 +1,10 @@
 //! How a connection is made.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use tonic::transport::{Endpoint, Uri};
 
-use super::{Client, Error, Tls, socket};
+use super::{Client, Error, Tls, Token, link::Link, socket};
 
 /// The largest window that HTTP/2 has.
 const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
@@ -41,6 +41,11 @@ pub struct Options {
     pub keep_alive: Duration,
     /// Which brokers to trust, and who to be, at an `https://` URL.
     pub tls: Tls,
+    /// The token that every call shows. Default: none.
+    pub token: Option<Token>,
+    /// Whether the token may go to another machine without encryption, where everybody on the way
+    /// can read and use it. Default: no, to connect is refused.
+    pub token_without_encryption: bool,
 }
 
 impl Default for Options {
@@ -53,6 +58,8 @@ impl Default for Options {
             max_frame_bytes: 1 << 20,
             keep_alive: Duration::from_secs(10),
             tls: Tls::default(),
+            token: None,
+            token_without_encryption: false,
         }
     }
 }
@@ -91,7 +98,7 @@ impl Options {
     /// A client over a connection that was made from this [`endpoint`](Self::endpoint) some other
     /// way.
     pub(crate) fn client(&self, channel: tonic::transport::Channel) -> Client {
-        Client::new(channel, self.request_timeout)
+        Client::new(Link::new(channel, self.token.clone()), self.request_timeout)
     }
 
     /// Where and how to connect, for tonic.
@@ -106,6 +113,13 @@ impl Options {
             Some("http" | HTTPS) => {}
             Some(scheme) => return Err(invalid(format!("{scheme}:// is not supported"))),
             None => return Err(invalid("the scheme is missing".to_owned())),
+        }
+        if self.token.is_some() && !self.token_without_encryption && is_exposed(endpoint.uri()) {
+            return Err(invalid(
+                "the token would go to another machine without encryption; use https://, or allow it \
+                 with `token_without_encryption`"
+                    .to_owned(),
+            ));
         }
         if let Some(port) = malformed_port(endpoint.uri()) {
             return Err(invalid(format!(
@@ -122,6 +136,17 @@ impl Options {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true))
     }
+}
+
+/// Whether what is sent there can be read on the way.
+fn is_exposed(server: &Uri) -> bool {
+    let host = server.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host == "localhost",
+    };
+    server.scheme_str() == Some("http") && !is_loopback
 }
 
 /// What stands where the port should and is none. It would be passed over, and port 80 be taken.

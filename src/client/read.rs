@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use tonic::{Streaming, transport::Channel};
+use tonic::Streaming;
 
+use super::link::Link;
 use super::{Error, StoredRecord, offsets::to_wire, status::AtStake, stored::Runs};
 use crate::{
     proto::{self, log_client::LogClient, wire::ReadResponse},
@@ -15,12 +16,12 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Read {
-    log: LogClient<Channel>,
+    log: LogClient<Link>,
     request: proto::ReadRequest,
 }
 
 impl Read {
-    pub(super) fn new(log: LogClient<Channel>, topic: &str) -> Self {
+    pub(super) fn new(log: LogClient<Link>, topic: &str) -> Self {
         let request = proto::ReadRequest {
             topic: topic.to_owned(),
             ..proto::ReadRequest::default()

@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tonic::transport::Channel;
-
+use super::link::Link;
 use super::{Append, AppendWindow, Appended, Appender, Error};
 use crate::proto::log_client::LogClient;
 
@@ -48,7 +47,7 @@ impl SharedStream {
 
     pub(super) async fn append(
         &self,
-        log: &LogClient<Channel>,
+        log: &LogClient<Link>,
         append: Append,
     ) -> Result<Appended, Error> {
         let mut last = None;
@@ -71,7 +70,7 @@ impl SharedStream {
         Err(last.expect("there was an attempt"))
     }
 
-    fn current(&self, log: &LogClient<Channel>) -> Arc<Appender> {
+    fn current(&self, log: &LogClient<Link>) -> Arc<Appender> {
         let mut current = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = current
             .get_or_insert_with(|| Arc::new(Appender::open(log.clone(), WINDOW, Some(self.idle))));

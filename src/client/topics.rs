@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Response, Status};
 
+use super::link::Link;
 use super::{
     Error,
     status::{self, AtStake},
@@ -17,7 +18,7 @@ use crate::{
 /// durable when it is answered.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    calls: TopicsClient<Channel>,
+    calls: TopicsClient<Link>,
     timeout: Duration,
 }
 
@@ -138,7 +139,7 @@ pub struct TopicPage {
 }
 
 impl Topics {
-    pub(super) fn new(calls: TopicsClient<Channel>, timeout: Duration) -> Self {
+    pub(super) fn new(calls: TopicsClient<Link>, timeout: Duration) -> Self {
         Self { calls, timeout }
     }
 

@@ -10,12 +10,16 @@ pub(crate) const TLS_CA_VARIABLE: &str = "TAFFRAIL_TLS_CA";
 pub(crate) const TLS_CERT_VARIABLE: &str = "TAFFRAIL_TLS_CERT";
 pub(crate) const TLS_CERT_KEY_VARIABLE: &str = "TAFFRAIL_TLS_CERT_KEY";
 
+/// The one that gives them their token.
+const TOKEN_VARIABLE: &str = "TAFFRAIL_TOKEN";
+
 /// All variables for the other commands: no settings of `serve`.
-pub(super) const OF_COMMANDS: [&str; 4] = [
+pub(super) const OF_COMMANDS: [&str; 5] = [
     SERVER_VARIABLE,
     TLS_CA_VARIABLE,
     TLS_CERT_VARIABLE,
     TLS_CERT_KEY_VARIABLE,
+    TOKEN_VARIABLE,
 ];
 
 /// All variables whose name and value are text; others are none of ours.
@@ -64,4 +68,11 @@ pub(crate) fn supervisor() -> Option<Supervisor> {
 pub(crate) fn file_variable(variable: &str) -> Option<std::path::PathBuf> {
     let named = std::env::var_os(variable)?;
     (!named.is_empty()).then(|| named.into())
+}
+
+/// The access token that the environment has for the commands that show one.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn token_variable() -> Option<String> {
+    let token = std::env::var_os(TOKEN_VARIABLE)?;
+    Some(token.to_string_lossy().into_owned())
 }

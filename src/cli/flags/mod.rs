@@ -1,18 +1,20 @@
 //! What can be typed. Nothing here is checked beyond its form; each command gives its flags their
 //! meaning.
 
-use std::{
-    ffi::{OsStr, OsString},
-    path::PathBuf,
-};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 mod bench;
+mod connection;
 mod group;
+mod token;
 
 pub(super) use bench::{BenchCommand, BenchFlags, BenchKeys, LoadFlags};
+pub(super) use connection::ConnectionFlags;
+use connection::{is_connection_flag, takes_next_word};
 pub(super) use group::{GroupCommand, GroupFlags, ResetFlags};
+pub(super) use token::{TokenCommand, TokenFlags};
 
 use super::{failure::EXIT_CODES, time::TimeUnit};
 use crate::types::topic_settings_text;
@@ -83,21 +85,6 @@ fn words_before_keys(typed: &[OsString]) -> Option<usize> {
     None
 }
 
-/// Those of [`ConnectionFlags`] that have a value.
-const WITH_VALUE: [&str; 4] = ["--server", "--tls-ca", "--tls-cert", "--tls-key"];
-
-/// Whether it is one of [`ConnectionFlags`].
-fn is_connection_flag(word: &OsStr) -> bool {
-    let text = word.to_string_lossy();
-    let name = text.split_once('=').map_or(&*text, |(name, _)| name);
-    word == "--json" || WITH_VALUE.contains(&name)
-}
-
-/// Whether it is one of [`ConnectionFlags`] whose value is the next word.
-fn takes_next_word(word: &OsStr) -> bool {
-    WITH_VALUE.iter().any(|flag| word == *flag)
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run a broker
@@ -118,6 +105,8 @@ pub(super) enum Command {
     Entity(EntityFlags),
     /// List and forget producers
     Producer(ProducerFlags),
+    /// Make, list and revoke access tokens, by which a broker knows its callers
+    Token(TokenFlags),
     /// Show what time it is for a broker, and confirm that its machine's clock is right
     Clock(ClockFlags),
     /// Show and verify the data directory of a broker that is not running
@@ -168,28 +157,6 @@ pub(super) struct ServeFlags {
     /// info]
     #[arg(long, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,
-}
-
-/// Which broker, and for whom to print.
-#[derive(Args, Clone, Debug)]
-pub(super) struct ConnectionFlags {
-    /// The broker: a URL, or unix:PATH, the data directory of one on this machine or a socket
-    /// [default: $TAFFRAIL_SERVER, or http://127.0.0.1:9640]
-    #[arg(long, value_name = "URL", global = true)]
-    pub(super) server: Option<String>,
-    /// The authorities to trust where the URL is https://, PEM [default: $TAFFRAIL_TLS_CA, or those
-    /// of this system]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(super) tls_ca: Option<PathBuf>,
-    /// The certificate to show to the broker, PEM [default: $TAFFRAIL_TLS_CERT]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(super) tls_cert: Option<PathBuf>,
-    /// The key of the certificate, PEM [default: $TAFFRAIL_TLS_CERT_KEY]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(super) tls_key: Option<PathBuf>,
-    /// Print JSON, for scripts
-    #[arg(long, global = true)]
-    pub(super) json: bool,
 }
 
 /// Follow topics and groups: what is appended, and how far groups are behind.

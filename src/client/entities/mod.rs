@@ -6,12 +6,13 @@ mod trim;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tonic::{Response, transport::Channel};
+use tonic::Response;
 
 pub use self::{
     read::{EntityBatch, EntityReading, ReadEntity},
     trim::TrimmedEntity,
 };
+use super::link::Link;
 use super::{
     Error, StoredRecord,
     status::{AtStake, answer},
@@ -24,7 +25,7 @@ use crate::{
 /// Reads, trims and erases entities; see [`Client::entities`](super::Client::entities).
 #[derive(Clone, Debug)]
 pub struct Entities {
-    calls: EntitiesClient<Channel>,
+    calls: EntitiesClient<Link>,
     timeout: Duration,
 }
 
@@ -58,7 +59,7 @@ pub struct Erasure {
 }
 
 impl Entities {
-    pub(super) fn new(calls: EntitiesClient<Channel>, timeout: Duration) -> Self {
+    pub(super) fn new(calls: EntitiesClient<Link>, timeout: Duration) -> Self {
         Self { calls, timeout }
     }
 

@@ -3,8 +3,9 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
+use crate::client::link::Link;
 use crate::{
     client::{
         Error, StoredRecord,
@@ -19,14 +20,14 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ReadEntity {
-    calls: EntitiesClient<Channel>,
+    calls: EntitiesClient<Link>,
     timeout: Duration,
     request: ReadKeyRequest,
 }
 
 impl ReadEntity {
     pub(super) fn new(
-        calls: EntitiesClient<Channel>,
+        calls: EntitiesClient<Link>,
         timeout: Duration,
         topic: &str,
         key: &[u8],

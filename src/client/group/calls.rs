@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Response, Status};
 
 use super::{
     CommitOutcome, CommittedOffset, GroupDescription, GroupOffset, GroupPage, ListedGroup,
 };
+use crate::client::link::Link;
 use crate::{
     client::{
         Error,
@@ -21,7 +22,7 @@ use crate::{
 /// change is durable when it is answered.
 #[derive(Clone, Debug)]
 pub struct Groups {
-    calls: GroupsClient<Channel>,
+    calls: GroupsClient<Link>,
     timeout: Duration,
 }
 
@@ -98,7 +99,7 @@ impl ResetGroup {
 }
 
 impl Groups {
-    pub(super) fn new(calls: GroupsClient<Channel>, timeout: Duration) -> Self {
+    pub(super) fn new(calls: GroupsClient<Link>, timeout: Duration) -> Self {
         Self { calls, timeout }
     }
 

@@ -13,7 +13,6 @@ mod upward;
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use tonic::transport::Channel;
 
 pub use batch::{AssignedPartition, GroupBatch, GroupRecord, Revoked};
 pub use calls::{Groups, ResetGroup, ResetOffset};
@@ -23,6 +22,7 @@ pub use described::{
 };
 pub use member::Member;
 
+use super::link::Link;
 use super::{Client, Error, offsets::to_wire};
 use crate::{
     proto::{self, groups_client::GroupsClient},
@@ -106,7 +106,7 @@ type OnRevoked = Box<dyn FnMut(&mut Revoked) + Send>;
 /// A member that is to join a group; see [`Client::member`].
 #[must_use]
 pub struct NewMember {
-    calls: GroupsClient<Channel>,
+    calls: GroupsClient<Link>,
     join: proto::JoinGroup,
     commits_itself: bool,
     commit_interval: Duration,

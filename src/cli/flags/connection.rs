@@ -1,0 +1,61 @@
+//! Which broker to talk to, and how: what can be typed for every command that needs one.
+
+use std::{ffi::OsStr, path::PathBuf};
+
+use clap::Args;
+
+/// Which broker, and for whom to print.
+#[derive(Args, Clone, Debug)]
+pub(in crate::cli) struct ConnectionFlags {
+    /// The broker: a URL, or unix:PATH, the data directory of one on this machine or a socket
+    /// [default: $TAFFRAIL_SERVER, or http://127.0.0.1:9640]
+    #[arg(long, value_name = "URL", global = true)]
+    pub(in crate::cli) server: Option<String>,
+    /// The authorities to trust where the URL is https://, PEM [default: $TAFFRAIL_TLS_CA, or those
+    /// of this system]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(in crate::cli) tls_ca: Option<PathBuf>,
+    /// The certificate to show to the broker, PEM [default: $TAFFRAIL_TLS_CERT]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(in crate::cli) tls_cert: Option<PathBuf>,
+    /// The key of the certificate, PEM [default: $TAFFRAIL_TLS_CERT_KEY]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(in crate::cli) tls_key: Option<PathBuf>,
+    /// The access token to show [default: $TAFFRAIL_TOKEN]; others on this machine can read it in
+    /// the list of processes, unlike a file or the variable
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        global = true,
+        conflicts_with = "token_file"
+    )]
+    pub(in crate::cli) token: Option<String>,
+    /// A file with the access token to show
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(in crate::cli) token_file: Option<PathBuf>,
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    pub(in crate::cli) json: bool,
+}
+
+/// Those of [`ConnectionFlags`] that have a value.
+const WITH_VALUE: [&str; 6] = [
+    "--server",
+    "--tls-ca",
+    "--tls-cert",
+    "--tls-key",
+    "--token",
+    "--token-file",
+];
+
+/// Whether it is one of [`ConnectionFlags`].
+pub(super) fn is_connection_flag(word: &OsStr) -> bool {
+    let text = word.to_string_lossy();
+    let name = text.split_once('=').map_or(&*text, |(name, _)| name);
+    word == "--json" || WITH_VALUE.contains(&name)
+}
+
+/// Whether it is one of [`ConnectionFlags`] whose value is the next word.
+pub(super) fn takes_next_word(word: &OsStr) -> bool {
+    WITH_VALUE.iter().any(|flag| word == *flag)
+}
