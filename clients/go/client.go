@@ -42,7 +42,8 @@ type Client struct {
 }
 
 // New makes a client for the broker at this address, HOST:PORT or unix:PATH. The options of grpc-go come behind those that
-// are set here: WithTransportCredentials(credentials.NewTLS(...)) for a broker that speaks TLS.
+// are set here: WithTransportCredentials(credentials.NewTLS(...)) for a broker that speaks TLS, WithToken for one that asks
+// who calls.
 func New(address string, options ...grpc.DialOption) (*Client, error) {
 	// grpc-go refuses responses above 4 MiB, of which a topic with larger records has some; waits up to two minutes before
 	// it connects again; and does not notice a connection that is there on one side only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,3 +31,21 @@ def channel_options(address: str, own: Mapping[str, Any]) -> list[tuple[str, Any
 def target(address: str) -> str:
     """An address as gRPC has it: the broker says its own as a URL."""
     return address.removeprefix("http://").rstrip("/") if address.startswith("http://") else address
+
+
+def check_token(token: str, address: str, may_go_anywhere: bool) -> None:
+    """Refuses a token that is none, or that everybody on its way could read."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("that is no token: it is empty, or has signs in it that no token has")
+    if may_go_anywhere or address.startswith("unix:"):
+        return
+    host = address.removeprefix("http://").rpartition(":")[0].strip("[]")
+    try:
+        is_here = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_here = host == "localhost"
+    if not is_here:
+        raise ValueError(
+            f"the token would go to {address} without encryption; give credentials for TLS, or allow it with"
+            " token_without_encryption"
+        )

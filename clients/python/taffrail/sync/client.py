@@ -34,7 +34,7 @@ from taffrail.model import (
     removal_from_wire,
     topic_from_wire,
 )
-from taffrail.options import VERSION
+from taffrail.options import VERSION, check_token
 from taffrail.v1 import entities_pb2, entities_pb2_grpc, groups_pb2, groups_pb2_grpc
 from taffrail.v1 import log_pb2, log_pb2_grpc, topics_pb2, topics_pb2_grpc
 
@@ -51,6 +51,8 @@ class Client:
         address: str = "127.0.0.1:9640",
         *,
         timeout: float = 30,
+        token: str | None = None,
+        token_without_encryption: bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
         options: Mapping[str, Any] | None = None,
@@ -58,12 +60,18 @@ class Client:
         """
         :param address: `HOST:PORT`, or `unix:PATH`.
         :param timeout: how many seconds to wait for an answer; reads and members are not bounded by it.
+        :param token: what `taffrail token create` has printed; every call shows it.
+        :param token_without_encryption: the token may go to another machine without TLS, where everybody on the way can
+            read it.
         :param credentials: for a broker that speaks TLS: `grpc.ssl_channel_credentials(...)`.
-        :param metadata: sent with every call, such as a token for a proxy.
+        :param metadata: sent with every call.
         :param options: grpcio's channel arguments, over those that this client sets.
         """
         self._channel = open_channel(address, credentials, dict(options or {}))
         self._timeout = timeout
+        if token is not None:
+            check_token(token, address, credentials is not None or token_without_encryption)
+            metadata = (*metadata, ("authorization", f"Bearer {token}"))
         self._metadata = tuple(metadata)
         self._connect_stubs()
 
