@@ -139,6 +139,8 @@ async fn a_broker_whose_storage_has_failed_neither_lives_nor_is_ready_and_says_w
     let created = broker.create_topic("t", 1, &BTreeMap::new());
     let created = created.expect("a good name").await;
     created.expect_err("no sync succeeds");
+    // Whoever waited is answered before the failure is told.
+    world.until("GET /livez", "HTTP/1.1 503").await;
     let reason = broker.failure().expect("it has failed");
     for path in ["/livez", "/readyz"] {
         let failed = world.ask(&format!("GET {path}")).await;
