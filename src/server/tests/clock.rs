@@ -11,22 +11,16 @@ use crate::{
         sim::{SimClock, SimDisk, SimRandom},
     },
     proto::{AcceptClockRequest, GetClockRequest, broker_server::Broker as _},
-    server::{
-        auth::{Access, Auth, Entrance, Principal},
-        broker::BrokerService,
-        tally::Tallies,
-    },
+    server::{auth::tests::access_of_everybody, broker::BrokerService, tally::Tallies},
 };
 
 const START: i64 = 1_700_000_000_000;
 const HOUR_MS: u64 = 3_600_000;
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS as i64;
 
-fn of_administrator<T>(message: T) -> Request<T> {
-    let entrance = Entrance::Administrators;
-    let access = Access::new(&Auth::default(), Principal::local_admin(), &entrance);
+fn permitted<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.extensions_mut().insert(access);
+    request.extensions_mut().insert(access_of_everybody());
     request
 }
 
@@ -42,15 +36,13 @@ async fn a_jump_that_is_accepted_is_followed_at_once() {
     let service = BrokerService::new(Arc::clone(&broker), Tallies::new(), 1);
     clock.set_now_ms(START + YEAR_MS);
 
-    let got = service
-        .get_clock(of_administrator(GetClockRequest {}))
-        .await;
+    let got = service.get_clock(permitted(GetClockRequest {})).await;
     let before = got.expect("it is known").into_inner().clock;
     let before = before.expect("a clock");
     assert_eq!((before.now_ms, before.wall_ms), (START, START + YEAR_MS));
     assert_eq!(before.followed_in_ms, Some(HOUR_MS));
 
-    let accepted = service.accept_clock(of_administrator(AcceptClockRequest {}));
+    let accepted = service.accept_clock(permitted(AcceptClockRequest {}));
     let after = accepted.await.expect("it is followed").into_inner().clock;
     let after = after.expect("a clock");
     assert_eq!(
