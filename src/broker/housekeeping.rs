@@ -117,6 +117,7 @@ impl Housekeeper {
         }
         shared.committer.ring.ensure_two()?;
         shared.committer.ring.prepare_next()?;
+        shared.free_if_short();
         shared.health.look_for_room()
     }
 
@@ -350,6 +351,12 @@ fn store_topics(shared: &Shared) -> Result<(), FileError> {
 }
 
 impl Shared {
+    /// Gives back the room of files that are gone, where it is waited for.
+    fn free_if_short(&self) {
+        let freeing = self.partitions.segments.freeing();
+        while self.health.is_short_of_room() && freeing.step() {}
+    }
+
     /// Whether a checkpoint should begin for the sake of the journal: a quarter of its files hold
     /// what no checkpoint covers, and another is being written to. So appends have most of the
     /// journal while a checkpoint is written. Or somebody waits for one.

@@ -19,6 +19,8 @@ pub(super) struct Maintenance {
     pub(super) housekeeping: Arc<Bell>,
     /// Calls indexing.
     pub(super) indexing: Arc<Bell>,
+    /// Calls whoever gives back the room of files that are gone.
+    pub(super) freeing: Arc<Bell>,
     /// What has been done about erasures that are not complete.
     pub(super) erasures: OrderedMutex<AllProgress, rank::Erasures>,
     /// How far partitions have been compacted.
@@ -33,6 +35,7 @@ pub(super) struct Maintenance {
 pub(super) struct Bells {
     pub(super) housekeeping: Arc<Bell>,
     pub(super) indexing: Arc<Bell>,
+    pub(super) freeing: Arc<Bell>,
 }
 
 impl Bells {
@@ -41,6 +44,7 @@ impl Bells {
         Self {
             housekeeping: Arc::new(Bell::new(Arc::clone(alarm), Some(first))),
             indexing: Arc::new(Bell::new(Arc::clone(alarm), None)),
+            freeing: Arc::new(Bell::new(Arc::clone(alarm), None)),
         }
     }
 }
@@ -51,6 +55,7 @@ impl Maintenance {
             housekeeper: OrderedMutex::new(housekeeper),
             housekeeping: bells.housekeeping,
             indexing: bells.indexing,
+            freeing: bells.freeing,
             erasures: OrderedMutex::new(AllProgress::default()),
             compactions: Arc::new(Compactions::new()),
             compressor: Compressor::default(),
@@ -62,5 +67,6 @@ impl Maintenance {
     pub(super) fn close(&self) {
         self.housekeeping.close();
         self.indexing.close();
+        self.freeing.close();
     }
 }

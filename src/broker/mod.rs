@@ -3,8 +3,8 @@
 //! Three threads do all writing. The *journal thread* takes what was queued, writes and syncs it as
 //! one, applies it and answers. The *housekeeping thread* moves applied frames into segments,
 //! writes checkpoints and removes what is not needed any more; nobody waits for it unless memory or
-//! the journal is full. The *indexing thread* keeps key indexes and removes what was erased. A
-//! fourth writes nothing and waits for nobody: it looks after all deadlines (`schedule.rs`).
+//! the journal is full. The *indexing thread* keeps key indexes and removes what was erased. One
+//! more gives back the room of files that are gone. The last one writes nothing and waits for nobody: it looks after all deadlines (`schedule.rs`).
 //! Everything else runs on the caller's thread: an append is checked and built there, a read reads
 //! there.
 //!
@@ -225,10 +225,11 @@ impl Broker {
     /// If the directory cannot be used; nothing of it is changed then.
     pub(crate) fn open(env: Env, options: Options) -> Result<Arc<Self>, OpenError> {
         let broker = Arc::new(Self::open_stepped(env, options)?);
-        let threads: [(&str, Work); 4] = [
+        let threads: [(&str, Work); 5] = [
             ("journal", Self::commit_until_closed),
             ("housekeeping", Self::keep_house_until_closed),
             ("indexing", Self::keep_indexes_until_closed),
+            ("freeing", Self::free_until_closed),
             ("deadlines", Self::meet_deadlines_until_closed),
         ];
         for (name, work) in threads {

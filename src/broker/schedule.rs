@@ -10,6 +10,7 @@
 //!    queued. It takes no file and waits for nobody.
 //! 2. If housekeeping or indexing is due, housekeeping makes a round.
 //! 3. When that is done, it calls indexing.
+//! 4. Where files are gone, the next step is taken of giving back their room.
 //!
 //! A deadline that comes up earlier than the one that is waited for wakes the thread
 //! ([`Alarm::wake_by`]). In a simulation nobody waits: time stands still until it is moved, and
@@ -23,6 +24,9 @@ use super::{Broker, Shared, lock};
 #[cfg(feature = "testing")]
 use super::{Error, Pending};
 
+/// How long whoever gives back the room of files pauses at least between two steps.
+const FREEING_PAUSE: Duration = Duration::from_millis(8);
+
 impl Shared {
     /// The next moment at which something is due.
     fn next_deadline(&self) -> Option<Duration> {
@@ -32,6 +36,7 @@ impl Shared {
         let rounds = [
             self.maintenance.housekeeping.due(),
             self.maintenance.indexing.due(),
+            self.maintenance.freeing.due(),
         ];
         let deadlines = [catalog, groups, retention].into_iter().chain(rounds);
         deadlines.flatten().min()
@@ -46,6 +51,17 @@ impl Shared {
         let is_housekeeping_due = self.maintenance.housekeeping.take_due(now) || is_retention_due;
         if self.maintenance.indexing.take_due(now) || is_housekeeping_due {
             self.maintenance.housekeeping.ring();
+        }
+        if self.maintenance.freeing.take_due(now) {
+            self.maintenance.freeing.ring();
+        }
+    }
+
+    /// Has the room of files given back that are gone, unless that is under way.
+    fn free_soon(&self) {
+        let bell = &self.maintenance.freeing;
+        if self.partitions.segments.freeing().has_any() && bell.due().is_none() {
+            bell.ring();
         }
     }
 }
@@ -96,6 +112,24 @@ impl Broker {
         }
     }
 
+    /// The thread that gives back the room of files that are gone.
+    pub(super) fn free_until_closed(&self) {
+        while self.shared.maintenance.freeing.wait().is_some() && !self.shared.health.has_failed() {
+            self.freeing_round();
+        }
+    }
+
+    /// Gives back some of the room of files that are gone.
+    pub(super) fn freeing_round(&self) {
+        let shared = &self.shared;
+        let began = shared.env.clock.elapsed();
+        let is_more = shared.partitions.segments.freeing().step();
+        let now = shared.env.clock.elapsed();
+        let pause = FREEING_PAUSE.max(4 * now.saturating_sub(began));
+        let next = is_more.then(|| now.saturating_add(pause));
+        shared.maintenance.freeing.round_done(next);
+    }
+
     /// One round of housekeeping, after which the indexes are looked at.
     pub(super) fn housekeeping_round(&self, checkpoint_wanted: bool) {
         let shared = &self.shared;
@@ -108,6 +142,7 @@ impl Broker {
         }
         shared.health.settle(round);
         shared.watch_groups(&mut lock(&shared.maintenance.housekeeper).group_watch);
+        shared.free_soon();
         shared.maintenance.indexing.ring();
         shared.maintenance.housekeeping.round_done(Some(next));
     }
@@ -123,6 +158,7 @@ impl Broker {
         shared.health.settle(self.compact());
         shared.health.settle(self.compress());
         self.scrub();
+        shared.free_soon();
         let next_compression = shared.maintenance.compressor.next();
         let deadlines = [
             shared.next_erasure(),

@@ -89,7 +89,7 @@ impl Shared {
         let bells = Bells::new(&alarm, first_round(&env));
         let waiters = Waiters {
             queue: Arc::clone(&queue),
-            bells: [Arc::clone(&bells.housekeeping), Arc::clone(&bells.indexing)],
+            bells: [&bells.housekeeping, &bells.indexing, &bells.freeing].map(Arc::clone),
             alarm: Arc::clone(&alarm),
             memory: memory.clone(),
             key_memory: Arc::clone(&key_memory),
@@ -151,7 +151,7 @@ impl Shared {
 /// Whoever may wait for something that does not come once storage has failed.
 struct Waiters {
     queue: Arc<Queue>,
-    bells: [Arc<Bell>; 2],
+    bells: [Arc<Bell>; 3],
     alarm: Arc<Alarm>,
     memory: Memory,
     key_memory: Arc<KeyMemory>,

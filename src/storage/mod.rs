@@ -12,7 +12,7 @@
 //! - `checkpoint` says up to which journal entry all is in segments; `data_dir` guards the
 //!   directory, and `ownership` says which one it is.
 //! - `fault` says what an I/O error means; `files` has small things done to files,
-//!   `read_only` reads one that does not change.
+//!   `read_only` reads one that does not change, and `freeing` gives back the room of large ones.
 //! - `inspect` says what a data directory holds, without changing it.
 //!
 //! Nothing in here acknowledges, waits for, or knows a client.
@@ -22,6 +22,7 @@ pub(crate) mod data_dir;
 pub(crate) mod fault;
 pub(crate) mod files;
 pub(crate) mod format;
+pub(crate) mod freeing;
 #[cfg_attr(
     not(feature = "cli"),
     allow(dead_code, reason = "only the command line looks from outside")

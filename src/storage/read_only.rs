@@ -21,7 +21,47 @@ pub(crate) enum ReadOnly {
     Positioned(Arc<dyn File>, u64),
 }
 
+/// Knows whether anybody has bytes of the maps of a file: as long as somebody has, it must not
+/// become shorter.
+#[derive(Default)]
+pub(crate) struct Maps(Arc<()>);
+
+/// Bytes of a map.
+struct Mapped {
+    bytes: Bytes,
+    _map: Arc<()>,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Maps {
+    /// A file as it was opened, whose map counts from now on if it is mapped.
+    pub(crate) fn count(&self, opened: ReadOnly) -> ReadOnly {
+        match opened {
+            ReadOnly::Mapped(bytes) => ReadOnly::Mapped(Bytes::from_owner(Mapped {
+                bytes,
+                _map: Arc::clone(&self.0),
+            })),
+            ReadOnly::Positioned(..) => opened,
+        }
+    }
+
+    /// Whether anybody has bytes of one.
+    pub(crate) fn has_any(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 impl ReadOnly {
+    /// One without bytes.
+    pub(crate) fn nothing() -> Self {
+        Self::Mapped(Bytes::new())
+    }
+
     /// Opens a file. Where it cannot be mapped for a reason that may pass, `let_go` gives up what
     /// else is mapped, and it is tried once more; then the file is read by position.
     pub(crate) fn open(

@@ -10,6 +10,7 @@ use crate::{
     budget,
     storage::{
         files::{Action, FileError},
+        freeing::Leaving,
         keys::merge,
     },
     types::Offset,
@@ -57,12 +58,15 @@ impl Partitions {
         memory.add(present.bytes());
         let is_kept = |offset: Offset| offset >= keep_from && present.may_have(offset);
         let tables = std::slice::from_ref(run);
+        // Its name goes to the new one.
+        let leaving = Leaving::open(&*self.env.files, run.path());
         let written = merge::merge(&*self.env.files, &dir, tables, Some(most), is_kept);
         memory.subtract(present.bytes());
         match written {
             Ok(written) => {
                 let (path, before, rows) = (run.path().display(), run.rows(), written.rows());
                 tracing::debug!(%path, before, rows, "rows of removed records were dropped");
+                run.leave(leaving, self.segments.freeing());
                 let written = Arc::new(written);
                 self.change_files(partition, |_, files| {
                     let mut runs = files.runs.iter_mut();

@@ -229,7 +229,8 @@ impl Partitions {
                     self.change_files(partition, |_, files| {
                         files.runs.splice(range.clone(), [merged.clone()]);
                     });
-                    set::remove_merged(&*self.env.files, &dir, inputs, &merged)?;
+                    let freeing = self.segments.freeing();
+                    set::remove_merged(&*self.env.files, &dir, inputs, &merged, freeing)?;
                 }
                 Err(merge::Error::File(error)) => return Err(error),
                 Err(merge::Error::Damaged(damaged)) => {

@@ -250,6 +250,9 @@ impl Broker {
         if self.shared.maintenance.indexing.take().is_some() {
             self.indexing_round();
         }
+        if self.shared.maintenance.freeing.take().is_some() {
+            self.freeing_round();
+        }
     }
 
     /// Appends, reading files on this thread.

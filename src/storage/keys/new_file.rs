@@ -8,17 +8,13 @@ use std::{
 use crate::{
     env::{File, FileSystem, Open},
     storage::{
-        files::{Action, FileError, remove_file, sync_parent},
+        files::{Action, FileError, STEP_BYTES, remove_file, sync_parent},
         format::page::{self, PAGE_BYTES, Page},
     },
 };
 
 /// The extension of a file that is not whole yet.
 pub(super) const NEW: &str = "new";
-
-/// A sync stores all that has been written so far; with so little at once it does not hold up the
-/// journal's syncs.
-const SYNC_BYTES: u64 = 32 << 20;
 
 /// How much is gathered for one write.
 const WRITE_BYTES: usize = 64 * PAGE_BYTES;
@@ -63,7 +59,7 @@ impl<'a> NewFile<'a> {
             .write_all_at(&[bytes], position)
             .map_err(FileError::when(Action::Write, &self.new))?;
         self.unsynced += bytes.len() as u64;
-        if self.unsynced >= SYNC_BYTES {
+        if self.unsynced >= STEP_BYTES {
             self.sync()?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::storage::{
     fault::{self, Meaning},
     files::{Action, FileError},
     format::page::{self, PAGE_BYTES, Page},
-    read_only::ReadOnly,
+    read_only::{Maps, ReadOnly},
 };
 
 /// A part of a file is not what was written there.
@@ -74,6 +74,7 @@ impl Unread {
 pub(super) struct Paged {
     path: PathBuf,
     content: ReadOnly,
+    maps: Maps,
     salt: u32,
     /// A bit for each of the pages that stay checked.
     checked: Box<[AtomicU64]>,
@@ -103,6 +104,8 @@ impl Paged {
     /// The pages below `kept` are checked at their first use only, if the file is mapped; they are
     /// the ones that look-ups come back to.
     pub(super) fn new(path: PathBuf, content: ReadOnly, salt: u32, kept: u64) -> Self {
+        let maps = Maps::default();
+        let content = maps.count(content);
         let kept = match &content {
             ReadOnly::Mapped(bytes) => kept.min(bytes.len() as u64 / PAGE_BYTES as u64),
             ReadOnly::Positioned(..) => 0,
@@ -111,6 +114,7 @@ impl Paged {
         Self {
             path,
             content,
+            maps,
             salt,
             checked,
         }
@@ -118,6 +122,12 @@ impl Paged {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Closes it. Whether nobody has bytes of its map.
+    pub(super) fn close(&mut self) -> bool {
+        self.content = ReadOnly::nothing();
+        !self.maps.has_any()
     }
 
     pub(super) fn salt(&self) -> u32 {

@@ -20,6 +20,7 @@ use crate::{
     storage::{
         fault::Meaning,
         files::{Action, FileError, remove_file},
+        freeing::{Freeing, Leaving},
         log::Identity,
     },
     types::Offset,
@@ -139,12 +140,14 @@ pub(crate) fn remove_merged(
     dir: &Path,
     merged: &[Arc<SortedTable>],
     result: &SortedTable,
+    freeing: &Arc<Freeing>,
 ) -> Result<(), FileError> {
-    let paths = merged
-        .iter()
-        .map(|table| table.path())
-        .filter(|path| *path != result.path());
-    remove(files, dir, &paths.map(Path::to_owned).collect::<Vec<_>>())
+    let mut paths = Vec::new();
+    for table in merged.iter().filter(|table| table.path() != result.path()) {
+        table.leave(Leaving::open(files, table.path()), freeing);
+        paths.push(table.path().to_owned());
+    }
+    remove(files, dir, &paths)
 }
 
 /// Removes all that may name entities and is not in use: tables of last versions that were merged,

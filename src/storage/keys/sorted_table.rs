@@ -10,6 +10,7 @@ use std::{
     cell::RefCell,
     ops::Range,
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 pub(crate) use super::table_writer::{Content, TableWriter};
@@ -29,6 +30,7 @@ use crate::{
             page::{CONTENT_BYTES, PAGE_BYTES},
             sorted_table::{Header, NAME_HEAD_BYTES, Names, ROWS_PER_PAGE},
         },
+        freeing::{Freeing, Leaving},
         log::Identity,
         read_only::ReadOnly,
     },
@@ -39,6 +41,8 @@ use crate::{
 pub(crate) struct SortedTable {
     header: Header,
     file: Paged,
+    /// Its file, once that has no name any more: its room is given back when nobody has the table.
+    leaving: OnceLock<(Leaving, Arc<Freeing>)>,
 }
 
 impl SortedTable {
@@ -108,6 +112,7 @@ impl SortedTable {
         Self {
             header,
             file: Paged::new(path, content, header.salt(), header.first_row_page()),
+            leaving: OnceLock::new(),
         }
     }
 
@@ -129,6 +134,13 @@ impl SortedTable {
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Takes note of its file, which is about to lose its name.
+    pub(crate) fn leave(&self, leaving: Option<Leaving>, freeing: &Arc<Freeing>) {
+        if let Some(leaving) = leaving {
+            self.leaving.set((leaving, Arc::clone(freeing))).ok();
+        }
     }
 
     /// Whether its filter is in memory, mostly: it may be asked while a lock is held.
@@ -272,6 +284,16 @@ impl SortedTable {
     /// The page of rows of this number, checked.
     fn row_page(&self, number: u64) -> Result<PageRef<'_>, Unread> {
         self.file.page(self.header.first_row_page() + number)
+    }
+}
+
+impl Drop for SortedTable {
+    fn drop(&mut self) {
+        if let Some((leaving, freeing)) = self.leaving.take()
+            && self.file.close()
+        {
+            freeing.add(vec![leaving]);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     codec::Method,
     env::File,
     storage::{
-        files::{Action, FileError},
+        files::{Action, FileError, STEP_BYTES},
         format::{
             block::{BlockWriter, Unit},
             frame::Frame,
@@ -18,11 +18,7 @@ use crate::{
 };
 
 /// How much is gathered for one write.
-pub(super) const WRITE_BYTES: usize = 4 << 20;
-
-/// A sync stores all that has been written so far; with so little at once it does not hold up the
-/// journal's syncs.
-const SYNC_BYTES: u64 = 32 << 20;
+pub(super) const WRITE_BYTES: usize = 1 << 20;
 
 /// A file that is written from its beginning.
 pub(super) struct Output<'a> {
@@ -144,7 +140,7 @@ impl Output<'_> {
         self.position += self.buffer.len() as u64;
         self.unsynced += self.buffer.len() as u64;
         self.buffer.clear();
-        if self.unsynced >= SYNC_BYTES {
+        if self.unsynced >= STEP_BYTES {
             self.sync()
         } else {
             Ok(())

@@ -4,18 +4,13 @@
 //! Their files stay as long as a reader has a view with them. Whoever removes files looks for those
 //! that nobody has any more.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use super::{Log, LogLock, OpenSegments, segment::Segment};
-use crate::{
-    env::{FileSystem, Open},
-    storage::files::{Action, FileError, remove_file},
+use crate::storage::{
+    files::{Action, FileError, remove_file},
+    freeing::Leaving,
 };
-
-/// How much of a file is given back at once. What a file system frees with one change holds up
-/// others' syncs until it is done with that, a tenth of a second for 256 MiB on a disk that is told
-/// what is free. Tests have small segments.
-const STEP_BYTES: u64 = if cfg!(test) { 16 << 10 } else { 16 << 20 };
 
 /// A segment that is in no view of the log.
 pub(super) struct Gone {
@@ -89,35 +84,27 @@ pub(crate) fn remove_gone(log: &LogLock, segments: &OpenSegments) -> Result<bool
     Ok(log.lock().gone.is_empty())
 }
 
-/// Gives back a file that is about to be removed, step by step. Nobody has the segment or a map of
-/// it, and a start that still finds the file does not read it, for another has its place.
-fn shorten(files: &dyn FileSystem, gone: &Gone) -> io::Result<()> {
-    let file = files.open(&gone.segment.path(), Open::Write)?;
-    let mut len = file.len()?;
-    while len > STEP_BYTES {
-        len -= STEP_BYTES;
-        file.set_len(len)?;
-    }
-    Ok(())
-}
-
+/// Removes the files of segments of one log, which nobody has any more.
 fn remove_files(these: &[Gone], segments: &OpenSegments) -> Result<(), FileError> {
     let files = &*segments.env.files;
+    let mut leaving = Vec::new();
     for gone in these {
         let dir = gone.segment.dir();
+        let path = gone.segment.name().path(&dir);
         segments.close(&gone.segment);
-        if gone.is_replaced && !gone.segment.is_mapped() {
-            // It is removed all the same if this fails.
-            let _ = shorten(files, gone);
+        if !gone.segment.is_mapped() {
+            leaving.extend(Leaving::open(files, &path));
         }
-        remove_file(files, &gone.segment.name().path(&dir))?;
+        remove_file(files, &path)?;
         remove_file(files, &gone.segment.name().index_path(&dir))?;
     }
-    let Some(replaced) = these.iter().find(|gone| gone.is_replaced) else {
-        return Ok(());
-    };
-    let dir = replaced.segment.dir();
-    files
-        .sync_dir(&dir)
-        .map_err(FileError::when(Action::Sync, &dir))
+    let is_replaced = these.iter().any(|gone| gone.is_replaced);
+    if let Some(first) = these.first().filter(|_| is_replaced || !leaving.is_empty()) {
+        let dir = first.segment.dir();
+        files
+            .sync_dir(&dir)
+            .map_err(FileError::when(Action::Sync, &dir))?;
+    }
+    segments.freeing().add(leaving);
+    Ok(())
 }

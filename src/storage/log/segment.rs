@@ -15,7 +15,6 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 
 use super::{
     Active, Identity,
@@ -34,7 +33,8 @@ use crate::{
             identity,
             segment_file::{Compressed, HEADER_BYTES, Header},
         },
-        read_only::ReadOnly,
+        freeing::Freeing,
+        read_only::{Maps, ReadOnly},
     },
     types::{Offset, TopicId},
 };
@@ -62,14 +62,7 @@ pub(crate) struct Segment {
     compressed: OnceLock<Option<Compressed>>,
     /// It is not to be compressed.
     is_left_alone: AtomicBool,
-    /// Every map of its file has this too, as long as any bytes of the map are around.
-    maps: Arc<()>,
-}
-
-/// Bytes of a map of a segment's file.
-struct Mapped {
-    bytes: Bytes,
-    _map: Arc<()>,
+    maps: Maps,
 }
 
 /// The bytes and the index of a sealed segment.
@@ -97,6 +90,8 @@ pub(crate) struct OpenSegments {
     frames: Mutex<KeptFrames>,
     /// Held by whoever writes an index that was missing.
     indexing: Mutex<()>,
+    /// The files of segments that are gone.
+    freeing: Arc<Freeing>,
 }
 
 /// A segment of which something is open.
@@ -117,7 +112,7 @@ impl Segment {
             records: AtomicU64::new(0),
             compressed: OnceLock::new(),
             is_left_alone: AtomicBool::new(false),
-            maps: Arc::default(),
+            maps: Maps::default(),
         })
     }
 
@@ -173,29 +168,17 @@ impl Segment {
 
     /// Its file as it was opened, which counts as mapped from now on if it is.
     pub(super) fn mapped(&self, opened: ReadOnly) -> ReadOnly {
-        match opened {
-            ReadOnly::Mapped(bytes) => ReadOnly::Mapped(Bytes::from_owner(Mapped {
-                bytes,
-                _map: Arc::clone(&self.maps),
-            })),
-            ReadOnly::Positioned(..) => opened,
-        }
+        self.maps.count(opened)
     }
 
     /// Whether anybody has bytes of a map of its file.
     pub(super) fn is_mapped(&self) -> bool {
-        Arc::strong_count(&self.maps) > 1
+        self.maps.has_any()
     }
 
     fn close(&self) {
         self.content.store(None);
         self.file.store(None);
-    }
-}
-
-impl AsRef<[u8]> for Mapped {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 
@@ -228,6 +211,7 @@ impl OpenSegments {
             opened: AtomicU64::new(0),
             frames: Mutex::default(),
             indexing: Mutex::default(),
+            freeing: Arc::default(),
         }
     }
 
@@ -236,6 +220,11 @@ impl OpenSegments {
     pub(crate) fn with_files(mut self, most_files: usize) -> Self {
         self.most_files = most_files.max(1);
         self
+    }
+
+    /// The files of segments that are gone, whose room is not given back.
+    pub(crate) fn freeing(&self) -> &Arc<Freeing> {
+        &self.freeing
     }
 
     /// Has new segments say that they belong to this data directory.

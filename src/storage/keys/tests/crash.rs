@@ -21,7 +21,7 @@ fn live(disk: &SimDisk) -> Result<(), merge::Error> {
         runs.push(Arc::new(SortedTable::write(disk, &dir(), &content, rows)?));
     }
     let merged = merge(disk, &dir(), &runs, None, |_| true)?;
-    set::remove_merged(disk, &dir(), &runs, &merged)?;
+    set::remove_merged(disk, &dir(), &runs, &merged, &Arc::default())?;
     Ok(())
 }
 

@@ -325,7 +325,8 @@ fn a_damaged_table_gives_way_to_those_it_was_made_from_and_is_lost_without_them(
     disk.flip_bit(merged.path(), 40, 1).expect("it is there");
     assert_eq!(numbers(&found(&disk, 3)), [(1, 2), (2, 3), (3, 4)]);
     assert_eq!(stale(&disk), [merged.path()]);
-    set::remove_merged(&disk, &dir(), &parts, &merged).expect("they can be removed");
+    set::remove_merged(&disk, &dir(), &parts, &merged, &Arc::default())
+        .expect("they can be removed");
     let all = found(&disk, 3);
     assert_eq!((numbers(&all), lost(&all)), (vec![], vec![(1, 4)]));
     assert!(all.uses(merged.path()) && stale(&disk).is_empty());
@@ -372,7 +373,7 @@ fn live(disk: &SimDisk) -> Result<(), Error> {
         tables.push(Arc::new(table));
     }
     let merged = merge_last_versions(disk, &dir(), &tables, |last| last)?;
-    set::remove_merged(disk, &dir(), &tables, &merged)?;
+    set::remove_merged(disk, &dir(), &tables, &merged, &Arc::default())?;
     Ok(())
 }
 

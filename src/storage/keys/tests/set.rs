@@ -96,7 +96,8 @@ fn what_was_merged_gives_way_to_the_result() {
     let found = list(&disk, 0..40);
     assert_eq!(covered(&found), [(0, 10), (10, 30), (30, 40)]);
     assert_eq!(found.stale, [path(10, 20), path(20, 30)]);
-    set::remove_merged(&disk, &dir(), &runs[1..3], &merged).expect("they can be removed");
+    set::remove_merged(&disk, &dir(), &runs[1..3], &merged, &Arc::default())
+        .expect("they can be removed");
     assert_eq!(disk.files(), [path(0, 10), path(10, 30), path(30, 40)]);
     assert_eq!(
         scan(&runs[1]).len(),
@@ -111,7 +112,8 @@ fn a_result_of_the_same_name_is_not_removed_with_what_was_merged() {
     let runs = list(&disk, 0..10).runs;
     let merged =
         merge(&disk, &dir(), &runs, None, |offset| offset >= Offset(5)).expect("all is sound");
-    set::remove_merged(&disk, &dir(), &runs, &merged).expect("there is nothing to do");
+    set::remove_merged(&disk, &dir(), &runs, &merged, &Arc::default())
+        .expect("there is nothing to do");
     assert_eq!(disk.files(), [path(0, 10)]);
 }
 
