@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Response;
 
 use super::{
-    blocking::blocking,
+    blocking::{ShortReads, blocking},
     limits::{MIN_TURNS, RETRY_AFTER_MS, ROW_BYTES},
 };
 use crate::{
@@ -157,11 +157,21 @@ impl Queue {
 
     /// Waits for a turn, and works.
     pub(super) async fn work<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _turn = match self.try_turn() {
+        let _turn = self.next_turn().await;
+        blocking(work)
+    }
+
+    /// Waits for a turn, and reads something that is small.
+    pub(super) async fn read<T>(&self, reads: &ShortReads, read: impl FnOnce() -> T) -> T {
+        let _turn = self.next_turn().await;
+        reads.read(read)
+    }
+
+    async fn next_turn(&self) -> Turn {
+        match self.try_turn() {
             Some(turn) => turn,
             None => self.clone().turn().await,
-        };
-        blocking(work)
+        }
     }
 }
 

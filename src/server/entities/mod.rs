@@ -11,6 +11,7 @@ use self::{latest::LatestAnswers, read_key::KeyAnswers};
 use super::{
     answers::{Elsewhere, respond},
     auth::permit,
+    blocking::ShortReads,
     peer,
     reads::Reads,
 };
@@ -27,11 +28,18 @@ use crate::{
 pub(super) struct EntitiesService {
     broker: Arc<Broker>,
     reads: Reads,
+    /// Of entities with few records.
+    short: Arc<ShortReads>,
 }
 
 impl EntitiesService {
     pub(super) fn new(broker: Arc<Broker>, reads: Reads) -> Self {
-        Self { broker, reads }
+        let short = Arc::new(ShortReads::new(broker.system_clock()));
+        Self {
+            broker,
+            reads,
+            short,
+        }
     }
 }
 
@@ -47,8 +55,10 @@ impl Entities for EntitiesService {
         permit(&request)?;
         let shares = peer::reads(request.extensions(), &self.broker, &self.reads);
         let read = read_key::request(request.into_inner());
-        let reader = shares.turns.work(|| self.broker.read_key(read)).await?;
-        Ok(respond(KeyAnswers::new(reader), &self.reads, shares)?)
+        let begin = || self.broker.read_key(read);
+        let reader = shares.turns.read(&self.short, begin).await?;
+        let answers = KeyAnswers::new(reader, Arc::clone(&self.short));
+        Ok(respond(answers, &self.reads, shares)?)
     }
 
     async fn get_latest(

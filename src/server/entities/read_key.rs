@@ -1,6 +1,9 @@
 //! `ReadKey`.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use tonic::Status;
@@ -11,7 +14,7 @@ use crate::{
         ReadKeyRequest,
         wire::{self, ReadKeyResponse},
     },
-    server::{answers::Source, blocking::blocking},
+    server::{answers::Source, blocking::ShortReads},
     types::{Offset, PartitionId, Version},
 };
 
@@ -29,6 +32,7 @@ pub(in crate::server) fn request(request: ReadKeyRequest) -> ReadKey {
 /// The answers of a `ReadKey`. The next step is taken when the answer before has been sent.
 pub(crate) struct KeyAnswers {
     reader: KeyReader,
+    short: Arc<ShortReads>,
     latest: Version,
     partition: PartitionId,
     /// The client has been told the latest version.
@@ -36,8 +40,9 @@ pub(crate) struct KeyAnswers {
 }
 
 impl KeyAnswers {
-    pub(super) fn new(reader: KeyReader) -> Self {
+    pub(super) fn new(reader: KeyReader, short: Arc<ShortReads>) -> Self {
         Self {
+            short,
             latest: reader.latest(),
             partition: reader.partition(),
             reader,
@@ -46,7 +51,7 @@ impl KeyAnswers {
     }
 
     fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
-        let records = blocking(|| self.reader.step())?;
+        let records = self.short.read(|| self.reader.step())?;
         if records.is_none() && self.told {
             return Ok(None);
         }

@@ -27,6 +27,7 @@ mod request;
 mod secure;
 mod sending;
 mod served;
+mod short_reads;
 mod slow_answers;
 mod slow_clients;
 mod starving;
