@@ -235,7 +235,7 @@ pub(crate) fn parse_topic(name: &str) -> Option<TopicId> {
 fn identify(env: &Env, root: &Path) -> Result<Identity, Error> {
     let file = ownership::path(root);
     let lost = match ownership::find(env, root)? {
-        Found::Told(identity) => return Ok(identity),
+        Found::Told { identity, .. } => return Ok(identity),
         Found::Lost { named, has_blocks } => Some((named, has_blocks)),
         Found::New => None,
     };

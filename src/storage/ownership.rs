@@ -29,7 +29,11 @@ use crate::env::{DirEntry, Env, Open};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Its own file says it.
-    Told(Identity),
+    Told {
+        identity: Identity,
+        /// Of the formats in the directory.
+        version: u32,
+    },
     /// That file is lost, and the directory is one of ours.
     Lost {
         /// What other files name, and one that does.
@@ -43,7 +47,7 @@ pub(crate) enum Found {
 
 /// What the file `taffrail` is.
 enum OwnFile {
-    Whole(Identity),
+    Whole(Identity, u32),
     /// It is ours, and damaged.
     Damaged,
     /// It is not there, or has lost its content.
@@ -70,7 +74,7 @@ pub(crate) fn path(root: &Path) -> PathBuf {
 /// If it is not one of ours, of another version, or mixed up from several.
 pub(crate) fn find(env: &Env, root: &Path) -> Result<Found, Error> {
     let is_ours = match own_file(env, root)? {
-        OwnFile::Whole(identity) => return Ok(Found::Told(identity)),
+        OwnFile::Whole(identity, version) => return Ok(Found::Told { identity, version }),
         OwnFile::Damaged => true,
         OwnFile::Lost => false,
     };
@@ -123,8 +127,8 @@ fn own_file(env: &Env, root: &Path) -> Result<OwnFile, Error> {
         return Ok(OwnFile::Lost);
     }
     let root = root.to_owned();
-    match Identity::decode(&bytes) {
-        Ok(identity) => Ok(OwnFile::Whole(identity)),
+    match Identity::decode_with_version(&bytes) {
+        Ok((identity, version)) => Ok(OwnFile::Whole(identity, version)),
         Err(Unreadable::Damaged) => Ok(OwnFile::Damaged),
         Err(Unreadable::OtherVersion { version }) => Err(Error::OtherVersion {
             path: root,

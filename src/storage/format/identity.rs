@@ -59,7 +59,13 @@ impl Identity {
         (id != 0).then_some(Self { id })
     }
 
+    #[cfg(test)]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        Self::decode_with_version(bytes).map(|(identity, _)| identity)
+    }
+
+    /// With the version of the formats in the directory.
+    pub(crate) fn decode_with_version(bytes: &[u8]) -> Result<(Self, u32), Unreadable> {
         let mut fields = Fields(bytes);
         if fields.array() != Some(MAGIC) {
             return Err(Unreadable::Foreign);
@@ -76,7 +82,7 @@ impl Identity {
         if crc32(&[&version.to_le_bytes(), &id.to_le_bytes()]) != checksum {
             return Err(Unreadable::Damaged);
         }
-        Ok(Self { id })
+        Ok((Self { id }, version))
     }
 
     /// An earlier version is believed only with its checksum: a damaged number is no reason to

@@ -30,7 +30,7 @@ use super::{
     checkpoint as checkpoint_file, data_dir,
     files::{Action, FileError, read_file},
     format::{
-        VERSION,
+        VERSION, VERSION_WITH_BLOCKS,
         checkpoint::{self, Partition as CheckpointPartition},
         frame::Header,
         identity::Identity,
@@ -228,7 +228,7 @@ pub(crate) fn inspect_quiet(env: &Env, dir: &Path, verify: bool) -> Result<Repor
 /// checked in either case.
 pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Error> {
     let mut damage = Vec::new();
-    let id = identify(env, dir, &mut damage)?;
+    let (id, version) = identify(env, dir, &mut damage)?;
     let (checkpoint, found) = load_checkpoint(env, dir, id, &mut damage)?;
     let dirs = TopicDirs::list(env, &dir.join("topics"))?;
     let mut state = State::load(env, found.as_ref(), &dirs);
@@ -275,7 +275,7 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
     }
     Ok(Report {
         id: id.map(|identity| identity.id),
-        version: VERSION,
+        version,
         checkpoint,
         journal: look.journal,
         producers: state.catalog.producers.used().producers as u64,
@@ -289,13 +289,22 @@ pub(crate) fn inspect(env: &Env, dir: &Path, verify: bool) -> Result<Report, Err
     })
 }
 
-/// Which directory it is, if something says so; refuses one that is not ours or of another version.
-fn identify(env: &Env, dir: &Path, damage: &mut Vec<Damage>) -> Result<Option<Identity>, Error> {
+/// Which directory it is, if something says so, and of which version its formats are; refuses one
+/// that is not ours, or of a version that is not known.
+fn identify(
+    env: &Env,
+    dir: &Path,
+    damage: &mut Vec<Damage>,
+) -> Result<(Option<Identity>, u32), Error> {
     match ownership::find(env, dir)? {
-        Found::Told(identity) => Ok(Some(identity)),
-        Found::Lost { named, .. } => {
+        Found::Told { identity, version } => Ok((Some(identity), version)),
+        Found::Lost { named, has_blocks } => {
             damage.push(Damage::of_file(&ownership::path(dir), DamageKind::Identity));
-            Ok(named.map(|(identity, _)| identity))
+            let version = match has_blocks {
+                true => VERSION_WITH_BLOCKS,
+                false => VERSION,
+            };
+            Ok((named.map(|(identity, _)| identity), version))
         }
         Found::New => Err(Error::Empty {
             path: dir.to_owned(),

@@ -90,6 +90,25 @@ fn inspected(world: &World) -> Vec<String> {
 }
 
 #[test]
+fn an_inspection_says_of_which_version_the_formats_are() {
+    for (codec, version) in [("none", VERSION), ("zstd", VERSION_WITH_BLOCKS)] {
+        let world = filled(&[("compression", codec)]);
+        compress(&world);
+        for is_lost in [false, true] {
+            let disk = world.disk.fork();
+            if is_lost {
+                let lost = disk.remove_file("/data/taffrail".as_ref());
+                lost.expect("it is there");
+            }
+            let random = crate::env::sim::SimRandom::new(9);
+            let env = crate::broker::tests::world::env(&disk, &world.clock, &random);
+            let report = inspect(&env, "/data".as_ref(), false).expect("it can be read");
+            assert_eq!(report.version, version, "{codec}, lost: {is_lost}");
+        }
+    }
+}
+
+#[test]
 fn a_segment_is_compressed_once_whatever_its_topic_is_given_later() {
     let world = filled(&[]);
     compress(&world);

@@ -130,7 +130,10 @@ fn a_damaged_identity_is_no_reason_not_to_start() {
         let identity = disk.content("/data/taffrail").expect("it was written anew");
         assert_eq!(identity[..8], *b"TFRLDATA");
         let found = ownership::find(&super::world(&disk, 5), "/data".as_ref());
-        assert!(matches!(found, Ok(ownership::Found::Told(_))), "{found:?}");
+        assert!(
+            matches!(found, Ok(ownership::Found::Told { .. })),
+            "{found:?}"
+        );
     }
 }
 
