@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     Broker, Error, Shared,
-    compaction::{BYTES_PER_SECOND, Hindered, check_room, pause, unless_damaged},
+    compaction::{BYTES_PER_SECOND, Hindered, Problem, check_room, pause, unless_damaged},
     lock,
     state::PartitionRef,
 };
@@ -53,11 +53,25 @@ struct State {
     next: Option<Duration>,
     /// The partition whose turn was last.
     last: Option<Place>,
-    /// Partitions that are not tried again before then.
-    hindered: BTreeMap<Place, Duration>,
+    /// Partitions that could not be compressed when that was tried last.
+    hindered: BTreeMap<Place, PutOff>,
+}
+
+/// What keeps a partition from being compressed.
+struct PutOff {
+    problem: Problem,
+    /// It is not tried again before then.
+    until: Duration,
 }
 
 impl Compressor {
+    /// Why a partition could not be compressed, when that was tried last.
+    pub(super) fn problem(&self, partition: &PartitionRef) -> Option<Problem> {
+        let state = lock(&self.state);
+        let put_off = state.hindered.get(&place_of(partition))?;
+        Some(put_off.problem.clone())
+    }
+
     /// When it goes on.
     pub(super) fn next(&self) -> Option<Duration> {
         lock(&self.state).next
@@ -83,7 +97,12 @@ impl Broker {
         for partition in partitions {
             let done = match shared.compress_one(&partition) {
                 Err(hindered) => shared.put_off_compression(&partition, hindered)?,
-                Ok(done) => done,
+                Ok(done) => {
+                    lock(&compressor.state)
+                        .hindered
+                        .remove(&place_of(&partition));
+                    done
+                }
             };
             if let Some(done) = done {
                 lock(&compressor.state).last = Some(place_of(&partition));
@@ -139,8 +158,7 @@ impl Shared {
     /// the one on that is next.
     fn partitions_to_compress(&self, now: Duration) -> Vec<PartitionRef> {
         let mut state = lock(&self.maintenance.compressor.state);
-        state.hindered.retain(|_, until| *until > now);
-        let mut found = Vec::new();
+        let (mut found, mut put_off) = (Vec::new(), BTreeMap::new());
         for topic in self.partitions.all_topics() {
             if topic.settings().compression == Compression::None {
                 continue;
@@ -148,11 +166,19 @@ impl Shared {
             for at in 0..topic.partitions.len() {
                 let topic = Arc::clone(&topic);
                 let partition = PartitionRef { topic, at };
-                if !state.hindered.contains_key(&place_of(&partition)) {
+                let place = place_of(&partition);
+                let hindered = state.hindered.remove(&place);
+                if hindered
+                    .as_ref()
+                    .is_none_or(|hindered| hindered.until <= now)
+                {
                     found.push(partition);
                 }
+                put_off.extend(hindered.map(|hindered| (place, hindered)));
             }
         }
+        // Without those that are not to be compressed any more.
+        state.hindered = put_off;
         found.sort_by_key(place_of);
         if let Some(last) = state.last {
             let behind = found.partition_point(|partition| place_of(partition) <= last);
@@ -216,9 +242,16 @@ impl Shared {
         let place = place_of(partition);
         let topic = &partition.topic.name;
         tracing::warn!(%topic, partition = place.1.0, %cause, "compression is tried again later");
-        let again = self.env.clock.elapsed().saturating_add(TRY_AGAIN);
+        let again_ms = i64::try_from(TRY_AGAIN.as_millis()).unwrap_or(i64::MAX);
+        let put_off = PutOff {
+            problem: Problem {
+                cause,
+                again_ms: Some(self.clock.now_ms().saturating_add(again_ms)),
+            },
+            until: self.env.clock.elapsed().saturating_add(TRY_AGAIN),
+        };
         let mut state = lock(&self.maintenance.compressor.state);
-        state.hindered.insert(place, again);
+        state.hindered.insert(place, put_off);
         Ok(None)
     }
 }

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use super::{
-    Broker, Compaction, Error, Pending, Scrubbed, Shared, lock,
+    Broker, Compaction, Error, Pending, Scrubbed, Shared,
+    compaction::Problem,
+    lock,
     partition_count::Counted,
     sequencer::refusable,
     state::{PartitionRef, Topic},
@@ -46,6 +48,8 @@ pub(crate) struct PartitionDescription {
     pub(crate) bytes: u64,
     /// What these would be without compression.
     pub(crate) uncompressed_bytes: u64,
+    /// Why it could not be compressed, when that was tried last.
+    pub(crate) compression_problem: Option<Problem>,
     /// How far it has been compacted; none if its topic is not.
     pub(crate) compaction: Option<Compaction>,
     /// How far it has been verified; none if nothing is.
@@ -289,6 +293,7 @@ impl Broker {
                 at,
             };
             let compaction = is_compacted.then(|| self.shared.describe_compaction(&of));
+            let compression_problem = self.shared.maintenance.compressor.problem(&of);
             let saved = self.shared.partitions.reader(&of).saved_bytes();
             let partition = of.partition();
             let scrubs = &self.shared.maintenance.scrubs;
@@ -303,6 +308,7 @@ impl Broker {
                 segments: u32::try_from(segments).unwrap_or(u32::MAX),
                 bytes,
                 uncompressed_bytes: bytes + saved,
+                compression_problem,
                 compaction,
                 scrubbed,
             }

@@ -171,17 +171,19 @@ fn damaged_text(damaged: &[Range<Offset>]) -> String {
     places.join(", ")
 }
 
-/// What compression has made of partitions, if of any.
+/// What compression has made of partitions, if of any, and what is in its way.
 fn compression_table(partitions: &[Partition]) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for partition in partitions {
         let (bytes, before) = (partition.bytes, partition.uncompressed_bytes);
-        if before > bytes {
+        let problem = &partition.compression_problem;
+        if before > bytes || problem.is_some() {
             rows.push([
                 partition.partition.to_string(),
                 output::bytes(before),
                 output::bytes(bytes),
-                format!("{:.1} %", bytes as f64 * 100.0 / before as f64),
+                format!("{:.1} %", bytes as f64 * 100.0 / before.max(1) as f64),
+                problem_text(problem.as_ref(), partition.compression_retry_ms),
             ]);
         }
     }
@@ -190,7 +192,7 @@ fn compression_table(partitions: &[Partition]) -> Result<(), Failure> {
     }
     output::line("")?;
     Ok(output::table(
-        ["PARTITION", "UNCOMPRESSED", "ON DISK", "RATIO"],
+        ["PARTITION", "UNCOMPRESSED", "ON DISK", "RATIO", "PROBLEM"],
         &rows,
     )?)
 }
@@ -205,7 +207,7 @@ fn compaction_table(partitions: &[Partition]) -> Result<(), Failure> {
                 partition.partition.to_string(),
                 compaction.clean_up_to.to_string(),
                 last.unwrap_or_else(|| "never".to_owned()),
-                problem_text(compaction),
+                problem_text(compaction.problem.as_ref(), compaction.retry_ms),
             ]);
         }
     }
@@ -217,8 +219,8 @@ fn compaction_table(partitions: &[Partition]) -> Result<(), Failure> {
     Ok(output::table(headings, &rows)?)
 }
 
-fn problem_text(compaction: &Compaction) -> String {
-    match (&compaction.problem, compaction.retry_ms) {
+fn problem_text(problem: Option<&String>, retry_ms: Option<i64>) -> String {
+    match (problem, retry_ms) {
         (None, _) => String::new(),
         (Some(problem), None) => problem.clone(),
         (Some(problem), Some(retry_ms)) => {
@@ -480,6 +482,8 @@ fn partition_json(partition: &Partition) -> Value {
         "segments": partition.segments,
         "bytes": partition.bytes,
         "uncompressed_bytes": partition.uncompressed_bytes,
+        "compression_problem": partition.compression_problem,
+        "compression_retry_ms": partition.compression_retry_ms,
         "compaction": partition.compaction.as_ref().map(compaction_json),
         "scrub": partition.scrub.as_ref().map(scrub_json),
     })

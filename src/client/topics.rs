@@ -83,6 +83,10 @@ pub struct Partition {
     pub bytes: u64,
     /// What these would be if no segment were compressed.
     pub uncompressed_bytes: u64,
+    /// Why it could not be compressed, when that was tried last.
+    pub compression_problem: Option<String>,
+    /// When that is tried again, in milliseconds since 1970-01-01T00:00:00Z.
+    pub compression_retry_ms: Option<i64>,
     /// How far it has been compacted; none if its topic is not.
     pub compaction: Option<Compaction>,
     /// How far its sealed segments have been verified since the broker started; none if they are
@@ -472,6 +476,9 @@ impl From<proto::Partition> for Partition {
             segments: partition.segments,
             bytes: partition.bytes,
             uncompressed_bytes: partition.uncompressed_bytes,
+            compression_problem: Some(partition.compression_problem)
+                .filter(|problem| !problem.is_empty()),
+            compression_retry_ms: partition.compression_retry_ms,
             compaction: partition.compaction.map(Compaction::from),
             scrub: partition.scrub.map(Scrub::from),
         }

@@ -277,6 +277,7 @@ fn settings(settings: &TopicSettings) -> Vec<Setting> {
 }
 
 fn partition(described: &PartitionDescription) -> Partition {
+    let hinders = described.compression_problem.as_ref();
     Partition {
         partition: described.partition.0,
         earliest: described.earliest.0,
@@ -284,6 +285,10 @@ fn partition(described: &PartitionDescription) -> Partition {
         segments: described.segments,
         bytes: described.bytes,
         uncompressed_bytes: described.uncompressed_bytes,
+        compression_problem: hinders
+            .map(|problem| problem.cause.clone())
+            .unwrap_or_default(),
+        compression_retry_ms: hinders.and_then(|problem| problem.again_ms),
         compaction: described.compaction.as_ref().map(compaction),
         scrub: described.scrubbed.as_ref().map(scrub),
     }

@@ -1256,9 +1256,14 @@ type Partition struct {
 	UncompressedBytes uint64 `protobuf:"varint,7,opt,name=uncompressed_bytes,json=uncompressedBytes,proto3" json:"uncompressed_bytes,omitempty"`
 	// How far its sealed segments have been verified since the broker started. Unset: the broker's setting `scrub.rate`
 	// is 0, and nothing is.
-	Scrub         *Scrub `protobuf:"bytes,8,opt,name=scrub,proto3" json:"scrub,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Scrub *Scrub `protobuf:"bytes,8,opt,name=scrub,proto3" json:"scrub,omitempty"`
+	// Why its sealed segments could not be compressed as its topic's `compression` says, when that was tried last. Empty:
+	// nothing is in the way.
+	CompressionProblem string `protobuf:"bytes,9,opt,name=compression_problem,json=compressionProblem,proto3" json:"compression_problem,omitempty"`
+	// When that is tried again, in milliseconds since 1970-01-01T00:00:00Z. Unset without a problem.
+	CompressionRetryMs *int64 `protobuf:"varint,10,opt,name=compression_retry_ms,json=compressionRetryMs,proto3,oneof" json:"compression_retry_ms,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Partition) Reset() {
@@ -1345,6 +1350,20 @@ func (x *Partition) GetScrub() *Scrub {
 		return x.Scrub
 	}
 	return nil
+}
+
+func (x *Partition) GetCompressionProblem() string {
+	if x != nil {
+		return x.CompressionProblem
+	}
+	return ""
+}
+
+func (x *Partition) GetCompressionRetryMs() int64 {
+	if x != nil && x.CompressionRetryMs != nil {
+		return *x.CompressionRetryMs
+	}
+	return 0
 }
 
 // How far a partition's sealed segments have been verified: read, and every checksum in them compared.
@@ -1629,7 +1648,7 @@ const file_taffrail_v1_topics_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1d\n" +
 	"\n" +
-	"is_default\x18\x03 \x01(\bR\tisDefault\"\xb0\x02\n" +
+	"is_default\x18\x03 \x01(\bR\tisDefault\"\xb1\x03\n" +
 	"\tPartition\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x1a\n" +
 	"\bearliest\x18\x02 \x01(\x04R\bearliest\x12%\n" +
@@ -1640,7 +1659,11 @@ const file_taffrail_v1_topics_proto_rawDesc = "" +
 	"compaction\x18\x06 \x01(\v2\x17.taffrail.v1.CompactionR\n" +
 	"compaction\x12-\n" +
 	"\x12uncompressed_bytes\x18\a \x01(\x04R\x11uncompressedBytes\x12(\n" +
-	"\x05scrub\x18\b \x01(\v2\x12.taffrail.v1.ScrubR\x05scrub\"\x98\x01\n" +
+	"\x05scrub\x18\b \x01(\v2\x12.taffrail.v1.ScrubR\x05scrub\x12/\n" +
+	"\x13compression_problem\x18\t \x01(\tR\x12compressionProblem\x125\n" +
+	"\x14compression_retry_ms\x18\n" +
+	" \x01(\x03H\x00R\x12compressionRetryMs\x88\x01\x01B\x17\n" +
+	"\x15_compression_retry_ms\"\x98\x01\n" +
 	"\x05Scrub\x12$\n" +
 	"\x0escrubbed_up_to\x18\x01 \x01(\x04R\fscrubbedUpTo\x12$\n" +
 	"\vcomplete_ms\x18\x02 \x01(\x03H\x00R\n" +
@@ -1757,6 +1780,7 @@ func file_taffrail_v1_topics_proto_init() {
 		return
 	}
 	file_taffrail_v1_topics_proto_msgTypes[18].OneofWrappers = []any{}
+	file_taffrail_v1_topics_proto_msgTypes[20].OneofWrappers = []any{}
 	file_taffrail_v1_topics_proto_msgTypes[21].OneofWrappers = []any{}
 	file_taffrail_v1_topics_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}

@@ -37,8 +37,7 @@ mod trims;
 
 use std::{sync::Arc, time::Duration};
 
-use self::progress::Problem;
-pub(super) use progress::Compactions;
+pub(super) use progress::{Compactions, Problem};
 
 pub(super) use hindered::{Hindered, check_room, unless_damaged};
 

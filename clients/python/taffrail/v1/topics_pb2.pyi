@@ -197,7 +197,7 @@ class Setting(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ..., is_default: _Optional[bool] = ...) -> None: ...
 
 class Partition(_message.Message):
-    __slots__ = ("partition", "earliest", "high_watermark", "segments", "bytes", "compaction", "uncompressed_bytes", "scrub")
+    __slots__ = ("partition", "earliest", "high_watermark", "segments", "bytes", "compaction", "uncompressed_bytes", "scrub", "compression_problem", "compression_retry_ms")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EARLIEST_FIELD_NUMBER: _ClassVar[int]
     HIGH_WATERMARK_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +206,8 @@ class Partition(_message.Message):
     COMPACTION_FIELD_NUMBER: _ClassVar[int]
     UNCOMPRESSED_BYTES_FIELD_NUMBER: _ClassVar[int]
     SCRUB_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_RETRY_MS_FIELD_NUMBER: _ClassVar[int]
     partition: int
     earliest: int
     high_watermark: int
@@ -214,7 +216,9 @@ class Partition(_message.Message):
     compaction: Compaction
     uncompressed_bytes: int
     scrub: Scrub
-    def __init__(self, partition: _Optional[int] = ..., earliest: _Optional[int] = ..., high_watermark: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., compaction: _Optional[_Union[Compaction, _Mapping]] = ..., uncompressed_bytes: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ...) -> None: ...
+    compression_problem: str
+    compression_retry_ms: int
+    def __init__(self, partition: _Optional[int] = ..., earliest: _Optional[int] = ..., high_watermark: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., compaction: _Optional[_Union[Compaction, _Mapping]] = ..., uncompressed_bytes: _Optional[int] = ..., scrub: _Optional[_Union[Scrub, _Mapping]] = ..., compression_problem: _Optional[str] = ..., compression_retry_ms: _Optional[int] = ...) -> None: ...
 
 class Scrub(_message.Message):
     __slots__ = ("scrubbed_up_to", "complete_ms", "damaged")

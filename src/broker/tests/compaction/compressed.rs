@@ -1,10 +1,15 @@
 //! Segments are compressed once they are sealed: what readers get is what it was, whatever happens
 //! meanwhile.
 
+use std::io::ErrorKind;
+
 use super::world::{SECOND, TOPIC, World};
 use crate::{
     broker::{Error, tests::world::now},
-    env::{FileSystem, sim::CrashMode},
+    env::{
+        FileSystem,
+        sim::{CrashMode, Fault, OpKind},
+    },
     storage::{
         format::{VERSION, VERSION_WITH_BLOCKS},
         inspect::inspect,
@@ -87,6 +92,27 @@ fn inspected(world: &World) -> Vec<String> {
         .iter()
         .map(|damage| format!("{damage:?}"))
         .collect()
+}
+
+#[test]
+fn what_keeps_a_partition_from_being_compressed_is_told_until_it_is_gone() {
+    let world = filled(&[("compression", "zstd")]);
+    let full = Fault::on(OpKind::Write).in_path(".log.new");
+    world
+        .disk
+        .inject(full.error(ErrorKind::StorageFull).for_ever());
+    world.pass(2 * SECOND);
+    let told = world.described().compression_problem.expect("it is told");
+    assert!(told.cause.starts_with("the disk is full"), "{told:?}");
+    let again_ms = told.again_ms.expect("it is tried again");
+    let now_ms = world.broker.shared.clock.now_ms();
+    assert!((now_ms..=now_ms + 30_000).contains(&again_ms), "{told:?}");
+    world.disk.clear_faults();
+    compress(&world);
+    compress(&world);
+    assert_eq!(world.described().compression_problem, None);
+    let (bytes, uncompressed) = sizes(&world);
+    assert!(bytes < uncompressed);
 }
 
 #[test]

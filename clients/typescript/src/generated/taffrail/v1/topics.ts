@@ -291,7 +291,16 @@ export interface Partition {
    * How far its sealed segments have been verified since the broker started. Unset: the broker's setting `scrub.rate`
    * is 0, and nothing is.
    */
-  scrub: Scrub | undefined;
+  scrub:
+    | Scrub
+    | undefined;
+  /**
+   * Why its sealed segments could not be compressed as its topic's `compression` says, when that was tried last. Empty:
+   * nothing is in the way.
+   */
+  compressionProblem: string;
+  /** When that is tried again, in milliseconds since 1970-01-01T00:00:00Z. Unset without a problem. */
+  compressionRetryMs?: bigint | undefined;
 }
 
 /** How far a partition's sealed segments have been verified: read, and every checksum in them compared. */
@@ -1965,6 +1974,8 @@ function createBasePartition(): Partition {
     compaction: undefined,
     uncompressedBytes: 0n,
     scrub: undefined,
+    compressionProblem: "",
+    compressionRetryMs: undefined,
   };
 }
 
@@ -2005,6 +2016,15 @@ export const Partition: MessageFns<Partition> = {
     }
     if (message.scrub !== undefined) {
       Scrub.encode(message.scrub, writer.uint32(66).fork()).join();
+    }
+    if (message.compressionProblem !== "") {
+      writer.uint32(74).string(message.compressionProblem);
+    }
+    if (message.compressionRetryMs !== undefined) {
+      if (BigInt.asIntN(64, message.compressionRetryMs) !== message.compressionRetryMs) {
+        throw new globalThis.Error("value provided for field message.compressionRetryMs of type int64 too large");
+      }
+      writer.uint32(80).int64(message.compressionRetryMs);
     }
     return writer;
   },
@@ -2086,6 +2106,22 @@ export const Partition: MessageFns<Partition> = {
             message.scrub = Scrub.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.compressionProblem = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.compressionRetryMs = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2117,6 +2153,10 @@ export const Partition: MessageFns<Partition> = {
       ? BigInt(object.uncompressedBytes)
       : 0n;
     message.scrub = (object.scrub !== undefined && object.scrub !== null) ? Scrub.fromPartial(object.scrub) : undefined;
+    message.compressionProblem = object.compressionProblem ?? "";
+    message.compressionRetryMs = (object.compressionRetryMs !== undefined && object.compressionRetryMs !== null)
+      ? BigInt(object.compressionRetryMs)
+      : undefined;
     return message;
   },
 };
