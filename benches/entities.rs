@@ -13,7 +13,8 @@
 //! cold (after a restart, and with the operating system's cache dropped where that is allowed) and
 //! warm. `versions`: records of a 1,000 keys, and of ever-new keys, into a topic with versions and
 //! one without, when the first holds so many records of different keys already. `trims`: what is
-//! written to keep the last versions of a million keys whose segments go, as so many went before.
+//! written to keep the last versions of a million keys whose segments go, as so many went before; at
+//! last all that the process writes for the trim of one segment more, beside the segment's own index.
 //!
 //! Broker and clients share a process and its machine. The disk is the one that holds the target
 //! directory.
@@ -62,6 +63,10 @@ const VALUE: [u8; 100] = [b'v'; 100];
 const TRIMMED: u64 = 1_000_000;
 /// What the index takes of a record, but for its filter.
 const ROW_BYTES: u64 = 24;
+/// What its filter takes, of a key.
+const FILTER_BITS: u64 = 12;
+/// After this time an idle broker has written its checkpoint, and done what follows from that.
+const SETTLED: Duration = Duration::from_secs(15);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -325,7 +330,6 @@ async fn versions(records: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// Appends a record of each number's key, many in a request, many requests under way.
 /// Ever-new keys, whose segments are trimmed a million at a time.
 async fn trims(keys: u64) -> Outcome<()> {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
@@ -371,13 +375,71 @@ async fn trims(keys: u64) -> Outcome<()> {
             "{before:>12} {now:>10} {written:>14} {times:>10.2} {merged:>14} {there:>7}"
         )?;
     }
+    trim_one(&client, broker.data_dir(), gone).await
+}
+
+/// Trims one segment more, and says what the process has written for it.
+async fn trim_one(client: &Client, directory: &Path, gone: u64) -> Outcome<()> {
+    let described = client.topics().describe("trimmed").await?.1;
+    let mut end = described[0].high_watermark.0;
+    let bases = || -> Outcome<Vec<u64>> {
+        let mut bases = Vec::new();
+        for path in files_of_partition(directory)? {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            if path.extension().is_some_and(|ending| ending == "log") {
+                bases.push(stem.unwrap_or_default().parse::<u64>()?);
+            }
+        }
+        bases.sort_unstable();
+        Ok(bases)
+    };
+    // The active segment has something already; it is sealed with the first records.
+    while bases()?.len() < 2 {
+        load(client, "trimmed", end..end + 100_000, key).await?;
+        end += 100_000;
+        tokio::time::sleep(SETTLED / 10).await;
+    }
+    tokio::time::sleep(SETTLED).await;
+    let (first, next) = (bases()?[0], bases()?[1]);
+    let of_keys = (next - first) * (8 * ROW_BYTES + FILTER_BITS) / 8;
+    let (mut index, before) = (of_keys, written_bytes()?);
+    for path in files_of_partition(directory)? {
+        if path.extension().is_some_and(|ending| ending == "index") {
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            if name.unwrap_or_default().parse::<u64>() == Ok(first) {
+                index += fs::metadata(&path)?.len();
+            }
+        }
+    }
+    client
+        .topics()
+        .trim("trimmed", PartitionId(0), Offset(next))
+        .await?;
+    while bases()?.contains(&first) {
+        tokio::time::sleep(SETTLED / 100).await;
+    }
+    tokio::time::sleep(SETTLED).await;
+    let written = written_bytes()? - before;
+    writeln!(
+        io::stdout(),
+        "one segment of {} records, when {gone} were gone: {written} bytes written, its index has {index}, {:.2} times",
+        next - first,
+        written as f64 / index as f64
+    )?;
     Ok(())
+}
+
+/// What this process has written to files and sockets so far.
+fn written_bytes() -> Outcome<u64> {
+    let io = fs::read_to_string("/proc/self/io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    Ok(line.ok_or("the system does not count it")?.parse()?)
 }
 
 /// Waits until all segments but the active one are removed, and notes the tables of last versions
 /// that come meanwhile, by how many numbers they cover. Returns how many records are gone. Changes
-/// a setting again and again: a broker that has nothing to do writes no checkpoint, which lets
-/// segments go.
+/// a setting again and again: an idle broker takes its time with the checkpoint that lets segments
+/// go.
 async fn removed(
     client: &Client,
     directory: &Path,
@@ -430,6 +492,7 @@ fn files_of_partition(directory: &Path) -> Outcome<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Appends a record of each number's key, many in a request, many requests under way.
 async fn load(
     client: &Client,
     topic: &str,
