@@ -210,7 +210,7 @@ async fn directories_of_every_format_are_opened_and_rewritten_with_all_that_is_i
         }
     }
     names.sort();
-    assert!(names.len() >= 8, "{names:?}");
+    assert!(names.len() >= 9, "{names:?}");
     for name in names {
         open_and_go_on(&name).await?;
     }
