@@ -13,8 +13,8 @@
 //! cold (after a restart, and with the operating system's cache dropped where that is allowed) and
 //! warm. `versions`: records of a 1,000 keys, and of ever-new keys, into a topic with versions and
 //! one without, when the first holds so many records of different keys already. `trims`: what is
-//! written to keep the last versions of a million keys whose segments go, as so many went before; at
-//! last all that the process writes for the trim of one segment more, beside the segment's own index.
+//! written to keep the last versions of a million keys whose segments go, as so many went before;
+//! at last all that the process writes for the trim of one segment more, beside that one's index.
 //!
 //! Broker and clients share a process and its machine. The disk is the one that holds the target
 //! directory.

@@ -10,8 +10,8 @@ use crate::env::{FileSystem, Open};
 
 /// How much of a file that is written in the background is synced at a time. A sync stores all that
 /// has been written so far, and the journal's syncs wait for what is being stored: measured beside
-/// files of 256 MiB, p99 of a write with its sync is 15 ms with 32 MiB at a time, 1.0 with this, and
-/// 0.2 beside nothing.
+/// files of 256 MiB, p99 of a write with its sync is 15 ms with 32 MiB at a time, 1.0 with this,
+/// and 0.2 beside nothing.
 pub(crate) const STEP_BYTES: u64 = 1 << 20;
 
 /// What is done to a file. Which errors of it are damage, passing or fatal says `fault.rs`.

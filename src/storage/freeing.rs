@@ -64,8 +64,8 @@ impl Leaving {
 }
 
 impl Freeing {
-    /// Takes files whose names are durably gone. Where there are too many, the oldest are given back
-    /// here, without pauses.
+    /// Takes files whose names are durably gone. Where there are too many, the oldest are given
+    /// back here, without pauses.
     pub(crate) fn add(&self, these: Vec<Leaving>) {
         for leaving in these {
             let oldest = {

@@ -127,8 +127,8 @@ fn own_file(env: &Env, root: &Path) -> Result<OwnFile, Error> {
         return Ok(OwnFile::Lost);
     }
     let root = root.to_owned();
-    match Identity::decode_with_version(&bytes) {
-        Ok((identity, version)) => Ok(OwnFile::Whole(identity, version)),
+    match Identity::decode(&bytes) {
+        Ok(identity) => Ok(OwnFile::Whole(identity, Identity::version(&bytes))),
         Err(Unreadable::Damaged) => Ok(OwnFile::Damaged),
         Err(Unreadable::OtherVersion { version }) => Err(Error::OtherVersion {
             path: root,

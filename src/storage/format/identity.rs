@@ -59,13 +59,7 @@ impl Identity {
         (id != 0).then_some(Self { id })
     }
 
-    #[cfg(test)]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        Self::decode_with_version(bytes).map(|(identity, _)| identity)
-    }
-
-    /// With the version of the formats in the directory.
-    pub(crate) fn decode_with_version(bytes: &[u8]) -> Result<(Self, u32), Unreadable> {
         let mut fields = Fields(bytes);
         if fields.array() != Some(MAGIC) {
             return Err(Unreadable::Foreign);
@@ -82,7 +76,13 @@ impl Identity {
         if crc32(&[&version.to_le_bytes(), &id.to_le_bytes()]) != checksum {
             return Err(Unreadable::Damaged);
         }
-        Ok((Self { id }, version))
+        Ok(Self { id })
+    }
+
+    /// The version of the formats in a directory whose file has these bytes, which are sound.
+    pub(crate) fn version(bytes: &[u8]) -> u32 {
+        let version = bytes.get(MAGIC.len()..).and_then(<[u8]>::first_chunk);
+        version.copied().map_or(VERSION, u32::from_le_bytes)
     }
 
     /// An earlier version is believed only with its checksum: a damaged number is no reason to

@@ -45,13 +45,12 @@ fn a_directory_of_a_newer_version_is_refused() {
     let dir = Directory::filled();
     let newer = [
         &b"TFRLDATA"[..],
-        &(crate::storage::format::VERSION_WITH_BLOCKS + 1).to_le_bytes(),
+        &(VERSION_WITH_BLOCKS + 1).to_le_bytes(),
         b"whatever",
     ]
     .concat();
     replace_file(&*dir.env.files, &dir.root().join("taffrail"), &newer).expect("room");
-    assert!(refusal(dir.root()).contains(&format!(
-        "has format version {}",
-        crate::storage::format::VERSION_WITH_BLOCKS + 1
-    )));
+    assert!(
+        refusal(dir.root()).contains(&format!("has format version {}", VERSION_WITH_BLOCKS + 1))
+    );
 }
