@@ -106,6 +106,7 @@ impl Broker {
             };
             if let Some(done) = done {
                 lock(&compressor.state).last = Some(place_of(&partition));
+                shared.counts.compressed.add(done.bytes);
                 let end = shared.env.clock.elapsed();
                 let is_hurried = done.left > HURRY_BYTES;
                 let is_crowded = shared.memory.is_pressed();

@@ -22,6 +22,9 @@ pub(crate) struct Counts {
     pub(crate) journal: Journal,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) scrub: Scrub,
+    pub(crate) compaction: Compaction,
+    /// Bytes of sealed segments that were compressed, before they were.
+    pub(crate) compressed: Counter,
     /// How long it took until the partitions of a group were with those who are to have them.
     pub(crate) rebalances: Histogram,
 }
@@ -73,6 +76,17 @@ pub(crate) struct Scrub {
     pub(crate) bytes: Counter,
     /// How often all that there was had been verified.
     pub(crate) rounds: Counter,
+}
+
+/// What compaction has done.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    /// Passes over a partition that came to their end.
+    pub(crate) passes: Counter,
+    /// Bytes that these have read.
+    pub(crate) bytes: Counter,
+    /// Records that they have removed.
+    pub(crate) removed: Counter,
 }
 
 /// How often something was refused for each reason.
@@ -141,6 +155,8 @@ impl Counts {
             journal: Journal::default(),
             checkpoint: Checkpoint::default(),
             scrub: Scrub::default(),
+            compaction: Compaction::default(),
+            compressed: Counter::default(),
             rebalances: Histogram::default(),
         }
     }
@@ -177,6 +193,10 @@ impl Counts {
         page.set(Metric::CheckpointTime, took);
         page.set(Metric::ScrubBytes, self.scrub.bytes.get());
         page.set(Metric::ScrubRounds, self.scrub.rounds.get());
+        page.set(Metric::Compactions, self.compaction.passes.get());
+        page.set(Metric::CompactionBytes, self.compaction.bytes.get());
+        page.set(Metric::CompactionRecords, self.compaction.removed.get());
+        page.set(Metric::CompressionBytes, self.compressed.get());
         page.set(Metric::GroupRebalances, self.rebalances.distribution());
     }
 }

@@ -210,9 +210,14 @@ metrics! {
         "Open connections, by listener.";
     ConnectionsLimit: Gauge "taffrail_connections_limit" Numbers,
         "How many connections a listener takes.";
+    Calls: Counter "taffrail_calls" Numbers,
+        "Calls that were answered, by the code of gRPC; of a stream it is the one that it began with.";
     CallsOpen: Gauge "taffrail_calls_open" Numbers,
         "Calls that are not answered to their end, streams included.";
 
+    CertificateEnd: Gauge "taffrail_certificate_expiry_timestamp" Seconds,
+        "When the first certificate of the port for calls is not valid any more, in seconds \
+            since 1970; without a value where it speaks no TLS.";
     MemoryUsed: Gauge "taffrail_memory_used" Bytes,
         "What is used of each part of the memory that memory.bytes grants.";
     MemoryPeak: Gauge "taffrail_memory_peak" Bytes,
@@ -241,6 +246,14 @@ metrics! {
         "How often all sealed segments have been verified.";
     DamagedRanges: Gauge "taffrail_damaged_ranges" Numbers,
         "Ranges of offsets that cannot be read, as far as scrubbing has found them.";
+    Compactions: Counter "taffrail_compactions" Numbers,
+        "Passes of compaction over a partition that came to their end.";
+    CompactionBytes: Counter "taffrail_compaction" Bytes,
+        "Bytes that compaction has read.";
+    CompactionRecords: Counter "taffrail_compaction_removed_records" Numbers,
+        "Records that compaction has removed.";
+    CompressionBytes: Counter "taffrail_compression" Bytes,
+        "Bytes of sealed segments that were compressed, as they were before.";
     CompactionsHindered: Gauge "taffrail_compactions_hindered" Numbers,
         "Partitions that cannot be compacted at the moment; topic describe says why.";
 

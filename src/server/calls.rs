@@ -21,7 +21,7 @@ use super::{
     answers::Answers,
     intake::{self, Intake},
     status,
-    tally::{Counted, Tally},
+    tally::{Counted, Tallies},
 };
 use crate::codec::{ENCODINGS, Encoding};
 
@@ -30,18 +30,18 @@ use crate::codec::{ENCODINGS, Encoding};
 pub(super) struct Calls<S> {
     services: S,
     intake: Intake,
-    tally: Arc<Tally>,
+    tallies: Tallies,
 }
 
 /// Resolves when the time that a client gave its call is over.
 type Deadline = Pin<Box<Sleep>>;
 
 impl<S> Calls<S> {
-    pub(super) fn new(services: S, intake: Intake, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(services: S, intake: Intake, tallies: Tallies) -> Self {
         Self {
             services,
             intake,
-            tally,
+            tallies,
         }
     }
 }
@@ -70,7 +70,8 @@ where
             request.extensions_mut().insert(compression.encoding);
         }
         let path = request.uri().path().to_owned();
-        let counted = self.tally.count();
+        let counted = self.tallies.calls.count();
+        let answers = Arc::clone(&self.tallies.answers);
         let deadline = timeout(request.headers()).map(|timeout| Box::pin(sleep(timeout)));
         let request = self.intake.meter(request);
         let kept = intake::kept(&request);
@@ -82,6 +83,7 @@ where
         Box::pin(async move {
             let Some(mut deadline) = deadline else {
                 let mut response = explain(answer.await?, &path);
+                answers.count(code_of(&response));
                 compress(&mut response, compression);
                 if let Some(answers) = response.extensions().get::<Answers>() {
                     answers.belong_to(counted, None);
@@ -93,6 +95,7 @@ where
                 Some(response) => explain(response?, &path),
                 None => status::deadline_exceeded().into_http(),
             };
+            answers.count(code_of(&response));
             compress(&mut response, compression);
             if let Some(answers) = response.extensions().get::<Answers>() {
                 answers.belong_to(counted, Some(deadline));
@@ -101,6 +104,12 @@ where
             Ok(response.map(|body| counting(Body::new(Timed::new(body, deadline)), counted)))
         })
     }
+}
+
+/// What a call is answered with: an error is in the header, unless answers came before it.
+fn code_of(response: &Response<Body>) -> Code {
+    let status = response.headers().get("grpc-status");
+    status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }
 
 /// The answer; none if the deadline comes first.

@@ -177,7 +177,7 @@ impl Server {
         let authority = Authority::new(Arc::clone(&self.auth), Arc::clone(&self.broker));
         let routes = self.routes(health, reads, Arc::clone(&notices), &stopping, &tallies);
         let services = Identify::new(routes.prepare(), Arc::new(authority), Arc::clone(&notices));
-        let service = Calls::new(services, intake, Arc::clone(&tallies.calls));
+        let service = Calls::new(services, intake, tallies.clone());
         let peers = Peers::new(
             self.broker.budget(),
             Some(&self.broker),
@@ -255,6 +255,7 @@ impl Server {
                 reads: reads.clone(),
                 max_connections: self.max_connections(),
                 measured: self.options.measured,
+                tls: self.certificates.as_ref().map(Certificates::acceptor),
             });
         }
     }

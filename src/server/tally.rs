@@ -5,6 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use tonic::Code;
+
+use crate::metrics::Counter;
+
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     now: AtomicUsize,
@@ -16,11 +20,52 @@ pub(super) struct Tally {
 pub(super) struct Counted(Arc<Tally>);
 
 /// What the server counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tallies {
     pub(super) connections: Arc<Tally>,
     pub(super) administrators: Arc<Tally>,
     pub(super) calls: Arc<Tally>,
+    pub(super) answers: Arc<AnswersByCode>,
+}
+
+/// How many calls were answered with each code of gRPC; of a stream it is the one that it began
+/// with.
+#[derive(Debug, Default)]
+pub(super) struct AnswersByCode([Counter; CODES.len()]);
+
+/// The codes of gRPC, by their numbers.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+impl AnswersByCode {
+    /// A call was answered with this.
+    pub(super) fn count(&self, code: Code) {
+        if let Some(count) = self.0.get(code as usize) {
+            count.add(1);
+        }
+    }
+
+    /// Every code, and how often it was the answer.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CODES.into_iter().zip(self.0.iter().map(Counter::get))
+    }
 }
 
 impl Tallies {
@@ -29,6 +74,7 @@ impl Tallies {
             connections: Arc::default(),
             administrators: Arc::default(),
             calls: Arc::default(),
+            answers: Arc::default(),
         }
     }
 }

@@ -476,6 +476,10 @@ impl Shared {
             }
             stored.store(&*self.env.files, &dir, identity)?;
         }
+        let counts = &self.counts.compaction;
+        counts.passes.add(1);
+        counts.bytes.add(outcome.bytes);
+        counts.removed.add(outcome.removed);
         tracing::debug!(
             topic = %partition.topic.name,
             partition = place.1.0,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::world::{append_of, create, encode_record, env, now, options, send};
+use super::{
+    compaction::world::World,
+    world::{append_of, create, encode_record, env, now, options, send},
+};
 use crate::{
     broker::{Broker, GroupOffset, groups::Rebalances},
     env::sim::{SimClock, SimDisk, SimRandom},
@@ -153,4 +156,20 @@ fn a_checkpoint_has_an_age_as_long_as_it_lacks_something() {
     let append = append_of("a", Some(0), &[encode_record(9, 10)]);
     send(&broker, append).expect("nothing fails");
     assert_eq!(broker.checkpoint_age(), Duration::from_secs(4));
+}
+
+#[test]
+fn what_compaction_removes_is_counted() {
+    let world = World::with(&[]);
+    for nth in 0..40 {
+        for key in ["a", "b", "c"] {
+            world.put(key, &[nth; 1_000]);
+        }
+    }
+    world.compact();
+    let counts = &world.broker.counts().compaction;
+    assert_eq!(world.offsets(), [117, 118, 119]);
+    assert_eq!(counts.removed.get(), 117);
+    assert!(counts.passes.get() > 0, "{counts:?}");
+    assert!(counts.bytes.get() > 117 * 1_000, "{counts:?}");
 }

@@ -150,6 +150,15 @@ fn room() -> Vec<Alert> {
                 refused within a day.",
         },
         Alert {
+            name: "TaffrailCertificateEnds",
+            query: format!("{} - time() < 604800", Metric::CertificateEnd.series()),
+            lasts: "1h",
+            severity: WARNING,
+            summary: "The certificate of {{ $labels.instance }} is soon not valid any more",
+            description: "In {{ $value }} s no client connects any more. Put a new one in the \
+                place of the old: the broker looks at the files.",
+        },
+        Alert {
             name: "TaffrailMemoryFull",
             query: share(Metric::MemoryUsed, Metric::MemoryLimit, "0.95"),
             lasts: "10m",

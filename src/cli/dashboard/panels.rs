@@ -224,6 +224,11 @@ fn journal() -> Vec<Panel> {
 
 fn reads() -> Vec<Panel> {
     vec![
+        panel(
+            "Calls answered, by code",
+            "ops",
+            [(rate_by(Metric::Calls, "instance, code"), "{{code}}")],
+        ),
         panel("Readers", "short", [(value(Metric::ReadsOpen), "open")]),
         panel("Reads begun", "ops", [(rate(Metric::Reads), "")]),
         panel("Bytes read", "Bps", [(rate(Metric::ReadBytes), "")]),
@@ -332,6 +337,14 @@ fn room() -> Vec<Panel> {
 
 fn background() -> Vec<Panel> {
     vec![
+        panel(
+            "Bytes compacted and compressed",
+            "Bps",
+            [
+                (rate(Metric::CompactionBytes), "compaction"),
+                (rate(Metric::CompressionBytes), "compression"),
+            ],
+        ),
         panel(
             "Bytes verified",
             "Bps",

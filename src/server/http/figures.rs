@@ -15,6 +15,7 @@ use crate::{
         reads::Reads,
         tally::{Tallies, Tally},
     },
+    tls::Acceptor,
     types::limits::{MAX_PARTITIONS, MAX_PRODUCERS},
 };
 
@@ -32,6 +33,8 @@ pub(in crate::server) struct Sources {
     /// Most connections on the port.
     pub(in crate::server) max_connections: usize,
     pub(in crate::server) measured: Measured,
+    /// What TLS is spoken with on the port for calls, if it is.
+    pub(in crate::server) tls: Option<Arc<Acceptor>>,
 }
 
 impl Sources {
@@ -62,6 +65,10 @@ pub(super) fn page(sources: &Sources, http: &Tally) -> Page {
     page.set_for(Metric::Build, &version, 1_u64);
     connections(&mut page, sources, http);
     memory(&mut page, sources.budget());
+    if let Some(tls) = &sources.tls {
+        let end_s = tls.not_after_ms() as f64 / 1e3;
+        page.set(Metric::CertificateEnd, end_s);
+    }
     broker(&mut page, &sources.broker);
     topics(&mut page, sources);
     groups(&mut page, sources);
@@ -83,6 +90,9 @@ fn connections(page: &mut Page, sources: &Sources, http: &Tally) {
         page.set_for(Metric::ConnectionsLimit, &labels, limit);
     }
     page.set(Metric::CallsOpen, tallies.calls.now());
+    for (code, count) in tallies.answers.counts() {
+        page.set_for(Metric::Calls, &[("code", code)], count);
+    }
 }
 
 fn memory(page: &mut Page, budget: &Budget) {

@@ -77,7 +77,7 @@ fn assert_too_late(headers: &HeaderMap) {
 #[tokio::test]
 async fn a_call_that_is_not_answered_ends_when_its_time_is_over() {
     let never = service_fn(|_| pending::<Result<Response<Body>, Infallible>>());
-    let mut calls = Calls::new(never, intake(), Arc::default());
+    let mut calls = Calls::new(never, intake(), Default::default());
     let answer = time::timeout(PATIENCE, calls.call(hurried())).await;
     let Ok(answer) = answer.expect("it ends");
     assert_too_late(answer.headers());
@@ -88,7 +88,7 @@ async fn answers_without_end_end_when_the_time_is_over() {
     let answer = || -> Ready<Result<_, Infallible>> {
         ready(Ok(Response::new(repeating(Bytes::from_static(b"more")))))
     };
-    let mut calls = Calls::new(service_fn(move |_| answer()), intake(), Arc::default());
+    let mut calls = Calls::new(service_fn(move |_| answer()), intake(), Default::default());
     let Ok(answer) = calls.call(hurried()).await;
     let mut answers = answer.into_body();
     let ended = time::timeout(PATIENCE, async {

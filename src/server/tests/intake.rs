@@ -384,7 +384,7 @@ async fn a_request_counts_with_what_it_takes_decoded_until_it_is_answered() {
             Ok::<_, Infallible>(Response::new(Body::empty()))
         }
     });
-    let mut calls = Calls::new(service, intake, Arc::default());
+    let mut calls = Calls::new(service, intake, Default::default());
     let Ok(_) = calls.call(request).await;
     assert_eq!(part.used(), 0);
 }

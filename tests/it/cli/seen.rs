@@ -169,8 +169,12 @@ fn appends_are_counted_and_those_that_are_not_stored_by_their_reasons() {
     assert_eq!(broker.run_with(&conflict, b"four\n").status.code(), Some(3));
     let refused = broker.run_with(&["produce", "c"], b"without a key\n");
     assert_eq!(refused.status.code(), Some(4));
+    let unknown = broker.run(&["topic", "describe", "nothing"]);
+    assert_eq!(unknown.status.code(), Some(4));
     let page = get(address_of_metrics(&broker.started), "/metrics", "*/*").1;
     for line in [
+        "taffrail_calls_total{code=\"NOT_FOUND\"} 1",
+        "taffrail_calls_total{code=\"DATA_LOSS\"} 0",
         "taffrail_append_records_total 3",
         "taffrail_append_conflicts_total 1",
         "taffrail_append_refusals_total{reason=\"KEY_REQUIRED\"} 1",
