@@ -12,7 +12,6 @@ use tonic_types::{ErrorInfo, StatusExt};
 use super::{Error, FailedCondition, Refusal};
 use crate::{
     proto::Conflict,
-    tls::NEEDS_TLS,
     types::{Offset, PartitionId},
 };
 
@@ -118,11 +117,6 @@ fn from_transport(status: &Status, at_stake: AtStake) -> Error {
             message: describe(status),
         };
     }
-    if is_told_to_speak_tls(status) {
-        return Error::Unavailable {
-            message: NEEDS_TLS.to_owned(),
-        };
-    }
     match status.code() {
         Code::InvalidArgument
         | Code::NotFound
@@ -168,12 +162,6 @@ fn never_connected(status: &Status) -> bool {
         cause = error.source();
     }
     false
-}
-
-/// Whether it ended with a GOAWAY that says so, before any call was looked at.
-fn is_told_to_speak_tls(status: &Status) -> bool {
-    let cause = status.source().map(innermost);
-    cause.is_some_and(|cause| cause.contains(NEEDS_TLS))
 }
 
 fn describe(status: &Status) -> String {

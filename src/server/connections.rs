@@ -33,12 +33,13 @@ use super::{
     notices::{Notice, Notices},
     peer::{Origin, Peers},
     places::{Place, Places},
+    status,
     stop::Stopping,
 };
 use crate::{
     budget::{Holder, Name},
     env::{Clock, SpareDescriptor},
-    tls::{Acceptor, PeerIdentity},
+    tls::{Acceptor, PeerIdentity, ReadAhead},
 };
 
 /// The connections of a TCP listener, without Nagle's delay.
@@ -293,7 +294,10 @@ where
                     http2.serve(service, held, &stopping, &notices).await;
                 }
                 Ok(Ok(Begun::Other(io, wrong))) => refuse(io, wrong, &notices).await,
-                Ok(Ok(Begun::TlsFailed(error))) => notices.happened_by(Notice::TlsFailed, &error),
+                Ok(Ok(Begun::TlsFailed(error, io))) => {
+                    notices.happened_by(Notice::TlsFailed, &error);
+                    timeout(REFUSE_TIMEOUT, greeting::leave(io)).await.ok();
+                }
                 Ok(Err(error)) => debug!(%error, "a connection has broken"),
                 Err(_) => notices.happened(Notice::HandshakeTooSlow),
             }
@@ -305,12 +309,14 @@ where
 enum Begun<IO> {
     Http2(Box<http2::Opened<Link<IO>>>, Option<PeerIdentity>),
     Other(Link<IO>, Wrong),
-    TlsFailed(io::Error),
+    TlsFailed(io::Error, ReadAhead<IO>),
 }
 
 /// What is not spoken here.
 struct Wrong {
     greeting: Greeting,
+    /// What was read of it.
+    opening: Bytes,
     /// Whether this is a port for TLS, and whether the client speaks it.
     tls_here: bool,
     in_tls: bool,
@@ -324,23 +330,33 @@ where
     let Some(tls) = tls else {
         return match greeting {
             Greeting::Http2 => open(Link::Plain(io), opening, None).await,
-            greeting => Ok(Begun::other(Link::Plain(io), greeting, false, false)),
+            greeting => Ok(Begun::other(
+                Link::Plain(io),
+                (greeting, opening),
+                false,
+                false,
+            )),
         };
     };
     if greeting != Greeting::Tls {
-        return Ok(Begun::other(Link::Plain(io), greeting, true, false));
+        return Ok(Begun::other(
+            Link::Plain(io),
+            (greeting, opening),
+            true,
+            false,
+        ));
     }
     let (stream, identity) = match tls.accept(io, &opening).await {
         Ok(accepted) => accepted,
         // Its client has gone: nobody has said what is wrong.
-        Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
-        Err(error) => return Ok(Begun::TlsFailed(error)),
+        Err((error, _)) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+        Err((error, io)) => return Ok(Begun::TlsFailed(error, io)),
     };
     let mut link = Link::Tls(Box::new(stream));
     let (greeting, opening) = greeting::read(&mut link).await?;
     match greeting {
         Greeting::Http2 => open(link, opening, identity).await,
-        greeting => Ok(Begun::other(link, greeting, true, true)),
+        greeting => Ok(Begun::other(link, (greeting, opening), true, true)),
     }
 }
 
@@ -357,9 +373,15 @@ where
 }
 
 impl<IO> Begun<IO> {
-    fn other(link: Link<IO>, greeting: Greeting, tls_here: bool, in_tls: bool) -> Self {
+    fn other(
+        link: Link<IO>,
+        (greeting, opening): (Greeting, Bytes),
+        tls_here: bool,
+        in_tls: bool,
+    ) -> Self {
         let wrong = Wrong {
             greeting,
+            opening,
             tls_here,
             in_tls,
         };
@@ -369,7 +391,7 @@ impl<IO> Begun<IO> {
 
 async fn refuse<IO>(io: Link<IO>, wrong: Wrong, notices: &Notices)
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let lacks_tls = wrong.tls_here && !wrong.in_tls;
     notices.happened(match wrong.greeting {
@@ -379,6 +401,11 @@ where
         Greeting::Tls => Notice::Tls,
         Greeting::Http2 | Greeting::Unknown => Notice::UnknownProtocol,
     });
+    if wrong.greeting == Greeting::Http2 {
+        let refused = http2::refuse(io, wrong.opening, status::needs_tls());
+        timeout(REFUSE_TIMEOUT, refused).await.ok();
+        return;
+    }
     // Whether it has heard the answer is the client's business.
     let refused = wrong.greeting.refuse(io, wrong.tls_here);
     timeout(REFUSE_TIMEOUT, refused).await.ok();

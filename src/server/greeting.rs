@@ -6,8 +6,6 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::tls::NEEDS_TLS;
-
 /// What every client of HTTP/2 sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -90,18 +88,6 @@ fn http1_answer(with_tls: bool) -> Vec<u8> {
     .into_bytes()
 }
 
-/// SETTINGS without any, and a GOAWAY of INADEQUATE_SECURITY that says why.
-fn needs_tls() -> Vec<u8> {
-    const GOAWAY: u8 = 7;
-    const INADEQUATE_SECURITY: u8 = 0xc;
-    let length = u8::try_from(8 + NEEDS_TLS.len()).unwrap_or(u8::MAX);
-    let mut answer = vec![0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
-    answer.extend([0, 0, length, GOAWAY, 0, 0, 0, 0, 0]);
-    answer.extend([0, 0, 0, 0, 0, 0, 0, INADEQUATE_SECURITY]);
-    answer.extend(NEEDS_TLS.as_bytes());
-    answer
-}
-
 /// A record with a fatal alert, protocol_version.
 const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46];
 
@@ -114,16 +100,22 @@ impl Greeting {
     {
         let answer = match self {
             Self::Http1 => http1_answer(with_tls),
-            Self::Http2 if with_tls => needs_tls(),
             Self::Tls => TLS_ALERT.to_vec(),
             Self::Http2 | Self::Unknown | Self::Closed => return Ok(()),
         };
         io.write_all(&answer).await?;
-        io.shutdown().await?;
-        // Closing with bytes unread would reset the connection, and the client might never see the
-        // answer.
-        let mut ignored = [0; 1024];
-        while io.read(&mut ignored).await? > 0 {}
-        Ok(())
+        leave(io).await
     }
+}
+
+/// Closes a connection whose client is to see what was written last. Closing with bytes unread
+/// would reset it, and the client might never see that.
+pub(super) async fn leave<IO>(mut io: IO) -> io::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    io.shutdown().await?;
+    let mut ignored = [0; 1024];
+    while io.read(&mut ignored).await? > 0 {}
+    Ok(())
 }

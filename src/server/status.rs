@@ -119,6 +119,13 @@ pub(super) fn denied(principal: &str, operation: &str, resource: &str) -> Status
     )
 }
 
+/// The status of a call that has come without TLS to a port which speaks nothing else.
+pub(super) fn needs_tls() -> Status {
+    let details = ErrorDetails::with_error_info("NEEDS_TLS", DOMAIN, HashMap::new());
+    let text = "this port speaks TLS: use an https:// URL";
+    Status::with_error_details(Code::Unavailable, text, details)
+}
+
 /// The status of a request message that is larger than its call allows.
 pub(super) fn too_large(bytes: usize, limit: usize) -> Status {
     let metadata = [

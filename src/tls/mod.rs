@@ -26,6 +26,7 @@ use rustls::{
 pub(crate) use self::{
     certificate::PeerIdentity,
     client::{ClientStream, Connector, Trust},
+    read_ahead::ReadAhead,
     server::{Acceptor, Clients, File, Prepared, Refused, ServerStream, Texts},
 };
 
@@ -40,9 +41,6 @@ const RECORD_BYTES: usize = 18 << 10;
 
 /// Most encrypted bytes that wait to be sent.
 const UNSENT_BYTES: usize = 32 << 10;
-
-/// What a client is told that speaks HTTP/2 without TLS where there is nothing else.
-pub(crate) const NEEDS_TLS: &str = "this port speaks TLS: use an https:// URL";
 
 /// What TLS calls the protocol that is spoken inside.
 const HTTP2: &[u8] = b"h2";

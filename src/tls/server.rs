@@ -250,11 +250,16 @@ impl Acceptor {
     }
 
     /// The handshake with a client, of which `opening` was read already.
+    ///
+    /// # Errors
+    ///
+    /// If they do not agree: the client has been told why, and the connection is there so that it
+    /// can hear it.
     pub(crate) async fn accept<IO>(
         &self,
         io: IO,
         opening: &Bytes,
-    ) -> io::Result<(ServerStream<IO>, Option<PeerIdentity>)>
+    ) -> Result<(ServerStream<IO>, Option<PeerIdentity>), (io::Error, ReadAhead<IO>)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -262,17 +267,17 @@ impl Acceptor {
         let accepting = acceptor.accept_with(ReadAhead::new(io, opening), |session| {
             session.set_buffer_limit(Some(UNSENT_BYTES));
         });
-        let stream = accepting.await?;
+        let stream = accepting.into_fallible().await?;
         let (_, session) = stream.get_ref();
-        let identity = match session.peer_certificates() {
-            Some([certificate, ..]) => {
-                let identity = PeerIdentity::of(certificate);
-                Some(identity.map_err(|problem| {
-                    io::Error::new(io::ErrorKind::InvalidData, problem.to_string())
-                })?)
-            }
-            _ => None,
+        let Some([certificate, ..]) = session.peer_certificates() else {
+            return Ok((stream, None));
         };
-        Ok((stream, identity))
+        match PeerIdentity::of(certificate) {
+            Ok(identity) => Ok((stream, Some(identity))),
+            Err(problem) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, problem.to_string());
+                Err((error, stream.into_inner().0))
+            }
+        }
     }
 }

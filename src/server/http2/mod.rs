@@ -40,7 +40,7 @@ use tokio::{
     task::JoinSet,
     time::{Sleep, sleep},
 };
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tower::Service;
 use tracing::debug;
 
@@ -74,6 +74,22 @@ where
     let socket = Socket::new(io, opening, Arc::clone(&traffic));
     let http2 = settings().handshake(socket).await?;
     Ok(Opened { http2, traffic })
+}
+
+/// Refuses the calls of a connection with this status, as far as they come in one turn.
+pub(super) async fn refuse<IO>(io: IO, opening: Bytes, status: Status) -> Result<(), h2::Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Opened { mut http2, traffic } = open(io, opening).await?;
+    traffic.begin_turn(limits::TURN_BYTES);
+    while let Some(accepted) = http2.accept().await {
+        let (_, mut respond) = accepted?;
+        let refused = status.clone().into_http::<Body>().map(drop);
+        respond.send_response(refused, true)?;
+        http2.graceful_shutdown();
+    }
+    Ok(())
 }
 
 impl<IO> Opened<IO>

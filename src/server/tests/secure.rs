@@ -14,7 +14,7 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::body::Body;
+use tonic::{Code, Status, body::Body};
 
 use crate::{
     budget::{Budget, Sizes},
@@ -231,15 +231,19 @@ async fn who_speaks_no_tls_is_told_to_and_the_log_says_so() {
     let (authority, world) = (Authority::new(), World::new());
     world.put(&authority.broker());
     let served = serve(world.load(false).expect("it is sound").acceptor());
-    let (calls, connection) = h2::client::handshake(served.plain().await)
-        .await
-        .expect("sound");
-    let connection = tokio::spawn(connection);
-    let error = match Calls(calls).call().await {
-        Ok(()) => panic!("no TLS was spoken"),
-        Err(_) => connection.await.expect("it ends").expect_err("it is told"),
-    };
-    assert!(error.to_string().contains("use an https:// URL"), "{error}");
+    let plain = h2::client::handshake(served.plain().await).await;
+    let (calls, connection) = plain.expect("it is answered");
+    tokio::spawn(connection);
+    let request = Request::post("http://broker/call").body(()).expect("sound");
+    let mut calls = calls.ready().await.expect("it is answered");
+    let (answer, _) = calls.send_request(request, true).expect("it is answered");
+    let answer = answer.await.expect("it is answered");
+    let status = Status::from_header_map(answer.headers()).expect("it is told");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(
+        status.message(),
+        "this port speaks TLS: use an https:// URL"
+    );
     assert!(served.notices.has_said(Notice::NoTls));
 
     let mut plain = served.plain().await;
