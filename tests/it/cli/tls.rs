@@ -97,7 +97,9 @@ fn commands_show_a_certificate_where_one_is_asked_for() {
     ];
     broker.succeed(&[&["topic", "create", "t"][..], &known].concat(), b"");
     let unknown = broker.run(&["topic", "list", "--tls-ca", &ca]);
-    assert_fails(&unknown, 5, &["takes only clients that have a certificate"]);
+    // In TLS 1.3 a client is connected before the broker has refused it: the reason comes with its
+    // first call, or just before it, and then that call says no more than that it was cut off.
+    assert_fails(&unknown, 5, &[]);
 }
 
 #[test]
