@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -453,8 +453,23 @@ async fn next(
     .await
 }
 
+/// Why the client has ended the stream, if it has. h2 wakes whoever waits for that when it is asked
+/// for room and has some: from here on, nobody does.
+pub(super) fn reset_before_room(
+    stream: &mut SendStream<Bytes>,
+) -> Result<Option<Reason>, h2::Error> {
+    let reset = stream.poll_reset(&mut Context::from_waker(Waker::noop()));
+    match reset? {
+        Poll::Ready(reason) => Ok(Some(reason)),
+        Poll::Pending => Ok(None),
+    }
+}
+
 /// Waits until the client takes more; so many bytes are asked for.
 async fn room(stream: &mut SendStream<Bytes>, bytes: usize) -> Result<(), h2::Error> {
+    if let Some(reason) = reset_before_room(stream)? {
+        return Err(reason.into());
+    }
     stream.reserve_capacity(bytes);
     poll_fn(|cx| -> Poll<Result<(), h2::Error>> {
         if let Poll::Ready(reason) = stream.poll_reset(cx)? {

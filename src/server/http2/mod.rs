@@ -46,7 +46,7 @@ use tracing::debug;
 
 use self::{
     call::{Active, Open, Unread, answer},
-    request::Feed,
+    request::{Arrivals, Feed},
     short_calls::{Call, ShortCalls},
     socket::{Socket, Traffic},
     window::Window,
@@ -177,6 +177,8 @@ struct Connection<'a, IO, S> {
     stream_window: u32,
     /// Requests whose end has not come in.
     feeds: Vec<Feed>,
+    /// Whether anything has come in for them.
+    arrivals: Arrivals,
     short_calls: ShortCalls,
     /// All others, each a task of its own.
     calls: JoinSet<()>,
@@ -226,6 +228,7 @@ where
             peer,
             unread,
             feeds: Vec::new(),
+            arrivals: Arrivals::default(),
             short_calls: ShortCalls::default(),
             calls: JoinSet::new(),
             active: Active::default(),
@@ -244,6 +247,7 @@ where
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let bytes = self.turn_bytes(cx);
         self.traffic.begin_turn(bytes);
+        self.arrivals.begin_turn();
         if self.draining.is_none() && self.is_told_to_end(cx) {
             self.http2.graceful_shutdown();
             for feed in &mut self.feeds {
@@ -261,7 +265,7 @@ where
                 None => return Poll::Ready(Ok(())),
             }
         }
-        self.pass_on(cx);
+        self.pass_on();
         self.short_calls.poll(&mut turns);
         self.short_calls.wait(cx);
         while let Poll::Ready(Some(_)) = self.calls.poll_join_next(cx) {}
@@ -278,6 +282,7 @@ where
             debug!("a client takes nothing, and has no call; its connection is closed");
             return Poll::Ready(Ok(()));
         }
+        self.arrivals.end_turn(cx.waker());
         self.poll_stalled(cx).map(Ok)
     }
 
@@ -335,7 +340,10 @@ where
 
     /// Passes on what has come in of requests. A call whose request turns out to be large gets a
     /// task of its own.
-    fn pass_on(&mut self, cx: &mut Context<'_>) {
+    fn pass_on(&mut self) {
+        if !self.arrivals.take() {
+            return;
+        }
         let Self {
             feeds,
             short_calls,
@@ -343,7 +351,7 @@ where
             ..
         } = self;
         feeds.retain_mut(|feed| {
-            let is_open = feed.pass_on(cx);
+            let is_open = feed.pass_on();
             if let Some(call) = feed
                 .take_large()
                 .and_then(|number| short_calls.remove(number))
@@ -395,7 +403,8 @@ where
         parts.extensions.insert(self.peer.clone());
         let path = parts.uri.path();
         let (kind, is_short) = (limits::requests(path), limits::is_short(path));
-        let (mut feed, body) = request::body(stream, kind, Arc::clone(&self.traffic));
+        let (mut feed, body) =
+            request::body(stream, kind, Arc::clone(&self.traffic), &self.arrivals);
         if self.draining.is_some() {
             feed.stop();
         }

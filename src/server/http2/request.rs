@@ -6,8 +6,11 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -35,22 +38,107 @@ pub(super) fn body(
     mut stream: RecvStream,
     kind: Kind,
     traffic: Arc<Traffic>,
+    arrivals: &Arrivals,
 ) -> (Feed, RequestBody) {
     let window = stream.flow_control().clone();
     let waiting = Arc::new(Mutex::default());
+    let arrival = arrivals.of_request();
     let feed = Feed {
         stream,
         waiting: Arc::clone(&waiting),
         traffic: Arc::clone(&traffic),
         kind,
         short: None,
+        waker: Waker::from(Arc::clone(&arrival)),
+        arrival: Arc::clone(&arrival),
     };
     let body = RequestBody {
         waiting,
         window,
         traffic,
+        arrival,
     };
     (feed, body)
+}
+
+/// Whether anything has come in for the requests of a connection that was not passed on.
+///
+/// h2 wakes whoever waits for a part of a request when it takes the part from the socket, which the
+/// connection's task has it do. A task that wakes itself has another turn, and another thread is
+/// woken for it; so what comes during a turn is noted here.
+#[derive(Clone, Default)]
+pub(super) struct Arrivals(Arc<Mutex<Arrived>>);
+
+#[derive(Default)]
+struct Arrived {
+    any: bool,
+    /// The connection's task, while it does not have its turn.
+    resting: Option<Waker>,
+}
+
+/// Whether anything has come in for one request, or its call has ended.
+pub(super) struct Arrival {
+    has_come: AtomicBool,
+    arrivals: Arrivals,
+}
+
+impl Arrivals {
+    /// That of a new request, of which something may be there.
+    fn of_request(&self) -> Arc<Arrival> {
+        let arrival = Arc::new(Arrival {
+            has_come: AtomicBool::new(false),
+            arrivals: self.clone(),
+        });
+        arrival.wake_by_ref();
+        arrival
+    }
+
+    /// The connection's task has its turn: it is not woken, and looks itself.
+    pub(super) fn begin_turn(&self) {
+        self.lock().resting = None;
+    }
+
+    /// Whether something has come in since this was asked last.
+    pub(super) fn take(&self) -> bool {
+        std::mem::take(&mut self.lock().any)
+    }
+
+    /// The turn is over: the connection's task is woken when something comes, or has come.
+    pub(super) fn end_turn(&self, connection: &Waker) {
+        let mut arrived = self.lock();
+        if arrived.any {
+            drop(arrived);
+            connection.wake_by_ref();
+        } else {
+            arrived.resting = Some(connection.clone());
+        }
+    }
+
+    fn note(&self) {
+        let mut arrived = self.lock();
+        arrived.any = true;
+        let resting = arrived.resting.take();
+        drop(arrived);
+        if let Some(connection) = resting {
+            connection.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arrived> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Arrival {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.has_come.swap(true, Ordering::AcqRel) {
+            self.arrivals.note();
+        }
+    }
 }
 
 /// What has come in and was not taken yet.
@@ -112,6 +200,9 @@ pub(super) struct Feed {
     traffic: Arc<Traffic>,
     kind: Kind,
     short: Option<Short>,
+    arrival: Arc<Arrival>,
+    /// The same, for h2.
+    waker: Waker,
 }
 
 /// A short call, as long as its request is not large.
@@ -147,18 +238,22 @@ impl Feed {
             if let Some(reader) = reader {
                 reader.wake();
             }
+            self.arrival.wake_by_ref();
         }
     }
 
     /// Passes on all that has come in; false when nothing more is to be.
-    pub(super) fn pass_on(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn pass_on(&mut self) -> bool {
+        if !self.arrival.has_come.swap(false, Ordering::AcqRel) {
+            return true;
+        }
         let mut waiting = lock(&self.waiting);
         if waiting.abandoned {
             return false;
         }
         let mut any = false;
         while waiting.end.is_none() {
-            match self.stream.poll_data(cx) {
+            match self.stream.poll_data(&mut Context::from_waker(&self.waker)) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(piece))) => {
                     self.traffic.add_came(piece.len());
@@ -192,6 +287,7 @@ pub(super) struct RequestBody {
     waiting: Arc<Mutex<Waiting>>,
     window: FlowControl,
     traffic: Arc<Traffic>,
+    arrival: Arc<Arrival>,
 }
 
 impl RequestBody {
@@ -235,7 +331,13 @@ impl http_body::Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let bytes = lock(&self.waiting).abandon();
+        let mut waiting = lock(&self.waiting);
+        let is_open = waiting.end.is_none();
+        let bytes = waiting.abandon();
+        drop(waiting);
         self.open_window(bytes);
+        if is_open {
+            self.arrival.wake_by_ref();
+        }
     }
 }

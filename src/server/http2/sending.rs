@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::{
     alive::Alive,
-    call::{Entered, Open, Waiting},
+    call::{Entered, Open, Waiting, reset_before_room},
     message::{self, Changed, Message, Room},
 };
 use crate::{
@@ -141,9 +141,19 @@ struct Stall {
 impl Sending<'_> {
     /// Ready with how the call ends.
     fn poll_status(&mut self, cx: &mut Context<'_>) -> Poll<Result<Status, h2::Error>> {
-        if let Poll::Ready(reason) = self.stream.poll_reset(cx)? {
+        if let Some(reason) = reset_before_room(&mut self.stream)? {
             return Poll::Ready(Err(reason.into()));
         }
+        let polled = self.poll_steps(cx);
+        if polled.is_pending()
+            && let Poll::Ready(reason) = self.stream.poll_reset(cx)?
+        {
+            return Poll::Ready(Err(reason.into()));
+        }
+        polled
+    }
+
+    fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<Result<Status, h2::Error>> {
         self.source.take_requests(cx);
         if let Some(cut) = &mut self.cut
             && let Poll::Ready(status) = cut.as_mut().poll(cx)
@@ -239,7 +249,6 @@ impl Sending<'_> {
         self.message = Some(message);
         self.count_extents();
         self.stall.over();
-        self.idle = None;
         // What was read ahead is kept if there is room for it.
         if !self.count_source() {
             self.let_go_of_source();
@@ -263,7 +272,15 @@ impl Sending<'_> {
     /// Counts what the source has read ahead; false if there is no room for it.
     fn count_source(&mut self) -> bool {
         let fetched = (READ_BYTES + self.source.memory()).saturating_sub(self.counted.always);
-        (self.fetched, self.ahead) = (None, None);
+        let ahead = match self.client_reads() {
+            true => 0,
+            false => fetched,
+        };
+        let has = |held: &Option<Held>| held.as_ref().map_or(0, Held::bytes);
+        if (has(&self.fetched), has(&self.ahead)) == (fetched, ahead) {
+            return true;
+        }
+        (self.fetched, self.ahead, self.idle) = (None, None, None);
         if fetched == 0 {
             return true;
         }

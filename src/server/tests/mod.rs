@@ -3,6 +3,7 @@
 mod admin;
 mod answers;
 mod append;
+mod awake;
 mod body;
 mod calls;
 mod clock;

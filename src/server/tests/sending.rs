@@ -77,7 +77,7 @@ impl Source for Messages {
 }
 
 /// Calls of one client, which are answered here.
-struct Calls {
+pub(super) struct Calls {
     reads: Reads,
     turns: Queue,
     part: Arc<Part>,
@@ -88,7 +88,7 @@ struct Calls {
 }
 
 /// Calls, and the client's connection, which must be polled.
-async fn calls() -> (Calls, Connection<DuplexStream, Bytes>) {
+pub(super) async fn calls() -> (Calls, Connection<DuplexStream, Bytes>) {
     calls_with(PATIENCE).await
 }
 
@@ -153,7 +153,7 @@ impl Calls {
         (made, sending, body)
     }
 
-    async fn answer_from(
+    pub(super) async fn answer_from(
         &mut self,
         source: impl Source + 'static,
     ) -> (impl Future<Output = ()> + Send + 'static, RecvStream) {
@@ -222,9 +222,9 @@ async fn a_message_that_is_compressed_waits_for_a_turn_however_light_it_is() {
 }
 
 /// One message, and then nothing; it has read much ahead.
-struct ReadAhead {
-    message: Option<Bytes>,
-    ahead: usize,
+pub(super) struct ReadAhead {
+    pub(super) message: Option<Bytes>,
+    pub(super) ahead: usize,
 }
 
 impl Source for ReadAhead {
