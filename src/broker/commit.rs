@@ -9,7 +9,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -88,6 +88,20 @@ struct QueueState {
     /// Some of what is queued is not to wait.
     has_urgent: bool,
     gathering: Gathering,
+    /// What the journal thread is to be woken for.
+    awaited: Awaited,
+}
+
+/// What the thread that takes what is queued waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Awaited {
+    /// It is at work, and looks itself when it is done.
+    #[default]
+    Nothing,
+    /// What is not to wait. The rest it finds a moment later: commits are many, and to wake a
+    /// thread costs more than to queue one.
+    Urgent,
+    Any,
 }
 
 /// Whether commits of members of groups wait to be written together.
@@ -156,10 +170,16 @@ impl Queue {
         if state.closed {
             return Err(Error::ShuttingDown);
         }
-        let is_first_urgent = !commit.gathers && !state.has_urgent;
-        state.has_urgent |= is_first_urgent;
+        let is_awaited = match state.awaited {
+            Awaited::Nothing => false,
+            Awaited::Urgent => !commit.gathers,
+            Awaited::Any => true,
+        };
+        state.has_urgent |= !commit.gathers;
         state.commits.push_back(commit);
-        if is_first_urgent || state.commits.len() == 1 {
+        if is_awaited {
+            state.awaited = Awaited::Nothing;
+            drop(state);
             self.changed.notify_one();
         }
         Ok(())
@@ -186,18 +206,27 @@ impl Queue {
 
     /// Waits until there is a commit; false once it is closed and empty.
     fn wait(&self) -> bool {
-        let state = self.lock();
-        let state = self
-            .changed
-            .wait_while(state, |state| state.commits.is_empty() && !state.closed);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        if state.gathers() {
-            let most = Duration::from_millis(limits::COMMIT_GATHER_MS);
-            let waits = |state: &mut QueueState| !state.has_urgent && !state.closed;
-            let waited = self.changed.wait_timeout_while(state, most, waits);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut state = self.gather(self.lock());
+        while state.commits.is_empty() && !state.closed {
+            state.awaited = Awaited::Any;
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+            state = self.gather(state);
         }
+        state.awaited = Awaited::Nothing;
         !state.commits.is_empty()
+    }
+
+    /// Waits for a moment for what is not to wait, if commits that gather are worth that.
+    fn gather<'a>(&self, mut state: MutexGuard<'a, QueueState>) -> MutexGuard<'a, QueueState> {
+        if !state.gathers() {
+            return state;
+        }
+        state.awaited = Awaited::Urgent;
+        let most = Duration::from_millis(limits::COMMIT_GATHER_MS);
+        let waits = |state: &mut QueueState| !state.has_urgent && !state.closed;
+        let waited = self.changed.wait_timeout_while(state, most, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Takes as many commits as go into one write of at most `most` bytes, and at least one.
@@ -246,7 +275,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -62,7 +62,8 @@ impl Broker {
         offsets: Vec<GroupOffset>,
         force: bool,
     ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
-        self.shared.commit_offsets(group, offsets, force)
+        let group = GroupName::new(group)?;
+        self.shared.commit_offsets(&group, offsets, force)
     }
 
     /// What a group has committed, in the order of topics' names and partitions: of one topic, or
@@ -136,11 +137,10 @@ impl Shared {
     /// are refused.
     pub(in crate::broker) fn commit_offsets(
         &self,
-        group: &str,
+        group: &GroupName,
         offsets: Vec<GroupOffset>,
         force: bool,
     ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
-        let group = GroupName::new(group)?;
         check_offsets(&offsets)?;
         self.health.check_running()?;
         let gathers = offsets.iter().all(|offset| offset.generation.is_some());
@@ -167,9 +167,9 @@ impl Shared {
         }
         self.check_once(&commits)?;
         let mut planned = self.sequencer.planned();
-        let (decided, change) = match self.decide_commit(&planned, &group, commits) {
+        let (decided, change) = match self.decide_commit(&planned, group, commits) {
             Ok(decided) => decided,
-            Err(error) => return self.sequencer.refuse_durably(refused(&group, error)),
+            Err(error) => return self.sequencer.refuse_durably(refused(group, error)),
         };
         let mut decided = decided.into_iter();
         let answer: Vec<Outcome> = outcomes
@@ -181,6 +181,7 @@ impl Shared {
             .collect();
         match change {
             Some(change) => {
+                let group = group.clone();
                 let change = Change::Group { group, change };
                 let (mut commit, pending) = self.group_commit(change, move || Ok(answer))?;
                 commit.gathers = gathers;

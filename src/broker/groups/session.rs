@@ -234,8 +234,7 @@ impl Session {
         for offset in &mut offsets {
             offset.member = Some(self.live.member);
         }
-        self.shared
-            .commit_offsets(self.live.group.as_str(), offsets, false)
+        self.shared.commit_offsets(&self.live.group, offsets, false)
     }
 
     /// The client has handed these partitions over. What it was not asked for is left out.

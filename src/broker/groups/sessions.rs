@@ -319,11 +319,13 @@ impl State {
 impl Live {
     /// Whether the session goes on.
     pub(super) fn check(&self) -> Result<(), Error> {
+        let Some(ended) = lock(&self.state).ended else {
+            return Ok(());
+        };
         let group = self.group.to_string();
-        match lock(&self.state).ended {
-            None => Ok(()),
-            Some(Ended::Fenced) => Err(Error::MemberFenced { group }),
-            Some(Ended::Silent) => Err(Error::SessionEnded { group }),
+        match ended {
+            Ended::Fenced => Err(Error::MemberFenced { group }),
+            Ended::Silent => Err(Error::SessionEnded { group }),
         }
     }
 

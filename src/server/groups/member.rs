@@ -147,8 +147,16 @@ where
             let Poll::Ready(request) = Pin::new(&mut self.requests).poll_next(cx) else {
                 return;
             };
-            // What the session waits for may be what the client has just said.
-            self.waiting = None;
+            // What the session waits for may be what the client has just said. What it commits tells
+            // the session by itself what comes of it.
+            if !matches!(
+                &request,
+                Some(Ok(ConsumeRequest {
+                    message: Some(Request::Commit(_))
+                }))
+            ) {
+                self.waiting = None;
+            }
             let taken = match request {
                 Some(Ok(request)) => match self.permit(&request) {
                     Ok(()) => self.take(request),
