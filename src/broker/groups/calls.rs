@@ -179,6 +179,11 @@ impl Shared {
                 decided.expect("every other commit was decided")
             })
             .collect();
+        if let Some(change) = &change
+            && !gathers
+        {
+            self.check_in_log(group, change)?;
+        }
         match change {
             Some(change) => {
                 let group = group.clone();
@@ -191,6 +196,20 @@ impl Shared {
             // What it tells may not be durable yet.
             None => self.sequencer.queue_barrier(move || Ok(answer)),
         }
+    }
+
+    /// Refuses offsets from outside that are trimmed: nobody could go on there. A member may commit
+    /// what has been trimmed since it read that.
+    fn check_in_log(&self, group: &GroupName, change: &GroupChange) -> Result<(), Error> {
+        for (place, committed) in &change.offsets {
+            if let Some(at) = self.partitions.find_partition(place.0, place.1) {
+                let range = at.range();
+                if committed.next < range.0 {
+                    return Err(out_of_range(group, &at, committed.next, range, Asked::Set));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What comes of commits, as of now.

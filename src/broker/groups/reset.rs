@@ -17,7 +17,7 @@ use crate::{
     },
     catalog::{
         Planned,
-        groups::{Fence, KnownTopics, Place, State},
+        groups::{Committed, Fence, KnownTopics, Place, SetTo, State},
     },
     types::{GroupName, Offset, PartitionId, Position, TopicId, TopicName},
 };
@@ -50,7 +50,7 @@ pub(crate) enum ResetTo {
 }
 
 /// The partitions whose offsets are set, and to what.
-type Targets = Vec<(PartitionRef, Offset)>;
+type Targets = Vec<(PartitionRef, SetTo)>;
 
 /// An offset that is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +117,8 @@ impl Shared {
         let targets = self.targets(&planned, &group, &reset, at_time)?;
         let state = planned.groups().get(&group).map(|found| found.state());
         let mut set = Vec::with_capacity(targets.len());
-        for (at, next) in targets {
+        let mut offsets = Vec::with_capacity(targets.len());
+        for (at, to) in targets {
             let place = (at.topic.id, at.partition().id);
             let is_settled = |topics: &dyn KnownTopics| topics.has(place);
             if !self.decide_on_groups(&planned, |_, topics| is_settled(topics)) {
@@ -130,13 +131,13 @@ impl Shared {
                 topic: at.topic.name.clone(),
                 place,
                 before: before.map(|committed| committed.next),
-                next,
+                next: to.next,
             });
+            offsets.push((place, to));
         }
         if reset.dry_run {
             return self.sequencer.queue_barrier(move || Ok(set));
         }
-        let offsets = set.iter().map(|set| (set.place, set.next)).collect();
         let at_ms = self.clock.now_ms();
         match planned.groups().decide_reset(&group, offsets, at_ms) {
             Ok(change) => self.plan_group(&mut planned, &group, change, move || Ok(set)),
@@ -158,7 +159,7 @@ impl Shared {
                 for (at, found) in at_time {
                     // The record may have been trimmed since it was found.
                     let next = found.max(range(planned, &at).0);
-                    targets.push((at, next));
+                    targets.push((at, next.into()));
                 }
             }
             ResetTo::Position(position) => {
@@ -242,8 +243,8 @@ impl Shared {
         let mut committed = Named::of(group, reset);
         let mut targets = Vec::new();
         for at in self.chosen(planned, group, reset)? {
-            if let Some(next) = committed.take(state, &at)? {
-                targets.push(shift(planned, at, next, by)?);
+            if let Some(committed) = committed.take(state, &at)? {
+                targets.push(shift(planned, at, committed.next, by)?);
             }
         }
         committed.check()?;
@@ -265,8 +266,8 @@ impl Shared {
         let mut committed = Named::of(other, reset);
         let mut targets = Vec::new();
         for at in all {
-            if let Some(next) = committed.take(state, &at)? {
-                targets.push(within(planned, group, at, next)?);
+            if let Some(Committed { next, metadata, .. }) = committed.take(state, &at)?.cloned() {
+                targets.push(within(planned, group, at, SetTo { next, metadata })?);
             }
         }
         committed.check()?;
@@ -300,7 +301,11 @@ impl Shared {
         for commit in commits {
             let place = commit.place;
             if let Some(at) = self.partitions.find_partition(place.0, place.1) {
-                targets.push(within(planned, group, at, commit.next)?);
+                let to = SetTo {
+                    next: commit.next,
+                    metadata: commit.metadata,
+                };
+                targets.push(within(planned, group, at, to)?);
             }
         }
         Ok(targets)
@@ -363,14 +368,18 @@ impl<'a> Named<'a> {
     }
 
     /// What it has committed in a partition.
-    fn take(&mut self, state: &State, at: &PartitionRef) -> Result<Option<Offset>, Error> {
+    fn take<'s>(
+        &mut self,
+        state: &'s State,
+        at: &PartitionRef,
+    ) -> Result<Option<&'s Committed>, Error> {
         let (topic, partition) = (&at.topic.name, at.partition().id);
         let found = state.offsets.get(&(at.topic.id, partition));
         if found.is_none() && !self.reset.partitions.is_empty() {
             return Err(nothing(self.group, Some(topic), Some(partition)));
         }
         *self.topics.entry(topic.clone()).or_default() |= found.is_some();
-        Ok(found.map(|committed| committed.next))
+        Ok(found)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -442,15 +451,12 @@ fn within(
     planned: &Planned,
     group: &GroupName,
     at: PartitionRef,
-    offset: Offset,
-) -> Result<(PartitionRef, Offset), Error> {
-    let (earliest, high_watermark) = range(planned, &at);
-    match (earliest..=high_watermark).contains(&offset) {
-        true => Ok((at, offset)),
-        false => {
-            let range = (earliest, high_watermark);
-            Err(out_of_range(group, &at, offset, range, Asked::Set))
-        }
+    to: impl Into<SetTo>,
+) -> Result<(PartitionRef, SetTo), Error> {
+    let (to, range) = (to.into(), range(planned, &at));
+    match (range.0..=range.1).contains(&to.next) {
+        true => Ok((at, to)),
+        false => Err(out_of_range(group, &at, to.next, range, Asked::Set)),
     }
 }
 
@@ -460,13 +466,13 @@ fn shift(
     at: PartitionRef,
     from: Offset,
     by: i64,
-) -> Result<(PartitionRef, Offset), Error> {
+) -> Result<(PartitionRef, SetTo), Error> {
     let (earliest, high_watermark) = range(planned, &at);
     let to = i128::from(from.0) + i128::from(by);
     if let Ok(offset) = u64::try_from(to)
         && (earliest.0..=high_watermark.0).contains(&offset)
     {
-        return Ok((at, Offset(offset)));
+        return Ok((at, Offset(offset).into()));
     }
     Err(Error::ShiftOutOfRange {
         topic: at.topic.name.to_string(),

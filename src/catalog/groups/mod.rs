@@ -41,7 +41,7 @@ use changes::Noted;
 pub(crate) use decide::Join;
 pub(crate) use failed::Failed;
 pub(crate) use held::HeldFrom;
-pub(crate) use offsets::{Commit, Fence, Outcome};
+pub(crate) use offsets::{Commit, Fence, Outcome, SetTo};
 use room::Used;
 pub(crate) use standing::Standing;
 use waits::Waits;

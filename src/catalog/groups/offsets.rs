@@ -19,6 +19,20 @@ pub(crate) struct Commit {
     pub(crate) fence: Fence,
 }
 
+/// Where an offset is set, and what the client keeps with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SetTo {
+    pub(crate) next: Offset,
+    pub(crate) metadata: Bytes,
+}
+
+impl From<Offset> for SetTo {
+    fn from(next: Offset) -> Self {
+        let metadata = Bytes::new();
+        Self { next, metadata }
+    }
+}
+
 /// What must hold for a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fence {
@@ -104,16 +118,16 @@ impl Groups {
     pub(crate) fn decide_reset(
         &self,
         group: &GroupName,
-        offsets: Vec<(Place, Offset)>,
+        offsets: Vec<(Place, impl Into<SetTo>)>,
         at_ms: i64,
     ) -> Result<GroupChange, Refused> {
         self.check_name(group)?;
         let new = self.new_group();
         let state = &self.by_name.get(group).unwrap_or(&new).state;
         let mut change = state.next();
-        for (place, next) in offsets {
+        for (place, to) in offsets {
             state.assign_anew(&mut change, place);
-            let metadata = Bytes::new();
+            let SetTo { next, metadata } = to.into();
             let committed = Committed {
                 next,
                 at_ms,

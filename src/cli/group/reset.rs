@@ -19,7 +19,8 @@ use crate::{
 
 pub(super) async fn run(groups: &Groups, flags: &ResetFlags, json: bool) -> Result<(), Failure> {
     let place = flags.to.as_deref().map(position).transpose()?;
-    let mut reset = request(flags, place).await?.dry_run(flags.dry_run);
+    let (reset, without) = request(flags, place).await?;
+    let mut reset = reset.dry_run(flags.dry_run);
     if let Some(topic) = &flags.topic {
         reset = reset.topic(topic);
     }
@@ -30,46 +31,55 @@ pub(super) async fn run(groups: &Groups, flags: &ResetFlags, json: bool) -> Resu
         Some(Position::Offset(offset)) => explain_offset(error.into(), offset),
         _ => error.into(),
     })?;
-    print(&set, flags, json)
+    print(&set, &without, flags, json)
 }
+
+/// A partition, by its topic.
+type Named = (String, PartitionId);
 
 fn position(text: &str) -> Result<Position, Failure> {
     parse_position(text).map_err(|problem| Failure::Usage(format!("--to: {problem}")))
 }
 
-async fn request(flags: &ResetFlags, place: Option<Position>) -> Result<ResetGroup, Failure> {
+/// What is asked for, and the partitions of a file that are left as they are, because nothing was
+/// committed in them when it was written.
+async fn request(
+    flags: &ResetFlags,
+    place: Option<Position>,
+) -> Result<(ResetGroup, Vec<Named>), Failure> {
     let group = &flags.name;
     if let Some(place) = place {
-        return Ok(ResetGroup::to_position(group, place));
+        return Ok((ResetGroup::to_position(group, place), Vec::new()));
     }
     if let Some(records) = flags.shift {
-        return Ok(ResetGroup::by_shift(group, records));
+        return Ok((ResetGroup::by_shift(group, records), Vec::new()));
     }
     if let Some(other) = &flags.from_group {
-        return Ok(ResetGroup::to_group(group, other));
+        return Ok((ResetGroup::to_group(group, other), Vec::new()));
     }
     // Clap lets none of the four be left out.
     let file = flags.from_file.as_deref().unwrap_or(Path::new(""));
-    let mut offsets = read(file).await?;
-    offsets.retain(|offset| {
-        let is_topic = flags
-            .topic
-            .as_ref()
-            .is_none_or(|topic| *topic == offset.topic);
-        let is_partition = flags.partition.is_none_or(|id| id == offset.partition.0);
-        is_topic && is_partition
-    });
+    let (mut offsets, mut without) = (Vec::new(), Vec::new());
+    for (of, offset) in read(file).await? {
+        let is_topic = flags.topic.as_ref().is_none_or(|topic| *topic == of.0);
+        let is_partition = flags.partition.is_none_or(|id| id == of.1.0);
+        match offset.filter(|_| is_topic && is_partition) {
+            Some(offset) => offsets.push(offset),
+            None if is_topic && is_partition => without.push(of),
+            None => {}
+        }
+    }
     if offsets.is_empty() {
         let file = file.display();
         return Err(Failure::General(format!(
             "{file} has no committed offset of what is named"
         )));
     }
-    Ok(ResetGroup::to_offsets(group, offsets))
+    Ok((ResetGroup::to_offsets(group, offsets), without))
 }
 
-/// The offsets in a file that `describe --json` has written.
-async fn read(file: &Path) -> Result<Vec<GroupOffset>, Failure> {
+/// The partitions in a file that `describe --json` has written, with what was committed in each.
+async fn read(file: &Path) -> Result<Vec<(Named, Option<GroupOffset>)>, Failure> {
     let name = file.display();
     let problem = |error| Failure::General(format!("cannot read {name}: {error}"));
     #[expect(
@@ -92,8 +102,9 @@ async fn read(file: &Path) -> Result<Vec<GroupOffset>, Failure> {
     Ok(offsets)
 }
 
-/// What a line says: that nothing is committed, or what is. None if it is no such line.
-fn offset(line: &str) -> Option<Option<GroupOffset>> {
+/// What a line says of which partition, if it is about one: that nothing is committed, or what is.
+/// None if it is no such line.
+fn offset(line: &str) -> Option<Option<(Named, Option<GroupOffset>)>> {
     let value: Value = serde_json::from_str(line).ok()?;
     if value.get("group").is_some() && value.get("topic")?.is_null() {
         // Of a group that has no partition.
@@ -101,27 +112,40 @@ fn offset(line: &str) -> Option<Option<GroupOffset>> {
     }
     let topic = value.get("topic")?.as_str()?.to_owned();
     let partition = u32::try_from(value.get("partition")?.as_u64()?).ok()?;
+    let partition = PartitionId(partition);
+    let of = (topic.clone(), partition);
     let committed = value.get("committed")?;
     if committed.is_null() {
-        return Some(None);
+        return Some(Some((of, None)));
     }
     let topic_id = value.get("topic_id").and_then(Value::as_str);
-    Some(Some(GroupOffset {
+    let offset = GroupOffset {
         topic,
         topic_id: topic_id.and_then(TopicId::parse),
-        partition: PartitionId(partition),
+        partition,
         next_offset: Offset(committed.as_u64()?),
         generation: None,
         metadata: Bytes::new(),
-    }))
+    };
+    Some(Some((of, Some(offset))))
 }
 
-fn print(set: &[ResetOffset], flags: &ResetFlags, json: bool) -> Result<(), Failure> {
+fn print(
+    set: &[ResetOffset],
+    without: &[Named],
+    flags: &ResetFlags,
+    json: bool,
+) -> Result<(), Failure> {
     if json {
         let offsets: Vec<Value> = set.iter().map(offset_json).collect();
-        let group = &flags.name;
+        let left = without.iter().map(|(topic, partition)| {
+            let partition = partition.0;
+            json!({ "topic": topic, "partition": partition })
+        });
+        let left: Vec<Value> = left.collect();
+        let (group, dry_run) = (&flags.name, flags.dry_run);
         return Ok(output::json(
-            &json!({ "group": group, "dry_run": flags.dry_run, "offsets": offsets }),
+            &json!({ "group": group, "dry_run": dry_run, "offsets": offsets, "left_as_is": left }),
         )?);
     }
     let row = |offset: &ResetOffset| {
@@ -135,6 +159,11 @@ fn print(set: &[ResetOffset], flags: &ResetFlags, json: bool) -> Result<(), Fail
     };
     let rows: Vec<[String; 4]> = set.iter().map(row).collect();
     output::table(["TOPIC", "PARTITION", "BEFORE", "NEXT"], &rows)?;
+    for (topic, partition) in without {
+        output::line(format!(
+            "partition {partition} of topic {topic}: nothing is committed in the file, left as it is"
+        ))?;
+    }
     if flags.dry_run {
         output::line("\nnothing was set: this is what would be")?;
     }

@@ -361,3 +361,21 @@ fn a_partition_s_line_tells_the_member_s_name_from_its_id_and_what_the_group_doe
     assert_eq!(rows[0]["state"], "stable");
     assert_eq!(rows[0]["members"], 1);
 }
+
+#[test]
+fn a_reset_from_a_file_tells_which_partitions_it_leaves_as_they_are() {
+    let (dir, broker) = started();
+    broker.succeed(&["topic", "create", "t", "--partitions", "2"], b"");
+    let file = dir.path().join("described");
+    let rows = "{\"topic\":\"t\",\"partition\":0,\"committed\":0}\n\
+                {\"topic\":\"t\",\"partition\":1,\"committed\":null}\n";
+    fs::write(&file, rows).expect("room");
+    let file = file.to_str().expect("UTF-8");
+    let reset = ["group", "reset", "g", "--from-file", file];
+    let said = told(&broker, &reset);
+    let left = "partition 1 of topic t: nothing is committed in the file, left as it is\n";
+    assert!(said.ends_with(left), "{said}");
+    let json = told(&broker, &[&reset[..], &["--json"]].concat());
+    let left = &json_lines(&json)[0]["left_as_is"];
+    assert_eq!(left[0]["partition"], Value::from(1));
+}

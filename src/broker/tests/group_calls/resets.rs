@@ -270,3 +270,36 @@ fn what_was_read_before_a_reset_is_not_committed_after_it() {
         [CommitOutcome::Fenced { current }, CommitOutcome::Done]
     );
 }
+
+#[test]
+fn a_reset_keeps_what_clients_keep_with_the_offsets_that_they_give_or_that_are_copied() {
+    let broker = broker();
+    let given = GroupOffset {
+        metadata: b"snapshot-16".as_slice().into(),
+        ..offset("t", 1, 4)
+    };
+    do_reset(&broker, reset(ResetTo::Offsets(vec![given]))).expect("it may be");
+    let copied = ResetGroup {
+        group: "copy".to_owned(),
+        ..reset(ResetTo::Group(GROUP.to_owned()))
+    };
+    do_reset(&broker, copied).expect("it may be");
+    for group in [GROUP, "copy"] {
+        let fetched = broker.committed_offsets(group, None).expect("it is there");
+        assert_eq!(
+            &fetched[0].committed.metadata[..],
+            b"snapshot-16",
+            "{group}"
+        );
+    }
+}
+
+#[test]
+fn an_offset_that_is_trimmed_is_not_committed_from_outside() {
+    let broker = broker();
+    let refused = commit(&broker, vec![offset("t", 0, 2)]).unwrap_err();
+    assert_eq!(refused.reason(), "OFFSET_OUT_OF_RANGE");
+    assert_eq!(committed(&broker), BTreeMap::new());
+    let done = commit(&broker, vec![offset("t", 0, 3)]);
+    assert_eq!(done, Ok(vec![CommitOutcome::Done]));
+}
