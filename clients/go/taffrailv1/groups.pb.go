@@ -30,7 +30,8 @@ const (
 	OffsetGone_OFFSET_GONE_FAIL OffsetGone = 1
 	// Go on at the earliest record that is there. An offset above the end fails.
 	OffsetGone_OFFSET_GONE_EARLIEST OffsetGone = 2
-	// Go on at the end.
+	// Go on at the end. The broker commits the offset that this is where records were trimmed, so that another owner goes
+	// on there too.
 	OffsetGone_OFFSET_GONE_LATEST OffsetGone = 3
 )
 
@@ -155,9 +156,9 @@ const (
 	GroupState_GROUP_STATE_UNSPECIFIED GroupState = 0
 	// It has no members.
 	GroupState_GROUP_STATE_EMPTY GroupState = 1
-	// Every partition that somebody reads has an owner that may go on.
+	// Every partition that a member takes has an owner that may go on.
 	GroupState_GROUP_STATE_STABLE GroupState = 2
-	// Partitions are on their way from one member to another.
+	// Partitions are on their way from one member to another, or have no owner: the reason says why.
 	GroupState_GROUP_STATE_MOVING GroupState = 3
 	// A member's stream has broken, and its session's time runs.
 	GroupState_GROUP_STATE_WAITING GroupState = 4
@@ -413,7 +414,8 @@ type JoinGroup struct {
 	// included. Its partitions are kept for the next member that joins with it, and another stream with the same name
 	// ends with FENCED. Default: none.
 	MemberName string `protobuf:"bytes,4,opt,name=member_name,json=memberName,proto3" json:"member_name,omitempty"`
-	// `Joined.member_id` of the stream that broke, to have its partitions again. Default: empty, a new member.
+	// `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes. It
+	// keeps its name, also where `member_name` does not say it again. Default: empty, a new member.
 	MemberId string `protobuf:"bytes,5,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	// What the member takes before it gives more credit. Required, each at least 1.
 	Credit *Credit `protobuf:"bytes,6,opt,name=credit,proto3" json:"credit,omitempty"`
@@ -436,7 +438,8 @@ type JoinGroup struct {
 	// pings by itself. Default: false, pings tell whether it is there.
 	Heartbeat bool `protobuf:"varint,12,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	// A partition with records under way for which neither a commit nor `still_working` comes for so long is taken, in
-	// milliseconds. 1,000 to 3,600,000; default 0, never.
+	// milliseconds, and another member gets it. The member gets its share anew once it commits, says that it is still
+	// working, or has given back all its credit. 1,000 to 3,600,000; default 0, never.
 	ProgressTimeoutMs uint64 `protobuf:"varint,13,opt,name=progress_timeout_ms,json=progressTimeoutMs,proto3" json:"progress_timeout_ms,omitempty"`
 	// The group ends with its last member, and what it has committed too. For all its members or none. Default: false.
 	Ephemeral bool `protobuf:"varint,14,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
@@ -2160,7 +2163,7 @@ type ListedGroup struct {
 	State GroupState `protobuf:"varint,2,opt,name=state,proto3,enum=taffrail.v1.GroupState" json:"state,omitempty"`
 	// How many members it has, with those whose streams have broken.
 	Members uint32 `protobuf:"varint,3,opt,name=members,proto3" json:"members,omitempty"`
-	// How many partitions are assigned.
+	// How many partitions it has to do with, with an owner or without: as many as `Describe` shows.
 	Partitions uint32 `protobuf:"varint,4,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// Records that its partitions still have to read; see `GroupPartitionDescription.lag`.
 	Lag uint64 `protobuf:"varint,5,opt,name=lag,proto3" json:"lag,omitempty"`
@@ -2304,8 +2307,8 @@ type DescribeGroupResponse struct {
 	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	// What it does.
 	State GroupState `protobuf:"varint,2,opt,name=state,proto3,enum=taffrail.v1.GroupState" json:"state,omitempty"`
-	// Why, for people: whom it waits for, with which error its last member was ended, or which topics that its members
-	// name there are not.
+	// Why, for people: whom it waits for, with which error its last member was ended, which topics that its members name
+	// there are not, or why partitions have no owner.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Since when it does that, in milliseconds since 1970-01-01T00:00:00Z. 0: not known.
 	StateSinceMs int64 `protobuf:"varint,4,opt,name=state_since_ms,json=stateSinceMs,proto3" json:"state_since_ms,omitempty"`
@@ -2315,7 +2318,8 @@ type DescribeGroupResponse struct {
 	Ephemeral bool `protobuf:"varint,6,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	// Its members, by id.
 	Members []*GroupMember `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
-	// Partitions that are assigned, have a committed offset or are to be replayed, by topic and partition.
+	// By topic and partition: those that are assigned, have a committed offset or are to be replayed, and all others of
+	// the topics that its members take or in which it has committed something, which it has still to read.
 	Partitions    []*GroupPartitionDescription `protobuf:"bytes,8,rep,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2857,13 +2861,14 @@ type ResetGroupRequest_Shift struct {
 }
 
 type ResetGroupRequest_FromGroup struct {
-	// Where this other group is, in the partitions that it has committed: one at least, as with `shift`.
+	// Where this other group is, with the metadata that it keeps, in the partitions that it has committed: one at
+	// least, as with `shift`.
 	FromGroup string `protobuf:"bytes,4,opt,name=from_group,json=fromGroup,proto3,oneof"`
 }
 
 type ResetGroupRequest_Offsets struct {
-	// These, each for its partition, without generations: at least one, and one at least of each topic and partition
-	// that is named, and of no other (MALFORMED_REQUEST).
+	// These, each for its partition, with its metadata and without generations: at least one, and one at least of each
+	// topic and partition that is named, and of no other (MALFORMED_REQUEST). Any other reset leaves no metadata.
 	Offsets *CommitOffsets `protobuf:"bytes,5,opt,name=offsets,proto3,oneof"`
 }
 

@@ -164,7 +164,7 @@ impl Session {
                 generation: owned.since,
                 is_draining: owned.is_draining,
                 committed: committed.cloned(),
-                replay_until: state.replay_until.get(place).copied(),
+                replay_until: state.replay_until(*place),
             };
             held.insert(*place, of);
         }
@@ -233,6 +233,10 @@ impl Session {
             return Ok(None);
         };
         let begin = match &held.committed {
+            Some(committed) if self.is_passed_over(&at, committed.next) => {
+                let (_, latest) = at.range();
+                return Ok(self.first_commit(place, generation, latest));
+            }
             Some(committed) => self.begin_at(&at, committed.next),
             // What is to be replayed is told where it begins.
             None if held.replay_until.is_some() => Ok(at.range().0),
@@ -305,6 +309,12 @@ impl Session {
         }
     }
 
+    /// Whether the group goes on at the end of a partition, because the log has trimmed this offset.
+    /// That is committed: another owner, later, would look for the end again, and find another.
+    pub(super) fn is_passed_over(&self, at: &PartitionRef, committed: Offset) -> bool {
+        self.offset_gone == OffsetGone::Latest && committed < at.range().0
+    }
+
     fn no_offset_error(&self, at: &PartitionRef) -> Error {
         Error::NoOffset {
             group: self.live.group.to_string(),
@@ -322,7 +332,12 @@ impl Session {
             return None;
         }
         state.placing.insert(place, now);
-        Some(Commit {
+        Some(self.commit_to(place, generation, next))
+    }
+
+    /// The commit of an offset that the session has chosen itself.
+    pub(super) fn commit_to(&self, place: Place, generation: Generation, next: Offset) -> Commit {
+        Commit {
             place,
             next,
             metadata: Bytes::new(),
@@ -330,11 +345,11 @@ impl Session {
                 since: generation,
                 by: Some(self.live.member),
             },
-        })
+        }
     }
 
-    /// Commits first offsets. The session is told when they are.
-    fn commit_first(&self, commits: Vec<Commit>) -> Result<(), Error> {
+    /// Commits offsets that the session has chosen itself. It is told when they are.
+    pub(super) fn commit_first(&self, commits: Vec<Commit>) -> Result<(), Error> {
         if commits.is_empty() {
             return Ok(());
         }

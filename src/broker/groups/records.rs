@@ -146,14 +146,18 @@ impl Session {
 
     /// The next records of the partition whose turn it is.
     fn records_of(&mut self, place: Place) -> Result<Option<RecordsOf>, Error> {
+        let mut has_moved = false;
         loop {
             let Some((began, chosen)) = self.choose(place)? else {
-                return Ok(None);
+                // Nothing is left of the records behind the last one that was sent: only with where
+                // it is now can the client commit that it has all.
+                let moved = self.partitions.get(&place).filter(|_| has_moved);
+                return Ok(moved.map(|assigned| assigned.records(Vec::new())));
             };
-            // Nothing is left of records that were compacted away.
             if chosen.count > 0 {
                 return Ok(self.send(place, began, chosen));
             }
+            has_moved = true;
         }
     }
 
@@ -203,7 +207,12 @@ impl Session {
         if !matches!(error, Error::OffsetOutOfRange { .. }) {
             return Err(error);
         }
-        let next = self.begin_at(&assigned.at, assigned.read.cursor.next)?;
+        let gone = assigned.read.cursor.next;
+        let next = self.begin_at(&assigned.at, gone)?;
+        if self.is_passed_over(&assigned.at, gone) {
+            let commit = self.commit_to(place, assigned.generation, next);
+            self.commit_first(vec![commit])?;
+        }
         let (_, limit) = assigned.at.range();
         let read = PartitionCursor::new(next, limit);
         if let Some(assigned) = self.partitions.get_mut(&place) {

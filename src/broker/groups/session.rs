@@ -115,6 +115,8 @@ pub(crate) struct Session {
     pub(super) no_offset: NoOffset,
     pub(super) offset_gone: OffsetGone,
     pub(super) credit: CreditLeft,
+    /// What it had when it joined.
+    first_credit: Credit,
     /// Those that are read.
     pub(super) partitions: BTreeMap<Place, Assigned>,
     /// Their topics.
@@ -145,6 +147,7 @@ impl Session {
             no_offset: join.no_offset,
             offset_gone: join.offset_gone,
             credit: CreditLeft::default(),
+            first_credit: join.credit,
             partitions: BTreeMap::new(),
             topics: BTreeMap::new(),
             revoked: BTreeMap::new(),
@@ -217,7 +220,26 @@ impl Session {
     pub(crate) fn credit(&mut self, more: Credit) {
         self.credit.add(more);
         self.is_at_rest = false;
-        lock(&self.live.state).credit = self.credit.get();
+        let left = self.credit.get();
+        lock(&self.live.state).credit = left;
+        let Credit { records, bytes } = self.first_credit;
+        if left.records >= records && left.bytes >= bytes {
+            // It works on nothing any more.
+            self.works_again();
+        }
+    }
+
+    /// The client makes progress. If partitions were taken from it because it made none, it gets
+    /// its share anew.
+    fn works_again(&self) {
+        if !self.live.take_is_stuck() {
+            return;
+        }
+        let now = self.shared.env.clock.elapsed();
+        let mut planned = self.shared.sequencer.planned();
+        planned.groups_mut().share_anew(&self.live.group, now);
+        drop(planned);
+        self.shared.alarm.wake();
     }
 
     /// Commits offsets. Each names the generation in which its partition was assigned to this
@@ -227,6 +249,7 @@ impl Session {
         mut offsets: Vec<GroupOffset>,
     ) -> Result<Pending<Vec<CommitOutcome>>, Error> {
         self.live.check()?;
+        self.works_again();
         if offsets.iter().any(|offset| offset.generation.is_none()) {
             let reason = "a member's commit names the generation of each partition".to_owned();
             return Err(Error::MalformedRequest { reason });
@@ -260,6 +283,7 @@ impl Session {
 
     /// The client works on records of these: they make progress.
     pub(crate) fn still_working(&mut self, places: &[Place]) {
+        self.works_again();
         let now = self.shared.env.clock.elapsed();
         let mut state = lock(&self.live.state);
         for place in places {

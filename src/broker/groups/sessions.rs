@@ -40,6 +40,9 @@ struct Registry {
     lost: Vec<Lost>,
     /// Topics have changed, and groups are to be looked at for that.
     topics_have_changed: bool,
+    /// There was no room for more partitions that members have: when there may be, groups are to be
+    /// looked at again.
+    lacks_room: bool,
 }
 
 /// A member whose stream has broken.
@@ -76,6 +79,9 @@ pub(super) struct State {
     pub(super) heard_at: Duration,
     pub(super) credit: Credit,
     pub(super) partitions: BTreeMap<Place, Open>,
+    /// Partitions were taken from it because they made no progress, and its client has not shown
+    /// that it works again.
+    is_stuck: bool,
     /// Partitions whose first offset the session waits for to be committed, since then.
     pub(super) placing: BTreeMap<Place, Duration>,
 }
@@ -164,6 +170,22 @@ impl Sessions {
     /// Topics, or their partitions, are others than before.
     pub(in crate::broker) fn note_topics(&self) {
         lock(&self.registry).topics_have_changed = true;
+    }
+
+    /// Takes note of whether there is room for more partitions that members have. True where it is
+    /// the first time that there is none.
+    pub(super) fn note_room(&self, has_room: bool) -> bool {
+        let mut registry = lock(&self.registry);
+        let lacked_room = std::mem::replace(&mut registry.lacks_room, !has_room);
+        !has_room && !lacked_room
+    }
+
+    /// Takes note that there may be room again. True where it was lacking, so that groups are to be
+    /// looked at.
+    fn note_freed(&self) -> bool {
+        let mut registry = lock(&self.registry);
+        registry.topics_have_changed |= registry.lacks_room;
+        registry.lacks_room
     }
 
     pub(super) fn take_topics_have_changed(&self) -> bool {
@@ -424,13 +446,20 @@ impl Live {
         let Some(progress) = self.progress else {
             return stuck;
         };
-        for (place, open) in &mut lock(&self.state).partitions {
+        let mut state = lock(&self.state);
+        for (place, open) in &mut state.partitions {
             if !open.under_way.is_empty() && now >= open.progress_at + progress {
                 open.progress_at = now;
                 stuck.push(*place);
             }
         }
+        state.is_stuck |= !stuck.is_empty();
         stuck
+    }
+
+    /// Whether partitions were taken from it because they made no progress, since this was asked.
+    pub(super) fn take_is_stuck(&self) -> bool {
+        std::mem::take(&mut lock(&self.state).is_stuck)
     }
 }
 
@@ -443,6 +472,10 @@ impl Shared {
             for live in self.sessions.of_group(group) {
                 live.tell_assignment();
             }
+        }
+        let frees = change.owned.iter().any(|(_, owned)| owned.is_none());
+        if (frees || !change.left.is_empty() || change.is_deleted) && self.sessions.note_freed() {
+            self.alarm.wake();
         }
         if change.offsets.is_empty() {
             return;

@@ -22,7 +22,7 @@ use crate::{
         Standing, State, Waiting,
     },
     storage::log::{Count, Cursor},
-    types::{GroupName, Offset, TopicName},
+    types::{GroupName, Offset, PartitionId, TopicId, TopicName},
 };
 
 /// How often it is looked whether partitions make progress, for the log.
@@ -184,7 +184,7 @@ impl Broker {
             let partitions = have.get(&member.id).copied().unwrap_or_default();
             members.push(shared.describe_member(&known, member, partitions, now));
         }
-        let places = known.places();
+        let places = shared.places(&known);
         let mut partitions = Vec::with_capacity(places.len());
         for place in places {
             partitions.extend(shared.describe_partition(&known, place, now));
@@ -205,15 +205,6 @@ impl Broker {
 }
 
 impl Known {
-    /// The partitions that it has an owner or an offset for, or is to read anew.
-    fn places(&self) -> BTreeSet<Place> {
-        let owned = self.state.owned.keys();
-        let read = owned.chain(self.state.offsets.keys());
-        read.chain(self.state.replay_until.keys())
-            .copied()
-            .collect()
-    }
-
     /// How many partitions each member has.
     fn partitions_of_members(&self) -> BTreeMap<MemberId, usize> {
         let mut have = BTreeMap::new();
@@ -240,6 +231,50 @@ impl Shared {
             state: group.state().clone(),
             standing: group.standing().clone(),
             changed_at: group.changed_at(),
+        })
+    }
+
+    /// The partitions that a group has an owner or an offset for, or is to read anew, and all others
+    /// of the topics that it reads: those it has still to read.
+    fn places(&self, known: &Known) -> BTreeSet<Place> {
+        let Known { state, .. } = known;
+        let mut places: BTreeSet<Place> = state.owned.keys().copied().collect();
+        places.extend(state.offsets.keys().chain(state.replay_until.keys()));
+        let mut topics: BTreeSet<TopicId> = state.offsets.keys().map(|place| place.0).collect();
+        topics.extend(state.taken(self.sequencer.applied().topics()).keys());
+        for topic in topics {
+            let partitions = self.durable_partitions(topic).unwrap_or_default();
+            places.extend((0..partitions).map(|partition| (topic, PartitionId(partition))));
+        }
+        places
+    }
+
+    /// How many partitions that members take have no owner.
+    fn without_owner(&self, known: &Known) -> usize {
+        let taken = known.state.taken(self.sequencer.applied().topics());
+        let mut count = 0;
+        for (topic, partitions) in taken {
+            let all = (0..partitions).map(|partition| (topic, PartitionId(partition)));
+            let owned = &known.state.owned;
+            count += all.filter(|place| !owned.contains_key(place)).count();
+        }
+        count
+    }
+
+    /// What a group is at whose members take partitions that have no owner.
+    fn lacks_owners(&self, known: &Known) -> Option<String> {
+        let count = match self.without_owner(known) {
+            0 => return None,
+            1 => "1 partition has no owner".to_owned(),
+            count => format!("{count} partitions have no owner"),
+        };
+        let has_room = self.sequencer.planned().groups().have_room_for_partitions();
+        Some(match has_room {
+            true => format!("{count}, and members are about to get them"),
+            false => format!(
+                "{count}: groups have no room for more; delete some or their offsets, or raise \
+                 memory.catalog_bytes"
+            ),
         })
     }
 
@@ -279,6 +314,9 @@ impl Shared {
             let reason = format!(
                 "member {id} {name:?} is to hand over partition {partition} of topic {topic:?}"
             );
+            return (GroupState::Moving, reason, known.changed_at);
+        }
+        if let Some(reason) = self.lacks_owners(known) {
             return (GroupState::Moving, reason, known.changed_at);
         }
         let mut reason = match members {
@@ -339,7 +377,7 @@ impl Shared {
 
     fn list(&self, known: &Known) -> ListedGroup {
         let now = self.env.clock.elapsed();
-        let places = known.places();
+        let places = self.places(known);
         let (mut lag, mut stalled) = (0, 0);
         for place in &places {
             let Some(behind) = self.lag(known, *place) else {

@@ -55,6 +55,7 @@ impl Shared {
         if self.sessions.take_topics_have_changed() {
             self.follow_topics(&mut planned, now);
         }
+        self.look_for_room(&planned);
         let durable = |topic| self.durable_partitions(topic);
         for (group, change) in planned.on_groups_deadline(&durable, now) {
             if self
@@ -73,6 +74,17 @@ impl Shared {
             if self.plan_group(planned, &group, change, || Ok(())).is_err() {
                 planned.groups_mut().put_off(&group, now);
             }
+        }
+    }
+
+    /// Says once that members get no more partitions, where there is no room for them.
+    fn look_for_room(&self, planned: &Planned) {
+        let has_room = planned.groups().have_room_for_partitions();
+        if self.sessions.note_room(has_room) {
+            tracing::warn!(
+                "groups have no room for more partitions: those that are new stay without an owner \
+                 (memory.catalog_bytes)"
+            );
         }
     }
 

@@ -60,9 +60,14 @@ impl Groups {
         let known = state.named(&join.name).or(back);
         let is_new = known.is_none();
         check_join(found, &join, is_new)?;
+        // Its name is kept for it also where it comes back by its id alone.
+        let name = match known {
+            Some(known) if join.name.is_empty() => Arc::clone(&known.name),
+            _ => join.name,
+        };
         let member = Member {
             id: known.map_or(join.fresh, |known| known.id),
-            name: join.name,
+            name,
             topics: join.topics,
             prefixes: join.prefixes,
             session: join.session,
@@ -83,10 +88,21 @@ impl Groups {
             is_ephemeral: join.is_ephemeral,
             ..next
         };
+        let mut takes = BTreeSet::new();
+        member.takes(topics, &mut |topic, _| {
+            takes.insert(topic);
+        });
         change.joined.push(member);
         for (place, owned) in state.owned.iter().filter(|(_, owned)| owned.owner == id) {
             let since = change.generation;
-            change.owned.push((*place, Some(Owned { since, ..*owned })));
+            // What it takes no more it is to hand over, whenever others are given theirs.
+            let is_draining = owned.is_draining || !takes.contains(&place.0);
+            let anew = Owned {
+                since,
+                is_draining,
+                ..*owned
+            };
+            change.owned.push((*place, Some(anew)));
         }
         if may_assign {
             let is_away = |other| other != id && waits.is_away(other);
@@ -168,6 +184,13 @@ impl Groups {
             }
         }
         changes
+    }
+
+    /// Gives members their shares anew, a moment later.
+    pub(crate) fn share_anew(&mut self, group: &GroupName, now: Duration) {
+        if let Some(group) = self.by_name.get_mut(group) {
+            group.waits.share_anew(now);
+        }
     }
 
     /// Tries again a moment later what [`Self::on_deadline`] has decided.

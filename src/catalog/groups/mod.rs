@@ -394,6 +394,30 @@ impl State {
     }
 }
 
+impl State {
+    /// Up to where records of a partition are replayed, if it is to be read from its beginning. One
+    /// that the topic has got since is, and has nothing that the other group has had.
+    pub(crate) fn replay_until(&self, place: Place) -> Option<Offset> {
+        let of_topic = (place.0, PartitionId(0))..=(place.0, PartitionId(u32::MAX));
+        match self.replay_until.get(&place) {
+            Some(until) => Some(*until),
+            None if self.replay_until.range(of_topic).next().is_some() => Some(Offset::ZERO),
+            None => None,
+        }
+    }
+
+    /// The topics that members take, with how many partitions each has.
+    pub(crate) fn taken(&self, topics: &dyn KnownTopics) -> BTreeMap<TopicId, u32> {
+        let mut taken = BTreeMap::new();
+        for member in self.members.values() {
+            member.takes(topics, &mut |topic, partitions| {
+                taken.insert(topic, partitions);
+            });
+        }
+        taken
+    }
+}
+
 impl Member {
     fn takes(&self, topics: &dyn KnownTopics, found: &mut dyn FnMut(TopicId, u32)) {
         for name in &self.topics {

@@ -148,6 +148,11 @@ impl Groups {
         self.check_room(groups, more)
     }
 
+    /// Whether there is room for one more partition that a member has.
+    pub(crate) fn have_room_for_partitions(&self) -> bool {
+        self.room_for_owned() > 0
+    }
+
     /// How many more partitions members may have.
     pub(super) fn room_for_owned(&self) -> usize {
         let most = MAX_OWNED_PARTITIONS.saturating_sub(self.used.owned);

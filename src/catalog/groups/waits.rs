@@ -147,6 +147,11 @@ impl Waits {
         self.joining = None;
     }
 
+    /// Members are given their shares anew, a moment later.
+    pub(super) fn share_anew(&mut self, now: Duration) {
+        self.joining.get_or_insert(now + JOINING);
+    }
+
     /// What was decided did not come about.
     pub(super) fn put_off(&mut self, now: Duration) {
         let again = now + JOINING;

@@ -19,7 +19,7 @@ use tonic::{Status, Streaming};
 use super::{
     CommitOutcome, GroupBatch, GroupOffset, GroupPartition, GroupRecord, NewMember, Revoked,
     batch::{Opened, Place},
-    upward::Upward,
+    upward::{Upward, heartbeat_interval},
 };
 use crate::{
     client::{
@@ -259,9 +259,12 @@ impl Member {
 
     /// What was given last has been handled.
     fn note_handled(&mut self) {
-        let Some(Given { next, cost }) = self.given.take() else {
-            return;
-        };
+        if let Some(given) = self.given.take() {
+            self.is_handled(given);
+        }
+    }
+
+    fn is_handled(&mut self, Given { next, cost }: Given) {
         self.give_back(cost);
         let place = Place::of(&next);
         let is_still_there = self.assigned.get(&place).copied() == next.generation;
@@ -290,7 +293,16 @@ impl Member {
             let Some(batch) = self.batches.pop_front() else {
                 return Ok(None);
             };
-            self.opened = Some(Opened::new(&batch)?);
+            let opened = Opened::new(&batch)?;
+            if opened.is_empty() {
+                // There is nothing to handle in it, and all before it has been.
+                self.is_handled(Given {
+                    next: batch.next,
+                    cost: opened.cost,
+                });
+                continue;
+            }
+            self.opened = Some(opened);
         }
     }
 
@@ -572,17 +584,6 @@ impl Member {
             self.revoke(had, true);
         }
     }
-}
-
-/// Three heartbeats in a session's time.
-fn heartbeat_interval(session_ms: u64) -> Duration {
-    /// What a join says with 0.
-    const DEFAULT_MS: u64 = 10_000;
-    let session_ms = match session_ms {
-        0 => DEFAULT_MS,
-        session_ms => session_ms,
-    };
-    Duration::from_millis(session_ms / 3)
 }
 
 impl fmt::Debug for Member {

@@ -121,3 +121,14 @@ impl From<Message> for ConsumeRequest {
         }
     }
 }
+
+/// Three heartbeats in a session's time.
+pub(super) fn heartbeat_interval(session_ms: u64) -> Duration {
+    /// What a join says with 0.
+    const DEFAULT_MS: u64 = 10_000;
+    let session_ms = match session_ms {
+        0 => DEFAULT_MS,
+        session_ms => session_ms,
+    };
+    Duration::from_millis(session_ms / 3)
+}

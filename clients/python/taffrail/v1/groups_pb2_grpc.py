@@ -120,8 +120,9 @@ class GroupsServicer:
         """Commits offsets from outside of the group's streams: for a client that assigns partitions itself, for tools, to
         move over from elsewhere. Refused while the group has members, unless `force` is given: then offsets are only
         raised, and the owners of the partitions are assigned anew. Errors: INVALID_ARGUMENT (INVALID_GROUP_NAME),
-        FAILED_PRECONDITION (GROUP_HAS_MEMBERS), NOT_FOUND (UNKNOWN_TOPIC), RESOURCE_EXHAUSTED (TOO_MANY_OFFSETS,
-        GROUPS_FULL).
+        FAILED_PRECONDITION (GROUP_HAS_MEMBERS, TOPIC_RECREATED), NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION),
+        OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: the log is trimmed above it, so nobody could go on there), RESOURCE_EXHAUSTED
+        (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

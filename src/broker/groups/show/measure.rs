@@ -41,7 +41,7 @@ impl Broker {
             .iter()
             .filter_map(|name| self.shared.known_group(name))
         {
-            let partitions = known.places().len();
+            let partitions = self.shared.places(&known).len();
             if partitions > left {
                 break;
             }
@@ -56,7 +56,7 @@ impl Broker {
 impl Shared {
     fn measure(&self, known: &Known) -> MeasuredGroup {
         let now = self.env.clock.elapsed();
-        let places = known.places();
+        let places = self.places(known);
         let mut group = MeasuredGroup {
             name: known.name.clone(),
             members: known.state.members.len(),

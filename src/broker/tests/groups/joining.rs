@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
+    super::world::create,
     time::members,
-    world::{Member, World, join},
+    world::{JOINING, Member, World, join, join_named},
 };
-use crate::{broker::groups::Event, catalog::groups::Place};
+use crate::{
+    broker::groups::{Event, JoinGroup},
+    catalog::groups::Place,
+};
 
 const PARTITIONS: u32 = 1000;
 const MEMBERS: usize = 100;
@@ -96,4 +100,25 @@ fn one_more_in_a_group_of_a_hundred_gets_its_share_and_nobody_else_notices() {
         let is_same = owned.since == before[&place].since;
         assert_eq!(is_same, staying.contains(&place), "{place:?}");
     }
+}
+
+#[test]
+fn one_that_comes_back_for_another_topic_is_sent_nothing_of_the_former_one() {
+    let mut world = World::with_topic("t", 2);
+    create(world.broker(), "u", 1);
+    world.append("t", 0, 3);
+    let former = world.try_join(join_named("n")).expect("it may");
+    let mut back = world
+        .try_join(JoinGroup {
+            topics: vec!["u".to_owned()],
+            ..join_named("n")
+        })
+        .expect("it may");
+    assert!(back.ids().is_empty());
+    assert_eq!(back.has.len(), 0);
+    world.broker().commit_all();
+    world.advance(JOINING);
+    let ids = world.append("u", 0, 2);
+    assert_eq!(back.ids(), ids);
+    drop(former);
 }

@@ -3,17 +3,20 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    super::world::create,
+    super::world::{append_of, create, encode_keyed, key_in, send},
     world::{Has, Member, SESSION, World, end_of, join},
 };
 use crate::{
     broker::{
-        Error,
-        groups::{Asked, CommitOutcome, GroupOffsetOutOfRange, JoinGroup, NoOffset, OffsetGone},
+        Error, Meant,
+        groups::{
+            Asked, CommitOutcome, GroupOffset, GroupOffsetOutOfRange, JoinGroup, NoOffset,
+            OffsetGone,
+        },
     },
     catalog::groups::Generation,
     env::{FileSystem as _, Open},
-    types::{Offset, PartitionId, Position},
+    types::{Offset, PartitionId, Position, Version},
 };
 
 impl World {
@@ -251,7 +254,7 @@ fn a_commit_never_lowers_an_offset_and_none_is_above_the_end() {
         assert_eq!(member.commit_at(&world, place, &has), Ok(expected));
     }
     let nameless = super::world::offset(place, &has);
-    let nameless = crate::broker::groups::GroupOffset {
+    let nameless = GroupOffset {
         generation: None,
         ..nameless
     };
@@ -271,5 +274,80 @@ fn a_time_at_which_a_group_begins_is_looked_up_in_each_partition() {
     let mut member = world.join(beginning(NoOffset::Start(Position::Timestamp(middle))));
     member.take_all();
     world.broker().commit_all();
+    assert_eq!(member.ids(), ids);
+}
+
+#[test]
+fn the_end_at_which_a_group_goes_on_is_kept_for_the_next_owner() {
+    let mut world = World::with_topic("t", 1);
+    world.append("t", 0, 6);
+    world.reset(world.place("t", 0), Offset(2));
+    world.trim(4);
+    let latest = || going_on(OffsetGone::Latest);
+    let mut member = world.join(latest());
+    member.take_all();
+    world.broker().commit_all();
+    assert!(member.ids().is_empty());
+    assert_eq!(member.partitions(), [0]);
+    // It commits nothing of its own, and what comes is not lost with it.
+    let ids = world.append("t", 0, 2);
+    drop(member.session.leave());
+    assert_eq!(world.join(latest()).ids(), ids);
+}
+
+#[test]
+fn the_end_at_which_a_member_goes_on_is_kept_for_the_next_owner() {
+    let mut world = World::with_topic("t", 1);
+    let ids = world.append("t", 0, 6);
+    let mut member = reading_two(&world, OffsetGone::Latest);
+    assert_eq!(member.ids(), ids[..2]);
+    world.trim(4);
+    member.session.let_go();
+    member.session.credit(super::world::credit(100));
+    assert!(member.ids().is_empty());
+    world.broker().commit_all();
+    let ids = world.append("t", 0, 2);
+    drop(member.session.leave());
+    assert_eq!(reading_two(&world, OffsetGone::Latest).ids(), ids);
+}
+
+#[test]
+fn a_member_is_told_where_it_is_behind_records_that_are_gone() {
+    let mut world = World::new(1);
+    create(world.broker(), "t", 1);
+    let ids = world.append("t", 0, 2);
+    let mut member = world.join(join());
+    assert_eq!(member.ids(), ids);
+    let key = key_in(1, 0, 1);
+    let gone: Vec<Vec<u8>> = (0..3).map(|_| encode_keyed(1, 40, 0, 1)).collect();
+    send(world.broker(), append_of("t", Some(0), &gone)).expect("nothing fails");
+    let trimmed = world.broker().trim_key("t", &key, Version(4));
+    world.broker().commit_all();
+    drop(trimmed.expect("it may be"));
+    assert!(member.ids().is_empty());
+    let place = world.place("t", 0);
+    assert_eq!(member.has[&place].next, Offset(5));
+    assert_eq!(member.commit(&world, place), CommitOutcome::Done);
+    let group = world.broker().describe_group("g").expect("it is there");
+    assert_eq!(group.partitions[0].lag, 0);
+}
+
+#[test]
+fn a_partition_that_comes_behind_a_fork_with_replay_is_read_from_its_beginning() {
+    let mut world = World::new(1);
+    world.create_plain("t", 1);
+    let mut ids = world.append("t", 0, 3);
+    world.reset(world.place("t", 0), Offset(2));
+    let forked = world.broker().fork_group("g", "new", true);
+    world.broker().commit_all();
+    drop(forked.expect("it may be"));
+    let added = world.broker().add_partitions(Meant::from("t"), 2);
+    world.broker().commit_all();
+    drop(added.expect("it may be"));
+    ids.extend(world.append("t", 1, 2));
+    let mut member = world.join(JoinGroup {
+        group: "new".to_owned(),
+        ..beginning(NoOffset::Start(Position::Latest))
+    });
     assert_eq!(member.ids(), ids);
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::world::{JOINING, World, join, join_named};
+use super::{
+    super::world::create,
+    world::{JOINING, World, join, join_named},
+};
 use crate::{
     broker::{
         groups::{CommitOutcome, DescribedGroup, DescribedPartition, GroupState, JoinGroup},
@@ -250,4 +253,53 @@ fn a_group_says_what_it_waits_for() {
     world.advance(2 * MINUTE);
     let empty = described(&world);
     assert_eq!((empty.state, empty.members.len()), (GroupState::Empty, 0));
+}
+
+#[test]
+fn partitions_that_nobody_has_committed_are_shown_with_what_is_unread() {
+    let mut world = World::with_topic("t", 2);
+    world.append("t", 0, 3);
+    world.append("t", 1, 5);
+    let mut member = world.join(join());
+    member.take_all();
+    let place = world.place("t", 0);
+    assert_eq!(member.commit(&world, place), CommitOutcome::Done);
+    drop(member.session.leave());
+    world.broker().commit_all();
+    assert_eq!((partition(&world, 0).lag, partition(&world, 1).lag), (0, 5));
+    let (listed, _) = world.broker().list_groups("", "", 10, |_| true);
+    assert_eq!((listed[0].partitions, listed[0].lag), (2, 5));
+}
+
+#[test]
+fn partitions_without_an_owner_for_want_of_room_are_told_and_given_when_there_is_room() {
+    let world = World::with_topic("t", 1);
+    let mut member = world.join(JoinGroup {
+        prefixes: vec!["m".to_owned()],
+        ..join()
+    });
+    member.take_all();
+    world.reset_of("other", world.place("t", 0), Offset(0));
+    let all = world.broker().shared.sequencer.planned().groups().bytes();
+    let bound = |bytes| {
+        let mut planned = world.broker().shared.sequencer.planned();
+        planned.groups_mut().set_most_bytes(bytes);
+    };
+    bound(all);
+    create(world.broker(), "more", 3);
+    world.advance(JOINING);
+    member.take_all();
+    assert_eq!(member.has.len(), 1);
+    let group = described(&world);
+    assert_eq!(group.state, GroupState::Moving);
+    let reason = "3 partitions have no owner: groups have no room for more";
+    assert!(group.reason.starts_with(reason), "{}", group.reason);
+    assert_eq!(group.partitions.len(), 4);
+
+    let deleted = world.broker().delete_group("other");
+    world.broker().commit_all();
+    drop(deleted.expect("nobody is in it"));
+    world.advance(JOINING);
+    member.take_all();
+    assert!(member.has.len() > 1, "{:?}", member.has);
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     super::world::{env, options},
-    world::{Member, SESSION, World, join, join_named},
+    world::{JOINING, Member, SESSION, World, credit, join, join_named},
 };
 use crate::{
     broker::{Broker, groups::JoinGroup},
@@ -242,4 +242,31 @@ fn a_busy_member_stops_nobody_else_while_a_third_one_joins() {
     world.advance(MOMENT);
     third.take_all();
     assert_eq!(third.partitions().len(), 2);
+}
+
+#[test]
+fn a_member_that_works_again_gets_its_share_anew() {
+    let mut world = World::with_topic("t", 4);
+    let progress = Some(Duration::from_secs(1));
+    let joining = || JoinGroup { progress, ..join() };
+    let mut slow = world.join(joining());
+    let mut other = world.join(joining());
+    world.settle(&mut [&mut slow, &mut other]);
+    assert_eq!((slow.has.len(), other.has.len()), (2, 2));
+    for partition in slow.partitions() {
+        world.append("t", partition, 1);
+    }
+    slow.take_all();
+    world.advance(Duration::from_secs(2));
+    world.settle(&mut [&mut slow, &mut other]);
+    assert_eq!((slow.has.len(), other.has.len()), (0, 4));
+    for place in other.has.keys().copied().collect::<Vec<_>>() {
+        other.commit(&world, place);
+    }
+    slow.session.credit(credit(2));
+    for _ in 0..3 {
+        world.advance(JOINING);
+        world.settle(&mut [&mut slow, &mut other]);
+    }
+    assert_eq!((slow.has.len(), other.has.len()), (2, 2));
 }

@@ -508,3 +508,41 @@ fn a_group_with_members_is_not_deleted() {
         Err(Refused::UnknownGroup)
     );
 }
+
+/// One that joins with a name of its own.
+fn join_named(id: u64, name: &str, topics: &[&str]) -> Join {
+    Join {
+        name: text(name),
+        ..join(id, topics)
+    }
+}
+
+#[test]
+fn one_that_comes_back_for_other_topics_has_nothing_of_the_former_ones() {
+    let mut world = World::new(&[("a", 2), ("b", 1)]);
+    let first = world.join(join_named(1, "n", &["a"]));
+    assert_eq!(world.shares(), [2]);
+    // Nobody is given anything so soon after that.
+    let back = world.join(join_named(2, "n", &["b"]));
+    assert_eq!(back, first);
+    assert_eq!(world.draining(back).len(), 2);
+    let other = world.join(join(3, &["a"]));
+    world.drain(back);
+    world.advance(JOINING);
+    let owner = |topic, partition| world.owner(topic, partition).map(|(owner, _)| owner);
+    assert_eq!(owner(1, 0), Some(other));
+    assert_eq!(owner(1, 1), Some(other));
+    assert_eq!(owner(2, 0), Some(back));
+}
+
+#[test]
+fn one_that_comes_back_by_its_id_alone_keeps_its_name() {
+    let mut world = World::new(&[("t", 1)]);
+    let first = world.join(join_named(1, "n", &["t"]));
+    let back = Join {
+        back: Some(first),
+        ..join(2, &["t"])
+    };
+    assert_eq!(world.join(back), first);
+    assert_eq!(world.join(join_named(3, "n", &["t"])), first, "by its name");
+}

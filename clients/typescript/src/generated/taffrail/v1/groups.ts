@@ -28,7 +28,10 @@ export enum OffsetGone {
   OFFSET_GONE_FAIL = 1,
   /** OFFSET_GONE_EARLIEST - Go on at the earliest record that is there. An offset above the end fails. */
   OFFSET_GONE_EARLIEST = 2,
-  /** OFFSET_GONE_LATEST - Go on at the end. */
+  /**
+   * OFFSET_GONE_LATEST - Go on at the end. The broker commits the offset that this is where records were trimmed, so that another owner goes
+   * on there too.
+   */
   OFFSET_GONE_LATEST = 3,
   UNRECOGNIZED = -1,
 }
@@ -61,9 +64,9 @@ export enum GroupState {
   GROUP_STATE_UNSPECIFIED = 0,
   /** GROUP_STATE_EMPTY - It has no members. */
   GROUP_STATE_EMPTY = 1,
-  /** GROUP_STATE_STABLE - Every partition that somebody reads has an owner that may go on. */
+  /** GROUP_STATE_STABLE - Every partition that a member takes has an owner that may go on. */
   GROUP_STATE_STABLE = 2,
-  /** GROUP_STATE_MOVING - Partitions are on their way from one member to another. */
+  /** GROUP_STATE_MOVING - Partitions are on their way from one member to another, or have no owner: the reason says why. */
   GROUP_STATE_MOVING = 3,
   /** GROUP_STATE_WAITING - A member's stream has broken, and its session's time runs. */
   GROUP_STATE_WAITING = 4,
@@ -124,7 +127,10 @@ export interface JoinGroup {
    * ends with FENCED. Default: none.
    */
   memberName: string;
-  /** `Joined.member_id` of the stream that broke, to have its partitions again. Default: empty, a new member. */
+  /**
+   * `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes. It
+   * keeps its name, also where `member_name` does not say it again. Default: empty, a new member.
+   */
   memberId: string;
   /** What the member takes before it gives more credit. Required, each at least 1. */
   credit:
@@ -168,7 +174,8 @@ export interface JoinGroup {
   heartbeat: boolean;
   /**
    * A partition with records under way for which neither a commit nor `still_working` comes for so long is taken, in
-   * milliseconds. 1,000 to 3,600,000; default 0, never.
+   * milliseconds, and another member gets it. The member gets its share anew once it commits, says that it is still
+   * working, or has given back all its credit. 1,000 to 3,600,000; default 0, never.
    */
   progressTimeoutMs: bigint;
   /** The group ends with its last member, and what it has committed too. For all its members or none. Default: false. */
@@ -463,7 +470,7 @@ export interface ListedGroup {
   state: GroupState;
   /** How many members it has, with those whose streams have broken. */
   members: number;
-  /** How many partitions are assigned. */
+  /** How many partitions it has to do with, with an owner or without: as many as `Describe` shows. */
   partitions: number;
   /** Records that its partitions still have to read; see `GroupPartitionDescription.lag`. */
   lag: bigint;
@@ -486,8 +493,8 @@ export interface DescribeGroupResponse {
   /** What it does. */
   state: GroupState;
   /**
-   * Why, for people: whom it waits for, with which error its last member was ended, or which topics that its members
-   * name there are not.
+   * Why, for people: whom it waits for, with which error its last member was ended, which topics that its members name
+   * there are not, or why partitions have no owner.
    */
   reason: string;
   /** Since when it does that, in milliseconds since 1970-01-01T00:00:00Z. 0: not known. */
@@ -498,7 +505,10 @@ export interface DescribeGroupResponse {
   ephemeral: boolean;
   /** Its members, by id. */
   members: GroupMember[];
-  /** Partitions that are assigned, have a committed offset or are to be replayed, by topic and partition. */
+  /**
+   * By topic and partition: those that are assigned, have a committed offset or are to be replayed, and all others of
+   * the topics that its members take or in which it has committed something, which it has still to read.
+   */
   partitions: GroupPartitionDescription[];
 }
 
@@ -602,12 +612,15 @@ export interface ResetGroupRequest {
      */
     { $case: "shift"; value: bigint }
     | //
-    /** Where this other group is, in the partitions that it has committed: one at least, as with `shift`. */
+    /**
+     * Where this other group is, with the metadata that it keeps, in the partitions that it has committed: one at
+     * least, as with `shift`.
+     */
     { $case: "fromGroup"; value: string }
     | //
     /**
-     * These, each for its partition, without generations: at least one, and one at least of each topic and partition
-     * that is named, and of no other (MALFORMED_REQUEST).
+     * These, each for its partition, with its metadata and without generations: at least one, and one at least of each
+     * topic and partition that is named, and of no other (MALFORMED_REQUEST). Any other reset leaves no metadata.
      */
     { $case: "offsets"; value: CommitOffsets }
     | undefined;
@@ -4470,8 +4483,9 @@ export const GroupsService = {
    * Commits offsets from outside of the group's streams: for a client that assigns partitions itself, for tools, to
    * move over from elsewhere. Refused while the group has members, unless `force` is given: then offsets are only
    * raised, and the owners of the partitions are assigned anew. Errors: INVALID_ARGUMENT (INVALID_GROUP_NAME),
-   * FAILED_PRECONDITION (GROUP_HAS_MEMBERS), NOT_FOUND (UNKNOWN_TOPIC), RESOURCE_EXHAUSTED (TOO_MANY_OFFSETS,
-   * GROUPS_FULL).
+   * FAILED_PRECONDITION (GROUP_HAS_MEMBERS, TOPIC_RECREATED), NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION),
+   * OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: the log is trimmed above it, so nobody could go on there), RESOURCE_EXHAUSTED
+   * (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
    */
   commit: {
     path: "/taffrail.v1.Groups/Commit" as const,
@@ -4587,8 +4601,9 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * Commits offsets from outside of the group's streams: for a client that assigns partitions itself, for tools, to
    * move over from elsewhere. Refused while the group has members, unless `force` is given: then offsets are only
    * raised, and the owners of the partitions are assigned anew. Errors: INVALID_ARGUMENT (INVALID_GROUP_NAME),
-   * FAILED_PRECONDITION (GROUP_HAS_MEMBERS), NOT_FOUND (UNKNOWN_TOPIC), RESOURCE_EXHAUSTED (TOO_MANY_OFFSETS,
-   * GROUPS_FULL).
+   * FAILED_PRECONDITION (GROUP_HAS_MEMBERS, TOPIC_RECREATED), NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION),
+   * OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: the log is trimmed above it, so nobody could go on there), RESOURCE_EXHAUSTED
+   * (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
    */
   commit: handleUnaryCall<CommitRequest, CommitResponse>;
   /** The committed offsets of a group. Errors: NOT_FOUND (UNKNOWN_GROUP, UNKNOWN_TOPIC). */
@@ -4648,8 +4663,9 @@ export interface GroupsClient extends Client {
    * Commits offsets from outside of the group's streams: for a client that assigns partitions itself, for tools, to
    * move over from elsewhere. Refused while the group has members, unless `force` is given: then offsets are only
    * raised, and the owners of the partitions are assigned anew. Errors: INVALID_ARGUMENT (INVALID_GROUP_NAME),
-   * FAILED_PRECONDITION (GROUP_HAS_MEMBERS), NOT_FOUND (UNKNOWN_TOPIC), RESOURCE_EXHAUSTED (TOO_MANY_OFFSETS,
-   * GROUPS_FULL).
+   * FAILED_PRECONDITION (GROUP_HAS_MEMBERS, TOPIC_RECREATED), NOT_FOUND (UNKNOWN_TOPIC, UNKNOWN_PARTITION),
+   * OUT_OF_RANGE (OFFSET_OUT_OF_RANGE: the log is trimmed above it, so nobody could go on there), RESOURCE_EXHAUSTED
+   * (TOO_MANY_OFFSETS, GROUPS_FULL); with any of these nothing is committed.
    */
   commit(
     request: CommitRequest,
