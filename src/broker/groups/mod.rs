@@ -4,6 +4,7 @@
 mod assignment;
 mod calls;
 mod join;
+mod lag;
 mod memory;
 mod rebalances;
 mod records;

@@ -1,10 +1,5 @@
 //! What is shown of groups: who has what, how far each partition is behind, and since when one
 //! makes no progress.
-//!
-//! The lag of a partition are the records that are stored from the later of its committed offset
-//! and its log's start up to the high watermark. They are counted by segments
-//! (`storage/log/count.rs`), which is exact unless the first one was compacted and is passed in
-//! part, or records are damaged. In time it is the age of the next record to read.
 
 mod measure;
 
@@ -14,14 +9,13 @@ use std::{
     time::Duration,
 };
 
-use super::{calls::unknown, under_way::Credit};
+use super::{calls::unknown, lag::Lag, under_way::Credit};
 use crate::{
-    broker::{Broker, Error, Shared, state::PartitionRef},
+    broker::{Broker, Error, Shared},
     catalog::groups::{
         Committed, Failed, Generation, Groups, KnownTopics as _, Member, MemberId, Owned, Place,
         Standing, State, Waiting,
     },
-    storage::log::{Count, Cursor},
     types::{GroupName, Offset, PartitionId, TopicId, TopicName},
 };
 
@@ -117,9 +111,9 @@ pub(crate) struct DescribedPartition {
 }
 
 /// What is known of a group at one moment.
-struct Known {
+pub(super) struct Known {
     name: GroupName,
-    state: State,
+    pub(super) state: State,
     standing: BTreeMap<Place, Standing>,
     changed_at: Duration,
 }
@@ -131,16 +125,6 @@ pub(in crate::broker) struct Watch {
     said: BTreeSet<(GroupName, Place)>,
     /// How often one has stalled.
     pub(in crate::broker) count: u64,
-}
-
-/// How far a group is behind in a partition.
-struct Lag {
-    at: PartitionRef,
-    earliest: Offset,
-    high_watermark: Offset,
-    /// Where the next record to read is, or behind that.
-    next: Offset,
-    count: Count,
 }
 
 impl Broker {
@@ -451,38 +435,6 @@ impl Shared {
         })
     }
 
-    fn lag(&self, known: &Known, place: Place) -> Option<Lag> {
-        let at = self.partitions.find_partition(place.0, place.1)?;
-        let (earliest, high_watermark) = at.range();
-        let committed = known.state.offsets.get(&place);
-        let next = committed.map_or(earliest, |committed| committed.next.max(earliest));
-        let count = self.partitions.reader(&at).count(next, high_watermark);
-        Some(Lag {
-            at,
-            earliest,
-            high_watermark,
-            next,
-            count,
-        })
-    }
-
-    /// How old the next record to read is; none if it cannot be read. Nothing without lag.
-    fn age(&self, lag: &Lag) -> Option<Duration> {
-        if lag.records() == 0 {
-            return Some(Duration::ZERO);
-        }
-        let read = self
-            .partitions
-            .reader(&lag.at)
-            .read(&mut Cursor::new(lag.next), 1);
-        let frames = read.ok()?;
-        let appended_ms = frames.first()?.header().append_time_ms;
-        let age = self.clock.now_ms().saturating_sub(appended_ms);
-        Some(Duration::from_millis(
-            u64::try_from(age).unwrap_or_default(),
-        ))
-    }
-
     fn is_paused(&self, known: &Known, place: Place) -> bool {
         let owned = known.state.owned.get(&place);
         owned
@@ -499,14 +451,19 @@ impl Shared {
         now: Duration,
     ) -> Option<Duration> {
         let standing = known.standing.get(&place)?;
-        let most = self.options.group_stalled;
-        let is_long = |since: &Duration| now.saturating_sub(*since) >= most;
-        if lag.records() == 0 || !is_long(&standing.since(Duration::ZERO, now)) {
+        if lag.records() == 0 || !self.has_stood_long(standing, now) {
             return None;
         }
         // There was nothing to do before the record came.
         let came = now.saturating_sub(self.age(lag).unwrap_or(now));
-        Some(standing.since(came, now)).filter(is_long)
+        let since = standing.since(came, now);
+        (now.saturating_sub(since) >= self.options.group_stalled).then_some(since)
+    }
+
+    /// Whether a partition is stalled if there has been anything to read all the time.
+    fn has_stood_long(&self, standing: &Standing, now: Duration) -> bool {
+        let since = standing.since(Duration::ZERO, now);
+        now.saturating_sub(since) >= self.options.group_stalled
     }
 
     /// Says in the log which partitions have stalled since it was looked last.
@@ -520,6 +477,11 @@ impl Shared {
         let mut stalled = BTreeSet::new();
         for known in names.iter().filter_map(|name| self.known_group(name)) {
             for (place, owned) in &known.state.owned {
+                // Of all others it need not be known how far the group is behind: that may be read.
+                let standing = known.standing.get(place);
+                if !standing.is_some_and(|standing| self.has_stood_long(standing, now)) {
+                    continue;
+                }
                 let Some(lag) = self.lag(&known, *place) else {
                     continue;
                 };
@@ -544,12 +506,6 @@ impl Shared {
             }
         }
         watch.said = stalled;
-    }
-}
-
-impl Lag {
-    fn records(&self) -> u64 {
-        self.count.records
     }
 }
 

@@ -25,13 +25,14 @@ pub(crate) struct Count {
 }
 
 impl LogReader<'_> {
-    /// The records that are stored from an offset up to this high watermark.
+    /// The records that are stored from an offset up to this high watermark. Those that are trimmed
+    /// of entities count until their bytes are gone: where there may be any, this is an estimate.
     pub(crate) fn count(&self, from: Offset, end: Offset) -> Count {
         let view = self.log.view();
         let from = from.max(view.start);
         let mut count = Count {
             records: end.0.saturating_sub(from.0),
-            is_exact: true,
+            is_exact: !self.has_trimmed(from),
         };
         let live = view.live();
         let first = live.partition_point(|sealed| sealed.end <= from);
@@ -43,6 +44,12 @@ impl LogReader<'_> {
         count
     }
 
+    /// Whether there may be records from an offset on that are trimmed of their entities, and whose
+    /// bytes are not gone.
+    pub(crate) fn has_trimmed(&self, from: Offset) -> bool {
+        from < self.log.view().hidden.trimmed().end()
+    }
+
     /// How many of a segment's offsets behind this one have no record, and whether that is certain.
     fn gone(&self, sealed: &Sealed, from: Offset) -> (u64, bool) {
         if sealed.segment.written() == Written::First {
@@ -51,6 +58,10 @@ impl LogReader<'_> {
         let Some(records) = sealed.segment.records(&self.segments.env) else {
             return (0, false);
         };
+        if records == 0 {
+            // Wherever they were.
+            return (sealed.end.0 - from.max(sealed.base()).0, true);
+        }
         let all_gone = (sealed.end.0 - sealed.base().0).saturating_sub(records);
         if all_gone == 0 || from <= sealed.base() {
             return (all_gone, true);

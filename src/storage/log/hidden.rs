@@ -163,6 +163,11 @@ impl Trimmed {
         self.0.is_none()
     }
 
+    /// Nothing is trimmed from this offset on.
+    pub(crate) fn end(&self) -> Offset {
+        self.0.as_ref().map_or(Offset::ZERO, |trimmed| trimmed.end)
+    }
+
     /// All of them, in the order of their hashes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &KeyTrim> {
         self.0.iter().flat_map(|trimmed| &trimmed.entities)

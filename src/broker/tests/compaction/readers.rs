@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::world::{MS, PARTITION, TOPIC, World, records};
+use super::world::{MS, PARTITION, SECOND, TOPIC, World, records};
 use crate::{
     broker::{
         GroupOffset, Read, Step,
@@ -127,6 +127,39 @@ fn lag(world: &World, group: &str) -> (u64, bool) {
     (group.partitions[0].lag, group.partitions[0].lag_exact)
 }
 
+fn commit(world: &World, group: &str, next: u64) {
+    let offset = GroupOffset {
+        topic: TOPIC.to_owned(),
+        topic_id: None,
+        partition: PARTITION,
+        next_offset: Offset(next),
+        metadata: Bytes::new(),
+        generation: None,
+        member: None,
+    };
+    let committed = world.broker.commit_offsets(group, vec![offset], false);
+    world.broker.commit_all();
+    drop(committed.expect("it may be"));
+}
+
+#[test]
+fn a_group_behind_which_all_is_compacted_away_has_no_lag_for_certain() {
+    let mut world = World::with(&[("delete.retention.ms", "1s")]);
+    for key in ["a", "b"] {
+        world.put(key, b"x");
+        world.delete(key);
+    }
+    commit(&world, "within", 2);
+    assert_eq!(lag(&world, "within"), (2, true));
+    world.compact();
+    world.pass(SECOND);
+    assert!(world.offsets().is_empty());
+    for cleanly in [true, false] {
+        assert_eq!(lag(&world, "within"), (0, true));
+        world.restart(cleanly);
+    }
+}
+
 #[test]
 fn a_group_lags_by_the_records_that_are_there_and_not_by_their_offsets() {
     let mut world = World::with(&[]);
@@ -135,18 +168,7 @@ fn a_group_lags_by_the_records_that_are_there_and_not_by_their_offsets() {
     }
     world.put("b", &[0; 100]);
     for (group, next) in [("at the start", 0), ("within", 50), ("at the end", 101)] {
-        let offset = GroupOffset {
-            topic: TOPIC.to_owned(),
-            topic_id: None,
-            partition: PARTITION,
-            next_offset: Offset(next),
-            metadata: Bytes::new(),
-            generation: None,
-            member: None,
-        };
-        let committed = world.broker.commit_offsets(group, vec![offset], false);
-        world.broker.commit_all();
-        drop(committed.expect("it may be"));
+        commit(&world, group, next);
     }
     assert_eq!(lag(&world, "at the start"), (101, true));
     assert_eq!(lag(&world, "within"), (51, true));
