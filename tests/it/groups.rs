@@ -154,6 +154,27 @@ async fn who_joins_with_the_same_name_fences_the_one_before_for_good() -> Outcom
 }
 
 #[tokio::test]
+async fn who_comes_back_after_another_has_taken_its_name_is_fenced_and_not_the_other() -> Outcome {
+    let broker = TestBroker::start().await;
+    let client = broker.client();
+    topic(&client, "t", 1, 1).await?;
+    let named = || client.member("g").topic("t").name("one").join();
+    let old = named().await?.member_id().to_owned();
+    let mut new = named().await?;
+    let group = client.groups().describe("g").await?;
+    assert_eq!(group.members[0].member_id, new.member_id());
+    let back = JoinGroup {
+        member_id: old,
+        member_name: "one".to_owned(),
+        ..join("g")
+    };
+    let status = ends_with(&broker, vec![Message::Join(back)]).await;
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    assert_eq!(value(&new.next_record().await?.expect("it is there")), "0");
+    new.leave().await
+}
+
+#[tokio::test]
 async fn a_commit_of_what_another_member_has_is_fenced() -> Outcome {
     let broker = TestBroker::start().await;
     let client = broker.client();

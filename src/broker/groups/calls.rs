@@ -376,6 +376,7 @@ pub(in crate::broker) fn refused(group: &GroupName, refused: Refused) -> Error {
     let group = group.to_string();
     match refused {
         Refused::UnknownGroup => Error::UnknownGroup { group },
+        Refused::Fenced => Error::MemberFenced { group },
         Refused::UnknownMember => Error::SessionEnded { group },
         Refused::BadName(error) => Error::InvalidGroupName(error),
         Refused::GroupExists => Error::GroupExists { group },

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Error, Pending},
-    catalog::groups::{Join, MemberId},
+    catalog::groups::{Instance, Join, MemberId},
     types::{GroupName, Position, TopicName, limits, steering},
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct JoinGroup {
     pub(crate) name: String,
     /// What the member was called before its stream broke.
     pub(crate) member_id: Option<MemberId>,
+    /// Which client it was then. None: the first that has had this member.
+    pub(crate) instance: Option<Instance>,
     pub(crate) credit: Credit,
     /// What may be under way of each partition. None: as much as `credit`.
     pub(crate) partition_credit: Option<Credit>,
@@ -70,6 +72,7 @@ impl Broker {
         let live = Arc::new(Live {
             group: group.clone(),
             member: joined.member,
+            instance: joined.instance,
             joined_in: joined.change.generation,
             silence: join.heartbeat.then_some(join.session),
             progress: join.progress,
@@ -127,6 +130,7 @@ fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
     Ok(Join {
         fresh,
         back: join.member_id,
+        instance: join.instance,
         name: join.name.as_str().into(),
         topics: topics(&join.topics)?,
         prefixes: prefixes(&join.prefixes)?,

@@ -29,7 +29,7 @@ use crate::{
     },
     catalog::{
         Planned,
-        groups::{Committed, Failed, Generation, GroupChange, MemberId, Place, Refused},
+        groups::{Committed, Failed, Generation, GroupChange, Instance, MemberId, Place, Refused},
     },
     types::{Offset, PartitionId, Position, TopicId, TopicName},
 };
@@ -164,6 +164,11 @@ impl Session {
 
     pub(crate) fn member_id(&self) -> MemberId {
         self.live.member
+    }
+
+    /// Which client it is.
+    pub(crate) fn instance(&self) -> Instance {
+        self.live.instance
     }
 
     /// The partition of this number of the topic that the member reads or hands over under this

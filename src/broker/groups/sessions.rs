@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::under_way::{Credit, UnderWay};
 use crate::{
     broker::{Error, Shared, lock},
-    catalog::groups::{Generation, GroupChange, MemberId, Place},
+    catalog::groups::{Generation, GroupChange, Instance, MemberId, Place},
     types::{GroupName, Offset},
 };
 
@@ -56,6 +56,8 @@ pub(super) struct Lost {
 pub(super) struct Live {
     pub(super) group: GroupName,
     pub(super) member: MemberId,
+    /// Which client it is.
+    pub(super) instance: Instance,
     /// Of its join. A later session of the same member has a later one.
     pub(super) joined_in: Generation,
     /// After what time without a message it is over, if it is by that.

@@ -13,8 +13,8 @@ use super::{calls::unknown, lag::Lag, under_way::Credit};
 use crate::{
     broker::{Broker, Error, Shared},
     catalog::groups::{
-        Committed, Failed, Generation, Groups, KnownTopics as _, Member, MemberId, Owned, Place,
-        Standing, State, Waiting,
+        Committed, Failed, Generation, Groups, Instance, KnownTopics as _, Member, MemberId, Owned,
+        Place, Standing, State, Waiting,
     },
     types::{GroupName, Offset, PartitionId, TopicId, TopicName},
 };
@@ -72,6 +72,7 @@ pub(crate) struct DescribedGroup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DescribedMember {
     pub(crate) id: MemberId,
+    pub(crate) instance: Instance,
     pub(crate) name: Arc<str>,
     pub(crate) client: Arc<str>,
     pub(crate) partitions: usize,
@@ -88,13 +89,21 @@ pub(crate) struct DescribedLive {
     pub(crate) heard_ms: i64,
 }
 
+/// The member that has a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) id: MemberId,
+    pub(crate) instance: Instance,
+    /// Empty for none.
+    pub(crate) name: Arc<str>,
+}
+
 /// A partition that a group reads or has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DescribedPartition {
     pub(crate) topic: TopicName,
     pub(crate) place: Place,
-    /// Its owner, with the owner's name.
-    pub(crate) owner: Option<(MemberId, Arc<str>)>,
+    pub(crate) owner: Option<Owner>,
     pub(crate) generation: Option<Generation>,
     pub(crate) is_draining: bool,
     pub(crate) is_paused: bool,
@@ -196,6 +205,16 @@ impl Known {
             *have.entry(owned.owner).or_default() += 1;
         }
         have
+    }
+
+    fn owner(&self, place: Place) -> Option<Owner> {
+        let id = self.state.owned.get(&place)?.owner;
+        let member = self.state.members.get(&id)?;
+        Some(Owner {
+            id,
+            instance: member.instance,
+            name: Arc::clone(&member.name),
+        })
     }
 
     fn name_of(&self, member: MemberId) -> Arc<str> {
@@ -398,6 +417,7 @@ impl Shared {
         });
         DescribedMember {
             id: member.id,
+            instance: member.instance,
             name: Arc::clone(&member.name),
             client: Arc::clone(&member.client),
             partitions,
@@ -420,7 +440,7 @@ impl Shared {
         Some(DescribedPartition {
             topic: behind.at.topic.name.clone(),
             place,
-            owner: owned.map(|owned| (owned.owner, known.name_of(owned.owner))),
+            owner: known.owner(place),
             generation: owned.map(|owned| owned.since),
             is_draining: owned.is_some_and(|owned| owned.is_draining),
             is_paused,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Group, GroupChange, Groups, KnownTopics, Many, Member, MemberId, Owned, Place, Refused, State,
+    Group, GroupChange, Groups, Instance, KnownTopics, Many, Member, MemberId, Owned, Place,
+    Refused, State,
     assign::{self, Holder, Wanted},
 };
 use crate::types::{
@@ -22,6 +23,8 @@ pub(crate) struct Join {
     pub(crate) fresh: MemberId,
     /// What it was called, if it comes back.
     pub(crate) back: Option<MemberId>,
+    /// Which client it is, if it comes back. None: the one that was the first to have that member.
+    pub(crate) instance: Option<Instance>,
     /// Its own name, which nobody else has; empty for none.
     pub(crate) name: Arc<str>,
     pub(crate) topics: BTreeSet<TopicName>,
@@ -37,6 +40,7 @@ pub(crate) struct Join {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Joined {
     pub(crate) member: MemberId,
+    pub(crate) instance: Instance,
     /// Whether it was there already: a stream that still has this member is fenced.
     pub(crate) was_there: bool,
     pub(crate) change: GroupChange,
@@ -45,6 +49,8 @@ pub(crate) struct Joined {
 impl Groups {
     /// A member joins. Who was there before, by its name or by what it was called, has its
     /// partitions still, in a new generation: what its former stream commits from now on is fenced.
+    /// A newcomer gets the member that has its name; the client that had it before does not come
+    /// back as that, nor by the name.
     pub(crate) fn decide_join(
         &self,
         group: &GroupName,
@@ -60,6 +66,12 @@ impl Groups {
         let known = state.named(&join.name).or(back);
         let is_new = known.is_none();
         check_join(found, &join, is_new)?;
+        let comes_as = join.instance.or(join.back.map(Instance::first_of));
+        if let (Some(known), Some(instance)) = (known, comes_as)
+            && known.instance != instance
+        {
+            return Err(Refused::Fenced);
+        }
         // Its name is kept for it also where it comes back by its id alone.
         let name = match known {
             Some(known) if join.name.is_empty() => Arc::clone(&known.name),
@@ -67,6 +79,7 @@ impl Groups {
         };
         let member = Member {
             id: known.map_or(join.fresh, |known| known.id),
+            instance: comes_as.unwrap_or(Instance::first_of(join.fresh)),
             name,
             topics: join.topics,
             prefixes: join.prefixes,
@@ -74,10 +87,8 @@ impl Groups {
             drain: join.drain,
             client: join.client,
         };
-        if is_new {
-            self.check_room_for_member(group, state, &member, topics)?;
-        }
-        let (id, was_there) = (member.id, !is_new);
+        self.check_room_for_member(group, state, &member, topics)?;
+        let (id, instance, was_there) = (member.id, member.instance, !is_new);
         let may_assign = waits.may_assign(now);
         // Who is new and gets nothing yet makes no generation: many who join make few.
         let next = match was_there || may_assign {
@@ -111,6 +122,7 @@ impl Groups {
         change.retain(|place| topics.has(place));
         Ok(Joined {
             member: id,
+            instance,
             was_there,
             change,
         })

@@ -93,6 +93,11 @@ impl fmt::Display for MemberId {
     }
 }
 
+/// Which client has a member. Whoever joins with a member's name and has not had it before is
+/// another one, and from then on the former one does not get it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Instance(pub(crate) u64);
+
 /// A group. It is there from its first member or committed offset on until it is deleted, or if it
 /// is ephemeral, until its last member has left.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +127,8 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) id: MemberId,
+    /// The client that has it now.
+    pub(crate) instance: Instance,
     /// Its partitions are kept for the next member that joins with this name. Empty for none.
     pub(crate) name: Arc<str>,
     /// The topics it takes, and the beginnings of the names of topics it takes.
@@ -229,6 +236,8 @@ pub(crate) enum Refused {
     TooMany { what: Many, most: usize },
     /// A group is ephemeral for all its members or for none.
     OtherKind { is_ephemeral: bool },
+    /// Another client has joined as the member that wants to come back.
+    Fenced,
 }
 
 impl Groups {
@@ -415,6 +424,13 @@ impl State {
             });
         }
         taken
+    }
+}
+
+impl Instance {
+    /// The client that was the first to have a member.
+    pub(crate) fn first_of(member: MemberId) -> Self {
+        Self(member.0)
     }
 }
 

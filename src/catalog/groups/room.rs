@@ -2,8 +2,8 @@
 //!
 //! What would make more of it is refused when it is asked for: a new group, a new member, the
 //! partitions that a member would have, the first offset of a partition. What is there already may
-//! go on, also where less room is left after a start with less memory: a member comes back, and an
-//! offset goes up. Partitions that are new in a topic ask nobody; those for which there is no room
+//! go on, also where less room is left after a start with less memory: a member comes back as it
+//! was, and an offset goes up. One that comes back and takes more topics than before asks for that. Partitions that are new in a topic ask nobody; those for which there is no room
 //! stay without an owner, until there is.
 
 use std::collections::BTreeMap;
@@ -103,7 +103,8 @@ impl Groups {
         self.by_name.len() * GROUP_BYTES + self.used.bytes()
     }
 
-    /// Checks that there is room for a member that is not known, and for what it would have.
+    /// Checks that there is room for a member, and for what it would have: for all of it, or where
+    /// it is known already, for what it takes more than before.
     pub(super) fn check_room_for_member(
         &self,
         group: &GroupName,
@@ -115,11 +116,18 @@ impl Groups {
         member.takes(topics, &mut |topic, partitions| {
             takes.insert(topic, partitions as usize);
         });
+        let known = state.members.get(&member.id);
+        if let Some(known) = known {
+            known.takes(topics, &mut |topic, _| {
+                takes.remove(&topic);
+            });
+        }
         let mut owned = 0;
         for (topic, partitions) in takes {
             owned += partitions.saturating_sub(state.owned_of(topic));
         }
-        let member_bytes = member.bytes();
+        let before = known.map_or(0, Member::bytes);
+        let member_bytes = member.bytes().saturating_sub(before);
         let more = Used {
             owned,
             member_bytes,

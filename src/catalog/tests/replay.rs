@@ -321,6 +321,7 @@ impl World {
                 let join = Join {
                     fresh,
                     back: member(group, at),
+                    instance: None,
                     name: "".into(),
                     topics: names
                         .map(|name| TopicName::new(name).expect("it may be"))

@@ -200,7 +200,7 @@ fn described(group: DescribedGroup) -> DescribeGroupResponse {
 fn member(member: &DescribedMember) -> proto::GroupMember {
     let live = member.live.as_ref();
     proto::GroupMember {
-        member_id: id_text(member.id),
+        member_id: id_text(member.id, member.instance),
         name: member.name.to_string(),
         client: member.client.to_string(),
         address: live.map(|live| live.address.clone()).unwrap_or_default(),
@@ -222,8 +222,12 @@ fn partition(partition: &DescribedPartition) -> proto::GroupPartitionDescription
         topic: partition.topic.to_string(),
         partition: number.0,
         topic_id: topic_id.to_string(),
-        member_id: owner.map(|(id, _)| id_text(*id)).unwrap_or_default(),
-        member_name: owner.map(|(_, name)| name.to_string()).unwrap_or_default(),
+        member_id: owner
+            .map(|owner| id_text(owner.id, owner.instance))
+            .unwrap_or_default(),
+        member_name: owner
+            .map(|owner| owner.name.to_string())
+            .unwrap_or_default(),
         generation: partition.generation.unwrap_or_default().0,
         draining: partition.is_draining,
         paused: partition.is_paused,

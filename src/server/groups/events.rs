@@ -142,7 +142,7 @@ fn partition((topic, (topic_id, partition)): &(TopicName, Place)) -> proto::Grou
 
 pub(super) fn joined(session: &Session, session_ms: u64, drain_ms: u64) -> Message {
     ConsumeMessage::Joined(Joined {
-        member_id: id_text(session.member_id()),
+        member_id: id_text(session.member_id(), session.instance()),
         session_timeout_ms: session_ms,
         drain_timeout_ms: drain_ms,
     })

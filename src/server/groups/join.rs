@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     broker::{Credit, Error, JoinGroup, NoOffset, OffsetGone},
-    catalog::groups::MemberId,
+    catalog::groups::{Instance, MemberId},
     proto,
     server::log::position,
     types::{Position, limits},
@@ -18,12 +18,14 @@ pub(in crate::server) fn join_group(
     address: String,
 ) -> Result<JoinGroup, Error> {
     let offset_gone = offset_gone(join.offset_gone)?;
+    let (member_id, instance) = member_id(&join.member_id)?.unzip();
     Ok(JoinGroup {
         group: join.group,
         topics: join.topics,
         prefixes: join.topic_prefixes,
         name: join.member_name,
-        member_id: member_id(&join.member_id)?,
+        member_id,
+        instance,
         credit: credit(join.credit.unwrap_or_default()),
         partition_credit: join.partition_credit.map(credit),
         no_offset: no_offset(join.no_offset)?,
@@ -56,20 +58,31 @@ pub(super) fn credit(credit: proto::Credit) -> Credit {
     }
 }
 
-/// How a member's id is written.
-pub(super) fn id_text(id: MemberId) -> String {
-    format!("{:016x}", id.0)
+/// How a member's id is told to the client that has it: so that a client which another one has
+/// taken the member from is known when it comes back.
+pub(super) fn id_text(id: MemberId, instance: Instance) -> String {
+    match instance == Instance::first_of(id) {
+        true => format!("{:016x}", id.0),
+        false => format!("{:016x}-{:016x}", id.0, instance.0),
+    }
 }
 
-/// The member of an id as it was told; none of an empty one.
-pub(in crate::server) fn member_id(text: &str) -> Result<Option<MemberId>, Error> {
+/// The member of an id as it was told, and the client; none of an empty one.
+pub(in crate::server) fn member_id(text: &str) -> Result<Option<(MemberId, Instance)>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
-    let id = u64::from_str_radix(text, 16).map_err(|_| Error::MalformedRequest {
+    let number = |text| u64::from_str_radix(text, 16);
+    let read = match text.split_once('-') {
+        None => number(text).map(|id| (MemberId(id), Instance(id))),
+        Some((id, instance)) => {
+            number(id).and_then(|id| Ok((MemberId(id), Instance(number(instance)?))))
+        }
+    };
+    let read = read.map_err(|_| Error::MalformedRequest {
         reason: format!("{text:?} is no id of a member; those are told in `joined`"),
     })?;
-    Ok(Some(MemberId(id)))
+    Ok(Some(read))
 }
 
 fn no_offset(policy: Option<proto::NoOffset>) -> Result<NoOffset, Error> {

@@ -146,7 +146,7 @@ fn group_offsets(encoded: &Bytes) -> Result<(String, Vec<GroupOffset>), Error> {
         codec::decode(encoded.clone()).map_err(|status| Error::MalformedRequest {
             reason: status.message().to_owned(),
         })?;
-    let member = groups::member_id(&group.member_id)?;
+    let member = groups::member_id(&group.member_id)?.map(|(id, _)| id);
     let mut offsets = groups::offsets::group_offsets(group.offsets)?;
     for offset in &mut offsets {
         offset.member = member;

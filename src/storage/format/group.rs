@@ -2,7 +2,7 @@
 //! like it.
 //!
 //! ```text
-//! u64  generation, u32 flags: 1 ephemeral, 2 deleted
+//! u64  generation, u32 flags: 1 ephemeral, 2 deleted, 4 instances follow
 //! u32  members that are new or changed, then of each: u64 id, string name, u32 topics, then the name of each as a
 //!      string, u32 prefixes, then each as a string, u64 session and u64 drain time in milliseconds, string client
 //! u32  members that are gone, then of each: u64 id
@@ -11,7 +11,11 @@
 //! u32  committed offsets, then of each: u64 topic, u32 partition, u64 next offset, i64 when, in milliseconds since
 //!      1970, u32 length of its metadata, then that
 //! u32  partitions that are replayed, then of each: u64 topic, u32 partition, u64 the offset below which they are
+//! u64  of each member that is new or changed: its instance; only where instances follow
 //! ```
+//!
+//! Instances follow where that of a member is not its id: the instance of its first client is, and
+//! of those that were stored before there were instances.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -19,12 +23,15 @@ use bytes::Bytes;
 
 use super::fields::{Fields, put_count, put_string};
 use crate::{
-    catalog::groups::{Committed, Generation, GroupChange, Member, MemberId, Owned, Place},
+    catalog::groups::{
+        Committed, Generation, GroupChange, Instance, Member, MemberId, Owned, Place,
+    },
     types::{GroupName, Offset, PartitionId, TopicId, TopicName},
 };
 
 const EPHEMERAL: u32 = 1;
 const DELETED: u32 = 2;
+const INSTANCES: u32 = 4;
 
 const PLACE_BYTES: usize = 12;
 const MIN_MEMBER_BYTES: usize = 40;
@@ -44,6 +51,11 @@ pub(super) fn put_group(out: &mut Vec<u8>, group: &GroupName, change: &GroupChan
     }
     if change.is_deleted {
         flags |= DELETED;
+    }
+    let is_first = |member: &Member| member.instance == Instance::first_of(member.id);
+    let has_instances = !change.joined.iter().all(is_first);
+    if has_instances {
+        flags |= INSTANCES;
     }
     out.extend_from_slice(&flags.to_le_bytes());
     put_count(out, change.joined.len());
@@ -71,6 +83,11 @@ pub(super) fn put_group(out: &mut Vec<u8>, group: &GroupName, change: &GroupChan
     for (place, until) in &change.replay_until {
         put_place(out, *place);
         out.extend_from_slice(&until.0.to_le_bytes());
+    }
+    if has_instances {
+        for member in &change.joined {
+            out.extend_from_slice(&member.instance.0.to_le_bytes());
+        }
     }
 }
 
@@ -106,6 +123,11 @@ pub(super) fn take_group(fields: &mut Fields<'_>) -> Option<(GroupName, GroupCha
     for _ in 0..fields.count(REPLAY_BYTES)? {
         let place = take_place(fields)?;
         change.replay_until.push((place, Offset(fields.u64()?)));
+    }
+    if flags & INSTANCES != 0 {
+        for member in &mut change.joined {
+            member.instance = Instance(fields.u64()?);
+        }
     }
     Some((group, change))
 }
@@ -147,6 +169,7 @@ fn take_member(fields: &mut Fields<'_>) -> Option<Member> {
     }
     Some(Member {
         id,
+        instance: Instance::first_of(id),
         name,
         topics,
         prefixes,

@@ -101,6 +101,7 @@ fn join(broker: &Broker, id: u64, topic: &str) -> Generation {
     let join = Join {
         fresh: MemberId(id),
         back: None,
+        instance: None,
         name: "one".into(),
         topics: [TopicName::new(topic).expect("it may be")].into(),
         prefixes: BTreeSet::new(),

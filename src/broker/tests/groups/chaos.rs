@@ -22,7 +22,7 @@ use crate::{
         Append, Error,
         groups::{CommitOutcome, Credit, GroupOffset, JoinGroup},
     },
-    catalog::groups::{MemberId, Place},
+    catalog::groups::{Instance, MemberId, Place},
     env::{
         Clock,
         sim::{CrashMode, SimRandom},
@@ -53,6 +53,7 @@ struct Client {
     /// None while it is away.
     member: Option<Member>,
     id: MemberId,
+    instance: Option<Instance>,
     name: String,
     heartbeat: bool,
     /// It does nothing until then.
@@ -93,7 +94,7 @@ fn whatever_happens_to_members_and_the_broker_groups_keep_their_promises() {
     assert!(did.partitions_added > SEEDS && did.power_failed > SEEDS / 2);
     assert!(did.doubtful_present > SEEDS / 2 && did.doubtful_absent > SEEDS / 2);
     assert!(did.reset > SEEDS && did.committed > SEEDS && did.late_commits_refused > SEEDS / 10);
-    assert!(did.stolen_commits_refused > SEEDS);
+    assert!(did.stolen_commits_refused > SEEDS && did.fenced_as_it_came_back > SEEDS / 10);
     assert!(did.records > 10 * SEEDS && did.again > SEEDS / 10);
 }
 
@@ -184,6 +185,7 @@ impl Chaos {
         let client = Client {
             member: None,
             id: MemberId(0),
+            instance: None,
             name,
             heartbeat: below(&self.chance, 2) == 0,
             busy_until: Duration::ZERO,
@@ -207,6 +209,7 @@ impl Chaos {
             prefixes: vec!["t".to_owned()],
             name: client.name.clone(),
             member_id: (client.id != MemberId(0)).then_some(client.id),
+            instance: client.instance,
             heartbeat: client.heartbeat,
             credit: Credit {
                 records: 1_000,
@@ -218,14 +221,20 @@ impl Chaos {
             }),
             ..join()
         };
-        let member = self
-            .world
-            .try_join(join)
-            .expect("nothing speaks against it");
+        let member = match self.world.try_join(join) {
+            Ok(member) => member,
+            Err(Error::MemberFenced { .. }) if client.instance.is_some() => {
+                self.did.fenced_as_it_came_back += 1;
+                self.clients.swap_remove(at);
+                return;
+            }
+            Err(error) => panic!("it cannot join: {error}"),
+        };
         self.rules.joined(&member, client.heartbeat, self.now());
         self.rules.look(&self.world);
         let client = &mut self.clients[at];
         client.id = member.id;
+        client.instance = Some(member.session.instance());
         client.member = Some(member);
     }
 
@@ -349,7 +358,7 @@ impl Chaos {
         self.rules.restarted(&self.world, doubtful);
         self.did.restarted += 1;
         // Most come back at once.
-        for at in 0..self.clients.len() {
+        for at in (0..self.clients.len()).rev() {
             if below(&self.chance, 4) > 0 {
                 self.join_as(at);
                 self.did.came_back += 1;
@@ -534,7 +543,7 @@ impl Chaos {
             if self.clients.is_empty() {
                 self.join();
             }
-            for at in 0..self.clients.len() {
+            for at in (0..self.clients.len()).rev() {
                 if self.clients[at].member.is_none() {
                     self.join_as(at);
                 }

@@ -8,6 +8,8 @@ pub(super) struct Did {
     pub(super) joined: u64,
     pub(super) came_back: u64,
     pub(super) fenced: u64,
+    /// When it came back, because another had taken its name meanwhile.
+    pub(super) fenced_as_it_came_back: u64,
     pub(super) killed: u64,
     pub(super) left: u64,
     pub(super) restarted: u64,
@@ -30,6 +32,7 @@ impl Did {
         self.joined += other.joined;
         self.came_back += other.came_back;
         self.fenced += other.fenced;
+        self.fenced_as_it_came_back += other.fenced_as_it_came_back;
         self.killed += other.killed;
         self.left += other.left;
         self.restarted += other.restarted;

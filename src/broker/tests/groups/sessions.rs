@@ -259,6 +259,33 @@ fn who_joins_with_the_same_name_has_its_partitions_and_the_old_stream_ends_with_
 }
 
 #[test]
+fn a_client_that_was_cut_off_does_not_throw_out_the_one_that_has_taken_its_name() {
+    let mut world = World::with_topic("t", 1);
+    let back_as = |member: &Member| JoinGroup {
+        member_id: Some(member.id),
+        instance: Some(member.session.instance()),
+        ..join_named("a")
+    };
+    let old = world.join(join_named("a"));
+    let old_again = back_as(&old);
+    drop(old);
+    let mut new = world.join(join_named("a"));
+    let is_fenced = |world: &World| {
+        let joined = world.try_join(old_again.clone());
+        matches!(joined, Err(Error::MemberFenced { .. }))
+    };
+    assert!(is_fenced(&world));
+    let ids = world.append("t", 0, 2);
+    assert_eq!(new.ids(), ids);
+    let new_again = back_as(&new);
+    drop(new);
+    world.stop();
+    world.start();
+    assert!(is_fenced(&world));
+    assert_eq!(world.join(new_again).ids(), ids);
+}
+
+#[test]
 fn a_fenced_session_is_told_nothing_of_what_the_later_one_has() {
     let world = World::with_topic("t", 2);
     let mut old = world.join(join_named("a"));

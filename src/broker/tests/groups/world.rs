@@ -210,6 +210,7 @@ pub(super) fn join() -> JoinGroup {
         prefixes: Vec::new(),
         name: String::new(),
         member_id: None,
+        instance: None,
         credit: credit(1_000_000),
         partition_credit: None,
         no_offset: NoOffset::Start(Position::Earliest),

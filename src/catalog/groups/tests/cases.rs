@@ -200,6 +200,7 @@ fn who_comes_back_has_its_partitions_and_its_former_stream_is_fenced() {
     assert_eq!(world.join(named(2, "a")), first, "by its name");
     let back = Join {
         back: Some(first),
+        instance: Some(world.state().members[&first].instance),
         ..named(3, "a")
     };
     world.advance(SESSION * 3);

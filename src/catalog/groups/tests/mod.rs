@@ -2,6 +2,7 @@
 
 mod assign;
 mod cases;
+mod instances;
 mod model;
 mod room;
 
@@ -76,6 +77,7 @@ pub(super) fn join(id: u64, topics: &[&str]) -> Join {
     Join {
         fresh: MemberId(id),
         back: None,
+        instance: None,
         name: "".into(),
         topics: topics.iter().map(|name| topic_name(name)).collect(),
         prefixes: BTreeSet::new(),

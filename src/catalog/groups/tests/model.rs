@@ -124,9 +124,10 @@ impl Run {
             }
             Act::ComeBack(at) => {
                 if let Some(member) = self.member(at) {
-                    let back = Some(member);
+                    let known = self.world.state().members.remove(&member);
                     self.world.join(Join {
-                        back,
+                        back: Some(member),
+                        instance: known.map(|known| known.instance),
                         ..join(0, &["x", "y"])
                     });
                 }
@@ -259,10 +260,10 @@ impl Run {
 
     /// Nobody comes or goes any more: time passes until all waits are over.
     fn settle(&mut self) {
-        let members: Vec<MemberId> = self.world.state().members.into_keys().collect();
-        for member in members.iter().skip(1) {
+        for (member, known) in self.world.state().members.into_iter().skip(1) {
             self.world.join(Join {
-                back: Some(*member),
+                back: Some(member),
+                instance: Some(known.instance),
                 ..join(0, &["x", "y"])
             });
         }

@@ -2,7 +2,9 @@
 
 use super::{Topics, World, group_name, join, place};
 use crate::{
-    catalog::groups::{Commit, Fence, Groups, Join, Many, MemberId, Outcome, Refused},
+    catalog::groups::{
+        Commit, Fence, Groups, Join, Many, MemberId, Outcome, Refused, waits::JOINING,
+    },
     types::{
         GroupName, Offset,
         limits::{
@@ -150,4 +152,37 @@ fn what_moves_takes_no_room() {
     assert_eq!(world.shares(), [2, 2]);
     world.leave(1);
     assert_eq!(world.shares(), [4]);
+}
+
+#[test]
+fn a_member_that_comes_back_for_more_topics_needs_room_for_them() {
+    let mut world = World::new(&[("t", 2), ("u", 3)]);
+    world.join(join(1, &["t"]));
+    let topic = GROUP_TOPIC_BYTES + 1;
+    let needs = topic + 3 * OWNED_PARTITION_BYTES;
+    let most = world.groups.bytes() + needs - 1;
+    world.groups.set_most_bytes(most);
+    let back = |topics: &[&str]| Join {
+        back: Some(MemberId(1)),
+        ..join(9, topics)
+    };
+    let full = Some(too_many(Many::Bytes, most));
+    assert_eq!(world.refused_to_join(back(&["t", "u"])), full);
+    // Names of topics that there are not take up room, too.
+    let names: Vec<String> = (0..1_000).map(|at| format!("{at:0>249}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(world.refused_to_join(back(&names)), full);
+    world.groups.set_most_bytes(most + 1);
+    world.join(back(&["t", "u"]));
+    world.advance(JOINING);
+    assert_eq!(world.shares(), [5]);
+    assert_eq!(world.groups.bytes(), most + 1);
+
+    // As it was, or with less, it comes back however little room is left.
+    world.groups.set_most_bytes(0);
+    for topics in [&["t", "u"][..], &["u"], &["u"]] {
+        assert_eq!(world.join(back(topics)), MemberId(1));
+    }
+    let none = Some(too_many(Many::Bytes, 0));
+    assert_eq!(world.refused_to_join(back(&["t", "u"])), none);
 }

@@ -120,6 +120,13 @@ fn nameless_encoded() -> Vec<u8> {
     encoded
 }
 
+fn change_with_instance() -> Change {
+    Change::Group {
+        group: golden::group(),
+        change: golden::group_change_with_instance(),
+    }
+}
+
 fn change_of_group() -> Change {
     Change::Group {
         group: golden::group(),
@@ -186,6 +193,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
             golden::delta_with_tokens().encode(golden::delta_head().number, 3),
         ),
         ("change-group", change_of_group().encode()),
+        ("change-group-instance", change_with_instance().encode()),
         ("change-add-partitions", golden::more_partitions().encode()),
         ("delta-head", golden::delta_head().encode()),
         (
@@ -410,6 +418,8 @@ fn a_checkpoint_without_a_directory_is_read() {
 fn what_is_stored_of_groups_is_what_it_was() {
     let stored = check("change-group", &change_of_group().encode());
     assert_eq!(Change::decode(&stored), Some(change_of_group()));
+    let stored = check("change-group-instance", &change_with_instance().encode());
+    assert_eq!(Change::decode(&stored), Some(change_with_instance()));
     let more = golden::more_partitions();
     let stored = check("change-add-partitions", &more.encode());
     assert_eq!(Change::decode(&stored), Some(more));

@@ -9,7 +9,9 @@ use prost::Message;
 use crate::{
     catalog::{
         Change, Erasure, KnownErasure, Token,
-        groups::{self, Committed, Generation, GroupChange, Member, MemberId, Owned, Place},
+        groups::{
+            self, Committed, Generation, GroupChange, Instance, Member, MemberId, Owned, Place,
+        },
     },
     proto::Record,
     storage::format::{
@@ -312,9 +314,11 @@ prop_compose! {
         prefixes in vec("\\PC{0,10}", 0..3),
         times in (0..1u64 << 40, 0..1u64 << 40),
         client in "\\PC{0,30}",
+        instance in option::of(any::<u64>()),
     ) -> Member {
         Member {
             id: MemberId(id),
+            instance: Instance(instance.unwrap_or(id)),
             name: name.into(),
             topics: topics.into_iter().collect(),
             prefixes: prefixes.into_iter().map(Into::into).collect(),

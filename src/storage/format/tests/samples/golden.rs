@@ -345,6 +345,7 @@ pub(in super::super) fn group() -> GroupName {
 pub(in super::super) fn group_change() -> GroupChange {
     let member = Member {
         id: MemberId(0x0e0b_0e0b_0e0b_0e0b),
+        instance: Instance(0x0e0b_0e0b_0e0b_0e0b),
         name: "worker-1".into(),
         topics: [name()].into(),
         prefixes: ["flights.".into()].into(),
@@ -379,6 +380,13 @@ pub(in super::super) fn group_change() -> GroupChange {
         replay_until: vec![((TOPIC, PartitionId(1)), Offset(900))],
         is_deleted: false,
     }
+}
+
+/// Another client has the member now.
+pub(in super::super) fn group_change_with_instance() -> GroupChange {
+    let mut change = group_change();
+    change.joined[0].instance = Instance(0x1d1d_1d1d_1d1d_1d1d);
+    change
 }
 
 pub(in super::super) fn delta_with_groups() -> Delta {
