@@ -414,7 +414,8 @@ type JoinGroup struct {
 	// included. Its partitions are kept for the next member that joins with it, and another stream with the same name
 	// ends with FENCED. Default: none.
 	MemberName string `protobuf:"bytes,4,opt,name=member_name,json=memberName,proto3" json:"member_name,omitempty"`
-	// `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes. It
+	// `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes. Where
+	// another client has joined with this member's name since, the stream ends with FENCED: that one has it now. It
 	// keeps its name, also where `member_name` does not say it again. Default: empty, a new member.
 	MemberId string `protobuf:"bytes,5,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	// What the member takes before it gives more credit. Required, each at least 1.
@@ -1146,7 +1147,8 @@ func (*ConsumeResponse_Heartbeat) isConsumeResponse_Message() {}
 // The member has joined.
 type Joined struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The member's id, to come back with after the stream has broken: `JoinGroup.member_id`.
+	// The member's id, to come back with after the stream has broken: `JoinGroup.member_id`. It says which client has the
+	// member, too, and is another one for each that takes it over by its name; `Describe` tells the present one.
 	MemberId string `protobuf:"bytes,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	// The session's time that holds, in milliseconds.
 	SessionTimeoutMs uint64 `protobuf:"varint,2,opt,name=session_timeout_ms,json=sessionTimeoutMs,proto3" json:"session_timeout_ms,omitempty"`
@@ -2553,7 +2555,8 @@ type GroupPartitionDescription struct {
 	// committed, or less than that. Records that compaction has removed do not count.
 	Lag uint64 `protobuf:"varint,13,opt,name=lag,proto3" json:"lag,omitempty"`
 	// `lag` is the number of records; else it is estimated: where the committed offset is within a segment that was
-	// compacted, where it is not known how many records such a segment has, and where the next record is damaged.
+	// compacted, where it is not known how many records such a segment has, where the next record is damaged, and where
+	// many records may have been trimmed of their entities by `TrimKey` and are still in the files: those count then.
 	LagExact bool `protobuf:"varint,14,opt,name=lag_exact,json=lagExact,proto3" json:"lag_exact,omitempty"`
 	// How old the next record to read is, in milliseconds: now less its append time. 0 without lag.
 	LagMs uint64 `protobuf:"varint,15,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`

@@ -113,12 +113,22 @@ impl Session {
         // A later session of this member may have been given what was read.
         self.live.check()?;
         self.drop_lost(&held);
+        let generations = held.iter().map(|(place, held)| (*place, held.generation));
+        self.look_whether_mended(&generations.collect());
         let (mut unknown, mut first) = (Vec::new(), Vec::new());
         for (place, held) in held {
             let known = self.partitions.get(&place);
             if !held.is_draining {
                 if known.is_none_or(|known| known.generation != held.generation) {
-                    first.extend(self.assign(held)?);
+                    let generation = held.generation;
+                    match self.assign(held) {
+                        Ok(commit) => first.extend(commit),
+                        Err(error) => {
+                            // Nothing more is sent of it, as it was assigned before.
+                            self.revoke(place, None);
+                            self.end_behind(place, generation, error)?;
+                        }
+                    }
                 }
             } else if let Some(known) = known.filter(|known| known.untold.is_none()) {
                 let topic = known.at.topic.name.clone();

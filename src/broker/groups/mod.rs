@@ -3,6 +3,7 @@
 
 mod assignment;
 mod calls;
+mod ending;
 mod join;
 mod lag;
 mod memory;

@@ -106,6 +106,7 @@ impl Session {
             assigned.read.is_at_limit() || self.live.is_paused(*place)
         };
         self.credit_left().is_some()
+            && self.ending.is_none()
             && !self.partitions.is_empty()
             && self.partitions.iter().all(is_done)
     }
@@ -148,7 +149,14 @@ impl Session {
     fn records_of(&mut self, place: Place) -> Result<Option<RecordsOf>, Error> {
         let mut has_moved = false;
         loop {
-            let Some((began, chosen)) = self.choose(place)? else {
+            let chosen = match self.choose(place) {
+                Ok(chosen) => chosen,
+                Err(error) => {
+                    self.set_aside(place, error)?;
+                    None
+                }
+            };
+            let Some((began, chosen)) = chosen else {
                 // Nothing is left of the records behind the last one that was sent: only with where
                 // it is now can the client commit that it has all.
                 let moved = self.partitions.get(&place).filter(|_| has_moved);
@@ -161,13 +169,26 @@ impl Session {
         }
     }
 
+    /// A partition cannot be gone on with.
+    fn set_aside(&mut self, place: Place, error: Error) -> Result<(), Error> {
+        match self.partitions.get(&place) {
+            Some(assigned) => self.end_behind(place, assigned.generation, error),
+            None => Err(error),
+        }
+    }
+
     /// Records of a partition, with where it was before.
     fn choose(&mut self, place: Place) -> Result<Option<(PartitionCursor, Chosen)>, Error> {
+        if self.is_aside(place) {
+            return Ok(None);
+        }
+        let goes_on = self.ending.is_none();
         let Some(assigned) = self.partitions.get_mut(&place) else {
             return Ok(None);
         };
         if let Some(followed) = self.topics.get(&place.0)
             && assigned.moves != followed.moves
+            && goes_on
         {
             assigned.moves = followed.moves;
             assigned.read.limit = assigned.at.range().1;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::{
     CommitOutcome, GroupOffset,
     assignment::{Assigned, Followed, Revoked},
+    ending::Ending,
     join::JoinGroup,
     refused,
     sessions::Live,
@@ -114,6 +115,8 @@ pub(crate) struct Session {
     pub(super) woken: watch::Receiver<()>,
     pub(super) no_offset: NoOffset,
     pub(super) offset_gone: OffsetGone,
+    /// How long its client may take to hand partitions over.
+    pub(super) drain: Duration,
     pub(super) credit: CreditLeft,
     /// What it had when it joined.
     first_credit: Credit,
@@ -133,6 +136,8 @@ pub(crate) struct Session {
     /// Where the last batch was read.
     pub(super) last: Option<(PartitionRef, Returned)>,
     pub(super) has_told_caught_up: bool,
+    /// The end that it comes to, where it cannot go on with a partition.
+    pub(super) ending: Option<Ending>,
     /// The last step found nothing to send. That stays so until a topic moves, or there is more
     /// that may be sent; a step does not look at partitions before.
     pub(super) is_at_rest: bool,
@@ -146,6 +151,7 @@ impl Session {
             live,
             no_offset: join.no_offset,
             offset_gone: join.offset_gone,
+            drain: join.drain,
             credit: CreditLeft::default(),
             first_credit: join.credit,
             partitions: BTreeMap::new(),
@@ -156,6 +162,7 @@ impl Session {
             fetched: None,
             last: None,
             has_told_caught_up: false,
+            ending: None,
             is_at_rest: false,
         };
         session.credit(join.credit);
@@ -208,10 +215,12 @@ impl Session {
             return Ok(Step::Event(Event::Records(notice)));
         }
         if !self.is_at_rest {
-            if let Some(records) = self.next_records()? {
+            let is_late = self.is_late();
+            if !is_late && let Some(records) = self.next_records()? {
                 self.has_told_caught_up = false;
                 return Ok(Step::Event(Event::Records(records)));
             }
+            self.end_if_due()?;
             if !self.has_told_caught_up && self.has_caught_up() {
                 self.has_told_caught_up = true;
                 return Ok(Step::Event(Event::CaughtUp));

@@ -84,6 +84,8 @@ pub(super) struct State {
     /// Partitions were taken from it because they made no progress, and its client has not shown
     /// that it works again.
     is_stuck: bool,
+    /// When the session ends, though its client has not done with what it has.
+    pub(super) ends_at: Option<Duration>,
     /// Partitions whose first offset the session waits for to be committed, since then.
     pub(super) placing: BTreeMap<Place, Duration>,
 }
@@ -95,6 +97,8 @@ pub(super) struct News {
     pub(super) is_assignment_old: bool,
     /// More may be sent of a partition of which nothing might.
     has_room: bool,
+    /// The session is to end, and its client has committed something or has no more time.
+    may_end: bool,
 }
 
 /// A partition that a session reads.
@@ -261,6 +265,7 @@ impl Sessions {
                 continue;
             }
             live.place_again(now);
+            live.end_in_time(now);
             let stuck = live.take_stuck(now);
             if !stuck.is_empty() {
                 due.stuck.push((live.group.clone(), live.member, stuck));
@@ -298,7 +303,7 @@ impl Sessions {
 
 impl News {
     pub(super) fn is_any(self) -> bool {
-        self.is_assignment_old || self.has_room
+        self.is_assignment_old || self.has_room || self.may_end
     }
 }
 
@@ -382,6 +387,7 @@ impl Live {
             let has_room = self.room_of(open).is_some();
             state.news.has_room |= has_room && !had_room;
         }
+        state.news.may_end |= state.ends_at.is_some();
         let is_news = state.news.is_any();
         drop(state);
         if is_news {
@@ -401,13 +407,25 @@ impl Live {
             at_work.map(|open| open.progress_at + progress).min()
         });
         let placed = state.placing.values().min().map(|at| *at + PLACING);
-        silent.into_iter().chain(stuck).chain(placed).min()
+        let times = silent.into_iter().chain(stuck).chain(placed);
+        times.chain(state.ends_at).min()
     }
 
     fn is_silent(&self, now: Duration) -> bool {
         let state = lock(&self.state);
         let is_over = |silence| now >= state.heard_at + silence;
         state.ended.is_none() && self.silence.is_some_and(is_over)
+    }
+
+    /// Lets a session that is to end do so, where its client has had its time.
+    fn end_in_time(&self, now: Duration) {
+        let mut state = lock(&self.state);
+        if state.ends_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        state.news.may_end = true;
+        drop(state);
+        self.woken.send_replace(());
     }
 
     /// Lets the session set first offsets again that were not committed: the disk may be full.

@@ -49,7 +49,7 @@ pub(super) async fn run(
                 let _ = member.leave().await;
                 return Err(error.into());
             }
-            batch = member.next_batch() => batch.map_err(|error| ended(error, printer.printed, group))?,
+            batch = member.next_batch() => batch.map_err(|error| ended(error, printer.printed, (group, &flags.topic)))?,
         };
         let Some(batch) = batch else {
             if lock(&held).is_empty() {
@@ -109,15 +109,23 @@ async fn check_topic(client: &Client, flags: &ConsumeFlags) -> Result<(), Failur
 }
 
 /// Why the member has ended, with what it had done.
-fn ended(source: Error, printed: u64, group: &str) -> Failure {
-    if printed == 0 {
+fn ended(source: Error, printed: u64, (group, topic): (&str, &str)) -> Failure {
+    let mut message = source.to_string();
+    if let Error::DamagedRecords { partition, to, .. } = &source {
+        message = format!(
+            "{message}; to go on behind them: `taffrail group reset {group} --topic {topic} --partition {partition} \
+             --to {to}`"
+        );
+    } else if printed == 0 {
         return source.into();
     }
-    let printed = output::counted(printed, "record");
-    let message = format!(
-        "{source}; {printed} written out, of which those of the last moment may not be committed, and come again: \
-         `taffrail group describe {group}` says what is"
-    );
+    if printed > 0 {
+        let printed = output::counted(printed, "record");
+        message = format!(
+            "{message}; {printed} written out, of which those of the last moment may not be committed, and come \
+             again: `taffrail group describe {group}` says what is"
+        );
+    }
     Failure::CallIn { message, source }
 }
 

@@ -44,6 +44,31 @@ fn damaged_records_are_told_and_all_others_are_printed() {
         assert_eq!(text(&output.stdout), "one\nthree\n");
         assert_eq!(broker.stop(), Some(0));
     }
+
+    // A group commits what it has read before them, and goes on behind them when it is told to.
+    let broker = Serve::start(dir.path(), &free_port());
+    let consume = ["consume", "t", "--group", "g"];
+    let go_on = [
+        "group",
+        "reset",
+        "g",
+        "--topic",
+        "t",
+        "--partition",
+        "0",
+        "--to",
+        "2",
+    ];
+    let says = format!("`taffrail {}`", go_on.join(" "));
+    for printed in ["one\n", ""] {
+        let output = broker.run(&consume);
+        assert_fails(&output, 6, &["offsets 1 up to 2", &says]);
+        assert_eq!(text(&output.stdout), printed);
+    }
+    broker.succeed(&go_on, b"");
+    let output = broker.run(&consume);
+    assert_eq!(text(&output.stdout), "three\n", "{}", text(&output.stderr));
+    assert_eq!(broker.stop(), Some(0));
 }
 
 #[test]

@@ -101,6 +101,11 @@ class GroupsServicer:
         when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
         DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
 
+        Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS), no more is sent of it, and
+        of the others what they hold at that moment. The stream ends with the error once all that was sent is committed,
+        at the latest after `drain_timeout_ms`: so what was handled does not come again with the next stream. It goes on if
+        a reset mends the partition before.
+
         Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
         more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
         TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:

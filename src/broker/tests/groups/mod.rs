@@ -9,6 +9,7 @@
 mod bounds;
 mod chaos;
 mod did;
+mod ending;
 mod entity_trims;
 mod handing_over;
 mod joining;

@@ -172,6 +172,9 @@ fn records_that_are_trimmed_under_a_member_end_its_session_or_are_passed_over() 
             }
             member.session.credit(super::world::credit(100));
         }
+        assert_eq!(ended.take_all(), 0, "what it was sent is not committed");
+        let place = world.place("t", 0);
+        assert_eq!(ended.commit(&world, place), CommitOutcome::Done);
         assert_eq!(end_of(&mut ended).reason(), "OFFSET_OUT_OF_RANGE");
         assert_eq!(going_on.ids(), ids[6..]);
     }

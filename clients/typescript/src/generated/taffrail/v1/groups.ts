@@ -128,7 +128,8 @@ export interface JoinGroup {
    */
   memberName: string;
   /**
-   * `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes. It
+   * `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes. Where
+   * another client has joined with this member's name since, the stream ends with FENCED: that one has it now. It
    * keeps its name, also where `member_name` does not say it again. Default: empty, a new member.
    */
   memberId: string;
@@ -285,7 +286,10 @@ export interface ConsumeResponse {
 
 /** The member has joined. */
 export interface Joined {
-  /** The member's id, to come back with after the stream has broken: `JoinGroup.member_id`. */
+  /**
+   * The member's id, to come back with after the stream has broken: `JoinGroup.member_id`. It says which client has the
+   * member, too, and is another one for each that takes it over by its name; `Describe` tells the present one.
+   */
   memberId: string;
   /** The session's time that holds, in milliseconds. */
   sessionTimeoutMs: bigint;
@@ -577,7 +581,8 @@ export interface GroupPartitionDescription {
   lag: bigint;
   /**
    * `lag` is the number of records; else it is estimated: where the committed offset is within a segment that was
-   * compacted, where it is not known how many records such a segment has, and where the next record is damaged.
+   * compacted, where it is not known how many records such a segment has, where the next record is damaged, and where
+   * many records may have been trimmed of their entities by `TrimKey` and are still in the files: those count then.
    */
   lagExact: boolean;
   /** How old the next record to read is, in milliseconds: now less its append time. 0 without lag. */
@@ -4459,6 +4464,11 @@ export const GroupsService = {
    * when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
    *
+   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS), no more is sent of it, and
+   * of the others what they hold at that moment. The stream ends with the error once all that was sent is committed,
+   * at the latest after `drain_timeout_ms`: so what was handled does not come again with the next stream. It goes on if
+   * a reset mends the partition before.
+   *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
    * TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
@@ -4585,6 +4595,11 @@ export interface GroupsServer extends UntypedServiceImplementation {
    * when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
    *
+   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS), no more is sent of it, and
+   * of the others what they hold at that moment. The stream ends with the error once all that was sent is committed,
+   * at the latest after `drain_timeout_ms`: so what was handled does not come again with the next stream. It goes on if
+   * a reset mends the partition before.
+   *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
    * TOO_MANY_GROUPS, TOO_MANY_TOPICS; TOO_MANY_PARTITIONS: members of all groups have as many as they may; GROUPS_FULL:
@@ -4644,6 +4659,11 @@ export interface GroupsClient extends Client {
    * its side of the stream, or sends `leave`, the member has left, and others get its partitions at once. So they do
    * when the broker ends the stream with an error that joining again does not mend, any but UNAVAILABLE, UNKNOWN,
    * DISK_FULL and OVERLOADED, unless the member has a name; `Describe` says the error until the group can go on.
+   *
+   * Where a partition gives such an error (NO_OFFSET, OFFSET_OUT_OF_RANGE, DAMAGED_RECORDS), no more is sent of it, and
+   * of the others what they hold at that moment. The stream ends with the error once all that was sent is committed,
+   * at the latest after `drain_timeout_ms`: so what was handled does not come again with the next stream. It goes on if
+   * a reset mends the partition before.
    *
    * Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: a message before `join`, a second `join`, no credit at all, a name of
    * more than 255 bytes, ...; INVALID_GROUP_NAME, INVALID_TOPIC_NAME), RESOURCE_EXHAUSTED (TOO_MANY_MEMBERS,
