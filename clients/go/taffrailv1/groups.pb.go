@@ -414,8 +414,8 @@ type JoinGroup struct {
 	// included. Its partitions are kept for the next member that joins with it, and another stream with the same name
 	// ends with FENCED. Default: none.
 	MemberName string `protobuf:"bytes,4,opt,name=member_name,json=memberName,proto3" json:"member_name,omitempty"`
-	// `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes. Where
-	// another client has joined with this member's name since, the stream ends with FENCED: that one has it now. It
+	// `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes.
+	// Where another client has joined with this member's name since, the stream ends with FENCED: that one has it now. It
 	// keeps its name, also where `member_name` does not say it again. Default: empty, a new member.
 	MemberId string `protobuf:"bytes,5,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	// What the member takes before it gives more credit. Required, each at least 1.

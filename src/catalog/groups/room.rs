@@ -3,8 +3,9 @@
 //! What would make more of it is refused when it is asked for: a new group, a new member, the
 //! partitions that a member would have, the first offset of a partition. What is there already may
 //! go on, also where less room is left after a start with less memory: a member comes back as it
-//! was, and an offset goes up. One that comes back and takes more topics than before asks for that. Partitions that are new in a topic ask nobody; those for which there is no room
-//! stay without an owner, until there is.
+//! was, and an offset goes up. One that comes back and takes more topics than before asks for that.
+//! Partitions that are new in a topic ask nobody; those for which there is no room stay without an
+//! owner, until there is.
 
 use std::collections::BTreeMap;
 

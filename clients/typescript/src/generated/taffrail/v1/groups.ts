@@ -128,8 +128,8 @@ export interface JoinGroup {
    */
   memberName: string;
   /**
-   * `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes. Where
-   * another client has joined with this member's name since, the stream ends with FENCED: that one has it now. It
+   * `Joined.member_id` of the stream that broke, to have its partitions again, those of topics that it still takes.
+   * Where another client has joined with this member's name since, the stream ends with FENCED: that one has it now. It
    * keeps its name, also where `member_name` does not say it again. Default: empty, a new member.
    */
   memberId: string;
