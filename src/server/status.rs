@@ -62,11 +62,9 @@ fn with_conflict(status: &Status, failed: &[FailedCondition]) -> Status {
 /// What has become of an append that was not stored, as a stream of appends answers it.
 pub(super) fn outcome(error: Error) -> Outcome {
     if let Error::Conflict { failed } = &error {
-        let message = message(&error);
-        return Outcome::Conflict(Conflict {
-            message,
-            ..conflict(failed)
-        });
+        let mut told = conflict(failed);
+        told.message = message(&error);
+        return Outcome::Conflict(told);
     }
     Outcome::Refused(proto::refused(&error.into()))
 }
