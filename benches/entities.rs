@@ -422,7 +422,8 @@ async fn trim_one(client: &Client, directory: &Path, gone: u64) -> Outcome<()> {
     let written = written_bytes()? - before;
     writeln!(
         io::stdout(),
-        "one segment of {} records, when {gone} were gone: {written} bytes written, its index has {index}, {:.2} times",
+        "one segment of {} records, when {gone} were gone: {written} bytes written, its index has \
+        {index}, {:.2} times",
         next - first,
         written as f64 / index as f64
     )?;

@@ -3,7 +3,8 @@
 //!
 //! ```sh
 //! cargo run --example certificates -- tls
-//! taffrail serve --tls-certificate tls/broker.pem --tls-key tls/broker.key --tls-client-ca tls/ca.pem
+//! taffrail serve --tls-certificate tls/broker.pem --tls-key tls/broker.key \
+//!     --tls-client-ca tls/ca.pem
 //! ```
 
 #![expect(

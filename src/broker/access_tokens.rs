@@ -127,7 +127,8 @@ fn check_name(name: &str) -> Result<(), Error> {
         return Ok(());
     }
     let reason = format!(
-        "{name:?} cannot be the name of a token; it has 1 to {most} of A-Z, a-z, 0-9, '.', '_' and '-'"
+        "{name:?} cannot be the name of a token; it has 1 to {most} of A-Z, a-z, 0-9, '.', '_' \
+        and '-'"
     );
     Err(Error::MalformedRequest { reason })
 }

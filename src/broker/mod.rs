@@ -4,8 +4,8 @@
 //! one, applies it and answers. The *housekeeping thread* moves applied frames into segments,
 //! writes checkpoints and removes what is not needed any more; nobody waits for it unless memory or
 //! the journal is full. The *indexing thread* keeps key indexes and removes what was erased. One
-//! more gives back the room of files that are gone. The last one writes nothing and waits for nobody:
-//! it looks after all deadlines (`schedule.rs`).
+//! more gives back the room of files that are gone. The last one writes nothing and waits for
+//! nobody: it looks after all deadlines (`schedule.rs`).
 //! Everything else runs on the caller's thread: an append is checked and built there, a read reads
 //! there.
 //!

@@ -102,7 +102,8 @@ impl Broker {
             && planned.producers.named(name).is_none()
         {
             let reason = format!(
-                "the producer's name has {letter}: use no control characters, nor those for the direction of text"
+                "the producer's name has {letter}: use no control characters, nor those for the \
+                direction of text"
             );
             return Err(Error::MalformedRequest { reason });
         }

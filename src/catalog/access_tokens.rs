@@ -18,8 +18,8 @@ const SECRET_DIGITS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AccessToken {
     pub(crate) id: u64,
-    /// The name of the principal; several tokens may have it, so that one can be replaced while both
-    /// count.
+    /// The name of the principal; several tokens may have it, so that one can be replaced while
+    /// both count.
     pub(crate) name: String,
     pub(crate) hash: [u8; 32],
     /// In milliseconds since 1970, as is the next.

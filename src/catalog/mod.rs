@@ -216,8 +216,8 @@ impl Catalog {
         }
     }
 
-    /// Topics, erasures, trims of entities and access tokens, for a checkpoint: producers and groups may be many,
-    /// and are taken in parts.
+    /// Topics, erasures, trims of entities and access tokens, for a checkpoint: producers and
+    /// groups may be many, and are taken in parts.
     pub(crate) fn snapshot_of_topics(&self) -> Snapshot {
         Snapshot {
             topics: self.topics.iter().cloned().collect(),

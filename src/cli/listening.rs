@@ -88,7 +88,8 @@ impl Addresses {
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::Unusable(format!(
-            "cannot listen on {address}: {error}; stop what does, or choose another port with {flag}"
+            "cannot listen on {address}: {error}; stop what does, or choose another port with \
+            {flag}"
         ))
     })
 }

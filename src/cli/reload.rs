@@ -46,7 +46,11 @@ async fn take_over(flags: &ServeFlags, auth: &Auth) {
         Ok(loaded) => {
             let grants = loaded.config.grants();
             if auth.replace(grants.clone()) {
-                info!(target: "audit", grants = grants.len(), "the grants of the configuration file have changed");
+                info!(
+                    target: "audit",
+                    grants = grants.len(),
+                    "the grants of the configuration file have changed"
+                );
             }
         }
         Err(error) => refuse(&error),
@@ -55,6 +59,7 @@ async fn take_over(flags: &ServeFlags, auth: &Auth) {
 
 fn refuse(error: &Failure) {
     error!(
-        "the configuration file has changed and is not taken: {error}; what was granted before counts"
+        "the configuration file has changed and is not taken: {error}; what was granted before \
+        counts"
     );
 }

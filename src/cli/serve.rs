@@ -193,8 +193,8 @@ pub(super) async fn serve(
     certificates: Option<Certificates>,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    // The ports are taken before the data is recovered, so that clients that come early wait instead
-    // of being refused, and the health can be asked for.
+    // The ports are taken before the data is recovered, so that clients that come early wait
+    // instead of being refused, and the health can be asked for.
     let listeners = Listeners::bind(&config).await?;
     let addresses = listeners.addresses()?;
     let http = Http::new(Arc::clone(&env.clock));

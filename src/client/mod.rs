@@ -132,9 +132,9 @@ pub struct Client {
 
 impl Client {
     /// Connects to a broker with the default [`Options`]: at a URL such as
-    /// `http://127.0.0.1:9640`, or `https://broker.example:9640` for one that speaks TLS, or through
-    /// a Unix socket on the same machine, `unix:PATH`, where the path is that of a socket or of a
-    /// data directory.
+    /// `http://127.0.0.1:9640`, or `https://broker.example:9640` for one that speaks TLS, or
+    /// through a Unix socket on the same machine, `unix:PATH`, where the path is that of a socket
+    /// or of a data directory.
     ///
     /// # Errors
     ///

@@ -116,7 +116,8 @@ impl Options {
         }
         if self.token.is_some() && !self.token_without_encryption && is_exposed(endpoint.uri()) {
             return Err(invalid(
-                "the token would go to another machine without encryption; use https://, or allow it \
+                "the token would go to another machine without encryption; use https://, or allow \
+                it \
                  with `token_without_encryption`"
                     .to_owned(),
             ));

@@ -12,8 +12,8 @@ use crate::tls::{Connector, Trust};
 /// The port of an `https://` URL without one.
 const HTTPS_PORT: u16 = 443;
 
-/// Which brokers a client trusts, and who it says it is, at an `https://` URL. All of it is the text
-/// of PEM files.
+/// Which brokers a client trusts, and the certificate that it shows, at an `https://` URL. All of
+/// it is the text of PEM files.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     authorities: Option<Vec<u8>>,

@@ -23,7 +23,8 @@ pub(crate) enum Error {
     Listen { listen: String, problem: String },
     #[error(
         "cannot listen on {listen:?} without encryption: other machines reach {address}, and anyone there could read \
-         and delete everything; listen on 127.0.0.1, set tls.certificate and tls.key, or say --insecure if that is \
+         and delete everything; listen on 127.0.0.1, set tls.certificate and tls.key, or say \
+         --insecure if that is \
          meant"
     )]
     Exposed {

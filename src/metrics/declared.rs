@@ -142,7 +142,8 @@ metrics! {
     AppendTime: Histogram "taffrail_append_duration" Seconds,
         "How long appends took, from when the request was there until it was durable and visible.";
     AppendWait: Histogram "taffrail_append_wait" Seconds,
-        "How long appends waited for room, and for their turn; a part of taffrail_append_duration_seconds.";
+        "How long appends waited for room, and for their turn; a part of \
+        taffrail_append_duration_seconds.";
     AppendQueue: Histogram "taffrail_append_queue" Seconds,
         "How long it took from then on until the journal took them, their checks included; a \
             part of taffrail_append_duration_seconds.";
@@ -162,7 +163,8 @@ metrics! {
     TopicStart: Gauge "taffrail_topic_start_offset" Numbers,
         "The offsets that the partitions of a topic start at, together.";
     TopicEnd: Gauge "taffrail_topic_end_offset" Numbers,
-        "The offsets that the partitions of a topic end at, together: how many records were ever appended.";
+        "The offsets that the partitions of a topic end at, together: how many records were ever \
+        appended.";
     TopicStored: Gauge "taffrail_topic_stored" Bytes,
         "Bytes of the records of a topic that are stored.";
     TopicSegments: Gauge "taffrail_topic_segments" Numbers,
@@ -211,7 +213,8 @@ metrics! {
     ConnectionsLimit: Gauge "taffrail_connections_limit" Numbers,
         "How many connections a listener takes.";
     Calls: Counter "taffrail_calls" Numbers,
-        "Calls that were answered, by the code of gRPC; of a stream it is the one that it began with.";
+        "Calls that were answered, by the code of gRPC; of a stream it is the one that it began \
+        with.";
     CallsOpen: Gauge "taffrail_calls_open" Numbers,
         "Calls that are not answered to their end, streams included.";
 

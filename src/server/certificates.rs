@@ -1,5 +1,5 @@
-//! The certificate that the port shows, and the authorities whose clients it takes: files, which are
-//! looked at every few seconds, so that nobody has to tell the broker of new ones.
+//! The certificate that the port shows, and the authorities whose clients it takes: files, which
+//! are looked at every few seconds, so that nobody has to tell the broker of new ones.
 //!
 //! New files are used when two looks have found the same, because a certificate and its key are not
 //! replaced at one moment. What cannot be used is said once, and what there was is kept.
@@ -163,7 +163,8 @@ impl Certificates {
                     left_ms / 3_600_000
                 ),
                 _ => warn!(
-                    "the certificate in {path} has expired: clients do not take it; put a new one there"
+                    "the certificate in {path} has expired: clients do not take it; put a new one \
+                    there"
                 ),
             }
         }

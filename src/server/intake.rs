@@ -208,7 +208,8 @@ impl Metered {
                 }
                 Some(Gathered { flag, .. }) => {
                     let reason = format!(
-                        "a message has the flag {flag}, and the call does not say how its messages are compressed"
+                        "a message has the flag {flag}, and the call does not say how its \
+                        messages are compressed"
                     );
                     return Poll::Ready(Some(Err(Error::MalformedRequest { reason }.into())));
                 }

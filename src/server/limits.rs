@@ -119,8 +119,8 @@ pub(super) const HEADER_ENTRY_BYTES: usize = 128;
 pub(super) const TURN_BYTES: usize = 256 << 10;
 
 /// Most frames that are taken in such a turn. A call takes some microseconds to begin, and as many
-/// to cancel, and small frames are many: without this, four clients that cancelled all calls at once
-/// kept each thread for 20 ms at a time.
+/// to cancel, and small frames are many: without this, four clients that cancelled all calls at
+/// once kept each thread for 20 ms at a time.
 pub(super) const FRAMES_IN_TURN: usize = 128;
 
 /// How much is read at a time of what may be small frames.

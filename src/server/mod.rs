@@ -4,11 +4,11 @@
 //! Nothing here decides anything about topics or records. Reading order: this page, the server's
 //! life; `limits.rs`, what a client may take; `calls.rs`, what is the same for every call; `auth/`,
 //! who calls and what they may do; `log/`, `entities/`, `groups/`, `topics.rs`, `tokens.rs` and
-//! `broker.rs`, the services; `answers.rs` and `reads.rs`, how records go out and which reads give way; `health.rs`
-//! and `reflection.rs`, those that gRPC tools expect; `status.rs`, how errors are told; `turns.rs`,
-//! what waits for what keeps threads; `connections.rs`, who is served; `certificates.rs`, how this
-//! broker is known, and clients are; `admin.rs`, the administrators' own way in; `http2/`, one
-//! connection; `http/`, what can be seen of the broker without gRPC.
+//! `broker.rs`, the services; `answers.rs` and `reads.rs`, how records go out and which reads give
+//! way; `health.rs` and `reflection.rs`, those that gRPC tools expect; `status.rs`, how errors are
+//! told; `turns.rs`, what waits for what keeps threads; `connections.rs`, who is served;
+//! `certificates.rs`, how this broker is known, and clients are; `admin.rs`, the administrators'
+//! own way in; `http2/`, one connection; `http/`, what can be seen of the broker without gRPC.
 
 mod admin;
 mod answers;

@@ -106,7 +106,8 @@ impl Notice {
                 port has none (tls.certificate), and takes http:// URLs"
             }
             Self::NoTls => {
-                "connections closed: their clients spoke no TLS, as an http:// URL makes them; this \
+                "connections closed: their clients spoke no TLS, as an http:// URL makes them; \
+                this \
                 port speaks nothing else (tls.certificate), and takes https:// URLs"
             }
             Self::TlsFailed => {

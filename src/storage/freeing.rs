@@ -56,7 +56,8 @@ impl Leaving {
         match self.file.set_len(self.len) {
             Ok(()) => true,
             Err(error) => {
-                tracing::debug!(%error, path = %self.path.display(), "a removed file is freed as a whole");
+                let path = self.path.display();
+                tracing::debug!(%error, %path, "a removed file is freed as a whole");
                 false
             }
         }

@@ -1,4 +1,4 @@
-//! The client's end: which brokers it trusts, and who it says it is.
+//! The client's end: which brokers it trusts, and the certificate that it shows.
 
 use std::{
     io,
@@ -137,7 +137,8 @@ fn meaning(error: &Error) -> Option<&'static str> {
             "what answers there does not speak TLS: use http:// for a broker without it"
         }
         Error::AlertReceived(Alert::ProtocolVersion) => {
-            "it does not speak TLS on this port, or only old versions of it: use http:// for a broker \
+            "it does not speak TLS on this port, or only old versions of it: use http:// for a \
+            broker \
              without TLS"
         }
         Error::AlertReceived(Alert::CertificateRequired) => {
@@ -159,7 +160,8 @@ fn meaning(error: &Error) -> Option<&'static str> {
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => {
-            "the broker's certificate is of no authority that this client trusts: name the file with \
+            "the broker's certificate is of no authority that this client trusts: name the file \
+            with \
              the one that signed it"
         }
         Error::InvalidCertificate(

@@ -12,7 +12,8 @@ pub struct GroupName(Arc<str>);
 /// A string that cannot name a group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{name:?} cannot name a group{}: use 1 to {MAX_GROUP_NAME_BYTES} bytes without control characters, and without \
+    "{name:?} cannot name a group{}: use 1 to {MAX_GROUP_NAME_BYTES} bytes without control \
+    characters, and without \
      those for the direction of text",
     .letter.as_ref().map_or_else(String::new, |letter| format!(", because of {letter}"))
 )]

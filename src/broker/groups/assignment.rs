@@ -319,8 +319,9 @@ impl Session {
         }
     }
 
-    /// Whether the group goes on at the end of a partition, because the log has trimmed this offset.
-    /// That is committed: another owner, later, would look for the end again, and find another.
+    /// Whether the group goes on at the end of a partition, because the log has trimmed this
+    /// offset. That is committed: another owner, later, would look for the end again, and find
+    /// another.
     pub(super) fn is_passed_over(&self, at: &PartitionRef, committed: Offset) -> bool {
         self.offset_gone == OffsetGone::Latest && committed < at.range().0
     }

@@ -3,8 +3,8 @@
 //! the same again with each attempt, and nothing of it would ever be committed.
 //!
 //! Until then the partition is left aside. The others go on up to what they hold at that moment, so
-//! that one of them keeps nobody from the rest. Where the client does not commit all of it, its time
-//! to hand partitions over counts.
+//! that one of them keeps nobody from the rest. Where the client does not commit all of it, its
+//! time to hand partitions over counts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,8 +56,8 @@ impl Session {
         Ok(())
     }
 
-    /// The session does not end if the partition is not its member's any more, or was assigned anew:
-    /// a reset has mended it.
+    /// The session does not end if the partition is not its member's any more, or was assigned
+    /// anew: a reset has mended it.
     pub(super) fn look_whether_mended(&mut self, generations: &BTreeMap<Place, Generation>) {
         let is_mended = |ending: &mut Ending| {
             let (place, generation) = ending.first;

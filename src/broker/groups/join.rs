@@ -104,7 +104,8 @@ fn member(join: &JoinGroup, fresh: MemberId) -> Result<Join, Error> {
         // They are shown to people, on terminals.
         if let Some(letter) = steering(text) {
             return malformed(format!(
-                "{what} has {letter}: no control characters are allowed, nor those for the direction of text"
+                "{what} has {letter}: no control characters are allowed, nor those for the \
+                direction of text"
             ));
         }
     }

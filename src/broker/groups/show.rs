@@ -237,8 +237,8 @@ impl Shared {
         })
     }
 
-    /// The partitions that a group has an owner or an offset for, or is to read anew, and all others
-    /// of the topics that it reads: those it has still to read.
+    /// The partitions that a group has an owner or an offset for, or is to read anew, and all
+    /// others of the topics that it reads: those it has still to read.
     fn places(&self, known: &Known) -> BTreeSet<Place> {
         let Known { state, .. } = known;
         let mut places: BTreeSet<Place> = state.owned.keys().copied().collect();

@@ -14,8 +14,8 @@
 //! judges what concurrent clients were told about versions; `groups` has members of groups, and
 //! `group_calls.rs` asks for what is asked of groups from outside, and cuts the power under appends
 //! that commit offsets. `retention` lets records become old, or too many, and
-//! `compaction` keeps the last of each key; `idle.rs` appends nothing any more. `seldom.rs` is about what
-//! is logged. `injected` fails every open, map and read with every error.
+//! `compaction` keeps the last of each key; `idle.rs` appends nothing any more. `seldom.rs` is
+//! about what is logged. `injected` fails every open, map and read with every error.
 
 mod access_tokens;
 mod admission;

@@ -49,7 +49,8 @@ pub(super) async fn run(
                 let _ = member.leave().await;
                 return Err(error.into());
             }
-            batch = member.next_batch() => batch.map_err(|error| ended(error, printer.printed, (group, &flags.topic)))?,
+            batch = member.next_batch() => batch
+                .map_err(|error| ended(error, printer.printed, (group, &flags.topic)))?,
         };
         let Some(batch) = batch else {
             if lock(&held).is_empty() {
@@ -113,7 +114,8 @@ fn ended(source: Error, printed: u64, (group, topic): (&str, &str)) -> Failure {
     let mut message = source.to_string();
     if let Error::DamagedRecords { partition, to, .. } = &source {
         message = format!(
-            "{message}; to go on behind them: `taffrail group reset {group} --topic {topic} --partition {partition} \
+            "{message}; to go on behind them: `taffrail group reset {group} --topic {topic} \
+            --partition {partition} \
              --to {to}`"
         );
     } else if printed == 0 {
@@ -122,7 +124,8 @@ fn ended(source: Error, printed: u64, (group, topic): (&str, &str)) -> Failure {
     if printed > 0 {
         let printed = output::counted(printed, "record");
         message = format!(
-            "{message}; {printed} written out, of which those of the last moment may not be committed, and come \
+            "{message}; {printed} written out, of which those of the last moment may not be \
+            committed, and come \
              again: `taffrail group describe {group}` says what is"
         );
     }

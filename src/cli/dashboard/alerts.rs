@@ -112,7 +112,8 @@ fn storage() -> Vec<Alert> {
             lasts: "5m",
             severity: WARNING,
             summary: "The journal of {{ $labels.instance }} is full",
-            description: "Appends wait for checkpoints: segments are written more slowly than records come.",
+            description: "Appends wait for checkpoints: segments are written more slowly than \
+            records come.",
         },
         Alert {
             name: "TaffrailCheckpointOld",
@@ -134,7 +135,8 @@ fn room() -> Vec<Alert> {
             lasts: "0m",
             severity: CRITICAL,
             summary: "The disk of {{ $labels.instance }} is full",
-            description: "Appends are refused until something is freed. `taffrail status` says how much.",
+            description: "Appends are refused until something is freed. `taffrail status` says \
+            how much.",
         },
         Alert {
             name: "TaffrailDiskFillsUp",
@@ -233,7 +235,8 @@ fn work() -> Vec<Alert> {
             lasts: "1h",
             severity: WARNING,
             summary: "Partitions of {{ $labels.instance }} cannot be compacted",
-            description: "{{ $value }} partitions grow meanwhile. `taffrail topic describe` says why.",
+            description: "{{ $value }} partitions grow meanwhile. `taffrail topic describe` says \
+            why.",
         },
     ]
 }

@@ -4,7 +4,7 @@ use std::{ffi::OsStr, path::PathBuf};
 
 use clap::Args;
 
-/// Which broker, and for whom to print.
+/// Which broker, and whether a program reads what is printed.
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct ConnectionFlags {
     /// The broker: a URL, or unix:PATH, the data directory of one on this machine or a socket

@@ -174,7 +174,12 @@ pub(super) struct TopFlags {
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u32>,
     /// Show so many topics, and so many groups, at most: the first by name
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = value_parser!(u32).range(1..=1_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 40,
+        value_parser = value_parser!(u32).range(1..=1_000)
+    )]
     pub(super) most: u32,
 }
 
@@ -197,8 +202,8 @@ pub(super) struct DashboardFlags {
 pub(super) struct StatusFlags {
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
-    /// Only look whether it takes calls: the exit code is 0 if it does, 1 if its storage has failed,
-    /// 5 if it cannot be reached
+    /// Only look whether it takes calls: the exit code is 0 if it does, 1 if its storage has
+    /// failed, 5 if it cannot be reached
     #[arg(long)]
     pub(super) check: bool,
 }

@@ -161,7 +161,8 @@ fn print(
     output::table(["TOPIC", "PARTITION", "BEFORE", "NEXT"], &rows)?;
     for (topic, partition) in without {
         output::line(format!(
-            "partition {partition} of topic {topic}: nothing is committed in the file, left as it is"
+            "partition {partition} of topic {topic}: nothing is committed in the file, left as it \
+            is"
         ))?;
     }
     if flags.dry_run {

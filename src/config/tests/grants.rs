@@ -63,7 +63,8 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
     let wrong = [
         (
             grant("operations = [\"reed\"]"),
-            "test.toml, line 4: there is no operation \"reed\"; there are read, append, group, erase",
+            "test.toml, line 4: there is no operation \"reed\"; there are read, append, group, \
+            erase",
         ),
         (
             grant("operations = [\"read\"]"),
@@ -99,13 +100,17 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
         ),
         (
             grant("operations = [\"read\"]\ntopic = [\"t\"]"),
-            "line 5: a grant has no \"topic\"; it has principals, roles, operations, topics, groups, producers",
+            "line 5: a grant has no \"topic\"; it has principals, roles, operations, topics, \
+            groups, producers",
         ),
         (
             grant("roles = [\"x\"]\noperations = [\"admin\"]"),
             "line 4: there is no role \"x\"; begin one with [[role]]",
         ),
-        (grant(""), "line 2: the grant allows nothing; it needs operations"),
+        (
+            grant(""),
+            "line 2: the grant allows nothing; it needs operations",
+        ),
         (
             "[[grant]]\noperations = [\"admin\"]".to_owned(),
             "line 1: the grant is for nobody; it needs principals, roles or both",
@@ -135,7 +140,7 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_do() {
             "line 1: the role \"a\" has no principals",
         ),
         (
-            "[[role]]\nname = \"a\"\nprincipals = [\"*\"]\n[[role]]\nname = \"a\"\nprincipals = [\"*\"]".to_owned(),
+            "[[role]]\nname = \"a\"\nprincipals = [\"*\"]\n".repeat(2),
             "line 4: the role \"a\" is there twice",
         ),
     ];

@@ -150,7 +150,8 @@ fn a_value_that_a_setting_cannot_have_is_refused_with_its_bounds() {
         ),
         (
             "[server]\ndrain = 'soon'",
-            "test.toml, line 2: server.drain cannot be \"soon\": \"soon\" is not a duration such as 500ms, 30s, \
+            "test.toml, line 2: server.drain cannot be \"soon\": \"soon\" is not a duration such \
+            as 500ms, 30s, \
              10m, 12h or 7d",
         ),
         (
@@ -241,7 +242,8 @@ fn a_setting_of_tls_that_lacks_another_is_refused_with_its_line() {
         ),
         (
             "\n[tls]\nclient_ca = 'a'",
-            "test.toml, line 3: tls.client_ca has no effect without tls.certificate: set it as well",
+            "test.toml, line 3: tls.client_ca has no effect without tls.certificate: set it as \
+            well",
         ),
         (
             "[tls]\ncertificate = 'a'",
@@ -249,7 +251,8 @@ fn a_setting_of_tls_that_lacks_another_is_refused_with_its_line() {
         ),
         (
             "[tls]\ncertificate = 'a'\nkey = 'b'\nclient_any_usage = true",
-            "test.toml, line 4: tls.client_any_usage has no effect without tls.client_ca: set it as well",
+            "test.toml, line 4: tls.client_any_usage has no effect without tls.client_ca: set it \
+            as well",
         ),
     ] {
         let loaded = Config::load(Some(("test.toml", file)), iter::empty(), &[]).unwrap();

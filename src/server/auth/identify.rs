@@ -50,7 +50,7 @@ impl Entrance {
     }
 }
 
-/// Why a caller is not taken for who it says that it is.
+/// Why what a caller shows is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Unauthenticated {
     /// What it shows is no token, or there are several.
@@ -67,7 +67,8 @@ impl Unauthenticated {
         match self {
             Self::Malformed => (
                 "TOKEN_MALFORMED",
-                "`authorization` is not one `Bearer` with a token of this broker; leave it out, or send what \
+                "`authorization` is not one `Bearer` with a token of this broker; leave it out, \
+                or send what \
                  `taffrail token create` has printed",
             ),
             Self::Unknown => (

@@ -12,8 +12,8 @@
 //! - What is denied, and what administrators do, is in the audit log (`audit.rs`).
 //! - Without any grant, everybody may do everything, but for those who neither are on this machine
 //!   nor say who they are, unless the broker was told that it may be so ([`Exposure`]).
-//! - [`Principal::local_admin`] may do everything, whatever is granted: there is always a way in
-//!   for who owns the data directory.
+//! - [`Principal::local_admin`] may do everything, whatever is granted: the owner of the
+//!   data directory always has a way in.
 
 mod access;
 mod asks;

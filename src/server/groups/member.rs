@@ -147,8 +147,8 @@ where
             let Poll::Ready(request) = Pin::new(&mut self.requests).poll_next(cx) else {
                 return;
             };
-            // What the session waits for may be what the client has just said. What it commits tells
-            // the session by itself what comes of it.
+            // What the session waits for may be what the client has just said. What it commits
+            // tells the session by itself what comes of it.
             if !matches!(
                 &request,
                 Some(Ok(ConsumeRequest {

@@ -2,8 +2,8 @@
 //!
 //! A page walks what there is, which may be much. So one is made at a time, in the order in which
 //! they were asked for, and behind each there is a pause three times as long as it took: however
-//! many ask, all of them take a quarter of one processor at most. Who waits has no thread, and gives
-//! its place to a newcomer if there is none left.
+//! many ask, all of them take a quarter of one processor at most. Who waits has no thread, and
+//! gives its place to a newcomer if there is none left.
 
 use std::{sync::Arc, time::Duration};
 

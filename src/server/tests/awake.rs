@@ -1,5 +1,5 @@
-//! The task of a connection, or of a call, does not wake itself: it would have a turn in which there
-//! is nothing to do, and another thread would be woken for it.
+//! The task of a connection, or of a call, does not wake itself: it would have a turn in which
+//! there is nothing to do, and another thread would be woken for it.
 
 use std::{
     convert::Infallible,

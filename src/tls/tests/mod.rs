@@ -111,7 +111,7 @@ fn a_client_is_who_its_certificate_names() {
     );
 }
 
-/// Lets a client in, or not, and returns who it is; both ends have then sent something.
+/// Lets a client in, or not, and returns its identity; both ends have then sent something.
 async fn meet(acceptor: &Acceptor, connector: &Connector) -> io::Result<Option<PeerIdentity>> {
     let (ours, theirs) = duplex(1 << 16);
     let broker = async {

@@ -108,9 +108,7 @@ fn administrators_on_the_machine_may_do_everything_whatever_is_granted() {
 #[test]
 fn a_request_of_nobody_knows_whom_is_refused() {
     let request = Request::new(read("t"));
-    let refused = permit(&request)
-        .map(drop)
-        .expect_err("nobody has asked who it is");
+    let refused = permit(&request).map(drop).expect_err("no caller is known");
     assert_eq!(refused.code(), Code::Internal);
 }
 
