@@ -6,60 +6,102 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::spawn_blocking, time::interval};
 use tracing::{error, info};
 
-use super::{Failure, flags::ServeFlags, serve::load};
-use crate::{env::read_all, server::Auth};
+use super::{
+    Failure,
+    flags::ServeFlags,
+    serve::{ConfigFile, load, read},
+};
+use crate::server::Auth;
 
 /// How often the file is looked at: a change counts within 5 s, with the streams that it ends.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks for as long as it is polled. A file that is wrong, or not there, leaves what was granted
-/// as it is.
-pub(super) async fn watch(flags: ServeFlags, auth: Arc<Auth>) {
-    let Some(path) = flags.config.clone() else {
-        return;
-    };
-    let mut period = interval(LOOK_EVERY);
-    let mut seen = None;
-    loop {
-        period.tick().await;
-        let path = path.clone();
-        let text = spawn_blocking(move || read_all(&path).ok()).await;
-        let Ok(text) = text else { continue };
-        match &seen {
-            // What it said at the start has been taken over.
-            None => seen = Some(text),
-            Some(before) if *before == text => {}
-            Some(_) => {
-                seen = Some(text);
-                take_over(&flags, &auth).await;
-            }
-        }
-    }
+/// What a look has found: the file, or why it cannot be read.
+type Found = Result<Option<ConfigFile>, String>;
+
+/// The configuration file of a broker that runs.
+///
+/// It counts when two looks in a row have found the same: a file that is being written is short for
+/// a moment, and without its last grants, or any.
+pub(super) struct Watched {
+    flags: ServeFlags,
+    auth: Arc<Auth>,
+    /// What was taken over, or refused, last.
+    judged: Found,
+    /// What the last look has found.
+    found: Found,
 }
 
-async fn take_over(flags: &ServeFlags, auth: &Auth) {
-    let flags = flags.clone();
-    let Ok(loaded) = spawn_blocking(move || load(&flags)).await else {
-        return;
-    };
-    match loaded {
-        Ok(loaded) => {
-            let grants = loaded.config.grants();
-            if auth.replace(grants.clone()) {
-                info!(
-                    target: "audit",
-                    grants = grants.len(),
-                    "the grants of the configuration file have changed"
-                );
-            }
+impl Watched {
+    /// The file as it was at the start.
+    pub(super) fn new(flags: ServeFlags, auth: Arc<Auth>, file: Option<ConfigFile>) -> Self {
+        Self {
+            flags,
+            auth,
+            judged: Ok(file.clone()),
+            found: Ok(file),
         }
-        Err(error) => refuse(&error),
     }
-}
 
-fn refuse(error: &Failure) {
-    error!(
-        "the configuration file has changed and is not taken: {error}; what was granted before \
-        counts"
-    );
+    /// Looks for as long as it is polled.
+    pub(super) async fn watch(self) {
+        if self.flags.config.is_none() {
+            return;
+        }
+        let mut period = interval(LOOK_EVERY);
+        let mut watched = self;
+        loop {
+            period.tick().await;
+            let looked = spawn_blocking(move || {
+                watched.look();
+                watched
+            });
+            watched = match looked.await {
+                Ok(watched) => watched,
+                // This process ends.
+                Err(_) => return,
+            };
+        }
+    }
+
+    /// Takes over what two looks have found. A file that is wrong, or not there, leaves what was
+    /// granted as it is.
+    pub(super) fn look(&mut self) {
+        let found = read(&self.flags).map_err(|failure| failure.to_string());
+        let is_settled = found == self.found;
+        self.found = found;
+        if !is_settled || self.found == self.judged {
+            return;
+        }
+        if let Err(problem) = self.take_over() {
+            error!(
+                "the configuration file has changed and is not taken: {problem}; what was granted \
+                before counts"
+            );
+        }
+        self.judged = self.found.clone();
+    }
+
+    fn take_over(&self) -> Result<(), String> {
+        let file = self.found.clone()?;
+        let said = |failure: Failure| failure.to_string();
+        let loaded = load(&self.flags, file.as_ref()).map_err(said)?;
+        let grants = loaded.config.grants().clone();
+        let count = grants.len();
+        if count == 0 && self.auth.count() > 0 {
+            return Err(
+                "it grants nothing any more, and everybody could do everything; start the broker \
+                anew if that is meant"
+                    .to_owned(),
+            );
+        }
+        if self.auth.replace(grants) {
+            info!(
+                target: "audit",
+                grants = count,
+                "the grants of the configuration file have changed"
+            );
+        }
+        Ok(())
+    }
 }

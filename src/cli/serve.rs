@@ -11,7 +11,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Failure, flags::ServeFlags, listening::Listeners, logging, reload, supervisor::Supervisor,
+    Failure, flags::ServeFlags, listening::Listeners, logging, reload::Watched,
+    supervisor::Supervisor,
 };
 use crate::{
     broker::{Broker, Error},
@@ -37,7 +38,8 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
     if flags.log_format.as_deref() == Some("json") {
         logging::speak_json();
     }
-    let loaded = load(flags)?;
+    let file = read(flags)?;
+    let loaded = load(flags, file.as_ref())?;
     let mut config = loaded.config;
     logging::start(&config)?;
     for variable in loaded.unknown_variables {
@@ -58,7 +60,7 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Failure> {
         runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
     runtime.spawn(trim_now_and_then());
     let auth = Arc::new(Auth::new(config.grants().clone(), config.exposure()));
-    runtime.spawn(reload::watch(flags.clone(), Arc::clone(&auth)));
+    runtime.spawn(Watched::new(flags.clone(), Arc::clone(&auth), file).watch());
     let result = runtime.block_on(serve(config, env, auth, certificates));
     // A read of a slow disk that nobody waits for any more is not waited for either.
     runtime.shutdown_background();
@@ -150,11 +152,20 @@ fn certificates(
     })
 }
 
-pub(super) fn load(flags: &ServeFlags) -> Result<config::Loaded, Failure> {
-    let file = flags.config.as_deref().map(read_config).transpose()?;
-    let file = file
-        .as_ref()
-        .map(|(name, text)| (name.as_str(), text.as_str()));
+/// A configuration file: its name and its text.
+pub(super) type ConfigFile = (String, String);
+
+/// Reads the configuration file, if the flags name one.
+pub(super) fn read(flags: &ServeFlags) -> Result<Option<ConfigFile>, Failure> {
+    flags.config.as_deref().map(read_config).transpose()
+}
+
+/// The settings that the file, variables and flags say.
+pub(super) fn load(
+    flags: &ServeFlags,
+    file: Option<&ConfigFile>,
+) -> Result<config::Loaded, Failure> {
+    let file = file.map(|(name, text)| (name.as_str(), text.as_str()));
     let given = [
         ("data_dir", flags.data_dir.clone()),
         ("listen", flags.listen.clone()),
@@ -173,7 +184,7 @@ pub(super) fn load(flags: &ServeFlags) -> Result<config::Loaded, Failure> {
     Ok(Config::load(file, config::variables(), &given)?)
 }
 
-fn read_config(path: &Path) -> Result<(String, String), Failure> {
+fn read_config(path: &Path) -> Result<ConfigFile, Failure> {
     let name = path.display().to_string();
     let problem = |problem: &str| {
         Failure::Unusable(format!("cannot read the configuration {name}: {problem}"))

@@ -39,8 +39,11 @@ impl Supervisor {
             _ => SocketAddr::from_pathname(&socket),
         };
         let ears = address.and_then(|address| {
+            let socket = UnixDatagram::unbound()?;
+            // Whoever is slow to hear holds up nobody: what is said comes again, or is the last.
+            socket.set_nonblocking(true)?;
             Ok(Ears {
-                socket: UnixDatagram::unbound()?,
+                socket,
                 address,
                 watchdog,
             })

@@ -222,7 +222,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// A name that a client made up, no longer than what a status has room for.
-fn shortened(name: &str) -> String {
+pub(super) fn shortened(name: &str) -> String {
     name.chars().take(MAX_NAME_CHARS).collect()
 }
 

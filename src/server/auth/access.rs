@@ -3,17 +3,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Response;
-use tonic::{Extensions, Request, Status, body::Body};
+use tonic::{Code, Extensions, Request, Status, body::Body};
 
 use super::{
     Exposure, Grants, Operation, Operations,
     asks::{Asks, Need, appends},
-    audit,
+    audit::{self, Came},
     authority::{Authority, Caller},
     grants::{Resource, Rights},
     identify::Entrance,
 };
-use crate::server::status;
+use crate::server::status::{self, shortened};
+
+/// Of how many things that an act is on the audit log has the names.
+const MOST_SHOWN: usize = 20;
 
 /// Who makes a call, and what they may do. Travels with the request; clones are the same call's.
 #[derive(Clone, Debug)]
@@ -134,16 +137,20 @@ impl Access {
     }
 
     /// Has the audit log say what has come of the call, if it is an act of an administrator.
-    pub(super) fn note_outcome(&self, response: &Response<Body>) {
+    fn note(&self, came: &Came) {
         let asked = lock(&self.0.asked);
         let (Some(act), Some(needs)) = (asked.act, &asked.needs) else {
             return;
         };
-        let on: Vec<String> = needs.iter().map(|need| need.resource.to_string()).collect();
+        let shown = needs.iter().take(MOST_SHOWN);
+        let mut on: Vec<String> = shown
+            .map(|need| shortened(&need.resource.to_string()))
+            .collect();
+        if let more @ 1.. = needs.len().saturating_sub(MOST_SHOWN) {
+            on.push(format!("{more} more"));
+        }
         let who = (self.0.caller.principal.as_str(), &*self.0.address);
-        // One that is well says so behind its message.
-        let failed = Status::from_header_map(response.headers());
-        audit::acted(who, act, &on.join(", "), failed.as_ref());
+        audit::acted(who, act, &on.join(", "), came);
     }
 
     /// Whether the call may go on: its caller is known, and may still do what it has asked for.
@@ -199,9 +206,36 @@ impl Access {
 
     fn denied(&self, operations: Operations, resource: &Resource<'_>) -> Status {
         let operation = operations.first().map_or("", Operation::name);
-        let (principal, resource) = (self.0.caller.principal.as_str(), resource.to_string());
+        let resource = shortened(&resource.to_string());
+        let principal = self.0.caller.principal.as_str();
         audit::denied((principal, &*self.0.address), operation, &resource);
         status::denied(principal, operation, &resource)
+    }
+}
+
+/// A call that is under way. Dropped before it is answered, it may have done what it asked for.
+pub(super) struct UnderWay(Option<Access>);
+
+impl UnderWay {
+    pub(super) fn new(access: Access) -> Self {
+        Self(Some(access))
+    }
+
+    pub(super) fn answered(mut self, response: &Response<Body>) {
+        if let Some(access) = self.0.take() {
+            // One that is well says so behind its message.
+            let failed = Status::from_header_map(response.headers());
+            let failed = failed.filter(|status| status.code() != Code::Ok);
+            access.note(&failed.map_or(Came::Done, Came::Failed));
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(access) = &self.0 {
+            access.note(&Came::Unknown);
+        }
     }
 }
 

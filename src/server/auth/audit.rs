@@ -1,7 +1,7 @@
 //! The audit log: what was denied, and what administrators do. These are lines of the log with the
 //! target `audit`: who, from where, what, on what, and what came of it.
 
-use tonic::{Code, Status};
+use tonic::Status;
 use tracing::{info, warn};
 
 /// A principal, and where it calls from.
@@ -20,16 +20,26 @@ pub(super) fn denied((principal, address): Who<'_>, operation: &str, resource: &
     );
 }
 
-/// An act of an administrator, and how it failed if it did.
+/// What has come of an act.
+pub(super) enum Came {
+    Done,
+    Failed(Status),
+    /// The call was given up before it was answered: what it asked for may happen all the same.
+    Unknown,
+}
+
+/// An act of an administrator.
 pub(super) fn acted(
     (principal, address): Who<'_>,
     operation: &'static str,
     resource: &str,
-    failed: Option<&Status>,
+    came: &Came,
 ) {
-    let failed = failed.filter(|status| status.code() != Code::Ok);
-    let outcome = failed.map_or("done", |_| "failed");
-    let cause = failed.map(Status::message);
+    let (outcome, cause) = match came {
+        Came::Done => ("done", None),
+        Came::Failed(status) => ("failed", Some(status.message())),
+        Came::Unknown => ("unknown", None),
+    };
     info!(
         target: "audit",
         principal,

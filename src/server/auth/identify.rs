@@ -14,7 +14,7 @@ use tower::Service;
 
 use super::{
     Access, Principal,
-    access::Length,
+    access::{Length, UnderWay},
     authority::{Authority, Caller},
     cut::{cut, end_with},
 };
@@ -172,8 +172,9 @@ where
         let answer = self.services.call(request);
         match length {
             Length::Short => Box::pin(async move {
+                let under_way = UnderWay::new(access);
                 let response = answer.await?;
-                access.note_outcome(&response);
+                under_way.answered(&response);
                 Ok(response)
             }),
             Length::Stream | Length::Appends => Box::pin(async move {

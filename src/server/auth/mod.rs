@@ -79,6 +79,11 @@ impl Auth {
             is_another
         })
     }
+
+    /// How many grants count: with any, all else is denied.
+    pub(crate) fn count(&self) -> usize {
+        self.grants.borrow().len()
+    }
 }
 
 impl Default for Auth {
