@@ -414,7 +414,7 @@ impl Error {
         }
     }
 
-    /// Every reason that there is.
+    /// Every reason for which an append can be refused, among others.
     pub(crate) const REASONS: [&str; 51] = [
         "COMMIT_FENCED",
         "CONFLICT",

@@ -29,11 +29,20 @@ impl Rebalances {
         let since = under_way.remove(group).unwrap_or(now);
         Some(now.saturating_sub(since))
     }
+
+    /// The group is gone.
+    pub(in crate::broker) fn forget(&self, group: &GroupName) {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.remove(group);
+    }
 }
 
 impl Shared {
     /// Counts a rebalance once everyone has its partitions.
     pub(super) fn note_rebalance(&self, group: &GroupName, change: &GroupChange) {
+        if change.is_deleted {
+            return self.rebalances.forget(group);
+        }
         if change.owned.is_empty() {
             return;
         }

@@ -142,6 +142,10 @@ fn a_rebalance_takes_until_nothing_is_handed_over_any_more() {
     assert_eq!(rebalances.note(&one, true, s(3)), None);
     assert_eq!(rebalances.note(&one, false, s(6)), Some(s(5)));
     assert_eq!(rebalances.note(&one, false, s(9)), Some(s(0)));
+    // A group that is created anew owes nothing to the one before.
+    assert_eq!(rebalances.note(&one, true, s(10)), None);
+    rebalances.forget(&one);
+    assert_eq!(rebalances.note(&one, false, s(20)), Some(s(0)));
 }
 
 #[test]

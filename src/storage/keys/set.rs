@@ -142,12 +142,17 @@ pub(crate) fn remove_merged(
     result: &SortedTable,
     freeing: &Arc<Freeing>,
 ) -> Result<(), FileError> {
-    let mut paths = Vec::new();
+    let (mut paths, mut leaving) = (Vec::new(), Vec::new());
     for table in merged.iter().filter(|table| table.path() != result.path()) {
-        table.leave(Leaving::open(files, table.path()), freeing);
         paths.push(table.path().to_owned());
+        leaving.push((table, Leaving::open(files, table.path())));
     }
-    remove(files, dir, &paths)
+    remove(files, dir, &paths)?;
+    // Behind that: a file that is shortened has no name any more.
+    for (table, leaving) in leaving {
+        table.leave(leaving, freeing);
+    }
+    Ok(())
 }
 
 /// Removes all that may name entities and is not in use: tables of last versions that were merged,
