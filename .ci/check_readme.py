@@ -76,9 +76,9 @@ class Reader:
         shutil.copytree(ROOT, self.folder, ignore=lambda at, names: LEFT_OUT & set(names) if at == str(ROOT) else ())
         self.git("init", "--quiet")
         self.git("add", "--all")
-        for example in (self.folder / "examples").rglob("*"):
-            if example.is_file():
-                self.write(example, example.read_text())
+        for path in self.git("ls-files", "examples").splitlines():
+            example = self.folder / path
+            self.write(example, example.read_text())
         installed = [scratch / "cargo" / "bin", scratch / "go" / "bin"]
         if binary:
             installed[0] = binary.parent

@@ -305,6 +305,15 @@ func (c *Client) Committed(ctx context.Context, group string) (map[TopicPartitio
 	})
 }
 
+// ForkGroup makes a group that goes on where the other one is. With replay it reads everything again instead, and what the
+// other one has handled comes as Replayed.
+func (c *Client) ForkGroup(ctx context.Context, group, newGroup string, replay bool) error {
+	request := &pb.ForkGroupRequest{Group: group, NewGroup: newGroup, Replay: replay}
+	_, err := c.groups.Fork(ctx, request)
+	_, failure := answered(ctx, err, change, func() struct{} { return struct{}{} })
+	return failure
+}
+
 // DeleteGroup deletes a group that has no members, and its offsets.
 func (c *Client) DeleteGroup(ctx context.Context, group string) error {
 	_, err := c.groups.Delete(ctx, &pb.DeleteGroupRequest{Group: group})

@@ -364,6 +364,30 @@ func TestOffsetsAreCommittedWithAnAppendOrNeitherIs(t *testing.T) {
 	equal(w, w.read("out"), []string{"5"})
 }
 
+func TestAForkThatReplaysIsToldWhatTheOtherGroupHasHandled(t *testing.T) {
+	w := newWorld(t)
+	w.create("t", 1)
+	w.append("t", 0, 1, 2)
+	member := w.join(w.client, taffrail.JoinOptions{})
+	w.nextOf(member)
+	w.nextOf(member)
+	w.check(member.Leave(w.ctx))
+	w.check(w.client.ForkGroup(w.ctx, "g", "replaying", true))
+	replaying, err := w.client.Join(w.ctx, "replaying", taffrail.JoinOptions{Topics: []string{"t"}})
+	w.check(err)
+	defer replaying.Close()
+	for _, isReplayed := range []bool{true, true, false} {
+		record, err := replaying.Next(w.ctx)
+		w.check(err)
+		equal(w, record.Replayed, isReplayed)
+	}
+	w.check(w.client.ForkGroup(w.ctx, "g", "going-on", false))
+	committed, err := w.client.Committed(w.ctx, "going-on")
+	w.check(err)
+	equal(w, committed[first], 2)
+	expect(w, w.client.ForkGroup(w.ctx, "g", "going-on", false), taffrail.ErrAlreadyExists)
+}
+
 // nextBeside waits for the next record in another goroutine.
 func nextBeside(w *world, member *taffrail.Member) func() string {
 	return beside(w, func() string {

@@ -284,3 +284,17 @@ def test_offsets_are_committed_with_an_append_or_neither_is(client: taffrail.Cli
         with pytest.raises(taffrail.Fenced):
             client.append("out", numbered(6), group_offsets=[member.group_offsets([stale])])
     assert values(list(client.read("out"))) == [b"5"]
+
+
+def test_a_fork_that_replays_is_told_what_the_other_group_has_handled(client: taffrail.Client) -> None:
+    client.create_topic("t")
+    client.append("t", numbered(0, 1, 2))
+    with client.join("g", ["t"]) as member:
+        take(member, 2)
+    client.fork_group("g", "replaying", replay=True)
+    with client.join("replaying", ["t"]) as member:
+        assert [record.replayed for record in take(member, 3)] == [True, True, False]
+    client.fork_group("g", "going-on")
+    assert client.committed("going-on") == {("t", 0): 2}
+    with pytest.raises(taffrail.AlreadyExists):
+        client.fork_group("g", "going-on")

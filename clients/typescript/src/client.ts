@@ -232,6 +232,18 @@ export class Client implements AsyncDisposable {
     return (await this.connection.ask(GroupsService.fetchOffsets, { group, topic: "" }, options)).offsets;
   }
 
+  /**
+   * Makes a group that goes on where the other one is. With `replay` it reads everything again instead, and what the other
+   * one has handled comes with `isReplayed`.
+   */
+  async forkGroup(
+    group: string,
+    newGroup: string,
+    { replay = false, signal }: CallOptions & { replay?: boolean } = {},
+  ): Promise<void> {
+    await this.connection.change(GroupsService.fork, { group, newGroup, replay }, { signal });
+  }
+
   /** Deletes a group that has no members, and its offsets. */
   async deleteGroup(group: string, options?: CallOptions): Promise<void> {
     await this.connection.change(GroupsService.delete, { group }, options);

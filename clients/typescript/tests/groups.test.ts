@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 
 import {
+  AlreadyExists,
   CommitOutcome,
   Fenced,
   NotFound,
@@ -306,4 +307,21 @@ test("offsets are committed with an append, or neither is", async (world) => {
   assert.deepEqual(await world.committed(), { "t/0": 2n });
   await rejected(append("6", batch.next.generation + 1n), Fenced);
   assert.deepEqual(await world.values("out"), ["5"]);
+});
+
+test("a fork that replays is told what the other group has handled", async (world) => {
+  const { client } = world;
+  await client.createTopic("t");
+  await world.append("t", 0, 1, 2);
+  const member = await join(client);
+  await take(member, 2);
+  await member.leave();
+  await client.forkGroup("g", "replaying", { replay: true });
+  const replaying = await client.join("replaying", { topics: ["t"] });
+  for (const isReplayed of [true, true, false]) {
+    assert.equal((await replaying.next()).value?.isReplayed, isReplayed);
+  }
+  await client.forkGroup("g", "going-on");
+  assert.equal((await client.committed("going-on"))[0]?.nextOffset, 2n);
+  await rejected(client.forkGroup("g", "going-on"), AlreadyExists);
 });

@@ -326,6 +326,14 @@ class Client:
         await member.open()
         return member
 
+    async def fork_group(self, group: str, new_group: str, *, replay: bool = False) -> None:
+        """Makes a group that goes on where the other one is.
+
+        :param replay: it reads everything again instead, and what the other one has handled comes as `replayed`.
+        """
+        request = groups_pb2.ForkGroupRequest(group=group, new_group=new_group, replay=replay)
+        await self._change(self._groups.Fork, request)
+
     async def delete_group(self, group: str) -> None:
         """Deletes a group that has no members, and its offsets."""
         await self._change(self._groups.Delete, groups_pb2.DeleteGroupRequest(group=group))

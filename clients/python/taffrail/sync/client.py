@@ -327,6 +327,14 @@ class Client:
         member.open()
         return member
 
+    def fork_group(self, group: str, new_group: str, *, replay: bool = False) -> None:
+        """Makes a group that goes on where the other one is.
+
+        :param replay: it reads everything again instead, and what the other one has handled comes as `replayed`.
+        """
+        request = groups_pb2.ForkGroupRequest(group=group, new_group=new_group, replay=replay)
+        self._change(self._groups.Fork, request)
+
     def delete_group(self, group: str) -> None:
         """Deletes a group that has no members, and its offsets."""
         self._change(self._groups.Delete, groups_pb2.DeleteGroupRequest(group=group))

@@ -34,6 +34,7 @@ final class Calls {
       entities("DescribeErasure");
   static final MethodDescriptor<ConsumeRequest, ConsumeResponse> CONSUME = groups("Consume");
   static final MethodDescriptor<FetchOffsetsRequest, FetchOffsetsResponse> FETCH_OFFSETS = groups("FetchOffsets");
+  static final MethodDescriptor<ForkGroupRequest, ForkGroupResponse> FORK_GROUP = groups("Fork");
   static final MethodDescriptor<DeleteGroupRequest, DeleteGroupResponse> DELETE_GROUP = groups("Delete");
 
   final ManagedChannel channel;

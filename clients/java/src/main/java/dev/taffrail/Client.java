@@ -237,6 +237,17 @@ public final class Client implements AutoCloseable {
     return calls.ask(Calls.FETCH_OFFSETS, FetchOffsetsRequest.newBuilder().setGroup(group).build()).getOffsetsList();
   }
 
+  /**
+   * Makes a group that goes on where the other one is.
+   *
+   * @param replay it reads everything again instead, and what the other one has handled comes as {@link
+   *     StoredRecord#isReplayed}
+   */
+  public void forkGroup(String group, String newGroup, boolean replay) {
+    ForkGroupRequest.Builder request = ForkGroupRequest.newBuilder().setGroup(group).setNewGroup(newGroup);
+    calls.change(Calls.FORK_GROUP, request.setReplay(replay).build());
+  }
+
   /** Deletes a group that has no members, and its offsets. */
   public void deleteGroup(String group) {
     calls.change(Calls.DELETE_GROUP, DeleteGroupRequest.newBuilder().setGroup(group).build());

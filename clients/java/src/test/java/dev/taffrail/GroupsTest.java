@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.taffrail.TaffrailException.AlreadyExists;
 import dev.taffrail.TaffrailException.Fenced;
 import dev.taffrail.TaffrailException.NotFound;
 import dev.taffrail.TaffrailException.OutcomeUnknown;
@@ -376,6 +377,24 @@ class GroupsTest {
     GroupOffset stale = next.toBuilder().setGeneration(next.getGeneration() + 1).build();
     assertThrows(Fenced.class, () -> client.append(withOffset(member, "6", stale)));
     assertEquals(List.of("5"), world.values("out"));
+  }
+
+  @Test
+  void aForkThatReplaysIsToldWhatTheOtherGroupHasHandled() {
+    client.createTopic("t");
+    world.append("t", 0, 1, 2);
+    Member member = world.join(client, options());
+    take(member, 2);
+    member.leave();
+    client.forkGroup("g", "replaying", true);
+    try (Member replaying = client.join("replaying", options().topics("t"))) {
+      for (boolean isReplayed : List.of(true, true, false)) {
+        assertEquals(isReplayed, replaying.next().isReplayed());
+      }
+    }
+    client.forkGroup("g", "going-on", false);
+    assertEquals(2, client.committed("going-on").get(0).getNextOffset());
+    assertThrows(AlreadyExists.class, () -> client.forkGroup("g", "going-on", false));
   }
 
   private static AppendRequest withOffset(Member member, String value, GroupOffset offset) {

@@ -1,0 +1,71 @@
+"""The order service of examples/ with each client, on a broker of its own: all print what examples/README.md says.
+
+Usage: check_examples.py BINARY PYTHON DIR, with a Python that has grpcio. DIR is made anew. In clients/typescript `npm ci`
+has been run. Java is left out where there is no Maven.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+from broker import Broker, check, say
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXAMPLES, CLIENTS = ROOT / "examples", ROOT / "clients"
+MOST_LINES = 119
+
+
+def main():
+    binary, python, scratch = sys.argv[1], pathlib.Path(sys.argv[2]).absolute(), pathlib.Path(sys.argv[3]).resolve()
+    shutil.rmtree(scratch, ignore_errors=True)
+    (expected,) = re.findall(r"^```text\n(.*?)^```\n", (EXAMPLES / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    for language, source, prepare, run in languages(python):
+        lines = len((EXAMPLES / language / "orders" / source).read_text().splitlines())
+        check(lines <= MOST_LINES, f"examples/{language}/orders/{source} has {lines} lines")
+        if not shutil.which(run("")[0]):
+            say(f"SKIPPED: the example in {language}: there is no {run('')[0]}")
+            continue
+        for command in prepare:
+            execute(command, language)
+        with Broker(binary, scratch / language) as broker:
+            printed = execute(run(broker.address), language)
+            broker.stop()
+        check(printed == expected, f"the example in {language} printed:\n{printed}and not:\n{expected}")
+        say(f"{language}: {lines} lines")
+
+
+def languages(python):
+    """Name, source, what is done before, and how it is run, in the example's folder."""
+    yield "python", "orders.py", [], lambda address: [str(python), "orders.py", address]
+    yield "go", "main.go", [], lambda address: ["go", "run", ".", address]
+    maven = ["mvn", "--quiet", "--batch-mode"]
+    yield (
+        "java",
+        "src/main/java/Orders.java",
+        [[*maven, "--file", str(CLIENTS / "java"), "install", "-DskipTests"], [*maven, "compile"]],
+        lambda address: [*maven, "exec:java", f"-Dexec.args={address}"],
+    )
+    npm = ["npm", "--silent"]
+    yield (
+        "typescript",
+        "orders.ts",
+        [[*npm, "run", "prepack", "--prefix", str(CLIENTS / "typescript")], [*npm, "install", "--no-package-lock"]],
+        lambda address: [*npm, "start", "--", address],
+    )
+
+
+def execute(command, language):
+    environment = {**os.environ, "PYTHONPATH": str(CLIENTS / "python"), "GOFLAGS": "-mod=readonly"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    folder = EXAMPLES / language / "orders"
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    both = result.stdout + result.stderr
+    check(result.returncode == 0, f"`{' '.join(command)}` ended with code {result.returncode}:\n{both}")
+    # Maven sets colours back, also where it has set none.
+    return result.stdout.replace("\x1b[0m", "")
+
+
+main()
