@@ -42,7 +42,7 @@ impl Shared {
     pub(super) fn apply(&self, commits: Vec<Commit>) -> Result<(), String> {
         let mut done = Vec::with_capacity(commits.len());
         let now = self.env.clock.elapsed();
-        let gate = self.partitions.close_gate();
+        let commit_barrier = self.partitions.close_commit_barrier();
         let mut moved: Vec<PartitionRef> = Vec::new();
         let mut stored = Stored::default();
         for commit in commits {
@@ -78,7 +78,7 @@ impl Shared {
             }
             done.push((commit.done, commit.under_way));
         }
-        drop(gate);
+        drop(commit_barrier);
         for partition in moved {
             partition.topic.moved.send_replace(());
         }
@@ -94,7 +94,7 @@ impl Shared {
             done(Ok(()));
         }
         if self.memory.is_pressed() || self.journal_wants_checkpoint() {
-            self.maintenance.housekeeping.ring();
+            self.maintenance.housekeeping.notify();
         }
         Ok(())
     }

@@ -230,7 +230,7 @@ impl Broker {
     pub(crate) fn accept_clock(&self) -> ClockReading {
         let reading = self.shared.clock.read(Steady::accept);
         // A checkpoint has it before another start could ask again.
-        self.shared.maintenance.housekeeping.ring();
+        self.shared.maintenance.housekeeping.notify();
         reading
     }
 }

@@ -16,8 +16,8 @@ use std::{
 };
 
 use super::{
-    Broker, Error, Shared, Shortage, bell::Bell, lock, memory::UnderWay, partition_count::Counted,
-    state::PartitionRef,
+    Broker, Error, Shared, Shortage, lock, memory::UnderWay, partition_count::Counted,
+    state::PartitionRef, wakeup::Wakeup,
 };
 use crate::{
     catalog::Change,
@@ -475,7 +475,7 @@ trait Wait {
 }
 
 /// Waits for the housekeeping thread.
-struct ForThread<'a>(&'a Bell);
+struct ForThread<'a>(&'a Wakeup);
 
 impl Wait for ForThread<'_> {
     fn for_checkpoint(&mut self) {

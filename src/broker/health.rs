@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Error, Options, bell::Bell, lock};
+use super::{Error, Options, lock, wakeup::Wakeup};
 use crate::{
     env::Env,
     storage::{
@@ -32,7 +32,7 @@ pub(super) struct Health {
     journal_file_bytes: u64,
     segments: Arc<OpenSegments>,
     /// What makes room.
-    housekeeping: Arc<Bell>,
+    housekeeping: Arc<Wakeup>,
     failure: watch::Sender<Option<String>>,
     /// Lets go whoever waits for what does not come once storage has failed.
     let_go: Box<dyn Fn() + Send + Sync>,
@@ -89,7 +89,7 @@ impl Health {
         env: Env,
         options: &Options,
         segments: Arc<OpenSegments>,
-        housekeeping: Arc<Bell>,
+        housekeeping: Arc<Wakeup>,
         let_go: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         Self {
@@ -195,7 +195,7 @@ impl Health {
 
     /// Has housekeeping look whether it can free memory.
     pub(super) fn call_housekeeping(&self) {
-        self.housekeeping.ring();
+        self.housekeeping.notify();
     }
 
     /// How much room there is, if the file system says so. Only that the directory is gone is an

@@ -142,7 +142,7 @@ impl Shared {
         trims.extend(self.sequencer.applied().key_trims().of_partition(place));
         lock(&partition.partition().log).set_trimmed(trims);
         partition.topic.file_is_stale.store(true, Ordering::Release);
-        self.maintenance.indexing.ring();
+        self.maintenance.indexing.notify();
     }
 
     /// The same for all partitions.

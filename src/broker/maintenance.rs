@@ -7,8 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    bell::Bell, compaction::Compactions, compression::Compressor, erasure::AllProgress,
-    housekeeping::Housekeeper, scrub::Scrubs,
+    compaction::Compactions, compression::Compressor, erasure::AllProgress,
+    housekeeping::Housekeeper, scrub::Scrubs, wakeup::Wakeup,
 };
 use crate::env::{Alarm, OrderedMutex, rank};
 
@@ -16,11 +16,11 @@ use crate::env::{Alarm, OrderedMutex, rank};
 pub(super) struct Maintenance {
     pub(super) housekeeper: OrderedMutex<Housekeeper, rank::Housekeeper>,
     /// Calls housekeeping.
-    pub(super) housekeeping: Arc<Bell>,
+    pub(super) housekeeping: Arc<Wakeup>,
     /// Calls indexing.
-    pub(super) indexing: Arc<Bell>,
+    pub(super) indexing: Arc<Wakeup>,
     /// Calls whoever gives back the room of files that are gone.
-    pub(super) freeing: Arc<Bell>,
+    pub(super) freeing: Arc<Wakeup>,
     /// What has been done about erasures that are not complete.
     pub(super) erasures: OrderedMutex<AllProgress, rank::Erasures>,
     /// How far partitions have been compacted.
@@ -32,30 +32,30 @@ pub(super) struct Maintenance {
 }
 
 /// What calls the threads.
-pub(super) struct Bells {
-    pub(super) housekeeping: Arc<Bell>,
-    pub(super) indexing: Arc<Bell>,
-    pub(super) freeing: Arc<Bell>,
+pub(super) struct Wakeups {
+    pub(super) housekeeping: Arc<Wakeup>,
+    pub(super) indexing: Arc<Wakeup>,
+    pub(super) freeing: Arc<Wakeup>,
 }
 
-impl Bells {
+impl Wakeups {
     /// Housekeeping is due at this moment first.
     pub(super) fn new(alarm: &Arc<Alarm>, first: Duration) -> Self {
         Self {
-            housekeeping: Arc::new(Bell::new(Arc::clone(alarm), Some(first))),
-            indexing: Arc::new(Bell::new(Arc::clone(alarm), None)),
-            freeing: Arc::new(Bell::new(Arc::clone(alarm), None)),
+            housekeeping: Arc::new(Wakeup::new(Arc::clone(alarm), Some(first))),
+            indexing: Arc::new(Wakeup::new(Arc::clone(alarm), None)),
+            freeing: Arc::new(Wakeup::new(Arc::clone(alarm), None)),
         }
     }
 }
 
 impl Maintenance {
-    pub(super) fn new(housekeeper: Housekeeper, bells: Bells) -> Self {
+    pub(super) fn new(housekeeper: Housekeeper, wakeups: Wakeups) -> Self {
         Self {
             housekeeper: OrderedMutex::new(housekeeper),
-            housekeeping: bells.housekeeping,
-            indexing: bells.indexing,
-            freeing: bells.freeing,
+            housekeeping: wakeups.housekeeping,
+            indexing: wakeups.indexing,
+            freeing: wakeups.freeing,
             erasures: OrderedMutex::new(AllProgress::default()),
             compactions: Arc::new(Compactions::new()),
             compressor: Compressor::default(),

@@ -26,7 +26,6 @@
 mod access_tokens;
 mod append;
 mod apply;
-mod bell;
 mod clock;
 mod commit;
 mod compaction;
@@ -68,6 +67,7 @@ mod state;
 mod status;
 mod topics;
 mod turns;
+mod wakeup;
 mod write_out;
 
 #[cfg(test)]

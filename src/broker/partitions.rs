@@ -48,7 +48,7 @@ pub(super) struct Partitions {
     pub(super) count: PartitionCount,
     /// Held while commits are applied, and by whoever needs several partitions as they are at one
     /// moment.
-    gate: OrderedRwLock<(), rank::Gate>,
+    commit_barrier: OrderedRwLock<(), rank::CommitBarrier>,
     /// Partitions with frames that no segment has.
     dirty: Mutex<Vec<PartitionRef>>,
     pub(super) key_memory: Arc<KeyMemory>,
@@ -77,7 +77,7 @@ impl Partitions {
             segments,
             topics: OrderedRwLock::new(Topics::default()),
             count,
-            gate: OrderedRwLock::new(()),
+            commit_barrier: OrderedRwLock::new(()),
             dirty: Mutex::default(),
             key_memory,
             retention,
@@ -85,14 +85,14 @@ impl Partitions {
     }
 
     /// Keeps everybody from looking at several partitions while commits are applied to them.
-    pub(super) fn close_gate(&self) -> Ordered<RwLockWriteGuard<'_, ()>> {
-        self.gate.write()
+    pub(super) fn close_commit_barrier(&self) -> Ordered<RwLockWriteGuard<'_, ()>> {
+        self.commit_barrier.write()
     }
 
     /// Looks at several partitions as they are at one moment: of every atomic append, all lies
     /// before their ends, or nothing.
     pub(super) fn at_one_moment<T>(&self, look: impl FnOnce() -> T) -> T {
-        let _gate = self.gate.read();
+        let _gate = self.commit_barrier.read();
         look()
     }
 

@@ -50,18 +50,18 @@ impl Shared {
         let is_retention_due = self.take_retention_due();
         let is_housekeeping_due = self.maintenance.housekeeping.take_due(now) || is_retention_due;
         if self.maintenance.indexing.take_due(now) || is_housekeeping_due {
-            self.maintenance.housekeeping.ring();
+            self.maintenance.housekeeping.notify();
         }
         if self.maintenance.freeing.take_due(now) {
-            self.maintenance.freeing.ring();
+            self.maintenance.freeing.notify();
         }
     }
 
     /// Has the room of files given back that are gone, unless that is under way.
     fn free_soon(&self) {
-        let bell = &self.maintenance.freeing;
-        if self.partitions.segments.freeing().has_any() && bell.due().is_none() {
-            bell.ring();
+        let wakeup = &self.maintenance.freeing;
+        if self.partitions.segments.freeing().has_any() && wakeup.due().is_none() {
+            wakeup.notify();
         }
     }
 }
@@ -138,12 +138,12 @@ impl Broker {
         let next = housekeeper.next_round(shared);
         drop(housekeeper);
         if round.is_ok() && shared.journal_wants_checkpoint() {
-            shared.maintenance.housekeeping.ring();
+            shared.maintenance.housekeeping.notify();
         }
         shared.health.settle(round);
         shared.watch_groups(&mut lock(&shared.maintenance.housekeeper).group_watch);
         shared.free_soon();
-        shared.maintenance.indexing.ring();
+        shared.maintenance.indexing.notify();
         shared.maintenance.housekeeping.round_done(Some(next));
     }
 

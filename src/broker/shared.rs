@@ -9,20 +9,20 @@ use tokio::sync::watch;
 
 use super::{
     Error, Options,
-    bell::Bell,
     clock::SteadyClock,
     commit::{Committer, Queue},
     groups::{GroupMemory, Rebalances, Sessions},
     health::Health,
     housekeeping::{Housekeeper, first_round},
     keys::KeyMemory,
-    maintenance::{Bells, Maintenance},
+    maintenance::{Maintenance, Wakeups},
     memory::Memory,
     partition_count::PartitionCount,
     partitions::Partitions,
     producer_memory::ProducerMemory,
     retention::Looks,
     sequencer::Sequencer,
+    wakeup::Wakeup,
     write_out::WriteOut,
 };
 use crate::{
@@ -86,10 +86,10 @@ impl Shared {
         let key_memory = Arc::new(KeyMemory::new(part(Name::KeyIndex)));
         let memory = Memory::new(part(Name::Appends), options.journal().bytes());
         let partition_count = PartitionCount::new(part(Name::Catalog));
-        let bells = Bells::new(&alarm, first_round(&env));
+        let wakeups = Wakeups::new(&alarm, first_round(&env));
         let waiters = Waiters {
             queue: Arc::clone(&queue),
-            bells: [&bells.housekeeping, &bells.indexing, &bells.freeing].map(Arc::clone),
+            wakeups: [&wakeups.housekeeping, &wakeups.indexing, &wakeups.freeing].map(Arc::clone),
             alarm: Arc::clone(&alarm),
             memory: memory.clone(),
             key_memory: Arc::clone(&key_memory),
@@ -99,7 +99,7 @@ impl Shared {
             env.clone(),
             &options,
             Arc::clone(&segments),
-            Arc::clone(&bells.housekeeping),
+            Arc::clone(&wakeups.housekeeping),
             move || waiters.let_go(),
         );
         let health = Arc::new(health);
@@ -117,7 +117,10 @@ impl Shared {
             segments,
             partition_count,
             key_memory,
-            Looks::new(Arc::clone(&bells.housekeeping), Arc::clone(&bells.indexing)),
+            Looks::new(
+                Arc::clone(&wakeups.housekeeping),
+                Arc::clone(&wakeups.indexing),
+            ),
         );
         let sequencer = Sequencer::new(
             Arc::clone(&env.clock),
@@ -134,7 +137,7 @@ impl Shared {
             sequencer: Arc::new(sequencer),
             committer: Committer::new(queue, ring, options.journal(), tip),
             producer_memory: ProducerMemory::new(part(Name::Catalog)),
-            maintenance: Maintenance::new(Housekeeper::new(checkpoints, segments_out), bells),
+            maintenance: Maintenance::new(Housekeeper::new(checkpoints, segments_out), wakeups),
             sessions: Sessions::default(),
             rebalances: Rebalances::default(),
             access_tokens: watch::Sender::default(),
@@ -151,7 +154,7 @@ impl Shared {
 /// Whoever may wait for something that does not come once storage has failed.
 struct Waiters {
     queue: Arc<Queue>,
-    bells: [Arc<Bell>; 3],
+    wakeups: [Arc<Wakeup>; 3],
     alarm: Arc<Alarm>,
     memory: Memory,
     key_memory: Arc<KeyMemory>,
@@ -161,7 +164,7 @@ struct Waiters {
 impl Waiters {
     fn let_go(&self) {
         self.queue.fail();
-        self.bells.iter().for_each(|bell| bell.ring());
+        self.wakeups.iter().for_each(|wakeup| wakeup.notify());
         self.alarm.wake();
         self.memory.close();
         self.key_memory.close();

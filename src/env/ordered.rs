@@ -52,7 +52,7 @@ pub(crate) mod rank {
         /// Keeps a topic from being deleted. Of several topics in the order of their ids.
         Open = 30, SEVERAL;
         /// Held while commits are applied, and while several partitions are looked at together.
-        Gate = 40;
+        CommitBarrier = 40;
         /// The files of a partition's key index.
         Upkeep = 50;
         /// What the next append to a partition gets. Of several in the order of topic and

@@ -181,11 +181,11 @@ impl Broker {
         let asked = shared.env.clock.elapsed();
         shared.health.check_room()?;
         if shared.memory.is_pressed() {
-            self.shared.maintenance.housekeeping.ring();
+            self.shared.maintenance.housekeeping.notify();
         }
         let key_memory = &shared.partitions.key_memory;
         let turn = key_memory.wait(load, &shared.health).await?;
-        let wake = || self.shared.maintenance.housekeeping.ring();
+        let wake = || self.shared.maintenance.housekeeping.notify();
         let admitted = self.shared.memory.admit(flow, load, wake).await?;
         let room = key_memory.reserve(load, turn, &shared.health).await?;
         let admitted_at = shared.env.clock.elapsed();

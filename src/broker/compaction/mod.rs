@@ -106,7 +106,7 @@ impl Broker {
             let place = (topic.id, partition.id);
             asked.push((place, compactions.ask(place)));
         }
-        shared.maintenance.indexing.ring();
+        shared.maintenance.indexing.notify();
         let health = Arc::clone(&shared.health);
         Ok(async move {
             loop {

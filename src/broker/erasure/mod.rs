@@ -170,7 +170,7 @@ impl Shared {
         if let Some(partition) = self.partitions.find_partition(topic, erasure.partition) {
             lock(&partition.partition().log).hide(erasure);
             partition.topic.file_is_stale.store(true, Ordering::Release);
-            self.maintenance.indexing.ring();
+            self.maintenance.indexing.notify();
         }
     }
 

@@ -8,9 +8,9 @@ use std::{
 use super::place_of;
 use crate::{
     broker::{
-        bell::Bell,
         lock,
         state::{PartitionRef, Topic},
+        wakeup::Wakeup,
     },
     catalog::groups::{HeldFrom, Place},
     types::{GroupName, Offset, RetentionHold},
@@ -21,9 +21,9 @@ use crate::{
 pub(in crate::broker) struct Looks {
     state: Mutex<State>,
     /// Who looks.
-    housekeeping: Arc<Bell>,
+    housekeeping: Arc<Wakeup>,
     /// Who keeps what must outlive trimmed segments.
-    indexing: Arc<Bell>,
+    indexing: Arc<Wakeup>,
 }
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ const ASK_AGAIN_MS: i64 = 1_000;
 
 impl Looks {
     /// Nothing to look at yet.
-    pub(in crate::broker) fn new(housekeeping: Arc<Bell>, indexing: Arc<Bell>) -> Self {
+    pub(in crate::broker) fn new(housekeeping: Arc<Wakeup>, indexing: Arc<Wakeup>) -> Self {
         Self {
             state: Mutex::default(),
             housekeeping,
@@ -166,7 +166,7 @@ impl Looks {
         }
         if !held.is_empty() {
             state.due.extend(held);
-            self.housekeeping.ring();
+            self.housekeeping.notify();
         }
     }
 
@@ -185,7 +185,7 @@ impl Looks {
         for partition in topic.partitions.iter() {
             self.look_now((topic.id, partition.id));
         }
-        self.housekeeping.ring();
+        self.housekeeping.notify();
     }
 
     /// Takes note of what was appended to a partition: the first records of one settle when they
@@ -207,7 +207,7 @@ impl Looks {
         let is_first = settings.expires_ms().is_some() && !self.has(place);
         if is_too_much || is_first {
             self.look_now(place);
-            self.housekeeping.ring();
+            self.housekeeping.notify();
         }
     }
 
@@ -226,7 +226,7 @@ impl Looks {
     pub(in crate::broker) fn note_trimmed(&self, partition: &PartitionRef) {
         self.trimmed(place_of(partition));
         if self.has_too_much_on_disk(partition) {
-            self.indexing.ring();
+            self.indexing.notify();
         }
     }
 

@@ -235,7 +235,7 @@ impl Broker {
         if checkpoint {
             self.shared.maintenance.housekeeping.ask_for_checkpoint();
         } else {
-            self.shared.maintenance.housekeeping.ring();
+            self.shared.maintenance.housekeeping.notify();
         }
         self.step();
     }

@@ -114,7 +114,7 @@ enum FoundFrame {
 }
 
 /// What the quick way to a frame came to.
-enum Hop {
+enum Seek {
     Found(FoundFrame),
     /// What lies there is no sound frame with the offset.
     NotFound,
@@ -156,7 +156,7 @@ impl LogReader<'_> {
             return None;
         };
         let from = usize::try_from(content.stretch_of(segment, offset).start).ok()?;
-        let frame = bytes.get(hop(bytes, from, segment.identity(), offset)?)?;
+        let frame = bytes.get(seek(bytes, from, segment.identity(), offset)?)?;
         if block::is_block(frame) || KeptFrame::is_large(frame.len()) {
             return None;
         }
@@ -198,12 +198,12 @@ impl LogReader<'_> {
             Ok(Place::End) | Err(ReadError::BelowStart) => return Ok(None),
             place => place?,
         };
-        let hop = match &place {
-            Place::Growing(growing) => self.hop_growing(growing, offset),
-            Place::Sealed(sealed) => self.hop_sealed(&sealed.segment, offset),
-            Place::End | Place::Tail(_) => Ok(Hop::NotFound),
+        let seek = match &place {
+            Place::Growing(growing) => self.seek_growing(growing, offset),
+            Place::Sealed(sealed) => self.seek_sealed(&sealed.segment, offset),
+            Place::End | Place::Tail(_) => Ok(Seek::NotFound),
         };
-        if let Ok(Hop::Found(found)) = hop {
+        if let Ok(Seek::Found(found)) = seek {
             return Ok(Some(found));
         }
         let frames = self.read_place(&place, &mut Cursor::new(offset), ONE)?;
@@ -236,13 +236,13 @@ impl LogReader<'_> {
         FoundFrame::Large(kept)
     }
 
-    fn hop_sealed(&self, segment: &Arc<Segment>, offset: Offset) -> io::Result<Hop> {
+    fn seek_sealed(&self, segment: &Arc<Segment>, offset: Offset) -> io::Result<Seek> {
         let content = self.segments.sealed(segment)?;
         let stretch = content.stretch_of(segment, offset);
         match &content.bytes {
             ReadOnly::Mapped(bytes) => {
                 let from = usize::try_from(stretch.start).unwrap_or(usize::MAX);
-                Ok(self.hop_mapped(segment, bytes, from, offset))
+                Ok(self.seek_mapped(segment, bytes, from, offset))
             }
             ReadOnly::Positioned(file, len) => {
                 let first = stretch.end - stretch.start;
@@ -251,29 +251,29 @@ impl LogReader<'_> {
         }
     }
 
-    fn hop_mapped(&self, segment: &Segment, bytes: &Bytes, from: usize, offset: Offset) -> Hop {
-        let Some(frame) = hop(bytes, from, segment.identity(), offset) else {
-            return Hop::NotFound;
+    fn seek_mapped(&self, segment: &Segment, bytes: &Bytes, from: usize, offset: Offset) -> Seek {
+        let Some(frame) = seek(bytes, from, segment.identity(), offset) else {
+            return Seek::NotFound;
         };
         if is_large(bytes.get(frame.start..))
             && let Some(kept) = self.kept_frame(segment, offset)
         {
-            return Hop::Found(FoundFrame::Large(kept));
+            return Seek::Found(FoundFrame::Large(kept));
         }
         if frame.end > bytes.len() {
-            return Hop::NotFound;
+            return Seek::NotFound;
         }
         self.decode(segment, &bytes.slice(frame), offset)
     }
 
-    fn hop_growing(&self, growing: &Growing, offset: Offset) -> io::Result<Hop> {
+    fn seek_growing(&self, growing: &Growing, offset: Offset) -> io::Result<Seek> {
         let segment = &growing.segment;
         let file = self.segments.growing(segment)?;
         let part = growing.position..growing.bytes;
         self.hop_file(segment, &file, part, SPARSE_BYTES, offset)
     }
 
-    /// Goes from frame to frame of a part of a file, as [`hop`] does. The frame should begin among
+    /// Goes from frame to frame of a part of a file, as [`seek`] does. The frame should begin among
     /// so many of its first bytes.
     fn hop_file(
         &self,
@@ -282,13 +282,13 @@ impl LogReader<'_> {
         part: Range<u64>,
         first: u64,
         offset: Offset,
-    ) -> io::Result<Hop> {
+    ) -> io::Result<Seek> {
         if let Some(kept) = self.kept_frame(segment, offset) {
-            return Ok(Hop::Found(FoundFrame::Large(kept)));
+            return Ok(Seek::Found(FoundFrame::Large(kept)));
         }
         let window = read_up_to(file, part.start, first + BESIDE_BYTES, part.end)?;
-        let Some(frame) = hop(&window, 0, segment.identity(), offset) else {
-            return Ok(Hop::NotFound);
+        let Some(frame) = seek(&window, 0, segment.identity(), offset) else {
+            return Ok(Seek::NotFound);
         };
         if frame.end <= window.len() {
             return Ok(self.decode(segment, &window.slice(frame), offset));
@@ -304,14 +304,14 @@ impl LogReader<'_> {
             .kept_frame(segment.identity(), segment.written(), offset)
     }
 
-    fn decode(&self, segment: &Segment, bytes: &Bytes, offset: Offset) -> Hop {
+    fn decode(&self, segment: &Segment, bytes: &Bytes, offset: Offset) -> Seek {
         let frame = match block::is_block(bytes) {
             true => Block::open(bytes).and_then(|block| block.frame_with(offset)),
             false => Frame::decode(bytes),
         };
         match frame {
-            Some(frame) => Hop::Found(self.look_into(segment.written(), frame)),
-            None => Hop::NotFound,
+            Some(frame) => Seek::Found(self.look_into(segment.written(), frame)),
+            None => Seek::NotFound,
         }
     }
 }
@@ -344,7 +344,7 @@ fn is_large(header: Option<&[u8]>) -> bool {
 
 /// Goes from frame to frame by their lengths, from a position up to the frame with this offset:
 /// where that lies, of which only the header need be there.
-fn hop(bytes: &[u8], from: usize, identity: Identity, offset: Offset) -> Option<Range<usize>> {
+fn seek(bytes: &[u8], from: usize, identity: Identity, offset: Offset) -> Option<Range<usize>> {
     let mut at = from;
     loop {
         let place = frame::Place::peek(bytes.get(at..)?)?;

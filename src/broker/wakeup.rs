@@ -1,4 +1,4 @@
-//! Calls a thread that has rounds to make, housekeeping or indexing: when somebody has something to
+//! Wakes a thread that has rounds to make, housekeeping or indexing: when somebody has something to
 //! do for it, or when a moment has come that it has named. The moments are looked after elsewhere
 //! (`schedule.rs`): nothing here waits for time to pass.
 
@@ -9,83 +9,84 @@ use std::{
 
 use crate::env::Alarm;
 
-/// Calls a thread that has rounds to make.
-pub(super) struct Bell {
-    state: Mutex<BellState>,
+/// Wakes a thread that has rounds to make.
+pub(super) struct Wakeup {
+    state: Mutex<WakeupState>,
     /// Of the thread that looks after moments.
     alarm: Arc<Alarm>,
-    rung: Condvar,
+    called: Condvar,
     /// Somebody waits for a journal file, and here for the housekeeping thread to have tried.
     tried: Condvar,
 }
 
 #[derive(Default)]
-struct BellState {
-    rung: bool,
+struct WakeupState {
+    notified: bool,
     closed: bool,
     checkpoint_wanted: bool,
     rounds: u64,
-    /// When it is to be rung although nobody calls.
+    /// When it is notified although nobody calls.
     due: Option<Duration>,
 }
 
-impl BellState {
+impl WakeupState {
     fn is_quiet(&self) -> bool {
-        !self.rung && !self.checkpoint_wanted
+        !self.notified && !self.checkpoint_wanted
     }
 }
 
-impl Bell {
-    /// One that is to be rung at this moment, unless it has been before.
+impl Wakeup {
+    /// Notified at this moment, unless it has been before.
     pub(super) fn new(alarm: Arc<Alarm>, first: Option<Duration>) -> Self {
-        let state = BellState {
+        let state = WakeupState {
             due: first,
-            ..BellState::default()
+            ..WakeupState::default()
         };
         Self {
             state: Mutex::new(state),
             alarm,
-            rung: Condvar::new(),
+            called: Condvar::new(),
             tried: Condvar::new(),
         }
     }
 
-    pub(super) fn ring(&self) {
-        self.lock().rung = true;
-        self.rung.notify_all();
+    /// Has the thread make a round.
+    pub(super) fn notify(&self) {
+        self.lock().notified = true;
+        self.called.notify_all();
     }
 
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.rung.notify_all();
+        self.called.notify_all();
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// Waits for a ring; whether to go on, and whether a checkpoint is wanted.
+    /// Waits to be notified; whether to go on, and whether a checkpoint is wanted.
     pub(super) fn wait(&self) -> Option<bool> {
-        let is_quiet = |state: &mut BellState| state.is_quiet() && !state.closed;
-        let waited = self.rung.wait_while(self.lock(), is_quiet);
+        let is_quiet = |state: &mut WakeupState| state.is_quiet() && !state.closed;
+        let waited = self.called.wait_while(self.lock(), is_quiet);
         let state = waited.unwrap_or_else(PoisonError::into_inner);
         let closed = state.closed;
         drop(state);
         if closed { None } else { self.take() }
     }
 
-    /// Whether it has been rung, without waiting, and then whether a checkpoint is wanted.
+    /// Whether it has been notified, without waiting, and then whether a checkpoint is wanted.
     pub(super) fn take(&self) -> Option<bool> {
         let mut state = self.lock();
         if state.is_quiet() {
             return None;
         }
-        state.rung = false;
+        state.notified = false;
         state.due = None;
         Some(std::mem::take(&mut state.checkpoint_wanted))
     }
 
-    /// When it is to be rung although nobody calls.
+    /// When it is notified although nobody calls.
     pub(super) fn due(&self) -> Option<Duration> {
         self.lock().due
     }
@@ -98,7 +99,7 @@ impl Bell {
     /// Asks for a checkpoint.
     pub(super) fn ask_for_checkpoint(&self) {
         self.lock().checkpoint_wanted = true;
-        self.rung.notify_all();
+        self.called.notify_all();
     }
 
     /// Asks for a checkpoint and waits until it has been tried; returns at once when closed.
@@ -111,7 +112,7 @@ impl Bell {
         let enough = state.rounds + 2;
         while state.rounds < enough && !state.closed {
             state.checkpoint_wanted = true;
-            self.rung.notify_all();
+            self.called.notify_all();
             let rounds = state.rounds;
             let waited = self
                 .tried
@@ -142,7 +143,7 @@ impl Bell {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BellState> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, WakeupState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
