@@ -43,6 +43,28 @@ fn unfinished_work(file: &SourceFile) -> Vec<Violation> {
     found
 }
 
+/// What a sentence has where a name is missing: the caller, the reader, the thread.
+const NAMELESS: [&str; 10] = [
+    "for who", "of who", "by who", "to who", "with who", "from who", "for whom", "of whom",
+    "by whom", "to whom",
+];
+
+/// Comments that leave it to the reader to find out who is meant.
+fn nameless_comments(file: &SourceFile) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (at, line) in file.text.lines().enumerate() {
+        let Some((_, comment)) = line.split_once("//") else {
+            continue;
+        };
+        for phrase in NAMELESS {
+            if find_word(comment, phrase).next().is_some() {
+                found.push(file.violation_in_line(at + 1, format!("{phrase}: say a name")));
+            }
+        }
+    }
+    found
+}
+
 fn empty_type_names(file: &SourceFile) -> Vec<Violation> {
     let mut found = Vec::new();
     for keyword in ["struct", "enum", "union", "trait", "type", "mod"] {
@@ -122,6 +144,16 @@ fn nothing_is_left_unfinished_in_the_source() {
 }
 
 #[test]
+fn comments_name_those_they_speak_of() {
+    let own = "tests/tidy/words.rs";
+    let all = rust().into_iter().chain(files("proto", "proto"));
+    assert_clean(
+        all.filter(|file| file.path != own)
+            .flat_map(|file| nameless_comments(&file)),
+    );
+}
+
+#[test]
 fn no_type_has_a_name_that_could_be_anything() {
     assert_clean(files("src", "rs").iter().flat_map(empty_type_names));
 }
@@ -137,6 +169,21 @@ fn unfinished_work_is_found_in_comments_and_in_code() {
     assert_eq!(
         lines_found(unfinished_work(&SourceFile::new("src/a.rs", text))),
         [1, 6, 2, 5]
+    );
+}
+
+#[test]
+fn comments_without_a_name_are_found() {
+    let text = concat!(
+        "/// The memory of who reads.\n",
+        "fn a() {} // taken by whom?\n",
+        "let of_who = 1;\n",
+        "// the reader\n",
+        "// of whose records",
+    );
+    assert_eq!(
+        lines_found(nameless_comments(&SourceFile::new("src/a.rs", text))),
+        [1, 2]
     );
 }
 

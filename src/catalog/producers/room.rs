@@ -1,4 +1,5 @@
-//! Room for producers: what they take up, for whom, and who is forgotten where it runs short.
+//! Room for producers: what they take up, which connection holds them, and which are
+//! forgotten where it runs short.
 //!
 //! A producer is held by the connection that used it last, for as long as that lives. How much a
 //! connection may hold of each kind of room says the rule of the budget, [`budget::over_share`]; one

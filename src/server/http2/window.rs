@@ -86,7 +86,7 @@ impl Window {
         self.bytes != before
     }
 
-    /// Whether others have come, for whom less is left than this one has.
+    /// Whether other connections have come, and less is left for each than this one has.
     fn is_beyond_share(&self) -> bool {
         self.held.is_some() && self.holder.take(0).is_err()
     }

@@ -44,8 +44,8 @@ fn counts(owners: &Owners, members: &BTreeSet<MemberId>) -> BTreeMap<MemberId, u
     counts
 }
 
-/// Who could give a partition to whom, over others too: every pair of members, looked at one by
-/// one.
+/// Which member could give a partition to which, over others too: every pair of members, looked
+/// at one by one.
 fn could_give(wanted: &Wanted, owners: &Owners) -> BTreeSet<(MemberId, MemberId)> {
     let mut pairs = BTreeSet::new();
     for ((topic, _), owner) in owners {
