@@ -7,9 +7,10 @@ Every block of the README stands below a line that says what is done with it:
     <!-- checked: exit code N -->   sh: ends with N instead of 0, and what it says on stderr belongs to what it prints
     <!-- checked: is FILE -->       the whole content of FILE, which is there already or is made
     <!-- checked: ends FILE -->     added to the end of FILE
+    <!-- checked: printed by FILE -->   what that script prints, run behind all others, when everything is installed
     <!-- not checked: REASON -->    left out, and named at the end
 
-A `text` block without such a line is what the block above it prints, line for line, but for what the time is. No
+A `text` block without such a line is what the block above it prints, line for line, but for what the time is and how long it took. No
 command may print a warning. What is made in the checkout must be ignored by git.
 
 Three things differ from what a reader does. The broker has a port of its own. Packages that the README leaves to be
@@ -32,7 +33,7 @@ from broker import check, fail, free_port, say
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(?:^<!-- ((?:not )?checked[^\n]*) -->\n)?^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 WARNING = re.compile(r"^\s*warning\b.*", re.MULTILINE | re.IGNORECASE)
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z|\bin \d+\.\d\d s\b")
 ADDRESS, FOLDER = "127.0.0.1:9640", "/home/you/taffrail"
 HTTP_ADDRESS = "127.0.0.1:9641"
 SECONDS = 1800
@@ -49,6 +50,8 @@ def main():
     try:
         for rule, language, text, expected in blocks(page):
             reader.follow(rule, language, text, expected)
+        for script, expected in reader.shown:
+            reader.run(script, expected, 0)
         reader.check_ignored()
     finally:
         reader.stop()
@@ -73,6 +76,8 @@ class Reader:
         self.folder = scratch / "taffrail"
         self.address = f"127.0.0.1:{free_port()}"
         self.broker = None
+        # Scripts whose output the page shows before it has said how to install anything.
+        self.shown = []
         shutil.copytree(ROOT, self.folder, ignore=lambda at, names: LEFT_OUT & set(names) if at == str(ROOT) else ())
         self.git("init", "--quiet")
         self.git("add", "--all")
@@ -104,6 +109,8 @@ class Reader:
             say(f"SKIPPED: {first_line(text)}: nothing is built with cargo")
         elif argument.startswith("is "):
             self.is_file(argument.removeprefix("is "), text)
+        elif argument.startswith("printed by "):
+            self.shown.append((argument.removeprefix("printed by "), text))
         elif argument.startswith("ends "):
             self.write(self.folder / argument.removeprefix("ends "), text, "a")
         elif language == "sh" and argument == "serves":
