@@ -1,12 +1,12 @@
 //! The memory that the process may use, divided into named parts.
 //!
-//! `memory.bytes` is the whole. Every [`Part`] has a bound and an owner, who asks it before memory
-//! is used and gives back what is not used any more. So no part can use up what another needs.
+//! `memory.bytes` is the whole. Every [`Part`] has a bound. Its user asks the part before it uses
+//! memory, and gives back what it uses no more. So no part can use up what another needs.
 //!
-//! Within a part there is one rule for shares among its [`Holder`]s, which are connections or
-//! readers. Three quarters of a part are open: a holder may have at most as much of them as is left
-//! for all others, so that one alone gets half. The last quarter is kept for those who have little:
-//! each of as many holders as there may be always finds room for its [`Part::basic`] share.
+//! Within a part one rule divides the memory among its [`Holder`]s, which are connections or
+//! readers. Three quarters of the part are open: a holder may have at most as much of them as is
+//! left for all others, so a single holder gets half. The last quarter is reserved: each of as many
+//! holders as the part allows always finds room for its [`Part::basic`] share.
 
 mod parts;
 
@@ -20,10 +20,10 @@ use std::sync::{
 
 pub(crate) use parts::{Given, MIN_BYTES, Name, Sizes, TooLittle, default_bytes};
 
-/// How many holders there may be, where nobody says otherwise.
+/// How many holders a part has by default.
 pub(crate) const HOLDERS: usize = 1_024;
 
-/// The whole: one part for each name. Clones are the same.
+/// The whole memory, one part for each name. Clones share the same parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     parts: [Arc<Part>; Name::ALL.len()],
@@ -34,15 +34,15 @@ pub(crate) struct Budget {
 pub(crate) struct Part {
     name: Name,
     bound: usize,
-    /// How many holders there may be.
+    /// How many holders the part is divided among.
     holders: usize,
     used: AtomicUsize,
     most: AtomicUsize,
-    /// What is used of this counts there too.
+    /// A part of which this one is a portion: what is used here counts there too.
     whole: Option<Arc<Part>>,
 }
 
-/// One of those who use a part beside each other. Clones are the same holder.
+/// One of the users that share a part. Clones are the same holder.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder {
     part: Arc<Part>,
@@ -56,24 +56,24 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
-/// There is not enough left of a part, or not for this holder.
+/// Too little of a part is left, in all or for this holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Short {
     pub(crate) part: Name,
 }
 
-/// What nobody has more of than is left, where there is so much in all.
+/// How much of a part is open: all but the quarter that is reserved for basic shares.
 pub(crate) const fn open(bound: usize) -> usize {
     bound / 4 * 3
 }
 
-/// What each of so many holders may have of so much whatever others have.
+/// The basic share: what each holder may have, whatever others have.
 const fn basic(bound: usize, holders: usize) -> usize {
     (bound - open(bound)) / holders
 }
 
-/// The rule for shares: by how much one of so many holders would be over its share that has so
-/// much, where so much is used with that.
+/// The rule for shares: by how many bytes a holder that has `has` bytes is over its share; 0 if it
+/// is within. `used` is what all holders of the part have, this one's included.
 pub(crate) const fn over_share(bound: usize, holders: usize, has: usize, used: usize) -> usize {
     if has <= basic(bound, holders) {
         return 0;
@@ -112,12 +112,13 @@ impl Part {
         }
     }
 
-    /// So much of this part, for as many holders.
+    /// A separate part of `bound` bytes with the same name and number of holders.
     pub(crate) fn of_it(&self, bound: usize) -> Self {
         Self::new(self.name, bound).for_holders(self.holders)
     }
 
-    /// So much of this part, for as many holders, which counts in it too.
+    /// A portion of this part, of at most `bound` bytes: what is used of it counts in this part
+    /// too.
     pub(crate) fn within(self: &Arc<Self>, bound: usize) -> Self {
         let whole = Some(Arc::clone(self));
         Self {
@@ -126,7 +127,7 @@ impl Part {
         }
     }
 
-    /// With another number of holders, one at least.
+    /// The same part for another number of holders, at least one.
     pub(crate) fn for_holders(self, holders: usize) -> Self {
         let holders = holders.max(1);
         Self { holders, ..self }
@@ -141,12 +142,12 @@ impl Part {
         self.bound
     }
 
-    /// What is used, in bytes. More than the bound only by what had to be taken.
+    /// What is used, in bytes. It exceeds the bound only by memory that was counted without asking.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Acquire)
     }
 
-    /// The most that was used at a time, in bytes.
+    /// The most that was used at any time, in bytes.
     pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::Acquire)
     }
@@ -157,7 +158,7 @@ impl Part {
         self.bound.saturating_sub(self.used())
     }
 
-    /// What is left of what is not kept for basic shares, in bytes.
+    /// What is left of the open three quarters, in bytes.
     pub(crate) fn free_of_open(&self) -> usize {
         open(self.bound).saturating_sub(self.used())
     }
@@ -172,12 +173,12 @@ impl Part {
         basic(self.bound, self.holders)
     }
 
-    /// Whether a holder may have so much when so much is used, with that: the rule.
+    /// Whether a holder may have `has` bytes when `used` bytes are used in all, these included.
     fn is_within_share(&self, has: usize, used: usize) -> bool {
         over_share(self.bound, self.holders, has, used) == 0
     }
 
-    /// Another one who uses this part.
+    /// A new holder of this part.
     pub(crate) fn holder(self: &Arc<Self>) -> Holder {
         Holder {
             part: Arc::clone(self),
@@ -185,7 +186,7 @@ impl Part {
         }
     }
 
-    /// Counts what is used already, over the bound too.
+    /// Counts memory that is in use already, beyond the bound if need be.
     pub(crate) fn add(&self, bytes: usize) {
         let used = self.used.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.most.fetch_max(used, Ordering::AcqRel);
@@ -194,7 +195,7 @@ impl Part {
         }
     }
 
-    /// Counts less.
+    /// Counts memory that was given back.
     pub(crate) fn subtract(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         if let Some(whole) = &self.whole {
@@ -202,7 +203,7 @@ impl Part {
         }
     }
 
-    /// Counts more if `allowed` says so of what is used by then.
+    /// Counts `bytes` more if `allowed` agrees to the sum that is used then.
     fn add_if(&self, bytes: usize, allowed: impl Fn(usize) -> bool) -> bool {
         let sum = |used: usize| {
             used.checked_add(bytes)
@@ -238,7 +239,7 @@ impl Holder {
         &self.part
     }
 
-    /// Whether so much is within the holder's share at the moment.
+    /// Whether the holder may take this much at the moment.
     pub(crate) fn may_take(&self, bytes: usize) -> bool {
         let used = self.part.used().saturating_add(bytes);
         used <= self.part.bound && self.part.is_within_share(self.has() + bytes, used)
@@ -249,15 +250,15 @@ impl Holder {
         self.grow(bytes).map(|()| self.held(bytes))
     }
 
-    /// Takes memory beyond the holder's share too, but nothing of what is kept for the basic shares
-    /// of others: for what a call cannot go on without.
+    /// Takes memory beyond the holder's share too, but none that is reserved for the basic shares
+    /// of others: for memory without which a call cannot go on.
     pub(crate) fn take_beyond_share(&self, bytes: usize) -> Result<Held, Short> {
         let part = &self.part;
         let allowed = |has, used| has <= part.basic() || used <= open(part.bound);
         self.add_if(bytes, allowed).map(|()| self.held(bytes))
     }
 
-    /// Takes what is left of the holder's basic share, at most so much.
+    /// Takes what is left of the holder's basic share, at most `most` bytes.
     pub(crate) fn take_basic(&self, most: usize) -> Result<Held, Short> {
         match self.part.basic().saturating_sub(self.has()).min(most) {
             0 => Err(self.short()),
@@ -265,13 +266,13 @@ impl Holder {
         }
     }
 
-    /// Takes memory within the part's bound, whatever is kept for others: where their number is
-    /// bounded, so that there is enough for all.
+    /// Takes memory within the part's bound, even what is reserved for others. For users whose
+    /// number is bounded so that there is enough for all.
     pub(crate) fn take_within_bound(&self, bytes: usize) -> Result<Held, Short> {
         self.add_if(bytes, |_, _| true).map(|()| self.held(bytes))
     }
 
-    /// Counts what is used already, over the bound too.
+    /// Counts memory that is in use already, beyond the bound if need be.
     pub(crate) fn count(&self, bytes: usize) -> Held {
         self.has.fetch_add(bytes, Ordering::AcqRel);
         self.part.add(bytes);
@@ -283,7 +284,8 @@ impl Holder {
         self.add_if(bytes, |has, used| part.is_within_share(has, used))
     }
 
-    /// Counts more if `allowed` says so of what the holder has by then, and what is used.
+    /// Counts `bytes` more if `allowed` agrees to what the holder then has and what is then used in
+    /// all.
     fn add_if(&self, bytes: usize, allowed: impl Fn(usize, usize) -> bool) -> Result<(), Short> {
         let has = self.has.fetch_add(bytes, Ordering::AcqRel) + bytes;
         if self.part.add_if(bytes, |used| allowed(has, used)) {
@@ -319,14 +321,14 @@ impl Held {
         Ok(())
     }
 
-    /// Splits off a part of it, at most all.
+    /// Splits off up to `bytes` of the memory.
     pub(crate) fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.holder.held(bytes)
     }
 
-    /// Gives back all but so much.
+    /// Gives back all but `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
         self.holder.has.fetch_sub(less, Ordering::AcqRel);

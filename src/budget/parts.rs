@@ -1,19 +1,19 @@
-//! What the parts are, and how the whole is divided where nobody says otherwise.
+//! The parts, and how the whole is divided among them by default.
 
 use super::HOLDERS;
 
 const MIB: usize = 1 << 20;
 
-/// Least of the whole.
+/// The smallest `memory.bytes`.
 pub(crate) const MIN_BYTES: usize = 320 * MIB;
 
-/// Most of what is used where nobody says otherwise.
+/// The largest default of `memory.bytes`.
 const MAX_DEFAULT_BYTES: usize = 2_048 * MIB;
 
-/// The share of the machine's memory that is used where nobody says otherwise.
+/// The default of `memory.bytes` is the machine's memory divided by this.
 const SHARE_OF_MACHINE: u64 = 8;
 
-/// The parts are shares of so many.
+/// The shares of all parts add up to this.
 const SHARES: usize = 32;
 
 /// A part of the memory.
@@ -35,13 +35,14 @@ pub(crate) struct Sizes {
     holders: usize,
 }
 
-/// The sizes that some parts have been given, in the order of [`Name`].
+/// The sizes that the configuration sets, in the order of [`Name`]; `None` for parts that it leaves
+/// out.
 pub(crate) type Given = [Option<usize>; Name::ALL.len()];
 
-/// What parts have been given leaves too little for the others.
+/// The configured sizes leave too little for the other parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLittle {
-    /// What is left for all parts that have been given nothing.
+    /// What is left for all parts without a configured size.
     pub(crate) rest: usize,
     /// What they need at least.
     pub(crate) needed: usize,
@@ -59,7 +60,7 @@ impl Name {
         Self::Catalog,
     ];
 
-    /// As it is written in settings, `memory.<name>_bytes`, and shown.
+    /// Its name in the settings, `memory.<name>_bytes`, and wherever it is shown.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -72,8 +73,9 @@ impl Name {
         }
     }
 
-    /// How many holders share it where there may be so many connections. Of reads, each connection
-    /// is two: what its reads always need takes nothing from what is on its way to its client.
+    /// How many holders share the part with this many connections. A connection is two holders of
+    /// the reads: what each of its reads needs, and what is on its way to the client, so that the
+    /// second takes nothing from the first.
     pub(super) fn holders(self, connections: usize) -> usize {
         match self {
             Self::Reads => 2 * connections,
@@ -81,7 +83,7 @@ impl Name {
         }
     }
 
-    /// What it is for, and what happens when it is used up.
+    /// What the part is used for, and what happens when it is used up.
     pub(crate) fn purpose(self) -> &'static str {
         match self {
             Self::Requests => {
@@ -123,7 +125,7 @@ impl Name {
         }
     }
 
-    /// Its share of the whole, of [`SHARES`].
+    /// The part's share of the whole, in units of 1 / [`SHARES`].
     fn share(self) -> usize {
         match self {
             Self::Appends => 7,
@@ -133,8 +135,8 @@ impl Name {
         }
     }
 
-    /// The least that it can do with: for requests and appends that is one of the largest requests
-    /// beside others, for the rest what a small broker takes.
+    /// The smallest size that works: requests and appends need room for one of the largest requests
+    /// beside others, the rest for what a small broker uses.
     pub(crate) fn min_bytes(self) -> usize {
         match self {
             Self::Requests => 48 * MIB,
@@ -153,7 +155,7 @@ impl Sizes {
         }
     }
 
-    /// Shared by so many.
+    /// The same sizes, for another number of holders.
     pub(crate) fn for_holders(self, holders: usize) -> Self {
         Self { holders, ..self }
     }
@@ -162,12 +164,12 @@ impl Sizes {
         self.holders
     }
 
-    /// The default division of so much.
+    /// The default division of `bytes`.
     pub(crate) fn of_whole(bytes: usize) -> Self {
         Self::new(Name::ALL.map(|name| bytes / SHARES * name.share()))
     }
 
-    /// Divides so much, of which some parts have been given a size: the others share the rest.
+    /// Divides `bytes`: parts with a configured size get that, the others share the rest.
     pub(crate) fn divide(bytes: usize, given: &Given) -> Result<Self, TooLittle> {
         let mut sizes = *given;
         let rest = bytes.saturating_sub(given.iter().flatten().sum());
@@ -181,7 +183,7 @@ impl Sizes {
         if rest < needed || given.iter().flatten().sum::<usize>() > bytes {
             return Err(TooLittle { rest, needed });
         }
-        // One whose share is too little gets its least, and the others share what is left then.
+        // A part whose share is below its minimum gets the minimum; the others share what is left.
         loop {
             let parts = open(&sizes);
             let rest = bytes - sizes.iter().flatten().sum::<usize>();
@@ -201,7 +203,7 @@ impl Sizes {
         self.bytes[name as usize]
     }
 
-    /// With another size of one part.
+    /// The same sizes, but for one part.
     #[cfg(feature = "testing")]
     pub(crate) fn with(mut self, name: Name, bytes: usize) -> Self {
         self.bytes[name as usize] = bytes;
@@ -219,8 +221,8 @@ impl Default for Sizes {
     }
 }
 
-/// How much is used where nobody says otherwise, on a machine or in a container with so much
-/// memory: an eighth, within bounds.
+/// The default of `memory.bytes` on a machine, or in a container, with this much memory: an eighth
+/// of it, within bounds.
 pub(crate) fn default_bytes(machine: u64) -> usize {
     usize::try_from(machine / SHARE_OF_MACHINE)
         .unwrap_or(usize::MAX)

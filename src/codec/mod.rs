@@ -1,6 +1,5 @@
-//! Compression of bytes: the codecs that are built in, and the bounds within which what they made
-//! is taken apart. Pure functions between slices; who compresses what, and when, is decided
-//! elsewhere.
+//! Compression of bytes: the codecs that are built in, and bounds on what decompression may
+//! allocate. Pure functions between slices; the callers decide what is compressed, and when.
 
 #[cfg(test)]
 mod tests;
@@ -42,15 +41,15 @@ impl Method {
     }
 }
 
-/// Compresses one piece after the other.
+/// Compresses one piece after the other, and reuses its working memory.
 pub(crate) struct Encoder {
     codec: Codec,
-    /// Of Zstandard, to be used again: it is larger than most pieces.
+    /// The working memory of Zstandard, kept because it is larger than most pieces.
     zstd: Option<Compressor<'static>>,
 }
 
 impl Codec {
-    /// The number that files have for it.
+    /// The number that stands for the codec in files.
     pub(crate) fn number(self) -> u32 {
         match self {
             Self::Lz4 => 1,
@@ -58,7 +57,7 @@ impl Codec {
         }
     }
 
-    /// The codec with this number; none if it is not built in.
+    /// The codec with this number; `None` if it is not built in.
     pub(crate) fn of_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::Lz4),
@@ -67,8 +66,8 @@ impl Codec {
         }
     }
 
-    /// What was compressed to `bytes`, if it had exactly `len` bytes. No more than that is
-    /// allocated: the caller bounds it.
+    /// Decompresses `bytes`; `None` unless the result has exactly `len` bytes. Allocates no more
+    /// than `len`, which the caller must bound.
     pub(crate) fn decompress(self, bytes: &[u8], len: usize) -> Option<Vec<u8>> {
         match self {
             Self::Lz4 => {
@@ -102,7 +101,7 @@ impl Encoder {
         self.codec
     }
 
-    /// The bytes, compressed; none if there is no memory for it.
+    /// The bytes, compressed; `None` if there is no memory for it.
     pub(crate) fn compress(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         match self.codec {
             Codec::Lz4 => Some(lz4_flex::block::compress(bytes)),

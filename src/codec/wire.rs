@@ -1,7 +1,7 @@
-//! gRPC's own compression of messages: each of them is compressed by itself.
+//! gRPC's own compression of messages: each message is compressed by itself.
 //!
-//! How large a message will be is known, or bounded, before it is taken apart: what does not stay
-//! within that is refused. So a few bytes cannot make the receiver allocate without end.
+//! The size of a message is known, or bounded, before it is decompressed, and one beyond the bound
+//! is refused. So a few bytes cannot make the receiver allocate without end.
 
 use std::io::{Read as _, Write as _};
 
@@ -15,17 +15,17 @@ pub(crate) enum Encoding {
     Zstd,
 }
 
-/// How every file of gzip begins.
+/// The first bytes of every gzip stream.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// For speed: messages are compressed while clients wait for them.
+/// A low level, for speed: clients wait while messages are compressed.
 const ZSTD_LEVEL: i32 = 1;
 
-/// The names of those that are built in, as headers list them, with that of none.
+/// The built-in encodings as a header lists them, with the one that stands for no compression.
 pub(crate) const ENCODINGS: &str = "identity,gzip,zstd";
 
 impl Encoding {
-    /// The encoding with this name; none if it is not built in.
+    /// The encoding with this name; `None` if it is not built in.
     pub(crate) fn named(name: &str) -> Option<Self> {
         [Self::Gzip, Self::Zstd]
             .into_iter()
@@ -39,11 +39,11 @@ impl Encoding {
         }
     }
 
-    /// How many bytes come out of these at most, as they say themselves; none if they are not of
+    /// The most bytes that `bytes` decompress to, as they say themselves; `None` if they are not of
     /// this encoding.
     pub(crate) fn bound(self, bytes: &[u8]) -> Option<usize> {
         match self {
-            // The length is their end.
+            // A gzip stream ends with the uncompressed length.
             Self::Gzip => {
                 bytes.strip_prefix(&GZIP)?;
                 let len = u32::from_le_bytes(*bytes.last_chunk()?);
@@ -54,8 +54,8 @@ impl Encoding {
         }
     }
 
-    /// What was compressed to `bytes`, unless that is more than `most`, or damaged. No more than
-    /// that is allocated.
+    /// Decompresses `bytes`; `None` if they are damaged, or the result has more than `most` bytes.
+    /// Allocates no more than `most`.
     pub(crate) fn decompress(self, bytes: &[u8], most: usize) -> Option<Vec<u8>> {
         match self {
             Self::Gzip => {
@@ -63,7 +63,7 @@ impl Encoding {
                 let mut out = vec![0; len];
                 let mut decoder = GzDecoder::new(bytes);
                 decoder.read_exact(&mut out).ok()?;
-                // Its checksum is compared where nothing follows.
+                // The decoder compares the checksum when it reaches the end.
                 let is_whole = matches!(decoder.read(&mut [0]), Ok(0));
                 (is_whole && decoder.into_inner().is_empty()).then_some(out)
             }
@@ -76,8 +76,8 @@ impl Encoding {
         }
     }
 
-    /// The slices, one behind the other, compressed: the same each time. None if there is no memory
-    /// for it.
+    /// The slices, one behind the other, compressed as one; equal input gives equal output. `None`
+    /// if there is no memory for it.
     pub(crate) fn compress<S: AsRef<[u8]>>(self, slices: &[S]) -> Option<Vec<u8>> {
         match self {
             Self::Gzip => {
@@ -90,7 +90,7 @@ impl Encoding {
             Self::Zstd => {
                 let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).ok()?;
                 let bytes: usize = slices.iter().map(|slice| slice.as_ref().len()).sum();
-                // Their number tells the receiver what to allocate.
+                // The receiver allocates by their number.
                 encoder.set_pledged_src_size(Some(bytes as u64)).ok()?;
                 for slice in slices {
                     encoder.write_all(slice.as_ref()).ok()?;

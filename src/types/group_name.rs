@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc};
 
 use super::{limits::MAX_GROUP_NAME_BYTES, steering};
 
-/// A valid name of a consumer group: 1 to 255 bytes of UTF-8 without control characters. A new one
-/// has no characters for the direction of text either: see [`check_new`](Self::check_new).
+/// A valid name of a consumer group: 1 to 255 bytes of UTF-8 without control characters. The name
+/// of a new group may not have characters that change the direction of text either: see
+/// [`check_new`](Self::check_new).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupName(Arc<str>);
 
@@ -20,7 +21,8 @@ pub struct GroupName(Arc<str>);
 pub struct GroupNameError {
     /// The string, cut to what a valid name could hold.
     pub name: String,
-    /// The character that a name cannot have, if it has one: `U+202E`.
+    /// The first character that a name cannot have, as `U+202E`; `None` if the name breaks another
+    /// rule.
     pub letter: Option<String>,
 }
 
@@ -49,12 +51,12 @@ impl GroupName {
         }
     }
 
-    /// Checks that a group which is not there yet may have this name: one that is shown as it is.
-    /// Groups of before keep theirs.
+    /// Checks that a new group may have this name: a terminal must show it as it is. Groups that
+    /// exist already keep their names.
     ///
     /// # Errors
     ///
-    /// If a character changes the direction of text, or the line.
+    /// If a character changes the direction of text, or begins another line.
     pub fn check_new(&self) -> Result<(), GroupNameError> {
         match steering(&self.0) {
             None => Ok(()),

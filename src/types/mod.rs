@@ -33,5 +33,5 @@ pub use settings::{
 pub(crate) use settings::{TOPIC_SETTINGS, TopicSetting, topic_settings_text};
 pub use topic_name::{TopicName, TopicNameError};
 
-/// The administrators' socket, by its name in the data directory.
+/// The name of the administrators' socket in the data directory.
 pub(crate) const ADMIN_SOCKET: &str = "admin.sock";

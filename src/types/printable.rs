@@ -1,13 +1,14 @@
-//! What text does where it is shown.
+//! Which characters do something to a terminal instead of being shown.
 
-/// The first character of a text that [steers](steers), as people look it up: `U+202E`.
+/// The first character of a text that [steers](steers) a terminal, in the form that people look up:
+/// `U+202E`.
 pub(crate) fn steering(text: &str) -> Option<String> {
     let letter = text.chars().find(|letter| steers(*letter))?;
     Some(format!("U+{:04X}", u32::from(letter)))
 }
 
-/// Whether a terminal obeys a character rather than showing it, or shows what is around it in
-/// another order or on another line for it.
+/// Whether a terminal acts on a character instead of showing it, or because of it shows the text
+/// around it in another order or on another line.
 pub(crate) fn steers(letter: char) -> bool {
     letter.is_control()
         || matches!(

@@ -21,13 +21,14 @@ pub struct RecordView<'a> {
     pub timestamp_ms: Option<i64>,
     /// The client's identity for the event; empty for none.
     pub event_id: &'a [u8],
-    /// The broker's: the place in the partition.
+    /// Set by the broker: the place in the partition.
     pub offset: Option<u64>,
-    /// The broker's: the number among the entity's records.
+    /// Set by the broker: the number among the entity's records, from 1.
     pub version: Option<u64>,
-    /// The broker's: when it took the record, in milliseconds since 1970-01-01T00:00:00Z.
+    /// Set by the broker: when it took the record, in milliseconds since 1970-01-01T00:00:00Z.
     pub append_time_ms: Option<i64>,
-    /// The broker's: the record's entity was erased, and key, value, headers and event id with it.
+    /// Set by the broker if the record's entity was erased, and with it key, value, headers and
+    /// event id: the token that stands for the key.
     pub erased: Option<&'a [u8]>,
     encoded: &'a [u8],
     header_count: usize,
@@ -77,12 +78,12 @@ const FIXED64: u32 = 1;
 const BYTES: u32 = 2;
 
 impl<'a> RecordView<'a> {
-    /// Reads a record as a client may send it: known fields within their bounds, and none of the
-    /// broker's.
+    /// Reads a record as a client may send it: known fields within their bounds, and none that only
+    /// the broker may set.
     ///
     /// # Errors
     ///
-    /// What is wrong with it first.
+    /// The first thing that is wrong with the record.
     pub fn parse_new(encoded: &'a [u8]) -> Result<Self, MalformedRecord> {
         let record = Self::parse(encoded)?;
         if record.offset.is_some() {
@@ -104,7 +105,7 @@ impl<'a> RecordView<'a> {
     ///
     /// # Errors
     ///
-    /// What is wrong with it first.
+    /// The first thing that is wrong with the record.
     pub fn parse(encoded: &'a [u8]) -> Result<Self, MalformedRecord> {
         let mut record = Self {
             encoded,
@@ -205,10 +206,9 @@ impl<'a> Iterator for HeaderIter<'a> {
     }
 }
 
-/// A run of records as frames store them and read responses carry them: tag, length, record, again
-/// and again.
+/// The records of a frame, or of a read response: a tag, a length and an encoded record, repeated.
 ///
-/// Yields each record's encoding with its place in the run: from its tag to its end.
+/// Yields each record's encoding and the range that it takes in `run`, from its tag to its end.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     run: &'a [u8],
@@ -243,7 +243,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// The tag of an element of a run of records: field 15, length-delimited.
+/// The tag of each record in a run of records: field 15, length-delimited.
 const ELEMENT_TAG: u8 = 15 << 3 | 2;
 
 fn take_element<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], MalformedRecord> {
@@ -306,7 +306,7 @@ fn take_varint(rest: &mut &[u8]) -> Result<u64, MalformedRecord> {
     for (i, &byte) in rest.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * i);
         if byte < 0x80 {
-            // The tenth byte has room for one bit.
+            // A 64-bit varint has one bit in its tenth byte.
             if i == 9 && byte > 1 {
                 break;
             }

@@ -2,11 +2,11 @@
 
 use super::{Offset, PartitionId, TopicId};
 
-/// Where a batch is stored: what its producer is told when it sends the batch again.
+/// Where a batch is stored. The producer gets this answer again if it repeats the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredBatch {
     pub(crate) base: Offset,
-    /// How many records, at least one.
+    /// How many records the batch has, at least one.
     pub(crate) count: u32,
     pub(crate) append_time_ms: i64,
 }
@@ -18,6 +18,6 @@ pub(crate) struct Sequence {
     pub(crate) partition: PartitionId,
     /// The sequence of the producer's next batch.
     pub(crate) next: u64,
-    /// The batches before that one that are remembered, without gaps, the last of them last.
+    /// The remembered batches before `next`: consecutive, oldest first.
     pub(crate) stored: Vec<StoredBatch>,
 }

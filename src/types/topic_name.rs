@@ -47,13 +47,13 @@ impl TopicName {
         }
     }
 
-    /// Checks that names can begin so.
+    /// Checks that a valid name can begin with `prefix`.
     ///
     /// # Errors
     ///
     /// If no valid name does.
     pub(crate) fn check_prefix(prefix: &str) -> Result<(), TopicNameError> {
-        // "." and ".." are no names, and begin some.
+        // "." and ".." are not valid names, but valid names begin with them.
         match Self::new(&format!("{prefix}x")) {
             Ok(_) => Ok(()),
             Err(_) => Err(TopicNameError::of(prefix)),

@@ -1,4 +1,4 @@
-//! The declarations: each setting of a topic, once.
+//! The declarations: everything about each topic setting, declared once.
 
 use super::{
     CleanupPolicy, Compression, Durability, Keys, LimitPolicy, RetentionHold, SettingError,
@@ -13,38 +13,37 @@ use crate::types::{
     quantity::{parse_bytes, parse_count, parse_millis},
 };
 
-/// All that there is to say about one setting.
+/// Everything about one setting.
 pub(crate) struct TopicSetting {
-    /// What it is called everywhere.
+    /// Its name, the same everywhere.
     pub(crate) name: &'static str,
-    /// What it can be, and where its value is.
+    /// What values it has, and how to get and set them.
     pub(super) kind: Kind,
-    /// It is settled when a topic is created.
+    /// Whether it is fixed when a topic is created.
     pub(crate) is_fixed: bool,
-    /// It is stored although it has its default, as all were before others were added: so an older
-    /// version reads what this one stores of a topic that does not use the newer ones.
+    /// Whether it is stored even while it has its default, as every setting once was. The newer
+    /// ones are not: so an older version can read the topics that do not use them.
     pub(crate) is_always_stored: bool,
-    /// What it does, for people.
+    /// What it does, as users are told.
     pub(super) meaning: &'static str,
 }
 
-/// What a setting can be, and how its value is taken from the settings and put there.
+/// What values a setting has, and the functions that get and set it in [`TopicSettings`].
 pub(super) enum Kind {
-    /// One of these words, by its place; the first is the default.
+    /// One of these words; `get` and `put` use its index. The first word is the default.
     Word {
         words: &'static [&'static str],
         get: fn(&TopicSettings) -> usize,
         put: fn(&mut TopicSettings, usize),
     },
-    /// A number: the smallest, the default and the largest.
+    /// A number. Its bounds are the smallest value, the default and the largest value.
     Number {
         unit: Unit,
         bounds: (u64, u64, u64),
         get: fn(&TopicSettings) -> u64,
         put: fn(&mut TopicSettings, u64),
     },
-    /// A number that limits something: the smallest, the default and the largest. Where there is no
-    /// limit, it is written as -1.
+    /// A number that limits something, with bounds as in `Number`. No limit is written as -1.
     Limit {
         unit: Unit,
         bounds: (u64, Option<u64>, u64),
@@ -53,7 +52,7 @@ pub(super) enum Kind {
     },
 }
 
-/// How it is written that there is no limit.
+/// How "no limit" is written.
 const NO_LIMIT: &str = "-1";
 
 /// What a number counts.
@@ -61,7 +60,7 @@ const NO_LIMIT: &str = "-1";
 pub(super) enum Unit {
     Bytes,
     Millis,
-    /// Of records, or what has no unit.
+    /// Records, or something without a unit.
     Plain,
 }
 
@@ -299,7 +298,7 @@ pub(crate) static TOPIC_SETTINGS: [TopicSetting; 16] = [
 ];
 
 impl TopicSetting {
-    /// Puts a value that is given as text among the settings; changes nothing if it cannot be one.
+    /// Parses `value` and sets it; changes nothing if the setting cannot have this value.
     pub(super) fn put(
         &self,
         settings: &mut TopicSettings,
@@ -324,7 +323,7 @@ impl TopicSetting {
         Ok(())
     }
 
-    /// Puts the default among the settings.
+    /// Sets the default.
     pub(super) fn put_default(&self, settings: &mut TopicSettings) {
         match &self.kind {
             Kind::Word { put, .. } => put(settings, 0),
@@ -333,7 +332,7 @@ impl TopicSetting {
         }
     }
 
-    /// The value that it has among these settings, as text.
+    /// The setting's value in `settings`, as text.
     pub(crate) fn get(&self, settings: &TopicSettings) -> String {
         match &self.kind {
             Kind::Word { words, get, .. } => words[get(settings)].to_owned(),

@@ -1,6 +1,6 @@
-//! The settings of a topic. What there is to say about each, its name, default and bounds, is
-//! declared once, in `declared.rs`; everything that reads, stores, lists or explains settings goes
-//! through that.
+//! The settings of a topic. The name, default, bounds and meaning of each are declared once, in
+//! `declared.rs`; everything that reads, stores, lists or explains settings uses these
+//! declarations.
 
 mod declared;
 mod text;
@@ -23,29 +23,29 @@ pub enum Durability {
     Os,
 }
 
-/// Whether the records of a key are counted and can be found.
+/// Whether the records of a key have versions and can be found by key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keys {
-    /// They are: each has its version, and an index finds them.
+    /// Each record has its version, and an index finds the records of a key.
     #[default]
     Versioned,
-    /// They are not.
+    /// Neither versions nor an index.
     Plain,
 }
 
-/// What keeps a topic from growing for ever.
+/// What keeps a topic from growing without end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CleanupPolicy {
-    /// Its limits: `retention.ms` and `retention.bytes`.
+    /// Retention: what is beyond `retention.ms` and `retention.bytes` is removed.
     #[default]
     Delete,
     /// Compaction: the last records of each key stay.
     Compact,
-    /// Both.
+    /// Both retention and compaction.
     CompactDelete,
 }
 
-/// What happens at `retention.bytes`.
+/// What happens when a partition reaches `retention.bytes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitPolicy {
     /// The oldest records are removed.
@@ -55,20 +55,21 @@ pub enum LimitPolicy {
     Refuse,
 }
 
-/// Whom retention waits for.
+/// Whether retention waits for groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetentionHold {
-    /// Nobody.
+    /// It waits for none.
     #[default]
     None,
-    /// Named groups that have committed an offset in the topic: what they have not committed stays.
+    /// It waits for each named group that has committed an offset in the topic: records that the
+    /// group has not committed stay.
     Groups,
 }
 
-/// What sealed segments are compressed with.
+/// How sealed segments are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// They stay as they were appended.
+    /// Not at all: they stay as they were appended.
     #[default]
     None,
     /// LZ4, which is fast.
@@ -80,7 +81,7 @@ pub enum Compression {
 /// The settings of a topic, each within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
-    /// `keys`, which is settled when the topic is created.
+    /// `keys`, which is fixed when the topic is created.
     pub keys: Keys,
     /// `durability`.
     pub durability: Durability,
@@ -90,9 +91,10 @@ pub struct TopicSettings {
     pub segment_bytes: u64,
     /// `segment.ms`: a segment is sealed when its first record was appended this long ago.
     pub segment_ms: u64,
-    /// `retention.ms`: records are removed when they were appended this long ago.
+    /// `retention.ms`: records are removed when they were appended this long ago; `None` for never.
     pub retention_ms: Option<u64>,
-    /// `retention.bytes`: the oldest records of a partition are removed when it has more than this.
+    /// `retention.bytes`: how many bytes a partition may have. `limit.policy` says whether its
+    /// oldest records are removed beyond that, or appends refused; `None` for no limit.
     pub retention_bytes: Option<u64>,
     /// `limit.policy`.
     pub limit_policy: LimitPolicy,
@@ -102,15 +104,16 @@ pub struct TopicSettings {
     pub cleanup_policy: CleanupPolicy,
     /// `compaction.keep`: how many records of each key compaction keeps.
     pub compaction_keep: u64,
-    /// `delete.retention.ms`: a tombstone goes so long after it was first compacted.
+    /// `delete.retention.ms`: a tombstone is removed this long after it was first compacted; `None`
+    /// for never.
     pub delete_retention_ms: Option<u64>,
-    /// `min.compaction.lag.ms`: younger records are not compacted.
+    /// `min.compaction.lag.ms`: records younger than this are not compacted.
     pub min_compaction_lag_ms: u64,
-    /// `max.compaction.lag.ms`: older records do not wait to be compacted.
+    /// `max.compaction.lag.ms`: records older than this are compacted without further delay.
     pub max_compaction_lag_ms: u64,
-    /// `compression`: of segments, once they are sealed.
+    /// `compression`: how segments are compressed once they are sealed.
     pub compression: Compression,
-    /// `compression.level`: of Zstandard.
+    /// `compression.level`: the level of Zstandard.
     pub compression_level: u64,
 }
 
@@ -123,7 +126,7 @@ pub enum SettingError {
         /// The name given.
         name: String,
     },
-    /// The value is none of the words the setting knows.
+    /// The value is none of the words that the setting may be.
     #[error("setting {name} cannot be {value:?}; it is one of: {}", allowed.join(", "))]
     NotAWord {
         /// The setting.
@@ -141,20 +144,20 @@ pub enum SettingError {
         /// What is wrong with the value.
         source: QuantityError,
     },
-    /// The setting was settled when the topic was created.
+    /// The setting was fixed when the topic was created.
     #[error("setting {name} cannot be changed; create another topic with it")]
     Fixed {
         /// The setting.
         name: &'static str,
     },
-    /// It does not go with another setting.
+    /// The value contradicts another setting.
     #[error("setting {name} cannot be {value}: {reason}")]
     Together {
         /// The setting.
         name: &'static str,
         /// The value given.
         value: String,
-        /// What it does not go with, and why.
+        /// What it contradicts, and why.
         reason: &'static str,
     },
     /// The value is too small or too large.
@@ -173,7 +176,7 @@ pub enum SettingError {
 
 impl Default for TopicSettings {
     fn default() -> Self {
-        // Every number is put there by what is declared of it.
+        // The numbers here are overwritten below by the declared defaults.
         let mut settings = Self {
             keys: Keys::default(),
             durability: Durability::default(),
@@ -228,11 +231,12 @@ impl TopicSettings {
         Ok(())
     }
 
-    /// Refuses settings that do not go together.
+    /// Checks that the settings do not contradict each other.
     ///
     /// # Errors
     ///
-    /// `cleanup.policy` needs versions to tell how many newer records of its key a record has.
+    /// If `cleanup.policy` compacts a topic with `keys=plain`: compaction needs versions to tell
+    /// how many newer records of its key a record has.
     pub fn check(&self) -> Result<(), SettingError> {
         if self.is_compacted() && self.keys == Keys::Plain {
             return Err(SettingError::Together {
@@ -255,39 +259,40 @@ impl TopicSettings {
         self.cleanup_policy != CleanupPolicy::Compact
     }
 
-    /// Whether there are limits that remove records, or that appends are refused at.
+    /// Whether the topic has a limit of age or size, be it that records are removed there or that
+    /// appends are refused.
     pub(crate) fn has_limits(&self) -> bool {
         self.expires_ms().is_some() || self.retention_bytes.is_some_and(|_| self.is_retained())
     }
 
-    /// `retention.ms`, if it removes anything.
+    /// `retention.ms`, if `cleanup.policy` lets it remove records.
     pub(crate) fn expires_ms(&self) -> Option<u64> {
         self.retention_ms.filter(|_| self.is_retained())
     }
 
-    /// `retention.bytes`, if it removes anything.
+    /// `retention.bytes`, if `cleanup.policy` and `limit.policy` let it remove records.
     pub(crate) fn discards_at(&self) -> Option<u64> {
         let removes = self.is_retained() && self.limit_policy == LimitPolicy::Discard;
         self.retention_bytes.filter(|_| removes)
     }
 
-    /// How large a segment may become: as `segment.bytes` says, but no more than a quarter of
+    /// The size at which a segment rolls: `segment.bytes`, but no more than a quarter of
     /// `retention.bytes`.
     pub(crate) fn roll_bytes(&self) -> u64 {
         let most = self.retention_bytes.unwrap_or(u64::MAX) / RETAINED_SEGMENTS;
         self.segment_bytes.min(most.max(SEGMENT_BYTES.0))
     }
 
-    /// How old a segment may become before no more is appended to it: as `segment.ms` says, but no
-    /// more than a quarter of `retention.ms`, or a second.
+    /// The age at which a segment rolls, in milliseconds: `segment.ms`, but no more than a quarter
+    /// of `retention.ms`, and never less than the smallest `segment.ms`.
     pub(crate) fn roll_ms(&self) -> u64 {
         let most = self.expires_ms().unwrap_or(u64::MAX) / RETAINED_SEGMENTS;
         self.segment_ms.min(most.max(SEGMENT_MS.0))
     }
 
-    /// The longest that a record may live, in milliseconds: a segment goes when its last record is
-    /// old enough, and its first is older than that. None: for ever, but for `retention.bytes`, or
-    /// until groups have read it.
+    /// The longest that a record may live by `retention.ms`, in milliseconds. A segment is removed
+    /// when its last record is old enough, so its first one lives longer, by up to the age at which
+    /// segments roll. `None` if age removes nothing, or not before groups have read it.
     pub(crate) fn longest_life_ms(&self) -> Option<u64> {
         if self.retention_hold == RetentionHold::Groups {
             return None;

@@ -1,5 +1,5 @@
-//! The settings as people are told of them: in the help of commands, in the README, in the API's
-//! comments.
+//! The descriptions of settings that users see: in the help of commands, the README and the
+//! comments of the API.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use super::{
     declared::{Kind, TopicSetting, Unit},
 };
 
-/// How far texts are indented behind the names.
+/// The column at which descriptions begin, behind the names.
 const COLUMN: usize = 24;
 
-/// All settings, one below the other, in lines of at most so many characters.
+/// All settings, one below the other, in lines of at most `width` characters.
 pub(crate) fn topic_settings_text(width: usize) -> String {
     let mut listed = String::new();
     for declared in &TOPIC_SETTINGS {
@@ -31,7 +31,7 @@ pub(crate) fn topic_settings_text(width: usize) -> String {
 }
 
 impl TopicSetting {
-    /// What it can be, and is by default.
+    /// The values that the setting may have, and its default.
     pub(crate) fn values(&self) -> String {
         match &self.kind {
             Kind::Word { words, .. } => {
@@ -55,7 +55,7 @@ impl TopicSetting {
         }
     }
 
-    /// What it does.
+    /// What the setting does.
     pub(crate) fn explained(&self) -> String {
         let fixed = match self.is_fixed {
             true => ". Settled when the topic is created",
@@ -66,7 +66,7 @@ impl TopicSetting {
 }
 
 impl Unit {
-    /// A number of these in the largest unit in which it is whole.
+    /// A number in the largest unit that divides it.
     fn told(self, number: u64) -> String {
         const DAY: u64 = 86_400_000;
         let units: &[(u64, &str)] = match self {
@@ -95,7 +95,7 @@ impl Unit {
             return number.to_string();
         };
         let count = number / unit;
-        // One day, but seven days.
+        // "1 day", but "7 days".
         let name = match count {
             1 if name.len() > 3 => name.trim_end_matches('s'),
             _ => name,
